@@ -1,0 +1,1 @@
+"""Talking to a Redis or Valkey server: the embedded server, the trio link, the light client."""
