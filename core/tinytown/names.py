@@ -1,0 +1,147 @@
+"""Names and ids: what a town, an agent, a task or a message may be called. Pure; knows nothing of what they name.
+
+A name is an address that people type and that ends up in file paths, Redis keys and prompts, so the alphabet is
+small. Ids are random UUIDs (version 4) in text form; any of them may be shortened to a unique prefix.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from tinytown.errors import UsageError
+
+#: The human side of a town: a mailbox without an agent. Id and both names as in Tinytown 0.10 for Rust.
+SUPERVISOR = "supervisor"
+SUPERVISOR_ID = "00000000-0000-0000-0000-000000000001"
+SUPERVISOR_NAMES = frozenset({SUPERVISOR, "conductor"})
+
+SHORT_ID_LENGTH = 4
+
+_TOWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# Everything a terminal or a prompt could take for more than text: C0 but tab and newlines, DEL, C1, bidi overrides.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def new_id() -> str:
+    """A fresh random id, a UUID of version 4 in text form. (The `uuid` module costs quick commands 10 ms to import.)"""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def short_id(full: str) -> str:
+    """The first characters of an id, for screens."""
+    return full[:SHORT_ID_LENGTH]
+
+
+def shown(text: str, limit: int = 80) -> str:
+    """`text` on one line, safe for a terminal, at most `limit` characters long: for error messages and tables."""
+    flat = " ".join(escape_control(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def escape_control(text: str) -> str:
+    """`text` with every character that a terminal might obey written as an escape; tabs and newlines stay."""
+    visible = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return _SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", visible)
+
+
+def check_town_name(name: str) -> str:
+    """`name` itself. Raises UsageError unless it is 1 to 63 of ``a-z 0-9 . _ -``, beginning with a letter or digit."""
+    if not _TOWN_NAME.fullmatch(name):
+        raise UsageError(
+            f"expected a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-', got {shown(name)!r}",
+            hint=f"try {town_name_from(name)!r}",
+        )
+    return name
+
+
+def town_name_from(text: str) -> str:
+    """The nearest legal town name to any text, such as a directory's name or a branch; ``tinytown`` if nothing is left."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:63].rstrip("._-") or "tinytown"
+
+
+def check_agent_name(name: str) -> str:
+    """`name` itself. Raises UsageError for an illegal or reserved one (`supervisor` and `conductor` are the human side)."""
+    if not _AGENT_NAME.fullmatch(name):
+        raise UsageError(
+            f"expected an agent name of 1 to 63 letters, digits, '.', '_' or '-', got {shown(name)!r}",
+            hint="begin with a letter or digit and leave out spaces, slashes and colons",
+        )
+    if name.lower() in SUPERVISOR_NAMES:
+        raise UsageError(
+            f"{name!r} is the human side of the town and cannot be an agent's name",
+            hint=f"try {name}-helper",
+        )
+    return name
+
+
+def check_word(what: str, text: str) -> str:
+    """`text` itself, checked as a nickname, role or tag: 1 to 63 letters, digits, blanks, '.', '_' or '-'."""
+    if not _WORD.fullmatch(text):
+        raise UsageError(f"expected a {what} of 1 to 63 letters, digits, blanks, '.', '_' or '-', got {shown(text)!r}")
+    return text
+
+
+def check_task_id(text: str) -> str:
+    """`text` itself, checked as an id that an importer or a plan gave a task (ours are UUIDs, which pass)."""
+    if not _TASK_ID.fullmatch(text):
+        raise UsageError(f"expected a task id of 1 to 128 letters, digits, '.', '_' or '-', got {shown(text)!r}")
+    return text
+
+
+def check_text(what: str, text: str, limit_bytes: int) -> str:
+    """`text` itself, fit to be stored and put into a prompt.
+
+    Raises UsageError when it is empty, longer than `limit_bytes` as UTF-8, not UTF-8 at all (undecodable bytes of a
+    command line arrive as lone surrogates) or holds control characters other than tab and newlines.
+    """
+    if not text.strip():
+        raise UsageError(f"expected {what}, got an empty text")
+    if _SURROGATE.search(text):
+        raise UsageError(f"expected {what} as UTF-8 text, got other bytes", hint="convert it, or name a file in the text")
+    if match := _CONTROL.search(text):
+        raise UsageError(
+            f"expected {what} as plain text, got the control character U+{ord(match[0]):04X}",
+            hint="only tabs and newlines are allowed",
+        )
+    size = len(text.encode())
+    if size > limit_bytes:
+        raise UsageError(
+            f"expected {what} of at most {limit_bytes:,} bytes, got {size:,}",
+            hint="put it into a file and name the file",
+            code="limit_reached",
+        )
+    return text
+
+
+_FIRST = (
+    "Ada Alma Amos Archie Arthur Basil Bea Bess Birdie Blanche Bram Cecil Clara Clyde Cora Daisy Dell Della Dora Earl "
+    "Edie Edna Effie Elmer Elsie Enid Ernie Etta Eunice Ezra Fay Felix Fern Floyd Fritz Gil Ginny Goldie Gus Hattie "
+    "Hazel Homer Ida Ike Ines Iris Ivy Jasper Jools Judd Kit Lena Leo Lionel Lottie Lou Lulu Mabel Mae Maude Mavis Milo "
+    "Minnie Mort Myra Nell Nora Odell Olive Opal Orson Oscar Otis Otto Pearl Percy Polly Quincy Rex Rhoda Roscoe Rosie "
+    "Rufus Ruth Sadie Sol Stella Sylvie Thea Theo Tillie Una Vera Vern Viola Walt Wilma Winnie Zelda Zeke"
+).split()
+_LAST = (
+    "Acorn Alder Ash Bell Birch Bridge Brook Carter Chandler Clay Cooper Croft Dale Dyer Elm Farrow Fenn Field Finch "
+    "Fletcher Flint Ford Forge Fox Gale Glass Grove Hale Harper Hart Hawk Heath Hill Holt Hook Kettle Lane Larch Lark "
+    "Locke Marsh Mason Mead Miller Moss Page Park Parr Penny Pike Plum Pond Porter Quill Reed Ridge River Rook Rowan "
+    "Sage Sawyer Shaw Smith Sparrow Stone Swift Tanner Thorn Tiller Turner Vale Wade Ward Weaver West Wheeler Wick "
+    "Wilde Wood Wren Wright"
+).split()
+
+
+def nicknames(agent_id: str, count: int = 8) -> Iterator[str]:
+    """Up to `count` nicknames that belong to an agent's id, the favourite first: the same id gives the same names."""
+    number = int(agent_id.replace("-", ""), 16)
+    for step in range(count):
+        pick = number >> (step * 11)
+        yield f"{_FIRST[pick % len(_FIRST)]} {_LAST[pick // len(_FIRST) % len(_LAST)]}"

@@ -1,0 +1,50 @@
+"""From the flat text fields of a server-side record to a typed struct: times, JSON members, numbers. Pure.
+
+A record is a Redis hash. Its times are milliseconds since 1970 by the server's clock and become RFC 3339 text in UTC;
+members that hold lists or tables are JSON; an absent or empty field takes the struct's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds: ``2026-01-31T09:30:00.125Z``."""
+    moment = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def parse_rfc3339(text: str) -> int:
+    """The inverse of `rfc3339`, in milliseconds. Raises ValueError for anything else."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, str]:
+    """The fields of a hash as text, from either form that a server answers with: a flat list or a map."""
+    if isinstance(flat, Mapping):
+        return {key.decode(): value.decode("utf-8", "replace") for key, value in flat.items()}
+    return {flat[i].decode(): flat[i + 1].decode("utf-8", "replace") for i in range(0, len(flat), 2)}
+
+
+def read_record(
+    kind: type[T], fields: Mapping[str, str], *, times: frozenset[str] = frozenset(), json: frozenset[str] = frozenset()
+) -> T:
+    """A `kind` from the text `fields` of its record. Raises ValueError (of msgspec) when a field does not fit."""
+    values: dict[str, Any] = {}
+    for name, text in fields.items():
+        if text == "":
+            continue
+        if name in times:
+            values[name] = rfc3339(int(text))
+        elif name in json:
+            values[name] = msgspec.json.decode(text)
+        else:
+            values[name] = text
+    return msgspec.convert(values, kind, strict=False)
