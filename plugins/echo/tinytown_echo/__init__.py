@@ -1,0 +1,1 @@
+"""An agent that repeats what it was told."""

@@ -1,0 +1,1 @@
+"""A town's events as lines of JSON in a file."""

@@ -1,0 +1,1 @@
+"""Any command line as an agent of a town."""
