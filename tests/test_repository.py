@@ -24,8 +24,8 @@ TOP_LEVEL = {"pyproject.toml", "core", "plugins", "tests", "docs", "noxfile.py",
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "package-lock.json", "yarn.lock"}
 #: Addresses that pin a build to one registry. Which one a person uses is theirs to configure.
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.|yarnpkg\.com|crates\.io|index[-_]url", re.IGNORECASE)
-#: Paths that exist on one person's machine only. `/home/you` and `/Users/you` are for examples.
-MACHINE_PATHS = re.compile(r"/(home|Users)/(?!you\b)\w+|(?<![\w.])/root/\w|(?<![\w.])/work/\w|/tmp/venv")
+#: Paths that exist on one person's machine only. `ann` and `you` are people of examples.
+MACHINE_PATHS = re.compile(r"/(home|Users)/(?!(ann|you)\b)\w+|(?<![\w.])/root/\w|(?<![\w.])/work/\w|/tmp/venv")
 
 
 def tracked() -> list[Path]:
