@@ -26,11 +26,14 @@ def parse_rfc3339(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
-def pairs(flat: Sequence[bytes] | Mapping[bytes, bytes]) -> dict[str, str]:
+def pairs(flat: Sequence[bytes | int] | Mapping[bytes, bytes | int]) -> dict[str, str]:
     """The fields of a hash as text, from either form that a server answers with: a flat list or a map."""
-    if isinstance(flat, Mapping):
-        return {key.decode(): value.decode("utf-8", "replace") for key, value in flat.items()}
-    return {flat[i].decode(): flat[i + 1].decode("utf-8", "replace") for i in range(0, len(flat), 2)}
+    items = flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)
+    return {_text(name): _text(value) for name, value in items}
+
+
+def _text(value: bytes | int) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def read_record(

@@ -1,0 +1,733 @@
+"""One small value per operation of the town: the words to send and how to read the answer. Pure, no IO.
+
+Executed by the trio link and by the blocking light client alike, so the command line, a REST request and an agent's
+tool share every rule. All calls are safe to repeat: an operation that changes something carries an id of its own (a
+message id, a claim token, an ``op``), and the functions do nothing when they see the same one again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from tinytown.agents import Agent, MailCounts, WantedState, read_agent
+from tinytown.events import Event, read_event
+from tinytown.messages import (
+    DEFAULT_MESSAGE_LIMIT_BYTES,
+    PRIORITIES,
+    Body,
+    Message,
+    Priority,
+    TaskAssign,
+    decode_message,
+)
+from tinytown.names import SUPERVISOR, check_agent_name, check_task_id, check_text, check_word, new_id, nicknames
+from tinytown.protocol import library
+from tinytown.protocol.keys import Keys
+from tinytown.protocol.replies import Argument, Call, Reply
+from tinytown.records import pairs, rfc3339
+from tinytown.tasks import TASK_STATES, Task, TaskState, read_task
+
+T = TypeVar("T")
+
+SCHEMA = "1"
+
+_CLASSES = {"task": "t", "query": "q", "informational": "i", "confirmation": "c", "other": "o"}
+
+
+# -- results ---------------------------------------------------------------------------------------------
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """A message is in a mailbox; ``new`` is False when the same id was there before."""
+
+    message_id: str
+    to: str
+    agent_id: str
+    new: bool
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased message. ``message`` is None when the body cannot be decoded (``raw`` is kept). ``deliveries`` counts this one."""
+
+    member: str
+    token: str
+    deliveries: int
+    raw: bytes
+    message: Message | None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a claim got. ``next_due_ms`` is the server time at which something falls due, or None; ``now_ms`` is the server's."""
+
+    now_ms: int
+    next_due_ms: int | None
+    deliveries: tuple[Delivery, ...]
+
+
+class Lying(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed."""
+
+    place: Literal["queued", "leased", "delayed"]
+    deliveries: int
+    raw: bytes
+    message: Message | None
+
+
+class Inbox(msgspec.Struct, frozen=True, kw_only=True):
+    """The mailbox of `agent` in the order of delivery."""
+
+    agent: str
+    messages: tuple[Lying, ...]
+
+
+class Assigned(msgspec.Struct, frozen=True, kw_only=True):
+    """A task and the id of the message that carries the order to its agent (None when nothing was sent)."""
+
+    task: Task
+    message_id: str | None
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a task may be worked on now; if not (``stale``), its order is out of date. ``task`` is None when it is gone."""
+
+    stale: bool
+    task: Task | None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was given up, with the reason."""
+
+    id: str
+    agent: str
+    reason: str
+    at: str
+    deliveries: int
+    raw: bytes
+    message: Message | None
+
+
+class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One step in the story of a message."""
+
+    at: str
+    what: str
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine."""
+
+    id: str
+    name: str = ""
+    pid: int = 0
+    joined_at: str | None = None
+    version: str = ""
+    agents: int = 0
+    capacity: int = 0
+    backends: tuple[str, ...] = ()
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole town in one answer."""
+
+    tasks: dict[str, int]
+    backlog: int
+    dead: int
+    hosts: tuple[Host, ...]
+    agents: tuple[Agent, ...]
+    supervisor_mail: MailCounts
+    schema: str
+
+
+# -- reading replies -------------------------------------------------------------------------------------
+
+
+def _text(raw: Any) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+
+
+def _texts(reply: Reply) -> tuple[str, ...]:
+    return tuple(_text(item) for item in reply)
+
+
+def _flags(reply: Reply) -> tuple[bool, ...]:
+    return tuple(bool(item) for item in reply)
+
+
+def _try_message(raw: bytes) -> Message | None:
+    try:
+        return decode_message(raw)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def _mail_counts(reply: Reply) -> MailCounts:
+    return MailCounts(**dict(zip(MailCounts.__struct_fields__, (int(count) for count in reply), strict=True)))
+
+
+def _agent(reply: Reply) -> Agent:
+    agent = read_agent(pairs(reply[0]))
+    return msgspec.structs.replace(agent, mail=_mail_counts(reply[1]))
+
+
+def _agents(reply: Reply) -> tuple[Agent, ...]:
+    return tuple(_agent(item) for item in reply)
+
+
+def _task(reply: Reply) -> Task:
+    return read_task(pairs(reply))
+
+
+def _tasks(reply: Reply) -> tuple[Task, ...]:
+    return tuple(_task(item) for item in reply)
+
+
+def _maybe_task(reply: Reply) -> Task | None:
+    return _task(reply) if reply else None
+
+
+def _assigned(reply: Reply) -> Assigned:
+    return Assigned(task=_task(reply[0]), message_id=_text(reply[1]) or None)
+
+
+def _maybe_assigned(reply: Reply) -> Assigned | None:
+    return _assigned(reply) if reply else None
+
+
+def _started(reply: Reply) -> Started:
+    return Started(stale=reply[0] != b"started", task=_maybe_task(reply[1]))
+
+
+def _host(reply: Reply) -> Host:
+    fields = pairs(reply)
+    return Host(
+        id=fields["id"],
+        name=fields.get("name", ""),
+        pid=int(fields.get("pid") or 0),
+        joined_at=rfc3339(int(fields["joined_at"])) if fields.get("joined_at") else None,
+        version=fields.get("version", ""),
+        agents=int(fields.get("agents") or 0),
+        capacity=int(fields.get("capacity") or 0),
+        backends=tuple(fields.get("backends", "").split()),
+    )
+
+
+def _status(reply: Reply) -> Status:
+    meta, counts, backlog, dead, hosts, agents, mail = reply
+    by_state = pairs([_text(item).encode() for item in counts])
+    return Status(
+        tasks={state: int(by_state.get(state, 0)) for state in TASK_STATES},
+        backlog=int(backlog),
+        dead=int(dead),
+        hosts=tuple(_host(host) for host in hosts),
+        agents=_agents(agents),
+        supervisor_mail=_mail_counts(mail),
+        schema=pairs(meta).get("schema", ""),
+    )
+
+
+def _inbox(reply: Reply) -> Inbox:
+    rows = [reply[i : i + 4] for i in range(1, len(reply), 4)]
+    return Inbox(
+        agent=_text(reply[0]),
+        messages=tuple(
+            Lying(place=_text(place), deliveries=int(deliveries), raw=body, message=_try_message(body))  # type: ignore[arg-type]
+            for place, _, deliveries, body in rows
+        ),
+    )
+
+
+def _dead_letters(reply: Reply) -> tuple[DeadLetter, ...]:
+    letters: list[DeadLetter] = []
+    for flat in reply:
+        raw = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+        letters.append(
+            DeadLetter(
+                id=_text(raw["id"]),
+                agent=_text(raw["agent"]),
+                reason=_text(raw["reason"]),
+                at=rfc3339(int(raw["at"])),
+                deliveries=int(raw["deliveries"]),
+                raw=raw["body"],
+                message=_try_message(raw["body"]),
+            )
+        )
+    return tuple(letters)
+
+
+def _story(reply: Reply) -> tuple[TraceLine, ...]:
+    lines = _text(reply or b"").splitlines()
+    return tuple(TraceLine(at=rfc3339(int(line.partition(" ")[0])), what=line.partition(" ")[2]) for line in lines)
+
+
+def _entries(reply: Reply) -> tuple[Event, ...]:
+    return tuple(read_event(_text(entry[0]), pairs(entry[1])) for entry in reply or ())
+
+
+def _stream(reply: Reply) -> tuple[Event, ...]:
+    if not reply:
+        return ()
+    entries = next(iter(reply.values())) if isinstance(reply, Mapping) else reply[0][1]
+    return _entries(entries)
+
+
+def _maybe_text(reply: Reply) -> str | None:
+    return None if reply is None else _text(reply)
+
+
+def now_text() -> str:
+    """This machine's time as RFC 3339 in UTC, for the envelopes of messages."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# -- calls -----------------------------------------------------------------------------------------------
+
+
+class TownCalls:
+    """Makes the calls of the town `name`. Holds nothing but key names; safe to share.
+
+    Arguments named ``agent`` or ``task`` take whatever people type: a name, an id, a nickname, a unique beginning of one.
+    Making a call raises UsageError for values that can never be right; running it raises what the town's state refuses.
+    """
+
+    def __init__(self, name: str, *, message_limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> None:
+        self.keys = Keys(name)
+        self.message_limit_bytes = message_limit_bytes
+
+    def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+        return Call(("FCALL", library.function(function), 1, self.keys.base, *args), decode)
+
+    # -- mail
+
+    def send(
+        self,
+        to: str,
+        body: Body,
+        *,
+        sender: str = SUPERVISOR,
+        priority: Priority = "normal",
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        not_before_ms: int = 0,
+    ) -> Call[Sent]:
+        """Put a message into a mailbox; the same `message_id` twice is one message. `not_before_ms` is server time."""
+        if not isinstance(body, TaskAssign):
+            check_text("a message", body.text, self.message_limit_bytes)
+        if priority not in PRIORITIES:
+            raise ValueError(priority)
+        message_id = message_id or new_id()
+        check_task_id(message_id)
+        fields: dict[str, Any] = msgspec.to_builtins(body)
+        fields |= {"priority": priority, "created_at": now_text(), "correlation_id": correlation_id}
+
+        def decode(reply: Reply) -> Sent:
+            return Sent(message_id=message_id, to=_text(reply[1]), agent_id=_text(reply[2]), new=reply[0] == b"queued")
+
+        return self._call(
+            "send", decode, to, sender, message_id, _CLASSES[body.category], priority, not_before_ms, msgspec.json.encode(fields)
+        )
+
+    def claim(
+        self,
+        agent_id: str,
+        *,
+        token: str,
+        fence: str = "",
+        count: int = 1,
+        lease_ms: int = 10_000,
+        acks: Iterable[Delivery] = (),
+    ) -> Call[Batch]:
+        """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
+
+        `token` names this claim: the same one again gets the same messages. `fence` is the agent's lease token.
+        """
+
+        def decode(reply: Reply) -> Batch:
+            due = int(reply[1])
+            return Batch(
+                now_ms=int(reply[0]),
+                next_due_ms=None if due < 0 else due,
+                deliveries=tuple(
+                    Delivery(
+                        member=reply[i].decode(),
+                        token=token,
+                        deliveries=reply[i + 1],
+                        raw=reply[i + 2],
+                        message=_try_message(reply[i + 2]),
+                    )
+                    for i in range(2, len(reply), 3)
+                ),
+            )
+
+        return self._call("claim", decode, agent_id, fence, token, count, lease_ms, *_members(acks))
+
+    def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Call[tuple[bool, ...]]:
+        """Remove leased messages; for each whether this lease still held it."""
+        return self._call("ack", _flags, agent_id, *_members(deliveries))
+
+    def renew(self, agent_id: str, deliveries: Iterable[Delivery], *, lease_ms: int = 10_000) -> Call[tuple[bool, ...]]:
+        """Extend leases; for each whether this lease still held it."""
+        return self._call("renew", _flags, agent_id, lease_ms, *_members(deliveries))
+
+    def nack(
+        self, agent_id: str, deliveries: Iterable[Delivery], *, delay_ms: int = 0, counts: bool = True, reason: str = "returned"
+    ) -> Call[tuple[str, ...]]:
+        """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
+        return self._call("nack", _texts, agent_id, delay_ms, int(counts), reason, *_members(deliveries))
+
+    def bury(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Call[int]:
+        """Make leased messages dead letters at once; how many there were."""
+        return self._call("dead", int, agent_id, reason, *_members(deliveries))
+
+    def peek(self, agent: str, *, limit: int = 100) -> Call[Inbox]:
+        """What lies in a mailbox, in the order of delivery; nothing is taken."""
+        return self._call("peek", _inbox, agent, limit)
+
+    def remove(self, agent: str, message: str) -> Call[tuple[str, ...]]:
+        """Delete a message that nobody works on (or ``all`` of them); ids of what went."""
+        return self._call("remove", _texts, agent, message)
+
+    def trace(self, message_id: str) -> Call[tuple[TraceLine, ...]]:
+        """Where a message has been and when; empty when it is unknown or too long ago."""
+        return Call(("GET", self.keys.trace(message_id)), _story)
+
+    def dead_letters(self, *, limit: int = 100) -> Call[tuple[DeadLetter, ...]]:
+        """The dead letters, newest first."""
+        return self._call("dead_list", _dead_letters, limit)
+
+    def redrive(self, letter: str) -> Call[tuple[str, ...]]:
+        """Put a dead letter (or ``all``) back into its mailbox with a clean count; ids of what went."""
+        return self._call("redrive", _texts, letter)
+
+    def drop(self, letter: str) -> Call[tuple[str, ...]]:
+        """Delete a dead letter (or ``all``); ids of what went."""
+        return self._call("drop", _texts, letter)
+
+    # -- tasks
+
+    def add_task(
+        self,
+        description: str,
+        *,
+        agent: str = "",
+        title: str = "",
+        priority: Priority = "normal",
+        needs: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        role: str = "",
+        parent: str = "",
+        task_id: str | None = None,
+        origin: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Call[Assigned]:
+        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog."""
+        check_text("a task", description, self.message_limit_bytes)
+        for tag in tags:
+            check_word("tag", tag)
+        fields: dict[str, str] = {"description": description, "priority": priority}
+        if title:
+            fields["title"] = check_text("a title", title, 1000)
+        if role:
+            fields["role"] = check_word("role", role)
+        if parent:
+            fields["parent"] = check_task_id(parent)
+        if origin:
+            fields["origin"] = _json(origin)
+        if meta:
+            fields["meta"] = _json(meta)
+        task_id = check_task_id(task_id) if task_id else new_id()
+        flat = [part for item in fields.items() for part in item]
+        return self._call("task_add", _assigned, task_id, new_id(), agent, _json(list(needs)), _json(list(tags)), *flat)
+
+    def task(self, task: str) -> Call[Task]:
+        """One task."""
+        return self._call("task_get", _task, task)
+
+    def tasks(
+        self, *, state: TaskState | Literal["backlog", ""] = "", agent: str = "", tag: str = "", limit: int = 50
+    ) -> Call[tuple[Task, ...]]:
+        """Tasks, newest first, that match all that is given; with the state ``backlog`` the backlog in its order."""
+        return self._call("task_list", _tasks, state, agent, tag, limit)
+
+    def current_task(self, agent: str) -> Call[Task | None]:
+        """The task that an agent works on, or its only open one."""
+        return self._call("task_current", _maybe_task, agent)
+
+    def assign_task(self, task: str, agent: str) -> Call[Assigned]:
+        """Give a task that nobody works on to an agent."""
+        return self._call("task_assign", _assigned, task, agent, new_id())
+
+    def start_task(self, agent_id: str, fence: str, task: str, run_id: str) -> Call[Started]:
+        """Begin to work on a task; the kernel's own."""
+        return self._call("task_start", _started, agent_id, fence, task, run_id)
+
+    def settle_task(
+        self,
+        verb: Literal["complete", "submit", "fail", "cancel"],
+        task: str,
+        *,
+        text: str = "",
+        by: str = "",
+        token: str = "",
+    ) -> Call[Task]:
+        """Complete, submit (say done), fail or cancel a task. An agent gives its id and its round's task token; a person neither."""
+        if text:
+            check_text("a text", text, self.message_limit_bytes)
+        return self._call("task_settle", _task, verb, task, by, token, text, new_id())
+
+    def reopen_task(self, task: str, *, reason: str = "reopened") -> Call[Assigned]:
+        """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
+        return self._call("task_reopen", _assigned, task, check_text("a reason", reason, 10_000), new_id())
+
+    def requeue_task(self, task: str, *, reason: str = "requeued") -> Call[Task]:
+        """Take a task from its agent and put it onto the backlog."""
+        return self._call("task_requeue", _task, task, check_text("a reason", reason, 10_000), new_id())
+
+    def add_need(self, task: str, need: str) -> Call[Task]:
+        """Make a task wait for another; refuses a circle."""
+        return self._call("task_need", _task, task, need)
+
+    def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Call[Task]:
+        """Keep one plugin's table beside a task; None removes it."""
+        return self._call("task_meta", _task, task, name, "" if table is None else _json(table))
+
+    def judge_task(self, task: str, *, passed: bool, evidence: str = "") -> Call[Task]:
+        """The gates' verdict on a submitted task; a refused one goes back to its agent with the evidence."""
+        return self._call("task_verdict", _task, task, int(passed), evidence)
+
+    def claim_from_backlog(self, task: str, agent: str) -> Call[Assigned]:
+        """Give a task that is on the backlog to an agent."""
+        return self._call("backlog_claim", _assigned, task, agent, new_id())
+
+    def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Call[Assigned | None]:
+        """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
+        return self._call("backlog_claim_matching", _maybe_assigned, agent_id, fence, new_id(), *words)
+
+    def assign_backlog(self, agent: str) -> Call[tuple[str, ...]]:
+        """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
+        return self._call("backlog_assign_all", _texts, agent, new_id())
+
+    # -- agents
+
+    def create_agent(
+        self,
+        name: str,
+        *,
+        cli: str,
+        role: str = "",
+        nickname: str = "",
+        parent: str = "",
+        tags: Sequence[str] = (),
+        max_rounds: int = 0,
+    ) -> Call[Agent]:
+        """Add an agent that wants to run. Without a nickname it gets one that belongs to its id."""
+        check_agent_name(name)
+        if role:
+            check_word("role", role)
+        for tag in tags:
+            check_word("tag", tag)
+        agent_id = new_id()
+        names = [check_word("nickname", nickname)] if nickname else list(nicknames(agent_id))
+        return self._call(
+            "agent_create",
+            _agent,
+            agent_id,
+            name,
+            cli,
+            role,
+            _json(names),
+            int(bool(nickname)),
+            parent,
+            max_rounds,
+            _json(list(tags)),
+        )
+
+    def agent(self, agent: str) -> Call[Agent]:
+        """One agent with the counts of its mail."""
+        return self._call("agent_get", _agent, agent)
+
+    def agents(self) -> Call[tuple[Agent, ...]]:
+        """All agents, oldest first, in one answer."""
+        return self._call("agent_list", _agents)
+
+    def want(self, agent: str, wanted: WantedState, *, now: bool = False, reason: str = "") -> Call[Agent]:
+        """Ask that an agent be running, paused, drained or stopped; with `now` its round is interrupted."""
+        return self._call("agent_want", _agent, agent, wanted, "now" if now else "soon", reason)
+
+    def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
+        """Take an agent that nobody hosts out of the town; with `force` its open tasks go onto the backlog, its mail to the dead letters."""
+        return self._call("agent_remove", _text, agent, int(force))
+
+    def rounds(self, agent: str, *, limit: int = 20) -> Call[tuple[bytes, ...]]:
+        """The records of an agent's latest rounds, JSON each, newest first."""
+        return self._call("rounds", tuple, agent, limit)
+
+    # -- for kernels
+
+    def place_agents(self, host: str, backends: Iterable[str], *, count: int) -> Call[tuple[Agent, ...]]:
+        """Take over agents that want a host and whose backend is here."""
+        return self._call("agent_place", _agents, host, count, *backends)
+
+    def observe_agent(self, agent_id: str, fence: str, state: str, reason: str = "") -> Call[str]:
+        """Tell the state of an agent that this kernel holds; what is wanted of it."""
+        return self._call("agent_observe", _text, agent_id, fence, state, reason)
+
+    def release_agent(
+        self, agent_id: str, fence: str, state: str, *, reason: str = "", retry_ms: int = -1, failed: bool = False
+    ) -> Call[int]:
+        """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row."""
+        return self._call("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
+
+    def start_round(self, agent_id: str, fence: str, run_id: str, task_id: str = "") -> Call[str]:
+        """Tell that an agent begins to work; what is wanted of it."""
+        return self._call("round_start", _text, agent_id, fence, run_id, task_id)
+
+    def settle_round(
+        self,
+        agent_id: str,
+        fence: str,
+        run_id: str,
+        deliveries: Iterable[Delivery],
+        *,
+        outcome: str,
+        mail: Literal["ack", "nack", "return"],
+        delay_ms: int = 0,
+        reason: str = "",
+        task_id: str = "",
+        fate: Literal["complete", "fail", "again"] = "again",
+        text: str = "",
+        duration_ms: int = 0,
+        session_id: str = "",
+        record: bytes = b"{}",
+    ) -> Call[str]:
+        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none)."""
+
+        def decode(reply: Reply) -> str:
+            return _text(reply[0])
+
+        return self._call(
+            "round_settle",
+            decode,
+            agent_id,
+            fence,
+            run_id,
+            outcome,
+            mail,
+            delay_ms,
+            reason,
+            task_id,
+            fate,
+            text,
+            duration_ms,
+            session_id,
+            record,
+            *_members(deliveries),
+        )
+
+    def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Call[tuple[str, ...]]:
+        """Take part in the town as a kernel; ids of kernels that were found lost."""
+        flat = [part for item in about.items() for part in item]
+        return self._call("host_join", _texts, host, lease_ms, *flat)
+
+    def beat(self, host: str, *, lease_ms: int) -> Call[tuple[str, ...]]:
+        """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail."""
+        return self._call("host_beat", _texts, host, lease_ms)
+
+    def leave(self, host: str, *, reason: str) -> Call[int]:
+        """End a kernel's part in the town; its agents are free for others at once."""
+        return self._call("host_leave", int, host, reason)
+
+    def hosts(self) -> Call[tuple[Host, ...]]:
+        """The kernels that take part."""
+
+        def decode(reply: Reply) -> tuple[Host, ...]:
+            return tuple(_host(host) for host in reply)
+
+        return self._call("hosts", decode)
+
+    def take_lease(self, name: str, holder: str, *, lease_ms: int) -> Call[bool]:
+        """Take or renew a lease of the town, for work that only one kernel does; whether the holder has it."""
+        return self._call("lease_take", bool, name, holder, lease_ms)
+
+    def give_up_lease(self, name: str, holder: str) -> Call[bool]:
+        """Give a lease back before it runs out."""
+        return self._call("lease_give_up", bool, name, holder)
+
+    # -- the town
+
+    def setup(self, settings: Mapping[str, int]) -> Call[str]:
+        """Make the town's data if there is none and store its bounds; the schema that the data has."""
+        flat: list[Argument] = [part for item in settings.items() for part in item]
+        return self._call("town_setup", _text, SCHEMA, *flat)
+
+    def status(self, *, agents: bool = True) -> Call[Status]:
+        """The whole town in one answer."""
+        return self._call("status", _status, int(agents))
+
+    def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Call[int]:
+        """Forget what is older or more than this; how many tasks went."""
+        return self._call("tidy", int, finished_age_ms, finished_count, events)
+
+    # -- events
+
+    def emit(self, type_: str, members: Mapping[str, str]) -> Call[int]:
+        """Add an event of a plugin's or kernel's own to the stream."""
+        flat = [part for item in members.items() for part in item]
+        return self._call("emit", int, check_task_id(type_), *flat)
+
+    def latest_events(self, count: int) -> Call[tuple[Event, ...]]:
+        """The newest `count` events, oldest of them first."""
+
+        def decode(reply: Reply) -> tuple[Event, ...]:
+            return _entries(reply)[::-1]
+
+        return Call(("XREVRANGE", self.keys.events, "+", "-", "COUNT", count), decode)
+
+    def events_after(self, cursor: str, *, count: int = 500) -> Call[tuple[Event, ...]]:
+        """Events behind the position `cursor` (``0`` = from the oldest), at most `count`."""
+        return Call(("XRANGE", self.keys.events, f"({cursor}" if cursor != "0" else "-", "+", "COUNT", count), _entries)
+
+    def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Call[tuple[Event, ...]]:
+        """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
+        return Call(("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), _stream)
+
+    def cursor(self, sink: str) -> Call[str | None]:
+        """How far a sink has read."""
+        return Call(("HGET", self.keys.cursors, sink), _maybe_text)
+
+    def set_cursor(self, sink: str, position: str) -> Call[int]:
+        """Remember how far a sink has read."""
+        return Call(("HSET", self.keys.cursors, sink, position), int)
+
+
+def _members(deliveries: Iterable[Delivery]) -> list[str]:
+    return [part for delivery in deliveries for part in (delivery.member, delivery.token)]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def load_library() -> Call[str]:
+    """Install the function library on the server (a no-op when it is there)."""
+    return Call(("FUNCTION", "LOAD", "REPLACE", library.source()), _text)
+
+
+__all__ = [
+    "Assigned",
+    "Batch",
+    "DeadLetter",
+    "Delivery",
+    "Host",
+    "Inbox",
+    "Lying",
+    "Sent",
+    "Started",
+    "Status",
+    "TownCalls",
+    "TraceLine",
+    "load_library",
+]

@@ -1,0 +1,95 @@
+"""Every Redis key and channel of a town, in one place. Pure.
+
+All keys begin with ``tt:{<town>}``, with literal braces, so that one town lies in one slot of a Redis Cluster and many
+towns share a server. The functions of the library derive the same names from that base; a test holds this table, the
+functions and ``docs/reference/protocol.md`` together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinytown.names import check_town_name
+
+#: Pattern of each key below the base -> Redis type. ``<...>`` stands for an id, a name or a state.
+KEYS: dict[str, str] = {
+    "meta": "hash",
+    "seq": "string",
+    "tokens": "string",
+    "agents": "zset",
+    "names": "hash",
+    "nicknames": "hash",
+    "placement": "zset",
+    "agent:<agent>": "hash",
+    "agent:<agent>:open": "set",
+    "agent:<agent>:rounds": "list",
+    "mail:<agent>:queue": "zset",
+    "mail:<agent>:leases": "zset",
+    "mail:<agent>:delayed": "zset",
+    "mail:<agent>:bodies": "hash",
+    "mail:<agent>:state": "hash",
+    "mail:<agent>:last": "string",
+    "trace:<message>": "string",
+    "dead": "zset",
+    "dead:<message>": "hash",
+    "tasks": "zset",
+    "tasks:ids": "zset",
+    "tasks:finished": "zset",
+    "tasks:state:<state>": "zset",
+    "tasks:agent:<agent>": "zset",
+    "tasks:tag:<tag>": "zset",
+    "backlog": "zset",
+    "task:<task>": "hash",
+    "task:<task>:needs": "set",
+    "task:<task>:dependants": "set",
+    "hosts": "zset",
+    "host:<host>": "hash",
+    "host:<host>:agents": "set",
+    "lease:<name>": "string",
+    "cursors": "hash",
+    "events": "stream",
+}
+
+#: Pattern of each pub/sub channel below the base -> what is published there.
+CHANNELS: dict[str, str] = {
+    "bell": "placement: an agent wants a host",
+    "bell:<agent>": "mail; control now | control soon; stop-round <run>",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of the town `town`. Raises UsageError for an illegal town name."""
+
+    town: str
+
+    def __post_init__(self) -> None:
+        check_town_name(self.town)
+
+    @property
+    def base(self) -> str:
+        """``tt:{town}``, the one key that functions are given."""
+        return f"tt:{{{self.town}}}"
+
+    @property
+    def events(self) -> str:
+        """The event stream."""
+        return f"{self.base}:events"
+
+    @property
+    def cursors(self) -> str:
+        """How far each sink has read the event stream."""
+        return f"{self.base}:cursors"
+
+    @property
+    def bell(self) -> str:
+        """The channel on which agents that want a host are announced."""
+        return f"{self.base}:bell"
+
+    def agent_bell(self, agent_id: str) -> str:
+        """The channel on which an agent's holder hears of mail and of what people want."""
+        return f"{self.base}:bell:{agent_id}"
+
+    def trace(self, message_id: str) -> str:
+        """The story of a message."""
+        return f"{self.base}:trace:{message_id}"

@@ -1,0 +1,149 @@
+-- The ground that all functions stand on: time, refusals, records, events, and finding agents and tasks by what people type.
+-- Every function gets one key, the town's base "tt:{town}", from which all others are derived, and text arguments.
+-- A function checks everything before it writes anything: a refusal leaves no trace.
+
+local SCORE_STEP = 1125899906842624 -- 2^50: rank * 2^50 + sequence fits a double exactly for the ranks 0 to 7
+local RANKS = { urgent = 0, high = 1, normal = 2, low = 3 }
+local SUPERVISOR_ID = '00000000-0000-0000-0000-000000000001'
+local EVENTS_KEPT = 20000
+local MANY = 1000 -- how many members one call treats at most where a set has no bound of its own
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- Milliseconds since 1970 as RFC 3339 in UTC. The calendar of days: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+local function rfc3339(ms)
+  local days, rest = math.floor(ms / 86400000), ms % 86400000
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03dZ', yoe + era * 400 + (month <= 2 and 1 or 0), month,
+    doy - math.floor((153 * mp + 2) / 5) + 1, math.floor(rest / 3600000), math.floor(rest / 60000) % 60,
+    math.floor(rest / 1000) % 60, rest % 1000)
+end
+
+local function refuse(code, message, hint, fields)
+  local detail = fields or {}
+  detail.message, detail.hint = message, hint or ''
+  error({ err = 'TT ' .. code .. ' ' .. cjson.encode(detail) })
+end
+
+local function setting(base, name, default)
+  return tonumber(redis.call('HGET', base .. ':meta', name) or default)
+end
+
+local function record(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields, #flat > 0
+end
+
+local function json_list(items)
+  if #items == 0 then return '[]' end
+  return cjson.encode(items)
+end
+
+local function emit(base, ...)
+  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
+end
+
+local function ring(base, agent_id, what)
+  redis.call('PUBLISH', base .. ':bell:' .. agent_id, what)
+end
+
+-- A line in the story of a message. The key is made by `send` with a time to live and kept short-lived here.
+local function trace(base, id, now, what)
+  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. what .. '\n'
+  if redis.call('APPEND', key, line) == #line then
+    redis.call('EXPIRE', key, setting(base, 'trace_ttl_s', 3600))
+  end
+end
+
+local function starts_with(text, prefix)
+  return string.sub(text, 1, #prefix) == prefix
+end
+
+-- The id and name of the agent that `ref` means, and whether it is retired; refuses what is unknown or ambiguous.
+-- Tried in this order: name, id, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
+local function find_agent(base, ref)
+  local lower = string.lower(ref)
+  if lower == 'supervisor' or lower == 'conductor' or lower == SUPERVISOR_ID then
+    return SUPERVISOR_ID, 'supervisor', false
+  end
+  local entry = redis.call('HGET', base .. ':names', lower)
+  if entry then
+    local id, name, flag = string.match(entry, '^(%S+) (%S+) (%S+)$')
+    return id, name, flag == 'retired'
+  end
+  local function known(id)
+    local name, wanted = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted'))
+    return id, name, wanted == 'stopped'
+  end
+  if redis.call('EXISTS', base .. ':agent:' .. lower) == 1 then return known(lower) end
+  local nick = redis.call('HGET', base .. ':nicknames', lower)
+    or redis.call('HGET', base .. ':nicknames', (string.gsub(lower, '%s*%[.*%]$', '')))
+  if nick then return known(nick) end
+  local found, names = {}, {}
+  if lower ~= '' then
+    local seen = {}
+    for _, index in ipairs({ 'names', 'nicknames' }) do
+      local flat = redis.call('HGETALL', base .. ':' .. index)
+      for i = 1, #flat, 2 do
+        local id = string.match(flat[i + 1], '^%S+')
+        if not seen[id] and (starts_with(flat[i], lower) or starts_with(id, lower)) then
+          seen[id] = true
+          found[#found + 1] = id
+        end
+      end
+    end
+  end
+  if #found == 1 then return known(found[1]) end
+  for i = 1, math.min(#found, 8) do names[i] = redis.call('HGET', base .. ':agent:' .. found[i], 'name') end
+  table.sort(names)
+  if #found > 1 then
+    refuse('ambiguous', 'more than one agent begins with "' .. ref .. '": ' .. table.concat(names, ', '),
+      'write more of the name', { candidates = names })
+  end
+  refuse('not_found', 'no agent called "' .. ref .. '" in this town', 'tt list shows the agents', { agent = ref })
+end
+
+-- The id of the task that `ref` means: a whole id or a unique beginning of one.
+local function find_task(base, ref)
+  if ref ~= '' then
+    if redis.call('EXISTS', base .. ':task:' .. ref) == 1 then return ref end
+    local near = redis.call('ZRANGE', base .. ':tasks:ids', '[' .. ref, '[' .. ref .. '\255', 'BYLEX', 'LIMIT', 0, 9)
+    if #near == 1 then return near[1] end
+    if #near > 1 then
+      refuse('ambiguous', 'more than one task begins with "' .. ref .. '": ' .. table.concat(near, ', '),
+        'write more of the id', { candidates = near })
+    end
+  end
+  refuse('not_found', 'no task "' .. ref .. '" in this town', 'tt task list shows the tasks', { task = ref })
+end
+
+-- The holder of an agent's lease proves itself by its token; whoever lost the lease is turned away.
+local function check_fence(base, agent_id, fence)
+  local token = redis.call('HGET', base .. ':agent:' .. agent_id, 'token') or ''
+  if token ~= fence then
+    refuse('stale_lease', 'the lease on this agent has passed to another kernel', '', { agent_id = agent_id })
+  end
+end
+
+local function register(name, body)
+  redis.register_function(PREFIX .. name, function(keys, args)
+    local fine, reply = pcall(body, keys[1], args)
+    if fine then return reply end
+    if type(reply) == 'table' and reply.err then return reply end
+    return redis.error_reply('ERR ' .. tostring(reply))
+  end)
+end

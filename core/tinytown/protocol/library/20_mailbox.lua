@@ -1,0 +1,356 @@
+-- The mailbox: strict priority, first-in first-out inside one, leases with tokens, delayed mail, dead letters.
+--
+-- A member is a letter for the kind of message and its id ("t" orders, "q" questions, "i" news, "c" receipts, "o" other),
+-- so that mail can be counted by kind without reading bodies. Beside its body each message that was ever leased or
+-- delayed has a line "score deliveries token" in :state, from which it returns to its old place.
+
+local CLASS_NAMES = { t = 'task', q = 'query', i = 'informational', c = 'confirmation', o = 'other' }
+
+local function mailbox(base, agent_id)
+  return base .. ':mail:' .. agent_id
+end
+
+local function mail_state(box, member)
+  local score, deliveries, token =
+    string.match(redis.call('HGET', box .. ':state', member) or '', '^(%S+) (%S+) (%S+)$')
+  return score, tonumber(deliveries or 0), token or '-'
+end
+
+local function put_mail(base, agent_id, id, class, priority, body, due, now)
+  local box, member = mailbox(base, agent_id), class .. id
+  local score = whole(RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq'))
+  redis.call('HSET', box .. ':bodies', id, body)
+  if due > now then
+    redis.call('HSET', box .. ':state', member, score .. ' 0 -')
+    redis.call('ZADD', box .. ':delayed', whole(due), member)
+    ring(base, agent_id, 'mail')
+  else
+    redis.call('ZADD', box .. ':queue', score, member)
+    -- A busy mailbox needs no second ring: its owner claims until it is empty.
+    if redis.call('ZCARD', box .. ':queue') == 1 then ring(base, agent_id, 'mail') end
+  end
+end
+
+local function forget_mail(box, member)
+  redis.call('HDEL', box .. ':state', member)
+  redis.call('HDEL', box .. ':bodies', string.sub(member, 2))
+end
+
+local function bury(base, agent_id, member, score, deliveries, reason, now)
+  local box, id = mailbox(base, agent_id), string.sub(member, 2)
+  redis.call('HSET', base .. ':dead:' .. id, 'agent_id', agent_id, 'member', member, 'score', score,
+    'deliveries', deliveries, 'reason', reason, 'at', whole(now),
+    'agent', redis.call('HGET', base .. ':agent:' .. agent_id, 'name') or 'supervisor',
+    'body', redis.call('HGET', box .. ':bodies', id) or '')
+  redis.call('ZADD', base .. ':dead', whole(now), id)
+  forget_mail(box, member)
+  trace(base, id, now, 'dead ' .. reason)
+  emit(base, 'message_dead', 'message', id, 'agent', redis.call('HGET', base .. ':dead:' .. id, 'agent'), 'reason', reason)
+  local excess = redis.call('ZCARD', base .. ':dead') - setting(base, 'dead_letters', 1000)
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', base .. ':dead', excess)
+    for i = 1, #oldest, 2 do redis.call('DEL', base .. ':dead:' .. oldest[i]) end
+  end
+end
+
+-- A leased message goes back to its old place, or, delivered too often, to the dead letters.
+local function give_back(base, agent_id, member, now, how)
+  local box = mailbox(base, agent_id)
+  local score, deliveries = mail_state(box, member)
+  redis.call('ZREM', box .. ':leases', member)
+  if not how.counts then deliveries = math.max(0, deliveries - 1) end
+  if how.counts and deliveries >= setting(base, 'max_deliveries', 5) then
+    bury(base, agent_id, member, score, deliveries, how.reason, now)
+    return 'dead'
+  end
+  redis.call('HSET', box .. ':state', member, score .. ' ' .. deliveries .. ' -')
+  if how.delay_ms and how.delay_ms > 0 then
+    redis.call('ZADD', box .. ':delayed', whole(now + how.delay_ms), member)
+  else
+    redis.call('ZADD', box .. ':queue', score, member)
+  end
+  trace(base, string.sub(member, 2), now, 'returned ' .. how.reason)
+  return 'queued'
+end
+
+local function settle_mail(base, agent_id, member, token)
+  local box = mailbox(base, agent_id)
+  local _, _, held = mail_state(box, member)
+  if held ~= token or redis.call('ZREM', box .. ':leases', member) == 0 then return 0 end
+  forget_mail(box, member)
+  trace(base, string.sub(member, 2), now_ms(), 'acked')
+  return 1
+end
+
+local function return_all_leases(base, agent_id, now, reason)
+  local leases = redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)
+  for _, member in ipairs(leases) do
+    give_back(base, agent_id, member, now, { counts = true, reason = reason })
+  end
+end
+
+-- send: to, from, id, class, priority, not_before_ms (0 = now), body without id/from/to -> state, name, id of the recipient
+register('send', function(base, a)
+  local to, from, id, class, priority, not_before, body = unpack(a)
+  local agent_id, name, retired = find_agent(base, to)
+  if retired then
+    refuse('refused', 'agent "' .. name .. '" is stopped and takes no mail', 'tt resume ' .. name .. ' brings it back',
+      { agent = name })
+  end
+  local _, sender = find_agent(base, from)
+  local now = now_ms()
+  local key = base .. ':trace:' .. id
+  if redis.call('EXISTS', key) == 1 or redis.call('HEXISTS', mailbox(base, agent_id) .. ':bodies', id) == 1 then
+    return { 'duplicate', name, agent_id }
+  end
+  local limit = setting(base, 'message_bytes', 1048576)
+  if #body > limit * 1.1 + 512 then
+    refuse('limit_reached', 'expected a message of at most ' .. limit .. ' bytes, got ' .. #body,
+      'put it into a file and name the file')
+  end
+  local bound = setting(base, 'mailbox_messages', 10000)
+  if redis.call('HLEN', mailbox(base, agent_id) .. ':bodies') >= bound then
+    refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: ' .. bound .. ' messages',
+      'tt inbox ' .. name .. ' shows them', { agent = name })
+  end
+  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n',
+    'EX', setting(base, 'trace_ttl_s', 3600))
+  local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
+  put_mail(base, agent_id, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), now)
+  emit(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name, 'category', CLASS_NAMES[class] or class, 'priority', priority)
+  return { 'queued', name, agent_id }
+end)
+
+-- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
+-- -> now, next moment at which something falls due (-1 = none), then member, deliveries, body for each message
+register('claim', function(base, a)
+  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], tonumber(a[4]), tonumber(a[5])
+  check_fence(base, agent_id, fence)
+  local box, now = mailbox(base, agent_id), now_ms()
+  for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1]) end
+  local reply = { now, -1 }
+  local function add(member, deliveries)
+    reply[#reply + 1] = member
+    reply[#reply + 1] = deliveries
+    reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
+  end
+  -- The same claim again (its answer was lost with a connection) gets the same messages.
+  local last = redis.call('GET', box .. ':last')
+  if last and starts_with(last, token .. ' ') then
+    for member in string.gmatch(string.sub(last, #token + 2), '%S+') do
+      local _, deliveries, held = mail_state(box, member)
+      if held == token then add(member, deliveries) end
+    end
+    return reply
+  end
+  for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+    give_back(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
+  end
+  for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+    redis.call('ZREM', box .. ':delayed', member)
+    redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
+  end
+  local front = redis.call('ZRANGE', box .. ':queue', 0, count - 1, 'WITHSCORES')
+  local taken, orders = {}, 0
+  for i = 1, #front, 2 do
+    -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
+    if string.sub(front[i], 1, 1) == 't' then
+      orders = orders + 1
+      if orders > 1 then break end
+    end
+    taken[#taken + 1] = front[i]
+    local _, deliveries = mail_state(box, front[i])
+    deliveries = deliveries + 1
+    redis.call('ZREM', box .. ':queue', front[i])
+    redis.call('ZADD', box .. ':leases', whole(now + lease_ms), front[i])
+    -- ZRANGE rounds its scores to 17 digits, which is exact below 2^53.
+    redis.call('HSET', box .. ':state', front[i], whole(tonumber(front[i + 1])) .. ' ' .. deliveries .. ' ' .. token)
+    trace(base, string.sub(front[i], 2), now, 'leased ' .. token .. ' delivery ' .. deliveries)
+    add(front[i], deliveries)
+  end
+  if #taken > 0 then
+    redis.call('SET', box .. ':last', token .. ' ' .. table.concat(taken, ' '))
+    return reply
+  end
+  for _, place in ipairs({ ':delayed', ':leases' }) do
+    local first = redis.call('ZRANGE', box .. place, 0, 0, 'WITHSCORES')
+    if first[2] and (reply[2] == -1 or tonumber(first[2]) < reply[2]) then reply[2] = tonumber(first[2]) end
+  end
+  return reply
+end)
+
+-- ack: agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
+register('ack', function(base, a)
+  local reply = {}
+  for i = 2, #a, 2 do reply[#reply + 1] = settle_mail(base, a[1], a[i], a[i + 1]) end
+  return reply
+end)
+
+-- renew: agent_id, lease_ms, then member and token of each -> for each 1 (renewed) or 0 (lost)
+register('renew', function(base, a)
+  local box, until_ms, reply = mailbox(base, a[1]), whole(now_ms() + tonumber(a[2])), {}
+  for i = 3, #a, 2 do
+    local _, _, held = mail_state(box, a[i])
+    local held_still = held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i])
+    if held_still then redis.call('ZADD', box .. ':leases', 'XX', until_ms, a[i]) end
+    reply[#reply + 1] = held_still and 1 or 0
+  end
+  return reply
+end)
+
+-- nack: agent_id, delay_ms, counts (1 or 0), reason, then member and token of each -> for each queued, dead or stale
+register('nack', function(base, a)
+  local box, now, reply = mailbox(base, a[1]), now_ms(), {}
+  for i = 5, #a, 2 do
+    local _, _, held = mail_state(box, a[i])
+    if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then
+      reply[#reply + 1] = give_back(base, a[1], a[i], now,
+        { counts = a[3] == '1', reason = a[4], delay_ms = tonumber(a[2]) })
+    else
+      reply[#reply + 1] = 'stale'
+    end
+  end
+  ring(base, a[1], 'mail')
+  return reply
+end)
+
+-- dead: agent_id, reason, then member and token of each leased message -> how many became dead letters
+register('dead', function(base, a)
+  local box, now, n = mailbox(base, a[1]), now_ms(), 0
+  for i = 3, #a, 2 do
+    local score, deliveries, held = mail_state(box, a[i])
+    if held == a[i + 1] and redis.call('ZREM', box .. ':leases', a[i]) == 1 then
+      bury(base, a[1], a[i], score, deliveries, a[2], now)
+      n = n + 1
+    end
+  end
+  return n
+end)
+
+-- dead_list: limit -> the fields of each dead letter with its id, newest first
+register('dead_list', function(base, a)
+  local reply = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, tonumber(a[1]) - 1, 'REV')) do
+    local letter = redis.call('HGETALL', base .. ':dead:' .. id)
+    letter[#letter + 1], letter[#letter + 2] = 'id', id
+    reply[#reply + 1] = letter
+  end
+  return reply
+end)
+
+local function find_dead(base, ref)
+  local found = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, -1)) do
+    if id == ref then return { id } end
+    if ref == 'all' or (ref ~= '' and starts_with(id, ref)) then found[#found + 1] = id end
+  end
+  if ref == 'all' or #found == 1 then return found end
+  if #found > 1 then
+    refuse('ambiguous', 'more than one dead letter begins with "' .. ref .. '"', 'write more of the id',
+      { candidates = found })
+  end
+  refuse('not_found', 'no dead letter "' .. ref .. '"', 'tt dead list shows them', { message = ref })
+end
+
+-- redrive: id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again
+register('redrive', function(base, a)
+  local now, letters = now_ms(), {}
+  for i, id in ipairs(find_dead(base, a[1])) do
+    letters[i] = record(base .. ':dead:' .. id)
+    letters[i].id = id
+    if letters[i].agent_id ~= SUPERVISOR_ID and redis.call('EXISTS', base .. ':agent:' .. letters[i].agent_id) == 0 then
+      refuse('refused', 'agent "' .. letters[i].agent .. '" of this letter is gone', 'tt dead drop ' .. id)
+    end
+  end
+  local done = {}
+  for i, letter in ipairs(letters) do
+    local box = mailbox(base, letter.agent_id)
+    redis.call('HSET', box .. ':bodies', letter.id, letter.body)
+    redis.call('HSET', box .. ':state', letter.member, letter.score .. ' 0 -')
+    redis.call('ZADD', box .. ':queue', letter.score, letter.member)
+    redis.call('DEL', base .. ':dead:' .. letter.id)
+    redis.call('ZREM', base .. ':dead', letter.id)
+    trace(base, letter.id, now, 'redriven')
+    emit(base, 'message_redriven', 'message', letter.id, 'agent', letter.agent)
+    ring(base, letter.agent_id, 'mail')
+    done[i] = letter.id
+  end
+  return done
+end)
+
+-- drop: id, a unique beginning of one, or "all" -> ids of the dead letters that were deleted
+register('drop', function(base, a)
+  local ids = find_dead(base, a[1])
+  for _, id in ipairs(ids) do
+    redis.call('DEL', base .. ':dead:' .. id)
+    redis.call('ZREM', base .. ':dead', id)
+    trace(base, id, now_ms(), 'dropped')
+  end
+  return ids
+end)
+
+local PLACES = { { ':leases', 'leased' }, { ':queue', 'queued' }, { ':delayed', 'delayed' } }
+
+-- peek: agent, limit -> name, then place, member, deliveries, body of each message in the order of delivery
+register('peek', function(base, a)
+  local agent_id, name = find_agent(base, a[1])
+  local box, limit, reply = mailbox(base, agent_id), tonumber(a[2]), { name }
+  for _, place in ipairs(PLACES) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, limit - 1)) do
+      if (#reply - 1) / 4 >= limit then break end
+      local _, deliveries = mail_state(box, member)
+      reply[#reply + 1] = place[2]
+      reply[#reply + 1] = member
+      reply[#reply + 1] = deliveries
+      reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
+    end
+  end
+  return reply
+end)
+
+-- remove: agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed
+register('remove', function(base, a)
+  local agent_id, name = find_agent(base, a[1])
+  local box, gone, leased = mailbox(base, agent_id), {}, {}
+  for _, place in ipairs(PLACES) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
+      local id = string.sub(member, 2)
+      if a[2] == 'all' or starts_with(id, a[2]) then
+        if place[2] == 'leased' then leased[#leased + 1] = id else gone[#gone + 1] = { place[1], member, id } end
+      end
+    end
+  end
+  if a[2] ~= 'all' then
+    if #leased > 0 and #gone == 0 then
+      refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
+    end
+    if #gone == 0 then refuse('not_found', 'no message "' .. a[2] .. '" in the mailbox of "' .. name .. '"', '') end
+    if #gone > 1 then refuse('ambiguous', 'more than one message begins with "' .. a[2] .. '"', 'write more of the id') end
+  end
+  local ids = {}
+  for i, item in ipairs(gone) do
+    redis.call('ZREM', box .. item[1], item[2])
+    forget_mail(box, item[2])
+    trace(base, item[3], now_ms(), 'removed')
+    ids[i] = item[3]
+  end
+  return ids
+end)
+
+local COUNTED = { t = 5, q = 6, i = 7, c = 8 }
+
+-- queued, leased, delayed, urgent, orders, questions, news, receipts
+local function mail_counts(base, agent_id)
+  local box, counts = mailbox(base, agent_id), { 0, 0, 0, 0, 0, 0, 0, 0 }
+  for i, place in ipairs({ ':queue', ':leases', ':delayed' }) do
+    local members = redis.call('ZRANGE', box .. place, 0, -1)
+    counts[i] = #members
+    for _, member in ipairs(members) do
+      local slot = COUNTED[string.sub(member, 1, 1)]
+      if slot then counts[slot] = counts[slot] + 1 end
+      if place ~= ':queue' and tonumber((mail_state(box, member))) < SCORE_STEP then counts[4] = counts[4] + 1 end
+    end
+  end
+  counts[4] = counts[4] + redis.call('ZCOUNT', box .. ':queue', '-inf', '(' .. whole(SCORE_STEP))
+  return counts
+end

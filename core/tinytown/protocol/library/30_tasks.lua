@@ -1,0 +1,477 @@
+-- Tasks: one record each, indexes by state, agent and tag, the graph of needs, the backlog. All state is written by `move`.
+
+local FINISHED = { completed = true, failed = true, cancelled = true }
+
+local function task_key(base, id)
+  return base .. ':task:' .. id
+end
+
+-- The fields of a task with its open needs, as every function answers them.
+local function task_reply(base, id)
+  local flat = redis.call('HGETALL', task_key(base, id))
+  local open = redis.call('SMEMBERS', task_key(base, id) .. ':needs')
+  table.sort(open)
+  flat[#flat + 1], flat[#flat + 2] = 'open_needs', json_list(open)
+  return flat
+end
+
+local function read_task(base, id)
+  local task = record(task_key(base, id))
+  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'last_op', 'title' }) do
+    task[name] = task[name] or ''
+  end
+  return task
+end
+
+local function headline(task)
+  if task.title ~= '' then return task.title end
+  return string.sub(string.match(task.description or '', '[^\n]*') or '', 1, 120)
+end
+
+local function rank_by_priority(task)
+  return whole(RANKS[task.priority] * SCORE_STEP + tonumber(task.seq))
+end
+
+-- Puts the order to work on a task into its agent's mailbox and returns the message's id.
+local function deliver_task(base, task, now, due)
+  local number = redis.call('HINCRBY', task_key(base, task.id), 'orders', 1)
+  local message_id = task.id .. '.' .. number
+  local body = cjson.encode({ id = message_id, from = 'supervisor', to = task.assigned_to, type = 'task_assign',
+    task_id = task.id, priority = task.priority, created_at = rfc3339(now) })
+  redis.call('SET', base .. ':trace:' .. message_id, whole(now) .. ' queued for ' .. task.assigned_to .. ' by assignment\n',
+    'EX', setting(base, 'trace_ttl_s', 3600))
+  put_mail(base, task.agent_id, message_id, 't', task.priority, body, due or now, now)
+  return message_id
+end
+
+local function needs_reason(base, id)
+  local names = {}
+  for _, need in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':needs')) do
+    local state = redis.call('HGET', task_key(base, need), 'state')
+    names[#names + 1] = need .. ' (' .. (state or 'gone') .. ')'
+  end
+  table.sort(names)
+  return 'needs ' .. table.concat(names, ', ')
+end
+
+local free_dependants, block_dependants
+
+local function move(base, task, to, reason, now)
+  local from, key = task.state, task_key(base, task.id)
+  if from ~= to and not TASK_MOVES[from][to] then
+    refuse('refused', 'task ' .. task.id .. ' is ' .. from .. ' and cannot become ' .. to,
+      'tt task show ' .. task.id .. ' tells more', { task = task.id, state = from })
+  end
+  task.state, task.reason = to, reason
+  redis.call('HSET', key, 'state', to, 'reason', reason, 'since', whole(now), 'updated_at', whole(now),
+    'assigned_to', task.assigned_to, 'agent_id', task.agent_id)
+  redis.call('ZREM', base .. ':tasks:state:' .. from, task.id)
+  redis.call('ZADD', base .. ':tasks:state:' .. to, task.seq, task.id)
+  if to == 'pending' then
+    redis.call('ZADD', base .. ':backlog', rank_by_priority(task), task.id)
+  else
+    redis.call('ZREM', base .. ':backlog', task.id)
+  end
+  if task.agent_id ~= '' then
+    redis.call('ZADD', base .. ':tasks:agent:' .. task.agent_id, task.seq, task.id)
+    redis.call(FINISHED[to] and 'SREM' or 'SADD', base .. ':agent:' .. task.agent_id .. ':open', task.id)
+  end
+  if to ~= 'running' and to ~= 'verifying' and task.agent_id ~= '' then
+    local agent_key = base .. ':agent:' .. task.agent_id
+    if redis.call('HGET', agent_key, 'current_task') == task.id then redis.call('HSET', agent_key, 'current_task', '') end
+  end
+  emit(base, 'task_state_changed', 'task', task.id, 'old', from, 'new', to, 'agent', task.assigned_to,
+    'reason', reason, 'title', headline(task))
+  if FINISHED[to] then
+    redis.call('ZADD', base .. ':tasks:finished', whole(now), task.id)
+    redis.call('HSET', key, 'completed_at', whole(now))
+    free_dependants(base, task, now)
+  elseif FINISHED[from] then
+    redis.call('ZREM', base .. ':tasks:finished', task.id)
+    redis.call('HDEL', key, 'completed_at')
+    block_dependants(base, task, now)
+  end
+end
+
+local function leave_agent(base, task)
+  if task.agent_id ~= '' then
+    redis.call('SREM', base .. ':agent:' .. task.agent_id .. ':open', task.id)
+    redis.call('ZREM', base .. ':tasks:agent:' .. task.agent_id, task.id)
+    local agent_key = base .. ':agent:' .. task.agent_id
+    if redis.call('HGET', agent_key, 'current_task') == task.id then redis.call('HSET', agent_key, 'current_task', '') end
+  end
+  task.agent_id, task.assigned_to = '', ''
+end
+
+-- Where a task that may be worked on goes: to its agent, or, without one, onto the backlog.
+local function set_going(base, task, reason, now, due)
+  if redis.call('SCARD', task_key(base, task.id) .. ':needs') > 0 then
+    move(base, task, 'blocked', needs_reason(base, task.id), now)
+  elseif task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'wanted') ~= 'stopped'
+    and redis.call('EXISTS', base .. ':agent:' .. task.agent_id) == 1 then
+    move(base, task, 'assigned', reason, now)
+    return deliver_task(base, task, now, due)
+  else
+    leave_agent(base, task)
+    move(base, task, 'pending', reason, now)
+  end
+  return ''
+end
+
+free_dependants = function(base, task, now)
+  for _, id in ipairs(redis.call('SMEMBERS', task_key(base, task.id) .. ':dependants')) do
+    local dependant = read_task(base, id)
+    if task.state == 'completed' then redis.call('SREM', task_key(base, id) .. ':needs', task.id) end
+    if dependant.state == 'blocked' then
+      if redis.call('SCARD', task_key(base, id) .. ':needs') == 0 then
+        set_going(base, dependant, 'all it needs is completed', now)
+      else
+        redis.call('HSET', task_key(base, id), 'reason', needs_reason(base, id))
+      end
+    end
+  end
+end
+
+block_dependants = function(base, task, now)
+  for _, id in ipairs(redis.call('SMEMBERS', task_key(base, task.id) .. ':dependants')) do
+    local dependant = read_task(base, id)
+    if not FINISHED[dependant.state] then
+      redis.call('SADD', task_key(base, id) .. ':needs', task.id)
+      if dependant.state == 'pending' or dependant.state == 'assigned' then
+        move(base, dependant, 'blocked', needs_reason(base, id), now)
+      elseif dependant.state == 'blocked' then
+        redis.call('HSET', task_key(base, id), 'reason', needs_reason(base, id))
+      end
+    end
+  end
+end
+
+-- Does `from` need `goal`, directly or through others?
+local function reaches(base, from, goal)
+  local stack, seen = { from }, {}
+  while #stack > 0 do
+    local id = table.remove(stack)
+    if id == goal then return true end
+    if not seen[id] then
+      seen[id] = true
+      for _, need in ipairs(cjson.decode(redis.call('HGET', task_key(base, id), 'needs') or '[]')) do
+        stack[#stack + 1] = need
+      end
+    end
+  end
+  return false
+end
+
+local function link_need(base, id, need)
+  redis.call('SADD', task_key(base, need) .. ':dependants', id)
+  if redis.call('HGET', task_key(base, need), 'state') ~= 'completed' then
+    redis.call('SADD', task_key(base, id) .. ':needs', need)
+  end
+end
+
+-- task_add: id, op, agent ('' = nobody), needs, tags (JSON lists), then name and value of other fields
+-- -> fields of the task, id of the message to the agent ('' = none)
+register('task_add', function(base, a)
+  local id, op, agent, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
+  local known = redis.call('HGET', task_key(base, id), 'last_op')
+  if known == op then return { task_reply(base, id), redis.call('HGET', task_key(base, id), 'first_order') or '' } end
+  if known then refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id }) end
+  local agent_id, name = '', ''
+  if agent ~= '' then
+    local retired
+    agent_id, name, retired = find_agent(base, agent)
+    if retired or agent_id == SUPERVISOR_ID then
+      refuse('refused', '"' .. name .. '" takes no tasks: it is ' .. (retired and 'stopped' or 'the human side'),
+        retired and 'tt resume ' .. name .. ' brings it back' or 'tt send ' .. name, { agent = name })
+    end
+  end
+  local needed = {}
+  for i, ref in ipairs(needs) do needed[i] = find_task(base, ref) end
+  local now, seq = now_ms(), redis.call('INCR', base .. ':seq')
+  local key = task_key(base, id)
+  redis.call('HSET', key, 'id', id, 'seq', seq, 'last_op', op, 'state', 'pending', 'priority', 'normal',
+    'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
+  for i = 6, #a, 2 do redis.call('HSET', key, a[i], a[i + 1]) end
+  redis.call('ZADD', base .. ':tasks:ids', 0, id)
+  redis.call('ZADD', base .. ':tasks', seq, id)
+  for _, tag in ipairs(tags) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, seq, id) end
+  for _, need in ipairs(needed) do link_need(base, id, need) end
+  local task = read_task(base, id)
+  task.agent_id, task.assigned_to = agent_id, name
+  emit(base, 'task_added', 'task', id, 'state', 'pending', 'title', headline(task), 'agent', name)
+  local message_id = set_going(base, task, '', now)
+  redis.call('HSET', key, 'first_order', message_id)
+  return { task_reply(base, id), message_id }
+end)
+
+-- task_get: id -> fields
+register('task_get', function(base, a)
+  return task_reply(base, find_task(base, a[1]))
+end)
+
+local function assign(base, task, agent, op, now)
+  local agent_id, name, retired = find_agent(base, agent)
+  if retired or agent_id == SUPERVISOR_ID then
+    refuse('refused', '"' .. name .. '" takes no tasks: it is ' .. (retired and 'stopped' or 'the human side'),
+      retired and 'tt resume ' .. name .. ' brings it back' or '', { agent = name })
+  end
+  if task.state == 'running' or task.state == 'verifying' or FINISHED[task.state] then
+    refuse('refused', 'task ' .. task.id .. ' is ' .. task.state .. ' and cannot be assigned',
+      FINISHED[task.state] and 'tt task reopen ' .. task.id or 'tt task cancel ' .. task.id,
+      { task = task.id, state = task.state })
+  end
+  leave_agent(base, task)
+  task.agent_id, task.assigned_to = agent_id, name
+  redis.call('HSET', task_key(base, task.id), 'last_op', op)
+  local message_id = set_going(base, task, '', now)
+  redis.call('HSET', task_key(base, task.id), 'last_order', message_id)
+  return message_id
+end
+
+-- task_assign: id, agent, op -> fields, id of the message
+register('task_assign', function(base, a)
+  local id = find_task(base, a[1])
+  local task = read_task(base, id)
+  if task.last_op == a[3] then return { task_reply(base, id), task.last_order or '' } end
+  local message_id = assign(base, task, a[2], a[3], now_ms())
+  return { task_reply(base, id), message_id }
+end)
+
+-- backlog_claim: id, agent, op -> fields, id of the message; refuses a task that is not on the backlog
+register('backlog_claim', function(base, a)
+  local id = find_task(base, a[1])
+  local task = read_task(base, id)
+  if task.last_op == a[3] then return { task_reply(base, id), task.last_order or '' } end
+  if task.state ~= 'pending' then
+    refuse('refused', 'task ' .. id .. ' is not on the backlog: it is ' .. task.state, 'tt backlog list shows what is',
+      { task = id, state = task.state })
+  end
+  local message_id = assign(base, task, a[2], a[3], now_ms())
+  return { task_reply(base, id), message_id }
+end)
+
+-- backlog_claim_matching: agent_id, fence, op, then words (role and tags) -> fields and message id, or nothing.
+-- A task matches when its role or one of its tags is one of the words.
+register('backlog_claim_matching', function(base, a)
+  check_fence(base, a[1], a[2])
+  local words = {}
+  for i = 4, #a do words[a[i]] = true end
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)) do
+    local task = read_task(base, id)
+    local fits = words[task.role or '']
+    for _, tag in ipairs(cjson.decode(task.tags or '[]')) do fits = fits or words[tag] end
+    if fits then
+      local message_id = assign(base, task, a[1], a[3], now_ms())
+      return { task_reply(base, id), message_id }
+    end
+  end
+  return {}
+end)
+
+-- backlog_assign_all: agent, op -> ids of the tasks that were given to the agent (1,000 at most)
+register('backlog_assign_all', function(base, a)
+  local now, ids = now_ms(), redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)
+  find_agent(base, a[1])
+  for _, id in ipairs(ids) do assign(base, read_task(base, id), a[1], a[2], now) end
+  return ids
+end)
+
+-- task_start: agent_id, fence, id, run_id -> 'started' and the fields, or 'stale' and the fields when there is nothing to do
+register('task_start', function(base, a)
+  local agent_id, fence, id, run_id = a[1], a[2], a[3], a[4]
+  check_fence(base, agent_id, fence)
+  if redis.call('EXISTS', task_key(base, id)) == 0 then return { 'stale', {} } end
+  local task, now = read_task(base, id), now_ms()
+  if task.state == 'running' and task.run_id == run_id then return { 'started', task_reply(base, id) } end
+  if task.agent_id ~= agent_id or (task.state ~= 'assigned' and task.state ~= 'running') then
+    return { 'stale', task_reply(base, id) }
+  end
+  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    move(base, task, 'blocked', needs_reason(base, id), now)
+    return { 'stale', task_reply(base, id) }
+  end
+  redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
+    'started_at', whole(now))
+  redis.call('HINCRBY', task_key(base, id), 'attempts', 1)
+  move(base, task, 'running', '', now)
+  redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
+  return { 'started', task_reply(base, id) }
+end)
+
+-- An agent may only settle the task that it holds, with the token of the round it holds it by.
+local function check_holder(task, by, token)
+  if by == '' then return end
+  if task.agent_id ~= by then
+    refuse('refused', 'task ' .. task.id .. ' belongs to ' .. (task.assigned_to ~= '' and task.assigned_to or 'nobody') ..
+      ', not to you', 'tt send ' .. (task.assigned_to ~= '' and task.assigned_to or 'supervisor'), { task = task.id })
+  end
+  if task.token ~= token then
+    refuse('stale_lease', 'your lease on task ' .. task.id .. ' has ended', 'tt task show ' .. task.id, { task = task.id })
+  end
+end
+
+local function count_completion(base, task)
+  if task.agent_id ~= '' then redis.call('HINCRBY', base .. ':agent:' .. task.agent_id, 'tasks_completed', 1) end
+end
+
+local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
+
+-- task_settle: complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text, op -> fields.
+-- `submit` says done; with gates the task is verified first, without them it is completed at once.
+register('task_settle', function(base, a)
+  local verb, by, token, text, op = a[1], a[3], a[4], a[5], a[6]
+  local id = find_task(base, a[2])
+  local task, now = read_task(base, id), now_ms()
+  if task.last_op == op then return task_reply(base, id) end
+  if verb ~= 'cancel' then check_holder(task, by, token) end
+  local gated = verb == 'submit' and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
+  local to = gated and 'verifying' or TERMINAL_OF[verb] or 'completed'
+  -- Said twice by the same holder is said once.
+  if by ~= '' and task.state == to then return task_reply(base, id) end
+  if to ~= 'cancelled' and to ~= 'failed' and by ~= '' and redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    refuse('refused', 'task ' .. id .. ' ' .. needs_reason(base, id), 'end your round; it is offered again when they are completed',
+      { task = id })
+  end
+  if task.state == to or (FINISHED[task.state] and FINISHED[to]) then
+    refuse('refused', 'task ' .. id .. ' is already ' .. task.state, 'tt task reopen ' .. id .. ' opens it again',
+      { task = id, state = task.state })
+  end
+  local was = task.state
+  local reason = to == 'completed' and '' or text
+  redis.call('HSET', task_key(base, id), 'last_op', op)
+  if to == 'completed' or to == 'verifying' or to == 'failed' then redis.call('HSET', task_key(base, id), 'result', text) end
+  move(base, task, to, reason, now)
+  if to == 'completed' then count_completion(base, task) end
+  if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
+    ring(base, task.agent_id, 'stop-round ' .. task.run_id)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_reopen: id, reason, op -> fields, id of the message
+register('task_reopen', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if task.last_op == a[3] then return { task_reply(base, id), '' } end
+  if not FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. '; only a finished task can be opened again',
+      'tt task show ' .. id, { task = id, state = task.state })
+  end
+  for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
+  redis.call('HSET', task_key(base, id), 'last_op', a[3], 'attempts', 0, 'token', '', 'run_id', '')
+  local message_id = set_going(base, task, a[2], now)
+  return { task_reply(base, id), message_id }
+end)
+
+-- task_requeue: id, reason, op -> fields; takes a task from its agent and puts it onto the backlog
+register('task_requeue', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if task.last_op == a[3] then return task_reply(base, id) end
+  if FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
+  end
+  if task.state == 'running' and task.agent_id ~= '' then ring(base, task.agent_id, 'stop-round ' .. task.run_id) end
+  redis.call('HSET', task_key(base, id), 'last_op', a[3], 'token', '', 'run_id', '')
+  leave_agent(base, task)
+  set_going(base, task, a[2], now)
+  return task_reply(base, id)
+end)
+
+-- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a circle
+register('task_need', function(base, a)
+  local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
+  local task = read_task(base, id)
+  if reaches(base, need, id) then
+    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
+      'tt task show ' .. need, { task = id, need = need })
+  end
+  if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and takes no new need', '', { task = id, state = task.state })
+  end
+  local needs = cjson.decode(task.needs or '[]')
+  for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end
+  needs[#needs + 1] = need
+  redis.call('HSET', task_key(base, id), 'needs', json_list(needs))
+  link_need(base, id, need)
+  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    move(base, task, 'blocked', needs_reason(base, id), now)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_list: state, agent, tag ('' = any), limit -> the fields of each, newest first; the backlog (state "backlog") in its order
+register('task_list', function(base, a)
+  local state, tag, limit, reply = a[1], a[3], tonumber(a[4]), {}
+  local agent_id = a[2] ~= '' and find_agent(base, a[2]) or ''
+  local index = base .. ':tasks'
+  if agent_id ~= '' then index = base .. ':tasks:agent:' .. agent_id
+  elseif tag ~= '' then index = base .. ':tasks:tag:' .. tag
+  elseif state ~= '' and state ~= 'backlog' then index = base .. ':tasks:state:' .. state end
+  local start, step = 0, 200
+  while #reply < limit do
+    local ids
+    if state == 'backlog' then
+      ids = redis.call('ZRANGE', base .. ':backlog', start, start + step - 1)
+    else
+      ids = redis.call('ZRANGE', index, start, start + step - 1, 'REV')
+    end
+    if #ids == 0 then break end
+    for _, id in ipairs(ids) do
+      if #reply >= limit then break end
+      local fits = true
+      if state ~= '' and state ~= 'backlog' then fits = redis.call('HGET', task_key(base, id), 'state') == state end
+      if fits and tag ~= '' then fits = redis.call('ZSCORE', base .. ':tasks:tag:' .. tag, id) ~= false end
+      if fits and agent_id ~= '' then fits = redis.call('HGET', task_key(base, id), 'agent_id') == agent_id end
+      if fits then reply[#reply + 1] = task_reply(base, id) end
+    end
+    start = start + step
+  end
+  return reply
+end)
+
+-- task_current: agent -> fields of the task that it works on, or of its only open one; nothing when there is none
+register('task_current', function(base, a)
+  local agent_id = find_agent(base, a[1])
+  local id = redis.call('HGET', base .. ':agent:' .. agent_id, 'current_task') or ''
+  if id == '' then
+    local open = redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')
+    if #open == 1 then id = open[1] end
+  end
+  if id == '' or redis.call('EXISTS', task_key(base, id)) == 0 then return {} end
+  return task_reply(base, id)
+end)
+
+-- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)
+register('task_meta', function(base, a)
+  local id = find_task(base, a[1])
+  local meta = cjson.decode(redis.call('HGET', task_key(base, id), 'meta') or '{}')
+  meta[a[2]] = a[3] ~= '' and cjson.decode(a[3]) or nil
+  redis.call('HSET', task_key(base, id), 'meta', next(meta) and cjson.encode(meta) or '{}', 'updated_at', whole(now_ms()))
+  return task_reply(base, id)
+end)
+
+-- A round that ended without an outcome leaves its task where it was before: with its agent, or blocked again.
+local function take_back_running(base, agent_id, now, reason)
+  for _, id in ipairs(redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')) do
+    local task = read_task(base, id)
+    if task.state == 'running' then
+      redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
+      local blocked = redis.call('SCARD', task_key(base, id) .. ':needs') > 0
+      move(base, task, blocked and 'blocked' or 'assigned', blocked and needs_reason(base, id) or reason, now)
+    end
+  end
+end
+
+local function delete_task(base, id)
+  local task = read_task(base, id)
+  for _, tag in ipairs(cjson.decode(task.tags or '[]')) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
+  leave_agent(base, task)
+  for _, need in ipairs(cjson.decode(task.needs or '[]')) do
+    redis.call('SREM', task_key(base, need) .. ':dependants', id)
+  end
+  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':backlog', ':tasks:state:' .. task.state }) do
+    redis.call('ZREM', base .. index, id)
+  end
+  redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
+end

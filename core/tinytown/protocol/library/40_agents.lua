@@ -1,0 +1,309 @@
+-- Agents: what people want of them, what the kernel holding their lease has seen, and the end of a round.
+--
+-- An agent's lease is its host's: `host` names the kernel and `token` is the fencing token given out with the agent.
+-- :placement holds the agents that want a host, by the moment from which one may take them.
+
+local function agent_key(base, id)
+  return base .. ':agent:' .. id
+end
+
+local function agent_reply(base, id)
+  local flat = redis.call('HGETALL', agent_key(base, id))
+  flat[#flat + 1], flat[#flat + 2] = 'open_tasks', redis.call('SCARD', agent_key(base, id) .. ':open')
+  return { flat, mail_counts(base, id) }
+end
+
+local function observe(base, id, state, reason, now)
+  local name, old, why = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason'))
+  if old == state and why == reason then return end
+  if old ~= state and not AGENT_MOVES[old][state] then
+    refuse('refused', 'agent "' .. name .. '" is ' .. old .. ' and cannot become ' .. state, '', { agent = name, state = old })
+  end
+  redis.call('HSET', agent_key(base, id), 'state', state, 'reason', reason)
+  if old ~= state then redis.call('HSET', agent_key(base, id), 'since', whole(now)) end
+  emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'reason', reason,
+    'task', redis.call('HGET', agent_key(base, id), 'current_task') or '')
+end
+
+local function flag_name(base, id, name, flag)
+  redis.call('HSET', base .. ':names', string.lower(name), id .. ' ' .. name .. ' ' .. flag)
+end
+
+-- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent.
+local function take_back(base, id, now, reason)
+  local host = redis.call('HGET', agent_key(base, id), 'host') or ''
+  if host ~= '' then redis.call('SREM', base .. ':host:' .. host .. ':agents', id) end
+  redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'run_id', '')
+  return_all_leases(base, id, now, reason)
+  take_back_running(base, id, now, reason)
+end
+
+-- agent_create: id, name, cli, role, nicknames to try (JSON list), insist on the first (1 or 0), parent, max_rounds, tags (JSON list)
+-- -> the agent
+register('agent_create', function(base, a)
+  local id, name, cli, role, nicks, insist, parent, max_rounds, tags = unpack(a)
+  local lower = string.lower(name)
+  local holder = redis.call('HGET', base .. ':names', lower)
+  if holder then
+    if starts_with(holder, id .. ' ') then return agent_reply(base, id) end
+    refuse('exists', 'an agent called "' .. name .. '" lives in this town already', 'choose another name, or tt list', { agent = name })
+  end
+  local bound = setting(base, 'max_agents', 1000)
+  if redis.call('ZCARD', base .. ':agents') >= bound then
+    refuse('limit_reached', 'this town has its ' .. bound .. ' agents', 'raise max_agents in tinytown.toml')
+  end
+  local parent_name = ''
+  if parent ~= '' then
+    local _
+    _, parent_name = find_agent(base, parent)
+  end
+  local nickname = ''
+  for _, nick in ipairs(cjson.decode(nicks)) do
+    local taken = redis.call('HEXISTS', base .. ':nicknames', string.lower(nick)) == 1
+      or redis.call('HEXISTS', base .. ':names', string.lower(nick)) == 1
+    if taken and insist == '1' then
+      refuse('exists', 'the nickname "' .. nick .. '" is taken', 'choose another')
+    end
+    if not taken then
+      nickname = nick
+      break
+    end
+  end
+  local now = now_ms()
+  redis.call('HSET', agent_key(base, id), 'id', id, 'name', name, 'cli', cli, 'role', role, 'nickname', nickname,
+    'parent', parent_name, 'tags', tags, 'max_rounds', max_rounds, 'wanted', 'running', 'state', 'starting',
+    'reason', 'waiting for a kernel', 'since', whole(now), 'created_at', whole(now),
+    'host', '', 'token', '', 'rounds_completed', 0, 'tasks_completed', 0, 'failures', 0)
+  redis.call('ZADD', base .. ':agents', redis.call('INCR', base .. ':seq'), id)
+  flag_name(base, id, name, 'here')
+  if nickname ~= '' then redis.call('HSET', base .. ':nicknames', string.lower(nickname), id) end
+  redis.call('ZADD', base .. ':placement', 0, id)
+  emit(base, 'agent_spawned', 'agent', name, 'cli', cli, 'role', role, 'parent', parent_name)
+  redis.call('PUBLISH', base .. ':bell', 'placement')
+  return agent_reply(base, id)
+end)
+
+-- agent_get: agent -> the agent
+register('agent_get', function(base, a)
+  local id, name = find_agent(base, a[1])
+  if id == SUPERVISOR_ID then
+    refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt inbox supervisor shows its mail')
+  end
+  return agent_reply(base, id)
+end)
+
+-- agent_list -> the agents, oldest first
+register('agent_list', function(base)
+  local reply = {}
+  for i, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do reply[i] = agent_reply(base, id) end
+  return reply
+end)
+
+-- agent_want: agent, wanted state, urgency ("now" or "soon"), reason -> the agent
+register('agent_want', function(base, a)
+  local ref, wanted, urgency, reason = unpack(a)
+  local id, name = find_agent(base, ref)
+  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side, not an agent', '') end
+  local key, now = agent_key(base, id), now_ms()
+  local agent = record(key)
+  redis.call('HSET', key, 'wanted', wanted)
+  flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
+  if wanted ~= agent.wanted then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
+  if agent.host ~= '' then
+    ring(base, id, 'control ' .. urgency)
+  elseif wanted == 'stopped' then
+    redis.call('ZREM', base .. ':placement', id)
+    if agent.state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
+  else
+    if wanted == 'running' then
+      redis.call('HSET', key, 'failures', 0)
+      if agent.state == 'stopped' or agent.state == 'error' or agent.state == 'cold' then
+        observe(base, id, 'starting', 'waiting for a kernel', now)
+      end
+    end
+    redis.call('ZADD', base .. ':placement', 0, id)
+    redis.call('PUBLISH', base .. ':bell', 'placement')
+  end
+  return agent_reply(base, id)
+end)
+
+-- agent_remove: agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
+register('agent_remove', function(base, a)
+  local id, name = find_agent(base, a[1])
+  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side and stays', '') end
+  local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
+  if agent.host ~= '' then
+    refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
+  end
+  local counts = mail_counts(base, id)
+  local open = redis.call('SMEMBERS', agent_key(base, id) .. ':open')
+  if not force and (#open > 0 or counts[1] + counts[2] + counts[3] > 0) then
+    refuse('refused', 'agent "' .. name .. '" has ' .. #open .. ' open tasks and ' .. counts[1] + counts[2] + counts[3] ..
+      ' messages', 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
+  end
+  for _, task_id in ipairs(open) do
+    local task = read_task(base, task_id)
+    leave_agent(base, task)
+    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+    set_going(base, task, 'agent ' .. name .. ' was removed', now)
+  end
+  local box = mailbox(base, id)
+  for _, place in ipairs(PLACES) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
+      local score, deliveries = mail_state(box, member)
+      local body = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
+      -- Orders to work on a task went with the task; only free mail is kept.
+      if not string.find(body, '"type":"task_assign"', 1, true) then
+        bury(base, id, member, score or '0', deliveries, 'agent ' .. name .. ' was removed', now)
+      end
+    end
+  end
+  redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
+    base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
+    box .. ':state', box .. ':last')
+  redis.call('ZREM', base .. ':agents', id)
+  redis.call('ZREM', base .. ':placement', id)
+  redis.call('HDEL', base .. ':names', string.lower(name))
+  if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
+  emit(base, 'agent_removed', 'agent', name)
+  return name
+end)
+
+-- agent_place: host, how many at most, then the backends it has -> the agents that are now this host's
+register('agent_place', function(base, a)
+  local host, count, now, backends, reply = a[1], tonumber(a[2]), now_ms(), {}, {}
+  if redis.call('EXISTS', base .. ':host:' .. host) == 0 then
+    refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host })
+  end
+  for i = 3, #a do backends[a[i]] = true end
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+    if #reply >= count then break end
+    local key = agent_key(base, id)
+    if backends[redis.call('HGET', key, 'cli') or ''] then
+      redis.call('ZREM', base .. ':placement', id)
+      take_back(base, id, now, 'moved to ' .. host)
+      redis.call('HSET', key, 'host', host, 'token', redis.call('INCR', base .. ':tokens'))
+      redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
+      local state = redis.call('HGET', key, 'state')
+      if state ~= 'starting' then
+        if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end
+        observe(base, id, 'starting', '', now)
+      end
+      reply[#reply + 1] = agent_reply(base, id)
+    end
+  end
+  return reply
+end)
+
+-- agent_observe: agent_id, fence, state, reason -> wanted state
+register('agent_observe', function(base, a)
+  check_fence(base, a[1], a[2])
+  observe(base, a[1], a[3], a[4], now_ms())
+  return redis.call('HGET', agent_key(base, a[1]), 'wanted')
+end)
+
+-- agent_release: agent_id, fence, state, reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
+register('agent_release', function(base, a)
+  local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
+  check_fence(base, id, a[2])
+  take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
+  observe(base, id, a[3], a[4], now)
+  if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
+  if retry_ms >= 0 then
+    redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
+    redis.call('PUBLISH', base .. ':bell', 'placement')
+  end
+  return tonumber(redis.call('HGET', agent_key(base, id), 'failures') or 0)
+end)
+
+-- round_start: agent_id, fence, run_id, task id ('' = none) -> wanted state
+register('round_start', function(base, a)
+  check_fence(base, a[1], a[2])
+  local key = agent_key(base, a[1])
+  redis.call('HSET', key, 'run_id', a[3])
+  observe(base, a[1], 'working', '', now_ms())
+  emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'run', a[3], 'task', a[4])
+  return redis.call('HGET', key, 'wanted')
+end)
+
+-- round_settle: agent_id, fence, run_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
+-- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), then member and token of each message
+-- -> state of the task ('' = none), wanted state. One step: the outcome is stored and the mail goes, or nothing happens.
+register('round_settle', function(base, a)
+  local id, fence, run_id, outcome, mail, delay_ms, reason = a[1], a[2], a[3], a[4], a[5], tonumber(a[6]), a[7]
+  local task_id, fate, text, duration_ms, session_id, story = a[8], a[9], a[10], a[11], a[12], a[13]
+  local key, now, task_state = agent_key(base, id), now_ms(), ''
+  local name, wanted, last = unpack(redis.call('HMGET', key, 'name', 'wanted', 'last_run'))
+  if last == run_id then return { 'known', wanted } end
+  check_fence(base, id, fence)
+  if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
+    local task = read_task(base, task_id)
+    if task.run_id ~= run_id then
+      -- Taken away or reopened meanwhile: what comes next for it has its own message.
+      mail = 'ack'
+    elseif FINISHED[task.state] or task.state == 'verifying' then
+      mail = 'ack'
+    elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
+      redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+      move(base, task, 'blocked', needs_reason(base, task_id), now)
+      mail = 'ack'
+    elseif fate == 'complete' then
+      local gated = tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
+      redis.call('HSET', task_key(base, task_id), 'result', text)
+      move(base, task, gated and 'verifying' or 'completed', '', now)
+      if not gated then count_completion(base, task) end
+      mail = 'ack'
+    elseif fate == 'fail' then
+      redis.call('HSET', task_key(base, task_id), 'result', text)
+      move(base, task, 'failed', reason, now)
+      mail = 'ack'
+    else
+      redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+      if mail == 'return' then redis.call('HINCRBY', task_key(base, task_id), 'attempts', -1) end
+      move(base, task, 'assigned', reason, now)
+    end
+    task_state = task.state
+  end
+  for i = 14, #a, 2 do
+    if mail == 'ack' then
+      settle_mail(base, id, a[i], a[i + 1])
+    else
+      local box = mailbox(base, id)
+      local _, _, held = mail_state(box, a[i])
+      if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then
+        give_back(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = delay_ms })
+      end
+    end
+  end
+  redis.call('HSET', key, 'run_id', '', 'last_run', run_id)
+  if outcome == 'finished' then
+    redis.call('HINCRBY', key, 'rounds_completed', 1)
+    redis.call('HSET', key, 'failures', 0)
+  end
+  if session_id ~= '' then redis.call('HSET', key, 'session_id', session_id) end
+  redis.call('LPUSH', key .. ':rounds', story)
+  redis.call('LTRIM', key .. ':rounds', 0, setting(base, 'rounds_kept', 50) - 1)
+  emit(base, 'round_ended', 'agent', name, 'run', run_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
+    'duration_ms', duration_ms)
+  return { task_state, wanted }
+end)
+
+-- task_verdict: task, passed (1 or 0), evidence -> fields. A refused task goes back to its agent with the evidence as reason.
+register('task_verdict', function(base, a)
+  local task_id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, task_id)
+  if task.state ~= 'verifying' then return task_reply(base, task_id) end
+  if a[2] == '1' then
+    move(base, task, 'completed', '', now)
+    count_completion(base, task)
+  else
+    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+    set_going(base, task, a[3], now)
+  end
+  return task_reply(base, task_id)
+end)
+
+-- rounds: agent, limit -> records (JSON) of its latest rounds, newest first
+register('rounds', function(base, a)
+  return redis.call('LRANGE', agent_key(base, (find_agent(base, a[1]))) .. ':rounds', 0, tonumber(a[2]) - 1)
+end)

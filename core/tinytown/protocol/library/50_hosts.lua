@@ -1,0 +1,89 @@
+-- Hosts: kernels that run agents. One lease a host, renewed by its beat; all agents it holds hang on that lease.
+
+local function lose_host(base, host, now, reason)
+  for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
+    take_back(base, id, now, reason)
+    local wanted, state = unpack(redis.call('HMGET', agent_key(base, id), 'wanted', 'state'))
+    if wanted == 'stopped' then
+      if state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
+    else
+      if state ~= 'cold' and state ~= 'stopped' then observe(base, id, 'cold', reason, now) end
+      redis.call('ZADD', base .. ':placement', 0, id)
+    end
+  end
+  local name = redis.call('HGET', base .. ':host:' .. host, 'name') or host
+  redis.call('DEL', base .. ':host:' .. host, base .. ':host:' .. host .. ':agents')
+  redis.call('ZREM', base .. ':hosts', host)
+  emit(base, 'host_left', 'host', name, 'reason', reason)
+  redis.call('PUBLISH', base .. ':bell', 'placement')
+end
+
+local function sweep(base, now)
+  local lost = redis.call('ZRANGE', base .. ':hosts', '-inf', whole(now), 'BYSCORE')
+  for _, host in ipairs(lost) do lose_host(base, host, now, 'its kernel\'s lease ran out') end
+  return lost
+end
+
+-- host_join: host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
+register('host_join', function(base, a)
+  local host, now = a[1], now_ms()
+  local lost = sweep(base, now)
+  local known = redis.call('EXISTS', base .. ':host:' .. host) == 1
+  redis.call('HSET', base .. ':host:' .. host, 'id', host, 'joined_at', whole(now), unpack(a, 3))
+  redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
+  if not known then emit(base, 'host_joined', 'host', redis.call('HGET', base .. ':host:' .. host, 'name') or host) end
+  return lost
+end)
+
+-- host_beat: host, lease_ms -> ids of its agents that have mail to claim; refuses a host whose lease has ended
+register('host_beat', function(base, a)
+  local host, now = a[1], now_ms()
+  local deadline = redis.call('ZSCORE', base .. ':hosts', host)
+  if not deadline then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host }) end
+  redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
+  sweep(base, now)
+  local ready = {}
+  for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
+    local box = mailbox(base, id)
+    if redis.call('EXISTS', box .. ':queue') == 1
+      or redis.call('ZCOUNT', box .. ':delayed', '-inf', whole(now)) > 0
+      or redis.call('ZCOUNT', box .. ':leases', '-inf', whole(now)) > 0 then
+      ready[#ready + 1] = id
+    end
+  end
+  return ready
+end)
+
+-- host_leave: host, reason -> 1; its agents are free for others at once
+register('host_leave', function(base, a)
+  if redis.call('EXISTS', base .. ':host:' .. a[1]) == 1 then lose_host(base, a[1], now_ms(), a[2]) end
+  return 1
+end)
+
+-- hosts -> fields of each with its deadline and the number of its agents
+register('hosts', function(base)
+  local flat, reply = redis.call('ZRANGE', base .. ':hosts', 0, -1, 'WITHSCORES'), {}
+  for i = 1, #flat, 2 do
+    local fields = redis.call('HGETALL', base .. ':host:' .. flat[i])
+    fields[#fields + 1], fields[#fields + 2] = 'deadline', whole(tonumber(flat[i + 1]))
+    fields[#fields + 1], fields[#fields + 2] = 'agents', redis.call('SCARD', base .. ':host:' .. flat[i] .. ':agents')
+    reply[#reply + 1] = fields
+  end
+  return reply
+end)
+
+-- lease_take: name, holder, lease_ms -> 1 when the holder has it now, else 0
+register('lease_take', function(base, a)
+  local key = base .. ':lease:' .. a[1]
+  local holder = redis.call('GET', key)
+  if holder and holder ~= a[2] then return 0 end
+  redis.call('SET', key, a[2], 'PX', a[3])
+  return 1
+end)
+
+-- lease_give_up: name, holder -> 1 when it was the holder's
+register('lease_give_up', function(base, a)
+  local key = base .. ':lease:' .. a[1]
+  if redis.call('GET', key) ~= a[2] then return 0 end
+  return redis.call('DEL', key)
+end)

@@ -1,0 +1,56 @@
+-- The town as a whole: its settings, its status in one answer, events from outside, and what may be forgotten.
+
+-- town_setup: schema, then name and value of settings -> schema that the town's data has
+register('town_setup', function(base, a)
+  redis.call('HSETNX', base .. ':meta', 'schema', a[1])
+  redis.call('HSETNX', base .. ':meta', 'created_at', whole(now_ms()))
+  local schema = redis.call('HGET', base .. ':meta', 'schema')
+  if schema == a[1] and #a > 1 then redis.call('HSET', base .. ':meta', unpack(a, 2)) end
+  return schema
+end)
+
+-- status: with agents (1 or 0) -> meta, counts of tasks by state (name, count, ...), backlog, dead letters, hosts, agents
+register('status', function(base, a)
+  local counts = {}
+  for state in pairs(TASK_MOVES) do
+    counts[#counts + 1] = state
+    counts[#counts + 1] = redis.call('ZCARD', base .. ':tasks:state:' .. state)
+  end
+  local hosts, agents = {}, {}
+  for i, host in ipairs(redis.call('ZRANGE', base .. ':hosts', whole(now_ms()), '+inf', 'BYSCORE')) do
+    hosts[i] = redis.call('HGETALL', base .. ':host:' .. host)
+  end
+  if a[1] == '1' then
+    for i, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do agents[i] = agent_reply(base, id) end
+  end
+  return { redis.call('HGETALL', base .. ':meta'), counts, redis.call('ZCARD', base .. ':backlog'),
+    redis.call('ZCARD', base .. ':dead'), hosts, agents, mail_counts(base, SUPERVISOR_ID) }
+end)
+
+-- emit: type, then name and value of members -> 1
+register('emit', function(base, a)
+  emit(base, unpack(a))
+  return 1
+end)
+
+-- tidy: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went
+register('tidy', function(base, a)
+  local now, gone = now_ms(), 0
+  local old = redis.call('ZRANGE', base .. ':tasks:finished', '-inf', whole(now - tonumber(a[1])), 'BYSCORE', 'LIMIT', 0, 200)
+  local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
+  if #old == 0 and excess > 0 then
+    old = redis.call('ZRANGE', base .. ':tasks:finished', 0, math.min(excess, 200) - 1)
+  end
+  for _, id in ipairs(old) do
+    local needed = false
+    for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
+      needed = needed or not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed']
+    end
+    if not needed then
+      delete_task(base, id)
+      gone = gone + 1
+    end
+  end
+  redis.call('XTRIM', base .. ':events', 'MAXLEN', '~', a[3])
+  return gone
+end)
