@@ -191,7 +191,9 @@ def read_event(stream_id: str, fields: Mapping[str, str]) -> Event:
     members = {name: text for name, text in fields.items() if name != "type" and text != ""}
     if type_ in _KINDS:
         try:
-            event: Event = msgspec.convert({"type": type_, "id": stream_id, "at": at, **members}, _KINDS[type_], strict=False)
+            event: Event = msgspec.convert(
+                {"type": type_, "id": stream_id, "at": at, **members}, _KINDS[type_], strict=False
+            )
         except msgspec.ValidationError:
             pass
         else:

@@ -327,7 +327,15 @@ class TownCalls:
             return Sent(message_id=message_id, to=_text(reply[1]), agent_id=_text(reply[2]), new=reply[0] == b"queued")
 
         return self._call(
-            "send", decode, to, sender, message_id, _CLASSES[body.category], priority, not_before_ms, msgspec.json.encode(fields)
+            "send",
+            decode,
+            to,
+            sender,
+            message_id,
+            _CLASSES[body.category],
+            priority,
+            not_before_ms,
+            msgspec.json.encode(fields),
         )
 
     def claim(
@@ -373,7 +381,13 @@ class TownCalls:
         return self._call("renew", _flags, agent_id, lease_ms, *_members(deliveries))
 
     def nack(
-        self, agent_id: str, deliveries: Iterable[Delivery], *, delay_ms: int = 0, counts: bool = True, reason: str = "returned"
+        self,
+        agent_id: str,
+        deliveries: Iterable[Delivery],
+        *,
+        delay_ms: int = 0,
+        counts: bool = True,
+        reason: str = "returned",
     ) -> Call[tuple[str, ...]]:
         """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
         return self._call("nack", _texts, agent_id, delay_ms, int(counts), reason, *_members(deliveries))

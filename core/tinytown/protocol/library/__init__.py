@@ -23,7 +23,9 @@ def _table(name: str, moves: Mapping[str, Sequence[str]]) -> str:
 
 @cache
 def _text() -> str:
-    parts = sorted((part for part in files(__name__).iterdir() if part.name.endswith(".lua")), key=lambda part: part.name)
+    parts = sorted(
+        (part for part in files(__name__).iterdir() if part.name.endswith(".lua")), key=lambda part: part.name
+    )
     moves = _table("TASK_MOVES", tasks.TRANSITIONS) + _table("AGENT_MOVES", agents.TRANSITIONS)
     return moves + "\n".join(part.read_text("utf-8") for part in parts)
 

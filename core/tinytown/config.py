@@ -1,0 +1,275 @@
+"""From ``tinytown.toml``, the user's ``~/.tt/config.toml`` and the environment to frozen structs, and where a town lies.
+
+The town's file decides, the user's file fills what it leaves open, the environment overrides both. Unknown keys and
+wrong types are errors that name the key. Nothing here writes a file or talks to a server.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from tinytown.errors import ConfigError, NotFound, UsageError
+from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
+from tinytown.names import check_agent_name, check_town_name, shown
+
+CONFIG_FILE = "tinytown.toml"
+RUNTIME_DIRECTORY = ".tt"
+
+#: Set in an agent's environment: the town's root, so that `tt` works there from any directory.
+TOWN_VARIABLE = "TINYTOWN_TOWN"
+#: Overrides ``redis.url``.
+URL_VARIABLE = "REDIS_URL"
+#: Gives the password of ``redis.url`` without writing it into a file.
+PASSWORD_VARIABLE = "TINYTOWN_REDIS_PASSWORD"
+#: Overrides ``~/.tt``, the directory of the user's own settings.
+HOME_VARIABLE = "TINYTOWN_HOME"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[redis]``: which server. Without `url` the town has an embedded one in ``.tt/``.
+
+    ``durability``: ``fast`` may lose the last second when the machine dies, ``safe`` syncs every write to disk first.
+    """
+
+    url: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    durability: Literal["fast", "safe"] = "fast"
+
+
+class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[round]``: bounds of one run of an agent. Times in seconds; 0 means no limit.
+
+    ``completion``: with ``auto`` a round that ends well submits its task with the final text; with ``explicit`` the
+    agent has to say so itself, and is reminded up to `reminders` times.
+    """
+
+    timeout_s: float = 3600.0
+    silence_s: float = 0.0
+    grace_s: float = 3.0
+    max_attempts: int = 3
+    retry_delay_s: float = 2.0
+    completion: Literal["auto", "explicit"] = "auto"
+    reminders: int = 2
+    notes: int = 20
+    interrupt_on_urgent: bool = False
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[limits]``: bounds that keep a town from growing for ever. Names end in their unit."""
+
+    message_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES
+    mailbox_messages: int = 10_000
+    max_deliveries: int = 5
+    dead_letters: int = 1_000
+    rounds_kept: int = 50
+    trace_ttl_s: int = 3_600
+    finished_tasks: int = 10_000
+    finished_days: float = 30.0
+    events: int = 10_000
+    log_bytes: int = 50 << 20
+
+
+class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[agent_clis.NAME]``: a command that agents of this kind run, with the prompt on stdin or in a file.
+
+    A command given as text is split like a shell does, but no shell runs it. ``{prompt_file}`` in it becomes the path
+    of the prompt; ``workdir`` is relative to the town's root; ``timeout_s`` of 0 takes the town's.
+    """
+
+    command: str | tuple[str, ...]
+    env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    workdir: str | None = None
+    timeout_s: float = 0.0
+    prompt: Literal["stdin", "file"] = "stdin"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type."""
+
+    name: str
+    default_cli: str = "shell"
+    max_agents: int = 1_000
+    lease_s: float = 10.0
+    capacity: int = 10_000
+    auto_claim: bool = True
+    strict_plugins: bool = False
+    blocked_plugins: tuple[str, ...] = ()
+    redis: RedisConfig = RedisConfig()
+    round: RoundConfig = RoundConfig()
+    limits: LimitsConfig = LimitsConfig()
+    agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
+    plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
+
+    @property
+    def server_settings(self) -> dict[str, int]:
+        """The bounds that the server-side functions hold, by the names they know them under."""
+        limits = self.limits
+        return {
+            "max_agents": self.max_agents,
+            "message_bytes": limits.message_bytes,
+            "mailbox_messages": limits.mailbox_messages,
+            "max_deliveries": limits.max_deliveries,
+            "dead_letters": limits.dead_letters,
+            "rounds_kept": limits.rounds_kept,
+            "trace_ttl_s": limits.trace_ttl_s,
+        }
+
+
+class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``~/.tt/config.toml``: a person's defaults for every town."""
+
+    default_cli: str | None = None
+    redis: RedisConfig | None = None
+    agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
+    plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
+
+
+def user_directory() -> Path:
+    """Where a person's own settings lie: ``~/.tt`` unless TINYTOWN_HOME says otherwise."""
+    named = os.environ.get(HOME_VARIABLE)
+    return Path(named) if named else Path.home() / ".tt"
+
+
+def find_town(start: Path | None = None) -> Path:
+    """The root of the town that `start` (default: TINYTOWN_TOWN, else the current directory) lies in.
+
+    Raises: NotFound when there is no ``tinytown.toml`` there or in any directory above.
+    """
+    named = os.environ.get(TOWN_VARIABLE)
+    begin = start or (Path(named) if named else Path.cwd())
+    try:
+        begin = begin.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise NotFound(
+            f"no such directory: {shown(str(begin))}", hint="name the town's directory with --town"
+        ) from error
+    for directory in (begin, *begin.parents):
+        if (directory / CONFIG_FILE).is_file():
+            return directory
+    raise NotFound(f"no town in {begin} or above it: no {CONFIG_FILE}", hint="tt init makes one")
+
+
+def load_config(root: Path) -> Config:
+    """The settings of the town at `root`.
+
+    Raises: NotFound without a file; ConfigError for one that cannot be read, is no TOML, or has an unknown key or a
+    wrong type, naming the line or the key.
+    """
+    path = root / CONFIG_FILE
+    table = _read_toml(path)
+    if table is None:
+        raise NotFound(f"no town in {root}: no {CONFIG_FILE}", hint="tt init makes one")
+    user = load_user_config()
+    config = _convert(Config, table, path)
+    _check(config, path)
+    merged: dict[str, Any] = {
+        "agent_clis": user.agent_clis | config.agent_clis,
+        "plugins": _merge_plugins(user.plugins, config.plugins),
+    }
+    if user.default_cli and "default_cli" not in table:
+        merged["default_cli"] = user.default_cli
+    redis = config.redis if "redis" in table else user.redis or config.redis
+    if os.environ.get(URL_VARIABLE):
+        redis = msgspec.structs.replace(redis, url=os.environ[URL_VARIABLE])
+    return msgspec.structs.replace(config, redis=redis, **merged)
+
+
+def load_user_config() -> UserConfig:
+    """A person's own settings; the defaults when there is no file. Raises ConfigError like `load_config`."""
+    path = user_directory() / "config.toml"
+    table = _read_toml(path)
+    return UserConfig() if table is None else _convert(UserConfig, table, path)
+
+
+def convert_settings(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str) -> T:
+    """A table of the file at `path` as a `kind`; `prefix` (``plugins.journal``) leads the keys in errors."""
+    return _convert(kind, table, path, prefix)
+
+
+def _merge_plugins(user: dict[str, dict[str, Any]], town: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: user.get(name, {}) | town.get(name, {}) for name in user | town}
+
+
+def _read_toml(path: Path) -> dict[str, Any] | None:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", hint="check its owner and mode", path=str(path)
+        ) from error
+    try:
+        return tomllib.loads(raw.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})", path=str(path)) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend that line", path=str(path)) from error
+
+
+def _convert(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = "") -> T:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        key = where.strip("`").removeprefix("$").removeprefix(".")
+        place = ".".join(part for part in (prefix, key) if part)
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) if not key else ""
+        raise ConfigError(
+            f"{path}: {what}" + (f" at {place}" if place else ""),
+            hint=f"known here: {known}" if "unknown field" in what and known else "",
+            path=str(path),
+            key=place,
+        ) from error
+
+
+def _check(config: Config, path: Path) -> None:
+    """What types alone cannot say."""
+
+    def check(key: str, claim: bool, expected: str) -> None:
+        if not claim:
+            raise ConfigError(f"{path}: expected {expected} at {key}", path=str(path), key=key)
+
+    try:
+        check_town_name(config.name)
+        for cli in config.agent_clis:
+            check_agent_name(cli)
+    except UsageError as error:
+        raise ConfigError(f"{path}: {error.message}", hint=error.hint, path=str(path), key="name") from error
+    check("lease_s", 0.2 <= config.lease_s <= 3600, "0.2 to 3600 seconds")
+    check("max_agents", 1 <= config.max_agents <= 100_000, "1 to 100,000")
+    check("capacity", config.capacity >= 1, "at least 1")
+    for section, names in _POSITIVE.items():
+        for name in names:
+            check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
+    for name in ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders"):
+        check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
+    for name, cli in config.agent_clis.items():
+        check(f"agent_clis.{name}.command", bool(cli.command) and bool("".join(cli.command).strip()), "a command")
+        check(f"agent_clis.{name}.timeout_s", cli.timeout_s >= 0, "0 or more seconds")
+
+
+_POSITIVE = {
+    "round": ("max_attempts", "notes"),
+    "limits": (
+        "message_bytes",
+        "mailbox_messages",
+        "max_deliveries",
+        "dead_letters",
+        "rounds_kept",
+        "trace_ttl_s",
+        "finished_tasks",
+        "events",
+        "log_bytes",
+    ),
+}

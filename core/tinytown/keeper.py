@@ -1,0 +1,495 @@
+"""The process that keeps a kernel's runs: it starts each command in a tree of its own and leaves nothing of it behind.
+
+Started by `processes` by its file path, so it uses the standard library alone, and single-threaded, so that it may fork
+at any time. One *main keeper* per kernel forks one *run keeper* per command; both are child subreapers, so whatever a
+command starts, daemons in sessions of their own included, stays below its run keeper. Nobody here waits for orders to
+clean up: the end of a socket is the order. It knows nothing of agents, rounds or output; the command writes straight
+into the kernel's pipes.
+
+What dies, and who then ends the tree:
+
+- the command: its run keeper ends what it left behind;
+- the kernel: every run keeper reads the end of its control socket;
+- the main keeper: every run keeper reads the end of the lifeline, a pipe that the main keeper alone holds open;
+- a run keeper: its children fall to the main keeper, which kills them;
+- all of them at once: `orphans.sweep_orphans`, run by the next kernel.
+
+Where there is no subreaper and no `/proc` (macOS), the command's process group is all that can be reached.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import Any, NoReturn
+
+#: What the kernel may write to a run keeper after the request. The end of the socket means `END` too.
+END, KILL, PAUSE, CONTINUE = b"e", b"k", b"p", b"c"
+
+SETTLE_S = 0.2  # what a command leaves behind may be about to end by itself, like the rest of a pipeline
+KILL_BOUND_S = (
+    5.0  # after which a process that SIGKILL does not end (another user's, or stuck in the system) is given up
+)
+KILL_AGAIN_S = 0.02
+FREEZE_PASSES = 100
+
+HAS_CHILD_LISTS = os.path.exists("/proc/thread-self/children")
+
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36  # Source: linux/prctl.h
+
+
+# -- a tree of processes ---------------------------------------------------------------------------------
+
+
+def become_subreaper(name: str) -> None:
+    """Make this process the one that orphans below it fall to, and let `ps` show it as `name`; nothing off Linux."""
+    if sys.platform == "linux":
+        with suppress(ImportError):  # an interpreter built without it keeps process groups only
+            import ctypes
+
+            prctl = ctypes.CDLL(None).prctl
+            prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def children_of(pid: int) -> set[int]:
+    """The children of all threads of `pid`, dead ones that nobody has waited for included; empty without `/proc`.
+
+    Source: proc_pid_task(5), `children`: a child that ends during the reading may hide another, so ask again.
+    """
+    found: set[int] = set()
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
+                found.update(map(int, children.read().split()))
+    return found
+
+
+def descendants_of(pid: int, spare: Collection[int] = ()) -> set[int]:
+    """Everything below `pid` but `spare` and what is below that."""
+    found: set[int] = set()
+    reached = [pid]
+    while reached:
+        new = children_of(reached.pop()) - found
+        new.difference_update(spare)
+        found |= new
+        reached.extend(new)
+    return found
+
+
+def start_time(pid: int) -> int | None:
+    """When a living process started, in clock ticks since boot; None for a dead one, reaped or not, and off Linux.
+
+    With the pid it names one process for as long as the machine is up. Source: proc_pid_stat(5), fields 3 and 22.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()  # the name before it may contain anything
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def signal_each(pids: Collection[int], number: int) -> None:
+    """Send a signal to each that is still there and ours to signal."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def freeze_below(pid: int, spare: Collection[int] = ()) -> set[int]:
+    """Stop everything below `pid` and return it. Asked again until nobody new is found: the running can still fork."""
+    frozen: set[int] = set()
+    for _ in range(FREEZE_PASSES):
+        new = descendants_of(pid, spare) - frozen
+        if not new:
+            break
+        signal_each(new, signal.SIGSTOP)
+        frozen |= new
+    return frozen
+
+
+class Children:
+    """The children of this process: a pipe that rings when one changes state, and who has ended."""
+
+    def __init__(self) -> None:
+        self.bell, self._ringing = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(self._ringing, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only a signal with a handler rings
+        signal.set_wakeup_fd(self._ringing, warn_on_full_buffer=False)
+        self.none_left = False
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self.bell)
+        os.close(self._ringing)
+
+    def ended(self) -> Iterator[tuple[int, int]]:
+        """Wait for all that have ended, as (pid, wait status); afterwards `none_left` is true or not."""
+        with suppress(BlockingIOError):
+            while os.read(self.bell, 4096):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.none_left = True
+                return
+            self.none_left = False
+            if pid == 0:
+                return
+            yield pid, status
+
+
+def _poll(fds: Collection[int], timeout_s: float | None) -> set[int]:
+    """Which of `fds` have something to read or have ended, after at most `timeout_s`."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    timeout_ms = None if timeout_s is None else int(max(0.0, timeout_s) * 1000) + 1
+    return {fd for fd, _ in poll.poll(timeout_ms)}
+
+
+# -- starting the command --------------------------------------------------------------------------------
+
+
+def _receive_request(control: socket.socket) -> dict[str, Any] | None:
+    """A length and that many bytes of JSON; None when the kernel went away, or changed its mind, before the end."""
+    wanted, received = 4, bytearray()
+    while len(received) < wanted:
+        chunk = b""
+        with suppress(ConnectionError):
+            chunk = control.recv(wanted - len(received))
+        if not chunk:
+            return None
+        received += chunk
+        if len(received) == 4:
+            wanted += struct.unpack("!I", received)[0]
+    request: dict[str, Any] = json.loads(received[4:])
+    return request
+
+
+def _execute(command: list[str], env: dict[str, str]) -> NoReturn:
+    """Become `command`, looked up in the PATH it is given. Raises the OSError that says best why not."""
+    name = command[0]
+    places = [""] if "/" in name else [place or "." for place in env.get("PATH", os.defpath).split(":")]
+    reason = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "")
+    for place in places:
+        path = os.path.join(place, name)
+        try:
+            os.execve(path, command, env)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.isfile(path):  # a script whose interpreter is missing
+                reason = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        except PermissionError:
+            reason = PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    raise reason
+
+
+def _become(request: dict[str, Any], stdio: tuple[int, int, int]) -> dict[str, Any]:
+    """In the forked child: turn into the command. Returns only to say why that failed."""
+    stage = "start"
+    try:
+        os.setsid()
+        for number, fd in enumerate(stdio):
+            os.dup2(fd, number)
+        signal.set_wakeup_fd(-1)
+        # A command expects the defaults: this interpreter ignores SIGPIPE, the keeper more, `nohup` and `&` others.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        stage = "cwd"
+        os.chdir(request["cwd"])
+        stage = "execute"
+        _execute(request["command"], request["env"])
+    except OSError as error:
+        return {"stage": stage, "errno": error.errno, "path": error.filename or "", "text": str(error)}
+    except ValueError as error:  # an empty name or `=` in a variable's name
+        return {"stage": stage, "errno": errno.EINVAL, "path": "", "text": str(error)}
+
+
+def _start(request: dict[str, Any], stdio: tuple[int, int, int]) -> tuple[int, dict[str, Any] | None]:
+    """Start the command as leader of a session; its pid, or 0 and why not. Returns once it runs or has failed."""
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        return 0, {"stage": "start", "errno": error.errno, "path": "", "text": str(error)}
+    if pid == 0:
+        try:
+            os.write(writing, json.dumps(_become(request, stdio)).encode())
+        finally:
+            os._exit(127)
+    os.close(writing)
+    with open(reading, "rb") as reason:
+        failure = reason.read()  # empty when the pipe was closed by a successful exec
+    for fd in stdio:
+        os.close(fd)
+    if failure:
+        os.waitpid(pid, 0)
+        return 0, json.loads(failure)
+    return pid, None
+
+
+# -- one run ---------------------------------------------------------------------------------------------
+
+
+class RunKeeper:
+    """Starts one command, reports how it went, and does not end before everything below it has.
+
+    Reports are lines of JSON: `{"starting": true}` before anything can have an effect; then `{"failed": {...}}`,
+    or `{"started": pid}`, `{"exited": status, "signal": n}` (one of them null) and
+    `{"ended": true, "lost": whether the command was ended because the main keeper had died,
+    "survivors": [pids that could not be killed]}`.
+    """
+
+    def __init__(self, control: socket.socket, stdio: tuple[int, int, int], lifeline: int, run_dir: str) -> None:
+        self._control = control
+        self._stdio = stdio
+        self._lifeline = lifeline
+        self._record = os.path.join(run_dir, f"{os.getpid()}.json")
+        self._children = Children()
+        self._watched = {control.fileno(), lifeline, self._children.bell}
+        self._main_pid = 0
+        self._main_alive = False
+        self._ending = False
+        self._hurried = False
+        self._lost = False
+
+    def keep(self) -> None:
+        """The whole life of a run keeper."""
+        request = _receive_request(self._control)
+        if request is None:
+            return
+        become_subreaper("tt-run-keeper")
+        self._write_record(request["env"])
+        try:
+            self._tell({"starting": True})
+            self._main_pid, failure = _start(request, self._stdio)
+            if failure is not None:
+                self._tell({"failed": failure})
+                return
+            self._main_alive = True
+            self._tell({"started": self._main_pid})
+            while self._main_alive and not self._ending:
+                self._wait(None)
+            self._end(request["first_signal"], request["grace_s"])
+        finally:
+            with suppress(OSError):
+                os.unlink(self._record)
+
+    def _end(self, first_signal: int, grace_s: float) -> None:
+        """The command's group is asked first, what is left when the command has gone next, and then nobody is asked."""
+        if self._main_alive:
+            deadline = time.monotonic() + grace_s
+            signal_each([-self._main_pid], first_signal)
+            signal_each(self._tree(), signal.SIGCONT)
+            while self._main_alive and not self._hurried and self._wait_until(deadline):
+                pass
+        else:
+            settled = time.monotonic() + SETTLE_S
+            while not self._ending and not self._children.none_left and self._wait_until(settled):
+                pass
+            deadline = time.monotonic() + grace_s
+        asked: set[int] = set()
+        while not self._main_alive and not self._gone():
+            # Only children: theirs become ours as soon as they have gone, and are then asked in their turn.
+            new = (children_of(os.getpid()) or self._tree()) - asked
+            signal_each(new, signal.SIGTERM)
+            signal_each(new, signal.SIGCONT)
+            asked |= new
+            if self._hurried or not self._wait_until(deadline):
+                break
+        deadline = time.monotonic() + KILL_BOUND_S
+        while not self._gone() and time.monotonic() < deadline:
+            signal_each(freeze_below(os.getpid()) or self._tree(), signal.SIGKILL)
+            self._wait(KILL_AGAIN_S)
+        self._tell({"ended": True, "lost": self._lost, "survivors": sorted(self._tree())})
+
+    def _tree(self) -> set[int]:
+        """Everything below; the command's group, as its negative number, where that is all that can be known."""
+        if HAS_CHILD_LISTS:
+            return descendants_of(os.getpid())
+        with suppress(OSError):
+            os.kill(-self._main_pid, 0)
+            return {-self._main_pid}
+        return set()
+
+    def _gone(self) -> bool:
+        return self._children.none_left and not self._tree()
+
+    def _wait_until(self, deadline: float) -> bool:
+        """Wait for the next event; False when the deadline has come."""
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
+            return False
+        self._wait(remaining_s)
+        return True
+
+    def _wait(self, timeout_s: float | None) -> None:
+        """Wait for one of: a child has ended, an order of the kernel, its end, the end of the main keeper."""
+        ready = _poll(self._watched, timeout_s)
+        for pid, status in self._children.ended():
+            if pid == self._main_pid:
+                self._main_alive = False
+                code = os.waitstatus_to_exitcode(status)
+                self._tell({"exited": code if code >= 0 else None, "signal": -code if code < 0 else None})
+        if self._lifeline in ready:
+            self._watched.discard(self._lifeline)
+            self._lost = self._main_alive
+            self._ending = True
+        if self._control.fileno() in ready:
+            self._obey()
+
+    def _obey(self) -> None:
+        orders = b""
+        with suppress(ConnectionError):
+            orders = self._control.recv(64)
+        if not orders:
+            self._watched.discard(self._control.fileno())
+            self._ending = True
+        for number in orders:
+            order = bytes((number,))
+            if order == PAUSE:
+                signal_each(freeze_below(os.getpid()) or self._tree(), signal.SIGSTOP)
+            elif order == CONTINUE:
+                signal_each(self._tree(), signal.SIGCONT)
+            else:
+                self._ending = True
+                self._hurried |= order == KILL
+
+    def _tell(self, report: dict[str, Any]) -> None:
+        with suppress(OSError):  # the kernel has gone; the end of its socket says so
+            self._control.sendall(json.dumps(report).encode() + b"\n")
+
+    def _write_record(self, env: dict[str, str]) -> None:
+        """Leave a note for the next kernel's sweep. Without it the sweep still has the environment to go by."""
+        with suppress(OSError), open(self._record, "w", encoding="ascii") as record:
+            started = start_time(os.getpid())
+            names = {"town": env.get("TINYTOWN_TOWN"), "run_id": env.get("TINYTOWN_RUN_ID")}
+            json.dump({"pid": os.getpid(), "start_time": started, **names}, record)
+
+
+# -- all runs of one kernel ------------------------------------------------------------------------------
+
+
+class MainKeeper:
+    """Forks a run keeper per request and kills what one that died before its time left to it.
+
+    A request is one byte with four descriptors: control socket, stdin, stdout, stderr. A copy of the control socket
+    is held until the run keeper is gone and nothing that fell to the main keeper is left, so that the kernel
+    may take the end of that socket for the end of the run, whatever happened.
+    """
+
+    def __init__(self, kernel: socket.socket, run_dir: str) -> None:
+        self._kernel = kernel
+        self._run_dir = run_dir
+        self._lifeline, self._lifeline_held = os.pipe()
+        self._children = Children()
+        self._controls: dict[int, int] = {}  # run keeper's pid: our copy of its control socket
+        self._mourned: list[int] = []  # control sockets of run keepers whose orphans may be alive
+        self._given_up: set[int] = set()
+        self._serving = True
+
+    def serve(self) -> None:
+        """Until the kernel has gone and every run keeper has finished."""
+        kill_until: float | None = None
+        while self._serving or self._controls or self._mourned:
+            watched = {self._children.bell} | ({self._kernel.fileno()} if self._serving else set[int]())
+            ready = _poll(watched, None if kill_until is None else KILL_AGAIN_S)
+            for pid, status in self._children.ended():
+                self._given_up.discard(pid)
+                if pid in self._controls:
+                    self._mourned.append(self._controls.pop(pid))
+                    if status != 0:
+                        with suppress(OSError):
+                            os.unlink(os.path.join(self._run_dir, f"{pid}.json"))
+            orphans = children_of(os.getpid()) - set(self._controls) - self._given_up
+            if orphans:
+                kill_until = kill_until or time.monotonic() + KILL_BOUND_S
+                if time.monotonic() > kill_until:
+                    self._given_up |= orphans
+                    orphans = set()
+                signal_each(freeze_below(os.getpid(), spare={*self._controls, *self._given_up}), signal.SIGKILL)
+            if not orphans:
+                kill_until = None
+                while self._mourned:
+                    os.close(self._mourned.pop())
+            if self._kernel.fileno() in ready:
+                self._receive()
+
+    def _receive(self) -> None:
+        try:
+            data, ancillary, _, _ = self._kernel.recvmsg(1, socket.CMSG_SPACE(4 * 4))
+        except ConnectionError:
+            data, ancillary = b"", []
+        if not data:
+            self._serving = False
+            signal_each(self._controls, signal.SIGCONT)  # one that somebody stopped could not end its tree
+            return
+        fds = [fd for _, _, packed in ancillary for fd in struct.unpack(f"{len(packed) // 4}i", packed)]
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        if len(fds) == 4:  # fewer arrive when this process may open no more: the kernel sees the socket end
+            self._fork(fds[0], (fds[1], fds[2], fds[3]))
+            fds = fds[1:]
+        for fd in fds:
+            os.close(fd)
+
+    def _fork(self, control: int, stdio: tuple[int, int, int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            failure = {"stage": "start", "errno": error.errno, "path": "", "text": str(error)}
+            with suppress(OSError):
+                os.write(control, json.dumps({"failed": failure}).encode() + b"\n")
+            os.close(control)
+            return
+        if pid:
+            self._controls[pid] = control
+            return
+        status = 1
+        try:
+            self._kernel.close()
+            self._children.close()
+            for fd in (self._lifeline_held, *self._controls.values(), *self._mourned):
+                os.close(fd)
+            RunKeeper(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).keep()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+
+def main() -> None:
+    """`keeper.py RUN_DIR` with the kernel's socket as stdin."""
+    while (null := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass  # a kernel without stderr: nothing else may take its number
+    kernel = socket.socket(fileno=os.dup(0))
+    os.dup2(null, 0)
+    os.close(null)
+    os.chdir("/")
+    # A terminal's Ctrl-C and a service manager's SIGTERM are the kernel's to answer: it ends the runs in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    become_subreaper("tt-keeper")
+    gc.disable()  # keeps the pages shared with the forked run keepers
+    gc.freeze()
+    MainKeeper(kernel, sys.argv[1]).serve()
+
+
+if __name__ == "__main__":
+    main()
