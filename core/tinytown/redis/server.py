@@ -8,7 +8,6 @@ and one CONFIG SET; knows no keys and no calls (see `protocol`), and nothing of 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import time
 from dataclasses import dataclass
@@ -29,6 +28,9 @@ Durability = Literal["fast", "safe"]
 
 _POLL_S = 0.005
 
+#: How long a server that runs may take to open its socket before it counts as having lost it.
+_GRACE_S = 2.0
+
 
 @dataclass(frozen=True)
 class EmbeddedServer:
@@ -46,7 +48,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The socket as a URL, percent-encoded as redis-py expects it: ``unix:///home/ann/my%20town/.tt/redis.sock``."""
+        """The socket as a URL, percent-encoded as redis-py expects it: ``unix:///home/you/my%20town/.tt/redis.sock``."""
         return "unix" + self.socket_path.as_uri().removeprefix("file")
 
     @property
@@ -68,23 +70,28 @@ class EmbeddedServer:
         ``server_down``: none is there, and an agent's round must not start one.
         """
         deadline = time.monotonic() + timeout_s
+        unreachable_from = time.monotonic() + _GRACE_S
         inside_round = bool(os.environ.get(RUN_VARIABLE))
         server_home.refuse_long(self.socket_path)
         server_home.claim(self.home, create=not inside_round)
-        if self._await_answer(deadline):
-            return self._attached(durability)
-        if inside_round:
-            self._await_another_starter(deadline)
-            return self._attached(durability)
-        try:
-            with server_home.start_lock(self.home, deadline):
-                if self._await_answer(deadline):
-                    return self._attached(durability)
+        log_byte: int | None = None  # where the log of the server that we have started begins
+        while not self._await_answer(deadline):
+            if time.monotonic() >= deadline:
+                raise self._absent(inside_round=inside_round)
+            lock = None if inside_round else server_home.take_lock(self.home)
+            if lock is not None:
+                try:
+                    log_byte = self._start(lock, log_byte, durability, deadline)
+                finally:
+                    os.close(lock)  # the server has its own copy
+            elif log_byte is None and not inside_round and time.monotonic() >= unreachable_from:
                 self._end_unreachable(deadline)
-                self._start(durability, deadline)
-                return "started"
-        except TimeoutError as error:
-            raise self._not_answering("another process has been starting it all this time") from error
+            time.sleep(_POLL_S)
+        if log_byte is not None:
+            return "started"
+        if durability == "safe":
+            self._sync_every_write()
+        return "attached"
 
     def ping(self, *, timeout_s: float = 1.0) -> bool:
         """Whether a server answers within `timeout_s`. One that is still loading, or hangs, does not."""
@@ -176,81 +183,66 @@ class EmbeddedServer:
 
     def _await_answer(self, deadline: float) -> bool:
         """Wait for a server that is there to be ready; False at once if there is none."""
+        is_loading = False
         while True:
             state = self._state(deadline - time.monotonic())
             if state in ("up", "down"):
                 return state == "up"
+            is_loading = is_loading or state == "loading"  # it answers now and then only while it loads
             if time.monotonic() >= deadline:
-                if state == "loading":
-                    raise self._still_loading()
+                if is_loading:
+                    raise ServerUnreachable(
+                        f"the server at {self.socket_path} is still loading its data",
+                        hint="try again in a while",
+                        code="server_loading",
+                    )
                 raise self._not_answering(f"process {self.pid()} accepts connections and says nothing")
             time.sleep(_POLL_S)
 
-    def _await_another_starter(self, deadline: float) -> None:
-        while not self._await_answer(deadline):
-            if time.monotonic() >= deadline:
-                raise ServerUnreachable(
-                    f"no server answers at {self.socket_path}, and an agent's round must not start one",
-                    hint="start the town outside of the agent: python -m tinytown",
-                    code="server_down",
-                )
-            time.sleep(_POLL_S)
+    def _sync_every_write(self) -> None:
+        try:
+            answer = self._ask("CONFIG SET appendfsync always", timeout_s=1.0)
+        except TimeoutError:
+            answer = None
+        if answer != b"+OK":
+            said = answer.decode(errors="replace") if answer else "nothing"
+            raise self._not_answering(f"asked to sync every write, it said {said}")
 
-    def _attached(self, durability: Durability) -> Literal["attached"]:
-        if durability == "safe":
-            try:
-                answer = self._ask("CONFIG SET appendfsync always", timeout_s=1.0)
-            except TimeoutError:
-                answer = None
-            if answer != b"+OK":
-                said = answer.decode(errors="replace") if answer else "nothing"
-                raise self._not_answering(f"asked to sync every write, it said {said}")
-        return "attached"
+    def _start(self, lock: int, failed_from: int | None, durability: Durability, deadline: float) -> int:
+        """Launch a server with the `lock` in hand; returns where its log begins.
+
+        If there is a `failed_from`, we have launched one before, and the lock is free again because it has ended.
+        """
+        from tinytown.redis import server_log  # late: attaching, the common case, does without it
+
+        binary = find_binary()
+        if failed_from is not None:
+            raise server_log.why_it_failed(self.log_path, from_byte=failed_from, program=binary.path)
+        log_byte = server_log.set_aside(self.log_path)
+        server_process.launch(
+            binary.path,
+            self.home,
+            appendfsync="always" if durability == "safe" else "everysec",
+            lock=lock,
+            timeout_s=max(deadline - time.monotonic(), 0.1),
+        )
+        return log_byte
 
     def _end_unreachable(self, deadline: float) -> None:
-        """End a server that nobody can reach any more, or wait for one that is dying: two must never share a file."""
+        """End a server whose socket file was removed: it holds the lock and nobody can reach it any more."""
         pid = server_process.recorded_pid(self.home)
         if pid is not None:
             server_process.terminate(pid)
             server_process.await_end(pid, deadline)
 
-    def _start(self, durability: Durability, deadline: float) -> None:
-        from tinytown.redis import server_log  # late: attaching, the common case, does without it
-
-        binary = find_binary()
-        from_byte = server_log.set_aside(self.log_path)
-        lifeline, servers_end = os.pipe()  # closes when the server ends, which a daemon's starter cannot see otherwise
-        try:
-            try:
-                server_process.launch(
-                    binary.path,
-                    self.home,
-                    appendfsync="always" if durability == "safe" else "everysec",
-                    lifeline=servers_end,
-                    timeout_s=max(deadline - time.monotonic(), 0.1),
-                )
-            finally:
-                os.close(servers_end)
-            ended = select.poll()
-            ended.register(lifeline, select.POLLIN)
-            while True:
-                has_ended = bool(ended.poll(_POLL_S * 1000))
-                state = self._state(deadline - time.monotonic())
-                if state == "up":
-                    return
-                if has_ended:
-                    raise server_log.why_it_failed(self.log_path, from_byte=from_byte, program=binary.path)
-                if time.monotonic() >= deadline:
-                    raise self._still_loading() if state == "loading" else self._not_answering("it takes too long")
-        finally:
-            os.close(lifeline)
-
-    def _still_loading(self) -> ServerUnreachable:
-        return ServerUnreachable(
-            f"the server at {self.socket_path} is still loading its data",
-            hint="try again in a while",
-            code="server_loading",
-        )
+    def _absent(self, *, inside_round: bool) -> ServerUnreachable:
+        if inside_round:
+            return ServerUnreachable(
+                f"no server answers at {self.socket_path}, and an agent's round must not start one",
+                hint="start the town outside of the agent: python -m tinytown",
+                code="server_down",
+            )
+        return self._not_answering("it is being started, or a process that lost its socket still holds its lock")
 
     def _not_answering(self, why: str) -> ServerUnreachable:
         return ServerUnreachable(

@@ -1,4 +1,4 @@
-"""The directory an embedded server lives in: whether it can hold one, and the lock against two starters.
+"""The directory an embedded server lives in: whether it can hold one, and the lock that lets it hold no more than one.
 
 Whoever can enter it can reach the server's socket and so rules the town: it is ours alone, or it is refused.
 """
@@ -11,16 +11,12 @@ import fcntl
 import os
 import stat
 import sys
-import time
-from collections.abc import Generator
 from pathlib import Path
 
 from tinytown.errors import ServerUnreachable
 
 #: What fits in ``sockaddr_un.sun_path`` beside the closing zero byte.
 SOCKET_PATH_LIMIT_BYTES = 107 if sys.platform == "linux" else 103
-
-_POLL_S = 0.005
 
 
 def refuse_long(socket_path: Path) -> None:
@@ -75,25 +71,25 @@ def not_writable(home: Path, why: str) -> ServerUnreachable:
     )
 
 
-@contextlib.contextmanager
-def start_lock(home: Path, deadline: float) -> Generator[None]:
-    """Held by the one who starts the server. Nothing to clean up: it is free as soon as its holder is dead.
+def take_lock(home: Path) -> int | None:
+    """An open file that holds the lock of `home`; None at once if somebody else holds it.
 
-    Raises: TimeoutError when `deadline` (`time.monotonic`) has passed; ServerUnreachable, ``directory_not_writable``.
+    The server inherits the file and keeps it for life, so the lock is held exactly as long as a server runs or is being
+    started: a starter killed half-way leaves either no server or one that holds the lock. Two servers would ruin
+    the data they share. Renaming the directory changes nothing; a copy of it has a lock of its own.
+
+    Raises: ServerUnreachable with code ``directory_not_writable``.
     """
     try:
-        lock = os.open(home / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise not_writable(home, error.strerror or str(error)) from error
     try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TimeoutError from None
-                time.sleep(_POLL_S)
-        yield
-    finally:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(lock)
+        return None
+    except OSError as error:
+        os.close(lock)
+        raise not_writable(home, f"it does not support locks: {error.strerror}") from error
+    return lock

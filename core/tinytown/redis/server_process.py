@@ -19,10 +19,10 @@ from tinytown.errors import ServerUnreachable
 _POLL_S = 0.005
 
 
-def launch(program: str, home: Path, *, appendfsync: str, lifeline: int, timeout_s: float) -> None:
+def launch(program: str, home: Path, *, appendfsync: str, lock: int, timeout_s: float) -> None:
     """Start `program` as a daemon in `home`; returns when it has left us, which is before it answers.
 
-    `lifeline` is a file descriptor that the server inherits and never uses: its pipe closes when the server ends.
+    `lock` is a file descriptor that the server inherits and keeps for life (see `server_home.take_lock`).
 
     Raises: ServerUnreachable with code ``server_failed`` if it cannot be run or refuses its options.
     """
@@ -57,7 +57,7 @@ def launch(program: str, home: Path, *, appendfsync: str, lifeline: int, timeout
             stderr=subprocess.PIPE,
             start_new_session=True,
             umask=0o077,
-            pass_fds=(lifeline,),
+            pass_fds=(lock,),
             timeout=timeout_s,
             check=False,
         )
