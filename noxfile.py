@@ -26,9 +26,6 @@ ROOT = Path(__file__).parent
 PLUGINS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("plugins/*/pyproject.toml"))
 DISTRIBUTIONS = [Path(), *PLUGINS]
 DEMO_PLUGINS = ["echo", "journal", "shell"]
-BENCH_PEERS = ["celery[redis]>=5.5", "dramatiq[redis]>=2", "streaq>=7", "taskiq-redis>=1.2.4"]
-#: Peers whose requirements exclude ours get an environment of their own.
-BENCH_PEERS_APART = {"arq": ["arq>=0.28"]}
 #: Two workers even on one core: most of a test's time is spent waiting for a process or a server.
 IN_PARALLEL = ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "worksteal"]
 
@@ -118,17 +115,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks of `tests/bench`, beside the peers; arguments go to them (`--help` says which)."""
-    session.install(".", *(f"./{path}" for path in PLUGINS), *BENCH_PEERS)
-    environment = {}
-    for peer, requirements in BENCH_PEERS_APART.items():
-        home = Path(session.virtualenv.location) / "apart" / peer
-        python = home / "bin" / "python"
-        if not python.exists():
-            session.run("python", "-m", "venv", str(home))
-        session.run(str(python), "-m", "pip", "install", "--quiet", *requirements, external=True)
-        environment[f"TINYTOWN_BENCH_PYTHON_{peer.upper()}"] = str(python)
-    session.run("python", "-m", "tests.bench", *session.posargs, env=environment)
+    """The benchmarks of `tests/bench`, beside peers in their own environments; `nox -s bench -- --help` says more."""
+    session.install(".", *(f"./{path}" for path in PLUGINS))
+    peers = Path(session.virtualenv.location) / "peers"
+    session.run("python", "-m", "tests.bench", "--environments", str(peers), *session.posargs)
 
 
 @nox.session(reuse_venv=False)
