@@ -117,8 +117,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The benchmarks of `tests/bench`, beside peers in their own environments; `nox -s bench -- --help` says more."""
     session.install(".", *(f"./{path}" for path in PLUGINS))
-    peers = Path(session.virtualenv.location) / "peers"
-    session.run("python", "-m", "tests.bench", "--environments", str(peers), *session.posargs)
+    session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session(reuse_venv=False)
