@@ -487,7 +487,10 @@ class TownCalls:
         by: str = "",
         token: str = "",
     ) -> Call[Task]:
-        """Complete, submit (say done), fail or cancel a task. An agent gives its id and its round's task token; a person neither."""
+        """Complete, submit (say done), fail or cancel a task.
+
+        An agent gives its id and its round's task token; a person gives neither.
+        """
         if text:
             check_text("a text", text, self.message_limit_bytes)
         return self._call("task_settle", _task, verb, task, by, token, text, new_id())
@@ -572,7 +575,10 @@ class TownCalls:
         return self._call("agent_want", _agent, agent, wanted, "now" if now else "soon", reason)
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
-        """Take an agent that nobody hosts out of the town; with `force` its open tasks go onto the backlog, its mail to the dead letters."""
+        """Take an agent that nobody hosts out of the town.
+
+        With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
+        """
         return self._call("agent_remove", _text, agent, int(force))
 
     def rounds(self, agent: str, *, limit: int = 20) -> Call[tuple[bytes, ...]]:

@@ -1,7 +1,8 @@
 """What a server can answer, and the one place where an error reply becomes an exception. Pure, no IO.
 
 Both clients (`redis.link` under trio, `redis.light` over a blocking socket) hand replies over in this form:
-``bytes`` for strings, ``int``, ``float``, ``bool``, ``None``, ``list`` and ``dict`` as RESP3 has them, and `ErrorReply` for errors.
+``bytes`` for strings, ``int``, ``float``, ``bool``, ``None``, ``list`` and ``dict`` as RESP3 has them, `ErrorReply` for
+errors.
 """
 
 from __future__ import annotations
