@@ -242,8 +242,8 @@ def _check(config: Config, path: Path) -> None:
 
     try:
         check_town_name(config.name)
-        for cli in config.agent_clis:
-            check_agent_name(cli)
+        for kind in config.agent_clis:
+            check_agent_name(kind)
     except UsageError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint, path=str(path), key="name") from error
     check("lease_s", 0.2 <= config.lease_s <= 3600, "0.2 to 3600 seconds")

@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from tinytown import agents, tasks
 
 ENGINE = "lua"
 
 
-def _table(name: str, moves: Mapping[str, Sequence[str]]) -> str:
+def _table(name: str, moves: Mapping[Any, Sequence[str]]) -> str:
     rows = ", ".join(f"{old} = {{ {', '.join(f'{new} = true' for new in news)} }}" for old, news in moves.items())
     return f"local {name} = {{ {rows} }}\n"
 
