@@ -1,0 +1,91 @@
+"""The benchmarks' command line: which ones, how many rounds, where the figures go. See `--help`."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .commands import commands
+from .conditions import REPOSITORY, Conditions
+from .mailbox import mailbox
+from .measure import Benchmark, keep, print_table, record, run_rounds
+from .server import AppendOnly, server_version
+
+BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]] = {
+    "mailbox": mailbox,
+    "commands": commands,
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(tuple(BENCHMARKS)))
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds per competitor.")
+@click.option("--quick", is_flag=True, help="One round with a tenth of the work: does it run at all?")
+@click.option("--only", multiple=True, metavar="GLOB", help="Competitors to run, by name; may be repeated.")
+@click.option(
+    "--appendonly",
+    type=click.Choice(("yes", "no")),
+    default="yes",
+    show_default=True,
+    help="The server's append-only file, fsynced every second (as a town has it), or none.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the records here too."
+)
+@click.option(
+    "--environments",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=REPOSITORY / ".nox" / "bench-peers",
+    help="Where the peers' own environments are kept.",
+)
+def main(
+    names: tuple[str, ...],
+    rounds: int,
+    quick: bool,
+    only: tuple[str, ...],
+    appendonly: AppendOnly,
+    json_file: Path | None,
+    environments: Path,
+) -> None:
+    """Run the benchmarks NAMES (default: all), print tables, and keep all rounds as JSON in bench-results/."""
+    conditions = Conditions(appendonly=appendonly, quick=quick, environments=environments)
+    stated = {
+        "server": server_version(),
+        "appendonly": f"{appendonly}{' (appendfsync everysec)' if appendonly == 'yes' else ''}",
+        "rounds": str(1 if quick else rounds),
+        "quick": str(quick).lower(),
+    }
+    print(", ".join(f"{key}: {value}" for key, value in stated.items()))
+    records: list[dict[str, Any]] = []
+    for name in names or tuple(BENCHMARKS):
+        with BENCHMARKS[name](conditions) as whole:
+            benchmark = chosen(whole, only)
+            if benchmark.competitors:
+                outcome = run_rounds(benchmark, 1 if quick else rounds)
+                print_table(outcome)
+                records.append(record(outcome, stated))
+    if not records:
+        raise click.UsageError("no competitor of that name")
+    if json_file is not None:
+        json_file.write_text(json.dumps(records, indent=1) + "\n")
+    print(f"\nkept in {keep(records, REPOSITORY / 'bench-results')}")
+
+
+def chosen(benchmark: Benchmark, only: tuple[str, ...]) -> Benchmark:
+    """`benchmark` with those competitors whose names match one of the patterns `only`, or all where there is none."""
+    if not only:
+        return benchmark
+    kept = (each for each in benchmark.competitors if any(fnmatch.fnmatch(each.name, glob) for glob in only))
+    return replace(benchmark, competitors=tuple(kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
