@@ -258,18 +258,19 @@ def test_the_kernel_knows_no_plugin_by_name() -> None:
 
 def lines_by_module() -> dict[str, int]:
     """Lines of every Python and Lua file of the kernel but the test kit, by path below `core/tinytown`."""
-    paths = [path for suffix in ("*.py", "*.lua") for path in KERNEL.rglob(suffix)]
+    paths = {path.relative_to(KERNEL): path for suffix in ("*.py", "*.lua") for path in KERNEL.rglob(suffix)}
     return {
-        path.relative_to(KERNEL).as_posix(): len(path.read_text().splitlines())
-        for path in paths
-        if path.relative_to(KERNEL).parts[0] != "testing"
+        name.as_posix(): len(path.read_text().splitlines())
+        for name, path in paths.items()
+        if name.parts[0] != "testing"
     }
 
 
 def test_the_kernel_stays_small() -> None:
     lines = lines_by_module()
+    total = sum(lines.values())
     largest = sorted(lines, key=lambda name: -lines[name])[:8]
-    assert sum(lines.values()) < KERNEL_LINES, f"largest: {', '.join(f'{name} {lines[name]}' for name in largest)}"
+    assert total < KERNEL_LINES, f"{total}; largest: {', '.join(f'{name} {lines[name]}' for name in largest)}"
 
 
 def test_a_module_above_the_size_limit_has_a_reason() -> None:
