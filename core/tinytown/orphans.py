@@ -35,7 +35,8 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) 
     """Kill what earlier runs of this town left behind, at once and without asking; what was found, by pid.
 
     Only while no kernel serves the town: the caller holds its lock, or names with `run_id` one run that has lost its
-    keepers. The caller, its ancestors and what it started are spared. Ends after `END_BOUND_S` even if something cannot be killed.
+    keepers. The caller, its ancestors and what it started are spared. Ends after `END_BOUND_S` even if something cannot
+    be killed.
     """
     found: dict[tuple[int, int], Orphan] = {}
     deadline = time.monotonic() + END_BOUND_S

@@ -17,7 +17,7 @@ import struct
 import subprocess
 import sys
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
@@ -46,9 +46,10 @@ _START_ATTEMPTS = 3
 class Exit:
     """How a command ended; by then nothing that it started is left.
 
-    Either `status` or `signal` is None. `reason` says whose doing it was: its own (`exited`) or one of the limits of
-    the run. The tails are the last 16 KiB of each stream, decoded. `undelivered_lines` came after the output limit.
-    `survivors` are processes that could not be killed (another user's, or stuck in the system): normally none.
+    Either `status` or `signal` is None (both only for one that could not be killed). `reason` says whose doing it was:
+    its own (`exited`) or one of the limits of the run. The tails are the last 16 KiB of each stream, decoded.
+    `undelivered_lines` came after the output limit. `survivors` are processes that could not be killed (another user's,
+    or stuck in the system): normally none.
     """
 
     pid: int
@@ -63,13 +64,16 @@ class Exit:
 
 
 @asynccontextmanager
-async def open_keeper(*, run_dir: Path) -> AsyncIterator[Keeper]:
+async def open_keeper(*, run_dir: Path) -> AsyncGenerator[Keeper]:
     """A keeper for the runs of one kernel; `run_dir` (made if missing) gets a record file for each run in progress.
 
     Runs belong inside the block. On the way out the keeper's process is waited for.
     Raises: ProcessFailed when it cannot be started.
     """
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _failed_to_start(error.errno or 0, f"cannot make the directory {run_dir}: {error.strerror}") from error
     opened = Keeper(run_dir)
     try:
         await opened.start()
@@ -132,10 +136,12 @@ class Keeper:
                 run = _Run(pipes, output, timeout_s=timeout_s, silence_s=silence_s, grace_s=grace_s)
                 self._runs.add(run)
                 owned.callback(self._runs.discard, run)
-                await run.carry_out(request, stdin if isinstance(stdin, bytes) else None)
-            if run.starting:
-                if run.lost and run.keeper_is_silent:
-                    await self._end_lost(env)
+                try:
+                    await run.carry_out(request, stdin if isinstance(stdin, bytes) else None)
+                finally:
+                    if run.abandoned:
+                        await self._end_abandoned(env)
+            if run.has_begun:
                 return run.result(command, cwd)
         raise _keeper_lost("before it had started the command")
 
@@ -160,15 +166,20 @@ class Keeper:
             if self._process is not None and self._process.returncode is not None:
                 await self.close()
             if self._socket is None:
-                self._socket, theirs = socket.socketpair()
-                self._socket.setblocking(False)
-                with theirs:
-                    self._process = await _start_process(theirs, self._run_dir)
+                with ExitStack() as if_failed:
+                    ours, theirs = socket.socketpair()
+                    if_failed.callback(ours.close)
+                    ours.setblocking(False)
+                    with theirs:
+                        self._process = await _start_process(theirs, self._run_dir)
+                    if_failed.pop_all()
+                self._socket = ours
             return self._socket
 
     async def close(self) -> None:
         """Let go of the keeper's process, which then ends as soon as its runs have, and wait for that."""
         if self._socket is not None:
+            trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
             self._socket = None
         if self._process is not None:
@@ -184,16 +195,13 @@ class Keeper:
         fds = array("i", pipes.theirs)
         for _ in range(_START_ATTEMPTS):
             kernel_socket = await self.start()
-            with suppress(BrokenPipeError, ConnectionResetError):  # killed a moment ago
-                while True:
-                    try:
-                        kernel_socket.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-                        break
-                    except BlockingIOError:
-                        await trio.lowlevel.wait_writable(kernel_socket)
+            try:
+                await _send_fds(kernel_socket, fds)
+            except (BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):  # killed a moment ago
+                await self._wait_for_end()
+            else:
                 pipes.close_theirs()
                 return
-            await self._wait_for_end()
         raise _keeper_lost("before it had started the command")
 
     async def _wait_for_end(self) -> None:
@@ -202,11 +210,12 @@ class Keeper:
             with trio.move_on_after(_CLOSE_BOUND_S):
                 await self._process.wait()
 
-    async def _end_lost(self, env: Mapping[str, str]) -> None:
-        """Both keepers of a run were killed: nobody else is left who would look for its tree."""
+    async def _end_abandoned(self, env: Mapping[str, str]) -> None:
+        """The run keeper was killed, perhaps with the main keeper: then nobody else would look for its tree."""
         town, run_id = env.get("TINYTOWN_TOWN"), env.get("TINYTOWN_RUN_ID")
         if town and run_id:
-            await trio.to_thread.run_sync(lambda: sweep_orphans(self._run_dir, town_root=Path(town), run_id=run_id))
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_BOUND_S):
+                await trio.to_thread.run_sync(lambda: sweep_orphans(self._run_dir, town_root=Path(town), run_id=run_id))
 
 
 class _Pipes:
@@ -262,7 +271,7 @@ class _Pipes:
 
 
 @contextmanager
-def _open_pipes(stdin: bytes | Path | None) -> Iterator[_Pipes]:
+def _open_pipes(stdin: bytes | Path | None) -> Generator[_Pipes]:
     pipes: _Pipes | None = None
     try:
         try:
@@ -290,7 +299,9 @@ class _Run:
         self._grace_s = grace_s
         self._began = self._last_output = trio.current_time()
         self._due = inf if timeout_s is None else self._began + timeout_s
-        self._paused_at: float | None = None
+        self._paused_at = self._began
+        self._continued: trio.Event | None = None  # while paused
+        self._requested = False
         self._reports: dict[str, Any] = {}
         self._duration_s = 0.0
         self._reason: Reason = "exited"
@@ -299,24 +310,20 @@ class _Run:
         self._over = False  # the run keeper has gone, and everything below it
 
     @property
-    def starting(self) -> bool:
+    def has_begun(self) -> bool:
         """The command may have had an effect, or was refused. Without this, it is safe to try again."""
         return bool(self._reports)
 
     @property
-    def keeper_is_silent(self) -> bool:
+    def abandoned(self) -> bool:
         """The run keeper went without a last word."""
-        return not {"ended", "failed"} & self._reports.keys()
-
-    @property
-    def lost(self) -> bool:
-        """The command was ended because a keeper was."""
-        return self.keeper_is_silent or bool(self._reports.get("lost"))
+        return self._over and self.has_begun and not {"ended", "failed"} & self._reports.keys()
 
     async def carry_out(self, request: bytes, stdin: bytes | None) -> None:
         """From the request to the end of the tree, also when cancelled."""
         try:
             await self._send(self._pipes.control.fileno(), request)
+            self._requested = True
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed, stdin)
                 nursery.start_soon(self._watch_clocks)
@@ -343,8 +350,10 @@ class _Run:
         """Have the tree ended, dropping what it still says, so that it is not stuck in writing it."""
         self._muted = True
         with trio.CancelScope(shield=True, deadline=trio.current_time() + self._grace_s + _END_BOUND_S):
-            with suppress(OSError):
-                self._pipes.control.shutdown(socket.SHUT_WR)
+            if self._requested:
+                self.order(keeper.END)
+            else:
+                self._pipes.control.shutdown(socket.SHUT_WR)  # any byte would be taken for one of the request
             async with trio.open_nursery() as nursery:
                 for fd, channel in self._channels():
                     nursery.start_soon(self._read, fd, channel, nursery.cancel_scope)
@@ -355,7 +364,7 @@ class _Run:
         """What `run` returns or raises. Raises: ProcessFailed."""
         if (failure := self._reports.get("failed")) is not None:
             raise _explain(failure, command, cwd)
-        if self.lost:
+        if self.abandoned or self._reports.get("lost"):
             raise _keeper_lost(f"while {command[0]!r} was running")
         return Exit(
             pid=self._reports["started"],
@@ -370,17 +379,19 @@ class _Run:
         )
 
     def pause(self) -> None:
-        if self._paused_at is None:
+        if self._continued is None:
+            self._continued = trio.Event()
             self._paused_at = trio.current_time()
             self.order(keeper.PAUSE)
 
     def resume(self) -> None:
-        if self._paused_at is not None:
+        if self._continued is not None:
             self.order(keeper.CONTINUE)
             paused_s = trio.current_time() - self._paused_at
-            self._paused_at = None
             self._due += paused_s
             self._last_output += paused_s
+            self._continued.set()
+            self._continued = None
 
     def order(self, order: bytes) -> None:
         """One of the orders of `keeper`; to a run that has ended it means nothing."""
@@ -450,13 +461,29 @@ class _Run:
         while "exited" not in self._reports:
             silent_at = self._last_output + self._silence_s
             due = min(self._due, silent_at)
-            if self._paused_at is not None:
-                due += trio.current_time() - self._paused_at + 1.0  # looked at again within a second of going on
-            elif due <= trio.current_time():
+            if self._continued is not None:
+                await self._continued.wait()
+            elif due > trio.current_time():
+                await trio.sleep_until(due)
+            else:
                 self._reason = "timeout" if self._due <= silent_at else "silence"
                 self.order(keeper.END)
                 return
-            await trio.sleep_until(due)
+
+
+async def _send_fds(kernel_socket: socket.socket, fds: array[int]) -> None:
+    """Send one request for a run keeper. Cancelled: not sent."""
+    while True:
+        try:
+            kernel_socket.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(kernel_socket)
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except OSError as error:  # too many descriptors under way, no buffer
+            raise _failed_to_start(error.errno or 0, f"cannot hand over a run: {error}") from error
+        else:
+            return
 
 
 def _read_now(fd: int) -> bytes | None:
