@@ -100,6 +100,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     default_cli: str = "shell"
     max_agents: int = 1_000
     lease_s: float = 10.0
+    drain_s: float = 10.0
     capacity: int = 10_000
     auto_claim: bool = True
     strict_plugins: bool = False

@@ -123,6 +123,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str = ""
     pid: int = 0
+    machine: str = ""
+    root: str = ""
     joined_at: str | None = None
     version: str = ""
     agents: int = 0
@@ -207,6 +209,8 @@ def _host(reply: Reply) -> Host:
         id=fields["id"],
         name=fields.get("name", ""),
         pid=int(fields.get("pid") or 0),
+        machine=fields.get("machine", ""),
+        root=fields.get("root", ""),
         joined_at=rfc3339(int(fields["joined_at"])) if fields.get("joined_at") else None,
         version=fields.get("version", ""),
         agents=int(fields.get("agents") or 0),

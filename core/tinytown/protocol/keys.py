@@ -53,7 +53,7 @@ KEYS: dict[str, str] = {
 #: Pattern of each pub/sub channel below the base -> what is published there.
 CHANNELS: dict[str, str] = {
     "bell": "placement: an agent wants a host",
-    "bell:<agent>": "mail; control now | control soon; stop-round <run>",
+    "bell:<agent>": "mail; urgent; control now | control soon; stop-round <run>",
 }
 
 

@@ -6,6 +6,8 @@ local SCORE_STEP = 1125899906842624 -- 2^50: rank * 2^50 + sequence fits a doubl
 local RANKS = { urgent = 0, high = 1, normal = 2, low = 3 }
 local SUPERVISOR_ID = '00000000-0000-0000-0000-000000000001'
 local EVENTS_KEPT = 20000
+local EVENT_TEXT_BYTES = 4000
+local OPS_KEPT_S = 300
 local MANY = 1000 -- how many members one call treats at most where a set has no bound of its own
 
 local function now_ms()
@@ -32,6 +34,18 @@ local function rfc3339(ms)
     math.floor(rest / 1000) % 60, rest % 1000)
 end
 
+-- At most so many bytes of a text, cut between two characters.
+local function brief(text, bytes)
+  if #text <= bytes then return text end
+  while bytes > 0 and math.floor(string.byte(text, bytes + 1) / 64) == 2 do bytes = bytes - 1 end
+  return string.sub(text, 1, bytes) .. '…'
+end
+
+-- What a person typed, fit to stand in a sentence.
+local function quoted(ref)
+  return '"' .. string.gsub(brief(ref, 80), '%c+', ' ') .. '"'
+end
+
 local function refuse(code, message, hint, fields)
   local detail = fields or {}
   detail.message, detail.hint = message, hint or ''
@@ -53,17 +67,20 @@ local function json_list(items)
   return cjson.encode(items)
 end
 
+-- Events are for screens and sinks: a long text in one is cut, the whole of it is in the record.
 local function emit(base, ...)
-  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
+  local members = { ... }
+  for i, member in ipairs(members) do members[i] = brief(tostring(member), EVENT_TEXT_BYTES) end
+  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', unpack(members))
 end
 
 local function ring(base, agent_id, what)
   redis.call('PUBLISH', base .. ':bell:' .. agent_id, what)
 end
 
--- A line in the story of a message. The key is made by `send` with a time to live and kept short-lived here.
+-- One line in the story of a message. The key is made by `send` with a time to live and kept short-lived here.
 local function trace(base, id, now, what)
-  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. what .. '\n'
+  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. string.gsub(brief(what, 500), '%c+', ' ') .. '\n'
   if redis.call('APPEND', key, line) == #line then
     redis.call('EXPIRE', key, setting(base, 'trace_ttl_s', 3600))
   end
@@ -89,10 +106,12 @@ local function find_agent(base, ref)
     local name, wanted = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted'))
     return id, name, wanted == 'stopped'
   end
-  if redis.call('EXISTS', base .. ':agent:' .. lower) == 1 then return known(lower) end
-  local nick = redis.call('HGET', base .. ':nicknames', lower)
-    or redis.call('HGET', base .. ':nicknames', (string.gsub(lower, '%s*%[.*%]$', '')))
+  if redis.call('ZSCORE', base .. ':agents', lower) then return known(lower) end
+  local unlabelled = string.gsub(lower, '%s*%[.*%]$', '')
+  local nick = redis.call('HGET', base .. ':nicknames', lower) or redis.call('HGET', base .. ':nicknames', unlabelled)
   if nick then return known(nick) end
+  entry = redis.call('HGET', base .. ':names', unlabelled)
+  if entry then return known((string.match(entry, '^%S+'))) end
   local found, names = {}, {}
   if lower ~= '' then
     local seen = {}
@@ -111,30 +130,31 @@ local function find_agent(base, ref)
   for i = 1, math.min(#found, 8) do names[i] = redis.call('HGET', base .. ':agent:' .. found[i], 'name') end
   table.sort(names)
   if #found > 1 then
-    refuse('ambiguous', 'more than one agent begins with "' .. ref .. '": ' .. table.concat(names, ', '),
+    refuse('ambiguous', 'more than one agent begins with ' .. quoted(ref) .. ': ' .. table.concat(names, ', '),
       'write more of the name', { candidates = names })
   end
-  refuse('not_found', 'no agent called "' .. ref .. '" in this town', 'tt list shows the agents', { agent = ref })
+  refuse('not_found', 'no agent called ' .. quoted(ref) .. ' in this town', 'tt list shows the agents', { agent = brief(ref, 200) })
 end
 
 -- The id of the task that `ref` means: a whole id or a unique beginning of one.
 local function find_task(base, ref)
   if ref ~= '' then
-    if redis.call('EXISTS', base .. ':task:' .. ref) == 1 then return ref end
+    if redis.call('ZSCORE', base .. ':tasks:ids', ref) then return ref end
     local near = redis.call('ZRANGE', base .. ':tasks:ids', '[' .. ref, '[' .. ref .. '\255', 'BYLEX', 'LIMIT', 0, 9)
     if #near == 1 then return near[1] end
     if #near > 1 then
-      refuse('ambiguous', 'more than one task begins with "' .. ref .. '": ' .. table.concat(near, ', '),
+      refuse('ambiguous', 'more than one task begins with ' .. quoted(ref) .. ': ' .. table.concat(near, ', '),
         'write more of the id', { candidates = near })
     end
   end
-  refuse('not_found', 'no task "' .. ref .. '" in this town', 'tt task list shows the tasks', { task = ref })
+  refuse('not_found', 'no task ' .. quoted(ref) .. ' in this town', 'tt task list shows the tasks', { task = brief(ref, 200) })
 end
 
--- The holder of an agent's lease proves itself by its token; whoever lost the lease is turned away.
-local function check_fence(base, agent_id, fence)
+-- The holder of an agent's lease proves itself by its token; whoever lost the lease is turned away. An empty fence is
+-- nobody's: it opens only mailboxes that no kernel holds, the human side's above all.
+local function check_fence(base, agent_id, fence, empty_is_fine)
   local token = redis.call('HGET', base .. ':agent:' .. agent_id, 'token') or ''
-  if token ~= fence then
+  if token ~= fence or (fence == '' and not empty_is_fine) then
     refuse('stale_lease', 'the lease on this agent has passed to another kernel', '', { agent_id = agent_id })
   end
 end
@@ -145,5 +165,23 @@ local function register(name, body)
     if fine then return reply end
     if type(reply) == 'table' and reply.err then return reply end
     return redis.error_reply('ERR ' .. tostring(reply))
+  end)
+end
+
+-- A client whose connection broke sends its call again. Where that would do more, or be answered otherwise, than once, the
+-- call has an `op`, an id of its own, as its first argument: what `work` returned is kept under it for a while, and
+-- `present` makes the answer of it, the first time and every time after.
+local function register_once(name, work, present)
+  register(name, function(base, args)
+    local key = base .. ':op:' .. table.remove(args, 1)
+    local kept, result = redis.call('GET', key), nil
+    if kept then
+      result = cjson.decode(kept)[1]
+    else
+      result = work(base, args)
+      redis.call('SET', key, cjson.encode({ result }), 'EX', OPS_KEPT_S)
+    end
+    if present then return present(base, result) end
+    return result
   end)
 end

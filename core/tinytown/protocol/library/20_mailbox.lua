@@ -26,8 +26,12 @@ local function put_mail(base, agent_id, id, class, priority, body, due, now)
     ring(base, agent_id, 'mail')
   else
     redis.call('ZADD', box .. ':queue', score, member)
-    -- A busy mailbox needs no second ring: its owner claims until it is empty.
-    if redis.call('ZCARD', box .. ':queue') == 1 then ring(base, agent_id, 'mail') end
+    -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round.
+    if priority == 'urgent' then
+      ring(base, agent_id, 'urgent')
+    elseif redis.call('ZCARD', box .. ':queue') == 1 then
+      ring(base, agent_id, 'mail')
+    end
   end
 end
 
@@ -36,8 +40,14 @@ local function forget_mail(box, member)
   redis.call('HDEL', box .. ':bodies', string.sub(member, 2))
 end
 
+-- Defined with the tasks: is this message the one valid order of a task, one that was taken back meanwhile, or no order
+-- at all (nil)? And what becomes of the task whose order is given up or redriven.
+local order_standing, order_died, revive_order
+
 local function bury(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)
+  local standing, task_id = order_standing(base, box, member)
+  reason = brief(reason, EVENT_TEXT_BYTES)
   redis.call('HSET', base .. ':dead:' .. id, 'agent_id', agent_id, 'member', member, 'score', score,
     'deliveries', deliveries, 'reason', reason, 'at', whole(now),
     'agent', redis.call('HGET', base .. ':agent:' .. agent_id, 'name') or 'supervisor',
@@ -51,13 +61,20 @@ local function bury(base, agent_id, member, score, deliveries, reason, now)
     local oldest = redis.call('ZPOPMIN', base .. ':dead', excess)
     for i = 1, #oldest, 2 do redis.call('DEL', base .. ':dead:' .. oldest[i]) end
   end
+  if standing == 'valid' then order_died(base, task_id, reason, now) end
 end
 
--- A leased message goes back to its old place, or, delivered too often, to the dead letters.
+-- A leased message goes back to its old place, or, delivered too often, to the dead letters. An order that was called off
+-- while somebody had it just goes.
 local function give_back(base, agent_id, member, now, how)
   local box = mailbox(base, agent_id)
   local score, deliveries = mail_state(box, member)
   redis.call('ZREM', box .. ':leases', member)
+  if order_standing(base, box, member) == 'called off' then
+    forget_mail(box, member)
+    trace(base, string.sub(member, 2), now, 'called off')
+    return 'stale'
+  end
   if not how.counts then deliveries = math.max(0, deliveries - 1) end
   if how.counts and deliveries >= setting(base, 'max_deliveries', 5) then
     bury(base, agent_id, member, score, deliveries, how.reason, now)
@@ -89,9 +106,10 @@ local function return_all_leases(base, agent_id, now, reason)
   end
 end
 
--- send: to, from, id, class, priority, not_before_ms (0 = now), body without id/from/to -> state, name, id of the recipient
+-- send: to, from, id, class, priority, not_before_ms (0 = now), bytes of its text, body without id/from/to
+-- -> state, name, id of the recipient
 register('send', function(base, a)
-  local to, from, id, class, priority, not_before, body = unpack(a)
+  local to, from, id, class, priority, not_before, size, body = unpack(a)
   local agent_id, name, retired = find_agent(base, to)
   if retired then
     refuse('refused', 'agent "' .. name .. '" is stopped and takes no mail', 'tt resume ' .. name .. ' brings it back',
@@ -100,12 +118,14 @@ register('send', function(base, a)
   local _, sender = find_agent(base, from)
   local now = now_ms()
   local key = base .. ':trace:' .. id
-  if redis.call('EXISTS', key) == 1 or redis.call('HEXISTS', mailbox(base, agent_id) .. ':bodies', id) == 1 then
+  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0
+    or redis.call('HEXISTS', mailbox(base, agent_id) .. ':bodies', id) == 1 then
     return { 'duplicate', name, agent_id }
   end
   local limit = setting(base, 'message_bytes', 1048576)
-  if #body > limit * 1.1 + 512 then
-    refuse('limit_reached', 'expected a message of at most ' .. limit .. ' bytes, got ' .. #body,
+  -- In JSON a text of quotes and newlines is twice as long.
+  if tonumber(size) > limit or #body > 2 * limit + 4096 then
+    refuse('limit_reached', 'expected a message of at most ' .. limit .. ' bytes, got ' .. math.max(size, #body - 4096),
       'put it into a file and name the file')
   end
   local bound = setting(base, 'mailbox_messages', 10000)
@@ -125,7 +145,7 @@ end)
 -- -> now, next moment at which something falls due (-1 = none), then member, deliveries, body for each message
 register('claim', function(base, a)
   local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], tonumber(a[4]), tonumber(a[5])
-  check_fence(base, agent_id, fence)
+  check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
   for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1]) end
   local reply = { now, -1 }
@@ -150,7 +170,7 @@ register('claim', function(base, a)
     redis.call('ZREM', box .. ':delayed', member)
     redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
   end
-  local front = redis.call('ZRANGE', box .. ':queue', 0, count - 1, 'WITHSCORES')
+  local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
   local taken, orders = {}, 0
   for i = 1, #front, 2 do
     -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
@@ -179,8 +199,8 @@ register('claim', function(base, a)
   return reply
 end)
 
--- ack: agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
-register('ack', function(base, a)
+-- ack: op, agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
+register_once('ack', function(base, a)
   local reply = {}
   for i = 2, #a, 2 do reply[#reply + 1] = settle_mail(base, a[1], a[i], a[i + 1]) end
   return reply
@@ -198,8 +218,8 @@ register('renew', function(base, a)
   return reply
 end)
 
--- nack: agent_id, delay_ms, counts (1 or 0), reason, then member and token of each -> for each queued, dead or stale
-register('nack', function(base, a)
+-- nack: op, agent_id, delay_ms, counts (1 or 0), reason, then member and token of each -> for each queued, dead or stale
+register_once('nack', function(base, a)
   local box, now, reply = mailbox(base, a[1]), now_ms(), {}
   for i = 5, #a, 2 do
     local _, _, held = mail_state(box, a[i])
@@ -214,8 +234,8 @@ register('nack', function(base, a)
   return reply
 end)
 
--- dead: agent_id, reason, then member and token of each leased message -> how many became dead letters
-register('dead', function(base, a)
+-- dead: op, agent_id, reason, then member and token of each leased message -> how many became dead letters
+register_once('dead', function(base, a)
   local box, now, n = mailbox(base, a[1]), now_ms(), 0
   for i = 3, #a, 2 do
     local score, deliveries, held = mail_state(box, a[i])
@@ -246,20 +266,27 @@ local function find_dead(base, ref)
   end
   if ref == 'all' or #found == 1 then return found end
   if #found > 1 then
-    refuse('ambiguous', 'more than one dead letter begins with "' .. ref .. '"', 'write more of the id',
+    refuse('ambiguous', 'more than one dead letter begins with ' .. quoted(ref), 'write more of the id',
       { candidates = found })
   end
-  refuse('not_found', 'no dead letter "' .. ref .. '"', 'tt dead list shows them', { message = ref })
+  refuse('not_found', 'no dead letter ' .. quoted(ref), 'tt dead list shows them', { message = brief(ref, 200) })
 end
 
--- redrive: id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again
-register('redrive', function(base, a)
-  local now, letters = now_ms(), {}
+-- redrive: op, id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again. The order
+-- of a task that failed with it brings the task back; an order that has been replaced since just goes.
+register_once('redrive', function(base, a)
+  local now, letters, filled, bound = now_ms(), {}, {}, setting(base, 'mailbox_messages', 10000)
   for i, id in ipairs(find_dead(base, a[1])) do
     letters[i] = record(base .. ':dead:' .. id)
     letters[i].id = id
     if letters[i].agent_id ~= SUPERVISOR_ID and redis.call('EXISTS', base .. ':agent:' .. letters[i].agent_id) == 0 then
       refuse('refused', 'agent "' .. letters[i].agent .. '" of this letter is gone', 'tt dead drop ' .. id)
+    end
+    local box = mailbox(base, letters[i].agent_id)
+    filled[box] = (filled[box] or redis.call('HLEN', box .. ':bodies')) + 1
+    if filled[box] > bound then
+      refuse('limit_reached', 'the mailbox of "' .. letters[i].agent .. '" would be full: ' .. bound .. ' messages',
+        'tt inbox ' .. letters[i].agent .. ' shows them', { agent = letters[i].agent })
     end
   end
   local done = {}
@@ -272,14 +299,19 @@ register('redrive', function(base, a)
     redis.call('ZREM', base .. ':dead', letter.id)
     trace(base, letter.id, now, 'redriven')
     emit(base, 'message_redriven', 'message', letter.id, 'agent', letter.agent)
+    if order_standing(base, box, letter.member) == 'called off' and not revive_order(base, letter, now) then
+      redis.call('ZREM', box .. ':queue', letter.member)
+      forget_mail(box, letter.member)
+      trace(base, letter.id, now, 'called off')
+    end
     ring(base, letter.agent_id, 'mail')
     done[i] = letter.id
   end
   return done
 end)
 
--- drop: id, a unique beginning of one, or "all" -> ids of the dead letters that were deleted
-register('drop', function(base, a)
+-- drop: op, id, a unique beginning of one, or "all" -> ids of the dead letters that were deleted
+register_once('drop', function(base, a)
   local ids = find_dead(base, a[1])
   for _, id in ipairs(ids) do
     redis.call('DEL', base .. ':dead:' .. id)
@@ -308,31 +340,46 @@ register('peek', function(base, a)
   return reply
 end)
 
--- remove: agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed
-register('remove', function(base, a)
+-- remove: op, agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed. The order of a
+-- task stays: without it the task would wait for ever.
+register_once('remove', function(base, a)
   local agent_id, name = find_agent(base, a[1])
-  local box, gone, leased = mailbox(base, agent_id), {}, {}
+  local box, found, ref, exact = mailbox(base, agent_id), {}, a[2], nil
   for _, place in ipairs(PLACES) do
     for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
-      local id = string.sub(member, 2)
-      if a[2] == 'all' or starts_with(id, a[2]) then
-        if place[2] == 'leased' then leased[#leased + 1] = id else gone[#gone + 1] = { place[1], member, id } end
-      end
+      local item = { place[1], member, string.sub(member, 2) }
+      if item[3] == ref then exact = item end
+      if ref == 'all' or (ref ~= '' and starts_with(item[3], ref)) then found[#found + 1] = item end
     end
   end
-  if a[2] ~= 'all' then
-    if #leased > 0 and #gone == 0 then
+  if exact then found = { exact } end
+  if ref ~= 'all' then
+    if #found == 0 then
+      refuse('not_found', 'no message ' .. quoted(ref) .. ' in the mailbox of "' .. name .. '"',
+        'tt inbox ' .. name .. ' shows what is there')
+    end
+    if #found > 1 then
+      local ids = {}
+      for i = 1, math.min(#found, 8) do ids[i] = found[i][3] end
+      refuse('ambiguous', 'more than one message begins with ' .. quoted(ref), 'write more of the id', { candidates = ids })
+    end
+    if found[1][1] == ':leases' then
       refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
     end
-    if #gone == 0 then refuse('not_found', 'no message "' .. a[2] .. '" in the mailbox of "' .. name .. '"', '') end
-    if #gone > 1 then refuse('ambiguous', 'more than one message begins with "' .. a[2] .. '"', 'write more of the id') end
+    local standing, task_id = order_standing(base, box, found[1][2])
+    if standing == 'valid' then
+      refuse('refused', 'the message is the order to work on task ' .. task_id, 'tt task cancel ' .. task_id ..
+        ' calls the task off', { task = task_id })
+    end
   end
   local ids = {}
-  for i, item in ipairs(gone) do
-    redis.call('ZREM', box .. item[1], item[2])
-    forget_mail(box, item[2])
-    trace(base, item[3], now_ms(), 'removed')
-    ids[i] = item[3]
+  for _, item in ipairs(found) do
+    if item[1] ~= ':leases' and order_standing(base, box, item[2]) ~= 'valid' then
+      redis.call('ZREM', box .. item[1], item[2])
+      forget_mail(box, item[2])
+      trace(base, item[3], now_ms(), 'removed')
+      ids[#ids + 1] = item[3]
+    end
   end
   return ids
 end)

@@ -1,4 +1,7 @@
 -- Tasks: one record each, indexes by state, agent and tag, the graph of needs, the backlog. All state is written by `move`.
+--
+-- A task that is assigned has exactly one valid order in its agent's mailbox; `order` in the record is that message's id.
+-- Whatever takes the task elsewhere calls the order off. An order that dies fails its task, so that none waits for ever.
 
 local FINISHED = { completed = true, failed = true, cancelled = true }
 
@@ -6,18 +9,40 @@ local function task_key(base, id)
   return base .. ':task:' .. id
 end
 
--- The fields of a task with its open needs, as every function answers them.
+-- The fields of a task with its open needs, as every function answers them. The tables that plugins keep beside it, in
+-- fields "meta:<name>" as they came, become one: decoding and encoding them here would turn empty lists into tables.
 local function task_reply(base, id)
   local flat = redis.call('HGETALL', task_key(base, id))
+  if #flat == 0 then return {} end
+  local reply, tables = {}, {}
+  for i = 1, #flat, 2 do
+    if starts_with(flat[i], 'meta:') then
+      tables[#tables + 1] = cjson.encode(string.sub(flat[i], 6)) .. ':' .. flat[i + 1]
+    else
+      reply[#reply + 1], reply[#reply + 2] = flat[i], flat[i + 1]
+    end
+  end
   local open = redis.call('SMEMBERS', task_key(base, id) .. ':needs')
   table.sort(open)
-  flat[#flat + 1], flat[#flat + 2] = 'open_needs', json_list(open)
-  return flat
+  table.sort(tables)
+  reply[#reply + 1], reply[#reply + 2] = 'open_needs', json_list(open)
+  reply[#reply + 1], reply[#reply + 2] = 'meta', '{' .. table.concat(tables, ',') .. '}'
+  return reply
+end
+
+local function present_task(base, id)
+  return task_reply(base, id)
+end
+
+-- What a function that may give an order keeps, { task, message }, as its answer.
+local function present_assigned(base, kept)
+  if not kept[1] then return {} end
+  return { task_reply(base, kept[1]), kept[2] }
 end
 
 local function read_task(base, id)
   local task = record(task_key(base, id))
-  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'last_op', 'title' }) do
+  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'order', 'title' }) do
     task[name] = task[name] or ''
   end
   return task
@@ -25,7 +50,7 @@ end
 
 local function headline(task)
   if task.title ~= '' then return task.title end
-  return string.sub(string.match(task.description or '', '[^\n]*') or '', 1, 120)
+  return brief(string.match(task.description or '', '[^\n]*'), 120)
 end
 
 local function rank_by_priority(task)
@@ -40,8 +65,34 @@ local function deliver_task(base, task, now, due)
     task_id = task.id, priority = task.priority, created_at = rfc3339(now) })
   redis.call('SET', base .. ':trace:' .. message_id, whole(now) .. ' queued for ' .. task.assigned_to .. ' by assignment\n',
     'EX', setting(base, 'trace_ttl_s', 3600))
-  put_mail(base, task.agent_id, message_id, 't', task.priority, body, due or now, now)
+  redis.call('HSET', task_key(base, task.id), 'order', message_id)
+  task.order = message_id
+  put_mail(base, task.agent_id, message_id, 't', task.priority, body, now, now)
   return message_id
+end
+
+-- Takes a task's order back. One that a kernel has leased goes when it gives it back, see `order_standing`.
+local function call_off(base, task, now)
+  if task.order == '' then return end
+  local box, member = mailbox(base, task.agent_id), 't' .. task.order
+  if redis.call('ZREM', box .. ':queue', member) + redis.call('ZREM', box .. ':delayed', member) > 0 then
+    forget_mail(box, member)
+    trace(base, task.order, now, 'called off')
+  end
+  redis.call('HSET', task_key(base, task.id), 'order', '')
+  task.order = ''
+end
+
+order_standing = function(base, box, member)
+  local id = string.sub(member, 2)
+  local task_id = string.match(id, '^(.+)%.%d+$')
+  if not task_id or string.sub(member, 1, 1) ~= 't' then return nil end
+  -- Inside a text the quotes would be escaped.
+  local body = redis.call('HGET', box .. ':bodies', id) or ''
+  if not string.find(body, '"type":"task_assign"', 1, true) then return nil end
+  local order, state = unpack(redis.call('HMGET', task_key(base, task_id), 'order', 'state'))
+  local valid = order == id and (state == 'assigned' or state == 'running')
+  return valid and 'valid' or 'called off', task_id
 end
 
 local function needs_reason(base, id)
@@ -56,13 +107,19 @@ end
 
 local free_dependants, block_dependants
 
-local function move(base, task, to, reason, now)
-  local from, key = task.state, task_key(base, task.id)
+local function check_move(task, to)
+  local from = task.state
   if from ~= to and not TASK_MOVES[from][to] then
     refuse('refused', 'task ' .. task.id .. ' is ' .. from .. ' and cannot become ' .. to,
       'tt task show ' .. task.id .. ' tells more', { task = task.id, state = from })
   end
+end
+
+local function move(base, task, to, reason, now)
+  local from, key = task.state, task_key(base, task.id)
+  check_move(task, to)
   task.state, task.reason = to, reason
+  if to ~= 'assigned' and to ~= 'running' then call_off(base, task, now) end
   redis.call('HSET', key, 'state', to, 'reason', reason, 'since', whole(now), 'updated_at', whole(now),
     'assigned_to', task.assigned_to, 'agent_id', task.agent_id)
   redis.call('ZREM', base .. ':tasks:state:' .. from, task.id)
@@ -93,8 +150,9 @@ local function move(base, task, to, reason, now)
   end
 end
 
-local function leave_agent(base, task)
+local function leave_agent(base, task, now)
   if task.agent_id ~= '' then
+    call_off(base, task, now)
     redis.call('SREM', base .. ':agent:' .. task.agent_id .. ':open', task.id)
     redis.call('ZREM', base .. ':tasks:agent:' .. task.agent_id, task.id)
     local agent_key = base .. ':agent:' .. task.agent_id
@@ -103,16 +161,17 @@ local function leave_agent(base, task)
   task.agent_id, task.assigned_to = '', ''
 end
 
--- Where a task that may be worked on goes: to its agent, or, without one, onto the backlog.
-local function set_going(base, task, reason, now, due)
+-- Where a task that may be worked on goes: to its agent, or, without one, onto the backlog. -> the order's id or ''
+local function set_going(base, task, reason, now)
+  local wanted = task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'wanted')
+  if not wanted then leave_agent(base, task, now) end
   if redis.call('SCARD', task_key(base, task.id) .. ':needs') > 0 then
     move(base, task, 'blocked', needs_reason(base, task.id), now)
-  elseif task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'wanted') ~= 'stopped'
-    and redis.call('EXISTS', base .. ':agent:' .. task.agent_id) == 1 then
+  elseif wanted and wanted ~= 'stopped' then
     move(base, task, 'assigned', reason, now)
-    return deliver_task(base, task, now, due)
+    return deliver_task(base, task, now)
   else
-    leave_agent(base, task)
+    leave_agent(base, task, now)
     move(base, task, 'pending', reason, now)
   end
   return ''
@@ -162,34 +221,48 @@ local function reaches(base, from, goal)
   return false
 end
 
+-- A need that was forgotten after it had finished holds nobody up.
 local function link_need(base, id, need)
+  local state = redis.call('HGET', task_key(base, need), 'state')
+  if not state then return end
   redis.call('SADD', task_key(base, need) .. ':dependants', id)
-  if redis.call('HGET', task_key(base, need), 'state') ~= 'completed' then
+  if state ~= 'completed' then
     redis.call('SADD', task_key(base, id) .. ':needs', need)
   end
 end
 
--- task_add: id, op, agent ('' = nobody), needs, tags (JSON lists), then name and value of other fields
+local function check_takes_tasks(name, agent_id, retired)
+  if agent_id == SUPERVISOR_ID then
+    refuse('refused', '"' .. name .. '" is the human side and takes no tasks', 'tt send ' .. name, { agent = name })
+  elseif retired then
+    refuse('refused', 'agent "' .. name .. '" is stopped and takes no tasks', 'tt resume ' .. name .. ' brings it back',
+      { agent = name })
+  end
+end
+
+-- task_add: op, id, agent ('' = nobody), priority, needs, tags (JSON lists), then name and value of other fields
 -- -> fields of the task, id of the message to the agent ('' = none)
-register('task_add', function(base, a)
-  local id, op, agent, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
-  local known = redis.call('HGET', task_key(base, id), 'last_op')
-  if known == op then return { task_reply(base, id), redis.call('HGET', task_key(base, id), 'first_order') or '' } end
-  if known then refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id }) end
+register_once('task_add', function(base, a)
+  local id, agent, priority, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
+  if redis.call('EXISTS', task_key(base, id)) == 1 then
+    refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
+  end
+  if not RANKS[priority] then refuse('usage', 'no priority ' .. quoted(priority), 'urgent, high, normal or low') end
   local agent_id, name = '', ''
   if agent ~= '' then
     local retired
     agent_id, name, retired = find_agent(base, agent)
-    if retired or agent_id == SUPERVISOR_ID then
-      refuse('refused', '"' .. name .. '" takes no tasks: it is ' .. (retired and 'stopped' or 'the human side'),
-        retired and 'tt resume ' .. name .. ' brings it back' or 'tt send ' .. name, { agent = name })
-    end
+    check_takes_tasks(name, agent_id, retired)
   end
-  local needed = {}
-  for i, ref in ipairs(needs) do needed[i] = find_task(base, ref) end
+  local needed, seen = {}, {}
+  for _, ref in ipairs(needs) do
+    local need = find_task(base, ref)
+    if not seen[need] then needed[#needed + 1] = need end
+    seen[need] = true
+  end
   local now, seq = now_ms(), redis.call('INCR', base .. ':seq')
   local key = task_key(base, id)
-  redis.call('HSET', key, 'id', id, 'seq', seq, 'last_op', op, 'state', 'pending', 'priority', 'normal',
+  redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
     'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
   for i = 6, #a, 2 do redis.call('HSET', key, a[i], a[i + 1]) end
   redis.call('ZADD', base .. ':tasks:ids', 0, id)
@@ -199,80 +272,64 @@ register('task_add', function(base, a)
   local task = read_task(base, id)
   task.agent_id, task.assigned_to = agent_id, name
   emit(base, 'task_added', 'task', id, 'state', 'pending', 'title', headline(task), 'agent', name)
-  local message_id = set_going(base, task, '', now)
-  redis.call('HSET', key, 'first_order', message_id)
-  return { task_reply(base, id), message_id }
-end)
+  return { id, set_going(base, task, '', now) }
+end, present_assigned)
 
 -- task_get: id -> fields
 register('task_get', function(base, a)
   return task_reply(base, find_task(base, a[1]))
 end)
 
-local function assign(base, task, agent, op, now)
+local function assign(base, task, agent, now)
   local agent_id, name, retired = find_agent(base, agent)
-  if retired or agent_id == SUPERVISOR_ID then
-    refuse('refused', '"' .. name .. '" takes no tasks: it is ' .. (retired and 'stopped' or 'the human side'),
-      retired and 'tt resume ' .. name .. ' brings it back' or '', { agent = name })
-  end
+  check_takes_tasks(name, agent_id, retired)
   if task.state == 'running' or task.state == 'verifying' or FINISHED[task.state] then
     refuse('refused', 'task ' .. task.id .. ' is ' .. task.state .. ' and cannot be assigned',
       FINISHED[task.state] and 'tt task reopen ' .. task.id or 'tt task cancel ' .. task.id,
       { task = task.id, state = task.state })
   end
-  leave_agent(base, task)
+  leave_agent(base, task, now)
   task.agent_id, task.assigned_to = agent_id, name
-  redis.call('HSET', task_key(base, task.id), 'last_op', op)
-  local message_id = set_going(base, task, '', now)
-  redis.call('HSET', task_key(base, task.id), 'last_order', message_id)
-  return message_id
+  return { task.id, set_going(base, task, '', now) }
 end
 
--- task_assign: id, agent, op -> fields, id of the message
-register('task_assign', function(base, a)
-  local id = find_task(base, a[1])
-  local task = read_task(base, id)
-  if task.last_op == a[3] then return { task_reply(base, id), task.last_order or '' } end
-  local message_id = assign(base, task, a[2], a[3], now_ms())
-  return { task_reply(base, id), message_id }
-end)
+-- task_assign: op, id, agent -> fields, id of the message
+register_once('task_assign', function(base, a)
+  return assign(base, read_task(base, find_task(base, a[1])), a[2], now_ms())
+end, present_assigned)
 
--- backlog_claim: id, agent, op -> fields, id of the message; refuses a task that is not on the backlog
-register('backlog_claim', function(base, a)
+-- backlog_claim: op, id, agent -> fields, id of the message; refuses a task that is not on the backlog
+register_once('backlog_claim', function(base, a)
   local id = find_task(base, a[1])
   local task = read_task(base, id)
-  if task.last_op == a[3] then return { task_reply(base, id), task.last_order or '' } end
   if task.state ~= 'pending' then
     refuse('refused', 'task ' .. id .. ' is not on the backlog: it is ' .. task.state, 'tt backlog list shows what is',
       { task = id, state = task.state })
   end
-  local message_id = assign(base, task, a[2], a[3], now_ms())
-  return { task_reply(base, id), message_id }
-end)
+  return assign(base, task, a[2], now_ms())
+end, present_assigned)
 
--- backlog_claim_matching: agent_id, fence, op, then words (role and tags) -> fields and message id, or nothing.
+-- backlog_claim_matching: op, agent_id, fence, then words (role and tags) -> fields and message id, or nothing.
 -- A task matches when its role or one of its tags is one of the words.
-register('backlog_claim_matching', function(base, a)
+register_once('backlog_claim_matching', function(base, a)
   check_fence(base, a[1], a[2])
   local words = {}
-  for i = 4, #a do words[a[i]] = true end
+  for i = 3, #a do words[a[i]] = true end
   for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)) do
-    local task = read_task(base, id)
-    local fits = words[task.role or '']
-    for _, tag in ipairs(cjson.decode(task.tags or '[]')) do fits = fits or words[tag] end
-    if fits then
-      local message_id = assign(base, task, a[1], a[3], now_ms())
-      return { task_reply(base, id), message_id }
-    end
+    local role, tags = unpack(redis.call('HMGET', task_key(base, id), 'role', 'tags'))
+    local fits = words[role or '']
+    for _, tag in ipairs(cjson.decode(tags or '[]')) do fits = fits or words[tag] end
+    if fits then return assign(base, read_task(base, id), a[1], now_ms()) end
   end
   return {}
-end)
+end, present_assigned)
 
--- backlog_assign_all: agent, op -> ids of the tasks that were given to the agent (1,000 at most)
-register('backlog_assign_all', function(base, a)
+-- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)
+register_once('backlog_assign_all', function(base, a)
   local now, ids = now_ms(), redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)
-  find_agent(base, a[1])
-  for _, id in ipairs(ids) do assign(base, read_task(base, id), a[1], a[2], now) end
+  local agent_id, name, retired = find_agent(base, a[1])
+  check_takes_tasks(name, agent_id, retired)
+  for _, id in ipairs(ids) do assign(base, read_task(base, id), agent_id, now) end
   return ids
 end)
 
@@ -298,36 +355,39 @@ register('task_start', function(base, a)
   return { 'started', task_reply(base, id) }
 end)
 
--- An agent may only settle the task that it holds, with the token of the round it holds it by.
-local function check_holder(task, by, token)
+-- An agent may only settle the task that it holds, with the token of the round it holds it by. Calling off is less: any
+-- agent may cancel what nobody's round has, or another's; but who names a token must still hold it.
+local function check_holder(task, verb, by, token)
   if by == '' then return end
+  if verb == 'cancel' and token == '' and (task.agent_id ~= by or task.token == '') then return end
   if task.agent_id ~= by then
     refuse('refused', 'task ' .. task.id .. ' belongs to ' .. (task.assigned_to ~= '' and task.assigned_to or 'nobody') ..
       ', not to you', 'tt send ' .. (task.assigned_to ~= '' and task.assigned_to or 'supervisor'), { task = task.id })
   end
-  if task.token ~= token then
+  if task.token ~= token or token == '' then
     refuse('stale_lease', 'your lease on task ' .. task.id .. ' has ended', 'tt task show ' .. task.id, { task = task.id })
   end
 end
 
 local function count_completion(base, task)
-  if task.agent_id ~= '' then redis.call('HINCRBY', base .. ':agent:' .. task.agent_id, 'tasks_completed', 1) end
+  if redis.call('ZSCORE', base .. ':agents', task.agent_id) then
+    redis.call('HINCRBY', base .. ':agent:' .. task.agent_id, 'tasks_completed', 1)
+  end
 end
 
 local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
 
--- task_settle: complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text, op -> fields.
+-- task_settle: op, complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text -> fields.
 -- `submit` says done; with gates the task is verified first, without them it is completed at once.
-register('task_settle', function(base, a)
-  local verb, by, token, text, op = a[1], a[3], a[4], a[5], a[6]
+register_once('task_settle', function(base, a)
+  local verb, by, token, text = a[1], a[3], a[4], a[5]
   local id = find_task(base, a[2])
   local task, now = read_task(base, id), now_ms()
-  if task.last_op == op then return task_reply(base, id) end
-  if verb ~= 'cancel' then check_holder(task, by, token) end
+  check_holder(task, verb, by, token)
   local gated = verb == 'submit' and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
   local to = gated and 'verifying' or TERMINAL_OF[verb] or 'completed'
   -- Said twice by the same holder is said once.
-  if by ~= '' and task.state == to then return task_reply(base, id) end
+  if by ~= '' and task.state == to then return id end
   if to ~= 'cancelled' and to ~= 'failed' and by ~= '' and redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
     refuse('refused', 'task ' .. id .. ' ' .. needs_reason(base, id), 'end your round; it is offered again when they are completed',
       { task = id })
@@ -338,45 +398,42 @@ register('task_settle', function(base, a)
   end
   local was = task.state
   local reason = to == 'completed' and '' or text
-  redis.call('HSET', task_key(base, id), 'last_op', op)
+  check_move(task, to)
   if to == 'completed' or to == 'verifying' or to == 'failed' then redis.call('HSET', task_key(base, id), 'result', text) end
   move(base, task, to, reason, now)
   if to == 'completed' then count_completion(base, task) end
   if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
     ring(base, task.agent_id, 'stop-round ' .. task.run_id)
   end
-  return task_reply(base, id)
-end)
+  return id
+end, present_task)
 
--- task_reopen: id, reason, op -> fields, id of the message
-register('task_reopen', function(base, a)
+-- task_reopen: op, id, reason -> fields, id of the message
+register_once('task_reopen', function(base, a)
   local id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, id)
-  if task.last_op == a[3] then return { task_reply(base, id), '' } end
   if not FINISHED[task.state] then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state .. '; only a finished task can be opened again',
       'tt task show ' .. id, { task = id, state = task.state })
   end
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
-  redis.call('HSET', task_key(base, id), 'last_op', a[3], 'attempts', 0, 'token', '', 'run_id', '')
-  local message_id = set_going(base, task, a[2], now)
-  return { task_reply(base, id), message_id }
-end)
+  redis.call('HSET', task_key(base, id), 'attempts', 0, 'token', '', 'run_id', '')
+  return { id, set_going(base, task, a[2], now) }
+end, present_assigned)
 
--- task_requeue: id, reason, op -> fields; takes a task from its agent and puts it onto the backlog
-register('task_requeue', function(base, a)
+-- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
+register_once('task_requeue', function(base, a)
   local id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, id)
-  if task.last_op == a[3] then return task_reply(base, id) end
   if FINISHED[task.state] then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
   end
   if task.state == 'running' and task.agent_id ~= '' then ring(base, task.agent_id, 'stop-round ' .. task.run_id) end
-  redis.call('HSET', task_key(base, id), 'last_op', a[3], 'token', '', 'run_id', '')
-  leave_agent(base, task)
+  redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
+  leave_agent(base, task, now)
   set_going(base, task, a[2], now)
-  return task_reply(base, id)
-end)
+  return id
+end, present_task)
 
 -- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a circle
 register('task_need', function(base, a)
@@ -438,18 +495,48 @@ register('task_current', function(base, a)
     local open = redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')
     if #open == 1 then id = open[1] end
   end
-  if id == '' or redis.call('EXISTS', task_key(base, id)) == 0 then return {} end
-  return task_reply(base, id)
+  return id == '' and {} or task_reply(base, id)
 end)
 
 -- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)
 register('task_meta', function(base, a)
   local id = find_task(base, a[1])
-  local meta = cjson.decode(redis.call('HGET', task_key(base, id), 'meta') or '{}')
-  meta[a[2]] = a[3] ~= '' and cjson.decode(a[3]) or nil
-  redis.call('HSET', task_key(base, id), 'meta', next(meta) and cjson.encode(meta) or '{}', 'updated_at', whole(now_ms()))
+  if a[3] == '' then
+    redis.call('HDEL', task_key(base, id), 'meta:' .. a[2])
+  else
+    redis.call('HSET', task_key(base, id), 'meta:' .. a[2], a[3])
+  end
+  redis.call('HSET', task_key(base, id), 'updated_at', whole(now_ms()))
   return task_reply(base, id)
 end)
+
+-- An assigned task whose order is in nobody's mailbox would wait for ever.
+local function ensure_order(base, task, now)
+  if task.state == 'assigned'
+    and redis.call('HEXISTS', mailbox(base, task.agent_id) .. ':bodies', task.order) == 0 then
+    deliver_task(base, task, now)
+  end
+end
+
+order_died = function(base, task_id, reason, now)
+  local task = read_task(base, task_id)
+  redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+  move(base, task, 'failed', 'its order was given up: ' .. reason, now)
+end
+
+-- A redriven order is valid again when its task failed with it. -> was it
+revive_order = function(base, letter, now)
+  local task_id = string.match(letter.id, '^(.+)%.%d+$')
+  local task = read_task(base, task_id)
+  if task.state ~= 'failed' or task.agent_id ~= letter.agent_id
+    or redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
+    return false
+  end
+  redis.call('HSET', task_key(base, task_id), 'order', letter.id, 'attempts', 0)
+  task.order = letter.id
+  move(base, task, 'assigned', 'its order was redriven', now)
+  return true
+end
 
 -- A round that ended without an outcome leaves its task where it was before: with its agent, or blocked again.
 local function take_back_running(base, agent_id, now, reason)
@@ -459,14 +546,18 @@ local function take_back_running(base, agent_id, now, reason)
       redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
       local blocked = redis.call('SCARD', task_key(base, id) .. ':needs') > 0
       move(base, task, blocked and 'blocked' or 'assigned', blocked and needs_reason(base, id) or reason, now)
+      ensure_order(base, task, now)
     end
   end
 end
 
 local function delete_task(base, id)
   local task = read_task(base, id)
+  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
+    redis.call('SREM', task_key(base, dependant) .. ':needs', id)
+  end
   for _, tag in ipairs(cjson.decode(task.tags or '[]')) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
-  leave_agent(base, task)
+  leave_agent(base, task, now_ms())
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do
     redis.call('SREM', task_key(base, need) .. ':dependants', id)
   end

@@ -179,16 +179,18 @@ register('agent_place', function(base, a)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
-    if backends[redis.call('HGET', key, 'cli') or ''] then
+    local cli, state = unpack(redis.call('HMGET', key, 'cli', 'state'))
+    if not backends[cli or ''] then
+      observe(base, id, state, 'waiting for a kernel with the backend "' .. cli .. '"', now)
+    else
       redis.call('ZREM', base .. ':placement', id)
       take_back(base, id, now, 'moved to ' .. host)
       redis.call('HSET', key, 'host', host, 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
-      local state = redis.call('HGET', key, 'state')
       if state ~= 'starting' then
         if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end
-        observe(base, id, 'starting', '', now)
       end
+      observe(base, id, 'starting', '', now)
       reply[#reply + 1] = agent_reply(base, id)
     end
   end

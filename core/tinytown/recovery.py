@@ -1,0 +1,77 @@
+"""What a kernel does about those that died: the first sweep, the beat that finds lost hosts, and forgetting old things.
+
+What a lost host held comes back on the server itself, in the functions; here is who asks for it and when. Knows hosts
+and processes, not rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from tinytown.config import RUNTIME_DIRECTORY, Config
+from tinytown.errors import ServerUnreachable
+from tinytown.orphans import Orphan, sweep_orphans
+from tinytown.protocol.calls import Host
+from tinytown.town import Town
+
+_TIDY_EVERY_S = 60.0
+
+
+def run_directory(root: Path) -> Path:
+    """Where the records of running processes lie."""
+    return root / RUNTIME_DIRECTORY / "run"
+
+
+def machine_id() -> str:
+    """Names this machine and its space of process ids: only there does a pid mean anything."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        boot = space = ""
+    return f"{socket.gethostname()}/{boot}/{space}"
+
+
+async def sweep(town: Town, *, root: Path) -> list[Orphan]:
+    """A kernel's first act, while it holds the lock of its directory: end what earlier kernels here left behind.
+
+    Hosts of this machine whose process is gone give back at once what they held, without waiting for their lease.
+    """
+    orphans = await trio.to_thread.run_sync(lambda: sweep_orphans(run_directory(root), town_root=root))
+    for host in await town.run(town.calls.hosts()):
+        if host.machine == machine_id() and host.root == str(root) and not _alive(host):
+            await town.run(town.calls.leave(host.id, reason="its kernel was killed"))
+    return list(orphans)
+
+
+def _alive(host: Host) -> bool:
+    if host.pid == os.getpid():
+        return False  # an earlier kernel in this very process
+    try:
+        os.kill(host.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+async def tidy(town: Town, config: Config) -> None:
+    """Forget finished tasks and events beyond the configured bounds, now and then, until cancelled."""
+    limits = config.limits
+    call = town.calls.tidy(
+        finished_age_ms=int(limits.finished_days * 86_400_000),
+        finished_count=limits.finished_tasks,
+        events=limits.events,
+    )
+    while True:
+        with suppress(ServerUnreachable):
+            gone = await town.run(call)
+            while gone:
+                gone = await town.run(call)
+        await trio.sleep(_TIDY_EVERY_S)

@@ -1,0 +1,364 @@
+"""A town as a program sees it: `Town` and `AgentHandle`, used by the command line, REST and tools alike.
+
+Everything here is a thin layer over the calls of `protocol`: it carries them over a link, waits for states by reading
+the event stream, and hands out typed values. It starts no agents; the kernel does (`tinytown.open_town` gives both).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from trio_util import AsyncValue
+
+from tinytown.agents import Agent
+from tinytown.background import open_background
+from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config
+from tinytown.errors import ProtocolViolation, Refused
+from tinytown.events import Event
+from tinytown.messages import Body, Message, Priority, TaskOrder
+from tinytown.names import SUPERVISOR
+from tinytown.protocol.calls import SCHEMA, DeadLetter, Sent, Status, TownCalls, load_library
+from tinytown.protocol.replies import Call, ErrorReply
+from tinytown.redis.address import Address, parse_url
+from tinytown.redis.link import Link, open_link
+from tinytown.redis.server import EmbeddedServer
+from tinytown.tasks import Task, TaskState
+
+T = TypeVar("T")
+
+_LOOK_AGAIN_S = 5.0  # waiting is for events; this only bounds what a change without one could cost
+_READ_BLOCK_MS = 30_000
+
+
+def server_address(root: Path, config: Config) -> tuple[Address, EmbeddedServer | None]:
+    """Where the town's server is, and the embedded server when it is that. Nothing is started."""
+    redis = config.redis
+    if redis.url is None:
+        server = EmbeddedServer(root / RUNTIME_DIRECTORY)
+        return parse_url(server.url), server
+    address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if password and not address.password:
+        address = dataclasses.replace(address, password=password)
+    return address, None
+
+
+class Bells:
+    """Who hears what is published on which channel. Nothing that was published while the connection was down is heard, so
+    after every reconnect each listener is told ``mail``, which makes it look."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[bytes, Callable[[str], None]] = {}
+
+    def add(self, channel: str, listener: Callable[[str], None]) -> None:
+        self._listeners[channel.encode()] = listener
+
+    def remove(self, channel: str) -> None:
+        self._listeners.pop(channel.encode(), None)
+
+    def hear(self, channel: bytes, payload: bytes) -> None:
+        listener = self._listeners.get(channel)
+        if listener is not None:
+            listener(payload.decode("utf-8", "replace"))
+
+    def hear_again(self) -> None:
+        for listener in list(self._listeners.values()):
+            listener("mail")
+
+
+class Town:
+    """One town, connected. All methods are checkpoints; cancelling one may leave its change made.
+
+    Arguments named ``agent`` or ``task`` take whatever people type: a name, an id, a nickname, a unique beginning of one.
+    Every method may raise ServerUnreachable, or NotFound, Refused and UsageError for what it was asked.
+    """
+
+    def __init__(self, root: Path, config: Config, link: Link, bells: Bells) -> None:
+        self.root = root
+        self.config = config
+        self.calls = TownCalls(config.name, message_limit_bytes=config.limits.message_bytes)
+        self.link = link
+        self._bells = bells
+        #: The position of the newest event that has been seen; await it to notice changes.
+        self.position: AsyncValue[str] = AsyncValue("0")
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    async def run(self, call: Call[T]) -> T:
+        """The result of a call; the function library is installed first if the server has lost it."""
+        try:
+            return await self.link.run(call)
+        except ProtocolViolation as error:
+            cause = error.__cause__
+            if not (isinstance(cause, ErrorReply) and "Function not found" in cause.text):
+                raise
+        await self.link.run(load_library())
+        return await self.link.run(call)
+
+    async def listen(self, listeners: Mapping[str, Callable[[str], None]]) -> None:
+        """Call a listener with each text published on its channel, until `unlisten`. Listeners must be quick and not raise."""
+        for channel, listener in listeners.items():
+            self._bells.add(channel, listener)
+        await self.link.subscribe(*listeners)
+
+    async def unlisten(self, *channels: str) -> None:
+        """Hear no more of these channels."""
+        for channel in channels:
+            self._bells.remove(channel)
+        await self.link.unsubscribe(*channels)
+
+    # -- agents
+
+    async def spawn(
+        self,
+        name: str,
+        *,
+        cli: str | None = None,
+        role: str = "",
+        nickname: str = "",
+        parent: str = "",
+        tags: Sequence[str] = (),
+        max_rounds: int = 0,
+    ) -> AgentHandle:
+        """Add an agent; a kernel that has its backend takes it up."""
+        call = self.calls.create_agent(
+            name,
+            cli=cli or self.config.default_cli,
+            role=role,
+            nickname=nickname,
+            parent=parent,
+            tags=tags,
+            max_rounds=max_rounds,
+        )
+        agent = await self.run(call)
+        return AgentHandle(self, agent.name, agent.id)
+
+    async def agent(self, agent: str) -> AgentHandle:
+        """The handle of an agent that is there."""
+        found = await self.run(self.calls.agent(agent))
+        return AgentHandle(self, found.name, found.id)
+
+    async def agents(self) -> tuple[Agent, ...]:
+        """All agents, oldest first."""
+        return await self.run(self.calls.agents())
+
+    async def status(self) -> Status:
+        """The whole town in one answer."""
+        return await self.run(self.calls.status())
+
+    # -- tasks
+
+    async def add_task(self, description: str, *, agent: str = "", **details: Any) -> Task:
+        """Make a task, for `agent` or for the backlog. `details` are those of `TownCalls.add_task`."""
+        return (await self.run(self.calls.add_task(description, agent=agent, **details))).task
+
+    async def task(self, task: str) -> Task:
+        """One task as it is now."""
+        return await self.run(self.calls.task(task))
+
+    async def tasks(
+        self, *, state: TaskState | None = None, agent: str = "", tag: str = "", limit: int = 50
+    ) -> tuple[Task, ...]:
+        """Tasks, newest first."""
+        return await self.run(self.calls.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
+
+    async def complete_task(self, task: str, result: str = "") -> Task:
+        """Complete a task, as a person may."""
+        return await self.run(self.calls.settle_task("complete", task, text=result))
+
+    async def fail_task(self, task: str, reason: str) -> Task:
+        """Fail a task, as a person may."""
+        return await self.run(self.calls.settle_task("fail", task, text=reason))
+
+    async def cancel_task(self, task: str, reason: str = "cancelled") -> Task:
+        """Cancel a task; a round that works on it is ended."""
+        return await self.run(self.calls.settle_task("cancel", task, text=reason))
+
+    async def reopen_task(self, task: str, reason: str = "reopened") -> Task:
+        """Open a finished task again."""
+        return (await self.run(self.calls.reopen_task(task, reason=reason))).task
+
+    async def wait_for_task(self, task: str) -> Task:
+        """The task once it is completed, failed or cancelled."""
+        found: Task = await self.wait_until(lambda: self.task(task), lambda now: now.finished)
+        return found
+
+    # -- mail
+
+    async def send(
+        self, to: str, message: str | Body, *, sender: str = SUPERVISOR, priority: Priority = "normal", **details: Any
+    ) -> Sent:
+        """Put a message into a mailbox. Plain text is an order; `details` are those of `TownCalls.send`."""
+        body = TaskOrder(description=message) if isinstance(message, str) else message
+        return await self.run(self.calls.send(to, body, sender=sender, priority=priority, **details))
+
+    async def inbox(self, agent: str = SUPERVISOR, *, limit: int = 100) -> tuple[Message, ...]:
+        """The messages that lie in a mailbox, in the order of delivery; nothing is taken. Undecodable ones are left out."""
+        inbox = await self.run(self.calls.peek(agent, limit=limit))
+        return tuple(lying.message for lying in inbox.messages if lying.message is not None)
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The messages that were given up, newest first."""
+        return await self.run(self.calls.dead_letters())
+
+    # -- waiting
+
+    async def wait_until(self, look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+        """What the async function `look` returns once `good` agrees. Looked at again whenever something happens."""
+        while True:
+            seen = self.position.value
+            value = await look()
+            if good(value):
+                return value
+            with trio.move_on_after(_LOOK_AGAIN_S):
+                await self.position.wait_value(lambda position, seen=seen: position != seen)
+
+    async def wait_for_idle(self, *agents: str | AgentHandle) -> None:
+        """Wait until each of the agents (default: all) has nothing to do: no round, no mail, no open task.
+
+        Raises: Refused when one of them is stopped or in error with work left, since it would never come.
+        """
+        names = {agent.name if isinstance(agent, AgentHandle) else (await self.agent(agent)).name for agent in agents}
+
+        async def look() -> list[Agent]:
+            return [agent for agent in await self.agents() if not names or agent.name in names]
+
+        def good(found: list[Agent]) -> bool:
+            for agent in found:
+                if agent.state in ("stopped", "error") and (agent.mail.total or agent.open_tasks):
+                    raise Refused(
+                        f"agent {agent.name!r} is {agent.state} with work left: {agent.reason or 'no reason given'}",
+                        hint=f"tt resume {agent.name}",
+                        agent=agent.name,
+                    )
+            return all(agent.at_rest or agent.state in ("stopped", "error") for agent in found)
+
+        await self.wait_until(look, good)
+
+    async def events(self, after: str | None = None) -> AsyncIterator[Event]:
+        """Everything that happens from now on (or after the position `after`), for ever."""
+        if after is None:
+            latest = await self.run(self.calls.latest_events(1))
+            after = latest[-1].id if latest else "0"
+        while True:
+            seen = self.position.value
+            found = await self.run(self.calls.events_after(after))
+            for event in found:
+                after = event.id
+                yield event
+            if not found:
+                with trio.move_on_after(_LOOK_AGAIN_S):
+                    await self.position.wait_value(lambda position, seen=seen: position != seen)
+
+
+class AgentHandle:
+    """One agent of a town, by its `name` and `id`. Holds no state of the agent: every method asks the town."""
+
+    def __init__(self, town: Town, name: str, agent_id: str) -> None:
+        self.town = town
+        self.name = name
+        self.id = agent_id
+
+    def __repr__(self) -> str:
+        return f"<AgentHandle {self.name}>"
+
+    async def info(self) -> Agent:
+        """The agent as it is now."""
+        return await self.town.run(self.town.calls.agent(self.id))
+
+    async def assign(self, description: str, **details: Any) -> Task:
+        """Give the agent a task. `details` are those of `TownCalls.add_task`: title, priority, needs, tags, ..."""
+        return await self.town.add_task(description, agent=self.id, **details)
+
+    async def send(self, message: str | Body, **details: Any) -> Sent:
+        """Put a message into the agent's mailbox; plain text is an order."""
+        return await self.town.send(self.id, message, **details)
+
+    async def inbox(self) -> tuple[Message, ...]:
+        """What lies in the agent's mailbox."""
+        return await self.town.inbox(self.id)
+
+    async def wait_for_idle(self) -> None:
+        """Wait until the agent has nothing to do; see `Town.wait_for_idle`."""
+        await self.town.wait_for_idle(self)
+
+    async def wait_until(self, good: Callable[[Agent], bool]) -> Agent:
+        """The agent once `good` agrees."""
+        found: Agent = await self.town.wait_until(self.info, good)
+        return found
+
+    async def interrupt(self, *, now: bool = False, reason: str = "interrupted") -> None:
+        """Pause the agent: after its round, or at once with `now`. Its mail and task go back untouched."""
+        await self.town.run(self.town.calls.want(self.id, "paused", now=now, reason=reason))
+
+    async def resume(self) -> None:
+        """Let a paused or stopped agent go on."""
+        await self.town.run(self.town.calls.want(self.id, "running"))
+
+    async def close(self, *, reason: str = "closed") -> None:
+        """Let the agent finish what it has been given, then stop."""
+        await self.town.run(self.town.calls.want(self.id, "drained", reason=reason))
+
+    async def kill(self, *, now: bool = False, reason: str = "killed") -> None:
+        """Stop the agent: after its round, or at once with `now`. Its mail and tasks stay with it."""
+        await self.town.run(self.town.calls.want(self.id, "stopped", now=now, reason=reason))
+
+    async def remove(self, *, force: bool = False) -> None:
+        """Take the stopped agent out of the town; see `TownCalls.remove_agent`."""
+        await self.town.run(self.town.calls.remove_agent(self.id, force=force))
+
+
+@asynccontextmanager
+async def connect_town(root: Path, config: Config) -> AsyncIterator[Town]:
+    """A connected `Town` that follows the event stream.
+
+    An embedded server is started when none answers, now and whenever the connection is lost.
+    Raises: ServerUnreachable, ConfigError, Refused for data of another schema.
+    """
+    address, server = server_address(root, config)
+
+    async def prepare() -> None:
+        if server is not None:
+            await trio.to_thread.run_sync(
+                lambda: server.ensure(durability=config.redis.durability), abandon_on_cancel=True
+            )
+
+    bells = Bells()
+    async with (
+        open_link(address, on_push=bells.hear, on_connected=bells.hear_again, prepare=prepare) as link,
+        open_link(address, prepare=prepare, blocking=True, stall_s=None) as reading,
+    ):
+        town = Town(root, config, link, bells)
+        await town.run(load_library())
+        schema = await town.run(town.calls.setup(config.server_settings))
+        if schema != SCHEMA:
+            raise Refused(
+                f"the data of town {config.name!r} has the schema {schema}, this version of Tinytown has {SCHEMA}",
+                hint="use the version of Tinytown that made it",
+            )
+        latest = await town.run(town.calls.latest_events(1))
+        town.position.value = latest[-1].id if latest else "0-0"
+        async with open_background() as nursery:
+            nursery.start_soon(_follow, town, reading)
+            yield town
+
+
+async def _follow(town: Town, reading: Link) -> None:
+    """Keep `town.position` at the newest event, for as long as the server can be reached."""
+    while True:
+        try:
+            call = town.calls.wait_for_events(town.position.value, block_ms=_READ_BLOCK_MS)
+            found = await reading.run(call)
+        except Exception:  # the link reconnects by itself; whoever needs the server hears of it from their own calls
+            await trio.sleep(0.2)
+            continue
+        if found:
+            town.position.value = found[-1].id
