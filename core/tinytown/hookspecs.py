@@ -4,11 +4,16 @@ A plugin is a module named by an entry point of the group ``tinytown``. It sets 
 functions marked with `hookimpl`. Hooks are plain functions: quick, without IO, never ``async``; they *return* objects,
 and the objects' methods do the work (`tinytown.contracts`). An implementation names only the arguments it wants, and
 gives none of them a default.
+
+What the arguments are: ``settings`` is the plugin's own table of the configuration as its settings type (None without
+one), ``config`` the whole town's, and ``root`` the town's root directory, as an absolute path. A hook that cannot make
+anything of what the person wrote raises ConfigError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -34,7 +39,9 @@ def tinytown_settings_type() -> type | None:
 
 
 @hookspec
-def tinytown_agent_backends(settings: Any, config: Config) -> Sequence[AgentBackend]:  # type: ignore[empty-body]
+def tinytown_agent_backends(  # type: ignore[empty-body]
+    settings: Any, config: Config, root: Path
+) -> Sequence[AgentBackend]:
     """Backends for agents, each of a kind that `--cli` takes."""
 
 
@@ -44,22 +51,22 @@ def tinytown_converters(settings: Any) -> Sequence[Converter]:  # type: ignore[e
 
 
 @hookspec
-def tinytown_status_sinks(settings: Any, config: Config) -> Sequence[StatusSink]:  # type: ignore[empty-body]
+def tinytown_status_sinks(settings: Any, config: Config, root: Path) -> Sequence[StatusSink]:  # type: ignore[empty-body]
     """Sinks for the town's events."""
 
 
 @hookspec
-def tinytown_workspaces(settings: Any, config: Config) -> Sequence[Workspace]:  # type: ignore[empty-body]
+def tinytown_workspaces(settings: Any, config: Config, root: Path) -> Sequence[Workspace]:  # type: ignore[empty-body]
     """Providers of places to work in."""
 
 
 @hookspec
-def tinytown_gates(settings: Any, config: Config) -> Sequence[Gate]:  # type: ignore[empty-body]
+def tinytown_gates(settings: Any, config: Config, root: Path) -> Sequence[Gate]:  # type: ignore[empty-body]
     """Checks that submitted tasks have to pass."""
 
 
 @hookspec
-def tinytown_services(settings: Any, config: Config) -> Sequence[Service]:  # type: ignore[empty-body]
+def tinytown_services(settings: Any, config: Config, root: Path) -> Sequence[Service]:  # type: ignore[empty-body]
     """Services that live as long as the kernel."""
 
 
