@@ -1,0 +1,359 @@
+"""One connection to a server under trio, shared by everybody in the process, that mends itself.
+
+All callers that run in one scheduler tick share one write. The link dials again with growing delays when the connection
+breaks, notices a server that has gone silent, and listens again to the same channels. Which reply belongs to whom is
+decided in `conversation`; how a connection is made, in `dial`; what a reply means, by the call that asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+
+from tinytown.errors import ServerUnreachable, TinytownError
+from tinytown.protocol.replies import Argument, Call, ErrorReply, Reply, raise_for
+from tinytown.redis.address import Address
+from tinytown.redis.conversation import Caller, Conversation, Request
+from tinytown.redis.dial import RECEIVE_SIZE_BYTES, Connection, dial
+from tinytown.redis.wire import PASSING, connect_error, pack, replies
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+#: How many requests may wait or be outstanding on one link.
+BACKLOG_LIMIT = 100_000
+
+#: How long the very first connection is tried before the caller hears that there is none.
+FIRST_CONNECT_S = 1.0
+
+_FIRST_DELAY_S = 0.02
+_LONGEST_DELAY_S = 2.0
+# A connection that held this long starts the next outage with short delays again.
+_STEADY_S = 2.0
+
+
+class Link:
+    """A shared connection; made by `open_link`, valid inside its block. All its async methods are checkpoints.
+
+    A caller that is cancelled while its request is out does not undo it: the request may or may not be carried out, and
+    its reply is swallowed in its turn. Errors of the server in reply to a request are raised as `protocol.replies` says;
+    beside them every method raises ServerUnreachable when there was no connection for `offline_wait_s` or the link is
+    closed, Unconfirmed when the connection broke after the request was handed over and it is not repeatable, and
+    LimitReached when too many requests wait.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        on_push: Callable[[bytes, bytes], None] | None,
+        on_connected: Callable[[], None] | None,
+        offline_wait_s: float,
+        stall_s: float | None,
+        prepare: Callable[[], Awaitable[None]] | None,
+        blocking: bool,
+    ) -> None:
+        self.address = address
+        self.blocking = blocking
+        self.generation = 0
+        self.server_version = ""
+        self.connected = False
+        self._tls = address.ssl_context() if address.scheme == "rediss" else None
+        self._on_connected = on_connected
+        self._offline_wait_s = offline_wait_s
+        self._stall_s = stall_s
+        self._prepare = prepare
+        self._conversation = Conversation(limit=BACKLOG_LIMIT, on_message=on_push)
+        self._work = trio.lowlevel.ParkingLot()  # where the writer waits for requests
+        self._quiet_since = 0.0
+        self._failures = 0
+        self._at_once = False
+        self._trouble: TinytownError = ServerUnreachable("the client is closed")
+        self._session: trio.CancelScope | None = None
+        self._closed = False
+
+    # -- for callers -------------------------------------------------------------------------------------
+
+    async def run(self, call: Call[T]) -> T:
+        """What `call` answers."""
+        request = Request(pack(call.command), call.repeatable)
+        await self._exchange([request])
+        return call.read(request.outcome()[0])
+
+    async def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
+        requests = [Request(pack(call.command), call.repeatable) for call in calls]
+        await self._exchange(requests)
+        return [_result(call, request) for call, request in zip(calls, requests, strict=True)]
+
+    async def command(self, *words: Argument) -> Reply:
+        """The server's reply to any command that does not concern the connection itself; never sent twice."""
+        (reply,) = await self.replies([words])
+        if isinstance(reply, ErrorReply):
+            raise_for(reply)
+        return reply
+
+    async def replies(self, commands: Sequence[tuple[Argument, ...]], *, atomic: bool = False) -> list[Reply]:
+        """The raw replies to `commands`, `ErrorReply` values included; sent in one write, never sent twice.
+
+        With `atomic` they are handed over as one piece that other requests cannot come between and a broken connection
+        cannot tear: what MULTI ... EXEC needs on a shared connection.
+        """
+        packed = [pack(command) for command in commands]
+        if atomic:
+            requests = [Request(b"".join(packed), replies_due=len(packed))] if packed else []
+        else:
+            requests = [Request(data) for data in packed]
+        await self._exchange(requests)
+        return [reply for request in requests for reply in request.outcome()]
+
+    async def subscribe(self, *channels: str | bytes) -> None:
+        """Have the messages of `channels` given to `on_push`, from now until `unsubscribe`, across reconnects.
+
+        A channel counts as listened to once the server has granted it, even if the caller was cancelled meanwhile.
+        Raises: ServerUnreachable with code ``server_refused`` for a channel this user may not listen to.
+        """
+        await self._listen("SUBSCRIBE", channels)
+
+    async def unsubscribe(self, *channels: str | bytes) -> None:
+        """No longer listen to `channels`; harmless for one that was not listened to."""
+        await self._listen("UNSUBSCRIBE", channels)
+
+    async def _listen(self, verb: str, channels: tuple[str | bytes, ...]) -> None:
+        names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
+        # One command for each: then each has exactly one answer, a push or an error.
+        requests = [Request(pack((verb, name)), repeatable=True, channel=name) for name in names]
+        await self._exchange(requests)
+        for request in requests:
+            if isinstance(reply := request.outcome()[0], ErrorReply):
+                raise_for(reply)
+
+    async def _exchange(self, requests: list[Request]) -> None:
+        """Have `requests` settled."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise ServerUnreachable("the client is closed")
+        if not requests:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        caller = Caller(len(requests))
+        self._conversation.ask(requests, caller)
+        self._work.unpark()
+        try:
+            await caller.answered.wait()
+        finally:
+            if not caller.answered.is_set():
+                caller.gone = True
+                if self.blocking and any(request.sends and not request.settled for request in requests):
+                    self._give_up()
+
+    # -- the connection ----------------------------------------------------------------------------------
+
+    async def first_connection(self) -> Connection:
+        """The first connection, tried a few times. Raises: why there is none."""
+        began = trio.current_time()
+        while True:
+            try:
+                return await self._connect()
+            except TinytownError as error:
+                # A server that is loading is there; one that nobody answers for most likely is not.
+                patience_s = FIRST_CONNECT_S if error.code == "server_unreachable" else self._offline_wait_s
+                if error.code not in PASSING or trio.current_time() - began > patience_s:
+                    raise
+            await trio.sleep(self._next_delay_s())
+
+    async def keep(self, connection: Connection) -> None:
+        """Serve `connection`, then the next one, for ever."""
+        self._failures = 0
+        while True:
+            connected_at = trio.current_time()
+            await self._serve(connection)
+            if trio.current_time() - connected_at >= _STEADY_S:
+                self._failures = 0
+            connection = await self._reconnect()
+            _log.info("connected to %s again", self.address.redacted)
+
+    def close(self) -> None:
+        """Fail whoever still waits, and whoever comes later."""
+        self._closed = True
+        closed = ServerUnreachable("the client is closed")
+        self._conversation.lose(closed)
+        self._conversation.fail_waiting(closed)
+
+    async def _connect(self) -> Connection:
+        if self._prepare is not None:
+            await self._prepare()
+        return await dial(self.address, self._tls)
+
+    async def _reconnect(self) -> Connection:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fail_the_patient, trio.current_time())
+            while True:
+                await trio.sleep(self._next_delay_s())
+                try:
+                    connection = await self._connect()
+                except TinytownError as error:
+                    self._trouble = error
+                    if error.code not in PASSING:
+                        self._conversation.fail_waiting(error)
+                else:
+                    nursery.cancel_scope.cancel()
+                    return connection
+
+    async def _fail_the_patient(self, lost_at: float) -> None:
+        """During an outage, end what has waited `offline_wait_s` of it."""
+        while True:
+            now = trio.current_time()
+            if now >= lost_at + self._offline_wait_s:
+                self._conversation.fail_waiting(self._trouble, queued_before=now - self._offline_wait_s)
+            oldest = self._conversation.oldest_queued_at()
+            await trio.sleep_until(max(now if oldest is None else oldest, lost_at) + self._offline_wait_s)
+
+    async def _serve(self, connection: Connection) -> None:
+        """Carry requests and replies over `connection` until it breaks, and leave no trace of it."""
+        self._quiet_since = trio.current_time()
+        self.generation += 1
+        self.server_version = connection.version
+        self._conversation.reconnected()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._session = nursery.cancel_scope
+                self.connected = True
+                self._announce()
+                nursery.start_soon(self._until_broken, self._write, connection)
+                nursery.start_soon(self._until_broken, self._read, connection)
+                if self._stall_s is not None:
+                    nursery.start_soon(self._until_broken, self._watch, self._stall_s)
+        finally:
+            self.connected = False
+            self._session = None
+            await trio.aclose_forcefully(connection.stream)
+        self._conversation.lose(self._trouble)
+
+    async def _until_broken(self, work: Callable[[S], Awaitable[None]], subject: S) -> None:
+        try:
+            await work(subject)
+        except TinytownError as error:
+            self._break(error)
+        except (OSError, trio.BrokenResourceError) as error:
+            self._break(connect_error(error, self.address))
+
+    async def _write(self, connection: Connection) -> None:
+        conversation = self._conversation
+        while True:
+            while not conversation.waiting:
+                await self._work.park()
+            if not conversation.outstanding:
+                self._quiet_since = trio.current_time()
+            if data := conversation.take():
+                await connection.stream.send_all(data)
+
+    async def _read(self, connection: Connection) -> None:
+        hear = self._conversation.hear
+        while data := await connection.stream.receive_some(RECEIVE_SIZE_BYTES):
+            self._quiet_since = trio.current_time()
+            for reply in replies(connection.reader, data):
+                hear(reply)
+        raise ServerUnreachable(f"{self.address.redacted} closed the connection")
+
+    async def _watch(self, stall_s: float) -> None:
+        """Raise when replies are due and not one byte has come for `stall_s`."""
+        while True:
+            now = trio.current_time()
+            due_at = (self._quiet_since if self._conversation.outstanding else now) + stall_s
+            if now >= due_at:
+                raise ServerUnreachable(f"{self.address.redacted} has been silent for {stall_s:g} s with answers due")
+            await trio.sleep_until(due_at)
+
+    def _break(self, why: TinytownError) -> None:
+        """End the present connection; the first reason counts."""
+        if self._session is not None and not self._session.cancel_called:
+            _log.warning("lost the connection: %s", why.message)
+            self._trouble = why
+            self._session.cancel()
+
+    def _give_up(self) -> None:
+        """End the present connection for the sake of a caller who no longer waits; dial again at once."""
+        if self._session is not None and not self._session.cancel_called:
+            self._trouble = ServerUnreachable("a blocking call on the same connection was given up")
+            self._at_once = True
+            self._session.cancel()
+
+    def _announce(self) -> None:
+        if self._on_connected is not None:
+            try:
+                self._on_connected()
+            except Exception:  # it is not the connection's fault
+                _log.exception("the handler of a new connection failed")
+
+    def _next_delay_s(self) -> float:
+        """How long to wait before dialling; grows, and is not the same for everybody who lost the same server."""
+        if self._at_once:
+            self._at_once = False
+            return 0.0
+        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return delay_s * random.uniform(0.5, 1.0)
+
+
+def _result(call: Call[Any], request: Request) -> Any:
+    try:
+        return call.read(request.outcome()[0])
+    except TinytownError as error:
+        return error
+
+
+@asynccontextmanager
+async def open_link(
+    address: Address,
+    *,
+    on_push: Callable[[bytes, bytes], None] | None = None,
+    on_connected: Callable[[], None] | None = None,
+    offline_wait_s: float = 10.0,
+    stall_s: float | None = 15.0,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+    blocking: bool = False,
+) -> AsyncGenerator[Link]:
+    """A connected link, mending itself until the block ends.
+
+    `on_push` gets (channel, payload) of each message; `on_connected` is called after every connect, before anything
+    that waited goes out: whatever pushes were missed, this is when to look. Both must be quick; what they raise is
+    logged. `prepare` is awaited before every dial, and its TinytownErrors count as failures to connect. `stall_s`: with
+    replies due and not a byte for that long the connection counts as broken. For blocking commands open a second link
+    with ``stall_s=None, blocking=True``: a caller that is cancelled then takes the connection down with it, so that the
+    next blocking command does not stand in line behind its; others' non-repeatable requests on that link end as
+    Unconfirmed.
+
+    Raises: ServerUnreachable, ProtocolViolation or ConfigError as themselves (never in a group) when there is no first
+    connection. In the end, whoever still waits on the link gets ServerUnreachable.
+    """
+    link = Link(
+        address,
+        on_push=on_push,
+        on_connected=on_connected,
+        offline_wait_s=offline_wait_s,
+        stall_s=stall_s,
+        prepare=prepare,
+        blocking=blocking,
+    )
+    connection = await link.first_connection()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.keep, connection)
+            try:
+                yield link
+            finally:
+                link.close()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # `keep` raises nothing, so this is the block's own exception, which its writer expects as it was.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise
