@@ -53,6 +53,8 @@ class Kernel:
         self._hosted: dict[str, HostedAgent] = {}
         self._count = AsyncValue(0)
         self._wake = trio.Event()
+        self._feeding = trio.CancelScope()
+        self._fed = trio.Event()
         self._closing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -71,7 +73,7 @@ class Kernel:
                 await self._join()
                 async with trio.open_nursery() as incarnation:
                     incarnation.start_soon(self._place_agents, incarnation)
-                    incarnation.start_soon(feed_sinks, self.town, self.plugins, self.host_id)
+                    incarnation.start_soon(self._feed_sinks)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     await self._beat_until_lost()
@@ -91,6 +93,8 @@ class Kernel:
         with trio.move_on_after(_LEAVE_BOUND_S):
             try:
                 await self.town.run(self.town.calls.leave(self.host_id, reason="its kernel was stopped"))
+                self._feeding.cancel()
+                await self._fed.wait()
                 await flush_sinks(self.town, self.plugins, self.host_id)
             except ServerUnreachable:
                 return  # the lease runs out by itself
@@ -181,7 +185,15 @@ class Kernel:
             except ServerUnreachable:
                 return
 
-    # -- services
+    # -- sinks and services
+
+    async def _feed_sinks(self) -> None:
+        self._feeding, self._fed = trio.CancelScope(), trio.Event()
+        try:
+            with self._feeding:
+                await feed_sinks(self.town, self.plugins, self.host_id)
+        finally:
+            self._fed.set()
 
     async def _serve(self, service: Service) -> None:
         """One service, for ever: started again with growing delays when it ends or raises."""

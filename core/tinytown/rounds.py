@@ -166,7 +166,11 @@ class RoundRunner:
         clock = trio.current_time()
         try:
             with trio.CancelScope() as self._scope:
-                await self._town.run(calls.start_round(self.agent.id, self._fence, run_id, task.id if task else ""))
+                wanted = await self._town.run(
+                    calls.start_round(self.agent.id, self._fence, run_id, task.id if task else "")
+                )
+                if wanted in ("paused", "stopped"):  # said after the claim: nothing has begun yet, so nothing is lost
+                    self.interrupt("a person asked for it")
                 outcome = await self._attended(deliveries, task, run_id, reporter, stack)
         except StaleLease:
             raise
