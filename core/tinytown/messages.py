@@ -76,7 +76,7 @@ class Informational(_Body, frozen=True, kw_only=True, tag="informational"):
 class AckType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a confirmation says: received, acknowledged, thanks, approved, or rejected with a reason."""
 
-    type: str = "acknowledged"
+    type: str
     reason: str | None = None
 
 
@@ -84,7 +84,7 @@ class Confirmation(_Body, frozen=True, kw_only=True, tag="confirmation"):
     """A receipt, an approval or a rejection."""
 
     category: ClassVar[Category] = "confirmation"
-    ack_type: AckType = AckType()
+    ack_type: AckType = AckType(type="acknowledged")
 
     @property
     def text(self) -> str:
@@ -242,9 +242,12 @@ _known_types = frozenset(str(kind.__struct_config__.tag) for kind in Body.__args
 
 def decode_message(raw: bytes) -> Message:
     """The message that `raw`, one JSON object, holds. Raises ValueError when it is none; unknown kinds become `Unknown`."""
-    envelope = _decode_envelope(raw)
-    known = envelope.type in _known_types
-    body: Body | Unknown = _decode_body(raw) if known else Unknown(type=envelope.type, raw=msgspec.Raw(raw))
+    try:
+        envelope = _decode_envelope(raw)
+        known = envelope.type in _known_types
+        body: Body | Unknown = _decode_body(raw) if known else Unknown(type=envelope.type, raw=msgspec.Raw(raw))
+    except RecursionError as error:
+        raise ValueError("expected a message, got JSON that is nested too deeply") from error
     return Message(
         id=envelope.id,
         sender=envelope.sender,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tinytown.errors import UsageError
 
@@ -22,7 +22,7 @@ SHORT_ID_LENGTH = 4
 _TOWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Everything a terminal or a prompt could take for more than text: C0 but tab and newlines, DEL, C1, bidi overrides.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -91,10 +91,29 @@ def check_word(what: str, text: str) -> str:
     return text
 
 
+def check_id(what: str, text: str) -> str:
+    """`text` itself, checked as an id that somebody else made (ours are UUIDs, which pass)."""
+    if not _ID.fullmatch(text):
+        raise UsageError(f"expected {what} of 1 to 128 letters, digits, '.', '_' or '-', got {shown(text)!r}")
+    return text
+
+
 def check_task_id(text: str) -> str:
-    """`text` itself, checked as an id that an importer or a plan gave a task (ours are UUIDs, which pass)."""
-    if not _TASK_ID.fullmatch(text):
-        raise UsageError(f"expected a task id of 1 to 128 letters, digits, '.', '_' or '-', got {shown(text)!r}")
+    """`text` itself, checked as an id that an importer or a plan gave a task."""
+    return check_id("a task id", text)
+
+
+def check_one_of(what: str, text: str, known: Sequence[str]) -> str:
+    """`text` itself if it is one of the `known` words; for values that a type checker did not see."""
+    if text not in known:
+        raise UsageError(f"expected {what}, got {shown(text)!r}", hint=f"one of {', '.join(known)}")
+    return text
+
+
+def check_utf8(text: str) -> str:
+    """`text` itself unless it holds lone surrogates, as the undecodable bytes of a command line arrive."""
+    if _SURROGATE.search(text):
+        raise UsageError(f"expected UTF-8 text, got other bytes in {shown(text)!r}")
     return text
 
 

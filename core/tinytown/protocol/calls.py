@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from tinytown.agents import Agent, MailCounts, WantedState, read_agent
+from tinytown.agents import WANTED_STATES, Agent, MailCounts, WantedState, read_agent
 from tinytown.events import Event, read_event
 from tinytown.messages import (
     DEFAULT_MESSAGE_LIMIT_BYTES,
@@ -24,7 +24,19 @@ from tinytown.messages import (
     TaskAssign,
     decode_message,
 )
-from tinytown.names import SUPERVISOR, check_agent_name, check_task_id, check_text, check_word, new_id, nicknames
+from tinytown.names import (
+    SUPERVISOR,
+    SUPERVISOR_NAMES,
+    check_agent_name,
+    check_id,
+    check_one_of,
+    check_task_id,
+    check_text,
+    check_utf8,
+    check_word,
+    new_id,
+    nicknames,
+)
 from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
 from tinytown.protocol.replies import Argument, Call, Reply
@@ -162,7 +174,7 @@ def _flags(reply: Reply) -> tuple[bool, ...]:
 def _try_message(raw: bytes) -> Message | None:
     try:
         return decode_message(raw)
-    except (msgspec.MsgspecError, ValueError):
+    except ValueError:
         return None
 
 
@@ -302,7 +314,14 @@ class TownCalls:
         self.message_limit_bytes = message_limit_bytes
 
     def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+        for text in args:
+            if isinstance(text, str) and not text.isascii():
+                check_utf8(text)
         return Call(("FCALL", library.function(function), 1, self.keys.base, *args), decode)
+
+    def _once(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+        """A call that would do more the second time: the fresh id in front lets the function know it again."""
+        return self._call(function, decode, new_id(), *args)
 
     # -- mail
 
@@ -320,10 +339,8 @@ class TownCalls:
         """Put a message into a mailbox; the same `message_id` twice is one message. `not_before_ms` is server time."""
         if not isinstance(body, TaskAssign):
             check_text("a message", body.text, self.message_limit_bytes)
-        if priority not in PRIORITIES:
-            raise ValueError(priority)
-        message_id = message_id or new_id()
-        check_task_id(message_id)
+        check_one_of("a priority", priority, PRIORITIES)
+        message_id = check_id("a message id", message_id) if message_id else new_id()
         fields: dict[str, Any] = msgspec.to_builtins(body)
         fields |= {"priority": priority, "created_at": now_text(), "correlation_id": correlation_id}
 
@@ -339,6 +356,7 @@ class TownCalls:
             _CLASSES[body.category],
             priority,
             not_before_ms,
+            len(body.text.encode()),
             msgspec.json.encode(fields),
         )
 
@@ -374,11 +392,12 @@ class TownCalls:
                 ),
             )
 
-        return self._call("claim", decode, agent_id, fence, token, count, lease_ms, *_members(acks))
+        check_id("a claim token", token)
+        return self._call("claim", decode, agent_id, fence, token, max(count, 0), lease_ms, *_members(acks))
 
     def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Call[tuple[bool, ...]]:
         """Remove leased messages; for each whether this lease still held it."""
-        return self._call("ack", _flags, agent_id, *_members(deliveries))
+        return self._once("ack", _flags, agent_id, *_members(deliveries))
 
     def renew(self, agent_id: str, deliveries: Iterable[Delivery], *, lease_ms: int = 10_000) -> Call[tuple[bool, ...]]:
         """Extend leases; for each whether this lease still held it."""
@@ -394,11 +413,11 @@ class TownCalls:
         reason: str = "returned",
     ) -> Call[tuple[str, ...]]:
         """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
-        return self._call("nack", _texts, agent_id, delay_ms, int(counts), reason, *_members(deliveries))
+        return self._once("nack", _texts, agent_id, delay_ms, int(counts), reason, *_members(deliveries))
 
     def bury(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Call[int]:
         """Make leased messages dead letters at once; how many there were."""
-        return self._call("dead", int, agent_id, reason, *_members(deliveries))
+        return self._once("dead", int, agent_id, reason, *_members(deliveries))
 
     def peek(self, agent: str, *, limit: int = 100) -> Call[Inbox]:
         """What lies in a mailbox, in the order of delivery; nothing is taken."""
@@ -406,7 +425,7 @@ class TownCalls:
 
     def remove(self, agent: str, message: str) -> Call[tuple[str, ...]]:
         """Delete a message that nobody works on (or ``all`` of them); ids of what went."""
-        return self._call("remove", _texts, agent, message)
+        return self._once("remove", _texts, agent, message)
 
     def trace(self, message_id: str) -> Call[tuple[TraceLine, ...]]:
         """Where a message has been and when; empty when it is unknown or too long ago."""
@@ -418,11 +437,11 @@ class TownCalls:
 
     def redrive(self, letter: str) -> Call[tuple[str, ...]]:
         """Put a dead letter (or ``all``) back into its mailbox with a clean count; ids of what went."""
-        return self._call("redrive", _texts, letter)
+        return self._once("redrive", _texts, letter)
 
     def drop(self, letter: str) -> Call[tuple[str, ...]]:
         """Delete a dead letter (or ``all``); ids of what went."""
-        return self._call("drop", _texts, letter)
+        return self._once("drop", _texts, letter)
 
     # -- tasks
 
@@ -445,7 +464,8 @@ class TownCalls:
         check_text("a task", description, self.message_limit_bytes)
         for tag in tags:
             check_word("tag", tag)
-        fields: dict[str, str] = {"description": description, "priority": priority}
+        check_one_of("a priority", priority, PRIORITIES)
+        fields: dict[str, str] = {"description": description}
         if title:
             fields["title"] = check_text("a title", title, 1000)
         if role:
@@ -454,11 +474,12 @@ class TownCalls:
             fields["parent"] = check_task_id(parent)
         if origin:
             fields["origin"] = _json(origin)
-        if meta:
-            fields["meta"] = _json(meta)
+        for name, table in (meta or {}).items():
+            fields[f"meta:{check_word('table name', name)}"] = _json(table)
         task_id = check_task_id(task_id) if task_id else new_id()
         flat = [part for item in fields.items() for part in item]
-        return self._call("task_add", _assigned, task_id, new_id(), agent, _json(list(needs)), _json(list(tags)), *flat)
+        lists = (_json(list(needs)), _json(list(tags)))
+        return self._once("task_add", _assigned, task_id, agent, priority, *lists, *flat)
 
     def task(self, task: str) -> Call[Task]:
         """One task."""
@@ -476,11 +497,11 @@ class TownCalls:
 
     def assign_task(self, task: str, agent: str) -> Call[Assigned]:
         """Give a task that nobody works on to an agent."""
-        return self._call("task_assign", _assigned, task, agent, new_id())
+        return self._once("task_assign", _assigned, task, agent)
 
     def start_task(self, agent_id: str, fence: str, task: str, run_id: str) -> Call[Started]:
         """Begin to work on a task; the kernel's own."""
-        return self._call("task_start", _started, agent_id, fence, task, run_id)
+        return self._call("task_start", _started, agent_id, fence, task, check_id("a run id", run_id))
 
     def settle_task(
         self,
@@ -497,15 +518,16 @@ class TownCalls:
         """
         if text:
             check_text("a text", text, self.message_limit_bytes)
-        return self._call("task_settle", _task, verb, task, by, token, text, new_id())
+        check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
+        return self._once("task_settle", _task, verb, task, by, token, text)
 
     def reopen_task(self, task: str, *, reason: str = "reopened") -> Call[Assigned]:
         """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
-        return self._call("task_reopen", _assigned, task, check_text("a reason", reason, 10_000), new_id())
+        return self._once("task_reopen", _assigned, task, check_text("a reason", reason, 10_000))
 
     def requeue_task(self, task: str, *, reason: str = "requeued") -> Call[Task]:
         """Take a task from its agent and put it onto the backlog."""
-        return self._call("task_requeue", _task, task, check_text("a reason", reason, 10_000), new_id())
+        return self._once("task_requeue", _task, task, check_text("a reason", reason, 10_000))
 
     def add_need(self, task: str, need: str) -> Call[Task]:
         """Make a task wait for another; refuses a circle."""
@@ -513,23 +535,24 @@ class TownCalls:
 
     def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Call[Task]:
         """Keep one plugin's table beside a task; None removes it."""
+        check_word("table name", name)
         return self._call("task_meta", _task, task, name, "" if table is None else _json(table))
 
     def judge_task(self, task: str, *, passed: bool, evidence: str = "") -> Call[Task]:
         """The gates' verdict on a submitted task; a refused one goes back to its agent with the evidence."""
-        return self._call("task_verdict", _task, task, int(passed), evidence)
+        return self._once("task_verdict", _task, task, int(passed), evidence)
 
     def claim_from_backlog(self, task: str, agent: str) -> Call[Assigned]:
         """Give a task that is on the backlog to an agent."""
-        return self._call("backlog_claim", _assigned, task, agent, new_id())
+        return self._once("backlog_claim", _assigned, task, agent)
 
     def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Call[Assigned | None]:
         """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
-        return self._call("backlog_claim_matching", _maybe_assigned, agent_id, fence, new_id(), *words)
+        return self._once("backlog_claim_matching", _maybe_assigned, agent_id, fence, *words)
 
     def assign_backlog(self, agent: str) -> Call[tuple[str, ...]]:
         """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
-        return self._call("backlog_assign_all", _texts, agent, new_id())
+        return self._once("backlog_assign_all", _texts, agent)
 
     # -- agents
 
@@ -550,6 +573,8 @@ class TownCalls:
             check_word("role", role)
         for tag in tags:
             check_word("tag", tag)
+        if nickname.lower() in SUPERVISOR_NAMES:
+            check_agent_name(nickname)
         agent_id = new_id()
         names = [check_word("nickname", nickname)] if nickname else list(nicknames(agent_id))
         return self._call(
@@ -576,6 +601,9 @@ class TownCalls:
 
     def want(self, agent: str, wanted: WantedState, *, now: bool = False, reason: str = "") -> Call[Agent]:
         """Ask that an agent be running, paused, drained or stopped; with `now` its round is interrupted."""
+        check_one_of("a wanted state", wanted, WANTED_STATES)
+        if reason:
+            check_text("a reason", reason, 10_000)
         return self._call("agent_want", _agent, agent, wanted, "now" if now else "soon", reason)
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
@@ -583,7 +611,7 @@ class TownCalls:
 
         With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
         """
-        return self._call("agent_remove", _text, agent, int(force))
+        return self._once("agent_remove", _text, agent, int(force))
 
     def rounds(self, agent: str, *, limit: int = 20) -> Call[tuple[bytes, ...]]:
         """The records of an agent's latest rounds, JSON each, newest first."""
@@ -593,7 +621,7 @@ class TownCalls:
 
     def place_agents(self, host: str, backends: Iterable[str], *, count: int) -> Call[tuple[Agent, ...]]:
         """Take over agents that want a host and whose backend is here."""
-        return self._call("agent_place", _agents, host, count, *backends)
+        return self._once("agent_place", _agents, host, count, *backends)
 
     def observe_agent(self, agent_id: str, fence: str, state: str, reason: str = "") -> Call[str]:
         """Tell the state of an agent that this kernel holds; what is wanted of it."""
@@ -603,11 +631,11 @@ class TownCalls:
         self, agent_id: str, fence: str, state: str, *, reason: str = "", retry_ms: int = -1, failed: bool = False
     ) -> Call[int]:
         """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row."""
-        return self._call("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
+        return self._once("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
 
     def start_round(self, agent_id: str, fence: str, run_id: str, task_id: str = "") -> Call[str]:
         """Tell that an agent begins to work; what is wanted of it."""
-        return self._call("round_start", _text, agent_id, fence, run_id, task_id)
+        return self._call("round_start", _text, agent_id, fence, check_id("a run id", run_id), task_id)
 
     def settle_round(
         self,
@@ -654,7 +682,7 @@ class TownCalls:
     def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Call[tuple[str, ...]]:
         """Take part in the town as a kernel; ids of kernels that were found lost."""
         flat = [part for item in about.items() for part in item]
-        return self._call("host_join", _texts, host, lease_ms, *flat)
+        return self._once("host_join", _texts, check_id("a host id", host), lease_ms, *flat)
 
     def beat(self, host: str, *, lease_ms: int) -> Call[tuple[str, ...]]:
         """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail."""
@@ -674,11 +702,11 @@ class TownCalls:
 
     def take_lease(self, name: str, holder: str, *, lease_ms: int) -> Call[bool]:
         """Take or renew a lease of the town, for work that only one kernel does; whether the holder has it."""
-        return self._call("lease_take", bool, name, holder, lease_ms)
+        return self._call("lease_take", bool, check_id("a lease's name", name), holder, lease_ms)
 
     def give_up_lease(self, name: str, holder: str) -> Call[bool]:
         """Give a lease back before it runs out."""
-        return self._call("lease_give_up", bool, name, holder)
+        return self._once("lease_give_up", bool, name, holder)
 
     # -- the town
 
@@ -693,14 +721,14 @@ class TownCalls:
 
     def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Call[int]:
         """Forget what is older or more than this; how many tasks went."""
-        return self._call("tidy", int, finished_age_ms, finished_count, events)
+        return self._once("tidy", int, finished_age_ms, finished_count, events)
 
     # -- events
 
     def emit(self, type_: str, members: Mapping[str, str]) -> Call[int]:
         """Add an event of a plugin's or kernel's own to the stream."""
         flat = [part for item in members.items() for part in item]
-        return self._call("emit", int, check_task_id(type_), *flat)
+        return self._once("emit", int, check_id("an event type", type_), *flat)
 
     def latest_events(self, count: int) -> Call[tuple[Event, ...]]:
         """The newest `count` events, oldest of them first."""
@@ -722,9 +750,14 @@ class TownCalls:
         """How far a sink has read."""
         return Call(("HGET", self.keys.cursors, sink), _maybe_text)
 
-    def set_cursor(self, sink: str, position: str) -> Call[int]:
-        """Remember how far a sink has read."""
-        return Call(("HSET", self.keys.cursors, sink, position), int)
+    def set_cursor(self, sink: str, position: str) -> Call[str]:
+        """Remember how far a sink has read; the position."""
+
+        def decode(reply: Reply) -> str:
+            int(reply)
+            return position
+
+        return Call(("HSET", self.keys.cursors, sink, position), decode)
 
 
 def _members(deliveries: Iterable[Delivery]) -> list[str]:

@@ -46,6 +46,7 @@ KEYS: dict[str, str] = {
     "host:<host>": "hash",
     "host:<host>:agents": "set",
     "lease:<name>": "string",
+    "op:<op>": "string",
     "cursors": "hash",
     "events": "stream",
 }

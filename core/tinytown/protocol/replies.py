@@ -83,5 +83,5 @@ class Call(Generic[T]):
             raise_for(reply)
         try:
             return self.decode(reply)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             raise ProtocolViolation(f"cannot understand the answer to {self.command[:2]!r}: {error}") from error

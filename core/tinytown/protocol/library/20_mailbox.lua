@@ -90,10 +90,17 @@ local function give_back(base, agent_id, member, now, how)
   return 'queued'
 end
 
+-- Takes a message out for good; but the order of a task that nobody has begun goes back.
 local function settle_mail(base, agent_id, member, token)
   local box = mailbox(base, agent_id)
   local _, _, held = mail_state(box, member)
-  if held ~= token or redis.call('ZREM', box .. ':leases', member) == 0 then return 0 end
+  if held ~= token or not redis.call('ZSCORE', box .. ':leases', member) then return 0 end
+  local standing, _, state = order_standing(base, box, member)
+  if standing == 'valid' and state == 'assigned' then
+    give_back(base, agent_id, member, now_ms(), { counts = false, reason = 'its task is still to be done' })
+    return 0
+  end
+  redis.call('ZREM', box .. ':leases', member)
   forget_mail(box, member)
   trace(base, string.sub(member, 2), now_ms(), 'acked')
   return 1

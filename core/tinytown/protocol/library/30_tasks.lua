@@ -92,7 +92,7 @@ order_standing = function(base, box, member)
   if not string.find(body, '"type":"task_assign"', 1, true) then return nil end
   local order, state = unpack(redis.call('HMGET', task_key(base, task_id), 'order', 'state'))
   local valid = order == id and (state == 'assigned' or state == 'running')
-  return valid and 'valid' or 'called off', task_id
+  return valid and 'valid' or 'called off', task_id, state
 end
 
 local function needs_reason(base, id)

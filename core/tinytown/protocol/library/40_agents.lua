@@ -13,12 +13,18 @@ local function agent_reply(base, id)
   return { flat, mail_counts(base, id) }
 end
 
-local function observe(base, id, state, reason, now)
-  local name, old, why = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason'))
-  if old == state and why == reason then return end
+local function check_observed(base, id, state)
+  local name, old = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state'))
   if old ~= state and not AGENT_MOVES[old][state] then
     refuse('refused', 'agent "' .. name .. '" is ' .. old .. ' and cannot become ' .. state, '', { agent = name, state = old })
   end
+end
+
+local function observe(base, id, state, reason, now)
+  reason = brief(reason, EVENT_TEXT_BYTES)
+  local name, old, why = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason'))
+  if old == state and why == reason then return end
+  check_observed(base, id, state)
   redis.call('HSET', agent_key(base, id), 'state', state, 'reason', reason)
   if old ~= state then redis.call('HSET', agent_key(base, id), 'since', whole(now)) end
   emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'reason', reason,
@@ -48,6 +54,10 @@ register('agent_create', function(base, a)
     if starts_with(holder, id .. ' ') then return agent_reply(base, id) end
     refuse('exists', 'an agent called "' .. name .. '" lives in this town already', 'choose another name, or tt list', { agent = name })
   end
+  -- Whoever is found under a name today is found under it tomorrow.
+  if redis.call('HEXISTS', base .. ':nicknames', lower) == 1 or redis.call('ZSCORE', base .. ':agents', lower) then
+    refuse('exists', '"' .. name .. '" is another agent\'s nickname or id', 'choose another name, or tt list', { agent = name })
+  end
   local bound = setting(base, 'max_agents', 1000)
   if redis.call('ZCARD', base .. ':agents') >= bound then
     refuse('limit_reached', 'this town has its ' .. bound .. ' agents', 'raise max_agents in tinytown.toml')
@@ -62,7 +72,7 @@ register('agent_create', function(base, a)
     local taken = redis.call('HEXISTS', base .. ':nicknames', string.lower(nick)) == 1
       or redis.call('HEXISTS', base .. ':names', string.lower(nick)) == 1
     if taken and insist == '1' then
-      refuse('exists', 'the nickname "' .. nick .. '" is taken', 'choose another')
+      refuse('exists', 'the nickname "' .. nick .. '" is taken', 'choose another, or leave it out')
     end
     if not taken then
       nickname = nick
@@ -103,7 +113,9 @@ end)
 register('agent_want', function(base, a)
   local ref, wanted, urgency, reason = unpack(a)
   local id, name = find_agent(base, ref)
-  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side, not an agent', '') end
+  if id == SUPERVISOR_ID then
+    refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents')
+  end
   local key, now = agent_key(base, id), now_ms()
   local agent = record(key)
   redis.call('HSET', key, 'wanted', wanted)
@@ -127,10 +139,10 @@ register('agent_want', function(base, a)
   return agent_reply(base, id)
 end)
 
--- agent_remove: agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
-register('agent_remove', function(base, a)
+-- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
+register_once('agent_remove', function(base, a)
   local id, name = find_agent(base, a[1])
-  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side and stays', '') end
+  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side and stays', 'tt list shows the agents') end
   local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
   if agent.host ~= '' then
     refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
@@ -143,7 +155,7 @@ register('agent_remove', function(base, a)
   end
   for _, task_id in ipairs(open) do
     local task = read_task(base, task_id)
-    leave_agent(base, task)
+    leave_agent(base, task, now)
     redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
     set_going(base, task, 'agent ' .. name .. ' was removed', now)
   end
@@ -151,9 +163,8 @@ register('agent_remove', function(base, a)
   for _, place in ipairs(PLACES) do
     for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
       local score, deliveries = mail_state(box, member)
-      local body = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
       -- Orders to work on a task went with the task; only free mail is kept.
-      if not string.find(body, '"type":"task_assign"', 1, true) then
+      if not order_standing(base, box, member) then
         bury(base, id, member, score or '0', deliveries, 'agent ' .. name .. ' was removed', now)
       end
     end
@@ -169,8 +180,8 @@ register('agent_remove', function(base, a)
   return name
 end)
 
--- agent_place: host, how many at most, then the backends it has -> the agents that are now this host's
-register('agent_place', function(base, a)
+-- agent_place: op, host, how many at most, then the backends it has -> the agents that are now this host's
+register_once('agent_place', function(base, a)
   local host, count, now, backends, reply = a[1], tonumber(a[2]), now_ms(), {}, {}
   if redis.call('EXISTS', base .. ':host:' .. host) == 0 then
     refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host })
@@ -191,7 +202,15 @@ register('agent_place', function(base, a)
         if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end
       end
       observe(base, id, 'starting', '', now)
-      reply[#reply + 1] = agent_reply(base, id)
+      reply[#reply + 1] = { id, redis.call('HGET', key, 'token') }
+    end
+  end
+  return reply
+end, function(base, placed)
+  local reply = {}
+  for _, agent in ipairs(placed) do
+    if redis.call('HGET', agent_key(base, agent[1]), 'token') == agent[2] then
+      reply[#reply + 1] = agent_reply(base, agent[1])
     end
   end
   return reply
@@ -204,14 +223,15 @@ register('agent_observe', function(base, a)
   return redis.call('HGET', agent_key(base, a[1]), 'wanted')
 end)
 
--- agent_release: agent_id, fence, state, reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
-register('agent_release', function(base, a)
+-- agent_release: op, agent_id, fence, state, reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
+register_once('agent_release', function(base, a)
   local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
   check_fence(base, id, a[2])
+  check_observed(base, id, a[3])
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
   observe(base, id, a[3], a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
-  if retry_ms >= 0 then
+  if retry_ms >= 0 and redis.call('HGET', agent_key(base, id), 'wanted') ~= 'stopped' then
     redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
     redis.call('PUBLISH', base .. ':bell', 'placement')
   end
@@ -221,89 +241,93 @@ end)
 -- round_start: agent_id, fence, run_id, task id ('' = none) -> wanted state
 register('round_start', function(base, a)
   check_fence(base, a[1], a[2])
+  check_observed(base, a[1], 'working')
   local key = agent_key(base, a[1])
-  redis.call('HSET', key, 'run_id', a[3])
-  observe(base, a[1], 'working', '', now_ms())
-  emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'run', a[3], 'task', a[4])
+  if redis.call('HGET', key, 'run_id') ~= a[3] then
+    redis.call('HSET', key, 'run_id', a[3])
+    observe(base, a[1], 'working', '', now_ms())
+    emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'run', a[3], 'task', a[4])
+  end
   return redis.call('HGET', key, 'wanted')
 end)
 
 -- round_settle: agent_id, fence, run_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
 -- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), then member and token of each message
 -- -> state of the task ('' = none), wanted state. One step: the outcome is stored and the mail goes, or nothing happens.
+-- What becomes of the mail is said for all of it; but an order goes when its task is settled and stays while it is not.
 register('round_settle', function(base, a)
   local id, fence, run_id, outcome, mail, delay_ms, reason = a[1], a[2], a[3], a[4], a[5], tonumber(a[6]), a[7]
   local task_id, fate, text, duration_ms, session_id, story = a[8], a[9], a[10], a[11], a[12], a[13]
-  local key, now, task_state = agent_key(base, id), now_ms(), ''
-  local name, wanted, last = unpack(redis.call('HMGET', key, 'name', 'wanted', 'last_run'))
-  if last == run_id then return { 'known', wanted } end
+  local key, now = agent_key(base, id), now_ms()
+  local name, wanted, last, last_state = unpack(redis.call('HMGET', key, 'name', 'wanted', 'last_run', 'last_task_state'))
+  if last == run_id then return { last_state, wanted } end
   check_fence(base, id, fence)
   if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
     local task = read_task(base, task_id)
-    if task.run_id ~= run_id then
-      -- Taken away or reopened meanwhile: what comes next for it has its own message.
-      mail = 'ack'
-    elseif FINISHED[task.state] or task.state == 'verifying' then
-      mail = 'ack'
+    if task.run_id ~= run_id or FINISHED[task.state] or task.state == 'verifying' then
+      -- Never begun, taken away meanwhile, or settled by the agent itself: nothing to say about the task.
     elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
       redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
       move(base, task, 'blocked', needs_reason(base, task_id), now)
-      mail = 'ack'
     elseif fate == 'complete' then
       local gated = tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
       redis.call('HSET', task_key(base, task_id), 'result', text)
       move(base, task, gated and 'verifying' or 'completed', '', now)
       if not gated then count_completion(base, task) end
-      mail = 'ack'
     elseif fate == 'fail' then
       redis.call('HSET', task_key(base, task_id), 'result', text)
       move(base, task, 'failed', reason, now)
-      mail = 'ack'
     else
       redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
       if mail == 'return' then redis.call('HINCRBY', task_key(base, task_id), 'attempts', -1) end
       move(base, task, 'assigned', reason, now)
     end
-    task_state = task.state
   end
+  local box = mailbox(base, id)
   for i = 14, #a, 2 do
-    if mail == 'ack' then
+    local standing = order_standing(base, box, a[i])
+    if standing == 'called off' or (mail == 'ack' and not standing) then
       settle_mail(base, id, a[i], a[i + 1])
     else
-      local box = mailbox(base, id)
       local _, _, held = mail_state(box, a[i])
       if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then
         give_back(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = delay_ms })
       end
     end
   end
-  redis.call('HSET', key, 'run_id', '', 'last_run', run_id)
+  local task_state = ''
+  if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
+    local task = read_task(base, task_id)
+    if task.agent_id == id then ensure_order(base, task, now) end
+    task_state = task.state
+  end
+  redis.call('HSET', key, 'run_id', '', 'last_run', run_id, 'last_task_state', task_state)
   if outcome == 'finished' then
     redis.call('HINCRBY', key, 'rounds_completed', 1)
     redis.call('HSET', key, 'failures', 0)
   end
   if session_id ~= '' then redis.call('HSET', key, 'session_id', session_id) end
   redis.call('LPUSH', key .. ':rounds', story)
-  redis.call('LTRIM', key .. ':rounds', 0, setting(base, 'rounds_kept', 50) - 1)
+  redis.call('LTRIM', key .. ':rounds', 0, math.max(setting(base, 'rounds_kept', 50), 1) - 1)
   emit(base, 'round_ended', 'agent', name, 'run', run_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
     'duration_ms', duration_ms)
   return { task_state, wanted }
 end)
 
--- task_verdict: task, passed (1 or 0), evidence -> fields. A refused task goes back to its agent with the evidence as reason.
-register('task_verdict', function(base, a)
+-- task_verdict: op, task, passed (1 or 0), evidence -> fields. A refused task goes back to its agent with the evidence as reason.
+register_once('task_verdict', function(base, a)
   local task_id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, task_id)
-  if task.state ~= 'verifying' then return task_reply(base, task_id) end
-  if a[2] == '1' then
+  if task.state ~= 'verifying' then return task_id end
+  if a[2] == '1' and redis.call('SCARD', task_key(base, task_id) .. ':needs') == 0 then
     move(base, task, 'completed', '', now)
     count_completion(base, task)
   else
     redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
     set_going(base, task, a[3], now)
   end
-  return task_reply(base, task_id)
-end)
+  return task_id
+end, present_task)
 
 -- rounds: agent, limit -> records (JSON) of its latest rounds, newest first
 register('rounds', function(base, a)

@@ -24,12 +24,13 @@ local function sweep(base, now)
   return lost
 end
 
--- host_join: host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
-register('host_join', function(base, a)
+-- host_join: op, host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
+register_once('host_join', function(base, a)
   local host, now = a[1], now_ms()
   local lost = sweep(base, now)
   local known = redis.call('EXISTS', base .. ':host:' .. host) == 1
-  redis.call('HSET', base .. ':host:' .. host, 'id', host, 'joined_at', whole(now), unpack(a, 3))
+  redis.call('HSETNX', base .. ':host:' .. host, 'joined_at', whole(now))
+  redis.call('HSET', base .. ':host:' .. host, 'id', host, unpack(a, 3))
   redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
   if not known then emit(base, 'host_joined', 'host', redis.call('HGET', base .. ':host:' .. host, 'name') or host) end
   return lost
@@ -81,8 +82,8 @@ register('lease_take', function(base, a)
   return 1
 end)
 
--- lease_give_up: name, holder -> 1 when it was the holder's
-register('lease_give_up', function(base, a)
+-- lease_give_up: op, name, holder -> 1 when it was the holder's
+register_once('lease_give_up', function(base, a)
   local key = base .. ':lease:' .. a[1]
   if redis.call('GET', key) ~= a[2] then return 0 end
   return redis.call('DEL', key)

@@ -27,22 +27,22 @@ register('status', function(base, a)
     redis.call('ZCARD', base .. ':dead'), hosts, agents, mail_counts(base, SUPERVISOR_ID) }
 end)
 
--- emit: type, then name and value of members -> 1
-register('emit', function(base, a)
+-- emit: op, type, then name and value of members -> 1
+register_once('emit', function(base, a)
   emit(base, unpack(a))
   return 1
 end)
 
--- tidy: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went
-register('tidy', function(base, a)
-  local now, gone = now_ms(), 0
-  local old = redis.call('ZRANGE', base .. ':tasks:finished', '-inf', whole(now - tonumber(a[1])), 'BYSCORE', 'LIMIT', 0, 200)
+local TIDIED_AT_ONCE = 200
+
+-- tidy: op, finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went
+register_once('tidy', function(base, a)
+  local gone, before = 0, now_ms() - tonumber(a[1])
   local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
-  if #old == 0 and excess > 0 then
-    old = redis.call('ZRANGE', base .. ':tasks:finished', 0, math.min(excess, 200) - 1)
-  end
-  for _, id in ipairs(old) do
-    local needed = false
+  local oldest = redis.call('ZRANGE', base .. ':tasks:finished', 0, MANY - 1, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    local id, needed = oldest[i], false
+    if gone >= TIDIED_AT_ONCE or (tonumber(oldest[i + 1]) > before and gone >= excess) then break end
     for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
       needed = needed or not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed']
     end
