@@ -223,12 +223,13 @@ def _convert(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = 
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$").removeprefix(".")
-        place = ".".join(part for part in (prefix, key) if part)
-        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) if not key else ""
+        table_key = where.strip("`").removeprefix("$").removeprefix(".")
+        unknown = what.partition("unknown field `")[2].rstrip("`")
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) if not table_key else ""
+        place = ".".join(part for part in (prefix, table_key, unknown) if part)
         raise ConfigError(
-            f"{path}: {what}" + (f" at {place}" if place else ""),
-            hint=f"known here: {known}" if "unknown field" in what and known else "",
+            f"{path}: {'unknown key' if unknown else what}" + (f" at {place}" if place else ""),
+            hint=f"known here: {known}" if unknown and known else "",
             path=str(path),
             key=place,
         ) from error
