@@ -35,13 +35,15 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) 
     """Kill what earlier runs of this town left behind, at once and without asking; what was found, by pid.
 
     Only while no kernel serves the town: the caller holds its lock, or names with `run_id` one run that has lost its
-    keepers. The caller, its ancestors and what it started are spared. Ends after `END_BOUND_S` even if something cannot
-    be killed.
+    keepers. The caller and its ancestors are spared, and without `run_id` what it started, too. Ends after `END_BOUND_S`
+    even if something cannot be killed.
     """
     found: dict[tuple[int, int], Orphan] = {}
     deadline = time.monotonic() + END_BOUND_S
     records = dict(_read_records(run_dir))
-    spared = {*_self_and_ancestors(), *descendants_of(os.getpid())}
+    spared = set(_self_and_ancestors())
+    if run_id is None:  # else the run may still be below the caller: its keepers are dying
+        spared |= descendants_of(os.getpid())
     while True:
         for pid, record in records.items():
             wanted = pid not in spared and run_id in (None, record.run_id)
