@@ -343,6 +343,7 @@ async def connect_town(root: Path, config: Config) -> AsyncIterator[Town]:
             raise Refused(
                 f"the data of town {config.name!r} has the schema {schema}, this version of Tinytown has {SCHEMA}",
                 hint="use the version of Tinytown that made it",
+                code="other_schema",
             )
         latest = await town.run(town.calls.latest_events(1))
         town.position.value = latest[-1].id if latest else "0-0"
