@@ -1,1 +1,64 @@
-"""An agent that repeats what it was told."""
+"""An agent that answers what it was told, always the same way and without a process. The tutorial's example."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import msgspec
+import trio
+from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
+from tinytown.hookspecs import hookimpl
+
+TINYTOWN_HOOK_API = 1
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.echo]``: what stands before an answer, how long one takes, and how often a new session fails first."""
+
+    prefix: str = "echo: "
+    delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    fail_first: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+@hookimpl
+def tinytown_settings_type() -> type[Settings]:
+    return Settings
+
+
+@hookimpl
+def tinytown_agent_backends(settings: Settings) -> list[AgentBackend]:
+    return [EchoBackend(settings)]
+
+
+class EchoBackend:
+    """Agents of the kind `echo`."""
+
+    kind = "echo"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncGenerator[EchoSession]:
+        yield EchoSession(self._settings)
+
+
+class EchoSession:
+    """One agent's echo."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._failures_left = settings.fail_first
+
+    async def run_round(self, round: Round, report: Report) -> Outcome:
+        """Answer with the text of the task, or of the questions where there is none."""
+        await trio.sleep(self._settings.delay_s)
+        if self._failures_left:
+            self._failures_left -= 1
+            return Failed(reason=f"fail_first: {self._failures_left} more to come")
+        questions = [message.text for message in round.messages if message.category in ("task", "query")]
+        answer = self._settings.prefix + (round.task.description if round.task else "\n".join(questions))
+        report.line(answer)
+        return Finished(text=answer)

@@ -1,0 +1,113 @@
+"""Running a command for a round, and what its end means for every kind of command alike.
+
+Only what a failing exit status is worth depends on the kind: that is left to the caller.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
+from tinytown.errors import ProcessFailed
+from tinytown.processes import Exit, Keeper, Line
+
+ANSWER_BYTES = 64 * 1024
+_CUT = "[the beginning is left out]"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that ended by itself with an exit status other than 0."""
+
+    status: int
+    stderr_tail: str
+
+
+class Answer:
+    """The last `ANSWER_BYTES` of what a command prints, in whole lines."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._size_bytes = 0
+        self._cut = False
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+        self._size_bytes += len(line.encode()) + 1
+        while self._size_bytes > ANSWER_BYTES and len(self._lines) > 1:
+            self._size_bytes -= len(self._lines.popleft().encode()) + 1
+            self._cut = True
+
+    def __str__(self) -> str:
+        return "\n".join([_CUT, *self._lines] if self._cut else self._lines)
+
+
+async def run(
+    keeper: Keeper,
+    command: tuple[str, ...],
+    round: Round,
+    report: Report,
+    *,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    timeout_s: float = 0.0,
+) -> Outcome | Ended:
+    """Run `command` within the limits of `round`, reporting its lines, and say how the round ended.
+
+    `environment` is added to the round's; a `timeout_s` other than 0 replaces the round's.
+    """
+    answer = Answer()
+
+    def listen(line: Line) -> None:
+        report.line(line.text)
+        if line.stream == "stdout":
+            answer.add(line.text)
+
+    limit_s = timeout_s or round.timeout_s
+    try:
+        ended = await keeper.run(
+            command,
+            cwd=directory or round.directory,
+            env={**round.environment, **(environment or {})},
+            on_line=listen,
+            stdin=stdin,
+            timeout_s=limit_s,
+            silence_s=round.silence_s,
+            grace_s=round.grace_s,
+            log_path=round.log_path,
+        )
+    except ProcessFailed as error:
+        return _outcome_of_no_run(error)
+    if ended.reason == "timeout":
+        return Failed(reason=f"ended after {limit_s:g} s, the time limit of a round")
+    if ended.reason == "silence":
+        return Failed(reason=f"ended after {round.silence_s:g} s without any output")
+    if ended.status is None:
+        return Lost(reason=_death(ended), stderr_tail=ended.stderr_tail)
+    if ended.status == 0:
+        return Finished(text=str(answer))
+    return Ended(ended.status, ended.stderr_tail)
+
+
+def _outcome_of_no_run(error: ProcessFailed) -> Outcome:
+    match error.code:
+        case "command_not_found" | "command_not_executable" | "no_such_directory":
+            return Unavailable(reason=error.message, hint=error.hint)
+        case "arguments_too_long" | "bad_argument":
+            return Failed(reason=str(error), retryable=False)
+        case "keeper_lost":
+            return Lost(reason=str(error))
+        case _:
+            return Failed(reason=str(error))
+
+
+def _death(ended: Exit) -> str:
+    if ended.signal is None:
+        return "the command could not be ended"
+    name = signal.strsignal(ended.signal) or "unknown"
+    return f"the command was killed by signal {ended.signal} ({name})"
