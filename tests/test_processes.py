@@ -350,7 +350,7 @@ async def test_a_run_directory_that_cannot_be_made_is_told(tmp_path: Path) -> No
 async def test_a_command_that_takes_too_long_is_asked_to_end_and_still_heard(tmp_path: Path) -> None:
     async with kept(tmp_path) as keeper:
         script = "trap 'echo sorry; exit 7' INT; echo up; while :; do sleep 0.01; done"
-        ended, lines = await run_script(keeper, script, timeout_s=0.3, first_signal=signal.SIGINT)
+        ended, lines = await run_script(keeper, script, timeout_s=1.0, first_signal=signal.SIGINT)
     assert (ended.status, ended.reason) == (7, "timeout")
     assert [line.text for line in lines] == ["up", "sorry"]
 
@@ -358,9 +358,9 @@ async def test_a_command_that_takes_too_long_is_asked_to_end_and_still_heard(tmp
 async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path, marker: str) -> None:
     async with kept(tmp_path) as keeper:
         script = f"trap '' TERM INT; sleep 1000 & while :; do sleep 1000; done # {marker}"
-        ended, _ = await run_script(keeper, script, timeout_s=0.2, grace_s=0.2)
+        ended, _ = await run_script(keeper, script, timeout_s=0.5, grace_s=0.2)
     assert (ended.signal, ended.reason) == (signal.SIGKILL, "timeout")
-    assert 0.4 < ended.duration_s < 3.0
+    assert 0.7 <= ended.duration_s < 10.0
 
 
 async def test_a_silent_command_is_ended_and_one_that_speaks_is_not(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ async def test_cancelling_ends_the_whole_tree_before_it_returns(tmp_path: Path, 
             )
         )
         await listener.heard("up")
-        assert len(living(marker)) == 2
+        await until(lambda: len(living(marker)) == 2)
         with trio.CancelScope() as scope:
             nursery.cancel_scope.cancel()
             await trio.lowlevel.checkpoint()
@@ -482,7 +482,7 @@ async def test_hurrying_ends_a_grace_that_has_begun(tmp_path: Path, marker: str)
     async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
 
         async def carry_out() -> None:
-            ended, _ = await run_script(keeper, script, timeout_s=0.1, grace_s=1000, on_line=listener)
+            ended, _ = await run_script(keeper, script, timeout_s=1.0, grace_s=1000, on_line=listener)
             assert ended.signal == signal.SIGKILL
 
         nursery.start_soon(carry_out)
@@ -581,6 +581,29 @@ async def test_killing_both_keepers_of_a_run_still_ends_what_is_marked_as_its_ow
         for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped, so that neither can answer the other's end
             for pid in keepers:
                 os.kill(pid, number)
+
+
+async def test_keepers_that_somebody_stopped_do_not_hold_a_run_beyond_its_limits(
+    tmp_path: Path, marker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("_END_BOUND_S", "_CLOSE_BOUND_S"):
+        monkeypatch.setattr(f"tinytown.processes.{bound}", 0.5)
+    listener = Listener()
+    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_RUN_ID": marker}
+    script = f"{daemon(marker)}; echo up; sleep 1000 # {marker}"
+    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+
+        async def fails() -> None:
+            with pytest.raises(ProcessFailed) as caught:
+                await run_script(keeper, script, on_line=listener, env=env, timeout_s=1.0, grace_s=0.1)
+            assert caught.value.code == "keeper_lost"
+
+        nursery.start_soon(fails)
+        await listener.heard("up")
+        for pid in await run_keepers():
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(await main_keeper(), signal.SIGSTOP)
+        nursery.start_soon(fails)
 
 
 @asynccontextmanager

@@ -141,7 +141,7 @@ class Keeper:
                 finally:
                     if run.abandoned:
                         await self._end_abandoned(env)
-            if run.has_begun:
+            if run.has_begun or not run.is_over:
                 return run.result(command, cwd)
         raise _keeper_lost("before it had started the command")
 
@@ -211,7 +211,7 @@ class Keeper:
                 await self._process.wait()
 
     async def _end_abandoned(self, env: Mapping[str, str]) -> None:
-        """The run keeper was killed, perhaps with the main keeper: then nobody else would look for its tree."""
+        """The run keeper was killed or stopped, perhaps with the main keeper: nobody else may look for its tree."""
         town, run_id = env.get("TINYTOWN_TOWN"), env.get("TINYTOWN_RUN_ID")
         if town and run_id:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_BOUND_S):
@@ -307,7 +307,7 @@ class _Run:
         self._reason: Reason = "exited"
         self._listener_error: Exception | None = None
         self._muted = False
-        self._over = False  # the run keeper has gone, and everything below it
+        self._over = False
 
     @property
     def has_begun(self) -> bool:
@@ -315,9 +315,14 @@ class _Run:
         return bool(self._reports)
 
     @property
+    def is_over(self) -> bool:
+        """The run keeper has gone, and everything below it."""
+        return self._over
+
+    @property
     def abandoned(self) -> bool:
-        """The run keeper went without a last word."""
-        return self._over and self.has_begun and not {"ended", "failed"} & self._reports.keys()
+        """The run keeper went, or was given up, without a last word."""
+        return self.has_begun and not {"ended", "failed"} & self._reports.keys()
 
     async def carry_out(self, request: bytes, stdin: bytes | None) -> None:
         """From the request to the end of the tree, also when cancelled."""
@@ -326,7 +331,7 @@ class _Run:
             self._requested = True
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed, stdin)
-                nursery.start_soon(self._watch_clocks)
+                nursery.start_soon(self._watch_clocks, nursery.cancel_scope)
                 for fd, channel in self._channels():
                     nursery.start_soon(self._read, fd, channel, nursery.cancel_scope)
                 await self._listen()
@@ -364,7 +369,7 @@ class _Run:
         """What `run` returns or raises. Raises: ProcessFailed."""
         if (failure := self._reports.get("failed")) is not None:
             raise _explain(failure, command, cwd)
-        if self.abandoned or self._reports.get("lost"):
+        if "ended" not in self._reports or self._reports["lost"]:
             raise _keeper_lost(f"while {command[0]!r} was running")
         return Exit(
             pid=self._reports["started"],
@@ -456,8 +461,8 @@ class _Run:
             except (BrokenPipeError, ConnectionResetError):
                 return
 
-    async def _watch_clocks(self) -> None:
-        """End the command when it has been running or silent for too long."""
+    async def _watch_clocks(self, scope: trio.CancelScope) -> None:
+        """End the command when it has been running or silent for too long; cancel `scope` if nobody does as told."""
         while "exited" not in self._reports:
             silent_at = self._last_output + self._silence_s
             due = min(self._due, silent_at)
@@ -468,7 +473,8 @@ class _Run:
             else:
                 self._reason = "timeout" if self._due <= silent_at else "silence"
                 self.order(keeper.END)
-                return
+                await trio.sleep(self._grace_s + _END_BOUND_S)
+                scope.cancel()
 
 
 async def _send_fds(kernel_socket: socket.socket, fds: array[int]) -> None:
@@ -571,7 +577,7 @@ def _failed_to_start(number: int, message: str) -> ProcessFailed:
 
 def _keeper_lost(when: str) -> ProcessFailed:
     return ProcessFailed(
-        f"the process that keeps the runs was killed {when}; everything the run had started was ended",
+        f"the process that keeps the runs was killed or stopped {when}; everything the run had started was ended",
         hint="run it again",
         code="keeper_lost",
     )
