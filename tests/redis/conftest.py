@@ -58,8 +58,8 @@ class Server:
         self.address = parse_url(f"unix://{home}/s")
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, *options: str) -> None:
-        """Return when it accepts connections (it may still be loading)."""
+    def start(self, *options: str, until: str = "Ready to accept") -> None:
+        """Return when its log says `until`."""
         command = [
             server_binary(),
             "--port",
@@ -76,7 +76,7 @@ class Server:
         seen = []
         for line in self._process.stdout:
             seen.append(line)
-            if "Server initialized" in line or "Ready to accept" in line:
+            if until in line:
                 break
         else:
             raise AssertionError("".join(seen))
@@ -173,15 +173,11 @@ class Proxy:
     async def serve(self, client: trio.abc.Stream) -> None:
         self.connections += 1
         cut_at = self.cut_at if self.connections == 1 else None
-        server = await trio.open_unix_socket(self.target.path)
-        self._open = [client, server]
-        try:
+        async with client, await trio.open_unix_socket(self.target.path) as server:
+            self._open = [client, server]
             async with trio.open_nursery() as nursery:
                 for direction, source, sink in (("up", client, server), ("down", server, client)):
                     nursery.start_soon(self._pump, direction, source, sink, cut_at, nursery.cancel_scope)
-        finally:
-            await trio.aclose_forcefully(client)
-            await trio.aclose_forcefully(server)
 
     async def inject(self, data: bytes) -> None:
         """Send `data` to the client as if the server had said it."""

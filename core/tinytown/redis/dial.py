@@ -9,13 +9,12 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-import hiredis
 import trio
 
 from tinytown.errors import ServerUnreachable
 from tinytown.protocol.replies import Reply
 from tinytown.redis.address import Address
-from tinytown.redis.wire import check_handshake, connect_error, new_reader, pack, replies
+from tinytown.redis.wire import Parser, check_handshake, connect_error, pack
 
 #: A server that does not accept and introduce itself within this time is treated as not there.
 DIAL_TIMEOUT_S = 10.0
@@ -30,7 +29,7 @@ class Connection:
     """A stream past its handshake, the parser that has seen all its bytes so far, and the server's version."""
 
     stream: trio.abc.Stream
-    reader: hiredis.Reader
+    parser: Parser
     version: str
 
 
@@ -76,7 +75,7 @@ async def _open_stream(address: Address, tls: ssl.SSLContext | None) -> trio.abc
 
 async def _introduce(address: Address, stream: trio.abc.Stream) -> Connection:
     commands = address.handshake()
-    reader = new_reader(address)
+    parser = Parser(address)
     await stream.send_all(b"".join(map(pack, commands)))
     answers: list[Reply] = []
     while len(answers) < len(commands):
@@ -85,5 +84,5 @@ async def _introduce(address: Address, stream: trio.abc.Stream) -> Connection:
             # An error may be all it had to say ("max number of clients reached"), and it explains more.
             check_handshake(address, answers)
             raise ServerUnreachable(f"{address.redacted} closed the connection while we introduced ourselves")
-        answers.extend(replies(reader, data))
-    return Connection(stream, reader, check_handshake(address, answers))
+        answers.extend(parser.replies(data))
+    return Connection(stream, parser, check_handshake(address, answers))

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-import hiredis
-
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
 from tinytown.protocol.replies import Argument, Call, Reply
 from tinytown.redis.address import Address
-from tinytown.redis.wire import check_handshake, connect_error, is_push, new_reader, pack, replies, unconfirmed
+from tinytown.redis.wire import Parser, check_handshake, connect_error, is_push, pack, unconfirmed
 
 T = TypeVar("T")
 
@@ -39,7 +37,7 @@ class LightClient:
         self.timeout_s = timeout_s
         self.server_version = ""
         self._socket: socket.socket | None = None
-        self._reader: hiredis.Reader | None = None
+        self._parser: Parser | None = None
 
     def __enter__(self) -> LightClient:
         return self
@@ -67,7 +65,7 @@ class LightClient:
         """Be disconnected; the next call connects again."""
         if self._socket is not None:
             self._socket.close()
-        self._socket = self._reader = None
+        self._socket = self._parser = None
 
     def run(self, call: Call[T], *, timeout_s: float | None = None) -> T:
         """What `call` answers; `timeout_s` in place of the client's own is for calls that block."""
@@ -132,7 +130,7 @@ class LightClient:
             self._socket = _open_socket(address, _remaining_s(deadline))
         except OSError as error:
             raise connect_error(error, address) from error
-        self._reader = new_reader(address)
+        self._parser = Parser(address)
         answers, why = self._converse([pack(command) for command in address.handshake()], deadline)
         try:
             # Before asking why it ended: an error may be all the server had to say, and it explains more.
@@ -146,7 +144,7 @@ class LightClient:
     def _converse(self, packed: list[bytes], deadline: float) -> tuple[list[Reply], TinytownError | None]:
         """As many replies as came, and why no more did, in which case the connection is closed."""
         assert self._socket is not None
-        assert self._reader is not None
+        assert self._parser is not None
         got: list[Reply] = []
         why: TinytownError
         try:
@@ -170,13 +168,13 @@ class LightClient:
     def _receive(self, got: list[Reply], wanted: int, deadline: float) -> None:
         """Append replies to `got` until it holds `wanted`."""
         assert self._socket is not None
-        assert self._reader is not None
+        assert self._parser is not None
         while len(got) < wanted:
             self._socket.settimeout(_remaining_s(deadline))
             data = self._socket.recv(_RECEIVE_SIZE_BYTES)
             if not data:
                 raise ServerUnreachable(f"{self.address.redacted} closed the connection")
-            got.extend(reply for reply in replies(self._reader, data) if not is_push(reply))
+            got.extend(reply for reply in self._parser.replies(data) if not is_push(reply))
         if len(got) > wanted:
             raise ProtocolViolation("the server sent a reply that answers no request")
 

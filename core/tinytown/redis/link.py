@@ -20,7 +20,7 @@ from tinytown.protocol.replies import Argument, Call, ErrorReply, Reply, raise_f
 from tinytown.redis.address import Address
 from tinytown.redis.conversation import Caller, Conversation, Request
 from tinytown.redis.dial import RECEIVE_SIZE_BYTES, Connection, dial
-from tinytown.redis.wire import PASSING, connect_error, pack, replies
+from tinytown.redis.wire import PASSING, connect_error, pack
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -73,6 +73,7 @@ class Link:
         self._conversation = Conversation(limit=BACKLOG_LIMIT, on_message=on_push)
         self._work = trio.lowlevel.ParkingLot()  # where the writer waits for requests
         self._quiet_since = 0.0
+        self._lost_at = 0.0
         self._failures = 0
         self._at_once = False
         self._trouble: TinytownError = ServerUnreachable("the client is closed")
@@ -172,13 +173,15 @@ class Link:
     async def keep(self, connection: Connection) -> None:
         """Serve `connection`, then the next one, for ever."""
         self._failures = 0
-        while True:
-            connected_at = trio.current_time()
-            await self._serve(connection)
-            if trio.current_time() - connected_at >= _STEADY_S:
-                self._failures = 0
-            connection = await self._reconnect()
-            _log.info("connected to %s again", self.address.redacted)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fail_the_patient)
+            while True:
+                connected_at = trio.current_time()
+                await self._serve(connection)
+                if trio.current_time() - connected_at >= _STEADY_S:
+                    self._failures = 0
+                connection = await self._reconnect()
+                _log.info("connected to %s again", self.address.redacted)
 
     def close(self) -> None:
         """Fail whoever still waits, and whoever comes later."""
@@ -193,28 +196,26 @@ class Link:
         return await dial(self.address, self._tls)
 
     async def _reconnect(self) -> Connection:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._fail_the_patient, trio.current_time())
-            while True:
-                await trio.sleep(self._next_delay_s())
-                try:
-                    connection = await self._connect()
-                except TinytownError as error:
-                    self._trouble = error
-                    if error.code not in PASSING:
-                        self._conversation.fail_waiting(error)
-                else:
-                    nursery.cancel_scope.cancel()
-                    return connection
+        while True:
+            await trio.sleep(self._next_delay_s())
+            try:
+                return await self._connect()
+            except TinytownError as error:
+                self._trouble = error
+                if error.code not in PASSING:
+                    self._conversation.fail_waiting(error)
 
-    async def _fail_the_patient(self, lost_at: float) -> None:
+    async def _fail_the_patient(self) -> None:
         """During an outage, end what has waited `offline_wait_s` of it."""
         while True:
             now = trio.current_time()
-            if now >= lost_at + self._offline_wait_s:
-                self._conversation.fail_waiting(self._trouble, queued_before=now - self._offline_wait_s)
-            oldest = self._conversation.oldest_queued_at()
-            await trio.sleep_until(max(now if oldest is None else oldest, lost_at) + self._offline_wait_s)
+            since = now
+            if not self.connected:
+                if now >= self._lost_at + self._offline_wait_s:
+                    self._conversation.fail_waiting(self._trouble, queued_before=now - self._offline_wait_s)
+                oldest_at = self._conversation.oldest_queued_at()
+                since = now if oldest_at is None else max(oldest_at, self._lost_at)
+            await trio.sleep_until(since + self._offline_wait_s)
 
     async def _serve(self, connection: Connection) -> None:
         """Carry requests and replies over `connection` until it breaks, and leave no trace of it."""
@@ -233,6 +234,7 @@ class Link:
                     nursery.start_soon(self._until_broken, self._watch, self._stall_s)
         finally:
             self.connected = False
+            self._lost_at = trio.current_time()
             self._session = None
             await trio.aclose_forcefully(connection.stream)
         self._conversation.lose(self._trouble)
@@ -259,7 +261,7 @@ class Link:
         hear = self._conversation.hear
         while data := await connection.stream.receive_some(RECEIVE_SIZE_BYTES):
             self._quiet_since = trio.current_time()
-            for reply in replies(connection.reader, data):
+            for reply in connection.parser.replies(data):
                 hear(reply)
         raise ServerUnreachable(f"{self.address.redacted} closed the connection")
 

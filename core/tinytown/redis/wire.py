@@ -18,15 +18,13 @@ from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError,
 from tinytown.protocol.replies import Argument, ErrorReply, Reply
 from tinytown.redis.address import Address
 
-#: What a reader's ``gets()`` answers when it needs more bytes.
-MORE: Final = object()
-
 #: The oldest server that has function libraries.
 OLDEST_MAJOR: Final = 7
 
 #: Codes of a failed connect that may mend themselves; with any other code waiting does not help.
 PASSING: Final = frozenset({"server_unreachable", "server_loading", "server_busy"})
 
+_MORE: Final = object()
 # Its stub says "a tuple of one item" and not what it returns.
 _pack_command = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 _WHAT_NOW = "see that the server runs, and look at redis.url or REDIS_URL"
@@ -40,26 +38,27 @@ def pack(command: tuple[Argument, ...]) -> bytes:
         raise UsageError(f"a text that is not valid Unicode cannot be sent: {error.reason}") from error
 
 
-def new_reader(address: Address) -> hiredis.Reader:
-    """A parser for one connection; its ``gets(False)`` answers a reply, an `ErrorReply` or `MORE`.
+class Parser:
+    """Makes replies of one connection's bytes."""
 
-    It raises ProtocolViolation, again and again, once the other side has said something that is not RESP3.
-    """
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_MORE)
 
-    def garbage(text: str) -> ProtocolViolation:
-        return ProtocolViolation(
-            f"what answers at {address.redacted} does not speak the Redis protocol ({text})",
-            hint="is it the port of a Redis server? one that expects TLS needs rediss://",
-        )
+    def replies(self, data: bytes | bytearray) -> Iterator[Reply]:
+        """Every reply that `data`, the next bytes from the server, completes; to be consumed to the end.
 
-    return hiredis.Reader(protocolError=garbage, replyError=ErrorReply, notEnoughData=MORE)
-
-
-def replies(reader: hiredis.Reader, data: bytes | bytearray) -> Iterator[Reply]:
-    """Every reply that `data`, the next bytes from the server, completes; consume all of them."""
-    reader.feed(bytes(data))
-    while (reply := reader.gets(False)) is not MORE:
-        yield reply
+        Raises: ProtocolViolation, again and again, once the other side has said something that is not RESP3.
+        """
+        try:
+            self._reader.feed(bytes(data))
+            while (reply := self._reader.gets(False)) is not _MORE:
+                yield reply
+        except hiredis.ProtocolError as error:
+            raise ProtocolViolation(
+                f"what answers at {self._address.redacted} does not speak the Redis protocol ({error})",
+                hint="is it the port of a Redis server? one that expects TLS needs rediss://",
+            ) from error
 
 
 def is_push(reply: Reply) -> bool:
