@@ -163,8 +163,9 @@ local function register(name, body)
   redis.register_function(PREFIX .. name, function(keys, args)
     local fine, reply = pcall(body, keys[1], args)
     if fine then return reply end
-    if type(reply) == 'table' and reply.err then return reply end
-    return redis.error_reply('ERR ' .. tostring(reply))
+    -- What pcall caught is a table on Redis and a string on Valkey; only an error of ours or of a command begins with a code.
+    local text = type(reply) == 'table' and reply.err or tostring(reply)
+    return redis.error_reply(string.match(text, '^%u+ ') and text or 'ERR ' .. text)
   end)
 end
 
