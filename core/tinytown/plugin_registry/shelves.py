@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -53,18 +53,12 @@ _REASON_LENGTH = 300
 class Plugins:
     """All plugins of a town and what they offer; see `load_plugins`.
 
-    Each shelf maps names (a backend's kind, a converter's format) to objects, in the order in which plugins are asked:
-    those whose hook says ``tryfirst``, then by the plugin's name, then those with ``trylast``.
+    Objects stand on their shelves by name (a backend's kind, a converter's format), each name once, in the order in which
+    plugins are asked: those whose hook says ``tryfirst``, then by the plugin's name, then those with ``trylast``.
     """
 
     def __init__(self, config: Config, root: Path) -> None:
-        self.backends: dict[str, AgentBackend] = {}
-        self.converters: dict[str, Converter] = {}
-        self.sinks: dict[str, StatusSink] = {}
-        self.workspaces: dict[str, Workspace] = {}
-        self.gates: dict[str, Gate] = {}
-        self.services: dict[str, Service] = {}
-        self.commands: dict[str, Command] = {}
+        self._shelves: dict[str, dict[str, Any]] = {shelf: {} for shelf in _SHELVES}
         self._config = config
         self._path = root.absolute() / CONFIG_FILE
         self._plugins = installed_plugins()
@@ -74,6 +68,34 @@ class Plugins:
         self._load()
         self._fill_shelves()
         self._check_agent_clis()
+
+    @property
+    def backends(self) -> Mapping[str, AgentBackend]:
+        return self._shelves["backends"]
+
+    @property
+    def converters(self) -> Mapping[str, Converter]:
+        return self._shelves["converters"]
+
+    @property
+    def sinks(self) -> Mapping[str, StatusSink]:
+        return self._shelves["sinks"]
+
+    @property
+    def commands(self) -> Mapping[str, Command]:
+        return self._shelves["commands"]
+
+    @property
+    def workspaces(self) -> tuple[Workspace, ...]:
+        return tuple(self._shelves["workspaces"].values())
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        return tuple(self._shelves["gates"].values())
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        return tuple(self._shelves["services"].values())
 
     @property
     def reports(self) -> tuple[PluginReport, ...]:
@@ -95,22 +117,24 @@ class Plugins:
             if asked_for or self._config.strict_plugins or isinstance(problem, ConfigError):
                 raise problem
 
-    def owner(self, shelf: str, name: str) -> str:
-        """The name of the plugin that an object on a shelf (``sinks``, ``gates``) comes from. Raises: NotFound."""
-        for plugin in self._plugins:
-            if name in plugin.offers.get(shelf, ()):
-                return plugin.name
-        raise NotFound(f"no plugin has put {shown(name)!r} among the {shelf}", hint="tt plugins lists what there is")
+    def owner(self, offered: object) -> str:
+        """The name of the plugin that an object on one of the shelves comes from. Raises: NotFound."""
+        for shelf, objects in self._shelves.items():
+            for name, each in objects.items():
+                if each is offered:
+                    return next(plugin.name for plugin in self._plugins if name in plugin.offers.get(shelf, ()))
+        raise NotFound(f"no plugin has offered {_described(offered)}")
 
-    def backend_owner(self, kind: str) -> str:
-        """The name of the plugin that the backend of this kind comes from. Raises: NotFound."""
-        return self.owner("backends", kind)
+    def backend_owner(self, kind: str) -> str | None:
+        """The name of the plugin that the backend of this kind comes from; None when there is no such kind."""
+        return self.owner(self.backends[kind]) if kind in self.backends else None
 
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
         """Note that something of a plugin failed at run time, and get that as an error that says whose it is.
 
         `stage` says where, in a word or two out of a few (``sink journal``): for each the first failure is kept. The
-        plugin's objects stay on their shelves; what becomes of the one that failed is for the caller to decide.
+        plugin's objects stay on their shelves; what becomes of the one that failed is for the caller to decide. See
+        `owner` for whose it is.
         """
         found = next((each for each in self._plugins if each.name == plugin and each.manager), Plugin(plugin))
         return self._blame(found, stage, error)
@@ -204,7 +228,7 @@ class Plugins:
 
     def _shelve(self, plugin: Plugin, shelf: str, offered: Any) -> None:
         hook, contract, key = _SHELVES[shelf]
-        objects: dict[str, Any] = getattr(self, shelf)
+        objects = self._shelves[shelf]
         with self._blaming(plugin, hook):
             _expect_contract(offered, contract)
             name = _expect(getattr(offered, key), str, f"a text as {key}")
@@ -214,7 +238,7 @@ class Plugins:
                 raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {offered.target!r}")
             if name in objects:
                 taken = PluginRefused(
-                    f"the plugin {self.owner(shelf, name)!r} already has the {key} {name!r} among the {shelf}",
+                    f"the plugin {self.owner(objects[name])!r} already has the {key} {name!r} among the {shelf}",
                     hint="block one of the two if it is the wrong one",
                 )
                 self._blame(plugin, f"{hook} {name}", taken, plugin.status)
