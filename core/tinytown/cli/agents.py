@@ -1,0 +1,262 @@
+"""Commands about agents: spawn, list, interrupt, resume, close, kill, restart, remove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from tinytown.agents import Agent, WantedState
+from tinytown.cli.arguments import AGENT, no_start_option, split_list
+from tinytown.cli.background import ensure_kernel, running_kernel
+from tinytown.cli.frame import TownCommand
+from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.shapes import agent_shape
+from tinytown.cli.table import table
+from tinytown.cli.town_link import TownLink, open_town_link
+from tinytown.errors import NotFound, Refused
+from tinytown.names import check_agent_name, shown
+from tinytown.protocol.calls import Host
+
+_RESTART_S = 60.0
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt spawn worker --cli shell",
+        "tt spawn rita --role reviewer --tags python,docs --max-rounds 20",
+        "tt spawn worker --foreground",
+    ],
+)
+@click.argument("name")
+@click.option("-c", "--cli", metavar="KIND", help="What makes it act, as tt plugins lists.  [default: default_cli]")
+@click.option("--role", default="", help="What it is for; matched with the role of tasks on the backlog.")
+@click.option("--nickname", default="", help="What else it is called.  [default: one that belongs to its id]")
+@click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent it works for.")
+@click.option("--tags", multiple=True, metavar="TAG,..", help="Matched with the tags of tasks on the backlog.")
+@click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after so many rounds; 0 means no limit.")
+@click.option("--foreground", is_flag=True, help="Then run the kernel here, until Ctrl-C.")
+@no_start_option
+@pass_invocation
+def spawn(
+    invocation: Invocation,
+    name: str,
+    cli: str | None,
+    role: str,
+    nickname: str,
+    parent: str,
+    tags: tuple[str, ...],
+    max_rounds: int,
+    foreground: bool,
+    no_start: bool,
+) -> None:
+    """Add an agent called NAME and set it to work, starting a kernel in the background where none runs."""
+    check_agent_name(name)
+    with open_town_link(invocation) as town:
+        hosts = town.run(town.calls.status(agents=False)).hosts
+        if foreground:
+            _refuse_second_kernel(town)
+            town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
+        kind = cli or town.config.default_cli
+        _check_kind(town, hosts, kind)
+        agent = town.run(
+            town.calls.create_agent(
+                name,
+                cli=kind,
+                role=role,
+                nickname=nickname,
+                parent=parent or town.caller.agent,
+                tags=split_list(tags),
+                max_rounds=max_rounds,
+            )
+        )
+        kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
+        invocation.answer({**agent_shape(agent), "kernel": kernel}, f"{agent.name} has joined: {_describe(agent)}")
+        root = town.root
+    if foreground:
+        from tinytown.cli.kernel import run_in_foreground
+
+        run_in_foreground(root)
+
+
+def _describe(agent: Agent) -> str:
+    words = [agent.nickname, f"kind {agent.cli}", agent.role and f"role {agent.role}", f"id {agent.short_id}"]
+    return ", ".join(filter(None, words))
+
+
+def _refuse_second_kernel(town: TownLink) -> None:
+    if pid := running_kernel(town.root):
+        raise Refused(
+            f"the town's kernel runs already, as process {pid}",
+            hint="leave out --foreground, or tt stop first",
+            code="kernel_running",
+        )
+
+
+def _check_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> None:
+    if any(kind in host.backends for host in hosts):
+        return
+    from tinytown.cli.plugins import load_town_plugins  # late: what a running kernel has need not be loaded here
+
+    backends = load_town_plugins(town.root, town.config).backends
+    if kind not in backends:
+        raise NotFound(
+            f"no kind of agent called {shown(kind)!r}; here are: {', '.join(sorted(backends)) or 'none'}",
+            hint=f"pip install tinytown-{kind}" if kind.isascii() and kind.isalnum() else "tt plugins lists more",
+            code="unknown_kind",
+            kinds=sorted(backends),
+        )
+
+
+def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: bool) -> dict[str, object]:
+    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``."""
+    kernel = ensure_kernel(town.root, may_start=may_start)
+    if kernel is None:
+        if not town.caller.is_agent:
+            invocation.tell("no kernel runs: tt start runs one")
+        return {"running": False, "pid": None, "started": False}
+    if kernel.started:
+        invocation.tell(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
+    return {"running": True, "pid": kernel.pid, "started": kernel.started}
+
+
+def agent_table(agents: Sequence[Agent]) -> list[str]:
+    """The agents as a table for people."""
+    rows = [
+        (
+            each.name,
+            each.nickname or "",
+            each.role or "",
+            each.cli,
+            _state(each),
+            _mail(each),
+            str(each.open_tasks),
+            str(each.rounds_completed),
+            (each.reason or "") if each.state in ("error", "starting", "cold", "stopped") else _current(each),
+        )
+        for each in agents
+    ]
+    return table(("name", "nickname", "role", "kind", "state", "mail", "tasks", "rounds", "about"), rows)
+
+
+def _state(agent: Agent) -> str:
+    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.wanted]
+    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.wanted})"
+
+
+def _mail(agent: Agent) -> str:
+    mail = agent.mail
+    return f"{mail.total}, {mail.urgent} urgent" if mail.urgent else str(mail.total)
+
+
+def _current(agent: Agent) -> str:
+    return f"task {agent.current_task[:8]}" if agent.current_task else ""
+
+
+@click.command("list", cls=TownCommand, examples=["tt list", "tt list --json"])
+@pass_invocation
+def list_agents(invocation: Invocation) -> None:
+    """List the agents, the oldest first."""
+    with open_town_link(invocation) as town:
+        agents = town.run(town.calls.agents())
+    lines = agent_table(agents) if agents else ["no agents yet: tt spawn NAME adds one"]
+    invocation.answer({"agents": [agent_shape(each) for each in agents]}, lines)
+
+
+def _want(
+    invocation: Invocation, names: Sequence[str], wanted: WantedState, said: str, *, now: bool = False
+) -> tuple[Agent, ...]:
+    """Ask it of each agent in turn and print them; the first that cannot be asked ends the command."""
+    with open_town_link(invocation) as town:
+        agents = tuple(town.run(town.calls.want(name, wanted, now=now, reason=_reason(town))) for name in names)
+    _print_agents(invocation, agents, said)
+    return agents
+
+
+def _print_agents(invocation: Invocation, agents: Sequence[Agent], said: str) -> None:
+    invocation.answer({"agents": [agent_shape(each) for each in agents]}, [f"{each.name} {said}" for each in agents])
+
+
+def _reason(town: TownLink) -> str:
+    return f"asked by {town.caller.agent_name or town.caller.address}"
+
+
+@click.command(cls=TownCommand, examples=["tt interrupt worker", "tt interrupt worker backend --now"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@click.option("--now", is_flag=True, help="End its present round at once; the work goes back and is offered again.")
+@pass_invocation
+def interrupt(invocation: Invocation, agents: tuple[str, ...], now: bool) -> None:
+    """Pause agents, at the end of their round or --now. They keep their mail and tasks; tt resume lets them go on."""
+    _want(invocation, agents, "paused", "is asked to pause", now=now)
+
+
+@click.command(cls=TownCommand, examples=["tt resume worker"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@no_start_option
+@pass_invocation
+def resume(invocation: Invocation, agents: tuple[str, ...], no_start: bool) -> None:
+    """Let agents go on that were paused, stopped, or in error."""
+    with open_town_link(invocation) as town:
+        resumed = [town.run(town.calls.want(name, "running", reason=_reason(town))) for name in agents]
+        start_where_needed(invocation, town, may_start=not no_start)
+    _print_agents(invocation, resumed, "goes on")
+
+
+@click.command(cls=TownCommand, examples=["tt close worker"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@pass_invocation
+def close(invocation: Invocation, agents: tuple[str, ...]) -> None:
+    """Let agents finish all that they have been given, then stop."""
+    _want(invocation, agents, "drained", "is asked to finish and stop")
+
+
+@click.command(cls=TownCommand, examples=["tt kill worker", "tt kill worker backend --now --wait"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@click.option("--now", is_flag=True, help="End its present round at once; the work goes back to its mailbox.")
+@click.option("--wait", is_flag=True, help="Wait until it is stopped.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
+@pass_invocation
+def kill(invocation: Invocation, agents: tuple[str, ...], now: bool, wait: bool, timeout_s: float | None) -> None:
+    """Stop agents, at the end of their round or --now. A stopped agent takes no mail; tt resume brings it back."""
+    if not wait:
+        _want(invocation, agents, "stopped", "is asked to stop", now=now)
+        return
+    from tinytown.cli.waiting import await_agents
+
+    until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    with open_town_link(invocation) as town:
+        asked = [town.run(town.calls.want(name, "stopped", now=now, reason=_reason(town))) for name in agents]
+        stopped = await_agents(invocation, town, [each.id for each in asked], "stopped", until=until)
+    _print_agents(invocation, stopped, "is stopped")
+
+
+@click.command(cls=TownCommand, examples=["tt restart worker"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@no_start_option
+@pass_invocation
+def restart(invocation: Invocation, agents: tuple[str, ...], no_start: bool) -> None:
+    """Stop agents at once and start them afresh: their work goes back to them and is offered again."""
+    from tinytown.cli.waiting import await_agents
+
+    with open_town_link(invocation) as town:
+        asked = [town.run(town.calls.want(name, "stopped", now=True, reason=_reason(town))) for name in agents]
+        if any(each.host for each in asked):
+            await_agents(invocation, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
+        started = [town.run(town.calls.want(each.id, "running", reason=_reason(town))) for each in asked]
+        start_where_needed(invocation, town, may_start=not no_start)
+    _print_agents(invocation, started, "starts afresh")
+
+
+@click.command(cls=TownCommand, examples=["tt remove worker", "tt remove worker --force"])
+@click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@click.option(
+    "--force", is_flag=True, help="Even with work: its tasks go onto the backlog, its mail to the dead letters."
+)
+@pass_invocation
+def remove(invocation: Invocation, agents: tuple[str, ...], force: bool) -> None:
+    """Take stopped agents out of the town for good."""
+    with open_town_link(invocation) as town:
+        names = [town.run(town.calls.remove_agent(name, force=force)) for name in agents]
+    invocation.answer({"removed": names}, [f"{name} is gone" for name in names])

@@ -1,0 +1,84 @@
+"""What people type for agents, tasks, texts and lists: parameter types that complete in the shell, and their reading.
+
+Names and ids are not resolved here: the server does that, in the same step that uses them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from tinytown.cli.invocation import Invocation
+from tinytown.errors import UsageError
+from tinytown.messages import PRIORITIES
+
+if TYPE_CHECKING:
+    _Word = click.ParamType[str]
+else:
+    _Word = click.ParamType  # older releases of click have no generic one
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Most that is read from standard input: no text of a town is longer, and its own bound is checked later.
+_INPUT_LIMIT_BYTES = 64 << 20
+
+PRIORITY = click.Choice(PRIORITIES)
+
+
+class AgentWord(_Word):
+    """An agent: its name, nickname, id, or the beginning of one."""
+
+    name = "agent"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        with contextlib.suppress(Exception):  # completion is a courtesy and never complains
+            from tinytown.cli.town_link import open_town_link
+
+            with open_town_link(ctx.ensure_object(Invocation)) as town:
+                agents = town.run(town.calls.agents())
+            return [CompletionItem(each.name, help=each.state) for each in agents if each.name.startswith(incomplete)]
+        return []
+
+
+class TaskWord(_Word):
+    """A task: its id or the beginning of it."""
+
+    name = "task"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        with contextlib.suppress(Exception):
+            from tinytown.cli.town_link import open_town_link
+
+            with open_town_link(ctx.ensure_object(Invocation)) as town:
+                tasks = town.run(town.calls.tasks())
+            return [CompletionItem(each.id, help=each.headline) for each in tasks if each.id.startswith(incomplete)]
+        return []
+
+
+AGENT = AgentWord()
+TASK = TaskWord()
+
+
+def read_text(text: str) -> str:
+    """`text` itself, or, for ``-``, what standard input holds. Bytes that are no UTF-8 are kept for the check to find."""
+    if text != "-":
+        return text
+    raw = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
+    if len(raw) > _INPUT_LIMIT_BYTES:
+        raise UsageError(f"expected at most {_INPUT_LIMIT_BYTES:,} bytes on standard input, got more")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The items of an option that may be repeated and whose values may hold several, with commas between."""
+    return tuple(item for value in values for part in value.split(",") if (item := part.strip()))
+
+
+def no_start_option(command: F) -> F:
+    """The option ``--no-start`` of commands that start a kernel where none runs."""
+    return click.option("--no-start", is_flag=True, help="Start no kernel in the background where none runs.")(command)

@@ -1,0 +1,119 @@
+"""``tt backlog``: tasks that nobody has yet."""
+
+from __future__ import annotations
+
+import click
+
+from tinytown.cli.agents import start_where_needed
+from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
+from tinytown.cli.frame import TownGroup
+from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.shapes import task_shape
+from tinytown.cli.tasks import task_table
+from tinytown.cli.town_link import open_town_link
+from tinytown.errors import Refused, UsageError
+from tinytown.messages import Priority
+
+
+@click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
+def backlog() -> None:
+    """Tasks that nobody has yet. Idle agents claim those whose role or tag is theirs by themselves."""
+
+
+@backlog.command("add", examples=["tt backlog add 'write the manual' --role writer --priority high"])
+@click.argument("text")
+@click.option("--title", default="", help="A line for lists.  [default: the first line of the text]")
+@click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
+@click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
+@click.option("--tags", multiple=True, metavar="TAG,..", help="Agents with one of these tags may claim it.")
+@click.option("--role", default="", help="Agents with this role may claim it.")
+@click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
+@pass_invocation
+def add(
+    invocation: Invocation,
+    text: str,
+    title: str,
+    priority: Priority,
+    needs: tuple[str, ...],
+    tags: tuple[str, ...],
+    role: str,
+    parent: str,
+) -> None:
+    """Add a task, described by TEXT (- reads standard input)."""
+    description = read_text(text)
+    with open_town_link(invocation) as town:
+        added = town.run(
+            town.calls.add_task(
+                description,
+                title=title,
+                priority=priority,
+                needs=split_list(needs),
+                tags=split_list(tags),
+                role=role,
+                parent=parent,
+            )
+        ).task
+    invocation.answer(
+        {"task_id": added.id, "state": added.state},
+        f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),
+    )
+
+
+@backlog.command("list", examples=["tt backlog list", "tt backlog list --tag docs"])
+@click.option("--tag", default="", help="Only those with this tag.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@pass_invocation
+def list_backlog(invocation: Invocation, tag: str, limit: int) -> None:
+    """List the backlog: by priority, then by age."""
+    with open_town_link(invocation) as town:
+        found = town.run(town.calls.tasks(state="backlog", tag=tag, limit=limit))
+    lines = task_table(found) if found else ["the backlog is empty"]
+    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+
+
+@backlog.command("claim", examples=["tt backlog claim 1f3a worker", "tt backlog claim 1f3a   # inside a round: for me"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.argument("agent", required=False, type=AGENT)
+@no_start_option
+@pass_invocation
+def claim(invocation: Invocation, task_word: str, agent: str | None, no_start: bool) -> None:
+    """Give a task of the backlog to AGENT; inside a round to the agent itself."""
+    with open_town_link(invocation) as town:
+        taker = agent or town.caller.agent
+        if not taker:
+            raise UsageError("expected an agent to claim the task for", hint="tt list shows them")
+        claimed = town.run(town.calls.claim_from_backlog(task_word, taker))
+        start_where_needed(invocation, town, may_start=not no_start)
+    task = claimed.task
+    invocation.answer(
+        {"task_id": task.id, "agent": task.assigned_to, "message_id": claimed.message_id, "state": task.state},
+        f"task {task.id} is {task.state}, for {task.assigned_to}",
+    )
+
+
+@backlog.command("remove", examples=["tt backlog remove 1f3a"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@pass_invocation
+def remove(invocation: Invocation, task_word: str) -> None:
+    """Cancel a task of the backlog. It is kept as cancelled; tt task reopen brings it back."""
+    with open_town_link(invocation) as town:
+        found = town.run(town.calls.task(task_word))
+        if found.state != "pending":
+            raise Refused(
+                f"task {found.id} is not on the backlog: it is {found.state}", hint=f"tt task cancel {found.id}"
+            )
+        gone = town.run(town.calls.settle_task("cancel", found.id, text="removed from the backlog"))
+    invocation.answer({"task_id": gone.id, "state": gone.state}, f"task {gone.id} is {gone.state}")
+
+
+@backlog.command("assign-all", examples=["tt backlog assign-all worker"])
+@click.argument("agent", type=AGENT)
+@no_start_option
+@pass_invocation
+def assign_all(invocation: Invocation, agent: str, no_start: bool) -> None:
+    """Give the whole backlog to AGENT (1,000 tasks at most)."""
+    with open_town_link(invocation) as town:
+        name = town.run(town.calls.agent(agent)).name
+        ids = town.run(town.calls.assign_backlog(name))
+        start_where_needed(invocation, town, may_start=not no_start)
+    invocation.answer({"agent": name, "task_ids": ids}, f"{len(ids)} tasks for {name}")

@@ -1,0 +1,55 @@
+"""Which commands there are: name, one line of help, and where the code is, so that `tt --help` imports none of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command of the table: ``target`` is ``module:attribute`` of a click command."""
+
+    target: str
+    help: str
+
+
+#: Heading -> name -> entry, in the order in which `tt --help` shows them.
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "The town": {
+        "init": Entry("tinytown.cli.init:init", "Make a town in this directory."),
+        "start": Entry("tinytown.cli.kernel:start", "Run the town's kernel: in the foreground, or with --background."),
+        "stop": Entry("tinytown.cli.kernel:stop", "Stop the kernel and the embedded server."),
+        "status": Entry("tinytown.cli.status:status", "The whole town at one glance."),
+        "doctor": Entry("tinytown.cli.doctor:doctor", "Look for what is wrong, and say how to mend it."),
+        "demo": Entry("tinytown.cli.demo:demo", "Watch four scripted agents build a small tool, from plan to review."),
+    },
+    "Agents": {
+        "spawn": Entry("tinytown.cli.agents:spawn", "Add an agent and set it to work."),
+        "list": Entry("tinytown.cli.agents:list_agents", "List the agents."),
+        "interrupt": Entry("tinytown.cli.agents:interrupt", "Pause agents; their work stays with them."),
+        "resume": Entry("tinytown.cli.agents:resume", "Let paused, stopped or failed agents go on."),
+        "close": Entry("tinytown.cli.agents:close", "Let agents finish what they have, then stop."),
+        "kill": Entry("tinytown.cli.agents:kill", "Stop agents."),
+        "restart": Entry("tinytown.cli.agents:restart", "Stop agents and start them afresh."),
+        "remove": Entry("tinytown.cli.agents:remove", "Take a stopped agent out of the town."),
+        "wait": Entry("tinytown.cli.waiting:wait", "Wait until agents are idle, or a task is finished."),
+    },
+    "Work": {
+        "assign": Entry("tinytown.cli.tasks:assign", "Give an agent a task."),
+        "task": Entry("tinytown.cli.tasks:task", "Show tasks and settle them."),
+        "backlog": Entry("tinytown.cli.backlog:backlog", "Tasks that nobody has yet."),
+    },
+    "Mail": {
+        "send": Entry("tinytown.cli.mail:send", "Send a message."),
+        "inbox": Entry("tinytown.cli.mail:inbox", "Show what lies in a mailbox."),
+        "trace": Entry("tinytown.cli.mail:trace", "Where a message has been, and when."),
+        "dead": Entry("tinytown.cli.dead:dead", "Messages that could not be delivered."),
+    },
+    "More": {
+        "events": Entry("tinytown.cli.happenings:events", "What happened; with --follow, what happens."),
+        "plugins": Entry("tinytown.cli.plugins:plugins", "The installed plugins and what each of them adds."),
+        "completion": Entry("tinytown.cli.version:completion", "Print the completion script of a shell."),
+        "version": Entry("tinytown.cli.version:version", "Print the version."),
+    },
+}
+
+COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

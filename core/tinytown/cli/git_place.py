@@ -1,0 +1,34 @@
+"""Which git repository and branch a directory belongs to, read from git's files: no process is started.
+
+Source: gitrepository-layout(5): ``.git`` is a directory, or, in a worktree, a file that says ``gitdir: <path>``; its
+``HEAD`` holds ``ref: refs/heads/<branch>`` or a commit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def repository_root(directory: Path) -> Path | None:
+    """The top directory of the working tree that `directory` lies in."""
+    return next((each for each in (directory, *directory.parents) if (each / ".git").exists()), None)
+
+
+def branch(root: Path) -> str | None:
+    """The branch that is checked out in the working tree at `root`; None for a bare commit or anything unreadable."""
+    git = root / ".git"
+    try:
+        if git.is_file():
+            git = root / git.read_text().removeprefix("gitdir:").strip()
+        head = (git / "HEAD").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
+
+
+def town_words(directory: Path) -> str:
+    """What a town in `directory` might be called: the repository with its branch, else the directory."""
+    root = repository_root(directory)
+    if root is None:
+        return directory.name
+    return "-".join(part for part in (root.name, branch(root)) if part)

@@ -1,0 +1,50 @@
+"""What was asked for beside the command itself, and how answers are printed: for people, or as JSON.
+
+Everything a command prints on stdout goes through `Invocation.answer`, which makes text safe for a terminal. JSON
+carries texts as they are. Knows nothing of towns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from tinytown.names import escape_control
+
+
+@dataclass
+class Invocation:
+    """The options that every command takes, wherever on the line they stood."""
+
+    town: str | None = None
+    json: bool = False
+    debug: bool = False
+    verbose: bool = False
+
+    def answer(self, value: Any, lines: str | Iterable[str]) -> None:
+        """Print `value` as one line of JSON, or, for people, the `lines`."""
+        if self.json:
+            import msgspec  # late: `tt --help` does without it
+
+            sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+        else:
+            for line in [lines] if isinstance(lines, str) else lines:
+                sys.stdout.write(escape_control(line) + "\n")
+        sys.stdout.flush()
+
+    def tell(self, line: str) -> None:
+        """Print a remark that is no part of the answer, on stderr."""
+        sys.stderr.write(escape_control(line) + "\n")
+        sys.stderr.flush()
+
+    def explain(self, line: str) -> None:
+        """Like `tell`, with ``--verbose`` only."""
+        if self.verbose:
+            self.tell(line)
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -1,0 +1,98 @@
+"""``tt plugins``, and what other commands need of plugins: kinds of agents, and commands of their own.
+
+Importing the registry imports every plugin, so nothing of it is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinytown.cli.commands import COMMANDS
+from tinytown.cli.frame import TownCommand, load
+from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.table import table
+from tinytown.cli.town_link import town_root
+from tinytown.config import Config, load_config
+from tinytown.errors import NotFound, PluginFaulty
+from tinytown.names import shown
+
+if TYPE_CHECKING:
+    from tinytown.plugin_registry import PluginReport, Plugins
+
+
+def load_town_plugins(root: Path, config: Config) -> Plugins:
+    """The plugins as the town's kernel would load them, with its errors."""
+    from tinytown.plugin_registry import load_plugins
+
+    return load_plugins(config, root)
+
+
+def survey(invocation: Invocation) -> Plugins:
+    """The plugins with all that is wrong with them; outside of a town, those that are installed."""
+    from tinytown.plugin_registry import survey_plugins
+
+    try:
+        root = town_root(invocation)
+    except NotFound:
+        return survey_plugins(Config(name="nowhere"), Path.cwd())
+    return survey_plugins(load_config(root), root)
+
+
+def plugin_command(invocation: Invocation, word: str) -> click.Command:
+    """The command that a plugin offers under `word`. Raises: click.UsageError naming what is near; PluginFaulty."""
+    commands = survey(invocation).commands
+    if word not in commands:
+        near = difflib.get_close_matches(word, [*COMMANDS, *commands], n=3, cutoff=0.6)
+        said = f"; do you mean {' or '.join(near)}?" if near else ""
+        raise click.UsageError(f"no such command: {shown(word)}{said}", click.get_current_context())
+    command = commands[word]
+    try:
+        found = load(command.target)
+    except Exception as error:
+        raise PluginFaulty(
+            f"the command {word!r} cannot be loaded from {command.target}: {type(error).__name__}: {error}",
+            hint="tt plugins shows whose it is",
+            stage="command",
+        ) from error
+    if not isinstance(found, click.Command):
+        raise PluginFaulty(f"expected a click command at {command.target}, got {type(found).__name__}", stage="command")
+    return found
+
+
+@click.command(cls=TownCommand, examples=["tt plugins", "tt plugins --json", "TINYTOWN_BLOCK=journal tt plugins"])
+@pass_invocation
+def plugins(invocation: Invocation) -> None:
+    """The installed plugins: what each of them adds, and what is wrong with one."""
+    found = survey(invocation)
+    shapes = [_shape(each) for each in found.reports]
+    rows = [
+        (each.name, f"{each.distribution} {each.version}".strip(), each.status, _about(each)) for each in found.reports
+    ]
+    lines = (
+        table(("plugin", "distribution", "status", "about"), rows)
+        if rows
+        else ["no plugins: pip install tinytown-shell"]
+    )
+    problems = [each.message for each in found.problems]
+    invocation.answer({"plugins": shapes, "problems": problems}, [*lines, *(f"problem: {each}" for each in problems)])
+
+
+def _shape(report: PluginReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "distribution": report.distribution,
+        "version": report.version,
+        "status": report.status,
+        "reason": report.reason,
+        "hooks": report.hooks,
+        "offers": report.offers,
+    }
+
+
+def _about(report: PluginReport) -> str:
+    offers = "; ".join(f"{shelf}: {', '.join(names)}" for shelf, names in report.offers.items())
+    return report.reason or offers or f"hooks: {', '.join(report.hooks)}"

@@ -1,0 +1,43 @@
+"""``tt version`` and ``tt completion``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tinytown import __version__
+from tinytown.cli.frame import TownCommand, make_root
+from tinytown.cli.invocation import Invocation, pass_invocation
+
+
+@click.command(cls=TownCommand, examples=["tt version", "tt version --json"])
+@pass_invocation
+def version(invocation: Invocation) -> None:
+    """Print the version; with --json also those of Python and of the server-side functions."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    shape = {"version": __version__, "python": python}
+    if invocation.json:
+        from tinytown.protocol.library import digest
+
+        shape["library"] = digest()
+    invocation.answer(shape, f"tinytown {__version__}, Python {python}")
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        'eval "$(tt completion bash)"   # in ~/.bashrc',
+        "tt completion fish > ~/.config/fish/completions/tt.fish",
+    ],
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@pass_invocation
+def completion(invocation: Invocation, shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, agents and tasks."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # click has these three
+    script = kind(make_root(), {}, "tt", "_TT_COMPLETE").source()
+    invocation.answer({"shell": shell, "script": script}, script)
