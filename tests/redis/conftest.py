@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -169,6 +169,7 @@ class Proxy:
     connections: int = 0
     passed: dict[Direction, int] = field(default_factory=lambda: {"up": 0, "down": 0})
     _open: list[trio.abc.Stream] = field(default_factory=list)
+    _to_client: trio.Lock = field(default_factory=trio.Lock)
 
     async def serve(self, client: trio.abc.Stream) -> None:
         self.connections += 1
@@ -181,7 +182,8 @@ class Proxy:
 
     async def inject(self, data: bytes) -> None:
         """Send `data` to the client as if the server had said it."""
-        await self._open[0].send_all(data)
+        async with self._to_client:
+            await self._open[0].send_all(data)
 
     async def cut(self) -> None:
         for stream in self._open:
@@ -202,7 +204,8 @@ class Proxy:
                     await sink.send_all(data[:left])
                     break
                 for start in range(0, len(data), self.piece_size):
-                    await sink.send_all(data[start : start + self.piece_size])
+                    async with self._to_client if direction == "down" else nullcontext():
+                        await sink.send_all(data[start : start + self.piece_size])
                 self.passed[direction] += len(data)
                 if left is not None:
                     left -= len(data)

@@ -170,13 +170,16 @@ class Link:
                     raise
             await trio.sleep(self._next_delay_s())
 
-    async def keep(self, connection: Connection) -> None:
-        """Serve `connection`, then the next one, for ever."""
+    async def keep(self, connection: Connection, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve `connection`, then the next one, for ever; started once the first is in use."""
         self._failures = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._fail_the_patient)
             while True:
                 connected_at = trio.current_time()
+                self._begin(connection)
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
                 await self._serve(connection)
                 if trio.current_time() - connected_at >= _STEADY_S:
                     self._failures = 0
@@ -217,25 +220,31 @@ class Link:
                 since = now if oldest_at is None else max(oldest_at, self._lost_at)
             await trio.sleep_until(since + self._offline_wait_s)
 
-    async def _serve(self, connection: Connection) -> None:
-        """Carry requests and replies over `connection` until it breaks, and leave no trace of it."""
+    def _begin(self, connection: Connection) -> None:
         self._quiet_since = trio.current_time()
         self.generation += 1
         self.server_version = connection.version
+        self.connected = True
         self._conversation.reconnected()
+        if self._on_connected is not None:
+            try:
+                self._on_connected()
+            except Exception:  # it is not the connection's fault
+                _log.exception("the handler of a new connection failed")
+
+    async def _serve(self, connection: Connection) -> None:
+        """Carry requests and replies over `connection` until it breaks, and close it."""
         try:
             async with trio.open_nursery() as nursery:
                 self._session = nursery.cancel_scope
-                self.connected = True
-                self._announce()
                 nursery.start_soon(self._until_broken, self._write, connection)
                 nursery.start_soon(self._until_broken, self._read, connection)
                 if self._stall_s is not None:
                     nursery.start_soon(self._until_broken, self._watch, self._stall_s)
         finally:
+            self._session = None
             self.connected = False
             self._lost_at = trio.current_time()
-            self._session = None
             await trio.aclose_forcefully(connection.stream)
         self._conversation.lose(self._trouble)
 
@@ -287,13 +296,6 @@ class Link:
             self._trouble = ServerUnreachable("a blocking call on the same connection was given up")
             self._at_once = True
             self._session.cancel()
-
-    def _announce(self) -> None:
-        if self._on_connected is not None:
-            try:
-                self._on_connected()
-            except Exception:  # it is not the connection's fault
-                _log.exception("the handler of a new connection failed")
 
     def _next_delay_s(self) -> float:
         """How long to wait before dialling; grows, and is not the same for everybody who lost the same server."""
@@ -348,7 +350,7 @@ async def open_link(
     connection = await link.first_connection()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.keep, connection)
+            await nursery.start(link.keep, connection)
             try:
                 yield link
             finally:
