@@ -9,11 +9,11 @@ import click
 
 from tinytown.agents import Agent, WantedState
 from tinytown.cli.arguments import AGENT, no_start_option, split_list
-from tinytown.cli.background import ensure_kernel, running_kernel
+from tinytown.cli.background import running_kernel, start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import agent_shape
-from tinytown.cli.table import table
+from tinytown.cli.table import agent_table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import NotFound, Refused
 from tinytown.names import check_agent_name, shown
@@ -108,51 +108,6 @@ def _check_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> None:
             code="unknown_kind",
             kinds=sorted(backends),
         )
-
-
-def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: bool) -> dict[str, object]:
-    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``."""
-    kernel = ensure_kernel(town.root, may_start=may_start)
-    if kernel is None:
-        if not town.caller.is_agent:
-            invocation.tell("no kernel runs: tt start runs one")
-        return {"running": False, "pid": None, "started": False}
-    if kernel.started:
-        invocation.tell(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
-    return {"running": True, "pid": kernel.pid, "started": kernel.started}
-
-
-def agent_table(agents: Sequence[Agent]) -> list[str]:
-    """The agents as a table for people."""
-    rows = [
-        (
-            each.name,
-            each.nickname or "",
-            each.role or "",
-            each.cli,
-            _state(each),
-            _mail(each),
-            str(each.open_tasks),
-            str(each.rounds_completed),
-            (each.reason or "") if each.state in ("error", "starting", "cold", "stopped") else _current(each),
-        )
-        for each in agents
-    ]
-    return table(("name", "nickname", "role", "kind", "state", "mail", "tasks", "rounds", "about"), rows)
-
-
-def _state(agent: Agent) -> str:
-    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.wanted]
-    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.wanted})"
-
-
-def _mail(agent: Agent) -> str:
-    mail = agent.mail
-    return f"{mail.total}, {mail.urgent} urgent" if mail.urgent else str(mail.total)
-
-
-def _current(agent: Agent) -> str:
-    return f"task {agent.current_task[:8]}" if agent.current_task else ""
 
 
 @click.command("list", cls=TownCommand, examples=["tt list", "tt list --json"])

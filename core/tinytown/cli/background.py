@@ -12,11 +12,12 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tinytown.cli.caller import ROUND_VARIABLES, inside_a_round
-from tinytown.cli.town_link import prepare_runtime_directory
+from tinytown.cli.invocation import Invocation
+from tinytown.cli.town_link import TownLink, prepare_runtime_directory
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.errors import TinytownError
 
@@ -33,8 +34,7 @@ _ERROR = "error: "
 _LOCK = "kernel.lock"
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A running kernel on this machine; ``started`` says that this command started it."""
 
     pid: int
@@ -75,6 +75,18 @@ def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
         if pid := running_kernel(root):  # somebody else was quicker by a moment
             return Kernel(pid)
         raise
+
+
+def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: bool) -> dict[str, Any]:
+    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``."""
+    kernel = ensure_kernel(town.root, may_start=may_start)
+    if kernel is None:
+        if not town.caller.is_agent:
+            invocation.tell("no kernel runs: tt start runs one")
+        return {"running": False, "pid": None, "started": False}
+    if kernel.started:
+        invocation.tell(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
+    return {"running": True, "pid": kernel.pid, "started": kernel.started}
 
 
 def start_kernel(root: Path) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from tinytown.cli.agents import start_where_needed
 from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
+from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import task_shape
-from tinytown.cli.tasks import task_table
+from tinytown.cli.table import task_table
 from tinytown.cli.town_link import open_town_link
 from tinytown.errors import Refused, UsageError
 from tinytown.messages import Priority

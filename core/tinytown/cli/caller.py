@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tinytown.config import TOWN_VARIABLE
 from tinytown.errors import Refused
@@ -32,8 +32,7 @@ ROUND_VARIABLES = (
 )
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """Empty texts stand for what a person does not have."""
 
     agent: str = ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -16,14 +15,14 @@ import click
 from tinytown.names import escape_control
 
 
-@dataclass
 class Invocation:
     """The options that every command takes, wherever on the line they stood."""
 
-    town: str | None = None
-    json: bool = False
-    debug: bool = False
-    verbose: bool = False
+    def __init__(self) -> None:
+        self.town: str | None = None
+        self.json = False
+        self.debug = False
+        self.verbose = False
 
     def answer(self, value: Any, lines: str | Iterable[str]) -> None:
         """Print `value` as one line of JSON, or, for people, the `lines`."""

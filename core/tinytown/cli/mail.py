@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from tinytown.cli.agents import start_where_needed
 from tinytown.cli.arguments import AGENT, PRIORITY, no_start_option, read_text
+from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import lying_shape

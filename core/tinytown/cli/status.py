@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from tinytown.cli.agents import agent_table
 from tinytown.cli.background import running_kernel
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import agent_shape, event_shape, host_shape, task_shape
-from tinytown.cli.tasks import task_table
+from tinytown.cli.table import agent_table, task_table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.events import Event, event_fields
 from tinytown.protocol.calls import Host, Status

@@ -1,4 +1,7 @@
-"""Rows of text under headings, as plain text: for eyes, not for programs (those have ``--json``)."""
+"""Rows of text under headings, as plain text: for eyes, not for programs (those have ``--json``).
+
+Here are also the two tables that several commands show, of agents and of tasks.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from tinytown.agents import Agent
 from tinytown.names import shown
+from tinytown.tasks import Task
 
 _GAP = "  "
+_SHORT = 8
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -29,3 +35,45 @@ def terminal_width() -> int | None:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
         return None
+
+
+def agent_table(agents: Sequence[Agent]) -> list[str]:
+    """The agents as a table for people."""
+    rows = [
+        (
+            each.name,
+            each.nickname or "",
+            each.role or "",
+            each.cli,
+            _state(each),
+            _mail(each),
+            str(each.open_tasks),
+            str(each.rounds_completed),
+            (each.reason or "") if each.state in ("error", "starting", "cold", "stopped") else _current(each),
+        )
+        for each in agents
+    ]
+    return table(("name", "nickname", "role", "kind", "state", "mail", "tasks", "rounds", "about"), rows)
+
+
+def _state(agent: Agent) -> str:
+    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.wanted]
+    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.wanted})"
+
+
+def _mail(agent: Agent) -> str:
+    mail = agent.mail
+    return f"{mail.total}, {mail.urgent} urgent" if mail.urgent else str(mail.total)
+
+
+def _current(agent: Agent) -> str:
+    return f"task {agent.current_task[:8]}" if agent.current_task else ""
+
+
+def task_table(tasks: Sequence[Task]) -> list[str]:
+    """The tasks as a table for people."""
+    rows = [
+        (each.id[:_SHORT], each.state, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline)
+        for each in tasks
+    ]
+    return table(("task", "state", "priority", "agent", "tags", "title"), rows)

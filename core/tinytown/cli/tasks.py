@@ -5,24 +5,21 @@ An agent in its round speaks for the task it holds, with its round's token; a pe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import click
 
-from tinytown.cli.agents import start_where_needed
 from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
+from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import task_shape
-from tinytown.cli.table import table
+from tinytown.cli.table import task_table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import UsageError
 from tinytown.messages import Priority
 from tinytown.names import shown
 from tinytown.tasks import TASK_STATES, Task, TaskState
-
-_SHORT = 8
 
 
 @click.command(
@@ -81,15 +78,6 @@ def _named(agent: str) -> str:
     if not agent.strip():
         raise UsageError("expected an agent, got an empty name", hint="tt list shows them; tt backlog add needs none")
     return agent
-
-
-def task_table(tasks: Sequence[Task]) -> list[str]:
-    """The tasks as a table for people."""
-    rows = [
-        (each.id[:_SHORT], each.state, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline)
-        for each in tasks
-    ]
-    return table(("task", "state", "priority", "agent", "tags", "title"), rows)
 
 
 @click.group(cls=TownGroup, examples=["tt task list --state running", "tt task show 1f3a"])

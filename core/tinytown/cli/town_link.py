@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -143,6 +142,8 @@ def address_of(root: Path, config: Config) -> Address:
         return Address("unix", path=str(EmbeddedServer(root / RUNTIME_DIRECTORY).socket_path))
     address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
     if not address.password and (password := os.environ.get(PASSWORD_VARIABLE)):
+        from dataclasses import replace
+
         address = replace(address, password=password)
     return address
 
