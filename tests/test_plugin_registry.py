@@ -16,7 +16,7 @@ from tinytown.agents import Agent
 from tinytown.config import AgentCli, Config
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused
 from tinytown.hookspecs import HOOK_API
-from tinytown.plugin_registry import HOOKS, PluginReport, Plugins, find_command, load_plugins, survey_plugins
+from tinytown.plugin_registry import HOOKS, PluginReport, Plugins, load_plugins, survey_plugins
 from tinytown.tasks import Task
 
 HEAD = f"""
@@ -226,16 +226,13 @@ def test_a_hook_of_a_later_version_may_be_marked_optional(workshop: Workshop) ->
     assert workshop.report("newer").status == "active"
 
 
-def test_a_command_is_found_outside_of_a_town_too(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_can_be_looked_up_whatever_is_wrong_with_the_plugins(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING)
     workshop.install("broken", "raise SystemExit(3)")
-    monkeypatch.setenv("TINYTOWN_BLOCK", ",".join(workshop.block))
-    command = find_command("greet")
-    assert command is not None
-    assert command.help == "Say hello."
-    assert find_command("unheard-of") is None
-    strict = workshop.config(strict_plugins=True, plugins={"absent": {}})
-    assert find_command("greet", strict, workshop.directory) == command
+    plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}, "all": {"wrod": 1}})
+    assert plugins.commands == {}
+    plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}})
+    assert plugins.commands["greet"].help == "Say hello."
 
 
 # -- what is refused, and what is faulty -------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinytown.config import Config
-from tinytown.contracts import Command
 from tinytown.plugin_registry.installed import BLOCK_VARIABLE, HOOKS, PluginReport, Status
 from tinytown.plugin_registry.shelves import Plugins
 
@@ -20,7 +19,6 @@ __all__ = [
     "PluginReport",
     "Plugins",
     "Status",
-    "find_command",
     "load_plugins",
     "survey_plugins",
 ]
@@ -39,13 +37,8 @@ def load_plugins(config: Config, root: Path) -> Plugins:
 
 
 def survey_plugins(config: Config, root: Path) -> Plugins:
-    """Like `load_plugins`, but never raises for what is wrong: for looking at plugins, and for their commands."""
-    return Plugins(config, root)
+    """Like `load_plugins`, but never raises for what is wrong: for looking at plugins, and for their commands.
 
-
-def find_command(name: str, config: Config | None = None, root: Path | None = None) -> Command | None:
-    """The command that a plugin offers under `name`, if any. Outside of a town there is no `config`.
-
-    It imports every plugin, so ask only for words that are no command of the kernel's own.
+    It imports every plugin, so a quick command asks only for words that are none of the kernel's own.
     """
-    return survey_plugins(config or Config(name="nowhere"), root or Path.cwd()).commands.get(name)
+    return Plugins(config, root)
