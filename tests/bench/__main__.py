@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,15 +14,20 @@ from typing import Any
 
 import click
 
+from .agents import idle, wakeup
 from .commands import commands
 from .conditions import REPOSITORY, Conditions
+from .latency import latency
 from .mailbox import mailbox
 from .measure import Benchmark, keep, print_table, record, run_rounds
 from .server import AppendOnly, server_version
 
 BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]] = {
     "mailbox": mailbox,
+    "latency": latency,
     "commands": commands,
+    "wakeup": wakeup,
+    "idle": idle,
 }
 
 
@@ -56,6 +62,8 @@ def main(
     environments: Path,
 ) -> None:
     """Run the benchmarks NAMES (default: all), print tables, and keep all rounds as JSON in bench-results/."""
+    # So that being told to end runs every `finally`: servers and workers are ended with us.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     conditions = Conditions(appendonly=appendonly, quick=quick, environments=environments)
     stated = {
         "server": server_version(),

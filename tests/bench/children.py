@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 
 
 class ChildFailed(Exception):
-    """A child ended badly, too late or without its figures; the text carries the end of its output."""
+    """A child ended badly, too late or without its figures; the text carries the last it said."""
 
 
 @contextlib.contextmanager
@@ -71,21 +72,22 @@ def figures_of(
 
     Raises: ChildFailed if it is not done after `deadline_s`, exits with another code than 0, or prints no figures.
     """
+    name = Path(argv[2] if argv[1] == "-m" else argv[1]).name
     with tempfile.TemporaryDirectory(prefix="tt-bench-") as folder:
         output = Path(folder, "output")
         with running(argv, env=env, cwd=cwd, output=output) as child:
             try:
                 code = child.wait(deadline_s)
             except subprocess.TimeoutExpired:
-                raise ChildFailed(f"{argv[1]} took longer than {deadline_s:g} s{_tail(output)}") from None
+                raise ChildFailed(f"{name} took longer than {deadline_s:g} s: {_said(output)}") from None
         if code != 0:
-            raise ChildFailed(f"{' '.join(argv[:4])} ended with code {code}{_tail(output)}")
+            raise ChildFailed(f"{name} ended with code {code}: {_said(output)}")
         lines = output.read_text(errors="replace").strip().splitlines()
     try:
         figures = json.loads(lines[-1])
         return {str(name): float(value) for name, value in figures.items()}
     except (IndexError, ValueError, AttributeError) as error:
-        raise ChildFailed(f"{' '.join(argv[:4])} printed no figures: {lines[-3:]}") from error
+        raise ChildFailed(f"{name} printed no figures: {lines[-3:]}") from error
 
 
 def wait_for_file(path: Path, child: subprocess.Popen[bytes], *, deadline_s: float, output: Path) -> str:
@@ -99,11 +101,17 @@ def wait_for_file(path: Path, child: subprocess.Popen[bytes], *, deadline_s: flo
         if path.exists():
             return path.read_text()
         if child.poll() is not None:
-            raise ChildFailed(f"the worker ended early with code {child.returncode}{_tail(output)}")
+            raise ChildFailed(f"the worker ended early with code {child.returncode}: {_said(output)}")
         time.sleep(0.02)
-    raise ChildFailed(f"the worker was not done after {deadline_s:g} s{_tail(output)}")
+    raise ChildFailed(f"the worker was not done after {deadline_s:g} s: {_said(output)}")
 
 
-def _tail(output: Path, lines: int = 15) -> str:
-    text = output.read_text(errors="replace").strip().splitlines()[-lines:] if output.exists() else []
-    return "".join(f"\n    | {line}" for line in text)
+def last_line(output: bytes) -> str:
+    """The last line that says something: a command's error, even where that came as a traceback or a group of them."""
+    lines = (line.strip(" |+-.") for line in reversed(output.decode(errors="replace").splitlines()))
+    telling = (line for line in lines if line and not re.fullmatch(r"and \d+ more exceptions?", line))
+    return next(telling, "no output")[:300]
+
+
+def _said(output: Path) -> str:
+    return last_line(output.read_bytes()) if output.exists() else "no output"

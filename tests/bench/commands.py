@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .children import ChildFailed
+from .children import ChildFailed, last_line
 from .conditions import Conditions
 from .measure import Benchmark, Competitor, Figures, Skipped, Wanted
-from .towns import TT, empty_directory, environment, last_line, town, tt
+from .towns import TT, empty_directory, environment, town, tt
 
 CLICK, TRIO = "python -c 'import click'", "python -c 'import trio'"
 

@@ -19,7 +19,7 @@ from typing import Any
 from tinytown.errors import TinytownError
 from tinytown.redis.server import EmbeddedServer
 
-from .children import ChildFailed
+from .children import ChildFailed, last_line
 from .measure import Skipped
 
 TT = str(Path(sys.executable).with_name("tt"))
@@ -40,11 +40,6 @@ def tt(*words: str, cwd: Path, deadline_s: float = 60.0) -> Any:
     if answer.returncode != 0:
         raise ChildFailed(f"{' '.join(words)} ended with code {answer.returncode}: {last_line(answer.stderr)}")
     return json.loads(answer.stdout) if answer.stdout.strip() else None
-
-
-def last_line(output: bytes) -> str:
-    """The last line a command wrote: its error, even where that came as a traceback."""
-    return (output.decode(errors="replace").strip().splitlines() or ["no output"])[-1][-300:]
 
 
 @contextlib.contextmanager
