@@ -74,18 +74,20 @@ class Redis(AsyncCoreCommands):
 
     def words(self, args: tuple[Any, ...]) -> tuple[Argument, ...]:
         """The words to send. Raises: DataError for a value that has no bytes; UsageError."""
-        name = str(args[0]).upper()
-        first, _, _ = name.partition(" ")
-        if first in _NOT_ON_A_SHARED_LINK or name.startswith("CLIENT REPLY"):
+        name = args[0].decode() if isinstance(args[0], bytes) else str(args[0])
+        words = (*name.encode().split(), *map(bytes, map(self._encode, args[1:])))
+        verb = words[0].decode("utf-8", "replace").upper()
+        if verb in _NOT_ON_A_SHARED_LINK or (verb == "CLIENT" and words[1:2] and words[1].upper() == b"REPLY"):
             raise UsageError(
-                f"{first} would change a connection that others share",
+                f"{verb} would change a connection that others share",
                 hint="use Link.subscribe for messages and Redis.batch(atomic=True) for transactions",
             )
-        if not self._link.blocking and (first in _BLOCKING or (first.startswith("XREAD") and _blocks(args))):
+        blocks = verb in _BLOCKING or (verb in ("XREAD", "XREADGROUP") and b"BLOCK" in map(bytes.upper, words))
+        if blocks and not self._link.blocking:
             raise UsageError(
-                f"{first} would hold up a connection that others share", hint="use a link for blocking calls"
+                f"{verb} would hold up a connection that others share", hint="use a link for blocking calls"
             )
-        return (*name.split(), *map(bytes, map(self._encode, args[1:])))
+        return words
 
     def shape(self, reply: Reply, name: Any, options: dict[str, Any]) -> Any:
         """What redis-py's client would return for `reply` to the command `name`; raises what it would raise."""
@@ -124,7 +126,7 @@ class Batch(AsyncCoreCommands):
         self._client = client
         self._link = link
         self._atomic = atomic
-        self._commands: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self._commands: list[tuple[Any, tuple[Argument, ...], dict[str, Any]]] = []
 
     def get_encoder(self) -> Encoder:
         """What redis-py's scripts ask for."""
@@ -136,8 +138,7 @@ class Batch(AsyncCoreCommands):
 
     def execute_command(self, *args: Any, **options: Any) -> Batch:
         """Add one command as redis-py's methods spell it."""
-        self._client.words(args)  # refuse now, where the mistake is
-        self._commands.append((args, options))
+        self._commands.append((args[0], self._client.words(args), options))
         return self
 
     async def execute(self, *, raise_on_error: bool = True) -> list[Any]:
@@ -148,15 +149,14 @@ class Batch(AsyncCoreCommands):
         """
         commands, self._commands = self._commands, []
         # An empty MGET and its like would be an error; redis-py knows their answer without asking.
-        asked = [args for args, options in commands if EMPTY_RESPONSE not in options]
-        replies = iter(await self._replies([self._client.words(args) for args in asked]))
+        replies = iter(await self._replies([words for _, words, options in commands if EMPTY_RESPONSE not in options]))
         answers: list[Any] = []
-        for args, options in commands:
+        for name, _, options in commands:
             if EMPTY_RESPONSE in options:
                 answers.append(options[EMPTY_RESPONSE])
                 continue
             try:
-                answers.append(self._client.shape(next(replies), args[0], options))
+                answers.append(self._client.shape(next(replies), name, options))
             except Exception as error:
                 if raise_on_error:
                     raise
@@ -171,7 +171,3 @@ class Batch(AsyncCoreCommands):
             first = next((reply for reply in queued if isinstance(reply, ErrorReply)), executed)
             raise _parse_error(first.text)
         return cast("list[Reply]", executed)
-
-
-def _blocks(args: tuple[Any, ...]) -> bool:
-    return any(word in (b"BLOCK", "BLOCK") for word in args[1:])

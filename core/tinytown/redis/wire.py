@@ -128,7 +128,10 @@ def connect_error(error: BaseException, address: Address) -> TinytownError:
     if address.scheme == "rediss" and (fault := _tls_error(chain, url)) is not None:
         return fault
     told = next((_reason(link) for link in reversed(chain) if isinstance(link, OSError)), str(error))
-    return ServerUnreachable(f"cannot reach {url}: {told or type(error).__name__}", hint=_WHAT_NOW)
+    hint = _WHAT_NOW
+    if address.scheme == "rediss":
+        hint += "; a server that wants a certificate of ours may just hang up: see redis.cert_file"
+    return ServerUnreachable(f"cannot reach {url}: {told or type(error).__name__}", hint=hint)
 
 
 def unconfirmed(why: TinytownError | None) -> Unconfirmed:
