@@ -350,7 +350,8 @@ register('task_start', function(base, a)
   redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
     'started_at', whole(now))
   redis.call('HINCRBY', task_key(base, id), 'attempts', 1)
-  move(base, task, 'running', '', now)
+  -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
+  move(base, task, 'running', task.reason, now)
   redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
   return { 'started', task_reply(base, id) }
 end)
