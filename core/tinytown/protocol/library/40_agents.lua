@@ -223,15 +223,22 @@ register('agent_observe', function(base, a)
   return redis.call('HGET', agent_key(base, a[1]), 'wanted')
 end)
 
--- agent_release: op, agent_id, fence, state, reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
+-- agent_release: op, agent_id, fence, state (cold | stopped | error), reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
 register_once('agent_release', function(base, a)
   local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
   check_fence(base, id, a[2])
-  check_observed(base, id, a[3])
+  local state, wanted = a[3], redis.call('HGET', agent_key(base, id), 'wanted')
+  if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then
+    refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'cold, stopped or error')
+  end
+  -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
+  if state == 'cold' and wanted == 'stopped' then state = 'stopped' end
+  if state == 'stopped' and wanted ~= 'stopped' then state, retry_ms = 'cold', 0 end
+  check_observed(base, id, state)
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
-  observe(base, id, a[3], a[4], now)
+  observe(base, id, state, a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
-  if retry_ms >= 0 and redis.call('HGET', agent_key(base, id), 'wanted') ~= 'stopped' then
+  if retry_ms >= 0 and wanted ~= 'stopped' then
     redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
     redis.call('PUBLISH', base .. ':bell', 'placement')
   end

@@ -1,0 +1,209 @@
+"""Every call of a town, made twice in a row as a client does whose connection broke: one effect, one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+from tinytown.agents import Agent
+from tinytown.errors import TinytownError
+from tinytown.messages import Query
+from tinytown.names import SUPERVISOR_ID
+from tinytown.protocol.calls import Batch, TownCalls
+from tinytown.protocol.replies import Call
+
+from tests.protocol.conftest import Town, timeless
+
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Scene:
+    """A town in the middle of its work, for a call to fall into."""
+
+    town: Town
+    ann: Agent
+    batch: Batch
+    fence: str
+    token: str
+
+    @property
+    def calls(self) -> TownCalls:
+        return self.town.calls
+
+
+@pytest.fixture
+def scene(town: Town) -> Scene:
+    """ann works on task `now` with a question beside it, `next` waits for it, ben has a task, one is on the backlog."""
+    calls, run = town.calls, town.run
+    ann = run(calls.create_agent("ann", cli="shell", role="dev"))
+    run(calls.create_agent("ben", cli="other"))
+    run(calls.create_agent("cat", cli="other"))
+    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    run(calls.add_task("first", agent="ann", task_id="now"))
+    run(calls.add_task("then", needs=["now"], agent="ann", task_id="next"))
+    run(calls.add_task("bens", agent="ben", task_id="bens"))
+    for number in range(3):
+        run(calls.add_task("free", role="dev", task_id=f"free{number}"))
+    run(calls.add_task("over", task_id="over"))
+    run(calls.settle_task("complete", "over"))
+    run(calls.send("ann", Query(question="why?"), priority="urgent", message_id="why"))
+    run(calls.send("supervisor", Query(question="and?"), message_id="and"))
+    for name in ("ill", "bad"):
+        run(calls.send("supervisor", Query(question="x"), message_id=name, priority="urgent"))
+        sick = run(calls.claim(SUPERVISOR_ID, token=name))
+        run(calls.bury(SUPERVISOR_ID, sick.deliveries, reason="unreadable"))
+    placed = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    fence = placed.token or ""
+    batch = run(calls.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
+    started = run(calls.start_task(ann.id, fence, "now", "run"))
+    run(calls.start_round(ann.id, fence, "run", "now"))
+    assert started.task
+    assert len(batch.deliveries) == 2
+    return Scene(town, ann, batch, fence, started.task.token or "")
+
+
+#: One telling use of each method of TownCalls. A list is several uses.
+USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
+    "send": lambda s: s.calls.send("ben", Query(question="again?")),
+    "claim": lambda s: s.calls.claim(SUPERVISOR_ID, token="c", acks=s.batch.deliveries),
+    "ack": lambda s: s.calls.ack(s.ann.id, s.batch.deliveries[:1]),
+    "renew": lambda s: s.calls.renew(s.ann.id, s.batch.deliveries),
+    "nack": lambda s: [
+        s.calls.nack(s.ann.id, s.batch.deliveries),
+        s.calls.nack(s.ann.id, s.batch.deliveries, delay_ms=HOUR_MS, counts=False),
+    ],
+    "bury": lambda s: s.calls.bury(s.ann.id, s.batch.deliveries, reason="unreadable"),
+    "peek": lambda s: s.calls.peek("ann"),
+    "remove": lambda s: [s.calls.remove("supervisor", "and"), s.calls.remove("supervisor", "all")],
+    "trace": lambda s: s.calls.trace("why"),
+    "dead_letters": lambda s: s.calls.dead_letters(),
+    "redrive": lambda s: [s.calls.redrive("bad"), s.calls.redrive("all")],
+    "drop": lambda s: [s.calls.drop("bad"), s.calls.drop("all")],
+    "add_task": lambda s: [s.calls.add_task("more", agent="ben"), s.calls.add_task("more", needs=["now"])],
+    "task": lambda s: s.calls.task("now"),
+    "tasks": lambda s: s.calls.tasks(),
+    "current_task": lambda s: s.calls.current_task("ann"),
+    "assign_task": lambda s: s.calls.assign_task("bens", "ben"),
+    "start_task": lambda s: s.calls.start_task(s.ann.id, s.fence, "now", "another"),
+    "settle_task": lambda s: [
+        s.calls.settle_task("complete", "now", text="done", by=s.ann.id, token=s.token),
+        s.calls.settle_task("fail", "bens", text="no"),
+        s.calls.settle_task("cancel", "free0"),
+    ],
+    "reopen_task": lambda s: s.calls.reopen_task("over"),
+    "requeue_task": lambda s: s.calls.requeue_task("bens"),
+    "add_need": lambda s: s.calls.add_need("bens", "now"),
+    "set_task_meta": lambda s: s.calls.set_task_meta("now", "git", {"files": []}),
+    "judge_task": lambda s: [
+        s.calls.setup({"gates": 1}),
+        s.calls.settle_task("submit", "now", by=s.ann.id, token=s.token),
+        s.calls.judge_task("now", passed=False, evidence="it does not compile"),
+    ],
+    "claim_from_backlog": lambda s: s.calls.claim_from_backlog("free0", "ben"),
+    "claim_matching": lambda s: s.calls.claim_matching(s.ann.id, s.fence, ["dev"]),
+    "assign_backlog": lambda s: s.calls.assign_backlog("ben"),
+    "create_agent": lambda s: s.calls.create_agent("dan", cli="shell"),
+    "agent": lambda s: s.calls.agent("ann"),
+    "agents": lambda s: s.calls.agents(),
+    "want": lambda s: [s.calls.want("ann", "paused"), s.calls.want("ben", "stopped"), s.calls.want("ben", "running")],
+    "remove_agent": lambda s: s.calls.remove_agent("ben", force=True),
+    "rounds": lambda s: s.calls.rounds("ann"),
+    "place_agents": lambda s: s.calls.place_agents("h1", ["other"], count=1),
+    "observe_agent": lambda s: s.calls.observe_agent(s.ann.id, s.fence, "draining", "soon"),
+    "release_agent": lambda s: s.calls.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
+    "start_round": lambda s: s.calls.start_round(s.ann.id, s.fence, "another", "now"),
+    "settle_round": lambda s: [
+        s.calls.settle_round(
+            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="failed", mail="nack", task_id="now", delay_ms=HOUR_MS
+        ),
+        s.calls.settle_round(
+            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
+        ),
+    ],
+    "join": lambda s: [
+        s.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),
+        s.calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),
+    ],
+    "beat": lambda s: s.calls.beat("h1", lease_ms=HOUR_MS),
+    "leave": lambda s: s.calls.leave("h1", reason="shut down"),
+    "hosts": lambda s: s.calls.hosts(),
+    "take_lease": lambda s: s.calls.take_lease("sink", "h1", lease_ms=HOUR_MS),
+    "give_up_lease": lambda s: s.calls.give_up_lease("held", "h1"),
+    "setup": lambda s: s.calls.setup({"gates": 1}),
+    "status": lambda s: s.calls.status(),
+    "tidy": lambda s: s.calls.tidy(finished_age_ms=0, finished_count=0, events=1000),
+    "emit": lambda s: s.calls.emit("agent_reported", {"agent": "ann", "text": "on it"}),
+    "latest_events": lambda s: s.calls.latest_events(5),
+    "events_after": lambda s: s.calls.events_after("0"),
+    "wait_for_events": lambda s: s.calls.wait_for_events("0", block_ms=1),
+    "cursor": lambda s: s.calls.cursor("journal"),
+    "set_cursor": lambda s: s.calls.set_cursor("journal", "1-0"),
+}
+
+#: What the second answer differs in by design: `new` is False, so that a sender learns that the id was known.
+ANSWERS_DIFFER = {"send"}
+
+
+def told(answer: Any) -> str:
+    """An answer as text without its times."""
+    return timeless({"answer": ("", msgspec.to_builtins(answer))})
+
+
+def test_every_call_of_a_town_is_in_the_table() -> None:
+    methods = {name for name, value in inspect.getmembers(TownCalls, inspect.isfunction) if not name.startswith("_")}
+    assert methods == set(USES)
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scene) -> None:
+    scene.town.run(scene.calls.take_lease("held", "h1", lease_ms=HOUR_MS))
+    uses = USES[name](scene)
+    for call in uses if isinstance(uses, list) else [uses]:
+        first = scene.town.run(call)
+        after = timeless(scene.town.dump())
+        second = scene.town.run(call)
+        assert timeless(scene.town.dump()) == after
+        if name not in ANSWERS_DIFFER:
+            assert told(second) == told(first)
+        assert call.repeatable
+
+
+def test_a_message_sent_twice_is_one_and_the_second_answer_says_so(scene: Scene) -> None:
+    call = scene.calls.send("ben", Query(question="again?"))
+    first, second = scene.town.run(call), scene.town.run(call)
+    assert (first.new, second.new) == (True, False)
+    assert first.message_id == second.message_id
+    assert [lying.message.id for lying in scene.town.run(scene.calls.peek("ben")).messages if lying.message].count(
+        first.message_id
+    ) == 1
+
+
+def test_a_repeated_call_says_what_it_did_even_when_others_came_between(scene: Scene) -> None:
+    done = scene.calls.settle_task("complete", "now", text="done")
+    scene.town.run(done)
+    scene.town.run(scene.calls.reopen_task("now", reason="rejected"))
+    assert scene.town.run(done).state == "assigned", "an old completion undid the reopening"
+
+
+def test_agents_placed_by_an_answer_that_was_lost_are_told_again(scene: Scene) -> None:
+    call = scene.calls.place_agents("h1", ["other"], count=5)
+    placed = scene.town.run(call)
+    assert sorted(agent.name for agent in placed) == ["ben", "cat"]
+    assert [(agent.id, agent.token) for agent in scene.town.run(call)] == [(agent.id, agent.token) for agent in placed]
+
+
+def test_what_was_answered_is_forgotten_after_a_while(scene: Scene) -> None:
+    for uses in USES.values():
+        use = uses(scene)
+        for call in use if isinstance(use, list) else [use]:
+            with contextlib.suppress(TinytownError):
+                scene.town.run(call)
+    remembered = {key: ttl for key, _, ttl, _ in scene.town.rows() if key.startswith("op:")}
+    assert remembered
+    assert all(0 < ttl <= 300_000 for ttl in remembered.values())

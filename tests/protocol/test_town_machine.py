@@ -1,0 +1,453 @@
+"""Tasks, agents and hosts under everything that people, agents and kernels may do to them, in any order.
+
+There is no second implementation here to compare with: after every step the whole of the town's data is read, and the
+sentences that must always be true of it are checked. Kernels that lost their lease go on calling; nothing may come of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from tinytown import tasks as task_table
+from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.messages import Query, TaskAssign
+from tinytown.protocol import calls as calls_module
+from tinytown.protocol.calls import Delivery
+from tinytown.protocol.replies import Call
+from tinytown.redis.light import LightClient
+
+from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
+
+T = TypeVar("T")
+HOUR_MS = 3_600_000
+FINISHED = task_table.FINISHED
+AGENTS = ["ann", "ben", "cat"]
+HOSTS = ["h1", "h2"]
+
+number = st.integers(0, 99)
+
+
+@dataclass
+class Placed:
+    """An agent as a kernel believes to hold it, and the round that it runs."""
+
+    host: str
+    agent_id: str
+    name: str
+    fence: str
+    run_id: str = ""
+    task_id: str = ""
+    token: str = ""
+    deliveries: tuple[Delivery, ...] = ()
+
+
+def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBasedStateMachine]:
+    class TownMachine(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ids = itertools.count(1)
+            monkeypatch.setattr(calls_module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
+            self.town: Town = fresh_town(client, max_deliveries=3)
+            self.calls = self.town.calls
+            self.held: dict[str, Placed] = {}  # what kernels believe, true or stale
+            self.stale: list[Placed] = []
+            self.tokens = 0
+            self.forced: set[str] = set()  # completed by a person whatever it needed
+            self.runs = 0
+            self.spawned = 0
+            self.now: Dump = {}
+
+        def attempt(self, call: Call[T]) -> T | None:
+            """What the town answers; None when it refuses, which may leave no trace."""
+            before = self.town.dump()
+            try:
+                return self.town.run(call)
+            except (UsageError, NotFound, Refused) as error:
+                assert self.town.dump() == before, f"left a trace: {error}"
+                return None
+
+        def task(self, pick: int) -> str:
+            ids = sorted(self.records("task"))
+            return ids[pick % len(ids)] if ids else "none"
+
+        def agent(self, pick: int) -> str:
+            names = sorted(record["name"] for record in self.records("agent").values())
+            return names[pick % len(names)] if names else "none"
+
+        def records(self, kind: str) -> dict[str, dict[str, str]]:
+            found = {}
+            for key, (_, value) in self.now.items():
+                first, _, rest = key.partition(":")
+                if first == kind and ":" not in rest:
+                    found[rest] = value
+            return found
+
+        def members(self, key: str) -> set[str]:
+            return set(self.now.get(key, ("", ()))[1])
+
+        @initialize()
+        def begin(self) -> None:
+            for name in AGENTS:
+                self.town.run(self.calls.create_agent(name, cli="shell", role="dev" if name == "ann" else ""))
+            for host in HOSTS:
+                self.town.run(self.calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
+            self.now = self.town.dump()
+
+        # -- people
+
+        @rule(agent=number, assigned=st.booleans(), needs=st.lists(number, max_size=2), role=st.sampled_from(["", "dev"]))
+        def add(self, agent: int, assigned: bool, needs: list[int], role: str) -> None:
+            ids = [self.task(need) for need in needs] if self.records("task") else []
+            name = self.agent(agent) if assigned else ""
+            self.attempt(self.calls.add_task("work", agent=name, needs=ids, role=role, task_id=f"t{self.spawned}"))
+            self.spawned += 1
+
+        @rule(task=number, agent=number, verb=st.sampled_from(["assign_task", "claim_from_backlog"]))
+        def assign(self, task: int, agent: int, verb: str) -> None:
+            self.attempt(getattr(self.calls, verb)(self.task(task), self.agent(agent)))
+
+        @rule(agent=number)
+        def assign_backlog(self, agent: int) -> None:
+            self.attempt(self.calls.assign_backlog(self.agent(agent)))
+
+        @rule(task=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
+        def settle_by_a_person(self, task: int, verb: Any) -> None:
+            id_ = self.task(task)
+            if self.attempt(self.calls.settle_task(verb, id_, text="because")) and verb in ("complete", "submit"):
+                self.forced.add(id_)
+
+        @rule(task=number, verb=st.sampled_from(["reopen_task", "requeue_task"]))
+        def again(self, task: int, verb: str) -> None:
+            self.attempt(getattr(self.calls, verb)(self.task(task)))
+
+        @rule(task=number, need=number)
+        def add_need(self, task: int, need: int) -> None:
+            self.attempt(self.calls.add_need(self.task(task), self.task(need)))
+
+        @rule(agent=number, wanted=st.sampled_from(["running", "running", "paused", "stopped"]))
+        def want(self, agent: int, wanted: Any) -> None:
+            self.attempt(self.calls.want(self.agent(agent), wanted))
+
+        @rule(agent=number, force=st.booleans())
+        def remove_agent(self, agent: int, force: bool) -> None:
+            if self.attempt(self.calls.remove_agent(self.agent(agent), force=force)):
+                self.spawned += 1
+                self.town.run(self.calls.create_agent(f"new{self.spawned}", cli="shell"))
+
+        @rule(agent=number)
+        def ask(self, agent: int) -> None:
+            self.attempt(self.calls.send(self.agent(agent), Query(question="how far?")))
+
+        @rule(agent=number)
+        def empty_the_mailbox(self, agent: int) -> None:
+            self.attempt(self.calls.remove(self.agent(agent), "all"))
+
+        @rule()
+        def redrive(self) -> None:
+            self.attempt(self.calls.redrive("all"))
+
+        @rule(gates=st.booleans())
+        def gates(self, gates: bool) -> None:
+            self.town.run(self.calls.setup({"gates": int(gates)}))
+
+        @rule()
+        def tidy(self) -> None:
+            self.town.run(self.calls.tidy(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
+
+        # -- kernels
+
+        @rule(host=st.sampled_from(HOSTS), count=st.integers(1, 3))
+        def place(self, host: str, count: int) -> None:
+            for agent in self.attempt(self.calls.place_agents(host, ["shell"], count=count)) or ():
+                if agent.id in self.held:
+                    self.stale.append(self.held[agent.id])
+                assert int(agent.token or 0) > self.tokens, "a token that did not grow"
+                self.held[agent.id] = Placed(host, agent.id, agent.name, agent.token or "")
+                self.tokens = int(agent.token or 0)
+
+        @precondition(lambda self: self.held)
+        @rule(pick=number)
+        def begin_a_round(self, pick: int) -> None:
+            placed = self.held[sorted(self.held)[pick % len(self.held)]]
+            if placed.run_id:
+                return
+            self.runs += 1
+            run_id = f"r{self.runs}"
+            batch = self.attempt(
+                self.calls.claim(placed.agent_id, token=run_id, fence=placed.fence, count=8, lease_ms=HOUR_MS)
+            )
+            if batch is None or not batch.deliveries:
+                return
+            placed.deliveries, placed.task_id = batch.deliveries, ""
+            for delivery in batch.deliveries:
+                if delivery.message and isinstance(body := delivery.message.body, TaskAssign):
+                    started = self.town.run(self.calls.start_task(placed.agent_id, placed.fence, body.task_id, run_id))
+                    assert not started.stale, "an order that was called off was delivered"
+                    assert started.task
+                    assert int(started.task.token or 0) > self.tokens, "a token that did not grow"
+                    self.tokens = int(started.task.token or 0)
+                    placed.task_id, placed.token = body.task_id, started.task.token or ""
+            if self.attempt(self.calls.start_round(placed.agent_id, placed.fence, run_id, placed.task_id)) is not None:
+                placed.run_id = run_id
+
+        @precondition(lambda self: self.held)
+        @rule(
+            pick=number,
+            outcome=st.sampled_from(
+                [
+                    ("finished", "ack", "complete"),
+                    ("finished", "ack", "again"),
+                    ("finished", "nack", "again"),
+                    ("failed", "nack", "again"),
+                    ("failed", "ack", "fail"),
+                    ("interrupted", "return", "again"),
+                ]
+            ),
+            delayed=st.booleans(),
+        )
+        def end_a_round(self, pick: int, outcome: Any, delayed: bool) -> None:
+            placed = self.held[sorted(self.held)[pick % len(self.held)]]
+            if not placed.run_id:
+                return
+            call = self.calls.settle_round(
+                placed.agent_id,
+                placed.fence,
+                placed.run_id,
+                placed.deliveries,
+                outcome=outcome[0],
+                mail=outcome[1],
+                fate=outcome[2],
+                task_id=placed.task_id,
+                delay_ms=HOUR_MS if delayed else 0,
+                reason="so it went",
+            )
+            told = self.attempt(call)
+            assert told is None or self.town.run(call) == told, "told twice, answered twice"
+            placed.run_id, placed.deliveries, placed.token = "", (), ""
+
+        @precondition(lambda self: any(placed.token for placed in self.held.values()))
+        @rule(pick=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
+        def settle_by_the_agent(self, pick: int, verb: Any) -> None:
+            working = sorted((placed for placed in self.held.values() if placed.token), key=lambda p: p.agent_id)
+            placed = working[pick % len(working)]
+            by, token = placed.agent_id, placed.token
+            task = self.attempt(self.calls.settle_task(verb, placed.task_id, text="done", by=by, token=token))
+            if task:
+                assert (task.agent_id, task.token) == (by, token)
+            self.attempt(self.calls.settle_task(verb, placed.task_id, by=placed.agent_id, token="0"))
+
+        @rule(task=number, passed=st.booleans())
+        def judge(self, task: int, passed: bool) -> None:
+            self.attempt(self.calls.judge_task(self.task(task), passed=passed, evidence="it does not compile"))
+
+        @precondition(lambda self: self.held)
+        @rule(pick=number)
+        def claim_from_the_backlog_by_itself(self, pick: int) -> None:
+            placed = self.held[sorted(self.held)[pick % len(self.held)]]
+            self.attempt(self.calls.claim_matching(placed.agent_id, placed.fence, ["dev"]))
+
+        @precondition(lambda self: self.held)
+        @rule(pick=number, state=st.sampled_from(["idle", "paused", "cold", "stopped", "error", "draining"]))
+        def observe(self, pick: int, state: str) -> None:
+            placed = self.held[sorted(self.held)[pick % len(self.held)]]
+            self.attempt(self.calls.observe_agent(placed.agent_id, placed.fence, state, "seen"))
+
+        @precondition(lambda self: self.held)
+        @rule(pick=number, state=st.sampled_from(["cold", "stopped", "error", "starting"]), again=st.booleans())
+        def release(self, pick: int, state: str, again: bool) -> None:
+            placed = self.held[sorted(self.held)[pick % len(self.held)]]
+            call = self.calls.release_agent(placed.agent_id, placed.fence, state, retry_ms=0 if again else -1)
+            if self.attempt(call) is not None:
+                self.stale.append(self.held.pop(placed.agent_id))
+
+        @rule(host=st.sampled_from(HOSTS), orderly=st.booleans())
+        def lose_a_host(self, host: str, orderly: bool) -> None:
+            if orderly:
+                self.town.run(self.calls.leave(host, reason="shut down"))
+            else:
+                self.town.command("ZADD", self.town.key("hosts"), 1, host)
+                other = HOSTS[1 - HOSTS.index(host)]
+                self.town.run(self.calls.join(other, lease_ms=HOUR_MS, about={"name": other}))
+            for agent_id in [id_ for id_, placed in self.held.items() if placed.host == host]:
+                self.stale.append(self.held.pop(agent_id))
+            assert self.attempt(self.calls.beat(host, lease_ms=HOUR_MS)) is None
+            assert self.attempt(self.calls.place_agents(host, ["shell"], count=9)) is None
+            self.town.run(self.calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
+
+        @rule(agent=number)
+        def leases_run_out(self, agent: int) -> None:
+            ids = sorted(self.records("agent"))
+            key = self.town.key(f"mail:{ids[agent % len(ids)]}:leases")
+            for member in self.members(key[len(self.town.base) + 1 :]):
+                self.town.command("ZADD", key, 1, member)
+
+        @rule(agent=number)
+        def time_comes_for_delayed_mail(self, agent: int) -> None:
+            ids = sorted(self.records("agent"))
+            key = self.town.key(f"mail:{ids[agent % len(ids)]}:delayed")
+            for member in self.members(key[len(self.town.base) + 1 :]):
+                self.town.command("ZADD", key, 1, member)
+
+        @precondition(lambda self: self.stale)
+        @rule(pick=number)
+        def a_kernel_that_lost_its_lease_goes_on(self, pick: int) -> None:
+            old = self.stale[pick % len(self.stale)]
+            before = self.town.dump()
+            calls, agent, fence = self.calls, old.agent_id, old.fence
+            for call in (
+                calls.claim(agent, token="late", fence=fence, acks=old.deliveries),
+                calls.observe_agent(agent, fence, "idle"),
+                calls.release_agent(agent, fence, "cold"),
+                calls.start_round(agent, fence, "late", old.task_id),
+                calls.start_task(agent, fence, old.task_id or "t0", "late"),
+                calls.claim_matching(agent, fence, ["dev"]),
+                calls.settle_round(agent, fence, "late", old.deliveries, outcome="finished", mail="ack", fate="complete"),
+            ):
+                assert self.attempt(call) is None
+            if old.token:
+                assert self.attempt(calls.settle_task("complete", old.task_id, by=agent, token=old.token)) is None
+            assert not any(self.town.run(calls.ack(agent, old.deliveries)))
+            assert not any(self.town.run(calls.renew(agent, old.deliveries)))
+            assert set(self.town.run(calls.nack(agent, old.deliveries))) <= {"stale"}
+            assert self.town.run(calls.bury(agent, old.deliveries, reason="late")) == 0
+            assert self.town.dump() == before
+
+        # -- what always holds
+
+        @invariant()
+        def look(self) -> None:
+            self.now = self.town.dump()
+            for key, (kind, _) in self.now.items():
+                assert key_type(key) == kind, f"{key} is a {kind} and the table of keys says {key_type(key)}"
+            self.every_index_agrees_with_the_records()
+            self.a_task_is_blocked_exactly_while_a_need_is_open()
+            self.nothing_is_completed_before_its_needs_unless_a_person_says_so()
+            self.every_assigned_task_has_exactly_one_order_that_somebody_will_read()
+            self.hosts_and_agents_agree()
+            self.events_tell_every_change_of_a_task_and_completions_are_counted()
+
+        def every_index_agrees_with_the_records(self) -> None:
+            tasks, agents = self.records("task"), self.records("agent")
+            for state in task_table.TASK_STATES:
+                assert self.members(f"tasks:state:{state}") == {i for i, t in tasks.items() if t["state"] == state}
+            assert self.members("tasks") == self.members("tasks:ids") == set(tasks)
+            assert self.members("backlog") == {i for i, t in tasks.items() if t["state"] == "pending"}
+            assert self.members("tasks:finished") == {i for i, t in tasks.items() if t["state"] in FINISHED}
+            assert self.members("agents") == set(agents)
+            for id_ in agents:
+                mine = {i for i, t in tasks.items() if t.get("agent_id") == id_}
+                assert self.members(f"tasks:agent:{id_}") == mine
+                assert self.members(f"agent:{id_}:open") == {i for i in mine if tasks[i]["state"] not in FINISHED}
+            for key in self.now:
+                if key.startswith("tasks:agent:") or (key.startswith("agent:") and key.count(":") == 2):
+                    assert key.split(":")[2 if key.startswith("tasks") else 1] in agents, f"{key} of an agent that is gone"
+            for id_, task in tasks.items():
+                assert task["state"] != "pending" or not task["agent_id"]
+                assert task["state"] not in ("assigned", "running", "verifying") or task["agent_id"] in agents
+                assert (task["state"] in FINISHED) == ("completed_at" in task)
+                assert task["state"] != "running" or (task["run_id"] and task["token"])
+
+        def a_task_is_blocked_exactly_while_a_need_is_open(self) -> None:
+            tasks = self.records("task")
+            for id_, task in tasks.items():
+                needs = set(task["needs"].strip("[]").replace('"', "").split(",")) - {""}
+                for need in needs & set(tasks):
+                    assert id_ in self.members(f"task:{need}:dependants")
+                if task["state"] in FINISHED:
+                    continue
+                open_needs = {need for need in needs if need in tasks and tasks[need]["state"] != "completed"}
+                assert self.members(f"task:{id_}:needs") == open_needs
+                if task["state"] not in ("running", "verifying"):
+                    assert (task["state"] == "blocked") == bool(open_needs)
+                if task["state"] == "blocked":
+                    for need in open_needs:
+                        told = tasks[need]["state"] if tasks[need]["state"] in ("failed", "cancelled") else ""
+                        assert f"{need} ({told}" in task["reason"]
+
+        def nothing_is_completed_before_its_needs_unless_a_person_says_so(self) -> None:
+            completed: set[str] = set()
+            open_ones: dict[str, set[str]] = {}
+            for event in self.events():
+                if event["type"] != "task_state_changed":
+                    continue
+                id_ = event["task"]
+                if event["new"] == "blocked":
+                    open_ones[id_] = {part.split(" ")[0] for part in event["reason"].removeprefix("needs ").split(", ")}
+                elif event["new"] in ("assigned", "pending"):
+                    open_ones.pop(id_, None)
+                elif event["new"] == "completed" and id_ not in self.forced:
+                    assert not open_ones.get(id_), f"{id_} was completed while {open_ones[id_]} was open"
+                    completed.add(id_)
+
+        def every_assigned_task_has_exactly_one_order_that_somebody_will_read(self) -> None:
+            places: dict[str, list[tuple[str, str]]] = {}
+            for id_ in self.records("agent"):
+                box = f"mail:{id_}"
+                for place in ("queue", "leases", "delayed"):
+                    for member in self.members(f"{box}:{place}"):
+                        places.setdefault(member[1:], []).append((id_, place))
+                bodies = self.members(f"{box}:bodies")
+                assert bodies == {m[1:] for place in ("queue", "leases", "delayed") for m in self.members(f"{box}:{place}")}
+            assert all(len(where) == 1 for where in places.values()), "a message in two places"
+            valid = set()
+            for id_, task in self.records("task").items():
+                if task["state"] == "assigned":
+                    assert places[task["order"]][0][0] == task["agent_id"], f"nobody will hear of {id_}"
+                    valid.add(task["order"])
+                elif task["state"] == "running":
+                    assert self.records("agent")[task["agent_id"]]["host"], f"{id_} is running and nobody runs it"
+                    valid.add(task["order"])
+                else:
+                    assert not task.get("order")
+            for message, ((_, place),) in places.items():
+                if message.startswith("t") and place != "leases":
+                    assert message in valid, f"{message} is out of date and will be delivered"
+
+        def hosts_and_agents_agree(self) -> None:
+            agents = self.records("agent")
+            for host in self.members("hosts"):
+                assert self.members(f"host:{host}:agents") == {i for i, agent in agents.items() if agent["host"] == host}
+            for id_, agent in agents.items():
+                assert bool(agent["host"]) == bool(agent["token"])
+                assert not (agent["host"] and id_ in self.members("placement"))
+                current = agent.get("current_task")
+                if current:
+                    task = self.records("task")[current]
+                    assert task["state"] in ("running", "verifying")
+                    assert task["agent_id"] == id_
+                if agent["wanted"] == "stopped":
+                    assert id_ not in self.members("placement")
+                    assert agent["host"] or agent["state"] in ("stopped", "cold", "error")
+
+        def events_tell_every_change_of_a_task_and_completions_are_counted(self) -> None:
+            state: dict[str, str] = {}
+            completions: dict[str, int] = {}
+            for event in self.events():
+                if event["type"] == "task_added":
+                    state[event["task"]] = event["state"]
+                if event["type"] != "task_state_changed":
+                    continue
+                old, new = event["old"], event["new"]
+                assert old == state[event["task"]]
+                assert old == new or new in task_table.TRANSITIONS[old]  # type: ignore[index]
+                state[event["task"]] = new
+                if new == "completed":
+                    completions[event["agent"]] = completions.get(event["agent"], 0) + 1
+            for id_, task in self.records("task").items():
+                assert state[id_] == task["state"]
+            for agent in self.records("agent").values():
+                assert int(agent["tasks_completed"]) == completions.get(agent["name"], 0)
+
+        def events(self) -> list[dict[str, str]]:
+            return [dict(fields) for _, fields in self.now.get("events", ("", []))[1]]
+
+    return TownMachine
+
+
+def test_a_town_stays_consistent_whatever_is_done_to_it(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_state_machine_as_test(machine(client, monkeypatch), settings=MACHINE)
