@@ -26,6 +26,7 @@ from tinytown.redis.link import open_link
 from .doorbell import TOWN, Doorbells, set_up
 
 IDLE_S = 0.005
+DEADLINE_S = 100.0
 PING: Call[object] = Call(("PING",), decode=lambda reply: reply)
 CALLS = TownCalls(TOWN)
 
@@ -119,8 +120,14 @@ def _receiver(url: str, agent_id: str, messages: int) -> Iterator[IO[bytes]]:
             child.terminate()
 
 
+async def main(role: str, url: str, *words: str) -> None:
+    """Be the sender (`send URL MESSAGES`) or the receiver that it starts (`receive URL AGENT_ID MESSAGES`)."""
+    with trio.fail_after(DEADLINE_S):
+        if role == "receive":
+            await receive(url, words[0], int(words[1]))
+        else:
+            print(json.dumps(await send(url, int(words[0]))))
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "receive":
-        trio.run(receive, sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    else:
-        print(json.dumps(trio.run(send, sys.argv[2], int(sys.argv[3]))))
+    trio.run(main, sys.argv[1], sys.argv[2], *sys.argv[3:])
