@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import trio
 
+T = TypeVar("T")
+
 
 @asynccontextmanager
-async def open_background() -> AsyncIterator[trio.Nursery]:
+async def open_background() -> AsyncGenerator[trio.Nursery]:
     """A nursery whose tasks are cancelled when the block ends.
 
     What the block raises comes out as it is. If a background task raises, the block is cancelled and that error comes
     out instead; of several, the first that is no cancellation.
     """
+    raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            yield nursery
+            try:
+                yield nursery
+            except BaseException as error:
+                raised = error
+                raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        error = _telling(group)
+        error = raised if isinstance(raised, Exception) else _telling(group)
         raise error from error.__cause__
+
+
+@asynccontextmanager
+async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
+    """What `manager` gives, with its background tasks alive until the block has ended.
+
+    Without this, when everything around the block is cancelled, they would end at once; with it, whoever puts things in
+    order on the way out of the block can still use what they serve. Opening may be cancelled as ever.
+    """
+    over = trio.Event()
+
+    async def hold(task_status: trio.TaskStatus[T]) -> None:
+        with trio.CancelScope() as scope:
+            async with manager as value:
+                scope.shield = True
+                task_status.started(value)
+                await over.wait()
+
+    async with open_background() as nursery:
+        value: T = await nursery.start(hold)
+        try:
+            yield value
+        finally:
+            over.set()
+
+
+@contextmanager
+def without_cancellations() -> Generator[None]:
+    """Around a plugin's code: a group of errors and cancellations comes out as the errors alone.
+
+    Such a group is no Exception, so it would pass by whoever answers for what plugins raise. The cancellation is not
+    lost: the next checkpoint raises it again.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = group.split(trio.Cancelled)[1]
+        if errors is None or not isinstance(errors, ExceptionGroup):
+            raise
+        raise errors from None
 
 
 def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

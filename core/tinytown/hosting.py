@@ -6,21 +6,29 @@ agents come here and when all of this ends is the kernel's.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
 from tinytown.agents import Agent
+from tinytown.background import open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY
-from tinytown.contracts import AgentContext, AgentSession
+from tinytown.contracts import AgentBackend, AgentContext, AgentSession
+from tinytown.desk import Desk
 from tinytown.errors import BackendUnavailable, NotFound, Refused, ServerUnreachable, StaleLease
+from tinytown.judging import judge
 from tinytown.names import new_id, shown
 from tinytown.protocol.calls import Batch
-from tinytown.rounds import Desk, RoundRunner, judge
+from tinytown.rounds import RoundRunner
+
+_log = logging.getLogger("tinytown.kernel")
 
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 300.0
+_RELEASE_BOUND_S = 5.0
+_CLOSE_BOUND_S = 10.0  # what a session may take to close, beyond the grace of a round
 
 
 class HostedAgent:
@@ -33,7 +41,8 @@ class HostedAgent:
         self.wanted: str = agent.wanted
         self._fence = agent.token or ""
         self._bell = trio.Event()
-        self._runner = RoundRunner(desk, agent, self._open_session)
+        self._session = SessionHolder(desk, agent, self._lose_session)
+        self._runner = RoundRunner(desk, agent, self._session.get, self._session.close)
         self._rounds = agent.rounds_completed
         self._leaving: str | None = None
 
@@ -41,6 +50,11 @@ class HostedAgent:
     def working(self) -> bool:
         """Whether a round is in progress."""
         return self._runner.run_id is not None
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Its role and tags: a task of the backlog that bears one of them is for it."""
+        return frozenset(word for word in (self.agent.role or "", *self.agent.tags) if word)
 
     # -- heard from outside
 
@@ -63,26 +77,44 @@ class HostedAgent:
     def hurry(self, why: str) -> None:
         """End the round in progress; its mail goes back untouched."""
         self._runner.interrupt(why)
+        self._runner.hurry()
 
     # -- its life
 
     async def live(self) -> None:
         """Host the agent until it stops, is released or lost. Returns normally in all these cases."""
         try:
-            async with AsyncExitStack() as stack:
-                await self._judge_leftovers()
-                state, reason = await self._work(stack)
+            async with open_background() as nursery:
+                self._session.nursery = nursery
+                state, reason = await self._persist()
+                await self._session.close()
             await self._release(state, reason)
         except StaleLease:
             return  # it belongs to another kernel now; everything here has been ended
         except NotFound:
             return  # it was removed from the town
-        except ServerUnreachable:
-            return  # the lease runs out by itself, and the next kernel takes over
         except Exception as error:  # an agent that crashes must not take the others along
             await self._give_up(error)
 
-    async def _work(self, stack: AsyncExitStack) -> tuple[str, str]:
+    async def _persist(self) -> tuple[str, str]:
+        """`_work`, taken up again after each time that the server could not be reached: the lease may still be ours."""
+        cut_off = False
+        while True:
+            try:
+                if cut_off:
+                    await self._refresh()
+                await self._judge_leftovers()
+                return await self._work()
+            except ServerUnreachable as error:
+                if self._leaving is not None:
+                    return "cold", self._leaving
+                cut_off = True
+                _log.info("agent %s waits for the server: %s", self.agent.name, error.message)
+                self._bell = trio.Event()
+                with trio.move_on_after(self._town.config.lease_s / 3):
+                    await self._bell.wait()  # the bell rings when the connection is back
+
+    async def _work(self) -> tuple[str, str]:
         """Rounds until there is a reason to end: the state to leave the agent in, and why."""
         while True:
             self._bell = trio.Event()  # before looking, so that no ring is missed
@@ -103,25 +135,30 @@ class HostedAgent:
                 continue
             batch = await self._claim()
             if batch.deliveries:
-                stop_reason = await self._runner.run(batch, stack)
-                if stop_reason is not None:
-                    return "error", stop_reason
-                self._rounds += 1
+                settled = await self._runner.run(batch)
+                if settled is None:
+                    continue
+                if settled.stop_reason is not None:
+                    return "error", settled.stop_reason
+                self._rounds += settled.mail != "return"
                 await self._refresh()
                 if 0 < self.agent.max_rounds <= self._rounds:
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
                     return "stopped", f"its {self.agent.max_rounds} rounds are done"
                 continue
+            due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
             if self.wanted == "drained":
-                await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
-                return "stopped", "it has finished what it was given"
-            if self._town.config.auto_claim and await self._claim_from_backlog():
+                if due_s == float("inf"):
+                    await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
+                    return "stopped", "it has finished what it was given"
+                await self._observe("draining", "some of what it was given is due later")
+            elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue
-            await self._observe("idle", "")
-            if self.wanted != "running":
-                continue
-            wait_s = (batch.next_due_ms - batch.now_ms) / 1000 if batch.next_due_ms is not None else float("inf")
-            await self._wait(max(0.001, wait_s))
+            else:
+                await self._observe("idle", "")
+                if self.wanted != "running":
+                    continue
+            await self._wait(max(0.001, due_s))
 
     async def _wait(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -140,10 +177,9 @@ class HostedAgent:
         )
 
     async def _claim_from_backlog(self) -> bool:
-        words = [word for word in (self.agent.role or "", *self.agent.tags) if word]
-        if not words:
+        if not self.words:
             return False
-        claimed = await self._town.run(self._town.calls.claim_matching(self.agent.id, self._fence, words))
+        claimed = await self._town.run(self._town.calls.claim_matching(self.agent.id, self._fence, sorted(self.words)))
         return claimed is not None
 
     async def _observe(self, state: str, reason: str) -> None:
@@ -159,54 +195,120 @@ class HostedAgent:
         """Submitted tasks whose kernel went away before the gates had spoken."""
         if self._desk.plugins.gates:
             for task in await self._town.tasks(state="verifying", agent=self.agent.id):
-                await judge(self._desk, task.id, self._town.root)
+                await judge(self._desk, self.agent, task.id)
 
-    async def _open_session(self, stack: AsyncExitStack) -> AgentSession:
-        backend = self._desk.plugins.backends.get(self.agent.cli)
-        if backend is None:
-            raise BackendUnavailable(
-                f"no backend of the kind {self.agent.cli!r} is installed", hint=f"pip install tinytown-{self.agent.cli}"
-            )
-        state_directory = agent_directory(self._town.root, self.agent.name)
-        context = AgentContext(
-            agent=self.agent,
-            config=self._town.config,
-            root=self._town.root,
-            state_directory=state_directory,
-            keeper=self._desk.keeper,
-        )
-        return await stack.enter_async_context(backend.open(context))
+    def _lose_session(self, error: Exception) -> None:
+        self._runner.lose_session(f"the session of the backend ended: {shown(repr(error), 500)}")
 
-    async def _release(self, state: str, reason: str) -> None:
-        """Give the agent's lease back. One that is to be placed again gets its place in the queue for hosts."""
-        again = state == "cold"
+    async def _release(self, state: str, reason: str, *, retry_ms: int = -1, failed: bool = False) -> None:
+        """Give the agent's lease back. One that is to be placed again gets its place in the queue for hosts.
+
+        While this kernel goes on, nobody else would: the release is tried until it works.
+        """
         call = self._town.calls.release_agent(
-            self.agent.id, self._fence, state, reason=reason, retry_ms=0 if again else -1
+            self.agent.id,
+            self._fence,
+            state,
+            reason=reason,
+            retry_ms=0 if state == "cold" else retry_ms,
+            failed=failed,
         )
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-            try:
-                await self._town.run(call)
-            except (ServerUnreachable, Refused):
-                return
+        while True:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _RELEASE_BOUND_S):
+                try:
+                    await self._town.run(call)
+                except (Refused, NotFound):
+                    return  # it is not ours any more
+                except ServerUnreachable:
+                    pass
+                else:
+                    return
+            if self._leaving is not None:
+                return  # the kernel leaves the town, or its lease runs out, and with it all its agents
+            await trio.sleep(self._town.config.lease_s / 3)
 
     async def _give_up(self, error: Exception) -> None:
         """The agent crashed: it may come back after a delay that grows with each crash."""
-        reason = f"crashed: {shown(repr(error), 500)}"
-        retry_s = min(_FIRST_RETRY_S * 2**self.agent.failures, _LONGEST_RETRY_S)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
-            try:
-                await self._town.run(
-                    self._town.calls.release_agent(
-                        self.agent.id,
-                        self._fence,
-                        "error",
-                        reason=f"{reason}; tried again in {retry_s:.0f} s",
-                        retry_ms=int(retry_s * 1000),
-                        failed=True,
-                    )
+        _log.error("agent %s crashed", self.agent.name, exc_info=error)
+        retry_s = min(_FIRST_RETRY_S * 2 ** min(self.agent.failures, 16), _LONGEST_RETRY_S)
+        reason = f"crashed: {shown(repr(error), 500)}; tried again in {retry_s:.0f} s"
+        await self._release("error", reason, retry_ms=int(retry_s * 1000), failed=True)
+
+
+class SessionHolder:
+    """Opens an agent's session when it is first needed and keeps it open from round to round.
+
+    In a task of its own, in a `nursery` that outlasts the rounds: what a session has inside of it (nurseries, time
+    limits) must not be tangled with the scopes of the round in which it happens to be opened. `on_lost` is told when an
+    open session ends by itself.
+    """
+
+    def __init__(self, desk: Desk, agent: Agent, on_lost: Callable[[Exception], None]) -> None:
+        self._desk = desk
+        self._agent = agent
+        self._on_lost = on_lost
+        self._session: AgentSession | None = None
+        self._over = trio.Event()
+        self._gone = trio.Event()
+        self.nursery: trio.Nursery | None = None  # set before use, by the one who lives as long as the agent
+
+    async def get(self) -> AgentSession:
+        """The session. Raises: BackendUnavailable, or whatever the backend raises on opening."""
+        if self._session is None:
+            backend = self._desk.plugins.backends.get(self._agent.cli)
+            if backend is None:
+                raise BackendUnavailable(
+                    f"no backend of the kind {self._agent.cli!r} is installed",
+                    hint=f"pip install tinytown-{self._agent.cli}",
                 )
-            except (ServerUnreachable, Refused):
-                return
+            assert self.nursery is not None
+            over, gone = self._over, self._gone = trio.Event(), trio.Event()
+            session: AgentSession = await self.nursery.start(self._hold, backend, over, gone)
+            if gone.is_set():
+                raise BackendUnavailable("the session of the backend ended at once")
+            self._session = session
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session, if there is one; the next `get` opens another."""
+        if self._session is not None:
+            self._over.set()
+            await self._gone.wait()
+
+    async def _hold(
+        self,
+        backend: AgentBackend,
+        over: trio.Event,
+        gone: trio.Event,
+        *,
+        task_status: trio.TaskStatus[AgentSession],
+    ) -> None:
+        context = AgentContext(
+            agent=self._agent,
+            config=self._desk.town.config,
+            root=self._desk.town.root,
+            state_directory=agent_directory(self._desk.town.root, self._agent.name),
+            keeper=self._desk.keeper,
+        )
+        opened, failure = False, None
+        try:
+            with without_cancellations(), trio.CancelScope() as closing:
+                async with backend.open(context) as session:
+                    opened = True
+                    task_status.started(session)
+                    await over.wait()
+                    closing.deadline = trio.current_time() + self._desk.town.config.round.grace_s + _CLOSE_BOUND_S
+        except Exception as error:  # a stranger's session may end in any way
+            if not opened:
+                raise
+            failure = error
+            await self._desk.report_fault(backend, f"backend {self._agent.cli}", error)
+        finally:
+            if opened:
+                self._session = None
+            gone.set()
+        if not over.is_set():
+            self._on_lost(failure or RuntimeError("it closed by itself"))
 
 
 def agent_directory(root: Path, agent: str) -> Path:

@@ -10,11 +10,13 @@ the town, sinks get the last events, services end, the keeper ends what is left,
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -22,20 +24,27 @@ from trio_util import AsyncValue
 
 from tinytown import __version__
 from tinytown.agents import Agent
-from tinytown.background import open_background
+from tinytown.background import open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config
 from tinytown.contracts import Service
-from tinytown.errors import Refused, ServerUnreachable, StaleLease, TinytownError
+from tinytown.desk import Desk
+from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
+from tinytown.events import AgentSpawned, AgentWanted, Event, TaskStateChanged
 from tinytown.hosting import HostedAgent
-from tinytown.names import new_id, shown
+from tinytown.names import new_id
 from tinytown.noticeboard import feed_sinks, flush_sinks
 from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import Keeper, open_keeper
 from tinytown.recovery import machine_id, run_directory, sweep, tidy
-from tinytown.rounds import Desk
+from tinytown.tasks import Task
 from tinytown.town import Town, connect_town
 
+_log = logging.getLogger("tinytown.kernel")
+
 _PLACED_AT_ONCE = 500
+_ROUTED_AT_ONCE = 500
+_LOCK_ATTEMPTS = 10
+_LOCK_AGAIN_S = 0.01
 _LEAVE_BOUND_S = 5.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
@@ -53,9 +62,14 @@ class Kernel:
         self._hosted: dict[str, HostedAgent] = {}
         self._count = AsyncValue(0)
         self._wake = trio.Event()
+        self._unrouted: set[str] = set()
+        self._all_unrouted = True
+        self._something_to_route = trio.Event()
         self._feeding = trio.CancelScope()
         self._fed = trio.Event()
+        self._fed.set()
         self._closing = False
+        self._complaint = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the town until cancelled; started once the town's agents are being taken up.
@@ -63,22 +77,25 @@ class Kernel:
         When the lease is lost (the machine slept, the network was cut), everything that hung on it is ended, and the
         kernel joins again as a new host.
         """
-        await self.town.run(self.town.calls.setup({"gates": len(self.plugins.gates)}))
+        await self._set_up()
         await self.town.listen({self.town.calls.keys.bell: lambda _: self._wake.set()})
-        async with trio.open_nursery() as nursery:
-            for service in self.plugins.services:
-                nursery.start_soon(self._serve, service)
-            nursery.start_soon(tidy, self.town, self.town.config)
-            while True:
-                await self._join()
-                async with trio.open_nursery() as incarnation:
-                    incarnation.start_soon(self._place_agents, incarnation)
-                    incarnation.start_soon(self._feed_sinks)
-                    task_status.started()
-                    task_status = trio.TASK_STATUS_IGNORED
-                    await self._beat_until_lost()
-                    incarnation.cancel_scope.cancel()
-                self.host_id = new_id()
+        with self.town.hearing(self._hear):
+            async with trio.open_nursery() as nursery:
+                for service in self.plugins.services:
+                    nursery.start_soon(self._serve, service)
+                nursery.start_soon(tidy, self.town, self.town.config)
+                while True:
+                    await self._join()
+                    async with trio.open_nursery() as incarnation:
+                        incarnation.start_soon(self._place_agents, incarnation)
+                        incarnation.start_soon(self._route_backlog)
+                        incarnation.start_soon(self._feed_sinks)
+                        task_status.started()
+                        task_status = trio.TASK_STATUS_IGNORED
+                        await self._beat_until_lost()
+                        _log.warning("the lease of this kernel was lost; it joins the town again as a new host")
+                        incarnation.cancel_scope.cancel()
+                    self.host_id = new_id()
 
     async def close(self) -> None:
         """End all rounds, within `drain_s` or interrupted, and leave the town. Called once, by `open_kernel`."""
@@ -110,6 +127,11 @@ class Kernel:
     def _lease_ms(self) -> int:
         return int(self.town.config.lease_s * 1000)
 
+    async def _set_up(self) -> None:
+        await self.town.run(
+            self.town.calls.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
+        )
+
     async def _join(self) -> None:
         about = {
             "name": machine_id().partition("/")[0],
@@ -122,11 +144,20 @@ class Kernel:
         }
         while True:
             try:
+                await self._look_for_data()
                 await self.town.run(self.town.calls.join(self.host_id, lease_ms=self._lease_ms, about=about))
-            except ServerUnreachable:
-                await trio.sleep(self.town.config.lease_s / 3)
+            except (ServerUnreachable, ProtocolViolation) as error:
+                await self._wait_after(error)
             else:
                 return
+
+    async def _look_for_data(self) -> None:
+        """Somebody may have emptied the server: then this is a new town, and whoever looks should be told."""
+        if not (await self.town.run(self.town.calls.status(agents=False))).schema:
+            text = "the town's data is gone from the server: agents, tasks and mail must be made anew"
+            _log.error(text)
+            await self._set_up()
+            await self.town.run(self.town.calls.emit("town_emptied", {"text": text}))
 
     async def _beat_until_lost(self) -> None:
         while True:
@@ -135,12 +166,24 @@ class Kernel:
                 ready = await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms))
             except StaleLease:
                 return
-            except ServerUnreachable:
+            except (ServerUnreachable, ProtocolViolation) as error:
+                self._complain(error)
                 continue
+            self._complaint = ""
             for agent_id in ready:
                 if hosted := self._hosted.get(agent_id):
                     hosted.ring("mail")
             self._wake.set()
+
+    def _complain(self, error: TinytownError) -> None:
+        """Once for each kind of trouble, not at every beat."""
+        if error.message != self._complaint:
+            self._complaint = error.message
+            _log.error("%s", error)
+
+    async def _wait_after(self, error: TinytownError) -> None:
+        self._complain(error)
+        await trio.sleep(self.town.config.lease_s / 3)
 
     # -- agents
 
@@ -150,40 +193,101 @@ class Kernel:
             self._wake = trio.Event()
             room = self.town.config.capacity - len(self._hosted)
             try:
-                placed = await self._take(min(room, _PLACED_AT_ONCE)) if room > 0 else ()
-            except ServerUnreachable:
-                await trio.sleep(self.town.config.lease_s / 3)
+                placed = await self._take(min(room, _PLACED_AT_ONCE)) if room > 0 else []
+            except (ServerUnreachable, ProtocolViolation) as error:
+                await self._wait_after(error)
                 continue
             except StaleLease:
                 return  # the beat finds out too, and the kernel joins again
-            for agent in placed:
-                nursery.start_soon(self._host, self._hosted[agent.id])
+            await self._listen(placed)
+            for hosted in placed:
+                nursery.start_soon(self._host, hosted)
             if len(placed) < _PLACED_AT_ONCE:
                 await self._wake.wait()
 
-    async def _take(self, count: int) -> tuple[Agent, ...]:
+    async def _take(self, count: int) -> list[HostedAgent]:
         call = self.town.calls.place_agents(self.host_id, sorted(self.plugins.backends), count=count)
-        placed = await self.town.run(call)
-        if placed:
-            for agent in placed:
-                self._hosted[agent.id] = HostedAgent(self._desk, agent)
-            self._count.value = len(self._hosted)
-            bells = {self.town.calls.keys.agent_bell(agent.id): self._hosted[agent.id].ring for agent in placed}
-            await self.town.listen(bells)
+        placed = [HostedAgent(self._desk, agent) for agent in await self.town.run(call)]
+        for hosted in placed:
+            self._hosted[hosted.agent.id] = hosted
+        self._count.value = len(self._hosted)
         return placed
 
+    async def _listen(self, placed: list[HostedAgent]) -> None:
+        """Hear the bells of agents. They are ours now, so this is tried until it works."""
+        bells = {self.town.calls.keys.agent_bell(hosted.agent.id): hosted.ring for hosted in placed}
+        while bells:
+            try:
+                await self.town.listen(bells)
+            except (ServerUnreachable, ProtocolViolation) as error:
+                await self._wait_after(error)
+            else:
+                return
+
     async def _host(self, hosted: HostedAgent) -> None:
+        agent_id = hosted.agent.id
         try:
             await hosted.live()
         finally:
-            if self._hosted.get(hosted.agent.id) is hosted:
-                del self._hosted[hosted.agent.id]
+            if self._hosted.get(agent_id) is hosted:
+                del self._hosted[agent_id]
             self._count.value = len(self._hosted)
-        if hosted.agent.id not in self._hosted:
+            self._wake.set()  # there is room for another
+            if agent_id not in self._hosted:
+                with (
+                    trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_BOUND_S),
+                    suppress(TinytownError),
+                ):
+                    await self.town.unlisten(self.town.calls.keys.agent_bell(agent_id))
+
+    # -- the backlog
+
+    def _hear(self, event: Event) -> None:
+        """What may bring a task of the backlog together with an agent."""
+        if isinstance(event, TaskStateChanged) and event.new == "pending":
+            self._unrouted.add(event.task)
+        elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):
+            self._all_unrouted = True
+        else:
+            return
+        self._something_to_route.set()
+
+    async def _route_backlog(self) -> None:
+        """Find somebody for tasks that nobody has: whom a plugin chooses, else idle agents here whose words fit."""
+        self._all_unrouted = True
+        while True:
+            self._something_to_route = trio.Event()
             try:
-                await self.town.unlisten(self.town.calls.keys.agent_bell(hosted.agent.id))
-            except ServerUnreachable:
-                return
+                for task in await self._tasks_to_route():
+                    with suppress(NotFound, Refused):  # somebody has it, or the chosen one has gone, meanwhile
+                        await self._route(task, await self.town.agents())
+            except (ServerUnreachable, ProtocolViolation) as error:
+                self._all_unrouted = True
+                await self._wait_after(error)
+                continue
+            await self._something_to_route.wait()
+
+    async def _tasks_to_route(self) -> Sequence[Task]:
+        everything, ids = self._all_unrouted, sorted(self._unrouted)
+        self._all_unrouted = False
+        self._unrouted.clear()
+        if everything:
+            return await self.town.tasks(state="backlog", limit=_ROUTED_AT_ONCE)
+        found: list[Task] = []
+        for task_id in ids:
+            with suppress(NotFound):
+                found.append(await self.town.task(task_id))
+        return [task for task in found if task.state == "pending"]
+
+    async def _route(self, task: Task, agents: Sequence[Agent]) -> None:
+        candidates = [agent for agent in agents if agent.wanted == "running"]
+        chosen = self.plugins.choose_agent(task, candidates)
+        if chosen is not None:
+            await self.town.run(self.town.calls.claim_from_backlog(task.id, chosen))
+        elif self.town.config.auto_claim:
+            for hosted in self._hosted.values():
+                if not hosted.working and hosted.words & {task.role, *task.tags}:
+                    hosted.ring("mail")
 
     # -- sinks and services
 
@@ -200,29 +304,27 @@ class Kernel:
         failures = 0
         while True:
             began = trio.current_time()
+            error: Exception = RuntimeError("it ended")
             try:
-                await service.run(self.town)
-                text = "the service ended"
-            except Exception as error:  # a stranger's service may raise anything; the town goes on
-                self.plugins.mark_faulty(service.name, "run", error)
-                text = f"the service raised {shown(repr(error), 300)}"
+                with without_cancellations():
+                    await service.run(self.town)
+            except Exception as raised:  # a stranger's service may raise anything; the town goes on
+                error = raised
             failures = 1 if trio.current_time() - began > _LONGEST_RETRY_S else failures + 1
-            delay_s = min(_FIRST_RETRY_S * 2**failures, _LONGEST_RETRY_S)
-            members = {"plugin": service.name, "text": f"{text}; started again in {delay_s:.0f} s"}
-            with suppress(TinytownError):
-                await self.town.run(self.town.calls.emit("plugin_reported", members))
+            delay_s = min(_FIRST_RETRY_S * 2 ** min(failures, 16), _LONGEST_RETRY_S)
+            await self._desk.report_fault(
+                service, f"service {service.name}", error, so=f"started again in {delay_s:.0f} s"
+            )
             await trio.sleep(delay_s)
 
 
 @contextmanager
-def kernel_lock(root: Path) -> Iterator[None]:
+def kernel_lock(root: Path) -> Generator[None]:
     """Holds the town's directory for one kernel. Raises: Refused with the pid of the one that has it."""
-    path = root / RUNTIME_DIRECTORY / "kernel.lock"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(_lock_path(root), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
         except BlockingIOError as error:
             pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
             raise Refused(
@@ -233,22 +335,46 @@ def kernel_lock(root: Path) -> Iterator[None]:
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
-        os.ftruncate(fd, 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
+def _lock_path(root: Path) -> Path:
+    path = root / RUNTIME_DIRECTORY / "kernel.lock"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def _lock(fd: int) -> None:
+    """Take the lock; one that only somebody who looks has (`is_running`) is free again in a moment.
+
+    Raises: BlockingIOError when a kernel has it.
+    """
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt + 1 == _LOCK_ATTEMPTS:
+                raise
+            time.sleep(_LOCK_AGAIN_S)
+        else:
+            return
+
+
 @asynccontextmanager
-async def open_kernel(town: Town, plugins: Plugins) -> AsyncIterator[Kernel]:
+async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     """Run a kernel for a connected town for as long as the block lasts. Raises: Refused when one runs here already."""
     (town.root / RUNTIME_DIRECTORY / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
     with kernel_lock(town.root):
         await sweep(town, root=town.root)
         async with open_keeper(run_dir=run_directory(town.root)) as keeper, open_background() as nursery:
             kernel = Kernel(town, plugins, keeper)
-            await nursery.start(kernel.run)
             try:
+                await nursery.start(kernel.run)
                 yield kernel
             finally:
                 bound_s = town.config.drain_s + town.config.round.grace_s + 3 * _LEAVE_BOUND_S
@@ -257,7 +383,7 @@ async def open_kernel(town: Town, plugins: Plugins) -> AsyncIterator[Kernel]:
 
 
 @asynccontextmanager
-async def open_town(root: Path | str | None = None, *, kernel: bool | None = None) -> AsyncIterator[Town]:
+async def open_town(root: Path | str | None = None, *, kernel: bool | None = None) -> AsyncGenerator[Town]:
     """The town at `root` (default: the one that the current directory lies in), connected and running.
 
     With `kernel` True its kernel runs inside this block, and one that runs already is an error; with False none is
@@ -266,22 +392,29 @@ async def open_town(root: Path | str | None = None, *, kernel: bool | None = Non
     """
     where = find_town(Path(root) if root is not None else None)
     config = load_config(where)
-    plugins = load_plugins(config, where) if kernel is not False else None
-    async with connect_town(where, config) as town:
-        if plugins is None or (kernel is None and is_running(where)):
-            yield town
-        else:
-            async with open_kernel(town, plugins):
-                yield town
+    wanted = kernel if kernel is not None else not is_running(where)
+    plugins = load_plugins(config, where) if wanted else None
+    async with connect_town(where, config) as town, AsyncExitStack() as stack:
+        if plugins is not None:
+            try:
+                await stack.enter_async_context(open_kernel(town, plugins))
+            except Refused as error:
+                if kernel or error.code != "kernel_running":
+                    raise  # else somebody was quicker by a moment
+        yield town
 
 
 def is_running(root: Path) -> bool:
     """Whether a kernel of this machine holds the town's directory."""
+    fd = os.open(_lock_path(root), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with kernel_lock(root):
-            return False
-    except Refused:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 def run_kernel(root: Path, *, ready_fd: int | None = None, quiet: bool = False) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import trio
 
+from tinytown.background import without_cancellations
 from tinytown.contracts import StatusSink
-from tinytown.errors import ServerUnreachable, TinytownError
-from tinytown.names import shown
+from tinytown.desk import report_fault
+from tinytown.errors import ServerUnreachable
 from tinytown.plugin_registry import Plugins
 from tinytown.town import Town
 
@@ -47,16 +48,25 @@ async def flush_sinks(town: Town, plugins: Plugins, host: str) -> None:
     if not plugins.sinks:
         return
     if await town.run(town.calls.take_lease(_LEASE, host, lease_ms=int(town.config.lease_s * 1000))):
-        for name, sink in plugins.sinks.items():
-            try:
-                async with sink.open():
-                    while await _hand_over(town, name, sink):
-                        pass
-            except TinytownError:
-                raise
-            except Exception as error:
-                plugins.mark_faulty(name, "put", error)
-        await town.run(town.calls.give_up_lease(_LEASE, host))
+        try:
+            async with trio.open_nursery() as nursery:
+                for name, sink in plugins.sinks.items():
+                    nursery.start_soon(_flush, town, plugins, name, sink)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                await town.run(town.calls.give_up_lease(_LEASE, host))
+
+
+async def _flush(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> None:
+    try:
+        with without_cancellations():
+            async with sink.open():
+                while await _hand_over(town, name, sink):
+                    pass
+    except ServerUnreachable:
+        return
+    except Exception as error:  # it gets them from the next kernel
+        await report_fault(town, plugins, sink, f"sink {name}", error)
 
 
 async def _keep_lease(town: Town, host: str, lease_ms: int) -> None:
@@ -74,22 +84,22 @@ async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> No
     failures = 0
     while True:
         try:
-            async with sink.open():
-                while True:
-                    seen = town.position.value
-                    if await _hand_over(town, name, sink):
-                        failures = 0
-                        continue
-                    with trio.move_on_after(_LOOK_AGAIN_S):
-                        await town.position.wait_value(lambda position, seen=seen: position != seen)
+            with without_cancellations():
+                async with sink.open():
+                    while True:
+                        seen = town.position.value
+                        if await _hand_over(town, name, sink):
+                            failures = 0
+                            continue
+                        with trio.move_on_after(_LOOK_AGAIN_S):
+                            await town.position.wait_value(lambda position, seen=seen: position != seen)
         except ServerUnreachable:
             pass
         except Exception as error:  # a stranger's sink may raise anything; the others go on
             failures += 1
-            plugins.mark_faulty(name, "put", error)
-            if failures == 1:
-                await _tell(town, name, f"the sink raised {shown(repr(error), 300)}; it is tried again")
-        await trio.sleep(min(_FIRST_RETRY_S * 2**failures, _LONGEST_RETRY_S))
+            if failures == 1:  # what it says every time after is the same, and telling is an event for it, too
+                await report_fault(town, plugins, sink, f"sink {name}", error, so="it is tried again")
+        await trio.sleep(min(_FIRST_RETRY_S * 2 ** min(failures, 16), _LONGEST_RETRY_S))
 
 
 async def _hand_over(town: Town, name: str, sink: StatusSink) -> bool:
@@ -102,10 +112,3 @@ async def _hand_over(town: Town, name: str, sink: StatusSink) -> bool:
         await sink.put(events)
     await town.run(town.calls.set_cursor(name, events[-1].id))
     return True
-
-
-async def _tell(town: Town, name: str, text: str) -> None:
-    try:
-        await town.run(town.calls.emit("plugin_reported", {"plugin": name, "text": text}))
-    except TinytownError:
-        return

@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from tinytown.config import RUNTIME_DIRECTORY, Config
-from tinytown.errors import ServerUnreachable
+from tinytown.errors import TinytownError
 from tinytown.orphans import Orphan, sweep_orphans
 from tinytown.protocol.calls import Host
 from tinytown.town import Town
@@ -70,7 +70,7 @@ async def tidy(town: Town, config: Config) -> None:
         events=limits.events,
     )
     while True:
-        with suppress(ServerUnreachable):
+        with suppress(TinytownError):
             gone = await town.run(call)
             while gone:
                 gone = await town.run(call)

@@ -7,17 +7,18 @@ the event stream, and hands out typed values. It starts no agents; the kernel do
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import trio
 from trio_util import AsyncValue
 
 from tinytown.agents import Agent
-from tinytown.background import open_background
+from tinytown.background import open_background, open_lasting
 from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config
 from tinytown.errors import ProtocolViolation, Refused
 from tinytown.events import Event
@@ -85,6 +86,7 @@ class Town:
         self.calls = TownCalls(config.name, message_limit_bytes=config.limits.message_bytes)
         self.link = link
         self._bells = bells
+        self._hearers: list[Callable[[Event], None]] = []
         #: The position of the newest event that has been seen; await it to notice changes.
         self.position: AsyncValue[str] = AsyncValue("0")
 
@@ -114,6 +116,23 @@ class Town:
         for channel in channels:
             self._bells.remove(channel)
         await self.link.unsubscribe(*channels)
+
+    @contextmanager
+    def hearing(self, hear: Callable[[Event], None]) -> Generator[None]:
+        """Call `hear` with each event from now on, for as long as the block lasts. It must be quick and not raise."""
+        self._hearers.append(hear)
+        try:
+            yield
+        finally:
+            self._hearers.remove(hear)
+
+    def heard(self, events: Sequence[Event]) -> None:
+        """Pass on what has happened: for whoever follows the event stream."""
+        for event in events:
+            for hear in self._hearers:
+                hear(event)
+        if events:
+            self.position.value = events[-1].id
 
     # -- agents
 
@@ -165,9 +184,9 @@ class Town:
         return await self.run(self.calls.task(task))
 
     async def tasks(
-        self, *, state: TaskState | None = None, agent: str = "", tag: str = "", limit: int = 50
+        self, *, state: TaskState | Literal["backlog"] | None = None, agent: str = "", tag: str = "", limit: int = 50
     ) -> tuple[Task, ...]:
-        """Tasks, newest first."""
+        """Tasks, newest first; with the state ``backlog``, the backlog in its order."""
         return await self.run(self.calls.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
 
     async def complete_task(self, task: str, result: str = "") -> Task:
@@ -317,7 +336,7 @@ class AgentHandle:
 
 
 @asynccontextmanager
-async def connect_town(root: Path, config: Config) -> AsyncIterator[Town]:
+async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     """A connected `Town` that follows the event stream.
 
     An embedded server is started when none answers, now and whenever the connection is lost.
@@ -327,13 +346,14 @@ async def connect_town(root: Path, config: Config) -> AsyncIterator[Town]:
 
     async def prepare() -> None:
         if server is not None:
-            await trio.to_thread.run_sync(
-                lambda: server.ensure(durability=config.redis.durability), abandon_on_cancel=True
-            )
+            ensure = functools.partial(server.ensure, durability=config.redis.durability)
+            await trio.to_thread.run_sync(ensure, abandon_on_cancel=True)
 
     bells = Bells()
+    # The link is used by those who put things in order when everything is cancelled, so it outlasts them.
+    opened = open_link(address, on_push=bells.hear, on_connected=bells.hear_again, prepare=prepare)
     async with (
-        open_link(address, on_push=bells.hear, on_connected=bells.hear_again, prepare=prepare) as link,
+        open_lasting(opened) as link,
         open_link(address, prepare=prepare, blocking=True, stall_s=None) as reading,
     ):
         town = Town(root, config, link, bells)
@@ -361,5 +381,4 @@ async def _follow(town: Town, reading: Link) -> None:
         except Exception:  # the link reconnects by itself; whoever needs the server hears of it from their own calls
             await trio.sleep(0.2)
             continue
-        if found:
-            town.position.value = found[-1].id
+        town.heard(found)

@@ -1,0 +1,96 @@
+"""What all rounds of a kernel share: the town, the plugins, the keeper, what is throttled, and where work is done.
+
+Also where a plugin's failing is written down. Knows nothing of rounds and agents' lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from tinytown.agents import Agent
+from tinytown.contracts import Workspace
+from tinytown.errors import NotFound, PluginFaulty, TinytownError
+from tinytown.names import shown
+from tinytown.plugin_registry import Plugins
+from tinytown.processes import Keeper
+from tinytown.tasks import Task
+from tinytown.town import Town
+
+_COLLEAGUES_KEPT_S = 3.0
+
+
+@dataclass(slots=True)
+class Desk:
+    """What every round of a kernel needs."""
+
+    town: Town
+    plugins: Plugins
+    keeper: Keeper
+    #: Backend kinds whose account is throttled -> trio time from which they may be used again.
+    parked: dict[str, float] = field(default_factory=dict[str, float])
+    _colleagues: tuple[Agent, ...] = ()
+    _colleagues_until: float = float("-inf")
+
+    async def colleagues(self) -> tuple[Agent, ...]:
+        """The town's agents as they were a moment ago: with a thousand of them, asking for each prompt would be dear."""
+        if trio.current_time() >= self._colleagues_until:
+            self._colleagues = await self.town.agents()
+            self._colleagues_until = trio.current_time() + _COLLEAGUES_KEPT_S
+        return self._colleagues
+
+    async def report_fault(self, offered: object, what: str, error: Exception, *, so: str = "") -> None:
+        """Note that an object of a plugin failed; see the function of this name."""
+        await report_fault(self.town, self.plugins, offered, what, error, so=so)
+
+    @asynccontextmanager
+    async def open_place(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+        """The directory to work in, and to judge work in: that of the first workspace that claims it, or the town's root.
+
+        Raises: PluginFaulty when the workspace fails; what the block raises comes out as it is.
+        """
+        asked: Workspace | None = None
+        raised: BaseException | None = None
+        try:
+            async with AsyncExitStack() as stack:
+                directory = self.town.root
+                for asked in self.plugins.workspaces:
+                    if asked.claims(agent, task):
+                        directory = await stack.enter_async_context(asked.open(agent, task))
+                        break
+                try:
+                    yield directory
+                except BaseException as error:
+                    raised = error
+                    raise
+        except Exception as error:
+            if error is raised or asked is None:
+                raise
+            what = f"workspace {asked.name}"
+            await self.report_fault(asked, what, error)
+            raise PluginFaulty(f"{what} failed: {shown(repr(error), 500)}") from error
+
+
+async def report_fault(
+    town: Town, plugins: Plugins, offered: object, what: str, error: Exception, *, so: str = ""
+) -> None:
+    """Note that an object that a plugin `offered` has failed, and tell the town.
+
+    `what` it is, in a word and its name (``sink journal``); `so` says what follows.
+    """
+    try:
+        plugin = plugins.owner(offered)
+    except NotFound:
+        plugin = what
+    plugins.mark_faulty(plugin, what, error)
+    logging.getLogger("tinytown.kernel").warning("%s of plugin %s failed", what, plugin, exc_info=error)
+    members = {"plugin": plugin, "text": f"{what} failed: {shown(repr(error), 500)}{so and f'; {so}'}"}
+    try:
+        await town.run(town.calls.emit("plugin_reported", members))
+    except TinytownError:
+        return  # it is in the log
