@@ -275,7 +275,7 @@ def _dead_letters(reply: Reply) -> tuple[DeadLetter, ...]:
 
 
 def _story(reply: Reply) -> tuple[TraceLine, ...]:
-    lines = _text(reply or b"").splitlines()
+    lines = _text(reply or b"").split("\n")[:-1]
     return tuple(TraceLine(at=rfc3339(int(line.partition(" ")[0])), what=line.partition(" ")[2]) for line in lines)
 
 

@@ -445,7 +445,8 @@ register('task_need', function(base, a)
       'tt task show ' .. need, { task = id, need = need })
   end
   if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and takes no new need', '', { task = id, state = task.state })
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and takes no new need',
+      FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
   end
   local needs = cjson.decode(task.needs or '[]')
   for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end

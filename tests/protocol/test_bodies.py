@@ -1,0 +1,76 @@
+"""Messages that nobody can read, and those of an older Tinytown: none is lost, none stops the others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tinytown.messages import Query, Unknown
+from tinytown.names import SUPERVISOR_ID
+
+from tests.protocol.conftest import Town
+
+UNREADABLE = {
+    "binary": b"\x00\xff\xfe\x80garbage",
+    "truncated": b'{"id":"m","from":"ann","to":"supervisor","type":"query","question":"wh',
+    "empty": b"",
+    "a list": b"[1,2,3]",
+    "null": b"null",
+    "of a wrong shape": b'{"id":"m","type":"query","question":7}',
+    "without a type": b'{"id":"m","question":"why?"}',
+    "nested without end": b'{"id":"m","type":"new","more":' + b"[" * 100_000,
+    "nested deeply": b'{"id":"m","type":"new","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "no UTF-8": b'{"id":"m","type":"query","question":"caf\xe9"}',
+}
+
+
+def put(town: Town, body: bytes, name: str = "m") -> None:
+    """What another program, or a damaged disk, may leave in a mailbox."""
+    town.run(town.calls.send("supervisor", Query(question="?"), message_id=name))
+    town.command("HSET", town.key(f"mail:{SUPERVISOR_ID}:bodies"), name, body)
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(town: Town, what: str) -> None:
+    raw = UNREADABLE[what]
+    put(town, raw)
+    town.run(town.calls.send("supervisor", Query(question="and?"), message_id="next"))
+    (lying, _) = town.run(town.calls.peek("supervisor")).messages
+    assert (lying.raw, lying.message) == (raw, None)
+    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="c", count=5))
+    bad, good = batch.deliveries
+    assert (bad.raw, bad.message, bad.member) == (raw, None, "qm")
+    assert good.message
+    assert town.run(town.calls.bury(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
+    (letter,) = town.run(town.calls.dead_letters())
+    assert (letter.id, letter.raw, letter.message, letter.reason) == ("m", raw, None, "its body cannot be decoded")
+    town.run(town.calls.redrive("m"))
+    again = town.run(town.calls.claim(SUPERVISOR_ID, token="d", count=5))
+    assert [(delivery.raw, delivery.deliveries) for delivery in again.deliveries] == [(raw, 1)]
+
+
+def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: Town) -> None:
+    put(town, b"x")
+    town.command("HDEL", town.key(f"mail:{SUPERVISOR_ID}:bodies"), "m")
+    (delivery,) = town.run(town.calls.claim(SUPERVISOR_ID, token="c")).deliveries
+    assert (delivery.raw, delivery.message) == (b"", None)
+    assert town.run(town.calls.bury(SUPERVISOR_ID, [delivery], reason="it has no body")) == 1
+
+
+def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: Town) -> None:
+    raw = b'{"id":"m","from":"ann","to":"supervisor","type":"vote","motion":{"yes":[],"no":2},"priority":"high"}'
+    put(town, raw)
+    (delivery,) = town.run(town.calls.claim(SUPERVISOR_ID, token="c")).deliveries
+    assert delivery.message
+    assert (delivery.message.type, delivery.message.category, delivery.message.priority) == ("vote", "informational", "high")
+    assert isinstance(delivery.message.body, Unknown)
+    assert msgspec.json.decode(delivery.message.body.raw)["motion"] == {"yes": [], "no": 2}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(town: Town, what: str) -> None:
+    put(town, UNREADABLE[what])
+    for number in range(5):
+        batch = town.run(town.calls.claim(SUPERVISOR_ID, token=f"c{number}"))
+        (outcome,) = town.run(town.calls.nack(SUPERVISOR_ID, batch.deliveries, reason="cannot read it"))
+    assert outcome == "dead"
+    assert town.run(town.calls.dead_letters())[0].deliveries == 5

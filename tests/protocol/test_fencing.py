@@ -1,0 +1,204 @@
+"""Two who believe to hold the same thing: only the later one does, and what the earlier one says changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from tinytown.errors import Refused, StaleLease
+from tinytown.messages import Query
+from tinytown.names import SUPERVISOR_ID
+from tinytown.protocol.calls import Batch, TownCalls
+
+from tests.protocol.conftest import Town
+
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Loss:
+    """A host that lost its lease in the middle of a round, and the one that found it out."""
+
+    town: Town
+    agent_id: str
+    fence: str
+    token: str
+    batch: Batch
+
+    @property
+    def calls(self) -> TownCalls:
+        return self.town.calls
+
+
+@pytest.fixture
+def loss(town: Town) -> Loss:
+    calls, run = town.calls, town.run
+    agent = run(calls.create_agent("ann", cli="shell", role="dev"))
+    run(calls.add_task("work", agent="ann", task_id="job"))
+    run(calls.add_task("free", role="dev", task_id="free"))
+    run(calls.send("ann", Query(question="why?"), message_id="why", priority="urgent"))
+    for host in ("old", "new"):
+        run(calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
+    fence = run(calls.place_agents("old", ["shell"], count=1))[0].token or ""
+    batch = run(calls.claim(agent.id, token="c1", fence=fence, count=8, lease_ms=HOUR_MS))
+    task = run(calls.start_task(agent.id, fence, "job", "run1")).task
+    run(calls.start_round(agent.id, fence, "run1", "job"))
+    assert task
+    assert len(batch.deliveries) == 2
+    town.command("ZADD", town.key("hosts"), 1, "old")  # its lease has run out
+    run(calls.beat("new", lease_ms=HOUR_MS))
+    return Loss(town, agent.id, fence, task.token or "", batch)
+
+
+def test_what_a_lost_host_held_is_free_at_once(loss: Loss) -> None:
+    agent, task = loss.town.run(loss.calls.agent("ann")), loss.town.run(loss.calls.task("job"))
+    assert (agent.state, agent.reason, agent.host, agent.token) == ("cold", "its kernel's lease ran out", None, None)
+    assert (task.state, task.token, task.run_id, task.reason) == ("assigned", None, None, "its kernel's lease ran out")
+    assert agent.mail.queued == 2
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))
+    assert [agent.name for agent in placed] == ["ann"]
+    again = loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed[0].token or "", count=8))
+    assert [(d.member, d.deliveries) for d in again.deliveries] == [(d.member, 2) for d in loss.batch.deliveries]
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing(loss: Loss, taken_over: bool) -> None:
+    if taken_over:
+        loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))
+    calls, agent, fence = loss.calls, loss.agent_id, loss.fence
+    for call in (
+        calls.beat("old", lease_ms=HOUR_MS),
+        calls.place_agents("old", ["shell"], count=5),
+        calls.claim(agent, token="c2", fence=fence, acks=loss.batch.deliveries),
+        calls.claim(agent, token="c1", fence=fence),
+        calls.observe_agent(agent, fence, "idle"),
+        calls.release_agent(agent, fence, "cold"),
+        calls.start_task(agent, fence, "job", "run1"),
+        calls.start_round(agent, fence, "run1", "job"),
+        calls.claim_matching(agent, fence, ["dev"]),
+        calls.settle_round(
+            agent, fence, "run1", loss.batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
+        ),
+        calls.settle_task("complete", "job", text="done", by=agent, token=loss.token),
+        calls.settle_task("fail", "job", text="no", by=agent, token=loss.token),
+        calls.settle_task("submit", "job", text="done", by=agent, token=loss.token),
+        calls.settle_task("cancel", "job", by=agent, token=loss.token),
+    ):
+        error = loss.town.refusal(call)
+        assert isinstance(error, StaleLease), call.command
+        assert error.code == "stale_lease"
+
+
+def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed.token or "", count=8, lease_ms=HOUR_MS))
+    before, given = loss.town.dump(), loss.batch.deliveries
+    assert loss.town.run(loss.calls.ack(loss.agent_id, given)) == (False, False)
+    assert loss.town.run(loss.calls.renew(loss.agent_id, given)) == (False, False)
+    assert loss.town.run(loss.calls.nack(loss.agent_id, given)) == ("stale", "stale")
+    assert loss.town.run(loss.calls.bury(loss.agent_id, given, reason="x")) == 0
+    assert loss.town.dump() == before
+
+
+def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> None:
+    calls = town.calls
+    for number in range(2):
+        town.run(calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+    first = town.run(calls.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
+    town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:leases"), 1, "qm0")
+    second = town.run(calls.claim(SUPERVISOR_ID, token="two", lease_ms=HOUR_MS))
+    assert [d.member for d in second.deliveries] == ["qm0"], "the older one comes back first"
+    third = town.run(calls.claim(SUPERVISOR_ID, token="three", acks=first.deliveries, lease_ms=HOUR_MS))
+    assert [d.member for d in third.deliveries] == ["qm1"]
+    assert town.run(calls.ack(SUPERVISOR_ID, second.deliveries)) == (True,)
+
+
+def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
+    town.run(town.calls.send("supervisor", Query(question="?"), message_id="m"))
+    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
+    town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:leases"), 1, "qm")
+    assert town.run(town.calls.ack(SUPERVISOR_ID, batch.deliveries)) == (True,)
+
+
+def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
+    calls, placed = loss.calls, loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    for token in ("", loss.token, "999"):
+        assert isinstance(loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease)
+    ben = loss.town.run(calls.create_agent("ben", cli="shell"))
+    error = loss.town.refusal(calls.settle_task("complete", "job", by=ben.id, token=loss.token))
+    assert isinstance(error, Refused)
+    assert "belongs to ann" in error.message
+    loss.town.run(calls.claim(placed.id, token="c2", fence=placed.token or "", count=8))
+    task = loss.town.run(calls.start_task(placed.id, placed.token or "", "job", "run2")).task
+    assert task
+    assert int(task.token or 0) > int(loss.token)
+    assert loss.town.run(calls.settle_task("complete", "job", by=placed.id, token=task.token or "")).state == "completed"
+
+
+def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:
+    ann = town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.calls.add_task("mine", agent="ann", task_id="mine"))
+    town.run(town.calls.add_task("free", task_id="free"))
+    for task in ("mine", "free"):
+        assert town.run(town.calls.settle_task("cancel", task, by=ann.id)).state == "cancelled"
+
+
+def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
+    ann = town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
+    calls = town.calls
+    for agent in (ann.id, "00000000-0000-4000-8000-000000000000"):
+        for call in (
+            calls.observe_agent(agent, "", "idle"),
+            calls.release_agent(agent, "", "cold"),
+            calls.start_round(agent, "", "run", "job"),
+            calls.start_task(agent, "", "job", "run"),
+            calls.claim_matching(agent, "", ["dev"]),
+            calls.settle_round(agent, "", "run", (), outcome="finished", mail="ack"),
+        ):
+            assert isinstance(town.refusal(call), StaleLease)
+    assert len(town.run(calls.claim(ann.id, token="c")).deliveries) == 1
+
+
+def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(loss: Loss) -> None:
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    fence = placed.token or ""
+    batch = loss.town.run(loss.calls.claim(placed.id, token="c2", fence=fence, count=8))
+    loss.town.run(loss.calls.start_task(placed.id, fence, "job", "run2"))
+    call = loss.calls.settle_round(
+        placed.id, fence, "run2", batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
+    )
+    assert loss.town.run(call) == "completed"
+    loss.town.run(loss.calls.leave("new", reason="shut down"))
+    assert loss.town.run(call) == "completed"
+
+
+def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
+    calls = town.calls
+    assert town.run(calls.take_lease("journal", "h1", lease_ms=HOUR_MS))
+    assert not town.run(calls.take_lease("journal", "h2", lease_ms=HOUR_MS))
+    assert not town.run(calls.give_up_lease("journal", "h2"))
+    assert town.run(calls.give_up_lease("journal", "h1"))
+    assert town.run(calls.take_lease("journal", "h2", lease_ms=HOUR_MS))
+
+
+def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_again(town: Town) -> None:
+    calls = town.calls
+    town.run(calls.create_agent("ann", cli="shell"))
+    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    town.run(calls.want("ann", "stopped"))
+    town.run(calls.want("ann", "running"))
+    town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="a person asked for it"))
+    assert [agent.name for agent in town.run(calls.place_agents("h1", ["shell"], count=1))] == ["ann"]
+
+
+def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: Town) -> None:
+    calls = town.calls
+    town.run(calls.create_agent("ann", cli="shell"))
+    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    town.run(calls.want("ann", "stopped"))
+    town.run(calls.release_agent(ann.id, ann.token or "", "cold", reason="shut down", retry_ms=0))
+    assert town.run(calls.agent("ann")).state == "stopped"
+    assert town.run(calls.place_agents("h1", ["shell"], count=1)) == ()

@@ -1,0 +1,368 @@
+"""What a town refuses: with which error, which code, which hint, and without a trace. `Town.refusal` holds the last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tinytown.errors import REPLY_CODES, LimitReached, NotFound, Refused, UsageError
+from tinytown.messages import Informational, Query
+from tinytown.names import SUPERVISOR_ID
+from tinytown.protocol import library
+from tinytown.protocol.calls import TownCalls
+from tinytown.protocol.replies import Call
+
+from tests.protocol.conftest import Town
+
+HOUR_MS = 3_600_000
+ODD = ["a/b", "..", "../etc", "*", "a*", "a:b", ":open", "a\nb", "🦆", "x" * 300, "x" * 100_000, "[", "%s", "\x00", " ", "{town}", "-"]
+HINTLESS = {"stale_lease"}  # whoever lost a lease has nothing to try
+
+
+@pytest.fixture
+def people(town: Town) -> Town:
+    town.run(town.calls.create_agent("Backend-1", cli="shell", nickname="Ada Mason", role="dev"))
+    town.run(town.calls.create_agent("backend-2", cli="shell", nickname="Ada Miller"))
+    town.run(town.calls.create_agent("solo", cli="shell", nickname="Zeke"))
+    for task in ("job-1", "job-2", "other"):
+        town.run(town.calls.add_task("work", task_id=task))
+    return town
+
+
+@pytest.mark.parametrize(
+    ("ref", "name"),
+    [
+        ("Backend-1", "Backend-1"),
+        ("BACKEND-1", "Backend-1"),
+        ("backend-1", "Backend-1"),
+        ("ada mason", "Backend-1"),
+        ("Ada Mason [dev]", "Backend-1"),
+        ("solo [solo]", "solo"),
+        ("zeke [solo]", "solo"),
+        ("so", "solo"),
+        ("ada mi", "backend-2"),
+        ("z", "solo"),
+    ],
+)
+def test_an_agent_is_found_by_what_people_type(people: Town, ref: str, name: str) -> None:
+    assert people.run(people.calls.agent(ref)).name == name
+
+
+def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: Town) -> None:
+    solo = people.run(people.calls.agent("solo"))
+    others = {agent.id for agent in people.run(people.calls.agents())} - {solo.id}
+    short = next(solo.id[:n] for n in range(4, 37) if not any(other.startswith(solo.id[:n]) for other in others))
+    for ref in (solo.id, solo.id.upper(), short):
+        assert people.run(people.calls.agent(ref)).name == "solo"
+
+
+def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) -> None:
+    for ref in ("supervisor", "Conductor", SUPERVISOR_ID):
+        assert people.run(people.calls.send(ref, Query(question="?"))).to == "supervisor"
+        for call in (
+            people.calls.agent(ref),
+            people.calls.want(ref, "stopped"),
+            people.calls.remove_agent(ref),
+            people.calls.add_task("work", agent=ref),
+            people.calls.assign_task("job-1", ref),
+            people.calls.claim_from_backlog("job-1", ref),
+            people.calls.assign_backlog(ref),
+        ):
+            error = people.refusal(call)
+            assert error.code == "refused"
+            assert "human side" in error.message
+            assert error.hint
+
+
+def test_an_ambiguous_agent_lists_the_candidates(people: Town) -> None:
+    error = people.refusal(people.calls.agent("back"))
+    assert isinstance(error, UsageError)
+    assert error.code == "ambiguous"
+    assert error.fields["candidates"] == ["Backend-1", "backend-2"]
+    assert "Backend-1, backend-2" in error.message
+    assert error.hint
+
+
+def test_a_task_is_found_by_its_id_or_a_unique_beginning_of_it(people: Town) -> None:
+    assert people.run(people.calls.task("other")).id == "other"
+    assert people.run(people.calls.task("o")).id == "other"
+    error = people.refusal(people.calls.task("job"))
+    assert (error.code, error.fields["candidates"]) == ("ambiguous", ["job-1", "job-2"])
+    people.run(people.calls.add_task("longer", task_id="job-11"))
+    assert people.run(people.calls.task("job-1")).id == "job-1", "a whole id is never ambiguous"
+
+
+def agent_uses(calls: TownCalls, ref: str) -> list[Call[Any]]:
+    return [
+        calls.agent(ref),
+        calls.send(ref, Query(question="?")),
+        calls.send("supervisor", Query(question="?"), sender=ref),
+        calls.peek(ref),
+        calls.remove(ref, "all"),
+        calls.add_task("work", agent=ref),
+        calls.assign_task("job-1", ref),
+        calls.claim_from_backlog("job-1", ref),
+        calls.assign_backlog(ref),
+        calls.current_task(ref),
+        calls.want(ref, "paused"),
+        calls.remove_agent(ref),
+        calls.rounds(ref),
+        calls.create_agent("child", cli="shell", parent=ref),
+    ]
+
+
+@pytest.mark.parametrize("ref", ["nobody", *ODD])
+def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
+    for call in agent_uses(people.calls, ref):
+        error = people.refusal(call)
+        assert isinstance(error, NotFound)
+        assert error.code == "not_found"
+        assert "\n" not in error.message
+        assert len(str(error)) < 300
+        assert error.hint == "tt list shows the agents"
+
+
+@pytest.mark.parametrize("ref", ["nothing", "", *ODD])
+def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
+    calls = people.calls
+    for call in (
+        calls.task(ref),
+        calls.assign_task(ref, "solo"),
+        calls.settle_task("complete", ref),
+        calls.reopen_task(ref),
+        calls.requeue_task(ref),
+        calls.add_need(ref, "other"),
+        calls.add_need("other", ref),
+        calls.set_task_meta(ref, "git", {}),
+        calls.judge_task(ref, passed=True),
+        calls.claim_from_backlog(ref, "solo"),
+        calls.add_task("work", needs=[ref]),
+    ):
+        error = people.refusal(call)
+        assert isinstance(error, NotFound)
+        assert "\n" not in error.message
+        assert len(str(error)) < 300
+        assert error.hint == "tt task list shows the tasks"
+
+
+@pytest.mark.parametrize("beside", ["open", "rounds"])
+def test_the_keys_beside_a_record_are_not_taken_for_one(people: Town, beside: str) -> None:
+    solo = people.run(people.calls.agent("solo"))
+    people.run(people.calls.add_task("work", agent="solo", needs=["other"], task_id="last"))
+    assert people.refusal(people.calls.agent(f"{solo.id}:{beside}")).code == "not_found"
+    assert people.refusal(people.calls.task("last:needs")).code == "not_found"
+    assert people.refusal(people.calls.task("other:dependants")).code == "not_found"
+
+
+@pytest.mark.parametrize("name", ["supervisor", "Conductor", "", *ODD])
+def test_an_impossible_name_never_reaches_the_server(town: Town, name: str) -> None:
+    with pytest.raises(UsageError):
+        town.calls.create_agent(name, cli="shell")
+
+
+def test_a_name_belongs_to_one_agent(people: Town) -> None:
+    calls, solo = people.calls, people.run(people.calls.agent("solo"))
+    for call in (
+        calls.create_agent("SOLO", cli="shell"),
+        calls.create_agent("zeke", cli="shell"),
+        calls.create_agent("new", cli="shell", nickname="zeke"),
+        calls.create_agent("new", cli="shell", nickname="Solo"),
+        calls.create_agent(solo.id, cli="shell"),
+    ):
+        error = people.refusal(call)
+        assert isinstance(error, Refused)
+        assert error.code == "exists"
+        assert error.hint
+    with pytest.raises(UsageError):
+        calls.create_agent("new", cli="shell", nickname="Supervisor")
+
+
+def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinytown.protocol.calls.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
+    assert people.run(people.calls.create_agent("new", cli="shell")).nickname == "Otto Plum"
+    assert people.run(people.calls.create_agent("newer", cli="shell")).nickname is None
+    assert people.run(people.calls.agent("newer [newer]")).name == "newer"
+
+
+def test_a_task_id_belongs_to_one_task(people: Town) -> None:
+    error = people.refusal(people.calls.add_task("again", task_id="other"))
+    assert (error.code, error.hint) == ("exists", "tt task show other")
+
+
+BAD: dict[str, Callable[[TownCalls], object]] = {
+    "no text": lambda c: c.send("solo", Query(question=" \n")),
+    "control characters": lambda c: c.send("solo", Query(question="a\x1b[2Jb")),
+    "a NUL": lambda c: c.add_task("a\x00b"),
+    "bytes of a command line": lambda c: c.send("solo", Query(question="caf\udce9")),
+    "bytes as a name": lambda c: c.agent("caf\udce9"),
+    "bytes as a tag": lambda c: c.tasks(tag="caf\udce9"),
+    "an unknown priority": lambda c: c.send("solo", Query(question="?"), priority="soon"),  # type: ignore[arg-type]
+    "an unknown priority of a task": lambda c: c.add_task("work", priority="soon"),  # type: ignore[arg-type]
+    "an unknown verb": lambda c: c.settle_task("finish", "job-1"),  # type: ignore[arg-type]
+    "an unknown wanted state": lambda c: c.want("solo", "happy"),  # type: ignore[arg-type]
+    "a message id with a colon": lambda c: c.send("solo", Query(question="?"), message_id="a:b"),
+    "a message id with a quote": lambda c: c.send("solo", Query(question="?"), message_id='a"b'),
+    "a task id with a slash": lambda c: c.add_task("work", task_id="a/b"),
+    "a task id of 129 characters": lambda c: c.add_task("work", task_id="a" * 129),
+    "a claim token with a blank": lambda c: c.claim(SUPERVISOR_ID, token="a b"),
+    "an empty claim token": lambda c: c.claim(SUPERVISOR_ID, token=""),
+    "a host with a colon": lambda c: c.join("a:b", lease_ms=1, about={}),
+    "a lease with a colon": lambda c: c.take_lease("a:b", "h1", lease_ms=1),
+    "a tag with a colon": lambda c: c.add_task("work", tags=["a:b"]),
+    "a role with a newline": lambda c: c.create_agent("new", cli="shell", role="a\nb"),
+    "a title of 1,001 bytes": lambda c: c.add_task("work", title="x" * 1001),
+    "an empty reason": lambda c: c.reopen_task("job-1", reason=""),
+    "a table's name with a quote": lambda c: c.set_task_meta("job-1", 'a"b', {}),
+    "an event type with a blank": lambda c: c.emit("a b", {}),
+    "a run id with a blank": lambda c: c.start_round("a", "1", "a b"),
+    "a town with an upper-case letter": lambda c: TownCalls("Town"),
+    "a town with braces": lambda c: TownCalls("{x}"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_values_that_can_never_be_right_are_refused_before_they_are_sent(town: Town, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        BAD[what](town.calls)
+    assert "expected" in caught.value.message
+    assert "got" in caught.value.message
+
+
+def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
+    call = people.calls.add_task("work")
+    words = tuple("soon" if word == "normal" else word for word in call.command)
+    assert people.refusal(Call(words, call.decode)).code == "usage"
+    people.run(people.calls.join("h1", lease_ms=HOUR_MS, about={}))
+    placed = people.run(people.calls.place_agents("h1", ["shell"], count=1))[0]
+    fence = placed.token or ""
+    assert people.refusal(people.calls.observe_agent(placed.id, fence, "happy")).code == "refused"
+    assert people.refusal(people.calls.release_agent(placed.id, fence, "idle")).code == "usage"
+
+
+def test_a_message_may_have_as_many_bytes_as_it_says_and_not_one_more(town: Town) -> None:
+    whole = "\n" * 500_000 + '"' * 500_000 + "é" * 24_288  # twice as long in JSON
+    assert len(whole.encode()) == 1 << 20
+    sent = town.run(town.calls.send("supervisor", Informational(summary=whole)))
+    (lying,) = town.run(town.calls.peek("supervisor")).messages
+    assert lying.message
+    assert (lying.message.id, lying.message.text) == (sent.message_id, whole)
+    with pytest.raises(UsageError) as caught:
+        town.calls.send("supervisor", Informational(summary=whole + "x"))
+    assert caught.value.code == "limit_reached"
+    assert "1,048,577" in caught.value.message
+    with pytest.raises(UsageError, match="1,048,577"):
+        town.calls.add_task("x" * ((1 << 20) + 1))
+
+
+def test_the_towns_own_limit_holds_for_clients_that_do_not_know_it(town: Town) -> None:
+    town.run(town.calls.setup({"message_bytes": 1000}))
+    town.run(town.calls.send("supervisor", Informational(summary="x" * 1000)))
+    error = town.refusal(town.calls.send("supervisor", Informational(summary="x" * 1001)))
+    assert isinstance(error, LimitReached)
+    assert "1000 bytes, got 1001" in error.message
+    assert error.hint
+
+
+def test_a_full_mailbox_refuses_with_its_owners_name(people: Town) -> None:
+    people.run(people.calls.setup({"mailbox_messages": 3}))
+    for number in range(3):
+        people.run(people.calls.send("solo", Query(question="?"), message_id=f"m{number}"))
+    error = people.refusal(people.calls.send("solo", Query(question="?")))
+    assert isinstance(error, LimitReached)
+    assert (error.fields["agent"], error.hint) == ("solo", "tt inbox solo shows them")
+    assert not people.run(people.calls.send("solo", Query(question="?"), message_id="m1")).new, "known mail is no more mail"
+    assert people.run(people.calls.assign_task("job-1", "solo")).message_id, "an order is never turned away"
+
+
+def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: Town) -> None:
+    town.run(town.calls.setup({"mailbox_messages": 2}))
+    for number in range(2):
+        town.run(town.calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="c", count=2))
+    town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    town.run(town.calls.send("supervisor", Query(question="?"), message_id="m2"))
+    assert town.refusal(town.calls.redrive("all")).code == "limit_reached"
+    assert town.run(town.calls.redrive("m0")) == ("m0",)
+
+
+def test_a_town_has_room_for_so_many_agents(people: Town) -> None:
+    people.run(people.calls.setup({"max_agents": 3}))
+    error = people.refusal(people.calls.create_agent("fourth", cli="shell"))
+    assert isinstance(error, LimitReached)
+    assert "max_agents" in error.hint
+
+
+def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people: Town) -> None:
+    calls = people.calls
+    people.run(calls.want("solo", "stopped"))
+    for call in (
+        calls.send("solo", Query(question="?")),
+        calls.add_task("work", agent="solo"),
+        calls.assign_task("job-1", "so"),
+        calls.assign_backlog("solo"),
+    ):
+        error = people.refusal(call)
+        assert (error.code, error.hint) == ("refused", "tt resume solo brings it back")
+    people.run(calls.want("solo", "running"))
+    people.run(calls.send("solo", Query(question="?")))
+
+
+def refused_in_state(calls: TownCalls) -> dict[str, Call[Any]]:
+    return {
+        "a finished task is not assigned": calls.assign_task("over", "solo"),
+        "a finished task is not requeued": calls.requeue_task("over"),
+        "a finished task is not completed again": calls.settle_task("complete", "over"),
+        "a finished task does not fail": calls.settle_task("fail", "over"),
+        "a finished task takes no new need": calls.add_need("over", "job-1"),
+        "an open task is not reopened": calls.reopen_task("job-1"),
+        "a task that somebody has is not on the backlog": calls.claim_from_backlog("given", "solo"),
+        "a task does not need itself": calls.add_need("job-1", "job-1"),
+        "a circle of two": calls.add_need("job-2", "waits"),
+        "an order is not removed": calls.remove("solo", "given.1"),
+        "a letter that nobody knows": calls.redrive("nothing"),
+        "a message that nobody knows": calls.remove("solo", "nothing"),
+        "no message at all": calls.remove("solo", ""),
+        "an agent with work": calls.remove_agent("solo"),
+        "a task that was not begun is not verified": calls.settle_task("submit", "job-1"),
+    }
+
+
+@pytest.mark.parametrize("what", refused_in_state(TownCalls("x")))
+def test_the_towns_state_forbids(people: Town, what: str) -> None:
+    calls, run = people.calls, people.run
+    run(calls.setup({"gates": 1}))
+    run(calls.add_task("over", task_id="over"))
+    run(calls.settle_task("complete", "over"))
+    run(calls.add_task("given", agent="solo", task_id="given"))
+    run(calls.add_task("waits", needs=["job-2"], task_id="waits"))
+    error = people.refusal(refused_in_state(calls)[what])
+    assert isinstance(error, REPLY_CODES[error.code])
+    assert error.hint or error.code in HINTLESS
+
+
+def test_a_circle_of_many_is_refused(town: Town) -> None:
+    for number in range(6):
+        town.run(town.calls.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
+    error = town.refusal(town.calls.add_need("t0", "t5"))
+    assert "circle" in error.message
+
+
+def test_messages_and_letters_are_found_by_a_unique_beginning(town: Town) -> None:
+    for name in ("note", "note-1", "note-11", "other"):
+        town.run(town.calls.send("supervisor", Query(question="?"), message_id=name))
+    error = town.refusal(town.calls.remove("supervisor", "note-"))
+    assert (error.code, error.fields["candidates"]) == ("ambiguous", ["note-1", "note-11"])
+    assert town.run(town.calls.remove("supervisor", "note-1")) == ("note-1",)
+    assert town.run(town.calls.remove("supervisor", "o")) == ("other",)
+    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="c", count=9))
+    assert town.refusal(town.calls.remove("supervisor", "note-1")).code == "refused", "somebody works on it"
+    town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    assert town.refusal(town.calls.drop("not")).code == "ambiguous"
+    assert town.run(town.calls.drop("note-")) == ("note-11",)
+    assert town.run(town.calls.redrive("note")) == ("note",)
+
+
+def test_the_library_refuses_with_known_codes_only() -> None:
+    assert set(re.findall(r"refuse\('(\w+)'", library.source())) == set(REPLY_CODES)

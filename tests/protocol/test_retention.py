@@ -1,0 +1,190 @@
+"""Nothing grows for ever: what is forgotten, when, and that what is still needed is not."""
+
+from __future__ import annotations
+
+import pytest
+from tinytown.messages import Query
+from tinytown.names import SUPERVISOR_ID
+from tinytown.protocol.calls import TownCalls
+
+from tests.protocol.conftest import Town, key_type
+
+HOUR_MS = 3_600_000
+
+
+def tidy(town: Town, **given: int) -> int:
+    bounds = {"finished_age_ms": HOUR_MS, "finished_count": 1000, "events": 1000, **given}
+    return town.run(town.calls.tidy(**bounds))
+
+
+def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
+    town.run(town.calls.setup({"dead_letters": 3}))
+    for number in range(5):
+        town.run(town.calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+        batch = town.run(town.calls.claim(SUPERVISOR_ID, token=f"c{number}"))
+        town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+        town.command("ZADD", town.key("dead"), "XX", number, f"m{number}")  # buried at different moments
+    assert [letter.id for letter in town.run(town.calls.dead_letters())] == ["m4", "m3", "m2"]
+    assert {key for key in town.dump() if key.startswith("dead:")} == {"dead:m2", "dead:m3", "dead:m4"}
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
+    town.run(town.calls.setup({"rounds_kept": kept}))
+    town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    for number in range(5):
+        town.run(
+            town.calls.settle_round(
+                ann.id, ann.token or "", f"r{number}", (), outcome="finished", mail="ack", record=b"%d" % number
+            )
+        )
+    assert town.run(town.calls.rounds("ann", limit=9)) == tuple(b"%d" % number for number in range(4, 4 - kept, -1))
+    assert town.run(town.calls.agent("ann")).rounds_completed == 5
+
+
+def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.setup({"trace_ttl_s": 100, "max_deliveries": 1}))
+    run(calls.create_agent("ann", cli="shell"))
+    run(calls.add_task("work", agent="ann", task_id="job"))
+    for name in ("a", "b", "c"):
+        run(calls.send("supervisor", Query(question="?"), message_id=name))
+    town.command("DEL", town.key("trace:b"))  # ran out while the message lay there
+    batch = run(calls.claim(SUPERVISOR_ID, token="t", count=3))
+    run(calls.ack(SUPERVISOR_ID, batch.deliveries[:1]))
+    run(calls.nack(SUPERVISOR_ID, batch.deliveries[1:2], reason="failed:\nTraceback\r\n  boom\x85"))
+    run(calls.bury(SUPERVISOR_ID, batch.deliveries[2:], reason="unreadable"))
+    run(calls.drop("b"))
+    traces = {key: ttl for key, _, ttl, _ in town.rows() if key.startswith("trace:")}
+    assert set(traces) >= {"trace:a", "trace:b", "trace:c", "trace:job.1"}
+    assert all(0 < ttl <= 100_000 for ttl in traces.values())
+    assert [line.what for line in run(calls.trace("b"))] == [
+        "leased t delivery 1",
+        "dead failed: Traceback   boom\x85",
+        "dropped",
+    ]
+    assert [line.what for line in run(calls.trace("a"))] == ["queued for supervisor from supervisor", "leased t delivery 1", "acked"]
+    assert run(calls.trace("unknown")) == ()
+
+
+def test_the_event_stream_is_bounded(town: Town) -> None:
+    for _ in range(500):
+        town.run(town.calls.emit("agent_reported", {"agent": "ann", "text": "x"}))
+    tidy(town, events=100)
+    kept = town.command("XLEN", town.key("events"))
+    assert 100 <= kept < 300, "about so many: the server drops whole blocks of a hundred"
+    fcall = town.calls.emit("agent_reported", {"agent": "ann", "text": "x"}).command[1]
+    town.command("EVAL", "for i = 1, 21000 do redis.call('XADD', KEYS[1], '*', 'type', 'x') end", 1, town.key("events"))
+    town.command("FCALL", fcall, 1, town.base, "op", "agent_reported", "agent", "ann", "text", "x")
+    assert town.command("XLEN", town.key("events")) <= 20_100
+
+
+def test_a_long_text_is_whole_in_the_record_and_cut_between_characters_in_the_event(town: Town) -> None:
+    town.run(town.calls.add_task("work", task_id="job"))
+    why = "é" * 300_000
+    assert town.run(town.calls.settle_task("fail", "job", text=why)).reason == why
+    event = town.events()[-1]
+    assert event["reason"] == "é" * 2000 + "…"
+
+
+def test_finished_tasks_are_forgotten_when_they_are_old(town: Town) -> None:
+    for name in ("old", "new", "open"):
+        town.run(town.calls.add_task("work", task_id=name, tags=["x"]))
+    for name in ("old", "new"):
+        town.run(town.calls.settle_task("complete", name))
+    town.command("ZADD", town.key("tasks:finished"), 1, "old")
+    assert tidy(town) == 1
+    assert [task.id for task in town.run(town.calls.tasks())] == ["open", "new"]
+    assert not [key for key in town.dump() if "old" in key]
+
+
+def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: Town) -> None:
+    for number in range(5):
+        town.run(town.calls.add_task("work", task_id=f"t{number}"))
+        town.run(town.calls.settle_task("cancel", f"t{number}"))
+        town.command("ZADD", town.key("tasks:finished"), "XX", 10**13 + number, f"t{number}")
+    assert tidy(town, finished_count=2) == 3
+    assert sorted(task.id for task in town.run(town.calls.tasks())) == ["t3", "t4"]
+
+
+def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.add_task("first", task_id="need"))
+    run(calls.add_task("then", needs=["need"], task_id="waits"))
+    run(calls.settle_task("fail", "need", text="no"))
+    run(calls.add_task("other", task_id="other"))
+    run(calls.settle_task("complete", "other"))
+    assert tidy(town, finished_age_ms=-1000) == 1
+    assert {task.id for task in run(calls.tasks())} == {"need", "waits"}
+
+
+def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.add_task("first", task_id="need"))
+    run(calls.add_task("then", needs=["need"], task_id="waits"))
+    run(calls.settle_task("fail", "need", text="no"))
+    run(calls.settle_task("complete", "waits"))
+    town.command("ZADD", town.key("tasks:finished"), 1, "need")
+    assert tidy(town) == 1
+    assert run(calls.reopen_task("waits")).task.state == "pending"
+    assert not [key for key in town.dump() if key.startswith("task:need")]
+
+
+def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
+    calls, run = town.calls, town.run
+    before = set(town.dump())
+    ann = run(calls.create_agent("ann", cli="shell"))
+    for name, needs in (("need", []), ("done", []), ("waits", ["need"]), ("open", [])):
+        run(calls.add_task("work", agent="" if name == "need" else "ann", needs=needs, task_id=name))
+    run(calls.settle_task("complete", "done"))
+    run(calls.send("ann", Query(question="?"), message_id="m"))
+    assert town.refusal(calls.remove_agent("ann")).code == "refused"
+    run(calls.remove_agent("ann", force=True))
+    assert [task.id for task in run(calls.tasks(state="backlog"))] == ["need", "open"]
+    assert run(calls.task("waits")).agent_id is None
+    assert [(letter.id, letter.agent, letter.reason) for letter in run(calls.dead_letters())] == [
+        ("m", "ann", "agent ann was removed")
+    ]
+    assert town.refusal(calls.redrive("m")).hint == "tt dead drop m"
+    run(calls.reopen_task("done"))
+    assert run(calls.task("done")).state == "pending"
+    run(calls.drop("all"))
+    for task in ("waits", "open", "need", "done"):
+        run(calls.settle_task("cancel", task))
+    tidy(town, finished_count=0)
+    left = {key for key in town.dump() if not key.startswith("trace:")} - before
+    assert left == {"seq", "events"}
+    assert not [key for key in town.dump() if ann.id in key]
+
+
+def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
+    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.calls.place_agents("h1", ["shell"], count=1))
+    town.run(town.calls.leave("h1", reason="shut down"))
+    assert not [key for key in town.dump() if key.startswith("host")]
+
+
+def test_a_lease_of_the_town_ends_by_itself(town: Town) -> None:
+    town.run(town.calls.take_lease("journal", "h1", lease_ms=5000))
+    assert [0 < ttl <= 5000 for key, _, ttl, _ in town.rows() if key == "lease:journal"] == [True]
+
+
+def test_only_keys_of_the_table_exist_in_a_town_that_has_seen_everything(town: Town) -> None:
+    test_a_removed_agent_leaves_nothing_behind(town)
+    test_the_story_of_a_message_is_short_lived_however_it_began(town)
+    test_dead_letters_are_bounded_and_the_oldest_go_first(town)
+    test_a_lease_of_the_town_ends_by_itself(town)
+    town.run(town.calls.set_cursor("journal", "1-0"))
+    assert [(key, kind) for key, kind, _, _ in town.rows() if key_type(key) != kind] == []
+
+
+def test_towns_on_one_server_do_not_see_each_other(town: Town) -> None:
+    other = Town(town.client, "elsewhere")
+    other.calls = TownCalls("elsewhere")
+    town.run(town.calls.create_agent("ann", cli="shell"))
+    other.run(other.calls.setup({}))
+    assert other.run(other.calls.agents()) == ()
+    assert other.refusal(other.calls.agent("ann")).code == "not_found"
