@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ _SCRIPTED_TIMEOUT_S = 120.0
 _REAL_TIMEOUT_S = 3600.0
 
 
-@click.command(cls=TownCommand, examples=["tt demo", "tt demo --dir /tmp/word-tools", "tt demo --cli claude", "tt demo --json"])
+@click.command(
+    cls=TownCommand, examples=["tt demo", "tt demo --dir /tmp/word-tools", "tt demo --cli claude", "tt demo --json"]
+)
 @click.option(
     "--dir",
     "directory",
@@ -38,7 +41,7 @@ def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeou
         raise Refused("an agent's round starts no server, and the demo needs one", hint="let a person run it")
     import trio  # late, like all that follows: `tt demo --help` does without
 
-    from tinytown.demo.play import View, ended_by_signals, play
+    from tinytown.demo.play import View, open_interruptible, play
     from tinytown.demo.report import Report, make_report, report_lines
     from tinytown.demo.stage import check_kinds
     from tinytown.demo.views import JsonView, PlainView, print_json
@@ -59,7 +62,7 @@ def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeou
     limit_s = timeout_s or (_REAL_TIMEOUT_S if cli else _SCRIPTED_TIMEOUT_S)
 
     async def perform() -> Report:
-        async with ended_by_signals():
+        async with open_interruptible():
             return await make_report(await play(directory, view, cli=cli, timeout_s=limit_s), scripted=cli is None)
         raise AssertionError("it returns or raises")
 
@@ -68,7 +71,7 @@ def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeou
         print_json(report)
     else:
         without_url = f"env -u {URL_VARIABLE} " if server_elsewhere else ""
-        for line in report_lines(report, f"cd '{report.directory}' && {without_url}tt status"):
+        for line in report_lines(report, f"cd {shlex.quote(report.directory)} && {without_url}tt status"):
             print(line)
     sys.stdout.flush()
     if not report.succeeded:

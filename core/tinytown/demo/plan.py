@@ -1,0 +1,64 @@
+"""Who takes part in the demo and what each of them is to do: the same words for scripted agents and for real ones. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """An agent and its task. `task` is the task's id, `needs` are the ids of tasks that must be completed first."""
+
+    agent: str
+    role: str
+    task: str
+    title: str
+    order: str
+    needs: tuple[str, ...] = ()
+
+
+_DESIGN = """\
+Design a small tool in Python that counts words, and write the design into DESIGN.md, one page at most, no code yet:
+- what a word is, for texts of every language (accents, apostrophes, dashes);
+- wordcount/core.py with count_words(text) -> collections.Counter;
+- wordcount/__main__.py with the command `python -m wordcount [--top N] [FILE ...]`. Two agents will write these two files
+  at the same time, so the command imports wordcount.core inside main() only.
+Commit DESIGN.md, then tell backend and frontend that it is there: `tt send NAME --info "..."`. Answer what they ask you."""
+
+_CORE = """\
+Write wordcount/core.py as DESIGN.md describes it (and an empty wordcount/__init__.py), with tests in tests/test_core.py
+that pass: `python -m unittest tests.test_core`. The agent frontend works in the same directory on other files: leave
+them alone, and commit only your own. If this task comes back to you as rejected, correct what the reviewer found, add
+a test for it, and commit again."""
+
+_COMMAND = """\
+Write wordcount/__main__.py as DESIGN.md describes it, with tests in tests/test_command.py that pass without
+wordcount/core.py: `python -m unittest tests.test_command`. What the design leaves open, ask the designer: `tt send designer
+--query "..."`; the answer comes into your mailbox (`tt inbox`). The agent backend works in the same directory on other
+files: leave them alone, and commit only your own. If this task comes back to you as rejected, correct what the reviewer
+found, add a test for it, and commit again."""
+
+_REVIEW = """\
+Review the word-count tool against DESIGN.md. Run all tests (`python -m unittest discover -s tests`), then try the tool on
+texts that the tests do not have. Change nothing yourself.
+- If something is wrong, reject the task that it belongs to: `tt task reopen core --reason "rejected: what is wrong, with an
+  example"`, or the same with `command`. Then end without completing this task; it comes back to you after the correction.
+- If all is well: `tt task complete --result "approved: ..."`, and `tt send supervisor --ack "approved: ..."`."""
+
+_IDENTITY = """
+
+Commit under your own name: `git -c user.name=NAME -c user.email=NAME@tinytown.invalid commit ...`."""
+
+PLAN: tuple[Part, ...] = (
+    Part("designer", "designer", "design", "Design the word counter", _DESIGN + _IDENTITY.replace("NAME", "designer")),
+    Part("backend", "programmer", "core", "Count the words", _CORE + _IDENTITY.replace("NAME", "backend"), ("design",)),
+    Part(
+        "frontend",
+        "programmer",
+        "command",
+        "Make it a command",
+        _COMMAND + _IDENTITY.replace("NAME", "frontend"),
+        ("design",),
+    ),
+    Part("reviewer", "reviewer", "review", "Review the whole", _REVIEW, ("core", "command")),
+)
