@@ -29,6 +29,7 @@ def run(words: Sequence[str]) -> int:
     """Do what the command line `words` (without the program's name) ask for; the exit code."""
     options = words[: words.index("--")] if "--" in words else words
     as_json, debug = "--json" in options, "--debug" in options
+    _prepare_streams()
     try:
         code = _invoke(words)
         sys.stdout.flush()
@@ -48,11 +49,17 @@ def run(words: Sequence[str]) -> int:
         return code
 
 
-def _invoke(words: Sequence[str]) -> int:
+def _prepare_streams() -> None:
+    """Open what the caller has closed, and let a terminal that cannot show a character show an escape."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character shows an escape, and the command goes on.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _invoke(words: Sequence[str]) -> int:
     root = make_root()
     if _COMPLETE_VARIABLE in os.environ:
         from click.shell_completion import shell_complete

@@ -57,8 +57,6 @@ def wait(
         raise UsageError("expected an agent or --task", hint="tt wait worker, or tt wait --task 1f3a")
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     with open_town_link(invocation) as town:
-        if not running_kernel(town.root) and not town.run(town.calls.status(agents=False)).hosts:
-            invocation.tell("no kernel runs, so nothing will happen: tt start runs one")
         arrived = await_agents(invocation, town, agents, goal, until=until) if agents else ()
         finished = await_tasks(invocation, town, wanted_tasks, until=until) if wanted_tasks else ()
     lines = [f"{each.name} is {each.state}" for each in arrived]
@@ -131,6 +129,8 @@ def _await(
     records: Sequence[T] = town.run_all(calls)
     if all(map(arrived, records)):
         return tuple(records)
+    if not running_kernel(town.root) and not town.run(town.calls.status(agents=False)).hosts:
+        invocation.tell("no kernel runs, so little will happen: tt start runs one")
     for batch in town.follow(cursor, until=until):
         ours = [event for event in batch if concerns(event)]
         _show_progress(invocation, ours)
