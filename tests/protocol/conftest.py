@@ -176,5 +176,9 @@ def fresh_town(client: LightClient, **settings: int) -> Town:
 
 
 @pytest.fixture
-def town(client: LightClient) -> Town:
-    return fresh_town(client)
+def town(client: LightClient) -> Iterator[Town]:
+    """A town of its own for a test; whatever the test did in it, only keys of the table may be left."""
+    town = fresh_town(client)
+    yield town
+    for key, kind, _, _ in town.rows():
+        assert key_type(key) == kind, f"{key} is a {kind}, and the table of keys says {key_type(key)}"

@@ -61,7 +61,11 @@ def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: Town) -
     put(town, raw)
     (delivery,) = town.run(town.calls.claim(SUPERVISOR_ID, token="c")).deliveries
     assert delivery.message
-    assert (delivery.message.type, delivery.message.category, delivery.message.priority) == ("vote", "informational", "high")
+    assert (delivery.message.type, delivery.message.category, delivery.message.priority) == (
+        "vote",
+        "informational",
+        "high",
+    )
     assert isinstance(delivery.message.body, Unknown)
     assert msgspec.json.decode(delivery.message.body.raw)["motion"] == {"yes": [], "no": 2}
 

@@ -123,7 +123,9 @@ def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
 def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
     calls, placed = loss.calls, loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
     for token in ("", loss.token, "999"):
-        assert isinstance(loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease)
+        assert isinstance(
+            loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease
+        )
     ben = loss.town.run(calls.create_agent("ben", cli="shell"))
     error = loss.town.refusal(calls.settle_task("complete", "job", by=ben.id, token=loss.token))
     assert isinstance(error, Refused)
@@ -132,7 +134,9 @@ def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
     task = loss.town.run(calls.start_task(placed.id, placed.token or "", "job", "run2")).task
     assert task
     assert int(task.token or 0) > int(loss.token)
-    assert loss.town.run(calls.settle_task("complete", "job", by=placed.id, token=task.token or "")).state == "completed"
+    assert (
+        loss.town.run(calls.settle_task("complete", "job", by=placed.id, token=task.token or "")).state == "completed"
+    )
 
 
 def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from tinytown.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
 from tinytown.names import SUPERVISOR_ID
 from tinytown.protocol.calls import Delivery
@@ -147,7 +154,9 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
                 mail.place, mail.token = "leased", token
                 mail.deliveries += 1
                 taken.append(mail)
-            assert [(d.member, d.deliveries) for d in batch.deliveries] == [(m.kind + m.id, m.deliveries) for m in taken]
+            assert [(d.member, d.deliveries) for d in batch.deliveries] == [
+                (m.kind + m.id, m.deliveries) for m in taken
+            ]
             assert all(d.message and d.message.id == m.id for d, m in zip(batch.deliveries, taken, strict=True))
             if taken:
                 self.claims[box] = Claim(token, [mail.id for mail in taken])
@@ -172,9 +181,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
                 if mail:
                     self.forget(mail)
 
-        @rule(
-            box=st.sampled_from(["alice", "supervisor"]), numbers=picks, delayed=st.booleans(), counts=st.booleans()
-        )
+        @rule(box=st.sampled_from(["alice", "supervisor"]), numbers=picks, delayed=st.booleans(), counts=st.booleans())
         def nack(self, box: str, numbers: list[int], delayed: bool, counts: bool) -> None:
             given = self.pick(numbers, box)
             answers = self.town.run(

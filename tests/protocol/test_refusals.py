@@ -17,7 +17,25 @@ from tinytown.protocol.replies import Call
 from tests.protocol.conftest import Town
 
 HOUR_MS = 3_600_000
-ODD = ["a/b", "..", "../etc", "*", "a*", "a:b", ":open", "a\nb", "🦆", "x" * 300, "x" * 100_000, "[", "%s", "\x00", " ", "{town}", "-"]
+ODD = [
+    "a/b",
+    "..",
+    "../etc",
+    "*",
+    "a*",
+    "a:b",
+    ":open",
+    "a\nb",
+    "🦆",
+    "x" * 300,
+    "x" * 100_000,
+    "[",
+    "%s",
+    "\x00",
+    " ",
+    "{town}",
+    "-",
+]
 HINTLESS = {"stale_lease"}  # whoever lost a lease has nothing to try
 
 
@@ -272,7 +290,9 @@ def test_a_full_mailbox_refuses_with_its_owners_name(people: Town) -> None:
     error = people.refusal(people.calls.send("solo", Query(question="?")))
     assert isinstance(error, LimitReached)
     assert (error.fields["agent"], error.hint) == ("solo", "tt inbox solo shows them")
-    assert not people.run(people.calls.send("solo", Query(question="?"), message_id="m1")).new, "known mail is no more mail"
+    assert not people.run(people.calls.send("solo", Query(question="?"), message_id="m1")).new, (
+        "known mail is no more mail"
+    )
     assert people.run(people.calls.assign_task("job-1", "solo")).message_id, "an order is never turned away"
 
 

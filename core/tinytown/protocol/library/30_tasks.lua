@@ -398,7 +398,7 @@ register_once('task_settle', function(base, a)
       { task = id, state = task.state })
   end
   local was = task.state
-  local reason = to == 'completed' and '' or text
+  local reason = (to == 'completed' or to == 'verifying') and '' or text
   check_move(task, to)
   if to == 'completed' or to == 'verifying' or to == 'failed' then redis.call('HSET', task_key(base, id), 'result', text) end
   move(base, task, to, reason, now)

@@ -1,0 +1,223 @@
+"""Every change is told: once, in the same step, with the names that people know."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from tinytown.events import EVENT_TYPES, Event, OtherEvent, TaskStateChanged, event_fields
+from tinytown.messages import Query
+from tinytown.names import SUPERVISOR_ID
+from tinytown.protocol import library
+from tinytown.records import rfc3339
+
+from tests.protocol.conftest import Town
+
+HOUR_MS = 3_600_000
+RFC3339 = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+#: What the library cannot see: lines that a kernel reads from a backend, and faults of plugins.
+TOLD_BY_KERNELS = {"agent_reported", "plugin_reported"}
+
+
+def told(town: Town, *types: str) -> list[dict[str, Any]]:
+    """The members of the latest events of `types`, without id and time."""
+    events = [event_fields(event) for event in town.run(town.calls.latest_events(1000))]
+    return [
+        {name: value for name, value in event.items() if name not in ("id", "at", "type") and value is not None}
+        for event in events
+        if event["type"] in types
+    ]
+
+
+def test_every_type_is_told_by_the_library_or_by_kernels() -> None:
+    emitted = set(re.findall(r"emit\(base, '(\w+)'", library.source()))
+    assert emitted | TOLD_BY_KERNELS == set(EVENT_TYPES)
+    assert not emitted & TOLD_BY_KERNELS
+
+
+def test_the_life_of_a_task_is_told(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.create_agent("ann", cli="shell"))
+    run(calls.setup({"gates": 1}))
+    run(calls.add_task("do it\nproperly", agent="ann", task_id="job"))
+    run(calls.add_task("then", task_id="next", needs=["job"], title="Then"))
+    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    ann = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    fence = ann.token or ""
+    batch = run(calls.claim(ann.id, token="c", fence=fence, count=8))
+    task = run(calls.start_task(ann.id, fence, "job", "run")).task
+    assert task
+    run(calls.settle_task("submit", "job", text="done", by=ann.id, token=task.token or ""))
+    run(calls.settle_round(ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="job"))
+    run(calls.judge_task("job", passed=False, evidence="2 tests fail"))
+    run(calls.settle_task("complete", "job"))
+    run(calls.reopen_task("job", reason="rejected"))
+    run(calls.settle_task("cancel", "job", text="no more"))
+    assert told(town, "task_added") == [
+        {"task": "job", "state": "pending", "title": "do it", "agent": "ann"},
+        {"task": "next", "state": "pending", "title": "Then"},
+    ]
+    job: dict[str, Any] = {"task": "job", "agent": "ann", "title": "do it"}
+    then = {"task": "next", "title": "Then"}
+    assert told(town, "task_state_changed") == [
+        {**job, "old": "pending", "new": "assigned"},
+        {**then, "old": "pending", "new": "blocked", "reason": "needs job (assigned)"},
+        {**job, "old": "assigned", "new": "running"},
+        {**job, "old": "running", "new": "verifying"},
+        {**job, "old": "verifying", "new": "assigned", "reason": "2 tests fail"},
+        {**job, "old": "assigned", "new": "completed"},
+        {**then, "old": "blocked", "new": "pending", "reason": "all it needs is completed"},
+        {**job, "old": "completed", "new": "assigned", "reason": "rejected"},
+        {**then, "old": "pending", "new": "blocked", "reason": "needs job (assigned)"},
+        {**job, "old": "assigned", "new": "cancelled", "reason": "no more"},
+    ]
+
+
+def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.create_agent("boss", cli="other"))
+    run(calls.create_agent("ann", cli="shell", role="dev", parent="boss"))
+    run(calls.add_task("work", agent="ann", task_id="job"))
+    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    ann = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    fence = ann.token or ""
+    run(calls.observe_agent(ann.id, fence, "idle"))
+    batch = run(calls.claim(ann.id, token="c", fence=fence))
+    run(calls.start_task(ann.id, fence, "job", "run"))
+    run(calls.start_round(ann.id, fence, "run", "job"))
+    run(
+        calls.settle_round(
+            ann.id,
+            fence,
+            "run",
+            batch.deliveries,
+            outcome="finished",
+            mail="ack",
+            task_id="job",
+            fate="complete",
+            duration_ms=12,
+            text="done",
+        )
+    )
+    run(calls.want("ann", "stopped", reason="enough"))
+    run(calls.leave("h1", reason="shut down"))
+    run(calls.remove_agent("ann"))
+    assert told(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
+    assert [event for event in told(town, "agent_state_changed") if event["agent"] == "ann"] == [
+        {"agent": "ann", "old": "starting", "new": "starting"},
+        {"agent": "ann", "old": "starting", "new": "idle"},
+        {"agent": "ann", "old": "idle", "new": "working", "task": "job"},
+        {"agent": "ann", "old": "working", "new": "stopped", "reason": "shut down"},
+    ]
+    assert told(town, "agent_wanted") == [{"agent": "ann", "wanted": "stopped", "reason": "enough"}]
+    assert told(town, "round_started") == [{"agent": "ann", "run": "run", "task": "job"}]
+    assert told(town, "round_ended") == [
+        {"agent": "ann", "run": "run", "outcome": "finished", "task": "job", "duration_ms": 12}
+    ]
+    assert told(town, "host_joined", "host_left") == [{"host": "here"}, {"host": "here", "reason": "shut down"}]
+    assert told(town, "agent_removed") == [{"agent": "ann"}]
+
+
+def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
+    calls, run = town.calls, town.run
+    ann = run(calls.create_agent("ann", cli="shell"))
+    run(calls.send(ann.id, Query(question="?"), message_id="m", priority="high", sender="conductor"))
+    run(calls.send(SUPERVISOR_ID, Query(question="?"), message_id="n", sender=ann.nickname or ""))
+    batch = run(calls.claim(ann.id, token="c"))
+    run(calls.bury(ann.id, batch.deliveries, reason="unreadable"))
+    run(calls.redrive("m"))
+    assert told(town, "message_sent") == [
+        {"message": "m", "sender": "supervisor", "recipient": "ann", "category": "query", "priority": "high"},
+        {"message": "n", "sender": "ann", "recipient": "supervisor", "category": "query", "priority": "normal"},
+    ]
+    assert told(town, "message_dead") == [{"message": "m", "agent": "ann", "reason": "unreadable"}]
+    assert told(town, "message_redriven") == [{"message": "m", "agent": "ann"}]
+    assert not [event for event in town.events() if ann.id in event.values()]
+
+
+def test_a_refusal_and_a_repetition_tell_nothing(town: Town) -> None:
+    town.run(town.calls.add_task("work", task_id="job"))
+    call = town.calls.settle_task("complete", "job")
+    town.run(call)
+    count = len(town.events())
+    town.run(call)
+    town.refusal(town.calls.settle_task("complete", "job"))
+    assert len(town.events()) == count
+
+
+def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
+    calls, run = town.calls, town.run
+    run(calls.create_agent("ann", cli="shell"))
+    run(calls.add_task("work", agent="ann", task_id="job"))
+    run(calls.settle_task("complete", "job"))
+    run(calls.join("h1", lease_ms=HOUR_MS, about={}))
+    run(calls.send("supervisor", Query(question="?"), message_id="m"))
+    batch = run(calls.claim(SUPERVISOR_ID, token="c"))
+    run(calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    task, agent, host = run(calls.task("job")), run(calls.agent("ann")), run(calls.hosts())[0]
+    moments = [
+        task.since,
+        task.created_at,
+        task.updated_at,
+        task.completed_at,
+        agent.since,
+        agent.created_at,
+        host.joined_at,
+    ]
+    moments += [event.at for event in run(calls.latest_events(100))]
+    moments += [line.at for line in run(calls.trace("m"))] + [letter.at for letter in run(calls.dead_letters())]
+    order = run(calls.peek("ann")).messages
+    assert order == ()
+    run(calls.reopen_task("job"))
+    moments += [lying.message.created_at for lying in run(calls.peek("ann")).messages if lying.message]
+    assert len(moments) > 15
+    assert all(RFC3339.fullmatch(moment or "") for moment in moments)
+
+
+@pytest.mark.parametrize(
+    "ms", [0, 951_782_399_999, 951_782_400_000, 1_709_164_800_000, 1_735_689_599_999, 4_107_542_399_000]
+)
+def test_the_librarys_calendar_is_pythons(town: Town, ms: int) -> None:
+    body = re.search(r"local function rfc3339.*?\nend\n", library.source(), re.DOTALL)
+    assert body
+    assert town.command("EVAL", body.group() + "return rfc3339(tonumber(ARGV[1]))", 0, ms).decode() == rfc3339(ms)
+
+
+def test_a_stream_is_read_on_from_where_one_stopped(town: Town) -> None:
+    calls, run = town.calls, town.run
+    for vote in range(5):
+        run(calls.emit("vote_cast", {"number": str(vote), "empty": ""}))
+    events = run(calls.events_after("0", count=3))
+    assert [number(event) for event in events] == ["0", "1", "2"]
+    run(calls.set_cursor("journal", events[-1].id))
+    cursor = run(calls.cursor("journal"))
+    assert cursor == events[-1].id
+    assert [number(event) for event in run(calls.events_after(cursor))] == ["3", "4"]
+    assert [number(event) for event in run(calls.wait_for_events(cursor, block_ms=1))] == ["3", "4"]
+    assert [number(event) for event in run(calls.latest_events(2))] == ["3", "4"]
+    assert run(calls.cursor("nobody")) is None
+    assert run(calls.wait_for_events(run(calls.latest_events(1))[0].id, block_ms=1)) == ()
+
+
+def number(event: Event) -> str:
+    assert isinstance(event, OtherEvent)
+    return event.fields["number"]
+
+
+def test_an_event_that_does_not_fit_its_type_is_kept_as_it_is(town: Town) -> None:
+    town.run(town.calls.emit("round_ended", {"agent": "ann", "duration_ms": "soon"}))
+    (event,) = town.run(town.calls.latest_events(1))
+    assert isinstance(event, OtherEvent)
+    assert (event.type, event.fields) == ("round_ended", {"agent": "ann", "duration_ms": "soon"})
+
+
+def test_reassigning_tells_the_new_agent(town: Town) -> None:
+    for name in ("ann", "ben"):
+        town.run(town.calls.create_agent(name, cli="shell"))
+    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
+    town.run(town.calls.assign_task("job", "ben"))
+    event = town.run(town.calls.latest_events(1))[0]
+    assert isinstance(event, TaskStateChanged)
+    assert (event.old, event.new, event.agent) == ("assigned", "assigned", "ben")

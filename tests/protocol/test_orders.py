@@ -1,0 +1,270 @@
+"""A task that is assigned has one order in its agent's mailbox, whatever happens to either: no work is lost or done twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from tinytown.messages import Query
+from tinytown.protocol.calls import Delivery, TownCalls
+from tinytown.tasks import Task
+
+from tests.protocol.conftest import Town
+
+HOUR_MS = 3_600_000
+
+
+@dataclass
+class Desk:
+    """A town in which one kernel hosts ann."""
+
+    town: Town
+    agent_id: str
+    fence: str
+    runs: int = 0
+
+    @property
+    def calls(self) -> TownCalls:
+        return self.town.calls
+
+    def claim(self) -> tuple[Delivery, ...]:
+        self.runs += 1
+        claim = self.calls.claim(self.agent_id, token=f"c{self.runs}", fence=self.fence, count=8, lease_ms=HOUR_MS)
+        return self.town.run(claim).deliveries
+
+    def begin(self, task: str) -> Task:
+        started = self.town.run(self.calls.start_task(self.agent_id, self.fence, task, f"run{self.runs}"))
+        assert not started.stale
+        assert started.task
+        return started.task
+
+    def settle(self, deliveries: tuple[Delivery, ...], mail: str, fate: str = "again", *, task: str = "job") -> str:
+        call = self.calls.settle_round(
+            self.agent_id,
+            self.fence,
+            f"run{self.runs}",
+            deliveries,
+            outcome={"ack": "finished", "nack": "failed", "return": "interrupted"}[mail],
+            mail=mail,  # type: ignore[arg-type]
+            fate=fate,  # type: ignore[arg-type]
+            task_id=task,
+            reason="so it went",
+        )
+        return self.town.run(call)
+
+    def inbox(self, agent: str = "ann") -> list[str]:
+        return [lying.message.id for lying in self.town.run(self.calls.peek(agent)).messages if lying.message]
+
+    def task(self, task: str = "job") -> Task:
+        return self.town.run(self.calls.task(task))
+
+
+@pytest.fixture
+def desk(town: Town) -> Desk:
+    for name in ("ann", "ben"):
+        town.run(town.calls.create_agent(name, cli="shell" if name == "ann" else "other"))
+    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
+    return Desk(town, ann.id, ann.token or "")
+
+
+def test_an_order_goes_with_its_task_to_another_agent(desk: Desk) -> None:
+    assert desk.inbox() == ["job.1"]
+    desk.town.run(desk.calls.assign_task("job", "ben"))
+    assert (desk.inbox(), desk.inbox("ben")) == ([], ["job.2"])
+    desk.town.run(desk.calls.assign_task("job", "ann"))
+    assert (desk.inbox(), desk.inbox("ben")) == (["job.3"], [])
+
+
+@pytest.mark.parametrize("verb", ["requeue", "complete", "cancel", "block"])
+def test_an_order_that_is_out_of_date_is_called_off(desk: Desk, verb: str) -> None:
+    desk.town.run(desk.calls.add_task("before", task_id="need"))
+    if verb == "requeue":
+        desk.town.run(desk.calls.requeue_task("job"))
+    elif verb == "block":
+        desk.town.run(desk.calls.add_need("job", "need"))
+    else:
+        desk.town.run(desk.calls.settle_task(verb, "job"))  # type: ignore[arg-type]
+    assert desk.inbox() == []
+    assert [line.what for line in desk.town.run(desk.calls.trace("job.1"))][-1] == "called off"
+
+
+@pytest.mark.parametrize("way", ["nack", "round", "lease", "host"])
+def test_an_order_that_was_called_off_while_a_kernel_had_it_does_not_come_back(desk: Desk, way: str) -> None:
+    deliveries = desk.claim()
+    desk.town.run(desk.calls.assign_task("job", "ben"))
+    if way == "nack":
+        assert desk.town.run(desk.calls.nack(desk.agent_id, deliveries)) == ("stale",)
+    elif way == "round":
+        assert desk.settle(deliveries, "nack") == "assigned"
+    elif way == "lease":
+        desk.town.command("ZADD", desk.town.key(f"mail:{desk.agent_id}:leases"), 1, deliveries[0].member)
+        assert desk.claim() == ()
+    else:
+        desk.town.run(desk.calls.leave("h1", reason="shut down"))
+    assert (desk.inbox(), desk.inbox("ben")) == ([], ["job.2"])
+    assert desk.task().assigned_to == "ben"
+
+
+def test_a_round_that_could_not_begin_its_task_leaves_the_order_where_it_was(desk: Desk) -> None:
+    deliveries = desk.claim()
+    assert desk.settle(deliveries, "ack") == "assigned"
+    assert desk.inbox() == ["job.1"]
+    assert [delivery.deliveries for delivery in desk.claim()] == [1], "not counted: nobody tried"
+
+
+def test_an_ack_does_not_take_the_order_of_a_task_that_nobody_has_begun(desk: Desk) -> None:
+    deliveries = desk.claim()
+    assert desk.town.run(desk.calls.ack(desk.agent_id, deliveries)) == (False,)
+    assert desk.inbox() == ["job.1"]
+
+
+@pytest.mark.parametrize(("mail", "deliveries", "attempts"), [("nack", 2, 2), ("return", 1, 1), ("ack", 1, 2)])
+def test_a_task_that_is_to_be_done_again_keeps_its_order(desk: Desk, mail: str, deliveries: int, attempts: int) -> None:
+    batch = desk.claim()
+    desk.begin("job")
+    assert desk.settle(batch, mail) == "assigned"
+    (again,) = desk.claim()
+    assert (again.member, again.deliveries) == ("tjob.1", deliveries)
+    assert desk.begin("job").attempts == attempts
+
+
+def test_an_order_that_went_missing_during_a_round_is_given_anew(desk: Desk) -> None:
+    batch = desk.claim()
+    desk.begin("job")
+    assert desk.town.run(desk.calls.ack(desk.agent_id, batch)) == (True,)
+    assert desk.settle(batch, "nack") == "assigned"
+    assert desk.inbox() == ["job.2"]
+    desk.claim()
+    desk.begin("job")
+    desk.town.command("DEL", *(desk.town.key(f"mail:{desk.agent_id}:{part}") for part in ("leases", "bodies", "state")))
+    desk.town.run(desk.calls.leave("h1", reason="shut down"))
+    assert desk.inbox() == ["job.3"]
+
+
+def test_questions_that_rode_along_with_a_settled_task_are_not_settled_with_it(desk: Desk) -> None:
+    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="why", priority="urgent"))
+    batch = desk.claim()
+    token = desk.begin("job").token or ""
+    desk.town.run(desk.calls.settle_task("complete", "job", text="done", by=desk.agent_id, token=token))
+    assert desk.settle(batch, "nack") == "completed", "the task was done before the round failed"
+    assert desk.inbox() == ["why"]
+
+
+def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Desk) -> None:
+    for number in range(5):
+        batch = desk.claim()
+        desk.begin("job")
+        state = desk.settle(batch, "nack")
+        assert state == ("failed" if number == 4 else "assigned")
+    assert desk.task().reason == "its order was given up: so it went"
+    assert [letter.id for letter in desk.town.run(desk.calls.dead_letters())] == ["job.1"]
+    assert desk.town.run(desk.calls.redrive("job.1")) == ("job.1",)
+    assert (desk.task().state, desk.task().attempts, desk.inbox()) == ("assigned", 0, ["job.1"])
+    assert [delivery.deliveries for delivery in desk.claim()] == [1]
+
+
+def test_the_dead_order_of_a_task_that_went_on_is_not_delivered(desk: Desk) -> None:
+    desk.town.run(desk.calls.bury(desk.agent_id, desk.claim(), reason="unreadable"))
+    desk.town.run(desk.calls.reopen_task("job"))
+    assert desk.inbox() == ["job.2"]
+    desk.town.run(desk.calls.redrive("all"))
+    assert desk.inbox() == ["job.2"]
+
+
+def test_emptying_a_mailbox_spares_the_orders(desk: Desk) -> None:
+    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="why"))
+    assert desk.town.run(desk.calls.remove("ann", "all")) == ("why",)
+    assert desk.inbox() == ["job.1"]
+
+
+def test_a_message_that_only_looks_like_an_order_is_mail_like_any_other(desk: Desk) -> None:
+    text = '"type":"task_assign"'
+    desk.town.run(desk.calls.send("ann", Query(question=text), message_id="job.7"))
+    order, query = desk.inbox()
+    assert (order, query) == ("job.1", "job.7")
+    desk.settle(desk.claim(), "nack", task="")
+    assert desk.inbox() == ["job.1", "job.7"]
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_submitted_task_waits_for_its_verdict(desk: Desk, passed: bool) -> None:
+    desk.town.run(desk.calls.setup({"gates": 1}))
+    batch = desk.claim()
+    token = desk.begin("job").token or ""
+    task = desk.town.run(desk.calls.settle_task("submit", "job", text="done", by=desk.agent_id, token=token))
+    assert (task.state, task.result) == ("verifying", "done")
+    assert desk.settle(batch, "ack", "complete") == "verifying"
+    assert desk.inbox() == []
+    task = desk.town.run(desk.calls.judge_task("job", passed=passed, evidence="" if passed else "2 tests fail"))
+    if passed:
+        assert (task.state, desk.inbox()) == ("completed", [])
+    else:
+        assert (task.state, task.reason, desk.inbox()) == ("assigned", "2 tests fail", ["job.2"])
+        assert desk.claim()
+        assert desk.begin("job").attempts == 2
+
+
+def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: Desk) -> None:
+    desk.town.run(desk.calls.setup({"gates": 1}))
+    desk.town.run(desk.calls.add_task("before", task_id="need"))
+    desk.town.run(desk.calls.settle_task("complete", "need"))
+    desk.town.run(desk.calls.add_need("job", "need"))
+    desk.settle(desk.claim(), "return", task="")
+    batch = desk.claim()
+    desk.begin("job")
+    desk.settle(batch, "ack", "complete")
+    desk.town.run(desk.calls.reopen_task("need"))
+    assert desk.town.run(desk.calls.judge_task("job", passed=True)).state == "blocked"
+    desk.town.run(desk.calls.settle_task("complete", "need"))
+    assert (desk.task().state, desk.inbox()) == ("assigned", ["job.2"])
+
+
+def test_completing_the_last_need_gives_the_order_in_the_same_step(desk: Desk) -> None:
+    desk.town.run(desk.calls.add_task("then", agent="ben", needs=["job"], task_id="next", priority="high"))
+    assert desk.task("next").reason == "needs job (assigned)"
+    desk.town.run(desk.calls.settle_task("fail", "job", text="no"))
+    assert desk.task("next").reason == "needs job (failed)"
+    desk.town.run(desk.calls.reopen_task("job"))
+    batch = desk.claim()
+    desk.begin("job")
+    assert desk.settle(batch, "ack", "complete") == "completed"
+    assert (desk.task("next").state, desk.inbox("ben")) == ("assigned", ["next.1"])
+
+
+def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: Town) -> None:
+    origin = {"file": "plan.md", "raw": {"tags": [], "n": 12345678901234567890, "x": 0.1, "empty": {}}}
+    meta = {"git": {"files": [], "depth": 1.5}, "notes": [1, None, "ü"]}
+    town.run(
+        town.calls.add_task("work", task_id="job", origin=origin, meta=meta, tags=["a", "b"], title="Work", role="dev")
+    )
+    town.run(town.calls.set_task_meta("job", "beads", {"deps": []}))
+    task = town.run(town.calls.set_task_meta("job", "notes", None))
+    assert (task.origin, task.meta) == (origin, {"git": meta["git"], "beads": {"deps": []}})
+    assert (task.tags, task.title, task.role, task.headline) == (("a", "b"), "Work", "dev", "Work")
+
+
+def test_the_backlog_is_ordered_by_priority_then_age(town: Town) -> None:
+    for number, priority in enumerate(["low", "normal", "urgent", "high", "normal", "urgent"]):
+        town.run(town.calls.add_task("x", task_id=f"t{number}", priority=priority))  # type: ignore[arg-type]
+    ordered = ["t2", "t5", "t3", "t1", "t4", "t0"]
+    assert [task.id for task in town.run(town.calls.tasks(state="backlog"))] == ordered
+    town.run(town.calls.create_agent("ann", cli="shell"))
+    assert town.run(town.calls.assign_backlog("ann")) == tuple(ordered)
+    assert [task.id for task in town.run(town.calls.tasks(agent="ann", state="assigned", limit=3))] == [
+        "t5",
+        "t4",
+        "t3",
+    ]
+
+
+def test_an_idle_agent_takes_the_first_task_that_fits_it(town: Town) -> None:
+    town.run(town.calls.add_task("x", task_id="other"))
+    town.run(town.calls.add_task("x", task_id="tagged", tags=["python"]))
+    town.run(town.calls.add_task("x", task_id="role", role="dev"))
+    town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    taken = [town.run(town.calls.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
+    assert [assigned and assigned.task.id for assigned in taken] == ["tagged", "role", None]
