@@ -1,0 +1,180 @@
+"""The manual's page of JSON beside what the commands really print: nothing promised is missing, nothing is unwritten."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from tinytown.cli.frame import make_root
+from tinytown.events import EVENT_TYPES, KnownEvent
+
+from tests.cli.conftest import Shell
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
+
+#: What has no single object to compare: described in words.
+IN_WORDS = {"tt demo"}
+
+
+def sections() -> dict[str, str]:
+    """Heading -> text below it, for the headings of the third rank."""
+    parts = re.split(r"^### (.+)\n", PAGE.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def example(text: str) -> Any:
+    found = re.search(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return json.loads(found[1]) if found else None
+
+
+EXAMPLES = {heading: example(text) for heading, text in sections().items()}
+
+
+def commands(command: click.Command, words: str = "tt") -> Iterator[str]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from commands(below, f"{words} {name}")
+    else:
+        yield words
+
+
+def differences(promised: Any, real: Any, place: str = "answer") -> Iterator[str]:
+    """Where `real` is not as `promised`: members that lack or are not written down, and values of another type."""
+    if isinstance(promised, str) and (record := re.fullmatch(r"<(\w+)>", promised)):
+        promised = EXAMPLES[record[1]]
+    if isinstance(promised, dict) and isinstance(real, dict):
+        free = [value for name, value in promised.items() if name.startswith("<")]
+        known = {name for name in promised if not name.startswith("<")}
+        for name in sorted(known - real.keys()):
+            yield f"{place} lacks {name}"
+        for name, value in real.items():
+            if name in known:
+                yield from differences(promised[name], value, f"{place}.{name}")
+            elif free:
+                yield from differences(free[0], value, f"{place}.{name}") if free[0] != "..." else ()
+            else:
+                yield f"{place}.{name} is not on the page"
+    elif isinstance(promised, list) and isinstance(real, list):
+        for number, item in enumerate(real if promised else ()):
+            yield from differences(promised[0], item, f"{place}[{number}]")
+    elif promised is not None and real is not None and type(promised) is not type(real):
+        yield f"{place} should be like {promised!r}, is {real!r}"
+
+
+@pytest.fixture(scope="module")
+def answers(in_town: Shell) -> dict[str, Any]:
+    """What every command prints in a town where there is something of everything."""
+    tt, told = in_town, dict[str, Any]()
+
+    def ask(command: str, *words: str) -> Any:
+        told[f"tt {command}"] = tt(*command.split(), *words, "--json").json
+        return told[f"tt {command}"]
+
+    elsewhere = tt.directory / "elsewhere"
+    elsewhere.mkdir()
+    told["tt init"] = tt("init", "--inside", "--json", cwd=elsewhere).json
+    told["tt start"] = tt("start", "--background", "--json", cwd=elsewhere).json
+    told["tt stop"] = tt("stop", "--json", cwd=elsewhere).json
+    for name in ("worker", "doomed"):
+        ask("spawn", name, "--tags", "a,b")
+    ask("task current", "worker")
+    task = ask("assign", "worker", "work", "--title", "a title", "--tags", "a")["task_id"]
+    tt("assign", "worker", "more", "--needs", task)
+    for verb in ("complete", "reopen", "fail", "reopen", "cancel", "reopen", "requeue"):
+        ask(f"task {verb}", task)
+    ask("backlog list")
+    ask("backlog claim", task, "worker")
+    ask("task show", task)
+    ask("task list")
+    ask("backlog remove", ask("backlog add", "later")["task_id"])
+    tt("backlog", "add", "later")
+    ask("backlog assign-all", "worker")
+    letters = [ask("send", "doomed", text, "--info")["message_id"] for text in ("one", "two")]
+    tt("send", "worker", "thanks", "--ack")
+    tt("send", "worker", "good to merge?", "--query")
+    ask("inbox", "worker")
+    ask("trace", letters[0])
+    ask("interrupt", "doomed")
+    ask("resume", "doomed")
+    ask("close", "doomed")
+    ask("kill", "doomed")
+    ask("restart", "doomed")
+    tt("kill", "doomed")
+    ask("remove", "doomed", "--force")
+    ask("dead list")
+    ask("dead show", letters[0])
+    ask("dead drop", letters[0])
+    tt("dead", "drop", "all")
+    ask("dead redrive", "all")
+    tt("task", "complete", task)
+    ask("wait", "--task", task)
+    ask("list")
+    ask("status", "--deep", "--tasks")
+    ask("doctor")
+    ask("plugins")
+    ask("completion", "bash")
+    ask("version")
+    told["tt events"] = tt("events", "-c", "1000", "--json").lines
+    return told
+
+
+def test_every_command_has_a_section() -> None:
+    assert set(commands(make_root())) - EXAMPLES.keys() == set()
+    assert {name for name in EXAMPLES if name.startswith("tt ")} - set(commands(make_root())) == set()
+    assert {name for name, found in EXAMPLES.items() if found is None} == IN_WORDS
+
+
+@pytest.mark.parametrize("command", sorted({name for name in EXAMPLES if name.startswith("tt ")} - IN_WORDS))
+def test_a_command_prints_what_the_page_promises(command: str, answers: dict[str, Any]) -> None:
+    real = answers[command]
+    found = [real] if command != "tt events" else real
+    promised: Any = EXAMPLES[command]
+    if "<lying>" in json.dumps(promised):
+        # Messages differ by type; the page shows a question.
+        found = [{**each, "messages": [m for m in each["messages"] if m["type"] == "query"]} for each in found]
+        assert found[0]["messages"]
+    if "<letter>" in json.dumps(promised):
+        found = json.loads(json.dumps(found).replace('"summary"', '"question"'))
+    assert [line for each in found for line in differences(promised, each)] == []
+
+
+def test_the_examples_of_lists_were_not_compared_with_empty_ones(answers: dict[str, Any]) -> None:
+    assert answers["tt status"]["agents"]
+    assert answers["tt status"]["open_tasks"]
+    assert answers["tt status"]["events"]["worker"]
+    assert answers["tt dead list"]["dead"]
+    assert answers["tt trace"]["trace"]
+    assert answers["tt plugins"]["plugins"]
+    assert len(answers["tt events"]) > 20
+
+
+def test_every_type_of_event_is_on_the_page_with_its_members() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", sections()["event"], re.MULTILINE))
+    assert list(rows) == list(EVENT_TYPES)
+    for kind in KnownEvent.__args__:
+        required, _, optional = rows[str(kind.__struct_config__.tag)].partition("[")
+        members = [name for name in kind.__struct_fields__ if name not in ("id", "at")]
+        number = len(kind.__struct_defaults__)
+        assert re.findall(r"\w+", required) == members[: len(members) - number]
+        assert re.findall(r"\w+", optional) == members[len(members) - number :]
+
+
+def test_the_report_of_the_demo_is_on_the_page_with_its_members() -> None:
+    from tinytown.demo.report import Report
+
+    assert re.findall(r"`(\w+)`", sections()["tt demo"])[1:] == ["type", *Report.__struct_fields__]
+
+
+def test_an_error_is_as_the_page_shows_it(in_town: Shell) -> None:
+    shown = re.search(r"## Errors.*?```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert shown
+    told = in_town("send", "zed", "hello", "--json", code=3)
+    assert json.loads(told.err) == json.loads(shown[1])
