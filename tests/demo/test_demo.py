@@ -392,6 +392,7 @@ def test_a_demo_that_does_not_end_is_ended(environment: dict[str, str], place: P
     assert_nothing_runs(done.root)
 
 
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("no_colour", [False, True])
 def test_a_terminal_gets_a_picture_that_is_redrawn(environment: dict[str, str], place: Path, no_colour: bool) -> None:
     root = place / f"terminal-{no_colour}"
@@ -402,7 +403,11 @@ def test_a_terminal_gets_a_picture_that_is_redrawn(environment: dict[str, str], 
     ours, theirs = pty.openpty()
     shown = bytearray()
     with subprocess.Popen(
-        command("--dir", str(root), "--cli", "echo"), env=terminal, stdin=theirs, stdout=theirs, stderr=theirs
+        command("--dir", str(root), "--cli", "slow", "--timeout", "1"),
+        env=terminal,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     ) as process:
         os.close(theirs)
         try:
@@ -411,7 +416,7 @@ def test_a_terminal_gets_a_picture_that_is_redrawn(environment: dict[str, str], 
                     shown += os.read(ours, 65536)
                 except OSError:  # Linux says so when the other side is gone
                     break
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=20) == 1
         finally:
             process.kill()
             os.close(ours)

@@ -35,7 +35,8 @@ _REAL_TIMEOUT_S = 3600.0
 def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:
     """Watch four agents design, build, review, correct and approve a small tool, in a git repository of its own.
 
-    Nothing leaves this machine, and nothing is left running. Exit code 0 means that it all came out well.
+    The scripted agents need no key and no network. Nothing is left running; the directory stays. Exit code 0 means that
+    it all came out well.
     """
     if inside_a_round():
         raise Refused("an agent's round starts no server, and the demo needs one", hint="let a person run it")

@@ -34,10 +34,9 @@ A small tool that counts words, made by the agents of `tt demo`. DESIGN.md says 
 _IGNORED = "__pycache__/\n.tt/\n"
 
 _SETTINGS = """\
-# The town of `tt demo`, with a lease and limits as short as the demo.
+# The town of `tt demo`. Its rounds are short, and so is its patience with them.
 name = "{name}"
 default_cli = {default}
-lease_s = 5.0
 drain_s = 2.0
 
 # The server is the town's own, whatever your other towns use.
