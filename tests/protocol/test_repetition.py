@@ -146,8 +146,8 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
     "set_cursor": lambda s: s.calls.set_cursor("journal", "1-0"),
 }
 
-#: What the second answer differs in by design: `new` is False, so that a sender learns that the id was known.
-ANSWERS_DIFFER = {"send"}
+#: Where the second answer differs by design: `send` then says that the id was known, `tidy` goes on with what is left.
+ANSWERS_DIFFER = {"send", "tidy"}
 
 
 def told(answer: Any) -> str:

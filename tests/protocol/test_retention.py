@@ -112,6 +112,14 @@ def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: Town
     assert sorted(task.id for task in town.run(town.calls.tasks())) == ["t3", "t4"]
 
 
+def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: Town) -> None:
+    for number in range(450):
+        town.run(town.calls.add_task("work", task_id=f"t{number}"))
+        town.run(town.calls.settle_task("cancel", f"t{number}"))
+    call = town.calls.tidy(finished_age_ms=HOUR_MS, finished_count=50, events=100)
+    assert [town.run(call) for _ in range(4)] == [200, 200, 0, 0]
+
+
 def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: Town) -> None:
     calls, run = town.calls, town.run
     run(calls.add_task("first", task_id="need"))

@@ -720,8 +720,8 @@ class TownCalls:
         return self._call("status", _status, int(agents))
 
     def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Call[int]:
-        """Forget what is older or more than this; how many tasks went."""
-        return self._once("tidy", int, finished_age_ms, finished_count, events)
+        """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
+        return self._call("tidy", int, finished_age_ms, finished_count, events)
 
     # -- events
 

@@ -35,8 +35,9 @@ end)
 
 local TIDIED_AT_ONCE = 200
 
--- tidy: op, finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went
-register_once('tidy', function(base, a)
+-- tidy: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
+-- A few at a time: called again it goes on, until there is nothing left to forget.
+register('tidy', function(base, a)
   local gone, before = 0, now_ms() - tonumber(a[1])
   local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
   local oldest = redis.call('ZRANGE', base .. ':tasks:finished', 0, MANY - 1, 'WITHSCORES')
