@@ -84,7 +84,8 @@ class RoundRunner:
         self._close_session = close_session
         self._session_id = agent.session_id
         self._scope: trio.CancelScope | None = None  # while the backend works
-        self._afterwards: trio.CancelScope | None = None  # while its outcome is stored, while gates judge
+        self._storing: trio.CancelScope | None = None
+        self._judging: trio.CancelScope | None = None
         self._why: str | None = None
         self._lost: str | None = None
         self._mistrusted = False
@@ -104,9 +105,11 @@ class RoundRunner:
             self._scope.cancel()
 
     def hurry(self) -> None:
-        """Whatever comes after the backend's work has a few more seconds."""
-        if self._afterwards is not None:
-            self._afterwards.deadline = min(self._afterwards.deadline, trio.current_time() + _LAST_SETTLE_S)
+        """The outcome is stored in a few seconds or not at all; gates are left to the next kernel."""
+        if self._storing is not None:
+            self._storing.deadline = min(self._storing.deadline, trio.current_time() + _LAST_SETTLE_S)
+        if self._judging is not None:
+            self._judging.cancel()
 
     async def run(self, batch: Batch) -> Settlement | None:
         """Do one round with the batch; what became of it, or None when there was nothing to do.
@@ -134,11 +137,11 @@ class RoundRunner:
             if self._mistrusted or isinstance(outcome, Lost):
                 await self._close_session()
             if state == "verifying" and task is not None:
-                with trio.CancelScope() as self._afterwards:
+                with trio.CancelScope() as self._judging:
                     await judge(self._desk, self.agent, task.id)
             return settled
         finally:
-            self.run_id = self._afterwards = None
+            self.run_id = self._storing = self._judging = None
 
     async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]
@@ -341,7 +344,7 @@ class RoundRunner:
             record=msgspec.json.encode(record),
         )
         state = ""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._afterwards:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:
             while True:
                 try:
                     state = await self._town.run(call)

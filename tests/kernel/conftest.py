@@ -1,0 +1,213 @@
+"""Towns of their own for the kernel's tests: a real server and a real kernel each, in a directory that is gone afterwards."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tinytown.config import load_config
+from tinytown.contracts import Outcome
+from tinytown.events import Event, event_fields
+from tinytown.kernel import Kernel, open_kernel
+from tinytown.plugin_registry import load_plugins
+from tinytown.redis.server import EmbeddedServer
+from tinytown.tasks import Task
+from tinytown.town import Town, connect_town
+
+HERE = Path(__file__).parent
+DEADLINE_S = 30.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "faults: kills and freezes; more seeds with TINYTOWN_FAULT_SEEDS=20")
+    config.addinivalue_line("markers", "deadline_s(seconds): a deadline of its own for a test")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every async test of this directory has a deadline, without a level of indentation for it."""
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and item.path.parent == HERE
+            and inspect.iscoroutinefunction(item.obj)
+            and not hasattr(item.obj, "__wrapped__")
+        ):
+            marker = item.get_closest_marker("deadline_s")
+            item.obj = _within(item.obj, marker.args[0] if marker else DEADLINE_S)
+
+
+def _within(test: Callable[..., Awaitable[None]], seconds: float) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        with trio.fail_after(seconds):
+            await test(*args, **kwargs)
+
+    return bounded
+
+
+class Place:
+    """A town's directory. `open` runs its kernel here, with the plugins that are installed and those on the table."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.kernel: Kernel | None = None
+        self.events: list[dict[str, Any]] = []
+        self.configure()
+
+    def configure(self, text: str = "", *, name: str = "t", **rounds: Any) -> None:
+        """Write tinytown.toml: quick leases and retries, then `text`; keyword arguments go into ``[round]``."""
+        settings = {"retry_delay_s": 0.05, "grace_s": 0.3, **rounds}
+        lines = "\n".join(f"{key} = {_toml(value)}" for key, value in settings.items())
+        head, _, tables = text.partition("[")
+        defaults = {"default_cli": '"scripted"', "lease_s": "1.0", "drain_s": "0.3"}
+        given = "\n".join(f"{key} = {value}" for key, value in defaults.items() if f"{key} " not in head)
+        (self.root / "tinytown.toml").write_text(
+            f'name = "{name}"\n{given}\n{head}\n[round]\n{lines}\n' + (f"[{tables}\n" if tables else "")
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[Town]:
+        """The town without a kernel."""
+        async with connect_town(self.root, load_config(self.root)) as town:
+            yield town
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Town]:
+        """The town with a kernel; what happens is in `events` as it happens."""
+        config = load_config(self.root)
+        plugins = load_plugins(config, self.root)
+        async with connect_town(self.root, config) as town:
+            with town.hearing(self._remember):
+                async with open_kernel(town, plugins) as self.kernel:
+                    yield town
+
+    def _remember(self, event: Event) -> None:
+        self.events.append(event_fields(event))
+
+    def told(self, type_: str, **members: str) -> list[dict[str, Any]]:
+        """The events of a type that have these members."""
+        return [
+            event
+            for event in self.events
+            if event["type"] == type_ and all(event.get(name) == value for name, value in members.items())
+        ]
+
+    @property
+    def server(self) -> EmbeddedServer:
+        return EmbeddedServer(self.root / ".tt")
+
+    def processes(self) -> list[int]:
+        """Processes that belong to the town by their environment or working directory, this one excepted."""
+        return [pid for pid in town_processes(self.root) if pid != os.getpid()]
+
+    def close(self) -> None:
+        """End the server; whatever else is left is a fault."""
+        with suppress(Exception):
+            self.server.stop(timeout_s=5)
+        deadline = time.monotonic() + 5
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.02)  # processes that were killed a moment ago
+        told = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left if Path(f"/proc/{pid}").exists()]
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.root, ignore_errors=True)
+        assert not told, f"left behind: {told}"
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def town_processes(root: Path) -> list[int]:
+    """Living processes that a town's rounds started (TINYTOWN_TOWN), or that have its root as their directory."""
+    found: list[int] = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal():
+            with suppress(OSError):
+                state = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[0]
+                environment = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+                marked = b"TINYTOWN_TOWN=" + os.fsencode(root) in environment
+                within = os.readlink(f"/proc/{entry}/cwd").startswith(str(root))
+                if state not in "ZX" and (marked or within):
+                    found.append(int(entry))
+    return found
+
+
+def make_root() -> Path:
+    """A short path: a Unix socket's may have about 100 bytes."""
+    return Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp")).resolve()
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TINYTOWN_")] + ["REDIS_URL"]:
+        if not name.startswith("TINYTOWN_FAULT"):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TINYTOWN_HOME", "/nonexistent")
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    made = Place(make_root())
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the plugin `scripted` offers; to be laid before a kernel is opened."""
+    monkeypatch.syspath_prepend(str(HERE / "installed"))
+    import tinytown_scripted
+
+    return tinytown_scripted.lay_table()
+
+
+@pytest.fixture
+def answering() -> Callable[..., Any]:
+    """A script that gives one answer after the other, the last one for ever; callables are awaited, errors raised."""
+
+    def make(*answers: Any) -> Any:
+        left = list(answers)
+
+        async def script(round: Any, report: Any) -> Outcome:
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(answer, BaseException):
+                raise answer
+            outcome: Outcome = await answer(round, report) if callable(answer) else answer
+            return outcome
+
+        return script
+
+    return make
+
+
+async def task_in(town: Town, task: Task | str, *states: str) -> Task:
+    """The task once it is in one of the states."""
+    task_id = task if isinstance(task, str) else task.id
+    found: Task = await town.wait_until(lambda: town.task(task_id), lambda now: now.state in states)
+    return found
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[Task]]:
+    return task_in
+
+
+def python(*words: str | Path) -> Sequence[str]:
+    """A command that runs this Python."""
+    return [sys.executable, *map(str, words)]

@@ -1,0 +1,456 @@
+"""What becomes of mail, task and agent for every way in which a round can end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tinytown.rounds
+import trio
+from tinytown.contracts import (
+    Failed,
+    Finished,
+    Interrupted,
+    Lost,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    Usage,
+)
+from tinytown.errors import BackendUnavailable, Refused
+from tinytown.messages import Informational, Query
+
+
+async def forever(round: Any, report: Any) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_finished_round_completes_its_task_with_the_final_text(place, table, answering) -> None:
+    table.script = answering(Finished(text="here it is", usage=Usage(input_tokens=3), session_id="s1"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.result, task.attempts) == ("completed", "here it is", 1)
+        await agent.wait_for_idle()
+        info = await agent.info()
+        assert (info.state, info.tasks_completed, info.rounds_completed, info.mail.total) == ("idle", 1, 1, 0)
+        assert info.session_id == "s1"
+        await agent.assign("more")
+        await agent.wait_for_idle()
+        assert [round.session_id for round in table.rounds] == [None, "s1"]
+        (record, _) = await town.run(town.calls.rounds("ada"))
+        assert b'"input_tokens":3' in record
+
+
+async def test_a_failed_round_is_tried_again_with_growing_delays_until_the_budget_is_spent(
+    place, table, answering
+) -> None:
+    place.configure(max_attempts=3, retry_delay_s=0.2)
+    began: list[float] = []
+
+    async def fail(round: Any, report: Any) -> Failed:
+        began.append(trio.current_time())
+        return Failed(reason=f"no luck on attempt {round.task.attempts}")
+
+    table.script = fail
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts, task.reason) == ("failed", 3, "no luck on attempt 3")
+        await agent.wait_for_idle()
+        first, second = began[1] - began[0], began[2] - began[1]
+        assert first >= 0.2
+        assert second >= 0.4
+        assert "no luck on attempt 1" in table.rounds[1].prompt
+
+
+async def test_a_failure_that_is_not_retryable_fails_the_task_at_once(place, table, answering) -> None:
+    table.script = answering(Failed(reason="there is no such file", retryable=False))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts, task.reason) == ("failed", 1, "there is no such file")
+
+
+async def test_the_retry_budget_holds_over_kernels_and_agents(place, table, answering, until) -> None:
+    place.configure(max_attempts=3, retry_delay_s=0.01)
+    table.script = answering(Failed(reason="first"), forever)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 2)
+    table.script = answering(Failed(reason="second"), forever)
+    async with place.open() as town:
+        await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 3)
+        await town.run(town.calls.want("ada", "paused", now=True))
+        await until(town, task, "assigned")
+        table.script = answering(Failed(reason="third"))
+        await town.spawn("bea")
+        await town.run(town.calls.assign_task(task.id, "bea"))
+        ended = await town.wait_for_task(task.id)
+        assert (ended.state, ended.attempts, ended.assigned_to, ended.reason) == ("failed", 3, "bea", "third")
+
+
+async def test_a_lost_process_counts_as_an_attempt_and_gets_a_new_session(place, table, answering) -> None:
+    table.script = answering(Lost(reason="killed", stderr_tail="Segmentation fault\n"), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts) == ("completed", 2)
+        assert "Segmentation fault" in table.rounds[1].prompt
+        assert table.backends[0].opened == ["ada", "ada"]
+    assert table.backends[0].closed == ["ada", "ada"]
+
+
+async def test_a_rate_limit_parks_all_agents_of_the_kind_and_costs_no_attempt(place, table, answering) -> None:
+    table.backends.append(type(table.backends[0])("other"))
+    table.script = answering(RateLimited(retry_after_s=0.8), Finished(text="fine"))
+    async with place.open() as town:
+        ada, bea, eve = await town.spawn("ada"), await town.spawn("bea"), await town.spawn("eve", cli="other")
+        began = trio.current_time()
+        task = await ada.assign("do it")
+        await ada.wait_until(lambda agent: "throttled" in (agent.reason or ""))
+        waiting = await bea.assign("and this")
+        elsewhere = await town.wait_for_task((await eve.assign("and that")).id)
+        assert elsewhere.state == "completed"
+        assert trio.current_time() - began < 0.8
+        assert (await town.task(task.id)).attempts == 0
+        for each in (task, waiting):
+            assert (await town.wait_for_task(each.id)).attempts == 1
+        assert trio.current_time() - began >= 0.8
+        assert len(table.rounds) == 4
+
+
+async def test_a_rate_limit_without_a_time_waits_for_its_own(place, table, answering, until) -> None:
+    table.script = answering(RateLimited(reason="too many requests"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        info = await agent.wait_until(lambda agent: "throttled" in (agent.reason or ""))
+        assert info.reason == "its account is throttled for 30 s"
+        assert (await town.task(task.id)).reason == "too many requests; again in 30 s"
+
+
+@pytest.mark.parametrize("outcome", [Unauthorized, Unavailable])
+async def test_without_login_or_tool_the_agent_stops_in_error_and_its_mail_stays(
+    place, table, answering, outcome
+) -> None:
+    table.script = answering(outcome(reason="not logged in", hint="run claude login"), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        info = await agent.wait_until(lambda agent: agent.state == "error")
+        assert info.reason == "not logged in; run claude login"
+        now = await town.task(task.id)
+        assert (now.state, now.attempts) == ("assigned", 0)
+        (message,) = await agent.inbox()
+        assert message.text == f"task {task.id}"
+        with pytest.raises(Refused, match="is error with work left: not logged in"):
+            await agent.wait_for_idle()
+        await agent.resume()
+        assert (await town.wait_for_task(task.id)).state == "completed"
+
+
+async def test_an_interrupted_round_gives_its_mail_back_untouched(place, table, answering, until) -> None:
+    table.script = answering(forever, Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await table.begun(1)
+        await agent.interrupt(now=True)
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        now = await town.task(task.id)
+        assert (now.state, now.attempts) == ("assigned", 0)
+        inbox = await town.run(town.calls.peek("ada"))
+        assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
+        await agent.resume()
+        assert (await town.wait_for_task(task.id)).attempts == 1
+
+
+async def test_a_backend_that_interrupts_itself_is_no_busy_loop(place, table, answering) -> None:
+    place.configure(retry_delay_s=0.3)
+    table.script = answering(Interrupted(), Interrupted(), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        began = trio.current_time()
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).attempts == 1
+        assert trio.current_time() - began >= 0.6
+
+
+async def test_whatever_a_backend_raises_costs_an_attempt_and_is_reported(place, table, answering) -> None:
+    table.script = answering(ValueError("boom"), ExceptionGroup("many", [OSError(5, "io")]), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts) == ("completed", 3)
+        assert "ValueError('boom')" in table.rounds[1].prompt
+        await agent.wait_for_idle()
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: len(place.told("plugin_reported")) == 2)
+        assert place.told("plugin_reported")[0]["plugin"] == "scripted"
+
+
+@pytest.mark.parametrize("nonsense", [None, "done", 42, Finished(text=None), Finished(text="\ud800"), object()])  # type: ignore[arg-type]
+async def test_a_backend_that_returns_nonsense_costs_an_attempt_and_is_named(place, table, answering, nonsense) -> None:
+    place.configure(max_attempts=1)
+    table.script = answering(nonsense)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert task.state == "failed"
+        assert "expected an Outcome from the backend" in (task.reason or "")
+        await agent.wait_for_idle()
+
+
+async def test_a_backend_that_hangs_beyond_its_limit_is_cut_off(place, table, answering, monkeypatch) -> None:
+    monkeypatch.setattr(tinytown.rounds, "_OVERTIME_S", 0.1)
+    place.configure(timeout_s=0.2, grace_s=0.1)
+    table.script = answering(forever, Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts) == ("completed", 2)
+        assert "did not end within its time of 0.2 s" in table.rounds[1].prompt
+        assert table.backends[0].opened == ["ada", "ada"]
+
+
+async def test_a_session_that_does_not_open_costs_an_attempt(place, table) -> None:
+    backend = table.backends[0]
+    opened = backend.open
+    errors = [OSError("no port"), BackendUnavailable("no claude here", hint="install it")]
+
+    def fail_first(context: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return opened(context)
+
+    backend.open = fail_first
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        info = await agent.wait_until(lambda agent: agent.state == "error")
+        assert info.reason == "no claude here; install it"
+        assert (await town.task(task.id)).attempts == 1
+        await agent.resume()
+        assert (await town.wait_for_task(task.id)).attempts == 2
+
+
+async def test_a_session_may_have_nurseries_and_time_limits_of_its_own(place, table) -> None:
+    from contextlib import asynccontextmanager
+
+    backend = table.backends[0]
+    opened = backend.open
+    beats: list[str] = []
+
+    @asynccontextmanager
+    async def with_background(context: Any) -> Any:
+        async def beat() -> None:
+            try:
+                beats.append("begun")
+                await trio.sleep_forever()
+            finally:
+                beats.append("ended")
+
+        with trio.move_on_after(60):
+            async with trio.open_nursery() as nursery, opened(context) as session:
+                nursery.start_soon(beat)
+                yield session
+                nursery.cancel_scope.cancel()
+
+    backend.open = with_background
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        for _ in range(3):
+            assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+        assert beats == ["begun"]
+        await agent.kill()
+        await agent.wait_until(lambda agent: agent.state == "stopped")
+        assert beats == ["begun", "ended"]
+        await agent.resume()
+        assert (await town.wait_for_task((await agent.assign("again")).id)).state == "completed"
+    assert beats == ["begun", "ended"] * 2
+
+
+async def test_a_session_that_breaks_between_or_under_rounds_is_opened_anew(place, table, answering, until) -> None:
+    from contextlib import asynccontextmanager
+
+    backend = table.backends[0]
+    opened = backend.open
+    breaks: list[trio.Event] = []
+
+    @asynccontextmanager
+    async def fragile(context: Any) -> Any:
+        breaks.append(trio.Event())
+
+        async def crash(event: trio.Event) -> None:
+            await event.wait()
+            raise OSError("the tool went away")
+
+        async with trio.open_nursery() as nursery, opened(context) as session:
+            nursery.start_soon(crash, breaks[-1])
+            yield session
+            nursery.cancel_scope.cancel()
+
+    backend.open = fragile
+    table.script = answering(Finished(text="one"), forever, Finished(text="two"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("first")).id)
+        breaks[0].set()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        task = await agent.assign("second")
+        await table.begun(2)
+        breaks[1].set()
+        ended = await town.wait_for_task(task.id)
+        assert (ended.state, ended.result, ended.attempts) == ("completed", "two", 2)
+        assert len(breaks) == 3
+
+
+async def test_with_explicit_completion_an_agent_is_reminded_and_then_fails(place, table, answering) -> None:
+    place.configure(completion="explicit", reminders=2)
+    table.script = answering(Finished(text="I think that is it"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts) == ("failed", 3)
+        assert task.reason == "ended without saying whether the task is done"
+        assert task.result == "I think that is it"
+        assert "only when you have said so" in table.rounds[0].prompt
+        assert "you ended without saying whether the task is done" in table.rounds[1].prompt
+
+
+async def test_with_explicit_completion_what_the_agent_says_counts(place, table) -> None:
+    place.configure(completion="explicit")
+    async with place.open() as town:
+
+        async def complete(round: Any, report: Any) -> Finished:
+            call = town.calls.settle_task(
+                "complete", round.task.id, text="by myself", by=round.task.agent_id, token=round.task.token
+            )
+            await town.run(call)
+            return Finished(text="not this")
+
+        table.script = complete
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.result, task.attempts) == ("completed", "by myself", 1)
+        await agent.wait_for_idle()
+
+
+async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) -> None:
+    table.script = answering(Failed(reason="once"), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada", max_rounds=2)
+        for number in range(3):
+            await agent.send(f"order {number}")
+        info = await agent.wait_until(lambda agent: agent.state == "stopped")
+        assert info.wanted == "stopped"
+        assert info.reason == "its 2 rounds are done"
+        assert len(table.rounds) == 2
+        assert len(await agent.inbox()) == 2
+
+
+async def test_an_urgent_message_interrupts_a_round_if_so_configured(place, table, answering, until) -> None:
+    place.configure(interrupt_on_urgent=True)
+    table.script = answering(forever, Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await table.begun(1)
+        await agent.send(Query(question="are you sure?"), priority="urgent")
+        assert (await town.wait_for_task(task.id)).attempts == 1
+        assert [len(round.messages) for round in table.rounds] == [1, 2]
+        assert "are you sure?" in table.rounds[1].prompt
+
+
+async def test_without_that_setting_urgent_mail_waits_for_the_next_round_and_comes_first(place, table, until) -> None:
+    go_on = trio.Event()
+
+    async def wait(round: Any, report: Any) -> Finished:
+        await go_on.wait()
+        return Finished()
+
+    table.script = wait
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await table.begun(1)
+        await agent.send("later")
+        await agent.send("now", priority="urgent")
+        go_on.set()
+        await agent.wait_for_idle()
+        assert [round.messages[0].text for round in table.rounds] == [f"task {task.id}", "now", "later"]
+
+
+async def test_notes_ride_along_with_one_order_a_round(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.interrupt()
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        await agent.send(Informational(summary="the port is 80"))
+        first = await agent.assign("first")
+        await agent.send(Query(question="which port?"), sender="supervisor")
+        second = await agent.assign("second")
+        await agent.resume()
+        await agent.wait_for_idle()
+        assert [[message.type for message in round.messages] for round in table.rounds] == [
+            ["informational", "task_assign", "query"],
+            ["task_assign"],
+        ]
+        assert "the port is 80" in table.rounds[0].prompt
+        assert "which port?" in table.rounds[0].prompt
+        assert [(await town.task(task.id)).state for task in (first, second)] == ["completed", "completed"]
+
+
+async def test_orders_that_are_out_of_date_are_skipped(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.interrupt()
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        cancelled = await agent.assign("not this")
+        await town.cancel_task(cancelled.id)
+        base = town.calls.keys.base
+        gone = await agent.assign("nor this")
+        await town.link.command("DEL", f"{base}:task:{gone.id}")  # a foreign hand
+        task = await agent.assign("this")
+        await agent.resume()
+        await town.wait_for_task(task.id)
+        assert [round.task.description for round in table.rounds] == ["this"]
+
+
+async def test_a_task_that_is_cancelled_takes_its_round_along(place, table, answering, until) -> None:
+    table.script = answering(forever)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await table.begun(1)
+        await town.cancel_task(task.id, "not needed")
+        await agent.wait_for_idle()
+        assert (await town.task(task.id)).state == "cancelled"
+
+
+async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobody_up(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.interrupt()
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        bad = await agent.send("will be garbage")
+        base = town.calls.keys.base
+        await town.link.command("HSET", f"{base}:mail:{agent.id}:bodies", bad.message_id, b'{"half": \xff')
+        await agent.send("good")
+        await agent.resume()
+        await agent.wait_for_idle()
+        (letter,) = await town.dead_letters()
+        assert (letter.id, letter.reason) == (bad.message_id, "its body cannot be decoded")
+        assert [round.messages[0].text for round in table.rounds] == ["good"]
+
+
+async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_letter(place, table, answering) -> None:
+    place.configure("[limits]\nmax_deliveries = 2\n", retry_delay_s=0.01)
+    table.script = answering(Failed(reason="no luck"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        sent = await agent.send("do it")
+        await agent.wait_until(lambda agent: agent.mail.total == 0)
+        (letter,) = await town.dead_letters()
+        assert (letter.id, letter.deliveries) == (sent.message_id, 2)
+        assert len(table.rounds) == 2

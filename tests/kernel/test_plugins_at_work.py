@@ -1,0 +1,493 @@
+"""Workspaces, gates, services, sinks, prompt sections and routing, as a running kernel uses them, and strangers among them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinytown.noticeboard
+import trio
+from tinytown.contracts import Verdict
+from tinytown.events import Event
+from trio_util import AsyncValue
+
+# -- workspaces ------------------------------------------------------------------------------------------
+
+
+class Shed:
+    """A workspace that keeps a diary and fails where it is told to."""
+
+    def __init__(self, name: str, directory: Path, claims: bool = True, fail_at: str = "") -> None:
+        self.name = name
+        self.directory = directory
+        self.fail_at = fail_at
+        self.diary: list[str] = []
+        self._claims = claims
+
+    def claims(self, agent: Any, task: Any) -> bool:
+        if self.fail_at == "claims":
+            raise RuntimeError("no idea")
+        return self._claims
+
+    @asynccontextmanager
+    async def open(self, agent: Any, task: Any) -> AsyncGenerator[Path]:
+        if self.fail_at == "open":
+            raise RuntimeError("no room")
+        self.diary.append(f"opened for {agent.name}")
+        async with trio.open_nursery():
+            yield self.directory
+        self.diary.append("closed")
+        if self.fail_at == "close":
+            raise RuntimeError("cannot merge")
+
+
+async def test_the_first_workspace_that_claims_a_round_gives_its_directory(place, table, tmp_path) -> None:
+    declines, serves, spare = (
+        Shed("a", tmp_path / "a", claims=False),
+        Shed("b", tmp_path / "b"),
+        Shed("c", tmp_path / "c"),
+    )
+    table.workspaces = [declines, serves, spare]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        await agent.wait_for_idle()
+        assert [round.directory for round in table.rounds] == [tmp_path / "b"]
+        assert (declines.diary, serves.diary, spare.diary) == ([], ["opened for ada", "closed"], [])
+
+
+async def test_without_a_workspace_the_round_is_at_the_towns_root(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        assert table.rounds[0].directory == place.root
+
+
+@pytest.mark.parametrize(("stage", "what"), [("claims", "no idea"), ("open", "no room"), ("close", "cannot merge")])
+async def test_a_workspace_that_raises_costs_an_attempt_and_its_plugin_is_named(
+    place, table, tmp_path, stage, what
+) -> None:
+    shed = Shed("shed", tmp_path, fail_at=stage)
+    table.workspaces = [shed]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        failed = await town.wait_until(lambda: town.task(task.id), lambda now: what in (now.reason or ""))
+        assert "workspace shed failed" in failed.reason
+        shed.fail_at = ""
+        assert (await town.wait_for_task(task.id)).state == "completed"
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: place.told("plugin_reported", plugin="scripted"))
+
+
+# -- gates -----------------------------------------------------------------------------------------------
+
+
+class Judge:
+    """A gate that hands out verdicts one after the other, the last one for ever."""
+
+    def __init__(self, *verdicts: Verdict | Exception | None, name: str = "judge") -> None:
+        self.name = name
+        self.left = list(verdicts)
+        self.seen: list[tuple[str, Path]] = []
+
+    async def check(self, task: Any, directory: Path) -> Verdict:
+        self.seen.append((task.state, directory))
+        verdict = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        if verdict is None:
+            await trio.sleep_forever()
+        if isinstance(verdict, Exception):
+            raise verdict
+        assert verdict is not None
+        return verdict
+
+
+async def test_a_task_is_completed_when_every_gate_lets_it_pass(place, table, tmp_path) -> None:
+    first, second = Judge(Verdict(passed=True)), Judge(Verdict(passed=True), name="other")
+    table.gates = [first, second]
+    table.workspaces = [Shed("shed", tmp_path)]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.result) == ("completed", "did do it")
+        assert first.seen == second.seen == [("verifying", tmp_path)]
+        assert (await agent.info()).tasks_completed == 1
+
+
+async def test_a_refused_task_goes_back_to_its_agent_with_the_evidence(place, table) -> None:
+    table.gates = [Judge(Verdict(passed=False, evidence="2 tests failed"), Verdict(passed=True))]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts) == ("completed", 2)
+        assert "gate judge: 2 tests failed" in table.rounds[1].prompt
+
+
+async def test_a_gate_that_raises_lets_nothing_pass(place, table) -> None:
+    table.gates = [Judge(RuntimeError("no pytest"), Verdict(passed=True))]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert task.attempts == 2
+        assert "gate judge failed: RuntimeError('no pytest')" in table.rounds[1].prompt
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: place.told("plugin_reported"))
+
+
+async def test_a_task_that_gates_refuse_time_after_time_fails_when_its_budget_is_spent(place, table) -> None:
+    place.configure(max_attempts=2)
+    table.gates = [Judge(Verdict(passed=False, evidence="still red"))]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, task.attempts, task.reason) == ("failed", 2, "gate judge: still red")
+        await agent.wait_for_idle()
+
+
+async def test_a_task_whose_kernel_stopped_while_a_gate_judged_is_judged_by_the_next(place, table, until) -> None:
+    table.gates = [Judge(None)]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await until(town, task, "verifying")
+    table.gates = [Judge(Verdict(passed=True))]
+    async with place.open() as town:
+        assert (await town.wait_for_task(task.id)).state == "completed"
+        assert len(table.rounds) == 1
+
+
+async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(place, table, monkeypatch) -> None:
+    monkeypatch.setattr("tinytown.rounds._SETTLE_FOR_S", 0.2)
+
+    class Slow(Judge):
+        async def check(self, task: Any, directory: Path) -> Verdict:
+            await trio.sleep(0.5)
+            return Verdict(passed=True)
+
+    table.gates = [Slow()]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+
+
+# -- services --------------------------------------------------------------------------------------------
+
+
+class Clock:
+    name = "clock"
+
+    def __init__(self, *ways: Exception | str) -> None:
+        self.left = list(ways)
+        self.runs: AsyncValue[int] = AsyncValue(0)
+        self.cancelled = False
+
+    async def run(self, town: Any) -> None:
+        self.runs.value += 1
+        way = self.left.pop(0) if self.left else "stay"
+        if isinstance(way, Exception):
+            raise way
+        if way == "stay":
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.sleep_forever)
+                    await trio.sleep_forever()
+            except BaseException:
+                self.cancelled = True
+                raise
+
+
+async def test_a_service_runs_as_long_as_the_kernel(place, table) -> None:
+    clock = Clock()
+    table.services = [clock]
+    async with place.open():
+        await clock.runs.wait_value(1)
+        assert not clock.cancelled
+    assert clock.cancelled
+
+
+async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(place, table, monkeypatch) -> None:
+    monkeypatch.setattr("tinytown.kernel._FIRST_RETRY_S", 0.05)
+    clock = Clock(OSError("no port"), ExceptionGroup("two", [ValueError("a"), ValueError("b")]), "end")
+    table.services = [clock]
+    async with place.open() as town:
+        began = trio.current_time()
+        await clock.runs.wait_value(4)
+        assert trio.current_time() - began >= 0.1 + 0.2 + 0.4
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: len(place.told("plugin_reported")) == 3)
+        assert "service clock failed: OSError('no port'); started again in" in place.told("plugin_reported")[0]["text"]
+
+
+async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(place, table) -> None:
+    class Brittle(Clock):
+        async def run(self, town: Any) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                self.runs.value += 1
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise ValueError("while cancelled")
+
+    clock = Brittle()
+    table.services = [clock]
+    async with place.open():
+        await clock.runs.wait_value(1)
+
+
+# -- sinks -----------------------------------------------------------------------------------------------
+
+
+class Diary:
+    """A sink that remembers what it was given."""
+
+    def __init__(self, name: str = "diary") -> None:
+        self.name = name
+        self.seen: list[Event] = []
+        self.count: AsyncValue[int] = AsyncValue(0)
+        self.opened = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        self.opened += 1
+        yield
+
+    async def put(self, events: Sequence[Event]) -> None:
+        self.seen.extend(events)
+        self.count.value = len(self.seen)
+
+    @property
+    def ids(self) -> list[str]:
+        return [event.id for event in self.seen]
+
+    async def has(self, type_: str) -> None:
+        await self.count.wait_value(lambda _: any(event.type == type_ for event in self.seen))
+
+
+class Moody(Diary):
+    """Raises at its first calls, after it has taken the events."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__("moody")
+        self.failures = failures
+
+    async def put(self, events: Sequence[Event]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the webhook says 500")
+        await super().put(events)
+
+
+class Stuck(Diary):
+    async def put(self, events: Sequence[Event]) -> None:
+        await trio.sleep_forever()
+
+
+class NeverOpen(Diary):
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        await trio.sleep_forever()
+        yield
+
+
+async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(place, table) -> None:
+    diary = Diary()
+    table.sinks = [diary]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        for number in range(5):
+            await agent.assign(f"task {number}")
+        await agent.wait_for_idle()
+    async with place.connect() as town:
+        told = await town.run(town.calls.events_after("0"))
+    assert diary.ids == [event.id for event in told]
+    assert told[-1].type == "host_left"
+
+
+async def test_a_sink_goes_on_where_the_last_kernel_stopped(place, table) -> None:
+    before, after = Diary(), Diary()
+    table.sinks = [before]
+    async with place.open() as town:
+        await town.spawn("ada")
+        await before.has("agent_spawned")
+    async with place.connect() as town:
+        await town.spawn("bea")  # while no kernel runs
+    table.sinks = [after]
+    async with place.open() as town:
+        await after.has("host_joined")
+        told = await town.run(town.calls.events_after("0"))
+        await after.count.wait_value(lambda _: before.ids + after.ids == [event.id for event in told])
+
+
+async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_on(place, table, monkeypatch) -> None:
+    monkeypatch.setattr(tinytown.noticeboard, "_FIRST_RETRY_S", 0.05)
+    moody, diary = Moody(failures=2), Diary()
+    table.sinks = [moody, diary]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        await diary.has("agent_spawned")
+        await moody.has("agent_spawned")
+        assert moody.ids == sorted(moody.ids)
+        assert set(diary.ids[:3]) <= set(moody.ids)
+        assert moody.opened == 3
+        await diary.has("plugin_reported")
+        assert len([event for event in diary.seen if event.type == "plugin_reported"]) == 1
+
+
+@pytest.mark.parametrize("kind", [Stuck, NeverOpen])
+async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the_end(
+    place, table, monkeypatch, kind
+) -> None:
+    monkeypatch.setattr("tinytown.kernel._LEAVE_BOUND_S", 0.5)
+    stuck, diary = kind("stuck"), Diary()
+    table.sinks = [stuck, diary]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        for number in range(20):
+            await agent.assign(f"task {number}")
+        await agent.wait_for_idle()
+        began = trio.current_time()
+    assert trio.current_time() - began < 2
+    assert diary.seen[-1].type == "host_left"
+    assert stuck.seen == []
+
+
+async def test_a_sink_that_takes_too_long_gets_its_batch_again(place, table, monkeypatch) -> None:
+    monkeypatch.setattr(tinytown.noticeboard, "_PUT_BOUND_S", 0.1)
+    monkeypatch.setattr(tinytown.noticeboard, "_FIRST_RETRY_S", 0.05)
+
+    class Dozing(Diary):
+        naps = 1
+
+        async def put(self, events: Sequence[Event]) -> None:
+            if self.naps:
+                self.naps -= 1
+                await trio.sleep_forever()
+            await super().put(events)
+
+    sink = Dozing()
+    table.sinks = [sink]
+    async with place.open() as town:
+        await town.spawn("ada")
+        await sink.has("agent_spawned")
+        assert sink.seen[0].type == "host_joined"
+
+
+# -- prompt sections and routing -------------------------------------------------------------------------
+
+
+async def test_what_plugins_add_to_a_prompt_is_in_it(place, table) -> None:
+    table.sections = lambda agent, task: [f"## House rules for {agent.name}\n\nTask {task.id if task else 'none'}."]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert f"## House rules for ada\n\nTask {task.id}." in table.rounds[0].prompt
+
+
+async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section(place, table) -> None:
+    def broken(agent: Any, task: Any) -> list[str]:
+        raise KeyError("rules")
+
+    table.sections = broken
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+
+
+async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(place, table) -> None:
+    async with place.open() as town:
+        await town.spawn("bea", role="reviewer")
+        agent = await town.spawn("ada", role="developer")
+        need = await agent.assign("first")
+        task = await agent.assign("Build the thing", title="The thing", needs=[need.id])
+        await town.wait_for_task(task.id)
+        prompt = table.rounds[1].prompt
+        for expected in (
+            "# You are ada, developer, an agent of the town t",
+            f"## Your task {task.id}",
+            "**The thing**",
+            "Build the thing",
+            f"It builds on the completed tasks {need.id}",
+            "- bea (reviewer)",
+            "tt task complete",
+        ):
+            assert expected in prompt
+        assert "- ada" not in prompt
+
+
+async def test_a_plugin_chooses_the_agent_for_a_task_of_the_backlog(place, table) -> None:
+    asked: AsyncValue[list[list[str]]] = AsyncValue([])
+
+    def choose(task: Any, agents: Sequence[Any]) -> str | None:
+        asked.value = [*asked.value, [agent.name for agent in agents]]
+        return "bea" if "ui" in task.tags else None
+
+    table.choose = choose
+    async with place.open() as town:
+        for name in ("ada", "bea", "eve"):
+            await town.spawn(name)
+        await (await town.agent("eve")).interrupt()
+        task = await town.add_task("paint it", tags=["ui"])
+        ended = await town.wait_for_task(task.id)
+        assert (ended.state, ended.assigned_to) == ("completed", "bea")
+        assert asked.value == [["ada", "bea"]]
+        assert (await town.add_task("think")).state == "pending"
+        await asked.wait_value(lambda asked: len(asked) == 2)
+
+
+async def test_what_lay_on_the_backlog_before_the_kernel_or_its_agent_came_is_routed_too(place, table) -> None:
+    table.choose = lambda task, agents: "ada"
+    async with place.connect() as town:
+        early = await town.add_task("early")
+    async with place.open() as town:
+        assert (await town.task(early.id)).state == "pending"
+        await town.spawn("ada")
+        assert (await town.wait_for_task(early.id)).assigned_to == "ada"
+
+
+async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_backlog(place, table) -> None:
+    answers: list[Any] = [ZeroDivisionError(), "nobody", "ada"]
+
+    def choose(task: Any, agents: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        table.choose = choose
+        tasks = [await town.add_task(f"task {number}") for number in range(3)]
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: not answers)
+        await town.wait_until(town.agents, lambda agents: agents[0].tasks_completed == 1)
+        states = [(await town.task(task.id)).state for task in tasks]
+        assert sorted(states) == ["completed", "pending", "pending"]
+
+
+async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_being_asked(place, table) -> None:
+    async with place.open() as town:
+        await town.spawn("ada", role="tester")
+        await town.spawn("bea", tags=["docs"])
+        await town.wait_for_idle()
+        began = trio.current_time()
+        test, page, other = (
+            await town.add_task("test it", role="tester"),
+            await town.add_task("write it", tags=["docs", "later"]),
+            await town.add_task("nobody's"),
+        )
+        assert (await town.wait_for_task(test.id)).assigned_to == "ada"
+        assert (await town.wait_for_task(page.id)).assigned_to == "bea"
+        assert trio.current_time() - began < 0.3  # rung for, not found by the next beat
+        assert (await town.task(other.id)).state == "pending"
+
+
+async def test_with_auto_claim_off_nobody_helps_himself(place, table) -> None:
+    place.configure("auto_claim = false\n")
+    async with place.open() as town:
+        agent = await town.spawn("ada", role="tester")
+        task = await town.add_task("test it", role="tester")
+        await agent.send("an order")
+        await agent.wait_until(lambda agent: agent.rounds_completed == 1 and agent.state == "idle")
+        assert (await town.task(task.id)).state == "pending"
