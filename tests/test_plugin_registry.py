@@ -229,7 +229,7 @@ def test_a_hook_of_a_later_version_may_be_marked_optional(workshop: Workshop) ->
 def test_commands_can_be_looked_up_whatever_is_wrong_with_the_plugins(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING)
     workshop.install("broken", "raise SystemExit(3)")
-    plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}, "all": {"wrod": 1}})
+    plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}, "all": {"wording": 1}})
     assert plugins.commands == {}
     plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}})
     assert plugins.commands["greet"].help == "Say hello."
@@ -473,9 +473,9 @@ def test_blocking_one_of_two_names_blocks_both_twins(workshop: Workshop) -> None
 
 def test_an_unknown_setting_is_named_with_its_whole_path(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING)
-    with pytest.raises(ConfigError, match=r"tinytown\.toml: unknown key at plugins\.all\.wrod") as caught:
-        workshop.load(plugins={"all": {"wrod": "hi"}})
-    assert caught.value.fields["key"] == "plugins.all.wrod"
+    with pytest.raises(ConfigError, match=r"tinytown\.toml: unknown key at plugins\.all\.wording") as caught:
+        workshop.load(plugins={"all": {"wording": "hi"}})
+    assert caught.value.fields["key"] == "plugins.all.wording"
     assert caught.value.hint == "known here: word"
 
 

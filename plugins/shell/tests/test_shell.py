@@ -298,6 +298,11 @@ def test_each_table_is_a_kind_and_may_take_the_place_of_shell(tmp_path: Path) ->
     assert all(isinstance(each, AgentBackend) for each in backends)
 
 
+def test_it_is_asked_before_other_plugins_because_a_person_wrote_those_tables() -> None:
+    options: dict[str, bool] = vars(tinytown_shell.tinytown_agent_backends)["tinytown_impl"]
+    assert options["tryfirst"]
+
+
 @pytest.mark.parametrize("command", ["say 'hello", "", " ", "''", ()])
 def test_a_command_that_is_none_is_named(tmp_path: Path, command: str | tuple[str, ...]) -> None:
     config = Config(name="town", agent_clis={"linter": AgentCli(command=command)})
@@ -308,8 +313,8 @@ def test_a_command_that_is_none_is_named(tmp_path: Path, command: str | tuple[st
 def test_the_plugins_own_command_is_checked_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"plugins\.shell\.command"):
         offered(Config(name="town"), {"command": "'"}, tmp_path)
-    with pytest.raises(ConfigError, match=r"plugins\.shell\.comand"):
-        offered(Config(name="town"), {"comand": "cat"}, tmp_path)
+    with pytest.raises(ConfigError, match=r"plugins\.shell\.commander"):
+        offered(Config(name="town"), {"commander": "cat"}, tmp_path)
 
 
 def test_of_a_long_answer_the_end_is_kept() -> None:
