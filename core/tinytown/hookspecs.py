@@ -39,9 +39,7 @@ def tinytown_settings_type() -> type | None:
 
 
 @hookspec
-def tinytown_agent_backends(  # type: ignore[empty-body]
-    settings: Any, config: Config, root: Path
-) -> Sequence[AgentBackend]:
+def tinytown_agent_backends(settings: Any, config: Config, root: Path) -> Sequence[AgentBackend]:  # type: ignore[empty-body]
     """Backends for agents, each of a kind that `--cli` takes."""
 
 

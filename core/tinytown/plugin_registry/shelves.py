@@ -68,34 +68,13 @@ class Plugins:
         self._load()
         self._fill_shelves()
         self._check_agent_clis()
-
-    @property
-    def backends(self) -> Mapping[str, AgentBackend]:
-        return self._shelves["backends"]
-
-    @property
-    def converters(self) -> Mapping[str, Converter]:
-        return self._shelves["converters"]
-
-    @property
-    def sinks(self) -> Mapping[str, StatusSink]:
-        return self._shelves["sinks"]
-
-    @property
-    def commands(self) -> Mapping[str, Command]:
-        return self._shelves["commands"]
-
-    @property
-    def workspaces(self) -> tuple[Workspace, ...]:
-        return tuple(self._shelves["workspaces"].values())
-
-    @property
-    def gates(self) -> tuple[Gate, ...]:
-        return tuple(self._shelves["gates"].values())
-
-    @property
-    def services(self) -> tuple[Service, ...]:
-        return tuple(self._shelves["services"].values())
+        self.backends: Mapping[str, AgentBackend] = self._shelves["backends"]
+        self.converters: Mapping[str, Converter] = self._shelves["converters"]
+        self.sinks: Mapping[str, StatusSink] = self._shelves["sinks"]
+        self.commands: Mapping[str, Command] = self._shelves["commands"]
+        self.workspaces: tuple[Workspace, ...] = tuple(self._shelves["workspaces"].values())
+        self.gates: tuple[Gate, ...] = tuple(self._shelves["gates"].values())
+        self.services: tuple[Service, ...] = tuple(self._shelves["services"].values())
 
     @property
     def reports(self) -> tuple[PluginReport, ...]:
@@ -250,7 +229,7 @@ class Plugins:
         """A table that no plugin understands would be a kind that silently does not exist."""
         if any(plugin.status == "blocked" for plugin in self._plugins):
             return
-        for kind in sorted(self._config.agent_clis.keys() - self.backends.keys()):
+        for kind in sorted(self._config.agent_clis.keys() - self._shelves["backends"].keys()):
             self._problems["", kind] = ConfigError(
                 f"{self._path}: no working plugin makes agents of [agent_clis.{kind}]",
                 hint="pip install tinytown-shell, or see tt plugins",
