@@ -62,9 +62,8 @@ class Plugins:
         self._config = config
         self._path = root.absolute() / CONFIG_FILE
         self._plugins = installed_plugins()
-        self._problems: dict[
-            tuple[str, str], TinytownError
-        ] = {}  # by plugin and stage, so that it cannot grow for ever
+        # By plugin and stage, so that it cannot grow for ever.
+        self._problems: dict[tuple[str, str], TinytownError] = {}
         self._load()
         self._fill_shelves()
         self._check_agent_clis()
