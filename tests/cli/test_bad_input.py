@@ -12,15 +12,12 @@ def agent(in_town: Shell) -> None:
     in_town("spawn", "taken")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["a/b", "../up", "a*", "a:b", "a\nb", "naïve", "🐎", "", " ", ".hidden", "-dash", "x" * 300, "a b", "a\x07", b"\xff"],
-)  # fmt: skip
-def test_a_bad_name_is_refused_in_one_line_and_changes_nothing(in_town: Shell, name: str | bytes) -> None:
-    words = ("spawn", "--json", "--", name)
-    told = in_town(*words, code=2)
-    assert told.error["code"] == "usage"
-    assert len(told.err.splitlines()) == 1
+def test_a_bad_name_is_refused_in_one_line_and_changes_nothing(in_town: Shell) -> None:
+    bad = ["a/b", "../up", "a*", "a:b", "a\nb", "naïve", "🐎", "", " ", ".hidden", "-dash", "x" * 300, "a b", "a\x07"]
+    for name in [*bad, b"\xff"]:
+        told = in_town("spawn", "--json", "--", name, code=2)
+        assert told.error["code"] == "usage", name
+        assert len(told.err.splitlines()) == 1, name
     assert [each["name"] for each in in_town("list", "--json").json["agents"]] == ["taken"]
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 
 from tinytown.redis.address import Address
 from tinytown.redis.light import LightClient
+from tinytown.redis.server import EmbeddedServer
 
 from tests.cli.conftest import Shell
 
@@ -304,3 +307,21 @@ def test_the_library_is_installed_where_the_server_lacks_it(in_town: Shell) -> N
             assert in_town("list", "--json", code=4).error["code"] == "other_schema"
         finally:
             client.command("HSET", "tt:{shared}:meta", "schema", "1")
+
+
+def test_following_goes_on_when_the_server_was_killed(tt: Shell) -> None:
+    tt("init")
+    tt("send", "supervisor", "before", "--info")
+    words = tt.argv("events", "--follow", "--json", "-c", "1")
+    with subprocess.Popen(words, cwd=tt.directory, env=tt.variables, stdout=-1, text=True) as following:
+        assert following.stdout is not None
+        first = following.stdout.readline()
+        server = EmbeddedServer(tt.directory / ".tt")
+        pid = server.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        message = tt("send", "supervisor", "after", "--info", "--json").json["message_id"]
+        second = following.stdout.readline()
+        following.terminate()
+    assert '"message_sent"' in first
+    assert message in second

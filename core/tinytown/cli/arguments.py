@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from tinytown.cli.invocation import Invocation
 from tinytown.errors import UsageError
 from tinytown.messages import PRIORITIES
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     _Word = click.ParamType[str]
 else:
     _Word = click.ParamType  # older releases of click have no generic one
@@ -37,6 +38,8 @@ class AgentWord(_Word):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         with contextlib.suppress(Exception):  # completion is a courtesy and never complains
+            from click.shell_completion import CompletionItem
+
             from tinytown.cli.town_link import open_town_link
 
             with open_town_link(ctx.ensure_object(Invocation)) as town:
@@ -52,6 +55,8 @@ class TaskWord(_Word):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         with contextlib.suppress(Exception):
+            from click.shell_completion import CompletionItem
+
             from tinytown.cli.town_link import open_town_link
 
             with open_town_link(ctx.ensure_object(Invocation)) as town:

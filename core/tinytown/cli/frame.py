@@ -8,13 +8,15 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
-from click.shell_completion import CompletionItem
 
 from tinytown.cli.commands import COMMANDS, SECTIONS
 from tinytown.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -104,6 +106,8 @@ class RootGroup(click.Group):
         formatter.write_text("tt COMMAND --help tells more and has examples. Plugins may add commands: see tt plugins.")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         # click would import every command for its help.
         words = [CompletionItem(name, help=COMMANDS[name].help) for name in COMMANDS if name.startswith(incomplete)]
         return words + click.Command.shell_complete(self, ctx, incomplete)
@@ -115,7 +119,10 @@ def load(target: str) -> object:
     try:
         return getattr(importlib.import_module(module), attribute)
     finally:
-        gc.enable()  # switched off by `__main__`: while modules are imported there is no garbage worth a search
+        # Switched off by `__main__`: while modules are imported there is no garbage worth a search, and what they hold
+        # stays, so that none is needed now either.
+        gc.freeze()
+        gc.enable()
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
