@@ -1,0 +1,192 @@
+"""Promises: numbered sentences about an object of a plugin, each with a check, and what came of checking them.
+
+Knows how a book of promises is kept, run and reported, and that a check may hang; what is promised stands in the other
+modules of this package. A promise that could not be tried is never reported as kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import trio
+
+from tinytown.background import open_background
+from tinytown.errors import TinytownError, UsageError
+from tinytown.names import shown
+
+Status = Literal["ok", "broken", "not_applicable"]
+
+#: What one promise may take before it counts as broken, whatever it is about.
+PATIENCE_S = 60.0
+_STUCK_S = 5.0  # beyond the patience, before shields are taken away
+_SEEN_LENGTH = 600
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One numbered sentence. When one of those that it `rests_on` is broken, it is not tried."""
+
+    id: str
+    sentence: str
+    rests_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one promise: `seen` is what broke it, or why it could not be tried."""
+
+    promise: Promise
+    status: Status
+    seen: str = ""
+    duration_s: float = 0.0
+
+    def __str__(self) -> str:
+        line = f"{self.promise.id} {self.status.replace('_', ' ')}: {self.promise.sentence}"
+        return f"{line}\n    {self.seen}" if self.seen else line
+
+
+class BrokenPromise(AssertionError):
+    """At least one promise is broken; says which, and what was seen. `findings` has them."""
+
+    def __init__(self, subject: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__("\n".join([subject, *map(str, findings)]))
+        self.subject = subject
+        self.findings = findings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What came of all promises that `subject` (``backend echo``) was held to, in their order."""
+
+    subject: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        return self._having("broken")
+
+    @property
+    def passed(self) -> tuple[Finding, ...]:
+        return self._having("ok")
+
+    @property
+    def not_applicable(self) -> tuple[Finding, ...]:
+        """Those that could not be tried, each with the reason in `seen`."""
+        return self._having("not_applicable")
+
+    def raise_if_broken(self) -> None:
+        """Raises: BrokenPromise, naming every promise that is broken."""
+        if self.broken:
+            raise BrokenPromise(self.subject, self.broken)
+
+    def __str__(self) -> str:
+        return "\n".join([self.subject, *map(str, self.findings)])
+
+    def _having(self, status: Status) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.status == status)
+
+
+class Broken(Exception):
+    """Raised inside a check: the promise is broken, and this is what was seen."""
+
+
+class NotApplicable(Exception):
+    """Raised inside a check: the promise cannot be tried, for this reason."""
+
+
+class Book(Generic[T]):
+    """The promises of one contract. A check takes a trial and raises `Broken` or `NotApplicable`."""
+
+    def __init__(self, contract: str) -> None:
+        self.contract = contract
+        self._checks: dict[str, tuple[Promise, Callable[[T], Awaitable[None]]]] = {}
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        return tuple(promise for promise, _ in self._checks.values())
+
+    def promise(
+        self, id: str, sentence: str, *, rests_on: tuple[str, ...] = ()
+    ) -> Callable[[Callable[[T], Awaitable[None]]], Callable[[T], Awaitable[None]]]:
+        """The decorator that makes a function the check of a new promise."""
+        assert id not in self._checks, id
+        assert self._checks.keys() >= set(rests_on), "a promise rests on earlier ones"
+
+        def enter(check: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
+            self._checks[id] = (Promise(id, sentence, rests_on), check)
+            return check
+
+        return enter
+
+    async def hold(self, subject: str, trial: T, only: Collection[str] | None) -> CheckReport:
+        """Try the promises (those in `only`, or all), one after the other. Raises: UsageError for an unknown id."""
+        unknown = set(only or ()) - self._checks.keys()
+        if unknown:
+            raise UsageError(
+                f"no such promise of a {self.contract}: {', '.join(sorted(unknown))}",
+                hint=f"the promises are {', '.join(self._checks)}",
+            )
+        findings: dict[str, Finding] = {}
+        for promise, check in self._checks.values():
+            if only is not None and promise.id not in only:
+                continue
+            broken = [id for id in promise.rests_on if id in findings and findings[id].status == "broken"]
+            if broken:
+                why = f"it rests on {' and '.join(broken)}, which is broken"
+                findings[promise.id] = Finding(promise, "not_applicable", why)
+            else:
+                findings[promise.id] = await _try(promise, check, trial)
+        return CheckReport(subject, tuple(findings.values()))
+
+
+async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T) -> Finding:
+    began = trio.current_time()
+
+    def found(status: Status, seen: str = "") -> Finding:
+        return Finding(promise, status, shown(seen, _SEEN_LENGTH), trio.current_time() - began)
+
+    try:
+        async with open_background() as nursery:
+            nursery.start_soon(_free_the_stuck, PATIENCE_S + _STUCK_S)
+            with trio.move_on_after(PATIENCE_S) as patience:
+                await check(trial)
+        if patience.cancelled_caught:
+            return found("broken", f"this took more than {PATIENCE_S:.0f} s")
+    except NotApplicable as reason:
+        return found("not_applicable", str(reason))
+    except Broken as seen:
+        return found("broken", str(seen))
+    except (Exception, SystemExit) as error:  # the object's code may raise anything; it is the object's doing
+        return found("broken", f"it raised {described(error)}")
+    return found("ok")
+
+
+async def _free_the_stuck(after_s: float) -> None:
+    await trio.sleep(after_s)
+    take_shields_away()
+
+
+def take_shields_away() -> None:
+    """Let cancellation reach what hides from it behind a shield without a deadline, or trio could never end."""
+    for scope in gc.get_objects():
+        if isinstance(scope, trio.CancelScope) and scope.shield and scope.deadline == inf:
+            scope.shield = False
+
+
+def described(error: BaseException) -> str:
+    """An error with the place it was raised at, as far as that is outside of this kit."""
+    text = str(error) if isinstance(error, TinytownError) else "".join(traceback.format_exception_only(error)).strip()
+    named = text if not isinstance(error, TinytownError) else f"{type(error).__name__}: {text}"
+    kit = Path(__file__).parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent != kit]
+    if not frames:
+        return named
+    return f"{named} (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})"
