@@ -39,7 +39,7 @@ def test_a_moment_reads_as_people_write_it() -> None:
 
 def test_fields_are_text_from_a_list_or_a_map() -> None:
     assert pairs([b"a", b"1", b"b", 2]) == pairs({b"a": b"1", b"b": 2}) == {"a": "1", "b": "2"}
-    assert pairs([b"a", b"caf\xe9"]) == {"a": "caf\ufffd"}
+    assert pairs([b"a", b"x\xe9"]) == {"a": "x\ufffd"}
     assert pairs([]) == {}
     with pytest.raises(ValueError, match="shorter"):
         pairs([b"a", b"1", b"b"])
