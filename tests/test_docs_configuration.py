@@ -46,8 +46,6 @@ def test_a_default_on_the_page_is_the_default_in_the_code(heading: str) -> None:
         default: Any = field.default
         if default is msgspec.NODEFAULT:
             expected = "required" if field.required else "{}"
-        elif field.name == "workdir":
-            expected = "the town's root"
         elif default is None:
             expected = "none"
         elif isinstance(default, str):
