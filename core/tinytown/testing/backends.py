@@ -17,11 +17,11 @@ from tinytown.errors import BackendUnavailable
 from tinytown.names import shown
 from tinytown.rounds import log_path
 from tinytown.testing.backend_trial import LONG_S, BackendTrial, Listener, Seat, has_begun_or, told
-from tinytown.testing.bench import Bench, open_bench
+from tinytown.testing.bench import Bench, on_bench
 from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable
 from tinytown.testing.scenarios import BackendScenarios, Scenario
 from tinytown.testing.traces import files_below
-from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, check_word, entered
+from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, check_word, expect_context_manager
 
 BACKEND = Book[BackendTrial]("backend")
 
@@ -70,8 +70,7 @@ async def check_agent_backend(
     do not use a clock that jumps. Raises: UsageError for an unknown promise; nothing for a broken one, see
     `CheckReport.raise_if_broken`.
     """
-    async with contextlib.AsyncExitStack() as stack:
-        place = bench or await stack.enter_async_context(open_bench())
+    async with on_bench(bench) as place:
         trial = BackendTrial(place, slack_s, make, scenarios or BackendScenarios())
         return await BACKEND.hold(f"backend {shown(str(make().kind))}", trial, only)
 
@@ -89,7 +88,7 @@ async def _nothing_before_entering(trial: BackendTrial) -> None:
     backend = trial.make()
     async with trial.leaving_nothing("asking for a session, without entering it,"):
         made = backend.open(trial.bench.context(trial.bench.agent(cli=str(backend.kind))))
-        entered("open()", made)
+        expect_context_manager(made)
         await trio.lowlevel.checkpoint()
         del made
 

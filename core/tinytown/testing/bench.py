@@ -157,6 +157,16 @@ async def open_bench(*, toml: str = "") -> AsyncGenerator[Bench]:
         shutil.rmtree(base, ignore_errors=True)
 
 
+@asynccontextmanager
+async def on_bench(bench: Bench | None) -> AsyncGenerator[Bench]:
+    """The bench itself, or one for as long as the block lasts."""
+    if bench is not None:
+        yield bench
+    else:
+        async with open_bench() as own:
+            yield own
+
+
 @contextmanager
 def changed_environment(changes: Mapping[str, str | None]) -> Generator[None]:
     """This process with other environment variables; None means absent."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gc
 import traceback
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 import trio
 
@@ -28,6 +29,7 @@ _STUCK_S = 5.0  # beyond the patience, before shields are taken away
 _SEEN_LENGTH = 600
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +192,10 @@ def described(error: BaseException) -> str:
     if not frames:
         return named
     return f"{named} (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})"
+
+
+def run_check(
+    check: Callable[P, Coroutine[Any, Any, CheckReport]], *arguments: P.args, **options: P.kwargs
+) -> CheckReport:
+    """Run one of the checks without an async test: ``run_check(check_gate, MyGate).raise_if_broken()``."""
+    return trio.run(partial(check, *arguments, **options))

@@ -5,10 +5,11 @@ Knows nothing of any one contract. What it finds it raises as `Broken`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import trio
 
@@ -128,21 +129,27 @@ class Trial:
 
 def check_word(attribute: str, word: object) -> None:
     """Broken unless this is a word that can be typed and stored."""
-    if not isinstance(word, str):
-        raise Broken(f"expected a text as {attribute}, got {shown(repr(word))}")
+    word = expect(word, str, f"as {attribute}")
     try:
         check_agent_name(word)
     except UsageError as error:
         raise Broken(f"expected a word of letters, digits, '.', '_' or '-' as {attribute}, got {word!r}") from error
 
 
-def entered(attribute: str, made: object) -> None:
-    """Broken unless this is an asynchronous context manager."""
+def expect(value: object, kind: type[T], where: str) -> T:
+    """The value itself. Broken when it is of another type than its annotation says."""
+    if not isinstance(value, kind):
+        raise Broken(f"expected {kind.__name__} {where}, got {type(value).__name__} {shown(repr(value))}")
+    return value
+
+
+def expect_context_manager(made: object) -> None:
+    """Broken unless this, which `open()` gave, can be entered."""
     if not (hasattr(made, "__aenter__") and hasattr(made, "__aexit__")):
-        if isinstance(made, Coroutine):
-            cast("Coroutine[None, None, None]", made).close()  # or Python would complain, later and elsewhere, that nobody awaited it
+        if inspect.iscoroutine(made):
+            made.close()  # or Python would complain, later and elsewhere, that nobody awaited it
         raise Broken(
-            f"expected an asynchronous context manager from {attribute}, got {type(made).__name__};"
+            f"expected an asynchronous context manager from open(), got {type(made).__name__};"
             " put @asynccontextmanager above it"
         )
 
