@@ -25,7 +25,7 @@ from trio_util import AsyncValue
 from tinytown import __version__
 from tinytown.agents import Agent
 from tinytown.background import open_background, without_cancellations
-from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config
+from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.contracts import Service
 from tinytown.desk import Desk
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
@@ -46,6 +46,7 @@ _ROUTED_AT_ONCE = 500
 _LOCK_ATTEMPTS = 10
 _LOCK_AGAIN_S = 0.01
 _LEAVE_BOUND_S = 5.0
+_LAST_WORD_S = 0.5
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 
@@ -105,9 +106,11 @@ class Kernel:
         with trio.move_on_after(self.town.config.drain_s):
             await self._count.wait_value(0)
         self.hurry()
-        with trio.move_on_after(self.town.config.round.grace_s + _LEAVE_BOUND_S):
+        # Without a server there is nobody to tell; the lease runs out by itself.
+        bound_s = _LEAVE_BOUND_S if self.town.link.connected else _LAST_WORD_S
+        with trio.move_on_after(self.town.config.round.grace_s + bound_s):
             await self._count.wait_value(0)
-        with trio.move_on_after(_LEAVE_BOUND_S):
+        with trio.move_on_after(bound_s):
             try:
                 await self.town.run(self.town.calls.leave(self.host_id, reason="its kernel was stopped"))
                 self._feeding.cancel()
@@ -233,7 +236,7 @@ class Kernel:
                 del self._hosted[agent_id]
             self._count.value = len(self._hosted)
             self._wake.set()  # there is room for another
-            if agent_id not in self._hosted:
+            if agent_id not in self._hosted and not self._closing:
                 with (
                     trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_BOUND_S),
                     suppress(TinytownError),
@@ -368,7 +371,7 @@ def _lock(fd: int) -> None:
 @asynccontextmanager
 async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     """Run a kernel for a connected town for as long as the block lasts. Raises: Refused when one runs here already."""
-    (town.root / RUNTIME_DIRECTORY / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    (prepare_runtime_directory(town.root) / "logs").mkdir(mode=0o700, exist_ok=True)
     with kernel_lock(town.root):
         await sweep(town, root=town.root)
         async with open_keeper(run_dir=run_directory(town.root)) as keeper, open_background() as nursery:

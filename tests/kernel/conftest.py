@@ -7,10 +7,11 @@ import inspect
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -203,11 +204,111 @@ async def task_in(town: Town, task: Task | str, *states: str) -> Task:
     return found
 
 
+async def appears(path: Path, text: str = "") -> None:
+    """Wait until another process has made a file, and written `text` into it."""
+    while not path.exists() or text not in path.read_text():  # noqa: ASYNC110 - nobody could set an event
+        await trio.sleep(0.01)
+
+
+async def rounds_gone(place: Place) -> None:
+    """Wait until nothing of the town's rounds runs."""
+    while any(pid != place.server.pid() for pid in place.processes()):  # noqa: ASYNC110 - nobody could set an event
+        await trio.sleep(0.01)
+
+
+@pytest.fixture
+def file_appears() -> Callable[..., Awaitable[None]]:
+    return appears
+
+
+@pytest.fixture
+def rounds_end() -> Callable[[Place], Awaitable[None]]:
+    return rounds_gone
+
+
 @pytest.fixture
 def until() -> Callable[..., Awaitable[Task]]:
     return task_in
 
 
-def python(*words: str | Path) -> Sequence[str]:
-    """A command that runs this Python."""
-    return [sys.executable, *map(str, words)]
+class KernelProcess:
+    """A kernel in a process of its own; what it says on stderr is in `said` after its end."""
+
+    def __init__(self, root: Path, *, plugins: Path | None = None) -> None:
+        self.root = root
+        self._env = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
+        self._process: subprocess.Popen[str] | None = None
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
+        self.start()
+
+    def start(self) -> None:
+        """Start it (again) and return when it runs."""
+        command = [sys.executable, str(HERE / "programs" / "kernel.py"), str(self.root)]
+        self._process = subprocess.Popen(
+            command, cwd=self.root, env=self._env, stdout=subprocess.PIPE, stderr=self._stderr, text=True
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n", self.said
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read()
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        """End it in good order; its exit status."""
+        if self._process is not None and self._process.returncode is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        status = self._process.wait(timeout=30)
+        self._process.stdout.close()
+        return status
+
+    def close(self) -> None:
+        try:
+            self.stop()
+        finally:
+            self._stderr.close()
+
+
+class Kernels:
+    """Starts kernels as processes, by default for the town at `root`, and ends them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.started: list[KernelProcess] = []
+
+    def __call__(self, root: Path | None = None, **options: Any) -> KernelProcess:
+        self.started.append(KernelProcess(root or self.root, **options))
+        return self.started[-1]
+
+    def close(self) -> None:
+        while self.started:
+            self.started.pop().close()
+
+
+@pytest.fixture
+def start_kernel(place: Place) -> Iterator[Kernels]:
+    kernels = Kernels(place.root)
+    try:
+        yield kernels
+    finally:
+        kernels.close()
