@@ -1,7 +1,7 @@
 """From ``tinytown.toml``, the user's ``~/.tt/config.toml`` and the environment to frozen structs, and where a town lies.
 
 The town's file decides, the user's file fills what it leaves open, the environment overrides both. Unknown keys and
-wrong types are errors that name the key. Nothing here writes a file or talks to a server.
+wrong types are errors that name the key. Nothing here talks to a server.
 """
 
 from __future__ import annotations
@@ -158,6 +158,19 @@ def find_town(start: Path | None = None) -> Path:
         if (directory / CONFIG_FILE).is_file():
             return directory
     raise NotFound(f"no town in {begin} or above it: no {CONFIG_FILE}", hint="tt init makes one")
+
+
+def prepare_runtime_directory(root: Path) -> Path:
+    """The town's ``.tt``, made if need be: for us alone, and ignored by git without touching the project's own list.
+
+    Raises: OSError when it cannot be written.
+    """
+    directory = root / RUNTIME_DIRECTORY
+    ignored = directory / ".gitignore"
+    if not ignored.exists():
+        directory.mkdir(mode=0o700, exist_ok=True)
+        ignored.write_text("*\n")
+    return directory
 
 
 def load_config(root: Path) -> Config:

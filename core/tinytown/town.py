@@ -6,11 +6,9 @@ the event stream, and hands out typed values. It starts no agents; the kernel do
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,35 +17,22 @@ from trio_util import AsyncValue
 
 from tinytown.agents import Agent
 from tinytown.background import open_background, open_lasting
-from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config
+from tinytown.config import Config, prepare_runtime_directory
 from tinytown.errors import ProtocolViolation, Refused
 from tinytown.events import Event
 from tinytown.messages import Body, Message, Priority, TaskOrder
 from tinytown.names import SUPERVISOR
 from tinytown.protocol.calls import SCHEMA, DeadLetter, Sent, Status, TownCalls, load_library
 from tinytown.protocol.replies import Call, ErrorReply
-from tinytown.redis.address import Address, parse_url
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.server import EmbeddedServer
+from tinytown.redis.town_server import address_of, embedded_server
 from tinytown.tasks import Task, TaskState
 
 T = TypeVar("T")
 
 _LOOK_AGAIN_S = 5.0  # waiting is for events; this only bounds what a change without one could cost
 _READ_BLOCK_MS = 30_000
-
-
-def server_address(root: Path, config: Config) -> tuple[Address, EmbeddedServer | None]:
-    """Where the town's server is, and the embedded server when it is that. Nothing is started."""
-    redis = config.redis
-    if redis.url is None:
-        server = EmbeddedServer(root / RUNTIME_DIRECTORY)
-        return parse_url(server.url), server
-    address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
-    password = os.environ.get(PASSWORD_VARIABLE)
-    if password and not address.password:
-        address = dataclasses.replace(address, password=password)
-    return address, None
+_INSTALL_ATTEMPTS = 3  # somebody may be removing it at the same time
 
 
 class Bells:
@@ -96,13 +81,14 @@ class Town:
 
     async def run(self, call: Call[T]) -> T:
         """The result of a call; the function library is installed first if the server has lost it."""
-        try:
-            return await self.link.run(call)
-        except ProtocolViolation as error:
-            cause = error.__cause__
-            if not (isinstance(cause, ErrorReply) and "Function not found" in cause.text):
-                raise
-        await self.link.run(load_library())
+        for _ in range(_INSTALL_ATTEMPTS):
+            try:
+                return await self.link.run(call)
+            except ProtocolViolation as error:
+                cause = error.__cause__
+                if not (isinstance(cause, ErrorReply) and "Function not found" in cause.text):
+                    raise
+            await self.link.run(load_library())
         return await self.link.run(call)
 
     async def listen(self, listeners: Mapping[str, Callable[[str], None]]) -> None:
@@ -342,19 +328,21 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     An embedded server is started when none answers, now and whenever the connection is lost.
     Raises: ServerUnreachable, ConfigError, Refused for data of another schema.
     """
-    address, server = server_address(root, config)
+    server = embedded_server(root, config)
 
     async def prepare() -> None:
         if server is not None:
             ensure = functools.partial(server.ensure, durability=config.redis.durability)
-            await trio.to_thread.run_sync(ensure, abandon_on_cancel=True)
+            if await trio.to_thread.run_sync(ensure, abandon_on_cancel=True) == "started":
+                with suppress(OSError):
+                    prepare_runtime_directory(root)
 
     bells = Bells()
     # The link is used by those who put things in order when everything is cancelled, so it outlasts them.
-    opened = open_link(address, on_push=bells.hear, on_connected=bells.hear_again, prepare=prepare)
+    opened = open_link(address_of(root, config), on_push=bells.hear, on_connected=bells.hear_again, prepare=prepare)
     async with (
         open_lasting(opened) as link,
-        open_link(address, prepare=prepare, blocking=True, stall_s=None) as reading,
+        open_link(address_of(root, config), prepare=prepare, blocking=True, stall_s=None) as reading,
     ):
         town = Town(root, config, link, bells)
         await town.run(load_library())

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from tinytown.cli.caller import ROUND_VARIABLES, inside_a_round
 from tinytown.cli.invocation import Invocation
-from tinytown.cli.town_link import TownLink, prepare_runtime_directory
-from tinytown.config import RUNTIME_DIRECTORY
+from tinytown.cli.town_link import TownLink
+from tinytown.config import RUNTIME_DIRECTORY, prepare_runtime_directory
 from tinytown.errors import TinytownError
 
 #: Set by whoever starts kernels himself: no command starts one then.

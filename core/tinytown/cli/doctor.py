@@ -21,11 +21,12 @@ from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.plugins import survey
 from tinytown.cli.table import table
-from tinytown.cli.town_link import TownLink, address_of, town_root
+from tinytown.cli.town_link import TownLink, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
 from tinytown.redis.light import LightClient
 from tinytown.redis.server import EmbeddedServer, find_binary
+from tinytown.redis.town_server import address_of
 
 _OLDEST_PYTHON = (3, 11)
 _LITTLE_SPACE_BYTES = 1 << 30

@@ -14,8 +14,8 @@ from tinytown.cli.caller import inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.git_place import town_words
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.town_link import TownLink, connect, prepare_runtime_directory
-from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config
+from tinytown.cli.town_link import TownLink, connect
+from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.names import check_agent_name, check_town_name, new_id, town_name_from
 from tinytown.redis.address import parse_url

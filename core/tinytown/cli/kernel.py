@@ -10,8 +10,8 @@ from tinytown.cli.background import end_kernel, running_kernel, start_kernel
 from tinytown.cli.caller import caller_in, inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.town_link import prepare_runtime_directory, town_root
-from tinytown.config import RUNTIME_DIRECTORY, load_config
+from tinytown.cli.town_link import town_root
+from tinytown.config import RUNTIME_DIRECTORY, load_config, prepare_runtime_directory
 from tinytown.errors import Refused, TinytownError
 from tinytown.redis.server import EmbeddedServer
 

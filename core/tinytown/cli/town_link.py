@@ -7,20 +7,18 @@ another version. Imports neither trio nor redis-py. Knows nothing of what comman
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinytown.cli.caller import Caller, caller_in
-from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config, find_town, load_config
+from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, TinytownError
 from tinytown.protocol.calls import SCHEMA, TownCalls, load_library
 from tinytown.protocol.replies import Call, ErrorReply
-from tinytown.redis.address import Address, parse_url
 from tinytown.redis.light import LightClient
-from tinytown.redis.server import EmbeddedServer
+from tinytown.redis.town_server import address_of, embedded_server
 
 if TYPE_CHECKING:
     from tinytown.cli.invocation import Invocation
@@ -135,37 +133,11 @@ def connect(root: Path, config: Config, invocation: Invocation) -> Generator[Tow
         yield link
 
 
-def address_of(root: Path, config: Config) -> Address:
-    """Where the town's server is. Raises: ConfigError for a bad ``redis.url``."""
-    redis = config.redis
-    if redis.url is None:
-        return Address("unix", path=str(EmbeddedServer(root / RUNTIME_DIRECTORY).socket_path))
-    address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
-    if not address.password and (password := os.environ.get(PASSWORD_VARIABLE)):
-        from dataclasses import replace
-
-        address = replace(address, password=password)
-    return address
-
-
-def prepare_runtime_directory(root: Path) -> Path:
-    """The town's ``.tt``, made if need be: for us alone, and ignored by git without touching the project's own list.
-
-    Raises: OSError when it cannot be written.
-    """
-    directory = root / RUNTIME_DIRECTORY
-    ignored = directory / ".gitignore"
-    if not ignored.exists():
-        directory.mkdir(mode=0o700, exist_ok=True)
-        ignored.write_text("*\n")
-    return directory
-
-
 def _ensure_server(root: Path, config: Config) -> str:
     """How the server was found: started, attached, or named by the configuration."""
-    if config.redis.url is not None:
+    server = embedded_server(root, config)
+    if server is None:
         return "named"
-    server = EmbeddedServer(root / RUNTIME_DIRECTORY)
     found = server.ensure(durability=config.redis.durability)
     if found == "started":
         with contextlib.suppress(OSError):

@@ -7,7 +7,6 @@ errors.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
@@ -40,6 +39,8 @@ def raise_for(error: ErrorReply) -> NoReturn:
     The library's own errors read ``TT <code> <JSON object>`` with at least ``message``; see `errors.REPLY_CODES`.
     """
     if error.kind == "TT":
+        import json  # not at the top: quick commands seldom need it
+
         _, code, detail = error.text.split(" ", 2)
         fields: dict[str, Any] = json.loads(detail)
         message, hint = str(fields.pop("message")), str(fields.pop("hint", ""))
