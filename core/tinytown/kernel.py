@@ -116,8 +116,8 @@ class Kernel:
                 self._feeding.cancel()
                 await self._fed.wait()
                 await flush_sinks(self.town, self.plugins, self.host_id)
-            except ServerUnreachable:
-                return  # the lease runs out by itself
+            except (ServerUnreachable, ProtocolViolation) as error:
+                self._complain(error)  # the lease runs out by itself
 
     def hurry(self) -> None:
         """End the rounds in progress; their mail goes back untouched."""
