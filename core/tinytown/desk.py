@@ -15,7 +15,7 @@ import trio
 
 from tinytown.agents import Agent
 from tinytown.contracts import Workspace
-from tinytown.errors import NotFound, PluginFaulty, TinytownError
+from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
 from tinytown.names import shown
 from tinytown.plugin_registry import Plugins
 from tinytown.processes import Keeper
@@ -23,6 +23,7 @@ from tinytown.tasks import Task
 from tinytown.town import Town
 
 _COLLEAGUES_KEPT_S = 3.0
+_log = logging.getLogger("tinytown.kernel")
 
 
 @dataclass(slots=True)
@@ -40,8 +41,11 @@ class Desk:
     async def colleagues(self) -> tuple[Agent, ...]:
         """The town's agents as they were a moment ago: with a thousand of them, asking for each prompt would be dear."""
         if trio.current_time() >= self._colleagues_until:
-            self._colleagues = await self.town.agents()
             self._colleagues_until = trio.current_time() + _COLLEAGUES_KEPT_S
+            try:
+                self._colleagues = await self.town.agents()
+            except ProtocolViolation as error:  # one record that cannot be read must not cost the others their work
+                _log.warning("the agents cannot be listed: %s", error)
         return self._colleagues
 
     async def report_fault(self, offered: object, what: str, error: Exception, *, so: str = "") -> None:
@@ -88,7 +92,7 @@ async def report_fault(
     except NotFound:
         plugin = what
     plugins.mark_faulty(plugin, what, error)
-    logging.getLogger("tinytown.kernel").warning("%s of plugin %s failed", what, plugin, exc_info=error)
+    _log.warning("%s of plugin %s failed", what, plugin, exc_info=error)
     members = {"plugin": plugin, "text": f"{what} failed: {shown(repr(error), 500)}{so and f'; {so}'}"}
     try:
         await town.run(town.calls.emit("plugin_reported", members))

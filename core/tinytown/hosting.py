@@ -314,5 +314,6 @@ class SessionHolder:
 def agent_directory(root: Path, agent: str) -> Path:
     """The directory of an agent's own, made if missing (mode 0700)."""
     directory = root / RUNTIME_DIRECTORY / "agents" / agent
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (directory.parent, directory):  # `parents` would give the one above another mode
+        each.mkdir(mode=0o700, exist_ok=True)
     return directory

@@ -202,7 +202,11 @@ class Kernel:
                 continue
             except StaleLease:
                 return  # the beat finds out too, and the kernel joins again
-            await self._listen(placed)
+            try:
+                await self._listen(placed)
+            except BaseException:  # cancelled: nobody lives for them, so nobody would take them off the list
+                self._strike_off(placed)
+                raise
             for hosted in placed:
                 nursery.start_soon(self._host, hosted)
             if len(placed) < _PLACED_AT_ONCE:
@@ -232,9 +236,7 @@ class Kernel:
         try:
             await hosted.live()
         finally:
-            if self._hosted.get(agent_id) is hosted:
-                del self._hosted[agent_id]
-            self._count.value = len(self._hosted)
+            self._strike_off([hosted])
             self._wake.set()  # there is room for another
             if agent_id not in self._hosted and not self._closing:
                 with (
@@ -242,6 +244,12 @@ class Kernel:
                     suppress(TinytownError),
                 ):
                     await self.town.unlisten(self.town.calls.keys.agent_bell(agent_id))
+
+    def _strike_off(self, gone: list[HostedAgent]) -> None:
+        for hosted in gone:
+            if self._hosted.get(hosted.agent.id) is hosted:
+                del self._hosted[hosted.agent.id]
+        self._count.value = len(self._hosted)
 
     # -- the backlog
 

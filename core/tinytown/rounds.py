@@ -130,8 +130,9 @@ class RoundRunner:
             except StaleLease:
                 raise
             except BaseException:  # nothing but a cancellation from outside, alone or in a group
+                self._why = "its kernel was stopped"
                 with suppress(TinytownError):
-                    await self._store(Interrupted(reason="its kernel was stopped"), work, within_s=_LAST_SETTLE_S)
+                    await self._store(Interrupted(reason=self._why), work, within_s=_LAST_SETTLE_S)
                 raise
             settled, state = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
             if self._mistrusted or isinstance(outcome, Lost):

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 _LOOK_AGAIN_S = 5.0  # waiting is for events; this only bounds what a change without one could cost
 _READ_BLOCK_MS = 30_000
-_INSTALL_ATTEMPTS = 3  # somebody may be removing it at the same time
+_INSTALL_ATTEMPTS = 5  # somebody may be removing it at the same time
 
 
 class Bells:

@@ -1,0 +1,110 @@
+"""Cancelled at whatever moment, a town's block leaves nothing: no process, no lock, no host, no lease, no mail counted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any
+
+import pytest
+import tinytown
+import trio
+from tinytown.kernel import is_running
+
+
+async def use(place: Any) -> None:
+    async with tinytown.open_town(place.root, kernel=True) as town:
+        ada, bea = await town.agent("ada"), await town.agent("bea")
+        await ada.assign("sleep 1000 & echo working; sleep 1000")
+        await bea.assign("echo quick")
+        await trio.sleep_forever()
+
+
+@pytest.mark.faults
+@pytest.mark.deadline_s(60)
+async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
+    place.configure('default_cli = "shell"\n', grace_s=0.1)
+    async with place.connect() as watching:
+        for name in ("ada", "bea"):
+            await watching.spawn(name)
+        server = place.server.pid()
+        for deadline_s in itertools.chain((step / 200 for step in range(40)), (0.3, 0.5)):
+            began = trio.current_time()
+            with trio.move_on_after(deadline_s):
+                await use(place)
+            assert trio.current_time() - began < deadline_s + 3, deadline_s
+            assert not is_running(place.root)
+            assert (await watching.status()).hosts == (), deadline_s
+            assert not list((place.root / ".tt" / "run").glob("*.json"))
+            assert [pid for pid in place.processes() if pid != server] == [], deadline_s
+            for agent in await watching.agents():
+                assert agent.host is None
+                assert agent.mail.leased == 0
+            for task in await watching.tasks(state="running"):
+                raise AssertionError(f"{task.id} still runs after {deadline_s}")
+        inbox = await watching.run(watching.calls.peek("ada", limit=5))
+        assert {lying.deliveries for lying in inbox.messages} <= {0, 1}
+        assert await watching.dead_letters() == ()
+
+
+async def test_a_cancelled_round_gives_its_mail_back_untouched(place, table) -> None:
+    async def forever(round: Any, report: Any) -> None:
+        await trio.sleep_forever()
+
+    table.script = forever
+    with trio.CancelScope() as scope:
+        async with place.open() as town:
+            agent = await town.spawn("ada")
+            task = await agent.assign("do it")
+            await table.begun(1)
+            scope.cancel()
+    async with place.connect() as town:
+        now = await town.task(task.id)
+        assert (now.state, now.attempts, now.reason) == ("assigned", 0, "its kernel was stopped")
+        inbox = await town.run(town.calls.peek("ada"))
+        assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
+        assert (await town.run(town.calls.agent("ada"))).state == "cold"
+
+
+async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(place, table) -> None:
+    async def brittle(round: Any, report: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("cannot stand this")
+
+    table.script = brittle
+    with trio.CancelScope() as scope:
+        async with place.open() as town:
+            agent = await town.spawn("ada")
+            await agent.assign("do it")
+            await table.begun(1)
+            scope.cancel()
+    assert scope.cancelled_caught
+    async with place.open() as town:
+        agent = await town.agent("ada")
+        await table.begun(2)
+        await agent.interrupt(now=True)
+        await agent.wait_until(lambda agent: agent.state == "paused")
+
+
+@pytest.mark.faults
+async def test_a_program_that_ends_with_control_c_leaves_nothing(place, start_kernel, file_appears) -> None:
+    import signal
+
+    place.configure('default_cli = "shell"\n', grace_s=0.1)
+    async with place.connect() as town:
+        agent = await town.spawn("ada")
+        kernel = await trio.to_thread.run_sync(start_kernel)
+        task = await agent.assign("touch begun; sleep 1000 & sleep 1000")
+        await file_appears(place.root / "begun")
+        for number in (signal.SIGINT, signal.SIGTERM):  # the second hurries
+            os.kill(kernel.pid, number)
+        assert await trio.to_thread.run_sync(kernel.wait) == 0
+        assert [pid for pid in place.processes() if pid != place.server.pid()] == []
+        assert (await town.status()).hosts == ()
+        now = await town.task(task.id)
+        assert (now.state, now.attempts) == ("assigned", 0)
+        assert kernel.said == ""

@@ -1,0 +1,91 @@
+"""Records that a foreign hand has changed, removed or written wrongly, under a running kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from tinytown.contracts import Finished
+from tinytown.errors import NotFound, Refused
+
+
+async def forever(round: Any, report: Any) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_hosted_agent_cannot_be_removed_even_by_force(place, table, answering) -> None:
+    table.script = answering(forever)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.assign("do it")
+        await table.begun(1)
+        with pytest.raises(Refused, match="tt kill ada first"):
+            await agent.remove(force=True)
+        await agent.kill(now=True)
+        await agent.wait_until(lambda agent: agent.state == "stopped")
+        await agent.remove(force=True)
+        with pytest.raises(NotFound):
+            await agent.info()
+
+
+@pytest.mark.parametrize("working", [False, True])
+async def test_an_agent_whose_record_vanishes_is_let_go_and_the_others_go_on(place, table, answering, working) -> None:
+    table.script = answering(*([forever] if working else []), Finished(text="fine"))
+    async with place.open() as town:
+        ada, bea = await town.spawn("ada"), await town.spawn("bea")
+        await town.wait_for_idle()
+        if working:
+            await ada.assign("do it")
+            await table.begun(1)
+        base = town.calls.keys.base
+        await town.link.command("DEL", f"{base}:agent:{ada.id}")
+        place.kernel._hosted[ada.id].ring("control now")
+        while ada.id in place.kernel._hosted:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        assert (await town.wait_for_task((await bea.assign("do it")).id)).result == "fine"
+
+
+async def test_a_task_that_is_deleted_under_its_round_ends_with_it(place, table) -> None:
+    async with place.open() as town:
+
+        async def delete(round: Any, report: Any) -> Finished:
+            if round.task and round.task.description == "vanish":
+                base = town.calls.keys.base
+                await town.link.command("DEL", f"{base}:task:{round.task.id}")
+            return Finished(text="fine")
+
+        table.script = delete
+        agent = await town.spawn("ada")
+        task = await agent.assign("vanish")
+        await table.begun(1)
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).result == "fine"
+        assert table.rounds[0].task.id == task.id
+        await agent.wait_until(lambda agent: agent.state == "idle" and agent.mail.total == 0)
+
+
+async def test_garbage_in_one_record_costs_no_other_agent_its_kernel(place, table) -> None:
+    async with place.open() as town:
+        ada, bea = await town.spawn("ada"), await town.spawn("bea")
+        await town.wait_for_idle()
+        base = town.calls.keys.base
+        await town.link.command("HSET", f"{base}:agent:{ada.id}", "max_rounds", "many", "tags", "{")
+        place.kernel._hosted[ada.id].ring("mail")
+        assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
+
+
+async def test_a_kernel_that_cannot_take_agents_up_says_so_once_and_goes_on(place, table, caplog) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        base = town.calls.keys.base
+        await town.link.command("DEL", f"{base}:placement")
+        await town.link.command("SET", f"{base}:placement", "garbage")
+        place.kernel._wake.set()
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+        while "WRONGTYPE" not in caplog.text:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        await town.link.command("DEL", f"{base}:placement")
+        bea = await town.spawn("bea")
+        await bea.wait_for_idle()
+        assert caplog.text.count("WRONGTYPE") <= 2

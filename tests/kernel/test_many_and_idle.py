@@ -1,0 +1,53 @@
+"""Idle is free, and a thousand agents are no trouble."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import trio
+
+
+async def commands_handled(town: Any) -> int:
+    """How many commands the server has handled, this question left out."""
+    info = (await town.link.command("INFO", "commandstats")).decode()
+    return sum(
+        int(line.partition("calls=")[2].partition(",")[0])
+        for line in info.splitlines()
+        if line.startswith("cmdstat_") and not line.startswith("cmdstat_info")
+    )
+
+
+async def test_fifty_idle_agents_ask_the_server_for_next_to_nothing(place, table) -> None:
+    place.configure("lease_s = 10.0\n")
+    async with place.open() as town:
+        for number in range(50):
+            await town.spawn(f"a{number}", role="tester")
+        await town.wait_for_idle()
+        await trio.sleep(0.2)  # what the last event still sets off
+        before, spent = await commands_handled(town), time.process_time()
+        await trio.sleep(5)  # the measured span itself
+        handled = await commands_handled(town) - before
+        # A beat and a look at the placement every third of the lease, with what the functions do inside of them.
+        assert handled < 600, handled
+        assert time.process_time() - spent < 0.5
+
+
+@pytest.mark.deadline_s(100)
+async def test_a_thousand_agents_are_idle_in_one_kernel_and_each_gets_its_own_mail(place, table) -> None:
+    place.configure("lease_s = 10.0\n")
+    async with place.open() as town:
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(town.spawn, f"a{number}")
+        with trio.fail_after(60):
+            await town.wait_for_idle()
+        assert (await town.status()).hosts[0].backends
+        await (await town.agent("a777")).send("hello, you")
+        await table.begun(1)
+        await town.wait_for_idle("a777")
+        assert [round.messages[0].recipient for round in table.rounds] == ["a777"]
+        assert [agent.name for agent in await town.agents() if agent.rounds_completed] == ["a777"]
+        began = trio.current_time()
+    assert trio.current_time() - began < 20

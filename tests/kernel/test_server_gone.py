@@ -1,0 +1,162 @@
+"""The server is killed, frozen, or loses what it knows, while agents are idle and while they work."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+import trio
+from tinytown.contracts import Finished
+
+SHELL = 'default_cli = "shell"\n'
+
+
+def kill_server(place: Any) -> int:
+    pid: int = place.server.pid()
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@pytest.mark.faults
+async def test_idle_agents_go_on_when_the_server_was_killed(place, table) -> None:
+    async with place.open() as town:
+        agents = [await town.spawn(f"a{number}") for number in range(10)]
+        await town.wait_for_idle()
+        host = place.kernel.host_id
+        for _ in range(3):
+            pid = kill_server(place)
+            began = trio.current_time()
+            tasks = [await agent.assign("do it") for agent in agents]
+            for task in tasks:
+                assert (await town.wait_for_task(task.id)).state == "completed"
+            assert trio.current_time() - began < 5
+            assert place.server.pid() != pid
+        assert place.kernel.host_id == host  # the lease was kept
+
+
+@pytest.mark.faults
+async def test_rounds_in_progress_outlast_a_killed_server_and_are_stored(place, table) -> None:
+    go_on = trio.Event()
+
+    async def work(round: Any, report: Any) -> Finished:
+        await go_on.wait()
+        return Finished(text="survived")
+
+    table.script = work
+    async with place.open() as town:
+        agents = [await town.spawn(f"a{number}") for number in range(5)]
+        tasks = [await agent.assign("do it") for agent in agents]
+        await table.begun(5)
+        kill_server(place)
+        go_on.set()
+        for task in tasks:
+            done = await town.wait_for_task(task.id)
+            assert (done.state, done.result, done.attempts) == ("completed", "survived", 1)
+
+
+@pytest.mark.faults
+async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_are_done_again(place, table) -> None:
+    place.configure("lease_s = 0.6\n")
+    ways = ["hang", "hang"]
+
+    async def work(round: Any, report: Any) -> Finished:
+        if ways:
+            ways.pop()
+            await trio.sleep_forever()
+        return Finished(text="done again")
+
+    table.script = work
+    async with place.open() as town:
+        agents = [await town.spawn(f"a{number}") for number in range(2)]
+        idle = await town.spawn("idle")
+        await idle.wait_for_idle()
+        tasks = [await agent.assign("do it") for agent in agents]
+        await table.begun(2)
+        pid = place.server.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            while any(hosted._runner._scope for hosted in place.kernel._hosted.values()):  # noqa: ASYNC110
+                await trio.sleep(0.02)  # until the kernel itself has cut the rounds off
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        for task in tasks:
+            done = await town.wait_for_task(task.id)
+            assert (done.state, done.result) == ("completed", "done again")
+        assert (await town.wait_for_task((await idle.assign("and you")).id)).state == "completed"
+
+
+@pytest.mark.faults
+async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_agent(place, table, monkeypatch) -> None:
+    import functools
+
+    import tinytown.town
+    from tinytown.redis.link import open_link
+
+    # Whoever needs the server gives up after half a second instead of ten.
+    monkeypatch.setattr(tinytown.town, "open_link", functools.partial(open_link, offline_wait_s=0.5))
+    async with place.open() as town:
+        agents = [await town.spawn(f"a{number}") for number in range(5)]
+        await town.wait_for_idle()
+        binary = place.root / ".tt" / "redis.sock"
+        pid = place.server.pid()
+        os.kill(pid, signal.SIGSTOP)
+        os.rename(binary, binary.with_suffix(".away"))  # who connects anew finds nothing
+        for hosted in place.kernel._hosted.values():
+            hosted.ring("mail")  # all of them look, and cannot
+        os.kill(pid, signal.SIGKILL)
+        with trio.move_on_after(1.5):
+            await trio.sleep_forever()
+        tasks = []
+        while len(tasks) < 5:
+            try:
+                tasks.append(await agents[len(tasks)].assign("do it"))
+            except tinytown.errors.ServerUnreachable:
+                continue
+        for task in tasks:
+            assert (await town.wait_for_task(task.id)).state == "completed"
+
+
+async def test_a_server_that_lost_its_functions_gets_them_again(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        for _ in range(3):
+            await town.link.command("FUNCTION", "FLUSH")
+            assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+
+
+async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(place, table) -> None:
+    async with place.open() as town:
+        agents = [await town.spawn(f"a{number}") for number in range(5)]
+        tasks = []
+        for number in range(40):
+            tasks.append(await agents[number % 5].assign("do it"))
+            if number % 4 == 0:
+                await town.link.command("FUNCTION", "FLUSH")
+        await town.wait_for_idle()
+        assert {(await town.task(task.id)).state for task in tasks} == {"completed"}
+
+
+async def test_a_town_that_was_emptied_begins_anew_and_says_so(place, table, answering) -> None:
+    async def forever(round: Any, report: Any) -> None:
+        await trio.sleep_forever()
+
+    table.script = answering(forever, Finished(text="a new life"))
+    async with place.open() as town:
+        old = [await town.spawn(f"a{number}") for number in range(3)]
+        await old[0].assign("do it")
+        await table.begun(1)
+        host = place.kernel.host_id
+        await town.link.command("FLUSHALL")
+        await town.wait_until(town.status, lambda status: len(status.hosts) == 1 and status.hosts[0].id != host)
+        (event,) = place.told("town_emptied")
+        assert "must be made anew" in event["text"]
+        assert await town.agents() == ()
+        assert table.backends[0].closed == ["a0"]
+        agent = await town.spawn("ada")
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).result == "a new life"
+        assert (await town.status()).schema == "1"
+    async with place.connect() as town:
+        assert (await town.status()).hosts == ()
