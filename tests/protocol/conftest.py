@@ -27,7 +27,7 @@ T = TypeVar("T")
 Dump = dict[str, tuple[str, Any]]
 
 #: More examples for a night of their own: TINYTOWN_EXAMPLES=2000. The few of every day are the same ones every day.
-EXAMPLES = int(os.environ.get("TINYTOWN_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("TINYTOWN_EXAMPLES", "100"))
 MACHINE = hypothesis.settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
@@ -152,7 +152,7 @@ def client() -> Iterator[LightClient]:
 
 @pytest.fixture(autouse=True)
 def deadline() -> Iterator[None]:
-    seconds = 60 * max(1, EXAMPLES // 40)
+    seconds = 60 * max(1, EXAMPLES // 100)
 
     def give_up(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"the test took more than {seconds} s")

@@ -102,23 +102,25 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
 
         @rule(
             box=st.sampled_from(["alice", "supervisor"]),
-            kind=st.sampled_from(sorted(BODIES)),
-            priority=st.sampled_from(PRIORITIES),
+            mails=st.lists(
+                st.tuples(st.sampled_from(sorted(BODIES)), st.sampled_from(PRIORITIES)), min_size=1, max_size=6
+            ),
             delayed=st.booleans(),
         )
-        def send(self, box: str, kind: str, priority: str, delayed: bool) -> None:
-            self.count += 1
-            mail = Mail(f"m{self.count}", kind, PRIORITIES.index(priority), self.count, box)
-            call = self.town.calls.send(
-                box,
-                BODIES[kind],
-                priority=priority,  # type: ignore[arg-type]
-                message_id=mail.id,
-                not_before_ms=self.later() if delayed else 0,
-            )
-            assert self.town.run(call).new
-            mail.place = "delayed" if delayed else "queued"
-            self.mail[mail.id] = mail
+        def send(self, box: str, mails: list[tuple[str, str]], delayed: bool) -> None:
+            for kind, priority in mails:
+                self.count += 1
+                mail = Mail(f"m{self.count}", kind, PRIORITIES.index(priority), self.count, box)
+                call = self.town.calls.send(
+                    box,
+                    BODIES[kind],
+                    priority=priority,  # type: ignore[arg-type]
+                    message_id=mail.id,
+                    not_before_ms=self.later() if delayed else 0,
+                )
+                assert self.town.run(call).new
+                mail.place = "delayed" if delayed else "queued"
+                self.mail[mail.id] = mail
 
         def later(self) -> int:
             seconds = self.town.command("TIME")[0]
@@ -241,7 +243,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
         @rule(box=st.sampled_from(["alice", "supervisor"]), place=st.sampled_from(["leased", "delayed"]))
         def time_passes(self, box: str, place: str) -> None:
             key = self.town.key(f"mail:{self.boxes[box]}:{'leases' if place == 'leased' else 'delayed'}")
-            for mail in self.of(box, place)[::2]:
+            for mail in self.of(box, place):
                 self.town.command("ZADD", key, 1, mail.kind + mail.id)
                 mail.due = True
 

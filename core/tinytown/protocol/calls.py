@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -286,8 +286,8 @@ def _entries(reply: Reply) -> tuple[Event, ...]:
 def _stream(reply: Reply) -> tuple[Event, ...]:
     if not reply:
         return ()
-    entries = next(iter(reply.values())) if isinstance(reply, Mapping) else reply[0][1]
-    return _entries(entries)
+    streams: Any = list(cast("dict[Any, Any]", reply).items()) if isinstance(reply, dict) else reply
+    return _entries(streams[0][1])
 
 
 def _maybe_text(reply: Reply) -> str | None:

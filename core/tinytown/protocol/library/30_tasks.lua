@@ -240,10 +240,11 @@ local function check_takes_tasks(name, agent_id, retired)
   end
 end
 
--- task_add: op, id, agent ('' = nobody), priority, needs, tags (JSON lists), then name and value of other fields
--- -> fields of the task, id of the message to the agent ('' = none)
+-- task_add: op, id, agent ('' = nobody), priority, needs, tags (JSON lists), then name and value of other fields; among
+-- these may be the state of a task that was finished elsewhere -> fields, id of the message to the agent ('' = none)
 register_once('task_add', function(base, a)
   local id, agent, priority, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
+  local outcome
   if redis.call('EXISTS', task_key(base, id)) == 1 then
     refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
   end
@@ -264,7 +265,9 @@ register_once('task_add', function(base, a)
   local key = task_key(base, id)
   redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
     'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
-  for i = 6, #a, 2 do redis.call('HSET', key, a[i], a[i + 1]) end
+  for i = 6, #a, 2 do
+    if a[i] == 'state' then outcome = a[i + 1] else redis.call('HSET', key, a[i], a[i + 1]) end
+  end
   redis.call('ZADD', base .. ':tasks:ids', 0, id)
   redis.call('ZADD', base .. ':tasks', seq, id)
   for _, tag in ipairs(tags) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, seq, id) end
@@ -272,6 +275,10 @@ register_once('task_add', function(base, a)
   local task = read_task(base, id)
   task.agent_id, task.assigned_to = agent_id, name
   emit(base, 'task_added', 'task', id, 'state', 'pending', 'title', headline(task), 'agent', name)
+  if outcome then
+    move(base, task, outcome, '', now)
+    return { id, '' }
+  end
   return { id, set_going(base, task, '', now) }
 end, present_assigned)
 
@@ -455,6 +462,55 @@ register('task_need', function(base, a)
   link_need(base, id, need)
   if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
     move(base, task, 'blocked', needs_reason(base, id), now)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields; only while nobody works
+-- on it: a round has been told the old text, and what is finished is history
+register('task_update', function(base, a)
+  local id, now, changed = find_task(base, a[1]), now_ms(), {}
+  local task, key = read_task(base, id), task_key(base, id)
+  for i = 2, #a, 2 do
+    if (task[a[i]] or '') ~= a[i + 1] then changed[a[i]] = a[i + 1] end
+  end
+  if not next(changed) then return task_reply(base, id) end
+  if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and stays as it is',
+      FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
+  end
+  for _, need in ipairs(cjson.decode(changed.needs or '[]')) do
+    if redis.call('EXISTS', task_key(base, need)) == 0 then find_task(base, '') end
+    if reaches(base, need, id) then
+      refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
+        'tt task show ' .. need, { task = id, need = need })
+    end
+  end
+  if changed.tags then
+    for _, tag in ipairs(cjson.decode(task.tags)) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
+    for _, tag in ipairs(cjson.decode(changed.tags)) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, task.seq, id) end
+  end
+  if changed.needs then
+    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
+    redis.call('DEL', key .. ':needs')
+    for _, need in ipairs(cjson.decode(changed.needs)) do link_need(base, id, need) end
+  end
+  for name, value in pairs(changed) do
+    redis.call('HSET', key, name, value)
+    task[name] = value
+  end
+  redis.call('HSET', key, 'updated_at', whole(now))
+  emit(base, 'task_updated', 'task', id, 'title', headline(task))
+  local queued = task.order ~= '' and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order)
+  if redis.call('SCARD', key .. ':needs') > 0 then
+    move(base, task, 'blocked', needs_reason(base, id), now)
+  elseif task.state == 'blocked' then
+    set_going(base, task, 'all it needs is completed', now)
+  elseif task.state == 'pending' then
+    redis.call('ZADD', base .. ':backlog', rank_by_priority(task), id)
+  elseif changed.priority and queued then
+    call_off(base, task, now)
+    deliver_task(base, task, now)
   end
   return task_reply(base, id)
 end)
