@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -286,8 +286,8 @@ def _entries(reply: Reply) -> tuple[Event, ...]:
 def _stream(reply: Reply) -> tuple[Event, ...]:
     if not reply:
         return ()
-    streams: Any = list(cast("dict[Any, Any]", reply).items()) if isinstance(reply, dict) else reply
-    return _entries(streams[0][1])
+    by_key: Mapping[Any, Any] = dict(reply)  # a map, or a list of pairs
+    return _entries(next(iter(by_key.values())))
 
 
 def _maybe_text(reply: Reply) -> str | None:
