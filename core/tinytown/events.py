@@ -102,6 +102,13 @@ class TaskAdded(Happening, frozen=True, kw_only=True, tag="task_added"):
     agent: str | None = None
 
 
+class TaskUpdated(Happening, frozen=True, kw_only=True, tag="task_updated"):
+    """What a task says was changed: its text, priority, tags or needs."""
+
+    task: str
+    title: str = ""
+
+
 class TaskStateChanged(Happening, frozen=True, kw_only=True, tag="task_state_changed"):
     """A task went from one state to another."""
 
@@ -171,6 +178,7 @@ KnownEvent: TypeAlias = (
     | MessageDead
     | MessageRedriven
     | TaskAdded
+    | TaskUpdated
     | TaskStateChanged
     | RoundStarted
     | RoundEnded

@@ -85,7 +85,17 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
     "dead_letters": lambda s: s.calls.dead_letters(),
     "redrive": lambda s: [s.calls.redrive("bad"), s.calls.redrive("all")],
     "drop": lambda s: [s.calls.drop("bad"), s.calls.drop("all")],
-    "add_task": lambda s: [s.calls.add_task("more", agent="ben"), s.calls.add_task("more", needs=["now"])],
+    "add_task": lambda s: [
+        s.calls.add_task("more", agent="ben"),
+        s.calls.add_task("more", needs=["now"]),
+        s.calls.add_task("more", finished="failed"),
+    ],
+    "update_task": lambda s: [
+        s.calls.update_task("bens", description="bens, and quickly", priority="urgent", tags=["b"]),
+        s.calls.update_task("bens", needs=["now"]),
+        s.calls.update_task("free0", title="Free", priority="low", tags=["a", "b"]),
+        s.calls.update_task("next", needs=[]),
+    ],
     "task": lambda s: s.calls.task("now"),
     "tasks": lambda s: s.calls.tasks(),
     "current_task": lambda s: s.calls.current_task("ann"),

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from tinytown import tasks as task_table
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.messages import Query, TaskAssign
+from tinytown.messages import PRIORITIES, Query, TaskAssign
 from tinytown.protocol import calls as calls_module
 from tinytown.protocol.calls import Delivery
 from tinytown.protocol.replies import Call
@@ -137,6 +137,16 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         @rule(task=number, need=number)
         def add_need(self, task: int, need: int) -> None:
             self.attempt(self.calls.add_need(self.task(task), self.task(need)))
+
+        @rule(task=number, needs=st.lists(number, max_size=2), priority=st.sampled_from(PRIORITIES))
+        def update(self, task: int, needs: list[int], priority: Any) -> None:
+            needed = [self.task(need) for need in needs]
+            self.attempt(self.calls.update_task(self.task(task), needs=needed, priority=priority))
+
+        @rule(finished=st.sampled_from(sorted(FINISHED)))
+        def add_what_was_finished_elsewhere(self, finished: Any) -> None:
+            self.attempt(self.calls.add_task("done", finished=finished, task_id=f"t{self.spawned}"))
+            self.spawned += 1
 
         @rule(agent=number, wanted=st.sampled_from(["running", "running", "paused", "stopped"]))
         def want(self, agent: int, wanted: Any) -> None:

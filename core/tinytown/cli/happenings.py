@@ -31,6 +31,7 @@ from tinytown.events import (
     RoundStarted,
     TaskAdded,
     TaskStateChanged,
+    TaskUpdated,
     event_fields,
 )
 from tinytown.names import shown
@@ -136,6 +137,8 @@ def describe(event: Event) -> str:
             text = f"message {event.message[:8]} goes to {event.agent} again"
         case TaskAdded():
             text = f"task {event.task[:8]} is new: {shown(event.title, _TITLE)}"
+        case TaskUpdated():
+            text = f"task {event.task[:8]} says something else now: {shown(event.title, _TITLE)}"
         case TaskStateChanged():
             who = f", {event.agent}" if event.agent else ""
             text = f"task {event.task[:8]} {event.old} -> {event.new}{who}: {shown(event.title, _TITLE)}{_why(event.reason)}"

@@ -41,7 +41,7 @@ from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
 from tinytown.protocol.replies import Argument, Call, Reply
 from tinytown.records import pairs, rfc3339
-from tinytown.tasks import TASK_STATES, Task, TaskState, read_task
+from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState, read_task
 
 T = TypeVar("T")
 
@@ -457,29 +457,62 @@ class TownCalls:
         role: str = "",
         parent: str = "",
         task_id: str | None = None,
+        finished: TaskState | None = None,
         origin: Mapping[str, Any] | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> Call[Assigned]:
-        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog."""
-        check_text("a task", description, self.message_limit_bytes)
-        for tag in tags:
-            check_word("tag", tag)
-        check_one_of("a priority", priority, PRIORITIES)
-        fields: dict[str, str] = {"description": description}
-        if title:
-            fields["title"] = check_text("a title", title, 1000)
-        if role:
-            fields["role"] = check_word("role", role)
-        if parent:
-            fields["parent"] = check_task_id(parent)
+        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
+
+        One that was `finished` elsewhere is made in that state (completed, failed or cancelled), and nobody is told to do it.
+        """
+        fields = self._task_fields(
+            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
+        )
+        lists = [fields.pop(name) for name in ("priority", "needs", "tags")]
+        fields = {name: text for name, text in fields.items() if text}
+        if finished:
+            fields["state"] = check_one_of("an outcome", finished, sorted(FINISHED))
         if origin:
             fields["origin"] = _json(origin)
         for name, table in (meta or {}).items():
             fields[f"meta:{check_word('table name', name)}"] = _json(table)
         task_id = check_task_id(task_id) if task_id else new_id()
-        flat = [part for item in fields.items() for part in item]
-        lists = (_json(list(needs)), _json(list(tags)))
-        return self._once("task_add", _assigned, task_id, agent, priority, *lists, *flat)
+        return self._once("task_add", _assigned, task_id, agent, *lists, *_flat(fields))
+
+    def update_task(
+        self,
+        task: str,
+        *,
+        description: str | None = None,
+        title: str | None = None,
+        priority: Priority | None = None,
+        needs: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        role: str | None = None,
+        parent: str | None = None,
+    ) -> Call[Task]:
+        """Change what a task says, as long as nobody works on it and it is not finished; what is None stays as it is."""
+        fields = self._task_fields(
+            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
+        )
+        return self._call("task_update", _task, task, *_flat(fields))
+
+    def _task_fields(self, **given: Any) -> dict[str, str]:
+        """The fields of a task that are given, checked, as text."""
+        fields = {name: value for name, value in given.items() if value is not None}
+        if "description" in fields:
+            check_text("a task", fields["description"], self.message_limit_bytes)
+        if "priority" in fields:
+            check_one_of("a priority", fields["priority"], PRIORITIES)
+        if fields.get("title"):
+            check_text("a title", fields["title"], 1000)
+        if fields.get("role"):
+            check_word("role", fields["role"])
+        if fields.get("parent"):
+            check_task_id(fields["parent"])
+        for tag in fields.get("tags", ()):
+            check_word("tag", tag)
+        return {name: value if isinstance(value, str) else _json(list(value)) for name, value in fields.items()}
 
     def task(self, task: str) -> Call[Task]:
         """One task."""
@@ -681,8 +714,7 @@ class TownCalls:
 
     def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Call[tuple[str, ...]]:
         """Take part in the town as a kernel; ids of kernels that were found lost."""
-        flat = [part for item in about.items() for part in item]
-        return self._once("host_join", _texts, check_id("a host id", host), lease_ms, *flat)
+        return self._once("host_join", _texts, check_id("a host id", host), lease_ms, *_flat(about))
 
     def beat(self, host: str, *, lease_ms: int) -> Call[tuple[str, ...]]:
         """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail."""
@@ -712,8 +744,7 @@ class TownCalls:
 
     def setup(self, settings: Mapping[str, int]) -> Call[str]:
         """Make the town's data if there is none and store its bounds; the schema that the data has."""
-        flat: list[Argument] = [part for item in settings.items() for part in item]
-        return self._call("town_setup", _text, SCHEMA, *flat)
+        return self._call("town_setup", _text, SCHEMA, *_flat(settings))
 
     def status(self, *, agents: bool = True) -> Call[Status]:
         """The whole town in one answer."""
@@ -727,8 +758,7 @@ class TownCalls:
 
     def emit(self, type_: str, members: Mapping[str, str]) -> Call[int]:
         """Add an event of a plugin's or kernel's own to the stream."""
-        flat = [part for item in members.items() for part in item]
-        return self._once("emit", int, check_id("an event type", type_), *flat)
+        return self._once("emit", int, check_id("an event type", type_), *_flat(members))
 
     def latest_events(self, count: int) -> Call[tuple[Event, ...]]:
         """The newest `count` events, oldest of them first."""
@@ -762,6 +792,10 @@ class TownCalls:
 
 def _members(deliveries: Iterable[Delivery]) -> list[str]:
     return [part for delivery in deliveries for part in (delivery.member, delivery.token)]
+
+
+def _flat(fields: Mapping[str, Argument]) -> list[Argument]:
+    return [part for item in fields.items() for part in item]
 
 
 def _json(value: Any) -> str:

@@ -231,6 +231,24 @@ local function link_need(base, id, need)
   end
 end
 
+-- The ids of the tasks that `refs` mean, each once.
+local function find_needs(base, refs)
+  local needed, seen = {}, {}
+  for _, ref in ipairs(refs) do
+    local need = find_task(base, ref)
+    if not seen[need] then needed[#needed + 1] = need end
+    seen[need] = true
+  end
+  return needed
+end
+
+local function check_no_circle(base, id, need)
+  if reaches(base, need, id) then
+    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
+      'tt task show ' .. need, { task = id, need = need })
+  end
+end
+
 local function check_takes_tasks(name, agent_id, retired)
   if agent_id == SUPERVISOR_ID then
     refuse('refused', '"' .. name .. '" is the human side and takes no tasks', 'tt send ' .. name, { agent = name })
@@ -255,12 +273,7 @@ register_once('task_add', function(base, a)
     agent_id, name, retired = find_agent(base, agent)
     check_takes_tasks(name, agent_id, retired)
   end
-  local needed, seen = {}, {}
-  for _, ref in ipairs(needs) do
-    local need = find_task(base, ref)
-    if not seen[need] then needed[#needed + 1] = need end
-    seen[need] = true
-  end
+  local needed = find_needs(base, needs)
   local now, seq = now_ms(), redis.call('INCR', base .. ':seq')
   local key = task_key(base, id)
   redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
@@ -447,10 +460,7 @@ end, present_task)
 register('task_need', function(base, a)
   local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
   local task = read_task(base, id)
-  if reaches(base, need, id) then
-    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
-      'tt task show ' .. need, { task = id, need = need })
-  end
+  check_no_circle(base, id, need)
   if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and takes no new need',
       FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
@@ -466,50 +476,46 @@ register('task_need', function(base, a)
   return task_reply(base, id)
 end)
 
--- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields; only while nobody works
--- on it: a round has been told the old text, and what is finished is history
+-- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
+-- on it: a round has been told the old text, and what is finished is history.
 register('task_update', function(base, a)
   local id, now, changed = find_task(base, a[1]), now_ms(), {}
   local task, key = read_task(base, id), task_key(base, id)
   for i = 2, #a, 2 do
-    if (task[a[i]] or '') ~= a[i + 1] then changed[a[i]] = a[i + 1] end
+    local name, value = a[i], a[i + 1]
+    if name == 'needs' then value = json_list(find_needs(base, cjson.decode(value))) end
+    if name == 'tags' then value = json_list(cjson.decode(value)) end
+    if (task[name] or '') ~= value then changed[name] = value end
   end
   if not next(changed) then return task_reply(base, id) end
   if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and stays as it is',
       FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
   end
-  for _, need in ipairs(cjson.decode(changed.needs or '[]')) do
-    if redis.call('EXISTS', task_key(base, need)) == 0 then find_task(base, '') end
-    if reaches(base, need, id) then
-      refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
-        'tt task show ' .. need, { task = id, need = need })
-    end
+  local needs = changed.needs and cjson.decode(changed.needs) or {}
+  for _, need in ipairs(needs) do check_no_circle(base, id, need) end
+  if changed.needs then
+    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
+    redis.call('DEL', key .. ':needs')
+    for _, need in ipairs(needs) do link_need(base, id, need) end
   end
   if changed.tags then
     for _, tag in ipairs(cjson.decode(task.tags)) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
     for _, tag in ipairs(cjson.decode(changed.tags)) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, task.seq, id) end
   end
-  if changed.needs then
-    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
-    redis.call('DEL', key .. ':needs')
-    for _, need in ipairs(cjson.decode(changed.needs)) do link_need(base, id, need) end
-  end
-  for name, value in pairs(changed) do
-    redis.call('HSET', key, name, value)
-    task[name] = value
-  end
+  for name, value in pairs(changed) do task[name] = value end
+  for name, value in pairs(changed) do redis.call('HSET', key, name, value) end
   redis.call('HSET', key, 'updated_at', whole(now))
   emit(base, 'task_updated', 'task', id, 'title', headline(task))
-  local queued = task.order ~= '' and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order)
-  if redis.call('SCARD', key .. ':needs') > 0 then
+  if changed.needs and redis.call('SCARD', key .. ':needs') > 0 then
     move(base, task, 'blocked', needs_reason(base, id), now)
-  elseif task.state == 'blocked' then
+  elseif changed.needs and task.state == 'blocked' then
     set_going(base, task, 'all it needs is completed', now)
   elseif task.state == 'pending' then
     redis.call('ZADD', base .. ':backlog', rank_by_priority(task), id)
-  elseif changed.priority and queued then
-    call_off(base, task, now)
+  elseif changed.priority and task.state == 'assigned'
+    and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order) then
+    call_off(base, task, now) -- its place in the mailbox is another one now
     deliver_task(base, task, now)
   end
   return task_reply(base, id)
