@@ -254,6 +254,12 @@ def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
     call = people.calls.add_task("work")
     words = tuple("soon" if word == "normal" else word for word in call.command)
     assert people.refusal(Call(words, call.decode)).code == "usage"
+    change = people.calls.update_task("job-1", priority="high", needs=["job-2"])
+    words = tuple("soon" if word == "high" else word for word in change.command)
+    assert people.refusal(Call(words, change.decode)).code == "usage"
+    done = people.calls.add_task("work", finished="failed")
+    words = tuple("running" if word == "failed" else word for word in done.command)
+    assert people.refusal(Call(words, done.decode)).code == "usage"
     people.run(people.calls.join("h1", lease_ms=HOUR_MS, about={}))
     placed = people.run(people.calls.place_agents("h1", ["shell"], count=1))[0]
     fence = placed.token or ""

@@ -242,6 +242,10 @@ local function find_needs(base, refs)
   return needed
 end
 
+local function check_priority(priority)
+  if not RANKS[priority] then refuse('usage', 'no priority ' .. quoted(priority), 'urgent, high, normal or low') end
+end
+
 local function check_no_circle(base, id, need)
   if reaches(base, need, id) then
     refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
@@ -263,10 +267,16 @@ end
 register_once('task_add', function(base, a)
   local id, agent, priority, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
   local outcome
+  for i = 6, #a, 2 do
+    if a[i] == 'state' then outcome = a[i + 1] end
+  end
   if redis.call('EXISTS', task_key(base, id)) == 1 then
     refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
   end
-  if not RANKS[priority] then refuse('usage', 'no priority ' .. quoted(priority), 'urgent, high, normal or low') end
+  check_priority(priority)
+  if outcome and not FINISHED[outcome] then
+    refuse('usage', 'no outcome ' .. quoted(outcome), 'completed, failed or cancelled')
+  end
   local agent_id, name = '', ''
   if agent ~= '' then
     local retired
@@ -279,7 +289,7 @@ register_once('task_add', function(base, a)
   redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
     'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
   for i = 6, #a, 2 do
-    if a[i] == 'state' then outcome = a[i + 1] else redis.call('HSET', key, a[i], a[i + 1]) end
+    if a[i] ~= 'state' then redis.call('HSET', key, a[i], a[i + 1]) end
   end
   redis.call('ZADD', base .. ':tasks:ids', 0, id)
   redis.call('ZADD', base .. ':tasks', seq, id)
@@ -488,6 +498,7 @@ register('task_update', function(base, a)
     if (task[name] or '') ~= value then changed[name] = value end
   end
   if not next(changed) then return task_reply(base, id) end
+  check_priority(changed.priority or task.priority)
   if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and stays as it is',
       FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
