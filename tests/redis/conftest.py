@@ -8,9 +8,11 @@ import inspect
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -81,6 +83,31 @@ class Server:
         else:
             raise AssertionError("".join(seen))
         self._process.stdout.close()  # it ignores SIGPIPE; nobody reads on
+
+    def restart_loading(self) -> None:
+        """Start anew with some data, and be busy loading it (for 8 s) until `finish_loading`."""
+        self.command("MSET", *[word for n in range(4000) for word in (f"key{n}", "x" * 100)])
+        self.command("SAVE")
+        self.kill()
+        # The server's own test settings: so many microseconds for each key, and a look at its clients every so often.
+        slowly = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+        self.start("--appendonly", "no", *slowly, until="initialized")
+        while b"-LOADING" not in self._say("PING"):
+            time.sleep(0.001)
+
+    def finish_loading(self) -> None:
+        assert self._say("CONFIG SET key-load-delay 0") == b"+OK\r\n"
+
+    def _say(self, line: str) -> bytes:
+        """What the server answers without having been introduced to."""
+        with socket.socket(socket.AF_UNIX) as plain:
+            plain.settimeout(10)
+            try:
+                plain.connect(self.address.path)
+            except OSError:
+                return b""
+            plain.sendall(line.encode() + b"\r\n")
+            return plain.recv(1000)
 
     @property
     def pid(self) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tinytown.errors import ConfigError
 from tinytown.redis.address import Address, parse_url, redact
@@ -68,6 +68,7 @@ SECRETS = st.text(st.characters(codec="utf-8"), max_size=12).map(lambda text: f"
 HOSTS = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=9).map(lambda text: f"h{text}.example")
 
 
+@settings(deadline=None)
 @given(SECRETS, HOSTS, st.sampled_from(["redis", "rediss"]), st.sampled_from(["", ":6379", ":6379/0", "/15", "?db=1"]))
 @example("se@/cret", "hx.example", "redis", "/0")
 @example("se@b?db=1&cret", "hx.example", "redis", "")
@@ -87,6 +88,7 @@ def test_no_password_typed_into_a_url_without_quoting_is_ever_shown(
     assert host in shown[0] or "?" in url or "#" in url
 
 
+@settings(deadline=None)
 @given(
     SECRETS, st.sampled_from(["redis://u:{}@h:1/2", "rediss://:{}@h", "unix://u:{}@/s?db=1", "unix:///s?password={}"])
 )
@@ -100,11 +102,13 @@ def test_a_quoted_password_arrives_whole_and_is_shown_nowhere(secret: str, form:
     assert secret in address.handshake()[0]
 
 
+@settings(deadline=None)
 @given(st.text() | st.text("redis:/@?#%&=[].0a\x00 \udcff"))
 def test_redact_never_raises(text: str) -> None:
     assert isinstance(redact(text), str)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["redis://h:1/2", "rediss://u@[::1]:7/0", "unix://u@/s%20x?db=3"]))
 def test_a_redacted_url_without_a_password_can_be_parsed_again(url: str) -> None:
     assert parse_url(parse_url(url).redacted) == parse_url(url)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -123,18 +124,16 @@ def test_a_repeatable_call_is_sent_again_over_a_new_connection_and_others_are_no
 
 
 def test_connect_waits_while_the_server_is_loading_but_not_for_ever(own_server: Any) -> None:
-    own_server.command("MSET", *[word for n in range(2000) for word in (f"key{n}", n)])
-    own_server.kill()
-    own_server.start("--key-load-delay", "400", "--loading-process-events-interval-bytes", "1024", until="initialized")
-    while True:
-        try:
-            LightClient(own_server.address, timeout_s=0.02).connect()
-        except ServerUnreachable as error:
-            if error.code == "server_loading":
-                break
-    with LightClient(own_server.address) as client:
+    own_server.restart_loading()
+    with LightClient(own_server.address, timeout_s=1) as client, pytest.raises(ServerUnreachable) as caught:
         client.connect()
-        assert client.command("GET", "key1999") == b"1999"
+    assert caught.value.code == "server_loading"
+    with LightClient(own_server.address, timeout_s=20) as client:
+        timer = threading.Timer(0.1, own_server.finish_loading)
+        timer.start()
+        client.connect()
+        timer.join()
+        assert client.command("DBSIZE") == 4000
 
 
 def test_an_interrupted_read_does_not_leave_its_reply_to_the_next_call(server: Any) -> None:

@@ -143,6 +143,20 @@ async def test_closing_fails_whoever_waits_and_whoever_comes_later(server: Any) 
         await link.command("PING")
 
 
+async def test_a_block_that_is_cancelled_can_still_say_its_last_words_over_the_link(server: Any) -> None:
+    with trio.CancelScope() as scope:
+        async with open_link(server.address) as link:
+            try:
+                scope.cancel()
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(5, shield=True):
+                    for word in ("first", "second"):
+                        assert await link.run(echo(word)) == word
+    assert scope.cancelled_caught
+    assert not link.connected
+
+
 async def test_nobody_there_is_told_within_a_moment_with_the_redacted_url(server: Any) -> None:
     began = trio.current_time()
     with pytest.raises(ServerUnreachable, match=r"redis://u:\*\*\*\*@127.0.0.1:1/0: Connection refused") as caught:
@@ -203,16 +217,23 @@ async def test_a_server_that_wants_a_password_says_so(own_server: Any) -> None:
     assert caught.value.code == "wrong_password"
 
 
-async def test_a_server_that_is_loading_is_waited_for(own_server: Any) -> None:
-    for start in range(0, 2000, 100):
-        own_server.command("MSET", *[word for n in range(start, start + 100) for word in (f"key{n}", n)])
-    own_server.kill()
-    # The server's own test setting: so many microseconds for each key.
-    own_server.start(
-        "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024", until="Server initialized"
-    )
-    async with open_link(own_server.address) as link:
-        assert await link.command("GET", "key1999") == b"1999"
+async def test_a_server_that_is_loading_is_waited_for_but_not_for_ever(own_server: Any) -> None:
+    own_server.restart_loading()
+    with pytest.raises(ServerUnreachable) as caught:
+        async with open_link(own_server.address, offline_wait_s=0.1):
+            raise AssertionError("it was loading")
+    assert caught.value.code == "server_loading"
+    dials = 0
+
+    async def prepare() -> None:
+        nonlocal dials
+        dials += 1
+        if dials == 3:
+            own_server.finish_loading()
+
+    async with open_link(own_server.address, prepare=prepare) as link:
+        assert await link.command("DBSIZE") == 4000
+    assert dials >= 3
 
 
 async def test_a_read_only_replica_has_its_own_code(own_server: Any) -> None:

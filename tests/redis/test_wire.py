@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
 from tinytown.protocol.replies import ErrorReply
@@ -44,6 +44,7 @@ def test_what_is_not_the_redis_protocol_is_a_violation_again_and_again() -> None
         assert "hunter2" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary() | st.text(st.characters(codec="utf-8")) | st.integers() | st.floats(), min_size=1))
 def test_a_packed_command_reads_back_word_by_word(words: list[bytes | str | int | float]) -> None:
     (read,) = heard(pack(tuple(words)))

@@ -38,7 +38,7 @@ class Caller:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Bytes to hand over as one piece, and the replies that they will have.
+    """Bytes to hand over as one piece, and the replies that they will have; only with a single one is it repeatable.
 
     ``channel`` is set for SUBSCRIBE and UNSUBSCRIBE of that one channel, which are answered by a push when granted
     and by an ordinary error reply when not. ``caller`` is None for the link's own.
@@ -162,7 +162,6 @@ class Conversation:
             if request.caller is None or request.unwanted:
                 continue
             if request.repeatable and request.sends < MAX_SENDS:
-                request.replies.clear()
                 again.append(request)
             else:
                 request.fail(why)

@@ -50,15 +50,18 @@ class LightClient:
     def connect(self) -> None:
         """Be connected; a server that is still loading its data is asked again until `timeout_s` is over."""
         deadline = time.monotonic() + self.timeout_s
+        busy: ServerUnreachable | None = None
         while self._socket is None:
             try:
                 self._connect(deadline)
             except ServerUnreachable as error:
-                if (
-                    error.code not in ("server_loading", "server_busy")
-                    or time.monotonic() + _LOADING_POLL_S >= deadline
-                ):
+                in_time = time.monotonic() + _LOADING_POLL_S < deadline
+                if error.code in ("server_loading", "server_busy"):
+                    busy = error
+                elif busy is None or in_time:
                     raise
+                if not in_time:
+                    raise busy from error  # says more than that the last of many attempts ran out of time
                 time.sleep(_LOADING_POLL_S)
 
     def close(self) -> None:

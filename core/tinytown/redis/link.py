@@ -78,7 +78,7 @@ class Link:
         self._at_once = False
         self._trouble: TinytownError = ServerUnreachable("the client is closed")
         self._session: trio.CancelScope | None = None
-        self._closed = False
+        self._life = trio.CancelScope(shield=True)
 
     # -- for callers -------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Link:
     async def _exchange(self, requests: list[Request]) -> None:
         """Have `requests` settled."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._closed:
+        if self._life.cancel_called:
             raise ServerUnreachable("the client is closed")
         if not requests:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -170,25 +170,39 @@ class Link:
                     raise
             await trio.sleep(self._next_delay_s())
 
-    async def keep(self, connection: Connection, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve `connection`, then the next one, for ever; started once the first is in use."""
+    def begin(self, connection: Connection) -> None:
+        """Count `connection` as the present one, and say so to whoever wants to know; `keep` then serves it."""
+        self._quiet_since = trio.current_time()
+        self.generation += 1
+        self.server_version = connection.version
+        self.connected = True
+        self._conversation.reconnected()
+        if self._on_connected is not None:
+            try:
+                self._on_connected()
+            except Exception:  # it is not the connection's fault
+                _log.exception("the handler of a new connection failed")
+
+    async def keep(self, connection: Connection) -> None:
+        """Serve `connection`, then the next one, until `close`."""
         self._failures = 0
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._fail_the_patient)
-            while True:
-                connected_at = trio.current_time()
-                self._begin(connection)
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                await self._serve(connection)
-                if trio.current_time() - connected_at >= _STEADY_S:
-                    self._failures = 0
-                connection = await self._reconnect()
-                _log.info("connected to %s again", self.address.redacted)
+        # Shielded, because the block may have things to finish over the link while it is being cancelled (a kernel gives
+        # its leases back); `close` is what ends it, as soon as the block does.
+        with self._life:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_long_waits)
+                while True:
+                    began = trio.current_time()
+                    await self._serve(connection)
+                    if trio.current_time() - began >= _STEADY_S:
+                        self._failures = 0
+                    connection = await self._reconnect()
+                    self.begin(connection)
+                    _log.info("connected to %s again", self.address.redacted)
 
     def close(self) -> None:
-        """Fail whoever still waits, and whoever comes later."""
-        self._closed = True
+        """End `keep`, and fail whoever still waits or comes later."""
+        self._life.cancel()
         closed = ServerUnreachable("the client is closed")
         self._conversation.lose(closed)
         self._conversation.fail_waiting(closed)
@@ -208,7 +222,7 @@ class Link:
                 if error.code not in PASSING:
                     self._conversation.fail_waiting(error)
 
-    async def _fail_the_patient(self) -> None:
+    async def _end_long_waits(self) -> None:
         """During an outage, end what has waited `offline_wait_s` of it."""
         while True:
             now = trio.current_time()
@@ -219,18 +233,6 @@ class Link:
                 oldest_at = self._conversation.oldest_queued_at()
                 since = now if oldest_at is None else max(oldest_at, self._lost_at)
             await trio.sleep_until(since + self._offline_wait_s)
-
-    def _begin(self, connection: Connection) -> None:
-        self._quiet_since = trio.current_time()
-        self.generation += 1
-        self.server_version = connection.version
-        self.connected = True
-        self._conversation.reconnected()
-        if self._on_connected is not None:
-            try:
-                self._on_connected()
-            except Exception:  # it is not the connection's fault
-                _log.exception("the handler of a new connection failed")
 
     async def _serve(self, connection: Connection) -> None:
         """Carry requests and replies over `connection` until it breaks, and close it."""
@@ -325,7 +327,7 @@ async def open_link(
     prepare: Callable[[], Awaitable[None]] | None = None,
     blocking: bool = False,
 ) -> AsyncGenerator[Link]:
-    """A connected link, mending itself until the block ends.
+    """A connected link, mending itself until the block ends; usable to its very end, also when it is being cancelled.
 
     `on_push` gets (channel, payload) of each message; `on_connected` is called after every connect, before anything
     that waited goes out: whatever pushes were missed, this is when to look. Both must be quick; what they raise is
@@ -350,12 +352,13 @@ async def open_link(
     connection = await link.first_connection()
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(link.keep, connection)
+            # Not `nursery.start`: being cancelled there would leave a shielded task that nobody can end.
+            link.begin(connection)
+            nursery.start_soon(link.keep, connection)
             try:
                 yield link
             finally:
                 link.close()
-                nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # `keep` raises nothing, so this is the block's own exception, which its writer expects as it was.
         if len(group.exceptions) == 1:
