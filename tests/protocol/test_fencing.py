@@ -197,6 +197,25 @@ def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_agai
     assert [agent.name for agent in town.run(calls.place_agents("h1", ["shell"], count=1))] == ["ann"]
 
 
+def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
+    calls = town.calls
+    town.run(calls.create_agent("ann", cli="shell"))
+    town.run(calls.add_task("work", agent="ann", task_id="job"))
+    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    fence = ann.token or ""
+    town.run(calls.claim(ann.id, token="c", fence=fence))
+    town.run(calls.observe_agent(ann.id, fence, "stopped"))
+    for call in (
+        calls.release_agent(ann.id, fence, "error"),
+        calls.observe_agent(ann.id, fence, "idle"),
+        calls.start_round(ann.id, fence, "run", "job"),
+    ):
+        error = town.refusal(call)
+        assert error.code == "refused"
+        assert 'agent "ann" is stopped and cannot become' in error.message
+
+
 def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: Town) -> None:
     calls = town.calls
     town.run(calls.create_agent("ann", cli="shell"))

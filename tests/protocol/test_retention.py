@@ -170,6 +170,20 @@ def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
     assert not [key for key in town.dump() if ann.id in key]
 
 
+def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: Town) -> None:
+    calls, run = town.calls, town.run
+    ann = run(calls.create_agent("ann", cli="shell"))
+    run(calls.add_task("first", task_id="need"))
+    run(calls.add_task("then", agent="ann", needs=["need"], task_id="waits"))
+    for task in ("need", "waits"):
+        run(calls.settle_task("complete", task))
+    run(calls.remove_agent("ann"))
+    run(calls.reopen_task("need"))
+    task = run(calls.reopen_task("waits")).task
+    assert (task.state, task.agent_id, task.open_needs) == ("blocked", None, ("need",))
+    assert not [key for key in town.dump() if ann.id in key]
+
+
 def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
     town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     town.run(town.calls.create_agent("ann", cli="shell"))

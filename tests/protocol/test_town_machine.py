@@ -148,11 +148,6 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             self.attempt(self.calls.add_task("done", finished=finished, task_id=f"t{self.spawned}"))
             self.spawned += 1
 
-        @rule(task=number, needs=st.lists(number, max_size=2), priority=st.sampled_from(["low", "urgent"]))
-        def update(self, task: int, needs: list[int], priority: Any) -> None:
-            ids = [self.task(need) for need in needs]
-            self.attempt(self.calls.update_task(self.task(task), needs=ids, priority=priority, tags=["x"]))
-
         @rule(agent=number, wanted=st.sampled_from(["running", "running", "paused", "stopped"]))
         def want(self, agent: int, wanted: Any) -> None:
             self.attempt(self.calls.want(self.agent(agent), wanted))
