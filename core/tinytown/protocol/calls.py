@@ -311,13 +311,14 @@ class TownCalls:
 
     def __init__(self, name: str, *, message_limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> None:
         self.keys = Keys(name)
+        self._base = self.keys.base
         self.message_limit_bytes = message_limit_bytes
 
     def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
         for text in args:
             if isinstance(text, str) and not text.isascii():
                 check_utf8(text)
-        return Call(("FCALL", library.function(function), 1, self.keys.base, *args), decode)
+        return Call(("FCALL", library.function(function), 1, self._base, *args), decode)
 
     def _once(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
         """A call that would do more the second time: the fresh id in front lets the function know it again."""

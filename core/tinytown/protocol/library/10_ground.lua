@@ -67,11 +67,16 @@ local function json_list(items)
   return cjson.encode(items)
 end
 
--- Events are for screens and sinks: a long text in one is cut, the whole of it is in the record.
+local function emit_words(base, ...)
+  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
+end
+
+-- The same with words from outside. Events are for screens and sinks: a long text in one is cut, the whole of it is in
+-- the record.
 local function emit(base, ...)
   local members = { ... }
   for i, member in ipairs(members) do members[i] = brief(tostring(member), EVENT_TEXT_BYTES) end
-  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', unpack(members))
+  emit_words(base, unpack(members))
 end
 
 local function ring(base, agent_id, what)
@@ -79,11 +84,16 @@ local function ring(base, agent_id, what)
 end
 
 -- One line in the story of a message. The key is made by `send` with a time to live and kept short-lived here.
-local function trace(base, id, now, what)
-  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. string.gsub(brief(what, 500), '%c+', ' ') .. '\n'
+local function trace_words(base, id, now, words)
+  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. words .. '\n'
   if redis.call('APPEND', key, line) == #line then
     redis.call('EXPIRE', key, setting(base, 'trace_ttl_s', 3600))
   end
+end
+
+-- The same with words from outside.
+local function trace(base, id, now, what)
+  trace_words(base, id, now, (string.gsub(brief(what, 500), '%c+', ' ')))
 end
 
 local function starts_with(text, prefix)

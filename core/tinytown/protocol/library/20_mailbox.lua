@@ -10,10 +10,13 @@ local function mailbox(base, agent_id)
   return base .. ':mail:' .. agent_id
 end
 
-local function mail_state(box, member)
-  local score, deliveries, token =
-    string.match(redis.call('HGET', box .. ':state', member) or '', '^(%S+) (%S+) (%S+)$')
+local function parse_state(line)
+  local score, deliveries, token = string.match(line or '', '^(%S+) (%S+) (%S+)$')
   return score, tonumber(deliveries or 0), token or '-'
+end
+
+local function mail_state(box, member)
+  return parse_state(redis.call('HGET', box .. ':state', member))
 end
 
 local function put_mail(base, agent_id, id, class, priority, body, due, now)
@@ -91,18 +94,19 @@ local function give_back(base, agent_id, member, now, how)
 end
 
 -- Takes a message out for good; but the order of a task that nobody has begun goes back.
-local function settle_mail(base, agent_id, member, token)
+local function settle_mail(base, agent_id, member, token, now)
   local box = mailbox(base, agent_id)
+  -- While a message is leased, and only then, its line names the token of the claim.
   local _, _, held = mail_state(box, member)
-  if held ~= token or not redis.call('ZSCORE', box .. ':leases', member) then return 0 end
+  if held ~= token or token == '-' then return 0 end
   local standing, _, state = order_standing(base, box, member)
   if standing == 'valid' and state == 'assigned' then
-    give_back(base, agent_id, member, now_ms(), { counts = false, reason = 'its task is still to be done' })
+    give_back(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
     return 0
   end
   redis.call('ZREM', box .. ':leases', member)
   forget_mail(box, member)
-  trace(base, string.sub(member, 2), now_ms(), 'acked')
+  trace_words(base, string.sub(member, 2), now, 'acked')
   return 1
 end
 
@@ -123,38 +127,37 @@ register('send', function(base, a)
       { agent = name })
   end
   local _, sender = find_agent(base, from)
-  local now = now_ms()
+  local now, box = now_ms(), mailbox(base, agent_id)
   local key = base .. ':trace:' .. id
-  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0
-    or redis.call('HEXISTS', mailbox(base, agent_id) .. ':bodies', id) == 1 then
+  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 or redis.call('HEXISTS', box .. ':bodies', id) == 1 then
     return { 'duplicate', name, agent_id }
   end
-  local limit = setting(base, 'message_bytes', 1048576)
+  local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
+  local limit, bound = tonumber(settings[1] or 1048576), tonumber(settings[2] or 10000)
   -- In JSON a text of quotes and newlines is twice as long.
   if tonumber(size) > limit or #body > 2 * limit + 4096 then
     refuse('limit_reached', 'expected a message of at most ' .. limit .. ' bytes, got ' .. math.max(size, #body - 4096),
       'put it into a file and name the file')
   end
-  local bound = setting(base, 'mailbox_messages', 10000)
-  if redis.call('HLEN', mailbox(base, agent_id) .. ':bodies') >= bound then
+  if redis.call('HLEN', box .. ':bodies') >= bound then
     refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: ' .. bound .. ' messages',
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
-  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n',
-    'EX', setting(base, 'trace_ttl_s', 3600))
+  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
   local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
   put_mail(base, agent_id, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), now)
-  emit(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name, 'category', CLASS_NAMES[class] or class, 'priority', priority)
+  emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
+    'category', CLASS_NAMES[class] or class, 'priority', priority)
   return { 'queued', name, agent_id }
 end)
 
 -- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
 -- -> now, next moment at which something falls due (-1 = none), then member, deliveries, body for each message
 register('claim', function(base, a)
-  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], tonumber(a[4]), tonumber(a[5])
+  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
-  for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1]) end
+  for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1], now) end
   local reply = { now, -1 }
   local function add(member, deliveries)
     reply[#reply + 1] = member
@@ -178,24 +181,33 @@ register('claim', function(base, a)
     redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
   end
   local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
-  local taken, orders = {}, 0
+  local taken, scores, orders = {}, {}, 0
   for i = 1, #front, 2 do
     -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
     if string.sub(front[i], 1, 1) == 't' then
       orders = orders + 1
       if orders > 1 then break end
     end
-    taken[#taken + 1] = front[i]
-    local _, deliveries = mail_state(box, front[i])
-    deliveries = deliveries + 1
-    redis.call('ZREM', box .. ':queue', front[i])
-    redis.call('ZADD', box .. ':leases', whole(now + lease_ms), front[i])
-    -- ZRANGE rounds its scores to 17 digits, which is exact below 2^53.
-    redis.call('HSET', box .. ':state', front[i], whole(tonumber(front[i + 1])) .. ' ' .. deliveries .. ' ' .. token)
-    trace(base, string.sub(front[i], 2), now, 'leased ' .. token .. ' delivery ' .. deliveries)
-    add(front[i], deliveries)
+    taken[#taken + 1], scores[#scores + 1] = front[i], front[i + 1]
   end
   if #taken > 0 then
+    local deadline, ids, leases, lines = whole(now + lease_ms), {}, {}, {}
+    for i, member in ipairs(taken) do
+      ids[i] = string.sub(member, 2)
+      leases[#leases + 1], leases[#leases + 2] = deadline, member
+    end
+    local states, bodies = redis.call('HMGET', box .. ':state', unpack(taken)), redis.call('HMGET', box .. ':bodies', unpack(ids))
+    for i, member in ipairs(taken) do
+      local _, deliveries = parse_state(states[i])
+      -- ZRANGE rounds its scores to 17 digits, which is exact below 2^53.
+      lines[#lines + 1] = member
+      lines[#lines + 1] = whole(tonumber(scores[i])) .. ' ' .. deliveries + 1 .. ' ' .. token
+      reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = member, deliveries + 1, bodies[i] or ''
+      trace_words(base, ids[i], now, 'leased ' .. token .. ' delivery ' .. deliveries + 1)
+    end
+    redis.call('ZREM', box .. ':queue', unpack(taken))
+    redis.call('ZADD', box .. ':leases', unpack(leases))
+    redis.call('HSET', box .. ':state', unpack(lines))
     redis.call('SET', box .. ':last', token .. ' ' .. table.concat(taken, ' '))
     return reply
   end
@@ -208,8 +220,8 @@ end)
 
 -- ack: op, agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
 register_once('ack', function(base, a)
-  local reply = {}
-  for i = 2, #a, 2 do reply[#reply + 1] = settle_mail(base, a[1], a[i], a[i + 1]) end
+  local reply, now = {}, now_ms()
+  for i = 2, #a, 2 do reply[#reply + 1] = settle_mail(base, a[1], a[i], a[i + 1], now) end
   return reply
 end)
 

@@ -294,7 +294,7 @@ register('round_settle', function(base, a)
   for i = 14, #a, 2 do
     local standing = order_standing(base, box, a[i])
     if standing == 'called off' or (mail == 'ack' and not standing) then
-      settle_mail(base, id, a[i], a[i + 1])
+      settle_mail(base, id, a[i], a[i + 1], now)
     else
       local _, _, held = mail_state(box, a[i])
       if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then

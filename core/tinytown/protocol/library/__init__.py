@@ -35,6 +35,7 @@ def digest() -> str:
     return hashlib.sha256(_text().encode()).hexdigest()[:8]
 
 
+@cache
 def function(name: str) -> str:
     """The name under which the server knows the function `name`."""
     return f"tt_{digest()}_{name}"
