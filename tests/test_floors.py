@@ -51,6 +51,8 @@ FLOORS = {
     "kernel": 8,
     "testing": 9,
     "demo": 9,
+    "toml_text": 9,
+    "plans": 9,
     "cli": 9,
     "__main__": 9,
 }
@@ -60,8 +62,13 @@ FRONT = ""
 FRONT_FLOOR = 8
 FRONT_OWN_NAMES = {"__version__"}
 
-#: The test kit is for everybody's plugins: it may not lean on the command line or on the demo.
-NEVER = {"testing": {"cli", "demo", "__main__"}, "demo": {"cli", "__main__", "testing"}}
+#: The test kit is for everybody's plugins: it may not lean on the command line or on the demo. Plans are values.
+NEVER = {
+    "testing": {"cli", "demo", "__main__"},
+    "demo": {"cli", "__main__", "testing"},
+    "toml_text": {"cli", "demo", "plans", "__main__", "testing"},
+    "plans": {"cli", "demo", "__main__", "testing"},
+}
 
 #: The keeper outlives the kernel that started it, in an interpreter that must be small: the standard library alone.
 STANDARD_LIBRARY_ONLY = {"keeper"}
@@ -72,6 +79,7 @@ ONLY_IN: dict[str, set[str]] = {
     "redis": {"redis"},
     "hiredis": {"redis"},
     "pluggy": {"hookspecs", "plugin_registry"},
+    "tomlkit": {"toml_text"},
     "pytest": set(),
 }
 
@@ -84,7 +92,7 @@ PLUGIN_TESTS_SEE = PLUGINS_SEE | {"testing"}
 MODULE_LINES = 500
 #: Lines of code, without blank lines, comments and docstrings. What a town is and does (everything below the command
 #: line but floor 4) is for reading in an afternoon; how bytes and processes are handled (floor 4) has its own bound.
-KERNEL_LINES = 5_000
+KERNEL_LINES = 5_500
 MACHINERY_LINES = 3_000
 MACHINERY_FLOOR = 4
 #: Modules that are longer, each with its reason.

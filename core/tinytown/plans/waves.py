@@ -1,0 +1,46 @@
+"""In which order the tasks of a plan can be done: what may begin at once, what next, and what goes in a circle. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def waves(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """The ids of `needs` (id -> ids that come first, all among its keys) in waves; each needs only what earlier ones hold.
+
+    Inside a wave they keep the order of `needs`. Ids on or behind a circle are in no wave; see `find_circle`.
+    """
+    waiting = {id_: set(first) for id_, first in needs.items()}
+    dependants: dict[str, list[str]] = {id_: [] for id_ in needs}
+    for id_, first in waiting.items():
+        for need in first:
+            dependants[need].append(id_)
+    place = {id_: number for number, id_ in enumerate(needs)}
+    found: list[tuple[str, ...]] = []
+    wave = [id_ for id_, first in waiting.items() if not first]
+    while wave:
+        found.append(tuple(wave))
+        freed: list[str] = []
+        for done in wave:
+            for id_ in dependants[done]:
+                waiting[id_].discard(done)
+                if not waiting[id_]:
+                    freed.append(id_)
+        wave = sorted(freed, key=place.__getitem__)
+    return tuple(found)
+
+
+def find_circle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The ids of one circle, each needing the next and the last one the first; nothing if there is none."""
+    placed = {id_ for wave in waves(needs) for id_ in wave}
+    left = [id_ for id_ in needs if id_ not in placed]
+    if not left:
+        return ()
+    # Everything left needs something that is left, so going on for ever means going round.
+    way, seen = [left[0]], {left[0]: 0}
+    while True:
+        following = next(need for need in needs[way[-1]] if need not in placed)
+        if following in seen:
+            return tuple(way[seen[following] :])
+        seen[following] = len(way)
+        way.append(following)
