@@ -38,7 +38,7 @@ class Listener:
 
     def line(self, text: str) -> None:
         self._expect("line", text, str)
-        self.lines.append(text)
+        self.lines.append(str(text))
         if self._line_delay_s:
             time.sleep(self._line_delay_s)
 

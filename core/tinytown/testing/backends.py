@@ -28,7 +28,7 @@ BACKEND = Book[BackendTrial]("backend")
 _TIMEOUT_S = 0.4
 _UNDER_WAY_S = 0.3  # after which a round that shows nothing of itself counts as under way
 _LATE_S = 0.1
-_SLOW_LINE_S = 0.03
+_SLOW_LINE_S = 0.05
 
 #: All of them do nothing where a prompt is run as a shell script.
 HOSTILE_PROMPTS = {
@@ -290,7 +290,7 @@ async def _two_sessions(trial: BackendTrial) -> None:
 @BACKEND.promise(
     "B17",
     "It writes in its own directories only: the state directory, that of the round, the log.",
-    rests_on=("B6",),
+    rests_on=("B6", "B9"),
 )
 async def _own_directories(trial: BackendTrial) -> None:
     bench = trial.bench

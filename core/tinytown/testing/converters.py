@@ -217,4 +217,4 @@ def _argument(read: Mapping[str, Any], field: str, task: Task) -> object:
 
 def _plain(value: object) -> object:
     """Lists for tuples, and None for what is empty: formats and `Town.add_task` make no difference there."""
-    return msgspec.to_builtins(value) or None
+    return msgspec.json.decode(msgspec.json.encode(value)) or None

@@ -6,35 +6,41 @@ modules of this package. A promise that could not be tried is never reported as 
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from pathlib import Path
-from typing import Any, Generic, Literal, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import trio
 
 from tinytown.background import open_background
 from tinytown.errors import TinytownError, UsageError
 from tinytown.names import shown
+from tinytown.testing.shields import Shields
 
 Status = Literal["ok", "broken", "not_applicable"]
 
 #: What one promise may take before it counts as broken, whatever it is about.
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 _STUCK_S = 5.0  # beyond the patience, before shields are taken away
 _SEEN_LENGTH = 600
 
-T = TypeVar("T")
+
+class Attempt(Protocol):
+    """What every trial has."""
+
+    shields: Shields
+
+
+T = TypeVar("T", bound=Attempt)
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One numbered sentence. When one of those that it `rests_on` is broken, it is not tried."""
+    """One numbered sentence. It is not tried when one of those that it `rests_on` is broken, or rests on a broken one."""
 
     id: str
     sentence: str
@@ -136,17 +142,20 @@ class Book(Generic[T]):
                 f"no such promise of a {self.contract}: {', '.join(sorted(unknown))}",
                 hint=f"the promises are {', '.join(self._checks)}",
             )
-        findings: dict[str, Finding] = {}
+        findings: list[Finding] = []
+        unfit: dict[str, str] = {}  # promise that nothing can rest on -> the broken one that is the reason
         for promise, check in self._checks.values():
             if only is not None and promise.id not in only:
                 continue
-            broken = [id for id in promise.rests_on if id in findings and findings[id].status == "broken"]
-            if broken:
-                why = f"it rests on {' and '.join(broken)}, which is broken"
-                findings[promise.id] = Finding(promise, "not_applicable", why)
-            else:
-                findings[promise.id] = await _try(promise, check, trial)
-        return CheckReport(subject, tuple(findings.values()))
+            reason = next((unfit[id] for id in promise.rests_on if id in unfit), None)
+            if reason is not None:
+                unfit[promise.id] = reason
+                findings.append(Finding(promise, "not_applicable", f"it rests on {reason}, which is broken"))
+                continue
+            findings.append(await _try(promise, check, trial))
+            if findings[-1].status == "broken":
+                unfit[promise.id] = promise.id
+        return CheckReport(subject, tuple(findings))
 
 
 async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T) -> Finding:
@@ -157,9 +166,13 @@ async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T
 
     try:
         async with open_background() as nursery:
-            nursery.start_soon(_free_the_stuck, PATIENCE_S + _STUCK_S)
-            with trio.move_on_after(PATIENCE_S) as patience:
-                await check(trial)
+            over = trio.Event()
+            nursery.start_soon(_free_the_stuck, over, trial.shields)
+            try:
+                with trio.move_on_after(PATIENCE_S) as patience:
+                    await check(trial)
+            finally:
+                over.set()
         if patience.cancelled_caught:
             return found("broken", f"this took more than {PATIENCE_S:.0f} s")
     except NotApplicable as reason:
@@ -171,16 +184,16 @@ async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T
     return found("ok")
 
 
-async def _free_the_stuck(after_s: float) -> None:
-    await trio.sleep(after_s)
-    take_shields_away()
-
-
-def take_shields_away() -> None:
-    """Let cancellation reach what hides from it behind a shield without a deadline, or trio could never end."""
-    for scope in gc.get_objects():
-        if isinstance(scope, trio.CancelScope) and scope.shield and scope.deadline == inf:
-            scope.shield = False
+async def _free_the_stuck(over: trio.Event, shields: Shields) -> None:
+    """See to it that the check ends: some time after it should have, whether its patience or its caller ended it."""
+    try:
+        with trio.move_on_after(PATIENCE_S):
+            await over.wait()
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _STUCK_S):
+            await over.wait()
+        if not over.is_set():
+            shields.take_later_ones_away()
 
 
 def described(error: BaseException) -> str:

@@ -173,7 +173,7 @@ async def _leaves_nothing(trial: SinkTrial) -> None:
 @SINK.promise(
     "S10",
     "Cancelled while it opens, takes events or closes, it ends at once, leaves nothing, and can be opened again.",
-    rests_on=("S9",),
+    rests_on=("S7", "S9"),
 )
 async def _cancelled(trial: SinkTrial) -> None:
     batch = trial.batch()

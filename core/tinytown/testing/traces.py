@@ -21,7 +21,7 @@ from tinytown.names import shown
 #: From a key that means one thing for as long as it exists to words for it.
 Traces = Mapping[Hashable, str]
 
-_SETTLE_S = 0.75  # what was told to end may take a moment to be gone
+_SETTLE_S = 0.5  # what was told to end may take a moment to be gone
 _LOOK_AGAIN_S = 0.01
 
 

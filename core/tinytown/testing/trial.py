@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import trio
@@ -17,7 +17,8 @@ from tinytown.background import open_background
 from tinytown.errors import UsageError
 from tinytown.names import check_agent_name, shown
 from tinytown.testing.bench import Bench
-from tinytown.testing.promises import Broken, take_shields_away
+from tinytown.testing.promises import Broken
+from tinytown.testing.shields import Shields
 from tinytown.testing.traces import left_since, traces
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ CANCELLED_AT_STEPS = (0, 1, 2, 3, 5, 8, 13, 21)
 
 _TICK_S = 0.01
 #: Between two ticks of the event loop. A person does not notice less, and a busy machine causes less.
-LONGEST_GAP_S = 0.4
+LONGEST_GAP_S = 0.3
 _GAP_ATTEMPTS = 3
 
 
@@ -53,6 +54,7 @@ class Trial:
 
     bench: Bench
     slack_s: float
+    shields: Shields = field(default_factory=Shields, kw_only=True)
 
     @asynccontextmanager
     async def leaving_nothing(self, when: str) -> AsyncGenerator[None]:
@@ -109,7 +111,7 @@ class Trial:
             with trio.move_on_after(grace_s + self.slack_s):
                 await ended.wait()
             if not ended.is_set():
-                take_shields_away()
+                self.shields.take_later_ones_away()
                 raise Broken(f"{what} went on for {grace_s + self.slack_s:.1f} s after it was cancelled")
         return scope.cancelled_caught
 

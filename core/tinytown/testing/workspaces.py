@@ -116,7 +116,7 @@ async def _two_agents(trial: WorkspaceTrial) -> None:
             raise Broken(f"what was written in {first} is in {second}, too")
 
 
-@WORKSPACE.promise("W6", "Whatever the agent and the task are called, there is a directory.", rests_on=("W3",))
+@WORKSPACE.promise("W6", "Whatever the agent and the task are called, there is a directory.", rests_on=("W2", "W4"))
 async def _any_names(trial: WorkspaceTrial) -> None:
     workspace = trial.make()
     for agent, task in odd_rounds(trial.bench.agent()):
