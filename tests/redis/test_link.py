@@ -368,7 +368,11 @@ async def given_up_soon(link: Link) -> None:
         await link.run(echo("nobody wants this"))
 
 
-async def test_a_cancelled_blocking_call_does_not_stand_in_the_way_of_the_next(server: Any) -> None:
+async def test_a_cancelled_blocking_call_does_not_stand_in_the_way_of_the_next(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "_FIRST_DELAY_S", 1000)  # there is nothing to wait for: nothing went wrong
+    monkeypatch.setattr(link_module, "_LONGEST_DELAY_S", 1000)
     async with open_link(server.address, stall_s=None, blocking=True) as waiting, open_link(server.address) as link:
         for round_ in range(3):
             with trio.move_on_after(0.05) as scope:

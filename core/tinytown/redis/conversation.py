@@ -159,7 +159,7 @@ class Conversation:
         again: list[Request] = []
         while self._sent:
             request = self._sent.popleft()
-            if request.caller is None or request.unwanted:
+            if request.caller is None:
                 continue
             if request.repeatable and request.sends < MAX_SENDS:
                 again.append(request)

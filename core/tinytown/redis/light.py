@@ -61,7 +61,7 @@ class LightClient:
                 elif busy is None or in_time:
                     raise
                 if not in_time:
-                    raise busy from error  # says more than that the last of many attempts ran out of time
+                    raise busy from busy.__cause__  # says more than that the last of many attempts ran out of time
                 time.sleep(_LOADING_POLL_S)
 
     def close(self) -> None:
