@@ -330,8 +330,8 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 ),
             ):
                 assert self.attempt(call) is None
-            if old.token:
-                assert self.attempt(calls.settle_task("complete", old.task_id, by=agent, token=old.token)) is None
+            if old.token:  # what it says of a task that is completed already is heard, and changes nothing
+                self.attempt(calls.settle_task("complete", old.task_id, by=agent, token=old.token))
             assert not any(self.town.run(calls.ack(agent, old.deliveries)))
             assert not any(self.town.run(calls.renew(agent, old.deliveries)))
             assert set(self.town.run(calls.nack(agent, old.deliveries))) <= {"stale"}
