@@ -40,16 +40,17 @@ async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerato
     order on the way out of the block can still use what they serve. Opening may be cancelled as ever.
     """
     over = trio.Event()
+    scope = trio.CancelScope()
 
     async def hold(task_status: trio.TaskStatus[T]) -> None:
-        with trio.CancelScope() as scope:
+        with scope:
             async with manager as value:
-                scope.shield = True
                 task_status.started(value)
                 await over.wait()
 
     async with open_background() as nursery:
         value: T = await nursery.start(hold)
+        scope.shield = True  # not before: if opening is cancelled, `start` waits for the end of the task
         try:
             yield value
         finally:

@@ -28,6 +28,7 @@ _log = logging.getLogger("tinytown.kernel")
 _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 300.0
 _RELEASE_BOUND_S = 5.0
+_CLAIM_BOUND_S = 5.0
 _CLOSE_BOUND_S = 10.0  # what a session may take to close, beyond the grace of a round
 
 
@@ -166,15 +167,18 @@ class HostedAgent:
             await self._refresh()
 
     async def _claim(self) -> Batch:
-        return await self._town.run(
-            self._town.calls.claim(
-                self.agent.id,
-                fence=self._fence,
-                token=new_id(),
-                count=self._town.config.round.notes,
-                lease_ms=int(self._town.config.lease_s * 1000),
-            )
+        """The next mail. Shielded: mail whose claim was cancelled would be leased to nobody, and count as delivered."""
+        call = self._town.calls.claim(
+            self.agent.id,
+            fence=self._fence,
+            token=new_id(),
+            count=self._town.config.round.notes,
+            lease_ms=int(self._town.config.lease_s * 1000),
         )
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLAIM_BOUND_S):
+            return await self._town.run(call)
+        raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
     async def _claim_from_backlog(self) -> bool:
         if not self.words:

@@ -35,6 +35,7 @@ from tinytown.tasks import Task
 _REPORT_EVERY_S = 0.5
 _SETTLE_FOR_S = 60.0
 _LAST_SETTLE_S = 5.0
+_BEGIN_BOUND_S = 5.0
 _AGAIN_S = 0.2
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
 
@@ -120,11 +121,14 @@ class RoundRunner:
         self.run_id = run_id = new_id()
         self._why, self._lost, self._mistrusted = None, None, False
         try:
-            deliveries = await self._bury_undecodable(batch.deliveries)
-            task, deliveries = await self._start_task(deliveries, run_id)
-            if not deliveries:
+            # Shielded: what is begun without our knowing cannot be given back untouched.
+            work: _Work | None = None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _BEGIN_BOUND_S) as beginning:
+                work = await self._begin(batch, run_id)
+            if beginning.cancelled_caught:
+                raise ServerUnreachable(f"the server did not answer for {_BEGIN_BOUND_S:g} s")
+            if work is None:
                 return None
-            work = _Work(run_id, task, deliveries)
             try:
                 outcome = await self._outcome(work)
             except StaleLease:
@@ -137,12 +141,18 @@ class RoundRunner:
             settled, state = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
             if self._mistrusted or isinstance(outcome, Lost):
                 await self._close_session()
-            if state == "verifying" and task is not None:
+            if state == "verifying" and work.task is not None:
                 with trio.CancelScope() as self._judging:
-                    await judge(self._desk, self.agent, task.id)
+                    await judge(self._desk, self.agent, work.task.id)
             return settled
         finally:
             self.run_id = self._storing = self._judging = None
+
+    async def _begin(self, batch: Batch, run_id: str) -> _Work | None:
+        """What the round is about, begun on the server; None when nothing in the batch is to be worked on."""
+        deliveries = await self._bury_undecodable(batch.deliveries)
+        task, deliveries = await self._start_task(deliveries, run_id)
+        return _Work(run_id, task, deliveries) if deliveries else None
 
     async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
             began = trio.current_time()
             with trio.move_on_after(deadline_s):
                 await use(place)
-            assert trio.current_time() - began < deadline_s + 3, deadline_s
+            assert trio.current_time() - began < deadline_s + 4.5, deadline_s
             assert not is_running(place.root)
             assert (await watching.status()).hosts == (), deadline_s
             assert not list((place.root / ".tt" / "run").glob("*.json"))
@@ -43,7 +44,7 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
             for task in await watching.tasks(state="running"):
                 raise AssertionError(f"{task.id} still runs after {deadline_s}")
         inbox = await watching.run(watching.calls.peek("ada", limit=5))
-        assert {lying.deliveries for lying in inbox.messages} <= {0, 1}
+        assert {lying.deliveries for lying in inbox.messages} == {0}
         assert await watching.dead_letters() == ()
 
 
@@ -90,10 +91,36 @@ async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(place, t
         await agent.wait_until(lambda agent: agent.state == "paused")
 
 
+async def test_a_kernel_that_is_stopped_lets_rounds_end_within_its_bound(place, start_kernel, file_appears) -> None:
+    place.configure('default_cli = "shell"\ndrain_s = 20.0\n')
+    async with place.connect() as town:
+        ada = await town.spawn("ada")
+        kernel = await trio.to_thread.run_sync(start_kernel)
+        task = await ada.assign("touch begun; while [ ! -e go ]; do sleep 0.02; done; echo in time")
+        await file_appears(place.root / "begun")
+        waiting = await ada.assign("echo not any more")
+        kernel.signal(signal.SIGTERM)
+        (place.root / "go").touch()
+        assert await trio.to_thread.run_sync(kernel.wait) == 0
+        assert (await town.task(task.id)).result == "in time"
+        assert (await town.task(waiting.id)).state == "assigned"
+
+
+async def test_a_kernel_that_is_stopped_ends_rounds_that_take_longer(place, start_kernel, file_appears) -> None:
+    place.configure('default_cli = "shell"\ndrain_s = 0.2\n', grace_s=0.2)
+    async with place.connect() as town:
+        ada = await town.spawn("ada")
+        kernel = await trio.to_thread.run_sync(start_kernel)
+        task = await ada.assign("trap '' TERM; touch begun; while :; do sleep 0.1; done")
+        await file_appears(place.root / "begun")
+        began = trio.current_time()
+        assert await trio.to_thread.run_sync(kernel.stop) == 0
+        assert trio.current_time() - began < 5
+        assert ((await town.task(task.id)).state, (await town.task(task.id)).attempts) == ("assigned", 0)
+
+
 @pytest.mark.faults
 async def test_a_program_that_ends_with_control_c_leaves_nothing(place, start_kernel, file_appears) -> None:
-    import signal
-
     place.configure('default_cli = "shell"\n', grace_s=0.1)
     async with place.connect() as town:
         agent = await town.spawn("ada")

@@ -74,6 +74,28 @@ async def test_garbage_in_one_record_costs_no_other_agent_its_kernel(place, tabl
         assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
 
 
+async def test_an_agent_that_crashes_comes_back_later_and_later(place, table, monkeypatch) -> None:
+    monkeypatch.setattr("tinytown.hosting._FIRST_RETRY_S", 0.1)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        key = f"{town.calls.keys.base}:agent:{agent.id}"
+        for failures in (1, 2):
+            await town.link.command("HSET", key, "max_rounds", "many")
+            place.kernel._hosted[agent.id].ring("mail")
+            while await town.link.command("HGET", key, "failures") != str(failures).encode():  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            assert await town.link.command("HGET", key, "state") == b"error"
+            await town.link.command("HSET", key, "max_rounds", "0")
+            info = await agent.info()
+            assert (info.reason or "").startswith("crashed: ProtocolViolation(")
+            await agent.wait_until(lambda agent: agent.state == "idle")
+        task = await agent.assign("do it")
+        assert (await town.wait_for_task(task.id)).state == "completed"
+        await agent.wait_for_idle()
+        assert (await agent.info()).failures == 0
+
+
 async def test_a_kernel_that_cannot_take_agents_up_says_so_once_and_goes_on(place, table, caplog) -> None:
     async with place.open() as town:
         agent = await town.spawn("ada")

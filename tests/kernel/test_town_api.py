@@ -8,6 +8,7 @@ import sys
 import pytest
 import tinytown
 import trio
+import trio.lowlevel
 from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
 from tinytown.events import TaskStateChanged
 from tinytown.messages import Informational, Query
@@ -119,6 +120,24 @@ async def test_events_tell_everything_that_happens_from_now_on(place) -> None:
             await nursery.start(follow)
             await agent.assign("do it")
         assert seen == ["assigned", "running", "completed"]
+
+
+async def test_events_without_a_position_begin_with_what_happens_next(place) -> None:
+    place.configure(ECHO)
+    async with tinytown.open_town(place.root) as town:
+        old = await (await town.spawn("ada")).assign("old")
+        await town.wait_for_idle()
+        async with trio.open_nursery() as nursery:
+
+            async def follow() -> None:
+                async for event in town.events():
+                    assert not isinstance(event, TaskStateChanged) or event.task != old.id
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(follow)
+            while True:
+                await town.add_task("new")
+                await trio.lowlevel.checkpoint()
 
 
 async def test_interrupting_softly_waits_for_the_rounds_end_and_now_does_not(place, file_appears, rounds_end) -> None:
