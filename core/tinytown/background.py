@@ -1,14 +1,35 @@
-"""Background tasks behind a context manager, without exception groups reaching those who use it. Knows trio, nothing else."""
+"""Background tasks behind a context manager, without exception groups reaching those who use it; awaited values.
+
+Knows trio and trio-util, nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:  # trio-util has no types that a checker finds; this is the part of it that the kernel uses
+
+    class AsyncValue(Generic[T]):
+        """A `value` that may be awaited."""
+
+        value: T
+
+        def __init__(self, value: T) -> None: ...
+
+        async def wait_value(self, good: Callable[[T], bool]) -> T:
+            """The value once `good` agrees, at once if it does already; transient ones count."""
+            ...
+
+else:
+    from trio_util import AsyncValue
+
+__all__ = ["AsyncValue", "open_background", "open_lasting", "without_cancellations"]
 
 
 @asynccontextmanager
@@ -28,8 +49,8 @@ async def open_background() -> AsyncGenerator[trio.Nursery]:
                 raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        error = raised if isinstance(raised, Exception) else _telling(group)
-        raise error from error.__cause__
+        telling = raised if isinstance(raised, Exception) else _telling(group)
+        raise telling from telling.__cause__
 
 
 @asynccontextmanager

@@ -20,11 +20,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from pathlib import Path
 
 import trio
-from trio_util import AsyncValue
 
 from tinytown import __version__
 from tinytown.agents import Agent
-from tinytown.background import open_background, without_cancellations
+from tinytown.background import AsyncValue, open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.contracts import Service
 from tinytown.desk import Desk
@@ -104,12 +103,12 @@ class Kernel:
         for hosted in self._hosted.values():
             hosted.leave("its kernel was stopped")
         with trio.move_on_after(self.town.config.drain_s):
-            await self._count.wait_value(0)
+            await self._count.wait_value(lambda count: count == 0)
         self.hurry()
         # Without a server there is nobody to tell; the lease runs out by itself.
         bound_s = _LEAVE_BOUND_S if self.town.link.connected else _LAST_WORD_S
         with trio.move_on_after(self.town.config.round.grace_s + bound_s):
-            await self._count.wait_value(0)
+            await self._count.wait_value(lambda count: count == 0)
         with trio.move_on_after(bound_s):
             try:
                 await self.town.run(self.town.calls.leave(self.host_id, reason="its kernel was stopped"))

@@ -17,7 +17,6 @@ from tinytown.town import Town
 
 _LEASE = "noticeboard"
 _BATCH = 200
-_LOOK_AGAIN_S = 5.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 _PUT_BOUND_S = 30.0
@@ -91,8 +90,7 @@ async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> No
                         if await _hand_over(town, name, sink):
                             failures = 0
                             continue
-                        with trio.move_on_after(_LOOK_AGAIN_S):
-                            await town.position.wait_value(lambda position, seen=seen: position != seen)
+                        await town.wait_for_news(seen)
         except ServerUnreachable:
             pass
         except Exception as error:  # a stranger's sink may raise anything; the others go on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -88,12 +88,13 @@ def read_outcome(answer: object) -> Outcome:
     Raises: PluginFaulty when it has.
     """
     try:
-        return _decode_outcome(msgspec.json.encode(answer))
+        outcome: Outcome = _decode_outcome(msgspec.json.encode(answer))
     except (TypeError, ValueError) as error:  # ValueError: msgspec's own, and text that is no UTF-8
         raise PluginFaulty(f"expected an Outcome from the backend, got {shown(repr(answer), 200)}: {error}") from error
+    return outcome
 
 
-_decode_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_outcome: Any = msgspec.json.Decoder(Outcome).decode
 
 
 def outcome_of(error: Exception) -> Outcome:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import trio
-from trio_util import AsyncValue
 
 from tinytown.agents import Agent
-from tinytown.background import open_background, open_lasting
+from tinytown.background import AsyncValue, open_background, open_lasting
 from tinytown.config import Config, prepare_runtime_directory
 from tinytown.errors import ProtocolViolation, Refused
 from tinytown.events import Event
@@ -223,8 +222,12 @@ class Town:
             value = await look()
             if good(value):
                 return value
-            with trio.move_on_after(_LOOK_AGAIN_S):
-                await self.position.wait_value(lambda position, seen=seen: position != seen)
+            await self.wait_for_news(seen)
+
+    async def wait_for_news(self, seen: str) -> None:
+        """Wait until something has happened since the position `seen`, or it is time to look all the same."""
+        with trio.move_on_after(_LOOK_AGAIN_S):
+            await self.position.wait_value(lambda position: position != seen)
 
     async def wait_for_idle(self, *agents: str | AgentHandle) -> None:
         """Wait until each of the agents (default: all) has nothing to do: no round, no mail, no open task.
@@ -260,8 +263,7 @@ class Town:
                 after = event.id
                 yield event
             if not found:
-                with trio.move_on_after(_LOOK_AGAIN_S):
-                    await self.position.wait_value(lambda position, seen=seen: position != seen)
+                await self.wait_for_news(seen)
 
 
 class AgentHandle:
