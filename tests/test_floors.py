@@ -51,6 +51,8 @@ FLOORS = {
     "kernel": 8,
     "testing": 9,
     "demo": 9,
+    "snapshots": 9,
+    "migration": 9,
     "toml_text": 9,
     "plans": 9,
     "cli": 9,
