@@ -237,18 +237,20 @@ class KernelProcess:
     def __init__(self, root: Path, *, plugins: Path | None = None) -> None:
         self.root = root
         self._env = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
         self.start()
 
     def start(self) -> None:
         """Start it (again) and return when it runs."""
-        command = [sys.executable, str(HERE / "programs" / "kernel.py"), str(self.root)]
+        reading, writing = os.pipe()
+        command = [sys.executable, "-m", "tinytown", "start", "--ready-fd", str(writing)]
         self._process = subprocess.Popen(
-            command, cwd=self.root, env=self._env, stdout=subprocess.PIPE, stderr=self._stderr, text=True
+            command, cwd=self.root, env=self._env, stdout=self._stderr, stderr=self._stderr, pass_fds=[writing]
         )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n", self.said
+        os.close(writing)
+        with open(reading, "rb") as ready:
+            assert ready.read(1) == b"1", self.said
 
     @property
     def pid(self) -> int:
@@ -277,10 +279,7 @@ class KernelProcess:
 
     def wait(self) -> int:
         assert self._process is not None
-        assert self._process.stdout is not None
-        status = self._process.wait(timeout=30)
-        self._process.stdout.close()
-        return status
+        return self._process.wait(timeout=30)
 
     def close(self) -> None:
         try:
