@@ -351,6 +351,7 @@ async def _slow_listener(trial: BackendTrial) -> None:
         scenario = trial.scenarios.prints(path)
     async with trial.session(scenario) as seat:
         quick, _ = await seat.run(scenario)
+    async with trial.session(scenario) as seat:
         slow, _ = await seat.run(scenario, line_delay_s=_SLOW_LINE_S)
     if type(quick) is not type(slow):
         raise Broken(f"with a listener that takes {_SLOW_LINE_S} s for a line the outcome was {told(slow)}")

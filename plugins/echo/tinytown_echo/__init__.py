@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Annotated
 
 import msgspec
@@ -54,7 +55,10 @@ class EchoSession:
 
     async def run_round(self, round: Round, report: Report) -> Outcome:
         """Answer with the text of the task, or of the questions where there is none."""
-        await trio.sleep(self._settings.delay_s)
+        with trio.move_on_after(inf if round.timeout_s is None else round.timeout_s) as limit:
+            await trio.sleep(self._settings.delay_s)
+        if limit.cancelled_caught:
+            return Failed(reason=f"ended after {round.timeout_s:g} s, the time limit of a round")
         if self._failures_left:
             self._failures_left -= 1
             return Failed(reason=f"fail_first: {self._failures_left} more to come")
