@@ -50,6 +50,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "More": {
         "events": Entry("tinytown.cli.happenings:events", "What happened; with --follow, what happens."),
         "plugins": Entry("tinytown.cli.plugins:plugins", "The installed plugins and what each of them adds."),
+        "plugin": Entry("tinytown.cli.plugin:plugin", "Write a plugin: begin one, and test what it promises."),
         "completion": Entry("tinytown.cli.version:completion", "Print the completion script of a shell."),
         "version": Entry("tinytown.cli.version:version", "Print the version."),
     },
