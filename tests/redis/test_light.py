@@ -197,6 +197,24 @@ async def test_whatever_else_answers_is_told_clearly(
             await in_thread(client.connect)
 
 
+async def test_a_wait_for_loading_that_runs_out_of_time_says_loading(open_tcp_service: Callable[..., Any]) -> None:
+    connections = 0
+
+    async def load(stream: trio.abc.Stream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.receive_some()
+        if connections > 1:
+            await trio.sleep_forever()
+        await stream.send_all(b"%1\r\n+version\r\n+9.0.0\r\n+OK\r\n-LOADING dataset\r\n")
+
+    async with open_tcp_service(load) as port:
+        with pytest.raises(ServerUnreachable, match="is still loading") as caught:
+            await in_thread(LightClient(parse_url(f"redis://127.0.0.1:{port}"), timeout_s=0.3).connect)
+    assert caught.value.code == "server_loading"
+    assert connections == 2
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 async def test_a_cut_at_any_byte_neither_mixes_up_replies_nor_repeats_what_must_not_be(
     server: Any, open_proxy: Callable[..., Any], direction: str

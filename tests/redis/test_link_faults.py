@@ -170,6 +170,30 @@ async def test_calls_wait_out_an_outage_and_the_impatient_are_told(own_server: A
         assert got == {"later": "later"}
 
 
+async def test_patience_counts_from_the_loss_for_what_was_asked_long_before(own_server: Any) -> None:
+    got: dict[str, Any] = {}
+    async with open_link(own_server.address, offline_wait_s=0.3) as link:
+        async with trio.open_nursery() as nursery:
+            call: Call[None] = Call(("BLPOP", "nothing", 0), lambda reply: reply, repeatable=True)
+            nursery.start_soon(answer_or_error, link, call, got, "long ago")
+            await trio.sleep(0.4)
+            own_server.kill()
+            lost_at = trio.current_time()
+        assert isinstance(got["long ago"], Unconfirmed)
+        assert trio.current_time() - lost_at >= 0.3
+
+
+async def test_who_waits_during_an_outage_hears_that_the_client_is_closed(own_server: Any) -> None:
+    got: dict[str, Any] = {}
+    async with trio.open_nursery() as nursery, open_link(own_server.address) as link:
+        own_server.kill()
+        await wait_until_lost(link)
+        nursery.start_soon(answer_or_error, link, echo("x"), got, "waiting")
+        await trio.testing.wait_all_tasks_blocked(0.001)
+    assert "client is closed" in str(got["waiting"])
+    assert not isinstance(got["waiting"], Unconfirmed)
+
+
 async def test_who_was_cancelled_during_an_outage_is_not_served_after_it(own_server: Any) -> None:
     async with open_link(own_server.address) as link:
         own_server.kill()
@@ -263,7 +287,7 @@ async def test_a_subscription_refused_after_a_reconnect_is_logged_and_the_link_s
 
 
 async def test_a_password_that_changed_is_what_callers_hear_until_it_is_changed_back(own_server: Any) -> None:
-    async with open_link(own_server.address) as link:
+    async with open_link(own_server.address, offline_wait_s=math.inf) as link:
         own_server.command("CONFIG", "SET", "requirepass", "changed")
         await link.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
         await wait_until_lost(link)
@@ -299,6 +323,15 @@ async def test_an_idle_link_is_not_taken_for_a_frozen_one(server: Any) -> None:
     async with open_link(server.address, stall_s=0.02) as link:
         await trio.sleep(0.1)
         assert await link.run(echo("awake")) == "awake"
+        assert link.generation == 1
+
+
+async def test_silence_counts_from_the_question_and_from_the_last_byte(server: Any) -> None:
+    async with open_link(server.address, stall_s=0.5) as link:
+        await trio.sleep(0.75)  # so that the watch looks again while the next answer is due
+        assert await link.command("BLPOP", "nothing", 0.35) is None
+        blocking: Call[None] = Call(("BLPOP", "nothing", 0.25), lambda reply: reply)
+        assert await link.run_all([blocking] * 3) == [None] * 3
         assert link.generation == 1
 
 
