@@ -46,6 +46,7 @@ _LOCK_ATTEMPTS = 10
 _LOCK_AGAIN_S = 0.01
 _LEAVE_BOUND_S = 5.0
 _LAST_WORD_S = 0.5
+_COMPLAIN_EVERY_S = 60.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 
@@ -69,7 +70,7 @@ class Kernel:
         self._fed = trio.Event()
         self._fed.set()
         self._closing = False
-        self._complaint = ""
+        self._complained: dict[str, float] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the town until cancelled; started once the town's agents are being taken up.
@@ -171,16 +172,17 @@ class Kernel:
             except (ServerUnreachable, ProtocolViolation) as error:
                 self._complain(error)
                 continue
-            self._complaint = ""
             for agent_id in ready:
                 if hosted := self._hosted.get(agent_id):
                     hosted.ring("mail")
             self._wake.set()
 
     def _complain(self, error: TinytownError) -> None:
-        """Once for each kind of trouble, not at every beat."""
-        if error.message != self._complaint:
-            self._complaint = error.message
+        """Say it once a minute, not at every beat."""
+        now = trio.current_time()
+        self._complained = {text: at for text, at in self._complained.items() if now - at < _COMPLAIN_EVERY_S}
+        if error.message not in self._complained:
+            self._complained[error.message] = now
             _log.error("%s", error)
 
     async def _wait_after(self, error: TinytownError) -> None:

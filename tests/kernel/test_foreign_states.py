@@ -44,6 +44,18 @@ async def test_an_agent_whose_record_vanishes_is_let_go_and_the_others_go_on(pla
         while ada.id in place.kernel._hosted:  # noqa: ASYNC110
             await trio.sleep(0.01)
         assert (await town.wait_for_task((await bea.assign("do it")).id)).result == "fine"
+    async with place.open() as town:  # what is left of it keeps no kernel from leaving and joining
+        assert len(await town.run(town.calls.hosts())) == 1
+        assert (await town.wait_for_task((await town.add_task("again", agent="bea")).id)).result == "fine"
+
+
+async def test_an_agent_that_waits_for_a_kernel_without_a_record_holds_nobody_up(place, table) -> None:
+    async with place.connect() as town:
+        ada = await town.spawn("ada")
+        await town.spawn("bea")
+        await town.link.command("DEL", f"{town.calls.keys.base}:agent:{ada.id}")
+    async with place.open() as town:
+        assert (await town.wait_for_task((await town.add_task("do it", agent="bea")).id)).state == "completed"
 
 
 async def test_a_task_that_is_deleted_under_its_round_ends_with_it(place, table) -> None:

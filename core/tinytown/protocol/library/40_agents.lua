@@ -191,7 +191,9 @@ register_once('agent_place', function(base, a)
     if #reply >= count then break end
     local key = agent_key(base, id)
     local cli, state = unpack(redis.call('HMGET', key, 'cli', 'state'))
-    if not backends[cli or ''] then
+    if not cli then
+      redis.call('ZREM', base .. ':placement', id) -- a foreign hand has deleted its record
+    elseif not backends[cli] then
       observe(base, id, state, 'waiting for a kernel with the backend "' .. cli .. '"', now)
     else
       redis.call('ZREM', base .. ':placement', id)
