@@ -120,6 +120,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("status", "--deep", "--tasks")
     ask("doctor")
     ask("plugins")
+    ask("plugin new", "my-tool", "--kind", "gate")
+    ask("plugin test", "echo")
     ask("completion", "bash")
     ask("version")
     told["tt events"] = tt("events", "-c", "1000", "--json").lines
