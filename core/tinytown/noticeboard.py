@@ -20,6 +20,7 @@ _BATCH = 200
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 _PUT_BOUND_S = 30.0
+_REMEMBER_BOUND_S = 1.0
 
 
 async def feed_sinks(town: Town, plugins: Plugins, host: str) -> None:
@@ -108,5 +109,7 @@ async def _hand_over(town: Town, name: str, sink: StatusSink) -> bool:
         return False
     with trio.fail_after(_PUT_BOUND_S):
         await sink.put(events)
-    await town.run(town.calls.set_cursor(name, events[-1].id))
+    # Shielded: what the sink has taken should not come again only because this kernel ends now.
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _REMEMBER_BOUND_S):
+        await town.run(town.calls.set_cursor(name, events[-1].id))
     return True
