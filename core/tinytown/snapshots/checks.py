@@ -16,7 +16,7 @@ import msgspec
 from tinytown.errors import UsageError
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
 from tinytown.names import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id, check_task_id, check_text, check_word
-from tinytown.records import parse_rfc3339
+from tinytown.records import parse_rfc3339, rfc3339
 from tinytown.snapshots.capture import AGENT_VOLATILE, SCORE_STEP, TASK_VOLATILE, is_order
 from tinytown.snapshots.lines import Numbered, bad_line
 from tinytown.snapshots.records import AgentRecord, DeadLetterRecord, MessageRecord, Settings, TaskRecord
@@ -171,8 +171,8 @@ class _Checker:
 
 def _times(*moments: str) -> None:
     for moment in moments:
-        if moment and not (moment.endswith("Z") and parse_rfc3339(moment)):
-            raise ValueError(f"expected a time in UTC like 2026-01-31T09:30:00.125Z, got {moment!r}")
+        if moment and rfc3339(parse_rfc3339(moment)) != moment:
+            raise ValueError(f"expected a time like 2026-01-31T09:30:00.125Z, got {moment!r}")
 
 
 def _others(fields: dict[str, str], volatile: frozenset[str]) -> None:

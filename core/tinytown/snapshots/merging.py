@@ -16,6 +16,9 @@ from tinytown.snapshots.capture import is_order
 from tinytown.snapshots.records import AgentRecord, MessageRecord, Snapshot, TaskRecord
 from tinytown.tasks import FINISHED
 
+#: The reason of a conflict about what is in both.
+DIFFERS = "it is in the town already and differs there"
+
 Kind = Literal["agent", "task", "message", "dead_letter"]
 
 
@@ -81,7 +84,7 @@ class _Merge:
         if _lasting(record) == _lasting(here):
             self.same[f"{kind}s"] += 1
         else:
-            self.refuse(kind, str(record.id), "it is in the town already and differs there")  # type: ignore[attr-defined]
+            self.refuse(kind, str(record.id), DIFFERS)  # type: ignore[attr-defined]
         return False
 
     def takes_agent(self, agent: AgentRecord) -> bool:
