@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from tinytown import config
 from tinytown.config import AgentCli, Config, LimitsConfig, RedisConfig, RoundConfig, UserConfig
 
