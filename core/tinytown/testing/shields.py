@@ -28,5 +28,5 @@ class Shields:
 
 def _without_deadline() -> Iterator[trio.CancelScope]:
     for scope in gc.get_objects():
-        if isinstance(scope, trio.CancelScope) and scope.shield and scope.deadline == inf:
+        if type(scope) is trio.CancelScope and scope.shield and scope.deadline == inf:  # a final class
             yield scope
