@@ -34,6 +34,7 @@ from tinytown.names import new_id
 from tinytown.noticeboard import feed_sinks, flush_sinks
 from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import Keeper, open_keeper
+from tinytown.protocol.replies import Call
 from tinytown.recovery import machine_id, run_directory, sweep, tidy
 from tinytown.tasks import Task
 from tinytown.town import Town, connect_town
@@ -70,6 +71,7 @@ class Kernel:
         self._fed = trio.Event()
         self._fed.set()
         self._closing = False
+        self._unanswered: Call[tuple[Agent, ...]] | None = None
         self._complained: dict[str, float] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -96,7 +98,7 @@ class Kernel:
                         await self._beat_until_lost()
                         _log.warning("the lease of this kernel was lost; it joins the town again as a new host")
                         incarnation.cancel_scope.cancel()
-                    self.host_id = new_id()
+                    self.host_id, self._unanswered = new_id(), None
 
     async def close(self) -> None:
         """End all rounds, within `drain_s` or interrupted, and leave the town. Called once, by `open_kernel`."""
@@ -214,8 +216,15 @@ class Kernel:
                 await self._wake.wait()
 
     async def _take(self, count: int) -> list[HostedAgent]:
-        call = self.town.calls.place_agents(self.host_id, sorted(self.plugins.backends), count=count)
-        placed = [HostedAgent(self._desk, agent) for agent in await self.town.run(call)]
+        # Unanswered, the same call is made again: a new one would leave the agents that the first one took to nobody.
+        call, self._unanswered = self._unanswered, None
+        call = call or self.town.calls.place_agents(self.host_id, sorted(self.plugins.backends), count=count)
+        try:
+            agents = await self.town.run(call)
+        except ServerUnreachable:
+            self._unanswered = call
+            raise
+        placed = [HostedAgent(self._desk, agent) for agent in agents]
         for hosted in placed:
             self._hosted[hosted.agent.id] = hosted
         self._count.value = len(self._hosted)
