@@ -113,8 +113,8 @@ class AgentContext:
 class Round:
     """One piece of work for a session: a prompt and where to work on it. Times in seconds; None means no limit.
 
-    `environment` is the whole environment for a process: the kernel's own without secrets of the town's, and the
-    TINYTOWN_* variables by which `tt` knows who is calling. Output may be kept in `log_path`.
+    `environment` is the whole environment for a process: the kernel's own, with what `tt` needs to reach the town's
+    server, and the TINYTOWN_* variables by which it knows who is calling. Output may be kept in `log_path`.
     """
 
     run_id: str
@@ -221,7 +221,10 @@ class Workspace(Protocol):
         ...
 
     def open(self, agent: Agent, task: Task | None) -> AbstractAsyncContextManager[Path]:
-        """The directory for a round; leaving it decides what happens to the work in it."""
+        """The directory for a round; leaving it decides what happens to the work in it.
+
+        It is opened again, after the round, for the gates that judge the task.
+        """
         ...
 
 

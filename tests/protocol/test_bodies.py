@@ -78,3 +78,16 @@ def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(tow
         (outcome,) = town.run(town.calls.nack(SUPERVISOR_ID, batch.deliveries, reason="cannot read it"))
     assert outcome == "dead"
     assert town.run(town.calls.dead_letters())[0].deliveries == 5
+
+
+def test_one_spoilt_record_does_not_hide_the_other_agents(town: Town) -> None:
+    """A foreign hand has deleted one agent's record and written nonsense into another's."""
+    gone, odd, fine = (town.run(town.calls.create_agent(name, cli="echo")) for name in ("gone", "odd", "fine"))
+    base = town.calls.keys.base
+    town.client.command("DEL", f"{base}:agent:{gone.id}")
+    town.client.command("HSET", f"{base}:agent:{odd.id}", "rounds_completed", "many")
+    listed = {agent.name: agent for agent in town.run(town.calls.agents())}
+    assert listed["fine"].id == fine.id
+    assert listed["odd"].state == "error"
+    assert "cannot be read" in (listed["odd"].reason or "")
+    assert {agent.name for agent in town.run(town.calls.status()).agents} >= {"odd", "fine"}

@@ -187,8 +187,23 @@ def _agent(reply: Reply) -> Agent:
     return msgspec.structs.replace(agent, mail=_mail_counts(reply[1]))
 
 
+def _listed_agent(reply: Reply) -> Agent:
+    """One of many: a record that a foreign hand has spoilt must not hide all the others."""
+    try:
+        return _agent(reply)
+    except (TypeError, ValueError) as error:
+        fields = pairs(reply[0])
+        return Agent(
+            id=fields.get("id", ""),
+            name=fields.get("name", "?"),
+            cli=fields.get("cli", ""),
+            state="error",
+            reason=f"its record cannot be read: {error}",
+        )
+
+
 def _agents(reply: Reply) -> tuple[Agent, ...]:
-    return tuple(_agent(item) for item in reply)
+    return tuple(_listed_agent(item) for item in reply)
 
 
 def _task(reply: Reply) -> Task:
