@@ -119,7 +119,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "max_agents": self.max_agents,
             "message_bytes": limits.message_bytes,
             "mailbox_messages": limits.mailbox_messages,
-            "max_deliveries": limits.max_deliveries,
+            # An order must not die before the attempts and reminders that its task is to have are spent.
+            "max_deliveries": max(limits.max_deliveries, self.round.max_attempts, self.round.reminders + 1),
             "dead_letters": limits.dead_letters,
             "rounds_kept": limits.rounds_kept,
             "trace_ttl_s": limits.trace_ttl_s,
@@ -183,6 +184,11 @@ def load_config(root: Path) -> Config:
     table = _read_toml(path)
     if table is None:
         raise NotFound(f"no town in {root}: no {CONFIG_FILE}", hint="tt init makes one")
+    return read_config(table, path)
+
+
+def read_config(table: Mapping[str, Any], path: Path) -> Config:
+    """The settings of a town whose file at `path` holds, or is to hold, `table`. Raises ConfigError like `load_config`."""
     user = load_user_config()
     config = _convert(Config, table, path)
     _check(config, path)
