@@ -12,8 +12,11 @@ import click
 import pytest
 from tinytown.cli.frame import make_root
 from tinytown.events import EVENT_TYPES, KnownEvent
+from tinytown.redis.address import Address
+from tinytown.redis.light import LightClient
 
 from tests.cli.conftest import Shell
+from tests.migration.old_towns import write_old_town
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
 
@@ -83,6 +86,13 @@ def answers(in_town: Shell) -> dict[str, Any]:
     told["tt init"] = tt("init", "--inside", "--json", cwd=elsewhere).json
     told["tt start"] = tt("start", "--background", "--json", cwd=elsewhere).json
     told["tt stop"] = tt("stop", "--json", cwd=elsewhere).json
+    ask("bootstrap")
+    ask("towns")
+    for command in ("config set", "config get", "config unset"):
+        ask(command, "default_cli", *(["shell"] if command == "config set" else []))
+    ask("config list")
+    ask("plan", "--init")
+    ask("sync")
     for name in ("worker", "doomed"):
         ask("spawn", name, "--tags", "a,b")
     ask("task current", "worker")
@@ -118,6 +128,10 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("wait", "--task", task)
     ask("list")
     ask("status", "--deep", "--tasks")
+    ask("save")
+    ask("restore", "tinytown.jsonl", "--merge", "--dry-run")
+    told["tt reset"] = json.loads(tt("reset", "--json", code=4).out)
+    ask("migrate", "--from", old_server(tt), "--output", "old.jsonl")
     ask("doctor")
     ask("plugins")
     ask("plugin new", "my-tool", "--kind", "gate")
@@ -126,6 +140,14 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("version")
     told["tt events"] = tt("events", "-c", "1000", "--json").lines
     return told
+
+
+def old_server(tt: Shell) -> str:
+    """The URL of a server with a town of Tinytown 0.10 on it: the town's own will do."""
+    socket = tt.directory / ".tt" / "redis.sock"
+    with LightClient(Address("unix", path=str(socket))) as client:
+        write_old_town(client, "hash")
+    return f"unix://{socket}"
 
 
 def test_every_command_has_a_section() -> None:
@@ -152,6 +174,9 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     assert answers["tt status"]["open_tasks"]
     assert answers["tt status"]["events"]["worker"]
     assert answers["tt dead list"]["dead"]
+    assert answers["tt towns"]["towns"]
+    assert answers["tt plan"]["tasks"]
+    assert answers["tt sync"]["tasks"]
     assert answers["tt trace"]["trace"]
     assert answers["tt plugins"]["plugins"]
     assert len(answers["tt events"]) > 20

@@ -251,6 +251,8 @@ class _Move:
         if write and self.settings is not None:
             return root, False
         if is_old(tomllib.loads((root / CONFIG_FILE).read_text("utf-8"))):
+            if self.dry_run and self.settings is not None:
+                return root, False
             raise Refused(
                 f"{root / CONFIG_FILE} is the old Tinytown's",
                 hint=f"--from-town {root} --write puts ours in its place and keeps it as {OLD_CONFIG_FILE}",
