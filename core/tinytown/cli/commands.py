@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "save": Entry("tinytown.cli.saving:save", "Write the town into a file, for git."),
         "restore": Entry("tinytown.cli.saving:restore", "Bring back what tt save wrote."),
         "reset": Entry("tinytown.cli.saving:reset", "Take everything out of the town."),
+        "migrate": Entry("tinytown.cli.migrate:migrate", "Bring a town of Tinytown 0.10 along."),
         "doctor": Entry("tinytown.cli.doctor:doctor", "Look for what is wrong, and say how to mend it."),
         "demo": Entry("tinytown.cli.demo:demo", "Watch four scripted agents build a small tool, from plan to review."),
     },
