@@ -7,7 +7,7 @@ the event stream, and hands out typed values. It starts no agents; the kernel do
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -251,7 +251,7 @@ class Town:
 
         await self.wait_until(look, good)
 
-    async def events(self, after: str | None = None) -> AsyncIterator[Event]:
+    async def events(self, after: str | None = None) -> AsyncGenerator[Event]:
         """Everything that happens from now on (or after the position `after`), for ever."""
         if after is None:
             latest = await self.run(self.calls.latest_events(1))
