@@ -28,7 +28,6 @@ KEYS: dict[str, str] = {
     "mail:<agent>:delayed": "zset",
     "mail:<agent>:bodies": "hash",
     "mail:<agent>:state": "hash",
-    "mail:<agent>:last": "string",
     "trace:<message>": "string",
     "dead": "zset",
     "dead:<message>": "hash",

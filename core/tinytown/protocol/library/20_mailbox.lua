@@ -151,6 +151,19 @@ register('send', function(base, a)
   return { 'queued', name, agent_id }
 end)
 
+-- What the claim `token` still holds, in the order of delivery: the same claim again (its answer was lost with a
+-- connection) gets the same messages.
+local function claimed_before(box, token)
+  local found, leased = {}, redis.call('ZRANGE', box .. ':leases', 0, -1)
+  if #leased == 0 then return found end
+  for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(leased, 1, math.min(#leased, MANY)))) do
+    local score, deliveries, held = parse_state(line)
+    if held == token then found[#found + 1] = { member = leased[i], score = tonumber(score), deliveries = deliveries } end
+  end
+  table.sort(found, function(one, other) return one.score < other.score end)
+  return found
+end
+
 -- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
 -- -> now, next moment at which something falls due (-1 = none), then member, deliveries, body for each message
 register('claim', function(base, a)
@@ -159,26 +172,23 @@ register('claim', function(base, a)
   local box, now = mailbox(base, agent_id), now_ms()
   for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1], now) end
   local reply = { now, -1 }
-  local function add(member, deliveries)
-    reply[#reply + 1] = member
-    reply[#reply + 1] = deliveries
-    reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
-  end
-  -- The same claim again (its answer was lost with a connection) gets the same messages.
-  local last = redis.call('GET', box .. ':last')
-  if last and starts_with(last, token .. ' ') then
-    for member in string.gmatch(string.sub(last, #token + 2), '%S+') do
-      local _, deliveries, held = mail_state(box, member)
-      if held == token then add(member, deliveries) end
+  -- Nothing is leased or delayed in a mailbox whose owner keeps up, and then nothing of this needs to be looked at.
+  if redis.call('EXISTS', box .. ':leases', box .. ':delayed') > 0 then
+    local again = claimed_before(box, token)
+    if #again > 0 then
+      for _, mail in ipairs(again) do
+        reply[#reply + 1], reply[#reply + 2] = mail.member, mail.deliveries
+        reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(mail.member, 2)) or ''
+      end
+      return reply
     end
-    return reply
-  end
-  for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
-    give_back(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
-  end
-  for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
-    redis.call('ZREM', box .. ':delayed', member)
-    redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
+    for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+      give_back(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
+    end
+    for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+      redis.call('ZREM', box .. ':delayed', member)
+      redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
+    end
   end
   local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
   local taken, scores, orders = {}, {}, 0
@@ -208,7 +218,6 @@ register('claim', function(base, a)
     redis.call('ZREM', box .. ':queue', unpack(taken))
     redis.call('ZADD', box .. ':leases', unpack(leases))
     redis.call('HSET', box .. ':state', unpack(lines))
-    redis.call('SET', box .. ':last', token .. ' ' .. table.concat(taken, ' '))
     return reply
   end
   for _, place in ipairs({ ':delayed', ':leases' }) do

@@ -84,9 +84,10 @@ local function call_off(base, task, now)
 end
 
 order_standing = function(base, box, member)
+  if string.sub(member, 1, 1) ~= 't' then return nil end
   local id = string.sub(member, 2)
   local task_id = string.match(id, '^(.+)%.%d+$')
-  if not task_id or string.sub(member, 1, 1) ~= 't' then return nil end
+  if not task_id then return nil end
   -- Inside a text the quotes would be escaped.
   local body = redis.call('HGET', box .. ':bodies', id) or ''
   if not string.find(body, '"type":"task_assign"', 1, true) then return nil end

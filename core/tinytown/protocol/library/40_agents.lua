@@ -171,7 +171,7 @@ register_once('agent_remove', function(base, a)
   end
   redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
     base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
-    box .. ':state', box .. ':last')
+    box .. ':state')
   redis.call('ZREM', base .. ':agents', id)
   redis.call('ZREM', base .. ':placement', id)
   redis.call('HDEL', base .. ':names', string.lower(name))
