@@ -89,8 +89,9 @@ def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
     assert backlog == [FORGOTTEN, ORPHAN, FIRST_ON_BACKLOG, SECOND_ON_BACKLOG]
     assert tasks[WAITING].tags == ("plan-t-1", "python")
     assert (tasks[DONE].result, tasks[DONE].completed_at) == ("it works", "2025-11-02T12:00:00.000Z")
-    assert tasks[WAITING].origin
-    assert tasks[WAITING].origin["record"]["assigned_to"] == ADA
+    origin = tasks[WAITING].origin
+    assert origin
+    assert origin["record"]["assigned_to"] == ADA
 
 
 def test_mail_is_in_the_order_in_which_it_is_to_be_read(moved: tuple[Town, Converted]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tinytown.errors import Refused, UsageError
+from tinytown.messages import Query
 from tinytown.redis.light import LightClient
 from tinytown.snapshots.lines import is_snapshot
 
@@ -164,12 +165,14 @@ def test_two_restores_at_once_are_one(client: LightClient, town: Town) -> None:
 def test_a_town_that_is_not_empty_is_left_as_it_is(client: LightClient, town: Town) -> None:
     fill(town)
     snapshot = loaded(saved(town))
-    for make in (
-        lambda calls: calls.add_task("mine"),
-        lambda calls: calls.create_agent("zed", cli="shell"),
-    ):
+    for thing in ("task", "agent", "message"):
         again = another_town(client)
-        again.run(make(again.calls))
+        if thing == "task":
+            again.run(again.calls.add_task("mine"))
+        elif thing == "agent":
+            again.run(again.calls.create_agent("zed", cli="shell"))
+        else:
+            again.run(again.calls.send("supervisor", Query(question="mine?")))
         before = saved(again)
         with pytest.raises(Refused) as caught:
             transfer(again).restore(snapshot)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from tinytown.errors import ProtocolViolation
 from tinytown.messages import Query, TaskAssign
 from tinytown.names import SUPERVISOR_ID
 from tinytown.redis.light import LightClient
 from tinytown.snapshots.capture import Captured
 
-from tests.protocol.conftest import MACHINE, Town, fresh_town, key_type
+from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
 from tests.protocol.test_town_machine import machine
 from tests.snapshots.conftest import another_town, loaded, saved, transfer
 
@@ -173,8 +174,12 @@ def saving(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBas
     class Saving(base):  # type: ignore[misc]
         """Every random town, when it has come to its end, is saved, restored beside itself, and looked at."""
 
+        town: Town
+        now: Dump
+
         def teardown(self) -> None:
             content = saved(self.town)
+            assert b'"other"' not in content, "a field that is neither kept nor left out: see capture.py"
             assert saved(self.town, page=2) == content
             again = another_town(client)
             counts = transfer(again).restore(loaded(content)).added
@@ -200,6 +205,13 @@ def saving(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBas
 
 def test_any_town_is_the_same_after_saving_and_restoring(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> None:
     run_state_machine_as_test(saving(client, monkeypatch), settings=MACHINE)
+
+
+def test_a_record_that_a_foreign_hand_has_spoilt_is_named(town: Town) -> None:
+    fill(town)
+    town.command("HSET", town.key("task:free"), "since", "yesterday")
+    with pytest.raises(ProtocolViolation, match="task free"):
+        saved(town)
 
 
 def test_the_functions_are_loaded_when_the_server_lacks_them(client: LightClient) -> None:

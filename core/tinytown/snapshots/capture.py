@@ -6,15 +6,15 @@ is in none of them goes into the record's ``other``, so that nothing a newer ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from tinytown.errors import ProtocolViolation
 from tinytown.messages import PRIORITIES, Category
-from tinytown.names import SUPERVISOR, SUPERVISOR_ID
+from tinytown.names import SUPERVISOR, SUPERVISOR_ID, shown
 from tinytown.records import rfc3339
 from tinytown.snapshots.lines import in_order
 from tinytown.snapshots.records import (
@@ -25,6 +25,8 @@ from tinytown.snapshots.records import (
     TaskRecord,
     embedded,
 )
+
+T = TypeVar("T")
 
 SCORE_STEP = 1 << 50
 CATEGORIES: dict[str, Category] = {
@@ -71,24 +73,35 @@ def capture(items: Iterable[list[Any]], event: str) -> Captured:
         _sort_in(raw, item)
     schema = raw.meta.pop("schema", "")
     names = {fields["id"]: fields["name"] for _, fields, _ in raw.agents} | {SUPERVISOR_ID: SUPERVISOR}
-    try:
-        tasks = [_task(fields, needs, raw) for fields, needs in raw.tasks]
-        orders = {task.id: task.order for task in tasks if task.state == "assigned"}
-        messages = [each for id_, box in raw.boxes.items() for each in _mailbox(names[id_], box, orders)]
-        snapshot = Snapshot(
-            schema=schema,
-            settings=dict(sorted(raw.meta.items())),
-            agents=tuple(_agent(*each) for each in raw.agents),
-            tasks=tuple(tasks),
-            messages=in_order(messages, {fields["name"]: seq for seq, fields, _ in raw.agents}),
-            dead_letters=tuple(sorted((_dead(*each) for each in raw.dead), key=lambda each: (each.at, each.id))),
-        )
-    except (ValueError, KeyError, IndexError) as error:
-        raise ProtocolViolation(
-            f"a record of the town cannot be understood: {type(error).__name__}: {error}",
-            hint="was it written by another program?",
-        ) from error
+    agents = [_understood("agent", each[1]["id"], _agent, *each) for each in raw.agents]
+    tasks = [_understood("task", each[0]["id"], _task, *each, raw) for each in raw.tasks]
+    orders = {task.id: task.order for task in tasks if task.state == "assigned"}
+    messages = [
+        message
+        for id_, box in raw.boxes.items()
+        for message in _understood("mailbox of", names[id_], _mailbox, names[id_], box, orders)
+    ]
+    letters = [_understood("dead letter", each[0], _dead, *each) for each in raw.dead]
+    snapshot = Snapshot(
+        schema=schema,
+        settings=dict(sorted(raw.meta.items())),
+        agents=tuple(agents),
+        tasks=tuple(tasks),
+        messages=in_order(messages, {each.name: each.seq for each in agents}),
+        dead_letters=tuple(sorted(letters, key=lambda each: (each.at, each.id))),
+    )
     return Captured(snapshot=snapshot, seq=raw.seq, event=event)
+
+
+def _understood(what: str, id_: str, read: Callable[..., T], *args: Any) -> T:
+    """What `read` makes of a record; one that a foreign hand has spoilt is named, and nothing is left out in silence."""
+    try:
+        return read(*args)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ProtocolViolation(
+            f"the record of {what} {shown(id_)} cannot be understood: {type(error).__name__}: {error}",
+            hint="take it out of the town, then save again",
+        ) from error
 
 
 def _sort_in(raw: _Raw, item: list[Any]) -> None:
@@ -173,8 +186,9 @@ def _is_table(name: str, fields: Fields) -> bool:
     return name.startswith("meta:") and _is_json(fields[name])
 
 
-def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> Iterable[MessageRecord]:
+def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> list[MessageRecord]:
     """The messages of one mailbox; what is leased is where it was, delivered once less."""
+    messages: list[MessageRecord] = []
     queue, leases, delayed, bodies, states = box
     content = dict(_pairs(bodies))
     scores = {member: int(score) for member, score in _pairs(queue)}
@@ -189,17 +203,20 @@ def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> Iterable[Mes
         if body is None or _called_off(member, body, orders):
             continue
         embedded_body, raw = embedded(body)
-        yield MessageRecord(
-            agent=agent,
-            priority=PRIORITIES[scores[member] // SCORE_STEP],
-            seq=scores[member] % SCORE_STEP,
-            id=id_,
-            category=CATEGORIES[chr(member[0])],
-            deliveries=max(deliveries[member], 0),
-            due=due.get(member, ""),
-            body=embedded_body,
-            raw=raw,
+        messages.append(
+            MessageRecord(
+                agent=agent,
+                priority=PRIORITIES[scores[member] // SCORE_STEP],
+                seq=scores[member] % SCORE_STEP,
+                id=id_,
+                category=CATEGORIES[chr(member[0])],
+                deliveries=max(deliveries[member], 0),
+                due=due.get(member, ""),
+                body=embedded_body,
+                raw=raw,
+            )
         )
+    return messages
 
 
 def is_order(category: Category, message_id: str, body: bytes) -> str:

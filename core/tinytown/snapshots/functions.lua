@@ -7,7 +7,7 @@
 local FINISHED = { completed = true, failed = true, cancelled = true }
 local PAGE = 2000
 local MOVING_MS = 60000
-local PLACES = { 'queue', 'leases', 'delayed', 'bodies', 'state', 'last' }
+local PLACES = { 'queue', 'leases', 'delayed', 'bodies', 'state' }
 -- Events that tell of nothing that a merge looks at.
 local HARMLESS = { agent_reported = true, agent_state_changed = true, plugin_reported = true, round_started = true,
   host_joined = true, host_left = true }
