@@ -72,14 +72,16 @@ def write_new_file(path: Path, text: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def replace_text_file(path: Path, text: str, *, was: str | None, mode: int = 0o666) -> None:
+def replace_text_file(
+    path: Path, text: str, *, was: str | None, mode: int = 0o666, limit_bytes: int = LIMIT_BYTES
+) -> None:
     """Put `text` into a file that held `was` (None: that was not there), all at once; its mode stays as it is.
 
     A symbolic link stays one: what it points to is written. Raises: Refused if somebody changed it meanwhile;
     TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    if read_text_file(target) != was:
+    if read_text_file(target, limit_bytes=limit_bytes) != was:
         raise Refused(f"{path} was changed by somebody else just now", hint="look at it, and try again")
     try:
         if was is not None:
