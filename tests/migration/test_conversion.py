@@ -7,7 +7,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.messages import Confirmation, Informational, Query, TaskAssign, TaskOrder, Unknown
 from tinytown.migration.conversion import Converted, convert
@@ -158,6 +158,8 @@ def test_the_same_old_town_gives_the_same_snapshot(client: LightClient) -> None:
     assert to_bytes(convert(town, taken={}).snapshot) == to_bytes(convert(town, taken={}).snapshot)
 
 
+#: The same few examples every day, on a machine that may be busy.
+QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 VALUE = st.one_of(
     st.text(max_size=20), st.integers(), st.sampled_from(["running", "idle", ADA, BOB, "2025-01-01T00:00:00Z"])
 )
@@ -165,6 +167,7 @@ FIELDS = ("name", "state", "cli", "nickname", "role_id", "created_at", "assigned
 RECORD = st.dictionaries(st.sampled_from(FIELDS), VALUE)
 
 
+@QUICK
 @given(
     agents=st.dictionaries(st.sampled_from([ADA, BOB, TWIN]), RECORD),
     tasks=st.dictionaries(st.sampled_from([RUNNING, WAITING, DONE]), RECORD),

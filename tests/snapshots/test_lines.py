@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.messages import Query
@@ -122,6 +122,7 @@ def test_the_order_of_the_lines_does_not_matter(lines: list[dict[str, Any]]) -> 
     assert loaded(packed([lines[0], *reversed(lines[1:])])) == loaded(packed(lines))
 
 
+@settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_snapshot_or_refused_in_words(content: bytes) -> None:
     head = b'{"type":"header","format":"tinytown-snapshot","version":1,"schema":"1"}\n'
