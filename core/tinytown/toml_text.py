@@ -26,7 +26,7 @@ Place: TypeAlias = tuple[str | int, ...]
 def edit(text: str, changes: Iterable[tuple[Place, Any]]) -> str:
     """`text`, a valid TOML file, with each place set to its value, or without it where the value is None.
 
-    Tables on the way are made as needed; a table whose last key is removed goes too.
+    Tables on the way are made as needed; a table or an array whose last item is removed goes too.
 
     Raises: TinytownError with code ``not_editable`` for a file that cannot be changed without disturbing the rest of it.
     """
@@ -66,6 +66,7 @@ def _not_editable(why: str) -> TinytownError:
 
 
 def _with_line_ends_of(text: str, edited: str) -> str:
+    edited = edited if text else edited.lstrip("\n")
     return re.sub(r"(?<!\r)\n", "\r\n", edited) if "\r\n" in text else edited
 
 
@@ -81,7 +82,7 @@ def _set_plain(table: Any, place: Place, value: Any) -> None:
     if value is None:
         del table[last]
         for parent, step in reversed(parents):
-            if isinstance(step, str) and parent[step] == {}:
+            if isinstance(step, str) and not parent[step]:
                 del parent[step]
     elif isinstance(last, int) and last == len(table):
         table.append(value)

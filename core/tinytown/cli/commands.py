@@ -24,6 +24,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "reset": Entry("tinytown.cli.saving:reset", "Take everything out of the town."),
         "migrate": Entry("tinytown.cli.migrate:migrate", "Bring a town of Tinytown 0.10 along."),
         "doctor": Entry("tinytown.cli.doctor:doctor", "Look for what is wrong, and say how to mend it."),
+        "bootstrap": Entry("tinytown.cli.bootstrap:bootstrap", "Say which server is used, and what is missing."),
+        "towns": Entry("tinytown.cli.towns:towns", "List your towns and how each of them is."),
+        "config": Entry("tinytown.cli.config:config", "Look at settings and change them."),
         "demo": Entry("tinytown.cli.demo:demo", "Watch four scripted agents build a small tool, from plan to review."),
     },
     "Agents": {
@@ -41,6 +44,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "assign": Entry("tinytown.cli.tasks:assign", "Give an agent a task."),
         "task": Entry("tinytown.cli.tasks:task", "Show tasks and settle them."),
         "backlog": Entry("tinytown.cli.backlog:backlog", "Tasks that nobody has yet."),
+        "plan": Entry("tinytown.cli.plan:plan", "Show the plan in tasks.toml, or begin one."),
+        "sync": Entry("tinytown.cli.sync:sync", "Send the plan to the town; write back how far it is."),
     },
     "Mail": {
         "send": Entry("tinytown.cli.mail:send", "Send a message."),

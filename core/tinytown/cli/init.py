@@ -78,6 +78,7 @@ def init(
             _set_up(link, join=join)
             url, version = link.client.address.redacted, link.server_version()
         undo.pop_all()
+    _register(invocation, root, config.name)
     invocation.answer(
         {
             "town": config.name,
@@ -91,6 +92,16 @@ def init(
             "next: tt spawn worker --cli shell, then tt assign worker 'echo hello'",
         ],
     )
+
+
+def _register(invocation: Invocation, root: Path, name: str) -> None:
+    """Put the town on the list of `tt towns`. A town that is not on it is a town all the same."""
+    from tinytown.cli.town_registry import register_town  # late: it changes a file of a person's own
+
+    try:
+        register_town(root, name)
+    except TinytownError as error:
+        invocation.tell(f"note: tt towns will not show this town: {error}")
 
 
 def _directory(named: str | None) -> Path:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+from tinytown.config import user_directory
 from tinytown.errors import ConfigError, Refused, TinytownError
 from tinytown.names import new_id, shown
 
@@ -35,9 +36,10 @@ def read_text_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str | None:
         return None
     except (OSError, ValueError) as error:
         raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unreadable(path, "it is no ordinary file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable(path, "it is no ordinary file")
         try:
             raw = file.read(limit_bytes + 1)
         except OSError as error:
@@ -73,11 +75,18 @@ def write_new_file(path: Path, text: str) -> None:
 
 
 def replace_text_file(
-    path: Path, text: str, *, was: str | None, mode: int = 0o666, limit_bytes: int = LIMIT_BYTES
+    path: Path,
+    text: str,
+    *,
+    was: str | None,
+    mode: int = 0o666,
+    private: bool = False,
+    limit_bytes: int = LIMIT_BYTES,
 ) -> None:
-    """Put `text` into a file that held `was` (None: that was not there), all at once; its mode stays as it is.
+    """Put `text` into a file that held `was` (None: that was not there), all at once.
 
-    A symbolic link stays one: what it points to is written. Raises: Refused if somebody changed it meanwhile;
+    `mode` is for a new file; one that is there keeps its own, but a `private` one is for its owner alone from now on. A
+    symbolic link stays one: what it points to is written. Raises: Refused if somebody changed it meanwhile;
     TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
@@ -88,9 +97,11 @@ def replace_text_file(
             mode = stat.S_IMODE(target.stat().st_mode)
             if not os.access(target, os.W_OK):
                 raise PermissionError(0, "it is write-protected")
+        if private:
+            mode = 0o600
         with _draft(target, text, mode) as draft:
             if was is not None:
-                draft.chmod(mode)
+                draft.chmod(mode)  # whatever the umask took away
             os.replace(draft, target)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -143,3 +154,12 @@ def locked(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def make_user_directory() -> None:
+    """Make a person's own directory, ``~/.tt``, for them alone. Raises: TinytownError if it cannot be made."""
+    directory = user_directory()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(directory, error) from error

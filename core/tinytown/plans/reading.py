@@ -114,9 +114,12 @@ class _Reader:
             check_text("a description", task.description, DEFAULT_MESSAGE_LIMIT_BYTES)
             if task.title:
                 check_text("a title", task.title, TITLE_LIMIT_BYTES)
-            for what, word in (("agent", task.agent), ("role", task.role), *(("tag", tag) for tag in task.tags)):
-                if word or what == "tag":
-                    check_word(what, word or "")
+            if task.agent:
+                check_word("name for an agent", task.agent)
+            if task.role:
+                check_word("role", task.role)
+            for tag in task.tags:
+                check_word("tag", tag)
 
         self.check(check, called, number)
         return task
