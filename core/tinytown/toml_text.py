@@ -113,10 +113,9 @@ def _set(table: Any, place: Place, value: Any) -> None:
 
 
 def _item(value: Any) -> Any:
-    if isinstance(value, str) and "\n" in value and "\r" not in value:
-        item = tomlkit.string(value, multiline=True)
+    if isinstance(value, str) and "\n" in value[1:] and "\r" not in value and not value.startswith("\n"):
         # A newline behind the opening quotes is no part of the text, and makes it start at the margin.
-        return item if value.startswith("\n") else tomlkit.value(f'"""\n{item.as_string()[3:]}')
+        return tomlkit.value(f'"""\n{tomlkit.string(value, multiline=True).as_string()[3:]}')
     return value
 
 

@@ -81,7 +81,7 @@ def test_an_array_of_inline_tables_will_do() -> None:
 @pytest.mark.parametrize(
     ("text", "words", "line"),
     [
-        (task() + task(1, titel='"x"'), ["line 5", "'t1'", "unknown key 'titel'"], 5),
+        (task() + task(1, nonsense='"x"'), ["line 5", "'t1'", "unknown key 'nonsense'"], 5),
         (task() + task(1, description=""), ["line 5", "'t1'", "lacks description"], 5),
         (task() + task(1, id=""), ["line 5", "task number 2", "lacks id"], 5),
         (task() + task(1, needs='["t3"]'), ["line 5", "'t3'", "no task of this plan"], 5),
