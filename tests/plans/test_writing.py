@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.names import check_text
 from tinytown.plans.reading import PlanTask, read_plan
 from tinytown.plans.template import TEMPLATE
 from tinytown.plans.writing import write_back
+
+#: The same examples every day, on a machine that may be busy.
+QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 PLAN = """\
 # Our plan, with care.
@@ -79,6 +82,7 @@ def is_text(text: str) -> bool:
     return bool(check_text("x", text, 1000))
 
 
+@QUICK
 @given(
     tasks=st.lists(st.tuples(texts, st.lists(st.sampled_from(["a", "b c"]), max_size=2)), min_size=1, max_size=4),
     status=st.sampled_from(["completed", "running"]),
