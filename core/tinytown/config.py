@@ -119,8 +119,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "max_agents": self.max_agents,
             "message_bytes": limits.message_bytes,
             "mailbox_messages": limits.mailbox_messages,
-            # An order must not die before the attempts and reminders that its task is to have are spent.
-            "max_deliveries": max(limits.max_deliveries, self.round.max_attempts, self.round.reminders + 1),
+            "max_deliveries": limits.max_deliveries,
             "dead_letters": limits.dead_letters,
             "rounds_kept": limits.rounds_kept,
             "trace_ttl_s": limits.trace_ttl_s,
