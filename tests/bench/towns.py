@@ -25,9 +25,13 @@ from .measure import Skipped
 TT = str(Path(sys.executable).with_name("tt"))
 
 
+_HOME = tempfile.TemporaryDirectory(prefix="tt-bench-home-")
+
+
 def environment() -> dict[str, str]:
-    """The caller's environment without what names a town or an agent of it."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("TINYTOWN_", "TT_", "REDIS_"))}
+    """The caller's environment without what names a town or an agent of it, and with no list of towns to add to."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TINYTOWN_", "TT_", "REDIS_"))}
+    return kept | {"TINYTOWN_HOME": _HOME.name}
 
 
 def tt(*words: str, cwd: Path, deadline_s: float = 60.0) -> Any:

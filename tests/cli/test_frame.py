@@ -226,14 +226,18 @@ def test_a_closed_stream_is_no_catastrophe(in_town: Shell, closed: str) -> None:
 
 
 def test_ctrl_c_ends_with_130(in_town: Shell) -> None:
+    in_town("spawn", "heard-of")
     words = in_town.argv("events", "--follow", "--count", "1")
     with subprocess.Popen(
         words, cwd=in_town.directory, env=in_town.variables, stdout=-1, stderr=-1, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, said) == (130, "")
 
 
