@@ -388,7 +388,8 @@ class TownCalls:
     ) -> Call[Batch]:
         """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
 
-        `token` names this claim: the same one again gets the same messages. `fence` is the agent's lease token.
+        `token` names this claim: the same one again gets the same messages, as long as it holds any. `fence` is the
+        agent's lease token.
         """
 
         def decode(reply: Reply) -> Batch:
