@@ -91,3 +91,12 @@ def test_one_spoilt_record_does_not_hide_the_other_agents(town: Town) -> None:
     assert listed["odd"].state == "error"
     assert "cannot be read" in (listed["odd"].reason or "")
     assert {agent.name for agent in town.run(town.calls.status()).agents} >= {"odd", "fine"}
+
+
+def test_mail_of_a_removed_agent_keeps_its_priority_among_the_dead_letters(town: Town) -> None:
+    town.run(town.calls.create_agent("ann", cli="echo"))
+    town.run(town.calls.send("ann", Query(question="how far?"), priority="low", message_id="low-one"))
+    town.run(town.calls.want("ann", "stopped"))
+    town.run(town.calls.remove_agent("ann", force=True))
+    score = float(town.command("HGET", town.key("dead:low-one"), "score"))
+    assert score >= 3 * 2**50

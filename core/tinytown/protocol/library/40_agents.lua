@@ -163,9 +163,10 @@ register_once('agent_remove', function(base, a)
   for _, place in ipairs(PLACES) do
     for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
       local score, deliveries = mail_state(box, member)
+      score = score or redis.call('ZSCORE', box .. ':queue', member) -- never leased: it is in the queue alone
       -- Orders to work on a task went with the task; only free mail is kept.
       if not order_standing(base, box, member) then
-        bury(base, id, member, score or '0', deliveries, 'agent ' .. name .. ' was removed', now)
+        bury(base, id, member, score, deliveries, 'agent ' .. name .. ' was removed', now)
       end
     end
   end
