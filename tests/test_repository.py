@@ -25,7 +25,7 @@ LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml
 #: Addresses that pin a build to one registry. Which one a person uses is theirs to configure.
 REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.|yarnpkg\.com|crates\.io|index[-_]url", re.IGNORECASE)
 #: Paths that exist on one person's machine only. `ann` and `you` are people of examples.
-MACHINE_PATHS = re.compile(r"/(home|Users)/(?!(ann|you)\b)\w+|(?<![\w.])/root/\w|(?<![\w.])/work/\w|/tmp/venv")
+MACHINE_PATHS = re.compile(r"/(home|Users)/(?!(ann|you)\b)\w+|(?<![\w.])/(?:root|work)/\w")
 
 
 def tracked() -> list[Path]:
