@@ -56,6 +56,9 @@ FLOORS = {
     "toml_text": 9,
     "plans": 9,
     "cli": 9,
+    "command_line": 9,
+    "adapters": 9,
+    "roles": 2,
     "__main__": 9,
 }
 #: `tinytown/__init__.py` is the public front of all this: it may name any module below the command line. From below,
@@ -87,14 +90,14 @@ ONLY_IN: dict[str, set[str]] = {
 
 #: What a plugin may see of the kernel; its tests may use the kit and anything an ordinary user may import.
 PLUGINS_SEE = {
-    FRONT, "contracts", "hookspecs", "messages", "tasks", "agents", "events", "errors", "config", "processes", "town",
+    FRONT, "contracts", "hookspecs", "messages", "tasks", "agents", "events", "errors", "config", "processes", "town", "command_line", "adapters",
 }  # fmt: skip
 PLUGIN_TESTS_SEE = PLUGINS_SEE | {"testing"}
 
 MODULE_LINES = 500
 #: Lines of code, without blank lines, comments and docstrings. What a town is and does (everything below the command
 #: line but floor 4) is for reading in an afternoon; how bytes and processes are handled (floor 4) has its own bound.
-KERNEL_LINES = 5_500
+KERNEL_LINES = 6_000
 MACHINERY_LINES = 3_000
 MACHINERY_FLOOR = 4
 #: Modules that are longer, each with its reason.
