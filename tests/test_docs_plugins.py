@@ -23,7 +23,7 @@ CONTRACTS = {
     for name, kind in vars(contracts).items()
     if getattr(kind, "_is_protocol", False) and kind.__module__ == contracts.__name__
 }
-PLUGINS = ("shell", "echo", "journal")
+PLUGINS = ("shell", "echo", "journal", "beads")
 
 
 def section(heading: str) -> str:

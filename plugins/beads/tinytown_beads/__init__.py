@@ -1,0 +1,23 @@
+"""Beads and Gastown: the plugin's hooks. What they announce is built in the modules below, and imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinytown.contracts import Command
+from tinytown.hookspecs import hookimpl
+
+from tinytown_beads.command_table import COMMANDS
+from tinytown_beads.settings import Settings
+
+TINYTOWN_HOOK_API = 1
+
+
+@hookimpl
+def tinytown_settings_type() -> type[Settings]:
+    return Settings
+
+
+@hookimpl
+def tinytown_commands() -> Sequence[Command]:
+    return COMMANDS

@@ -1,0 +1,9 @@
+"""The commands that the plugin adds, each with the module that is imported when it is typed. Nothing else."""
+
+from __future__ import annotations
+
+from tinytown.contracts import Command
+
+COMMANDS: tuple[Command, ...] = (
+    Command("beads", "Bring beads in, write them out, keep both in step.", "tinytown_beads.commands:beads"),
+)
