@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tinytown import config
-from tinytown.config import AgentCli, Config, LimitsConfig, RedisConfig, RoundConfig, UserConfig
+from tinytown.config import AgentCli, Config, LimitsConfig, RedisConfig, RoleConfig, RoundConfig, UserConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "configuration.md").read_text()
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -18,9 +18,10 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## `[round]`": RoundConfig,
     "## `[limits]`": LimitsConfig,
     "## `[agent_clis.NAME]`": AgentCli,
+    "## `[roles.NAME]`": RoleConfig,
     "## The user's file": UserConfig,
 }
-OWN_SECTIONS = {"redis", "round", "limits", "agent_clis", "plugins"}
+OWN_SECTIONS = {"redis", "round", "limits", "agent_clis", "roles", "plugins"}
 
 
 def rows(heading: str) -> dict[str, str]:

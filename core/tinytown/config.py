@@ -16,7 +16,7 @@ import msgspec
 
 from tinytown.errors import ConfigError, NotFound, UsageError
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
-from tinytown.names import check_agent_name, check_town_name, shown
+from tinytown.names import check_agent_name, check_text, check_town_name, check_word, shown
 
 CONFIG_FILE = "tinytown.toml"
 RUNTIME_DIRECTORY = ".tt"
@@ -29,6 +29,9 @@ URL_VARIABLE = "REDIS_URL"
 PASSWORD_VARIABLE = "TINYTOWN_REDIS_PASSWORD"
 #: Overrides ``~/.tt``, the directory of the user's own settings.
 HOME_VARIABLE = "TINYTOWN_HOME"
+
+#: What a role may say: it goes into every prompt.
+_ROLE_TEXT_BYTES = 20_000
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -93,6 +96,18 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prompt: Literal["stdin", "file"] = "stdin"
 
 
+class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[roles.NAME]``: a role of the town's own, or what is different about one that is built in.
+
+    What is None stays as it is built in. `cli` and `tags` are those of agents that are spawned without any.
+    """
+
+    purpose: str | None = None
+    instructions: str | None = None
+    tags: tuple[str, ...] | None = None
+    cli: str | None = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type."""
 
@@ -109,6 +124,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     round: RoundConfig = RoundConfig()
     limits: LimitsConfig = LimitsConfig()
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
+    roles: dict[str, RoleConfig] = msgspec.field(default_factory=dict[str, RoleConfig])
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
 
     @property
@@ -241,7 +257,7 @@ def _convert(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = 
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
-        table_key = where.strip("`").removeprefix("$").removeprefix(".")
+        table_key = _name_entry(kind, table, where.strip("`").removeprefix("$").removeprefix("."))
         unknown = what.partition("unknown field `")[2].rstrip("`")
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) if not table_key else ""
         place = ".".join(part for part in (prefix, table_key, unknown) if part)
@@ -251,6 +267,18 @@ def _convert(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = 
             path=str(path),
             key=place,
         ) from error
+
+
+def _name_entry(kind: type[msgspec.Struct], table: Mapping[str, Any], key: str) -> str:
+    """The `key` of an error with the name of the table in it, where msgspec says ``roles[...]``."""
+    section, unnamed, rest = key.partition("[...]")
+    if unnamed and isinstance(table.get(section), dict):
+        for name, entry in table[section].items():
+            try:
+                msgspec.convert({**table, section: {name: entry}}, kind)
+            except msgspec.ValidationError:
+                return f"{section}.{shown(name)}{rest}"
+    return key
 
 
 def _check(config: Config, path: Path) -> None:
@@ -277,6 +305,23 @@ def _check(config: Config, path: Path) -> None:
     for name, cli in config.agent_clis.items():
         check(f"agent_clis.{name}.command", bool(cli.command) and bool("".join(cli.command).strip()), "a command")
         check(f"agent_clis.{name}.timeout_s", cli.timeout_s >= 0, "0 or more seconds")
+    for name, role in config.roles.items():
+        _check_role(name, role, path)
+
+
+def _check_role(name: str, role: RoleConfig, path: Path) -> None:
+    key = f"roles.{shown(name)}"
+    try:
+        check_word("role", name)
+        for tag in role.tags or ():
+            check_word("tag", tag)
+        if role.cli is not None:
+            check_agent_name(role.cli)
+        for what in ("purpose", "instructions"):
+            if text := getattr(role, what):
+                check_text(f"the {what} of a role", text, _ROLE_TEXT_BYTES)
+    except UsageError as error:
+        raise ConfigError(f"{path}: {error.message} at {key}", hint=error.hint, path=str(path), key=key) from error
 
 
 _POSITIVE = {

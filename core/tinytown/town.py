@@ -25,6 +25,7 @@ from tinytown.protocol.calls import SCHEMA, DeadLetter, Sent, Status, TownCalls,
 from tinytown.protocol.replies import Call, ErrorReply
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.town_server import address_of, embedded_server
+from tinytown.roles import start_of_agent
 from tinytown.tasks import Task, TaskState
 
 T = TypeVar("T")
@@ -132,14 +133,15 @@ class Town:
         tags: Sequence[str] = (),
         max_rounds: int = 0,
     ) -> AgentHandle:
-        """Add an agent; a kernel that has its backend takes it up."""
+        """Add an agent; a kernel that has its backend takes it up. `cli` and `tags` left out are those of its role."""
+        kind, words = start_of_agent(self.config, role, cli=cli, tags=tags)
         call = self.calls.create_agent(
             name,
-            cli=cli or self.config.default_cli,
+            cli=kind,
             role=role,
             nickname=nickname,
             parent=parent,
-            tags=tags,
+            tags=words,
             max_rounds=max_rounds,
         )
         agent = await self.run(call)

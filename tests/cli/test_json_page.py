@@ -134,6 +134,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("migrate", "--from", old_server(tt), "--output", "old.jsonl")
     ask("doctor")
     ask("plugins")
+    ask("roles")
     ask("plugin new", "my-tool", "--kind", "gate")
     ask("plugin test", "echo")
     ask("completion", "bash")

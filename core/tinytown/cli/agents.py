@@ -12,12 +12,14 @@ from tinytown.cli.arguments import AGENT, no_start_option, split_list
 from tinytown.cli.background import running_kernel, start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import agent_shape
 from tinytown.cli.table import agent_table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import NotFound, Refused
 from tinytown.names import check_agent_name, shown
 from tinytown.protocol.calls import Host
+from tinytown.roles import start_of_agent
 
 _RESTART_S = 60.0
 
@@ -31,11 +33,18 @@ _RESTART_S = 60.0
     ],
 )
 @click.argument("name")
-@click.option("-c", "--cli", metavar="KIND", help="What makes it act, as tt plugins lists.  [default: default_cli]")
-@click.option("--role", default="", help="What it is for; matched with the role of tasks on the backlog.")
+@click.option(
+    "-c",
+    "--cli",
+    metavar="KIND",
+    help="What makes it act, as tt plugins lists.  [default: its role's, else default_cli]",
+)
+@click.option("--role", default="", help="What it is for, as tt roles lists, or a word of your own.")
 @click.option("--nickname", default="", help="What else it is called.  [default: one that belongs to its id]")
 @click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent it works for.")
-@click.option("--tags", multiple=True, metavar="TAG,..", help="Matched with the tags of tasks on the backlog.")
+@click.option(
+    "--tags", multiple=True, metavar="TAG,..", help="Matched with the backlog, as its role is.  [default: its role's]"
+)
 @click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after so many rounds; 0 means no limit.")
 @click.option("--foreground", is_flag=True, help="Then run the kernel here, until Ctrl-C.")
 @no_start_option
@@ -59,7 +68,7 @@ def spawn(
         if foreground:
             _refuse_second_kernel(town)
             town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
-        kind = cli or town.config.default_cli
+        kind, words = start_of_agent(town.config, role, cli=cli, tags=split_list(tags))
         _check_kind(town, hosts, kind)
         agent = town.run(
             town.calls.create_agent(
@@ -68,10 +77,11 @@ def spawn(
                 role=role,
                 nickname=nickname,
                 parent=parent or town.caller.agent,
-                tags=split_list(tags),
+                tags=words,
                 max_rounds=max_rounds,
             )
         )
+        warn_of_role(invocation, town.config, role)
         kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
         invocation.answer({**agent_shape(agent), "kernel": kernel}, f"{agent.name} has joined: {_describe(agent)}")
         root = town.root

@@ -8,6 +8,7 @@ from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
 from tinytown.cli.town_link import open_town_link
@@ -53,6 +54,7 @@ def add(
                 parent=parent,
             )
         ).task
+        warn_of_role(invocation, town.config, role)
     invocation.answer(
         {"task_id": added.id, "state": added.state},
         f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),

@@ -13,6 +13,7 @@ from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
 from tinytown.cli.town_link import TownLink, open_town_link
@@ -65,6 +66,7 @@ def assign(
             parent=parent,
         )
         assigned = town.run(call)
+        warn_of_role(invocation, town.config, role)
         start_where_needed(invocation, town, may_start=not no_start)
     task = assigned.task
     invocation.answer(

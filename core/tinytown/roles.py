@@ -1,0 +1,67 @@
+"""Roles: what a word like ``reviewer`` means for an agent. Those that every town knows are data, and a town adds its own.
+
+A role is what `--role` says and never guessed from a name. A word that is no role is a free label: it is matched with
+the backlog like any other, and brings no instructions. Knows nothing of agents and prompts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tinytown.config import Config, RoleConfig
+
+_DATA = Path(__file__).with_name("roles.toml")
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """What a role brings: a `purpose` of one line, `instructions` for the prompt, and what its agents get unless the
+    person says otherwise, `tags` and a backend (`cli`). ``origin``: built in, built in and changed, or the town's own.
+    """
+
+    name: str
+    purpose: str = ""
+    instructions: str = ""
+    tags: tuple[str, ...] = ()
+    cli: str | None = None
+    origin: Literal["built-in", "changed", "town"] = "town"
+
+
+@cache
+def _built_in() -> Mapping[str, Role]:
+    tables = tomllib.loads(_DATA.read_text("utf-8"))["roles"]
+    return {
+        name: msgspec.convert({**table, "name": name, "origin": "built-in"}, Role) for name, table in tables.items()
+    }
+
+
+def load_roles(config: Config) -> dict[str, Role]:
+    """The roles of a town by name: those that are built in, as the town has changed them, then its own."""
+    roles = dict(_built_in())
+    for name, table in config.roles.items():
+        before = roles.get(name) or Role(name=name)
+        said = {key: value for key in RoleConfig.__struct_fields__ if (value := getattr(table, key)) is not None}
+        origin = "town" if name not in _built_in() else "changed" if said else "built-in"
+        roles[name] = msgspec.structs.replace(before, **said, origin=origin)
+    return roles
+
+
+def start_of_agent(config: Config, role: str, *, cli: str | None, tags: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The backend and the tags that a new agent gets: what was asked for, else its role's, else the town's backend."""
+    known = load_roles(config).get(role) or Role(name=role)
+    return cli or known.cli or config.default_cli, tuple(tags) or known.tags
+
+
+def doubt_role(config: Config, word: str) -> str:
+    """A remark for whoever wrote `word` where a role is expected, when it looks like a misspelt one; else nothing."""
+    roles = load_roles(config)
+    if not word or word in roles:
+        return ""
+    near = difflib.get_close_matches(word.lower(), [*roles], n=1, cutoff=0.75)
+    return f"no role is called {word!r}, so it is only a label; do you mean {near[0]!r}?" if near else ""
