@@ -96,7 +96,7 @@ def test_every_setting_of_a_plugin_of_ours_is_told_with_its_default(name: str) -
 
 
 def test_the_example_of_the_page_is_a_plugin() -> None:
-    (source,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    source, *_ = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     namespace: dict[str, Any] = {}
     exec(compile(source, "plugins.md", "exec"), namespace)
     assert namespace["tinytown_prompt_sections"](None, None) == ["## House rules\n\nCommit early."]

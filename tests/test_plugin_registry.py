@@ -146,6 +146,18 @@ def tinytown_choose_agent(agents):
 """
 
 
+def test_a_plugin_that_asks_for_it_gets_its_own_data_for_prompts(workshop: Workshop) -> None:
+    workshop.install(
+        "notes", "@hookimpl\ndef tinytown_prompt_sections(data, agent):\n    return [data.get('x', 'none')]"
+    )
+    workshop.install("plain", "@hookimpl\ndef tinytown_prompt_sections(agent):\n    return [agent.name]")
+    plugins = workshop.load()
+    assert plugins.telling_their_data == ("notes",)
+    data = {"notes": {"x": "mine"}, "plain": {"x": "another's"}}
+    assert plugins.prompt_sections(AGENTS[0], None, data) == ("mine", "ada")
+    assert plugins.prompt_sections(AGENTS[0], None) == ("none", "ada")
+
+
 def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING, version="2.5")
     plugins = workshop.load(plugins={"all": {"word": "hi"}})

@@ -6,10 +6,11 @@ Also where a plugin's failing is written down. Knows nothing of rounds and agent
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -22,7 +23,7 @@ from tinytown.processes import Keeper
 from tinytown.tasks import Task
 from tinytown.town import Town
 
-_COLLEAGUES_KEPT_S = 3.0
+_KEPT_S = 3.0
 _log = logging.getLogger("tinytown.kernel")
 
 
@@ -37,16 +38,31 @@ class Desk:
     parked: dict[str, float] = field(default_factory=dict[str, float])
     _colleagues: tuple[Agent, ...] = ()
     _colleagues_until: float = float("-inf")
+    _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    _plugin_data_until: float = float("-inf")
 
     async def colleagues(self) -> tuple[Agent, ...]:
         """The town's agents as they were a moment ago: with a thousand of them, asking for each prompt would be dear."""
         if trio.current_time() >= self._colleagues_until:
-            self._colleagues_until = trio.current_time() + _COLLEAGUES_KEPT_S
+            self._colleagues_until = trio.current_time() + _KEPT_S
             try:
                 self._colleagues = await self.town.agents()
             except ProtocolViolation as error:  # one record that cannot be read must not cost the others their work
                 _log.warning("the agents cannot be listed: %s", error)
         return self._colleagues
+
+    async def plugin_data(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the plugins that want it for prompts keep in the town, as it was a moment ago."""
+        if trio.current_time() >= self._plugin_data_until:
+            self._plugin_data_until = trio.current_time() + _KEPT_S
+            run, calls = self.town.run, self.town.calls
+            try:
+                found = {name: await run(calls.plugin_data(name)) for name in self.plugins.telling_their_data}
+            except ProtocolViolation as error:
+                _log.warning("the data of a plugin cannot be read: %s", error)
+            else:
+                self._plugin_data = found
+        return self._plugin_data
 
     async def report_fault(self, offered: object, what: str, error: Exception, *, so: str = "") -> None:
         """Note that an object of a plugin failed; see the function of this name."""

@@ -159,6 +159,13 @@ class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"
     text: str
 
 
+class PluginDataChanged(Happening, frozen=True, kw_only=True, tag="plugin_data_changed"):
+    """Something that a plugin keeps in the town was written or removed."""
+
+    plugin: str
+    field: str
+
+
 class OtherEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event of a type that this version does not know, with its members as text."""
 
@@ -185,6 +192,7 @@ KnownEvent: TypeAlias = (
     | HostJoined
     | HostLeft
     | PluginReported
+    | PluginDataChanged
 )
 Event: TypeAlias = KnownEvent | OtherEvent
 

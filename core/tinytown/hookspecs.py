@@ -12,7 +12,7 @@ anything of what the person wrote raises ConfigError.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,10 @@ def tinytown_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 
 
 @hookspec
-def tinytown_prompt_sections(agent: Agent, task: Task | None) -> Sequence[str]:  # type: ignore[empty-body]
-    """Paragraphs of Markdown to add to an agent's prompt."""
+def tinytown_prompt_sections(  # type: ignore[empty-body]
+    agent: Agent, task: Task | None, data: Mapping[str, Any]
+) -> Sequence[str]:
+    """Paragraphs of Markdown to add to an agent's prompt. `data` is what the plugin keeps in the town, field by field."""
 
 
 @hookspec(firstresult=True)

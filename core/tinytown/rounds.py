@@ -265,7 +265,7 @@ class RoundRunner:
             task=task,
             messages=messages,
             colleagues=await self._desk.colleagues(),
-            sections=self._desk.plugins.prompt_sections(self.agent, task),
+            sections=self._desk.plugins.prompt_sections(self.agent, task, await self._desk.plugin_data()),
             explicit=self._town.config.round.completion == "explicit",
         )
 

@@ -125,6 +125,7 @@ def test_a_reset_says_what_would_go_and_saves_before_it_does_it(tt: Shell) -> No
     answer = tt("reset", "--json", code=4)
     assert answer.json == {
         "reset": False, "agents_only": False, "saved": None, "agents": 1, "tasks": 2, "messages": 3, "dead_letters": 0,
+        "plugin_data": 0,
     }  # fmt: skip
     assert answer.error["code"] == "needs_force"
     assert len(tt("list", "--json").json["agents"]) == 1

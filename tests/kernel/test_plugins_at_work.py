@@ -387,6 +387,16 @@ async def test_what_plugins_add_to_a_prompt_is_in_it(place, table) -> None:
         assert f"## House rules for ada\n\nTask {task.id}." in table.rounds[0].prompt
 
 
+async def test_what_a_plugin_keeps_in_the_town_reaches_its_part_of_the_prompt(place, table) -> None:
+    async with place.open() as town:
+        await town.run(town.calls.set_plugin_field("scripted", "note", "## Mind the gap"))
+        await town.run(town.calls.set_plugin_field("other", "note", "not for you"))
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        assert "## Mind the gap" in table.rounds[0].prompt
+        assert "not for you" not in table.rounds[0].prompt
+
+
 async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section(place, table) -> None:
     def broken(agent: Any, task: Any) -> list[str]:
         raise KeyError("rules")

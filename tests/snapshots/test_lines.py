@@ -31,7 +31,9 @@ def packed(lines: list[dict[str, Any]]) -> bytes:
 
 
 def number_of(lines: list[dict[str, Any]], id_: str) -> int:
-    return next(number for number, line in enumerate(lines, 1) if id_ in (line.get("id"), line.get("name")))
+    return next(
+        number for number, line in enumerate(lines, 1) if id_ in (line.get("id"), line.get("name"), line.get("field"))
+    )
 
 
 def refusal(content: bytes) -> UsageError:
@@ -72,6 +74,9 @@ def test_a_newer_schema_is_refused(town: Town) -> None:
         ("ben", {"nickname": "ann"}, "is that of line"),
         ("ann", {"seq": "1"}, "Expected `int`"),
         ("ann", {"shoe_size": 43}, "shoe_size"),
+        ("colours", {"field": "a/b"}, "a field"),
+        ("colours", {"value": None}, "without a value"),
+        ("n.1", {"plugin": "rules", "field": "colours"}, "is that of line"),
         ("ann", {"wanted": "asleep"}, "asleep"),
         ("ann", {"other": {"token": "7"}}, "nothing to restore"),
         ("ann", {"created_at": "yesterday"}, "yesterday"),

@@ -35,6 +35,19 @@ def test_what_is_there_already_is_left_alone(town: Town) -> None:
     assert saved(town) == before
 
 
+def test_what_plugins_keep_is_added_where_the_town_has_nothing_and_left_where_it_differs(
+    client: LightClient, town: Town
+) -> None:
+    fill(town)
+    other = another_town(client)
+    other.run(other.calls.set_plugin_field("rules", "colours", "none"))
+    restored = merged(other, loaded(saved(town)))
+    assert restored.added["plugin_data"] == 1
+    assert list(reasons(restored)) == ["rules:colours"]
+    assert other.run(other.calls.plugin_data("rules")) == {"colours": "none"}
+    assert other.run(other.calls.plugin_data("notes")) == {"n.1": "é"}
+
+
 def test_into_another_town_everything_comes_behind_what_is_there(client: LightClient, town: Town) -> None:
     fill(town)
     other = another_town(client)
@@ -43,7 +56,7 @@ def test_into_another_town_everything_comes_behind_what_is_there(client: LightCl
     other.run(other.calls.send("supervisor", Query(question="first?"), message_id="first"))
     restored = merged(other, loaded(saved(town)))
     assert restored.conflicts == ()
-    assert restored.added == {"agents": 3, "tasks": 6, "messages": 5, "dead_letters": 1}
+    assert restored.added == {"agents": 3, "tasks": 6, "messages": 5, "dead_letters": 1, "plugin_data": 2}
     assert [each.name for each in other.run(other.calls.agents())] == ["zed", "ann", "ben", "cat"]
     assert [each.id for each in other.run(other.calls.tasks(state="backlog"))] == ["mine", "free"]
     assert mail(other, "supervisor") == ["first", "and"]
@@ -145,7 +158,13 @@ def test_a_reset_leaves_settings_and_counters_and_no_other_town_is_touched(clien
     before = saved(other)
     town.run(town.calls.leave("h1", reason="stopped"))
     tokens = town.command("GET", town.key("tokens"))
-    assert transfer(town).reset()._asdict() == {"agents": 3, "tasks": 6, "messages": 5, "dead_letters": 1}
+    assert transfer(town).reset()._asdict() == {
+        "agents": 3,
+        "tasks": 6,
+        "messages": 5,
+        "dead_letters": 1,
+        "plugin_data": 2,
+    }
     assert set(town.dump()) == {"meta", "seq", "tokens", "events"}
     assert town.command("GET", town.key("tokens")) == tokens
     assert [each["type"] for each in town.events()] == ["town_reset"]

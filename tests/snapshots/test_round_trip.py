@@ -37,6 +37,8 @@ def fill(town: Town) -> dict[str, str]:
     run(calls.add_task("hopeless", needs=["failed"], task_id="hopeless"))
     run(calls.send("ann", Query(question="why?"), priority="urgent", message_id="why"))
     run(calls.send("ann", Query(question="later?"), not_before_ms=9_999_999_999_999, message_id="later"))
+    run(calls.set_plugin_field("rules", "colours", {"sky": ["blue"], "sea": []}))
+    run(calls.set_plugin_field("notes", "n.1", "é"))
     run(calls.send("supervisor", Query(question="and?"), message_id="and"))
     run(calls.send("supervisor", Query(question="x"), message_id="ill", priority="urgent"))
     ill = run(calls.claim(SUPERVISOR_ID, token="ill"))
@@ -53,7 +55,7 @@ def test_what_is_restored_is_saved_again_byte_for_byte(client: LightClient, town
     content = saved(town)
     again = another_town(client)
     restored = transfer(again).restore(loaded(content))
-    assert restored.added == {"agents": 3, "tasks": 6, "messages": 5, "dead_letters": 1}
+    assert restored.added == {"agents": 3, "tasks": 6, "messages": 5, "dead_letters": 1, "plugin_data": 2}
     assert saved(again) == content
     for key, (kind, _) in again.dump().items():
         assert key_type(key) == kind

@@ -137,9 +137,10 @@ def restored_lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(counts: Mapping[str, Any]) -> str:
-    """Counts as people say them: ``2 agents, 1 task, 0 messages, 0 dead letters``."""
+    """Counts as people say them: ``2 agents, 1 task, 0 messages, 0 dead letters``, and, where there is any, what plugins keep."""
     names = {"agents": "agent", "tasks": "task", "messages": "message", "dead_letters": "dead letter"}
-    return ", ".join(f"{counts[key]} {name}{'' if counts[key] == 1 else 's'}" for key, name in names.items())
+    said = ", ".join(f"{counts[key]} {name}{'' if counts[key] == 1 else 's'}" for key, name in names.items())
+    return f"{said}, {counts['plugin_data']} kept by plugins" if counts["plugin_data"] else said
 
 
 @click.command(cls=TownCommand, examples=["tt reset", "tt reset --force", "tt reset --agents-only --force"])
@@ -186,11 +187,14 @@ def _what_would_go(town: TownLink, *, agents_only: bool) -> dict[str, int]:
         "tasks": sum(each.open_tasks for each in status.agents),
         "messages": sum(each.mail.total for each in status.agents),
         "dead_letters": 0,
+        "plugin_data": 0,
     }
     if not agents_only:
         counts["tasks"] = sum(status.tasks.values())
         counts["messages"] += status.supervisor_mail.total
         counts["dead_letters"] = status.dead
+        kept = town.run_all([town.calls.plugin_data(plugin) for plugin in town.run(town.calls.plugins_with_data())])
+        counts["plugin_data"] = sum(map(len, kept))
     return counts
 
 
@@ -225,4 +229,5 @@ def _remove_agents(town: TownLink) -> dict[str, int]:
         "tasks": sum(each.open_tasks for each in agents),
         "messages": town.run(town.calls.status(agents=False)).dead - dead,
         "dead_letters": 0,
+        "plugin_data": 0,
     }

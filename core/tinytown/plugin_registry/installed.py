@@ -54,7 +54,8 @@ class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
 class Plugin:
     """One plugin and how it is doing. `manager` knows it alone; without one, none of its hooks may be called.
 
-    `ranks` has its hooks and when each wants to be asked: -1 for ``tryfirst``, 1 for ``trylast``, 0 for neither.
+    `ranks` has its hooks and when each wants to be asked: -1 for ``tryfirst``, 1 for ``trylast``, 0 for neither;
+    `arguments` which arguments each names.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Plugin:
     reason: str = ""
     manager: pluggy.PluginManager | None = None
     ranks: dict[str, int] = field(default_factory=dict[str, int])
+    arguments: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     offers: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @property
@@ -97,6 +99,7 @@ class Plugin:
             if hook not in HOOKS and options["optionalhook"]:
                 continue
             _check_implementation(hook, getattr(module, name), wraps=options["wrapper"] or options["hookwrapper"])
+            self.arguments[hook] = tuple(inspect.signature(getattr(module, name)).parameters)
             ranks[hook] = options["trylast"] - options["tryfirst"]
         manager.register(module, self.name)
         self.manager, self.ranks = manager, ranks

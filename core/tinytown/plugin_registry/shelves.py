@@ -48,6 +48,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TARGET = re.compile(r"\w+(\.\w+)*:\w+")
 _REASON_LENGTH = 300
+_NO_DATA: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Plugins:
@@ -117,13 +118,21 @@ class Plugins:
         found = next((each for each in self._plugins if each.name == plugin and each.manager), Plugin(plugin))
         return self._blame(found, stage, error)
 
-    def prompt_sections(self, agent: Agent, task: Task | None) -> tuple[str, ...]:
-        """What the plugins add to an agent's prompt, in their order."""
+    @property
+    def telling_their_data(self) -> tuple[str, ...]:
+        """The plugins that want what they keep in the town for what they add to prompts."""
+        hook = "tinytown_prompt_sections"
+        return tuple(each.name for each in self._implementing(hook) if "data" in each.arguments[hook])
+
+    def prompt_sections(
+        self, agent: Agent, task: Task | None, data: Mapping[str, Mapping[str, Any]] = _NO_DATA
+    ) -> tuple[str, ...]:
+        """What the plugins add to an agent's prompt, in their order; `data` is what each keeps in the town."""
         hook = "tinytown_prompt_sections"
         sections: list[str] = []
         for plugin in self._implementing(hook):
             with self._blaming(plugin, hook):
-                answers = plugin.call(hook, {"agent": agent, "task": task})
+                answers = plugin.call(hook, {"agent": agent, "task": task, "data": data.get(plugin.name, {})})
                 offered = [section for answer in answers for section in _items(answer)]
                 sections += [_expect(section, str, "a text") for section in offered]
         return tuple(sections)

@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 SCHEMA = "1"
 
+_SORTED = msgspec.json.Encoder(order="sorted")
 _CLASSES = {"task": "t", "query": "q", "informational": "i", "confirmation": "c", "other": "o"}
 
 
@@ -771,6 +772,39 @@ class TownCalls:
         """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
         return self._call("tidy", int, finished_age_ms, finished_count, events)
 
+    # -- what plugins keep
+
+    def plugin_data(self, plugin: str) -> Call[dict[str, Any]]:
+        """All that a plugin keeps in the town: field -> value."""
+
+        def decode(reply: Reply) -> dict[str, Any]:
+            return {field: msgspec.json.decode(text) for field, text in pairs(reply).items()}
+
+        return Call(("HGETALL", self.keys.plugin(check_id("a plugin's name", plugin))), decode)
+
+    def plugins_with_data(self) -> Call[tuple[str, ...]]:
+        """The names of the plugins that keep anything in the town."""
+        return Call(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(_texts(reply))))
+
+    def plugin_field(self, plugin: str, field: str) -> Call[Any]:
+        """One of the things that a plugin keeps; None when there is nothing."""
+
+        def decode(reply: Reply) -> Any:
+            return None if reply is None else msgspec.json.decode(reply)
+
+        key = self.keys.plugin(check_id("a plugin's name", plugin))
+        return Call(("HGET", key, check_id("a field", field)), decode)
+
+    def set_plugin_field(self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET) -> Call[bool]:
+        """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
+
+        With `expected` only if the field holds just that, as it was read (None: nothing): so that nobody overwrites
+        what somebody else has written in between.
+        """
+        compared = () if expected is msgspec.UNSET else (_kept(expected),)
+        check_id("a plugin's name", plugin)
+        return self._once("plugin_set", bool, plugin, check_id("a field", field), _kept(value), *compared)
+
     # -- events
 
     def emit(self, type_: str, members: Mapping[str, str]) -> Call[int]:
@@ -813,6 +847,11 @@ def _members(deliveries: Iterable[Delivery]) -> list[str]:
 
 def _flat(fields: Mapping[str, Argument]) -> list[Argument]:
     return [part for item in fields.items() for part in item]
+
+
+def _kept(value: Any) -> bytes:
+    """A plugin's value as it lies on the server, always written the same way; nothing for None."""
+    return b"" if value is None else _SORTED.encode(value)
 
 
 def _json(value: Any) -> str:

@@ -45,6 +45,8 @@ KEYS: dict[str, str] = {
     "host:<host>": "hash",
     "host:<host>:agents": "set",
     "lease:<name>": "string",
+    "plugins": "set",
+    "plugin:<plugin>": "hash",
     "op:<op>": "string",
     "cursors": "hash",
     "events": "stream",
@@ -89,6 +91,15 @@ class Keys:
     def agent_bell(self, agent_id: str) -> str:
         """The channel on which an agent's holder hears of mail and of what people want."""
         return f"{self.base}:bell:{agent_id}"
+
+    @property
+    def plugins(self) -> str:
+        """Which plugins keep something in the town."""
+        return f"{self.base}:plugins"
+
+    def plugin(self, plugin: str) -> str:
+        """What a plugin keeps in the town."""
+        return f"{self.base}:plugin:{plugin}"
 
     def trace(self, message_id: str) -> str:
         """The story of a message."""

@@ -21,6 +21,7 @@ from tinytown.snapshots.records import (
     AgentRecord,
     DeadLetterRecord,
     MessageRecord,
+    PluginDataRecord,
     Snapshot,
     TaskRecord,
     embedded,
@@ -55,6 +56,7 @@ class _Raw:
     agents: list[tuple[int, Fields, bool]] = field(default_factory=list[tuple[int, Fields, bool]])
     boxes: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     tasks: list[tuple[Fields, list[str]]] = field(default_factory=list[tuple[Fields, list[str]]])
+    plugins: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
     dead: list[tuple[str, Mapping[str, bytes]]] = field(default_factory=list[tuple[str, Mapping[str, bytes]]])
 
 
@@ -89,6 +91,9 @@ def capture(items: Iterable[list[Any]], event: str) -> Captured:
         tasks=tuple(tasks),
         messages=in_order(messages, {each.name: each.seq for each in agents}),
         dead_letters=tuple(sorted(letters, key=lambda each: (each.at, each.id))),
+        plugin_data=tuple(
+            data for each in sorted(raw.plugins.items()) for data in _understood("plugin", each[0], _plugin, *each)
+        ),
     )
     return Captured(snapshot=snapshot, seq=raw.seq, event=event)
 
@@ -112,6 +117,8 @@ def _sort_in(raw: _Raw, item: list[Any]) -> None:
         raw.agents.append((int(item[1]), _fields(item[2]), item[3] == b"1"))
     elif kind == "mailbox":
         raw.boxes[item[1].decode()] = item[2:]
+    elif kind == "plugin":
+        raw.plugins[item[1].decode()] = item[2]
     elif kind == "task":
         raw.tasks.append((_fields(item[1]), sorted(each.decode() for each in item[2])))
     else:
@@ -230,6 +237,16 @@ def _called_off(member: bytes, body: bytes, orders: dict[str, str]) -> bool:
     id_ = member[1:].decode()
     task_id = is_order(CATEGORIES[chr(member[0])], id_, body)
     return bool(task_id) and orders.get(task_id) != id_
+
+
+def _plugin(plugin: str, flat: list[bytes]) -> list[PluginDataRecord]:
+    for value in flat[1::2]:
+        if not _is_json(value.decode()):
+            raise ValueError(f"{value[:80]!r} is no JSON")
+    return [
+        PluginDataRecord(plugin=plugin, field=name.decode(), value=msgspec.Raw(value))
+        for name, value in sorted(_pairs(flat))
+    ]
 
 
 def _dead(id_: str, fields: Mapping[str, bytes]) -> DeadLetterRecord:

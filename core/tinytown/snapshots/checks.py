@@ -19,7 +19,14 @@ from tinytown.names import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id
 from tinytown.records import parse_rfc3339, rfc3339
 from tinytown.snapshots.capture import AGENT_VOLATILE, SCORE_STEP, TASK_VOLATILE, is_order
 from tinytown.snapshots.lines import Numbered, bad_line
-from tinytown.snapshots.records import AgentRecord, DeadLetterRecord, MessageRecord, Settings, TaskRecord
+from tinytown.snapshots.records import (
+    AgentRecord,
+    DeadLetterRecord,
+    MessageRecord,
+    PluginDataRecord,
+    Settings,
+    TaskRecord,
+)
 from tinytown.tasks import FINISHED
 
 #: No task is larger, whatever bound a town has set for itself.
@@ -51,6 +58,7 @@ class _Checker:
             TaskRecord: self._task,
             MessageRecord: self._message,
             DeadLetterRecord: self._letter,
+            PluginDataRecord: self._plugin_data,
         }
         self.taken: dict[tuple[str, str], int] = {}
         self.agents: dict[str, AgentRecord] = {}
@@ -151,6 +159,13 @@ class _Checker:
             raise ValueError(f"expected a seq of 0 to {SCORE_STEP - 1}, got {letter.seq}")
         _times(letter.at)
         _content(letter)
+
+    def _plugin_data(self, number: int, data: PluginDataRecord) -> None:
+        check_id("a plugin's name", data.plugin)
+        check_id("a field", data.field)
+        self.take(number, "plugin data", data.id)
+        if bytes(data.value) == b"null":
+            raise ValueError("a plugin's data without a value")
 
     def check_graph(self) -> None:
         """What no line shows by itself: orders that are missing, needs that are, and circles of needs."""

@@ -25,7 +25,7 @@ local function read_mailbox(base, id)
 end
 
 -- snapshot: cursor ('' = from the beginning), how much one page holds -> the next cursor ('' = that was all), id of the
--- newest event, then records: town, dead, mailbox, agent, task. An agent and its mailbox are on one page.
+-- newest event, then records: town, plugin, dead, mailbox, agent, task. An agent and its mailbox are on one page.
 register('snapshot', function(base, a)
   local section, from = string.match(a[1], '^(%l)(%d+)$')
   local left, reply = tonumber(a[2]), { '', last_event(base) }
@@ -53,6 +53,12 @@ register('snapshot', function(base, a)
   if not section then
     section, from = 'a', '0'
     add(1, { 'town', redis.call('HGETALL', base .. ':meta'), redis.call('GET', base .. ':seq') or '0' })
+    local plugins = redis.call('SMEMBERS', base .. ':plugins')
+    table.sort(plugins)
+    for _, plugin in ipairs(plugins) do
+      local data = redis.call('HGETALL', base .. ':plugin:' .. plugin)
+      add(#data / 2, { 'plugin', plugin, data })
+    end
     for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, -1)) do
       add(1, { 'dead', id, redis.call('HGETALL', base .. ':dead:' .. id) })
     end
@@ -166,8 +172,14 @@ function PUT.dead(base, body, id, fields)
   put(base, 'ZADD', 'dead', fields.at, id)
 end
 
--- restore_put: holder, then two for each record: a list in MessagePack that begins with its kind, and the body of a message,
--- which may be any bytes -> how many records
+-- plugin, field
+function PUT.plugin_data(base, body, plugin, field)
+  put(base, 'SADD', 'plugins', plugin)
+  put(base, 'HSET', 'plugin:' .. plugin, field, body)
+end
+
+-- restore_put: holder, then two for each record: a list in MessagePack that begins with its kind, and the body of a message or
+-- what a plugin keeps, which may be any bytes -> how many records
 register('restore_put', function(base, a)
   check_mover(base, a[1])
   for i = 2, #a, 2 do
@@ -179,7 +191,8 @@ end)
 
 local function check_empty(base)
   local found = redis.call('ZCARD', base .. ':agents') + redis.call('ZCARD', base .. ':tasks') +
-    redis.call('ZCARD', base .. ':dead') + redis.call('HLEN', base .. ':mail:' .. SUPERVISOR_ID .. ':bodies')
+    redis.call('ZCARD', base .. ':dead') + redis.call('HLEN', base .. ':mail:' .. SUPERVISOR_ID .. ':bodies') +
+    redis.call('SCARD', base .. ':plugins')
   if found > 0 then
     refuse('refused', 'there is something in this town meanwhile', 'try again')
   end
@@ -264,7 +277,7 @@ local function forget_mailbox(base, id)
   for _, place in ipairs(PLACES) do redis.call('UNLINK', box .. place) end
 end
 
--- reset: op, holder -> agents, tasks, messages, dead letters that are no longer in the town. Refused while a kernel takes part.
+-- reset: op, holder -> agents, tasks, messages, dead letters, data of plugins that are no longer in the town. Refused while a kernel takes part.
 -- The counters stay, so that no token and no place is given out twice, and the settings.
 register_once('reset', function(base, a)
   check_mover(base, a[1])
@@ -286,12 +299,17 @@ register_once('reset', function(base, a)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':hosts', 0, -1)) do
     redis.call('UNLINK', base .. ':host:' .. id, base .. ':host:' .. id .. ':agents')
   end
+  local plugin_data = 0
+  for _, plugin in ipairs(redis.call('SMEMBERS', base .. ':plugins')) do
+    plugin_data = plugin_data + redis.call('HLEN', base .. ':plugin:' .. plugin)
+    redis.call('UNLINK', base .. ':plugin:' .. plugin)
+  end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
   for state in pairs(TASK_STATES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
-  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog' }) do
+  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'plugins' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end
   redis.call('XTRIM', base .. ':events', 'MAXLEN', 0)
   emit(base, 'town_reset', 'agents', #agents, 'tasks', tasks)
-  return { #agents, tasks, messages, #dead }
+  return { #agents, tasks, messages, #dead, plugin_data }
 end)

@@ -43,10 +43,11 @@ class Emptied(NamedTuple):
     tasks: int
     messages: int
     dead_letters: int
+    plugin_data: int
 
 
 class Row(NamedTuple):
-    """One record to write: its kind and the values that ``functions.lua`` takes for it, and the body of a message."""
+    """One record to write: its kind and the values that ``functions.lua`` takes for it, and the body of a message or a value."""
 
     values: list[Any]
     body: bytes = b""

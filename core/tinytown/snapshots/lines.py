@@ -19,6 +19,7 @@ from tinytown.snapshots.records import (
     DeadLetterRecord,
     Header,
     MessageRecord,
+    PluginDataRecord,
     Record,
     Settings,
     Snapshot,
@@ -43,7 +44,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     records: list[Record] = [Header(format=FORMAT, version=VERSION, schema=snapshot.schema)]
     if snapshot.settings:
         records.append(Settings(values=snapshot.settings))
-    records += [*snapshot.agents, *snapshot.tasks, *snapshot.messages, *snapshot.dead_letters]
+    records += [*snapshot.agents, *snapshot.tasks, *snapshot.messages, *snapshot.dead_letters, *snapshot.plugin_data]
     return b"".join(_encode(record) + b"\n" for record in records)
 
 
@@ -126,6 +127,7 @@ def gather(numbered: list[Numbered]) -> Snapshot:
         tasks=tuple(sorted(all_of(TaskRecord), key=lambda each: each.seq)),
         messages=in_order(all_of(MessageRecord), place),
         dead_letters=tuple(sorted(all_of(DeadLetterRecord), key=lambda each: (each.at, each.id))),
+        plugin_data=tuple(sorted(all_of(PluginDataRecord), key=lambda each: (each.plugin, each.field))),
     )
 
 

@@ -17,9 +17,10 @@ from tinytown.snapshots.records import AgentRecord, MessageRecord, Snapshot, Tas
 from tinytown.tasks import FINISHED
 
 #: The reason of a conflict about what is in both.
+_COUNTED = {"plugin_data": "plugin_data"}
 DIFFERS = "it is in the town already and differs there"
 
-Kind = Literal["agent", "task", "message", "dead_letter"]
+Kind = Literal["agent", "task", "message", "dead_letter", "plugin_data"]
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +50,11 @@ def plan_merge(town: Snapshot, seq: int, incoming: Snapshot, *, handled: frozens
     messages = [each for each in incoming.messages if merge.takes_message(each, handled)]
     letters_here = {each.id: each for each in town.dead_letters}
     letters = [each for each in incoming.dead_letters if merge.is_new("dead_letter", each, letters_here.get(each.id))]
+    data_here = {each.id: each for each in town.plugin_data}
+    data = [each for each in incoming.plugin_data if merge.is_new("plugin_data", each, data_here.get(each.id))]
+    added = _behind(seq, agents, tasks, messages, incoming.schema, tuple(letters))
     return Plan(
-        added=_behind(seq, agents, tasks, messages, incoming.schema, tuple(letters)),
+        added=msgspec.structs.replace(added, plugin_data=tuple(data)),
         same=merge.same,
         conflicts=tuple(merge.conflicts),
     )
@@ -60,7 +64,7 @@ class _Merge:
     def __init__(self, town: Snapshot, incoming: Snapshot) -> None:
         self.town = town
         self.incoming = incoming
-        self.same: dict[str, int] = {"agents": 0, "tasks": 0, "messages": 0, "dead_letters": 0}
+        self.same: dict[str, int] = {"agents": 0, "tasks": 0, "messages": 0, "dead_letters": 0, "plugin_data": 0}
         self.conflicts: list[Conflict] = []
         self.ids = {each.id: each for each in town.agents}
         self.words = {
@@ -82,7 +86,7 @@ class _Merge:
         if here is None:
             return True
         if _lasting(record) == _lasting(here):
-            self.same[f"{kind}s"] += 1
+            self.same[_COUNTED.get(kind, f"{kind}s")] += 1
         else:
             self.refuse(kind, str(record.id), DIFFERS)  # type: ignore[attr-defined]
         return False
@@ -143,7 +147,7 @@ class _Merge:
 
 def _lasting(record: msgspec.Struct) -> msgspec.Struct:
     """A record without its place, which is another one in every town."""
-    return msgspec.structs.replace(record, seq=0)
+    return msgspec.structs.replace(record, seq=0) if "seq" in record.__struct_fields__ else record
 
 
 def _behind(

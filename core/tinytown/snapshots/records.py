@@ -148,11 +148,25 @@ class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):
         return body_bytes(self.body, self.raw)
 
 
-Record = Header | Settings | AgentRecord | TaskRecord | MessageRecord | DeadLetterRecord
+class PluginDataRecord(_Record, frozen=True, kw_only=True, tag="plugin_data"):
+    """One thing that a plugin keeps in the town, as JSON as it was written."""
+
+    plugin: str
+    field: str
+    value: msgspec.Raw
+
+    @property
+    def id(self) -> str:
+        """What it is called among all of them."""
+        return f"{self.plugin}:{self.field}"
+
+
+Record = Header | Settings | AgentRecord | TaskRecord | MessageRecord | DeadLetterRecord | PluginDataRecord
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole town. Each kind is in its order: agents and tasks by age, mail by mailbox and place, dead letters by time."""
+    """A whole town. Each kind is in its order: agents and tasks by age, mail by mailbox and place, dead letters by time,
+    what plugins keep by name."""
 
     schema: str
     settings: dict[str, str] = {}
@@ -160,6 +174,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskRecord, ...] = ()
     messages: tuple[MessageRecord, ...] = ()
     dead_letters: tuple[DeadLetterRecord, ...] = ()
+    plugin_data: tuple[PluginDataRecord, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -169,6 +184,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             "tasks": len(self.tasks),
             "messages": len(self.messages),
             "dead_letters": len(self.dead_letters),
+            "plugin_data": len(self.plugin_data),
         }
 
     @property

@@ -43,6 +43,8 @@ def rows(
         yield _message(message, ids[message.agent], story, known_s)
     for letter in snapshot.dead_letters:
         yield _letter(letter)
+    for data in snapshot.plugin_data:
+        yield Row(["plugin_data", data.plugin, data.field], bytes(data.value))
 
 
 def _score(priority: Priority, seq: int) -> str:

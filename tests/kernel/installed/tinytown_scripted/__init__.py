@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,8 +104,8 @@ def tinytown_services() -> list[Any]:
 
 
 @hookimpl
-def tinytown_prompt_sections(agent: Agent, task: Task | None) -> list[str]:
-    return list(table.sections(agent, task))
+def tinytown_prompt_sections(agent: Agent, task: Task | None, data: Mapping[str, Any]) -> list[str]:
+    return [*table.sections(agent, task), *map(str, data.values())]
 
 
 @hookimpl

@@ -1,0 +1,32 @@
+-- What plugins keep in the town: a hash of JSON texts for each, which only that plugin understands.
+
+local PLUGIN_FIELDS = 10000
+
+-- plugin_set: op, plugin, field, JSON or '' to remove it, then what must be there now ('' = nothing) if that matters ->
+-- 1, or 0 when something else was there
+register_once('plugin_set', function(base, a)
+  local plugin, field, value, expected = a[1], a[2], a[3], a[4]
+  local key = base .. ':plugin:' .. plugin
+  local old = redis.call('HGET', key, field) or ''
+  if expected and old ~= expected then return 0 end
+  if old == value then return 1 end
+  local limit = setting(base, 'message_bytes', 1048576)
+  if #value > limit then
+    refuse('limit_reached', 'the data of plugin ' .. quoted(plugin) .. ' under ' .. quoted(field) .. ' has ' .. #value ..
+      ' bytes, ' .. whole(limit) .. ' are allowed', 'limits.message_bytes', { limit = limit })
+  elseif old == '' and redis.call('HLEN', key) >= PLUGIN_FIELDS then
+    refuse('limit_reached', 'plugin ' .. quoted(plugin) .. ' keeps ' .. PLUGIN_FIELDS .. ' things in this town already',
+      'remove some of them first', { limit = PLUGIN_FIELDS })
+  elseif old == '' and redis.call('SCARD', base .. ':plugins') >= MANY then
+    refuse('limit_reached', MANY .. ' plugins keep data in this town already', '', { limit = MANY })
+  end
+  if value == '' then
+    redis.call('HDEL', key, field)
+    if redis.call('EXISTS', key) == 0 then redis.call('SREM', base .. ':plugins', plugin) end
+  else
+    redis.call('HSET', key, field, value)
+    redis.call('SADD', base .. ':plugins', plugin)
+  end
+  emit(base, 'plugin_data_changed', 'plugin', plugin, 'field', field)
+  return 1
+end)
