@@ -19,7 +19,7 @@ import trio
 
 from tinytown.agents import Agent
 from tinytown.background import without_cancellations
-from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE
+from tinytown.config import TOWN_VARIABLE
 from tinytown.contracts import AgentSession, Failed, Finished, Interrupted, Lost, Outcome, RateLimited, Round, Usage
 from tinytown.desk import Desk
 from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
@@ -29,6 +29,9 @@ from tinytown.names import new_id, shown
 from tinytown.prompts import build_prompt
 from tinytown.protocol.calls import Batch, Delivery, Started
 from tinytown.records import rfc3339
+from tinytown.recovery import machine_id
+from tinytown.round_files import RoundFiles, Tail
+from tinytown.round_records import TEXT_CHARACTERS, RoundRecord
 from tinytown.settlement import Settlement, outcome_of, read_outcome, settlement
 from tinytown.tasks import Task
 
@@ -41,13 +44,15 @@ _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kerne
 
 
 class Reporter:
-    """The `Report` of one round: keeps the latest line and the usage; the round sends lines on at a bounded rate."""
+    """The `Report` of one round: keeps the last lines and the usage; the round sends lines on at a bounded rate."""
 
     def __init__(self) -> None:
         self.latest: str | None = None
+        self.tail = Tail()
         self.used: Usage | None = None
 
     def line(self, text: str) -> None:
+        self.tail.add(text)
         if text.strip():
             self.latest = shown(text, 200)
 
@@ -62,6 +67,7 @@ class _Work:
     run_id: str
     task: Task | None
     deliveries: tuple[Delivery, ...]
+    files: RoundFiles
     reporter: Reporter = field(default_factory=Reporter)
     began: float = field(default_factory=trio.current_time)
 
@@ -152,7 +158,9 @@ class RoundRunner:
         """What the round is about, begun on the server; None when nothing in the batch is to be worked on."""
         deliveries = await self._bury_undecodable(batch.deliveries)
         task, deliveries = await self._start_task(deliveries, run_id)
-        return _Work(run_id, task, deliveries) if deliveries else None
+        if not deliveries:
+            return None
+        return _Work(run_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, run_id))
 
     async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]
@@ -236,19 +244,19 @@ class RoundRunner:
         limits = self._town.config.round
         bound_s = limits.timeout_s + limits.grace_s + _OVERTIME_S if limits.timeout_s else float("inf")
         messages = tuple(delivery.message for delivery in work.deliveries if delivery.message is not None)
-        log = log_path(self._town.root, self.agent.name)
-        bound_log(log, self._town.config.limits.log_bytes)
         async with self._desk.open_place(self.agent, work.task) as directory:
             with trio.move_on_after(bound_s):
                 session = await self._get_session()
+                prompt = await self._prompt(work.task, messages)
+                self._begin_files(work, prompt, directory)
                 round_ = Round(
                     run_id=work.run_id,
-                    prompt=await self._prompt(work.task, messages),
+                    prompt=prompt,
                     task=work.task,
                     messages=messages,
                     directory=directory,
                     environment=round_environment(self._town.root, self.agent, work.task, work.run_id),
-                    log_path=log,
+                    log_path=work.files.log,
                     timeout_s=limits.timeout_s or None,
                     silence_s=limits.silence_s or None,
                     grace_s=limits.grace_s,
@@ -257,6 +265,11 @@ class RoundRunner:
                 return read_outcome(await session.run_round(round_, work.reporter))
         self._mistrusted = True
         return Failed(reason=f"the backend did not end within its time of {limits.timeout_s:g} s")
+
+    def _begin_files(self, work: _Work, prompt: str, directory: Path) -> None:
+        limits = self._town.config.limits
+        about = f"{rfc3339(int(time.time() * 1000))}, {f'task {work.task.id}' if work.task else 'mail'}"
+        work.files.begin(prompt, about, directory, log_limit_bytes=limits.log_bytes, kept=limits.rounds_kept)
 
     async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
         return build_prompt(
@@ -327,17 +340,25 @@ class RoundRunner:
             self._session_id = outcome.session_id
         usage = (outcome.usage if isinstance(outcome, Finished | Failed) else None) or work.reporter.used
         kind = str(outcome.__struct_config__.tag)
-        record = {
-            "run": work.run_id,
-            "outcome": kind,
-            "reason": settled.reason,
-            "task": task.id if task else None,
-            "messages": [delivery.message.id for delivery in work.deliveries if delivery.message],
-            "began_at": rfc3339(int((time.time() - duration_s) * 1000)),
-            "duration_s": round(duration_s, 3),
-            "usage": usage,
-            "text": settled.text[-4096:],
-        }
+        ended_ms = int(time.time() * 1000)
+        record = RoundRecord(
+            run=work.run_id,
+            agent=self.agent.name,
+            cli=self.agent.cli,
+            outcome=kind,
+            reason=settled.reason,
+            task=task.id if task else None,
+            messages=tuple(delivery.message.id for delivery in work.deliveries if delivery.message),
+            began_at=rfc3339(ended_ms - int(duration_s * 1000)),
+            ended_at=rfc3339(ended_ms),
+            duration_s=round(duration_s, 3),
+            usage=None if usage is None else msgspec.structs.asdict(usage),
+            text=settled.text[-TEXT_CHARACTERS:],
+            session_id=self._session_id,
+            host=machine_id().partition("/")[0],
+            prompt_bytes=work.files.prompt_bytes,
+        )
+        work.files.end(f"{record.ended_at}, {kind}", work.reporter.tail)
         call = self._town.calls.settle_round(
             self.agent.id,
             self._fence,
@@ -364,18 +385,6 @@ class RoundRunner:
                 else:
                     break
         return settled, state
-
-
-def bound_log(path: Path, limit_bytes: int) -> None:
-    """Begin a new log beside the old one, ``<name>.1``, when it has grown beyond the limit. The one before goes."""
-    with suppress(OSError):
-        if path.stat().st_size > limit_bytes:
-            path.replace(path.with_name(f"{path.name}.1"))
-
-
-def log_path(root: Path, agent: str) -> Path:
-    """Where an agent's output is kept."""
-    return root / RUNTIME_DIRECTORY / "logs" / f"{agent}.log"
 
 
 _SCRIPTS = sysconfig.get_path("scripts")

@@ -38,8 +38,11 @@ async def test_a_finished_round_completes_its_task_with_the_final_text(place, ta
         await agent.assign("more")
         await agent.wait_for_idle()
         assert [round.session_id for round in table.rounds] == [None, "s1"]
-        (record, _) = await town.run(town.calls.rounds("ada"))
-        assert b'"input_tokens":3' in record
+        (_, record) = await town.run(town.calls.rounds("ada"))
+        assert record.usage is not None
+        assert record.usage["input_tokens"] == 3
+        assert (record.agent, record.task, record.text, record.session_id) == ("ada", task.id, "here it is", "s1")
+        assert record.began_at <= record.ended_at
 
 
 async def test_a_failed_round_is_tried_again_with_growing_delays_until_the_budget_is_spent(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import subprocess
@@ -31,7 +30,7 @@ async def test_a_rounds_process_knows_its_town_agent_task_and_run(place) -> None
             "AGENT_NAME": "ada",
             "TASK_ID": task.id,
             "TASK_TOKEN": environment["TINYTOWN_TASK_TOKEN"],
-            "RUN_ID": json.loads(record)["run"],
+            "RUN_ID": record.run,
         }
         assert environment["TINYTOWN_TASK_TOKEN"].isdecimal()
         assert os.path.dirname(sys.executable) in environment["PATH"].split(":")

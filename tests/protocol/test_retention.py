@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tinytown.messages import Query
 from tinytown.names import SUPERVISOR_ID
 from tinytown.protocol.calls import TownCalls
+from tinytown.round_records import RoundRecord
 
 from tests.protocol.conftest import Town
 
@@ -37,10 +39,17 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
     for number in range(5):
         town.run(
             town.calls.settle_round(
-                ann.id, ann.token or "", f"r{number}", (), outcome="finished", mail="ack", record=b"%d" % number
+                ann.id,
+                ann.token or "",
+                f"r{number}",
+                (),
+                outcome="finished",
+                mail="ack",
+                record=msgspec.json.encode(RoundRecord(run=f"r{number}", outcome="finished")),
             )
         )
-    assert town.run(town.calls.rounds("ann", limit=9)) == tuple(b"%d" % number for number in range(4, 4 - kept, -1))
+    records = town.run(town.calls.rounds("ann", limit=9))
+    assert [each.run for each in records] == [f"r{number}" for number in range(4, 4 - kept, -1)]
     assert town.run(town.calls.agent("ann")).rounds_completed == 5
 
 

@@ -41,6 +41,7 @@ from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
 from tinytown.protocol.replies import Argument, Call, Reply
 from tinytown.records import pairs, rfc3339
+from tinytown.round_records import RoundRecord, read_round
 from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState, read_task
 
 T = TypeVar("T")
@@ -166,6 +167,11 @@ def _text(raw: Any) -> str:
 
 def _texts(reply: Reply) -> tuple[str, ...]:
     return tuple(_text(item) for item in reply)
+
+
+def _rounds(reply: Reply) -> tuple[RoundRecord, ...]:
+    records = (read_round(raw) for raw in reply)
+    return tuple(record for record in records if record is not None)
 
 
 def _flags(reply: Reply) -> tuple[bool, ...]:
@@ -664,9 +670,11 @@ class TownCalls:
         """
         return self._once("agent_remove", _text, agent, int(force))
 
-    def rounds(self, agent: str, *, limit: int = 20) -> Call[tuple[bytes, ...]]:
-        """The records of an agent's latest rounds, JSON each, newest first."""
-        return self._call("rounds", tuple, agent, limit)
+    def rounds(
+        self, agent: str | None = None, *, task: str = "", run: str = "", limit: int = 20
+    ) -> Call[tuple[RoundRecord, ...]]:
+        """The latest rounds that have ended, newest first: of one agent or all, on one task, or whose ids begin with `run`."""
+        return self._call("rounds", _rounds, limit, task, run, *([] if agent is None else [agent]))
 
     # -- for kernels
 

@@ -15,7 +15,7 @@ from tinytown.background import open_background
 from tinytown.contracts import AgentBackend, Finished, Lost, Outcome, RateLimited, Round, Unauthorized, Unavailable
 from tinytown.errors import BackendUnavailable
 from tinytown.names import shown
-from tinytown.rounds import log_path
+from tinytown.round_files import log_path
 from tinytown.testing.backend_trial import LONG_S, BackendTrial, Listener, Seat, has_begun_or, told
 from tinytown.testing.bench import Bench, on_bench
 from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable

@@ -29,7 +29,8 @@ from tinytown.names import SUPERVISOR, new_id
 from tinytown.processes import Keeper, open_keeper
 from tinytown.recovery import run_directory
 from tinytown.redis.server import EmbeddedServer
-from tinytown.rounds import log_path, round_environment
+from tinytown.round_files import log_path
+from tinytown.rounds import round_environment
 from tinytown.tasks import Task
 from tinytown.town import Town, connect_town
 

@@ -339,7 +339,40 @@ register_once('task_verdict', function(base, a)
   return task_id
 end, present_task)
 
--- rounds: agent, limit -> records (JSON) of its latest rounds, newest first
+-- rounds: limit, beginning of a task's id ('' = any), of a run's id ('' = any), agent (left out: all) -> records (JSON), newest first
 register('rounds', function(base, a)
-  return redis.call('LRANGE', agent_key(base, (find_agent(base, a[1]))) .. ':rounds', 0, tonumber(a[2]) - 1)
+  local limit, task, run, keys, found = tonumber(a[1]), a[2], a[3], {}, {}
+  local function ended_at(story)
+    return string.match(story, '"ended_at":"([^"]*)"') or ''
+  end
+  local function later(one, other)
+    return one[1] > other[1] or (one[1] == other[1] and one[3] < other[3])
+  end
+  local is_any = task == '' and run == ''
+  if a[4] then
+    keys[1] = agent_key(base, (find_agent(base, a[4]))) .. ':rounds'
+  else
+    -- Only an agent whose newest round is among the newest of all can have any of the newest.
+    local heads = {}
+    for _, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do
+      local key = agent_key(base, id) .. ':rounds'
+      local head = redis.call('LINDEX', key, 0)
+      if head then heads[#heads + 1] = { ended_at(head), key, #heads } end
+    end
+    table.sort(heads, later)
+    for i = 1, is_any and math.min(limit, #heads) or #heads do keys[i] = heads[i][2] end
+  end
+  for _, key in ipairs(keys) do
+    for _, story in ipairs(redis.call('LRANGE', key, 0, is_any and limit - 1 or -1)) do
+      -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
+      if is_any or (string.find(story, '"task":"' .. task, 1, true) or task == '')
+        and (string.find(story, '"run":"' .. run, 1, true) or run == '') then
+        found[#found + 1] = { ended_at(story), story, #found }
+      end
+    end
+  end
+  table.sort(found, later)
+  local reply = {}
+  for i = 1, math.min(limit, #found) do reply[i] = found[i][2] end
+  return reply
 end)

@@ -1,0 +1,188 @@
+"""The files that rounds leave on the machine that did them: an agent's log, in which each round is marked, and of each of
+the latest rounds its transcript, which is what it was told and what it said last.
+
+Writing never fails a round: where the disk is full there is no transcript. Blocking and quick; knows nothing of how rounds
+are run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from tinytown.config import RUNTIME_DIRECTORY
+
+PROMPT_KEPT_BYTES = 16 * 1024
+TAIL_KEPT_BYTES = 16 * 1024
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round was told and what it said last. `prompt` is the head of a prompt of `prompt_bytes`, `tail` the last lines
+    that its backend reported; it is empty while the round goes on, or when its kernel did not live to see the end."""
+
+    run: str
+    prompt: str = ""
+    prompt_bytes: int = 0
+    directory: str = ""
+    tail: str = ""
+
+
+class Tail:
+    """The last lines of what is fed to it, at most `TAIL_KEPT_BYTES` of them."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._size_bytes = 0
+
+    def add(self, line: str) -> None:
+        """Take one line; of a longer one than there is room for, its end."""
+        line = line.encode("utf-8", "replace")[-TAIL_KEPT_BYTES:].decode("utf-8", "ignore")
+        self._lines.append(line)
+        self._size_bytes += len(line) + 1
+        while self._size_bytes > TAIL_KEPT_BYTES and len(self._lines) > 1:
+            self._size_bytes -= len(self._lines.popleft()) + 1
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines)
+
+
+class RoundFiles:
+    """Writes the files of one round. `begin` comes first; without it `end` does nothing."""
+
+    def __init__(self, root: Path, agent: str, run_id: str) -> None:
+        self.log = log_path(root, agent)
+        self._transcripts = transcripts_directory(root, agent)
+        self._transcript = Transcript(run=run_id)
+        self._began_at_byte: int | None = None
+
+    @property
+    def prompt_bytes(self) -> int:
+        return self._transcript.prompt_bytes
+
+    def begin(self, prompt: str, about: str, directory: Path, *, log_limit_bytes: int, kept: int) -> None:
+        """Mark the round's beginning in the log, begun anew if it is long, and write down what the agent is told.
+
+        Of older transcripts `kept` stay.
+        """
+        raw = prompt.encode("utf-8", "replace")
+        self._transcript = msgspec.structs.replace(
+            self._transcript,
+            prompt=raw[:PROMPT_KEPT_BYTES].decode("utf-8", "ignore"),
+            prompt_bytes=len(raw),
+            directory=str(directory),
+        )
+        _bound_log(self.log, log_limit_bytes)
+        self._began_at_byte = self._mark(f"begins {about}")
+        with suppress(OSError):
+            for each in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
+                each.mkdir(mode=0o700, exist_ok=True)
+            self._write_transcript()
+            _keep_newest(self._transcripts, kept)
+
+    def end(self, about: str, tail: Tail) -> None:
+        """Mark the round's end and complete its transcript. A backend that wrote nothing into the log has its lines there now."""
+        if self._began_at_byte is None:
+            return
+        self._transcript = msgspec.structs.replace(self._transcript, tail=str(tail))
+        with suppress(OSError):
+            if self.log.stat().st_size == self._began_at_byte:
+                _append(self.log, str(tail).encode("utf-8", "replace"))
+        self._mark(f"ends {about}")
+        with suppress(OSError):
+            self._write_transcript()
+
+    def _mark(self, what: str) -> int | None:
+        """Write a line of ours into the log; how long it is then."""
+        with suppress(OSError):
+            _append(self.log, f"{_mark_of(self._transcript.run)} {what} ---\n".encode())
+            return self.log.stat().st_size
+        return None
+
+    def _write_transcript(self) -> None:
+        path = self._transcripts / f"{self._transcript.run}.json"
+        fresh = path.with_suffix(".new")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(self._transcript))
+        fresh.replace(path)
+
+
+def log_path(root: Path, agent: str) -> Path:
+    """Where an agent's output is kept."""
+    return root / RUNTIME_DIRECTORY / "logs" / f"{agent}.log"
+
+
+def older_log(log: Path) -> Path:
+    """Where a log goes when it has become too long: the one before it is there."""
+    return log.with_name(f"{log.name}.1")
+
+
+def transcripts_directory(root: Path, agent: str) -> Path:
+    """Where the transcripts of an agent's rounds are."""
+    return root / RUNTIME_DIRECTORY / "agents" / agent / "rounds"
+
+
+def read_transcript(root: Path, agent: str, run_id: str) -> Transcript | None:
+    """The transcript of a round, if this machine has it."""
+    try:
+        raw = (transcripts_directory(root, agent) / f"{run_id}.json").read_bytes()
+        return msgspec.json.decode(raw, type=Transcript)
+    except (OSError, ValueError):
+        return None
+
+
+def round_output(log: Path, run_id: str) -> Iterator[bytes] | None:
+    """What stands of a round in its agent's log, line by line with its marks; None when the log does not have it (any more)."""
+    begin = f"{_mark_of(run_id)} begins".encode()
+    end = f"{_mark_of(run_id)} ends".encode()
+    for path in (log, older_log(log)):
+        with suppress(OSError), open(path, "rb") as file:
+            for line in file:
+                if line.startswith(begin):
+                    return _until(path, file.tell() - len(line), end)
+    return None
+
+
+def _until(path: Path, position: int, end: bytes) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        file.seek(position)
+        for line in file:
+            yield line
+            if line.startswith(end):
+                return
+
+
+def _mark_of(run_id: str) -> str:
+    return f"--- round {run_id}"
+
+
+def _append(path: Path, raw: bytes) -> None:
+    """Append whole lines to a log, whatever the last one was."""
+    if not raw:
+        return
+    with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                raw = b"\n" + raw
+        file.write(raw if raw.endswith(b"\n") else raw + b"\n")
+
+
+def _bound_log(path: Path, limit_bytes: int) -> None:
+    with suppress(OSError):
+        if path.stat().st_size > limit_bytes:
+            path.replace(older_log(path))
+
+
+def _keep_newest(directory: Path, kept: int) -> None:
+    """Remove old transcripts; a few too many may lie there, so that not every round has to look at all of them."""
+    names = os.listdir(directory)
+    if len(names) <= kept + max(4, kept // 8):
+        return
+    by_age = sorted(names, key=lambda name: (directory / name).stat().st_mtime_ns)
+    for name in by_age[: len(names) - kept]:
+        (directory / name).unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""What is kept of a round after its end: a short record, the same for every host. Pure; who writes it is not known here.
+
+What is long (the prompt, the last lines of output) stays in files on the machine that did the round, see `round_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+TEXT_CHARACTERS = 4096
+
+
+class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One round that has ended. Times are RFC 3339 in UTC by the clock of its kernel.
+
+    `text` is the end of the final answer, at most `TEXT_CHARACTERS`. `usage` has the members of `contracts.Usage`, as far
+    as the backend told. `host` is the machine that has the round's files.
+    """
+
+    run: str
+    outcome: str
+    agent: str = ""
+    cli: str = ""
+    task: str | None = None
+    messages: tuple[str, ...] = ()
+    reason: str = ""
+    text: str = ""
+    session_id: str | None = None
+    began_at: str = ""
+    ended_at: str = ""
+    duration_s: float = 0.0
+    usage: Mapping[str, int | float | None] | None = None
+    host: str = ""
+    prompt_bytes: int = 0
+
+
+_decoder = msgspec.json.Decoder(RoundRecord)
+
+
+def read_round(raw: bytes) -> RoundRecord | None:
+    """The record in its stored form, or None where a foreign hand has spoilt it."""
+    try:
+        return _decoder.decode(raw)
+    except ValueError:
+        return None

@@ -1,0 +1,117 @@
+"""What is kept of a round: its record on the server, its transcript and its place in the log on the machine that did it."""
+
+from __future__ import annotations
+
+import os
+
+from tinytown.contracts import Finished
+from tinytown.round_files import (
+    PROMPT_KEPT_BYTES,
+    TAIL_KEPT_BYTES,
+    log_path,
+    older_log,
+    read_transcript,
+    round_output,
+    transcripts_directory,
+)
+
+SHELL = 'default_cli = "shell"\n'
+
+
+async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(place) -> None:
+    place.configure(SHELL)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("echo one; printf two")).id)
+        (record,) = await town.run(town.calls.rounds("ada"))
+        transcript = read_transcript(place.root, "ada", record.run)
+        assert transcript is not None
+        assert "echo one; printf two" in transcript.prompt
+        assert len(transcript.prompt.encode()) == transcript.prompt_bytes == record.prompt_bytes
+        assert (transcript.tail, transcript.directory) == ("one\ntwo", str(place.root))
+        begin, *said, end = round_output(log_path(place.root, "ada"), record.run) or ()
+        assert said == [b"one\n", b"two\n"]
+        assert f"task {task.id}".encode() in begin
+        assert end.endswith(b"finished ---\n")
+
+
+async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(place) -> None:
+    place.configure(SHELL)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.assign("seq 100000 # " + "é" * PROMPT_KEPT_BYTES)
+        await agent.wait_for_idle()
+        (record,) = await town.run(town.calls.rounds("ada"))
+        transcript = read_transcript(place.root, "ada", record.run)
+        assert transcript is not None
+        assert PROMPT_KEPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_KEPT_BYTES < transcript.prompt_bytes
+        assert len(transcript.tail) <= TAIL_KEPT_BYTES
+        assert transcript.tail.endswith("99999\n100000")
+
+
+async def test_what_a_backend_without_processes_reports_stands_in_the_log(place, table) -> None:
+    async def script(round, report) -> Finished:
+        report.line("thinking")
+        return Finished(text="done")
+
+    table.script = script
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.assign("do it")
+        await agent.wait_for_idle()
+        (record,) = await town.run(town.calls.rounds("ada"))
+        assert list(round_output(log_path(place.root, "ada"), record.run) or ())[1:-1] == [b"thinking\n"]
+
+
+async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_ones_go(place) -> None:
+    place.configure(SHELL + "[limits]\nrounds_kept = 3\nlog_bytes = 1\n")
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        for number in range(12):
+            await agent.assign(f"echo {number}")
+        await agent.wait_for_idle()
+        records = await town.run(town.calls.rounds("ada", limit=99))
+        assert [each.text for each in records] == ["11", "10", "9"]
+        kept = os.listdir(transcripts_directory(place.root, "ada"))
+        assert {f"{each.run}.json" for each in records} <= set(kept)
+        assert len(kept) <= 8
+        # Of a log that is begun anew with every round, the one before is there too.
+        found = [list(round_output(log_path(place.root, "ada"), each.run) or ())[1:-1] for each in records]
+        assert found == [[b"11\n"], [b"10\n"], []]
+        assert older_log(log_path(place.root, "ada")).exists()
+
+
+async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(place) -> None:
+    place.configure(SHELL)
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.assign("echo first")
+        await agent.wait_for_idle()
+        directory = transcripts_directory(place.root, "ada")
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+        directory.write_text("a file is in its place")
+        assert (await town.wait_for_task((await agent.assign("echo second")).id)).result == "second"
+        (record, _) = await town.run(town.calls.rounds("ada"))
+        assert read_transcript(place.root, "ada", record.run) is None
+
+
+async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_id(place) -> None:
+    place.configure(SHELL)
+    async with place.open() as town:
+        agents = [await town.spawn(name) for name in ("ada", "bob", "cleo")]
+        tasks = [(await agent.assign(f"echo {agent.name} {number}")) for number in range(3) for agent in agents]
+        for agent in agents:
+            await agent.wait_for_idle()
+        everything = await town.run(town.calls.rounds(limit=99))
+        assert len(everything) == 9
+        assert list(everything) == sorted(everything, key=lambda each: each.ended_at, reverse=True)
+        assert await town.run(town.calls.rounds(limit=4)) == everything[:4]
+        of_bob = await town.run(town.calls.rounds("bob", limit=2))
+        assert [each.text for each in of_bob] == ["bob 2", "bob 1"]
+        (found,) = await town.run(town.calls.rounds(task=tasks[4].id[:12]))
+        assert (found.task, found.agent) == (tasks[4].id, "bob")
+        assert await town.run(town.calls.rounds(run=found.run[:12])) == (found,)
+        assert await town.run(town.calls.rounds("ada", run=found.run)) == ()
+        assert await town.run(town.calls.rounds(task='"},"task":"')) == ()
