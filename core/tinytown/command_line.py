@@ -12,6 +12,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import agent_shape, task_shape
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
+from tinytown.plans.waves import find_circle, waves
 
 __all__ = [
     "AGENT",
@@ -22,6 +23,7 @@ __all__ = [
     "TownGroup",
     "TownLink",
     "agent_shape",
+    "find_circle",
     "no_start_option",
     "open_town_link",
     "pass_invocation",
@@ -30,4 +32,5 @@ __all__ = [
     "start_where_needed",
     "table",
     "task_shape",
+    "waves",
 ]

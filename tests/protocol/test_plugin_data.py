@@ -49,6 +49,14 @@ def test_each_change_is_told_once_and_no_change_is_not(town: Town) -> None:
     assert told == [{"type": "plugin_data_changed", "plugin": "rules", "field": "x"}] * 3
 
 
+def test_an_event_of_the_plugins_own_is_told_with_the_change_and_not_without(town: Town) -> None:
+    event = ("colour_chosen", {"colour": "blue", "by": "ann"})
+    for value, expected in ((1, None), (2, None), (1, 1)):
+        town.run(town.calls.set_plugin_field("rules", "x", value, expected=expected, event=event))
+    told = [event for event in town.events() if event["type"] == "colour_chosen"]
+    assert told == [{"type": "colour_chosen", "colour": "blue", "by": "ann"}]
+
+
 def test_what_a_plugin_keeps_is_bounded(town: Town) -> None:
     town.run(town.calls.setup({"message_bytes": 100}))
     assert isinstance(town.refusal(town.calls.set_plugin_field("rules", "x", "y" * 99)), Refused)

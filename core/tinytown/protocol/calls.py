@@ -803,15 +803,25 @@ class TownCalls:
         key = self.keys.plugin(check_id("a plugin's name", plugin))
         return Call(("HGET", key, check_id("a field", field)), decode)
 
-    def set_plugin_field(self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET) -> Call[bool]:
+    def set_plugin_field(
+        self,
+        plugin: str,
+        field: str,
+        value: Any,
+        *,
+        expected: Any = msgspec.UNSET,
+        event: tuple[str, Mapping[str, str]] | None = None,
+    ) -> Call[bool]:
         """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
 
         With `expected` only if the field holds just that, as it was read (None: nothing): so that nobody overwrites
-        what somebody else has written in between.
+        what somebody else has written in between. An `event` of the plugin's own, type and members, is told in the same
+        step, when something changed.
         """
-        compared = () if expected is msgspec.UNSET else (_kept(expected),)
+        told = (check_id("an event type", event[0]), *_flat(event[1])) if event else ()
+        compared = (0, b"") if expected is msgspec.UNSET else (1, _kept(expected))
         check_id("a plugin's name", plugin)
-        return self._once("plugin_set", bool, plugin, check_id("a field", field), _kept(value), *compared)
+        return self._once("plugin_set", bool, plugin, check_id("a field", field), _kept(value), *compared, *told)
 
     # -- events
 

@@ -2,13 +2,14 @@
 
 local PLUGIN_FIELDS = 10000
 
--- plugin_set: op, plugin, field, JSON or '' to remove it, then what must be there now ('' = nothing) if that matters ->
--- 1, or 0 when something else was there
+-- plugin_set: op, plugin, field, JSON or '' to remove it, whether it matters what is there now (1 or 0), what that must be
+-- ('' = nothing), then type and members of an event of the plugin's own if there is one -> 1, or 0 when something else was
+-- there
 register_once('plugin_set', function(base, a)
-  local plugin, field, value, expected = a[1], a[2], a[3], a[4]
+  local plugin, field, value = a[1], a[2], a[3]
   local key = base .. ':plugin:' .. plugin
   local old = redis.call('HGET', key, field) or ''
-  if expected and old ~= expected then return 0 end
+  if a[4] == '1' and old ~= a[5] then return 0 end
   if old == value then return 1 end
   local limit = setting(base, 'message_bytes', 1048576)
   if #value > limit then
@@ -28,5 +29,6 @@ register_once('plugin_set', function(base, a)
     redis.call('SADD', base .. ':plugins', plugin)
   end
   emit(base, 'plugin_data_changed', 'plugin', plugin, 'field', field)
+  if a[6] then emit(base, unpack(a, 6)) end
   return 1
 end)
