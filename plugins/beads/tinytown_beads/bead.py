@@ -1,0 +1,162 @@
+"""A bead: the fields of its record that mean something here, checked, beside the record itself, whole.
+
+Pure. Knows no file and no task; `ready` and `mapping` say what the fields mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tinytown_beads.fields import PARENT_EDGE, STATUSES, TYPE_LABELS, Category
+from tinytown_beads.json_text import as_list, as_object, decode
+
+
+class NoBead(ValueError):
+    """A record that is no bead; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One dependency: `source` waits for, is a child of, or otherwise points at `target`. `gate` is of a waits-for edge."""
+
+    source: str
+    target: str
+    type: str
+    gate: str = "all-children"
+
+
+@dataclass(frozen=True, slots=True)
+class Bead:
+    """A bead's fields. Absent texts are empty; a priority is 0 (critical) to 4; `timeout_ns` is nanoseconds."""
+
+    record: Mapping[str, Any]
+    id: str
+    title: str
+    status: str
+    priority: int
+    issue_type: str
+    labels: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    timeout_ns: int
+
+    def text(self, key: str) -> str:
+        """A field that holds text; empty if it holds none."""
+        value = self.record.get(key)
+        return value if isinstance(value, str) else ""
+
+    def flag(self, key: str) -> bool:
+        """A field that holds true or false."""
+        return self.record.get(key) is True
+
+    @property
+    def kind(self) -> str:
+        """The type, by whichever of the two ways the record says it: a label of Gastown's, or the field."""
+        return next((TYPE_LABELS[label] for label in self.labels if label in TYPE_LABELS), self.issue_type)
+
+    @property
+    def category(self) -> Category:
+        """What the status means; one that is not built in is frozen: somebody else says when it goes on."""
+        return STATUSES.get(self.status, "frozen")
+
+    @property
+    def closed(self) -> bool:
+        return self.category == "done"
+
+    @property
+    def ephemeral(self) -> bool:
+        return self.flag("ephemeral") or self.flag("wisp")
+
+    @property
+    def pinned(self) -> bool:
+        return self.status == "pinned" or self.flag("pinned")
+
+    @property
+    def parent(self) -> str:
+        """The id of the parent by its edge; a dotted id alone makes none."""
+        return next((edge.target for edge in self.edges if edge.type == PARENT_EDGE), "")
+
+    @property
+    def defer_until(self) -> datetime | None:
+        return moment(self.text("defer_until"))
+
+
+def moment(text: str) -> datetime | None:
+    """The moment that a timestamp of any offset and any number of decimals names, to the second; None for anything else."""
+    head, dot, tail = text.partition(".")
+    if dot:
+        head += tail.lstrip("0123456789")
+    try:
+        found = datetime.fromisoformat(head)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_bead(record: Mapping[str, Any]) -> Bead:
+    """The bead in a decoded record. Raises: NoBead."""
+    title = _text(record, "title")
+    if not title.strip():
+        raise NoBead("it has no title")
+    identity = _text(record, "id")
+    if not identity:
+        raise NoBead("it has no id")
+    if len(identity) > 255:
+        raise NoBead("its id is longer than 255 characters")
+    priority = record.get("priority", 0)
+    if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= 4:
+        raise NoBead(f"its priority is no whole number from 0 to 4: {priority!r:.60}")
+    timeout = record.get("timeout", 0)
+    if not isinstance(timeout, int) or isinstance(timeout, bool):
+        raise NoBead(f"its timeout is no whole number: {timeout!r:.60}")
+    labels = as_list(record.get("labels") or [])
+    if labels is None or not all(isinstance(each, str) for each in labels):
+        raise NoBead("its labels are no list of texts")
+    return Bead(
+        record=record,
+        id=identity,
+        title=title,
+        status=_text(record, "status") or "open",
+        priority=priority,
+        issue_type=_text(record, "issue_type") or "task",
+        labels=tuple(labels),
+        edges=_edges(record, identity),
+        timeout_ns=timeout,
+    )
+
+
+def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
+    found = as_list(record.get("dependencies") or [])
+    if found is None:
+        raise NoBead("its dependencies are no list")
+    edges: list[Edge] = []
+    for item in map(as_object, found):
+        if item is None:
+            raise NoBead("one of its dependencies is no object")
+        target = _text(item, "depends_on_id")
+        if not target:
+            raise NoBead("one of its dependencies has no depends_on_id")
+        gate = "any-children" if _gate(item) == "any-children" else "all-children"
+        edges.append(Edge(_text(item, "issue_id") or owner, target, _text(item, "type") or "blocks", gate))
+    return tuple(edges)
+
+
+def _gate(edge: Mapping[str, Any]) -> object:
+    """The gate in an edge's metadata, which is a text that holds JSON."""
+    metadata = edge.get("metadata")
+    try:
+        table = as_object(decode(metadata) if isinstance(metadata, str) else metadata)
+    except ValueError:
+        return None
+    return None if table is None else table.get("gate")
+
+
+def _text(record: Mapping[str, Any], key: str) -> str:
+    value = record.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise NoBead(f"its {key} is no text")
+    return value
