@@ -120,6 +120,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Towns at work while all that can fail does; `nox -s chaos -- --peers` does the same to other task queues."""
+    session.install(".", *(f"./{path}" for path in PLUGINS))
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheels(session: nox.Session) -> None:
     """Build wheel and sdist of everything, install the wheels where no source is in sight, use and test them there."""

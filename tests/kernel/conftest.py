@@ -32,7 +32,6 @@ DEADLINE_S = 30.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "faults: kills and freezes; more seeds with TINYTOWN_FAULT_SEEDS=20")
     config.addinivalue_line("markers", "deadline_s(seconds): a deadline of its own for a test")
 
 
