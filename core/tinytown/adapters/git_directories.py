@@ -1,0 +1,25 @@
+"""Where git keeps what a commit writes: a sandbox that opened the workspace alone would refuse every commit. Runs no git."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def git_directories(directory: Path) -> tuple[Path, ...]:
+    """The directories outside of the work tree itself that git writes for a work tree at or above `directory`.
+
+    One for a plain repository (``.git``); for a linked worktree its own and the one that it shares; none outside of git.
+    """
+    for place in (directory, *directory.parents):
+        entry = place / ".git"
+        if entry.is_dir():
+            return (entry,)
+        if entry.is_file():
+            with suppress(OSError, ValueError):
+                own = (place / entry.read_text().removeprefix("gitdir:").strip()).resolve()
+                shared = own / "commondir"
+                common = (own / shared.read_text().strip()).resolve() if shared.is_file() else own
+                return (common,) if common == own or common in own.parents else (common, own)
+            return ()
+    return ()

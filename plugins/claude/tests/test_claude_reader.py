@@ -1,0 +1,100 @@
+"""What the records of Claude Code are read as."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tinytown.adapters import Transcript
+from tinytown.contracts import Usage
+from tinytown.processes import Line
+from tinytown_claude.reader import ClaudeReader
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.used: list[Usage] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def usage(self, usage: Usage) -> None:
+        self.used.append(usage)
+
+
+def read(*records: dict[str, Any] | str) -> tuple[Transcript, Listener]:
+    listener = Listener()
+    transcript = Transcript(listener)
+    reader = ClaudeReader(transcript, "town")
+    for record in records:
+        reader.read(Line("stdout", record if isinstance(record, str) else json.dumps(record), cut=False))
+    return transcript, listener
+
+
+async def test_a_tool_call_is_one_line_and_its_refusal_another() -> None:
+    call = {"type": "tool_use", "name": "Bash", "input": {"command": "git push\n", "description": "x"}}
+    refusal = {"type": "tool_result", "content": "needs approval", "is_error": True}
+    transcript, listener = read(
+        {"type": "assistant", "message": {"content": [call]}}, {"type": "user", "message": {"content": [refusal]}}
+    )
+    assert listener.lines == ["Bash: git push", "failed: needs approval"]
+    assert transcript.is_waiting_for_model
+
+
+async def test_usage_is_that_of_each_message_once_and_then_the_results() -> None:
+    message = {
+        "id": "m1",
+        "content": [],
+        "usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 1},
+    }
+    final = {"input_tokens": 7, "output_tokens": 5}
+    transcript, listener = read(
+        {"type": "assistant", "message": message},
+        {"type": "assistant", "message": message},
+        {"type": "result", "subtype": "success", "result": "done", "usage": final, "total_cost_usd": 0.25},
+    )
+    assert listener.used[1] == Usage(input_tokens=7, output_tokens=1, cached_tokens=4)
+    assert transcript.used == Usage(input_tokens=7, output_tokens=5, cost_usd=0.25)
+    assert (transcript.is_final, transcript.failure, transcript.text) == (True, None, "done")
+
+
+async def test_success_with_an_error_in_it_is_a_failure() -> None:
+    result = {
+        "type": "result",
+        "subtype": "success",
+        "is_error": True,
+        "api_error_status": 401,
+        "result": "API Error: 401",
+    }
+    transcript, _ = read(result)
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "unauthorized"
+
+
+async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
+    servers = [{"name": "town", "status": "failed"}, {"name": "other", "status": "failed"}]
+    _, listener = read({"type": "system", "subtype": "init", "session_id": "s", "mcp_servers": servers})
+    assert listener.lines == ["warning: the town's tools are not there: its MCP server is failed"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{",
+        "plain words",
+        '{"type": []}',
+        '{"type": "assistant", "message": 3}',
+        '{"type": "assistant", "message": {"content": [1, {"type": "text"}], "usage": "x"}}',
+        '{"type": "user", "message": {"content": "text"}}',
+        '{"type": "system", "subtype": "init", "mcp_servers": {}}',
+        '{"type": "stream_event"}',
+        '{"type": "result", "usage": [], "result": 5, "permission_denials": [{}]}',
+        "[" * 10_000,
+    ],
+)
+async def test_a_record_of_another_shape_costs_itself_alone(record: str) -> None:
+    transcript, _ = read(record, {"type": "result", "subtype": "success", "result": "done"})
+    assert (transcript.text, transcript.failure) == ("done", None)
