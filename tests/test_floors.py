@@ -92,8 +92,20 @@ ONLY_IN: dict[str, set[str]] = {
 
 #: What a plugin may see of the kernel; its tests may use the kit and anything an ordinary user may import.
 PLUGINS_SEE = {
-    FRONT, "contracts", "hookspecs", "messages", "tasks", "agents", "events", "errors", "config", "processes", "town", "command_line", "adapters",
-}  # fmt: skip
+    FRONT,
+    "contracts",
+    "hookspecs",
+    "messages",
+    "tasks",
+    "agents",
+    "events",
+    "errors",
+    "config",
+    "processes",
+    "town",
+    "command_line",
+    "adapters",
+}
 PLUGIN_TESTS_SEE = PLUGINS_SEE | {"testing"}
 
 MODULE_LINES = 500

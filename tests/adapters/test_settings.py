@@ -41,7 +41,7 @@ def test_a_preset_that_comes_with_an_adapter_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("presets", "key"),
     [
-        ({"x": {"modle": "s"}}, "plugins.deep.presets.x.modle"),
+        ({"x": {"colour": "s"}}, "plugins.deep.presets.x.colour"),
         ({"x": {"depth": "s"}}, "plugins.deep.presets.x.depth"),
         ({"x": {"env": ["A"]}}, "plugins.deep.presets.x.env"),
         ({"x": {"presets": {}}}, "plugins.deep.presets.x"),

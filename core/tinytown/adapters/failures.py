@@ -113,7 +113,7 @@ def _by_status(status: int | None, text: str) -> FailureKind | None:
 _IN = re.compile(
     r"(?:retry[- _]after\"?|try again in|again in|resets? in|wait)\D{0,12}"
     r"(?:(\d+)\s*d(?:ays?)?\W*)?(?:(\d+)\s*h(?:(?:ou)?rs?)?\W*)?(?:(\d+)\s*m(?:in(?:ute)?s?)?(?![a-z])\W*)?"
-    r"(?:(\d+(?:\.\d+)?)\s*(ms|s(?:ec(?:ond)?s?)?)?\b)?",
+    r"(?:(\d+(?:\.\d+)?)\s*(ms|s(?:ecs?|econds?)?)?\b)?",
     re.IGNORECASE,
 )
 _EPOCH = re.compile(r"(?:\||resets?_?at\D{0,6})(1\d{9})(\d{3})?\b")
