@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -135,25 +134,20 @@ def read_transcript(root: Path, agent: str, run_id: str) -> Transcript | None:
         return None
 
 
-def round_output(log: Path, run_id: str) -> Iterator[bytes] | None:
-    """What stands of a round in its agent's log, line by line with its marks; None when the log does not have it (any more)."""
-    begin = f"{_mark_of(run_id)} begins".encode()
-    end = f"{_mark_of(run_id)} ends".encode()
+def round_begin(log: Path, run_id: str) -> tuple[Path, int] | None:
+    """Where a round begins: the log or the older one, and the position of its mark; None when neither has it (any more)."""
+    mark = f"{_mark_of(run_id)} begins".encode()
     for path in (log, older_log(log)):
         with suppress(OSError), open(path, "rb") as file:
             for line in file:
-                if line.startswith(begin):
-                    return _until(path, file.tell() - len(line), end)
+                if line.startswith(mark):
+                    return path, file.tell() - len(line)
     return None
 
 
-def _until(path: Path, position: int, end: bytes) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        file.seek(position)
-        for line in file:
-            yield line
-            if line.startswith(end):
-                return
+def has_ended(line: bytes, run_id: str) -> bool:
+    """Whether this line of the log marks the end of the round."""
+    return line.startswith(f"{_mark_of(run_id)} ends".encode())
 
 
 def _mark_of(run_id: str) -> str:

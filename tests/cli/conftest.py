@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tinytown.redis.server import EmbeddedServer
 
-DEADLINE_S = 60
+DEADLINE_S = 180
 
 
 @dataclass(frozen=True)

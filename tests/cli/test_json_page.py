@@ -140,6 +140,14 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("completion", "bash")
     ask("version")
     told["tt events"] = tt("events", "-c", "1000", "--json").lines
+    ask("history", "worker")
+    tt("start", "--background")
+    tt("spawn", "echoer", "--cli", "echo")
+    tt("assign", "echoer", "say something")
+    tt("wait", "echoer")
+    ask("history", "echoer", "--round", "1")
+    told["tt logs"] = tt("logs", "echoer", "--json").lines
+    tt("stop", "--keep-server")
     return told
 
 
@@ -161,7 +169,7 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     wrong: list[str] = []
     for command in sorted({name for name in EXAMPLES if name.startswith("tt ")} - IN_WORDS):
         promised: Any = EXAMPLES[command]
-        found = answers[command] if command == "tt events" else [answers[command]]
+        found = answers[command] if command in ("tt events", "tt logs") else [answers[command]]
         if "<lying>" in json.dumps(promised):
             # Messages differ by type; the page shows a question.
             found = [{**each, "messages": [m for m in each["messages"] if m["type"] == "query"]} for each in found]
@@ -180,6 +188,9 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     assert answers["tt sync"]["tasks"]
     assert answers["tt trace"]["trace"]
     assert answers["tt plugins"]["plugins"]
+    assert answers["tt history"]["rounds"]
+    assert answers["tt history"]["transcript"]
+    assert answers["tt logs"]
     assert len(answers["tt events"]) > 20
 
 

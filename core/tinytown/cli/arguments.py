@@ -6,15 +6,18 @@ Names and ids are not resolved here: the server does that, in the same step that
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from tinytown.cli.invocation import Invocation
 from tinytown.errors import UsageError
 from tinytown.messages import PRIORITIES
+from tinytown.names import shown
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -65,8 +68,58 @@ class TaskWord(_Word):
         return []
 
 
+class EventType(_Word):
+    """A type of event. Which there are is checked in the town: plugins have types of their own."""
+
+    name = "type"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from tinytown.events import EVENT_TYPES
+
+        return [CompletionItem(each) for each in EVENT_TYPES if each.startswith(incomplete)]
+
+
+class Moment(NamedTuple):
+    """A point in time, as people say it: so long ago, or a date with a time. Milliseconds."""
+
+    ago_ms: int | None = None
+    at_ms: int = 0
+
+    def ms(self, now_ms: int) -> int:
+        """Milliseconds since 1970, where `now_ms` is now."""
+        return self.at_ms if self.ago_ms is None else max(0, now_ms - self.ago_ms)
+
+
+class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A `Moment`: ``90s``, ``10m``, ``2h``, ``3d``, or RFC 3339; without a zone it is the local time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        if isinstance(value, Moment):
+            return value
+        if match := _AGO.fullmatch(value):
+            return Moment(ago_ms=int(float(match[1]) * _UNIT_MS[match[2]]))
+        try:
+            at_ms = round(datetime.fromisoformat(value).timestamp() * 1000)
+        except (ValueError, OverflowError, OSError):
+            at_ms = -1
+        if at_ms < 0:
+            self.fail(
+                f"expected a time such as 90s, 10m, 2h, 3d or 2026-01-31T09:30:00Z, got {shown(value)!r}", param, ctx
+            )
+        return Moment(at_ms=at_ms)
+
+
+_AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+
 AGENT = AgentWord()
 TASK = TaskWord()
+EVENT_TYPE = EventType()
+MOMENT = MomentWord()
 
 
 def read_text(text: str) -> str:

@@ -55,6 +55,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "dead": Entry("tinytown.cli.dead:dead", "Messages that could not be delivered."),
     },
     "More": {
+        "history": Entry("tinytown.cli.history:history", "The rounds that have ended, and one of them in full."),
+        "logs": Entry("tinytown.cli.logs:logs", "What an agent's processes write."),
         "events": Entry("tinytown.cli.happenings:events", "What happened; with --follow, what happens."),
         "plugins": Entry("tinytown.cli.plugins:plugins", "The installed plugins and what each of them adds."),
         "plugin": Entry("tinytown.cli.plugin:plugin", "Write a plugin: begin one, and test what it promises."),

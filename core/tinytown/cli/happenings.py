@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import click
 
-from tinytown.cli.arguments import AGENT, TASK
+from tinytown.cli.arguments import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import event_shape
 from tinytown.cli.town_link import TownLink, open_town_link
+from tinytown.errors import UsageError
 from tinytown.events import (
+    EVENT_TYPES,
     AgentRemoved,
     AgentReported,
     AgentSpawned,
@@ -26,6 +29,7 @@ from tinytown.events import (
     MessageRedriven,
     MessageSent,
     OtherEvent,
+    PluginDataChanged,
     PluginReported,
     RoundEnded,
     RoundStarted,
@@ -38,6 +42,8 @@ from tinytown.names import shown
 
 #: Looking for a filtered event further back, this many times more events are read at each step.
 _STRIDE = 20
+#: More events than a town may keep.
+_ALL = 10_000_000
 
 _WIDTH = 160
 _TITLE = 60
@@ -47,62 +53,106 @@ _TITLE = 60
     cls=TownCommand,
     examples=[
         "tt events",
-        "tt events -c 100 --agent worker",
+        "tt events --limit 100 --agent worker",
+        "tt events --since 10m --type round_ended --type message_dead",
         "tt events --follow --type task_state_changed --json",
     ],
 )
 @click.option(
-    "-c", "--count", type=click.IntRange(0, 100_000), default=20, show_default=True, help="The newest so many."
+    "-n", "--limit", "-c", "--count", "limit", type=click.IntRange(0, 100_000),
+    help="The newest so many.  [default: 20; with --since all]",
+)  # fmt: skip
+@click.option(
+    "--since", type=MOMENT, metavar="TIME", help="Not older than this: 90s, 10m, 2h, 3d, or a time as in RFC 3339."
 )
 @click.option("-f", "--follow", is_flag=True, help="Then go on with what happens, until Ctrl-C.")
 @click.option("--agent", type=AGENT, metavar="AGENT", help="Only what concerns this agent.")
 @click.option("--task", type=TASK, metavar="TASK", help="Only what concerns this task.")
-@click.option("--type", "type_", metavar="TYPE", help="Only events of this type, such as task_state_changed.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=EVENT_TYPE,
+    metavar="TYPE,..",
+    help="Only events of this type, such as round_ended.",
+)
 @pass_invocation
 def events(
-    invocation: Invocation, count: int, follow: bool, agent: str | None, task: str | None, type_: str | None
+    invocation: Invocation,
+    limit: int | None,
+    since: Moment | None,
+    follow: bool,
+    agent: str | None,
+    task: str | None,
+    types: tuple[str, ...],
 ) -> None:
     """What happened in the town, the oldest first; with --json one JSON object a line."""
+    if limit is None:
+        limit = 20 if since is None else _ALL
     with open_town_link(invocation) as town:
-        fits = _filter(town, agent, task, type_)
+        fits = _filter(town, agent, task, _known(town, split_list(types)))
+        begin = "-" if since is None else str(since.ms(town.now_ms()))
         cursor = town.cursor() if follow else ""
-        for event in _newest(town, count, fits, unfiltered=not (agent or task or type_)):
+        for event in _newest(town, limit, fits or _any, begin=begin, unfiltered=fits is None):
             _print(invocation, event)
             cursor = event.id if _position(event.id) > _position(cursor) else cursor
         if follow:
             for batch in town.follow(cursor):
                 for event in batch:
-                    if fits(event):
+                    if (fits or _any)(event):
                         _print(invocation, event)
 
 
-def _newest(town: TownLink, count: int, fits: Callable[[Event], bool], *, unfiltered: bool) -> tuple[Event, ...]:
-    """The newest `count` events that fit. What lies further back is read only if the newest do not suffice."""
+def _any(_event: Event) -> bool:
+    return True
+
+
+def _newest(
+    town: TownLink, count: int, fits: Callable[[Event], bool], *, begin: str, unfiltered: bool
+) -> tuple[Event, ...]:
+    """The newest `count` events from `begin` on that fit. What lies further back is read only if the newest do not suffice."""
     if count == 0:
         return ()
-    read = count if unfiltered else count * _STRIDE
+    read = min(count, _ALL) if unfiltered else min(count * _STRIDE, _ALL)
     while True:
-        some = town.run(town.calls.latest_events(read))
+        some = town.run(town.calls.latest_events(read, begin=begin))
         fitting = tuple(event for event in some if fits(event))
         if len(fitting) >= count or len(some) < read:
             return fitting[-count:]
         read *= _STRIDE
 
 
-def _filter(town: TownLink, agent: str | None, task: str | None, type_: str | None) -> Callable[[Event], bool]:
-    wanted: list[tuple[tuple[str, ...], str]] = []
+def _known(town: TownLink, types: tuple[str, ...]) -> tuple[str, ...]:
+    """The types of events, each known to us, or to somebody who has told of one: plugins have types of their own."""
+    if strange := set(types) - set(EVENT_TYPES):
+        told = {event.type for event in town.run(town.calls.latest_events(_ALL))}
+        for type_ in sorted(strange - told):
+            known = sorted(told | set(EVENT_TYPES))
+            near = difflib.get_close_matches(type_, known, n=1)
+            raise UsageError(
+                f"expected a type of event, got {shown(type_)!r}",
+                hint=f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}",
+            )
+    return types
+
+
+def _filter(
+    town: TownLink, agent: str | None, task: str | None, types: tuple[str, ...]
+) -> Callable[[Event], bool] | None:
+    """What decides whether an event is wanted; None when all are."""
+    wanted: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     if agent is not None:
-        wanted.append((("agent", "sender", "recipient"), town.run(town.calls.agent(agent)).name))
+        wanted.append((("agent", "sender", "recipient"), (town.run(town.calls.agent(agent)).name,)))
     if task is not None:
-        wanted.append((("task",), town.run(town.calls.task(task)).id))
-    if type_ is not None:
-        wanted.append((("type",), type_))
+        wanted.append((("task",), (town.run(town.calls.task(task)).id,)))
+    if types:
+        wanted.append((("type",), types))
 
     def fits(event: Event) -> bool:
-        fields: dict[str, Any] = event_fields(event) if wanted else {}
-        return all(any(fields.get(member) == value for member in members) for members, value in wanted)
+        fields: dict[str, Any] = event_fields(event)
+        return all(any(fields.get(member) in values for member in members) for members, values in wanted)
 
-    return fits
+    return fits if wanted else None
 
 
 def _position(stream_id: str) -> tuple[int, ...]:
@@ -153,6 +203,8 @@ def describe(event: Event) -> str:
             text = f"the kernel on {event.host} left{_why(event.reason)}"
         case PluginReported():
             text = f"plugin {event.plugin}: {event.text}"
+        case PluginDataChanged():
+            text = f"plugin {event.plugin} keeps something else now: {event.field}"
         case OtherEvent():
             text = f"{event.type} " + " ".join(f"{name}={value}" for name, value in event.fields.items())
     return shown(text, _WIDTH)

@@ -76,6 +76,11 @@ class TownLink:
         told = dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
         return told.get("valkey_version") or told.get("redis_version") or self.client.server_version
 
+    def now_ms(self) -> int:
+        """The server's clock, in milliseconds since 1970."""
+        seconds, microseconds = self.client.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     def cursor(self) -> str:
         """The position of the newest event."""
         newest = self.run(self.calls.latest_events(1))

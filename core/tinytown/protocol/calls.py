@@ -829,13 +829,13 @@ class TownCalls:
         """Add an event of a plugin's or kernel's own to the stream."""
         return self._once("emit", int, check_id("an event type", type_), *_flat(members))
 
-    def latest_events(self, count: int) -> Call[tuple[Event, ...]]:
-        """The newest `count` events, oldest of them first."""
+    def latest_events(self, count: int, *, begin: str = "-") -> Call[tuple[Event, ...]]:
+        """The newest `count` events, oldest of them first; from the position `begin` on, which may be a time in ms."""
 
         def decode(reply: Reply) -> tuple[Event, ...]:
             return _entries(reply)[::-1]
 
-        return Call(("XREVRANGE", self.keys.events, "+", "-", "COUNT", count), decode)
+        return Call(("XREVRANGE", self.keys.events, "+", begin, "COUNT", count), decode)
 
     def events_after(self, cursor: str, *, count: int = 500) -> Call[tuple[Event, ...]]:
         """Events behind the position `cursor` (``0`` = from the oldest), at most `count`."""
