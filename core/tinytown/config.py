@@ -53,7 +53,8 @@ class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``[round]``: bounds of one run of an agent. Times in seconds; 0 means no limit.
 
     ``completion``: with ``auto`` a round that ends well submits its task with the final text; with ``explicit`` the
-    agent has to say so itself, and is reminded up to `reminders` times.
+    agent has to say so itself, and is reminded up to `reminders` times. An agent that is idle for `idle_timeout_s` sleeps:
+    its session is closed and it takes no host's place until there is something to do for it; 0 is never.
     """
 
     timeout_s: float = 3600.0
@@ -65,6 +66,7 @@ class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reminders: int = 2
     notes: int = 20
     interrupt_on_urgent: bool = False
+    idle_timeout_s: float = 0.0
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,13 +88,15 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``[agent_clis.NAME]``: a command that agents of this kind run, with the prompt on stdin or in a file.
 
     A command given as text is split like a shell does, but no shell runs it. ``{prompt_file}`` in it becomes the path
-    of the prompt; ``workdir`` is relative to the town's root; ``timeout_s`` of 0 takes the town's.
+    of the prompt; ``workdir`` is relative to the town's root; ``timeout_s`` of 0 takes the town's, and so does no
+    ``idle_timeout_s``.
     """
 
     command: str | tuple[str, ...]
     env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     workdir: str | None = None
     timeout_s: float = 0.0
+    idle_timeout_s: float | None = None
     prompt: Literal["stdin", "file"] = "stdin"
 
 
@@ -139,7 +143,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "dead_letters": limits.dead_letters,
             "rounds_kept": limits.rounds_kept,
             "trace_ttl_s": limits.trace_ttl_s,
+            "auto_claim": int(self.auto_claim),
         }
+
+    def idle_timeout_s(self, kind: str) -> float:
+        """After how many idle seconds an agent of this kind sleeps; inf when it never does."""
+        named = self.agent_clis.get(kind)
+        own = None if named is None else named.idle_timeout_s
+        return (self.round.idle_timeout_s if own is None else own) or float("inf")
 
 
 class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -300,11 +311,12 @@ def _check(config: Config, path: Path) -> None:
     for section, names in _POSITIVE.items():
         for name in names:
             check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
-    for name in ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders"):
+    for name in ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders", "idle_timeout_s"):
         check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
     for name, cli in config.agent_clis.items():
         check(f"agent_clis.{name}.command", bool(cli.command) and bool("".join(cli.command).strip()), "a command")
         check(f"agent_clis.{name}.timeout_s", cli.timeout_s >= 0, "0 or more seconds")
+        check(f"agent_clis.{name}.idle_timeout_s", (cli.idle_timeout_s or 0) >= 0, "0 or more seconds")
     for name, role in config.roles.items():
         _check_role(name, role, path)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -29,7 +30,16 @@ _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 300.0
 _RELEASE_BOUND_S = 5.0
 _CLAIM_BOUND_S = 5.0
+_ASLEEP = "asleep: there is nothing to do"
 _CLOSE_BOUND_S = 10.0  # what a session may take to close, beyond the grace of a round
+
+
+class _Ending(NamedTuple):
+    """How an agent is let go of. One that is `cold` wants another host after `retry_ms`, or, without, sleeps."""
+
+    state: str
+    reason: str
+    retry_ms: int = -1
 
 
 class HostedAgent:
@@ -46,6 +56,7 @@ class HostedAgent:
         self._runner = RoundRunner(desk, agent, self._session.get, self._session.close)
         self._rounds = agent.rounds_completed
         self._leaving: str | None = None
+        self._idle_since: float | None = None
 
     @property
     def working(self) -> bool:
@@ -87,9 +98,9 @@ class HostedAgent:
         try:
             async with open_background() as nursery:
                 self._session.nursery = nursery
-                state, reason = await self._persist()
+                ending = await self._persist()
                 await self._session.close()
-            await self._release(state, reason)
+            await self._release(ending)
         except StaleLease:
             return  # it belongs to another kernel now; everything here has been ended
         except NotFound:
@@ -97,7 +108,7 @@ class HostedAgent:
         except Exception as error:  # an agent that crashes must not take the others along
             await self._give_up(error)
 
-    async def _persist(self) -> tuple[str, str]:
+    async def _persist(self) -> _Ending:
         """`_work`, taken up again after each time that the server could not be reached: the lease may still be ours."""
         cut_off = False
         while True:
@@ -108,22 +119,23 @@ class HostedAgent:
                 return await self._work()
             except ServerUnreachable as error:
                 if self._leaving is not None:
-                    return "cold", self._leaving
+                    return _Ending("cold", self._leaving, retry_ms=0)
                 cut_off = True
                 _log.info("agent %s waits for the server: %s", self.agent.name, error.message)
                 self._bell = trio.Event()
                 with trio.move_on_after(self._town.config.lease_s / 3):
                     await self._bell.wait()  # the bell rings when the connection is back
 
-    async def _work(self) -> tuple[str, str]:
+    async def _work(self) -> _Ending:
         """Rounds until there is a reason to end: the state to leave the agent in, and why."""
         while True:
             self._bell = trio.Event()  # before looking, so that no ring is missed
             if self._leaving is not None:
-                return "cold", self._leaving
+                return _Ending("cold", self._leaving, retry_ms=0)
             if self.wanted == "stopped":
-                return "stopped", "a person asked for it"
+                return _Ending("stopped", "a person asked for it")
             if self.wanted == "paused":
+                self._idle_since = None
                 await self._observe("paused", "a person asked for it")
                 if self.wanted == "paused" and self._leaving is None:
                     await self._bell.wait()
@@ -136,22 +148,23 @@ class HostedAgent:
                 continue
             batch = await self._claim()
             if batch.deliveries:
+                self._idle_since = None
                 settled = await self._runner.run(batch)
                 if settled is None:
                     continue
                 if settled.stop_reason is not None:
-                    return "error", settled.stop_reason
+                    return _Ending("error", settled.stop_reason)
                 self._rounds += settled.mail != "return"
                 await self._refresh()
                 if 0 < self.agent.max_rounds <= self._rounds:
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
-                    return "stopped", f"its {self.agent.max_rounds} rounds are done"
+                    return _Ending("stopped", f"its {self.agent.max_rounds} rounds are done")
                 continue
             due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
             if self.wanted == "drained":
                 if due_s == float("inf"):
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
-                    return "stopped", "it has finished what it was given"
+                    return _Ending("stopped", "it has finished what it was given")
                 await self._observe("draining", "some of what it was given is due later")
             elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue
@@ -159,7 +172,17 @@ class HostedAgent:
                 await self._observe("idle", "")
                 if self.wanted != "running":
                     continue
+                bored_s = self._idle_left_s()
+                if bored_s <= 0:
+                    return _Ending("cold", _ASLEEP)
+                due_s = min(due_s, bored_s)
             await self._wait(max(0.001, due_s))
+
+    def _idle_left_s(self) -> float:
+        """For how long the agent, which is idle, goes on waiting for work before it sleeps."""
+        now = trio.current_time()
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        return self._idle_since + self._town.config.idle_timeout_s(self.agent.cli) - now
 
     async def _wait(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -204,17 +227,17 @@ class HostedAgent:
     def _lose_session(self, error: Exception) -> None:
         self._runner.lose_session(f"the session of the backend ended: {shown(repr(error), 500)}")
 
-    async def _release(self, state: str, reason: str, *, retry_ms: int = -1, failed: bool = False) -> None:
-        """Give the agent's lease back. One that is to be placed again gets its place in the queue for hosts.
+    async def _release(self, ending: _Ending, *, failed: bool = False) -> None:
+        """Give the agent's lease back.
 
         While this kernel goes on, nobody else would: the release is tried until it works.
         """
         call = self._town.calls.release_agent(
             self.agent.id,
             self._fence,
-            state,
-            reason=reason,
-            retry_ms=0 if state == "cold" else retry_ms,
+            ending.state,
+            reason=ending.reason,
+            retry_ms=ending.retry_ms,
             failed=failed,
         )
         while True:
@@ -236,7 +259,7 @@ class HostedAgent:
         _log.error("agent %s crashed", self.agent.name, exc_info=error)
         retry_s = min(_FIRST_RETRY_S * 2 ** min(self.agent.failures, 16), _LONGEST_RETRY_S)
         reason = f"crashed: {shown(repr(error), 500)}; tried again in {retry_s:.0f} s"
-        await self._release("error", reason, retry_ms=int(retry_s * 1000), failed=True)
+        await self._release(_Ending("error", reason, retry_ms=int(retry_s * 1000)), failed=True)
 
 
 class SessionHolder:

@@ -34,6 +34,7 @@ from tinytown.names import new_id
 from tinytown.noticeboard import feed_sinks, flush_sinks
 from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import Keeper, open_keeper
+from tinytown.protocol.calls import Placed
 from tinytown.protocol.replies import Call
 from tinytown.recovery import machine_id, run_directory, sweep, tidy
 from tinytown.tasks import Task
@@ -71,7 +72,7 @@ class Kernel:
         self._fed = trio.Event()
         self._fed.set()
         self._closing = False
-        self._unanswered: Call[tuple[Agent, ...]] | None = None
+        self._unanswered: Call[Placed] | None = None
         self._complained: dict[str, float] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -198,8 +199,10 @@ class Kernel:
         while not self._closing:
             self._wake = trio.Event()
             room = self.town.config.capacity - len(self._hosted)
+            placed, due_s = list[HostedAgent](), float("inf")
             try:
-                placed = await self._take(min(room, _PLACED_AT_ONCE)) if room > 0 else []
+                if room > 0:
+                    placed, due_s = await self._take(min(room, _PLACED_AT_ONCE))
             except (ServerUnreachable, ProtocolViolation) as error:
                 await self._wait_after(error)
                 continue
@@ -213,22 +216,24 @@ class Kernel:
             for hosted in placed:
                 nursery.start_soon(self._host, hosted)
             if len(placed) < _PLACED_AT_ONCE:
-                await self._wake.wait()
+                with trio.move_on_after(due_s):
+                    await self._wake.wait()
 
-    async def _take(self, count: int) -> list[HostedAgent]:
+    async def _take(self, count: int) -> tuple[list[HostedAgent], float]:
+        """At most `count` agents, which are ours now, and in how many seconds another wants a host."""
         # Unanswered, the same call is made again: a new one would leave the agents that the first one took to nobody.
         call, self._unanswered = self._unanswered, None
         call = call or self.town.calls.place_agents(self.host_id, sorted(self.plugins.backends), count=count)
         try:
-            agents = await self.town.run(call)
+            taken = await self.town.run(call)
         except ServerUnreachable:
             self._unanswered = call
             raise
-        placed = [HostedAgent(self._desk, agent) for agent in agents]
+        placed = [HostedAgent(self._desk, agent) for agent in taken.agents]
         for hosted in placed:
             self._hosted[hosted.agent.id] = hosted
         self._count.value = len(self._hosted)
-        return placed
+        return placed, taken.due_s
 
     async def _listen(self, placed: list[HostedAgent]) -> None:
         """Hear the bells of agents. They are ours now, so this is tried until it works."""

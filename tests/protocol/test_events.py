@@ -44,7 +44,7 @@ def test_the_life_of_a_task_is_told(town: Town) -> None:
     run(calls.add_task("do it\nproperly", agent="ann", task_id="job"))
     run(calls.add_task("then", task_id="next", needs=["job"], title="Then"))
     run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
-    ann = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
     batch = run(calls.claim(ann.id, token="c", fence=fence, count=8))
     task = run(calls.start_task(ann.id, fence, "job", "run")).task
@@ -81,7 +81,7 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
     run(calls.create_agent("ann", cli="shell", role="dev", parent="boss"))
     run(calls.add_task("work", agent="ann", task_id="job"))
     run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
-    ann = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
     run(calls.observe_agent(ann.id, fence, "idle"))
     batch = run(calls.claim(ann.id, token="c", fence=fence))

@@ -39,7 +39,7 @@ def loss(town: Town) -> Loss:
     run(calls.send("ann", Query(question="why?"), message_id="why", priority="urgent"))
     for host in ("old", "new"):
         run(calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
-    fence = run(calls.place_agents("old", ["shell"], count=1))[0].token or ""
+    fence = run(calls.place_agents("old", ["shell"], count=1)).agents[0].token or ""
     batch = run(calls.claim(agent.id, token="c1", fence=fence, count=8, lease_ms=HOUR_MS))
     task = run(calls.start_task(agent.id, fence, "job", "run1")).task
     run(calls.start_round(agent.id, fence, "run1", "job"))
@@ -55,7 +55,7 @@ def test_what_a_lost_host_held_is_free_at_once(loss: Loss) -> None:
     assert (agent.state, agent.reason, agent.host, agent.token) == ("cold", "its kernel's lease ran out", None, None)
     assert (task.state, task.token, task.run_id, task.reason) == ("assigned", None, None, "its kernel's lease ran out")
     assert agent.mail.queued == 2
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents
     assert [agent.name for agent in placed] == ["ann"]
     again = loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed[0].token or "", count=8))
     assert [(d.member, d.deliveries) for d in again.deliveries] == [(d.member, 2) for d in loss.batch.deliveries]
@@ -90,7 +90,7 @@ def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing
 
 
 def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
     loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed.token or "", count=8, lease_ms=HOUR_MS))
     before, given = loss.town.dump(), loss.batch.deliveries
     assert loss.town.run(loss.calls.ack(loss.agent_id, given)) == (False, False)
@@ -121,7 +121,7 @@ def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
 
 
 def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
-    calls, placed = loss.calls, loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    calls, placed = loss.calls, loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
     for token in ("", loss.token, "999"):
         assert isinstance(
             loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease
@@ -165,7 +165,7 @@ def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
 
 
 def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(loss: Loss) -> None:
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))[0]
+    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
     batch = loss.town.run(loss.calls.claim(placed.id, token="c2", fence=fence, count=8))
     loss.town.run(loss.calls.start_task(placed.id, fence, "job", "run2"))
@@ -190,11 +190,11 @@ def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_agai
     calls = town.calls
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     town.run(calls.want("ann", "stopped"))
     town.run(calls.want("ann", "running"))
     town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="a person asked for it"))
-    assert [agent.name for agent in town.run(calls.place_agents("h1", ["shell"], count=1))] == ["ann"]
+    assert [agent.name for agent in town.run(calls.place_agents("h1", ["shell"], count=1)).agents] == ["ann"]
 
 
 def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
@@ -202,7 +202,7 @@ def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.add_task("work", agent="ann", task_id="job"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
     town.run(calls.claim(ann.id, token="c", fence=fence))
     town.run(calls.observe_agent(ann.id, fence, "stopped"))
@@ -220,8 +220,8 @@ def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(tow
     calls = town.calls
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     town.run(calls.want("ann", "stopped"))
     town.run(calls.release_agent(ann.id, ann.token or "", "cold", reason="shut down", retry_ms=0))
     assert town.run(calls.agent("ann")).state == "stopped"
-    assert town.run(calls.place_agents("h1", ["shell"], count=1)) == ()
+    assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()

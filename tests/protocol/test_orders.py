@@ -64,7 +64,7 @@ def desk(town: Town) -> Desk:
     for name in ("ann", "ben"):
         town.run(town.calls.create_agent(name, cli="shell" if name == "ann" else "other"))
     town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
     town.run(town.calls.add_task("work", agent="ann", task_id="job"))
     return Desk(town, ann.id, ann.token or "")
 
@@ -265,6 +265,6 @@ def test_an_idle_agent_takes_the_first_task_that_fits_it(town: Town) -> None:
     town.run(town.calls.add_task("x", task_id="role", role="dev"))
     town.run(town.calls.create_agent("ann", cli="shell"))
     town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
     taken = [town.run(town.calls.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
     assert [assigned and assigned.task.id for assigned in taken] == ["tagged", "role", None]

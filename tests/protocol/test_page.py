@@ -58,7 +58,9 @@ def test_every_channel_stands_on_the_page_with_what_is_published_there() -> None
         for word in said:
             assert word in CHANNELS[channel], f"{word} is not in the table of channels"
             assert word.partition(" ")[0] in LUA, f"nothing rings {word}"
-    rung = set(re.findall(r"ring\(base, [\w.]+, '([\w-]+) ?'", LUA)) | set(re.findall(r"':bell', '(\w+)'", LUA))
+    rung = set(re.findall(r"(?:ring|announce)\(base, [\w.]+, '([\w-]+) ?'", LUA)) | set(
+        re.findall(r"':bell', '(\w+)'", LUA)
+    )
     assert rung == {word.partition(" ")[0] for said in page.values() for word in said}
 
 

@@ -261,7 +261,7 @@ def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
     words = tuple("running" if word == "failed" else word for word in done.command)
     assert people.refusal(Call(words, done.decode)).code == "usage"
     people.run(people.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    placed = people.run(people.calls.place_agents("h1", ["shell"], count=1))[0]
+    placed = people.run(people.calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
     assert people.refusal(people.calls.observe_agent(placed.id, fence, "happy")).code == "refused"
     assert people.refusal(people.calls.release_agent(placed.id, fence, "idle")).code == "usage"

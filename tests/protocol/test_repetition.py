@@ -58,7 +58,7 @@ def scene(town: Town) -> Scene:
         run(calls.send("supervisor", Query(question="x"), message_id=name, priority="urgent"))
         sick = run(calls.claim(SUPERVISOR_ID, token=name))
         run(calls.bury(SUPERVISOR_ID, sick.deliveries, reason="unreadable"))
-    placed = run(calls.place_agents("h1", ["shell"], count=1))[0]
+    placed = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
     batch = run(calls.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
     started = run(calls.start_task(ann.id, fence, "now", "run"))
@@ -211,9 +211,10 @@ def test_a_repeated_call_says_what_it_did_even_when_others_came_between(scene: S
 
 def test_agents_placed_by_an_answer_that_was_lost_are_told_again(scene: Scene) -> None:
     call = scene.calls.place_agents("h1", ["other"], count=5)
-    placed = scene.town.run(call)
+    placed = scene.town.run(call).agents
     assert sorted(agent.name for agent in placed) == ["ben", "cat"]
-    assert [(agent.id, agent.token) for agent in scene.town.run(call)] == [(agent.id, agent.token) for agent in placed]
+    again = scene.town.run(call).agents
+    assert [(agent.id, agent.token) for agent in again] == [(agent.id, agent.token) for agent in placed]
 
 
 def test_what_was_answered_is_forgotten_after_a_while(scene: Scene) -> None:

@@ -35,7 +35,7 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
     town.run(town.calls.setup({"rounds_kept": kept}))
     town.run(town.calls.create_agent("ann", cli="shell"))
     town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1))[0]
+    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
     for number in range(5):
         town.run(
             town.calls.settle_round(

@@ -182,7 +182,8 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
 
         @rule(host=st.sampled_from(HOSTS), count=st.integers(1, 3))
         def place(self, host: str, count: int) -> None:
-            for agent in self.attempt(self.calls.place_agents(host, ["shell"], count=count)) or ():
+            placed = self.attempt(self.calls.place_agents(host, ["shell"], count=count))
+            for agent in placed.agents if placed else ():
                 if agent.id in self.held:
                     self.stale.append(self.held[agent.id])
                 assert int(agent.token or 0) > self.tokens, "a token that did not grow"
@@ -447,6 +448,17 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                     task = self.records("task")[current]
                     assert task["state"] in ("running", "verifying")
                     assert task["agent_id"] == id_
+                if id_ in self.members("asleep"):
+                    assert agent["state"] in ("cold", "error")
+                    assert not agent["host"]
+                if agent["state"] == "cold" and not agent["host"] and id_ not in self.members("placement"):
+                    assert agent["wanted"] in ("running", "stopped")
+                    if agent["wanted"] == "running":
+                        assert not self.members(f"mail:{id_}:queue"), "mail for an agent that sleeps on"
+                        assert not agent["role"] or not any(
+                            task["state"] == "pending" and task.get("role") == agent["role"]
+                            for task in self.records("task").values()
+                        ), "work on the backlog for an agent that sleeps on"
                 if agent["wanted"] == "stopped":
                     assert id_ not in self.members("placement")
                     assert agent["host"] or agent["state"] in ("stopped", "cold", "error")

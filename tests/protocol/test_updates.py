@@ -69,7 +69,7 @@ def test_a_new_priority_is_a_new_place(desk: Town) -> None:
 def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: Town) -> None:
     calls = desk.calls
     desk.run(calls.join("h", lease_ms=HOUR_MS, about={}))
-    ann = desk.run(calls.place_agents("h", ["shell"], count=1))[0]
+    ann = desk.run(calls.place_agents("h", ["shell"], count=1)).agents[0]
     desk.run(calls.add_task("x", task_id="job", agent="ann"))
     batch = desk.run(calls.claim(ann.id, token="c", fence=ann.token or "", lease_ms=HOUR_MS))
     desk.run(calls.update_task("job", priority="urgent", description="y"))

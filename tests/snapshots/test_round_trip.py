@@ -43,7 +43,7 @@ def fill(town: Town) -> dict[str, str]:
     run(calls.send("supervisor", Query(question="x"), message_id="ill", priority="urgent"))
     ill = run(calls.claim(SUPERVISOR_ID, token="ill"))
     run(calls.bury(SUPERVISOR_ID, ill.deliveries, reason="unreadable"))
-    fence = run(calls.place_agents("h1", ["shell"], count=1))[0].token or ""
+    fence = run(calls.place_agents("h1", ["shell"], count=1)).agents[0].token or ""
     run(calls.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
     run(calls.start_task(ann.id, fence, "now", "run"))
     run(calls.start_round(ann.id, fence, "run", "now"))
@@ -87,7 +87,7 @@ def test_work_goes_on_in_a_restored_town_where_it_was_interrupted(client: LightC
     transfer(again).restore(loaded(saved(town)))
     calls, run = again.calls, again.run
     run(calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
-    ann = run(calls.place_agents("h2", ["shell"], count=9))[0]
+    ann = run(calls.place_agents("h2", ["shell"], count=9)).agents[0]
     assert ann.name == "ann"
     batch = run(calls.claim(ann.id, token="c", fence=ann.token or "", count=8))
     assert [each.message.id for each in batch.deliveries if each.message] == ["why", "now.1"]

@@ -146,6 +146,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...] = ()
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """The agents that a host has taken over, and in how many seconds another may be taken (inf: when somebody rings)."""
+
+    agents: tuple[Agent, ...]
+    due_s: float
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole town in one answer."""
 
@@ -211,6 +218,11 @@ def _listed_agent(reply: Reply) -> Agent:
 
 def _agents(reply: Reply) -> tuple[Agent, ...]:
     return tuple(_listed_agent(item) for item in reply)
+
+
+def _placed(reply: Reply) -> Placed:
+    due_ms = int(reply[0])
+    return Placed(agents=_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
 
 
 def _task(reply: Reply) -> Task:
@@ -678,9 +690,9 @@ class TownCalls:
 
     # -- for kernels
 
-    def place_agents(self, host: str, backends: Iterable[str], *, count: int) -> Call[tuple[Agent, ...]]:
+    def place_agents(self, host: str, backends: Iterable[str], *, count: int) -> Call[Placed]:
         """Take over agents that want a host and whose backend is here."""
-        return self._once("agent_place", _agents, host, count, *backends)
+        return self._once("agent_place", _placed, host, count, *backends)
 
     def observe_agent(self, agent_id: str, fence: str, state: str, reason: str = "") -> Call[str]:
         """Tell the state of an agent that this kernel holds; what is wanted of it."""
@@ -689,7 +701,10 @@ class TownCalls:
     def release_agent(
         self, agent_id: str, fence: str, state: str, *, reason: str = "", retry_ms: int = -1, failed: bool = False
     ) -> Call[int]:
-        """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row."""
+        """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row.
+
+        One that is released `cold` without sleeps: it wants a host again as soon as it has mail, or the backlog a task for it.
+        """
         return self._once("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
 
     def start_round(self, agent_id: str, fence: str, run_id: str, task_id: str = "") -> Call[str]:
@@ -889,6 +904,7 @@ __all__ = [
     "Host",
     "Inbox",
     "Lying",
+    "Placed",
     "Sent",
     "Started",
     "Status",

@@ -20,6 +20,7 @@ KEYS: dict[str, str] = {
     "names": "hash",
     "nicknames": "hash",
     "placement": "zset",
+    "asleep": "zset",
     "agent:<agent>": "hash",
     "agent:<agent>:open": "set",
     "agent:<agent>:rounds": "list",

@@ -121,7 +121,11 @@ function PUT.agent(base, _, seq, fields, placed)
   put(base, 'HSET', 'names', string.lower(fields.name),
     id .. ' ' .. fields.name .. ' ' .. (fields.wanted == 'stopped' and 'retired' or 'here'))
   if fields.nickname ~= '' then put(base, 'HSET', 'nicknames', string.lower(fields.nickname), id) end
-  if placed then put(base, 'ZADD', 'placement', 0, id) end
+  if placed then
+    put(base, 'ZADD', 'placement', 0, id)
+  elseif fields.state == 'cold' then
+    put(base, 'ZADD', 'asleep', fields.since, id)
+  end
 end
 
 -- fields, open needs, rank on the backlog or '', is its agent in this town
@@ -220,6 +224,7 @@ register_once('restore_list', function(base, a)
   if event == '' then check_empty(base) else check_unchanged(base, event) end
   local settings = cmsgpack.unpack(a[4])
   if next(settings) then put_record(base, 'meta', settings) end
+  local sleepers, awake = redis.call('ZRANGE', base .. ':asleep', 0, -1), {}
   local boxes, agents, tasks = {}, redis.call('ZCARD', base .. ':unlisted:agents'), redis.call('ZCARD', base .. ':unlisted:tasks')
   for _, index in ipairs(redis.call('SMEMBERS', base .. ':unlisted')) do
     local from, to = base .. ':unlisted:' .. index, base .. ':' .. index
@@ -230,6 +235,10 @@ register_once('restore_list', function(base, a)
       redis.call('UNLINK', from)
     end
     boxes[#boxes + 1] = string.match(index, '^mail:(.+):queue$')
+    awake[index == 'backlog' and '' or string.match(index, '^mail:(.+):bodies$') or index] = true
+  end
+  for _, id in ipairs(sleepers) do
+    if awake[''] or awake[id] then redis.call('ZADD', base .. ':placement', 0, id) end
   end
   local stories = redis.call('HGETALL', base .. ':unlisted:traces')
   for i = 1, #stories, 2 do
@@ -306,7 +315,7 @@ register_once('reset', function(base, a)
   end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
   for state in pairs(TASK_STATES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
-  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'plugins' }) do
+  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'plugins' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end
   redis.call('XTRIM', base .. ':events', 'MAXLEN', 0)

@@ -19,6 +19,17 @@ local function mail_state(box, member)
   return parse_state(redis.call('HGET', box .. ':state', member))
 end
 
+-- Tells whoever holds an agent of its mail. An agent that sleeps is held by nobody: it wants a host from the moment on at
+-- which the mail is due.
+local function announce(base, agent_id, what, due)
+  ring(base, agent_id, what)
+  local state, host, wanted = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'state', 'host', 'wanted'))
+  if state == 'cold' and host == '' and wanted ~= 'stopped' then
+    redis.call('ZADD', base .. ':placement', 'LT', whole(due), agent_id)
+    redis.call('PUBLISH', base .. ':bell', 'placement')
+  end
+end
+
 local function put_mail(base, agent_id, id, class, priority, body, due, now)
   local box, member = mailbox(base, agent_id), class .. id
   local score = whole(RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq'))
@@ -26,14 +37,14 @@ local function put_mail(base, agent_id, id, class, priority, body, due, now)
   if due > now then
     redis.call('HSET', box .. ':state', member, score .. ' 0 -')
     redis.call('ZADD', box .. ':delayed', whole(due), member)
-    ring(base, agent_id, 'mail')
+    announce(base, agent_id, 'mail', due)
   else
     redis.call('ZADD', box .. ':queue', score, member)
     -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round.
     if priority == 'urgent' then
-      ring(base, agent_id, 'urgent')
+      announce(base, agent_id, 'urgent', now)
     elseif redis.call('ZCARD', box .. ':queue') == 1 then
-      ring(base, agent_id, 'mail')
+      announce(base, agent_id, 'mail', now)
     end
   end
 end
@@ -332,7 +343,7 @@ register_once('redrive', function(base, a)
       forget_mail(box, letter.member)
       trace(base, letter.id, now, 'called off')
     end
-    ring(base, letter.agent_id, 'mail')
+    announce(base, letter.agent_id, 'mail', now)
     done[i] = letter.id
   end
   return done

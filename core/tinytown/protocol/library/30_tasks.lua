@@ -108,6 +108,43 @@ end
 
 local free_dependants, block_dependants
 
+-- An agent's role and tags: a task of the backlog that bears one of them is for it.
+local function words_of(base, agent_id)
+  local role, tags = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'role', 'tags'))
+  local words = {}
+  for _, word in ipairs(cjson.decode(tags or '[]')) do words[word] = true end
+  if role and role ~= '' then words[role] = true end
+  return words
+end
+
+local function bears_one_of(base, id, words)
+  local role, tags = unpack(redis.call('HMGET', task_key(base, id), 'role', 'tags'))
+  local fits = words[role or '']
+  for _, tag in ipairs(cjson.decode(tags or '[]')) do fits = fits or words[tag] end
+  return fits
+end
+
+-- The first task of the backlog that bears one of the words, or nil.
+local function first_for(base, words)
+  if not next(words) then return nil end
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)) do
+    if bears_one_of(base, id, words) then return id end
+  end
+end
+
+-- A task that comes onto the backlog wakes the agent that has slept longest among those it is for; that one claims it by itself.
+local function wake_for(base, id, now)
+  if setting(base, 'auto_claim', 1) == 0 then return end
+  for _, agent_id in ipairs(redis.call('ZRANGE', base .. ':asleep', 0, MANY - 1)) do
+    if bears_one_of(base, id, words_of(base, agent_id)) then
+      redis.call('ZREM', base .. ':asleep', agent_id)
+      redis.call('ZADD', base .. ':placement', whole(now), agent_id)
+      redis.call('PUBLISH', base .. ':bell', 'placement')
+      return
+    end
+  end
+end
+
 local function check_move(task, to)
   local from = task.state
   if from ~= to and not TASK_MOVES[from][to] then
@@ -127,6 +164,7 @@ local function move(base, task, to, reason, now)
   redis.call('ZADD', base .. ':tasks:state:' .. to, task.seq, task.id)
   if to == 'pending' then
     redis.call('ZADD', base .. ':backlog', rank_by_priority(task), task.id)
+    wake_for(base, task.id, now)
   else
     redis.call('ZREM', base .. ':backlog', task.id)
   end
@@ -346,13 +384,8 @@ register_once('backlog_claim_matching', function(base, a)
   check_fence(base, a[1], a[2])
   local words = {}
   for i = 3, #a do words[a[i]] = true end
-  for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, MANY - 1)) do
-    local role, tags = unpack(redis.call('HMGET', task_key(base, id), 'role', 'tags'))
-    local fits = words[role or '']
-    for _, tag in ipairs(cjson.decode(tags or '[]')) do fits = fits or words[tag] end
-    if fits then return assign(base, read_task(base, id), a[1], now_ms()) end
-  end
-  return {}
+  local id = first_for(base, words)
+  return id and assign(base, read_task(base, id), a[1], now_ms()) or {}
 end, present_assigned)
 
 -- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)

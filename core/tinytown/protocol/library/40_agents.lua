@@ -121,6 +121,7 @@ register('agent_want', function(base, a)
   redis.call('HSET', key, 'wanted', wanted)
   flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
   if wanted ~= agent.wanted then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
+  if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
   if agent.host ~= '' then
     ring(base, id, 'control ' .. urgency)
   elseif wanted == 'stopped' then
@@ -173,15 +174,15 @@ register_once('agent_remove', function(base, a)
   redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
     base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
     box .. ':state')
-  redis.call('ZREM', base .. ':agents', id)
-  redis.call('ZREM', base .. ':placement', id)
+  for _, index in ipairs({ ':agents', ':placement', ':asleep' }) do redis.call('ZREM', base .. index, id) end
   redis.call('HDEL', base .. ':names', string.lower(name))
   if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
   emit(base, 'agent_removed', 'agent', name)
   return name
 end)
 
--- agent_place: op, host, how many at most, then the backends it has -> the agents that are now this host's
+-- agent_place: op, host, how many at most, then the backends it has -> in how many ms another may be taken (-1 = not of itself),
+-- then the agents that are now this host's
 register_once('agent_place', function(base, a)
   local host, count, now, backends, reply = a[1], tonumber(a[2]), now_ms(), {}, {}
   if redis.call('EXISTS', base .. ':host:' .. host) == 0 then
@@ -198,6 +199,7 @@ register_once('agent_place', function(base, a)
       observe(base, id, state, 'waiting for a kernel with the backend "' .. cli .. '"', now)
     else
       redis.call('ZREM', base .. ':placement', id)
+      redis.call('ZREM', base .. ':asleep', id)
       take_back(base, id, now, 'moved to ' .. host)
       redis.call('HSET', key, 'host', host, 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
@@ -210,7 +212,9 @@ register_once('agent_place', function(base, a)
   end
   return reply
 end, function(base, placed)
-  local reply = {}
+  local now = now_ms()
+  local later = redis.call('ZRANGE', base .. ':placement', '(' .. whole(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  local reply = { later[2] and tonumber(later[2]) - now or -1 }
   for _, agent in ipairs(placed) do
     if redis.call('HGET', agent_key(base, agent[1]), 'token') == agent[2] then
       reply[#reply + 1] = agent_reply(base, agent[1])
@@ -226,7 +230,17 @@ register('agent_observe', function(base, a)
   return redis.call('HGET', agent_key(base, a[1]), 'wanted')
 end)
 
+-- In how many ms there is something to do for an agent that nobody holds; -1 when nothing is known yet.
+local function ms_until_work(base, id, wanted, now)
+  local box = mailbox(base, id)
+  if wanted ~= 'running' or redis.call('EXISTS', box .. ':queue') == 1 then return 0 end
+  if setting(base, 'auto_claim', 1) ~= 0 and first_for(base, words_of(base, id)) then return 0 end
+  local due = redis.call('ZRANGE', box .. ':delayed', 0, 0, 'WITHSCORES')[2]
+  return due and math.max(0, tonumber(due) - now) or -1
+end
+
 -- agent_release: op, agent_id, fence, state (cold | stopped | error), reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
+-- One that is released `cold` with -1 sleeps until there is something to do for it.
 register_once('agent_release', function(base, a)
   local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
   check_fence(base, id, a[2])
@@ -241,6 +255,10 @@ register_once('agent_release', function(base, a)
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
   observe(base, id, state, a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
+  if state == 'cold' and retry_ms < 0 then
+    redis.call('ZADD', base .. ':asleep', whole(now), id)
+    retry_ms = ms_until_work(base, id, wanted, now)
+  end
   if retry_ms >= 0 and wanted ~= 'stopped' then
     redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
     redis.call('PUBLISH', base .. ':bell', 'placement')

@@ -1,0 +1,136 @@
+"""An agent that has been idle for its time sleeps: no session, no lease, no place of a host, until there is work for it.
+
+The lease is long in these tests: between two beats only a ring of the bell can wake anybody.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from tinytown.contracts import Finished
+from tinytown.town import AgentHandle, Town
+
+LONG_LEASE = "lease_s = 60.0\n"
+WITHIN_S = 10.0  # a beat comes every 20 seconds
+
+
+async def asleep(agent: AgentHandle) -> None:
+    await agent.wait_until(lambda now: now.state == "cold" and (now.reason or "").startswith("asleep"))
+
+
+@pytest.fixture
+def sleepy(place: Any, table: Any, answering: Any) -> Any:
+    table.script = answering(Finished(text="done", session_id="session-1"))
+    place.configure(LONG_LEASE, idle_timeout_s=0.1)
+    return place
+
+
+async def test_a_sleeping_agent_has_no_session_and_takes_no_place(sleepy, table) -> None:
+    sleepy.configure(LONG_LEASE + "capacity = 1\n", idle_timeout_s=0.1)
+    async with sleepy.open() as town:
+        first = await town.spawn("first")
+        await first.send("hello")
+        await asleep(first)
+        assert table.backends[0].closed == ["first"]
+        second = await town.spawn("second")  # the one place is free for it
+        await second.send("hello")
+        await asleep(second)
+        assert [host.agents for host in await town.run(town.calls.hosts())] == [0]
+        await town.wait_for_idle()  # whoever sleeps is at rest
+
+
+async def send(town: Town) -> None:
+    await town.send("ann", "a message")
+
+
+async def assign(town: Town) -> None:
+    await (await town.agent("ann")).assign("a task")
+
+
+async def send_later(town: Town) -> None:
+    now_ms = (await town.run(town.calls.claim("nobody", token="t"))).now_ms
+    await town.send("ann", "a message", not_before_ms=now_ms + 700)
+
+
+async def add_to_the_backlog(town: Town) -> None:
+    await town.add_task("for somebody who writes", tags=["writing"])
+
+
+async def free_what_it_needs(town: Town) -> None:
+    first = await town.add_task("of a person")
+    await town.add_task("for somebody who writes", tags=["writing"], needs=[first.id])
+    await town.complete_task(first.id)
+
+
+@pytest.mark.parametrize("wake", [send, assign, send_later, add_to_the_backlog, free_what_it_needs])
+async def test_what_there_is_to_do_wakes_an_agent_at_once_and_its_session_id_is_kept(sleepy, table, wake) -> None:
+    async with sleepy.open() as town:
+        agent = await town.spawn("ann", tags=["writing"])
+        await agent.send("hello")
+        await asleep(agent)
+        with trio.fail_after(WITHIN_S):
+            await wake(town)
+            await table.begun(2)
+        assert [round.session_id for round in table.rounds] == [None, "session-1"]
+        await asleep(agent)
+        assert (await agent.info()).at_rest
+
+
+async def test_mail_that_comes_while_an_agent_falls_asleep_wakes_it(sleepy, table) -> None:
+    async with sleepy.open() as town:
+        agent = await town.spawn("ann")
+        for number in range(1, 16):  # about when its time is over, a little sooner or later
+            await agent.send(f"message {number}")
+            with trio.fail_after(WITHIN_S):
+                await table.begun(number)
+            await trio.sleep(0.09 + number * 0.002)
+        told = [round.messages[0].text for round in table.rounds]
+        assert told == [f"message {number}" for number in range(1, 16)]
+
+
+async def test_delayed_mail_is_no_reason_to_stay_awake_but_to_wake_in_time(sleepy, table) -> None:
+    async with sleepy.open() as town:
+        agent = await town.spawn("ann")
+        await send_later(town)
+        await asleep(agent)
+        assert not table.rounds
+        with trio.fail_after(WITHIN_S):
+            await table.begun(1)
+
+
+async def test_a_sleeping_agent_is_closed_paused_and_killed_like_any_other(sleepy) -> None:
+    async with sleepy.open() as town:
+        for name, ask, state in [
+            ("ann", "interrupt", "paused"),
+            ("ben", "close", "stopped"),
+            ("cat", "kill", "stopped"),
+        ]:
+            agent = await town.spawn(name)
+            await asleep(agent)
+            with trio.fail_after(WITHIN_S):
+                await getattr(agent, ask)()
+                await agent.wait_until(lambda now, state=state: now.state == state)
+
+
+async def test_a_sleeping_agent_is_not_woken_for_the_backlog_where_agents_claim_nothing(sleepy, table) -> None:
+    sleepy.configure(LONG_LEASE + "auto_claim = false\n", idle_timeout_s=0.1)
+    async with sleepy.open() as town:
+        agent = await town.spawn("ann", tags=["writing"])
+        await asleep(agent)
+        await add_to_the_backlog(town)
+        await send(town)
+        await table.begun(1)
+        await asleep(agent)
+        assert (await town.status()).backlog == 1
+
+
+async def test_the_kind_says_when_its_agents_sleep(sleepy, table) -> None:
+    sleepy.configure(
+        LONG_LEASE + '[agent_clis.scripted]\ncommand = "true"\nidle_timeout_s = 0\n[plugins.shell]\n',
+        idle_timeout_s=0.1,
+    )
+    async with sleepy.open() as town:
+        assert town.config.idle_timeout_s("scripted") == float("inf")
+        assert town.config.idle_timeout_s("another") == 0.1
