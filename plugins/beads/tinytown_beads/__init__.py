@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytown.contracts import Command
+from tinytown.contracts import Command, Service
 from tinytown.hookspecs import hookimpl
 
 from tinytown_beads.command_table import COMMANDS
@@ -21,3 +21,10 @@ def tinytown_settings_type() -> type[Settings]:
 @hookimpl
 def tinytown_commands() -> Sequence[Command]:
     return COMMANDS
+
+
+@hookimpl
+def tinytown_services() -> Sequence[Service]:
+    from tinytown_beads.groups.service import GroupKeeper  # late: commands do without trio
+
+    return [GroupKeeper()]

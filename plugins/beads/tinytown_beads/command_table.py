@@ -6,4 +6,5 @@ from tinytown.contracts import Command
 
 COMMANDS: tuple[Command, ...] = (
     Command("beads", "Bring beads in, write them out, keep both in step.", "tinytown_beads.commands:beads"),
+    Command("group", "Sets of tasks that belong together.", "tinytown_beads.groups.commands:group"),
 )

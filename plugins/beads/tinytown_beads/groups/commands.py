@@ -1,0 +1,261 @@
+"""``tt group``: making groups of tasks, changing them, and seeing how far they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import click
+import msgspec
+from tinytown.command_line import (
+    AGENT,
+    TASK,
+    Invocation,
+    TownGroup,
+    TownLink,
+    open_town_link,
+    pass_invocation,
+    table,
+)
+from tinytown.errors import Refused, TinytownError, UsageError
+from tinytown.events import TaskStateChanged
+from tinytown.tasks import Task
+
+from tinytown_beads.groups.progress import Progress, group_shape, judged, waves_of
+from tinytown_beads.groups.record import Group, field_of, now, with_tasks
+from tinytown_beads.groups.town import add_group, all_groups, change_group, find_group, find_progress
+
+_NAME = click.argument("name")
+
+
+@click.group(cls=TownGroup, examples=["tt group create release build docs announce", "tt group status release"])
+def group() -> None:
+    """Sets of tasks that belong together: how far they are, and word when all of one is completed."""
+
+
+@group.command(
+    "create", examples=["tt group create release 1f3a 77b0 --owner rita", "tt group create release 1f3a 77b0 --dry-run"]
+)
+@_NAME
+@click.argument("tasks", nargs=-1, type=TASK, metavar="[TASK...]")
+@click.option("--owner", type=AGENT, metavar="AGENT", help="Who is told.  [default: who calls]")
+@click.option("--notify", multiple=True, type=AGENT, metavar="AGENT,..", help="Who else is told.")
+@click.option("--description", default="", help="What it is about.")
+@click.option("--dry-run", is_flag=True, help="Only say in which waves the tasks can be done.")
+@pass_invocation
+def create(
+    invocation: Invocation,
+    name: str,
+    tasks: tuple[str, ...],
+    owner: str | None,
+    notify: tuple[str, ...],
+    description: str,
+    dry_run: bool,
+) -> None:
+    """Make a group called NAME of these tasks."""
+    field_of(name)
+    with open_town_link(invocation) as town:
+        found: list[Task] = town.run_all([town.calls.task(word) for word in tasks])
+        waves = waves_of({task.id: task.needs for task in found})
+        made = Group(
+            name=name,
+            created_at=now(),
+            owner=_address(town, owner or town.caller.address),
+            notify=tuple(_address(town, word) for each in notify for word in each.split(",") if word.strip()),
+            description=description,
+            tasks=tuple(dict.fromkeys(task.id for task in found)),
+        )
+        if dry_run:
+            titles = {task.id: f"{task.state}  {task.headline}" for task in found}
+            lines = [line for number, wave in enumerate(waves, 1) for line in _wave_lines(number, wave, titles)]
+            invocation.answer({"name": name, "waves": waves}, lines or ["no tasks, no waves"])
+            return
+        add_group(town, made)
+        progress = find_progress(town, made)
+    invocation.answer(group_shape(progress), _summary(progress))
+
+
+def _wave_lines(number: int, wave: Iterable[str], titles: dict[str, str]) -> list[str]:
+    return [f"wave {number}", *(f"  {id_}  {titles[id_]}" for id_ in wave)]
+
+
+def _address(town: TownLink, word: str) -> str:
+    """The name of an agent, or the human side's."""
+    return town.run(town.calls.peek(word.strip(), limit=1)).agent
+
+
+@group.command("add", examples=["tt group add release 1f3a 77b0"])
+@_NAME
+@click.argument("tasks", nargs=-1, required=True, type=TASK, metavar="TASK...")
+@pass_invocation
+def add(invocation: Invocation, name: str, tasks: tuple[str, ...]) -> None:
+    """Put tasks into the group NAME; a completed group is open again then."""
+    with open_town_link(invocation) as town:
+        ids = [task.id for task in town.run_all([town.calls.task(word) for word in tasks])]
+        changed = change_group(town, name, lambda now_: with_tasks(_not_closed(now_), added=ids))
+        _answer(invocation, town, changed)
+
+
+@group.command("remove", examples=["tt group remove release 1f3a"])
+@_NAME
+@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@pass_invocation
+def remove(invocation: Invocation, name: str, tasks: tuple[str, ...]) -> None:
+    """Take tasks out of the group NAME. The tasks stay as they are."""
+    with open_town_link(invocation) as town:
+        changed = change_group(town, name, lambda now_: with_tasks(now_, removed=[_member(now_, w) for w in tasks]))
+        _answer(invocation, town, changed)
+
+
+def _member(group: Group, word: str) -> str:
+    """The member that `word` means; it may be forgotten by the town."""
+    near = [word] if word in group.tasks else [id_ for id_ in group.tasks if word and id_.startswith(word)]
+    if len(near) != 1:
+        raise UsageError(
+            f"expected a task of group {group.name}, got {word[:80]!r}",
+            hint=f"tt group status {group.name} shows them" if not near else f"one of {', '.join(near[:8])}",
+        )
+    return near[0]
+
+
+@group.command("list", examples=["tt group list", "tt group list --all"])
+@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@pass_invocation
+def list_groups(invocation: Invocation, everything: bool) -> None:
+    """List the groups, the oldest first."""
+    with open_town_link(invocation) as town:
+        chosen = [each for each in all_groups(town) if everything or each.state != "closed"]
+        found = [find_progress(town, each) for each in chosen]
+    rows = [
+        (each.group.name, _state(each), _done(each), each.group.owner, _counted(each), each.group.description)
+        for each in found
+    ]
+    lines = table(("group", "state", "done", "owner", "tasks", "about"), rows) if rows else ["no groups"]
+    invocation.answer({"groups": [group_shape(each) for each in found]}, lines)
+
+
+@group.command("status", examples=["tt group status release", "tt group status release --json"])
+@_NAME
+@pass_invocation
+def status(invocation: Invocation, name: str) -> None:
+    """Show how far the group NAME is, member by member."""
+    with open_town_link(invocation) as town:
+        _answer(invocation, town, find_group(town, name))
+
+
+@group.command("watch", examples=["tt group watch release", "tt group watch release --timeout 3600"])
+@_NAME
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Watch no longer than this.")
+@pass_invocation
+def watch(invocation: Invocation, name: str, timeout_s: float | None) -> None:
+    """Follow the group NAME until it is completed or closed, or can go no further.
+
+    Ends with 1 when a member has failed and nothing else can be done, and when the time is over.
+    """
+    until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    with open_town_link(invocation) as town:
+        cursor, progress = town.cursor(), find_progress(town, find_group(town, name))
+        if not _over(progress):
+            for batch in town.follow(cursor, until=until):
+                for event in batch:
+                    if isinstance(event, TaskStateChanged) and event.task in progress.states:
+                        invocation.tell(f"{event.at}  {event.task} {event.old} -> {event.new}  {event.title}")
+                progress = find_progress(town, find_group(town, name))
+                if _over(progress):
+                    break
+    invocation.answer(group_shape(progress), _details(progress))
+    if not _over(progress):
+        raise TinytownError(f"the time is over: group {name} is {_done(progress)} done", code="timeout")
+    if not progress.complete and progress.group.state != "closed":
+        raise TinytownError(
+            f"group {name} can go no further: {', '.join(progress.failing)} did not end well",
+            hint="tt task reopen, or tt group remove",
+            code="group_stuck",
+        )
+
+
+def _over(progress: Progress) -> bool:
+    if progress.group.state == "closed" or progress.complete:
+        return True
+    return bool(progress.failing) and not progress.open_state()
+
+
+@group.command(
+    "close", examples=["tt group close release --reason 'shipped without the docs'", "tt group close old --forget"]
+)
+@_NAME
+@click.option("--reason", default="", help="Why.")
+@click.option("--force", is_flag=True, help="Also when not all of it is completed.")
+@click.option("--forget", is_flag=True, help="Keep nothing of it. Its tasks stay.")
+@pass_invocation
+def close(invocation: Invocation, name: str, reason: str, force: bool, forget: bool) -> None:
+    """End the group NAME: nobody is told of it any more. Its tasks stay as they are.
+
+    One that is not completed is closed with --force only.
+    """
+    with open_town_link(invocation) as town:
+        progress = find_progress(town, find_group(town, name))
+        if not (force or progress.complete or progress.group.state == "closed" or not progress.states):
+            raise Refused(
+                f"group {name} is not completed: {_done(progress)} done",
+                hint="--force closes it all the same",
+                code="needs_force",
+            )
+
+        def closed(group: Group) -> Group | None:
+            if forget:
+                return None
+            return msgspec.structs.replace(group, state="closed", closed_at=group.closed_at or now(), reason=reason)
+
+        changed = change_group(town, name, closed)
+        if changed is None:
+            invocation.answer({**group_shape(progress), "state": "forgotten"}, f"group {name} is forgotten")
+        else:
+            _answer(invocation, town, changed)
+
+
+def _not_closed(group: Group) -> Group:
+    if group.state == "closed":
+        raise Refused(f"group {group.name} is closed", hint="make another one")
+    return group
+
+
+def _answer(invocation: Invocation, town: TownLink, group: Group | None) -> None:
+    if group is not None:
+        progress = find_progress(town, group)
+        invocation.answer(group_shape(progress), _details(progress))
+
+
+def _state(progress: Progress) -> str:
+    # What the record will say as soon as a kernel has looked.
+    return progress.group.state if progress.group.state == "closed" else judged(progress).state
+
+
+def _done(progress: Progress) -> str:
+    return f"{progress.counts.get('completed', 0)}/{len(progress.states)}"
+
+
+def _counted(progress: Progress) -> str:
+    return ", ".join(f"{count} {state}" for state, count in progress.counts.items() if state != "completed")
+
+
+def _summary(progress: Progress) -> list[str]:
+    group = progress.group
+    return [f"group {group.name} is {_state(progress)}: {_done(progress)} done, {group.owner} hears of it"]
+
+
+def _details(progress: Progress) -> list[str]:
+    group = progress.group
+    lines = _summary(progress)
+    lines += [group.description] if group.description else []
+    lines += [f"closed: {group.reason}"] if group.reason else []
+    rows = [
+        (id_, progress.states[id_], (task.assigned_to or "-") if task else "-", task.headline if task else "")
+        for id_ in group.tasks
+        for task in [progress.tasks.get(id_)]
+    ]
+    lines += table(("task", "state", "agent", "title"), rows) if rows else ["no tasks"]
+    for id_ in progress.failing:
+        task = progress.tasks.get(id_)
+        lines.append(f"{id_} keeps it open: {progress.states[id_]}{f', {task.reason}' if task and task.reason else ''}")
+    return lines

@@ -1,0 +1,107 @@
+"""How far a group is, from its record and its members as they are; and what the record should say then. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from tinytown.command_line import waves
+from tinytown.tasks import TASK_STATES, Task
+
+from tinytown_beads.groups.record import Group, now
+
+GONE = "gone"
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A group beside its members. ``states`` has the state of each member, ``gone`` for a task that nobody knows."""
+
+    group: Group
+    tasks: dict[str, Task]
+    states: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are members and each of them is completed."""
+        return bool(self.states) and set(self.states.values()) == {"completed"}
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The members that ended without being completed, or that are gone: they keep the group open."""
+        return tuple(id_ for id_, state in self.states.items() if state in ("failed", "cancelled", GONE))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many members are in each state; those with none are left out."""
+        found = Counter(self.states.values())
+        return {state: found[state] for state in (*TASK_STATES, GONE) if found[state]}
+
+    def open_state(self) -> bool:
+        """Whether something of it may still happen by itself: a member that is not finished and waits for no failed one."""
+        bad = set(self.failing)
+        return any(
+            task.state != "blocked" or not bad & set(task.open_needs)
+            for task in self.tasks.values()
+            if not task.finished
+        )
+
+
+def progress_of(group: Group, tasks: Sequence[Task | None]) -> Progress:
+    """`tasks` are the members in the order of the group's, None for one that the town does not know (any more)."""
+    known = {task.id: task for task in tasks if task is not None}
+    states = {id_: str(known[id_].state) if id_ in known else group.ended.get(id_, GONE) for id_ in group.tasks}
+    return Progress(group=group, tasks=known, states=states)
+
+
+def judged(progress: Progress) -> Group:
+    """The group's record as it should be: completed when each member is, open again when one was opened again."""
+    group = progress.group
+    ended = {id_: state for id_, state in progress.states.items() if state in ("completed", "failed", "cancelled")}
+    group = msgspec.structs.replace(group, ended=ended, stuck=group.stuck if progress.failing else ())
+    if group.state == "open" and progress.complete:
+        return msgspec.structs.replace(
+            group, state="completed", completed_at=now(), completions=group.completions + 1, stuck=()
+        )
+    if group.state == "completed" and not progress.complete:
+        return msgspec.structs.replace(group, state="open", completed_at="")
+    return group
+
+
+def waves_of(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """In which waves tasks can be done that need `needs`; what is needed from outside is taken as there."""
+    return waves({id_: [need for need in needs[id_] if need in needs] for id_ in needs})
+
+
+def group_shape(progress: Progress) -> dict[str, Any]:
+    """A group in JSON; ``docs/groups.md`` describes it."""
+    group = progress.group
+    return {
+        "name": group.name,
+        "state": group.state,
+        "owner": group.owner,
+        "notify": group.notify,
+        "description": group.description,
+        "total": len(group.tasks),
+        "completed": progress.counts.get("completed", 0),
+        "counts": progress.counts,
+        "failing": progress.failing,
+        "created_at": group.created_at,
+        "completed_at": group.completed_at or None,
+        "closed_at": group.closed_at or None,
+        "reason": group.reason,
+        "members": [member_shape(progress, id_) for id_ in group.tasks],
+    }
+
+
+def member_shape(progress: Progress, id_: str) -> dict[str, Any]:
+    """One member of a group in JSON."""
+    task = progress.tasks.get(id_)
+    return {
+        "task_id": id_,
+        "state": progress.states[id_],
+        "title": task.headline if task else "",
+        "agent": task.assigned_to if task else None,
+        "reason": task.reason if task else None,
+    }

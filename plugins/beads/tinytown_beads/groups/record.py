@@ -1,0 +1,95 @@
+"""A group as it is kept in the town, one field of the plugin's data each. Pure; knows nothing of how tasks are doing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from tinytown.errors import NotFound, ProtocolViolation, UsageError
+
+PLUGIN = "beads"
+PREFIX = "group."
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A named set of tasks. Times are RFC 3339 in UTC.
+
+    ``ended`` has the members that were seen finished, with the state they ended in: a task that the town has forgotten
+    since is counted by it. ``completions`` counts how often the group was completed (a member may be opened again),
+    ``told`` how many of these its people were told of, ``stuck`` the members whose failing they were told of.
+    """
+
+    name: str
+    created_at: str
+    owner: str = "supervisor"
+    notify: tuple[str, ...] = ()
+    description: str = ""
+    tasks: tuple[str, ...] = ()
+    state: Literal["open", "completed", "closed"] = "open"
+    completed_at: str = ""
+    closed_at: str = ""
+    reason: str = ""
+    ended: dict[str, str] = {}
+    completions: int = 0
+    told: int = 0
+    stuck: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who is told: the owner first, each once."""
+        return tuple(dict.fromkeys((self.owner, *self.notify)))
+
+
+def field_of(name: str) -> str:
+    """The field of the plugin's data that holds the group `name`. Raises: UsageError for an illegal name."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"expected a group's name of 1 to 63 letters, digits, '.', '_' or '-', got {name[:80]!r}")
+    return PREFIX + name
+
+
+def as_value(group: Group) -> dict[str, Any]:
+    """The group as the value of its field."""
+    value: dict[str, Any] = msgspec.to_builtins(group)
+    return value
+
+
+def read_group(name: str, value: Any) -> Group:
+    """The group in a field. Raises: NotFound when there is none, ProtocolViolation when it is something else."""
+    if value is None:
+        raise NotFound(f"no group called {name!r} in this town", hint="tt group list shows them")
+    try:
+        return msgspec.convert(value, Group)
+    except msgspec.ValidationError as error:
+        raise ProtocolViolation(f"what is kept of group {name!r} cannot be understood: {error}") from error
+
+
+def groups_in(data: Mapping[str, Any]) -> tuple[Group, ...]:
+    """The groups among all that the plugin keeps, oldest first; what cannot be understood is left out."""
+    found: list[Group] = []
+    for field, value in data.items():
+        if field.startswith(PREFIX):
+            try:
+                found.append(msgspec.convert(value, Group))
+            except msgspec.ValidationError:
+                continue  # one that a newer version wrote must not hide all the others
+    return tuple(sorted(found, key=lambda group: (group.created_at, group.name)))
+
+
+def with_tasks(group: Group, added: Iterable[str] = (), removed: Iterable[str] = ()) -> Group:
+    """The group with other members; it is open again if there are new ones."""
+    gone = set(removed)
+    tasks = tuple(dict.fromkeys(id_ for id_ in (*group.tasks, *added) if id_ not in gone))
+    new = set(tasks) - set(group.tasks)
+    ended = {id_: state for id_, state in group.ended.items() if id_ in tasks}
+    state = "open" if new and group.state == "completed" else group.state
+    return msgspec.structs.replace(group, tasks=tasks, ended=ended, state=state)
+
+
+def now() -> str:
+    """This machine's time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,109 @@
+"""Notices in the kernel that a group is completed, opened again or stuck, and tells its people, each time once.
+
+Runs in every kernel of the town; they do not have to agree on one of them, because the record is compared and set, the
+event is told in the step that sets it, and a notice has an id that belongs to the occasion. What a crash interrupts is
+taken up by the next look: the record says what was told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import aclosing
+
+import msgspec
+from tinytown.errors import LimitReached, NotFound, Refused, UsageError
+from tinytown.events import PluginDataChanged, TaskStateChanged
+from tinytown.messages import Informational
+from tinytown.tasks import Task
+from tinytown.town import Town
+
+from tinytown_beads.groups.progress import Progress, judged, progress_of
+from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups_in
+
+
+class GroupKeeper:
+    """The service ``groups``. Without groups it costs a look at each event and nothing else."""
+
+    name = "groups"
+
+    async def run(self, town: Town) -> None:
+        """Look at every group once, then at those that something happened to, until cancelled."""
+        latest = await town.run(town.calls.latest_events(1))
+        data = await town.run(town.calls.plugin_data(PLUGIN))
+        groups = {group.name: group for group in groups_in(data)}
+        for name in groups:
+            await self._look(town, name)
+        async with aclosing(town.events(latest[-1].id if latest else "0")) as events:
+            async for event in events:
+                if isinstance(event, TaskStateChanged):
+                    for name in [each.name for each in groups.values() if event.task in each.tasks]:
+                        await self._look(town, name)
+                elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
+                    name = event.field.removeprefix(PREFIX)
+                    groups.pop(name, None)
+                    value = await town.run(town.calls.plugin_field(PLUGIN, event.field))
+                    for group in groups_in({event.field: value}):
+                        groups[name] = group
+                        await self._look(town, name)
+
+    async def _look(self, town: Town, name: str) -> None:
+        """Make the record of a group say what its members say, and tell its people what they were not told yet."""
+        while True:
+            value = await town.run(town.calls.plugin_field(PLUGIN, PREFIX + name))
+            group = next(iter(groups_in({PREFIX + name: value})), None)
+            if group is None or group.state == "closed":
+                return
+            progress = progress_of(group, [await _task(town, id_) for id_ in group.tasks])
+            found = judged(progress)
+            event = None
+            if found.state != group.state:
+                happened = "group_completed" if found.state == "completed" else "group_reopened"
+                event = (happened, {"group": name, "owner": group.owner, "tasks": str(len(group.tasks))})
+            elif group.told < group.completions:
+                await _tell(town, group, f"{group.completions}", _completed_text(group))
+                found = msgspec.structs.replace(found, told=group.completions)
+            elif progress.failing and not progress.open_state() and group.stuck != progress.failing:
+                await _tell(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
+                found = msgspec.structs.replace(found, stuck=progress.failing)
+            if found == group:
+                return
+            # Somebody else's change in between is looked at with the next round of this loop.
+            await town.run(
+                town.calls.set_plugin_field(PLUGIN, PREFIX + name, as_value(found), expected=value, event=event)
+            )
+
+
+async def _task(town: Town, id_: str) -> Task | None:
+    try:
+        task = await town.task(id_)
+    except (NotFound, UsageError):
+        return None
+    return task if task.id == id_ else None  # not one whose id only begins so
+
+
+async def _tell(town: Town, group: Group, occasion: str, text: str) -> None:
+    """Send the notice to everybody who is to have it. The same occasion again is the same message."""
+    for person in group.people:
+        words = "\n".join((group.name, group.created_at, occasion, person))
+        message_id = f"group-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
+        for recipient in (person, "supervisor"):
+            try:
+                await town.send(recipient, Informational(summary=text), message_id=message_id)
+            except LimitReached:
+                break  # a full mailbox: nobody who is there wants to hear of it now
+            except (NotFound, Refused):
+                continue  # an agent that is gone or stopped: then the human side hears of it
+            break
+
+
+def _completed_text(group: Group) -> str:
+    return f"group {group.name} is completed: all of its {len(group.tasks)} tasks (tt group status {group.name})"
+
+
+def _stuck_text(progress: Progress) -> str:
+    told = [f"{id_} is {progress.states[id_]}" for id_ in progress.failing[:20]]
+    words = ", ".join(told) + (" and more" if len(progress.failing) > 20 else "")
+    return (
+        f"group {progress.group.name} cannot be completed as it is: {words}. Reopen these tasks (tt task reopen ID), or "
+        f"take them out (tt group remove {progress.group.name} ID)"
+    )

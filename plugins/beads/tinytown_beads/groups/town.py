@@ -1,0 +1,62 @@
+"""Groups over the light client: reading them with their members, and changing one without losing another's change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tinytown.command_line import TownLink
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.tasks import Task
+
+from tinytown_beads.groups.progress import Progress, progress_of
+from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in, read_group
+
+_TRIES = 50
+
+
+def find_group(town: TownLink, name: str) -> Group:
+    """The group `name`. Raises: NotFound."""
+    return read_group(name, town.run(town.calls.plugin_field(PLUGIN, field_of(name))))
+
+
+def all_groups(town: TownLink) -> tuple[Group, ...]:
+    """Every group, oldest first."""
+    data = town.run(town.calls.plugin_data(PLUGIN))
+    return groups_in(data)
+
+
+def add_group(town: TownLink, group: Group) -> None:
+    """Keep a new group. Raises: Refused with code ``exists``."""
+    if not town.run(town.calls.set_plugin_field(PLUGIN, field_of(group.name), as_value(group), expected=None)):
+        raise Refused(
+            f"there is a group called {group.name!r} already",
+            hint=f"tt group add {group.name} TASK puts more into it",
+            code="exists",
+        )
+
+
+def change_group(town: TownLink, name: str, change: Callable[[Group], Group | None]) -> Group | None:
+    """Replace a group by what `change` makes of it, None to forget it; made again when somebody else was quicker."""
+    field = field_of(name)
+    for _ in range(_TRIES):
+        value = town.run(town.calls.plugin_field(PLUGIN, field))
+        changed = change(read_group(name, value))
+        new = None if changed is None else as_value(changed)
+        if town.run(town.calls.set_plugin_field(PLUGIN, field, new, expected=value)):
+            return changed
+    raise Refused(f"group {name!r} changes faster than it can be written", hint="try again", code="changing")
+
+
+def known_tasks(town: TownLink, ids: Sequence[str]) -> list[Task | None]:
+    """The tasks with just these ids, None for one that is not there."""
+    found: list[Task | None] = []
+    for id_, answer in zip(ids, town.client.run_all([town.calls.task(id_) for id_ in ids]), strict=True):
+        if isinstance(answer, TinytownError) and not isinstance(answer, NotFound | UsageError):
+            raise answer
+        found.append(answer if isinstance(answer, Task) and answer.id == id_ else None)
+    return found
+
+
+def find_progress(town: TownLink, group: Group) -> Progress:
+    """The group beside its members."""
+    return progress_of(group, known_tasks(town, group.tasks))
