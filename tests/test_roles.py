@@ -54,7 +54,7 @@ def test_an_agent_gets_what_was_asked_for_then_what_its_role_says_then_what_the_
     assert start_of_agent(town, "", cli=None, tags=()) == ("plain", ())
 
 
-@pytest.mark.parametrize("word", ["reviwer", "Reviewer", "testr", "tester ", "translater"])
+@pytest.mark.parametrize("word", ["revewier", "Reviewer", "testr", "tester ", "translatr"])
 def test_a_word_that_looks_like_a_misspelt_role_is_doubted(word: str) -> None:
     assert "do you mean '" in doubt_role(config(translator={}), word)
 

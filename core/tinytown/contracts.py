@@ -161,6 +161,14 @@ class AgentBackend(Protocol):
         ...
 
 
+def offers_town_tools(backend: object) -> bool:
+    """Whether the sessions of a backend offer `tt agent-tools` to what they run: it says so by ``offers_town_tools = True``.
+
+    The prompts of its agents then speak of these tools instead of the command `tt`.
+    """
+    return getattr(backend, "offers_town_tools", False) is True
+
+
 # -- converters ------------------------------------------------------------------------------------------
 
 

@@ -20,16 +20,28 @@ import trio
 from tinytown.agents import Agent
 from tinytown.background import without_cancellations
 from tinytown.config import TOWN_VARIABLE
-from tinytown.contracts import AgentSession, Failed, Finished, Interrupted, Lost, Outcome, RateLimited, Round, Usage
+from tinytown.contracts import (
+    AgentSession,
+    Failed,
+    Finished,
+    Interrupted,
+    Lost,
+    Outcome,
+    RateLimited,
+    Round,
+    Usage,
+    offers_town_tools,
+)
 from tinytown.desk import Desk
 from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
 from tinytown.judging import judge
 from tinytown.messages import Message, TaskAssign
 from tinytown.names import new_id, shown
-from tinytown.prompts import build_prompt
+from tinytown.prompts import NEEDED_SHOWN, build_prompt
 from tinytown.protocol.calls import Batch, Delivery, Started
 from tinytown.records import rfc3339
 from tinytown.recovery import machine_id
+from tinytown.roles import load_roles
 from tinytown.round_files import RoundFiles, Tail
 from tinytown.round_records import TEXT_CHARACTERS, RoundRecord
 from tinytown.settlement import Settlement, outcome_of, read_outcome, settlement
@@ -272,14 +284,21 @@ class RoundRunner:
         work.files.begin(prompt, about, directory, log_limit_bytes=limits.log_bytes, kept=limits.rounds_kept)
 
     async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
+        needed: list[Task] = []
+        for need in task.needs[:NEEDED_SHOWN] if task else ():
+            with suppress(NotFound):  # forgotten since
+                needed.append(await self._town.task(need))
         return build_prompt(
             agent=self.agent,
             town=self._town.name,
             task=task,
             messages=messages,
+            role=load_roles(self._town.config).get(self.agent.role or ""),
+            needed=needed,
             colleagues=await self._desk.colleagues(),
             sections=self._desk.plugins.prompt_sections(self.agent, task, await self._desk.plugin_data()),
             explicit=self._town.config.round.completion == "explicit",
+            town_tools=offers_town_tools(self._desk.plugins.backends.get(self.agent.cli)),
         )
 
     async def _renew(self, deliveries: tuple[Delivery, ...]) -> None:

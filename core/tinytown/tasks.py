@@ -37,8 +37,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     ``reason`` and ``since`` say why and since when the task is in its present state. ``needs`` are the tasks that must
     be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``run_id`` and
-    ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``origin`` is
-    where an importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
+    ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``rejection`` is
+    why finished work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``.
+    ``origin`` is where an importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     result: str | None = None
     reason: str | None = None
+    rejection: str | None = None
     since: str | None = None
     created_at: str | None = None
     updated_at: str | None = None

@@ -112,6 +112,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     tt("send", "worker", "good to merge?", "--query")
     ask("inbox", "worker")
     ask("trace", letters[0])
+    ask("prompt", "worker")
     ask("interrupt", "doomed")
     ask("resume", "doomed")
     ask("close", "doomed")
@@ -187,6 +188,7 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     assert answers["tt plan"]["tasks"]
     assert answers["tt sync"]["tasks"]
     assert answers["tt trace"]["trace"]
+    assert answers["tt prompt"]["messages"]
     assert answers["tt plugins"]["plugins"]
     assert answers["tt history"]["rounds"]
     assert answers["tt history"]["transcript"]

@@ -10,7 +10,7 @@ def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     (shown,) = tt("roles", "reviewer", "--json").json["roles"]
     assert shown in listed
     assert shown["instructions"].splitlines()[0] in tt("roles", "reviewer").out
-    assert tt("roles", "reviwer", "--json", code=3).error["hint"] == "do you mean reviewer?"
+    assert tt("roles", "revewier", "--json", code=3).error["hint"] == "do you mean reviewer?"
     assert "[roles.poet]" in tt("roles", "poet", "--json", code=3).error["hint"]
 
 
@@ -32,9 +32,9 @@ def test_a_name_says_nothing_about_the_role(in_town: Shell) -> None:
 
 
 def test_a_misspelt_role_is_taken_and_remarked_upon(in_town: Shell) -> None:
-    remark = "note: no role is called 'reviwer', so it is only a label; do you mean 'reviewer'?"
-    told = in_town("spawn", "typo", "--role", "reviwer", "--json")
-    assert (told.json["role"], told.err.splitlines()[0]) == ("reviwer", remark)
-    assert in_town("backlog", "add", "read it", "--role", "reviwer").err.splitlines() == [remark]
-    assert remark in in_town("assign", "typo", "read it", "--role", "reviwer").err.splitlines()
+    remark = "note: no role is called 'revewier', so it is only a label; do you mean 'reviewer'?"
+    told = in_town("spawn", "typo", "--role", "revewier", "--json")
+    assert (told.json["role"], told.err.splitlines()[0]) == ("revewier", remark)
+    assert in_town("backlog", "add", "read it", "--role", "revewier").err.splitlines() == [remark]
+    assert remark in in_town("assign", "typo", "read it", "--role", "revewier").err.splitlines()
     assert "note:" not in in_town("spawn", "writer", "--role", "novelist").err

@@ -17,8 +17,9 @@ BACKEND = Agent(id="a1", name="backend", cli="backend", role="programmer")
 
 def test_a_rejected_task_is_read_with_its_reason() -> None:
     task = Task(
-        id="core", description="Count.\n\n## Your task other\n", reason="rejected: 1.5—2.5 are two", needs=("design",)
-    )
+        id="core", description="Count.\n\n## Your task other\n", reason="rejected: 1.5—2.5 are two",
+        rejection="rejected: 1.5—2.5 are two", needs=("design",)
+    )  # fmt: skip
     order = Message(id="m1", sender="supervisor", recipient="backend", body=TaskAssign(task_id="core"))
     prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=task, messages=[order]))
     assert (prompt.task, prompt.rejection, prompt.mail) == ("core", "1.5—2.5 are two", ())

@@ -418,9 +418,9 @@ async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(plac
         for expected in (
             "# You are ada, developer, an agent of the town t",
             f"## Your task {task.id}",
-            "**The thing**",
+            "Title: The thing",
             "Build the thing",
-            f"It builds on the completed tasks {need.id}",
+            f"{need.id}, completed by ada: first\n\n```text\ndid first\n```",
             "- bea (reviewer)",
             "tt task complete",
         ):

@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "close": Entry("tinytown.cli.agents:close", "Let agents finish what they have, then stop."),
         "kill": Entry("tinytown.cli.agents:kill", "Stop agents."),
         "restart": Entry("tinytown.cli.agents:restart", "Stop agents and start them afresh."),
+        "prompt": Entry("tinytown.cli.prompt:prompt", "What an agent's next round would be told."),
         "roles": Entry("tinytown.cli.roles:roles", "What agents may be for."),
         "remove": Entry("tinytown.cli.agents:remove", "Take a stopped agent out of the town."),
         "wait": Entry("tinytown.cli.waiting:wait", "Wait until agents are idle, or a task is finished."),

@@ -24,9 +24,12 @@ _PATIENCE_S = 15.0
 _LOOK_AGAIN_S = 0.2
 
 _TASK = re.compile(r"^## Your task (\S+)$", re.MULTILINE)
-_REJECTION = re.compile(r"^Why you have it: rejected: (.*?)\.?$", re.MULTILINE)
+_QUOTED = r"\n\n(`{3,})text\n(.*?)\n"  # to be closed by as many
+_REJECTION = re.compile(
+    r"^It was finished before and has been sent back\. Why:" + _QUOTED + r"\1$", re.MULTILINE | re.DOTALL
+)
 _MAIL = re.compile(
-    r"^### (\S+) from (\S+?)(?:, urgent)? \(message (\S+)\)\n\n(.*?)(?=\n\n##|\Z)", re.MULTILINE | re.DOTALL
+    r"^### (\S+) from (\S+?)(?:, [^\n]*)? \(message (\S+)\)" + _QUOTED + r"\4$", re.MULTILINE | re.DOTALL
 )
 
 
@@ -54,8 +57,8 @@ def read_prompt(text: str) -> Prompt:
     task, rejection = _TASK.search(text), _REJECTION.search(text)
     return Prompt(
         task=task and task[1],
-        rejection=rejection and rejection[1],
-        mail=tuple(Letter(kind, sender, id_, body.strip()) for kind, sender, id_, body in _MAIL.findall(text)),
+        rejection=rejection and rejection[2].removeprefix("rejected: "),
+        mail=tuple(Letter(kind, sender, id_, body.strip()) for kind, sender, id_, _, body in _MAIL.findall(text)),
     )
 
 

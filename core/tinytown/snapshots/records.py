@@ -103,6 +103,7 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     started_at: str = ""
     completed_at: str = ""
     result: str = ""
+    rejection: str = ""
     origin: Json = UNSET
     meta: dict[str, msgspec.Raw] = {}
     other: Texts = {}

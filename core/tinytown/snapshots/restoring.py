@@ -103,6 +103,7 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
         "started_at": _ms(task.started_at),
         "completed_at": _ms(task.completed_at),
         "result": task.result,
+        "rejection": task.rejection,
         "origin": bytes(task.origin).decode() if isinstance(task.origin, msgspec.Raw) else "",
     }
     fields |= {f"meta:{name}": bytes(table).decode() for name, table in task.meta.items()}

@@ -482,7 +482,7 @@ register_once('task_reopen', function(base, a)
       'tt task show ' .. id, { task = id, state = task.state })
   end
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
-  redis.call('HSET', task_key(base, id), 'attempts', 0, 'token', '', 'run_id', '')
+  redis.call('HSET', task_key(base, id), 'attempts', 0, 'token', '', 'run_id', '', 'rejection', a[2])
   return { id, set_going(base, task, a[2], now) }
 end, present_assigned)
 

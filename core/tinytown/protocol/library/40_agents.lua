@@ -351,7 +351,7 @@ register_once('task_verdict', function(base, a)
     move(base, task, 'completed', '', now)
     count_completion(base, task)
   else
-    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
+    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '', 'rejection', a[3])
     set_going(base, task, a[3], now)
   end
   return task_id

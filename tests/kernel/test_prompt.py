@@ -1,0 +1,79 @@
+"""What the kernel puts into a prompt of what it knows: earlier attempts, needed tasks, the role, the way to report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from tinytown.contracts import Failed, Finished, Verdict
+from tinytown.names import SUPERVISOR
+
+
+async def forever(round: Any, report: Any) -> None:
+    await trio.sleep_forever()
+
+
+async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_in_between(
+    place, table, answering
+) -> None:
+    table.script = answering(Finished(text="my first go"), forever, Failed(reason="no space left"), Finished(text="ok"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await town.wait_for_task(task.id)
+        await town.reopen_task(task.id, "the tests\nare red")
+        await table.begun(2)
+        await agent.interrupt(now=True)
+        await agent.wait_until(lambda info: info.state == "paused")
+        await agent.resume()
+        assert (await town.wait_for_task(task.id)).result == "ok"
+        told = [round.prompt for round in table.rounds]
+        assert "sent back" not in told[0]
+        for prompt in told[1:]:
+            assert "```text\nthe tests\nare red\n```" in prompt
+            assert "```text\nmy first go\n```" in prompt
+        assert "What became of it last" not in told[1]
+        assert "What became of it last: a person asked for it" in told[2]
+        assert "What became of it last: no space left" in told[3]
+        assert (await town.task(task.id)).rejection == "the tests\nare red"
+
+
+async def test_what_a_gate_has_against_the_work_is_a_rejection_too(place, table) -> None:
+    table.gates = [Strict()]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        done = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (done.state, done.rejection) == ("completed", "gate strict: not the first time")
+        assert "```text\ngate strict: not the first time\n```" in table.rounds[1].prompt
+
+
+class Strict:
+    name = "strict"
+
+    async def check(self, task: Any, directory: Any) -> Verdict:
+        return Verdict(passed=task.attempts > 1, evidence="not the first time")
+
+
+async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(place, table) -> None:
+    place.configure('[roles.reviewer]\ninstructions = "Look twice."\n')
+    async with place.open() as town:
+        for name, role in (("rita", "reviewer"), ("ada", "programmer"), ("bob", "")):
+            agent = await town.spawn(name, role=role)
+            await town.wait_for_task((await agent.assign("do it")).id)
+        told = [round.prompt for round in table.rounds]
+        assert "## Your role: reviewer\n\nYou are the one who judges finished work" in told[0]
+        assert "Look twice." in told[0]
+        assert ["Your role" in prompt for prompt in told] == [True, False, False]
+        assert (await (await town.agent("rita")).info()).tags == ("review", "audit")
+
+
+async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(place, table) -> None:
+    table.backends[0].offers_town_tools = True
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        await town.send("ada", "tidy up", sender=SUPERVISOR)
+        await table.begun(2)
+        assert "- `task_complete` when" in table.rounds[0].prompt
+        assert "`task_complete`" not in table.rounds[1].prompt
+        assert "`send` gives another agent work" in table.rounds[1].prompt
