@@ -55,12 +55,14 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. Times are RFC 3339 in UTC.
 
     ``state`` is the observed state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
-    holds the agent's lease. ``max_rounds`` of 0 means no limit. ``open_tasks`` counts its tasks that are not finished.
+    holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. ``max_rounds``
+    of 0 means no limit. ``open_tasks`` counts its tasks that are not finished.
     """
 
     id: str
     name: str
     cli: str
+    account: str | None = None
     role: str | None = None
     nickname: str | None = None
     parent: str | None = None

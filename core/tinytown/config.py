@@ -89,7 +89,7 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     A command given as text is split like a shell does, but no shell runs it. ``{prompt_file}`` in it becomes the path
     of the prompt; ``workdir`` is relative to the town's root; ``timeout_s`` of 0 takes the town's, and so does no
-    ``idle_timeout_s``.
+    ``idle_timeout_s``. Kinds with the same ``account`` wait together when one of them is throttled.
     """
 
     command: str | tuple[str, ...]
@@ -98,6 +98,7 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timeout_s: float = 0.0
     idle_timeout_s: float | None = None
     prompt: Literal["stdin", "file"] = "stdin"
+    account: str | None = None
 
 
 class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -54,7 +54,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 class RateLimited(msgspec.Struct, frozen=True, kw_only=True, tag="rate_limited"):
-    """The account is throttled, for `retry_after_s` seconds if the backend said so."""
+    """The account is throttled, for `retry_after_s` seconds if the backend said so; else for a time that grows."""
 
     reason: str = "rate limited"
     retry_after_s: float | None = None
@@ -152,7 +152,11 @@ class AgentSession(Protocol):
 
 @runtime_checkable
 class AgentBackend(Protocol):
-    """A way to run agents of one kind, the word that `--cli` takes."""
+    """A way to run agents of one kind, the word that `--cli` takes.
+
+    Kinds that share an account of their vendor may have an attribute ``account`` with its name; without one the account
+    of a backend is its kind. When a round is rate limited, all agents of the account wait.
+    """
 
     kind: str
 

@@ -1,4 +1,4 @@
-"""What all rounds of a kernel share: the town, the plugins, the keeper, what is throttled, and where work is done.
+"""What all rounds of a kernel share: the town, the plugins, the keeper, and where work is done.
 
 Also where a plugin's failing is written down. Knows nothing of rounds and agents' lives.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from tinytown.agents import Agent
+from tinytown.config import Config
 from tinytown.contracts import Workspace
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
 from tinytown.names import shown
@@ -34,8 +35,6 @@ class Desk:
     town: Town
     plugins: Plugins
     keeper: Keeper
-    #: Backend kinds whose account is throttled -> trio time from which they may be used again.
-    parked: dict[str, float] = field(default_factory=dict[str, float])
     _colleagues: tuple[Agent, ...] = ()
     _colleagues_until: float = float("-inf")
     _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
@@ -94,6 +93,13 @@ class Desk:
             what = f"workspace {asked.name}"
             await self.report_fault(asked, what, error)
             raise PluginFaulty(f"{what} failed: {shown(repr(error), 500)}") from error
+
+
+def accounts_by_kind(config: Config, plugins: Plugins) -> dict[str, str]:
+    """Kind of backend -> the account it uses: what the settings say, else what the backend says, else its kind."""
+    told = {kind: getattr(backend, "account", None) for kind, backend in plugins.backends.items()}
+    configured = {kind: cli.account for kind, cli in config.agent_clis.items()}
+    return {kind: configured.get(kind) or (own if isinstance(own, str) else "") or kind for kind, own in told.items()}
 
 
 async def report_fault(

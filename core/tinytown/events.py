@@ -152,6 +152,21 @@ class HostLeft(Happening, frozen=True, kw_only=True, tag="host_left"):
     reason: str = ""
 
 
+class AccountParked(Happening, frozen=True, kw_only=True, tag="account_parked"):
+    """A vendor throttled an account: none of its agents begins a round before ``until`` (RFC 3339 in UTC)."""
+
+    account: str
+    until: str
+    reason: str | None = None
+
+
+class AccountUnparked(Happening, frozen=True, kw_only=True, tag="account_unparked"):
+    """The agents of an account may go on: its time is over, or somebody said so (`reason`)."""
+
+    account: str
+    reason: str | None = None
+
+
 class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"):
     """A plugin failed, was fenced off, or missed events."""
 
@@ -191,6 +206,8 @@ KnownEvent: TypeAlias = (
     | RoundEnded
     | HostJoined
     | HostLeft
+    | AccountParked
+    | AccountUnparked
     | PluginReported
     | PluginDataChanged
 )

@@ -70,6 +70,11 @@ class HostedAgent:
 
     # -- heard from outside
 
+    def look(self) -> None:
+        """Something has changed for its account: look whether it may begin a round, unless it is in one."""
+        if not self.working:
+            self._bell.set()
+
     def ring(self, what: str) -> None:
         """Something was published on the agent's channel: mail, urgent, ``control now|soon``, ``stop-round <run>``."""
         word, _, rest = what.partition(" ")
@@ -141,11 +146,6 @@ class HostedAgent:
                     await self._bell.wait()
                     await self._refresh()
                 continue
-            parked_s = self._desk.parked.get(self.agent.cli, 0.0) - trio.current_time()
-            if parked_s > 0:
-                await self._observe("idle", f"its account is throttled for {parked_s:.0f} s")
-                await self._wait(parked_s)
-                continue
             batch = await self._claim()
             if batch.deliveries:
                 self._idle_since = None
@@ -161,7 +161,12 @@ class HostedAgent:
                     return _Ending("stopped", f"its {self.agent.max_rounds} rounds are done")
                 continue
             due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
-            if self.wanted == "drained":
+            if batch.held is not None:
+                wanted = self.wanted
+                await self._observe("draining" if wanted == "drained" else "idle", batch.held)
+                if self.wanted != wanted:
+                    continue
+            elif self.wanted == "drained":
                 if due_s == float("inf"):
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
                     return _Ending("stopped", "it has finished what it was given")

@@ -26,9 +26,16 @@ from tinytown.agents import Agent
 from tinytown.background import AsyncValue, open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.contracts import Service
-from tinytown.desk import Desk
+from tinytown.desk import Desk, accounts_by_kind
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
-from tinytown.events import AgentSpawned, AgentWanted, Event, TaskStateChanged
+from tinytown.events import (
+    AccountParked,
+    AccountUnparked,
+    AgentSpawned,
+    AgentWanted,
+    Event,
+    TaskStateChanged,
+)
 from tinytown.hosting import HostedAgent
 from tinytown.names import new_id
 from tinytown.noticeboard import feed_sinks, flush_sinks
@@ -62,6 +69,7 @@ class Kernel:
         self.keeper = keeper
         self.host_id = new_id()
         self._desk = Desk(town, plugins, keeper)
+        self._accounts = accounts_by_kind(town.config, plugins)
         self._hosted: dict[str, HostedAgent] = {}
         self._count = AsyncValue(0)
         self._wake = trio.Event()
@@ -223,7 +231,9 @@ class Kernel:
         """At most `count` agents, which are ours now, and in how many seconds another wants a host."""
         # Unanswered, the same call is made again: a new one would leave the agents that the first one took to nobody.
         call, self._unanswered = self._unanswered, None
-        call = call or self.town.calls.place_agents(self.host_id, sorted(self.plugins.backends), count=count)
+        call = call or self.town.calls.place_agents(
+            self.host_id, sorted(self.plugins.backends), count=count, accounts=self._accounts
+        )
         try:
             taken = await self.town.run(call)
         except ServerUnreachable:
@@ -269,7 +279,12 @@ class Kernel:
     # -- the backlog
 
     def _hear(self, event: Event) -> None:
-        """What may bring a task of the backlog together with an agent."""
+        """What may bring a task of the backlog together with an agent, and what holds agents or lets them go on."""
+        if isinstance(event, AccountParked | AccountUnparked):
+            for hosted in self._hosted.values():
+                if hosted.agent.account == event.account:
+                    hosted.look()
+            return
         if isinstance(event, TaskStateChanged) and event.new == "pending":
             self._unrouted.add(event.task)
         elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):

@@ -7,6 +7,7 @@ everything in one step by the outcome. Knows nothing of an agent's life between 
 from __future__ import annotations
 
 import os
+import random
 import sysconfig
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,7 +28,6 @@ from tinytown.contracts import (
     Interrupted,
     Lost,
     Outcome,
-    RateLimited,
     Round,
     Usage,
     offers_town_tools,
@@ -353,8 +353,6 @@ class RoundRunner:
             max(delivery.deliveries for delivery in work.deliveries),
             asked_for=self._why is not None,
         )
-        if isinstance(outcome, RateLimited):
-            self._desk.parked[self.agent.cli] = trio.current_time() + settled.delay_s
         if isinstance(outcome, Finished | Failed) and outcome.session_id:
             self._session_id = outcome.session_id
         usage = (outcome.usage if isinstance(outcome, Finished | Failed) else None) or work.reporter.used
@@ -393,6 +391,8 @@ class RoundRunner:
             duration_ms=int(duration_s * 1000),
             session_id=self._session_id or "",
             record=msgspec.json.encode(record),
+            throttled_ms=settled.throttled_ms,
+            jitter=random.random(),
         )
         state = ""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:

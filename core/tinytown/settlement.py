@@ -24,7 +24,7 @@ from tinytown.tasks import Task
 
 _TEXT_KEPT = 64 * 1024
 _LONGEST_DELAY_S = 300.0
-_THROTTLED_S = 30.0
+_NO_TIME_S = 1e9  # decades: nonsense, like what is not a number
 
 Fate = Literal["complete", "fail", "again"]
 Mail = Literal["ack", "nack", "return"]
@@ -32,7 +32,10 @@ Mail = Literal["ack", "nack", "return"]
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an outcome means for the round's mail and task. `stop_reason` sends the agent into ``error``."""
+    """What an outcome means for the round's mail and task.
+
+    `stop_reason` sends the agent into ``error``; `throttled_ms` parks its account, for a growing time when it is -1.
+    """
 
     mail: Mail
     fate: Fate = "again"
@@ -40,6 +43,7 @@ class Settlement:
     reason: str = ""
     text: str = ""
     stop_reason: str | None = None
+    throttled_ms: int | None = None
 
 
 def settlement(
@@ -71,9 +75,9 @@ def settlement(
             if task is not None and task.attempts >= limits.max_attempts:
                 return Settlement("ack", "fail", reason=shown(told, 2000), text=told)
             return Settlement("nack", delay_s=delay_s, reason=shown(told, 2000))
-        case RateLimited(reason=reason, retry_after_s=after_s):
-            wait_s = _THROTTLED_S if after_s is None else max(0.0, after_s)
-            return Settlement("return", delay_s=wait_s, reason=f"{reason}; again in {wait_s:.0f} s")
+        case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, the mail need not be
+            throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NO_TIME_S else -1
+            return Settlement("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
         case Unauthorized(reason=reason, hint=hint) | Unavailable(reason=reason, hint=hint):
             return Settlement("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
         case Interrupted(reason=reason):  # by itself, time after time, it would be a busy loop

@@ -129,6 +129,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("wait", "--task", task)
     ask("list")
     ask("status", "--deep", "--tasks")
+    ask("accounts list")
+    ask("accounts unpark", "shell")
     ask("save")
     ask("restore", "tinytown.jsonl", "--merge", "--dry-run")
     told["tt reset"] = json.loads(tt("reset", "--json", code=4).out)

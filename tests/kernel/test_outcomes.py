@@ -12,7 +12,6 @@ from tinytown.contracts import (
     Finished,
     Interrupted,
     Lost,
-    RateLimited,
     Unauthorized,
     Unavailable,
     Usage,
@@ -103,35 +102,6 @@ async def test_a_lost_process_counts_as_an_attempt_and_gets_a_new_session(place,
         assert "Segmentation fault" in table.rounds[1].prompt
         assert table.backends[0].opened == ["ada", "ada"]
     assert table.backends[0].closed == ["ada", "ada"]
-
-
-async def test_a_rate_limit_parks_all_agents_of_the_kind_and_costs_no_attempt(place, table, answering) -> None:
-    table.backends.append(type(table.backends[0])("other"))
-    table.script = answering(RateLimited(retry_after_s=0.8), Finished(text="fine"))
-    async with place.open() as town:
-        ada, bea, eve = await town.spawn("ada"), await town.spawn("bea"), await town.spawn("eve", cli="other")
-        began = trio.current_time()
-        task = await ada.assign("do it")
-        await ada.wait_until(lambda agent: "throttled" in (agent.reason or ""))
-        waiting = await bea.assign("and this")
-        elsewhere = await town.wait_for_task((await eve.assign("and that")).id)
-        assert elsewhere.state == "completed"
-        assert trio.current_time() - began < 0.8
-        assert (await town.task(task.id)).attempts == 0
-        for each in (task, waiting):
-            assert (await town.wait_for_task(each.id)).attempts == 1
-        assert trio.current_time() - began >= 0.8
-        assert len(table.rounds) == 4
-
-
-async def test_a_rate_limit_without_a_time_waits_for_its_own(place, table, answering, until) -> None:
-    table.script = answering(RateLimited(reason="too many requests"))
-    async with place.open() as town:
-        agent = await town.spawn("ada")
-        task = await agent.assign("do it")
-        info = await agent.wait_until(lambda agent: "throttled" in (agent.reason or ""))
-        assert info.reason == "its account is throttled for 30 s"
-        assert (await town.task(task.id)).reason == "too many requests; again in 30 s"
 
 
 @pytest.mark.parametrize("outcome", [Unauthorized, Unavailable])

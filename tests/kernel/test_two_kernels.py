@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from tinytown.contracts import Finished, RateLimited
 from tinytown.redis.server import find_binary
 
 LEASE_S = 0.8
@@ -184,3 +185,22 @@ async def test_only_one_of_two_kernels_feeds_the_sinks_and_the_other_takes_over(
         await town.spawn("bea")
         while '"bea"' not in (journals[1].read_text() if journals[1].exists() else ""):  # noqa: ASYNC110
             await trio.sleep(0.01)
+
+
+async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_other(pair, table, answering) -> None:
+    pair.configure(capacity=1)
+    table.script = answering(RateLimited(retry_after_s=3600), Finished(text="fine"))
+    async with pair.first.open() as town:
+        ada = await town.spawn("ada", cli="scripted")
+        await ada.wait_for_idle()
+        async with pair.second.open():
+            bea = await town.spawn("bea", cli="scripted")
+            await placed(town, 2, 2)
+            await ada.assign("do it")
+            for agent in (ada, bea):
+                await agent.wait_until(lambda now: "throttled until" in (now.reason or ""))
+            task = await bea.assign("and this")
+            await town.run(town.calls.unpark_account("scripted"))
+            assert (await town.wait_for_task(task.id)).attempts == 1
+            await ada.wait_for_idle()
+            assert len(table.rounds) == 3

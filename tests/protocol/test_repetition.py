@@ -136,6 +136,13 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
         ),
     ],
+    "accounts": lambda s: s.calls.accounts(),
+    "unpark_account": lambda s: [
+        s.calls.settle_round(
+            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="rate_limited", mail="return", throttled_ms=HOUR_MS
+        ),
+        s.calls.unpark_account("shell", reason="a person knows better"),
+    ],
     "join": lambda s: [
         s.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),
         s.calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),

@@ -42,6 +42,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "remove": Entry("tinytown.cli.agents:remove", "Take a stopped agent out of the town."),
         "wait": Entry("tinytown.cli.waiting:wait", "Wait until agents are idle, or a task is finished."),
     },
+    "Cost and accounts": {
+        "accounts": Entry("tinytown.cli.accounts:accounts", "Accounts that agents use, and which are throttled."),
+    },
     "Work": {
         "assign": Entry("tinytown.cli.tasks:assign", "Give an agent a task."),
         "task": Entry("tinytown.cli.tasks:task", "Show tasks and settle them."),

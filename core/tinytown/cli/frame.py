@@ -18,7 +18,8 @@ from tinytown.cli.invocation import Invocation
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+_HELP = ["-h", "--help"]
+_CONTEXT = {"help_option_names": _HELP, "max_content_width": 120}
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -57,17 +58,25 @@ class TownCommand(click.Command):
 
 
 class TownGroup(click.Group):
-    """A command with commands below it, such as ``tt task``. Alone on the line it is a mistake, and says what is below."""
+    """A command with commands below it, such as ``tt task``.
+
+    Alone on the line, or with options only, it means its command `alone`; without one it is a mistake, and says what is
+    below.
+    """
 
     command_class = TownCommand
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+    def __init__(self, *args: Any, examples: Sequence[str] = (), alone: str = "", **attributes: Any) -> None:
         attributes.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **{"no_args_is_help": False, **attributes})
         self.params += common_options()
         self.examples = tuple(examples)
+        self.alone = alone
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [word for before, word in zip(["", *args], args, strict=False) if before != "--town"]
+        if self.alone and all(word.startswith("-") and word not in _HELP for word in words):
+            args = [self.alone, *args]
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing and not args:
             raise click.UsageError(f"expected one of {', '.join(self.commands)} after {ctx.info_name}", ctx)

@@ -17,6 +17,8 @@ from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import UsageError
 from tinytown.events import (
     EVENT_TYPES,
+    AccountParked,
+    AccountUnparked,
     AgentRemoved,
     AgentReported,
     AgentSpawned,
@@ -201,6 +203,10 @@ def describe(event: Event) -> str:
             text = f"a kernel on {event.host} joined"
         case HostLeft():
             text = f"the kernel on {event.host} left{_why(event.reason)}"
+        case AccountParked():
+            text = f"account {event.account} is parked until {event.until}{_why(event.reason)}"
+        case AccountUnparked():
+            text = f"account {event.account} is free{_why(event.reason)}"
         case PluginReported():
             text = f"plugin {event.plugin}: {event.text}"
         case PluginDataChanged():

@@ -9,7 +9,7 @@ import msgspec
 from tinytown.agents import Agent
 from tinytown.events import Event, event_fields
 from tinytown.messages import message_fields
-from tinytown.protocol.calls import DeadLetter, Host, Lying
+from tinytown.protocol.calls import Account, DeadLetter, Host, Lying
 from tinytown.tasks import Task
 
 
@@ -19,6 +19,7 @@ def agent_shape(agent: Agent) -> dict[str, Any]:
         "name": agent.name,
         "id": agent.id,
         "cli": agent.cli,
+        "account": agent.account or agent.cli,
         "role": agent.role,
         "nickname": agent.nickname,
         "wanted": agent.wanted,
@@ -67,6 +68,12 @@ def letter_shape(letter: DeadLetter) -> dict[str, Any]:
         "message": None if message is None else message_fields(message),
         "raw": letter.raw.decode("utf-8", "replace") if message is None else None,
     }
+
+
+def account_shape(account: Account) -> dict[str, Any]:
+    """What agents share with their vendor; ``parked_until`` is null unless it is throttled."""
+    shape: dict[str, Any] = msgspec.to_builtins(account)
+    return shape
 
 
 def host_shape(host: Host) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
             _mail(each),
             str(each.open_tasks),
             str(each.rounds_completed),
-            (each.reason or "") if each.state in ("error", "starting", "cold", "stopped") else _current(each),
+            _current(each) or each.reason or "",
         )
         for each in agents
     ]
@@ -67,7 +67,8 @@ def _mail(agent: Agent) -> str:
 
 
 def _current(agent: Agent) -> str:
-    return f"task {agent.current_task[:8]}" if agent.current_task else ""
+    at_it = agent.current_task and agent.state not in ("error", "starting", "cold", "stopped")
+    return f"task {agent.current_task[:8]}" if at_it and agent.current_task else ""
 
 
 def task_table(tasks: Sequence[Task]) -> list[str]:

@@ -75,10 +75,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a claim got. ``next_due_ms`` is the server time at which something falls due, or None; ``now_ms`` is the server's."""
+    """What a claim got. ``next_due_ms`` is the server time at which something falls due, or None; ``now_ms`` is the server's.
+
+    ``held`` says why the agent may begin nothing now: then nothing was leased, and ``next_due_ms`` is when that ends by itself.
+    """
 
     now_ms: int
     next_due_ms: int | None
+    held: str | None = None
     deliveries: tuple[Delivery, ...]
 
 
@@ -129,6 +133,16 @@ class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
 
     at: str
     what: str
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What agents of one or more `kinds` share with their vendor. ``throttles`` counts those in a row."""
+
+    name: str
+    parked_until: str | None = None
+    throttles: int = 0
+    agents: int = 0
+    kinds: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -416,6 +430,7 @@ class TownCalls:
             return Batch(
                 now_ms=int(reply[0]),
                 next_due_ms=None if due < 0 else due,
+                held=_text(reply[2]) or None,
                 deliveries=tuple(
                     Delivery(
                         member=reply[i].decode(),
@@ -424,7 +439,7 @@ class TownCalls:
                         raw=reply[i + 2],
                         message=_try_message(reply[i + 2]),
                     )
-                    for i in range(2, len(reply), 3)
+                    for i in range(3, len(reply), 3)
                 ),
             )
 
@@ -690,9 +705,12 @@ class TownCalls:
 
     # -- for kernels
 
-    def place_agents(self, host: str, backends: Iterable[str], *, count: int) -> Call[Placed]:
-        """Take over agents that want a host and whose backend is here."""
-        return self._once("agent_place", _placed, host, count, *backends)
+    def place_agents(
+        self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None
+    ) -> Call[Placed]:
+        """Take over agents that want a host and whose backend is here. A backend that is not in `accounts` is its own."""
+        with_accounts = _flat({kind: (accounts or {}).get(kind, kind) for kind in backends})
+        return self._once("agent_place", _placed, host, count, *with_accounts)
 
     def observe_agent(self, agent_id: str, fence: str, state: str, reason: str = "") -> Call[str]:
         """Tell the state of an agent that this kernel holds; what is wanted of it."""
@@ -728,8 +746,14 @@ class TownCalls:
         duration_ms: int = 0,
         session_id: str = "",
         record: bytes = b"{}",
+        throttled_ms: int | None = None,
+        jitter: float = 0.0,
     ) -> Call[str]:
-        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none)."""
+        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none).
+
+        `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
+        the nearer `jitter` is to 1.
+        """
 
         def decode(reply: Reply) -> str:
             return _text(reply[0])
@@ -750,8 +774,35 @@ class TownCalls:
             duration_ms,
             session_id,
             record,
+            "" if throttled_ms is None else throttled_ms,
+            jitter,
             *_members(deliveries),
         )
+
+    # -- accounts
+
+    def accounts(self) -> Call[tuple[Account, ...]]:
+        """The accounts that agents use or that are parked, by name."""
+
+        def decode(reply: Reply) -> tuple[Account, ...]:
+            return tuple(
+                Account(
+                    name=_text(name),
+                    parked_until=rfc3339(int(until)) if int(until) else None,
+                    throttles=throttles,
+                    agents=agents,
+                    kinds=_texts(kinds),
+                )
+                for name, until, throttles, agents, kinds in reply
+            )
+
+        return self._call("accounts", decode)
+
+    def unpark_account(self, account: str, *, reason: str = "") -> Call[bool]:
+        """Let the agents of an account go on before its time is over; whether it was parked."""
+        return self._once("account_unpark", bool, account, reason)
+
+    # -- hosts
 
     def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Call[tuple[str, ...]]:
         """Take part in the town as a kernel; ids of kernels that were found lost."""
@@ -897,6 +948,7 @@ def load_library() -> Call[str]:
 
 
 __all__ = [
+    "Account",
     "Assigned",
     "Batch",
     "DeadLetter",

@@ -42,6 +42,8 @@ KEYS: dict[str, str] = {
     "task:<task>": "hash",
     "task:<task>:needs": "set",
     "task:<task>:dependants": "set",
+    "parked": "zset",
+    "throttles": "hash",
     "hosts": "zset",
     "host:<host>": "hash",
     "host:<host>:agents": "set",

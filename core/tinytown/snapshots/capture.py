@@ -36,7 +36,19 @@ CATEGORIES: dict[str, Category] = {
 
 #: Fields of the server's records that a snapshot leaves out: they belong to a lease, a round or a machine.
 AGENT_VOLATILE = frozenset(
-    {"host", "token", "run_id", "current_task", "session_id", "last_run", "last_task_state", "state", "reason", "since"}
+    {
+        "host",
+        "account",
+        "token",
+        "run_id",
+        "current_task",
+        "session_id",
+        "last_run",
+        "last_task_state",
+        "state",
+        "reason",
+        "since",
+    }
 )
 TASK_VOLATILE = frozenset({"token", "run_id", "state", "reason", "order"})
 _TIMES = frozenset({"since", "created_at", "updated_at", "started_at", "completed_at"})

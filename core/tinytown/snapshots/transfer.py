@@ -32,7 +32,16 @@ _TIMEOUT_S = 60.0
 
 #: Events that change nothing which a snapshot holds and another page may contradict.
 _HARMLESS = frozenset(
-    {"agent_reported", "agent_state_changed", "plugin_reported", "round_started", "host_joined", "host_left"}
+    {
+        "agent_reported",
+        "agent_state_changed",
+        "plugin_reported",
+        "round_started",
+        "host_joined",
+        "host_left",
+        "account_parked",
+        "account_unparked",
+    }
 )
 
 

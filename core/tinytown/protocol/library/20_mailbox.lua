@@ -58,6 +58,10 @@ end
 -- at all (nil)? And what becomes of the task whose order is given up or redriven.
 local order_standing, order_died, revive_order
 
+-- Defined with the accounts: why an agent may not begin a round (nil: it may), and the moment at which that ends by
+-- itself (nil: it does not).
+local may_begin
+
 local function bury(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)
   local standing, task_id = order_standing(base, box, member)
@@ -176,13 +180,14 @@ local function claimed_before(box, token)
 end
 
 -- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
--- -> now, next moment at which something falls due (-1 = none), then member, deliveries, body for each message
+-- -> now, next moment at which something falls due (-1 = none), why nothing may be begun now ('' = it may), then member,
+-- deliveries, body for each message
 register('claim', function(base, a)
   local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
   for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1], now) end
-  local reply = { now, -1 }
+  local reply = { now, -1, '' }
   -- Nothing is leased or delayed in a mailbox whose owner keeps up, and then nothing of this needs to be looked at.
   if redis.call('EXISTS', box .. ':leases', box .. ':delayed') > 0 then
     local again = claimed_before(box, token)
@@ -200,6 +205,12 @@ register('claim', function(base, a)
       redis.call('ZREM', box .. ':delayed', member)
       redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
     end
+  end
+  local held, held_until = may_begin(base, agent_id, now)
+  -- Who only has to finish what it has may do so when that is nothing.
+  if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
+    or redis.call('HGET', base .. ':agent:' .. agent_id, 'wanted') ~= 'drained') then
+    return { now, held_until or -1, held }
   end
   local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
   local taken, scores, orders = {}, {}, 0

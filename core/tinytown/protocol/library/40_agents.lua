@@ -181,14 +181,14 @@ register_once('agent_remove', function(base, a)
   return name
 end)
 
--- agent_place: op, host, how many at most, then the backends it has -> in how many ms another may be taken (-1 = not of itself),
--- then the agents that are now this host's
+-- agent_place: op, host, how many at most, then each backend it has and the account that uses -> in how many ms another may be
+-- taken (-1 = not of itself), then the agents that are now this host's
 register_once('agent_place', function(base, a)
   local host, count, now, backends, reply = a[1], tonumber(a[2]), now_ms(), {}, {}
   if redis.call('EXISTS', base .. ':host:' .. host) == 0 then
     refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host })
   end
-  for i = 3, #a do backends[a[i]] = true end
+  for i = 3, #a, 2 do backends[a[i]] = a[i + 1] end
   for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
@@ -201,7 +201,7 @@ register_once('agent_place', function(base, a)
       redis.call('ZREM', base .. ':placement', id)
       redis.call('ZREM', base .. ':asleep', id)
       take_back(base, id, now, 'moved to ' .. host)
-      redis.call('HSET', key, 'host', host, 'token', redis.call('INCR', base .. ':tokens'))
+      redis.call('HSET', key, 'host', host, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
       if state ~= 'starting' then
         if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end
@@ -280,7 +280,8 @@ register('round_start', function(base, a)
 end)
 
 -- round_settle: agent_id, fence, run_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
--- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), then member and token of each message
+-- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), when it was throttled how long the
+-- vendor named in ms (-1 = it did not, '' = it was not), jitter (0 to 1), then member and token of each message
 -- -> state of the task ('' = none), wanted state. One step: the outcome is stored and the mail goes, or nothing happens.
 -- What becomes of the mail is said for all of it; but an order goes when its task is settled and stays while it is not.
 register('round_settle', function(base, a)
@@ -312,7 +313,7 @@ register('round_settle', function(base, a)
     end
   end
   local box = mailbox(base, id)
-  for i = 14, #a, 2 do
+  for i = 16, #a, 2 do
     local standing = order_standing(base, box, a[i])
     if standing == 'called off' or (mail == 'ack' and not standing) then
       settle_mail(base, id, a[i], a[i + 1], now)
@@ -330,7 +331,9 @@ register('round_settle', function(base, a)
     task_state = task.state
   end
   redis.call('HSET', key, 'run_id', '', 'last_run', run_id, 'last_task_state', task_state)
+  if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
   if outcome == 'finished' then
+    unthrottle(base, id)
     redis.call('HINCRBY', key, 'rounds_completed', 1)
     redis.call('HSET', key, 'failures', 0)
   end
