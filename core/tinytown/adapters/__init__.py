@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinytown.adapters.backend import CliBackend, backends_for
     from tinytown.adapters.environment import is_secret
     from tinytown.adapters.failures import Failure, FailureKind, failure_of
-    from tinytown.adapters.git_directories import git_directories
+    from tinytown.adapters.git_places import git_directories
     from tinytown.adapters.json_lines import JsonLinesReader, Record, record_of
     from tinytown.adapters.remembered import CliSessionRecord
     from tinytown.adapters.settings import CliSettings, Permissions
@@ -41,7 +41,7 @@ _HOMES = {
     "Transcript": "transcript",
     "backends_for": "backend",
     "failure_of": "failures",
-    "git_directories": "git_directories",
+    "git_directories": "git_places",
     "is_secret": "environment",
     "record_of": "json_lines",
 }

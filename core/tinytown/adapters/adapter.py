@@ -19,21 +19,22 @@ from tinytown.adapters.town_tools import TownTools
 from tinytown.adapters.transcript import Reader, Transcript
 
 S = TypeVar("S", bound=CliSettings)
+S_co = TypeVar("S_co", bound=CliSettings, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Launch(Generic[S]):
+class Launch(Generic[S_co]):
     """What a run of the CLI is to be about.
 
     - `permissions` is decided: never None. `directory` is where the CLI will be started.
     - `place` is a directory of this agent's for this CLI (mode 0700): whatever a `Plan` has to write goes there.
-    - `has_own_state`: the CLI is to keep its login, settings and sessions in `place`; else where it always does.
+    - `has_own_state`: the CLI is to keep its login, settings and sessions in `state`; else where it always does.
     - `session` is the one to go on with, None for a new one.
     - `tools` are the town's own, None when they are not to be offered.
     - `environment` is what the CLI will be started with, before the plan adds to it: for looking, not for changing.
     """
 
-    settings: S
+    settings: S_co
     permissions: Permissions
     prompt: str
     directory: Path
@@ -42,6 +43,11 @@ class Launch(Generic[S]):
     session: CliSessionRecord | None
     tools: TownTools | None
     environment: Mapping[str, str]
+
+    @property
+    def state(self) -> Path:
+        """Where the CLI is to keep its state if it `has_own_state`; it is there then."""
+        return self.place / "state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,8 @@ class CliAdapter(ABC, Generic[S]):
       do when it is not logged in. All three end up in front of a person.
     - `login_variables`: with one of these in the environment the CLI needs no login on disk; they are let through.
     - `own_variables`: patterns of further variables that are the CLI's own, let through even if they look secret.
-    - `default_permissions`: ``write`` where the CLI itself can hold a model to its workspace without asking anybody.
+    - `default_permissions`: ``write`` where the CLI itself can hold a model to its workspace without asking anybody. Where
+      that depends on the machine, `permissions_by_default` says so.
     - `permissions_offered`: the profiles that it can keep; asking for another is an error in the settings.
     - `takes_tools`: whether it takes MCP servers.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
@@ -102,6 +109,10 @@ class CliAdapter(ABC, Generic[S]):
     @abstractmethod
     def reader(self, transcript: Transcript, launch: Launch[S]) -> Reader:
         """What reads that run's output."""
+
+    def permissions_by_default(self) -> Permissions:
+        """The profile of agents for which the person has chosen none. Quick."""
+        return self.default_permissions
 
     def cautions(self, settings: S, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         """What else a person should know before an agent is spawned, one sentence each. `environment` has the names."""

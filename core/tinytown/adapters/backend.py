@@ -54,8 +54,14 @@ class CliBackend(Generic[S]):
         self.settings = settings
         self.table = table = f"plugins.{adapter.plugin}" + (f".presets.{kind}" if kind != adapter.kind else "")
         self.command = _command(adapter, settings, root, table)
-        self.permissions: Permissions = _permissions(adapter, settings, root, table)
+        if settings.permissions is not None:
+            _check_permissions(adapter, settings.permissions, root, table)
         self.advice = Advice(adapter.title, adapter.install, adapter.login, f"{table}.model")
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the model may do: as chosen, or by default."""
+        return self.settings.permissions or self.adapter.permissions_by_default()
 
     @property
     def offers_town_tools(self) -> bool:
@@ -153,15 +159,18 @@ class CliSession(Generic[S]):
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
         environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
+        has_key = any(environment.get(name) for name in adapter.login_variables)
+        has_own_state = settings.state == "agent" or (settings.state == "auto" and has_key)
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if has_own_state:
+            (self._place / "state").mkdir(mode=0o700, exist_ok=True)
         return Launch(
             settings=settings,
             permissions=self._backend.permissions,
             prompt=round.prompt,
             directory=round.directory,
             place=self._place,
-            has_own_state=settings.state == "agent"
-            or (settings.state == "auto" and any(environment.get(name) for name in adapter.login_variables)),
+            has_own_state=has_own_state,
             session=session,
             tools=self._tools(round.environment),
             environment=environment,
@@ -239,14 +248,11 @@ def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tup
     return words or adapter.command
 
 
-def _permissions(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> Permissions:
-    chosen = settings.permissions or adapter.default_permissions
+def _check_permissions(adapter: CliAdapter[S], chosen: Permissions, root: Path, table: str) -> None:
     if chosen not in adapter.permissions_offered:
         offered = ", ".join(f'"{each}"' for each in adapter.permissions_offered)
-        raise _wrong(
-            root, f"{table}.permissions", f'{adapter.title} cannot be held to "{chosen}"; it can be to: {offered}'
-        )
-    return chosen
+        what = f'{adapter.title} cannot be held to "{chosen}"; it can be to: {offered}'
+        raise _wrong(root, f"{table}.permissions", what)
 
 
 def _wrong(root: Path, key: str, what: str) -> ConfigError:

@@ -1,11 +1,12 @@
 """How Claude Code is called: ``claude -p`` with the prompt on its standard input and one JSON record a line coming back.
 
+What it may do is said in `permissions`.
+
 Source: ``claude --help`` and the documentation of Claude Code, checked by running version 2.1.197.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
@@ -13,12 +14,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, Transcript
 
+from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_cautions
 from tinytown_claude.reader import ClaudeReader
 
 _MCP_FILE = "town-mcp.json"
-_READING_TOOLS = "Read,Glob,Grep,LS,WebFetch,WebSearch,TodoWrite"
-_ALL_TOOLS = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Skill")
-_SANDBOX = "IS_SANDBOX"
 
 
 class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,16 +49,16 @@ class ClaudeAdapter(CliAdapter[Settings]):
         "CLAUDE_CODE_USE_VERTEX",
     )
     own_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_*", "CLAUDE_CODE_*", "AWS_BEARER_TOKEN_BEDROCK")
-    # Of its shell commands it lets pass without asking only what it knows to be harmless: too little to work with.
-    default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
     sessions_stay_in_directory: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = 2_500_000  # 10 MB on its standard input, of at most 4 bytes each
 
     def plan(self, launch: Launch[Settings]) -> Plan:
         settings = launch.settings
-        arguments = ["-p", "--output-format", "stream-json", "--verbose", *_permission_arguments(launch)]
-        files: dict[str, bytes] = {}
+        town = f"mcp__{launch.tools.name}" if launch.tools else ""
+        granted = permission_arguments(launch, [*settings.allow, *filter(None, [town])])
+        arguments = ["-p", "--output-format", "stream-json", "--verbose", *granted.arguments]
+        files: dict[str, bytes] = dict(granted.files)
         if launch.session is not None:
             arguments += ["--resume", launch.session.id]
         if settings.model:
@@ -77,7 +76,7 @@ class ClaudeAdapter(CliAdapter[Settings]):
             "DISABLE_AUTOUPDATER": "1",
         }
         if launch.has_own_state:
-            environment["CLAUDE_CONFIG_DIR"] = str(launch.place / "state")
+            environment["CLAUDE_CONFIG_DIR"] = str(launch.state)
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             stdin=launch.prompt.encode("utf-8", "replace"),
@@ -89,31 +88,9 @@ class ClaudeAdapter(CliAdapter[Settings]):
     def reader(self, transcript: Transcript, launch: Launch[Settings]) -> ClaudeReader:
         return ClaudeReader(transcript, launch.tools.name if launch.tools else "")
 
+    def permissions_by_default(self) -> Permissions:
+        # Without its sandbox it lets pass, unasked, only the shell commands that it knows to be harmless: too few.
+        return "write" if has_sandbox() else "full"
+
     def cautions(self, settings: Settings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
-        if permissions == "full" and _is_root() and _SANDBOX not in environment:
-            return [
-                "you are root, and so is what the model runs; Claude Code would refuse to skip its questions, so it is"
-                " told to allow each tool instead"
-            ]
-        return []
-
-
-def _permission_arguments(launch: Launch[Settings]) -> list[str]:
-    town = [f"mcp__{launch.tools.name}"] if launch.tools else []
-    match launch.permissions:
-        case "read":
-            allowed = [*town, *launch.settings.allow]
-            own = ["--tools", _READING_TOOLS, "--permission-mode", "dontAsk"]
-        case "write":
-            allowed = [*town, *launch.settings.allow]
-            own = ["--permission-mode", "acceptEdits"]
-        case "full":
-            if not _is_root() or launch.environment.get(_SANDBOX) == "1":
-                return ["--dangerously-skip-permissions"]
-            allowed = [*_ALL_TOOLS, *town, *launch.settings.allow]
-            own = ["--permission-mode", "acceptEdits"]
-    return [*own, *(["--allowedTools", ",".join(allowed)] if allowed else [])]
-
-
-def _is_root() -> bool:
-    return os.geteuid() == 0
+        return permission_cautions(permissions, environment)

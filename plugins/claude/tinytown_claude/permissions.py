@@ -1,0 +1,93 @@
+"""What the model may do, in Claude Code's own words: tools that exist, tools that need no question, and its sandbox.
+
+Nobody is there to be asked: whatever would be a question is a refusal. The sandbox, which needs bubblewrap and socat on
+Linux, holds shell commands to the workspace, so that none of them needs a question.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from tinytown.adapters import CliSettings, Launch, Permissions, git_directories
+
+SETTINGS_FILE = "claude-settings.json"
+
+_READING_TOOLS = ("Read", "Glob", "Grep", "WebFetch", "WebSearch", "TodoWrite")
+_ALL_TOOLS = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Skill")
+_TRUSTED_PLACE = "IS_SANDBOX"  # what Claude Code looks for before it believes root
+_SANDBOX_PROGRAMS = ("bwrap", "socat")
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The arguments that say it, and the files that they name."""
+
+    arguments: Sequence[str]
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+def has_sandbox() -> bool:
+    """Whether Claude Code's sandbox can work on this machine."""
+    return sys.platform == "darwin" or all(shutil.which(name) for name in _SANDBOX_PROGRAMS)
+
+
+def permission_arguments(launch: Launch[CliSettings], allowed: Sequence[str]) -> Granted:
+    """How to hold the model to the launch's profile; `allowed` are further tools that it may use."""
+    match launch.permissions:
+        case "read":
+            tools = ["--tools", ",".join(_READING_TOOLS), "--permission-mode", "dontAsk"]
+            return Granted([*tools, *_allow(*_READING_TOOLS, *allowed)])
+        case "write":
+            edits = ["--permission-mode", "acceptEdits"]
+            if not has_sandbox():
+                return Granted([*edits, *_allow(*_READING_TOOLS, *allowed)])
+            settings = ["--settings", str(launch.place / SETTINGS_FILE)]
+            return Granted(
+                [*edits, *_allow("Bash", *_READING_TOOLS, *allowed), *settings],
+                {SETTINGS_FILE: msgspec.json.encode({"sandbox": _sandbox(launch)})},
+            )
+        case "full":
+            if not _is_root() or launch.environment.get(_TRUSTED_PLACE) == "1":
+                return Granted(["--dangerously-skip-permissions"])
+            return Granted(["--permission-mode", "acceptEdits", *_allow(*_ALL_TOOLS, *allowed)])
+
+
+def permission_cautions(permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+    """What a person should know of this profile on this machine."""
+    if permissions == "full" and _is_root() and _TRUSTED_PLACE not in environment:
+        return [
+            "you are root, and so is what the model runs; Claude Code refuses to skip its questions for root, so it is told"
+            " to allow each tool instead"
+        ]
+    if permissions == "write" and not has_sandbox():
+        return [
+            "without bubblewrap and socat Claude Code has no sandbox and refuses most shell commands: install both, or"
+            " name commands in allow"
+        ]
+    return []
+
+
+def _allow(*tools: str) -> list[str]:
+    return ["--allowedTools", ",".join(tools)] if tools else []
+
+
+def _sandbox(launch: Launch[CliSettings]) -> dict[str, object]:
+    return {
+        "enabled": True,
+        "failIfUnavailable": True,
+        "autoAllowBashIfSandboxed": True,
+        "allowUnsandboxedCommands": False,
+        # A linked worktree commits into the repository that it belongs to.
+        "filesystem": {"allowWrite": [str(each) for each in git_directories(launch.directory)]},
+        # All of the network, and the socket of the town's own server.
+        "network": {"allowedDomains": ["*"], "allowAllUnixSockets": True, "allowLocalBinding": True},
+    }
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0

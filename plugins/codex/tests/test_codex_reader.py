@@ -1,0 +1,116 @@
+"""What the records of Codex are read as."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tinytown.adapters import Transcript
+from tinytown.contracts import Usage
+from tinytown.processes import Exit, Line
+from tinytown_codex.reader import CodexReader
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.used: list[Usage] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def usage(self, usage: Usage) -> None:
+        self.used.append(usage)
+
+
+def read(*records: dict[str, Any] | str, **options: Any) -> tuple[Transcript, Listener, CodexReader]:
+    listener = Listener()
+    transcript = Transcript(listener)
+    reader = CodexReader(transcript, **options)
+    for record in records:
+        reader.read(Line("stdout", record if isinstance(record, str) else json.dumps(record), cut=False))
+    return transcript, listener, reader
+
+
+def ended(status: int, stderr: str = "") -> Exit:
+    return Exit(1, status, None, "exited", "", stderr, 0.1)
+
+
+async def test_a_run_is_its_messages_its_commands_and_its_end() -> None:
+    command = {"type": "command_execution", "command": "make test"}
+    transcript, listener, _ = read(
+        {"type": "thread.started", "thread_id": "t1"},
+        {"type": "item.started", "item": command},
+        {
+            "type": "item.completed",
+            "item": {**command, "exit_code": 2, "status": "failed", "aggregated_output": "no rule\n"},
+        },
+        {"type": "item.completed", "item": {"type": "file_change", "changes": [{"path": "a.py", "kind": "add"}]}},
+        {"type": "item.completed", "item": {"type": "agent_message", "text": "no Makefile"}},
+        {"type": "turn.completed", "usage": {"input_tokens": 10, "cached_input_tokens": 4, "output_tokens": 2}},
+    )
+    assert listener.lines == ["shell: make test", "failed: no rule", "add a.py", "no Makefile"]
+    assert (transcript.session_id, transcript.text, transcript.is_final) == ("t1", "no Makefile", True)
+    assert transcript.used == Usage(input_tokens=10, cached_tokens=4, output_tokens=2)
+
+
+async def test_what_a_resumed_session_had_consumed_before_is_not_counted_again() -> None:
+    transcript, _, _ = read(
+        {"type": "turn.completed", "usage": {"input_tokens": 30, "cached_input_tokens": 9, "output_tokens": 7}},
+        used_before=Usage(input_tokens=20, cached_tokens=9, output_tokens=4),
+    )
+    assert transcript.used == Usage(input_tokens=10, output_tokens=3)
+    assert transcript.session_used == Usage(input_tokens=30, cached_tokens=9, output_tokens=7)
+
+
+async def test_an_error_among_the_items_is_a_warning_and_a_reconnection_is_none_at_all() -> None:
+    transcript, listener, _ = read(
+        {"type": "item.completed", "item": {"type": "error", "message": "no metadata"}},
+        {"type": "error", "message": "Reconnecting... 1/5 (stream disconnected)"},
+    )
+    assert listener.lines[0] == "warning: no metadata"
+    assert transcript.failure is None
+    assert transcript.retrying is not None
+    assert transcript.retrying.kind == "unreachable"
+
+
+async def test_a_failed_turn_is_told_by_its_message() -> None:
+    transcript, _, _ = read({"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}})
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "unauthorized"
+
+
+async def test_a_run_that_ends_before_it_began_is_told_by_its_last_words() -> None:
+    transcript, _, reader = read()
+    reader.end(ended(1, "Error: thread/resume: no rollout found for thread id 1"))
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "no_session"
+
+
+async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
+    transcript, _, reader = read(tools_name="town")
+    reader.end(ended(1, "Error: thread/start failed: required MCP servers failed to initialize: town: no such file"))
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "tools_missing"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{",
+        "plain words",
+        '{"type": []}',
+        '{"type": "item.started"}',
+        '{"type": "item.completed", "item": {"type": "file_change", "changes": {}}}',
+        '{"type": "item.completed", "item": {"type": "command_execution", "status": "failed", "exit_code": "x"}}',
+        '{"type": "item.started", "item": {"type": "mcp_tool_call", "arguments": [1]}}',
+        '{"type": "error"}',
+        '{"type": "thread.started", "thread_id": 5}',
+        "[" * 10_000,
+    ],
+)
+async def test_a_record_of_another_shape_costs_itself_alone(record: str) -> None:
+    transcript, _, _ = read(record, {"type": "turn.completed", "usage": 5})
+    assert (transcript.is_final, transcript.failure) == (True, None)

@@ -1,0 +1,27 @@
+"""Codex as an agent: the kinds `codex` and `codex-mini`, and one for each table ``[plugins.codex.presets.NAME]``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinytown.adapters import CliSettings, backends_for
+from tinytown.contracts import AgentBackend
+from tinytown.hookspecs import hookimpl
+
+from tinytown_codex.adapter import CodexAdapter
+
+TINYTOWN_HOOK_API = 1
+
+
+class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.codex]``: the settings of every coding CLI, and no others."""
+
+
+@hookimpl
+def tinytown_settings_type() -> type[Settings]:
+    return Settings
+
+
+@hookimpl
+def tinytown_agent_backends(settings: Settings, root: Path) -> list[AgentBackend]:
+    return [*backends_for(CodexAdapter(), settings, root)]

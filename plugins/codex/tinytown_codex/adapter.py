@@ -1,0 +1,93 @@
+"""How Codex is called: ``codex exec --json`` with the prompt on its standard input and one JSON record a line coming back.
+
+Source: ``codex exec --help`` and the documentation of Codex, checked by running version 0.169.0.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+from tinytown.adapters import (
+    CliAdapter,
+    CliSettings,
+    Launch,
+    Permissions,
+    Plan,
+    TownTools,
+    Transcript,
+    git_directories,
+)
+
+from tinytown_codex.reader import CodexReader
+
+
+class CodexAdapter(CliAdapter[CliSettings]):
+    """Codex. What npm installs is a wrapper around the real program, which gets the wrapper's signals with its group."""
+
+    plugin: ClassVar[str] = "codex"
+    kind: ClassVar[str] = "codex"
+    title: ClassVar[str] = "Codex"
+    command: ClassVar[tuple[str, ...]] = ("codex",)
+    install: ClassVar[str] = "npm install -g @openai/codex"
+    login: ClassVar[str] = "log in with codex login, or set CODEX_API_KEY before the kernel starts"
+    login_variables: ClassVar[tuple[str, ...]] = ("CODEX_API_KEY",)
+    default_permissions: ClassVar[Permissions] = "write"  # it brings its own sandbox
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    prompt_limit_chars: ClassVar[int | None] = 1_000_000  # it takes 1,048,576 in all and adds some of its own
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"codex-mini": {"model": "gpt-5.4-mini"}}
+
+    def plan(self, launch: Launch[CliSettings]) -> Plan:
+        settings = launch.settings
+        arguments = ["exec", "--json", "--skip-git-repo-check", *_permission_arguments(launch)]
+        if settings.model:
+            arguments += ["-m", settings.model]
+        if launch.tools is not None:
+            arguments += _tools_arguments(launch.tools)
+        arguments += settings.extra_args
+        if launch.session is not None:  # what comes after `resume` may be no option of `exec`
+            arguments += ["resume", launch.session.id]
+        return Plan(
+            arguments=[*arguments, "-"],
+            stdin=launch.prompt.encode("utf-8", "replace"),
+            environment={"CODEX_HOME": str(launch.state)} if launch.has_own_state else {},
+            first_signal=signal.SIGINT,
+        )
+
+    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> CodexReader:
+        return CodexReader(
+            transcript,
+            used_before=launch.session.used if launch.session else None,
+            tools_name=launch.tools.name if launch.tools else "",
+        )
+
+
+def _permission_arguments(launch: Launch[CliSettings]) -> Sequence[str]:
+    match launch.permissions:
+        case "read":
+            return ["--sandbox", "read-only"]
+        case "write":
+            # Without these two, no commit, and neither `tt` nor any package index.
+            git = [word for each in git_directories(launch.directory) for word in ("--add-dir", str(each))]
+            return ["--sandbox", "workspace-write", "-c", "sandbox_workspace_write.network_access=true", *git]
+        case "full":
+            return ["--dangerously-bypass-approvals-and-sandbox"]
+
+
+def _tools_arguments(tools: TownTools) -> Sequence[str]:
+    """The town's server, as settings; `required`, because else nobody would be told that it did not start."""
+    table = f"mcp_servers.{tools.name}"
+    values = {
+        "command": tools.command,
+        "args": tools.arguments,
+        "required": True,
+        "default_tools_approval_mode": "approve",
+    }
+    # Texts, lists of texts and truth values are written alike in JSON and TOML.
+    return [word for key, value in values.items() for word in ("-c", f"{table}.{key}={_json(value)}")]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
