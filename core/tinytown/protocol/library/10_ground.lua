@@ -15,8 +15,9 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- A whole number as text: exact beyond the 14 digits that Lua would write by itself, and several times quicker than %.0f.
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- Milliseconds since 1970 as RFC 3339 in UTC. The calendar of days: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".

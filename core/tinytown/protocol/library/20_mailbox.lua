@@ -30,10 +30,11 @@ local function announce(base, agent_id, what, due)
   end
 end
 
+-- Puts a message into a mailbox; one with an id that is there already changes nothing, and the answer is false.
 local function put_mail(base, agent_id, id, class, priority, body, due, now)
   local box, member = mailbox(base, agent_id), class .. id
+  if redis.call('HSETNX', box .. ':bodies', id, body) == 0 then return false end
   local score = whole(RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq'))
-  redis.call('HSET', box .. ':bodies', id, body)
   if due > now then
     redis.call('HSET', box .. ':state', member, score .. ' 0 -')
     redis.call('ZADD', box .. ':delayed', whole(due), member)
@@ -47,6 +48,7 @@ local function put_mail(base, agent_id, id, class, priority, body, due, now)
       announce(base, agent_id, 'mail', now)
     end
   end
+  return true
 end
 
 local function forget_mail(box, member)
@@ -125,6 +127,38 @@ local function settle_mail(base, agent_id, member, token, now)
   return 1
 end
 
+-- The same for many, given as member and token in `words` from `first` on -> for each 1 (out) or 0. What cannot be an
+-- order goes in a few commands together.
+local function settle_all(base, agent_id, words, first, now)
+  local box, members, reply = mailbox(base, agent_id), {}, {}
+  for i = first, #words, 2 do members[#members + 1] = words[i] end
+  for begin = 1, #members, MANY do
+    local last, gone, ids = math.min(begin + MANY - 1, #members), {}, {}
+    local lines = redis.call('HMGET', box .. ':state', unpack(members, begin, last))
+    local seen = {}
+    for i = begin, last do
+      local member, token = members[i], words[first + 2 * i - 1]
+      if string.sub(member, 1, 1) == 't' then
+        reply[i] = settle_mail(base, agent_id, member, token, now)
+      else
+        local _, _, held = parse_state(lines[i - begin + 1])
+        reply[i] = held == token and token ~= '-' and not seen[member] and 1 or 0
+        if reply[i] == 1 then
+          seen[member] = true
+          gone[#gone + 1], ids[#ids + 1] = member, string.sub(member, 2)
+          trace_words(base, ids[#ids], now, 'acked')
+        end
+      end
+    end
+    if #gone > 0 then
+      redis.call('ZREM', box .. ':leases', unpack(gone))
+      redis.call('HDEL', box .. ':state', unpack(gone))
+      redis.call('HDEL', box .. ':bodies', unpack(ids))
+    end
+  end
+  return reply
+end
+
 local function return_all_leases(base, agent_id, now, reason)
   local leases = redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)
   for _, member in ipairs(leases) do
@@ -144,9 +178,8 @@ register('send', function(base, a)
   local _, sender = find_agent(base, from)
   local now, box = now_ms(), mailbox(base, agent_id)
   local key = base .. ':trace:' .. id
-  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 or redis.call('HEXISTS', box .. ':bodies', id) == 1 then
-    return { 'duplicate', name, agent_id }
-  end
+  local sent_before = { 'duplicate', name, agent_id }
+  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 then return sent_before end
   local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
   local limit, bound = tonumber(settings[1] or 1048576), tonumber(settings[2] or 10000)
   -- In JSON a text of quotes and newlines is twice as long.
@@ -155,12 +188,15 @@ register('send', function(base, a)
       'put it into a file and name the file')
   end
   if redis.call('HLEN', box .. ':bodies') >= bound then
+    if redis.call('HEXISTS', box .. ':bodies', id) == 1 then return sent_before end
     refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: ' .. bound .. ' messages',
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
-  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
   local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
-  put_mail(base, agent_id, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), now)
+  if not put_mail(base, agent_id, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), now) then
+    return sent_before
+  end
+  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
   emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
     'category', CLASS_NAMES[class] or class, 'priority', priority)
   return { 'queued', name, agent_id }
@@ -186,7 +222,7 @@ register('claim', function(base, a)
   local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
-  for i = 6, #a, 2 do settle_mail(base, agent_id, a[i], a[i + 1], now) end
+  settle_all(base, agent_id, a, 6, now)
   local reply = { now, -1, '' }
   -- Nothing is leased or delayed in a mailbox whose owner keeps up, and then nothing of this needs to be looked at.
   if redis.call('EXISTS', box .. ':leases', box .. ':delayed') > 0 then
@@ -251,9 +287,7 @@ end)
 
 -- ack: op, agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
 register_once('ack', function(base, a)
-  local reply, now = {}, now_ms()
-  for i = 2, #a, 2 do reply[#reply + 1] = settle_mail(base, a[1], a[i], a[i + 1], now) end
-  return reply
+  return settle_all(base, a[1], a, 2, now_ms())
 end)
 
 -- renew: agent_id, lease_ms, then member and token of each -> for each 1 (renewed) or 0 (lost)
