@@ -103,6 +103,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("backlog list")
     ask("backlog claim", task, "worker")
     ask("task show", task)
+    ask("task tree")
+    ask("task why", task)
     ask("task list")
     ask("backlog remove", ask("backlog add", "later")["task_id"])
     tt("backlog", "add", "later")

@@ -69,7 +69,7 @@ def find_round(town: TownLink, agent: str | None, word: str) -> RoundRecord:
                 f"{name} has {len(records)} rounds on record, not {word}", hint=f"tt history {name} shows them"
             )
         return records[-1]
-    found = list(town.run(town.calls.rounds(name, run=word, limit=9)) if word else ())
+    found = [*town.run(town.calls.rounds(name, run=word, limit=9))] if word else []
     if not found:
         found = [each for each in _in_progress(town, word) if name in (None, each.agent)]
     if not found:

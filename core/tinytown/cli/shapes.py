@@ -53,7 +53,7 @@ def lying_shape(lying: Lying) -> dict[str, Any]:
         told: dict[str, Any] = {"id": None, "raw": lying.raw.decode("utf-8", "replace")}
     else:
         told = message_fields(lying.message)
-    return {**told, "place": lying.place, "deliveries": lying.deliveries}
+    return {**told, "place": lying.place, "deliveries": lying.deliveries, "until": lying.until}
 
 
 def letter_shape(letter: DeadLetter) -> dict[str, Any]:

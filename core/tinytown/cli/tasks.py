@@ -16,6 +16,8 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
+from tinytown.cli.task_tree import tree
+from tinytown.cli.task_why import why
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import UsageError
 from tinytown.messages import Priority
@@ -128,6 +130,10 @@ def list_tasks(invocation: Invocation, state: TaskState | None, agent: str, tag:
         found = town.run(town.calls.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
     lines = task_table(found) if found else ["no such tasks"]
     invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+
+
+task.add_command(tree)
+task.add_command(why)
 
 
 @task.command("current", examples=["tt task current", "tt task current worker"])

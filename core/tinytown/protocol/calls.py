@@ -87,10 +87,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lying(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed."""
+    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due, or a
+    leased one's lease ends."""
 
     place: Literal["queued", "leased", "delayed"]
     deliveries: int
+    until: str | None = None
     raw: bytes
     message: Message | None
 
@@ -294,12 +296,18 @@ def _status(reply: Reply) -> Status:
 
 
 def _inbox(reply: Reply) -> Inbox:
-    rows = [reply[i : i + 4] for i in range(1, len(reply), 4)]
+    rows = [reply[i : i + 5] for i in range(1, len(reply), 5)]
     return Inbox(
         agent=_text(reply[0]),
         messages=tuple(
-            Lying(place=_text(place), deliveries=int(deliveries), raw=body, message=_try_message(body))  # type: ignore[arg-type]
-            for place, _, deliveries, body in rows
+            Lying(
+                place=_text(place),  # type: ignore[arg-type]
+                deliveries=int(deliveries),
+                until=None if place == b"queued" else rfc3339(int(score)),
+                raw=body,
+                message=_try_message(body),
+            )
+            for place, _, deliveries, body, score in rows
         ),
     )
 

@@ -407,18 +407,21 @@ end)
 
 local PLACES = { { ':leases', 'leased' }, { ':queue', 'queued' }, { ':delayed', 'delayed' } }
 
--- peek: agent, limit -> name, then place, member, deliveries, body of each message in the order of delivery
+-- peek: agent, limit -> name, then place, member, deliveries, body and score of each message in the order of delivery. The
+-- score of a delayed one is the moment at which it is due, of a leased one that at which its lease ends.
 register('peek', function(base, a)
   local agent_id, name = find_agent(base, a[1])
   local box, limit, reply = mailbox(base, agent_id), tonumber(a[2]), { name }
   for _, place in ipairs(PLACES) do
-    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, limit - 1)) do
-      if (#reply - 1) / 4 >= limit then break end
-      local _, deliveries = mail_state(box, member)
+    local flat = redis.call('ZRANGE', box .. place[1], 0, limit - 1, 'WITHSCORES')
+    for i = 1, #flat, 2 do
+      if (#reply - 1) / 5 >= limit then break end
+      local _, deliveries = mail_state(box, flat[i])
       reply[#reply + 1] = place[2]
-      reply[#reply + 1] = member
+      reply[#reply + 1] = flat[i]
       reply[#reply + 1] = deliveries
-      reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or ''
+      reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(flat[i], 2)) or ''
+      reply[#reply + 1] = whole(tonumber(flat[i + 1]))
     end
   end
   return reply

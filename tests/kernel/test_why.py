@@ -1,0 +1,283 @@
+"""``tt task why`` against real towns: every reason that it knows is brought about, and found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import trio
+from tinytown.cli import obstacles
+from tinytown.cli.invocation import Invocation
+from tinytown.cli.obstacles import Obstacle, why_task
+from tinytown.cli.task_why import gather
+from tinytown.cli.town_link import open_town_link
+from tinytown.contracts import Finished, RateLimited, Unavailable, Verdict
+
+
+def walk(reasons: Iterable[Obstacle]) -> list[Obstacle]:
+    return [each for reason in reasons for each in (reason, *walk(reason.because))]
+
+
+async def why(place, task: Any) -> list[Obstacle]:
+    """The reasons and those behind them, as the command finds them."""
+
+    def look() -> list[Obstacle]:
+        invocation = Invocation()
+        invocation.town = str(place.root)
+        with open_town_link(invocation) as town:
+            found = town.run(town.calls.task(task.id))
+            return walk(why_task(found, gather(town, [found])))
+
+    return await trio.to_thread.run_sync(look)
+
+
+async def codes(place, task: Any) -> list[str]:
+    return [each.code for each in await why(place, task)]
+
+
+async def comes(place, town, task: Any, *wanted: str) -> list[Obstacle]:
+    """The reasons once they are these."""
+    while True:
+        seen = town.position.value
+        found = await why(place, task)
+        if [each.code for each in found] == list(wanted):
+            return found
+        await town.wait_for_news(seen)
+
+
+def test_every_reason_that_there_is_is_brought_about_here() -> None:
+    source = Path(obstacles.__file__).read_text()
+    known = set(re.findall(r'(?:code=|add\(|obstacle\(\s*)"([a-z_]+)"', source)) | {"completed", "failed", "cancelled"}
+    assert len(known) > 25
+    here = Path(__file__).read_text()
+    assert {each for each in known if here.count(f'"{each}"') < 1} == set()
+
+
+async def test_without_a_kernel_nothing_is_taken_up(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada", role="builder")
+        task = await agent.assign("do it")
+        (reason,) = await why(place, task)
+        assert (reason.code, reason.fix, reason.agent) == ("no_kernel", "tt start --background", "ada")
+        waiting = await town.add_task("whoever", role="builder")
+        assert await codes(place, waiting) == ["on_backlog", "no_kernel"]
+
+
+async def test_a_blocked_task_is_explained_down_to_the_last_need(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada")
+        await agent.interrupt()
+        first = await agent.assign("lay the ground")
+        second = await agent.assign("build", needs=[first.id])
+        last = await agent.assign("paint", needs=[second.id])
+        found = await why(place, last)
+        assert [each.code for each in found] == ["need_open", "need_open", "agent_paused", "no_kernel"]
+        assert f"{first.id[:8]} (lay the ground), which is assigned to ada" in found[1].text
+        assert found[2].fix == "tt resume ada"
+        await town.fail_task(first.id, "the ground is rock")
+        found = await why(place, last)
+        assert [each.code for each in found] == ["need_open", "need_failed"]
+        assert "the ground is rock" in found[1].text
+        assert f"tt task reopen {first.id}" in found[1].fix
+        assert await codes(place, first) == ["failed"]
+        await town.cancel_task(second.id)
+        assert await codes(place, second) == ["cancelled"]
+        await town.link.command("DEL", f"tt:{{t}}:task:{second.id}")
+        assert await codes(place, last) == ["need_gone"]
+
+
+async def test_a_task_with_hundreds_of_needs_is_explained_in_a_few_lines(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada")
+        needs = [(await agent.assign(f"part {number}")).id for number in range(12)]
+        task = await agent.assign("all of it", needs=needs)
+        found = await codes(place, task)
+        assert found.count("need_open") == 8
+        assert found[-1] == "more_needs"
+
+
+async def test_a_long_chain_of_needs_comes_to_an_end(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("the first")
+        for number in range(40):
+            task = await agent.assign(f"link {number}", needs=[task.id])
+        assert await codes(place, task) == ["need_open"] * 12
+
+
+async def test_who_would_take_a_task_of_the_backlog_and_why_they_do_not(place, table) -> None:
+    released = trio.Event()
+
+    async def work(round, report) -> Finished:
+        await released.wait()
+        return Finished(text="done")
+
+    table.script = work
+    async with place.open() as town:
+        plain = await town.add_task("whoever likes to")
+        assert await codes(place, plain) == ["no_words"]
+        task = await town.add_task("look at it", role="reviewer", tags=["python"])
+        (reason,) = await why(place, task)
+        assert reason.code == "nobody_fits"
+        assert "the role reviewer or the tag python" in reason.text
+        assert "tt spawn NAME --role reviewer" in reason.fix
+        await town.cancel_task(task.id)
+        busy = await town.spawn("ada", tags=["python"])
+        await busy.assign("something else")
+        await table.begun(1)
+        task = await town.add_task("look at it again", role="reviewer", tags=["python"])
+        found = await comes(place, town, task, "on_backlog", "agent_busy")
+        assert "something else" in found[1].text
+        for number in range(9):
+            await (await town.spawn(f"bob{number}", role="tester")).interrupt()
+        task = await town.add_task("try it", role="tester", tags=["python"])
+        found = await why(place, task)
+        assert {each.code for each in found} == {"on_backlog", "agent_busy", "agent_paused", "more_agents"}
+        released.set()
+
+
+async def test_an_agent_that_finishes_up_takes_nothing_more(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada", tags=["python"])
+        await agent.close()
+        task = await town.add_task("look at it", tags=["python"])
+        found = await why(place, task)
+        assert [each.code for each in found] == ["on_backlog", "agent_draining"]
+        await agent.kill()
+        assert await codes(place, task) == ["on_backlog", "agent_stopped"]
+
+
+async def test_agents_that_take_nothing_by_themselves_have_to_be_given_it(place, table) -> None:
+    place.configure("auto_claim = false\n")
+    async with place.open() as town:
+        await town.spawn("ada", tags=["python"])
+        assert await codes(place, await town.add_task("look at it", tags=["python"])) == ["no_auto_claim"]
+
+
+async def test_a_task_behind_others_says_what_is_before_it(place, table) -> None:
+    released = trio.Event()
+
+    async def work(round, report) -> Finished:
+        await released.wait()
+        return Finished(text="done")
+
+    table.script = work
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        first, second, third = [await agent.assign(text) for text in ("first", "second", "third")]
+        await table.begun(1)
+        (reason,) = await comes(place, town, first, "running")
+        assert reason.text.startswith("ada works on it for ")
+        assert await codes(place, second) == ["agent_busy"]
+        found = await why(place, third)
+        assert [each.code for each in found] == ["agent_busy", "order_behind"]
+        assert found[1].text.startswith("1 messages come before it")
+        released.set()
+        await town.wait_for_task(third.id)
+        assert await codes(place, third) == ["completed"]
+
+
+async def test_a_failed_round_is_tried_again_later(place, table, answering) -> None:
+    place.configure(retry_delay_s=60, max_attempts=5)
+    table.script = answering(RuntimeError("no luck"))
+    async with place.open() as town:
+        task = await (await town.spawn("ada")).assign("do it")
+        found = await comes(place, town, task, "order_delayed")
+        assert "no luck" in found[0].text
+        assert "in 60 s" in found[0].text or "in 59 s" in found[0].text
+
+
+async def test_a_throttled_account_is_the_reason(place, table, answering) -> None:
+    table.script = answering(RateLimited(retry_after_s=600))
+    async with place.open() as town:
+        task = await (await town.spawn("ada")).assign("do it")
+        found = await comes(place, town, task, "agent_waits", "order_delayed")
+        assert "throttled" in found[0].text
+
+
+async def test_an_agent_in_error_is_the_reason_with_its_own(place, table, answering) -> None:
+    table.script = answering(Unavailable(reason="no such program: clawd", hint="install it"))
+    async with place.open() as town:
+        task = await (await town.spawn("ada")).assign("do it")
+        found = await comes(place, town, task, "agent_error")
+        assert "no such program: clawd; install it" in found[0].text
+        assert "tt resume ada" in found[0].fix
+
+
+async def test_a_kind_that_no_kernel_has_is_the_reason(place, table) -> None:
+    async with place.open() as town:
+        task = await (await town.spawn("ada", cli="ghost")).assign("do it")
+        (reason,) = await comes(place, town, task, "no_backend")
+        assert "pip install tinytown-ghost" in reason.fix
+
+
+async def test_a_kernel_that_is_full_is_the_reason(place, table) -> None:
+    place.configure("capacity = 1\n")
+    async with place.open() as town:
+        await (await town.spawn("ada")).wait_until(lambda agent: agent.state == "idle")
+        await comes(place, town, await (await town.spawn("bob")).assign("do it"), "no_room")
+
+
+async def test_gates_that_judge_are_the_reason(place, table) -> None:
+    released = trio.Event()
+
+    class Judge:
+        name = "judge"
+
+        async def check(self, task, directory) -> Verdict:
+            await released.wait()
+            return Verdict(passed=True)
+
+    table.gates = [Judge()]
+    async with place.open() as town:
+        task = await (await town.spawn("ada")).assign("do it")
+        await comes(place, town, task, "verifying")
+        released.set()
+        await town.wait_for_task(task.id)
+
+
+async def test_what_a_foreign_hand_has_taken_away_is_the_reason(place, table) -> None:
+    async with place.connect() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        async with place.open() as kernel:
+            await (await kernel.agent("ada")).wait_until(lambda agent: agent.state == "idle")
+            await agent.interrupt()
+            await agent.wait_until(lambda agent: agent.state == "paused")
+            task = await agent.assign("again")
+            for key in ("queue", "bodies"):
+                await town.link.command("DEL", f"tt:{{t}}:mail:{agent.id}:{key}")
+            assert await codes(place, task) == ["agent_paused", "order_missing"]
+        for key in ("agents", f"agent:{agent.id}"):
+            await town.link.command("DEL", f"tt:{{t}}:{key}")
+        assert await codes(place, task) == ["agent_gone"]
+
+
+async def join(town) -> None:
+    """Take part in the town as a kernel that does nothing."""
+    about = {"name": "elsewhere", "backends": "scripted", "capacity": "9"}
+    await town.run(town.calls.join("h1", lease_ms=3_600_000, about=about))
+
+
+async def test_an_agent_between_kernels_waits_for_one_or_sleeps(place, table) -> None:
+    async with place.connect() as town:
+        await join(town)
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        assert await codes(place, task) == ["no_host"]
+        asleep = ("state", "cold", "reason", "asleep: there is nothing to do")
+        await town.link.command("HSET", f"tt:{{t}}:agent:{agent.id}", *asleep)
+        assert await codes(place, task) == ["agent_asleep"]
+
+
+async def test_a_task_that_nothing_holds_up_is_about_to_begin(place, table) -> None:
+    async with place.connect() as town:
+        await join(town)
+        agent = await town.spawn("ada", tags=["python"])
+        (placed,) = await town.run(town.calls.place_agents("h1", ["scripted"], count=1))
+        await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle"))
+        waiting = await town.add_task("whoever", tags=["python"])
+        assert await codes(place, waiting) == ["on_backlog", "about_to_begin"]
+        assert await codes(place, await agent.assign("do it")) == ["about_to_begin"]
