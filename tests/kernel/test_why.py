@@ -193,8 +193,9 @@ async def test_a_throttled_account_is_the_reason(place, table, answering) -> Non
     table.script = answering(RateLimited(retry_after_s=600))
     async with place.open() as town:
         task = await (await town.spawn("ada")).assign("do it")
-        found = await comes(place, town, task, "agent_waits", "order_delayed")
-        assert "throttled" in found[0].text
+        (reason,) = await comes(place, town, task, "account_parked")
+        assert "the account scripted is throttled; it may be used again in 10 min" in reason.text
+        assert reason.fix == "tt accounts unpark scripted"
 
 
 async def test_an_agent_in_error_is_the_reason_with_its_own(place, table, answering) -> None:
@@ -276,8 +277,12 @@ async def test_a_task_that_nothing_holds_up_is_about_to_begin(place, table) -> N
     async with place.connect() as town:
         await join(town)
         agent = await town.spawn("ada", tags=["python"])
-        (placed,) = await town.run(town.calls.place_agents("h1", ["scripted"], count=1))
+        (placed,) = (await town.run(town.calls.place_agents("h1", ["scripted"], count=1))).agents
         await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle"))
         waiting = await town.add_task("whoever", tags=["python"])
         assert await codes(place, waiting) == ["on_backlog", "about_to_begin"]
-        assert await codes(place, await agent.assign("do it")) == ["about_to_begin"]
+        task = await agent.assign("do it")
+        assert await codes(place, task) == ["about_to_begin"]
+        await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle", "it is somebody's birthday"))
+        (reason,) = await why(place, task)
+        assert (reason.code, reason.text) == ("agent_waits", "ada waits: it is somebody's birthday")

@@ -14,7 +14,7 @@ import msgspec
 
 from tinytown.agents import Agent
 from tinytown.names import shown
-from tinytown.protocol.calls import Host
+from tinytown.protocol.calls import Account, Host
 from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 
@@ -53,7 +53,13 @@ class Situation:
     hosts: tuple[Host, ...] = ()
     tasks: Mapping[str, Task] = field(default_factory=dict[str, Task])
     orders: Mapping[str, Order] = field(default_factory=dict[str, Order])
+    accounts: tuple[Account, ...] = ()
     auto_claim: bool = True
+
+    def parked_account(self, agent: Agent) -> Account | None:
+        """The agent's account if it is throttled."""
+        name = agent.account or agent.cli
+        return next((each for each in self.accounts if each.name == name and each.parked_until), None)
 
     def agent_by_id(self, agent_id: str | None) -> Agent | None:
         return next((each for each in self.agents if each.id == agent_id), None)
@@ -115,6 +121,13 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
             f"task {_named(task)}" if task else f"task {agent.current_task[:8]}" if agent.current_task else "its mail"
         )
         add("agent_busy", f"{agent.name} works on {what}{since}", f"tt logs {agent.name} --follow")
+    elif account := situation.parked_account(agent):
+        until = _at(account.parked_until, situation.now_ms)
+        add(
+            "account_parked",
+            f"the account {account.name} is throttled; it may be used again {until}",
+            f"tt accounts unpark {account.name}",
+        )
     elif agent.state == "idle" and agent.reason:
         add("agent_waits", f"{agent.name} waits: {agent.reason}")
     if not agent.host and agent.wanted != "stopped" and agent.state != "error":

@@ -44,7 +44,7 @@ def _lines(reasons: Sequence[Obstacle], indent: str) -> Iterator[str]:
 
 def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
     """What there is to know about these tasks: their open needs, all agents and kernels, the orders of what is assigned."""
-    seen = town.run(town.calls.status())
+    seen, accounts = town.run_all([town.calls.status(), town.calls.accounts()])
     known = {each.id: each for each in tasks}
     known |= _read(town, {each.current_task for each in seen.agents if each.current_task} - known.keys())
     wave = _open_needs(tasks, known)
@@ -60,6 +60,7 @@ def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
         hosts=seen.hosts,
         tasks=known,
         orders={task: order for box in boxes if isinstance(box, Inbox) for task, order in _orders(box)},
+        accounts=accounts,
         auto_claim=town.config.auto_claim,
     )
 
