@@ -131,7 +131,9 @@ async def test_who_would_take_a_task_of_the_backlog_and_why_they_do_not(place, t
         found = await comes(place, town, task, "on_backlog", "agent_busy")
         assert "something else" in found[1].text
         for number in range(9):
-            await (await town.spawn(f"bob{number}", role="tester")).interrupt()
+            agent = await town.spawn(f"bob{number}", role="tester")
+            await agent.interrupt()
+            await agent.wait_until(lambda agent: agent.state == "paused")
         task = await town.add_task("try it", role="tester", tags=["python"])
         found = await why(place, task)
         assert {each.code for each in found} == {"on_backlog", "agent_busy", "agent_paused", "more_agents"}
