@@ -37,6 +37,18 @@ def test_an_agent_is_spawned_as_it_was_asked_for(in_town: Shell) -> None:
     assert in_town("spawn", "RITA", "--json", code=4).error["code"] == "exists"
 
 
+def test_what_to_know_of_a_kind_is_told_before_an_agent_of_it_works(in_town: Shell) -> None:
+    empty = {"PATH": "/nonexistent", "IS_SANDBOX": "1"}
+    told = in_town("spawn", "ada", "--cli", "claude", "--json", env=empty)
+    missing, free = told.json["cautions"]
+    assert "npm install -g" in missing
+    assert "without asking" in free
+    assert told.err.splitlines()[:2] == [f"caution: {missing}", f"caution: {free}"]
+    assert in_town("plugins", "--json", env=empty).json["cautions"]["claude"] == [missing, free]
+    assert f"claude: {missing}" in in_town("doctor", env=empty).out
+    assert in_town("spawn", "sam", "--cli", "shell", "--json").json["cautions"] == []
+
+
 def test_a_kind_that_nobody_makes_is_refused_with_those_there_are(in_town: Shell) -> None:
     told = in_town("spawn", "odd", "--cli", "nonesuch", "--json", code=3).error
     assert told["code"] == "unknown_kind"

@@ -69,7 +69,7 @@ def spawn(
             _refuse_second_kernel(town)
             town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
         kind, words = start_of_agent(town.config, role, cli=cli, tags=split_list(tags))
-        _check_kind(town, hosts, kind)
+        cautions = _look_at_kind(town, hosts, kind)
         agent = town.run(
             town.calls.create_agent(
                 name,
@@ -82,8 +82,11 @@ def spawn(
             )
         )
         warn_of_role(invocation, town.config, role)
+        for caution in cautions:
+            invocation.tell(f"caution: {caution}")
         kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
-        invocation.answer({**agent_shape(agent), "kernel": kernel}, f"{agent.name} has joined: {_describe(agent)}")
+        answer = {**agent_shape(agent), "kernel": kernel, "cautions": cautions}
+        invocation.answer(answer, f"{agent.name} has joined: {_describe(agent)}")
         root = town.root
     if foreground:
         from tinytown.cli.kernel import run_in_foreground
@@ -105,19 +108,22 @@ def _refuse_second_kernel(town: TownLink) -> None:
         )
 
 
-def _check_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> None:
-    if any(kind in host.backends for host in hosts):
-        return
-    from tinytown.cli.plugins import load_town_plugins  # late: what a running kernel has need not be loaded here
+def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]:
+    """What to know of agents of this kind. Raises: NotFound when nobody here has them."""
+    is_known = any(kind in host.backends for host in hosts)
+    if is_known and kind in town.config.agent_clis:  # a command that the person wrote: nothing to tell them
+        return []
+    from tinytown.cli.plugins import cautions_of, load_town_plugins  # late: it imports every plugin
 
-    backends = load_town_plugins(town.root, town.config).backends
-    if kind not in backends:
+    backends = load_town_plugins(town.root, town.config, strict=not is_known).backends
+    if kind not in backends and not is_known:
         raise NotFound(
             f"no kind of agent called {shown(kind)!r}; here are: {', '.join(sorted(backends)) or 'none'}",
             hint=f"pip install tinytown-{kind}" if kind.isascii() and kind.isalnum() else "tt plugins lists more",
             code="unknown_kind",
             kinds=sorted(backends),
         )
+    return cautions_of(backends.get(kind))
 
 
 @click.command("list", cls=TownCommand, examples=["tt list", "tt list --json"])

@@ -19,7 +19,7 @@ import click
 from tinytown.cli.background import running_kernel
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.plugins import survey
+from tinytown.cli.plugins import cautions_of, survey
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
@@ -110,6 +110,9 @@ def _plugins(invocation: Invocation) -> Iterator[Finding]:
         yield Finding("plugins", "ok", f"{names}; kinds of agents: {kinds}")
     else:
         yield Finding("plugins", "problem", f"{names}; no kind of agent", "pip install tinytown-shell")
+    for kind, backend in sorted(found.backends.items()):
+        for caution in cautions_of(backend):
+            yield Finding("kinds of agents", "note", f"{kind}: {caution}")
     for problem in found.problems:
         yield Finding(
             "plugins", "problem", problem.message, problem.hint or "upgrade it, or block it by TINYTOWN_BLOCK"

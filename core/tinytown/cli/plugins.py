@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from tinytown.plugin_registry import PluginReport, Plugins
 
 
-def load_town_plugins(root: Path, config: Config) -> Plugins:
-    """The plugins as the town's kernel would load them, with its errors."""
-    from tinytown.plugin_registry import load_plugins
+def load_town_plugins(root: Path, config: Config, *, strict: bool = True) -> Plugins:
+    """The plugins as the town's kernel would load them, with its errors, which `strict=False` leaves out."""
+    from tinytown.plugin_registry import load_plugins, survey_plugins
 
-    return load_plugins(config, root)
+    return load_plugins(config, root) if strict else survey_plugins(config, root)
 
 
 def survey(invocation: Invocation) -> Plugins:
@@ -40,6 +40,18 @@ def survey(invocation: Invocation) -> Plugins:
     except NotFound:
         return survey_plugins(Config(name="nowhere"), Path.cwd())
     return survey_plugins(load_config(root), root)
+
+
+def cautions_of(backend: object) -> list[str]:
+    """What a person should know before an agent of this backend is spawned: its `cautions()`, which it may lack."""
+    ask = getattr(backend, "cautions", None)
+    if not callable(ask):
+        return []
+    try:
+        found: Any = ask()
+        return [shown(str(each), 500) for each in found]
+    except Exception as error:  # a stranger's code; what it would have said is lost, the command is not
+        return [f"its cautions cannot be told: {shown(repr(error), 200)}"]
 
 
 def plugin_command(invocation: Invocation, word: str) -> click.Command:
@@ -66,19 +78,22 @@ def plugin_command(invocation: Invocation, word: str) -> click.Command:
 @click.command(cls=TownCommand, examples=["tt plugins", "tt plugins --json", "TINYTOWN_BLOCK=journal tt plugins"])
 @pass_invocation
 def plugins(invocation: Invocation) -> None:
-    """The installed plugins: what each of them adds, and what is wrong with one."""
+    """The installed plugins: what each of them adds, what is wrong with one, and what to know of its agents."""
     found = survey(invocation)
     shapes = [_shape(each) for each in found.reports]
     rows = [
         (each.name, f"{each.distribution} {each.version}".strip(), each.status, _about(each)) for each in found.reports
     ]
     lines = (
-        table(("plugin", "distribution", "status", "about"), rows)
+        [*table(("plugin", "distribution", "status", "about"), rows)]
         if rows
         else ["no plugins: pip install tinytown-shell"]
     )
     problems = [each.message for each in found.problems]
-    invocation.answer({"plugins": shapes, "problems": problems}, [*lines, *(f"problem: {each}" for each in problems)])
+    cautions = {kind: told for kind, backend in sorted(found.backends.items()) if (told := cautions_of(backend))}
+    lines += [f"problem: {each}" for each in problems]
+    lines += [f"caution: {each}" for told in cautions.values() for each in told]
+    invocation.answer({"plugins": shapes, "problems": problems, "cautions": cautions}, lines)
 
 
 def _shape(report: PluginReport) -> dict[str, Any]:
