@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tinytown.errors import UsageError
+from tinytown.names import shown
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -24,6 +27,16 @@ def rfc3339(ms: int) -> str:
 def parse_rfc3339(text: str) -> int:
     """The inverse of `rfc3339`, in milliseconds. Raises ValueError for anything else."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def check_moment(text: str) -> int:
+    """What somebody has written as RFC 3339, in milliseconds since 1970. Raises: UsageError for anything else."""
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(
+            f"expected a time as in RFC 3339, got {shown(text)!r}", hint="write it like 2026-01-31T09:30:00Z"
+        ) from error
 
 
 def pairs(flat: Sequence[bytes | int] | Mapping[bytes, bytes | int]) -> dict[str, str]:

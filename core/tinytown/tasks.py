@@ -37,9 +37,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     ``reason`` and ``since`` say why and since when the task is in its present state. ``needs`` are the tasks that must
     be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``run_id`` and
-    ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``rejection`` is
-    why finished work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``.
-    ``origin`` is where an importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
+    ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``held`` is why
+    somebody holds the task, which is blocked until it is released, or until ``held_until``. ``rejection`` is why finished
+    work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``. ``origin`` is where an
+    importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
     """
 
     id: str
@@ -54,6 +55,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     assigned_to: str | None = None
     agent_id: str | None = None
+    held: str | None = None
+    held_until: str | None = None
     attempts: int = 0
     run_id: str | None = None
     token: str | None = None
@@ -79,7 +82,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return self.title or self.description.strip().partition("\n")[0]
 
 
-_TIMES = frozenset({"since", "created_at", "updated_at", "started_at", "completed_at"})
+_TIMES = frozenset({"since", "held_until", "created_at", "updated_at", "started_at", "completed_at"})
 _JSON = frozenset({"tags", "needs", "open_needs", "origin", "meta"})
 
 

@@ -192,6 +192,14 @@ class Town:
         """Open a finished task again."""
         return (await self.run(self.calls.reopen_task(task, reason=reason))).task
 
+    async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
+        """Keep a task from being worked on until it is released, or until a moment (RFC 3339)."""
+        return await self.run(self.calls.hold_task(task, reason=reason, until=until))
+
+    async def release_task(self, task: str) -> Task:
+        """Let a held task go on."""
+        return await self.run(self.calls.release_task(task))
+
     async def wait_for_task(self, task: str) -> Task:
         """The task once it is completed, failed or cancelled."""
         found: Task = await self.wait_until(lambda: self.task(task), lambda now: now.finished)

@@ -100,6 +100,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     tt("assign", "worker", "more", "--needs", task)
     for verb in ("complete", "reopen", "fail", "reopen", "cancel", "reopen", "requeue"):
         ask(f"task {verb}", task)
+    ask("task hold", task, "--reason", "wait", "--until", "2h")
+    ask("task release", task)
     ask("backlog list")
     ask("backlog claim", task, "worker")
     ask("task show", task)

@@ -264,6 +264,24 @@ def test_a_person_may_settle_a_task_in_the_plan(town: Shell) -> None:
     assert task(town, "docs")["state"] == "assigned"
 
 
+def test_a_plan_holds_tasks_and_whoever_changed_that_last_is_heard(town: Shell) -> None:
+    change(town, ('agent = ""', 'agent = ""\nheld = "ask ann"\nheld_until = "2100-01-01T00:00:00Z"'))
+    told(town)
+    assert (task(town, "logo")["state"], task(town, "logo")["reason"]) == ("blocked", "held: ask ann")
+    assert told(town) == dict.fromkeys(("count", "docs", "logo", "names"), UNCHANGED)
+    town("task", "release", "logo")
+    assert told(town)["logo"] == UNCHANGED, "the plan has not heard of it"
+    told(town, "pull")
+    assert 'held = ""' in plan_file(town).read_text()
+    change(town, ('held = ""', 'held = "ask ben"'))
+    assert told(town, "pull")["logo"] == ("skipped", [])
+    assert told(town)["logo"] == ("updated", ["held"])
+    assert task(town, "logo")["held"] == "ask ben"
+    change(town, ('held = "ask ben"', 'held = ""'))
+    assert told(town)["logo"] == ("updated", ["held"])
+    assert task(town, "logo")["state"] == "pending"
+
+
 def test_what_is_worked_on_stays_and_says_why(town: Shell) -> None:
     told(town)
     town("task", "complete", "count")

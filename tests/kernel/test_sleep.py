@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 from tinytown.contracts import Finished
+from tinytown.records import rfc3339
 from tinytown.town import AgentHandle, Town
 
 LONG_LEASE = "lease_s = 60.0\n"
@@ -134,3 +135,14 @@ async def test_the_kind_says_when_its_agents_sleep(sleepy, table) -> None:
     async with sleepy.open() as town:
         assert town.config.idle_timeout_s("scripted") == float("inf")
         assert town.config.idle_timeout_s("another") == 0.1
+
+
+async def test_a_hold_is_over_at_its_moment_and_wakes_whoever_it_was_for(sleepy, table) -> None:
+    async with sleepy.open() as town:
+        agent = await town.spawn("ann")
+        await asleep(agent)
+        now_ms = (await town.run(town.calls.claim("nobody", token="t"))).now_ms
+        with trio.fail_after(WITHIN_S):
+            await agent.assign("a task", held="until it is time", held_until=rfc3339(now_ms + 500))
+            assert not table.rounds
+            await table.begun(1)

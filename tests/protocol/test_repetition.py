@@ -108,6 +108,11 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
     ],
     "reopen_task": lambda s: s.calls.reopen_task("over"),
     "requeue_task": lambda s: s.calls.requeue_task("bens"),
+    "hold_task": lambda s: [
+        s.calls.hold_task("now", reason="wait"),
+        s.calls.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
+    ],
+    "release_task": lambda s: [s.calls.hold_task("bens", reason="wait"), s.calls.release_task("bens")],
     "add_need": lambda s: s.calls.add_need("bens", "now"),
     "set_task_meta": lambda s: s.calls.set_task_meta("now", "git", {"files": []}),
     "judge_task": lambda s: [

@@ -134,6 +134,34 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         def again(self, task: int, verb: str) -> None:
             self.attempt(getattr(self.calls, verb)(self.task(task)))
 
+        @rule(task=number, until=st.sampled_from(["", "2100-01-01T00:00:00Z", "2000-01-01T00:00:00Z"]))
+        def hold(self, task: int, until: str) -> None:
+            held = self.attempt(self.calls.hold_task(self.task(task), reason="wait", until=until))
+            assert held is None or (held.state, held.held, held.run_id) == ("blocked", "wait", None)
+
+        @rule(task=number)
+        def release_a_hold(self, task: int) -> None:
+            self.attempt(self.calls.release_task(self.task(task)))
+
+        @rule()
+        def time_comes_for_holds(self) -> None:
+            for task in self.members("holds"):
+                self.town.command("ZADD", self.town.key("holds"), 1, task)
+            self.town.run(self.calls.beat(HOSTS[0], lease_ms=HOUR_MS))
+            assert not self.town.command("ZCARD", self.town.key("holds"))
+
+        @rule(agent=number, assigned=st.booleans(), until=st.sampled_from(["", "2100-01-01T00:00:00Z"]))
+        def add_a_task_that_is_held(self, agent: int, assigned: bool, until: str) -> None:
+            call = self.calls.add_task(
+                "work",
+                agent=self.agent(agent) if assigned else "",
+                task_id=f"t{self.spawned}",
+                held="not yet",
+                held_until=until,
+            )
+            self.attempt(call)
+            self.spawned += 1
+
         @rule(task=number, need=number)
         def add_need(self, task: int, need: int) -> None:
             self.attempt(self.calls.add_need(self.task(task), self.task(need)))
@@ -347,7 +375,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             for key, (kind, _) in self.now.items():
                 assert key_type(key) == kind, f"{key} is a {kind} and the table of keys says {key_type(key)}"
             self.every_index_agrees_with_the_records()
-            self.a_task_is_blocked_exactly_while_a_need_is_open()
+            self.a_task_is_blocked_exactly_while_a_need_is_open_or_somebody_holds_it()
             self.nothing_is_completed_before_its_needs_unless_a_person_says_so()
             self.every_assigned_task_has_exactly_one_order_that_somebody_will_read()
             self.hosts_and_agents_agree()
@@ -359,6 +387,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 assert self.members(f"tasks:state:{state}") == {i for i, t in tasks.items() if t["state"] == state}
             assert self.members("tasks") == self.members("tasks:ids") == set(tasks)
             assert self.members("backlog") == {i for i, t in tasks.items() if t["state"] == "pending"}
+            assert self.members("holds") == {i for i, t in tasks.items() if "held_until" in t}
             assert self.members("tasks:finished") == {i for i, t in tasks.items() if t["state"] in FINISHED}
             assert self.members("agents") == set(agents)
             for id_ in agents:
@@ -376,7 +405,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 assert (task["state"] in FINISHED) == ("completed_at" in task)
                 assert task["state"] != "running" or (task["run_id"] and task["token"])
 
-        def a_task_is_blocked_exactly_while_a_need_is_open(self) -> None:
+        def a_task_is_blocked_exactly_while_a_need_is_open_or_somebody_holds_it(self) -> None:
             tasks = self.records("task")
             for id_, task in tasks.items():
                 needs = set(task["needs"].strip("[]").replace('"', "").split(",")) - {""}
@@ -386,9 +415,13 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                     continue
                 open_needs = {need for need in needs if need in tasks and tasks[need]["state"] != "completed"}
                 assert self.members(f"task:{id_}:needs") == open_needs
+                held = task.get("held", "")
+                assert not held or task["state"] == "blocked"
                 if task["state"] not in ("running", "verifying"):
-                    assert (task["state"] == "blocked") == bool(open_needs)
-                if task["state"] == "blocked":
+                    assert (task["state"] == "blocked") == bool(open_needs or held)
+                if held:
+                    assert task["reason"] == f"held: {held}"
+                elif task["state"] == "blocked":
                     for need in open_needs:
                         told = tasks[need]["state"] if tasks[need]["state"] in ("failed", "cancelled") else ""
                         assert f"{need} ({told}" in task["reason"]
@@ -400,7 +433,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 if event["type"] != "task_state_changed":
                     continue
                 id_ = event["task"]
-                if event["new"] == "blocked":
+                if event["new"] == "blocked" and event["reason"].startswith("needs "):
                     open_ones[id_] = {part.split(" ")[0] for part in event["reason"].removeprefix("needs ").split(", ")}
                 elif event["new"] in ("assigned", "pending"):
                     open_ones.pop(id_, None)

@@ -91,6 +91,10 @@ class Moment(NamedTuple):
         """Milliseconds since 1970, where `now_ms` is now."""
         return self.at_ms if self.ago_ms is None else max(0, now_ms - self.ago_ms)
 
+    def ahead_ms(self, now_ms: int) -> int:
+        """The same for a moment to come, where a span means from now on."""
+        return self.at_ms if self.ago_ms is None else now_ms + self.ago_ms
+
 
 class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A `Moment`: ``90s``, ``10m``, ``2h``, ``3d``, or RFC 3339; without a zone it is the local time."""

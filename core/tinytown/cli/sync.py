@@ -19,7 +19,7 @@ from tinytown.cli.table import table
 from tinytown.cli.text_file import replace_text_file
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.plans.comparing import BASE, Pull, Push, compare_pull, compare_push, entry_of
+from tinytown.plans.comparing import BASE, Pull, Push, compare_pull, compare_push, entry_of, remembered
 from tinytown.plans.reading import Plan, PlanTask, read_plan
 from tinytown.protocol.replies import Call
 from tinytown.tasks import Task
@@ -69,7 +69,7 @@ def sync(invocation: Invocation, direction: str, file: str | None, dry_run: bool
             if not dry_run:
                 _write(path, text, plan, pulls, added)
                 bases = {pull.id: pull.base for pull in pulls if pull.base}
-                bases |= {task.id: {"status": task.status, "agent": plan.agent_of(task)} for task in added}
+                bases |= {task.id: remembered(task.status, plan.agent_of(task), task.held) for task in added}
                 _run_all(town, [town.calls.set_task_meta(id_, BASE, base) for id_, base in bases.items()])
             report = [(pull.id, pull.outcome, tuple(pull.values), pull.reason) for pull in pulls]
             report += [(task.id, "created", (), "") for task in added]
@@ -144,6 +144,10 @@ def _calls(town: TownLink, push: Push) -> list[Call[Any]]:
         wanted.append(calls.assign_task(id_, push.agent))
     if push.requeue:
         wanted.append(calls.requeue_task(id_, reason="the plan names no agent any more"))
+    if push.hold:
+        wanted.append(calls.hold_task(id_, reason=push.hold, until=push.task.held_until))
+    elif push.hold is not None:
+        wanted.append(calls.release_task(id_))
     if push.finish:
         verb: Any = _VERBS[push.finish]
         wanted.append(calls.settle_task(verb, id_, text="said by the plan"))

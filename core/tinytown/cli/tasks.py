@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
+from tinytown.cli.arguments import AGENT, MOMENT, PRIORITY, TASK, Moment, no_start_option, read_text, split_list
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -22,6 +22,7 @@ from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import UsageError
 from tinytown.messages import Priority
 from tinytown.names import shown
+from tinytown.records import rfc3339
 from tinytown.tasks import TASK_STATES, Task, TaskState
 
 
@@ -226,6 +227,32 @@ def reopen(invocation: Invocation, task_word: str, reason: str) -> None:
     with open_town_link(invocation) as town:
         opened = town.run(town.calls.reopen_task(task_word, reason=read_text(reason)))
     _print_task(invocation, opened.task)
+
+
+@task.command("hold", examples=["tt task hold 1f3a --reason 'until the design is agreed' --until 2h"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.option("--reason", required=True, metavar="TEXT", help="Why; - reads standard input.")
+@click.option(
+    "--until", type=MOMENT, metavar="TIME", help="Until then: 90s, 10m, 2h, 3d from now, or a time as in RFC 3339."
+)
+@pass_invocation
+def hold(invocation: Invocation, task_word: str, reason: str, until: Moment | None) -> None:
+    """Keep a task from being worked on, until tt task release or --until; a round on it is ended."""
+    words = read_text(reason)
+    with open_town_link(invocation) as town:
+        moment = "" if until is None else rfc3339(until.ahead_ms(town.now_ms()))
+        held = town.run(town.calls.hold_task(task_word, reason=words, until=moment))
+    _print_task(invocation, held)
+
+
+@task.command("release", examples=["tt task release 1f3a"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@pass_invocation
+def release(invocation: Invocation, task_word: str) -> None:
+    """Let a held task go on: to its agent, else onto the backlog, unless it needs something."""
+    with open_town_link(invocation) as town:
+        released = town.run(town.calls.release_task(task_word))
+    _print_task(invocation, released)
 
 
 @task.command("requeue", examples=["tt task requeue 1f3a --reason 'worker is on holiday'"])

@@ -33,7 +33,8 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one task of the plan in the town.
 
     ``fields`` are those to change (all of them for a new task), ``agent`` whom to give it to (``""`` nobody), ``requeue``
-    whether to take it from its agent, ``finish`` how to settle it, ``base`` what to remember (None: as it is).
+    whether to take it from its agent, ``hold`` why to hold it (``""``: release it), ``finish`` how to settle it, ``base`` what to
+    remember (None: as it is).
     """
 
     task: PlanTask
@@ -43,6 +44,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     agent: str = ""
     requeue: bool = False
+    hold: str | None = None
     finish: TaskState | None = None
     base: dict[str, str] | None = None
 
@@ -73,23 +75,24 @@ def _push(task: PlanTask, agent: str, there: Task | None, resolve: Resolve) -> P
         return Push(
             task=task,
             outcome="created",
-            fields={name: getattr(task, name) for name in _TEXTS},
+            fields={name: getattr(task, name) for name in (*_TEXTS, *(("held", "held_until") if is_open else ()))},
             agent=agent if is_open else "",
             finish=None if is_open else task.status,
-            base={"status": task.status, "agent": agent},
+            base=remembered(task.status, agent, task.held),
         )
     before = _base(there)
     texts = _different_texts(task, there)
     finish, status_kept = _outcome_to_push(task, there, before)
     gives = bool(agent) and agent != before.get("agent", "") and resolve(agent) != there.assigned_to
     takes = not agent and bool(before.get("agent")) and there.assigned_to == resolve(before["agent"])
-    changes = (*texts, *(("agent",) if gives or takes else ()))
+    holds = task.held not in (before.get("held", ""), there.held or "")
+    changes = (*texts, *(("agent",) if gives or takes else ()), *(("held",) if holds else ()))
     reasons = [status_kept] if status_kept else []
-    base = {"status": before.get("status", "") if status_kept else task.status, "agent": agent}
+    base = remembered(before.get("status", "") if status_kept else task.status, agent, task.held)
     if changes and (there.state in FINISHED or there.state in ("running", "verifying")):
         reasons.append(f"it is {there.state} and keeps its {', '.join(changes)}")
-        base["agent"] = before.get("agent", "")
-        changes, gives, takes = (), False, False
+        base = remembered(base["status"], before.get("agent", ""), before.get("held", ""))
+        changes, gives, takes, holds = (), False, False, False
     return Push(
         task=task,
         outcome="updated" if changes or finish else "skipped" if reasons else "unchanged",
@@ -98,6 +101,7 @@ def _push(task: PlanTask, agent: str, there: Task | None, resolve: Resolve) -> P
         fields={name: getattr(task, name) for name in texts if name in changes},
         agent=agent if gives else "",
         requeue=takes,
+        hold=task.held if holds else None,
         finish=finish,
         base=None if base == before else base,
     )
@@ -138,6 +142,14 @@ def _pull(task: PlanTask, agent: str, there: Task | None, resolve: Resolve) -> P
             values["agent"] = base["agent"] = there.assigned_to
         else:
             kept.append("agent")
+    held = there.held or ""
+    if held != task.held and task.held != before.get("held", ""):
+        kept.append("held")
+    elif held != task.held:
+        values |= {"held": held} | (
+            {"held_until": there.held_until or ""} if there.held_until or task.held_until else {}
+        )
+        base = remembered(base["status"], base["agent"], held)
     return Pull(
         id=task.id,
         outcome="updated" if values else "skipped" if kept else "unchanged",
@@ -160,6 +172,8 @@ def entry_of(task: Task, plan: Plan, ids: Container[str]) -> PlanTask:
         needs=tuple(need for need in task.needs if need in ids),
         role=task.role or "",
         parent=task.parent if task.parent and task.parent in ids else "",
+        held=task.held or "",
+        held_until=task.held_until or "",
     )
 
 
@@ -169,6 +183,11 @@ def _different_texts(task: PlanTask, there: Task) -> tuple[str, ...]:
         return set(here) == set(town) if name == "needs" else here == (town or type(here)())
 
     return tuple(name for name in _TEXTS if not is_same(name))
+
+
+def remembered(status: str, agent: str, held: str) -> dict[str, str]:
+    """The table `BASE` for what a plan and its town have agreed upon."""
+    return {"status": status, "agent": agent} | ({"held": held} if held else {})
 
 
 def _base(task: Task) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tinytown.errors import TinytownError, UsageError
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 from tinytown.names import check_task_id, check_text, check_word, shown
 from tinytown.plans.waves import find_circle
+from tinytown.records import check_moment
 from tinytown.tasks import TaskState
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -37,7 +38,8 @@ class PlanMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class PlanTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[[tasks]]``: one task. ``agent`` is None where the entry does not say; ``""`` is the backlog, whatever the default.
 
-    ``status`` is how far the task was when it was last looked up, or what a person has made of it.
+    ``status`` is how far the task was when it was last looked up, or what a person has made of it. ``held`` is why nobody
+    is to work on it yet, ``held_until`` (RFC 3339) until when.
     """
 
     id: str
@@ -50,6 +52,8 @@ class PlanTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tags: tuple[str, ...] = ()
     role: str = ""
     parent: str = ""
+    held: str = ""
+    held_until: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,12 @@ class _Reader:
                 check_word("role", task.role)
             for tag in task.tags:
                 check_word("tag", tag)
+            if task.held:
+                check_text("a reason", task.held, 10_000)
+            if task.held_until:
+                check_moment(task.held_until)
+                if not task.held:
+                    raise UsageError("it has held_until and no held", hint='add held = "why"')
 
         self.check(check, called, number)
         return task

@@ -40,7 +40,7 @@ from tinytown.names import (
 from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
 from tinytown.protocol.replies import Argument, Call, Reply
-from tinytown.records import pairs, rfc3339
+from tinytown.records import check_moment, pairs, rfc3339
 from tinytown.round_records import RoundRecord, read_round
 from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState, read_task
 
@@ -515,6 +515,8 @@ class TownCalls:
         tags: Sequence[str] = (),
         role: str = "",
         parent: str = "",
+        held: str = "",
+        held_until: str = "",
         task_id: str | None = None,
         finished: TaskState | None = None,
         origin: Mapping[str, Any] | None = None,
@@ -522,6 +524,7 @@ class TownCalls:
     ) -> Call[Assigned]:
         """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
 
+        With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
         One that was `finished` elsewhere is made in that state (completed, failed or cancelled), and nobody is told to do it.
         """
         fields = self._task_fields(
@@ -529,6 +532,9 @@ class TownCalls:
         )
         lists = [fields.pop(name) for name in ("priority", "needs", "tags")]
         fields = {name: text for name, text in fields.items() if text}
+        if held or held_until:
+            fields["held"] = check_text("a reason", held, 10_000)
+            fields["held_until"] = str(check_moment(held_until)) if held_until else ""
         if finished:
             fields["state"] = check_one_of("an outcome", finished, sorted(FINISHED))
         if origin:
@@ -620,6 +626,16 @@ class TownCalls:
     def requeue_task(self, task: str, *, reason: str = "requeued") -> Call[Task]:
         """Take a task from its agent and put it onto the backlog."""
         return self._once("task_requeue", _task, task, check_text("a reason", reason, 10_000))
+
+    def hold_task(self, task: str, *, reason: str, until: str = "") -> Call[Task]:
+        """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
+        return self._once(
+            "task_hold", _task, task, check_text("a reason", reason, 10_000), check_moment(until) if until else ""
+        )
+
+    def release_task(self, task: str) -> Call[Task]:
+        """Let a held task go on: to its agent, else onto the backlog, unless a need is open."""
+        return self._once("task_release", _task, task)
 
     def add_need(self, task: str, need: str) -> Call[Task]:
         """Make a task wait for another; refuses a circle."""

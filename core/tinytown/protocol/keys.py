@@ -39,6 +39,7 @@ KEYS: dict[str, str] = {
     "tasks:agent:<agent>": "zset",
     "tasks:tag:<tag>": "zset",
     "backlog": "zset",
+    "holds": "zset",
     "task:<task>": "hash",
     "task:<task>:needs": "set",
     "task:<task>:dependants": "set",

@@ -109,7 +109,7 @@ class _Checker:
             check_word("table name", name)
         for need in task.needs:
             check_task_id(need)
-        _times(task.created_at, task.updated_at, task.since, task.started_at, task.completed_at)
+        _times(task.created_at, task.updated_at, task.since, task.started_at, task.completed_at, task.held_until)
         _others(task.other, TASK_VOLATILE)
         self._state(task)
         self.tasks[task.id] = (number, task)
@@ -126,8 +126,10 @@ class _Checker:
             self.orders[task.order] = task.id
         if task.state == "pending" and task.agent_id:
             raise ValueError("it is pending, and an agent has it")
-        if task.state == "blocked" and not task.open_needs:
+        if task.state == "blocked" and not task.open_needs and not task.held:
             raise ValueError("it is blocked, and has no open need")
+        if (task.held or task.held_until) and (task.state != "blocked" or not task.held):
+            raise ValueError("only a task that is blocked can be held, and there must be a reason")
         if task.state in ("pending", "assigned") and task.open_needs:
             raise ValueError(f"it is {task.state} with open needs")
         if task.state in FINISHED and not task.completed_at:

@@ -140,6 +140,7 @@ function PUT.task(base, _, fields, open, rank, agent_here)
   for _, tag in ipairs(cjson.decode(fields.tags)) do put(base, 'ZADD', 'tasks:tag:' .. tag, seq, id) end
   if FINISHED[fields.state] then put(base, 'ZADD', 'tasks:finished', fields.completed_at, id) end
   if rank ~= '' then put(base, 'ZADD', 'backlog', rank, id) end
+  if fields.held_until then put(base, 'ZADD', 'holds', fields.held_until, id) end
   if agent_here then
     put(base, 'ZADD', 'tasks:agent:' .. fields.agent_id, seq, id)
     if not FINISHED[fields.state] then put(base, 'SADD', 'agent:' .. fields.agent_id .. ':open', id) end
@@ -315,7 +316,7 @@ register_once('reset', function(base, a)
   end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
   for state in pairs(TASK_STATES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
-  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'plugins' }) do
+  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'holds', 'plugins' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end
   redis.call('XTRIM', base .. ':events', 'MAXLEN', 0)

@@ -96,6 +96,8 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     order: str = ""
     orders: int = 0
     attempts: int = 0
+    held: str = ""
+    held_until: str = ""
     reason: str = ""
     since: str = ""
     created_at: str

@@ -96,6 +96,8 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
         "agent_id": task.agent_id,
         "order": task.order,
         "orders": str(task.orders) if task.orders else "",
+        "held": task.held,
+        "held_until": _ms(task.held_until),
         "reason": task.reason,
         "since": _ms(task.since),
         "created_at": _ms(task.created_at),

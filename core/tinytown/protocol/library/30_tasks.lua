@@ -1,4 +1,4 @@
--- Tasks: one record each, indexes by state, agent and tag, the graph of needs, the backlog. All state is written by `move`.
+-- Tasks: one record each, indexes by state, agent and tag, the graph of needs, holds, the backlog. All state is written by `move`.
 --
 -- A task that is assigned has exactly one valid order in its agent's mailbox; `order` in the record is that message's id.
 -- Whatever takes the task elsewhere calls the order off. An order that dies fails its task, so that none waits for ever.
@@ -42,7 +42,7 @@ end
 
 local function read_task(base, id)
   local task = record(task_key(base, id))
-  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'order', 'title' }) do
+  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'order', 'title', 'held' }) do
     task[name] = task[name] or ''
   end
   return task
@@ -104,6 +104,25 @@ local function needs_reason(base, id)
   end
   table.sort(names)
   return 'needs ' .. table.concat(names, ', ')
+end
+
+-- Why nobody may work on a task, or nil: somebody holds it, or something that it needs is not completed.
+local function blocked_by(base, task)
+  if task.held ~= '' then return 'held: ' .. task.held end
+  return redis.call('SCARD', task_key(base, task.id) .. ':needs') > 0 and needs_reason(base, task.id) or nil
+end
+
+-- With an empty reason: nobody holds it any more.
+local function set_hold(base, task, reason, until_ms)
+  task.held = reason
+  redis.call('HDEL', task_key(base, task.id), 'held', 'held_until')
+  redis.call('ZREM', base .. ':holds', task.id)
+  if reason ~= '' then redis.call('HSET', task_key(base, task.id), 'held', reason) end
+  if reason ~= '' and until_ms ~= '' then
+    redis.call('HSET', task_key(base, task.id), 'held_until', until_ms)
+    redis.call('ZADD', base .. ':holds', until_ms, task.id)
+    redis.call('PUBLISH', base .. ':bell', 'placement') -- whoever waits for the next moment waits for this one
+  end
 end
 
 local free_dependants, block_dependants
@@ -179,6 +198,7 @@ local function move(base, task, to, reason, now)
   emit(base, 'task_state_changed', 'task', task.id, 'old', from, 'new', to, 'agent', task.assigned_to,
     'reason', reason, 'title', headline(task))
   if FINISHED[to] then
+    if task.held ~= '' then set_hold(base, task, '', '') end
     redis.call('ZADD', base .. ':tasks:finished', whole(now), task.id)
     redis.call('HSET', key, 'completed_at', whole(now))
     free_dependants(base, task, now)
@@ -204,8 +224,9 @@ end
 local function set_going(base, task, reason, now)
   local wanted = task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'wanted')
   if not wanted then leave_agent(base, task, now) end
-  if redis.call('SCARD', task_key(base, task.id) .. ':needs') > 0 then
-    move(base, task, 'blocked', needs_reason(base, task.id), now)
+  local why = blocked_by(base, task)
+  if why then
+    move(base, task, 'blocked', why, now)
   elseif wanted and wanted ~= 'stopped' then
     move(base, task, 'assigned', reason, now)
     return deliver_task(base, task, now)
@@ -221,10 +242,11 @@ free_dependants = function(base, task, now)
     local dependant = read_task(base, id)
     if task.state == 'completed' then redis.call('SREM', task_key(base, id) .. ':needs', task.id) end
     if dependant.state == 'blocked' then
-      if redis.call('SCARD', task_key(base, id) .. ':needs') == 0 then
-        set_going(base, dependant, 'all it needs is completed', now)
+      local why = blocked_by(base, dependant)
+      if why then
+        redis.call('HSET', task_key(base, id), 'reason', why)
       else
-        redis.call('HSET', task_key(base, id), 'reason', needs_reason(base, id))
+        set_going(base, dependant, 'all it needs is completed', now)
       end
     end
   end
@@ -238,7 +260,7 @@ block_dependants = function(base, task, now)
       if dependant.state == 'pending' or dependant.state == 'assigned' then
         move(base, dependant, 'blocked', needs_reason(base, id), now)
       elseif dependant.state == 'blocked' then
-        redis.call('HSET', task_key(base, id), 'reason', needs_reason(base, id))
+        redis.call('HSET', task_key(base, id), 'reason', blocked_by(base, dependant))
       end
     end
   end
@@ -340,6 +362,8 @@ register_once('task_add', function(base, a)
   if outcome then
     move(base, task, outcome, '', now)
     return { id, '' }
+  elseif task.held ~= '' then
+    set_hold(base, task, task.held, task.held_until or '')
   end
   return { id, set_going(base, task, '', now) }
 end, present_assigned)
@@ -500,6 +524,49 @@ register_once('task_requeue', function(base, a)
   return id
 end, present_task)
 
+-- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then nobody is given it; a round that
+-- works on it is ended.
+register_once('task_hold', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if FINISHED[task.state] or task.state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and cannot be held',
+      FINISHED[task.state] and 'tt task reopen ' .. id or 'wait for the verdict', { task = id, state = task.state })
+  elseif a[3] ~= '' and tonumber(a[3]) <= now then
+    refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
+  end
+  if task.state == 'running' then
+    ring(base, task.agent_id, 'stop-round ' .. task.run_id)
+    redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
+    redis.call('HINCRBY', task_key(base, id), 'attempts', -1)
+  end
+  set_hold(base, task, a[2], a[3])
+  move(base, task, 'blocked', blocked_by(base, task), now)
+  return id
+end, present_task)
+
+local function release_hold(base, id, reason, now)
+  local task = read_task(base, id)
+  set_hold(base, task, '', '')
+  set_going(base, task, reason, now)
+end
+
+-- task_release: op, id -> fields
+register_once('task_release', function(base, a)
+  local id = find_task(base, a[1])
+  if (redis.call('HGET', task_key(base, id), 'held') or '') == '' then
+    refuse('refused', 'task ' .. id .. ' is not held', 'tt task show ' .. id, { task = id })
+  end
+  release_hold(base, id, 'released', now_ms())
+  return id
+end, present_task)
+
+local function release_due(base, now)
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':holds', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+    release_hold(base, id, 'its hold is over', now)
+  end
+end
+
 -- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a circle
 register('task_need', function(base, a)
   local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
@@ -515,7 +582,7 @@ register('task_need', function(base, a)
   redis.call('HSET', task_key(base, id), 'needs', json_list(needs))
   link_need(base, id, need)
   if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
-    move(base, task, 'blocked', needs_reason(base, id), now)
+    move(base, task, 'blocked', blocked_by(base, task), now)
   end
   return task_reply(base, id)
 end)
@@ -553,7 +620,7 @@ register('task_update', function(base, a)
   redis.call('HSET', key, 'updated_at', whole(now))
   emit(base, 'task_updated', 'task', id, 'title', headline(task))
   if changed.needs and redis.call('SCARD', key .. ':needs') > 0 then
-    move(base, task, 'blocked', needs_reason(base, id), now)
+    move(base, task, 'blocked', blocked_by(base, task), now)
   elseif changed.needs and task.state == 'blocked' then
     set_going(base, task, 'all it needs is completed', now)
   elseif task.state == 'pending' then
@@ -670,7 +737,7 @@ local function delete_task(base, id)
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do
     redis.call('SREM', task_key(base, need) .. ':dependants', id)
   end
-  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':backlog', ':tasks:state:' .. task.state }) do
+  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':backlog', ':holds', ':tasks:state:' .. task.state }) do
     redis.call('ZREM', base .. index, id)
   end
   redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')

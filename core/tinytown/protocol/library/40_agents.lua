@@ -182,13 +182,14 @@ register_once('agent_remove', function(base, a)
 end)
 
 -- agent_place: op, host, how many at most, then each backend it has and the account that uses -> in how many ms another may be
--- taken (-1 = not of itself), then the agents that are now this host's
+-- taken or a hold is over (-1 = nothing is known to come), then the agents that are now this host's
 register_once('agent_place', function(base, a)
   local host, count, now, backends, reply = a[1], tonumber(a[2]), now_ms(), {}, {}
   if redis.call('EXISTS', base .. ':host:' .. host) == 0 then
     refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host })
   end
   for i = 3, #a, 2 do backends[a[i]] = a[i + 1] end
+  release_due(base, now)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
@@ -212,9 +213,12 @@ register_once('agent_place', function(base, a)
   end
   return reply
 end, function(base, placed)
-  local now = now_ms()
-  local later = redis.call('ZRANGE', base .. ':placement', '(' .. whole(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-  local reply = { later[2] and tonumber(later[2]) - now or -1 }
+  local now, reply = now_ms(), { -1 }
+  for _, index in ipairs({ ':placement', ':holds' }) do
+    local later = redis.call('ZRANGE', base .. index, '(' .. whole(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    local in_ms = later[2] and tonumber(later[2]) - now
+    if in_ms and (reply[1] < 0 or in_ms < reply[1]) then reply[1] = in_ms end
+  end
   for _, agent in ipairs(placed) do
     if redis.call('HGET', agent_key(base, agent[1]), 'token') == agent[2] then
       reply[#reply + 1] = agent_reply(base, agent[1])

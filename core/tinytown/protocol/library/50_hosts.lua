@@ -23,6 +23,7 @@ end
 local function sweep(base, now)
   local lost = redis.call('ZRANGE', base .. ':hosts', '-inf', whole(now), 'BYSCORE')
   for _, host in ipairs(lost) do lose_host(base, host, now, 'its kernel\'s lease ran out') end
+  release_due(base, now)
   return lost
 end
 
