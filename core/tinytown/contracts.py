@@ -201,6 +201,15 @@ class Converter(Protocol):
         ...
 
 
+@runtime_checkable
+class RewritingConverter(Converter, Protocol):
+    """A converter of documents that hold more than tasks: it can put changes of tasks into a document that is there."""
+
+    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
+        """`document` with what these tasks say by now; what has not changed, or is no task, stays byte for byte."""
+        ...
+
+
 # -- status sinks ----------------------------------------------------------------------------------------
 
 

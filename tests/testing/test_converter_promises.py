@@ -52,6 +52,10 @@ class Good:
         fields = {name: getattr(task, name) for name in KEPT if getattr(task, name)}
         return msgspec.json.encode({"task_id": task.id, **fields})
 
+    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
+        said = [each["description"] for each in self.read(document).tasks]
+        return document if said == [task.description for task in tasks] else self.write(tasks)
+
 
 class KeepsOneText(Good):
     keeps = "everything"
@@ -112,6 +116,11 @@ class NumbersDocuments(Good):
         return super().write(tasks) + b"\n" * (next(self.numbers) % 2)
 
 
+class RewritesAnew(Good):
+    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
+        return self.write(tasks)
+
+
 BREAKERS: list[tuple[str, type[Good]]] = [
     ("C1", KeepsOneText),
     ("C2", GivesBytearray),
@@ -124,6 +133,7 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("C7", DropsProblems),
     ("C7", SaysOnlyWhat),
     ("C8", NumbersDocuments),
+    ("C9", RewritesAnew),
 ]
 
 

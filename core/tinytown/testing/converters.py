@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from tinytown.contracts import Converted, Converter
+from tinytown.contracts import Converted, Converter, RewritingConverter
 from tinytown.errors import UsageError
-from tinytown.names import shown
+from tinytown.names import new_id, shown
 from tinytown.protocol.calls import TownCalls
 from tinytown.tasks import Task
 from tinytown.testing.bench import Bench, on_bench
@@ -175,6 +175,27 @@ async def _same_again(trial: ConverterTrial) -> None:
     for document in trial.documents(first):
         if _read(first, document) != _read(second, document) or _read(first, document) != _read(first, document):
             raise Broken(f"reading the same document again gave other tasks: {shown(repr(document))}")
+
+
+@CONVERTER.promise(
+    "C9", "A document rewritten with the tasks that were read from it is the same, byte for byte.", rests_on=("C3",)
+)
+async def _rewrites(trial: ConverterTrial) -> None:
+    converter = trial.make()
+    if not isinstance(converter, RewritingConverter):
+        raise NotApplicable("it does not rewrite documents")
+    for document in trial.documents(converter):
+        tasks = [_as_task(arguments) for arguments in _read(converter, document).tasks]
+        rewritten = expect(converter.rewrite(document, tasks), bytes, "from rewrite()")
+        if rewritten != document:
+            raise Broken(f"{shown(repr(document), 200)} became {shown(repr(rewritten), 200)}")
+
+
+def _as_task(arguments: Mapping[str, Any]) -> Task:
+    """The task that a town makes of these arguments of `Town.add_task`."""
+    fields = {name: value for name, value in arguments.items() if name not in ("task_id", "finished", "agent")}
+    state = arguments.get("finished") or "pending"
+    return msgspec.convert({"id": arguments.get("task_id") or new_id(), "state": state, **fields}, Task, strict=False)
 
 
 def _read(converter: Converter, document: bytes) -> Converted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytown.contracts import Command, Service
+from tinytown.contracts import Command, Converter, Service
 from tinytown.hookspecs import hookimpl
 
 from tinytown_beads.command_table import COMMANDS
@@ -16,6 +16,13 @@ TINYTOWN_HOOK_API = 1
 @hookimpl
 def tinytown_settings_type() -> type[Settings]:
     return Settings
+
+
+@hookimpl
+def tinytown_converters(settings: Settings) -> Sequence[Converter]:
+    from tinytown_beads.converter import BeadConverter
+
+    return [BeadConverter(settings.prefix or "tt")]
 
 
 @hookimpl

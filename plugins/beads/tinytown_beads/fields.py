@@ -75,6 +75,7 @@ TYPE_LABELS: dict[str, str] = {
     "gt:merge-slot": "slot",
     "gt:event": "event",
     "gt:sling-context": "event",
+    "gt:escalation": "escalation",
 }
 
 #: Other spellings of types that people type; files do not have them, but nothing is lost by knowing them.

@@ -59,7 +59,8 @@ def as_object(value: object) -> dict[str, Any] | None:
 
 def as_list(value: object) -> list[Any] | None:
     """A decoded value, if it is a list."""
-    return cast("list[Any]", value) if isinstance(value, list) else None
+    found: list[Any] | None = cast("Any", value) if isinstance(value, list) else None
+    return found
 
 
 def encode(value: Any) -> str:

@@ -1,0 +1,120 @@
+"""The files that beads lie in: found, read within bounds, replaced whole or not at all. Knows nothing of what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Generator
+from pathlib import Path
+from uuid import uuid4
+
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+
+LIMIT_BYTES = 1 << 30
+
+#: Where a directory may have its beads: the names of today, then those of old programs.
+_NAMES = ("issues.jsonl", "beads.jsonl", "bd.jsonl")
+_LOCK_TIMEOUT_S = 30.0
+_POLL_S = 0.02
+
+
+def find_bead_file(path: Path) -> Path:
+    """The bead file that a path means: itself, or the one in a directory or its `.beads`. Raises: NotFound."""
+    if not path.is_dir():
+        return path
+    for directory in (path / ".beads", path):
+        for place in (_redirected(directory), directory):
+            for name in _NAMES:
+                if (place / name).is_file():
+                    return place / name
+    raise NotFound(f"no bead file in {path}", hint="bd export -o .beads/issues.jsonl writes one", path=str(path))
+
+
+def _redirected(directory: Path) -> Path:
+    """Where a worktree says that its beads are."""
+    try:
+        told = (directory / "redirect").read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return directory
+    return (directory.parent / told) if told else directory
+
+
+def read_file(path: Path) -> bytes | None:
+    """What stands in a file; None if there is none. Raises: UsageError for what is no ordinary file or too long."""
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file of JSON lines")
+        content = file.read(LIMIT_BYTES + 1)
+    if len(content) > LIMIT_BYTES:
+        raise UsageError(f"cannot read {path}: it is longer than {LIMIT_BYTES:,} bytes")
+    return content
+
+
+def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0o666) -> None:
+    """Put `content` into a file that held `was` (None: that was not there), all at once. A symbolic link stays one.
+
+    Raises: Refused if it holds something else by now; TinytownError if it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    draft = target.with_name(f".{target.name[:200]}.{uuid4().hex[:8]}")
+    try:
+        if was is not None and target.exists():
+            mode = stat.S_IMODE(target.stat().st_mode)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        if was is not None:
+            draft.chmod(mode)  # whatever the umask took away
+        if read_file(target) != was:
+            raise Refused(f"{path} was changed by somebody else just now", hint="try again", code="changed")
+        os.replace(draft, target)
+    except OSError as error:
+        raise TinytownError(
+            f"cannot write {path}: {error.strerror or error}", hint="check the directory's owner, mode and free space"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def digest(content: bytes) -> str:
+    """By which a file's content is known again."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Hold the lock file at `path`, so that of several commands one changes things at a time.
+
+    Raises: Refused with code ``busy`` if somebody holds it for long; TinytownError if it cannot be made.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise TinytownError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise Refused("another command moves beads", hint="try again in a moment", code="busy") from error
+                time.sleep(_POLL_S)  # a blocking lock has no deadline
+        yield
+    finally:
+        os.close(lock)

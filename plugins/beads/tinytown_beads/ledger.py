@@ -1,0 +1,128 @@
+"""What a bead file and the town said when they last met, line by line: the memory that merging needs.
+
+It lies in the town's runtime directory, one file for each bead file, and is written last of all. Without it the records
+that imported tasks keep stand in. Pure but for reading and writing that one file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tinytown_beads.files import read_file, replace_file
+from tinytown_beads.lines import Line, read_lines
+from tinytown_beads.merging import Base
+from tinytown_beads.views import View
+
+_VERSION = 1
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line as it was, with its end: text, or base64 of bytes that are none. For a task, what both sides said."""
+
+    line: str = ""
+    packed: str = ""
+    file: View | None = None
+    town: View | None = None
+
+    @property
+    def raw(self) -> bytes:
+        return base64.b64decode(self.packed) if self.packed else self.line.encode()
+
+    @property
+    def base(self) -> Base | None:
+        return Base(self.file, self.town) if self.file is not None and self.town is not None else None
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    path: str
+    digest: str
+    order: int = 0
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """What was last known of the bead file at `path`. `digest` is of its content then; `order` counts a town's files."""
+
+    path: str
+    digest: str = ""
+    order: int = 0
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines of the file as they were."""
+        return read_lines(b"".join(entry.raw for entry in self.entries))
+
+    def bases(self) -> dict[str, Base]:
+        """What both sides said, by the id of the bead."""
+        return {
+            line.key: entry.base
+            for line, entry in zip(self.lines, self.entries, strict=True)
+            if line.kind == "bead" and entry.base is not None
+        }
+
+
+def entry_of(line: Line, base: Base | None) -> Entry:
+    """The entry for a line."""
+    try:
+        text, packed = line.raw.decode(), ""
+    except UnicodeDecodeError:
+        text, packed = "", base64.b64encode(line.raw).decode()
+    if base is None:
+        return Entry(line=text, packed=packed)
+    return Entry(line=text, packed=packed, file=base.file, town=base.town)
+
+
+def ledger_path(directory: Path, file: Path) -> Path:
+    """Where the ledger of a bead file lies."""
+    told = os.path.realpath(file)
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(told).stem)[:40]
+    return directory / f"{name}-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.ledger"
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_ENTRY = msgspec.json.Decoder(Entry)
+
+
+def read_ledger(path: Path) -> Ledger | None:
+    """The ledger at `path`; None if there is none, or none that this version can read."""
+    content = read_file(path)
+    if content is None:
+        return None
+    first, _, rest = content.partition(b"\n")
+    try:
+        head = _HEAD.decode(first)
+        entries = tuple(_ENTRY.decode(line) for line in rest.splitlines())
+    except ValueError:
+        return None
+    if head.version != _VERSION:
+        return None
+    return Ledger(path=head.path, digest=head.digest, order=head.order, entries=entries)
+
+
+def read_ledgers(directory: Path) -> list[Ledger]:
+    """All ledgers of a town, in the order in which its bead files were first met."""
+    found = [read_ledger(path) for path in sorted(directory.glob("*.ledger"))]
+    return sorted((ledger for ledger in found if ledger is not None), key=lambda ledger: (ledger.order, ledger.path))
+
+
+def write_ledger(path: Path, ledger: Ledger) -> None:
+    """Keep a ledger, for its owner alone: it holds all texts of the file."""
+    head = _Head(version=_VERSION, path=ledger.path, digest=ledger.digest, order=ledger.order)
+    encode = msgspec.json.encode
+    content = b"".join(encode(each) + b"\n" for each in (head, *ledger.entries))
+    before = read_file(path)
+    if content != before:
+        replace_file(path, content, was=before, mode=0o600)
+
+
+def entries_of(lines: Sequence[Line], bases: dict[str, Base]) -> tuple[Entry, ...]:
+    """The entries for the lines of a file."""
+    return tuple(entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines)

@@ -1,0 +1,230 @@
+"""From beads to the tasks that they become: which do, what each says, and what has no place in a town.
+
+Pure, and about a whole file at once: who waits for whom, and for whose parent, is known only of all beads together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
+
+from tinytown_beads.bead import Bead, moment
+from tinytown_beads.circles import cut_circles
+from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
+from tinytown_beads.json_text import as_list
+from tinytown_beads.own_beads import extras_of, own_outcome, own_title, task_id_for
+from tinytown_beads.ready import Graph, graph_of
+from tinytown_beads.views import View, ViewState, plain, tag_of
+
+#: What stands for work, what others wait for though nobody works on it, and what is only kept.
+Place = Literal["work", "waiting", "carried"]
+
+_WAITING_KINDS = frozenset({"gate", "molecule", "escalation"})
+_PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low", "low")
+
+#: With these a reason for closing begins when the work was not done. In the middle of one they mean nothing.
+_UNDONE: dict[str, ViewState] = {
+    **dict.fromkeys(("failed", "aborted", "timeout", "timed out"), "failed"),
+    **dict.fromkeys(("cancelled", "canceled", "rejected", "wontfix", "won't fix", "abandoned"), "cancelled"),
+}
+
+TITLE_LIMIT_BYTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a file of beads becomes.
+
+    `views` are those that become tasks, `task_ids` their tasks' ids, `carried` the others with their kind. `notes` say
+    what of a bead could not be said in a task, by the bead's id. `places` tells work from what is only waited for.
+    """
+
+    views: Mapping[str, View]
+    task_ids: Mapping[str, str]
+    carried: Mapping[str, str]
+    places: Mapping[str, Place]
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> Mapped:
+    """What `beads` become at the moment `now`; texts are cut to `limit_bytes`."""
+    graph = graph_of(beads)
+    places = _places(beads)
+    carried = {key: beads[key].kind for key, place in places.items() if place == "carried"}
+    notes: dict[str, list[str]] = {}
+    needs = _needs(beads, graph, places, notes)
+    views = {
+        key: _view(bead, needs.get(key, ()), places[key], now, limit_bytes, notes.setdefault(key, []))
+        for key, bead in beads.items()
+        if places[key] != "carried"
+    }
+    for bead in beads.values():
+        dangling = sorted({edge.target for edge in bead.edges if edge.target not in beads})
+        if dangling:
+            notes.setdefault(bead.id, []).append(f"it points at what is not in the file: {', '.join(dangling[:5])}")
+    task_ids = {key: task_id_for(beads[key]) for key in views}
+    return Mapped(views, task_ids, carried, places, {key: tuple(each) for key, each in notes.items() if each})
+
+
+def _places(beads: Mapping[str, Bead]) -> dict[str, Place]:
+    places: dict[str, Place] = {key: _place(bead) for key, bead in beads.items()}
+    for bead in beads.values():
+        if places[bead.id] == "carried" or bead.closed:
+            continue
+        for edge in bead.edges:
+            target = beads.get(edge.target)
+            if edge.type in BLOCKING_EDGES and target and places[target.id] == "carried" and _holds_up(target):
+                places[target.id] = "waiting"
+    return places
+
+
+def _place(bead: Bead) -> Place:
+    if bead.ephemeral or bead.flag("is_template") or bead.pinned or bead.kind in STATE_TYPES:
+        return "carried"
+    return "waiting" if bead.kind in _WAITING_KINDS else "work"
+
+
+def _holds_up(bead: Bead) -> bool:
+    return not bead.closed and bead.status != "pinned"
+
+
+def _needs(
+    beads: Mapping[str, Bead], graph: Graph, places: Mapping[str, Place], notes: dict[str, list[str]]
+) -> dict[str, tuple[str, ...]]:
+    """What each bead needs: by its own edges and by those of its parents. What closes a circle is left out and noted."""
+    direct: dict[str, list[str]] = {}
+    parents: dict[str, list[str]] = {}
+    for key, edges in graph.edges.items():
+        for edge in edges:
+            if edge.type in BLOCKING_EDGES:
+                wanted: Iterable[str] = (edge.target,)
+            elif edge.type == CHILDREN_EDGE and edge.gate == "all-children":
+                wanted = graph.children.get(edge.target, ())
+            else:
+                if edge.type == PARENT_EDGE:
+                    parents.setdefault(key, []).append(edge.target)
+                continue
+            direct.setdefault(key, []).extend(each for each in wanted if _can_be_needed(beads[each], places))
+    wanting = [key for key, place in places.items() if place != "carried"]
+    own = [(key, need) for key in wanting for need in direct.get(key, ())]
+    inherited = [(key, need) for key in wanting if not beads[key].closed for need in _inherited(key, direct, parents)]
+    kept, cut = cut_circles([*own, *inherited])
+    for key, need in set(own).intersection(cut):
+        notes.setdefault(key, []).append(f"its need of {need} would close a circle")
+    return {key: tuple(sorted(each)) for key, each in kept.items()}
+
+
+def _can_be_needed(bead: Bead, places: Mapping[str, Place]) -> bool:
+    """A bead that was closed undone holds nobody up in beads; here a task that failed would."""
+    return places[bead.id] != "carried" and _finished_state(bead)[0] in ("open", "completed")
+
+
+def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]) -> list[str]:
+    """What the parents need, and their parents."""
+    found: list[str] = []
+    seen, above = {key}, list(parents.get(key, ()))
+    while above:
+        parent = above.pop()
+        if parent not in seen:
+            seen.add(parent)
+            found += direct.get(parent, ())
+            above += parents.get(parent, ())
+    return found
+
+
+def _view(bead: Bead, needs: tuple[str, ...], place: Place, now: datetime, limit_bytes: int, notes: list[str]) -> View:
+    state, outcome = _finished_state(bead)
+    if state == "open" and bead.status == "in_progress":
+        state = "in_progress"
+    said = bead.text("description")
+    if len(said.encode("utf-8", "replace")) > limit_bytes:
+        notes.append(f"its description is cut to {limit_bytes:,} bytes in the task")
+    tags = [tag_of(label) for label in bead.labels]
+    if bead.kind != "task":
+        tags.append(tag_of(bead.kind))
+    return View(
+        title=plain(own_title(bead), TITLE_LIMIT_BYTES),
+        description=plain(said if said.strip() else bead.title, limit_bytes),
+        priority=_PRIORITIES[bead.priority],
+        state=state,
+        outcome=plain(outcome, limit_bytes),
+        tags=tuple(sorted({tag for tag in tags if tag})),
+        needs=needs,
+        parent=bead.parent,
+        assignee=bead.text("assignee"),
+        held="" if bead.closed else _held(bead, place, now, notes),
+    )
+
+
+def _finished_state(bead: Bead) -> tuple[ViewState, str]:
+    """The state that a bead's task ends in and what came of it; open while it is not closed."""
+    if not bead.closed:
+        return "open", ""
+    reason = bead.text("close_reason")
+    own = own_outcome(bead)
+    if own is not None:
+        return own
+    told = reason.strip().lower()
+    for word, state in _UNDONE.items():
+        if told.startswith(word):
+            return state, reason.strip()[len(word) :].lstrip(" :-") or reason
+    return "completed", reason
+
+
+def _held(bead: Bead, place: Place, now: datetime, notes: list[str]) -> str:
+    """Why nobody is to begin the bead's task although what it needs is done."""
+    any_of = [edge.target for edge in bead.edges if edge.type == CHILDREN_EDGE and edge.gate == "any-children"]
+    until = bead.defer_until
+    if place == "waiting":
+        return _awaited(bead)
+    if bead.status == "deferred" or (until and until > now):
+        return f"deferred until {bead.text('defer_until')}" if until else "deferred"
+    if bead.status == "blocked" or bead.category == "frozen":
+        return f"its status is {bead.status}"
+    if any_of:
+        notes.append(f"it waits for any child of {any_of[0]}, which a task cannot say")
+        return f"waits for any child of {any_of[0]}"
+    return ""
+
+
+def _awaited(bead: Bead) -> str:
+    what = bead.text("await_type")
+    if not what:
+        return f"{bead.kind}: others wait for it, and nobody works on it"
+    begun = moment(bead.text("created_at"))
+    if what == "timer" and begun and 0 < bead.timeout_ns < 10**18:
+        return f"gate: waits until {(begun + timedelta(microseconds=bead.timeout_ns // 1000)):%Y-%m-%dT%H:%M:%SZ}"
+    return f"gate: waits for {what} {bead.text('await_id')}".rstrip()
+
+
+def task_arguments(bead: Bead, mapped: Mapped) -> dict[str, Any]:
+    """The keyword arguments of `Town.add_task` for a bead, without its origin and without an agent."""
+    view, extras = mapped.views[bead.id], extras_of(bead)
+    arguments: dict[str, Any] = {
+        "description": view.description,
+        "title": view.title,
+        "priority": view.priority,
+        "tags": _tags_in_order(bead, view),
+        "needs": [mapped.task_ids[need] for need in view.needs],
+        "task_id": mapped.task_ids[bead.id],
+    }
+    if view.parent:
+        arguments["parent"] = mapped.task_ids.get(view.parent, "")
+    if view.finished:
+        arguments["finished"] = view.state
+    if view.parent in mapped.views and mapped.views[view.parent].state not in ("failed", "cancelled"):
+        again = as_list(extras.get("needs")) or []
+        arguments["needs"] += [need for need in again if need == arguments["parent"]]
+    for name, kind in (("role", str), ("meta", dict)):
+        if isinstance(extras.get(name), kind):
+            arguments[name] = extras[name]
+    return arguments
+
+
+def _tags_in_order(bead: Bead, view: View) -> list[str]:
+    wanted = dict.fromkeys(tag for tag in map(tag_of, bead.labels) if tag in view.tags)
+    return [*wanted, *(tag for tag in view.tags if tag not in wanted)]

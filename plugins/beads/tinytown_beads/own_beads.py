@@ -1,0 +1,121 @@
+"""Our own tasks as beads that `bd` accepts and keeps, and back: ids, the fields that only we have, and where they stand.
+
+What beads have no field for stands in ``metadata``, which `bd` stores and updates, under the one key ``tinytown``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tinytown.messages import Priority
+from tinytown.tasks import Task
+
+from tinytown_beads.bead import Bead
+from tinytown_beads.json_text import as_object
+
+#: What `source_system` says of a bead that was a task first, and the key of ours in its metadata.
+OURS = "tinytown"
+#: The format that an origin names for a task that was a bead first.
+FORMAT = "beads"
+#: What begins the `external_ref` of such a bead; the task's id follows.
+REFERENCE = "tinytown:"
+
+TITLE_LIMIT_BYTES = 500
+
+PRIORITIES: dict[Priority, int] = {"urgent": 0, "high": 1, "normal": 2, "low": 3}
+
+#: The ids that a town takes.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_HASH_LENGTH = 8
+
+
+def bead_id_for(task_id: str, prefix: str) -> str:
+    """The id of the bead that a task of ours becomes; always the same for the same task.
+
+    An id that a person gave is kept. A random one becomes the prefix and eight letters or digits.
+    """
+    if not _UUID.fullmatch(task_id):
+        return task_id
+    number = int.from_bytes(hashlib.sha256(task_id.encode()).digest()[:8])
+    digits = ""
+    for _ in range(_HASH_LENGTH):
+        number, digit = divmod(number, len(_DIGITS))
+        digits += _DIGITS[digit]
+    return f"{prefix}-{digits}"
+
+
+def task_id_for(bead: Bead) -> str:
+    """The id of the task that a bead becomes: the one that it was, else the bead's own, as far as a town takes it."""
+    own = extras_of(bead).get("id")
+    if not isinstance(own, str):
+        own = bead.text("external_ref").removeprefix(REFERENCE) if bead.text("source_system") == OURS else bead.id
+    if _ID.fullmatch(own):
+        return own
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", ".", own).lstrip("._-")[:100]
+    return f"{cleaned or 'bead'}-{hashlib.sha256(own.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def extras_of(bead: Bead) -> Mapping[str, Any]:
+    """What we once wrote into the bead's metadata; empty for a bead that others made."""
+    return as_object((as_object(bead.record.get("metadata")) or {}).get(OURS)) or {}
+
+
+def extras_for(task: Task) -> dict[str, Any]:
+    """What the bead of a task of ours has no field for."""
+    told: dict[str, Any] = {"id": task.id}
+    if task.finished:
+        told["state"] = task.state
+    if task.title != bead_title(task):
+        told["title"] = task.title
+    if task.parent in task.needs:
+        told["needs"] = [task.parent]  # a pair of beads has one edge
+    if task.finished:
+        told |= {name: value for name, value in (("result", task.result), ("reason", task.reason)) if value}
+    if task.origin and task.origin.get("format") != FORMAT:
+        told["origin"] = task.origin
+    told |= {name: value for name, value in (("role", task.role), ("meta", task.meta)) if value}
+    return told
+
+
+def own_title(bead: Bead) -> str:
+    """The title of a task: the bead's, unless that was made of one that beads cannot have and is still the same."""
+    title = extras_of(bead).get("title")
+    if isinstance(title, str) and cut_title(title, bead.text("description"), "") in (bead.title, ""):
+        return title
+    return bead.title
+
+
+def bead_title(task: Task) -> str:
+    """The title of a task's bead: never empty, and no longer than `bd` takes."""
+    return cut_title(task.title, task.description, task.id)
+
+
+def cut_title(title: str, description: str, otherwise: str) -> str:
+    """A title, or else the first line of a description, as `bd` takes it."""
+    told = title.strip() or description.strip().partition("\n")[0].strip() or otherwise
+    if len(told.encode()) <= TITLE_LIMIT_BYTES:
+        return told
+    return told.encode()[: TITLE_LIMIT_BYTES - 3].decode("utf-8", "ignore") + "…"
+
+
+def close_reason(state: str, outcome: str) -> str:
+    """Why a bead was closed, for a task that ended in `state`."""
+    if state == "completed":
+        return outcome
+    return f"{state}: {outcome}" if outcome else state
+
+
+def own_outcome(bead: Bead) -> tuple[Literal["completed", "failed", "cancelled"], str] | None:
+    """State and outcome of the task that a closed bead of ours was, if nobody closed it for another reason since."""
+    extras = extras_of(bead)
+    state = extras.get("state")
+    if state not in ("completed", "failed", "cancelled"):
+        return None
+    said = extras.get("result" if state == "completed" else "reason")
+    outcome = said if isinstance(said, str) else ""
+    return (state, outcome) if close_reason(state, outcome) == bead.text("close_reason") else None

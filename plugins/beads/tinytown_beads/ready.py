@@ -1,0 +1,138 @@
+"""Which beads are ready to be worked on, by the rules of ``bd ready``, and why the others are not. Pure.
+
+Source: the rules that `bd` 1.0 follows: a bead's stored flag ``is_blocked`` is here what `blocked` computes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tinytown_beads.bead import Bead, Edge, moment
+from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, NOT_READY_TYPES, PARENT_EDGE
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The edges among beads, by the bead that waits or is the child, and the children by their parent."""
+
+    edges: Mapping[str, tuple[Edge, ...]]
+    children: Mapping[str, tuple[str, ...]]
+
+
+def graph_of(beads: Mapping[str, Bead]) -> Graph:
+    """The edges whose two ends are among `beads`; an edge belongs to the bead that it names, on whichever line it stands."""
+    edges: dict[str, list[Edge]] = defaultdict(list)
+    children: dict[str, list[str]] = defaultdict(list)
+    for bead in beads.values():
+        for edge in bead.edges:
+            if edge.source not in beads or edge.target not in beads or edge.source == edge.target:
+                continue
+            edges[edge.source].append(edge)
+            if edge.type == PARENT_EDGE:
+                children[edge.target].append(edge.source)
+    return Graph(
+        {key: tuple(each) for key, each in edges.items()}, {key: tuple(each) for key, each in children.items()}
+    )
+
+
+def blocked(beads: Mapping[str, Bead]) -> dict[str, str]:
+    """The beads that are blocked, each with a reason: by an open bead, by children it waits for, or by a blocked parent."""
+    graph = graph_of(beads)
+    found: dict[str, str] = {}
+    for key, edges in graph.edges.items():
+        reasons = [reason for edge in edges if not _settled(beads[key]) and (reason := _obstacle(edge, beads, graph))]
+        if reasons:
+            found[key] = reasons[0]
+    spreading = list(found)
+    while spreading:
+        parent = spreading.pop()
+        for child in graph.children.get(parent, ()):
+            if child not in found and not _settled(beads[child]):
+                found[child] = f"its parent {parent} is blocked"
+                spreading.append(child)
+    return found
+
+
+def _settled(bead: Bead) -> bool:
+    return bead.closed or bead.status == "pinned"
+
+
+def _obstacle(edge: Edge, beads: Mapping[str, Bead], graph: Graph) -> str:
+    if edge.type in BLOCKING_EDGES:
+        return "" if _settled(beads[edge.target]) else f"it waits for {edge.target}"
+    if edge.type != CHILDREN_EDGE:
+        return ""
+    children = [beads[key] for key in graph.children.get(edge.target, ())]
+    waiting = [child.id for child in children if not _settled(child)]
+    if not waiting or (edge.gate == "any-children" and any(child.closed for child in children)):
+        return ""
+    return f"it waits for the children of {edge.target}: {', '.join(waiting[:5])}"
+
+
+def obstacles(
+    beads: Mapping[str, Bead],
+    now: datetime,
+    *,
+    types: Collection[str] = (),
+    deferred: bool = False,
+    ephemeral: bool = False,
+) -> dict[str, str]:
+    """The beads that are not ready, each with a reason. `types` are asked for though they are left out otherwise."""
+    waiting, graph = blocked(beads), graph_of(beads)
+    found: dict[str, str] = {}
+    for bead in beads.values():
+        until = bead.defer_until
+        if bead.status != "open":
+            reason = f"its status is {bead.status}"
+        elif bead.pinned:
+            reason = "it is pinned"
+        elif bead.ephemeral and not ephemeral:
+            reason = "it is ephemeral"
+        elif bead.issue_type in NOT_READY_TYPES and bead.issue_type not in types:
+            reason = f"nobody works on a {bead.issue_type}"
+        elif types and bead.issue_type not in types:
+            reason = f"it is a {bead.issue_type}"
+        elif until and until > now and not deferred:
+            reason = f"it is deferred until {bead.text('defer_until')}"
+        elif not deferred and (parent := _deferred_parent(bead, beads, graph, now)):
+            reason = f"its parent {parent} is deferred"
+        else:
+            reason = waiting.get(bead.id, "")
+        if reason:
+            found[bead.id] = reason
+    return found
+
+
+def _deferred_parent(bead: Bead, beads: Mapping[str, Bead], graph: Graph, now: datetime) -> str:
+    for edge in graph.edges.get(bead.id, ()):
+        until = beads[edge.target].defer_until if edge.type == PARENT_EDGE else None
+        if until and until > now:
+            return edge.target
+    return ""
+
+
+def ready(
+    beads: Mapping[str, Bead],
+    now: datetime,
+    *,
+    types: Collection[str] = (),
+    deferred: bool = False,
+    ephemeral: bool = False,
+) -> list[Bead]:
+    """The beads that are ready: by priority, then the newest first, then by id."""
+    out = obstacles(beads, now, types=types, deferred=deferred, ephemeral=ephemeral)
+    return in_order(bead for bead in beads.values() if bead.id not in out)
+
+
+def in_order(beads: Iterable[Bead]) -> list[Bead]:
+    """By priority, then the newest first, then by id, as files and lists have them."""
+
+    def place(bead: Bead) -> tuple[int, float, str]:
+        return bead.priority, -(moment(bead.text("created_at")) or _EPOCH).timestamp(), bead.id
+
+    return sorted(beads, key=place)

@@ -1,0 +1,102 @@
+"""What a bead and a task can both say: a `View`, the common ground on which the two are compared. Pure.
+
+A view of a task is compared with an earlier view of the same task, a view of a bead with one of the same bead: what a
+mapping loses on the way stays lost in both, and is no change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+from tinytown.messages import Priority
+from tinytown.tasks import Task, TaskState
+
+from tinytown_beads.json_text import well_formed
+
+ViewState = Literal["open", "in_progress", "completed", "failed", "cancelled"]
+
+#: The fields of a view that are merged one by one; `outcome` goes with the state.
+COMPARED: tuple[str, ...] = ("title", "description", "priority", "state", "tags", "needs", "parent", "assignee", "held")
+
+#: Fields that hold a set: what one side adds or takes away never contradicts the other.
+SETS = frozenset({"tags", "needs"})
+
+_STATES: dict[TaskState, ViewState] = {
+    "pending": "open",
+    "blocked": "open",
+    "assigned": "open",
+    "running": "in_progress",
+    "verifying": "in_progress",
+    "completed": "completed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+_NO_WORD = re.compile(r"[^A-Za-z0-9 ._-]+")
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of work. `needs` and `parent` are ids of beads; `outcome` is what came of it, or why it did not.
+
+    `held` says why nobody is to begin it although nothing that it needs is open; empty: it is not held.
+    """
+
+    title: str = ""
+    description: str = ""
+    priority: Priority = "normal"
+    state: ViewState = "open"
+    outcome: str = ""
+    tags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    parent: str = ""
+    assignee: str = ""
+    held: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("completed", "failed", "cancelled")
+
+
+def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
+    """The view of a task; `bead_id` gives the bead for a task's id."""
+    state = _STATES[task.state]
+    return View(
+        title=task.title,
+        description=task.description,
+        priority=task.priority,
+        state=state,
+        outcome=(task.result if state == "completed" else task.reason) or "" if task.finished else "",
+        tags=tuple(sorted(task.tags)),
+        needs=tuple(sorted(map(bead_id, task.needs))),
+        parent=bead_id(task.parent) if task.parent else "",
+        assignee=task.assigned_to or "",
+        held=held_reason(task),
+    )
+
+
+def held_reason(task: Task) -> str:
+    """Why nobody is to begin a task; empty if it is not held."""
+    held = getattr(task, "held", None)
+    return str(held) if held else ""
+
+
+def changed_fields(before: View, after: View) -> frozenset[str]:
+    """The names of the fields in which two views differ."""
+    return frozenset(name for name in COMPARED if getattr(before, name) != getattr(after, name))
+
+
+def plain(text: str, limit_bytes: int) -> str:
+    """`text` as a town takes it: no control characters, no halves of pairs, at most `limit_bytes` as UTF-8."""
+    cleaned = _CONTROL.sub("\ufffd", well_formed(text))
+    if len(cleaned.encode()) <= limit_bytes:
+        return cleaned
+    return cleaned.encode()[: limit_bytes - 3].decode("utf-8", "ignore") + "…"
+
+
+def tag_of(label: str) -> str:
+    """The tag for a label, whose alphabet is wider: `gt:agent` becomes `gt.agent`. Empty if nothing is left."""
+    return _NO_WORD.sub(".", label).lstrip(" ._-")[:63]

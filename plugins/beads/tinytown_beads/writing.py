@@ -1,0 +1,78 @@
+"""The town's side into the lines of a bead file: what changed since they last met laid over the lines, new tasks behind.
+
+Pure. Whether a file is written, and which, is others' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tinytown.tasks import Task
+
+from tinytown_beads.bead import moment
+from tinytown_beads.lines import Line, new_line, with_changes
+from tinytown_beads.merging import Base
+from tinytown_beads.overlaying import changes_to, new_record, refreshed_metadata
+from tinytown_beads.views import changed_fields, view_of_task
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(slots=True)
+class Written:
+    """Lines with what was changed in them, by the id of the bead, and the ids that are new."""
+
+    lines: list[Line]
+    changed: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    added: list[str] = field(default_factory=list[str])
+
+
+def write_lines(
+    lines: Sequence[Line],
+    tasks: Mapping[str, Task],
+    bases: Mapping[str, Base],
+    ids: Callable[[str], str],
+    *,
+    fields: Mapping[str, frozenset[str]] | None = None,
+) -> Written:
+    """`lines` with what `tasks`, by the ids of their beads, say by now and did not say by their base.
+
+    `fields` names, for some beads, the only fields to write. Tasks without a line get one at the end, in their order.
+    """
+    there = {line.key for line in lines if line.kind == "bead"}
+    written = Written([])
+    for line in lines:
+        task = tasks.get(line.key) if line.bead else None
+        if line.bead is None or task is None:
+            written.lines.append(line)
+            continue
+        now, base = view_of_task(task, ids), bases.get(line.key)
+        was = base.town if base else now
+        chosen = changed_fields(was, now)
+        if fields is not None and line.key in fields:
+            chosen = fields[line.key]
+        changes = changes_to(line.bead, was, now, sorted(chosen), _last_change(task))
+        if changes or base is not None:
+            changes |= refreshed_metadata(line.bead, task)
+        if changes:
+            written.changed[line.key] = sorted(changes)
+        written.lines.append(with_changes(line, changes))
+    new = [(id_, task) for id_, task in tasks.items() if id_ not in there]
+    append(written, (new_line(new_record(task, id_, ids, _last_change(task))) for id_, task in new))
+    return written
+
+
+def append(written: Written, lines: Iterable[Line]) -> None:
+    """More lines, behind the others; a last line without an end gets one."""
+    for line in lines:
+        if written.lines and not written.lines[-1].raw.endswith(b"\n"):
+            last = written.lines[-1]
+            written.lines[-1] = Line(last.number, last.raw + b"\n", last.kind, last.key, last.bead, last.problem)
+        written.lines.append(line)
+        written.added.append(line.key)
+
+
+def _last_change(task: Task) -> datetime:
+    return moment(task.updated_at or "") or moment(task.created_at or "") or _EPOCH
