@@ -256,3 +256,30 @@ def test_a_type_that_only_a_plugin_knows_may_be_chosen_once_it_was_told(busy: Sh
     subprocess.run([python, "-c", program], cwd=busy.directory, env=busy.variables, check=True, timeout=30)
     (told,) = busy("events", "--type", "parrot_flew", "--json").lines
     assert told["to"] == "the roof"
+
+
+def test_a_deep_look_tells_of_every_agents_latest_round_and_what_it_waits_for(busy: Shell) -> None:
+    busy("spawn", "emil", "--cli", "shell")
+    busy("interrupt", "emil")
+    busy("wait", "emil", "--for", "paused")
+    task = busy("assign", "emil", "true", "--title", "for later", "--json").json["task_id"]
+    told = busy("status", "--deep", "--tasks", "--json").json
+    ada = told["deep"]["agents"]["ada"]
+    assert ada["last_round"]["run"] == rounds(busy, "ada")[-1]["run"]
+    assert (ada["doing"], ada["why"]) == ("nothing is given to it", [])
+    assert 0 < ada["lease_left_s"] <= 10
+    assert [each["code"] for each in told["deep"]["agents"]["emil"]["why"]] == ["agent_paused"]
+    assert [each["code"] for each in told["why"][task]] == ["agent_paused"]
+    server = told["deep"]["server"]
+    assert (server["persistence"], server["ok"]) == ("append-only file", True)
+    assert server["memory_bytes"] > 100_000
+    (host,) = told["deep"]["hosts"]
+    assert host["agents"] >= 4
+    shown = busy("status", "--deep", "--tasks").out
+    assert "emil is paused for" in shown
+    assert "append-only file" in shown
+    assert "lately:" in shown
+    assert [
+        line for line in shown.splitlines() if task[:8] in line and "for later" in line and "emil is paused" in line
+    ]
+    busy("task", "cancel", task)

@@ -13,9 +13,10 @@ from tinytown.cli.background import running_kernel
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import agent_shape, event_shape, host_shape, task_shape
-from tinytown.cli.table import agent_table, task_table
+from tinytown.cli.table import agent_table, table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.events import Event, event_fields
+from tinytown.names import shown
 from tinytown.protocol.calls import Host, Status
 from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState
 
@@ -25,21 +26,62 @@ _TASKS_SHOWN = 200
 
 
 @click.command(cls=TownCommand, examples=["tt status", "tt status --deep --tasks", "tt status --json"])
-@click.option("--deep", is_flag=True, help="With the latest events of each agent.")
-@click.option("--tasks", "with_tasks", is_flag=True, help="With the tasks that are not finished.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="With each agent's latest round, why it waits, its latest events; server, sinks, hosts.",
+)
+@click.option(
+    "--tasks", "with_tasks", is_flag=True, help="With the tasks that are not finished, and why they are not running."
+)
 @pass_invocation
 def status(invocation: Invocation, deep: bool, with_tasks: bool) -> None:
     """The whole town at one glance: server, kernel, agents, mail, tasks."""
     with open_town_link(invocation) as town:
         seen = town.run(town.calls.status())
-        happened = _latest_by_agent(town, [each.name for each in seen.agents]) if deep else None
-        tasks = _open_tasks(town) if with_tasks else None
         shape = _shape(town, seen)
-    if happened is not None:
-        shape["events"] = {name: [event_shape(each) for each in events] for name, events in happened.items()}
-    if tasks is not None:
-        shape["open_tasks"] = [task_shape(each) for each in tasks]
-    invocation.answer(shape, _lines(shape, seen, happened, tasks))
+        lines = _lines(shape, seen)
+        if deep:
+            lines += _add_depth(town, seen, shape)
+        if with_tasks:
+            lines += _add_tasks(town, shape)
+    invocation.answer(shape, lines)
+
+
+def _add_depth(town: TownLink, seen: Status, shape: dict[str, Any]) -> list[str]:
+    from tinytown.cli.happenings import describe
+    from tinytown.cli.status_deep import deep_lines, depth_shape, look_deep
+
+    depth = look_deep(town)
+    happened = _latest_by_agent(town, [each.name for each in seen.agents])
+    shape["deep"] = depth_shape(depth)
+    shape["events"] = {name: [event_shape(each) for each in events] for name, events in happened.items()}
+    lines = list(deep_lines(depth, seen.agents))
+    for name, events in happened.items():
+        lines += ["", f"{name}, lately:"] + [f"  {describe(event)}" for event in events]
+    return lines
+
+
+def _add_tasks(town: TownLink, shape: dict[str, Any]) -> list[str]:
+    from tinytown.cli.obstacles import why_task
+    from tinytown.cli.task_why import gather
+
+    tasks = _open_tasks(town)
+    situation = gather(town, tasks)
+    reasons = {each.id: why_task(each, situation) for each in tasks}
+    shape["open_tasks"] = [task_shape(each) for each in tasks]
+    shape["why"] = {task_id: list(found) for task_id, found in reasons.items()}
+    rows = [
+        (
+            each.id[:8],
+            each.state,
+            each.assigned_to or "-",
+            shown(each.headline, 40),
+            "; ".join(why.text for why in reasons[each.id]),
+        )
+        for each in tasks
+    ]
+    return ["", *(table(("task", "state", "agent", "title", "why"), rows) if rows else ["no open tasks"])]
 
 
 def kernel_shape(root: Path, hosts: Sequence[Host]) -> dict[str, Any]:
@@ -80,11 +122,7 @@ def _open_tasks(town: TownLink) -> list[Task]:
     return [task for tasks in found for task in tasks]
 
 
-def _lines(
-    shape: dict[str, Any], seen: Status, happened: dict[str, list[Event]] | None, tasks: list[Task] | None
-) -> list[str]:
-    from tinytown.cli.happenings import describe
-
+def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
     kernel = shape["kernel"]
     running = f"runs on {kernel['host']}, process {kernel['pid']}" if kernel["running"] else "does not run: tt start"
     mail = seen.supervisor_mail.total
@@ -100,8 +138,4 @@ def _lines(
         lines.append(f"dead    {seen.dead} messages: tt dead list")
     lines.append("")
     lines += agent_table(seen.agents) if seen.agents else ["no agents yet: tt spawn NAME adds one"]
-    for name, events in (happened or {}).items():
-        lines += ["", f"{name}:"] + [f"  {describe(event)}" for event in events]
-    if tasks is not None:
-        lines += ["", *(task_table(tasks) if tasks else ["no open tasks"])]
     return lines

@@ -70,10 +70,14 @@ class TownLink:
                 code="other_schema",
             )
 
+    def server_told(self) -> dict[str, str]:
+        """What the server says of itself, by the names that INFO has for it."""
+        info: bytes = self.client.command("INFO")
+        return dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
+
     def server_version(self) -> str:
         """The version of the server, Valkey's own where it is one."""
-        info: bytes = self.client.command("INFO", "server")
-        told = dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
+        told = self.server_told()
         return told.get("valkey_version") or told.get("redis_version") or self.client.server_version
 
     def now_ms(self) -> int:

@@ -148,11 +148,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine."""
+    """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
+    when its lease ends is told by `hosts` only."""
 
     id: str
     name: str = ""
     pid: int = 0
+    lease_until: str | None = None
     machine: str = ""
     root: str = ""
     joined_at: str | None = None
@@ -275,6 +277,7 @@ def _host(reply: Reply) -> Host:
         root=fields.get("root", ""),
         joined_at=rfc3339(int(fields["joined_at"])) if fields.get("joined_at") else None,
         version=fields.get("version", ""),
+        lease_until=rfc3339(int(fields["deadline"])) if fields.get("deadline") else None,
         agents=int(fields.get("agents") or 0),
         capacity=int(fields.get("capacity") or 0),
         backends=tuple(fields.get("backends", "").split()),
@@ -934,6 +937,10 @@ class TownCalls:
     def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Call[tuple[Event, ...]]:
         """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
         return Call(("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), _stream)
+
+    def cursors(self) -> Call[dict[str, str]]:
+        """How far each sink has read, by its name."""
+        return Call(("HGETALL", self.keys.cursors), pairs)
 
     def cursor(self, sink: str) -> Call[str | None]:
         """How far a sink has read."""
