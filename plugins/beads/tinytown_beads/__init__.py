@@ -32,6 +32,7 @@ def tinytown_commands() -> Sequence[Command]:
 
 @hookimpl
 def tinytown_services() -> Sequence[Service]:
-    from tinytown_beads.groups.service import GroupKeeper  # late: commands do without trio
+    from tinytown_beads.formulas.service import GateKeeper  # late: commands do without trio
+    from tinytown_beads.groups.service import GroupKeeper
 
-    return [GroupKeeper()]
+    return [GroupKeeper(), GateKeeper()]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from tinytown.errors import NotFound
 from tinytown.events import OtherEvent
 from tinytown.testing import check_service, open_bench
 from tinytown.town import Town
+from tinytown_beads.formulas.service import GateKeeper
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupKeeper
 
@@ -131,3 +133,27 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         await town.complete_task(second.id)
         await until(town, "g", state="completed", told=1)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it() -> None:
+    async with open_town() as town:
+        before = await town.add_task("build")
+        table = {"formula": "f", "run": "g", "step": "ship", "gate": {"type": "human", "id": "approval"}}
+        gated = await town.add_task("ship it", needs=[before.id], held="waits for a person", meta={"formula": table})
+        await make(town, "g", [before.id, gated.id], origin={"formula": "f"})
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(GateKeeper().run, town)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await town.inbox() == ()
+            await town.complete_task(before.id)
+            await town.wait_until(lambda: town.task(gated.id), lambda task: task.meta["formula"].get("asked"))
+            nursery.cancel_scope.cancel()
+        (message,) = await town.inbox()
+        assert f"tt task release {gated.id}" in message.text
+
+
+async def test_the_keeper_of_gates_keeps_what_a_service_promises() -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_service(GateKeeper)
+    report.raise_if_broken()

@@ -21,7 +21,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``ended`` has the members that were seen finished, with the state they ended in: a task that the town has forgotten
     since is counted by it. ``completions`` counts how often the group was completed (a member may be opened again),
-    ``told`` how many of these its people were told of, ``stuck`` the members whose failing they were told of.
+    ``told`` how many of these its people were told of, ``stuck`` the members whose failing they were told of. ``origin``
+    is for whoever made the group for a purpose of his own.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completions: int = 0
     told: int = 0
     stuck: tuple[str, ...] = ()
+    origin: dict[str, Any] = {}
 
     @property
     def people(self) -> tuple[str, ...]:

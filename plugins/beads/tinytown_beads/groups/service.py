@@ -8,6 +8,7 @@ taken up by the next look: the record says what was told.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
@@ -21,6 +22,26 @@ from tinytown_beads.groups.progress import Progress, judged, progress_of
 from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups_in
 
 
+async def changing_groups(town: Town) -> AsyncGenerator[Group]:
+    """Every group once, and then each whose record or members change, as its record was then; for ever."""
+    latest = await town.run(town.calls.latest_events(1))
+    data = await town.run(town.calls.plugin_data(PLUGIN))
+    groups = {group.name: group for group in groups_in(data)}
+    for group in list(groups.values()):
+        yield group
+    async with aclosing(town.events(latest[-1].id if latest else "0")) as events:
+        async for event in events:
+            if isinstance(event, TaskStateChanged):
+                for group in [each for each in groups.values() if event.task in each.tasks]:
+                    yield group
+            elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
+                groups.pop(event.field.removeprefix(PREFIX), None)
+                value = await town.run(town.calls.plugin_field(PLUGIN, event.field))
+                for group in groups_in({event.field: value}):
+                    groups[group.name] = group
+                    yield group
+
+
 class GroupKeeper:
     """The service ``groups``. Without groups it costs a look at each event and nothing else."""
 
@@ -28,23 +49,9 @@ class GroupKeeper:
 
     async def run(self, town: Town) -> None:
         """Look at every group once, then at those that something happened to, until cancelled."""
-        latest = await town.run(town.calls.latest_events(1))
-        data = await town.run(town.calls.plugin_data(PLUGIN))
-        groups = {group.name: group for group in groups_in(data)}
-        for name in groups:
-            await self._look(town, name)
-        async with aclosing(town.events(latest[-1].id if latest else "0")) as events:
-            async for event in events:
-                if isinstance(event, TaskStateChanged):
-                    for name in [each.name for each in groups.values() if event.task in each.tasks]:
-                        await self._look(town, name)
-                elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
-                    name = event.field.removeprefix(PREFIX)
-                    groups.pop(name, None)
-                    value = await town.run(town.calls.plugin_field(PLUGIN, event.field))
-                    for group in groups_in({event.field: value}):
-                        groups[name] = group
-                        await self._look(town, name)
+        async with aclosing(changing_groups(town)) as groups:
+            async for group in groups:
+                await self._look(town, group.name)
 
     async def _look(self, town: Town, name: str) -> None:
         """Make the record of a group say what its members say, and tell its people what they were not told yet."""
