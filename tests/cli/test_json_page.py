@@ -142,6 +142,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("doctor")
     ask("plugins")
     ask("roles")
+    ask("agent-tools", "--list")
     ask("plugin new", "my-tool", "--kind", "gate")
     ask("plugin test", "echo")
     ask("completion", "bash")

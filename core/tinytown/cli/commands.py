@@ -63,6 +63,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "logs": Entry("tinytown.cli.logs:logs", "What an agent's processes write."),
         "events": Entry("tinytown.cli.happenings:events", "What happened; with --follow, what happens."),
         "plugins": Entry("tinytown.cli.plugins:plugins", "The installed plugins and what each of them adds."),
+        "agent-tools": Entry(
+            "tinytown.cli.agent_tools.command:agent_tools", "Serve an agent's tools to its coding CLI."
+        ),
         "plugin": Entry("tinytown.cli.plugin:plugin", "Write a plugin: begin one, and test what it promises."),
         "completion": Entry("tinytown.cli.version:completion", "Print the completion script of a shell."),
         "version": Entry("tinytown.cli.version:version", "Print the version."),
