@@ -1,0 +1,387 @@
+"""Rounds of real CLIs, with a model server that does as it is told: what each ends with, and what it leaves behind."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from tinytown.agents import Agent
+from tinytown.contracts import (
+    AgentSession,
+    Failed,
+    Finished,
+    Lost,
+    Outcome,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    Usage,
+)
+from tinytown.testing import Bench, open_bench
+from tinytown.testing.models import ModelServer
+
+from tests.real_clis.clis import REAL_CLIS, RealCli, git
+
+DEADLINE_S = 120.0
+_COUNTER = itertools.count(1)
+
+pytestmark = pytest.mark.real_clis
+
+
+@dataclass
+class Lines:
+    """A `Report` that keeps what it is told."""
+
+    lines: list[str] = field(default_factory=list[str])
+    used: list[Usage] = field(default_factory=list[Usage])
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def usage(self, usage: Usage) -> None:
+        self.used.append(usage)
+
+
+@dataclass
+class Stage:
+    """A bench with a git repository to work in, a model server, and sessions of one real CLI."""
+
+    cli: RealCli
+    bench: Bench
+    server: ModelServer
+    path: str
+    report: Lines = field(default_factory=Lines)
+    agents: dict[str, Agent] = field(default_factory=dict[str, Agent])
+
+    @asynccontextmanager
+    async def session(self, name: str = "ada", **settings: Any) -> AsyncGenerator[Seat]:
+        backend = self.cli.backend(self.bench, self.server, **settings)
+        agent = self.agents.setdefault(name, self.bench.agent(name, cli=self.cli.kind))
+        async with backend.open(self.bench.context(agent)) as session:
+            yield Seat(self, session, agent)
+
+
+@dataclass
+class Seat:
+    """An open session of an agent."""
+
+    stage: Stage
+    session: AgentSession
+    agent: Agent
+
+    async def run(self, *replies: dict[str, Any], say: str = "please", **options: Any) -> Outcome:
+        """A round whose model answers with `replies`, one a turn."""
+        return await self.run_prompt(f"{say} <stub>{msgspec.json.encode(replies).decode()}</stub>", **options)
+
+    async def run_prompt(self, prompt: str, *, report: Lines | None = None, **options: Any) -> Outcome:
+        stage = self.stage
+        environment = {"PATH": stage.path, **stage.cli.environment(stage.server.url), **options.pop("environment", {})}
+        round_ = stage.bench.round(self.agent, prompt, environment=environment, timeout_s=60.0, grace_s=2.0)
+        return await self.session.run_round(round_, report or stage.report)
+
+
+@pytest.fixture(params=REAL_CLIS, ids=lambda cli: cli.kind)
+def cli(request: pytest.FixtureRequest) -> RealCli:
+    found: RealCli = request.param
+    return found
+
+
+@pytest.fixture
+async def stage(cli: RealCli) -> AsyncGenerator[Stage]:
+    path = cli.path()
+    with trio.fail_after(DEADLINE_S), ModelServer() as server:
+        async with open_bench() as bench:
+            git(bench.work, "init", "-q")
+            git(bench.work, "config", "user.name", "Ada")
+            git(bench.work, "config", "user.email", "ada@example.org")
+            yield Stage(cli, bench, server, path)
+
+
+def running(words: str) -> bool:
+    """Whether a process is alive whose command line holds these words: its number would not do, it may have another here."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            alive = not (entry / "stat").read_text().rpartition(")")[2].split()[0].startswith("Z")
+            if alive and words in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    while not claim():  # noqa: ASYNC110 - a process of somebody else's rings no bell
+        await trio.sleep(0.02)
+
+
+@pytest.fixture
+def tool() -> str:
+    """A command that takes long, and like which there is no other."""
+    return f"sleep 300.{os.getpid()}{next(_COUNTER)}"
+
+
+async def test_a_task_that_changes_and_commits_a_file(stage: Stage) -> None:
+    async with stage.session() as agent:
+        outcome = await agent.run(
+            {"shell": "echo hi > hello.txt && git add hello.txt && git commit -qm hello"}, {"text": "all done"}
+        )
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "all done"
+    assert outcome.session_id
+    assert outcome.usage is not None
+    assert outcome.usage.input_tokens > 0
+    assert git(stage.bench.work, "log", "--format=%s").split() == ["hello"]
+    assert git(stage.bench.work, "status", "--porcelain") == ""
+    assert any("git commit -qm hello" in line for line in stage.report.lines)
+    log = stage.bench.root / ".tt" / "logs" / "ada.log"
+    assert "all done" in log.read_text()
+    assert stage.report.used[-1] == outcome.usage
+
+
+async def test_the_next_round_goes_on_with_the_session(stage: Stage) -> None:
+    async with stage.session() as agent:
+        first = await agent.run({"text": "one"}, say="remember the colour teal")
+    async with stage.session() as agent:  # another kernel, perhaps
+        second = await agent.run({"text": "two"}, say="and now")
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert (second.session_id, second.text) == (first.session_id, "two")
+    assert "the colour teal" in asked(stage)
+    assert first.usage is not None
+    assert second.usage is not None
+    assert second.usage.output_tokens < first.usage.output_tokens + 100  # it is that of the round, not of the session
+
+
+async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Stage) -> None:
+    async with stage.session() as agent:
+        first = await agent.run({"text": "one"}, say="remember the colour teal")
+        state = next(stage.bench.root.glob(f".tt/agents/ada/{stage.cli.kind}/state"))
+        shutil.rmtree(state)
+        second = await agent.run({"text": "two"}, say="and now")
+        third = await agent.run({"text": "three"}, say="and then")
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert isinstance(third, Finished)
+    assert second.text == "two"
+    assert second.session_id != first.session_id
+    assert third.session_id == second.session_id
+    assert any("begins a new session" in line for line in stage.report.lines)
+
+
+async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stage: Stage) -> None:
+    async with stage.session() as agent:
+        first = await agent.run({"text": "one"})
+        stage.bench.work.rename(stage.bench.base / "elsewhere")
+        stage.bench.work.mkdir()
+        second = await agent.run({"text": "two"})
+    assert isinstance(first, Finished)
+    assert isinstance(second, Finished)
+    assert second.text == "two"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "wanted"),
+    [
+        ({"status": 401}, Unauthorized),
+        ({"status": 429}, RateLimited),
+        ({"status": 500}, (Failed, RateLimited)),  # some say of both that the model has too much to do
+        ({"status": 529}, RateLimited),
+        ({"status": 404, "message": "model: no-such-model does not exist"}, Unavailable),
+        ({"status": 400, "message": "prompt is too long: 300000 tokens > 200000 maximum"}, Failed),
+        ({"drop": "start"}, Failed),
+    ],
+    ids=["unauthorized", "throttled", "server error", "overloaded", "model unknown", "too long", "cut off"],
+)
+async def test_trouble_with_the_server_is_told_apart(
+    stage: Stage, trouble: dict[str, Any], wanted: type[Outcome]
+) -> None:
+    async with stage.session() as agent:
+        outcome = await agent.run(trouble)
+    assert isinstance(outcome, wanted), outcome
+    if isinstance(outcome, Failed):
+        assert outcome.retryable is ("too long" not in outcome.reason)
+    if isinstance(outcome, Unauthorized | Unavailable):
+        assert outcome.hint
+
+
+async def test_when_a_limit_is_over_is_handed_on(stage: Stage) -> None:
+    async with stage.session() as agent:
+        outcome = await agent.run({"status": 429, "message": "Rate limit reached. Please try again in 90s."})
+    assert isinstance(outcome, RateLimited)
+    assert outcome.retry_after_s in (90.0, None)
+
+
+async def test_a_stream_that_is_cut_is_tried_again_or_a_failure(stage: Stage) -> None:
+    async with stage.session() as agent:
+        outcome = await agent.run({"drop": "stream", "text": "half of it"})
+    assert isinstance(outcome, Finished) or (isinstance(outcome, Failed) and outcome.retryable)
+
+
+@pytest.mark.parametrize("where", ["start", "stream"])
+async def test_a_silent_server_is_given_up_by_our_own_clock(stage: Stage, where: str) -> None:
+    async with stage.session(stall_s=4.0) as agent:
+        began = trio.current_time()
+        outcome = await agent.run({"hang": where})
+    assert isinstance(outcome, Failed)
+    assert "nothing from its model for 4 s" in outcome.reason
+    assert trio.current_time() - began < 40
+
+
+async def test_a_server_that_keeps_failing_is_given_up_by_our_own_clock(stage: Stage) -> None:
+    more = {"CLAUDE_CODE_MAX_RETRIES": "50"}
+    async with stage.session(patience_s=1.0, extra_args=_many_retries(stage.cli)) as agent:
+        outcome = await agent.run({"status": 500}, environment=more)
+    assert isinstance(outcome, RateLimited) or (isinstance(outcome, Failed) and outcome.retryable)
+
+
+def _many_retries(cli: RealCli) -> tuple[str, ...]:
+    return ("-c", "model_providers.models.stream_max_retries=50") if cli.kind == "codex" else ()
+
+
+async def test_without_a_login_it_says_so(stage: Stage) -> None:
+    async with stage.session() as agent:
+        outcome = await agent.run({"text": "never"}, environment=dict.fromkeys(stage.cli.keys, ""))
+    assert isinstance(outcome, Unauthorized), outcome
+    assert outcome.hint
+
+
+async def test_interrupted_in_the_middle_of_a_tool_call_nothing_is_left(stage: Stage, tool: str) -> None:
+    async with stage.session() as agent:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent.run, {"shell": tool}, {"text": "never"})
+            await until(lambda: running(tool))
+            nursery.cancel_scope.cancel()
+        assert not running(tool)
+        outcome = await agent.run({"text": "two"}, say="go on")
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "two"
+
+
+async def test_killed_in_the_middle_of_a_tool_call_it_is_lost_with_all_its_processes(stage: Stage, tool: str) -> None:
+    outcomes: list[Outcome] = []
+
+    async def work(agent: Seat) -> None:
+        outcomes.append(await agent.run({"shell": tool}, {"text": "never"}))
+
+    async with stage.session() as agent, trio.open_nursery() as nursery:
+        nursery.start_soon(work, agent)
+        await until(lambda: running(tool))
+        for pid in started_processes():
+            os.kill(pid, signal.SIGKILL)
+    assert not running(tool)
+    assert isinstance(outcomes[0], Lost)
+    assert not list(started_processes())
+
+
+async def test_its_time_limit_ends_it(stage: Stage, tool: str) -> None:
+    async with stage.session(timeout_s=8.0) as agent:
+        outcome = await agent.run({"shell": tool}, {"text": "never"})
+    assert isinstance(outcome, Failed)
+    assert "time limit" in outcome.reason
+    assert not running(tool)
+
+
+async def test_two_agents_at_once_do_not_mix(stage: Stage) -> None:
+    outcomes: dict[str, Outcome] = {}
+
+    async def work(name: str) -> None:
+        async with stage.session(name) as agent:
+            outcomes[name] = await agent.run(
+                {"shell": f"echo {name} > {name}.txt"}, {"text": f"I am {name}"}, report=Lines()
+            )
+
+    async with trio.open_nursery() as nursery:
+        for name in ("ada", "ben"):
+            nursery.start_soon(work, name)
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, Finished)
+        assert outcome.text == f"I am {name}"
+        assert (stage.bench.work / f"{name}.txt").read_text().strip() == name
+
+
+async def test_what_may_only_read_changes_nothing(stage: Stage) -> None:
+    async with stage.session(permissions="read") as agent:
+        outcome = await agent.run({"shell": "echo hi > hello.txt"}, {"text": "end"})
+    assert isinstance(outcome, Finished)
+    assert not (stage.bench.work / "hello.txt").exists()
+
+
+async def test_what_may_write_keeps_to_its_workspace(stage: Stage) -> None:
+    outside = Path(f"/var/tmp/tinytown-outside-{os.getpid()}")  # /tmp may be written to
+    async with stage.session(permissions="write") as agent:
+        outcome = await agent.run(
+            {"shell": f"echo hi > hello.txt && git add hello.txt && git commit -qm hello; echo hi > {outside}"},
+            {"text": "end"},
+        )
+    assert isinstance(outcome, Finished)
+    assert not outside.exists()
+    if stage.cli.kind != "claude" or (shutil.which("bwrap") and shutil.which("socat")):
+        assert git(stage.bench.work, "log", "--format=%s").split() == ["hello"]
+
+
+async def test_a_secret_that_is_not_its_own_stays_out_of_its_environment(stage: Stage) -> None:
+    secrets = {"GITHUB_TOKEN": "a-secret", "MY_API_KEY": "a-secret", "OTHER_KEY": "shown"}
+    async with stage.session(env_allow=["OTHER_*"]) as agent:
+        outcome = await agent.run({"shell": "env"}, {"text": "{tool_result}"}, environment=secrets)
+    assert isinstance(outcome, Finished)
+    assert "a-secret" not in outcome.text
+    assert "OTHER_KEY=shown" in outcome.text
+    assert "TINYTOWN_TASK_TOKEN=" in outcome.text
+
+
+@pytest.fixture
+def no_trusted_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IS_SANDBOX", raising=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="this is about root")
+@pytest.mark.usefixtures("no_trusted_place")
+async def test_root_may_work_too(stage: Stage) -> None:
+    async with stage.session(permissions="full") as agent:
+        outcome = await agent.run({"shell": "echo $((6*7)) > f.txt && git add . && git commit -qm f"}, {"text": "end"})
+    assert isinstance(outcome, Finished)
+    assert (stage.bench.work / "f.txt").read_text() == "42\n"
+
+
+async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinytown.adapters import TownTools, backend
+
+    def broken(place: Path, environment: object) -> TownTools:
+        return TownTools("sh", ("-c", "exit 3"))
+
+    monkeypatch.setattr(backend, "prepare_town_tools", broken)
+    async with stage.session() as agent:
+        outcome = await agent.run({"text": "end"})
+    told = [*stage.report.lines, str(outcome)]
+    assert any("the town's tools" in line for line in told), told
+
+
+def asked(stage: Stage) -> str:
+    """The last request that a model answered, as text."""
+    return str(next(each for each in reversed(stage.server.requests) if "model" in each)["body"])
+
+
+def started_processes() -> Iterator[int]:
+    """The processes that the keepers of this test have started themselves."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if (
+                Path(f"/proc/{parent}/comm").read_text().strip() == "tt-run-keeper"
+                and b"tt-bench-" in (entry / "environ").read_bytes()
+            ):
+                yield int(entry.name)
+        except (OSError, IndexError, ValueError):
+            continue
