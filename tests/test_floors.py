@@ -111,7 +111,7 @@ PLUGIN_TESTS_SEE = PLUGINS_SEE | {"testing"}
 MODULE_LINES = 500
 #: Lines of code, without blank lines, comments and docstrings. What a town is and does (everything below the command
 #: line but floor 4) is for reading in an afternoon; how bytes and processes are handled (floor 4) has its own bound.
-KERNEL_LINES = 6_000
+KERNEL_LINES = 6_500
 MACHINERY_LINES = 3_000
 MACHINERY_FLOOR = 4
 #: Modules that are longer, each with its reason.
