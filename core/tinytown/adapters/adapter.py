@@ -83,6 +83,7 @@ class CliAdapter(ABC, Generic[S]):
     - `permissions_offered`: the profiles that it can keep; asking for another is an error in the settings.
     - `takes_tools`: whether it takes MCP servers.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
+    - `tells_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
     - `prompt_limit_chars`: the longest prompt that it takes.
     - `presets`: further kinds that come with it, each with the settings in which it differs.
     """
@@ -99,6 +100,7 @@ class CliAdapter(ABC, Generic[S]):
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("full",)
     takes_tools: ClassVar[bool] = True
     sessions_stay_in_directory: ClassVar[bool] = False
+    tells_progress: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = None
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

@@ -132,7 +132,7 @@ class CliSession(Generic[S]):
         with _open_log(round.log_path) as keep:
             transcript = Transcript(report, keep)
             reader = self._adapter.reader(transcript, launch)
-            clock = _Clock(transcript, self._settings)
+            clock = _Clock(transcript, self._settings, tells_progress=self._adapter.tells_progress)
             try:
                 with trio.CancelScope() as clock.scope:
                     clock.wind()
@@ -216,10 +216,10 @@ class CliSession(Generic[S]):
 class _Clock:
     """Ends a run whose CLI goes on trying again, or waits for its model, for longer than the settings allow."""
 
-    def __init__(self, transcript: Transcript, settings: CliSettings) -> None:
+    def __init__(self, transcript: Transcript, settings: CliSettings, *, tells_progress: bool) -> None:
         self._transcript = transcript
         self._patience_s = settings.patience_s or inf
-        self._stall_s = settings.stall_s or inf
+        self._stall_s = (settings.stall_s if tells_progress else 0.0) or inf
         self.scope = trio.CancelScope()
 
     def hear(self, line: Line, reader: Reader) -> None:

@@ -1,0 +1,135 @@
+"""Auggie as an agent, played from transcripts of the real one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinytown_auggie
+import trio
+from tinytown.adapters import CliSessionRecord, Launch, TownTools, Transcript
+from tinytown.config import convert_settings
+from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized
+from tinytown.processes import Line
+from tinytown.testing import Bench, check_agent_backend, open_bench
+from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown_auggie.adapter import AuggieAdapter, Settings
+from tinytown_auggie.reader import AuggieReader
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+DEADLINE_S = 90.0
+SESSION = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_fake_cli(tmp_path / "bin", "auggie", TRANSCRIPTS)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    with trio.fail_after(DEADLINE_S):
+        async with open_bench() as opened:
+            yield opened
+
+
+def backend(**settings: Any) -> AgentBackend:
+    kind = tinytown_auggie.tinytown_settings_type()
+    made = convert_settings(kind, settings, Path("tinytown.toml"), "plugins.auggie")
+    return tinytown_auggie.tinytown_agent_backends(made, Path())[0]
+
+
+def launch(place: Path, **changes: Any) -> Launch[Settings]:
+    given: dict[str, Any] = {
+        "settings": Settings(),
+        "permissions": "full",
+        "prompt": "do it",
+        "directory": place,
+        "place": place,
+        "has_own_state": False,
+        "session": None,
+        "tools": None,
+        "environment": {},
+    }
+    return Launch(**{**given, **changes})
+
+
+async def test_auggie_keeps_the_promises_of_a_backend() -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_agent_backend(backend, scenarios=fake_scenarios())
+    report.raise_if_broken()
+    assert report.not_applicable == ()
+
+
+@pytest.mark.parametrize("name", ["answer", "tool", "mcp", "resume"])
+async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, name: str) -> None:
+    outcome, lines = await play_transcript(bench, backend(), name)
+    assert outcome == Finished(text="word", session_id=SESSION)
+    assert lines == ["word"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("unauthorized", Unauthorized, "401"),
+        ("no_login", Unauthorized, "No auth provided"),
+        ("rate_limit", RateLimited, "Rate limited"),
+        ("server_error", Failed, "500"),
+        ("overload", RateLimited, "503"),
+        ("cut", Failed, "terminated"),
+    ],
+)
+async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_transcript(bench, backend(), name)
+    assert isinstance(outcome, kind)
+    assert reason in getattr(outcome, "reason", "")
+
+
+async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
+    lines: list[str] = []
+
+    class Ear:
+        def line(self, text: str) -> None:
+            lines.append(text)
+
+        def usage(self, usage: object) -> None: ...
+
+    reader = AuggieReader(Transcript(Ear()), "town")
+    for text in ("   ✅ other", "   ❌ other", "   ❌ town: it ended", "a line of another kind"):
+        reader.read(Line("stdout", text, cut=False))
+    assert lines == ["warning: the town's tools are not there: ❌ town: it ended", "a line of another kind"]
+
+
+def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
+    settings = Settings(model="m", max_turns=3, patience_s=7, rules=("R.md",), extra_args=("--quiet",))
+    session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
+    tools = TownTools("python3", ("-m", "tools"))
+    plan = AuggieAdapter().plan(
+        launch(tmp_path, settings=settings, session=session, tools=tools, permissions="read", has_own_state=True)
+    )
+    words = " ".join(plan.arguments)
+    for wanted in (
+        f"--instruction-file {tmp_path}/prompt.md",
+        "--permission launch-process:deny",
+        "--permission save-file:deny",
+        "--retry-timeout 7",
+        "--model m",
+        "--max-turns 3",
+        "--rules R.md",
+        "--resume s1",
+        f"--mcp-config {tmp_path}/town-mcp.json",
+        f"--augment-cache-dir {tmp_path}/state",
+    ):
+        assert wanted in words
+    assert plan.arguments[-1] == "--quiet"
+    assert plan.files["prompt.md"] == b"do it"
+    assert b'"python3"' in plan.files["town-mcp.json"]
+
+
+def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
+    plan = AuggieAdapter().plan(launch(tmp_path, settings=Settings(patience_s=0)))
+    assert plan.arguments == ["--print", "--output-format", "json", "--instruction-file", f"{tmp_path}/prompt.md"]

@@ -1,0 +1,82 @@
+"""How Auggie is called: ``auggie --print`` with the prompt in a file, and one JSON record at the very end.
+
+Source: ``auggie --help``, checked by running version 0.36.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+import msgspec
+from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, Transcript
+
+from tinytown_auggie.reader import AuggieReader
+
+_PROMPT_FILE = "prompt.md"
+_MCP_FILE = "town-mcp.json"
+_EDITING_TOOLS = ("remove-files", "save-file", "apply_patch", "str-replace-editor")
+_PROCESS_TOOLS = ("launch-process", "write-process", "kill-process")
+_DENIED: Mapping[Permissions, Sequence[str]] = {
+    "read": (*_EDITING_TOOLS, *_PROCESS_TOOLS),
+    "write": _PROCESS_TOOLS,
+    "full": (),
+}
+
+
+class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.auggie]``: beside the settings of every coding CLI, its own limit for one round (0: none).
+
+    `rules` are files with instructions that it adds to its own.
+    """
+
+    max_turns: Annotated[int, msgspec.Meta(ge=0)] = 0
+    rules: tuple[str, ...] = ()
+
+
+class AuggieAdapter(CliAdapter[Settings]):
+    """Auggie. It is one process of node; signals end it and leave its tools running, which the keeper then ends."""
+
+    plugin: ClassVar[str] = "auggie"
+    kind: ClassVar[str] = "auggie"
+    title: ClassVar[str] = "Auggie"
+    command: ClassVar[tuple[str, ...]] = ("auggie",)
+    install: ClassVar[str] = "npm install -g @augmentcode/auggie"
+    login: ClassVar[str] = "log in with auggie login, or set AUGMENT_SESSION_AUTH before the kernel starts"
+    login_variables: ClassVar[tuple[str, ...]] = ("AUGMENT_SESSION_AUTH", "AUGMENT_API_TOKEN")
+    own_variables: ClassVar[tuple[str, ...]] = ("AUGMENT_*",)
+    # Under "write" the model has no shell: no tests, no commits.
+    default_permissions: ClassVar[Permissions] = "full"
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    tells_progress: ClassVar[bool] = False
+
+    def plan(self, launch: Launch[Settings]) -> Plan:
+        settings = launch.settings
+        arguments = ["--print", "--output-format", "json", "--instruction-file", str(launch.place / _PROMPT_FILE)]
+        files = {_PROMPT_FILE: launch.prompt.encode("utf-8", "replace")}
+        for tool in _DENIED[launch.permissions]:
+            arguments += ["--permission", f"{tool}:deny"]
+        if settings.patience_s:
+            # It is patient without end and tells nothing of it, so that our own clock cannot be.
+            arguments += ["--retry-timeout", str(max(1, round(settings.patience_s)))]
+        if settings.model:
+            arguments += ["--model", settings.model]
+        if settings.max_turns:
+            arguments += ["--max-turns", str(settings.max_turns)]
+        for path in settings.rules:
+            arguments += ["--rules", path]
+        if launch.session is not None:
+            arguments += ["--resume", launch.session.id]
+        if launch.tools is not None:
+            files[_MCP_FILE] = launch.tools.claude_style()
+            arguments += ["--mcp-config", str(launch.place / _MCP_FILE)]
+        if launch.has_own_state:
+            arguments += ["--augment-cache-dir", str(launch.place / "state")]
+        return Plan(
+            arguments=[*arguments, *settings.extra_args],
+            files=files,
+            environment={"AUGMENT_DISABLE_AUTO_UPDATE": "1", "NO_COLOR": "1"},
+        )
+
+    def reader(self, transcript: Transcript, launch: Launch[Settings]) -> AuggieReader:
+        return AuggieReader(transcript, launch.tools.name if launch.tools else "")

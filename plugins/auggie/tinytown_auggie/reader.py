@@ -1,0 +1,48 @@
+"""What Auggie prints with ``--output-format json``: how its MCP servers started, then one record when all is over.
+
+Source: version 0.36.0, seen running. Nothing is told while it works, nor what it consumed. What made it fail is told on
+standard error alone; without any record it has failed, whatever its status.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tinytown.adapters import JsonLinesReader, Record, Transcript, failure_of
+from tinytown.processes import Exit, Line
+
+_NO_SERVER = re.compile(r"(❌|✗|⚠️?)\s+(?P<name>[\w-]+)")
+_SERVER_NEWS = re.compile(r"\s*(🔌|✅|❌|✗|⚠)")
+
+
+class AuggieReader(JsonLinesReader):
+    """One run of Auggie. `tools_name` is what the town's MCP server was called, empty without one."""
+
+    def __init__(self, transcript: Transcript, tools_name: str = "") -> None:
+        super().__init__(transcript)
+        self._tools_name = tools_name
+
+    def read(self, line: Line) -> None:
+        if line.stream == "stdout" and _SERVER_NEWS.match(line.text):
+            found = _NO_SERVER.search(line.text)
+            if found and found["name"] == self._tools_name:
+                self.transcript.warn(f"the town's tools are not there: {line.text.strip()}")
+            return
+        super().read(line)
+
+    def take(self, record: Record) -> None:
+        if record.text("type") != "result":
+            return
+        self.transcript.session(record.text("session_id"))
+        text = record.text("result")
+        if record.flag("is_error") or record.text("subtype") not in ("", "success"):
+            self.transcript.fail(failure_of(text or record.text("subtype")))
+            self.transcript.finish()
+        else:
+            self.transcript.say(text)
+            self.transcript.finish()
+
+    def end(self, ended: Exit) -> None:
+        if ended.status and not self.transcript.is_final and ended.stderr_tail.strip():
+            lines = (line.strip(" ❌\t") for line in ended.stderr_tail.splitlines())
+            self.transcript.fail(failure_of("\n".join(line for line in lines if line)))

@@ -1,0 +1,185 @@
+"""aider: one message from a file, and text on standard output.
+
+Source: its ``--help``, and version 0.86.2 seen running. It says nothing in JSON and ends with status 0 even when it was
+refused, so its lines are all there is: a head up to the first blank line, the answer, ``Tokens: ...`` when the model has
+answered, ``Applied edit to`` and ``Commit`` for what it did, ``litellm.SomeError: ...`` and ``Retrying in`` when it could not.
+It has no ids for sessions; the history of its chat, kept in a file of the agent's, is what it goes on with. Models that it
+drives get no shell and no MCP servers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tinytown.adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, Transcript, failure_of
+from tinytown.contracts import Usage
+from tinytown.processes import Exit, Line
+
+_PROMPT_FILE = "prompt.md"
+_HISTORY_FILE = "chat-history.md"
+_SESSION = "chat-history"
+
+_QUIET = (
+    "--yes-always",
+    "--no-pretty",
+    "--no-stream",
+    "--no-fancy-input",
+    "--no-check-update",
+    "--no-show-release-notes",
+    "--no-show-model-warnings",
+    "--no-analytics",
+    "--no-detect-urls",
+    "--no-gitignore",
+    "--no-suggest-shell-commands",
+    "--disable-playwright",
+)
+
+_HEAD = re.compile(r"Aider v\d")
+_TOKENS = re.compile(
+    r"Tokens: (?P<sent>[\d.,]+[kM]?) sent(?:, [\d.,]+[kM]? cache write)?(?:, (?P<cached>[\d.,]+[kM]?) cache hit)?"
+    r", (?P<received>[\d.,]+[kM]?) received\.(?: Cost: \$[\d.,]+ message, \$(?P<cost>[\d.,]+) session\.)?"
+)
+_DONE = re.compile(r"(Applied edit to|Commit [0-9a-f]{7,}|Committing|Creating empty file) ?(.*)")
+_ERROR = re.compile(r"litellm\.(\w+)(: |$)")
+_EXPLANATION = "The API provider"
+#: Names of its errors and the HTTP statuses that they stand for.
+_STATUSES = {
+    "AuthenticationError": 401,
+    "PermissionDeniedError": 403,
+    "NotFoundError": 404,
+    "Timeout": 408,
+    "ContextWindowExceededError": 413,
+    "RateLimitError": 429,
+    "InternalServerError": 500,
+    "BadGatewayError": 502,
+    "ServiceUnavailableError": 503,
+}
+_RETRYING = re.compile(r"Retrying in [\d.]+ seconds")
+_LONGEST_ERROR = 10_000
+_MOST_LINES = 10_000
+_UNITS = {"k": 1_000, "M": 1_000_000}
+
+
+class AiderAdapter(CliAdapter[CliSettings]):
+    """aider. Its models can change files of the repository, and it commits what they did; they can run nothing."""
+
+    plugin: ClassVar[str] = "clis.aider"
+    kind: ClassVar[str] = "aider"
+    title: ClassVar[str] = "aider"
+    command: ClassVar[tuple[str, ...]] = ("aider",)
+    install: ClassVar[str] = "uv tool install aider-chat --python 3.12 (or pipx install aider-chat)"
+    login: ClassVar[str] = (
+        "set the key of your model's provider (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...) before the kernel starts, or in"
+        " ~/.aider.conf.yml"
+    )
+    login_variables: ClassVar[tuple[str, ...]] = (
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "GEMINI_API_KEY",
+        "DEEPSEEK_API_KEY",
+        "OPENROUTER_API_KEY",
+    )
+    own_variables: ClassVar[tuple[str, ...]] = ("AIDER_*",)
+    default_permissions: ClassVar[Permissions] = "write"
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write")
+    takes_tools: ClassVar[bool] = False
+    sessions_stay_in_directory: ClassVar[bool] = True
+
+    def plan(self, launch: Launch[CliSettings]) -> Plan:
+        settings, place = launch.settings, launch.place
+        arguments = [*_QUIET, "--message-file", str(place / _PROMPT_FILE)]
+        arguments += ["--chat-history-file", str(place / _HISTORY_FILE)]
+        arguments += ["--input-history-file", str(place / "input-history")]
+        if settings.model:
+            arguments += ["--model", settings.model]
+        if launch.permissions == "read":
+            arguments += ["--chat-mode", "ask"]
+        if launch.session is not None:
+            arguments.append("--restore-chat-history")
+        else:
+            (place / _HISTORY_FILE).unlink(missing_ok=True)
+        return Plan(
+            arguments=[*arguments, *settings.extra_args],
+            files={_PROMPT_FILE: launch.prompt.encode("utf-8", "replace")},
+            environment={"NO_COLOR": "1"},
+        )
+
+    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> AiderReader:
+        return AiderReader(transcript)
+
+
+class AiderReader:
+    """One run of aider."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self._head_seen = self._head_over = False
+        self._answered = False
+        self._lines: deque[str] = deque(maxlen=_MOST_LINES)
+        self._error = ""
+        self._status: int | None = None
+        self._explained = False
+        self._used = Usage()
+
+    def read(self, line: Line) -> None:
+        text = line.text
+        if line.stream == "stderr":
+            return
+        if not self._head_over:
+            self._head_seen = self._head_seen or bool(_HEAD.match(text))
+            self._head_over = self._head_seen and not text.strip()
+        if found := _ERROR.match(text):
+            self._error, self._status, self._explained = text, _STATUSES.get(found[1]), False
+            self._answered = False
+        elif _RETRYING.match(text):
+            self._transcript.retry(self._failure(text))
+        elif found := _TOKENS.match(text):
+            self._answer(found.groupdict())
+        elif _DONE.match(text):
+            self._transcript.start_tool(text)
+            self._transcript.end_tool()
+        elif self._error:
+            self._explained = self._explained or text.startswith(_EXPLANATION)
+            if not self._explained:  # it breaks a long line of its own into several
+                self._error += text
+        elif self._head_over:
+            self._lines.append(text)
+
+    def end(self, ended: Exit) -> None:
+        """It has answered when the last that it told of was an answer; its status is 0 whatever happened."""
+        if self._error:
+            self._transcript.fail(self._failure(self._error))
+        elif self._answered:
+            self._transcript.session(_SESSION)
+            self._transcript.finish()
+
+    def _failure(self, otherwise: str) -> Failure:
+        return failure_of(self._error[-_LONGEST_ERROR:] or otherwise, status=self._status)
+
+    def _answer(self, told: Mapping[str, str | None]) -> None:
+        self._error = ""
+        self._answered = True
+        self._transcript.say("\n".join(self._lines).strip())
+        self._lines.clear()
+        cost = told["cost"]
+        self._used = Usage(
+            input_tokens=self._used.input_tokens + _number(told["sent"]),
+            output_tokens=self._used.output_tokens + _number(told["received"]),
+            cached_tokens=self._used.cached_tokens + _number(told["cached"]),
+            cost_usd=float(cost.strip(".").replace(",", "")) if cost else self._used.cost_usd,
+        )
+        self._transcript.use(self._used)
+
+
+def _number(text: str | None) -> int:
+    """A count as it prints them: 907, 2.3k, 1.2M; 0 for none."""
+    if not text:
+        return 0
+    unit = _UNITS.get(text[-1], 1)
+    try:
+        return round(float(text.rstrip("kM").replace(",", "")) * unit)
+    except ValueError:
+        return 0

@@ -1,0 +1,162 @@
+"""Gemini CLI: headless because its prompt comes on standard input, ``-o stream-json`` for one JSON record a line.
+
+Source: its ``--help``, its shipped code, and version 0.61.0 seen running. `init` opens a run, `message` carries the
+prompt and pieces of the answer, `tool_use` and `tool_result` the tools, `result` closes it. That it tries again is told on
+standard error alone, and errors of the server are told as text with JSON in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+from tinytown.adapters import (
+    CliAdapter,
+    CliSettings,
+    Failure,
+    JsonLinesReader,
+    Launch,
+    Permissions,
+    Plan,
+    Record,
+    Transcript,
+    failure_of,
+)
+from tinytown.contracts import Usage
+from tinytown.processes import Exit
+
+_SETTINGS_FILE = "gemini-defaults.json"
+_ATTEMPTS = 4
+_APPROVAL: Mapping[Permissions, str] = {"read": "default", "write": "auto_edit", "full": "yolo"}
+_ABOUT = ("command", "file_path", "path", "dir_path", "pattern", "query", "url")
+#: ``Attempt 2 failed with status 429. Retrying with backoff... _ApiError: {...}``
+_RETRY = re.compile(r"Attempt \d+ failed(?: with status (\d+))?\. Retrying")
+_CODE = re.compile(r'"code":\s*(\d{3})')
+
+
+class GeminiAdapter(CliAdapter[CliSettings]):
+    """Gemini CLI. It is node; without GEMINI_CLI_NO_RELAUNCH the process that is started ignores signals."""
+
+    plugin: ClassVar[str] = "clis.gemini"
+    kind: ClassVar[str] = "gemini"
+    title: ClassVar[str] = "Gemini CLI"
+    command: ClassVar[tuple[str, ...]] = ("gemini",)
+    install: ClassVar[str] = "npm install -g @google/gemini-cli"
+    login: ClassVar[str] = "log in with gemini, or set GEMINI_API_KEY before the kernel starts"
+    login_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+    own_variables: ClassVar[tuple[str, ...]] = ("GEMINI_*", "GOOGLE_*")
+    # Under "write" it does not offer the model a shell at all: no tests, no commits.
+    default_permissions: ClassVar[Permissions] = "full"
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    sessions_stay_in_directory: ClassVar[bool] = True
+
+    def plan(self, launch: Launch[CliSettings]) -> Plan:
+        settings = launch.settings
+        arguments = ["--output-format", "stream-json", "--approval-mode", _APPROVAL[launch.permissions]]
+        if settings.model:
+            arguments += ["--model", settings.model]
+        if launch.session is not None:
+            arguments += ["--resume", launch.session.id]
+        environment: dict[str, str | None] = {
+            "GEMINI_CLI_NO_RELAUNCH": "true",
+            "GEMINI_CLI_TRUST_WORKSPACE": "true",
+            # The lowest of its settings files, so that what a person has set stays as it is.
+            "GEMINI_CLI_SYSTEM_DEFAULTS_PATH": str(launch.place / _SETTINGS_FILE),
+            "NO_COLOR": "1",
+        }
+        if launch.has_own_state:
+            environment["GEMINI_CLI_HOME"] = str(launch.place / "state")
+        return Plan(
+            arguments=[*arguments, *settings.extra_args],
+            stdin=launch.prompt.encode("utf-8", "replace"),
+            files={_SETTINGS_FILE: _defaults(launch)},
+            environment=environment,
+        )
+
+    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> GeminiReader:
+        return GeminiReader(transcript)
+
+
+def _defaults(launch: Launch[CliSettings]) -> bytes:
+    """Settings for what has no option: its patience, its updates, the login by key, the town's tools."""
+    defaults: dict[str, object] = {
+        "general": {"maxAttempts": _ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+    }
+    if launch.environment.get("GEMINI_API_KEY"):
+        # With a base URL of one's own and nothing selected it takes a way to log in that it then refuses.
+        defaults["security"] = {"auth": {"selectedType": "gemini-api-key"}}
+    if launch.tools is not None:
+        server = {"command": launch.tools.command, "args": launch.tools.arguments, "trust": True}
+        defaults["mcpServers"] = {launch.tools.name: server}
+    return msgspec.json.encode(defaults)
+
+
+class GeminiReader(JsonLinesReader):
+    """One run of Gemini CLI."""
+
+    def take(self, record: Record) -> None:
+        transcript = self.transcript
+        if session_id := record.text("session_id"):
+            transcript.session(session_id)
+        match record.text("type"):
+            case "message" if record.text("role") == "assistant":
+                transcript.add(record.text("content"))
+            case "tool_use":
+                transcript.start_tool(record.text("tool_name"), record.brief("parameters", keys=_ABOUT))
+            case "tool_result":
+                failed = record.text("status") != "success"
+                transcript.end_tool((record.text("error", "message") or record.text("output"))[:200] if failed else "")
+            case "error":
+                transcript.warn(record.text("message"))
+            case "result":
+                self._result(record)
+            case _:
+                pass
+
+    def complain(self, text: str) -> None:
+        if found := _RETRY.search(text):
+            status = int(found[1]) if found[1] else None
+            self.transcript.retry(failure_of(text, status=status, otherwise="unreachable"))
+
+    def end(self, ended: Exit) -> None:
+        """What went wrong before the first record is told on standard error, below a stack trace, and by the status."""
+        if self.transcript.is_final or not ended.status:
+            return
+        reason = _last_message(ended.stderr_tail)
+        match ended.status:
+            case 41:
+                self.transcript.fail(Failure(kind="unauthorized", reason=reason))
+            case 42 if "session" in reason.lower():
+                self.transcript.fail(Failure(kind="no_session", reason=reason))
+            case 53:
+                self.transcript.fail(Failure(kind="limit_reached", reason=reason))
+            case _:
+                pass
+
+    def _result(self, record: Record) -> None:
+        transcript, stats = self.transcript, record.record("stats")
+        if stats:
+            transcript.use(
+                Usage(
+                    input_tokens=stats.count("input_tokens"),
+                    output_tokens=stats.count("output_tokens"),
+                    cached_tokens=stats.count("cached"),
+                )
+            )
+        if record.text("status") == "error":
+            text = record.text("error", "message") or record.text("error", "type")
+            code = _CODE.search(text)
+            transcript.fail(failure_of(text, status=int(code[1]) if code else None))
+        transcript.finish()
+
+
+def _last_message(stderr: str) -> str:
+    """The message in the JSON that it prints at the very end of its standard error; else the last line of that."""
+    start = stderr.rfind("\n{")
+    try:
+        found = msgspec.json.decode(stderr[start:], type=dict[str, object]) if start >= 0 else {}
+    except ValueError:
+        found = {}
+    return Record(found).text("error", "message") or stderr.strip().rpartition("\n")[2] or "no reason was given"

@@ -1,0 +1,158 @@
+"""opencode: ``opencode run --format json`` with the prompt on standard input, one JSON record a line.
+
+Source: its ``--help``, its documentation (opencode.ai/docs, "Config" and "CLI"), and version 1.18.33 seen running. `text`
+carries a text of the model's, `tool_use` a tool call that is over, `step_finish` the end of one answer of the model, with
+what it consumed and why it stopped; `error` ends a run. That it tries again after an error of the server stands in its
+log alone, which it prints to standard error when asked to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+import msgspec
+from tinytown.adapters import (
+    CliAdapter,
+    CliSettings,
+    Failure,
+    JsonLinesReader,
+    Launch,
+    Permissions,
+    Plan,
+    Record,
+    Transcript,
+    failure_of,
+)
+from tinytown.contracts import Usage
+from tinytown.processes import Exit
+
+_ABOUT = ("command", "filePath", "path", "pattern", "query", "url", "description")
+#: A call of the model that failed. It asks for a title, too (small=true), and can do without.
+_STREAM_ERROR = re.compile(r'level=ERROR .*message="stream error".* small=false .*error\.error="((?:[^"\\]|\\.)*)"')
+_PERMISSIONS: Mapping[Permissions, Mapping[str, str]] = {
+    "read": {"edit": "deny", "bash": "deny", "external_directory": "deny"},
+    "write": {"edit": "allow", "bash": "deny", "external_directory": "deny"},
+    "full": {},
+}
+
+
+class OpencodeAdapter(CliAdapter[CliSettings]):
+    """opencode. The command of its npm package is the program itself."""
+
+    plugin: ClassVar[str] = "clis.opencode"
+    kind: ClassVar[str] = "opencode"
+    title: ClassVar[str] = "opencode"
+    command: ClassVar[tuple[str, ...]] = ("opencode",)
+    install: ClassVar[str] = "npm install -g opencode-ai"
+    login: ClassVar[str] = "log in with opencode auth login, or set your provider's key before the kernel starts"
+    login_variables: ClassVar[tuple[str, ...]] = ("OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY")
+    own_variables: ClassVar[tuple[str, ...]] = ("OPENCODE_*",)
+    # Under "write" it refuses each command of the shell: no tests, no commits.
+    default_permissions: ClassVar[Permissions] = "full"
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+
+    def plan(self, launch: Launch[CliSettings]) -> Plan:
+        settings = launch.settings
+        arguments = ["run", "--format", "json", "--print-logs", "--log-level", "ERROR"]
+        if launch.permissions == "full":
+            arguments.append("--auto")
+        if settings.model:
+            arguments += ["--model", settings.model]
+        if launch.session is not None:
+            arguments += ["--session", launch.session.id]
+        environment: dict[str, str | None] = {
+            # The highest of its configurations, merged over a person's own.
+            "OPENCODE_CONFIG_CONTENT": _configuration(launch),
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "NO_COLOR": "1",
+        }
+        if launch.has_own_state:
+            environment["XDG_DATA_HOME"] = str(launch.place / "state")
+        return Plan(
+            arguments=[*arguments, *settings.extra_args],
+            stdin=launch.prompt.encode("utf-8", "replace"),
+            environment=environment,
+        )
+
+    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> OpencodeReader:
+        return OpencodeReader(transcript)
+
+
+def _configuration(launch: Launch[CliSettings]) -> str:
+    """What has no option: permissions, sharing, the town's tools. On top of what the environment says already."""
+    given = _record(launch.environment.get("OPENCODE_CONFIG_CONTENT", ""))
+    ours: dict[str, object] = {"share": "disabled", "autoupdate": False}
+    if _PERMISSIONS[launch.permissions]:
+        ours["permission"] = _PERMISSIONS[launch.permissions]
+    if launch.tools is not None:
+        server = {"type": "local", "command": [launch.tools.command, *launch.tools.arguments], "enabled": True}
+        known = given.get("mcp")
+        ours["mcp"] = {**(known if isinstance(known, dict) else {}), launch.tools.name: server}
+    return msgspec.json.encode({**given, **ours}).decode()
+
+
+def _record(text: str) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, object]) if text else {}
+    except ValueError:
+        return {}
+
+
+class OpencodeReader(JsonLinesReader):
+    """One run of opencode."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        super().__init__(transcript)
+        self._used = Usage()
+
+    def take(self, record: Record) -> None:
+        transcript, part = self.transcript, record.record("part")
+        transcript.session(record.text("sessionID"))
+        match record.text("type"):
+            case "text":
+                transcript.say(part.text("text"))
+            case "tool_use":
+                # It is told when it is over.
+                transcript.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
+                failed = part.text("state", "status") == "error"
+                transcript.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")
+            case "step_finish":
+                self._finish_step(part)
+            case "error":
+                transcript.fail(_failure(record.record("error")))
+            case _:
+                pass
+
+    def complain(self, text: str) -> None:
+        if found := _STREAM_ERROR.search(text):
+            self.transcript.retry(failure_of(found[1], otherwise="server_error"))
+
+    def end(self, ended: Exit) -> None:
+        """A run may end with an error of which its log alone tells."""
+        if ended.status and self.transcript.retrying is not None:
+            self.transcript.fail(self.transcript.retrying)
+
+    def _finish_step(self, part: Record) -> None:
+        tokens, before = part.record("tokens"), self._used
+        cached = tokens.count("cache", "read")
+        self._used = Usage(
+            input_tokens=before.input_tokens + tokens.count("input") + tokens.count("cache", "write") + cached,
+            output_tokens=before.output_tokens + tokens.count("output") + tokens.count("reasoning"),
+            cached_tokens=before.cached_tokens + cached,
+            cost_usd=(before.cost_usd or 0.0) + (part.number("cost") or 0.0),
+        )
+        self.transcript.use(self._used)
+        if part.text("reason") != "tool-calls":
+            self.transcript.finish()
+
+
+def _failure(error: Record) -> Failure:
+    """Of ``{"name": "APIError", "data": {"message": .., "statusCode": .., "responseHeaders": {..}}}``."""
+    name, data = error.text("name"), error.record("data")
+    after = data.text("responseHeaders", "retry-after")
+    text = f"{data.text('message') or name}" + (f" (retry-after: {after})" if after else "")
+    if name == "ProviderAuthError":
+        return Failure(kind="unauthorized", reason=text)
+    return failure_of(text, status=data.count("statusCode") or None)
