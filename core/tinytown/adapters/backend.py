@@ -103,7 +103,7 @@ class CliSession(Generic[S]):
                 reason=f"the prompt has {len(round.prompt):,} characters; {self._adapter.title} takes {limit:,}",
                 retryable=False,
             )
-        due = trio.current_time() + (self._settings.timeout_s or round.timeout_s or inf)
+        due = trio.current_time() + self._limit_s(round)
         session = self._session_to_resume(round)
         try:
             outcome, transcript = await self._run(round, report, session, due)
@@ -126,7 +126,6 @@ class CliSession(Generic[S]):
         plan = self._adapter.plan(launch)
         for name, content in plan.files.items():
             write_private(self._place / name, content)
-        limit_s = max(0.0, due - trio.current_time())
         raw_log = self._place / _RAW_LOG
         raw_log.unlink(missing_ok=True)
         with _open_log(round.log_path) as keep:
@@ -142,7 +141,7 @@ class CliSession(Generic[S]):
                         env=_with(launch.environment, plan.environment),
                         on_line=lambda line: clock.hear(line, reader),
                         stdin=plan.stdin,
-                        timeout_s=None if limit_s == inf else limit_s,
+                        timeout_s=None if due == inf else max(0.0, due - trio.current_time()),
                         silence_s=round.silence_s,
                         grace_s=round.grace_s,
                         first_signal=plan.first_signal,
@@ -150,10 +149,14 @@ class CliSession(Generic[S]):
                         log_path=raw_log,
                     )
                     reader.end(ended)
-                    return outcome_of_exit(ended, transcript, self._backend.advice, limit_s=limit_s), transcript
+                    advice = self._backend.advice
+                    return outcome_of_exit(ended, transcript, advice, limit_s=self._limit_s(round)), transcript
                 return self._given_up(transcript), transcript
             finally:
                 self._remember(round, transcript)
+
+    def _limit_s(self, round: Round) -> float:
+        return self._settings.timeout_s or round.timeout_s or inf
 
     def _launch(self, round: Round, session: CliSessionRecord | None) -> Launch[S]:
         settings, adapter = self._settings, self._adapter

@@ -13,7 +13,7 @@ def git_directories(directory: Path) -> tuple[Path, ...]:
     """
     for place in (directory, *directory.parents):
         entry = place / ".git"
-        if entry.is_dir():
+        if (entry / "HEAD").is_file():
             return (entry,)
         if entry.is_file():
             with suppress(OSError, ValueError):

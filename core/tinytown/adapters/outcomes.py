@@ -35,10 +35,10 @@ class Advice:
     model_key: str
 
 
-def outcome_of_exit(ended: Exit, transcript: Transcript, advice: Advice, *, limit_s: float | None) -> Outcome:
+def outcome_of_exit(ended: Exit, transcript: Transcript, advice: Advice, *, limit_s: float) -> Outcome:
     """How a run ended that was not ended by us for another reason than its limits. `limit_s`: the one on its time."""
     if ended.reason == "timeout":
-        return _failed(transcript, f"ended after {limit_s or 0:g} s, the time limit of a round")
+        return _failed(transcript, f"ended after {limit_s:g} s, the time limit of a round")
     if ended.reason == "silence":
         return _failed(transcript, "ended after too long without any output")
     number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
@@ -83,7 +83,7 @@ def outcome_of_failure(failure: Failure, transcript: Transcript, advice: Advice)
         case "no_credit":
             return Unauthorized(reason=failure.reason, hint="add credit to the account, or use another one")
         case "model_unknown":
-            return Unavailable(reason=failure.reason, hint=f"set {advice.model_key} to a model that your account has")
+            return Unavailable(reason=failure.reason, hint=f"set {advice.model_key} to one that your account has")
         case "context_too_long" | "refused":
             return _failed(transcript, failure.reason, retryable=False)
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":

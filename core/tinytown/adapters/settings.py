@@ -66,11 +66,10 @@ def settings_by_kind(
     """
     path = root / CONFIG_FILE
     base: dict[str, Any] = msgspec.to_builtins(settings)
-    written = base.pop("presets")
+    written: dict[str, dict[str, Any]] = base.pop("presets")
     found = {kind: settings}
-    for name, ours in (presets or {}).items():
-        written[name] = {**ours, **written.get(name, {})}
-    for name, table in written.items():
+    tables = {name: {**ours, **written.get(name, {})} for name, ours in (presets or {}).items()}
+    for name, table in {**tables, **written, **tables}.items():
         key = f"plugins.{plugin}.presets.{name}"
         try:
             check_agent_name(name)
