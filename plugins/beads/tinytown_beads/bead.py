@@ -95,6 +95,11 @@ def moment(text: str) -> datetime | None:
         return None
 
 
+def stamp(when: datetime) -> str:
+    """A moment as beads have it: whole seconds of UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def read_bead(record: Mapping[str, Any]) -> Bead:
     """The bead in a decoded record. Raises: NoBead."""
     title = _text(record, "title")

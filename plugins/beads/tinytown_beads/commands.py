@@ -1,11 +1,202 @@
-"""``tt beads``: the group of commands. Each command's work is done in the modules that it names."""
+"""``tt beads``: bringing beads in, writing them out, keeping both in step. The work is done in `syncing`."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
-from tinytown.command_line import TownGroup
+from tinytown.command_line import Invocation, TownGroup, TownLink, open_town_link, pass_invocation, table
+from tinytown.errors import UsageError
+
+from tinytown_beads.settings import read_settings
+
+if TYPE_CHECKING:
+    from tinytown_beads.bead import Bead
+    from tinytown_beads.merging import Side
+    from tinytown_beads.report import Report
+    from tinytown_beads.syncing import Place
+
+_PATH = click.Path(path_type=Path)
+_strict = click.option("--strict", is_flag=True, help="Do nothing at all when a line of the file is bad.")
+_dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
-@click.group(cls=TownGroup, examples=[])
+@click.group(
+    cls=TownGroup,
+    examples=["tt beads import ../shop --dry-run", "tt beads export beads.jsonl", "tt beads sync --watch"],
+)
 def beads() -> None:
     """Bring beads in, write them out, keep both in step."""
+
+
+@beads.command(
+    "import",
+    examples=[
+        "tt beads import .beads/issues.jsonl --dry-run",
+        "tt beads import ../shop --into backlog",
+        "tt beads import issues.jsonl --into agent=rita --strict --json",
+    ],
+)
+@click.argument("path", type=_PATH, metavar="FILE|DIR")
+@click.option(
+    "--into", metavar="agent=NAME|backlog", help="Whom all of it is for.  [default: the assignee, if the town has them]"
+)
+@_strict
+@_dry_run
+@pass_invocation
+def import_(invocation: Invocation, path: Path, into: str | None, strict: bool, dry_run: bool) -> None:
+    """Bring the beads of FILE, or of the directory DIR, into the town as tasks. The file stays as it is.
+
+    All of it is read before anything is changed. Run again it brings what is new: what changed in the file goes into the
+    tasks, what changed in the town stays, and what changed on both sides is reported and left alone.
+    """
+    from tinytown_beads.files import find_bead_file
+    from tinytown_beads.syncing import import_file
+
+    with open_town_link(invocation) as town:
+        town.caller.refuse_agents("cannot bring beads in", "send the supervisor a message")
+        agent = _whom(town, into)
+        report = import_file(_place(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
+    _answer(invocation, report)
+
+
+@beads.command("export", examples=["tt beads export", "tt beads export beads.jsonl", "tt beads export - | head"])
+@click.argument("path", type=_PATH, metavar="[FILE]", required=False)
+@click.option("--force", is_flag=True, help="Replace a file that the town has neither read nor written.")
+@_dry_run
+@pass_invocation
+def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool) -> None:
+    """Write the town as beads to FILE, or with - to standard output: what was brought in, with its changes, and all else.
+
+    The default is the file of the setting `file`. A file that somebody else has written or changed is left alone.
+    """
+    from tinytown_beads.syncing import export_file, export_town
+
+    with open_town_link(invocation) as town:
+        place = _place(town)
+        if str(path) == "-":
+            sys.stdout.buffer.write(export_town(place, "-").document)
+            sys.stdout.flush()
+            return
+        report = export_file(place, path or _default_file(place), force=force, dry_run=dry_run)
+    _answer(invocation, report)
+
+
+@beads.command(
+    "sync",
+    examples=["tt beads sync", "tt beads sync --dry-run", "tt beads sync --prefer file", "tt beads sync --watch"],
+)
+@click.argument("path", type=_PATH, metavar="[FILE]", required=False)
+@click.option("--prefer", type=click.Choice(["file", "town"]), help="Which side is right where both have changed.")
+@click.option("--watch", is_flag=True, help="Go on, whenever one of the two sides changes.")
+@_strict
+@_dry_run
+@pass_invocation
+def sync(
+    invocation: Invocation, path: Path | None, prefer: Side | None, watch: bool, strict: bool, dry_run: bool
+) -> None:
+    """Bring a bead file and the town in step, both ways, field by field.
+
+    What one side changed since the last time goes to the other. What both changed is reported and stays as it is on both
+    sides, unless one is preferred. Nothing is deleted because it is missing on the other side.
+    """
+    from tinytown_beads.syncing import sync_file
+    from tinytown_beads.watching import watch_both
+
+    if watch and dry_run:
+        raise UsageError("--watch and --dry-run exclude each other")
+    with open_town_link(invocation) as town:
+        town.caller.refuse_agents("cannot sync beads", "send the supervisor a message")
+        place = _place(town)
+        file = path or _default_file(place)
+        if not watch:
+            _answer(invocation, sync_file(place, file, strict=strict, dry_run=dry_run, prefer=prefer))
+            return
+        for report in watch_both(place, file, lambda: sync_file(place, file, strict=strict, prefer=prefer)):
+            _answer(invocation, report)
+
+
+@beads.command(
+    "ready", examples=["tt beads ready", "tt beads ready .beads/issues.jsonl --explain", "tt beads ready --json"]
+)
+@click.argument("path", type=_PATH, metavar="[FILE|DIR]", required=False)
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Only beads of this type, also one that is left out otherwise.",
+)
+@click.option("--include-deferred", "deferred", is_flag=True, help="Also what is deferred.")
+@click.option("--include-ephemeral", "ephemeral", is_flag=True, help="Also what is ephemeral.")
+@click.option("--explain", is_flag=True, help="Show the open beads that are not ready too, with the reason.")
+@pass_invocation
+def ready(
+    invocation: Invocation, path: Path | None, types: tuple[str, ...], deferred: bool, ephemeral: bool, explain: bool
+) -> None:
+    """Show the beads that can be begun, as bd ready does: of a file, or of the whole town."""
+    from datetime import UTC, datetime
+
+    from tinytown_beads.files import find_bead_file, read_file
+    from tinytown_beads.lines import beads_of, read_lines
+    from tinytown_beads.ready import in_order, obstacles
+    from tinytown_beads.syncing import export_town
+
+    if path is None:
+        with open_town_link(invocation) as town:
+            lines = export_town(_place(town), "").lines
+    else:
+        file = find_bead_file(path)
+        content = read_file(file)
+        if content is None:
+            raise UsageError(f"no bead file at {file}", hint="leave it out for the town's own")
+        lines = read_lines(content)
+    found = beads_of(lines)
+    out = obstacles(found, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
+    ordered = in_order(found.values())
+    rows = [each for each in ordered if each.id not in out]
+    waiting = [each for each in ordered if each.id in out and not each.closed] if explain else []
+    shape = {
+        "ready": [_ready_shape(each) for each in rows],
+        "waiting": [{"id": each.id, "title": each.title, "reason": out[each.id]} for each in waiting],
+    }
+    cells = [(each.id, f"P{each.priority}", each.issue_type, each.title) for each in rows]
+    told = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
+    invocation.answer(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
+
+
+def _ready_shape(bead: Bead) -> dict[str, object]:
+    assignee = bead.text("assignee") or None
+    return {
+        "id": bead.id,
+        "title": bead.title,
+        "priority": bead.priority,
+        "type": bead.issue_type,
+        "assignee": assignee,
+    }
+
+
+def _whom(town: TownLink, into: str | None) -> str | None:
+    """The agent that `--into` names, '' for the backlog, None if it was not given. Raises: UsageError; NotFound."""
+    if into is None or into == "backlog":
+        return None if into is None else ""
+    word, _, name = into.partition("=")
+    if word != "agent" or not name:
+        raise UsageError(f"expected --into agent=NAME or --into backlog, got {into[:80]!r}")
+    return town.run(town.calls.agent(name)).name
+
+
+def _place(town: TownLink) -> Place:
+    from tinytown_beads.syncing import place_of
+
+    return place_of(town, read_settings(town.config))
+
+
+def _default_file(place: Place) -> Path:
+    return place.town.root / place.settings.file
+
+
+def _answer(invocation: Invocation, report: Report) -> None:
+    invocation.answer(report.shape, report.lines())

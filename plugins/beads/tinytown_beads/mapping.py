@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 
-from tinytown_beads.bead import Bead, moment
+from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.circles import cut_circles
 from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
 from tinytown_beads.json_text import as_list
@@ -156,7 +156,8 @@ def _view(bead: Bead, needs: tuple[str, ...], place: Place, now: datetime, limit
         needs=needs,
         parent=bead.parent,
         assignee=bead.text("assignee"),
-        held="" if bead.closed else _held(bead, place, now, notes),
+        held="" if bead.closed else plain(_held(bead, place, now, notes), 1000),
+        held_until=_held_until(bead, place, now),
     )
 
 
@@ -191,13 +192,21 @@ def _held(bead: Bead, place: Place, now: datetime, notes: list[str]) -> str:
     return ""
 
 
+def _held_until(bead: Bead, place: Place, now: datetime) -> str:
+    """When a hold ends by itself. A status never does."""
+    until = bead.defer_until
+    if place == "waiting" or bead.category in ("frozen", "done") or bead.status == "blocked" or not until:
+        return ""
+    return stamp(until) if until > now else ""
+
+
 def _awaited(bead: Bead) -> str:
     what = bead.text("await_type")
     if not what:
         return f"{bead.kind}: others wait for it, and nobody works on it"
     begun = moment(bead.text("created_at"))
     if what == "timer" and begun and 0 < bead.timeout_ns < 10**18:
-        return f"gate: waits until {(begun + timedelta(microseconds=bead.timeout_ns // 1000)):%Y-%m-%dT%H:%M:%SZ}"
+        return f"gate: waits until {stamp(begun + timedelta(microseconds=bead.timeout_ns // 1000))}"
     return f"gate: waits for {what} {bead.text('await_id')}".rstrip()
 
 
@@ -216,6 +225,8 @@ def task_arguments(bead: Bead, mapped: Mapped) -> dict[str, Any]:
         arguments["parent"] = mapped.task_ids.get(view.parent, "")
     if view.finished:
         arguments["finished"] = view.state
+    if view.held:
+        arguments |= {"held": view.held, "held_until": view.held_until}
     if view.parent in mapped.views and mapped.views[view.parent].state not in ("failed", "cancelled"):
         again = as_list(extras.get("needs")) or []
         arguments["needs"] += [need for need in again if need == arguments["parent"]]

@@ -61,26 +61,36 @@ def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = No
         else:
             to_town.add(name)
             wanted[name] = theirs
-    if "state" in wanted:
-        wanted["outcome"] = file.outcome
+    for name, other in (("state", "outcome"), ("held", "held_until")):
+        if name in wanted:
+            wanted[other] = getattr(file, other)
     return Merge(frozenset(to_town), frozenset(to_file), frozenset(conflicts), msgspec.structs.replace(town, **wanted))
 
 
-def next_base(before: Base | None, file: View, town: View, kept_back: frozenset[str]) -> Base:
-    """What the sides have agreed on now; in the fields `kept_back` they have not, and what was before goes on to count."""
+def next_base(
+    before: Base | None, file: View, town: View, kept_back: frozenset[str], untold: frozenset[str] = frozenset()
+) -> Base | None:
+    """What the sides have agreed on now.
+
+    In the fields `kept_back` they have not, and what was before goes on to count; None if there was nothing before. What
+    the town says in the fields `untold` has not been written into the file, and stays news.
+    """
     if before is None:
-        # Where they never agreed, each side's next change is news again, and so is this difference.
-        return Base(_never_agreed(file, kept_back), _never_agreed(town, kept_back))
-    return Base(_partly(file, before.file, kept_back), _partly(town, before.town, kept_back))
+        if kept_back:
+            return None
+        both = {name: _both(getattr(file, name), getattr(town, name)) for name in untold & SETS}
+        return Base(file, msgspec.structs.replace(town, **both))
+    old_file = {name: getattr(before.file, name) for name in kept_back}
+    old_town = {name: getattr(before.town, name) for name in kept_back | untold}
+    for name in (untold & SETS) - kept_back:
+        gone = set(getattr(before.file, name)) - set(getattr(file, name))
+        shared = _both(getattr(file, name), getattr(town, name))
+        old_town[name] = tuple(sorted((set(old_town[name]) - gone) | set(shared)))
+    return Base(msgspec.structs.replace(file, **old_file), msgspec.structs.replace(town, **old_town))
 
 
-def _partly(now: View, before: View, names: frozenset[str]) -> View:
-    return msgspec.structs.replace(now, **{name: getattr(before, name) for name in names})
-
-
-def _never_agreed(now: View, names: frozenset[str]) -> View:
-    impossible: dict[str, Any] = {"priority": "", "state": "", "tags": (), "needs": ()}
-    return msgspec.structs.replace(now, **{name: impossible.get(name, "\0") for name in names})
+def _both(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(theirs) & set(ours)))
 
 
 def _united(base: Base | None, name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:

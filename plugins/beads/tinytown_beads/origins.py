@@ -81,4 +81,5 @@ def expected(file: View, now: View, present: Container[str]) -> View:
         needs=tuple(need for need in file.needs if need not in missing),
         assignee=assignee,
         held=now.held if file.held else "",
+        held_until=now.held_until,
     )

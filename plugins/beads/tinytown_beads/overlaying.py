@@ -6,21 +6,16 @@ Only fields that changed are touched, so that whatever else stands in a record s
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from tinytown.tasks import Task
 
-from tinytown_beads.bead import Bead, moment
+from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.json_text import ABSENT, as_object
 from tinytown_beads.own_beads import OURS, PRIORITIES, REFERENCE, bead_title, close_reason, extras_for, extras_of
 from tinytown_beads.views import View, tag_of, view_of_task
-
-
-def stamp(when: datetime) -> str:
-    """A moment as beads have it: whole seconds of UTC."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: datetime) -> dict[str, Any]:
@@ -103,10 +98,12 @@ def edge_record(source: str, target: str, type_: str, when: datetime) -> dict[st
 
 
 def _deferral(bead: Bead, now: View) -> dict[str, Any]:
+    if now.finished:
+        return {}
     if now.held:
-        return {} if now.finished else {"status": "deferred"}
+        return {"status": "deferred", "defer_until": now.held_until or ABSENT}
     freed: dict[str, Any] = {"defer_until": ABSENT}
-    if bead.status in ("deferred", "blocked") and not now.finished:
+    if bead.category == "frozen" or bead.status == "blocked":
         freed["status"] = now.state
     return freed
 
@@ -142,7 +139,7 @@ def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: dateti
     if view.state != "open":
         record |= _status(blank, view, moment(task.completed_at or "") or when)
     if view.held and not view.finished:
-        record["status"] = "deferred"
+        record |= _deferral(blank, view)
     return {key: value for key, value in record.items() if value not in ("", [], ABSENT)}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from tinytown.config import Config
+from tinytown.errors import ConfigError
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,3 +20,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file: str = ".beads/issues.jsonl"
     prefix: str = ""
     bd: Literal["auto", "never"] = "auto"
+
+
+def read_settings(config: Config) -> Settings:
+    """The plugin's settings in a town's configuration. Raises: ConfigError."""
+    try:
+        return msgspec.convert(config.plugins.get("beads", {}), Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"[plugins.beads]: {error}", key="plugins.beads") from error

@@ -14,11 +14,12 @@ import msgspec
 from tinytown.messages import Priority
 from tinytown.tasks import Task, TaskState
 
+from tinytown_beads.bead import moment, stamp
 from tinytown_beads.json_text import well_formed
 
 ViewState = Literal["open", "in_progress", "completed", "failed", "cancelled"]
 
-#: The fields of a view that are merged one by one; `outcome` goes with the state.
+#: The fields of a view that are merged one by one; `outcome` goes with the state, `held_until` with the hold.
 COMPARED: tuple[str, ...] = ("title", "description", "priority", "state", "tags", "needs", "parent", "assignee", "held")
 
 #: Fields that hold a set: what one side adds or takes away never contradicts the other.
@@ -42,7 +43,8 @@ _NO_WORD = re.compile(r"[^A-Za-z0-9 ._-]+")
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A piece of work. `needs` and `parent` are ids of beads; `outcome` is what came of it, or why it did not.
 
-    `held` says why nobody is to begin it although nothing that it needs is open; empty: it is not held.
+    `held` says why nobody is to begin it although nothing that it needs is open; empty: it is not held. `held_until`,
+    whole seconds of UTC, goes with it.
     """
 
     title: str = ""
@@ -55,6 +57,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str = ""
     assignee: str = ""
     held: str = ""
+    held_until: str = ""
 
     @property
     def finished(self) -> bool:
@@ -74,14 +77,9 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
         needs=tuple(sorted(map(bead_id, task.needs))),
         parent=bead_id(task.parent) if task.parent else "",
         assignee=task.assigned_to or "",
-        held=held_reason(task),
+        held=task.held or "",
+        held_until=stamp(until) if (until := moment(task.held_until or "")) else "",
     )
-
-
-def held_reason(task: Task) -> str:
-    """Why nobody is to begin a task; empty if it is not held."""
-    held = getattr(task, "held", None)
-    return str(held) if held else ""
 
 
 def changed_fields(before: View, after: View) -> frozenset[str]:

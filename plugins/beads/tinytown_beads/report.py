@@ -1,0 +1,118 @@
+"""What was done with beads, or would be: an outcome for each, counts, and what has no place on the other side. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Outcome = Literal[
+    "created", "updated", "unchanged", "skipped", "unmapped", "conflict", "missing", "written", "appended", "forgotten"
+]
+OUTCOMES: tuple[Outcome, ...] = Outcome.__args__
+
+_ROWS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One bead: what became of it, in which fields, and why."""
+
+    id: str
+    outcome: Outcome
+    fields: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a command did with one bead file. `notes` say, by bead, what could not be said on the other side."""
+
+    command: str
+    file: str
+    dry_run: bool = False
+    rows: list[Row] = field(default_factory=list[Row])
+    problems: list[str] = field(default_factory=list[str])
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    carried: Mapping[str, str] = field(default_factory=dict[str, str])
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    file_changed: bool = False
+
+    def add(self, id_: str, outcome: Outcome, fields: Iterable[str] = (), reason: str = "") -> None:
+        """One more bead; an unchanged one is only counted."""
+        self.rows.append(Row(id_, outcome, tuple(fields), reason))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many beads had each outcome; `unmapped` counts those that are kept and are no tasks."""
+        found = Counter(row.outcome for row in self.rows)
+        return {outcome: found[outcome] for outcome in OUTCOMES}
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The report as ``--json`` prints it. Unchanged beads are counted, not listed."""
+        return {
+            "command": self.command,
+            "file": self.file,
+            "dry_run": self.dry_run,
+            "file_changed": self.file_changed,
+            **self.counts,
+            "beads": [
+                {"id": row.id, "outcome": row.outcome, "fields": row.fields, "reason": row.reason}
+                for row in self.rows
+                if row.outcome != "unchanged"
+            ],
+            "problems": self.problems,
+            "notes": [{"id": id_, "note": note} for id_, notes in self.notes.items() for note in notes],
+            "kept_kinds": dict(Counter(self.carried.values())),
+            "bd_drops": dict(self.dropped),
+        }
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        told = [
+            row for row in self.rows if row.outcome in ("skipped", "conflict", "missing") or (row.reason and row.fields)
+        ]
+        lines = [f"{row.outcome} {row.id}{_fields(row)}{': ' + row.reason if row.reason else ''}" for row in told]
+        lines += [f"note {id_}: {note}" for id_, notes in self.notes.items() for note in notes]
+        if len(lines) > _ROWS_SHOWN:
+            lines = [*lines[:_ROWS_SHOWN], f"and {len(lines) - _ROWS_SHOWN} more: --json lists them"]
+        lines = [f"problem: {each}" for each in self.problems[:_ROWS_SHOWN]] + lines
+        if self.carried:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(self.carried.values()).most_common())
+            lines.append(f"kept in the file and no tasks: {kinds}")
+        if self.dropped:
+            fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())
+            lines.append(f"bd will drop when it imports this: {fields}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
+        lines.append(f"{self.command} of {self.file}: {counts or 'nothing'}" + self._dry)
+        return lines
+
+    @property
+    def _dry(self) -> str:
+        return " (a dry run: nothing was changed)" if self.dry_run else ""
+
+
+def _fields(row: Row) -> str:
+    return f" ({', '.join(row.fields)})" if row.fields else ""
+
+
+def dropped_by_bd(records: Iterable[Mapping[str, Any]], known: Iterable[str]) -> dict[str, int]:
+    """How many records have fields, or fields of edges, that `bd import` accepts and does not keep, by field.
+
+    `known` are the keys that `bd` stores.
+    """
+    from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
+    from tinytown_beads.json_text import as_object
+
+    stored = set(known)
+    found: Counter[str] = Counter()
+    for record in records:
+        for key in record:
+            if key in DROPPED_KEYS or (key not in ISSUE_KEYS and key not in stored):
+                found[key] += 1
+        edges = [as_object(edge) or {} for edge in record.get("dependencies") or ()]
+        for key in ("metadata", "thread_id", "created_by"):
+            found[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)
+    return {key: count for key, count in sorted(found.items()) if count}

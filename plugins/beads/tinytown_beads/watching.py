@@ -1,0 +1,46 @@
+"""Looking out for changes on both sides: events of the town, and the bead file by its place, size and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tinytown_beads.report import Report
+from tinytown_beads.syncing import Place
+
+#: How often the file is looked at, and how long both sides have to be quiet before they are brought together.
+_LOOK_S = 0.5
+#: Events that change nothing that a bead tells.
+_OTHERS = frozenset(
+    {"agent_reported", "agent_state_changed", "plugin_reported", "plugin_data_changed", "round_started"}
+)
+
+
+def watch_both(place: Place, file: Path, sync: Callable[[], Report]) -> Iterator[Report]:
+    """The report of `sync` at once and after each change, for ever. A sync that changed nothing is only told the first time."""
+    cursor = place.town.cursor()
+    report = sync()
+    yield report
+    seen = _mark(file)
+    while True:
+        news = False
+        for batch in place.town.follow(cursor, until=time.monotonic() + _LOOK_S):
+            if batch:
+                cursor = batch[-1].id
+                news = news or any(event.type not in _OTHERS for event in batch)
+        if not news and _mark(file) == seen:
+            continue
+        report = sync()
+        seen = _mark(file)
+        if report.file_changed or report.counts["created"] or report.counts["updated"] or report.counts["conflict"]:
+            yield report
+
+
+def _mark(file: Path) -> tuple[int, int, int] | None:
+    """By which a change of the file is seen."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
