@@ -149,6 +149,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("version")
     told["tt events"] = tt("events", "-c", "1000", "--json").lines
     ask("history", "worker")
+    ask("top")
     tt("start", "--background")
     tt("spawn", "echoer", "--cli", "echo")
     tt("assign", "echoer", "say something")

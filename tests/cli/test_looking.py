@@ -229,7 +229,7 @@ def test_events_that_are_followed_are_chosen_too(busy: Shell) -> None:
     ("words", "says"),
     [
         (("--type", "round_end"), "did you mean round_ended?"),
-        (("--type", "xyz"), "one of agent_removed"),
+        (("--type", "xyz"), "round_ended, round_started"),
         (("--since", "10x"), "expected a time such as 90s"),
         (("--since", ""), "expected a time such as 90s"),
         (("--since", "-5m"), "expected a time such as 90s"),

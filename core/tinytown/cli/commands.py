@@ -59,6 +59,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "dead": Entry("tinytown.cli.dead:dead", "Messages that could not be delivered."),
     },
     "More": {
+        "top": Entry("tinytown.cli.top:top", "Watch the town at work, on one screen."),
         "history": Entry("tinytown.cli.history:history", "The rounds that have ended, and one of them in full."),
         "logs": Entry("tinytown.cli.logs:logs", "What an agent's processes write."),
         "events": Entry("tinytown.cli.happenings:events", "What happened; with --follow, what happens."),

@@ -147,7 +147,8 @@ def deep_lines(depth: Depth, agents: Sequence[Agent]) -> Iterator[str]:
     limit = f" of {_size(server.memory_limit_bytes)}" if server.memory_limit_bytes else ""
     kept = f"{server.persistence}{'' if server.ok else ', whose LAST WRITE FAILED'}"
     yield ""
-    yield f"server  {_size(server.memory_bytes)}{limit} of memory, {kept}, {server.clients} clients, up {duration(server.uptime_s)}"
+    memory = f"{_size(server.memory_bytes)}{limit} of memory"
+    yield f"server  {memory}, {kept}, {server.clients} clients, up {duration(server.uptime_s)}"
     for host in depth.hosts:
         lease = f"lease {host.lease_left_s:.0f} s" if host.lease_left_s > 0 else "lease is over"
         yield f"host    {host.name}: {host.agents} of {host.capacity} agents, {lease}"
