@@ -37,6 +37,8 @@ FLOORS = {
     "round_files": 4,
     "keeper": 4,
     "orphans": 4,
+    "clock": 4,
+    "kernel_lock": 4,
     "background": 4,
     "town": 5,
     "contracts": 6,

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from tinytown.agents import Agent
+from tinytown.clock import TownClock
 from tinytown.config import Config
 from tinytown.contracts import Workspace
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
@@ -35,6 +36,7 @@ class Desk:
     town: Town
     plugins: Plugins
     keeper: Keeper
+    clock: TownClock = field(default_factory=TownClock)
     _colleagues: tuple[Agent, ...] = ()
     _colleagues_until: float = float("-inf")
     _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])

@@ -167,6 +167,25 @@ class AccountUnparked(Happening, frozen=True, kw_only=True, tag="account_unparke
     reason: str | None = None
 
 
+class HostFroze(Happening, frozen=True, kw_only=True, tag="host_froze"):
+    """A kernel has frozen the commands that it runs, because the town is frozen."""
+
+    host: str
+    commands: int
+
+
+class TownFrozen(Happening, frozen=True, kw_only=True, tag="town_frozen"):
+    """Somebody froze the town: nothing runs and nothing is begun until it is thawed."""
+
+    reason: str = ""
+
+
+class TownThawed(Happening, frozen=True, kw_only=True, tag="town_thawed"):
+    """Somebody let the town go on."""
+
+    reason: str = ""
+
+
 class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"):
     """A plugin failed, was fenced off, or missed events."""
 
@@ -206,6 +225,9 @@ KnownEvent: TypeAlias = (
     | RoundEnded
     | HostJoined
     | HostLeft
+    | HostFroze
+    | TownFrozen
+    | TownThawed
     | AccountParked
     | AccountUnparked
     | PluginReported

@@ -9,14 +9,12 @@ the town, sinks get the last events, services end, the keeper ends what is left,
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -24,7 +22,7 @@ import trio
 from tinytown import __version__
 from tinytown.agents import Agent
 from tinytown.background import AsyncValue, open_background, without_cancellations
-from tinytown.config import RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
+from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
 from tinytown.contracts import Service
 from tinytown.desk import Desk, accounts_by_kind
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
@@ -35,13 +33,16 @@ from tinytown.events import (
     AgentWanted,
     Event,
     TaskStateChanged,
+    TownFrozen,
+    TownThawed,
 )
 from tinytown.hosting import HostedAgent
+from tinytown.kernel_lock import is_running, kernel_lock
 from tinytown.names import new_id
 from tinytown.noticeboard import feed_sinks, flush_sinks
 from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import Keeper, open_keeper
-from tinytown.protocol.calls import Placed
+from tinytown.protocol.calls import Placed, Status
 from tinytown.protocol.replies import Call
 from tinytown.recovery import machine_id, run_directory, sweep, tidy
 from tinytown.tasks import Task
@@ -51,8 +52,6 @@ _log = logging.getLogger("tinytown.kernel")
 
 _PLACED_AT_ONCE = 500
 _ROUTED_AT_ONCE = 500
-_LOCK_ATTEMPTS = 10
-_LOCK_AGAIN_S = 0.01
 _LEAVE_BOUND_S = 5.0
 _LAST_WORD_S = 0.5
 _COMPLAIN_EVERY_S = 60.0
@@ -73,6 +72,7 @@ class Kernel:
         self._hosted: dict[str, HostedAgent] = {}
         self._count = AsyncValue(0)
         self._wake = trio.Event()
+        self._freeze_news = trio.Event()
         self._unrouted: set[str] = set()
         self._all_unrouted = True
         self._something_to_route = trio.Event()
@@ -97,10 +97,11 @@ class Kernel:
                     nursery.start_soon(self._serve, service)
                 nursery.start_soon(tidy, self.town, self.town.config)
                 while True:
-                    await self._join()
+                    self._freeze((await self._join()).frozen is not None)
                     async with trio.open_nursery() as incarnation:
                         incarnation.start_soon(self._place_agents, incarnation)
                         incarnation.start_soon(self._route_backlog)
+                        incarnation.start_soon(self._follow_freezes)
                         incarnation.start_soon(self._feed_sinks)
                         task_status.started()
                         task_status = trio.TASK_STATUS_IGNORED
@@ -114,7 +115,7 @@ class Kernel:
         self._closing = True
         for hosted in self._hosted.values():
             hosted.leave("its kernel was stopped")
-        with trio.move_on_after(self.town.config.drain_s):
+        with trio.move_on_after(0 if self._desk.clock.stopped else self.town.config.drain_s):
             await self._count.wait_value(lambda count: count == 0)
         self.hurry()
         # Without a server there is nobody to tell; the lease runs out by itself.
@@ -146,7 +147,7 @@ class Kernel:
             self.town.calls.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
         )
 
-    async def _join(self) -> None:
+    async def _join(self) -> Status:
         about = {
             "name": machine_id().partition("/")[0],
             "machine": machine_id(),
@@ -158,20 +159,22 @@ class Kernel:
         }
         while True:
             try:
-                await self._look_for_data()
+                status = await self._look_for_data()
                 await self.town.run(self.town.calls.join(self.host_id, lease_ms=self._lease_ms, about=about))
             except (ServerUnreachable, ProtocolViolation) as error:
                 await self._wait_after(error)
             else:
-                return
+                return status
 
-    async def _look_for_data(self) -> None:
+    async def _look_for_data(self) -> Status:
         """Somebody may have emptied the server: then this is a new town, and whoever looks should be told."""
-        if not (await self.town.run(self.town.calls.status(agents=False))).schema:
+        status = await self.town.run(self.town.calls.status(agents=False))
+        if not status.schema:
             text = "the town's data is gone from the server: agents, tasks and mail must be made anew"
             _log.error(text)
             await self._set_up()
             await self.town.run(self.town.calls.emit("town_emptied", {"text": text}))
+        return status
 
     async def _beat_until_lost(self) -> None:
         while True:
@@ -199,6 +202,37 @@ class Kernel:
     async def _wait_after(self, error: TinytownError) -> None:
         self._complain(error)
         await trio.sleep(self.town.config.lease_s / 3)
+
+    # -- standing still
+
+    def _freeze(self, frozen: bool) -> None:
+        """Let everything stand still, or go on."""
+        if frozen and not self._desk.clock.stopped:
+            self.keeper.pause_all()
+            self._desk.clock.stop()
+        elif not frozen and self._desk.clock.stopped:
+            self._desk.clock.go_on()
+            self.keeper.continue_all()
+            for hosted in self._hosted.values():
+                hosted.look()
+
+    async def _follow_freezes(self) -> None:
+        """What an event has made of us at once is held against the town's record, and told."""
+        told: int | None = None
+        while True:
+            self._freeze_news = trio.Event()
+            try:
+                self._freeze((await self.town.run(self.town.calls.status(agents=False))).frozen is not None)
+                frozen = self.keeper.running if self._desk.clock.stopped else None
+                if frozen != told:
+                    await self.town.run(self.town.calls.tell_frozen(self.host_id, frozen))
+                    told = frozen
+            except StaleLease:
+                return  # the beat finds out too
+            except (ServerUnreachable, ProtocolViolation) as error:
+                await self._wait_after(error)
+                continue
+            await self._freeze_news.wait()
 
     # -- agents
 
@@ -280,6 +314,10 @@ class Kernel:
 
     def _hear(self, event: Event) -> None:
         """What may bring a task of the backlog together with an agent, and what holds agents or lets them go on."""
+        if isinstance(event, TownFrozen | TownThawed):
+            self._freeze(isinstance(event, TownFrozen))
+            self._freeze_news.set()
+            return
         if isinstance(event, AccountParked | AccountUnparked):
             for hosted in self._hosted.values():
                 if hosted.agent.account == event.account:
@@ -359,53 +397,6 @@ class Kernel:
             await trio.sleep(delay_s)
 
 
-@contextmanager
-def kernel_lock(root: Path) -> Generator[None]:
-    """Holds the town's directory for one kernel. Raises: Refused with the pid of the one that has it."""
-    fd = os.open(_lock_path(root), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            _lock(fd)
-        except BlockingIOError as error:
-            pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise Refused(
-                f"a kernel runs this town already (pid {pid})",
-                hint="tt status looks at it, tt stop ends it",
-                code="kernel_running",
-                pid=pid,
-            ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        try:
-            yield
-        finally:
-            os.ftruncate(fd, 0)
-    finally:
-        os.close(fd)
-
-
-def _lock_path(root: Path) -> Path:
-    path = root / RUNTIME_DIRECTORY / "kernel.lock"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    return path
-
-
-def _lock(fd: int) -> None:
-    """Take the lock; one that only somebody who looks has (`is_running`) is free again in a moment.
-
-    Raises: BlockingIOError when a kernel has it.
-    """
-    for attempt in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt + 1 == _LOCK_ATTEMPTS:
-                raise
-            time.sleep(_LOCK_AGAIN_S)
-        else:
-            return
-
-
 @asynccontextmanager
 async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     """Run a kernel for a connected town for as long as the block lasts. Raises: Refused when one runs here already."""
@@ -443,19 +434,6 @@ async def open_town(root: Path | str | None = None, *, kernel: bool | None = Non
                 if kernel or error.code != "kernel_running":
                     raise  # else somebody was quicker by a moment
         yield town
-
-
-def is_running(root: Path) -> bool:
-    """Whether a kernel of this machine holds the town's directory."""
-    fd = os.open(_lock_path(root), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
 
 
 def run_kernel(root: Path, *, ready_fd: int | None = None, quiet: bool = False) -> None:

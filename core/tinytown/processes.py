@@ -92,6 +92,7 @@ class Keeper:
         self._socket: socket.socket | None = None
         self._starting = trio.Lock()
         self._runs: set[_Run] = set()
+        self._paused = False
 
     async def run(
         self,
@@ -135,6 +136,8 @@ class Keeper:
                 await self._hand_over(pipes)
                 run = _Run(pipes, output, timeout_s=timeout_s, silence_s=silence_s, grace_s=grace_s)
                 self._runs.add(run)
+                if self._paused:
+                    run.pause()
                 owned.callback(self._runs.discard, run)
                 try:
                     await run.carry_out(request, stdin if isinstance(stdin, bytes) else None)
@@ -145,13 +148,20 @@ class Keeper:
                 return run.result(command, cwd)
         raise _keeper_lost("before it had started the command")
 
+    @property
+    def running(self) -> int:
+        """How many commands are on their way, paused or not."""
+        return len(self._runs)
+
     def pause_all(self) -> None:
-        """Stop every process of every run (SIGSTOP) and their clocks. Runs that begin later are not concerned."""
+        """Stop every process of every run (SIGSTOP) and their clocks. A command that is to start later waits."""
+        self._paused = True
         for run in self._runs:
             run.pause()
 
     def continue_all(self) -> None:
         """Let paused runs go on (SIGCONT), with the time that they had left."""
+        self._paused = False
         for run in self._runs:
             run.resume()
 
@@ -327,8 +337,12 @@ class _Run:
     async def carry_out(self, request: bytes, stdin: bytes | None) -> None:
         """From the request to the end of the tree, also when cancelled."""
         try:
+            while self._continued is not None:
+                await self._continued.wait()
             await self._send(self._pipes.control.fileno(), request)
             self._requested = True
+            if self._continued is not None:
+                self.order(keeper.PAUSE)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._feed, stdin)
                 nursery.start_soon(self._watch_clocks, nursery.cancel_scope)
@@ -387,11 +401,13 @@ class _Run:
         if self._continued is None:
             self._continued = trio.Event()
             self._paused_at = trio.current_time()
-            self.order(keeper.PAUSE)
+            if self._requested:  # else whoever sends the request looks
+                self.order(keeper.PAUSE)
 
     def resume(self) -> None:
         if self._continued is not None:
-            self.order(keeper.CONTINUE)
+            if self._requested:
+                self.order(keeper.CONTINUE)
             paused_s = trio.current_time() - self._paused_at
             self._due += paused_s
             self._last_output += paused_s

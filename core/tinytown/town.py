@@ -160,6 +160,14 @@ class Town:
         """The whole town in one answer."""
         return await self.run(self.calls.status())
 
+    async def freeze(self, reason: str) -> bool:
+        """Freeze every running process of the town and begin nothing, until `thaw`; whether it was not frozen before."""
+        return await self.run(self.calls.freeze(reason=reason))
+
+    async def thaw(self, reason: str) -> bool:
+        """Let a frozen town go on; whether it was frozen before."""
+        return await self.run(self.calls.thaw(reason=reason))
+
     # -- tasks
 
     async def add_task(self, description: str, *, agent: str = "", **details: Any) -> Task:

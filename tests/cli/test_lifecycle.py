@@ -35,3 +35,14 @@ def test_a_hold_without_a_good_reason_or_moment_is_an_error_in_one_line(
     id_ = in_town("backlog", "add", "work", "--json").json["task_id"]
     assert "Traceback" not in in_town("task", "hold", id_, *words, code=code).err
     assert in_town("task", "show", id_, "--json").json["state"] == "pending"
+
+
+def test_a_town_is_frozen_and_thawed_and_says_so(in_town: Shell) -> None:
+    told = in_town("estop", "--reason", "the bill", "--json").json
+    assert (told["was_frozen"], told["frozen"]["reason"], told["hosts"]) == (False, "the bill", [])
+    assert "was frozen already" in in_town("estop").out
+    assert "the bill; tt thaw lets it go on" in in_town("status").out
+    assert in_town("status", "--json").json["frozen"]["reason"] == "the bill"
+    assert in_town("thaw", "--json").json == {"was_frozen": True}
+    assert "was not frozen" in in_town("thaw").out
+    assert in_town("status", "--json").json["frozen"] is None

@@ -288,3 +288,17 @@ async def test_a_task_that_nothing_holds_up_is_about_to_begin(place, table) -> N
         await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle", "it is somebody's birthday"))
         (reason,) = await why(place, task)
         assert (reason.code, reason.text) == ("agent_waits", "ada waits: it is somebody's birthday")
+
+
+async def test_a_hold_and_a_frozen_town_are_reasons(place, table) -> None:
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it", held="until the design is agreed", held_until="2100-01-01T00:00:00Z")
+        (reason,) = await why(place, task)
+        assert (reason.code, reason.fix) == ("held", f"tt task release {task.id}")
+        assert "until the design is agreed" in reason.text
+        await town.freeze("the bill")
+        await town.release_task(task.id)
+        found = await comes(place, town, task, "town_frozen")
+        assert found[0].fix == "tt thaw"
+        assert "the bill" in found[0].text

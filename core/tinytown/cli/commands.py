@@ -18,6 +18,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "init": Entry("tinytown.cli.init:init", "Make a town in this directory."),
         "start": Entry("tinytown.cli.kernel:start", "Run the town's kernel: in the foreground, or with --background."),
         "stop": Entry("tinytown.cli.kernel:stop", "Stop the kernel and the embedded server."),
+        "estop": Entry("tinytown.cli.freezing:estop", "Freeze everything that runs, at once."),
+        "thaw": Entry("tinytown.cli.freezing:thaw", "Let a frozen town go on."),
         "status": Entry("tinytown.cli.status:status", "The whole town at one glance."),
         "save": Entry("tinytown.cli.saving:save", "Write the town into a file, for git."),
         "restore": Entry("tinytown.cli.saving:restore", "Bring back what tt save wrote."),

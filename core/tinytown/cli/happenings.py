@@ -25,6 +25,7 @@ from tinytown.events import (
     AgentStateChanged,
     AgentWanted,
     Event,
+    HostFroze,
     HostJoined,
     HostLeft,
     MessageDead,
@@ -38,6 +39,8 @@ from tinytown.events import (
     TaskAdded,
     TaskStateChanged,
     TaskUpdated,
+    TownFrozen,
+    TownThawed,
     event_fields,
 )
 from tinytown.names import shown
@@ -203,6 +206,12 @@ def describe(event: Event) -> str:
             text = f"a kernel on {event.host} joined"
         case HostLeft():
             text = f"the kernel on {event.host} left{_why(event.reason)}"
+        case HostFroze():
+            text = f"the kernel on {event.host} has frozen {event.commands} commands"
+        case TownFrozen():
+            text = f"the town is frozen{_why(event.reason)}"
+        case TownThawed():
+            text = f"the town goes on{_why(event.reason)}"
         case AccountParked():
             text = f"account {event.account} is parked until {event.until}{_why(event.reason)}"
         case AccountUnparked():

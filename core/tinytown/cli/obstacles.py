@@ -14,7 +14,7 @@ import msgspec
 
 from tinytown.agents import Agent
 from tinytown.names import shown
-from tinytown.protocol.calls import Account, Host
+from tinytown.protocol.calls import Account, Freeze, Host
 from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 
@@ -55,6 +55,7 @@ class Situation:
     orders: Mapping[str, Order] = field(default_factory=dict[str, Order])
     accounts: tuple[Account, ...] = ()
     auto_claim: bool = True
+    frozen: Freeze | None = None
 
     def parked_account(self, agent: Agent) -> Account | None:
         """The agent's account if it is throttled."""
@@ -88,6 +89,10 @@ def why_task(task: Task, situation: Situation, *, depth: int = _DEPTH) -> tuple[
             return (Obstacle(code="verifying", text=text, task=task.id, agent=task.assigned_to),)
         case "blocked":
             needs = [_need(need, situation, depth) for need in task.open_needs[:_BREADTH]]
+            if task.held:
+                until = f"; it goes on {_at(task.held_until, situation.now_ms)}" if task.held_until else ""
+                text = f"it is held{_why(task.held)}{until}"
+                needs.insert(0, Obstacle(code="held", text=text, fix=f"tt task release {task.id}", task=task.id))
             if (more := len(task.open_needs) - _BREADTH) > 0:
                 needs.append(Obstacle(code="more_needs", text=f"and for {more} more", fix=f"tt task tree {task.id}"))
             return tuple(needs)
@@ -121,6 +126,8 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
             f"task {_named(task)}" if task else f"task {agent.current_task[:8]}" if agent.current_task else "its mail"
         )
         add("agent_busy", f"{agent.name} works on {what}{since}", f"tt logs {agent.name} --follow")
+    elif situation.frozen:
+        add("town_frozen", f"the town is frozen{_why(situation.frozen.reason)}", "tt thaw")
     elif account := situation.parked_account(agent):
         until = _at(account.parked_until, situation.now_ms)
         add(

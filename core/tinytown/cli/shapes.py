@@ -9,7 +9,7 @@ import msgspec
 from tinytown.agents import Agent
 from tinytown.events import Event, event_fields
 from tinytown.messages import message_fields
-from tinytown.protocol.calls import Account, DeadLetter, Host, Lying
+from tinytown.protocol.calls import Account, DeadLetter, Freeze, Host, Lying
 from tinytown.tasks import Task
 
 
@@ -86,7 +86,13 @@ def host_shape(host: Host) -> dict[str, Any]:
         "joined_at": host.joined_at,
         "capacity": host.capacity,
         "backends": host.backends,
+        "frozen": host.frozen,
     }
+
+
+def freeze_shape(freeze: Freeze | None) -> dict[str, Any] | None:
+    """Since when a town is frozen, and why; null for one that is not."""
+    return None if freeze is None else {"since": freeze.since, "reason": freeze.reason}
 
 
 def event_shape(event: Event) -> dict[str, Any]:

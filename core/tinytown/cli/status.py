@@ -12,7 +12,7 @@ import click
 from tinytown.cli.background import running_kernel
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.shapes import agent_shape, event_shape, host_shape, task_shape
+from tinytown.cli.shapes import agent_shape, event_shape, freeze_shape, host_shape, task_shape
 from tinytown.cli.table import agent_table, table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.events import Event, event_fields
@@ -98,6 +98,7 @@ def _shape(town: TownLink, seen: Status) -> dict[str, Any]:
         "root": str(town.root),
         "redis": {"url": town.client.address.redacted, "version": town.server_version()},
         "kernel": kernel_shape(town.root, seen.hosts),
+        "frozen": freeze_shape(seen.frozen),
         "hosts": [host_shape(each) for each in seen.hosts],
         "agents": [agent_shape(each) for each in seen.agents],
         "tasks": seen.tasks,
@@ -132,6 +133,8 @@ def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
         f"kernel  {running}",
         "tasks   " + (", ".join(f"{n} {state}" for state, n in seen.tasks.items() if n) or "none"),
     ]
+    if seen.frozen:
+        lines.append(f"frozen  since {seen.frozen.since}: {seen.frozen.reason}; tt thaw lets it go on")
     if mail:
         lines.append(f"mail    {mail} for you: tt inbox")
     if seen.dead:

@@ -62,6 +62,7 @@ def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
         orders={task: order for box in boxes if isinstance(box, Inbox) for task, order in _orders(box)},
         accounts=accounts,
         auto_claim=town.config.auto_claim,
+        frozen=seen.frozen,
     )
 
 

@@ -149,7 +149,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
-    when its lease ends is told by `hosts` only."""
+    when its lease ends is told by `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while
+    it goes on."""
 
     id: str
     name: str = ""
@@ -162,6 +163,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     agents: int = 0
     capacity: int = 0
     backends: tuple[str, ...] = ()
+    frozen: int | None = None
+
+
+class Freeze(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when a town is frozen, and why."""
+
+    since: str
+    reason: str
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +190,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[Agent, ...]
     supervisor_mail: MailCounts
     schema: str
+    frozen: Freeze | None = None
 
 
 # -- reading replies -------------------------------------------------------------------------------------
@@ -281,12 +291,15 @@ def _host(reply: Reply) -> Host:
         agents=int(fields.get("agents") or 0),
         capacity=int(fields.get("capacity") or 0),
         backends=tuple(fields.get("backends", "").split()),
+        frozen=int(fields["frozen"]) if fields.get("frozen") else None,
     )
 
 
 def _status(reply: Reply) -> Status:
     meta, counts, backlog, dead, hosts, agents, mail = reply
     by_state = pairs([_text(item).encode() for item in counts])
+    told = pairs(meta)
+    since = told.get("frozen_at")
     return Status(
         tasks={state: int(by_state.get(state, 0)) for state in TASK_STATES},
         backlog=int(backlog),
@@ -294,7 +307,8 @@ def _status(reply: Reply) -> Status:
         hosts=tuple(_host(host) for host in hosts),
         agents=_agents(agents),
         supervisor_mail=_mail_counts(mail),
-        schema=pairs(meta).get("schema", ""),
+        schema=told.get("schema", ""),
+        frozen=Freeze(since=rfc3339(int(since)), reason=told.get("frozen_why", "")) if since else None,
     )
 
 
@@ -869,6 +883,18 @@ class TownCalls:
         """The whole town in one answer."""
         return self._call("status", _status, int(agents))
 
+    def freeze(self, *, reason: str) -> Call[bool]:
+        """Let all kernels freeze what runs, and begin nothing; whether the town was not frozen before."""
+        return self._once("town_freeze", bool, check_text("a reason", reason, 10_000))
+
+    def thaw(self, *, reason: str) -> Call[bool]:
+        """Let the town go on; whether it was frozen before."""
+        return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
+
+    def tell_frozen(self, host: str, commands: int | None) -> Call[int]:
+        """Tell how many commands a kernel has frozen; None when it goes on."""
+        return self._once("host_froze", int, host, "" if commands is None else commands)
+
     def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Call[int]:
         """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
         return self._call("tidy", int, finished_age_ms, finished_count, events)
@@ -984,6 +1010,7 @@ __all__ = [
     "Batch",
     "DeadLetter",
     "Delivery",
+    "Freeze",
     "Host",
     "Inbox",
     "Lying",

@@ -86,6 +86,8 @@ def capture(items: Iterable[list[Any]], event: str) -> Captured:
     for item in items:
         _sort_in(raw, item)
     schema = raw.meta.pop("schema", "")
+    for name in ("frozen_at", "frozen_why"):  # a moment's, no setting
+        raw.meta.pop(name, None)
     names = {fields["id"]: fields["name"] for _, fields, _ in raw.agents} | {SUPERVISOR_ID: SUPERVISOR}
     agents = [_understood("agent", each[1]["id"], _agent, *each) for each in raw.agents]
     tasks = [_understood("task", each[0]["id"], _task, *each, raw) for each in raw.tasks]

@@ -55,6 +55,7 @@ end
 
 may_begin = function(base, agent_id, now)
   if agent_id == SUPERVISOR_ID then return nil end
+  if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
   return parked(base, agent_id, now)
 end
 

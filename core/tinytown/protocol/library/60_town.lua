@@ -27,6 +27,31 @@ register('status', function(base, a)
     redis.call('ZCARD', base .. ':dead'), hosts, agents, mail_counts(base, SUPERVISOR_ID) }
 end)
 
+-- town_freeze: op, reason -> 1 when it was not frozen before. Kernels hear of it by the event and freeze what runs; nothing
+-- is begun from now on.
+register_once('town_freeze', function(base, a)
+  if redis.call('HSETNX', base .. ':meta', 'frozen_at', whole(now_ms())) == 0 then return 0 end
+  redis.call('HSET', base .. ':meta', 'frozen_why', a[1])
+  emit(base, 'town_frozen', 'reason', a[1])
+  return 1
+end)
+
+-- town_thaw: op, reason -> 1 when it was frozen before
+register_once('town_thaw', function(base, a)
+  if redis.call('HDEL', base .. ':meta', 'frozen_at', 'frozen_why') == 0 then return 0 end
+  emit(base, 'town_thawed', 'reason', a[1])
+  return 1
+end)
+
+-- host_froze: op, host, how many commands it has frozen ('' = it goes on) -> 1
+register_once('host_froze', function(base, a)
+  local key = base .. ':host:' .. a[1]
+  if redis.call('EXISTS', key) == 0 then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = a[1] }) end
+  redis.call('HSET', key, 'frozen', a[2])
+  if a[2] ~= '' then emit(base, 'host_froze', 'host', redis.call('HGET', key, 'name') or a[1], 'commands', a[2]) end
+  return 1
+end)
+
 -- emit: op, type, then name and value of members -> 1
 register_once('emit', function(base, a)
   emit(base, unpack(a))
