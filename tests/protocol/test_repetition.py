@@ -175,6 +175,7 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
     "latest_events": lambda s: s.calls.latest_events(5),
     "events_after": lambda s: s.calls.events_after("0"),
     "wait_for_events": lambda s: s.calls.wait_for_events("0", block_ms=1),
+    "cursors": lambda s: s.calls.cursors(),
     "cursor": lambda s: s.calls.cursor("journal"),
     "set_cursor": lambda s: s.calls.set_cursor("journal", "1-0"),
 }
