@@ -5,6 +5,7 @@ other common options, shows its examples, and prints through its `Invocation`; `
 the light client, without trio. Nothing is defined here.
 """
 
+from tinytown.cli.agents import add_agent
 from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
@@ -22,6 +23,7 @@ __all__ = [
     "TownCommand",
     "TownGroup",
     "TownLink",
+    "add_agent",
     "agent_shape",
     "find_circle",
     "no_start_option",

@@ -64,26 +64,20 @@ def spawn(
     """Add an agent called NAME and set it to work, starting a kernel in the background where none runs."""
     check_agent_name(name)
     with open_town_link(invocation) as town:
-        hosts = town.run(town.calls.status(agents=False)).hosts
         if foreground:
             _refuse_second_kernel(town)
             town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
-        kind, words = start_of_agent(town.config, role, cli=cli, tags=split_list(tags))
-        cautions = _look_at_kind(town, hosts, kind)
-        agent = town.run(
-            town.calls.create_agent(
-                name,
-                cli=kind,
-                role=role,
-                nickname=nickname,
-                parent=parent or town.caller.agent,
-                tags=words,
-                max_rounds=max_rounds,
-            )
+        agent, cautions = add_agent(
+            invocation,
+            town,
+            name,
+            cli=cli,
+            role=role,
+            nickname=nickname,
+            parent=parent,
+            tags=split_list(tags),
+            max_rounds=max_rounds,
         )
-        warn_of_role(invocation, town.config, role)
-        for caution in cautions:
-            invocation.tell(f"caution: {caution}")
         kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
         answer = {**agent_shape(agent), "kernel": kernel, "cautions": cautions}
         invocation.answer(answer, f"{agent.name} has joined: {_describe(agent)}")
@@ -92,6 +86,43 @@ def spawn(
         from tinytown.cli.kernel import run_in_foreground
 
         run_in_foreground(root)
+
+
+def add_agent(
+    invocation: Invocation,
+    town: TownLink,
+    name: str,
+    *,
+    cli: str | None = None,
+    role: str = "",
+    nickname: str = "",
+    parent: str = "",
+    tags: Sequence[str] = (),
+    max_rounds: int = 0,
+) -> tuple[Agent, list[str]]:
+    """Add an agent with what its role brings, and the cautions about its kind, which were told. Starts no kernel.
+
+    Raises: NotFound when nobody here has agents of this kind.
+    """
+    check_agent_name(name)
+    hosts = town.run(town.calls.status(agents=False)).hosts
+    kind, words = start_of_agent(town.config, role, cli=cli, tags=tags)
+    cautions = _look_at_kind(town, hosts, kind)
+    agent = town.run(
+        town.calls.create_agent(
+            name,
+            cli=kind,
+            role=role,
+            nickname=nickname,
+            parent=parent or town.caller.agent,
+            tags=words,
+            max_rounds=max_rounds,
+        )
+    )
+    warn_of_role(invocation, town.config, role)
+    for caution in cautions:
+        invocation.tell(f"caution: {caution}")
+    return agent, cautions
 
 
 def _describe(agent: Agent) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from tinytown.agents import Agent
 from tinytown.contracts import Command, Converter, Service
 from tinytown.hookspecs import hookimpl
 
 from tinytown_beads.command_table import COMMANDS
 from tinytown_beads.settings import Settings
+from tinytown_beads.verbs.notes import section
 
 TINYTOWN_HOOK_API = 1
 
@@ -36,3 +39,8 @@ def tinytown_services() -> Sequence[Service]:
     from tinytown_beads.groups.service import GroupKeeper
 
     return [GroupKeeper(), GateKeeper()]
+
+
+@hookimpl
+def tinytown_prompt_sections(agent: Agent, data: Mapping[str, Any]) -> Sequence[str]:
+    return section(agent, data)

@@ -1,0 +1,166 @@
+"""``tt ready`` and ``tt dep``: what can be done now, and what waits for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from tinytown.command_line import (
+    AGENT,
+    TASK,
+    Invocation,
+    TownCommand,
+    TownGroup,
+    TownLink,
+    find_circle,
+    no_start_option,
+    open_town_link,
+    pass_invocation,
+    start_where_needed,
+    table,
+    task_shape,
+)
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.tasks import Task
+
+_ALL = 10_000
+
+
+@click.command(cls=TownCommand, examples=["tt ready", "tt ready --claim", "tt ready --agent worker"])
+@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="What this agent could begin, too.")
+@click.option("--tag", default="", help="Only those with this tag.")
+@click.option("--claim", is_flag=True, help="Take the first one: for yourself inside a round, else for --agent.")
+@click.option("--limit", type=click.IntRange(1, _ALL), default=50, show_default=True, help="At most so many.")
+@no_start_option
+@pass_invocation
+def ready(invocation: Invocation, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
+    """List the tasks that can be begun now: nothing they need is open and nobody holds them. The most urgent first."""
+    with open_town_link(invocation) as town:
+        owner = agent or town.caller.agent
+        backlog = town.run(town.calls.tasks(state="backlog", tag=tag, limit=limit))
+        found = list(backlog)
+        if claim:
+            _claim(invocation, town, found, owner, no_start=no_start)
+            return
+        if owner:
+            own = town.run(town.calls.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
+            found = [*reversed(own), *found][:limit]
+    rows = [(each.id, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline) for each in found]
+    lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["nothing can be begun"]
+    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+
+
+def _claim(invocation: Invocation, town: TownLink, found: Sequence[Task], owner: str, *, no_start: bool) -> None:
+    if not owner:
+        raise UsageError("expected --agent: outside of a round there is no own one", hint="tt list shows them")
+    for task in found:
+        try:
+            claimed = town.run(town.calls.claim_from_backlog(task.id, owner)).task
+        except (Refused, NotFound) as error:
+            if error.fields.get("task") != task.id:
+                raise
+            continue  # somebody else was quicker
+        start_where_needed(invocation, town, may_start=not no_start)
+        invocation.answer(
+            {"tasks": [task_shape(claimed)]}, f"task {claimed.id} is {claimed.state}, for {claimed.assigned_to}"
+        )
+        return
+    raise NotFound("nothing can be begun", hint="tt task list shows what waits for what", code="nothing_ready")
+
+
+@click.group(cls=TownGroup, examples=["tt dep add 77b0 1f3a", "tt dep tree 77b0"])
+def dep() -> None:
+    """Which task waits for which."""
+
+
+@dep.command("add", examples=["tt dep add 77b0 1f3a   # 77b0 waits for 1f3a"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.argument("need", metavar="NEED", type=TASK)
+@pass_invocation
+def add(invocation: Invocation, task_word: str, need: str) -> None:
+    """Have TASK wait until NEED is completed."""
+    with open_town_link(invocation) as town:
+        task = town.run(town.calls.add_need(task_word, need))
+    _answer(invocation, task)
+
+
+@dep.command("remove", examples=["tt dep remove 77b0 1f3a"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.argument("need", metavar="NEED", type=TASK)
+@pass_invocation
+def remove(invocation: Invocation, task_word: str, need: str) -> None:
+    """Have TASK no longer wait for NEED."""
+    with open_town_link(invocation) as town:
+        task = town.run(town.calls.task(task_word))
+        near = [id_ for id_ in task.needs if id_ == need] or [
+            id_ for id_ in task.needs if need and id_.startswith(need)
+        ]
+        if len(near) != 1:
+            raise NotFound(
+                f"task {task.id} does not need {need[:80]!r}", hint=f"it needs {', '.join(task.needs) or 'nothing'}"
+            )
+        changed = town.run(town.calls.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != near[0]]))
+    _answer(invocation, changed)
+
+
+def _answer(invocation: Invocation, task: Task) -> None:
+    waits = f", waiting for {', '.join(task.open_needs)}" if task.open_needs else ""
+    invocation.answer(task_shape(task), f"task {task.id} is {task.state}{waits}")
+
+
+@dep.command("tree", examples=["tt dep tree 77b0"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.option("--depth", type=click.IntRange(1, 100), default=20, show_default=True, help="How far down.")
+@pass_invocation
+def tree(invocation: Invocation, task_word: str, depth: int) -> None:
+    """Show what TASK needs, and what that needs. What was shown above is not shown again."""
+    with open_town_link(invocation) as town:
+        root = town.run(town.calls.task(task_word))
+        known = {root.id: root}
+        wanted = list(root.needs)
+        for _ in range(depth):
+            wanted = [id_ for id_ in dict.fromkeys(wanted) if id_ not in known]
+            if not wanted:
+                break
+            found = town.client.run_all([town.calls.task(id_) for id_ in wanted])
+            known |= {each.id: each for each in found if isinstance(each, Task)}
+            wanted = [need for each in found if isinstance(each, Task) for need in each.needs]
+    lines: list[str] = []
+    _draw(lines, root.id, known, "", set())
+    invocation.answer(_tree_shape(root.id, known, set()), lines)
+
+
+def _draw(lines: list[str], id_: str, known: Mapping[str, Task], indent: str, seen: set[str]) -> None:
+    task = known.get(id_)
+    again = id_ in seen
+    lines.append(
+        f"{indent}{id_}  {task.state if task else 'gone'}  {task.headline if task else ''}{'  (above)' if again else ''}"
+    )
+    seen.add(id_)
+    if task and not again:
+        for need in task.needs:
+            _draw(lines, need, known, f"{indent}  ", seen)
+
+
+def _tree_shape(id_: str, known: Mapping[str, Task], seen: set[str]) -> dict[str, Any]:
+    task, again = known.get(id_), id_ in seen
+    seen.add(id_)
+    return {
+        "task_id": id_,
+        "state": task.state if task else None,
+        "title": task.headline if task else "",
+        "needs": [] if again or not task else [_tree_shape(need, known, seen) for need in task.needs],
+    }
+
+
+@dep.command("cycles", examples=["tt dep cycles"])
+@pass_invocation
+def cycles(invocation: Invocation) -> None:
+    """Look for tasks that wait for each other. The town refuses to make such a circle, so there should be none."""
+    with open_town_link(invocation) as town:
+        tasks = {task.id: task for task in town.run(town.calls.tasks(limit=_ALL))}
+    circle = find_circle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
+    invocation.answer({"cycle": circle}, " -> ".join((*circle, circle[0])) if circle else "no task waits for itself")
+    if circle:
+        raise TinytownError(f"{len(circle)} tasks wait for each other", hint="tt dep remove", code="cycle")
