@@ -1,0 +1,104 @@
+"""Takes the place of a coding CLI where none is installed: ``stand_in.py claude|codex|auggie ARGUMENTS...``.
+
+It takes the arguments and the prompt as the real one does, starts the MCP server that it is given, does what the script in
+its prompt says (as a model would that `tinytown.testing.models` plays), and ends in the real one's words. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def option(arguments: list[str], name: str) -> str:
+    return arguments[arguments.index(name) + 1]
+
+
+def server_command(cli: str, arguments: list[str]) -> list[str]:
+    """How this CLI was told to start the town's MCP server."""
+    if cli == "codex":
+        given = dict(each.split("=", 1) for before, each in itertools.pairwise(arguments) if before == "-c")
+        return [json.loads(given["mcp_servers.town.command"]), *json.loads(given["mcp_servers.town.args"])]
+    server = json.loads(Path(option(arguments, "--mcp-config")).read_text())["mcpServers"]["town"]
+    return [server["command"], *server["args"]]
+
+
+class Server:
+    """The town's MCP server, without the variables of the round: no CLI can be relied on to pass them on."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={})
+        about = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "stand-in", "version": "0"},
+        }
+        self.ask("initialize", about)
+
+    def ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
+        self.process.stdin.flush()
+        result: dict[str, Any] = json.loads(self.process.stdout.readline())["result"]
+        return result
+
+    def end(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+def act(prompt: str, server: Server) -> str:
+    """Do the script; the last text of it."""
+    script = re.search(r"<stub>(.*?)</stub>", prompt, re.DOTALL)
+    text = "ok"
+    for reply in json.loads(script[1]) if script else []:
+        if "shell" in reply:
+            subprocess.run(reply["shell"], shell=True, check=True)
+        elif "mcp" in reply:
+            told = server.ask("tools/call", {"name": reply["mcp"]["tool"], "arguments": reply["mcp"]["input"]})
+            assert not told["isError"], told
+        else:
+            text = reply["text"]
+    return text
+
+
+def records(cli: str, text: str) -> list[dict[str, Any]]:
+    """What the CLI prints when all went well."""
+    if cli == "claude":
+        return [
+            {
+                "type": "system",
+                "subtype": "init",
+                "session_id": "s",
+                "mcp_servers": [{"name": "town", "status": "connected"}],
+            },
+            {"type": "result", "subtype": "success", "is_error": False, "result": text, "session_id": "s"},
+        ]
+    if cli == "codex":
+        return [
+            {"type": "thread.started", "thread_id": "s"},
+            {"type": "item.completed", "item": {"id": "1", "type": "agent_message", "text": text}},
+            {"type": "turn.completed", "usage": {"input_tokens": 1, "output_tokens": 1}},
+        ]
+    return [{"type": "result", "subtype": "success", "is_error": False, "result": text, "session_id": "s"}]
+
+
+def main(cli: str, arguments: list[str]) -> None:
+    file = Path(option(arguments, "--instruction-file")) if "--instruction-file" in arguments else None
+    prompt = file.read_text() if file else sys.stdin.read()
+    server = Server(server_command(cli, arguments))
+    text = act(prompt, server)
+    server.end()
+    for record in records(cli, text):
+        print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,144 @@
+"""A town of several coding CLIs at once: first the design, then two tasks together, and everybody speaks with the town.
+
+With the real CLIs where there are any, and always with stand-ins for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from tinytown.round_files import Transcript, transcripts_directory
+from tinytown.testing.models import ModelServer
+
+from tests.kernel.conftest import Place, make_root
+from tests.real_clis.clis import CLAUDE, CODEX, KEY, RealCli, git
+
+DEADLINE_S = 180.0
+
+SESSION = {"accessToken": KEY, "scopes": ["read", "write"]}
+AUGGIE = RealCli(
+    kind="auggie",
+    install="npm install @augmentcode/auggie",
+    environment=lambda url: {"AUGMENT_SESSION_AUTH": json.dumps({**SESSION, "tenantURL": f"{url}/"})},
+)
+
+#: Each of the two waits until the other has begun: done one after the other they would never end.
+MEET = (
+    "touch {me}.begun; for i in $(seq 900); do test -e {other}.begun && break; sleep 0.1; done; test -e {other}.begun"
+)
+
+
+def say(text: str, *replies: dict[str, Any]) -> str:
+    """A task whose model answers with `replies`, one a turn."""
+    return f"{text}\n\n<stub>{msgspec.json.encode(replies).decode()}</stub>"
+
+
+def town_tool(tool: str, **given: Any) -> dict[str, Any]:
+    return {"mcp": {"server": "town", "tool": tool, "input": given}}
+
+
+def half(me: str, other: str) -> str:
+    return say(
+        f"Build the {me} half of the word counter, as DESIGN.md says.",
+        {"shell": MEET.format(me=me, other=other)},
+        {"shell": f"cat DESIGN.md > {me}.txt"},
+        town_tool("send", to=other, text=f"{me}.txt is there", kind="info"),
+        town_tool("task_complete", result=f"{me}.txt has it"),
+        {"text": "done"},
+    )
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    for name in [name for name in os.environ if name.startswith("TINYTOWN_") and name != "TINYTOWN_REAL_CLIS"]:
+        monkeypatch.delenv(name)
+    made = Place(make_root())
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def stand_ins(directory: Path, kinds: Iterable[str]) -> str:
+    """A PATH that begins with programs of these names."""
+    directory.mkdir()
+    words = [sys.executable, "-I", "-S", str(Path(__file__).with_name("stand_in.py"))]
+    for kind in kinds:
+        (directory / kind).write_text(f'#!/bin/sh\nexec {shlex.join([*words, kind])} "$@"\n')
+        (directory / kind).chmod(0o755)
+    return os.pathsep.join((str(directory), os.environ["PATH"]))
+
+
+@pytest.fixture(params=[pytest.param("real", marks=pytest.mark.real_clis), "stand-ins"])
+def clis(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RealCli]:
+    """Name of an agent -> its CLI, which is found on the PATH and asks a model server of ours."""
+    kinds = {"designer": CLAUDE, "backend": CODEX, "frontend": AUGGIE}
+    if request.param == "real":
+        paths = [cli.path() for cli in kinds.values()]
+        monkeypatch.setenv("PATH", paths[0])
+    else:
+        monkeypatch.setenv("PATH", stand_ins(tmp_path / "bin", {cli.kind for cli in kinds.values()}))
+    return kinds
+
+
+async def test_design_first_then_both_halves_at_once(
+    place: Place, clis: dict[str, RealCli], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trio.fail_after(DEADLINE_S), ModelServer() as server:
+        tables = ""
+        for cli in {cli.kind: cli for cli in clis.values()}.values():
+            for name, value in cli.environment(server.url).items():
+                monkeypatch.setenv(name, value)
+            settings = [
+                f"{key} = {msgspec.json.encode(value).decode()}" for key, value in cli.settings(server.url).items()
+            ]
+            tables += "\n".join([f"[plugins.{cli.kind}]", *settings, ""])
+        place.configure(f"lease_s = 10.0\n{tables}", timeout_s=90.0)
+        git(place.root, "init", "-q")
+        async with place.open() as town:
+            agents = {name: await town.spawn(name, cli=cli.kind) for name, cli in clis.items()}
+            design = await agents["designer"].assign(
+                say(
+                    "Design a word counter.",
+                    {"shell": "echo words are runs of letters > DESIGN.md"},
+                    town_tool("send", to="backend", text="the interface is in DESIGN.md", kind="info"),
+                    town_tool("task_complete", result="DESIGN.md says what a word is"),
+                    {"text": "done"},
+                ),
+                title="the design",
+            )
+            halves = [
+                await agents[me].assign(half(me, other), title=f"the {me}", needs=[design.id])
+                for me, other in (("backend", "frontend"), ("frontend", "backend"))
+            ]
+            done = [await town.wait_for_task(task.id) for task in (design, *halves)]
+            assert [(task.state, task.result, task.attempts) for task in done] == [
+                ("completed", "DESIGN.md says what a word is", 1),
+                ("completed", "backend.txt has it", 1),
+                ("completed", "frontend.txt has it", 1),
+            ]
+            await town.wait_for_idle()
+        told = {name: prompts(place, name) for name in clis}
+        for name in ("backend", "frontend"):
+            assert (place.root / f"{name}.txt").read_text() == "words are runs of letters\n"
+            assert "completed by designer: the design\n\n```text\nDESIGN.md says what a word is\n```" in told[name]
+        assert "`task_complete` when the task is done" in told["designer"]
+        assert "### informational from designer" in told["backend"]
+        assert "the interface is in DESIGN.md" in told["backend"]
+        assert "frontend.txt is there" in told["backend"]
+        assert "backend.txt is there" in told["frontend"]
+
+
+def prompts(place: Place, agent: str) -> str:
+    """All that an agent was told, in all of its rounds."""
+    files = transcripts_directory(place.root, agent).iterdir()
+    return "\n".join(msgspec.json.decode(path.read_bytes(), type=Transcript).prompt for path in files)
