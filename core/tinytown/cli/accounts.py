@@ -18,7 +18,7 @@ def accounts() -> None:
     """What agents share with their vendors. A throttled account is parked: its agents wait, on all hosts."""
 
 
-@accounts.command("list", examples=["tt accounts", "tt accounts list --json"])
+@accounts.command("list", examples=["tt accounts list", "tt accounts list --json"])
 @pass_invocation
 def list_accounts(invocation: Invocation) -> None:
     """List the accounts, and until when each is parked."""

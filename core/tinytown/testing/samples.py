@@ -35,10 +35,22 @@ _MEMBERS = {
 }
 
 
+def _full(kind: Any) -> Mapping[str, str]:
+    """The members of an event as the stream has them: the usual ones, and whatever else the type cannot do without."""
+    needed = {
+        each.name: "1234" if each.type is int else "word" for each in msgspec.structs.fields(kind) if each.required
+    }
+    del needed["id"], needed["at"]
+    return {**needed, **_MEMBERS, "type": kind.__struct_config__.tag}
+
+
+_FULL: Mapping[str, Mapping[str, str]] = {kind.__struct_config__.tag: _full(kind) for kind in KnownEvent.__args__}
+
+
 def sample_events(count: int, *, after: int = 0) -> tuple[Event, ...]:
     """Events of all types in turn, oldest first; their ids go on from those of an earlier call that made `after`."""
     return tuple(
-        read_event(_stream_id(number), {"type": EVENT_TYPES[number % len(EVENT_TYPES)], **_MEMBERS})
+        read_event(_stream_id(number), _FULL[EVENT_TYPES[number % len(EVENT_TYPES)]])
         for number in range(after, after + count)
     )
 
