@@ -81,6 +81,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     finished_tasks: int = 10_000
     finished_days: float = 30.0
     events: int = 10_000
+    costs_days: int = 90
     log_bytes: int = 50 << 20
 
 
@@ -113,6 +114,60 @@ class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cli: str | None = None
 
 
+class RateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[rates.KIND]``: what a million tokens cost, in dollars, for backends that do not tell or whose price is another.
+
+    Without ``cached_usd_per_mtok`` what came from the vendor's cache costs as much as other input.
+    """
+
+    input_usd_per_mtok: float
+    output_usd_per_mtok: float
+    cached_usd_per_mtok: float | None = None
+
+
+class AgentBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[budgets.agents.NAME]``: what one agent may spend, in place of ``agent_usd`` and ``agent_tokens``."""
+
+    usd: float | None = None
+    tokens: int | None = None
+
+
+class BudgetsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[budgets]``: what may be spent, in dollars and in tokens without those from a cache. None is no limit.
+
+    A round that begins reserves ``reserve_usd`` and ``reserve_tokens`` of the town's and the day's budget until it ends.
+    """
+
+    town_usd: float | None = None
+    day_usd: float | None = None
+    agent_usd: float | None = None
+    task_usd: float | None = None
+    town_tokens: int | None = None
+    day_tokens: int | None = None
+    agent_tokens: int | None = None
+    task_tokens: int | None = None
+    reserve_usd: float = 0.5
+    reserve_tokens: int = 50_000
+    agents: dict[str, AgentBudget] = msgspec.field(default_factory=dict[str, AgentBudget])
+
+    @property
+    def server_numbers(self) -> dict[str, int]:
+        """What the server-side functions hold, by the names they know it under: money in millionths of a dollar."""
+        told = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("agents", *_RESERVES)}
+        for agent, own in self.agents.items():
+            told |= {f"agent_usd {agent.lower()}": own.usd, f"agent_tokens {agent.lower()}": own.tokens}
+        if any(number is not None for number in told.values()):
+            told |= {name: getattr(self, name) for name in _RESERVES}
+        return {
+            name: round(number * 1_000_000) if "_usd" in name else number
+            for name, number in told.items()
+            if number is not None
+        }
+
+
+_RESERVES = ("reserve_usd", "reserve_tokens")
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type."""
 
@@ -128,6 +183,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis: RedisConfig = RedisConfig()
     round: RoundConfig = RoundConfig()
     limits: LimitsConfig = LimitsConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
+    rates: dict[str, RateConfig] = msgspec.field(default_factory=dict[str, RateConfig])
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
     roles: dict[str, RoleConfig] = msgspec.field(default_factory=dict[str, RoleConfig])
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
@@ -314,6 +371,18 @@ def _check(config: Config, path: Path) -> None:
             check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
     for name in ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders", "idle_timeout_s"):
         check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
+    amounts: list[tuple[str, float | None]] = [
+        (f"{prefix}.{name}", getattr(table, name))
+        for prefix, table in [
+            ("budgets", config.budgets),
+            *((f"budgets.agents.{name}", own) for name, own in config.budgets.agents.items()),
+            *((f"rates.{kind}", rate) for kind, rate in config.rates.items()),
+        ]
+        for name in table.__struct_fields__
+        if name != "agents"
+    ]
+    for key, amount in amounts:
+        check(key, amount is None or 0 <= amount <= _LARGEST_AMOUNT, f"0 to {_LARGEST_AMOUNT:,}")
     for name, cli in config.agent_clis.items():
         check(f"agent_clis.{name}.command", bool(cli.command) and bool("".join(cli.command).strip()), "a command")
         check(f"agent_clis.{name}.timeout_s", cli.timeout_s >= 0, "0 or more seconds")
@@ -337,6 +406,7 @@ def _check_role(name: str, role: RoleConfig, path: Path) -> None:
         raise ConfigError(f"{path}: {error.message} at {key}", hint=error.hint, path=str(path), key=key) from error
 
 
+_LARGEST_AMOUNT = 1_000_000_000
 _POSITIVE = {
     "round": ("max_attempts", "notes"),
     "limits": (
@@ -348,6 +418,7 @@ _POSITIVE = {
         "trace_ttl_s",
         "finished_tasks",
         "events",
+        "costs_days",
         "log_bytes",
     ),
 }

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round consumed, as far as the backend tells: tokens, and money in US dollars."""
+    """What a round consumed, as far as the backend tells: tokens, and money in US dollars.
+
+    ``input_tokens`` are all that went in; ``cached_tokens`` are those of them that came from the vendor's cache.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0

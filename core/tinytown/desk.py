@@ -37,6 +37,8 @@ class Desk:
     plugins: Plugins
     keeper: Keeper
     clock: TownClock = field(default_factory=TownClock)
+    #: Agents that may go on when somebody else's round has ended, or a budget is raised.
+    held: set[str] = field(default_factory=set[str])
     _colleagues: tuple[Agent, ...] = ()
     _colleagues_until: float = float("-inf")
     _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])

@@ -186,6 +186,22 @@ class TownThawed(Happening, frozen=True, kw_only=True, tag="town_thawed"):
     reason: str = ""
 
 
+class BudgetSpent(Happening, frozen=True, kw_only=True, tag="budget_spent"):
+    """A budget was used up: no round begins on it. ``spent`` and ``limit`` are dollars or tokens, as its name says."""
+
+    budget: str
+    spent: float
+    limit: float
+    agent: str | None = None
+    task: str | None = None
+
+
+class BudgetsChanged(Happening, frozen=True, kw_only=True, tag="budgets_changed"):
+    """The town's budgets are others now; ``changed`` names those that are."""
+
+    changed: str
+
+
 class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"):
     """A plugin failed, was fenced off, or missed events."""
 
@@ -230,6 +246,8 @@ KnownEvent: TypeAlias = (
     | TownThawed
     | AccountParked
     | AccountUnparked
+    | BudgetSpent
+    | BudgetsChanged
     | PluginReported
     | PluginDataChanged
 )

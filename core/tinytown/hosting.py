@@ -71,7 +71,7 @@ class HostedAgent:
     # -- heard from outside
 
     def look(self) -> None:
-        """Something has changed for its account: look whether it may begin a round, unless it is in one."""
+        """Something has changed for its account or its budget: look whether it may begin a round, unless it is in one."""
         if not self.working:
             self._bell.set()
 
@@ -135,6 +135,7 @@ class HostedAgent:
         """Rounds until there is a reason to end: the state to leave the agent in, and why."""
         while True:
             self._bell = trio.Event()  # before looking, so that no ring is missed
+            self._desk.held.discard(self.agent.id)
             if self._leaving is not None:
                 return _Ending("cold", self._leaving, retry_ms=0)
             if self.wanted == "stopped":
@@ -162,6 +163,8 @@ class HostedAgent:
                 continue
             due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
             if batch.held is not None:
+                if batch.next_due_ms is None:
+                    self._desk.held.add(self.agent.id)
                 wanted = self.wanted
                 await self._observe("draining" if wanted == "drained" else "idle", batch.held)
                 if self.wanted != wanted:

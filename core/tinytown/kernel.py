@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -31,7 +31,10 @@ from tinytown.events import (
     AccountUnparked,
     AgentSpawned,
     AgentWanted,
+    BudgetsChanged,
     Event,
+    HostLeft,
+    RoundEnded,
     TaskStateChanged,
     TownFrozen,
     TownThawed,
@@ -146,6 +149,7 @@ class Kernel:
         await self.town.run(
             self.town.calls.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
         )
+        await self.town.run(self.town.calls.set_budgets(self.town.config.budgets.server_numbers))
 
     async def _join(self) -> Status:
         about = {
@@ -318,11 +322,18 @@ class Kernel:
             self._freeze(isinstance(event, TownFrozen))
             self._freeze_news.set()
             return
-        if isinstance(event, AccountParked | AccountUnparked):
-            for hosted in self._hosted.values():
-                if hosted.agent.account == event.account:
-                    hosted.look()
-            return
+        match event:
+            case AccountParked(account=account) | AccountUnparked(account=account):
+                self._let_look(hosted.agent.id for hosted in self._hosted.values() if hosted.agent.account == account)
+                return
+            case BudgetsChanged():
+                self._let_look(self._hosted)
+                return
+            case RoundEnded() | HostLeft():  # what was reserved may be free again
+                self._let_look(self._desk.held)
+                return
+            case _:
+                pass
         if isinstance(event, TaskStateChanged) and event.new == "pending":
             self._unrouted.add(event.task)
         elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):
@@ -330,6 +341,11 @@ class Kernel:
         else:
             return
         self._something_to_route.set()
+
+    def _let_look(self, agent_ids: Iterable[str]) -> None:
+        for agent_id in agent_ids:
+            if hosted := self._hosted.get(agent_id):
+                hosted.look()
 
     async def _route_backlog(self) -> None:
         """Find somebody for tasks that nobody has: whom a plugin chooses, else idle agents here whose words fit."""

@@ -62,16 +62,17 @@ def _alive(host: Host) -> bool:
 
 
 async def tidy(town: Town, config: Config) -> None:
-    """Forget finished tasks and events beyond the configured bounds, now and then, until cancelled."""
+    """Forget finished tasks, events and days of the ledger beyond the configured bounds, now and then, until cancelled."""
     limits = config.limits
     call = town.calls.tidy(
         finished_age_ms=int(limits.finished_days * 86_400_000),
         finished_count=limits.finished_tasks,
         events=limits.events,
     )
+    costs = town.calls.tidy_costs(days=limits.costs_days)
     while True:
         with suppress(TinytownError):
-            gone = await town.run(call)
-            while gone:
-                gone = await town.run(call)
+            for each in (call, costs):
+                while await town.run(each):
+                    pass
         await trio.sleep(_TIDY_EVERY_S)

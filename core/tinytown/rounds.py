@@ -37,6 +37,7 @@ from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownErr
 from tinytown.judging import judge
 from tinytown.messages import Message, TaskAssign
 from tinytown.names import new_id, shown
+from tinytown.pricing import charge_of
 from tinytown.prompts import NEEDED_SHOWN, build_prompt
 from tinytown.protocol.calls import Batch, Delivery, Started
 from tinytown.records import rfc3339
@@ -52,6 +53,7 @@ _SETTLE_FOR_S = 60.0
 _LAST_SETTLE_S = 5.0
 _BEGIN_BOUND_S = 5.0
 _AGAIN_S = 0.2
+_HELD_TASK_MS = 60_000  # then it is looked at whether the budget of the task has been raised
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
 
 
@@ -198,6 +200,17 @@ class RoundRunner:
             except NotFound:
                 started = Started(stale=True, task=None)
             else:
+                if started.held:  # the rest of the mail need not wait for its budget
+                    await self._town.run(
+                        self._town.calls.nack(
+                            self.agent.id,
+                            [delivery],
+                            delay_ms=_HELD_TASK_MS,
+                            counts=False,
+                            reason=(started.task and started.task.reason) or "its budget is spent",
+                        )
+                    )
+                    return None, tuple(other for other in deliveries if other is not delivery)
                 if started.task is not None and not started.stale:
                     return msgspec.structs.replace(started.task, reason=before.reason), deliveries
             await self._town.run(self._town.calls.ack(self.agent.id, [delivery]))
@@ -393,6 +406,7 @@ class RoundRunner:
             record=msgspec.json.encode(record),
             throttled_ms=settled.throttled_ms,
             jitter=random.random(),
+            charge=charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli)),
         )
         state = ""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from tinytown import ledger
 from tinytown.agents import Agent
 from tinytown.messages import Query
 from tinytown.protocol.calls import Batch, Delivery
@@ -54,7 +55,7 @@ class Desk:
 
     def wait_ms(self, account: str) -> int:
         """How long the account is parked from now on."""
-        found = next(each for each in self.town.run(self.calls.accounts()) if each.name == account)
+        found = next(each for each in self.town.run(ledger.accounts(self.calls.keys)) if each.name == account)
         return parse_rfc3339(found.parked_until) - self.claim("ann").now_ms if found.parked_until else 0
 
     def over(self, account: str) -> None:
@@ -82,7 +83,7 @@ def test_a_throttled_account_holds_all_its_agents_and_nobody_else(desk: Desk) ->
     assert len(desk.claim("eve").deliveries) == 1
     counts = desk.town.run(desk.calls.agent("ann")).mail
     assert (counts.queued, counts.leased, counts.delayed) == (1, 0, 0)
-    accounts = {each.name: each for each in desk.town.run(desk.calls.accounts())}
+    accounts = {each.name: each for each in desk.town.run(ledger.accounts(desk.calls.keys))}
     assert (accounts["max"].kinds, accounts["max"].agents, accounts["codex"].parked_until) == (
         ("claude", "claude-opus"),
         2,

@@ -141,12 +141,18 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
         ),
     ],
-    "accounts": lambda s: s.calls.accounts(),
     "unpark_account": lambda s: [
         s.calls.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="rate_limited", mail="return", throttled_ms=HOUR_MS
         ),
         s.calls.unpark_account("shell", reason="a person knows better"),
+    ],
+    "set_budgets": lambda s: s.calls.set_budgets({"day_usd": 0, "town_tokens": 5}),
+    "tidy_costs": lambda s: [
+        s.calls.settle_round(
+            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", charge="1000 200 300 4000"
+        ),
+        s.calls.tidy_costs(days=1),
     ],
     "join": lambda s: [
         s.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinytown import ledger
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import account_shape
@@ -23,7 +24,7 @@ def accounts() -> None:
 def list_accounts(invocation: Invocation) -> None:
     """List the accounts, and until when each is parked."""
     with open_town_link(invocation) as town:
-        found = town.run(town.calls.accounts())
+        found = town.run(ledger.accounts(town.calls.keys))
     rows = [
         (
             each.name,
@@ -43,7 +44,7 @@ def list_accounts(invocation: Invocation) -> None:
 def unpark(invocation: Invocation, account: str) -> None:
     """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""
     with open_town_link(invocation) as town:
-        known = {each.name for each in town.run(town.calls.accounts())}
+        known = {each.name for each in town.run(ledger.accounts(town.calls.keys))}
         if account not in known:
             raise NotFound(
                 f"no account called {shown(account)!r}; here are: {', '.join(sorted(known)) or 'none'}",

@@ -45,6 +45,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "wait": Entry("tinytown.cli.waiting:wait", "Wait until agents are idle, or a task is finished."),
     },
     "Cost and accounts": {
+        "costs": Entry("tinytown.cli.costs:costs", "What rounds have cost, by agent, task, day or kind."),
+        "budget": Entry("tinytown.cli.costs:budget", "What is left of the budgets."),
         "accounts": Entry("tinytown.cli.accounts:accounts", "Accounts that agents use, and which are throttled."),
     },
     "Work": {

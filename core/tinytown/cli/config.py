@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from tinytown.cli.background import running_kernel
+from tinytown.cli.caller import caller_in
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.settings import (
@@ -25,7 +26,7 @@ from tinytown.cli.settings import (
 )
 from tinytown.cli.table import table
 from tinytown.cli.text_file import make_user_directory, read_text_file, replace_text_file
-from tinytown.cli.town_link import town_root
+from tinytown.cli.town_link import connect, town_root
 from tinytown.config import (
     CONFIG_FILE,
     PASSWORD_VARIABLE,
@@ -194,6 +195,8 @@ def unset(invocation: Invocation, key: str, user: bool) -> None:
 
 def _change(invocation: Invocation, level: _Level, key: Key, value: Any) -> None:
     """Set `key` to `value`, or take it out (None), and say so."""
+    if key[0] == "budgets" and level.root:
+        caller_in(level.root).refuse_agents("may not change budgets", "they are for people to change")
     from tinytown.toml_text import edit  # late: looking at settings does without it
 
     text, before = level.read()
@@ -211,13 +214,19 @@ def _change(invocation: Invocation, level: _Level, key: Key, value: Any) -> None
 
 
 def _remark(invocation: Invocation, level: _Level, key: Key) -> None:
-    """Say on stderr what keeps the change from counting at once."""
+    """Let a change of budgets count at once; say on stderr what keeps any other from it."""
     try:
         root = level.root or town_root(invocation)
         source = _Sources(_Level(root)).of(key)
         if source in ("environment", "town") and source != level.name:
             invocation.tell(f"note: in the town at {root} the {source} says otherwise, and that counts")
         if pid := running_kernel(root):
-            invocation.tell(f"note: the running kernel (process {pid}) reads it when it starts again")
+            if key[0] == "budgets":
+                from tinytown.cli.costs import apply_budgets  # late: of all settings only these need the town
+
+                with connect(root, load_config(root), invocation) as town:
+                    apply_budgets(town)
+            else:
+                invocation.tell(f"note: the running kernel (process {pid}) reads it when it starts again")
     except TinytownError:  # outside of a town there is nothing to say
         return

@@ -24,6 +24,8 @@ from tinytown.events import (
     AgentSpawned,
     AgentStateChanged,
     AgentWanted,
+    BudgetsChanged,
+    BudgetSpent,
     Event,
     HostFroze,
     HostJoined,
@@ -216,6 +218,13 @@ def describe(event: Event) -> str:
             text = f"account {event.account} is parked until {event.until}{_why(event.reason)}"
         case AccountUnparked():
             text = f"account {event.account} is free{_why(event.reason)}"
+        case BudgetSpent():
+            whose = event.agent or (event.task and f"task {event.task[:8]}")
+            text = (
+                f"budget {event.budget}{f' of {whose}' if whose else ''} is spent: {event.spent:g} of {event.limit:g}"
+            )
+        case BudgetsChanged():
+            text = f"budgets have changed: {event.changed}"
         case PluginReported():
             text = f"plugin {event.plugin}: {event.text}"
         case PluginDataChanged():

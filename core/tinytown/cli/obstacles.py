@@ -13,8 +13,9 @@ from datetime import datetime
 import msgspec
 
 from tinytown.agents import Agent
+from tinytown.ledger import Account
 from tinytown.names import shown
-from tinytown.protocol.calls import Account, Freeze, Host
+from tinytown.protocol.calls import Freeze, Host
 from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 

@@ -5,6 +5,7 @@ Pure but for reading the environment. Knows no files and no commands. A setting'
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -97,6 +98,8 @@ def read_value(text: str, key: Key, kind: Any) -> Any:
             msgspec.convert(each, kind)
         except msgspec.ValidationError:
             continue
+        if isinstance(each, float) and not math.isfinite(each):
+            continue  # TOML has them, settings do not
         return each
     raise UsageError(
         f"expected {_described(kind)} for {key_text(key)}, got {shown(redact_text(key, text))!r}",

@@ -8,8 +8,9 @@ import msgspec
 
 from tinytown.agents import Agent
 from tinytown.events import Event, event_fields
+from tinytown.ledger import Account, Budget, CostRow
 from tinytown.messages import message_fields
-from tinytown.protocol.calls import Account, DeadLetter, Freeze, Host, Lying
+from tinytown.protocol.calls import DeadLetter, Freeze, Host, Lying
 from tinytown.tasks import Task
 
 
@@ -73,6 +74,18 @@ def letter_shape(letter: DeadLetter) -> dict[str, Any]:
 def account_shape(account: Account) -> dict[str, Any]:
     """What agents share with their vendor; ``parked_until`` is null unless it is throttled."""
     shape: dict[str, Any] = msgspec.to_builtins(account)
+    return shape
+
+
+def cost_shape(row: CostRow) -> dict[str, Any]:
+    """What some rounds have cost; ``usd`` is null when no price is known."""
+    shape: dict[str, Any] = msgspec.to_builtins(row)
+    return shape
+
+
+def budget_shape(budget: Budget) -> dict[str, Any]:
+    """A budget; what is spent of it is null where each agent or task has its own."""
+    shape: dict[str, Any] = msgspec.to_builtins(budget)
     return shape
 
 

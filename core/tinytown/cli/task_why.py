@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
+from tinytown import ledger
 from tinytown.cli.arguments import TASK
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -44,7 +45,7 @@ def _lines(reasons: Sequence[Obstacle], indent: str) -> Iterator[str]:
 
 def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
     """What there is to know about these tasks: their open needs, all agents and kernels, the orders of what is assigned."""
-    seen, accounts = town.run_all([town.calls.status(), town.calls.accounts()])
+    seen, accounts = town.run_all([town.calls.status(), ledger.accounts(town.calls.keys)])
     known = {each.id: each for each in tasks}
     known |= _read(town, {each.current_task for each in seen.agents if each.current_task} - known.keys())
     wave = _open_needs(tasks, known)

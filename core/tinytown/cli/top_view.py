@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from tinytown import ledger
 from tinytown.agents import Agent
 from tinytown.cli.happenings import describe
 from tinytown.cli.history import duration
 from tinytown.cli.obstacles import Situation, nothing_to_do, why_agent
 from tinytown.events import AgentReported, Event, RoundEnded
+from tinytown.ledger import Account
 from tinytown.names import escape_control, shown
-from tinytown.protocol.calls import Account, Status, TownCalls
+from tinytown.protocol.calls import Status, TownCalls
 from tinytown.protocol.replies import Call
 from tinytown.records import parse_rfc3339, rfc3339
 from tinytown.round_records import RoundRecord
@@ -62,7 +64,7 @@ class Model:
     def questions(self, calls: TownCalls) -> list[Call[Any]]:
         """What to ask the town for a picture of it: of the rounds only those that have ended since it was asked last."""
         count, self._rounds_to_read = max(1, self._rounds_to_read), 0
-        return [calls.status(), calls.accounts(), calls.rounds(limit=count)]
+        return [calls.status(), ledger.accounts(calls.keys), calls.rounds(limit=count)]
 
     def loaded(self, answers: Sequence[Any]) -> None:
         """Take the answers to the `questions`."""

@@ -112,10 +112,14 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a task may be worked on now; if not (``stale``), its order is out of date. ``task`` is None when it is gone."""
+    """Whether a task may be worked on now; if not, its order is out of date (``stale``) or its budget is spent (``held``).
+
+    ``task`` is None when it is gone.
+    """
 
     stale: bool
     task: Task | None
+    held: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,16 +139,6 @@ class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
 
     at: str
     what: str
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What agents of one or more `kinds` share with their vendor. ``throttles`` counts those in a row."""
-
-    name: str
-    parked_until: str | None = None
-    throttles: int = 0
-    agents: int = 0
-    kinds: tuple[str, ...] = ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,7 +268,7 @@ def _maybe_assigned(reply: Reply) -> Assigned | None:
 
 
 def _started(reply: Reply) -> Started:
-    return Started(stale=reply[0] != b"started", task=_maybe_task(reply[1]))
+    return Started(stale=reply[0] == b"stale", task=_maybe_task(reply[1]), held=reply[0] == b"held")
 
 
 def _host(reply: Reply) -> Host:
@@ -789,11 +783,12 @@ class TownCalls:
         record: bytes = b"{}",
         throttled_ms: int | None = None,
         jitter: float = 0.0,
+        charge: str = "",
     ) -> Call[str]:
         """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none).
 
         `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
-        the nearer `jitter` is to 1.
+        the nearer `jitter` is to 1. `charge` is what the round has cost, see `pricing.charge_of`.
         """
 
         def decode(reply: Reply) -> str:
@@ -817,31 +812,25 @@ class TownCalls:
             record,
             "" if throttled_ms is None else throttled_ms,
             jitter,
+            charge,
             *_members(deliveries),
         )
 
     # -- accounts
 
-    def accounts(self) -> Call[tuple[Account, ...]]:
-        """The accounts that agents use or that are parked, by name."""
-
-        def decode(reply: Reply) -> tuple[Account, ...]:
-            return tuple(
-                Account(
-                    name=_text(name),
-                    parked_until=rfc3339(int(until)) if int(until) else None,
-                    throttles=throttles,
-                    agents=agents,
-                    kinds=_texts(kinds),
-                )
-                for name, until, throttles, agents, kinds in reply
-            )
-
-        return self._call("accounts", decode)
-
     def unpark_account(self, account: str, *, reason: str = "") -> Call[bool]:
         """Let the agents of an account go on before its time is over; whether it was parked."""
         return self._once("account_unpark", bool, account, reason)
+
+    # -- the ledger
+
+    def set_budgets(self, numbers: Mapping[str, int]) -> Call[tuple[str, ...]]:
+        """Let these budgets and no others hold from now on, see `BudgetsConfig.server_numbers`; names of what has changed."""
+        return self._once("budgets_set", _texts, *_flat(numbers))
+
+    def tidy_costs(self, *, days: int) -> Call[int]:
+        """Forget one day that is older than so many; 1 when one went. Made again it goes on until that is 0."""
+        return self._call("costs_tidy", int, days)
 
     # -- hosts
 
@@ -1005,7 +994,6 @@ def load_library() -> Call[str]:
 
 
 __all__ = [
-    "Account",
     "Assigned",
     "Batch",
     "DeadLetter",

@@ -10,7 +10,8 @@ local MOVING_MS = 60000
 local PLACES = { 'queue', 'leases', 'delayed', 'bodies', 'state' }
 -- Events that tell of nothing that a merge looks at.
 local HARMLESS = { agent_reported = true, agent_state_changed = true, plugin_reported = true, round_started = true,
-  host_joined = true, host_left = true, account_parked = true, account_unparked = true }
+  host_joined = true, host_left = true, account_parked = true, account_unparked = true,
+  budget_spent = true, budgets_changed = true }
 
 local function last_event(base)
   local newest = redis.call('XREVRANGE', base .. ':events', '+', '-', 'COUNT', 1)[1]

@@ -41,6 +41,8 @@ _HARMLESS = frozenset(
         "host_left",
         "account_parked",
         "account_unparked",
+        "budget_spent",
+        "budgets_changed",
     }
 )
 

@@ -60,9 +60,9 @@ end
 -- at all (nil)? And what becomes of the task whose order is given up or redriven.
 local order_standing, order_died, revive_order
 
--- Defined with the accounts: why an agent may not begin a round (nil: it may), and the moment at which that ends by
--- itself (nil: it does not).
-local may_begin
+-- Defined with accounts and ledger. `may_begin`: why an agent may not begin a round (nil: it may), and the moment at which
+-- that ends by itself (nil: it does not).
+local may_begin, task_over_budget, reserve, unreserve, charge
 
 local function bury(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)
@@ -246,6 +246,7 @@ register('claim', function(base, a)
   -- Who only has to finish what it has may do so when that is nothing.
   if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
     or redis.call('HGET', base .. ':agent:' .. agent_id, 'wanted') ~= 'drained') then
+    unreserve(base, agent_id)
     return { now, held_until or -1, held }
   end
   local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
@@ -276,8 +277,10 @@ register('claim', function(base, a)
     redis.call('ZREM', box .. ':queue', unpack(taken))
     redis.call('ZADD', box .. ':leases', unpack(leases))
     redis.call('HSET', box .. ':state', unpack(lines))
+    reserve(base, agent_id)
     return reply
   end
+  unreserve(base, agent_id)
   for _, place in ipairs({ ':delayed', ':leases' }) do
     local first = redis.call('ZRANGE', box .. place, 0, 0, 'WITHSCORES')
     if first[2] and (reply[2] == -1 or tonumber(first[2]) < reply[2]) then reply[2] = tonumber(first[2]) end

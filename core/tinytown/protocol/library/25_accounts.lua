@@ -53,41 +53,6 @@ local function unthrottle(base, agent_id)
   end
 end
 
-may_begin = function(base, agent_id, now)
-  if agent_id == SUPERVISOR_ID then return nil end
-  if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
-  return parked(base, agent_id, now)
-end
-
--- accounts -> of each that agents have or that is parked: name, parked until (0 = it is not), throttles in a row, then the
--- kinds and the number of the agents that have it
-register('accounts', function(base)
-  local now, found, order = now_ms(), {}, {}
-  local function account(name)
-    if not found[name] then
-      found[name] = { kinds = {}, agents = 0 }
-      order[#order + 1] = name
-    end
-    return found[name]
-  end
-  for _, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do
-    local its = account(account_name(base, id))
-    its.agents = its.agents + 1
-    its.kinds[redis.call('HGET', base .. ':agent:' .. id, 'cli') or ''] = true
-  end
-  for _, name in ipairs(redis.call('ZRANGE', base .. ':parked', 0, -1)) do account(name) end
-  table.sort(order)
-  local reply = {}
-  for i, name in ipairs(order) do
-    local until_ms, kinds = tonumber(redis.call('ZSCORE', base .. ':parked', name) or 0), {}
-    for kind in pairs(found[name].kinds) do kinds[#kinds + 1] = kind end
-    table.sort(kinds)
-    reply[i] = { name, whole(until_ms > now and until_ms or 0),
-      tonumber(redis.call('HGET', base .. ':throttles', name) or 0), found[name].agents, kinds }
-  end
-  return reply
-end)
-
 -- account_unpark: op, account, reason -> 1 when it was parked
 register_once('account_unpark', function(base, a)
   local until_ms = tonumber(redis.call('ZSCORE', base .. ':parked', a[1]) or 0)

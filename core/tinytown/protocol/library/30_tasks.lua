@@ -421,7 +421,8 @@ register_once('backlog_assign_all', function(base, a)
   return ids
 end)
 
--- task_start: agent_id, fence, id, run_id -> 'started' and the fields, or 'stale' and the fields when there is nothing to do
+-- task_start: agent_id, fence, id, run_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
+-- 'held' and the fields when its budget is spent, which then is its reason
 register('task_start', function(base, a)
   local agent_id, fence, id, run_id = a[1], a[2], a[3], a[4]
   check_fence(base, agent_id, fence)
@@ -434,6 +435,11 @@ register('task_start', function(base, a)
   if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
     move(base, task, 'blocked', needs_reason(base, id), now)
     return { 'stale', task_reply(base, id) }
+  end
+  local held = task_over_budget(base, id, now)
+  if held then
+    if task.state ~= 'assigned' or task.reason ~= held then move(base, task, 'assigned', held, now) end
+    return { 'held', task_reply(base, id) }
   end
   redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
     'started_at', whole(now))

@@ -40,6 +40,7 @@ local function take_back(base, id, now, reason)
   local host = redis.call('HGET', agent_key(base, id), 'host') or ''
   if host ~= '' then redis.call('SREM', base .. ':host:' .. host .. ':agents', id) end
   redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'run_id', '')
+  unreserve(base, id)
   return_all_leases(base, id, now, reason)
   take_back_running(base, id, now, reason)
 end
@@ -285,7 +286,8 @@ end)
 
 -- round_settle: agent_id, fence, run_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
 -- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), when it was throttled how long the
--- vendor named in ms (-1 = it did not, '' = it was not), jitter (0 to 1), then member and token of each message
+-- vendor named in ms (-1 = it did not, '' = it was not), jitter (0 to 1), what it has cost (see `charge`), then member and token
+-- of each message
 -- -> state of the task ('' = none), wanted state. One step: the outcome is stored and the mail goes, or nothing happens.
 -- What becomes of the mail is said for all of it; but an order goes when its task is settled and stays while it is not.
 register('round_settle', function(base, a)
@@ -317,7 +319,7 @@ register('round_settle', function(base, a)
     end
   end
   local box = mailbox(base, id)
-  for i = 16, #a, 2 do
+  for i = 17, #a, 2 do
     local standing = order_standing(base, box, a[i])
     if standing == 'called off' or (mail == 'ack' and not standing) then
       settle_mail(base, id, a[i], a[i + 1], now)
@@ -335,6 +337,7 @@ register('round_settle', function(base, a)
     task_state = task.state
   end
   redis.call('HSET', key, 'run_id', '', 'last_run', run_id, 'last_task_state', task_state)
+  charge(base, id, task_id, a[16], now)
   if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
   if outcome == 'finished' then
     unthrottle(base, id)

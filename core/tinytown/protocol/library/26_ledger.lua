@@ -1,0 +1,218 @@
+-- The ledger: what rounds have cost, for how much more there is money, and what rounds in progress have reserved of it.
+--
+-- :costs holds one line of numbers for the town and for each agent, task, kind and account (field "<what> <name>"),
+-- :costs:day:<day> the same of one day (UTC). Money is in millionths of a dollar: whole numbers add up exactly. A line is
+-- "rounds input output cached money unpriced unmeasured last-day"; unpriced rounds told tokens without a price, unmeasured
+-- ones told nothing. Agents are entered by name: a name that is taken again goes on with its budget.
+
+local UNITS = { 'usd', 'tokens' }
+local DAY_MS = 86400000
+
+local function day_of(now)
+  return string.sub(rfc3339(now), 1, 10)
+end
+
+local function read_costs(line)
+  local row = {}
+  for number in string.gmatch(line or '0 0 0 0 0 0 0 0', '%d+') do row[#row + 1] = tonumber(number) end
+  return row
+end
+
+local function costs_line(row)
+  local words = {}
+  for i, number in ipairs(row) do words[i] = whole(number) end
+  return table.concat(words, ' ')
+end
+
+local function join_costs(row, other)
+  for i = 1, 7 do row[i] = row[i] + other[i] end
+  row[8] = math.max(row[8], other[8])
+  return row
+end
+
+-- What of a line counts against a budget: money, or tokens without those that came from the vendor's cache.
+local function in_unit(row, unit)
+  return unit == 'usd' and row[5] or row[2] - row[4] + row[3]
+end
+
+local function amount(number, unit)
+  if unit == 'tokens' then return whole(number) .. ' tokens' end
+  return string.format(number > 0 and number < 1000000 and '$%.4f' or '$%.2f', number / 1000000)
+end
+
+local function limit_of(budgets, scope, unit, name)
+  local own = scope == 'agent' and budgets['agent_' .. unit .. ' ' .. string.lower(name)]
+  return tonumber(own or budgets[scope .. '_' .. unit])
+end
+
+local function spent_line(base, scope, name, now)
+  if scope == 'day' then return read_costs(redis.call('HGET', base .. ':costs:day:' .. day_of(now), 'town')) end
+  return read_costs(redis.call('HGET', base .. ':costs', scope == 'town' and 'town' or scope .. ' ' .. name))
+end
+
+local function spent_words(scope, unit, spent, limit)
+  return 'budget ' .. scope .. '_' .. unit .. ' is spent: ' .. amount(spent, unit) .. ' of ' .. amount(limit, unit)
+end
+
+-- What all rounds in progress have reserved, but that of one agent.
+local function reserved_by_others(base, agent_id)
+  local sum, flat = { usd = 0, tokens = 0 }, redis.call('HGETALL', base .. ':reserved')
+  for i = 1, #flat, 2 do
+    if flat[i] ~= agent_id then
+      local usd, tokens = string.match(flat[i + 1], '^(%d+) (%d+)$')
+      sum.usd, sum.tokens = sum.usd + usd, sum.tokens + tokens
+    end
+  end
+  return sum
+end
+
+-- Why nothing may be spent now by `name` (an agent or a task, or nobody in particular), and until when.
+local function over_budget(base, budgets, scope, name, now)
+  for _, unit in ipairs(UNITS) do
+    local limit = limit_of(budgets, scope, unit, name)
+    local spent = limit and in_unit(spent_line(base, scope, name, now), unit)
+    if limit and spent >= limit then
+      return spent_words(scope, unit, spent, limit), scope == 'day' and (math.floor(now / DAY_MS) + 1) * DAY_MS or nil
+    end
+  end
+end
+
+-- The same for what is left when the rounds in progress have had theirs. The last of a budget is for one round at a time,
+-- so that it can be used up, and not for all at once.
+local function reserved_away(base, budgets, scope, agent_id, now)
+  for _, unit in ipairs(UNITS) do
+    local limit = limit_of(budgets, scope, unit, '')
+    local others = limit and reserved_by_others(base, agent_id)[unit] or 0
+    if others > 0 then
+      local spent = in_unit(spent_line(base, scope, '', now), unit)
+      if spent + others + tonumber(budgets['reserve_' .. unit] or 0) > limit then
+        return 'what is left of budget ' .. scope .. '_' .. unit .. ' is reserved for rounds in progress: ' .. amount(spent, unit) ..
+          ' of ' .. amount(limit, unit) .. ' is spent, ' .. amount(others, unit) .. ' reserved'
+      end
+    end
+  end
+end
+
+may_begin = function(base, agent_id, now)
+  if agent_id == SUPERVISOR_ID then return nil end
+  if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
+  local why, until_ms = parked(base, agent_id, now)
+  if why or redis.call('EXISTS', base .. ':budgets') == 0 then return why, until_ms end
+  local budgets, name = record(base .. ':budgets'), redis.call('HGET', base .. ':agent:' .. agent_id, 'name') or ''
+  for _, scope in ipairs({ 'town', 'day', 'agent' }) do
+    why, until_ms = over_budget(base, budgets, scope, name, now)
+    if why then return why, until_ms end
+  end
+  return reserved_away(base, budgets, 'town', agent_id, now) or reserved_away(base, budgets, 'day', agent_id, now)
+end
+
+-- Why no round may begin on a task.
+task_over_budget = function(base, task_id, now)
+  if redis.call('EXISTS', base .. ':budgets') == 0 then return nil end
+  return (over_budget(base, record(base .. ':budgets'), 'task', task_id, now))
+end
+
+-- A round is about to begin; `unreserve` when it has ended, or nothing has come of it.
+reserve = function(base, agent_id)
+  if agent_id == SUPERVISOR_ID or redis.call('EXISTS', base .. ':budgets') == 0 then return end
+  local usd, tokens = unpack(redis.call('HMGET', base .. ':budgets', 'reserve_usd', 'reserve_tokens'))
+  redis.call('HSET', base .. ':reserved', agent_id, (usd or 0) .. ' ' .. (tokens or 0))
+end
+
+unreserve = function(base, agent_id)
+  redis.call('HDEL', base .. ':reserved', agent_id)
+end
+
+-- A budget has just been used up: an event, and mail for the human side.
+local function tell_spent(base, scope, unit, name, spent, limit, now)
+  local budget, divisor = scope .. '_' .. unit, unit == 'usd' and 1000000 or 1
+  emit(base, 'budget_spent', 'budget', budget, 'spent', spent / divisor, 'limit', limit / divisor,
+    'agent', scope == 'agent' and name or '', 'task', scope == 'task' and name or '')
+  local box, id = mailbox(base, SUPERVISOR_ID), 'budget.' .. budget .. '.' .. redis.call('INCR', base .. ':seq')
+  if redis.call('HLEN', box .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
+  local whose = { town = 'No round begins', day = 'No round begins before tomorrow (UTC)',
+    agent = 'Agent ' .. name .. ' begins no round', task = 'No round begins on task ' .. name }
+  local text = spent_words(scope, unit, spent, limit) .. '. ' .. whose[scope] .. ' unless the budget is raised: tt config set budgets.' ..
+    budget .. ' ...'
+  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the ledger\n',
+    'EX', setting(base, 'trace_ttl_s', 3600))
+  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
+    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), now, now)
+  emit_words(base, 'message_sent', 'message', id, 'sender', 'supervisor', 'recipient', 'supervisor',
+    'category', 'informational', 'priority', 'high')
+end
+
+-- Enters what a round has cost: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was told.
+charge = function(base, agent_id, task_id, told, now)
+  unreserve(base, agent_id)
+  if told == '' then return end
+  local input, output, cached, money = string.match(told, '^(%d+) (%d+) (%d+) (%-?%d+)$')
+  local day_number = math.floor(now / DAY_MS)
+  local round = { 1, tonumber(input or 0), tonumber(output or 0), tonumber(cached or 0), math.max(0, tonumber(money or 0)),
+    money == '-1' and 1 or 0, input and 0 or 1, day_number }
+  local name, kind = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'name', 'cli'))
+  local day, fields = day_of(now), { 'town', 'agent ' .. name, 'task ' .. task_id, 'kind ' .. kind,
+    'account ' .. account_name(base, agent_id) }
+  local before = { town = spent_line(base, 'town', '', now), day = spent_line(base, 'day', '', now),
+    agent = spent_line(base, 'agent', name, now), task = spent_line(base, 'task', task_id, now) }
+  for _, key in ipairs({ base .. ':costs', base .. ':costs:day:' .. day }) do
+    for _, field in ipairs(fields) do
+      redis.call('HSET', key, field, costs_line(join_costs(read_costs(redis.call('HGET', key, field)), round)))
+    end
+  end
+  redis.call('ZADD', base .. ':costs:days', day_number, day)
+  local budgets = record(base .. ':budgets')
+  for scope, row in pairs(before) do
+    for _, unit in ipairs(UNITS) do
+      local subject = scope == 'agent' and name or scope == 'task' and task_id or ''
+      local limit, spent = limit_of(budgets, scope, unit, subject), in_unit(row, unit)
+      if limit and spent < limit and spent + in_unit(round, unit) >= limit and (scope ~= 'task' or task_id ~= '') then
+        tell_spent(base, scope, unit, subject, spent + in_unit(round, unit), limit, now)
+      end
+    end
+  end
+end
+
+-- budgets_set: op, name and number of each budget, of what an agent has of its own ("agent_usd <name>") and of what a round
+-- reserves -> names that have changed. All others there were are gone.
+register_once('budgets_set', function(base, a)
+  local key, now, changed, new = base .. ':budgets', now_ms(), {}, {}
+  local old = record(key)
+  for i = 1, #a, 2 do new[a[i]] = a[i + 1] end
+  for name, number in pairs(new) do
+    if old[name] ~= number then changed[#changed + 1] = name end
+  end
+  for name in pairs(old) do
+    if not new[name] then changed[#changed + 1] = name end
+  end
+  if #changed == 0 then return {} end
+  table.sort(changed)
+  redis.call('DEL', key)
+  if #a > 0 then redis.call('HSET', key, unpack(a)) end
+  emit(base, 'budgets_changed', 'changed', table.concat(changed, ', '))
+  return changed
+end)
+
+-- costs_tidy: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. What agents and tasks that
+-- are gone, and of which no later day tells, have cost is from then on that of nobody in particular.
+register('costs_tidy', function(base, a)
+  local oldest = redis.call('ZRANGE', base .. ':costs:days', '-inf',
+    '(' .. math.floor(now_ms() / DAY_MS) - tonumber(a[1]) + 1, 'BYSCORE', 'LIMIT', 0, 1)[1]
+  if not oldest then return 0 end
+  local key, number = base .. ':costs:day:' .. oldest, tonumber(redis.call('ZSCORE', base .. ':costs:days', oldest))
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local what, name = string.match(field, '^(%l+) (.+)$')
+    local gone = what == 'agent' and redis.call('HEXISTS', base .. ':names', string.lower(name)) == 0
+      or what == 'task' and redis.call('EXISTS', base .. ':task:' .. name) == 0
+    local row = gone and read_costs(redis.call('HGET', base .. ':costs', field))
+    if row and row[8] <= number then
+      local nobody = what .. ' '
+      redis.call('HSET', base .. ':costs', nobody,
+        costs_line(join_costs(read_costs(redis.call('HGET', base .. ':costs', nobody)), row)))
+      redis.call('HDEL', base .. ':costs', field)
+    end
+  end
+  redis.call('UNLINK', key)
+  redis.call('ZREM', base .. ':costs:days', oldest)
+  return 1
+end)
