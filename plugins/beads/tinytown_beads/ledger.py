@@ -55,18 +55,15 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     order: int = 0
     entries: tuple[Entry, ...] = ()
 
-    @property
-    def lines(self) -> list[Line]:
-        """The lines of the file as they were."""
-        return read_lines(b"".join(entry.raw for entry in self.entries))
-
-    def bases(self) -> dict[str, Base]:
-        """What both sides said, by the id of the bead."""
-        return {
+    def unpack(self) -> tuple[list[Line], dict[str, Base]]:
+        """The lines of the file as they were, and what both sides said, by the id of the bead."""
+        lines = read_lines(b"".join(entry.raw for entry in self.entries))
+        bases = {
             line.key: entry.base
-            for line, entry in zip(self.lines, self.entries, strict=True)
+            for line, entry in zip(lines, self.entries, strict=True)
             if line.kind == "bead" and entry.base is not None
         }
+        return lines, bases
 
 
 def entry_of(line: Line, base: Base | None) -> Entry:

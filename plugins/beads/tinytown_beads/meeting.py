@@ -81,8 +81,8 @@ class Meeting:
         self.beads = beads_of(lines)
         self.mapped: Mapped = map_beads(self.beads, now, limit_bytes=limit_bytes)
         self.ids = BeadIds(town.tasks.values(), prefix, self.mapped.task_ids)
-        self.bases: dict[str, Base] = ledger.bases() if ledger else {}
-        self.known_lines = {line.key: line for line in ledger.lines if line.kind == "bead"} if ledger else {}
+        known, self.bases = ledger.unpack() if ledger else ([], {})
+        self.known_lines = {line.key: line for line in known if line.kind == "bead"}
         self.makings: list[Making] = []
         self.changings: list[Changing] = []
         #: Beads that the town is not to have, with the reason.
@@ -136,6 +136,8 @@ class Meeting:
     def _recorded(self, there: Mapping[str, Task]) -> dict[str, Base]:
         """What may be thought to have been agreed where no ledger says it: by the records that tasks keep."""
         lost = {key: task for key, task in there.items() if key not in self.bases}
+        if not lost:
+            return {}
         lines = [line for task in lost.values() if (line := recorded_line(task)) is not None]
         old = beads_of(lines)
         # The beads around them decide with: who is whose parent, and what is closed by now.

@@ -59,6 +59,8 @@ def recorded_bases(
     beads: Mapping[str, Bead], tasks: Mapping[str, Task], ids: BeadIds, now: datetime
 ) -> dict[str, Base]:
     """What both sides may be thought to have said when `tasks`, by the ids of their `beads`, were made of those."""
+    if not tasks:
+        return {}
     mapped = map_beads(beads, now)
     return {
         key: Base(view, expected(view, view_of_task(tasks[key], ids), tasks))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Outcome = Literal[
     "created", "updated", "unchanged", "skipped", "unmapped", "conflict", "missing", "written", "appended", "forgotten"
 ]
-OUTCOMES: tuple[Outcome, ...] = Outcome.__args__
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 _ROWS_SHOWN = 20
 

@@ -229,11 +229,13 @@ class _Visit:
     def remember(self, lines: Sequence[Line], carried: Carried, *, told: bool) -> None:
         """Write the ledger: what both sides say now, where they agree."""
         ids = self.meeting.ids
-        views = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes).views
+        mapped = self.meeting.mapped
+        if lines is not self.lines:
+            mapped = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes)
         merges = {each.bead.id: each.merge for each in self.meeting.changings}
         tasks = {ids(task.id): task for task in self.state.tasks.values()} | carried.tasks
         bases: dict[str, Base] = {}
-        for key, view in views.items():
+        for key, view in mapped.views.items():
             task, before = tasks.get(key), self.meeting.bases.get(key)
             if task is None:
                 if before is not None:
@@ -277,7 +279,8 @@ def export_town(place: Place, name: str) -> Exported:
     state = read_town(place.town)
     lines, bases = _remembered(place, name)
     there = {line.key for line in lines if line.kind == "bead"}
-    lines += [line for line in recorded_lines(state.tasks.values()) if line.key not in there]
+    strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
+    lines += [line for line in recorded_lines(strange) if line.key not in there]
     beads = beads_of(lines)
     known = map_beads(beads, now, limit_bytes=place.town.config.limits.message_bytes)
     ids = BeadIds(state.tasks.values(), place.prefix, known.task_ids)
@@ -296,8 +299,9 @@ def export_town(place: Place, name: str) -> Exported:
     for key in written.added:
         report.add(key, "appended")
     report.dropped = dropped_by_bd([bead.record for bead in beads_of(written.lines).values()], ())
-    views = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes).views
-    told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in views.items() if key in tasks}
+    if written.changed or written.added:
+        known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
+    told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in known.views.items() if key in tasks}
     return Exported(join(written.lines), written.lines, told, report)
 
 
@@ -309,8 +313,8 @@ def _remembered(place: Place, name: str) -> tuple[list[Line], dict[str, Base]]:
     bases: dict[str, Base] = {}
     seen: set[tuple[str, str]] = set()
     for number, ledger in enumerate(ledgers):
-        found = ledger.bases()
-        for line in ledger.lines:
+        known, found = ledger.unpack()
+        for line in known:
             mark = (line.kind, line.key)
             if (line.key and mark in seen) or (number and not line.key):
                 continue
