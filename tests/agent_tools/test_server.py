@@ -141,6 +141,7 @@ def test_the_tools_are_listed_for_people_also_outside_of_a_town(tt: Shell) -> No
         assert tool["inputSchema"]["type"] == "object"
         assert tool["inputSchema"]["additionalProperties"] is False
         for argument in tool["inputSchema"]["properties"].values():
+            assert "type" in argument
             assert "description" in argument or "enum" in argument
         assert tool["name"] in told
 

@@ -253,6 +253,7 @@ def test_completion_offers_commands_options_and_agents(in_town: Shell) -> None:
     assert "--deep" in completed("tt status --d")
     assert "show" in completed("tt task s")
     assert completed("tt send compl") == {"complete-me"}
+    assert completed("tt spawn rita --role re") == {"reviewer", "researcher"}
     assert "_TT_COMPLETE" in in_town("completion", "bash").out
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from tinytown.agents import Agent, WantedState
-from tinytown.cli.arguments import AGENT, no_start_option, split_list
+from tinytown.cli.arguments import AGENT, ROLE, no_start_option, split_list
 from tinytown.cli.background import running_kernel, start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -39,7 +39,7 @@ _RESTART_S = 60.0
     metavar="KIND",
     help="What makes it act, as tt plugins lists.  [default: its role's, else default_cli]",
 )
-@click.option("--role", default="", help="What it is for, as tt roles lists, or a word of your own.")
+@click.option("--role", default="", type=ROLE, help="What it is for, as tt roles lists, or a word of your own.")
 @click.option("--nickname", default="", help="What else it is called.  [default: one that belongs to its id]")
 @click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent it works for.")
 @click.option(

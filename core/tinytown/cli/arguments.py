@@ -120,8 +120,28 @@ class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 _AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
+
+class RoleWord(_Word):
+    """A role, or any other word: see `tinytown.roles`."""
+
+    name = "role"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        with contextlib.suppress(Exception):
+            from click.shell_completion import CompletionItem
+
+            from tinytown.cli.town_link import town_root
+            from tinytown.config import load_config
+            from tinytown.roles import load_roles
+
+            roles = load_roles(load_config(town_root(ctx.ensure_object(Invocation)))).values()
+            return [CompletionItem(each.name, help=each.purpose) for each in roles if each.name.startswith(incomplete)]
+        return []
+
+
 AGENT = AgentWord()
 TASK = TaskWord()
+ROLE = RoleWord()
 EVENT_TYPE = EventType()
 MOMENT = MomentWord()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinytown.cli.arguments import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
+from tinytown.cli.arguments import AGENT, PRIORITY, ROLE, TASK, no_start_option, read_text, split_list
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -27,7 +27,7 @@ def backlog() -> None:
 @click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
 @click.option("--tags", multiple=True, metavar="TAG,..", help="Agents with one of these tags may claim it.")
-@click.option("--role", default="", help="Agents with this role may claim it.")
+@click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
 @pass_invocation
 def add(

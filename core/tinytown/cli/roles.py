@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from tinytown.cli.arguments import ROLE
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.table import table
@@ -19,7 +20,7 @@ from tinytown.roles import Role, doubt_role, load_roles
 
 
 @click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"])
-@click.argument("role", required=False)
+@click.argument("role", required=False, type=ROLE)
 @pass_invocation
 def roles(invocation: Invocation, role: str | None) -> None:
     """List the roles that agents may have, or show ROLE whole. Outside of a town: those that every town knows."""

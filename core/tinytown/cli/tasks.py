@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from tinytown.cli.arguments import AGENT, MOMENT, PRIORITY, TASK, Moment, no_start_option, read_text, split_list
+from tinytown.cli.arguments import AGENT, MOMENT, PRIORITY, ROLE, TASK, Moment, no_start_option, read_text, split_list
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -39,7 +39,7 @@ from tinytown.tasks import TASK_STATES, Task, TaskState
 @click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
 @click.option("--tags", multiple=True, metavar="TAG,..", help="Words to find it by.")
-@click.option("--role", default="", help="The role it is for.")
+@click.option("--role", default="", type=ROLE, help="The role it is for.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
 @no_start_option
 @pass_invocation

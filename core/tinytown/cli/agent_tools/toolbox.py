@@ -77,4 +77,10 @@ def _schema(arguments: type[Arguments]) -> dict[str, Any]:
     schema = dict(components[arguments.__name__])
     for words_for_us in ("title", "description"):
         schema.pop(words_for_us, None)
-    return schema
+    # Some models' interfaces take no enum without its type.
+    members: Mapping[str, Any] = schema["properties"]
+    return schema | {"properties": {name: _typed(member) for name, member in members.items()}}
+
+
+def _typed(member: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "string", **member} if "enum" in member else member

@@ -1,0 +1,37 @@
+"""The backlog at work: who takes what, in which order, and what waits."""
+
+from __future__ import annotations
+
+import trio
+
+
+async def test_idle_agents_take_what_bears_their_role_or_tags_by_priority_once_its_needs_are_completed(
+    place, table
+) -> None:
+    async with place.open() as town:
+        need = await town.add_task("by hand")
+        waits = await town.add_task("test it in the end", role="tester", priority="urgent", needs=[need.id])
+        low = await town.add_task("test it some day", tags=["qa"], priority="low")
+        soon = await town.add_task("test it soon", role="tester", priority="high")
+        docs = await town.add_task("write it", role="docs")
+        await town.spawn("tess", role="tester")  # its tags, qa among them, are those of the role
+        for task in (soon, low):
+            assert (await town.wait_for_task(task.id)).assigned_to == "tess"
+        assert [round.task.id for round in table.rounds] == [soon.id, low.id]
+        assert (await town.task(waits.id)).state == "blocked"
+        await town.complete_task(need.id, "done by hand")
+        assert (await town.wait_for_task(waits.id)).assigned_to == "tess"
+        assert "```text\ndone by hand\n```" in table.rounds[2].prompt
+        assert (await town.task(docs.id)).state == "pending"
+
+
+async def test_a_role_of_the_town_decides_the_backend_and_the_backlog_of_its_agents(place, table, until) -> None:
+    place.configure('[roles.baker]\ncli = "scripted"\ntags = ["bread"]\n[plugins.echo]\n')
+    async with place.open() as town:
+        bread = await town.add_task("a loaf", tags=["bread"])
+        cake = await town.add_task("a cake", tags=["cake"])
+        with trio.fail_after(20):
+            baker = await town.spawn("bob", role="baker", cli=None)
+            assert (await until(town, bread, "completed")).assigned_to == "bob"
+        assert (await baker.info()).tags == ("bread",)
+        assert (await town.task(cake.id)).state == "pending"
