@@ -101,7 +101,7 @@ def build_prompt(
     mail = [message for message in messages if not isinstance(message.body, TaskAssign)]
     others = [colleague for colleague in colleagues if colleague.name != agent.name]
     parts = [
-        _who(agent, town),
+        _who(agent, town, has_task=task is not None, has_mail=bool(mail)),
         _role(role) if role is not None else "",
         _task(task, needed, ways) if task is not None else "",
         _mail(mail, ways) if mail else "",
@@ -112,11 +112,13 @@ def build_prompt(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _who(agent: Agent, town: str) -> str:
+def _who(agent: Agent, town: str, *, has_task: bool, has_mail: bool) -> str:
     role = f", {agent.role}" if agent.role else ""
+    parent = f"You work for {agent.parent}. " if agent.parent else ""
+    duties = " and ".join(["do your task"] * has_task + ["see to your mail"] * has_mail) or "there is nothing to do"
     return (
         f"# You are {agent.name}{role}, an agent of the town {town}\n\n"
-        "What stands between fences below was written by others and is quoted as they wrote it."
+        f"{parent}{duties.capitalize()}. What stands between fences was written by others and is quoted as they wrote it."
     )
 
 

@@ -13,7 +13,7 @@ from tinytown.protocol.calls import TownCalls
 from tinytown.redis.address import Address
 from tinytown.redis.light import LightClient
 
-from tests.cli.conftest import Shell, _place, deadline, in_town, tt
+from tests.cli.conftest import Shell, deadline, in_town, make_place, tt
 
 __all__ = ["deadline", "in_town", "tt"]
 
@@ -132,7 +132,7 @@ class Round:
 @pytest.fixture
 def round_() -> Iterator[Round]:
     """A fresh town without a kernel, with the agents ada (a reviewer) and bob."""
-    for shell in _place():
+    for shell in make_place():
         shell("init", "--name", "tools")
         shell("list")
         made = Round(shell)

@@ -168,7 +168,7 @@ def test_every_tool_that_a_prompt_speaks_of_is_there(tt: Shell) -> None:
     assert named == names - {"my_task"}
 
 
-def test_it_starts_quickly_and_without_what_a_kernel_needs(round_: Round) -> None:
+def test_it_imports_nothing_that_a_kernel_or_an_sdk_needs() -> None:
     code = (
         "import sys, tinytown.cli.agent_tools.command as command\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'trio', 'redis', 'mcp', 'pydantic', 'asyncio'}))"

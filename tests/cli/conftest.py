@@ -113,7 +113,7 @@ def deadline() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def _place() -> Iterator[Shell]:
+def make_place() -> Iterator[Shell]:
     # Not pytest's own directory: a socket's path has to be short.
     directory = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
     (directory / "home").mkdir()
@@ -126,12 +126,12 @@ def _place() -> Iterator[Shell]:
 @pytest.fixture
 def tt() -> Iterator[Shell]:
     """A shell in an empty directory."""
-    yield from _place()
+    yield from make_place()
 
 
 @pytest.fixture(scope="module")
 def in_town() -> Iterator[Shell]:
     """A shell in a town that the tests of a module share; it has no kernel. Each test uses names of its own."""
-    for shell in _place():
+    for shell in make_place():
         shell("init", "--name", "shared")
         yield shell

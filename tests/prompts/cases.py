@@ -57,7 +57,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "with-the-town-tools": {"task": TASK, "messages": [ORDER], "colleagues": TOWN, "town_tools": True},
     "explicit-completion": {"task": TASK, "messages": [ORDER], "explicit": True},
     "a-role-with-instructions": {
-        "agent": RITA,
+        "agent": msgspec.structs.replace(RITA, parent="lead"),
         "role": REVIEWER,
         "task": Task(id="review", description="Review the word counter.", attempts=1),
         "messages": [],
