@@ -1,0 +1,182 @@
+"""Claude Code as an agent, played from transcripts of the real one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinytown_claude
+import trio
+from tinytown.adapters import CliSessionRecord, Launch, TownTools
+from tinytown.config import convert_settings
+from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
+from tinytown.testing import Bench, check_agent_backend, open_bench
+from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown_claude import permissions
+from tinytown_claude.adapter import ClaudeAdapter, Settings
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+DEADLINE_S = 120.0
+SESSION = "00000000-0000-4000-8000-000000000001"
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_fake_cli(tmp_path / "bin", "claude", TRANSCRIPTS)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("IS_SANDBOX", "1")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    with trio.fail_after(DEADLINE_S):
+        async with open_bench() as opened:
+            yield opened
+
+
+def backend(**settings: Any) -> AgentBackend:
+    kind = tinytown_claude.tinytown_settings_type()
+    made = convert_settings(kind, settings, Path("tinytown.toml"), "plugins.claude")
+    return tinytown_claude.tinytown_agent_backends(made, Path())[0]
+
+
+def launch(place: Path, **changes: Any) -> Launch[Settings]:
+    given: dict[str, Any] = {
+        "settings": Settings(),
+        "permissions": "full",
+        "prompt": "do it",
+        "directory": place,
+        "place": place,
+        "has_own_state": False,
+        "session": None,
+        "tools": None,
+        "environment": {"IS_SANDBOX": "1"},
+    }
+    return Launch(**{**given, **changes})
+
+
+async def test_claude_keeps_the_promises_of_a_backend() -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_agent_backend(backend, scenarios=fake_scenarios())
+    report.raise_if_broken()
+    assert report.not_applicable == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("answer", []),
+        ("resume", []),
+        ("tool", ["Bash: echo hi > f.txt && git add f.txt && git commit -qm f"]),
+        ("failed_tool", ["Bash: echo no good >&2; exit 3", "failed: Exit code 3 no good"]),
+        ("mcp", ["mcp__town__status"]),
+    ],
+)
+async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
+    bench: Bench, name: str, lines: list[str]
+) -> None:
+    outcome, told = await play_transcript(bench, backend(), name)
+    assert isinstance(outcome, Finished)
+    assert (outcome.text, outcome.session_id) == ("word", SESSION)
+    assert isinstance(outcome.usage, Usage)
+    assert outcome.usage.input_tokens > 1000
+    assert outcome.usage.cost_usd is not None
+    assert told == [*lines, "word"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("unauthorized", Unauthorized, "401"),
+        ("no_login", Unauthorized, "Not logged in"),
+        ("rate_limit", RateLimited, "429"),
+        ("server_error", Failed, "500"),
+        ("overload", RateLimited, "529"),
+        ("model_unknown", Unavailable, "selected model"),
+        ("too_long", Failed, "too long"),
+        ("no_session", Failed, "No conversation found"),
+        ("cut", Failed, "connect"),
+    ],
+)
+async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_transcript(bench, backend(), name)
+    assert isinstance(outcome, kind)
+    assert reason.lower() in getattr(outcome, "reason", "").lower()
+
+
+async def test_when_a_limit_is_over_is_handed_on(bench: Bench) -> None:
+    outcome, _ = await play_transcript(bench, backend(), "rate_limit_reset")
+    assert isinstance(outcome, RateLimited)
+    assert outcome.retry_after_s == 90.0
+
+
+def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
+    settings = Settings(model="opus", max_turns=3, max_budget_usd=0.5, extra_args=("--effort", "low"))
+    session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
+    tools = TownTools("python3", ("-m", "tools"))
+    plan = ClaudeAdapter().plan(launch(tmp_path, settings=settings, session=session, tools=tools, has_own_state=True))
+    words = " ".join(plan.arguments)
+    for wanted in (
+        "-p --output-format stream-json --verbose",
+        "--dangerously-skip-permissions",
+        "--resume s1",
+        "--model opus",
+        "--max-turns 3",
+        "--max-budget-usd 0.5",
+        f"--mcp-config {tmp_path}/town-mcp.json --strict-mcp-config",
+    ):
+        assert wanted in words
+    assert plan.arguments[-2:] == ["--effort", "low"]
+    assert plan.stdin == b"do it"
+    assert plan.files == {"town-mcp.json": tools.claude_style()}
+    assert plan.environment["CLAUDE_CONFIG_DIR"] == str(tmp_path / "state")
+
+
+def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
+    plan = ClaudeAdapter().plan(launch(tmp_path))
+    assert plan.arguments == ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+    assert "CLAUDE_CONFIG_DIR" not in plan.environment
+
+
+def with_sandbox(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+    monkeypatch.setattr(permissions, "has_sandbox", lambda: answer)
+    monkeypatch.setattr("tinytown_claude.adapter.has_sandbox", lambda: answer)
+
+
+def test_reading_is_all_that_the_profile_read_leaves(tmp_path: Path) -> None:
+    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="read"))
+    tools = plan.arguments[plan.arguments.index("--tools") + 1].split(",")
+    assert not {"Bash", "Edit", "Write", "NotebookEdit"} & set(tools)
+    assert "Read" in tools
+
+
+def test_writing_is_held_to_the_workspace_by_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_sandbox(monkeypatch, True)
+    assert ClaudeAdapter().permissions_by_default() == "write"
+    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="write"))
+    assert b'"failIfUnavailable":true' in plan.files[permissions.SETTINGS_FILE]
+    assert "Bash" in plan.arguments[plan.arguments.index("--allowedTools") + 1]
+
+
+def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sandbox(monkeypatch, False)
+    assert ClaudeAdapter().permissions_by_default() == "full"
+    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="write", settings=Settings(allow=("Bash(git *)",))))
+    allowed = plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
+    assert "Bash" not in allowed
+    assert "Bash(git *)" in allowed
+    assert any("bubblewrap" in each for each in ClaudeAdapter().cautions(Settings(), "write", []))
+
+
+def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    plan = ClaudeAdapter().plan(launch(tmp_path, environment={}))
+    assert "--dangerously-skip-permissions" not in plan.arguments
+    assert "Bash" in plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
+    assert any("root" in each for each in ClaudeAdapter().cautions(Settings(), "full", []))
+    assert ClaudeAdapter().cautions(Settings(), "full", ["IS_SANDBOX"]) == []
