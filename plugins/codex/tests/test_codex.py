@@ -1,0 +1,166 @@
+"""Codex as an agent, played from transcripts of the real one."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tinytown_codex
+import trio
+from tinytown.adapters import CliSessionRecord, CliSettings, Launch, TownTools
+from tinytown.config import convert_settings
+from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
+from tinytown.testing import Bench, check_agent_backend, open_bench
+from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown_codex.adapter import CodexAdapter
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+DEADLINE_S = 120.0
+SESSION = "00000000-0000-4000-8000-000000000001"
+NO_METADATA = (
+    "warning: Model metadata for `gpt-5` not found. Defaulting to fallback metadata; this can degrade performance and"
+    " cause issues."
+)
+
+
+@pytest.fixture(autouse=True)
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_fake_cli(tmp_path / "bin", "codex", TRANSCRIPTS)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    with trio.fail_after(DEADLINE_S):
+        async with open_bench() as opened:
+            yield opened
+
+
+def backends(**settings: Any) -> dict[str, AgentBackend]:
+    kind = tinytown_codex.tinytown_settings_type()
+    made = convert_settings(kind, settings, Path("tinytown.toml"), "plugins.codex")
+    return {each.kind: each for each in tinytown_codex.tinytown_agent_backends(made, Path())}
+
+
+def backend() -> AgentBackend:
+    return backends()["codex"]
+
+
+def launch(place: Path, **changes: Any) -> Launch[CliSettings]:
+    given: dict[str, Any] = {
+        "settings": CliSettings(),
+        "permissions": "write",
+        "prompt": "do it",
+        "directory": place,
+        "place": place,
+        "has_own_state": False,
+        "session": None,
+        "tools": None,
+        "environment": {},
+    }
+    return Launch(**{**given, **changes})
+
+
+async def test_codex_keeps_the_promises_of_a_backend() -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_agent_backend(backend, scenarios=fake_scenarios())
+    report.raise_if_broken()
+    assert report.not_applicable == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("answer", []),
+        ("resume", []),
+        ("tool", ["shell: /bin/bash -lc 'echo hi > f.txt && git add f.txt && git commit -qm f'"]),
+        ("failed_tool", ["shell: /bin/bash -lc 'echo no good >&2; exit 3'", "failed: no good"]),
+        ("mcp", ["town.status"]),
+    ],
+)
+async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
+    bench: Bench, name: str, lines: list[str]
+) -> None:
+    outcome, told = await play_transcript(bench, backend(), name)
+    assert isinstance(outcome, Finished)
+    assert (outcome.text, outcome.session_id) == ("word", SESSION)
+    assert isinstance(outcome.usage, Usage)
+    assert outcome.usage.input_tokens > 1000
+    assert told == [NO_METADATA, *lines, "word"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("unauthorized", Unauthorized, "401"),
+        ("no_login", Unauthorized, "Missing environment variable"),
+        ("rate_limit", RateLimited, "429"),
+        ("rate_limit_reset", RateLimited, "429"),
+        ("server_error", RateLimited, "high demand"),  # what Codex says of any error of its server
+        ("overload", RateLimited, "529"),
+        ("model_unknown", Unavailable, "does not exist"),
+        ("too_long", Failed, "too long"),
+        ("no_session", Failed, "no rollout found"),
+        ("cut", Failed, ""),
+    ],
+)
+async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_transcript(bench, backend(), name)
+    assert isinstance(outcome, kind)
+    assert reason.lower() in getattr(outcome, "reason", "").lower()
+
+
+async def test_rounds_of_one_session_do_not_count_twice(bench: Bench) -> None:
+    agent = bench.agent(cli="codex")
+    first, _ = await play_transcript(bench, backend(), "answer", agent=agent)
+    again, _ = await play_transcript(bench, backend(), "answer", agent=agent)  # says the same sum for the whole session
+    assert isinstance(first, Finished)
+    assert isinstance(again, Finished)
+    assert first.usage != Usage()
+    assert again.usage == Usage()
+
+
+def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
+    settings = CliSettings(model="gpt-5.4", extra_args=("-c", "x=1"))
+    session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
+    plan = CodexAdapter().plan(launch(tmp_path, settings=settings, session=session, has_own_state=True))
+    assert plan.arguments[:3] == ["exec", "--json", "--skip-git-repo-check"]
+    # Options come before `resume`: behind it Codex knows few of them.
+    assert plan.arguments[-7:] == ["-m", "gpt-5.4", "-c", "x=1", "resume", "s1", "-"]
+    assert plan.stdin == b"do it"
+    assert plan.environment == {"CODEX_HOME": str(tmp_path / "state")}
+
+
+def test_the_towns_tools_are_settings_that_codex_can_read(tmp_path: Path) -> None:
+    tools = TownTools("/a path/python", ("-m", 'qu"ote\\ é 🏘'))
+    plan = CodexAdapter().plan(launch(tmp_path, tools=tools))
+    words = [plan.arguments[n + 1] for n, word in enumerate(plan.arguments) if word == "-c"]
+    settings = tomllib.loads("\n".join(words))
+    assert settings["mcp_servers"]["town"] == {
+        "command": "/a path/python",
+        "args": ["-m", 'qu"ote\\ é 🏘'],
+        "required": True,
+        "default_tools_approval_mode": "approve",
+    }
+
+
+def test_writing_reaches_the_workspace_its_repository_and_the_network(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").touch()
+    words = " ".join(CodexAdapter().plan(launch(tmp_path)).arguments)
+    assert "--sandbox workspace-write" in words
+    assert f"--add-dir {tmp_path}/.git" in words
+    assert "sandbox_workspace_write.network_access=true" in words
+    assert "--sandbox read-only" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="read")).arguments)
+    assert "bypass" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="full")).arguments)
+
+
+def test_there_is_a_smaller_one() -> None:
+    made = backends(presets={"codex-high": {"extra_args": ["-c", "model_reasoning_effort=high"]}})
+    assert list(made) == ["codex", "codex-mini", "codex-high"]
+    mini = made["codex-mini"]
+    assert (mini.account, mini.settings.model) == ("codex", "gpt-5.4-mini")  # type: ignore[attr-defined]
