@@ -173,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     default_cli: str = "shell"
+    conductor_cli: str | None = None
     max_agents: int = 1_000
     lease_s: float = 10.0
     drain_s: float = 10.0

@@ -155,6 +155,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     told["tt events"] = tt("events", "-c", "1000", "--json").lines
     ask("history", "worker")
     ask("top")
+    ask("conductor", "--print")
     tt("start", "--background")
     tt("spawn", "echoer", "--cli", "echo")
     tt("assign", "echoer", "say something")

@@ -98,6 +98,19 @@ async def test_a_task_with_hundreds_of_needs_is_explained_in_a_few_lines(place, 
         assert found[-1] == "more_needs"
 
 
+async def test_a_held_task_says_who_holds_it_and_until_when(place, table) -> None:
+    async with place.connect() as town:
+        first = await town.add_task("first")
+        task = await town.add_task("then this", needs=[first.id])
+        await town.run(
+            town.calls.hold_task(task.id, reason="the customer thinks about it", until="2999-01-01T00:00:00Z")
+        )
+        found = await why(place, task)
+        assert [each.code for each in found] == ["held", "need_open", "no_words"]
+        assert found[0].text.startswith("it is held: the customer thinks about it, until ")
+        assert found[0].fix == f"tt task release {task.id[:8]}"
+
+
 async def test_a_long_chain_of_needs_comes_to_an_end(place, table) -> None:
     async with place.connect() as town:
         agent = await town.spawn("ada")
@@ -188,7 +201,7 @@ async def test_a_failed_round_is_tried_again_later(place, table, answering) -> N
         task = await (await town.spawn("ada")).assign("do it")
         found = await comes(place, town, task, "order_delayed")
         assert "no luck" in found[0].text
-        assert "in 60 s" in found[0].text or "in 59 s" in found[0].text
+        assert re.search(r"comes again at \d\d:\d\d:\d\d, in (60|59) s: ", found[0].text)
 
 
 async def test_a_throttled_account_is_the_reason(place, table, answering) -> None:
@@ -196,7 +209,9 @@ async def test_a_throttled_account_is_the_reason(place, table, answering) -> Non
     async with place.open() as town:
         task = await (await town.spawn("ada")).assign("do it")
         (reason,) = await comes(place, town, task, "account_parked")
-        assert "the account scripted is throttled; it may be used again in 10 min" in reason.text
+        assert re.fullmatch(
+            r"the account scripted is throttled; it may be used again at [\d:]+, in 10 min", reason.text
+        )
         assert reason.fix == "tt accounts unpark scripted"
 
 

@@ -63,6 +63,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "dead": Entry("tinytown.cli.dead:dead", "Messages that could not be delivered."),
     },
     "More": {
+        "conductor": Entry("tinytown.cli.conductor:conductor", "Talk with a coding CLI that runs the town for you."),
         "top": Entry("tinytown.cli.top:top", "Watch the town at work, on one screen."),
         "history": Entry("tinytown.cli.history:history", "The rounds that have ended, and one of them in full."),
         "logs": Entry("tinytown.cli.logs:logs", "What an agent's processes write."),

@@ -91,9 +91,9 @@ def why_task(task: Task, situation: Situation, *, depth: int = _DEPTH) -> tuple[
         case "blocked":
             needs = [_need(need, situation, depth) for need in task.open_needs[:_BREADTH]]
             if task.held:
-                until = f"; it goes on {_at(task.held_until, situation.now_ms)}" if task.held_until else ""
+                until = f", until {_at(task.held_until, situation.now_ms)}" if task.held_until else ""
                 text = f"it is held{_why(task.held)}{until}"
-                needs.insert(0, Obstacle(code="held", text=text, fix=f"tt task release {task.id}", task=task.id))
+                needs.insert(0, Obstacle(code="held", text=text, fix=f"tt task release {task.id[:8]}", task=task.id))
             if (more := len(task.open_needs) - _BREADTH) > 0:
                 needs.append(Obstacle(code="more_needs", text=f"and for {more} more", fix=f"tt task tree {task.id}"))
             return tuple(needs)
@@ -133,7 +133,7 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
         until = _at(account.parked_until, situation.now_ms)
         add(
             "account_parked",
-            f"the account {account.name} is throttled; it may be used again {until}",
+            f"the account {account.name} is throttled; it may be used again at {until}",
             f"tt accounts unpark {account.name}",
         )
     elif agent.state == "idle" and agent.reason:
@@ -263,7 +263,7 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
     elif order.place == "delayed":
         add(
             "order_delayed",
-            f"its order comes again {_at(order.until, situation.now_ms)}{_why(task.reason)}",
+            f"its order comes again at {_at(order.until, situation.now_ms)}{_why(task.reason)}",
             f"tt history {agent.name} --task {task.id[:8]}",
         )
     elif order.place == "queued" and order.ahead:
@@ -294,7 +294,7 @@ def _at(at: str | None, now_ms: int) -> str:
         return "later"
     left_ms = parse_rfc3339(at) - now_ms
     clock = datetime.fromisoformat(at).astimezone()
-    return "now" if left_ms <= 0 else f"in {_length(left_ms)} ({clock:%H:%M:%S})"
+    return "now" if left_ms <= 0 else f"{clock:%H:%M:%S}, in {_length(left_ms)}"
 
 
 def _length(ms: int) -> str:

@@ -60,13 +60,14 @@ def open_screen() -> Generator[curses.window]:
     """The terminal as a screen, and afterwards as it was before."""
     try:
         curses.setupterm()
-        if not curses.tigetstr("cup"):
-            raise curses.error("it cannot place the cursor")
-    except curses.error as error:
+        can_place = curses.tigetstr("cup") is not None
+    except curses.error:  # a terminal that nobody has described
+        can_place = False
+    if not can_place:
         raise UsageError(
-            f"expected a terminal that can place text, got TERM={os.environ.get('TERM', '')!r}: {error}",
+            f"expected a terminal that can place text, got TERM={os.environ.get('TERM', '')!r}",
             hint="tt top --once prints one picture",
-        ) from error
+        )
     window = curses.initscr()
     try:
         curses.noecho()

@@ -23,14 +23,13 @@ from tinytown.redis.address import parse_url
 PRESETS = ("claude", "auggie", "codex", "codex-mini", "aider", "gemini", "copilot", "cursor")
 
 #: Keys that only the old Tinytown has. (It ignored those it did not know, and forgot them.)
-_OLD_ONLY = frozenset({"conductor_cli", "use_central_redis", "use_streams", "agent", "townhall"})
+_OLD_ONLY = frozenset({"use_central_redis", "use_streams", "agent", "townhall"})
 _OLD_REDIS = frozenset(
     {"use_socket", "socket_path", "host", "port", "persist", "aof_path", "password", "tls_enabled", "bind"}
 )
 _FOR_A_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~\\\n]|^\s*\w+=")
 
 _NO_PLACE: dict[str, str] = {
-    "conductor_cli": "no setting of that kind here",
     "max_agents": "it bounded nothing in the old Tinytown, and would here; the default is 1,000",
     "use_central_redis": "a town has a server of its own unless redis.url names one",
     "use_streams": "nothing read it",
@@ -91,6 +90,9 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
                 left.append(NotTaken(key="name", reason=f"{old_name!r} is no legal name here: it is {name!r} now"))
         elif key == "default_cli":
             _default_cli(str(value), lines, taken, left)
+        elif key == "conductor_cli" and isinstance(value, str) and value.strip():
+            lines.append(f"conductor_cli = {json.dumps(value)}")
+            taken.append(key)
         elif key not in ("redis", "agent_clis"):
             left += _left_out(key, value)
     lines += _redis(_table(table.get("redis")), taken, left)
