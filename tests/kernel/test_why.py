@@ -108,7 +108,7 @@ async def test_a_held_task_says_who_holds_it_and_until_when(place, table) -> Non
         found = await why(place, task)
         assert [each.code for each in found] == ["held", "need_open", "no_words"]
         assert found[0].text.startswith("it is held: the customer thinks about it, until ")
-        assert found[0].fix == f"tt task release {task.id[:8]}"
+        assert found[0].fix == f"tt task release {task.id}"
 
 
 async def test_a_long_chain_of_needs_comes_to_an_end(place, table) -> None:

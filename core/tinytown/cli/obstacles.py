@@ -93,7 +93,7 @@ def why_task(task: Task, situation: Situation, *, depth: int = _DEPTH) -> tuple[
             if task.held:
                 until = f", until {_at(task.held_until, situation.now_ms)}" if task.held_until else ""
                 text = f"it is held{_why(task.held)}{until}"
-                needs.insert(0, Obstacle(code="held", text=text, fix=f"tt task release {task.id[:8]}", task=task.id))
+                needs.insert(0, Obstacle(code="held", text=text, fix=f"tt task release {task.id}", task=task.id))
             if (more := len(task.open_needs) - _BREADTH) > 0:
                 needs.append(Obstacle(code="more_needs", text=f"and for {more} more", fix=f"tt task tree {task.id}"))
             return tuple(needs)
