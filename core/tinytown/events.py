@@ -59,6 +59,15 @@ class AgentRemoved(Happening, frozen=True, kw_only=True, tag="agent_removed"):
     agent: str
 
 
+class AgentReclaimed(Happening, frozen=True, kw_only=True, tag="agent_reclaimed"):
+    """What an agent had was given to another (``receiver``) or put onto the backlog."""
+
+    agent: str
+    tasks: int
+    messages: int
+    receiver: str | None = None
+
+
 class AgentReported(Happening, frozen=True, kw_only=True, tag="agent_reported"):
     """A line that an agent's backend reported from inside a round, shortened for screens."""
 
@@ -117,6 +126,13 @@ class TaskStateChanged(Happening, frozen=True, kw_only=True, tag="task_state_cha
     new: str
     agent: str | None = None
     reason: str | None = None
+    title: str = ""
+
+
+class TaskDeleted(Happening, frozen=True, kw_only=True, tag="task_deleted"):
+    """A person has had a task forgotten."""
+
+    task: str
     title: str = ""
 
 
@@ -230,6 +246,7 @@ KnownEvent: TypeAlias = (
     | AgentWanted
     | AgentStateChanged
     | AgentRemoved
+    | AgentReclaimed
     | AgentReported
     | MessageSent
     | MessageDead
@@ -237,6 +254,7 @@ KnownEvent: TypeAlias = (
     | TaskAdded
     | TaskUpdated
     | TaskStateChanged
+    | TaskDeleted
     | RoundStarted
     | RoundEnded
     | HostJoined

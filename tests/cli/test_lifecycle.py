@@ -46,3 +46,107 @@ def test_a_town_is_frozen_and_thawed_and_says_so(in_town: Shell) -> None:
     assert in_town("thaw", "--json").json == {"was_frozen": True}
     assert "was not frozen" in in_town("thaw").out
     assert in_town("status", "--json").json["frozen"] is None
+
+
+@pytest.fixture
+def left_behind(tt: Shell) -> Shell:
+    """With a stopped agent that has two tasks, one of which needs the other, and mail; and with rita, who goes on."""
+    tt("init")
+    tt("spawn", "gone")
+    tt("spawn", "rita")
+    first = tt("assign", "gone", "first", "--json").json["task_id"]
+    tt("assign", "gone", "second", "--needs", first)
+    for text, kind in (("do this too", None), ("is it done?", "--query"), ("by the way", "--info")):
+        tt("send", "gone", text, *([kind] if kind else []))
+    tt("send", "gone", "at once", "--urgent")
+    tt("kill", "gone")
+    return tt
+
+
+def inbox(tt: Shell, agent: str) -> list[str]:
+    messages = tt("inbox", agent, "--json").json["messages"]
+    return [next(each[k] for k in ("description", "question", "summary", "task_id") if k in each) for each in messages]
+
+
+def test_without_a_destination_reclaim_shows_and_changes_nothing(left_behind: Shell) -> None:
+    def everything() -> object:
+        return [left_behind(*words, "--json").json for words in (("list",), ("task", "list"), ("inbox", "gone"))]
+
+    before = everything()
+    told = left_behind("reclaim", "--json").json
+    assert (told["action"], told["to"]) == ("preview", None)
+    ((row),) = told["agents"]
+    assert (row["agent"], len(row["tasks"]), len(row["messages"])) == ("gone", 2, 4)
+    assert "nothing was changed" in left_behind("reclaim").out
+    assert everything() == before
+
+
+def test_tasks_and_mail_go_to_another_agent_in_their_order(left_behind: Shell) -> None:
+    told = left_behind("reclaim", "--to", "rita", "--json").json["agents"][0]
+    assert (len(told["tasks"]), len(told["messages"])) == (2, 4)
+    listed = left_behind("task", "list", "--agent", "rita", "--json").json["tasks"]
+    assert sorted(each["state"] for each in listed) == ["assigned", "blocked"]
+    assert [each for each in inbox(left_behind, "rita") if each not in told["tasks"]] == [
+        "at once", "do this too", "is it done?", "by the way",
+    ]  # fmt: skip
+    assert all(each["to"] == "rita" for each in left_behind("inbox", "rita", "--json").json["messages"])
+    assert inbox(left_behind, "gone") == []
+    assert "nothing to take back" in left_behind("reclaim", "--to", "rita").out
+
+
+def test_to_the_backlog_go_tasks_and_orders_and_other_mail_stays(left_behind: Shell) -> None:
+    told = left_behind("reclaim", "--to-backlog", "--json").json["agents"][0]
+    assert (len(told["tasks"]), len(told["messages"]), len(told["made"])) == (2, 0, 2)
+    backlog = left_behind("backlog", "list", "--json").json["tasks"]
+    assert [each["description"] for each in backlog] == ["at once", "first", "do this too"]
+    assert inbox(left_behind, "gone") == ["is it done?", "by the way"]
+
+
+def test_orphan_tasks_are_cancelled_or_deleted_and_the_mail_stays(left_behind: Shell) -> None:
+    assert len(left_behind("reclaim", "--orphan-tasks", "--json").json["agents"][0]["tasks"]) == 2
+    told = left_behind("reclaim", "--orphan-tasks", "--cancel", "--json").json
+    assert told["action"] == "cancelled"
+    states = [each["state"] for each in left_behind("task", "list", "--json").json["tasks"]]
+    assert states == ["cancelled", "cancelled"]
+    assert len(inbox(left_behind, "gone")) == 4
+    left_behind("reclaim", "--cancel", code=2)
+    left_behind("reclaim", "--orphan-tasks", "--cancel", "--delete", code=2)
+
+
+def test_a_task_that_another_needs_is_not_deleted_under_it(left_behind: Shell) -> None:
+    first = left_behind("task", "list", "--json").json["tasks"][1]["id"]
+    left_behind("assign", "rita", "third", "--needs", first)
+    assert f"needs {first}" in left_behind("reclaim", "--orphan-tasks", "--delete", code=4).err
+    assert left_behind("task", "show", first, "--json").json["state"] == "assigned"
+
+
+@pytest.mark.parametrize("to", ["gone", "nobody", "supervisor"])
+def test_what_cannot_take_it_is_refused_and_nothing_moves(left_behind: Shell, to: str) -> None:
+    code = {"gone": 0, "nobody": 3, "supervisor": 4}[to]
+    left_behind("reclaim", "--to", to, code=code)
+    assert len(inbox(left_behind, "gone")) == 5
+    left_behind("reclaim", "--from", "gone", "--to", "gone", code=2)
+
+
+def test_pruned_agents_leave_their_tasks_on_the_backlog_and_their_mail_to_somebody(left_behind: Shell) -> None:
+    told = left_behind("prune", "--dry-run", "--json").json
+    assert (told["dry_run"], [each["agent"] for each in told["agents"]]) == (True, ["gone"])
+    assert left_behind("prune", "--older-than", "1h", "--json").json["agents"] == []
+    left_behind("prune", "rita", code=4)
+    left_behind("prune", "--mail-to", "gone", code=2)
+    told = left_behind("prune", "--mail-to", "rita", "--json").json
+    assert [(each["agent"], len(each["tasks"]), len(each["messages"])) for each in told["agents"]] == [("gone", 2, 4)]
+    assert [each["name"] for each in left_behind("list", "--json").json["agents"]] == ["rita"]
+    assert len(inbox(left_behind, "rita")) == 4
+    assert [each["state"] for each in left_behind("task", "list", "--json").json["tasks"]] == ["blocked", "pending"]
+    assert left_behind("dead", "list", "--json").json["dead"] == []
+
+
+def test_a_living_agent_is_pruned_with_force_only_and_its_mail_is_dead_then(left_behind: Shell) -> None:
+    left_behind("send", "rita", "hello", "--info")
+    left_behind("prune", "rita", "gone", "--force")
+    assert left_behind("list", "--json").json["agents"] == []
+    letters = left_behind("dead", "list", "--json").json["dead"]
+    assert len(letters) == 5
+    assert {each["reason"] for each in letters} == {"agent rita was removed", "agent gone was removed"}
+    assert "no agent to prune" in left_behind("prune").out

@@ -113,6 +113,11 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
         s.calls.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
     ],
     "release_task": lambda s: [s.calls.hold_task("bens", reason="wait"), s.calls.release_task("bens")],
+    "delete_task": lambda s: s.calls.delete_task("bens"),
+    "reclaim": lambda s: [
+        s.calls.reclaim("ben", tasks_to="", mail_to=""),
+        s.calls.reclaim("cat", tasks_to="ben", mail_to="ben"),
+    ],
     "add_need": lambda s: s.calls.add_need("bens", "now"),
     "set_task_meta": lambda s: s.calls.set_task_meta("now", "git", {"files": []}),
     "judge_task": lambda s: [

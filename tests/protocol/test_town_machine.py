@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 from tinytown import tasks as task_table
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.messages import PRIORITIES, Query, TaskAssign
+from tinytown.messages import PRIORITIES, Query, TaskAssign, TaskOrder
 from tinytown.protocol import calls as calls_module
 from tinytown.protocol.calls import Delivery
 from tinytown.protocol.replies import Call
@@ -161,6 +161,21 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             )
             self.attempt(call)
             self.spawned += 1
+
+        @rule(agent=number, other=number, tasks=st.booleans(), mail=st.booleans(), backlog=st.booleans())
+        def reclaim(self, agent: int, other: int, tasks: bool, mail: bool, backlog: bool) -> None:
+            to = "" if backlog else self.agent(other)
+            self.attempt(
+                self.calls.reclaim(self.agent(agent), tasks_to=to if tasks else None, mail_to=to if mail else None)
+            )
+
+        @rule(agent=number)
+        def order_in_free_text(self, agent: int) -> None:
+            self.attempt(self.calls.send(self.agent(agent), TaskOrder(description="do it")))
+
+        @rule(task=number)
+        def delete(self, task: int) -> None:
+            self.attempt(self.calls.delete_task(self.task(task)))
 
         @rule(task=number, need=number)
         def add_need(self, task: int, need: int) -> None:

@@ -42,6 +42,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "prompt": Entry("tinytown.cli.prompt:prompt", "What an agent's next round would be told."),
         "roles": Entry("tinytown.cli.roles:roles", "What agents may be for."),
         "remove": Entry("tinytown.cli.agents:remove", "Take a stopped agent out of the town."),
+        "reclaim": Entry("tinytown.cli.reclaim:reclaim", "Take back what stopped agents have."),
+        "prune": Entry("tinytown.cli.reclaim:prune", "Take all stopped agents out of the town; their work stays."),
         "wait": Entry("tinytown.cli.waiting:wait", "Wait until agents are idle, or a task is finished."),
     },
     "Cost and accounts": {

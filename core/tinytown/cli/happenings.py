@@ -19,6 +19,7 @@ from tinytown.events import (
     EVENT_TYPES,
     AccountParked,
     AccountUnparked,
+    AgentReclaimed,
     AgentRemoved,
     AgentReported,
     AgentSpawned,
@@ -39,6 +40,7 @@ from tinytown.events import (
     RoundEnded,
     RoundStarted,
     TaskAdded,
+    TaskDeleted,
     TaskStateChanged,
     TaskUpdated,
     TownFrozen,
@@ -208,6 +210,11 @@ def describe(event: Event) -> str:
             text = f"a kernel on {event.host} joined"
         case HostLeft():
             text = f"the kernel on {event.host} left{_why(event.reason)}"
+        case AgentReclaimed():
+            where = event.receiver or "the backlog"
+            text = f"{event.tasks} tasks and {event.messages} messages of {event.agent} went to {where}"
+        case TaskDeleted():
+            text = f"task {event.task[:8]} was deleted: {shown(event.title, _TITLE)}"
         case HostFroze():
             text = f"the kernel on {event.host} has frozen {event.commands} commands"
         case TownFrozen():

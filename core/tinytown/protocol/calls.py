@@ -174,6 +174,14 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     due_s: float
 
 
+class Reclaimed(msgspec.Struct, frozen=True, kw_only=True):
+    """Ids of what was taken from an agent: its tasks, its messages, and the messages that have become tasks."""
+
+    tasks: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole town in one answer."""
 
@@ -648,6 +656,10 @@ class TownCalls:
         """Let a held task go on: to its agent, else onto the backlog, unless a need is open."""
         return self._once("task_release", _task, task)
 
+    def delete_task(self, task: str) -> Call[str]:
+        """Forget a task that nobody works on and that no open task needs; its id."""
+        return self._once("task_delete", _text, task)
+
     def add_need(self, task: str, need: str) -> Call[Task]:
         """Make a task wait for another; refuses a circle."""
         return self._call("task_need", _task, task, need)
@@ -724,6 +736,18 @@ class TownCalls:
         if reason:
             check_text("a reason", reason, 10_000)
         return self._call("agent_want", _agent, agent, wanted, "now" if now else "soon", reason)
+
+    def reclaim(self, agent: str, *, tasks_to: str | None = None, mail_to: str | None = None) -> Call[Reclaimed]:
+        """Give what an agent has to another, or to the backlog (``""``); what it works on at that moment stays with it.
+
+        `tasks_to` gets its open tasks, `mail_to` its mail; None leaves them. To the backlog goes no mail but orders in free text, which become tasks.
+        """
+
+        def decode(reply: Reply) -> Reclaimed:
+            return Reclaimed(tasks=_texts(reply[0]), messages=_texts(reply[1]), made=_texts(reply[2]))
+
+        where = ["" if to is None else to or "-" for to in (tasks_to, mail_to)]
+        return self._once("agent_reclaim", decode, agent, *where)
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
         """Take an agent that nobody hosts out of the town.
@@ -1003,6 +1027,7 @@ __all__ = [
     "Inbox",
     "Lying",
     "Placed",
+    "Reclaimed",
     "Sent",
     "Started",
     "Status",

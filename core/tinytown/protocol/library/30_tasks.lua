@@ -323,13 +323,32 @@ local function check_takes_tasks(name, agent_id, retired)
   end
 end
 
+-- Writes the record of a new task with its other `fields` (names and values), which nobody has yet, and its indexes. -> the task
+local function make_task(base, id, priority, needed, tags, fields, now)
+  local key, seq = task_key(base, id), redis.call('INCR', base .. ':seq')
+  redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
+    'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
+  if #fields > 0 then redis.call('HSET', key, unpack(fields)) end
+  redis.call('ZADD', base .. ':tasks:ids', 0, id)
+  redis.call('ZADD', base .. ':tasks', seq, id)
+  for _, tag in ipairs(tags) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, seq, id) end
+  for _, need in ipairs(needed) do link_need(base, id, need) end
+  local task = read_task(base, id)
+  emit(base, 'task_added', 'task', id, 'state', 'pending', 'title', headline(task), 'agent', task.assigned_to)
+  return task
+end
+
 -- task_add: op, id, agent ('' = nobody), priority, needs, tags (JSON lists), then name and value of other fields; among
 -- these may be the state of a task that was finished elsewhere -> fields, id of the message to the agent ('' = none)
 register_once('task_add', function(base, a)
   local id, agent, priority, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
-  local outcome
+  local outcome, fields = nil, {}
   for i = 6, #a, 2 do
-    if a[i] == 'state' then outcome = a[i + 1] end
+    if a[i] == 'state' then
+      outcome = a[i + 1]
+    else
+      fields[#fields + 1], fields[#fields + 2] = a[i], a[i + 1]
+    end
   end
   if redis.call('EXISTS', task_key(base, id)) == 1 then
     refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
@@ -345,20 +364,10 @@ register_once('task_add', function(base, a)
     check_takes_tasks(name, agent_id, retired)
   end
   local needed = find_needs(base, needs)
-  local now, seq = now_ms(), redis.call('INCR', base .. ':seq')
-  local key = task_key(base, id)
-  redis.call('HSET', key, 'id', id, 'seq', seq, 'state', 'pending', 'priority', priority,
-    'created_at', whole(now), 'updated_at', whole(now), 'attempts', 0, 'needs', json_list(needed), 'tags', json_list(tags))
-  for i = 6, #a, 2 do
-    if a[i] ~= 'state' then redis.call('HSET', key, a[i], a[i + 1]) end
-  end
-  redis.call('ZADD', base .. ':tasks:ids', 0, id)
-  redis.call('ZADD', base .. ':tasks', seq, id)
-  for _, tag in ipairs(tags) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, seq, id) end
-  for _, need in ipairs(needed) do link_need(base, id, need) end
-  local task = read_task(base, id)
-  task.agent_id, task.assigned_to = agent_id, name
-  emit(base, 'task_added', 'task', id, 'state', 'pending', 'title', headline(task), 'agent', name)
+  local now = now_ms()
+  fields[#fields + 1], fields[#fields + 2] = 'assigned_to', name
+  local task = make_task(base, id, priority, needed, tags, fields, now)
+  task.agent_id = agent_id
   if outcome then
     move(base, task, outcome, '', now)
     return { id, '' }
