@@ -213,6 +213,9 @@ def test_a_note_cannot_end_its_fence_and_too_many_are_cut() -> None:
 
 def test_the_commands_need_neither_trio_nor_redis_py() -> None:
     modules = [command.target.partition(":")[0] for command in tinytown_commands() if ".verbs." in command.target]
-    code = f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\nprint({{'trio', 'redis'}} & {{*sys.modules}})"
+    code = (
+        f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\n"
+        "print({'trio', 'redis'} & {*sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "set()\n"

@@ -1,0 +1,179 @@
+"""The town as beads, for the length of one command: each with its task, and with what only `tt-bd` has set.
+
+What a bead can say and a task cannot (design, notes, comments, a type) is kept beside the task, in the table ``bd``, and
+laid over the bead's record whenever it is shown.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tinytown.command_line import Invocation, TownLink, open_town_link
+from tinytown.errors import NotFound, UsageError
+from tinytown.tasks import Task
+
+from tinytown_beads.bead import Bead, read_bead, stamp
+from tinytown_beads.carrying import read_town
+from tinytown_beads.fields import PARENT_EDGE
+from tinytown_beads.lines import beads_of, new_line
+from tinytown_beads.mapping import map_beads, task_arguments
+from tinytown_beads.origins import BeadIds, origin_of
+from tinytown_beads.settings import read_settings
+from tinytown_beads.syncing import Place, export_town, place_of
+
+#: The table of a task's meta that holds what only the shim has set.
+TABLE = "bd"
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+Record = dict[str, Any]
+
+
+class Board:
+    """The beads of a town by their ids, and the task of each."""
+
+    def __init__(self, town: TownLink) -> None:
+        self.town = town
+        self.place: Place = place_of(town, read_settings(town.config))
+        self.load()
+
+    def load(self) -> None:
+        """Read the town (again)."""
+        lines = export_town(self.place, "").lines
+        beads = beads_of(lines)
+        known = map_beads(beads, self.now, limit_bytes=self.town.config.limits.message_bytes)
+        state = read_town(self.town)
+        ids = BeadIds(state.tasks.values(), self.place.prefix, known.task_ids)
+        self.tasks: dict[str, Task] = {ids(task.id): task for task in state.tasks.values()}
+        self.records: dict[str, Record] = {
+            id_: laid_over(dict(bead.record), self.tasks[id_].meta.get(TABLE) if id_ in self.tasks else None)
+            for id_, bead in beads.items()
+        }
+        self.beads: dict[str, Bead] = {id_: read_bead(record) for id_, record in self.records.items()}
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def find(self, word: str) -> str:
+        """The id of the bead that `word` means: an id, its beginning, or its part behind the prefix. Raises: NotFound."""
+        if word in self.records:
+            return word
+        near = [id_ for id_ in self.records if id_.startswith(word) or id_.partition("-")[2] == word] if word else []
+        by_task = [id_ for id_, task in self.tasks.items() if word and task.id.startswith(word)]
+        found = list(dict.fromkeys((*near, *by_task)))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"ambiguous id {word[:80]!r}: {', '.join(found[:8])}")
+        raise NotFound(f"no issue found matching {word[:80]!r}")
+
+    def task_of(self, id_: str) -> Task:
+        """The task of a bead. Raises: UsageError for a record that is none, such as a message or an agent."""
+        if id_ not in self.tasks:
+            raise UsageError(
+                f"{id_} is a {self.beads[id_].issue_type} that was brought along; it cannot be changed here"
+            )
+        return self.tasks[id_]
+
+    def shape(self, id_: str) -> Record:
+        """A bead as `bd --json` shows it: its record with counts and its parent."""
+        bead = self.beads[id_]
+        record = {key: value for key, value in self.records[id_].items() if key not in ("_type", "comments")}
+        outgoing = [edge for edge in bead.edges if edge.source == id_]
+        record |= {
+            "dependency_count": len(outgoing),
+            "dependent_count": sum(edge.target == id_ for other in self.beads.values() for edge in other.edges),
+            "comment_count": len(self.records[id_].get("comments") or ()),
+        }
+        parent = next((edge.target for edge in outgoing if edge.type == PARENT_EDGE), "")
+        return record | ({"parent": parent} if parent else {})
+
+    def detail(self, id_: str) -> Record:
+        """The same with its comments."""
+        comments = self.records[id_].get("comments")
+        return self.shape(id_) | ({"comments": comments} if comments else {})
+
+    def keep(self, task: Task, changes: Mapping[str, Any]) -> None:
+        """Keep fields beside a task that it has no place for; None takes one out again."""
+        if changes:
+            before: dict[str, Any] = task.meta.get(TABLE) or {}
+            table = {**before, **changes}
+            self.town.run(self.town.calls.set_task_meta(task.id, TABLE, table))
+
+    def add(self, record: Record, *, agent: str = "") -> str:
+        """Make a task of a new record; the bead's id."""
+        line = new_line(record)
+        bead = line.bead
+        if bead is None:
+            raise UsageError(f"the issue cannot be made: {line.problem}")
+        mapped = map_beads({**self.beads, bead.id: bead}, self.now)
+        if bead.id in mapped.carried:
+            raise UsageError(f"a {bead.issue_type} cannot be made here: {mapped.carried[bead.id]}")
+        arguments = task_arguments(bead, mapped)
+        # What it needs may go by another id in the town.
+        to_task = {id_: task.id for id_, task in self.tasks.items()}
+        back = {mapped.task_ids[id_]: task_id for id_, task_id in to_task.items() if id_ in mapped.task_ids}
+        arguments["needs"] = [back.get(need, need) for need in arguments["needs"]]
+        if arguments.get("parent"):
+            arguments["parent"] = back.get(arguments["parent"], arguments["parent"])
+        self.town.run(self.town.calls.add_task(**arguments, agent=agent, origin=origin_of(line)))
+        return bead.id
+
+    def fresh_id(self, parent: str = "") -> str:
+        """An id that no bead has: the next child of a parent, else the prefix and four letters or digits or more."""
+        if parent:
+            return next(id_ for number in range(1, 100_000) if (id_ := f"{parent}.{number}") not in self.records)
+        for length in range(4 * 8, 9 * 8):
+            word = "".join(random.SystemRandom().choice(_DIGITS) for _ in range(length // 8))
+            if (id_ := f"{self.place.prefix}-{word}") not in self.records:
+                return id_
+        raise UsageError("no free id was found")
+
+
+def laid_over(record: Record, table: object) -> Record:
+    """A record with what the shim has set, where that is a table."""
+    if isinstance(table, dict):
+        for key, value in table.items():  # pyright: ignore[reportUnknownVariableType]
+            if value is None:
+                record.pop(str(key), None)  # pyright: ignore[reportUnknownArgumentType]
+            else:
+                record[str(key)] = value  # pyright: ignore[reportUnknownArgumentType]
+    return record
+
+
+def stamp_now() -> str:
+    """Now, as beads write it."""
+    return stamp(datetime.now(UTC))
+
+
+def invocation_at(directory: str | None) -> Invocation:
+    """What `open_town_link` wants to know."""
+    invocation = Invocation()
+    invocation.town = str(Path(directory)) if directory else None
+    return invocation
+
+
+def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
+    """The ids of the beads that match all that is wanted; what is None or empty matches everything."""
+
+    def fits(id_: str) -> bool:
+        bead, record = board.beads[id_], board.records[id_]
+        return (
+            (not wanted.get("status") or bead.status in wanted["status"])
+            and (not wanted.get("type") or bead.issue_type in wanted["type"])
+            and (wanted.get("priority") is None or bead.priority == wanted["priority"])
+            and (not wanted.get("assignee") or record.get("assignee") == wanted["assignee"])
+            and (not wanted.get("unassigned") or not record.get("assignee"))
+            and all(label in bead.labels for label in wanted.get("labels") or ())
+            and (not wanted.get("parent") or bead.parent == wanted["parent"])
+        )
+
+    return [id_ for id_ in ids if fits(id_)]
+
+
+__all__ = ["TABLE", "Board", "Record", "invocation_at", "laid_over", "matching", "open_town_link", "stamp_now"]
