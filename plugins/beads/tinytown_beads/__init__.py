@@ -8,7 +8,9 @@ from typing import Any
 from tinytown.agents import Agent
 from tinytown.contracts import Command, Converter, Service
 from tinytown.hookspecs import hookimpl
+from tinytown.tasks import Task
 
+from tinytown_beads.bead_prompt import bead_sections
 from tinytown_beads.command_table import COMMANDS
 from tinytown_beads.settings import Settings
 from tinytown_beads.verbs.notes import section
@@ -42,5 +44,5 @@ def tinytown_services() -> Sequence[Service]:
 
 
 @hookimpl
-def tinytown_prompt_sections(agent: Agent, data: Mapping[str, Any]) -> Sequence[str]:
-    return section(agent, data)
+def tinytown_prompt_sections(agent: Agent, task: Task | None, data: Mapping[str, Any]) -> Sequence[str]:
+    return [*bead_sections(task), *section(agent, data)]

@@ -14,6 +14,7 @@ from tinytown_beads.settings import read_settings
 
 if TYPE_CHECKING:
     from tinytown_beads.bead import Bead
+    from tinytown_beads.gastown.moving import Moved
     from tinytown_beads.merging import Side
     from tinytown_beads.report import Report
     from tinytown_beads.syncing import Place
@@ -165,6 +166,59 @@ def ready(
     cells = [(each.id, f"P{each.priority}", each.issue_type, each.title) for each in rows]
     told = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
     invocation.answer(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
+
+
+@beads.command(
+    "from-gastown", examples=["tt beads from-gastown ~/gt --dry-run", "tt beads from-gastown ~/gt --to ~/towns"]
+)
+@click.argument("directory", type=_PATH, metavar="DIR")
+@click.option("--to", "into", type=_PATH, default=Path(), help="Where the new towns are made.  [default: here]")
+@_dry_run
+@pass_invocation
+def from_gastown(invocation: Invocation, directory: Path, into: Path, dry_run: bool) -> None:
+    """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
+
+    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no place here
+    is listed. First bd export -o .beads/issues.jsonl in each rig, so that everything is there.
+    """
+    from tinytown.errors import TinytownError
+
+    from tinytown_beads.gastown.moving import move_rig, plan_moves
+    from tinytown_beads.gastown.reading import read_gastown
+
+    old = read_gastown(directory)
+    if into.resolve().is_relative_to(old.root):
+        raise UsageError(f"{into} lies in the old town, which is not written to", hint="--to names another place")
+    moves = plan_moves(old, into)
+    for move in moves:
+        if not dry_run:
+            try:
+                move_rig(move, old)
+            except TinytownError as error:
+                move.skipped = error.message
+    shape = {
+        "from": str(old.root),
+        "dry_run": dry_run,
+        "rigs": [move.shape for move in moves],
+        "no_place": [{"path": path, "what": what} for path, what in old.no_place],
+        "problems": old.problems,
+    }
+    lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
+    lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
+    invocation.answer(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
+
+
+def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in move.kinds.items()) or "no beads"
+    lines = [f"{'would make' if dry_run else 'made'} {move.directory}: {kinds}"]
+    if move.skipped:
+        lines = [f"skipped {move.rig.name}: {move.skipped}"]
+    if move.report is not None:
+        lines += [f"  {line}" for line in move.report.lines()]
+    lines += [f"  {place}: look there for work that is nowhere else" for place in move.rig.work_places]
+    if move.agents:
+        lines.append(f"  {len(move.agents)} agents were known; tt spawn makes those that you want")
+    return lines
 
 
 def _ready_shape(bead: Bead) -> dict[str, object]:

@@ -37,6 +37,10 @@ class Line:
         """The line without its end and without a byte order mark."""
         return self.raw.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8", "replace")
 
+    def ended(self) -> Line:
+        """The same line with an end, which the last one of a file need not have."""
+        return self if self.raw.endswith(b"\n") else replace(self, raw=self.raw + b"\n")
+
 
 def read_lines(document: bytes) -> list[Line]:
     """The lines of a document. A bad one never raises; of two beads with one id the later counts."""

@@ -17,6 +17,7 @@ from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.tasks import Task
 
 from tinytown_beads.carrying import Carried, carry, read_town
+from tinytown_beads.convoys import convoys_in, make_groups
 from tinytown_beads.files import digest, locked, read_file, replace_file
 from tinytown_beads.ledger import Ledger, entries_of, ledger_path, read_ledger, read_ledgers, write_ledger
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines, with_changes
@@ -70,6 +71,7 @@ def import_file(
         report = visit.report("import", dry_run=dry_run)
         if not dry_run:
             carried = carry(place.town, visit.meeting)
+            make_groups(place.town, convoys_in(visit.meeting))
             visit.remember(visit.lines, carried, told=False)
             visit.tell_town(report, carried)
         return report
@@ -100,6 +102,7 @@ def sync_file(
                 if attempt == _TRIES - 1:
                     raise
                 continue
+            make_groups(place.town, convoys_in(visit.meeting))
             visit.remember(written.lines, carried, told=True)
             visit.tell_town(report, carried)
             return report

@@ -67,9 +67,8 @@ def write_lines(
 def append(written: Written, lines: Iterable[Line]) -> None:
     """More lines, behind the others; a last line without an end gets one."""
     for line in lines:
-        if written.lines and not written.lines[-1].raw.endswith(b"\n"):
-            last = written.lines[-1]
-            written.lines[-1] = Line(last.number, last.raw + b"\n", last.kind, last.key, last.bead, last.problem)
+        if written.lines:
+            written.lines[-1] = written.lines[-1].ended()
         written.lines.append(line)
         written.added.append(line.key)
 

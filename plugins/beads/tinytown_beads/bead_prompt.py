@@ -1,0 +1,39 @@
+"""What a bead says beyond its task's text, for the prompt of whoever works on it: design, acceptance, notes, comments. Pure."""
+
+from __future__ import annotations
+
+from tinytown.tasks import Task
+
+from tinytown_beads.json_text import as_list, as_object, decode
+from tinytown_beads.own_beads import FORMAT
+
+_HEADINGS = {"design": "Design", "acceptance_criteria": "Acceptance criteria", "notes": "Notes"}
+_COMMENTS_SHOWN = 10
+_TEXT_BYTES = 20_000
+
+
+def bead_sections(task: Task | None) -> list[str]:
+    """Paragraphs of Markdown from the record of the bead that a task was made of; none for other tasks."""
+    origin = (task.origin or {}) if task else {}
+    record = origin.get("record")
+    if origin.get("format") != FORMAT or not isinstance(record, str):
+        return []
+    try:
+        fields = as_object(decode(record)) or {}
+    except ValueError:
+        return []
+    sections = [
+        f"## {heading}\n\n{_cut(text)}"
+        for key, heading in _HEADINGS.items()
+        if isinstance(text := fields.get(key), str) and text.strip()
+    ]
+    comments = [as_object(each) or {} for each in as_list(fields.get("comments")) or []]
+    said = [f"- {each.get('author', '?')}: {each['text']}" for each in comments if isinstance(each.get("text"), str)]
+    if said:
+        sections.append("## Comments\n\n" + _cut("\n".join(said[-_COMMENTS_SHOWN:])))
+    return sections
+
+
+def _cut(text: str) -> str:
+    raw = text.strip().encode("utf-8", "replace")
+    return raw.decode() if len(raw) <= _TEXT_BYTES else raw[:_TEXT_BYTES].decode("utf-8", "ignore") + "…"
