@@ -14,6 +14,7 @@ from tinytown.config import (
     AgentCli,
     BudgetsConfig,
     Config,
+    HostConfig,
     LimitsConfig,
     RateConfig,
     RedisConfig,
@@ -28,6 +29,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## `[redis]`": RedisConfig,
     "## `[round]`": RoundConfig,
     "## `[limits]`": LimitsConfig,
+    "## `[host]`": HostConfig,
     "## `[budgets]`": BudgetsConfig,
     "## `[budgets.agents.NAME]`": AgentBudget,
     "## `[rates.KIND]`": RateConfig,
@@ -35,7 +37,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## `[roles.NAME]`": RoleConfig,
     "## The user's file": UserConfig,
 }
-OWN_SECTIONS = {"budgets", "rates", "agents", "redis", "round", "limits", "agent_clis", "roles", "plugins"}
+OWN_SECTIONS = {"host", "budgets", "rates", "agents", "redis", "round", "limits", "agent_clis", "roles", "plugins"}
 
 
 def rows(heading: str) -> dict[str, str]:

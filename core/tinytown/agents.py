@@ -55,8 +55,9 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. Times are RFC 3339 in UTC.
 
     ``state`` is the observed state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
-    holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. ``max_rounds``
-    of 0 means no limit. ``open_tasks`` counts its tasks that are not finished.
+    holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. Only a host that
+    has all of its ``labels`` takes it. ``max_rounds`` of 0 means no limit. ``open_tasks`` counts its tasks that are not
+    finished.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     nickname: str | None = None
     parent: str | None = None
     tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     wanted: WantedState = "running"
     state: AgentState = "cold"
     reason: str | None = None
@@ -100,7 +102,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TIMES = frozenset({"since", "created_at"})
-_JSON = frozenset({"tags"})
+_JSON = frozenset({"tags", "labels"})
 
 
 def read_agent(fields: Mapping[str, str]) -> Agent:

@@ -16,7 +16,7 @@ import msgspec
 
 from tinytown.errors import ConfigError, NotFound, UsageError
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
-from tinytown.names import check_agent_name, check_text, check_town_name, check_word, shown
+from tinytown.names import check_agent_name, check_label, check_text, check_town_name, check_word, shown
 
 CONFIG_FILE = "tinytown.toml"
 RUNTIME_DIRECTORY = ".tt"
@@ -27,6 +27,8 @@ TOWN_VARIABLE = "TINYTOWN_TOWN"
 URL_VARIABLE = "REDIS_URL"
 #: Gives the password of ``redis.url`` without writing it into a file.
 PASSWORD_VARIABLE = "TINYTOWN_REDIS_PASSWORD"
+#: Overrides ``host.labels``: labels of this machine, with commas between them.
+LABELS_VARIABLE = "TINYTOWN_HOST_LABELS"
 #: Overrides ``~/.tt``, the directory of the user's own settings.
 HOME_VARIABLE = "TINYTOWN_HOME"
 
@@ -114,6 +116,12 @@ class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cli: str | None = None
 
 
+class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[host]``: what a kernel tells of the machine it runs on. Agents may ask for its labels."""
+
+    labels: tuple[str, ...] = ()
+
+
 class RateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[rates.KIND]``: what a million tokens cost, in dollars, for backends that do not tell or whose price is another.
 
@@ -184,6 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis: RedisConfig = RedisConfig()
     round: RoundConfig = RoundConfig()
     limits: LimitsConfig = LimitsConfig()
+    host: HostConfig = HostConfig()
     budgets: BudgetsConfig = BudgetsConfig()
     rates: dict[str, RateConfig] = msgspec.field(default_factory=dict[str, RateConfig])
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
@@ -217,6 +226,7 @@ class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     default_cli: str | None = None
     redis: RedisConfig | None = None
+    host: HostConfig | None = None
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
 
@@ -286,7 +296,18 @@ def read_config(table: Mapping[str, Any], path: Path) -> Config:
     redis = config.redis if "redis" in table else user.redis or config.redis
     if os.environ.get(URL_VARIABLE):
         redis = msgspec.structs.replace(redis, url=os.environ[URL_VARIABLE])
-    return msgspec.structs.replace(config, redis=redis, **merged)
+    return msgspec.structs.replace(config, redis=redis, host=_host(config, table, user), **merged)
+
+
+def _host(config: Config, table: Mapping[str, Any], user: UserConfig) -> HostConfig:
+    """What this machine is called by. Raises: UsageError for a label that is none."""
+    host = config.host if "host" in table else user.host or config.host
+    if LABELS_VARIABLE in os.environ:
+        named = os.environ[LABELS_VARIABLE].split(",")
+        host = HostConfig(labels=tuple(label.strip() for label in named if label.strip()))
+    for label in host.labels:
+        check_label(label)
+    return host
 
 
 def load_user_config() -> UserConfig:

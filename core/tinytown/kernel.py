@@ -118,6 +118,8 @@ class Kernel:
         self._closing = True
         for hosted in self._hosted.values():
             hosted.leave("its kernel was stopped")
+        with trio.move_on_after(_LAST_WORD_S), suppress(TinytownError):  # so that others do not leave agents to us
+            await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
         with trio.move_on_after(0 if self._desk.clock.stopped else self.town.config.drain_s):
             await self._count.wait_value(lambda count: count == 0)
         self.hurry()
@@ -160,6 +162,7 @@ class Kernel:
             "version": __version__,
             "capacity": str(self.town.config.capacity),
             "backends": " ".join(sorted(self.plugins.backends)),
+            "labels": " ".join(sorted({f"host={machine_id().partition('/')[0]}", *self.town.config.host.labels})),
         }
         while True:
             try:

@@ -21,6 +21,7 @@ SHORT_ID_LENGTH = 4
 
 _TOWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # Everything a terminal or a prompt could take for more than text: C0 but tab and newlines, DEL, C1, bidi overrides.
@@ -88,6 +89,13 @@ def check_word(what: str, text: str) -> str:
     """`text` itself, checked as a nickname, role or tag: 1 to 63 letters, digits, blanks, '.', '_' or '-'."""
     if not _WORD.fullmatch(text):
         raise UsageError(f"expected a {what} of 1 to 63 letters, digits, blanks, '.', '_' or '-', got {shown(text)!r}")
+    return text
+
+
+def check_label(text: str) -> str:
+    """`text` itself, checked as a label of a host: ``gpu``, ``zone=a``, ``host=build-7``."""
+    if not _LABEL.fullmatch(text):
+        raise UsageError(f"expected a label of 1 to 128 letters, digits, '.', '_', '=' or '-', got {shown(text)!r}")
     return text
 
 

@@ -132,6 +132,7 @@ class Town:
         parent: str = "",
         tags: Sequence[str] = (),
         max_rounds: int = 0,
+        labels: Sequence[str] = (),
     ) -> AgentHandle:
         """Add an agent; a kernel that has its backend takes it up. `cli` and `tags` left out are those of its role."""
         kind, words = start_of_agent(self.config, role, cli=cli, tags=tags)
@@ -143,6 +144,7 @@ class Town:
             parent=parent,
             tags=words,
             max_rounds=max_rounds,
+            labels=labels,
         )
         agent = await self.run(call)
         return AgentHandle(self, agent.name, agent.id)

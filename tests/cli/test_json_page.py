@@ -140,6 +140,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("estop", "--reason", "the bill")
     ask("status", "--deep", "--tasks")
     ask("thaw")
+    ask("hosts")
     ask("accounts list")
     tt("config", "set", "budgets.day_usd", "20")
     ask("costs")

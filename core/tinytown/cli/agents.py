@@ -46,6 +46,8 @@ _RESTART_S = 60.0
     "--tags", multiple=True, metavar="TAG,..", help="Matched with the backlog, as its role is.  [default: its role's]"
 )
 @click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after so many rounds; 0 means no limit.")
+@click.option("--label", "labels", multiple=True, metavar="LABEL,..", help="Only a host with this label takes it.")
+@click.option("--host", default="", metavar="NAME", help="Only the host of this name takes it; tt hosts lists them.")
 @click.option("--foreground", is_flag=True, help="Then run the kernel here, until Ctrl-C.")
 @no_start_option
 @pass_invocation
@@ -58,6 +60,8 @@ def spawn(
     parent: str,
     tags: tuple[str, ...],
     max_rounds: int,
+    labels: tuple[str, ...],
+    host: str,
     foreground: bool,
     no_start: bool,
 ) -> None:
@@ -77,6 +81,7 @@ def spawn(
             parent=parent,
             tags=split_list(tags),
             max_rounds=max_rounds,
+            labels=[*split_list(labels), *([f"host={host}"] if host else [])],
         )
         kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
         answer = {**agent_shape(agent), "kernel": kernel, "cautions": cautions}
@@ -99,6 +104,7 @@ def add_agent(
     parent: str = "",
     tags: Sequence[str] = (),
     max_rounds: int = 0,
+    labels: Sequence[str] = (),
 ) -> tuple[Agent, list[str]]:
     """Add an agent with what its role brings, and the cautions about its kind, which were told. Starts no kernel.
 
@@ -117,6 +123,7 @@ def add_agent(
             parent=parent or town.caller.agent,
             tags=words,
             max_rounds=max_rounds,
+            labels=labels,
         )
     )
     warn_of_role(invocation, town.config, role)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from tinytown.config import URL_VARIABLE, Config
+from tinytown.config import LABELS_VARIABLE, URL_VARIABLE, Config
 from tinytown.errors import NotFound, UsageError
 from tinytown.names import check_utf8, shown
 from tinytown.redis.address import redact
@@ -149,9 +149,11 @@ def source_of(key: Key, town: Mapping[str, Any], user: Mapping[str, Any]) -> Sou
     """
     if key == ("redis", "url") and os.environ.get(URL_VARIABLE):
         return "environment"
+    if key == ("host", "labels") and LABELS_VARIABLE in os.environ:
+        return "environment"
     if _has(town, key):
         return "town"
-    whole = {"redis": 1, "agent_clis": 2, "default_cli": 1, "plugins": len(key)}.get(key[0])
+    whole = {"redis": 1, "host": 1, "agent_clis": 2, "default_cli": 1, "plugins": len(key)}.get(key[0])
     if whole is not None and not _has(town, key[:whole]) and _has(user, key):
         return "user"
     return "default"

@@ -34,6 +34,7 @@ def agent_shape(agent: Agent) -> dict[str, Any]:
         "open_tasks": agent.open_tasks,
         "parent": agent.parent,
         "tags": agent.tags,
+        "labels": agent.labels,
         "max_rounds": agent.max_rounds,
         "failures": agent.failures,
         "host": agent.host,
@@ -98,7 +99,10 @@ def host_shape(host: Host) -> dict[str, Any]:
         "version": host.version,
         "joined_at": host.joined_at,
         "capacity": host.capacity,
+        "machine": host.machine,
+        "root": host.root,
         "backends": host.backends,
+        "labels": host.labels,
         "frozen": host.frozen,
     }
 

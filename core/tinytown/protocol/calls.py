@@ -29,6 +29,7 @@ from tinytown.names import (
     SUPERVISOR_NAMES,
     check_agent_name,
     check_id,
+    check_label,
     check_one_of,
     check_task_id,
     check_text,
@@ -157,6 +158,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     agents: int = 0
     capacity: int = 0
     backends: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     frozen: int | None = None
 
 
@@ -293,6 +295,7 @@ def _host(reply: Reply) -> Host:
         agents=int(fields.get("agents") or 0),
         capacity=int(fields.get("capacity") or 0),
         backends=tuple(fields.get("backends", "").split()),
+        labels=tuple(fields.get("labels", "").split()),
         frozen=int(fields["frozen"]) if fields.get("frozen") else None,
     )
 
@@ -697,13 +700,19 @@ class TownCalls:
         parent: str = "",
         tags: Sequence[str] = (),
         max_rounds: int = 0,
+        labels: Sequence[str] = (),
     ) -> Call[Agent]:
-        """Add an agent that wants to run. Without a nickname it gets one that belongs to its id."""
+        """Add an agent that wants to run. Without a nickname it gets one that belongs to its id.
+
+        Only a host that has all of its `labels` takes it; ``host=NAME`` is a label of the machine of that name.
+        """
         check_agent_name(name)
         if role:
             check_word("role", role)
         for tag in tags:
             check_word("tag", tag)
+        for label in labels:
+            check_label(label)
         if nickname.lower() in SUPERVISOR_NAMES:
             check_agent_name(nickname)
         agent_id = new_id()
@@ -720,6 +729,7 @@ class TownCalls:
             parent,
             max_rounds,
             _json(list(tags)),
+            _json(list(labels)),
         )
 
     def agent(self, agent: str) -> Call[Agent]:
@@ -862,9 +872,12 @@ class TownCalls:
         """Take part in the town as a kernel; ids of kernels that were found lost."""
         return self._once("host_join", _texts, check_id("a host id", host), lease_ms, *_flat(about))
 
-    def beat(self, host: str, *, lease_ms: int) -> Call[tuple[str, ...]]:
-        """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail."""
-        return self._call("host_beat", _texts, host, lease_ms)
+    def beat(self, host: str, *, lease_ms: int, capacity: int | None = None) -> Call[tuple[str, ...]]:
+        """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail.
+
+        `capacity` is how many agents it takes at most from now on, 0 when it is about to leave.
+        """
+        return self._call("host_beat", _texts, host, lease_ms, "" if capacity is None else capacity)
 
     def leave(self, host: str, *, reason: str) -> Call[int]:
         """End a kernel's part in the town; its agents are free for others at once."""

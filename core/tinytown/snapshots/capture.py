@@ -38,6 +38,7 @@ CATEGORIES: dict[str, Category] = {
 AGENT_VOLATILE = frozenset(
     {
         "host",
+        "home",
         "account",
         "token",
         "run_id",
@@ -162,7 +163,7 @@ def _known(kind: type[msgspec.Struct], fields: Fields, volatile: frozenset[str])
             values[name] = rfc3339(int(text))
         elif name in _NUMBERS:
             values[name] = int(text)
-        elif name in ("tags", "needs"):
+        elif name in ("tags", "labels", "needs"):
             values[name] = tuple(msgspec.json.decode(text, type=list[str]))
         else:
             values[name] = text

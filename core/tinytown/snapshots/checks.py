@@ -15,7 +15,16 @@ import msgspec
 
 from tinytown.errors import UsageError
 from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
-from tinytown.names import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id, check_task_id, check_text, check_word
+from tinytown.names import (
+    SUPERVISOR,
+    SUPERVISOR_ID,
+    check_agent_name,
+    check_id,
+    check_label,
+    check_task_id,
+    check_text,
+    check_word,
+)
 from tinytown.records import parse_rfc3339, rfc3339
 from tinytown.snapshots.capture import AGENT_VOLATILE, SCORE_STEP, TASK_VOLATILE, is_order
 from tinytown.snapshots.lines import Numbered, bad_line
@@ -84,6 +93,8 @@ class _Checker:
             _ = word and check_word(what, word)
         for tag in agent.tags:
             check_word("tag", tag)
+        for label in agent.labels:
+            check_label(label)
         self._place(number, "agent's seq", agent.seq)
         self.take(number, "agent id", agent.id.lower())
         self.take(number, "name", agent.name.lower())

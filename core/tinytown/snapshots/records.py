@@ -62,6 +62,7 @@ class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
     role: str = ""
     parent: str = ""
     tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     max_rounds: int = 0
     wanted: WantedState
     state: Literal["", "stopped", "cold", "error"] = ""

@@ -65,6 +65,7 @@ def _agent(agent: AgentRecord, now_ms: int) -> Row:
         "nickname": agent.nickname,
         "parent": agent.parent,
         "tags": _json(agent.tags),
+        "labels": _json(agent.labels),
         "max_rounds": str(agent.max_rounds),
         "wanted": agent.wanted,
         "state": agent.state or "starting",

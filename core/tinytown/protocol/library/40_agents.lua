@@ -45,10 +45,10 @@ local function take_back(base, id, now, reason)
   take_back_running(base, id, now, reason)
 end
 
--- agent_create: id, name, cli, role, nicknames to try (JSON list), insist on the first (1 or 0), parent, max_rounds, tags (JSON list)
--- -> the agent
+-- agent_create: id, name, cli, role, nicknames to try (JSON list), insist on the first (1 or 0), parent, max_rounds, tags and
+-- labels (JSON lists) -> the agent
 register('agent_create', function(base, a)
-  local id, name, cli, role, nicks, insist, parent, max_rounds, tags = unpack(a)
+  local id, name, cli, role, nicks, insist, parent, max_rounds, tags, labels = unpack(a)
   local lower = string.lower(name)
   local holder = redis.call('HGET', base .. ':names', lower)
   if holder then
@@ -82,7 +82,7 @@ register('agent_create', function(base, a)
   end
   local now = now_ms()
   redis.call('HSET', agent_key(base, id), 'id', id, 'name', name, 'cli', cli, 'role', role, 'nickname', nickname,
-    'parent', parent_name, 'tags', tags, 'max_rounds', max_rounds, 'wanted', 'running', 'state', 'starting',
+    'parent', parent_name, 'tags', tags, 'labels', labels, 'max_rounds', max_rounds, 'wanted', 'running', 'state', 'starting',
     'reason', 'waiting for a kernel', 'since', whole(now), 'created_at', whole(now),
     'host', '', 'token', '', 'rounds_completed', 0, 'tasks_completed', 0, 'failures', 0)
   redis.call('ZADD', base .. ':agents', redis.call('INCR', base .. ':seq'), id)
@@ -191,19 +191,26 @@ register_once('agent_place', function(base, a)
   end
   for i = 3, #a, 2 do backends[a[i]] = a[i + 1] end
   release_due(base, now)
+  local hosts = hosts_for(base, host, backends, count, now)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
-    local cli, state = unpack(redis.call('HMGET', key, 'cli', 'state'))
+    local cli, state, labels, session, home = unpack(redis.call('HMGET', key, 'cli', 'state', 'labels', 'session_id', 'home'))
+    local chosen, why
+    if cli then
+      labels = labels and labels ~= '' and cjson.decode(labels) or {}
+      chosen, why = choose_host(hosts, cli, labels, session and session ~= '' and home)
+    end
+    if chosen then chosen.agents = chosen.agents + 1 end
     if not cli then
       redis.call('ZREM', base .. ':placement', id) -- a foreign hand has deleted its record
-    elseif not backends[cli] then
-      observe(base, id, state, 'waiting for a kernel with the backend "' .. cli .. '"', now)
-    else
+    elseif why then
+      observe(base, id, state, why, now)
+    elseif chosen.id == host then
       redis.call('ZREM', base .. ':placement', id)
       redis.call('ZREM', base .. ':asleep', id)
       take_back(base, id, now, 'moved to ' .. host)
-      redis.call('HSET', key, 'host', host, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
+      redis.call('HSET', key, 'host', host, 'home', chosen.home, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
       if state ~= 'starting' then
         if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end

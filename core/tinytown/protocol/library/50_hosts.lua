@@ -33,18 +33,23 @@ register_once('host_join', function(base, a)
   local lost = sweep(base, now)
   local known = redis.call('EXISTS', base .. ':host:' .. host) == 1
   redis.call('HSETNX', base .. ':host:' .. host, 'joined_at', whole(now))
-  redis.call('HSET', base .. ':host:' .. host, 'id', host, unpack(a, 3))
+  redis.call('HSET', base .. ':host:' .. host, 'id', host, 'lease_ms', a[2], unpack(a, 3))
   redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
   if not known then emit(base, 'host_joined', 'host', redis.call('HGET', base .. ':host:' .. host, 'name') or host) end
   return lost
 end)
 
--- host_beat: host, lease_ms -> ids of its agents that have mail to claim; refuses a host whose lease has ended
+-- host_beat: host, lease_ms, how many agents it takes at most from now on ('' = as before) -> ids of its agents that have mail
+-- to claim; refuses a host whose lease has ended
 register('host_beat', function(base, a)
   local host, now = a[1], now_ms()
   local deadline = redis.call('ZSCORE', base .. ':hosts', host)
   if not deadline then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host }) end
   redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
+  if a[3] ~= '' then
+    redis.call('HSET', base .. ':host:' .. host, 'capacity', a[3])
+    redis.call('PUBLISH', base .. ':bell', 'placement')
+  end
   sweep(base, now)
   local ready = {}
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do

@@ -1,0 +1,169 @@
+"""Which host takes an agent: by backend, labels, room and load, in whatever order hosts ask."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from tinytown.agents import Agent
+from tinytown.errors import UsageError
+
+from tests.protocol.conftest import Town
+
+HOUR_MS = 3_600_000
+
+
+class Place:
+    """A town to which hosts and agents come."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.calls = town.calls
+        self.run = town.run
+        self.backends: dict[str, list[str]] = {}
+        self.capacity: dict[str, int] = {}
+
+    def host(
+        self, name: str, *, backends: str = "shell", labels: str = "", capacity: int = 100, lease_ms: int = HOUR_MS
+    ) -> None:
+        about = {
+            "name": name,
+            "machine": name,
+            "root": "/town",
+            "backends": backends,
+            "capacity": str(capacity),
+            "labels": f"host={name} {labels}",
+        }
+        self.run(self.calls.join(name, lease_ms=lease_ms, about=about))
+        self.backends[name], self.capacity[name] = backends.split(), capacity
+
+    def agent(self, name: str, **options: Any) -> None:
+        self.run(self.calls.create_agent(name, **{"cli": "shell", **options}))
+
+    def ask(self, host: str) -> list[Agent]:
+        """What `host` gets when it asks for as many as it has room for."""
+        mine = sum(agent.host == host for agent in self.run(self.calls.agents()))
+        room = self.capacity[host] - mine
+        return list(self.run(self.calls.place_agents(host, self.backends[host], count=room)).agents) if room else []
+
+    def spread(self) -> Counter[str | None]:
+        return Counter(agent.host for agent in self.run(self.calls.agents()))
+
+    def reason(self, name: str) -> str | None:
+        return self.run(self.calls.agent(name)).reason
+
+
+@pytest.fixture
+def place(town: Town) -> Place:
+    return Place(town)
+
+
+@pytest.mark.parametrize("order", ["abc", "cba", "bbbacb"])
+def test_agents_that_come_at_once_are_spread_evenly_in_whatever_order_hosts_ask(place: Place, order: str) -> None:
+    for host in "abc":
+        place.host(host)
+    for number in range(30):
+        place.agent(f"x{number}")
+    for host in order:
+        place.ask(host)
+    assert place.spread() == {"a": 10, "b": 10, "c": 10}
+
+
+def test_the_least_loaded_host_takes_an_agent_and_load_is_measured_by_room(place: Place) -> None:
+    place.host("small", capacity=10)
+    place.host("large", capacity=40)
+    for number in range(25):
+        place.agent(f"x{number}")
+        for host in random.Random(number).sample(["small", "large"], 2):
+            place.ask(host)
+    assert place.spread() == {"small": 5, "large": 20}
+
+
+def test_a_host_that_is_full_is_not_waited_for(place: Place) -> None:
+    place.host("full", capacity=1)
+    place.host("free", capacity=2)
+    for number in range(4):
+        place.agent(f"x{number}")
+    place.ask("free")
+    place.ask("full")
+    assert place.spread() == {"full": 1, "free": 2, None: 1}
+    waiting = next(agent for agent in place.run(place.calls.agents()) if agent.host is None)
+    place.run(place.calls.join("other", lease_ms=HOUR_MS, about={"backends": "codex"}))
+    place.run(place.calls.place_agents("other", ["codex"], count=5))
+    assert place.reason(waiting.name) == "waiting for room: every kernel that could take it is full"
+
+
+def test_an_agent_runs_only_where_all_of_its_labels_are_and_says_what_is_missing(place: Place) -> None:
+    place.host("plain")
+    place.host("strong", labels="gpu big")
+    place.agent("gina", labels=["gpu", "big"])
+    place.agent("nora", labels=["gpu", "arm"])
+    place.agent("carl", cli="codex")
+    place.agent("homer", labels=["host=plain"])
+    place.agent("away", labels=["host=elsewhere"])
+    for host in ("plain", "strong", "plain"):
+        place.ask(host)
+    hosts = {agent.name: agent.host for agent in place.run(place.calls.agents())}
+    assert hosts == {"gina": "strong", "homer": "plain", "nora": None, "carl": None, "away": None}
+    assert (
+        place.reason("nora")
+        == 'waiting for a kernel with the backend "shell", with the label "gpu", with the label "arm"'
+    )
+    assert place.reason("carl") == 'waiting for a kernel with the backend "codex"'
+    assert place.reason("away") == 'waiting for a kernel with the backend "shell", on host "elsewhere"'
+    place.host("arm", labels="gpu arm")
+    place.ask("arm")
+    assert place.run(place.calls.agent("nora")).host == "arm"
+
+
+def test_an_agent_with_a_session_goes_back_to_where_it_was(place: Place) -> None:
+    for host in ("a", "b"):
+        place.host(host)
+    place.agent("ada")
+    (ada,) = place.ask("a") or place.ask("b")
+    home = ada.host
+    assert home
+    other = "b" if home == "a" else "a"
+    settle = place.calls.settle_round(
+        ada.id, ada.token or "", "run", (), outcome="finished", mail="ack", session_id="s1"
+    )
+    place.run(settle)
+    for number in range(4):
+        place.agent(f"x{number}", labels=[f"host={home}"])
+    place.ask(home)
+    place.run(place.calls.release_agent(ada.id, ada.token or "", "cold", retry_ms=0))
+    assert place.ask(other) == []
+    assert [agent.name for agent in place.ask(home)] == ["ada"]
+    place.run(place.calls.leave(home, reason="gone"))
+    assert "ada" in [agent.name for agent in place.ask(other)]
+
+
+def test_a_host_that_has_not_renewed_its_lease_for_long_is_not_waited_for(place: Place) -> None:
+    place.host("late", lease_ms=HOUR_MS)
+    place.host("here")
+    place.agent("x0", labels=["host=here"])
+    place.ask("here")
+    place.agent("ada")
+    assert place.ask("here") == []  # it is for the other one
+    shift = "redis.call('ZINCRBY', KEYS[1] .. ':hosts', ARGV[1], 'late')"
+    place.town.command("EVAL", shift, 1, place.town.base, -(HOUR_MS * 2 // 3))
+    assert [agent.name for agent in place.ask("here")] == ["ada"]
+
+
+def test_a_host_that_is_about_to_leave_is_not_waited_for(place: Place) -> None:
+    place.host("leaving")
+    place.host("staying")
+    place.agent("x0", labels=["host=staying"])
+    place.ask("staying")
+    place.agent("ada")
+    assert place.ask("staying") == []
+    place.run(place.calls.beat("leaving", lease_ms=HOUR_MS, capacity=0))
+    assert [agent.name for agent in place.ask("staying")] == ["ada"]
+
+
+@pytest.mark.parametrize("label", ["", " ", "a b", "-x", "x" * 129, "🦆", "a\nb", "a,b"])
+def test_what_is_no_label_is_refused(place: Place, label: str) -> None:
+    with pytest.raises(UsageError, match="expected a label"):
+        place.calls.create_agent("ada", cli="shell", labels=[label])
