@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
+from tinytown_beads.json_text import as_list, as_object
+
 Outcome = Literal[
     "created", "updated", "unchanged", "skipped", "unmapped", "conflict", "missing", "written", "appended", "forgotten"
 ]
@@ -38,6 +41,7 @@ class Report:
     carried: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     file_changed: bool = False
+    bd_skipped: tuple[str, ...] = ()
 
     def add(self, id_: str, outcome: Outcome, fields: Iterable[str] = (), reason: str = "") -> None:
         """One more bead; an unchanged one is only counted."""
@@ -67,6 +71,7 @@ class Report:
             "notes": [{"id": id_, "note": note} for id_, notes in self.notes.items() for note in notes],
             "kept_kinds": dict(Counter(self.carried.values())),
             "bd_drops": dict(self.dropped),
+            "bd_skipped": self.bd_skipped,
         }
 
     def lines(self) -> list[str]:
@@ -85,6 +90,7 @@ class Report:
         if self.dropped:
             fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())
             lines.append(f"bd will drop when it imports this: {fields}")
+        lines += [f"bd did not take {each}" for each in self.bd_skipped]
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
         lines.append(f"{self.command} of {self.file}: {counts or 'nothing'}" + self._dry)
         return lines
@@ -98,21 +104,12 @@ def _fields(row: Row) -> str:
     return f" ({', '.join(row.fields)})" if row.fields else ""
 
 
-def dropped_by_bd(records: Iterable[Mapping[str, Any]], known: Iterable[str]) -> dict[str, int]:
-    """How many records have fields, or fields of edges, that `bd import` accepts and does not keep, by field.
-
-    `known` are the keys that `bd` stores.
-    """
-    from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
-    from tinytown_beads.json_text import as_object
-
-    stored = set(known)
+def dropped_by_bd(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many records have a field, of their own or of an edge, that `bd import` accepts and does not keep, by field."""
     found: Counter[str] = Counter()
     for record in records:
-        for key in record:
-            if key in DROPPED_KEYS or (key not in ISSUE_KEYS and key not in stored):
-                found[key] += 1
-        edges = [as_object(edge) or {} for edge in record.get("dependencies") or ()]
+        found.update(key for key in record if key in DROPPED_KEYS or key not in ISSUE_KEYS)
+        edges = [as_object(edge) or {} for edge in as_list(record.get("dependencies")) or []]
         for key in ("metadata", "thread_id", "created_by"):
             found[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)
     return {key: count for key, count in sorted(found.items()) if count}

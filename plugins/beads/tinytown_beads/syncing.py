@@ -16,6 +16,7 @@ from tinytown.command_line import TownLink
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.tasks import Task
 
+from tinytown_beads.bd_program import bd_for
 from tinytown_beads.carrying import Carried, carry, read_town
 from tinytown_beads.convoys import convoys_in, make_groups
 from tinytown_beads.files import digest, locked, read_file, replace_file
@@ -84,7 +85,11 @@ def sync_file(
     with locked(place.directory / "lock"):
         for attempt in range(_TRIES):
             content = read_file(file)
-            visit = _Visit(place, file, content or b"", strict=strict, prefer=prefer)
+            program = bd_for(file, place.settings)
+            known = content or b""
+            if program is not None:
+                known = join(program.pull(read_lines(known)))
+            visit = _Visit(place, file, known, strict=strict, prefer=prefer)
             report = visit.report("sync", dry_run=dry_run)
             carried = Carried(tasks={each.bead.id: each.task for each in visit.meeting.changings})
             if not dry_run:
@@ -105,6 +110,8 @@ def sync_file(
             make_groups(place.town, convoys_in(visit.meeting))
             visit.remember(written.lines, carried, told=True)
             visit.tell_town(report, carried)
+            if program is not None:
+                report.bd_skipped = program.push()
             return report
         raise AssertionError("it returns or raises")
 
@@ -301,7 +308,7 @@ def export_town(place: Place, name: str) -> Exported:
             report.add(key, "unmapped", (), known.carried[key])
     for key in written.added:
         report.add(key, "appended")
-    report.dropped = dropped_by_bd([bead.record for bead in beads_of(written.lines).values()], ())
+    report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
     if written.changed or written.added:
         known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
     told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in known.views.items() if key in tasks}

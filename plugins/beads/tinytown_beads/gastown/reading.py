@@ -115,13 +115,13 @@ def _rigs(town: GastownTown) -> dict[str, list[Path]]:
         if (told.get("type") == "rig" or "git_url" in told) and (found := rig(path.parent.name)) is not None:
             _describe(found, told)
     for route in rows_of(read_file(root / ".beads" / "routes.jsonl") or b""):
-        path, prefix = route.get("path"), route.get("prefix")
-        if not isinstance(path, str) or not isinstance(prefix, str) or path in ("", "."):
+        told, prefix = route.get("path"), route.get("prefix")
+        if not isinstance(told, str) or not isinstance(prefix, str) or told in ("", "."):
             continue
-        place = (root / path).resolve()
+        place = (root / told).resolve()
         if not place.is_relative_to(root):
             town.problems.append(
-                f"the route of {prefix[:40]!r} leads out of the town, to {path[:200]!r}, and is not followed"
+                f"the route of {prefix[:40]!r} leads out of the town, to {told[:200]!r}, and is not followed"
             )
             continue
         if (found := rig(place.relative_to(root).parts[0])) is not None:

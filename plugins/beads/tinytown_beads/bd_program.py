@@ -1,0 +1,139 @@
+"""The program `bd`, where it is on PATH and keeps a database beside the bead file: its news come into the file, and ours go out.
+
+Runs ``bd export`` and ``bd import`` and nothing else. The file stays what is brought in step with the town.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinytown.errors import BackendUnavailable, TinytownError
+
+from tinytown_beads.bead import moment
+from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
+from tinytown_beads.files import read_file
+from tinytown_beads.json_text import ABSENT, as_list, as_object, decode
+from tinytown_beads.lines import Line, read_lines, with_changes
+from tinytown_beads.settings import Settings
+
+_TIMEOUT_S = 120.0
+#: Fields that `bd` computes; theirs and ours need not be the same.
+_COMPUTED = frozenset({"_type", "dependency_count", "dependent_count", "comment_count", "parent"})
+#: What an edge keeps in the database.
+_EDGE_KEYS = ("issue_id", "depends_on_id", "type")
+
+
+class BdProgram:
+    """One `bd` at work in the directory above `.beads`."""
+
+    def __init__(self, program: str, file: Path) -> None:
+        self.program = program
+        self.file = file
+        self.directory = file.absolute().parent.parent
+
+    def pull(self, lines: Sequence[Line]) -> list[Line]:
+        """`lines` with what the database says by now. What it does not have stays; what it drops from records too."""
+        with tempfile.TemporaryDirectory(prefix="tt-bd-") as scratch:
+            path = Path(scratch) / "export.jsonl"
+            self._run("export", "--all", "-o", str(path))
+            exported = read_lines(read_file(path) or b"")
+        theirs = {line.key: line for line in exported if line.bead}
+        here = {line.key for line in lines if line.kind in ("bead", "tombstone")}
+        told = [
+            with_changes(line, _news(line, theirs[line.key])) if line.bead and line.key in theirs else line
+            for line in lines
+        ]
+        if told and len(here) < len(here | set(theirs)):
+            told[-1] = told[-1].ended()
+        return told + [line for key, line in theirs.items() if key not in here]
+
+    def push(self) -> tuple[str, ...]:
+        """Bring the file into the database; what `bd` skipped, in its own words."""
+        answer = self._run("import", str(self.file.absolute()), "--json")
+        try:
+            told = as_object(decode(answer)) or {}
+        except ValueError:
+            return ()
+        told = as_object(told.get("data")) or told
+        stale = [f"{each}: bd has a newer one" for each in as_list(told.get("stale_skipped_ids")) or []]
+        return (*stale, *map(str, as_list(told.get("skipped_dependencies")) or []))
+
+    def _run(self, *words: str) -> str:
+        """What `bd` prints. Raises: BackendUnavailable if it cannot be started; TinytownError if it fails or hangs."""
+        try:
+            done = subprocess.run(
+                [self.program, *words],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except OSError as error:
+            raise BackendUnavailable(
+                f"bd cannot be started: {error.strerror}", hint='bd = "never" leaves it alone'
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise TinytownError(f"bd {words[0]} did not end within {_TIMEOUT_S:.0f} s", code="bd_failed") from error
+        if done.returncode:
+            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+            raise TinytownError(
+                f"bd {words[0]} ended with {done.returncode}: {said[-1][:300] if said else 'it said nothing'}",
+                hint='bd config set types.custom tells it other types; [plugins.beads] bd = "never" leaves it alone',
+                code="bd_failed",
+            )
+        return done.stdout.decode("utf-8", "replace")
+
+
+def bd_for(file: Path, settings: Settings) -> BdProgram | None:
+    """The `bd` that a sync of `file` has to ask; None where there is none, no database, or the settings say never."""
+    database = file.parent.name == ".beads" and (file.parent / "metadata.json").is_file()
+    program = shutil.which("bd") if settings.bd == "auto" and database else None
+    return BdProgram(os.path.abspath(program), file) if program else None
+
+
+def _news(ours: Line, theirs: Line) -> dict[str, Any]:
+    """The fields in which the database says something newer. Sub-second times and what it never keeps are no news.
+
+    A line that is as new as the record in the database wins: an import, which follows, goes by the same rule.
+    """
+    assert ours.bead is not None
+    assert theirs.bead is not None
+    old, new = ours.bead.record, theirs.bead.record
+    mine, other = moment(ours.bead.text("updated_at")), moment(theirs.bead.text("updated_at"))
+    if mine and (other is None or other <= mine):
+        return {}
+    news: dict[str, Any] = {}
+    for key in ISSUE_KEYS:
+        if key in _COMPUTED or key in DROPPED_KEYS or _same(key, old.get(key), new.get(key)):
+            continue
+        news[key] = new.get(key, ABSENT)
+    return news
+
+
+def _same(key: str, ours: Any, theirs: Any) -> bool:
+    if key == "labels":
+        return set(ours or ()) == set(theirs or ())
+    if key == "dependencies":
+        return _edges(ours) == _edges(theirs)
+    if key == "comments":
+        return _comments(ours) == _comments(theirs)
+    if key.endswith("_at") or key == "defer_until":
+        return ours == theirs or (isinstance(ours, str) and isinstance(theirs, str) and moment(ours) == moment(theirs))
+    if ours in (None, "", 0, False, [], {}) and theirs in (None, "", 0, False, [], {}):
+        return key != "estimated_minutes" or ours == theirs
+    return bool(ours == theirs)
+
+
+def _edges(value: Any) -> set[tuple[Any, ...]]:
+    return {tuple(edge.get(key) for key in _EDGE_KEYS) for each in as_list(value) or [] if (edge := as_object(each))}
+
+
+def _comments(value: Any) -> set[tuple[Any, ...]]:
+    return {(each.get("author"), each.get("text")) for item in as_list(value) or [] if (each := as_object(item))}
