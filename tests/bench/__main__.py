@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from .adapters import adapters
 from .agents import idle, wakeup
 from .commands import commands
 from .conditions import REPOSITORY, Conditions
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]]
     "commands": commands,
     "wakeup": wakeup,
     "idle": idle,
+    "adapters": adapters,
 }
 
 
