@@ -11,19 +11,22 @@ import sys
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 from tinytown.agents import Agent
 from tinytown.config import Config
-from tinytown.contracts import AgentContext, Failed, Finished, Outcome, Round, Usage
+from tinytown.contracts import AgentContext, Failed, Finished, Outcome, RateLimited, Round, Usage
 from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import open_keeper
 from tinytown.tasks import Task
+from tinytown.testing import open_bench
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extend.md").read_text()
 MODULE = "tinytown_parrot/__init__.py"
+ADAPTER = "tinytown_quill/__init__.py"
 #: Each file of the page, as often as it is shown: path, text.
 FILES = re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 STAGES = [text for path, text in FILES if path == MODULE]
@@ -104,7 +107,7 @@ async def outcome_of(plugins: Plugins, description: str, lines: Lines, directory
 
 def test_the_page_shows_the_module_four_times() -> None:
     assert len(STAGES) == 4
-    assert [path for path, _ in FILES if path != MODULE] == ["pyproject.toml", "tests/test_parrot.py"]
+    assert [path for path, _ in FILES if path != MODULE] == ["pyproject.toml", "tests/test_parrot.py", ADAPTER]
 
 
 def test_the_empty_plugin_is_active_and_offers_nothing(package: Path) -> None:
@@ -157,3 +160,38 @@ def test_the_test_of_the_page_passes(package: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 passed" in ran.stdout
+
+
+#: A CLI such as the page speaks of: it prints one record a line, and says what it was called with.
+QUILL = """#!/bin/sh
+prompt=$(cat)
+echo '{"type": "session", "id": "q1"}'
+echo '{"type": "tool", "name": "shell", "input": {"command": "ls"}}'
+echo '{"type": "tool_end"}'
+echo '{"type": "usage", "in": 3, "out": 2}'
+case "$prompt" in *owl*) error='rate limit, try again in 7s' ;; esac
+echo '{"type": "text", "text": "'"$*"'"}'
+echo '{"type": "end", "error": "'"$error"'"}'
+"""
+
+
+async def test_the_adapter_of_the_page_drives_its_cli(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "quill"
+    program.write_text(QUILL)
+    program.chmod(0o755)
+    module: dict[str, Any] = {"__name__": "tinytown_quill"}
+    exec(compile(next(text for path, text in FILES if path == ADAPTER), ADAPTER, "exec"), module)
+    settings = msgspec.convert({"model": "grey", "town_tools": False}, module["tinytown_settings_type"]())
+    (backend,) = module["tinytown_agent_backends"](settings, tmp_path)
+    with trio.fail_after(DEADLINE_S):
+        async with open_bench() as bench:
+            agent, lines = bench.agent(cli="quill"), Lines()
+            environment = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+            async with backend.open(bench.context(agent)) as session:
+                first = await session.run_round(bench.round(agent, "hi", environment=environment), lines)
+                second = await session.run_round(bench.round(agent, "an owl", environment=environment), lines)
+    called = "run --json --effort medium --yes --model grey"
+    assert first == Finished(text=called, usage=Usage(input_tokens=3, output_tokens=2), session_id="q1")
+    assert second == RateLimited(reason="rate limit, try again in 7s", retry_after_s=7.0)
+    assert lines == ["shell: ls", called, "shell: ls", f"{called} --resume q1"]
