@@ -63,6 +63,7 @@ class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     silence_s: float = 0.0
     grace_s: float = 3.0
     max_attempts: int = 3
+    lineage_attempts: int = 0
     retry_delay_s: float = 2.0
     completion: Literal["auto", "explicit"] = "auto"
     reminders: int = 2
@@ -212,6 +213,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "rounds_kept": limits.rounds_kept,
             "trace_ttl_s": limits.trace_ttl_s,
             "auto_claim": int(self.auto_claim),
+            "lineage_attempts": self.round.lineage_attempts,
         }
 
     def idle_timeout_s(self, kind: str) -> float:
@@ -391,7 +393,15 @@ def _check(config: Config, path: Path) -> None:
     for section, names in _POSITIVE.items():
         for name in names:
             check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
-    for name in ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders", "idle_timeout_s"):
+    for name in (
+        "timeout_s",
+        "silence_s",
+        "grace_s",
+        "retry_delay_s",
+        "reminders",
+        "idle_timeout_s",
+        "lineage_attempts",
+    ):
         check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
     amounts: list[tuple[str, float | None]] = [
         (f"{prefix}.{name}", getattr(table, name))

@@ -150,3 +150,19 @@ def test_a_living_agent_is_pruned_with_force_only_and_its_mail_is_dead_then(left
     assert len(letters) == 5
     assert {each["reason"] for each in letters} == {"agent rita was removed", "agent gone was removed"}
     assert "no agent to prune" in left_behind("prune").out
+
+
+def test_an_agent_whose_rounds_are_done_goes_on_after_a_restart(tt: Shell) -> None:
+    tt("init")
+    tt("spawn", "ann", "--cli", "echo", "--max-rounds", "1")
+    tt("start", "--background")
+    tt("send", "ann", "first", "--info")
+    told = tt("wait", "ann", "--for", "stopped", "--timeout", "60", "--json").json["agents"][0]
+    assert told["reason"] == "its 1 rounds are done; tt restart lets it go on"
+    told = tt("restart", "ann", "--rounds", "2", "--json").json["agents"][0]
+    assert (told["rounds_completed"], told["max_rounds"]) == (0, 2)
+    tt("send", "ann", "second", "--info")
+    tt("wait", "ann", "--timeout", "60")
+    assert tt("list", "--json").json["agents"][0]["rounds_completed"] == 1
+    assert tt("wait", "ann", "--for", "error", "--timeout", "0.2", "--json", code=1).error["code"] == "timeout"
+    tt("stop")

@@ -317,7 +317,9 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert info.wanted == "stopped"
-        assert info.reason == "its 2 rounds are done"
+        assert info.reason == "its 2 rounds are done; tt restart lets it go on"
+        again = await town.run(town.calls.recount_rounds(agent.id, max_rounds=3))
+        assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2
         assert len(await agent.inbox()) == 2
 
@@ -427,3 +429,45 @@ async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_lette
         (letter,) = await town.dead_letters()
         assert (letter.id, letter.deliveries) == (sent.message_id, 2)
         assert len(table.rounds) == 2
+
+
+async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place, table, answering) -> None:
+    place.configure(max_attempts=2, lineage_attempts=3)
+    table.script = answering(Failed(reason="no luck"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        first = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (first.state, first.reason, first.attempts) == ("failed", "no luck", 2)
+        part = await town.wait_for_task((await agent.assign("a part of it", parent=first.id)).id)
+        assert (part.state, part.attempts) == ("failed", 1)
+        spent = f"the 3 attempts of task {first.id} and all that was made of it are spent (round.lineage_attempts)"
+        assert part.reason == spent
+        for retried in (await agent.assign("a part of the part", parent=part.id), await town.reopen_task(first.id)):
+            assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")
+        assert len(table.rounds) == 3
+        told = [message.text for message in await town.inbox()]
+        assert told[0] == f"task {part.id} (a part of it) failed: {spent}"
+        assert len(told) == 3
+        other = await town.wait_for_task((await agent.assign("something else")).id)
+        assert other.reason == "no luck"
+
+
+async def test_a_round_that_was_interrupted_costs_its_lineage_nothing(place, table) -> None:
+    place.configure(lineage_attempts=1)
+    go_on = trio.Event()
+
+    async def work(round: Any, report: Any) -> Finished:
+        await go_on.wait()
+        return Finished(text="done")
+
+    table.script = work
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        for number in (1, 2):
+            await table.begun(number)
+            await agent.interrupt(now=True)
+            await agent.wait_until(lambda now: now.state == "paused")
+            await agent.resume()
+        go_on.set()
+        assert (await town.wait_for_task(task.id)).state == "completed"

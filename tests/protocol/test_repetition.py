@@ -113,6 +113,7 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
         s.calls.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
     ],
     "release_task": lambda s: [s.calls.hold_task("bens", reason="wait"), s.calls.release_task("bens")],
+    "recount_rounds": lambda s: s.calls.recount_rounds("ben", max_rounds=7),
     "delete_task": lambda s: s.calls.delete_task("bens"),
     "reclaim": lambda s: [
         s.calls.reclaim("ben", tasks_to="", mail_to=""),

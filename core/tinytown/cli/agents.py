@@ -241,18 +241,25 @@ def kill(invocation: Invocation, agents: tuple[str, ...], now: bool, wait: bool,
     _print_agents(invocation, stopped, "is stopped")
 
 
-@click.command(cls=TownCommand, examples=["tt restart worker"])
+@click.command(cls=TownCommand, examples=["tt restart worker", "tt restart worker --rounds 20"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
+@click.option(
+    "--rounds",
+    type=click.IntRange(0),
+    help="Stop after so many rounds from now on; 0 means no limit.  [default: as before]",
+)
 @no_start_option
 @pass_invocation
-def restart(invocation: Invocation, agents: tuple[str, ...], no_start: bool) -> None:
-    """Stop agents at once and start them afresh: their work goes back to them and is offered again."""
+def restart(invocation: Invocation, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
+    """Stop agents at once and start them afresh: their work is offered to them again, and their rounds count from 0."""
     from tinytown.cli.waiting import await_agents
 
     with open_town_link(invocation) as town:
         asked = [town.run(town.calls.want(name, "stopped", now=True, reason=_reason(town))) for name in agents]
         if any(each.host for each in asked):
             await_agents(invocation, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
+        for each in asked:
+            town.run(town.calls.recount_rounds(each.id, max_rounds=rounds))
         started = [town.run(town.calls.want(each.id, "running", reason=_reason(town))) for each in asked]
         start_where_needed(invocation, town, may_start=not no_start)
     _print_agents(invocation, started, "starts afresh")

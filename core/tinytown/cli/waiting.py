@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence, Set
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 
@@ -24,7 +24,7 @@ from tinytown.tasks import Task
 
 T = TypeVar("T")
 
-Goal = Literal["idle", "stopped", "paused", "error"]
+Goal = Literal["idle", "working", "paused", "cold", "stopped", "error"]
 
 
 @click.command(
@@ -38,8 +38,8 @@ Goal = Literal["idle", "stopped", "paused", "error"]
 )
 @click.argument("agents", nargs=-1, type=AGENT, metavar="[AGENT...]")
 @click.option(
-    "--for", "goal", type=click.Choice(["idle", "stopped", "paused", "error"]), default="idle", show_default=True,
-    help="What to wait for. Idle: nothing runs, no mail waits, no task is open.",
+    "--for", "goal", type=click.Choice(get_args(Goal)), default="idle", show_default=True,
+    help="What to wait for. Idle: nothing runs, no mail waits, no task is open. Cold: no kernel holds it, as when it sleeps.",
 )  # fmt: skip
 @click.option("--task", "tasks", multiple=True, type=TASK, metavar="TASK,..", help="Wait until this task is finished.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")

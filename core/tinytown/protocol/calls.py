@@ -750,7 +750,8 @@ class TownCalls:
     def reclaim(self, agent: str, *, tasks_to: str | None = None, mail_to: str | None = None) -> Call[Reclaimed]:
         """Give what an agent has to another, or to the backlog (``""``); what it works on at that moment stays with it.
 
-        `tasks_to` gets its open tasks, `mail_to` its mail; None leaves them. To the backlog goes no mail but orders in free text, which become tasks.
+        `tasks_to` gets its open tasks, `mail_to` its mail; None leaves them. Of its mail, orders in free text become tasks of
+        the backlog, and the rest stays.
         """
 
         def decode(reply: Reply) -> Reclaimed:
@@ -758,6 +759,10 @@ class TownCalls:
 
         where = ["" if to is None else to or "-" for to in (tasks_to, mail_to)]
         return self._once("agent_reclaim", decode, agent, *where)
+
+    def recount_rounds(self, agent: str, *, max_rounds: int | None = None) -> Call[Agent]:
+        """Count the rounds of an agent that nobody hosts from 0 again, up to another bound if one is given."""
+        return self._once("agent_recount", _agent, agent, "" if max_rounds is None else max_rounds)
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
         """Take an agent that nobody hosts out of the town.

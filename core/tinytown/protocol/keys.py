@@ -40,6 +40,7 @@ KEYS: dict[str, str] = {
     "tasks:tag:<tag>": "zset",
     "backlog": "zset",
     "holds": "zset",
+    "lineages": "hash",
     "task:<task>": "hash",
     "task:<task>:needs": "set",
     "task:<task>:dependants": "set",

@@ -430,6 +430,39 @@ register_once('backlog_assign_all', function(base, a)
   return ids
 end)
 
+-- The first of the tasks that a task was made of, parent by parent: all that come from it share one budget of attempts.
+local function lineage_of(base, id)
+  for _ = 1, MANY do
+    local parent = redis.call('HGET', task_key(base, id), 'parent') or ''
+    if parent == '' or redis.call('EXISTS', task_key(base, parent)) == 0 then return id end
+    id = parent
+  end
+  return id -- they are each other's parents
+end
+
+local function count_attempt(base, id, by)
+  redis.call('HINCRBY', task_key(base, id), 'attempts', by)
+  if setting(base, 'lineage_attempts', 0) > 0 then redis.call('HINCRBY', base .. ':lineages', lineage_of(base, id), by) end
+end
+
+-- Why no attempt is left for a task, or nil.
+local function lineage_spent(base, id)
+  local limit = setting(base, 'lineage_attempts', 0)
+  local root = limit > 0 and lineage_of(base, id)
+  if not root or tonumber(redis.call('HGET', base .. ':lineages', root) or 0) < limit then return nil end
+  return 'the ' .. limit .. ' attempts of ' .. (root == id and 'this task' or 'task ' .. root .. ' and all that was made of it') ..
+    ' are spent (round.lineage_attempts)'
+end
+
+-- News for the human side, from the town itself.
+local function tell_supervisor(base, text, now)
+  local id = 'news-' .. whole(redis.call('INCR', base .. ':seq'))
+  local body = cjson.encode({ id = id, from = 'supervisor', to = 'supervisor', type = 'informational', summary = text,
+    priority = 'high', created_at = rfc3339(now) })
+  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the town\n', 'EX', setting(base, 'trace_ttl_s', 3600))
+  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', body, now, now)
+end
+
 -- task_start: agent_id, fence, id, run_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
 -- 'held' and the fields when its budget is spent, which then is its reason
 register('task_start', function(base, a)
@@ -450,9 +483,16 @@ register('task_start', function(base, a)
     if task.state ~= 'assigned' or task.reason ~= held then move(base, task, 'assigned', held, now) end
     return { 'held', task_reply(base, id) }
   end
+  local spent = lineage_spent(base, id)
+  if spent then
+    redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
+    move(base, task, 'failed', spent, now)
+    tell_supervisor(base, 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
+    return { 'stale', task_reply(base, id) }
+  end
   redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
     'started_at', whole(now))
-  redis.call('HINCRBY', task_key(base, id), 'attempts', 1)
+  count_attempt(base, id, 1)
   -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
   move(base, task, 'running', task.reason, now)
   redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
@@ -553,7 +593,7 @@ register_once('task_hold', function(base, a)
   if task.state == 'running' then
     ring(base, task.agent_id, 'stop-round ' .. task.run_id)
     redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
-    redis.call('HINCRBY', task_key(base, id), 'attempts', -1)
+    count_attempt(base, id, -1)
   end
   set_hold(base, task, a[2], a[3])
   move(base, task, 'blocked', blocked_by(base, task), now)
@@ -755,5 +795,6 @@ local function delete_task(base, id)
   for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':backlog', ':holds', ':tasks:state:' .. task.state }) do
     redis.call('ZREM', base .. index, id)
   end
+  redis.call('HDEL', base .. ':lineages', id)
   redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
 end

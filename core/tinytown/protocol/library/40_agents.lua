@@ -141,6 +141,17 @@ register('agent_want', function(base, a)
   return agent_reply(base, id)
 end)
 
+-- agent_recount: op, agent, how many rounds it may do ('' = as before) -> the agent; its rounds count from 0 again
+register_once('agent_recount', function(base, a)
+  local id, name = find_agent(base, a[1])
+  local host, state = unpack(redis.call('HMGET', agent_key(base, id), 'host', 'state'))
+  if not state then refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents') end
+  if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. state, 'tt kill ' .. name .. ' first', { agent = name }) end
+  redis.call('HSET', agent_key(base, id), 'rounds_completed', 0)
+  if a[2] ~= '' then redis.call('HSET', agent_key(base, id), 'max_rounds', a[2]) end
+  return id
+end, agent_reply)
+
 -- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
 register_once('agent_remove', function(base, a)
   local id, name = find_agent(base, a[1])
@@ -321,7 +332,7 @@ register('round_settle', function(base, a)
       move(base, task, 'failed', reason, now)
     else
       redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
-      if mail == 'return' then redis.call('HINCRBY', task_key(base, task_id), 'attempts', -1) end
+      if mail == 'return' then count_attempt(base, task_id, -1) end
       move(base, task, 'assigned', reason, now)
     end
   end
