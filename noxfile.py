@@ -29,6 +29,16 @@ DEMO_PLUGINS = ["echo", "journal", "shell"]
 #: Two workers even on one core: most of a test's time is spent waiting for a process or a server.
 IN_PARALLEL = ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "worksteal"]
 
+NPM_CLIS = [
+    "@anthropic-ai/claude-code",
+    "@openai/codex",
+    "@augmentcode/auggie",
+    "@google/gemini-cli",
+    "@github/copilot",
+    "opencode-ai",
+]
+AIDER_PYTHONS = ["python3.12", "python3.11", "python3.10"]
+
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 
@@ -125,6 +135,32 @@ def chaos(session: nox.Session) -> None:
     """Towns at work while all that can fail does; `nox -s chaos -- --peers` does the same to other task queues."""
     session.install(".", *(f"./{path}" for path in PLUGINS))
     session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session(name="real-clis")
+def real_clis(session: nox.Session) -> None:
+    """Rounds and towns of the real coding CLIs against a model server on this machine. Needs npm; `-- -k gemini` chooses.
+
+    The newest of each that the registries give is installed into the scratch directory; directories that already hold
+    some can be named in TINYTOWN_REAL_CLIS instead.
+    """
+    session.install(*editable(*PLUGINS), *group("test"))
+    places = os.environ.get("TINYTOWN_REAL_CLIS", "")
+    if not places:
+        scratch = Path(session.create_tmp()).resolve()
+        session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(scratch), *NPM_CLIS, external=True)
+        found = [str(scratch / "node_modules" / ".bin")]
+        # aider asks for a Python of its own: an older one than many people have.
+        python = next((path for name in AIDER_PYTHONS if (path := shutil.which(name))), None)
+        if python is None:
+            session.warn(f"aider is left out: none of {', '.join(AIDER_PYTHONS)} is here")
+        else:
+            session.run(python, "-m", "venv", str(scratch / "aider"), external=True)
+            pip = str(scratch / "aider" / "bin" / "pip")
+            session.run(pip, "install", "--quiet", "--upgrade", "aider-chat", external=True)
+            found.append(str(scratch / "aider" / "bin"))
+        places = os.pathsep.join(found)
+    session.run("pytest", "tests/real_clis", *session.posargs, env={"TINYTOWN_REAL_CLIS": places})
 
 
 @nox.session(reuse_venv=False)

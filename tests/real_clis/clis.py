@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend
@@ -30,7 +31,11 @@ KEY = "a-key-that-opens-nothing"
 class RealCli:
     """A CLI: its `kind`, and what is to be in environment and settings so that it asks the server at a URL.
 
-    `keys` are the variables that log it in.
+    `keys` are the variables that log it in. `table` is where its settings stand below ``[plugins]``. The rest says what it
+    cannot do: `has_shell`, whether its models can run commands; `commits_under_write`, whether also
+    with ``permissions = "write"``; `tells_usage`, whether it says what it consumed;
+    `tells_progress`, whether it prints anything before the end; `streams`, whether it asks for streams; `warns_of_tools`,
+    whether it can be seen from outside that an MCP server of it did not start.
     """
 
     kind: str
@@ -38,6 +43,13 @@ class RealCli:
     environment: Callable[[str], Mapping[str, str]]
     settings: Callable[[str], Mapping[str, Any]] = lambda url: {}
     keys: tuple[str, ...] = ()
+    table: tuple[str, ...] = ()
+    has_shell: bool = True
+    commits_under_write: bool = False
+    tells_usage: bool = True
+    tells_progress: bool = True
+    streams: bool = True
+    warns_of_tools: bool = True
 
     def path(self) -> str:
         """A PATH that begins with where it is. Skips the test when it is nowhere."""
@@ -52,8 +64,21 @@ class RealCli:
         """What the installed plugin makes of it."""
         given = {**self.settings(server.url), **settings}
         given["extra_args"] = (*self.settings(server.url).get("extra_args", ()), *settings.get("extra_args", ()))
-        plugins = load_plugins(Config(name="bench", plugins={self.kind: given}), bench.root)
+        plugins = load_plugins(Config(name="bench", plugins=self.tables(given)), bench.root)
         return plugins.backends[self.kind]
+
+    def tables(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """``[plugins]`` with these settings for the CLI in it."""
+        plugin, *inner = self.table or (self.kind,)
+        table = dict(settings)
+        for key in reversed(inner):
+            table = {key: table}
+        return {plugin: table}
+
+    @property
+    def place(self) -> str:
+        """The directory of an agent's state that is this CLI's."""
+        return ".".join(self.table or (self.kind,))
 
 
 def _claude_environment(url: str) -> Mapping[str, str]:
@@ -82,6 +107,7 @@ CLAUDE = RealCli(
     environment=_claude_environment,
     settings=lambda url: {"permissions": "full"},
     keys=("ANTHROPIC_API_KEY",),
+    commits_under_write=bool(shutil.which("bwrap") and shutil.which("socat")),
 )
 CODEX = RealCli(
     kind="codex",
@@ -89,8 +115,80 @@ CODEX = RealCli(
     environment=lambda url: {"CODEX_API_KEY": KEY},
     settings=_codex_settings,
     keys=("CODEX_API_KEY",),
+    commits_under_write=True,
 )
-REAL_CLIS = (CLAUDE, CODEX)
+AUGGIE = RealCli(
+    kind="auggie",
+    install="npm install @augmentcode/auggie",
+    environment=lambda url: {
+        "AUGMENT_SESSION_AUTH": msgspec.json.encode(
+            {"accessToken": KEY, "tenantURL": f"{url}/", "scopes": ["read", "write"]}
+        ).decode()
+    },
+    settings=lambda url: {"patience_s": 4.0},
+    keys=("AUGMENT_SESSION_AUTH",),
+    tells_usage=False,
+    tells_progress=False,
+)
+GEMINI = RealCli(
+    kind="gemini",
+    install="npm install @google/gemini-cli",
+    environment=lambda url: {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": url},
+    settings=lambda url: {"model": "gemini-2.5-pro", "patience_s": 4.0},
+    keys=("GEMINI_API_KEY",),
+    table=("clis", "gemini"),
+    warns_of_tools=False,
+)
+COPILOT = RealCli(
+    kind="copilot",
+    install="npm install @github/copilot",
+    environment=lambda url: {
+        "COPILOT_PROVIDER_API_KEY": KEY,
+        "COPILOT_PROVIDER_BASE_URL": f"{url}/v1",
+        "COPILOT_MODEL": "gpt-5",
+        "COPILOT_OFFLINE": "true",
+    },
+    settings=lambda url: {"patience_s": 4.0},
+    keys=("COPILOT_PROVIDER_API_KEY", "COPILOT_PROVIDER_BASE_URL", "COPILOT_OFFLINE"),
+    table=("clis", "copilot"),
+    tells_usage=False,
+)
+AIDER = RealCli(
+    kind="aider",
+    install="uv tool install aider-chat --python 3.12",
+    environment=lambda url: {
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_API_BASE": f"{url}/v1",
+        # It fetches a list of prices at each start: let that fail at once.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    },
+    settings=lambda url: {"model": "openai/gpt-4o", "patience_s": 4.0},
+    keys=("OPENAI_API_KEY",),
+    table=("clis", "aider"),
+    has_shell=False,
+    streams=False,
+)
+OPENCODE = RealCli(
+    kind="opencode",
+    install="npm install opencode-ai",
+    environment=lambda url: {
+        "OPENCODE_API_KEY": KEY,
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(_opencode_provider(url)).decode(),
+    },
+    settings=lambda url: {"model": "models/m", "patience_s": 4.0},
+    keys=("OPENCODE_API_KEY",),
+    table=("clis", "opencode"),
+    warns_of_tools=False,
+)
+REAL_CLIS = (CLAUDE, CODEX, AUGGIE, GEMINI, COPILOT, AIDER, OPENCODE)
+
+
+def _opencode_provider(url: str) -> Mapping[str, Any]:
+    options = {"baseURL": f"{url}/v1", "apiKey": "{env:OPENCODE_API_KEY}"}
+    model = {"tool_call": True, "limit": {"context": 100_000, "output": 8_000}}
+    return {"provider": {"models": {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {"m": model}}}}
 
 
 def git(directory: Path, *words: str) -> str:

@@ -72,7 +72,8 @@ async def record_all(cli: RealCli) -> None:
     """Every situation of one CLI."""
     path = cli.path()
     version = version_of(cli, path)
-    target = ROOT / "plugins" / cli.kind / "tests" / "transcripts"
+    plugin, *inner = cli.table or (cli.kind,)
+    target = ROOT.joinpath("plugins", plugin, "tests", "transcripts", *inner)
     shutil.rmtree(target, ignore_errors=True)
     async with open_bench() as bench:
         git(bench.work, "init", "-q")

@@ -82,6 +82,7 @@ class CliAdapter(ABC, Generic[S]):
       that depends on the machine, `permissions_by_default` says so.
     - `permissions_offered`: the profiles that it can keep; asking for another is an error in the settings.
     - `takes_tools`: whether it takes MCP servers.
+    - `tools_need_own_state`: it takes them from its settings files alone, so only where these are the agent's own.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
     - `tells_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
     - `prompt_limit_chars`: the longest prompt that it takes.
@@ -99,6 +100,7 @@ class CliAdapter(ABC, Generic[S]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("full",)
     takes_tools: ClassVar[bool] = True
+    tools_need_own_state: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = False
     tells_progress: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = None

@@ -66,7 +66,18 @@ class CliBackend(Generic[S]):
     @property
     def offers_town_tools(self) -> bool:
         """Whether the CLI gets the town's own tools, where this Tinytown has them."""
-        return self.adapter.takes_tools and self.settings.town_tools
+        return self.gives_town_tools(os.environ)
+
+    def gives_town_tools(self, environment: Mapping[str, str]) -> bool:
+        """`offers_town_tools` for a round with this environment."""
+        has_place = not self.adapter.tools_need_own_state or self.has_own_state(environment)
+        return self.adapter.takes_tools and self.settings.town_tools and has_place
+
+    def has_own_state(self, environment: Mapping[str, str]) -> bool:
+        """Whether an agent's login, settings and sessions lie in a directory of its own, not where its person's do."""
+        variables = {**environment, **self.settings.env}
+        has_key = any(variables.get(name) for name in self.adapter.login_variables)
+        return self.settings.state == "agent" or (self.settings.state == "auto" and has_key)
 
     def cautions(self) -> Sequence[str]:
         """What a person should know before an agent of this kind is spawned, one sentence each."""
@@ -162,8 +173,7 @@ class CliSession(Generic[S]):
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
         environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
-        has_key = any(environment.get(name) for name in adapter.login_variables)
-        has_own_state = settings.state == "agent" or (settings.state == "auto" and has_key)
+        has_own_state = self._backend.has_own_state(environment)
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if has_own_state:
             (self._place / "state").mkdir(mode=0o700, exist_ok=True)
@@ -180,7 +190,7 @@ class CliSession(Generic[S]):
         )
 
     def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
-        return prepare_town_tools(self._place, environment) if self._backend.offers_town_tools else None
+        return prepare_town_tools(self._place, environment) if self._backend.gives_town_tools(environment) else None
 
     def _session_to_resume(self, round: Round) -> CliSessionRecord | None:
         if not self._settings.resume:

@@ -66,6 +66,7 @@ _WORDS: tuple[tuple[FailureKind, str], ...] = (
     ("model_unknown", r"model[^.\n]{0,60}(not found|not exist|not supported|no access|unknown)|selected model \("),
     ("model_unknown", r"unknown model|invalid model|model_not_found"),
     ("overloaded", r"overloaded|at capacity|high demand|\b529\b|\b503\b|service unavailable"),
+    ("model_unknown", r"\b404\b"),
     ("server_error", r"internal server error|\b50[0-4]\b|bad gateway|api_error|server_error"),
     ("unreachable", r"econnre|enotfound|etimedout|eai_again|connection (error|refused|reset|closed)"),
     ("unreachable", r"unable to connect|timed? ?out|stream (disconnected|closed)|network|fetch failed"),

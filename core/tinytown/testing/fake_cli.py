@@ -44,23 +44,22 @@ class Player:
         self._tool: subprocess.Popen[bytes] | None = None
 
     def play(self) -> int:
-        """Everything in its order; a signal jumps to where the recorded one came. The status to end with."""
-        position = 0
-        signalled = next((n for n, event in enumerate(self._events) if "signalled" in event), None)
-        if signalled is not None:
+        """Everything in its order; a signal jumps to what was seen after the recorded one. The status to end with."""
+        if any("signalled" in event for event in self._events):
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _end)
-        try:
-            for position, event in enumerate(self._events):
-                if position == signalled:
+        position = 0
+        while position < len(self._events):
+            event = self._events[position]
+            try:
+                if "signalled" in event:
                     while True:
                         signal.pause()
                 self._do(event)
-        except Ended:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            for event in self._events[(signalled or position) + 1 :]:
-                self._do(event)
+                position += 1
+            except Ended:
+                later = range(position, len(self._events))
+                position = 1 + next((n for n in later if "signalled" in self._events[n]), position)
         return 0
 
     def _do(self, event: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ class AuggieAdapter(CliAdapter[Settings]):
             files[_MCP_FILE] = launch.tools.claude_style()
             arguments += ["--mcp-config", str(launch.place / _MCP_FILE)]
         if launch.has_own_state:
-            arguments += ["--augment-cache-dir", str(launch.place / "state")]
+            arguments += ["--augment-cache-dir", str(launch.state)]
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             files=files,

@@ -11,8 +11,8 @@ import re
 from tinytown.adapters import JsonLinesReader, Record, Transcript, failure_of
 from tinytown.processes import Exit, Line
 
-_NO_SERVER = re.compile(r"(❌|✗|⚠️?)\s+(?P<name>[\w-]+)")
-_SERVER_NEWS = re.compile(r"\s*(🔌|✅|❌|✗|⚠)")
+#: How it lists its MCP servers, before it begins on one stream or after its end on the other.
+_SERVER = re.compile(r"\s*(?P<sign>🔌|✅|❌)\s+(?P<name>Waiting for|[\w-]+( \(failed\))?$)")
 
 
 class AuggieReader(JsonLinesReader):
@@ -23,12 +23,11 @@ class AuggieReader(JsonLinesReader):
         self._tools_name = tools_name
 
     def read(self, line: Line) -> None:
-        if line.stream == "stdout" and _SERVER_NEWS.match(line.text):
-            found = _NO_SERVER.search(line.text)
-            if found and found["name"] == self._tools_name:
-                self.transcript.warn(f"the town's tools are not there: {line.text.strip()}")
-            return
-        super().read(line)
+        found = _SERVER.match(line.text)
+        if found is None:
+            super().read(line)
+        elif found["sign"] == "❌" and found["name"].partition(" ")[0] == self._tools_name:
+            self.transcript.warn("the town's tools are not there: its MCP server has failed")
 
     def take(self, record: Record) -> None:
         if record.text("type") != "result":

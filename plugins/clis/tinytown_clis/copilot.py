@@ -69,7 +69,7 @@ class CopilotAdapter(CliAdapter[CliSettings]):
                 arguments += ["--allow-tool", launch.tools.name]
         environment: dict[str, str | None] = {"COPILOT_AUTO_UPDATE": "false", "NO_COLOR": "1"}
         if launch.has_own_state:
-            environment["COPILOT_HOME"] = str(launch.place / "state")
+            environment["COPILOT_HOME"] = str(launch.state)
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             stdin=launch.prompt.encode("utf-8", "replace"),

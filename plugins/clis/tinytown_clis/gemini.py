@@ -8,7 +8,7 @@ standard error alone, and errors of the server are told as text with JSON in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -27,7 +27,7 @@ from tinytown.adapters import (
 from tinytown.contracts import Usage
 from tinytown.processes import Exit
 
-_SETTINGS_FILE = "gemini-defaults.json"
+_SETTINGS_FILE = "state/.gemini/settings.json"
 _ATTEMPTS = 4
 _APPROVAL: Mapping[Permissions, str] = {"read": "default", "write": "auto_edit", "full": "yolo"}
 _ABOUT = ("command", "file_path", "path", "dir_path", "pattern", "query", "url")
@@ -50,6 +50,7 @@ class GeminiAdapter(CliAdapter[CliSettings]):
     # Under "write" it does not offer the model a shell at all: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    tools_need_own_state: ClassVar[bool] = True
     sessions_stay_in_directory: ClassVar[bool] = True
 
     def plan(self, launch: Launch[CliSettings]) -> Plan:
@@ -59,38 +60,49 @@ class GeminiAdapter(CliAdapter[CliSettings]):
             arguments += ["--model", settings.model]
         if launch.session is not None:
             arguments += ["--resume", launch.session.id]
+        files: dict[str, bytes] = {}
         environment: dict[str, str | None] = {
             "GEMINI_CLI_NO_RELAUNCH": "true",
             "GEMINI_CLI_TRUST_WORKSPACE": "true",
-            # The lowest of its settings files, so that what a person has set stays as it is.
-            "GEMINI_CLI_SYSTEM_DEFAULTS_PATH": str(launch.place / _SETTINGS_FILE),
             "NO_COLOR": "1",
         }
         if launch.has_own_state:
-            environment["GEMINI_CLI_HOME"] = str(launch.place / "state")
+            files[_SETTINGS_FILE] = _settings(launch)
+            environment["GEMINI_CLI_HOME"] = str(launch.state)
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             stdin=launch.prompt.encode("utf-8", "replace"),
-            files={_SETTINGS_FILE: _defaults(launch)},
+            files=files,
             environment=environment,
         )
 
     def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> GeminiReader:
         return GeminiReader(transcript)
 
+    def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+        own = settings.state == "agent" or (
+            settings.state == "auto" and any(name in environment for name in self.login_variables)
+        )
+        if own or not settings.town_tools:
+            return []
+        return [
+            "Gemini CLI takes the town's tools from its own settings alone, and those of yours are left as they are: with"
+            " your login its models use tt in their shell; with GEMINI_API_KEY they get the tools"
+        ]
 
-def _defaults(launch: Launch[CliSettings]) -> bytes:
+
+def _settings(launch: Launch[CliSettings]) -> bytes:
     """Settings for what has no option: its patience, its updates, the login by key, the town's tools."""
-    defaults: dict[str, object] = {
+    settings: dict[str, object] = {
         "general": {"maxAttempts": _ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     }
     if launch.environment.get("GEMINI_API_KEY"):
         # With a base URL of one's own and nothing selected it takes a way to log in that it then refuses.
-        defaults["security"] = {"auth": {"selectedType": "gemini-api-key"}}
+        settings["security"] = {"auth": {"selectedType": "gemini-api-key"}}
     if launch.tools is not None:
         server = {"command": launch.tools.command, "args": launch.tools.arguments, "trust": True}
-        defaults["mcpServers"] = {launch.tools.name: server}
-    return msgspec.json.encode(defaults)
+        settings["mcpServers"] = {launch.tools.name: server}
+    return msgspec.json.encode(settings)
 
 
 class GeminiReader(JsonLinesReader):

@@ -69,7 +69,7 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
             "NO_COLOR": "1",
         }
         if launch.has_own_state:
-            environment["XDG_DATA_HOME"] = str(launch.place / "state")
+            environment["XDG_DATA_HOME"] = str(launch.state)
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             stdin=launch.prompt.encode("utf-8", "replace"),

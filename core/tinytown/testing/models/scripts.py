@@ -54,10 +54,10 @@ class Script:
 
     def choose(self, request: ModelRequest) -> Reply:
         """The reply to this request, which uses up one of its rule's `times`."""
-        own = _OF_PROMPT.search(request.prompt)
+        own = _OF_PROMPT.findall(request.prompt)
         if own and request.tools:
-            try:
-                return _of_turn(_listed(json.loads(own[1])), request.turn)
+            try:  # the last: an interrupted round before it may be part of the same turn
+                return _of_turn(_listed(json.loads(own[-1])), request.turn)
             except ValueError as error:
                 return {"status": 400, "message": f"the script in the prompt is no JSON: {error}"}
         with self._lock:

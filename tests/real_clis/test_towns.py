@@ -1,0 +1,140 @@
+"""Whole towns with agents of real CLIs: a kernel, a server and a repository, from the assignment to what is in git."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import tinytown
+import tomlkit
+import trio
+from tinytown.redis.server import EmbeddedServer
+from tinytown.testing.models import ModelServer, Script
+from tinytown.town import Town
+
+from tests.real_clis.clis import REAL_CLIS, RealCli, git
+
+DEADLINE_S = 240.0
+
+pytestmark = pytest.mark.real_clis
+
+#: How a model that has no shell changes a file: aider takes this out of its answer.
+EDIT = "done\n\nhello.txt\n```\n<<<<<<< SEARCH\n=======\nhi\n>>>>>>> REPLACE\n```\n"
+COMMIT = {"when": {"system": "commit message"}, "text": "Add hello.txt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A directory with a git repository and a town in it, for one CLI and a model server."""
+
+    cli: RealCli
+    server: ModelServer
+    root: Path
+
+    @asynccontextmanager
+    async def town(self) -> AsyncGenerator[Town]:
+        async with tinytown.open_town(self.root) as town:
+            yield town
+
+    def order(self, text: str, *replies: dict[str, Any]) -> str:
+        """A task whose model answers with `replies`, one a turn; one that is offered no tools has one turn."""
+        if self.cli.has_shell:
+            return f"{text} <stub>{msgspec.json.encode(replies).decode()}</stub>"
+        rules = [rule for rule in self.server.script.rules if rule != COMMIT]
+        self.server.script = Script([COMMIT, {"when": {"prompt": text}, **replies[-1]}, *rules])
+        return text
+
+
+@pytest.fixture(params=REAL_CLIS, ids=lambda cli: cli.kind)
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    cli: RealCli = request.param
+    path = cli.path()
+    base = Path(tempfile.mkdtemp(prefix="tt-real-", dir="/tmp")).resolve()  # short: the path of a socket is
+    root = base / "town"
+    root.mkdir()
+    with ModelServer() as server:
+        variables = {"PATH": path, "HOME": str(base), "TMPDIR": str(base), **cli.environment(server.url)}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        tables = {"name": "real", "default_cli": cli.kind, "plugins": cli.tables(cli.settings(server.url))}
+        (root / "tinytown.toml").write_text(tomlkit.dumps(tables))
+        (root / ".gitignore").write_text(".tt/\n.aider*\n")
+        git(root, "init", "-q", "-b", "main")
+        git(root, "config", "user.name", "Ada")
+        git(root, "config", "user.email", "ada@example.org")
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", "begin")
+        try:
+            yield Site(cli, server, root)
+        finally:
+            EmbeddedServer(root / ".tt").stop()
+            shutil.rmtree(base, ignore_errors=True)
+
+
+async def test_a_task_ends_as_a_commit_in_the_repository(site: Site) -> None:
+    change = {"shell": "echo hi > hello.txt && git add hello.txt && git commit -qm 'Add hello.txt'"}
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            ada = await town.spawn("ada")
+            order = site.order("Write hello.txt", change, {"text": "done" if site.cli.has_shell else EDIT})
+            task = await town.wait_for_task((await ada.assign(order)).id)
+    assert (task.state, (task.result or "").strip()[:4]) == ("completed", "done"), task.reason
+    assert (site.root / "hello.txt").read_text() == "hi\n"
+    assert git(site.root, "log", "--format=%s").splitlines() == ["Add hello.txt", "begin"]
+    assert git(site.root, "status", "--porcelain") == ""
+
+
+async def test_with_the_towns_tools_it_writes_to_another_agent_and_completes_its_task(site: Site) -> None:
+    if not site.cli.has_shell:
+        pytest.skip("its models have no tools at all")
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            ada, ben = await town.spawn("ada"), await town.spawn("ben")
+            await ben.interrupt()  # his mail stays where it can be seen
+            order = site.order(
+                "Tell ben",
+                {
+                    "mcp": {
+                        "server": "town",
+                        "tool": "send",
+                        "input": {"to": "ben", "text": "the build is green", "kind": "info"},
+                    }
+                },
+                {"mcp": {"server": "town", "tool": "task_complete", "input": {"result": "ben knows"}}},
+                {"text": "that was it"},
+            )
+            task = await town.wait_for_task((await ada.assign(order)).id)
+            mail = await ben.inbox()
+    assert (task.state, task.result) == ("completed", "ben knows"), task.reason
+    assert [(message.sender, message.text) for message in mail] == [("ada", "the build is green")]
+
+
+async def test_the_next_task_goes_on_in_the_session_of_the_one_before(site: Site) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            ada = await town.spawn("ada")
+            first = await town.wait_for_task((await ada.assign(site.order("Remember teal", {"text": "one"}))).id)
+            second = await town.wait_for_task((await ada.assign(site.order("And now", {"text": "two"}))).id)
+    assert [(first.state, first.result), (second.state, second.result)] == [("completed", "one"), ("completed", "two")]
+    assert "Remember teal" in str(site.server.model_requests[-1]["body"])
+
+
+async def test_two_agents_of_one_kind_work_at_once(site: Site) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            tasks = []
+            for name in ("ada", "ben"):
+                agent = await town.spawn(name)
+                change = {"shell": f"echo {name} > {name}.txt"}
+                tasks.append(await agent.assign(site.order(f"Write {name}.txt", change, {"text": f"I am {name}"})))
+            done = [await town.wait_for_task(task.id) for task in tasks]
+    assert [(task.state, task.result) for task in done] == [("completed", "I am ada"), ("completed", "I am ben")]
+    if site.cli.has_shell:
+        assert [(site.root / f"{name}.txt").read_text().strip() for name in ("ada", "ben")] == ["ada", "ben"]
