@@ -219,3 +219,16 @@ def test_the_commands_need_neither_trio_nor_redis_py() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_formula_that_agents_have_done_is_told_to_its_owner(bare: Any) -> None:
+    tt = bare
+    tt("init", "--name", "whole")
+    tt.variables.pop("TINYTOWN_NO_KERNEL")
+    told = tt.json("sling", "feature", "ann", "--var", "feature=undo", "--cli", "echo", "--name", "undo")
+    assert tt.json("group", "watch", "undo", "--timeout", "40")["completed"] == len(told["task_ids"]) == 4
+    tt("wait", "ann", "--timeout", "30")
+    deadline = time.monotonic() + 20
+    while "group undo is completed" not in (mail := tt("inbox", "--full").out) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert mail.count("group undo is completed") == 1
