@@ -5,7 +5,6 @@ With the real CLIs where there are any, and always with stand-ins for them.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -15,21 +14,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import tomlkit
 import trio
 from tinytown.round_files import Transcript, transcripts_directory
 from tinytown.testing.models import ModelServer
 
 from tests.kernel.conftest import Place, make_root
-from tests.real_clis.clis import CLAUDE, CODEX, KEY, RealCli, git
+from tests.real_clis.clis import AUGGIE, CLAUDE, CODEX, RealCli, git
 
 DEADLINE_S = 180.0
-
-SESSION = {"accessToken": KEY, "scopes": ["read", "write"]}
-AUGGIE = RealCli(
-    kind="auggie",
-    install="npm install @augmentcode/auggie",
-    environment=lambda url: {"AUGMENT_SESSION_AUTH": json.dumps({**SESSION, "tenantURL": f"{url}/"})},
-)
 
 #: Each of the two waits until the other has begun: done one after the other they would never end.
 MEET = (
@@ -94,15 +87,12 @@ async def test_design_first_then_both_halves_at_once(
     place: Place, clis: dict[str, RealCli], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with trio.fail_after(DEADLINE_S), ModelServer() as server:
-        tables = ""
-        for cli in {cli.kind: cli for cli in clis.values()}.values():
+        plugins: dict[str, Any] = {}
+        for cli in clis.values():
+            plugins |= cli.tables(cli.settings(server.url))
             for name, value in cli.environment(server.url).items():
                 monkeypatch.setenv(name, value)
-            settings = [
-                f"{key} = {msgspec.json.encode(value).decode()}" for key, value in cli.settings(server.url).items()
-            ]
-            tables += "\n".join([f"[plugins.{cli.kind}]", *settings, ""])
-        place.configure(f"lease_s = 10.0\n{tables}", timeout_s=90.0)
+        place.configure("lease_s = 10.0\n" + tomlkit.dumps({"plugins": plugins}), timeout_s=90.0)
         git(place.root, "init", "-q")
         async with place.open() as town:
             agents = {name: await town.spawn(name, cli=cli.kind) for name, cli in clis.items()}
