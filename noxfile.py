@@ -160,7 +160,8 @@ def real_clis(session: nox.Session) -> None:
             session.run(pip, "install", "--quiet", "--upgrade", "aider-chat", external=True)
             found.append(str(scratch / "aider" / "bin"))
         places = os.pathsep.join(found)
-    session.run("pytest", "tests/real_clis", *session.posargs, env={"TINYTOWN_REAL_CLIS": places})
+    in_parallel = [] if any(argument.startswith("-n") for argument in session.posargs) else ["-n", "2"]
+    session.run("pytest", "tests/real_clis", *in_parallel, *session.posargs, env={"TINYTOWN_REAL_CLIS": places})
 
 
 @nox.session(reuse_venv=False)

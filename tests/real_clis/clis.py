@@ -31,8 +31,8 @@ KEY = "a-key-that-opens-nothing"
 class RealCli:
     """A CLI: its `kind`, and what is to be in environment and settings so that it asks the server at a URL.
 
-    `keys` are the variables that log it in. `table` is where its settings stand below ``[plugins]``. The rest says what it
-    cannot do: `has_shell`, whether its models can run commands; `commits_under_write`, whether also
+    `keys` are the variables that log it in; none where an empty one is a key to it. `table` is where its settings stand below ``[plugins]``. The rest says what it
+    cannot do: `has_shell`, whether its models can run commands; `has_session_ids`, whether a session has a name; `commits_under_write`, whether also
     with ``permissions = "write"``; `tells_usage`, whether it says what it consumed;
     `tells_progress`, whether it prints anything before the end; `streams`, whether it asks for streams; `warns_of_tools`,
     whether it can be seen from outside that an MCP server of it did not start.
@@ -45,6 +45,7 @@ class RealCli:
     keys: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
     has_shell: bool = True
+    has_session_ids: bool = True
     commits_under_write: bool = False
     tells_usage: bool = True
     tells_progress: bool = True
@@ -164,9 +165,9 @@ AIDER = RealCli(
         "NO_PROXY": "127.0.0.1",
     },
     settings=lambda url: {"model": "openai/gpt-4o", "patience_s": 4.0},
-    keys=("OPENAI_API_KEY",),
     table=("clis", "aider"),
     has_shell=False,
+    has_session_ids=False,
     streams=False,
 )
 OPENCODE = RealCli(

@@ -56,7 +56,7 @@ _WORDS: tuple[tuple[FailureKind, str], ...] = (
     ("no_session", r"no (conversation|session|rollout)[^.\n]{0,40} found|session id \S+ is already in use"),
     ("no_session", r"already has an active writer|invalid session identifier|no session, task, or name matched"),
     ("no_credit", r"credit balance is too low|insufficient[_ ]quota|insufficient credit|payment required|billing"),
-    ("context_too_long", r"prompt is too long|context[_ ](length|window)|maximum context|input is too long"),
+    ("context_too_long", r"prompt (is|as) too long|context[_ ](length|window)|maximum context|input is too long"),
     ("context_too_long", r"too many (input )?tokens"),
     ("rate_limited", r"rate[_ -]?limit|too many requests|usage limit|limit reached|hit your limit|resource_exhausted"),
     ("rate_limited", r"quota exceeded|exceeded your current quota|\b429\b"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from tinytown.adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, Transcript, failure_of
@@ -109,6 +109,9 @@ class AiderAdapter(CliAdapter[CliSettings]):
 
     def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> AiderReader:
         return AiderReader(transcript)
+
+    def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+        return ["aider keeps what it has indexed in the repository: put .aider* into .gitignore"]
 
 
 class AiderReader:
