@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tinytown.adapters import FailureKind, failure_of
-from tinytown.adapters.failures import reset_after_s
+from tinytown.adapters.resets import reset_after_s
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -22,6 +24,7 @@ NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
         ("Claude AI usage limit reached|1769875200", None, "rate_limited"),
         ("You've hit your usage limit. Try again in 2 hours", None, "rate_limited"),
         ("exceeded retry limit, last status: 429 Too Many Requests", None, "rate_limited"),
+        ("You've hit your session limit · resets 3pm", None, "rate_limited"),
         ("insufficient_quota", 429, "no_credit"),
         ("Your credit balance is too low to access the API", 400, "no_credit"),
         ("API Error: 529 overloaded_error", 529, "overloaded"),
@@ -64,6 +67,11 @@ def test_it_is_told_by_status_and_words(text: str, status: int | None, kind: Fai
         ("limit will reset at 2026-01-31 11:00:00", 0.0),
         ("your limit resets 3pm", 10_800.0),
         ("your limit resets 11:30am", 84_600.0),
+        ("or try again at Feb 3rd, 2026 3:05 PM.", 3 * 86_400 + 3 * 3600 + 300),
+        ("your limit resets Feb 1, 6am", 64_800.0),
+        ("try again at Jan 1st, 2026 3:05 PM.", 0.0),
+        ("try again at Feb 31st, 2026 3:05 PM.", None),
+        ("your limit resets 3:99pm", None),
         ("rate limited", None),
         ("wait", None),
         ("resets at 2026-99-99T12:10:00Z", None),
@@ -76,3 +84,9 @@ def test_when_a_limit_is_over_is_read_where_it_is_said(text: str, seconds: float
 def test_only_a_limit_has_a_time_at_which_it_is_over() -> None:
     assert failure_of("rate limit, try again in 3s").retry_after_s == 3.0
     assert failure_of("unauthorized, try again in 3s").retry_after_s is None
+
+
+@given(st.text() | st.from_regex(r"(try again in|resets at|resets|retry-after:|again at) [A-Z]?[\w:.,TZ+ -]{0,40}"))
+def test_whatever_is_said_it_is_a_failure_with_a_time_that_can_be_waited_for(text: str) -> None:
+    failure = failure_of(f"rate limit; {text}")
+    assert failure.retry_after_s is None or 0 <= failure.retry_after_s <= 31 * 86_400

@@ -6,11 +6,12 @@ The words are those that vendors send and CLIs pass on; each reader may know bet
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
+from tinytown.adapters.resets import reset_after_s
 from tinytown.names import shown
 
 FailureKind = Literal[
@@ -58,7 +59,10 @@ _WORDS: tuple[tuple[FailureKind, str], ...] = (
     ("no_credit", r"credit balance is too low|insufficient[_ ]quota|insufficient credit|payment required|billing"),
     ("context_too_long", r"prompt (is|as) too long|context[_ ](length|window)|maximum context|input is too long"),
     ("context_too_long", r"too many (input )?tokens"),
-    ("rate_limited", r"rate[_ -]?limit|too many requests|usage limit|limit reached|hit your limit|resource_exhausted"),
+    (
+        "rate_limited",
+        r"rate[_ -]?limit|too many requests|usage limit|limit reached|hit your [\w ]{0,20}limit|resource_exhausted",
+    ),
     ("rate_limited", r"quota exceeded|exceeded your current quota|\b429\b"),
     ("unauthorized", r"not logged in|log ?in again|please run /login|authenticat|unauthori[sz]ed|no auth"),
     ("unauthorized", r"invalid (x-)?api[ -]?key|api key not valid|missing (environment variable|api key)"),
@@ -107,44 +111,3 @@ def _by_status(status: int | None, text: str) -> FailureKind | None:
             return "server_error"
         case _:
             return "refused"
-
-
-# -- when it will be over --------------------------------------------------------------------------------
-
-_IN = re.compile(
-    r"(?:retry[- _]after\"?|try again in|again in|resets? in|wait)\D{0,12}"
-    r"(?:(\d+)\s*d(?:ays?)?\W*)?(?:(\d+)\s*h(?:(?:ou)?rs?)?\W*)?(?:(\d+)\s*m(?:in(?:ute)?s?)?(?![a-z])\W*)?"
-    r"(?:(\d+(?:\.\d+)?)\s*(ms|s(?:ecs?|econds?)?)?\b)?",
-    re.IGNORECASE,
-)
-_EPOCH = re.compile(r"(?:\||resets?_?at\D{0,6})(1\d{9})(\d{3})?\b")
-_ISO = re.compile(
-    r"(?:reset|again|until)\D{0,12}(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)"
-)
-_CLOCK = re.compile(r"(?:resets?|again)(?: at)? (\d{1,2})(?::(\d\d))? ?([ap]m)\b", re.IGNORECASE)
-
-
-def reset_after_s(text: str, now: datetime | None = None) -> float | None:
-    """In how many seconds a limit is over, as far as a text says; None when it does not.
-
-    Understood are "try again in 1h 2m 3s", "retry-after: 7", a time of day ("resets 3pm", the machine's own), an ISO time
-    and seconds since 1970.
-    """
-    moment = now or datetime.now().astimezone()
-    if found := _EPOCH.search(text):
-        return max(0.0, int(found[1]) - moment.timestamp())
-    if found := _ISO.search(text):
-        try:
-            until = datetime.fromisoformat(found[1].replace("Z", "+00:00"))
-        except ValueError:
-            return None
-        return max(0.0, ((until if until.tzinfo else until.replace(tzinfo=UTC)) - moment).total_seconds())
-    if (found := _IN.search(text)) and any(found.groups()[:4]):
-        days, hours, minutes, seconds, unit = found.groups()
-        last_s = float(seconds or 0) / (1000 if (unit or "").lower() == "ms" else 1)
-        return int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + last_s
-    if found := _CLOCK.search(text):
-        hour = int(found[1]) % 12 + (12 if found[3].lower() == "pm" else 0)
-        until = moment.replace(hour=hour, minute=int(found[2] or 0) % 60, second=0, microsecond=0)
-        return ((until if until > moment else until + timedelta(days=1)) - moment).total_seconds()
-    return None

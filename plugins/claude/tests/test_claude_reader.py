@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -71,6 +72,23 @@ async def test_success_with_an_error_in_it_is_a_failure() -> None:
     transcript, _ = read(result)
     assert transcript.failure is not None
     assert transcript.failure.kind == "unauthorized"
+
+
+async def test_a_limit_of_a_subscription_says_itself_when_it_is_over() -> None:
+    limit = {"status": "rejected", "resetsAt": time.time() + 3600, "rateLimitType": "five_hour"}
+    transcript, _ = read(
+        {"type": "rate_limit_event", "rate_limit_info": limit},
+        {"type": "result", "subtype": "success", "is_error": True, "result": "You've hit your session limit"},
+    )
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "rate_limited"
+    assert transcript.failure.retry_after_s == pytest.approx(3600, abs=60)
+
+
+async def test_a_limit_that_is_near_is_none() -> None:
+    near = {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": 1}}
+    transcript, _ = read(near, {"type": "result", "subtype": "success", "result": "done"})
+    assert transcript.failure is None
 
 
 async def test_tools_of_the_town_that_did_not_start_are_told() -> None:

@@ -6,6 +6,8 @@ results, `system/api_retry` says that it is trying again, `result` closes the ru
 
 from __future__ import annotations
 
+import time
+
 from tinytown.adapters import Failure, JsonLinesReader, Record, Transcript, failure_of
 from tinytown.contracts import Usage
 from tinytown.processes import Exit
@@ -22,6 +24,9 @@ class ClaudeReader(JsonLinesReader):
         super().__init__(transcript)
         self._tools_name = tools_name
         self._used: dict[str, Usage] = {}  # by message: its records repeat what it has consumed
+        self._refused_until: float | None = (
+            None  # by the limits of a subscription, in seconds since 1970; 0 if not said
+        )
 
     def take(self, record: Record) -> None:
         if session_id := record.text("session_id"):
@@ -42,6 +47,9 @@ class ClaudeReader(JsonLinesReader):
                     if part.text("type") == "tool_result":
                         refused = part.flag("is_error")
                         self.transcript.end_tool(part.brief("content")[:_LONGEST_PROBLEM] if refused else "")
+            case "rate_limit_event", _:
+                if record.text("rate_limit_info", "status") == "rejected":
+                    self._refused_until = record.number("rate_limit_info", "resetsAt") or 0.0
             case "result", subtype:
                 self._result(record, subtype)
             case _:
@@ -94,7 +102,11 @@ class ClaudeReader(JsonLinesReader):
         if subtype in _LIMITS:
             return Failure(kind="limit_reached", reason=f"the limit {_LIMITS[subtype]} of [plugins.claude] was reached")
         said = text or record.brief("errors") or subtype
-        return failure_of(said, status=record.count("api_error_status") or None)
+        failure = failure_of(said, status=record.count("api_error_status") or None)
+        if self._refused_until is not None and failure.kind in ("rate_limited", "other"):
+            after_s = max(0.0, self._refused_until - time.time()) if self._refused_until else failure.retry_after_s
+            return Failure(kind="rate_limited", reason=failure.reason, retry_after_s=after_s)
+        return failure
 
 
 def usage_of(usage: Record, *, cost_usd: float | None = None) -> Usage:
