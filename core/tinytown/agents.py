@@ -31,6 +31,9 @@ TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
     "error": ("starting", "idle", "cold", "stopped"),
 }
 
+#: How the reason of an agent begins that is cold because it sleeps.
+ASLEEP = "asleep"
+
 AGENT_STATES: tuple[AgentState, ...] = tuple(TRANSITIONS)
 
 
@@ -94,6 +97,11 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def short_id(self) -> str:
         return short_id(self.id)
+
+    @property
+    def asleep(self) -> bool:
+        """It was idle for its time, and wakes when there is something to do."""
+        return self.state == "cold" and (self.reason or "").startswith(ASLEEP)
 
     @property
     def at_rest(self) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import trio
 
-from tinytown.agents import Agent
+from tinytown.agents import ASLEEP, Agent
 from tinytown.background import open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.contracts import AgentBackend, AgentContext, AgentSession
@@ -30,7 +30,7 @@ _FIRST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 300.0
 _RELEASE_BOUND_S = 5.0
 _CLAIM_BOUND_S = 5.0
-_ASLEEP = "asleep: there is nothing to do"
+_ASLEEP = f"{ASLEEP}: there is nothing to do"
 _CLOSE_BOUND_S = 10.0  # what a session may take to close, beyond the grace of a round
 
 

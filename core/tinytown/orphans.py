@@ -31,6 +31,22 @@ class Orphan:
     run_id: str | None
 
 
+def find_orphans(run_dir: Path, *, town_root: Path) -> list[Orphan]:
+    """What `sweep_orphans` would begin with, by pid; nothing is ended. Means something only while no kernel serves the town."""
+    spared = set(_self_and_ancestors()) | descendants_of(os.getpid())
+    found = {
+        pid: Orphan(pid, _name_of(pid), record.run_id)
+        for pid, record in _read_records(run_dir)
+        if (started := start_time(pid)) is not None and started == record.start_time
+    }
+    found |= {
+        pid: Orphan(pid, _name_of(pid), run_id)
+        for pid, run_id in _marked(town_root, None)
+        if start_time(pid) is not None
+    }
+    return [orphan for pid, orphan in sorted(found.items()) if pid not in spared]
+
+
 def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) -> list[Orphan]:
     """Kill what earlier runs of this town left behind, at once and without asking; what was found, by pid.
 

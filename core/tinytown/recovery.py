@@ -44,12 +44,13 @@ async def sweep(town: Town, *, root: Path) -> list[Orphan]:
     """
     orphans = await trio.to_thread.run_sync(lambda: sweep_orphans(run_directory(root), town_root=root))
     for host in await town.run(town.calls.hosts()):
-        if host.machine == machine_id() and host.root == str(root) and not _alive(host):
+        if host.machine == machine_id() and host.root == str(root) and not is_alive(host):
             await town.run(town.calls.leave(host.id, reason="its kernel was killed"))
     return list(orphans)
 
 
-def _alive(host: Host) -> bool:
+def is_alive(host: Host) -> bool:
+    """Whether the process of a host of this machine is there."""
     if host.pid == os.getpid():
         return False  # an earlier kernel in this very process
     try:

@@ -151,6 +151,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     told["tt reset"] = json.loads(tt("reset", "--json", code=4).out)
     ask("migrate", "--from", old_server(tt), "--output", "old.jsonl")
     ask("doctor")
+    ask("recover")
     ask("plugins")
     ask("roles")
     ask("agent-tools", "--list")

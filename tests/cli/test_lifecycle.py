@@ -1,6 +1,10 @@
-"""Holding tasks, as it is typed."""
+"""Holding and freezing, taking back and pruning, restarts and recovery, as they are typed."""
 
 from __future__ import annotations
+
+import os
+import signal
+import subprocess
 
 import pytest
 
@@ -166,3 +170,26 @@ def test_an_agent_whose_rounds_are_done_goes_on_after_a_restart(tt: Shell) -> No
     assert tt("list", "--json").json["agents"][0]["rounds_completed"] == 1
     assert tt("wait", "ann", "--for", "error", "--timeout", "0.2", "--json", code=1).error["code"] == "timeout"
     tt("stop")
+
+
+def test_what_a_killed_kernel_left_is_shown_and_swept_when_asked(tt: Shell) -> None:
+    tt("init")
+    tt("spawn", "ann", "--cli", "echo")
+    assert "ann is starting" in tt("recover").out
+    pid = tt("start", "--background", "--json").json["pid"]
+    tt("wait", "ann", "--timeout", "60")
+    told = tt("recover", "--json").json
+    assert ([each["state"] for each in told["hosts"]], told["agents"], told["processes"]) == (["alive"], [], [])
+    assert tt("recover", "--now", "--json").json["hosts"][0]["state"] == "alive"
+    os.kill(pid, signal.SIGKILL)
+    marks = {"TINYTOWN_TOWN": str(tt.directory), "TINYTOWN_RUN_ID": "of-old"}
+    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **marks}) as left:
+        told = tt("recover", "--json").json
+        assert [each["state"] for each in told["hosts"]] == ["killed"]
+        assert told["processes"] == [{"pid": left.pid, "name": "sleep", "run": "of-old"}]
+        assert left.poll() is None, "looking ends nothing"
+        assert f"process {left.pid} (sleep) of an earlier kernel was ended" in tt("recover", "--now").out
+        assert left.wait(timeout=30) == -signal.SIGKILL
+    told = tt("recover", "--json").json
+    assert (told["hosts"], told["processes"], [each["agent"] for each in told["agents"]]) == ([], [], ["ann"])
+    assert "no kernel runs" in tt("recover").out

@@ -165,6 +165,7 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
         s.calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),
     ],
     "beat": lambda s: s.calls.beat("h1", lease_ms=HOUR_MS),
+    "sweep": lambda s: s.calls.sweep(),
     "leave": lambda s: s.calls.leave("h1", reason="shut down"),
     "hosts": lambda s: s.calls.hosts(),
     "take_lease": lambda s: s.calls.take_lease("sink", "h1", lease_ms=HOUR_MS),

@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "reset": Entry("tinytown.cli.saving:reset", "Take everything out of the town."),
         "migrate": Entry("tinytown.cli.migrate:migrate", "Bring a town of Tinytown 0.10 along."),
         "hosts": Entry("tinytown.cli.hosts:hosts", "The kernels that take part, on all machines."),
+        "recover": Entry("tinytown.cli.recover:recover", "Show what is dead or stuck, and what becomes of it."),
         "doctor": Entry("tinytown.cli.doctor:doctor", "Look for what is wrong, and say how to mend it."),
         "bootstrap": Entry("tinytown.cli.bootstrap:bootstrap", "Say which server is used, and what is missing."),
         "towns": Entry("tinytown.cli.towns:towns", "List your towns and how each of them is."),

@@ -177,7 +177,7 @@ def _without_host(agent: Agent, situation: Situation) -> list[Obstacle]:
             f"every kernel that has the kind {agent.cli} holds as many agents as it may",
             "raise capacity, or run another kernel",
         )
-    if agent.state == "cold" and (agent.reason or "").startswith("asleep"):
+    if agent.asleep:
         return obstacle("agent_asleep", f"{agent.name} sleeps until there is work for it", "")
     return obstacle("no_host", f"{agent.name} waits for a kernel to take it up{_why(agent.reason)}", "")
 

@@ -884,6 +884,10 @@ class TownCalls:
         """
         return self._call("host_beat", _texts, host, lease_ms, "" if capacity is None else capacity)
 
+    def sweep(self) -> Call[tuple[str, ...]]:
+        """Give back what lost kernels held, and release what was held until now; ids of the kernels. Any beat does the same."""
+        return self._call("town_sweep", _texts)
+
     def leave(self, host: str, *, reason: str) -> Call[int]:
         """End a kernel's part in the town; its agents are free for others at once."""
         return self._call("host_leave", int, host, reason)

@@ -63,6 +63,11 @@ register('host_beat', function(base, a)
   return ready
 end)
 
+-- town_sweep -> hosts that were lost; what a beat does for others, for who does not beat
+register('town_sweep', function(base)
+  return sweep(base, now_ms())
+end)
+
 -- host_leave: host, reason -> 1; its agents are free for others at once
 register('host_leave', function(base, a)
   if redis.call('EXISTS', base .. ':host:' .. a[1]) == 1 then lose_host(base, a[1], now_ms(), a[2]) end
