@@ -31,6 +31,7 @@ NEEDED_SHOWN = 10
 _COLLEAGUES_SHOWN = 30
 
 _BACKTICKS = re.compile("`+")
+_WALL = re.compile("(`{60})`+")  # nobody's text, and fences would have to be longer still
 _PLAIN_WORD = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
 
@@ -216,8 +217,10 @@ def _sections(sections: Sequence[str]) -> str:
 
 def _quoted(text: str, length: int, where: str) -> str:
     """`text` between fences that are longer than any in it, cut to `length` characters with a note on `where` the rest is."""
-    whole = escape_control(text.strip("\n"))
-    kept = whole[:length]
+    text = text.strip("\n")
+    shown_text = _WALL.sub(r"\1…", escape_control(text[:length]))
+    kept = shown_text[:length]
     fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(kept)), default=0))
-    note = f"\n(cut here, after {length:,} of {len(whole):,} characters; the rest: {where})" if whole != kept else ""
+    is_cut = len(text) > length or len(shown_text) > length
+    note = f"\n(cut here, after {length:,} of {len(text):,} characters; the rest: {where})" if is_cut else ""
     return f"{fence}text\n{kept}\n{fence}{note}"

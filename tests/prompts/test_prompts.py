@@ -66,6 +66,20 @@ def test_a_prompt_is_shorter_than_any_tool_takes(name: str) -> None:
     assert len(prompt(**CASES[name])) < 1_000_000
 
 
+@pytest.mark.parametrize(
+    "text", ["`" * 500_000, "`~" * 250_000, "\n`" * 250_000, "\x1b" * 500_000, "\u2028\r" * 250_000]
+)
+def test_not_even_the_oddest_text_makes_it_longer(text: str) -> None:
+    task = msgspec.structs.replace(
+        TASK, title=text[:1000], description=text, rejection=text, reason=f"{text}.", result=text, needs=("n",) * 500
+    )
+    needed = [msgspec.structs.replace(task, id=f"n{number}") for number in range(20)]
+    mail = [letter(number, TaskOrder(description=text), sender=text[:1000]) for number in range(500)]
+    whole = prompt(task=task, messages=mail, needed=needed, sections=[text.replace("`", ".")] * 3)
+    assert len(whole) < 1_000_000
+    assert outside_of_fences(whole)
+
+
 def test_a_task_of_the_usual_size_is_told_in_full() -> None:
     description = "\n".join(f"{number}. do this" for number in range(20_000))
     assert description in prompt(task=Task(id="t", description=description), messages=[])
