@@ -179,7 +179,8 @@ def test_of_two_at_once_one_makes_the_town(tt: Shell) -> None:
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(tt: Shell) -> None:
     outside = tt("doctor", "--json").json
     assert outside["healthy"]
-    assert {"python", "git", "plugins", "server program", "town"} == {each["check"] for each in outside["findings"]}
+    checks = {"python", "git", "coding CLI", "plugins", "server program", "town"}
+    assert {each["check"] for each in outside["findings"]} == checks
     tt("init")
     assert tt("doctor").code == 0
     (tt.directory / ".tt").chmod(0o755)

@@ -13,7 +13,7 @@ from tinytown.cli.invocation import Invocation
 from tinytown.cli.obstacles import Obstacle, why_task
 from tinytown.cli.task_why import gather
 from tinytown.cli.town_link import open_town_link
-from tinytown.contracts import Finished, RateLimited, Unavailable, Verdict
+from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
 
 
 def walk(reasons: Iterable[Obstacle]) -> list[Obstacle]:
@@ -213,6 +213,27 @@ async def test_a_throttled_account_is_the_reason(place, table, answering) -> Non
             r"the account scripted is throttled; it may be used again at [\d:]+, in 10 min", reason.text
         )
         assert reason.fix == "tt accounts unpark scripted"
+
+
+async def test_a_spent_budget_is_the_reason(place, table, answering) -> None:
+    place.configure("[budgets]\nagent_usd = 0.5\n")
+    table.script = answering(Finished(text="done", usage=Usage(cost_usd=1.0)))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("something dear")).id)
+        (reason,) = await comes(place, town, await agent.assign("more of it"), "budget_spent")
+        assert "budget agent_usd is spent" in reason.text
+        assert reason.fix.startswith("tt budget")
+
+
+async def test_a_task_that_has_spent_its_own_budget_says_so(place, table, answering) -> None:
+    place.configure("[budgets]\ntask_usd = 0.5\n", retry_delay_s=0.05, max_attempts=9)
+    table.script = answering(Failed(reason="no luck", usage=Usage(cost_usd=1.0)))
+    async with place.open() as town:
+        task = await (await town.spawn("ada")).assign("something dear")
+        while "budget_spent" not in (found := await codes(place, task)):
+            await town.wait_for_news(town.position.value)
+        assert "failed" not in found
 
 
 async def test_an_agent_in_error_is_the_reason_with_its_own(place, table, answering) -> None:

@@ -90,7 +90,7 @@ def ask_versions(clis: Sequence[CodingCli]) -> list[Found]:
 
     def ask(cli: CodingCli) -> Found | None:
         path = shutil.which(cli.program)
-        return Found(cli, path, _version(path)) if path else None
+        return Found(cli, path, program_version(path)) if path else None
 
     if not clis:
         return []
@@ -98,7 +98,8 @@ def ask_versions(clis: Sequence[CodingCli]) -> list[Found]:
         return [found for found in threads.map(ask, clis) if found is not None]
 
 
-def _version(path: str) -> str:
+def program_version(path: str) -> str:
+    """The first line of what a program says of its version, or why it says nothing; after five seconds it is given up."""
     try:
         # A session of its own: whatever it starts is ended with it when it takes too long.
         process = subprocess.Popen(

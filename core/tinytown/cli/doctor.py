@@ -1,6 +1,7 @@
 """``tt doctor``: looks at what a town stands on, and says of everything that is wrong how to mend it.
 
-Changes nothing and starts nothing. Works outside of a town too, as far as there is something to look at.
+Changes nothing and starts nothing, but for the task of `doctor_task`, which leaves nothing. Works outside of a town too, as
+far as there is something to look at.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from tinytown.cli.background import running_kernel
+from tinytown.cli.coding_clis import CODING_CLIS, ask_versions, program_version
+from tinytown.cli.doctor_task import try_a_task
+from tinytown.cli.doctor_town import examine_town
+from tinytown.cli.findings import Finding
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.plugins import cautions_of, survey
@@ -32,24 +34,16 @@ _OLDEST_PYTHON = (3, 11)
 _LITTLE_SPACE_BYTES = 1 << 30
 _TOO_LITTLE_SPACE_BYTES = 50 << 20
 
-Level = Literal["ok", "note", "problem"]
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at: what was found, and, unless all is well, what to do."""
-
-    check: str
-    level: Level
-    found: str
-    fix: str = ""
-
-
-@click.command(cls=TownCommand, examples=["tt doctor", "tt doctor --json"])
+@click.command(cls=TownCommand, examples=["tt doctor", "tt doctor --no-task", "tt doctor --json"])
+@click.option("--no-task", is_flag=True, help="Only look: give no task to a throw-away agent.")
 @pass_invocation
-def doctor(invocation: Invocation) -> None:
-    """Look for what is wrong here, and say how to mend it. Ends with 1 if there is a problem."""
-    findings = list(_examine(invocation))
+def doctor(invocation: Invocation, no_task: bool) -> None:
+    """Look for what is wrong here, and say how to mend it. Ends with 1 if there is a problem.
+
+    Where a kernel runs, a throw-away agent does a task that asks no model; afterwards agent and task are gone.
+    """
+    findings = list(_examine(invocation, with_task=not no_task))
     is_healthy = all(each.level != "problem" for each in findings)
     rows = [(each.level, each.check, each.found) for each in findings]
     lines = table(("", "check", "found"), rows)
@@ -59,9 +53,10 @@ def doctor(invocation: Invocation) -> None:
         click.get_current_context().exit(1)
 
 
-def _examine(invocation: Invocation) -> Iterator[Finding]:
+def _examine(invocation: Invocation, *, with_task: bool) -> Iterator[Finding]:
     yield _python()
     yield _git()
+    yield from _coding_clis()
     yield from _guarded("plugins", lambda: _plugins(invocation))
     try:
         root = town_root(invocation)
@@ -76,7 +71,7 @@ def _examine(invocation: Invocation) -> Iterator[Finding]:
         return
     yield Finding("town", "ok", f"{config.name} in {root}")
     yield from _guarded("files", lambda: _files(root))
-    yield from _guarded("server", lambda: _server(root, config))
+    yield from _guarded("server", lambda: _server(root, config, with_task=with_task))
 
 
 def _guarded(check: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -97,8 +92,19 @@ def _python() -> Finding:
 
 
 def _git() -> Finding:
-    found = shutil.which("git")
-    return Finding("git", "ok", found) if found else Finding("git", "note", "not on the PATH", "agents often need git")
+    path = shutil.which("git")
+    if path is None:
+        return Finding("git", "note", "not on the PATH", "agents often need git")
+    return Finding("git", "ok", f"{program_version(path)} at {path}")
+
+
+def _coding_clis() -> Iterator[Finding]:
+    found = ask_versions(CODING_CLIS)
+    for each in found:
+        yield Finding("coding CLI", "ok", f"{each.cli.name}: {each.version or 'no version told'} at {each.path}")
+    if not found:
+        names = ", ".join(each.program for each in CODING_CLIS)
+        yield Finding("coding CLI", "note", f"none is on the PATH of {names}", f"for instance {CODING_CLIS[0].install}")
 
 
 def _plugins(invocation: Invocation) -> Iterator[Finding]:
@@ -147,7 +153,7 @@ def _files(root: Path) -> Iterator[Finding]:
         yield Finding("disk", "ok", found)
 
 
-def _server(root: Path, config: Config) -> Iterator[Finding]:
+def _server(root: Path, config: Config, *, with_task: bool) -> Iterator[Finding]:
     address = address_of(root, config)
     if config.redis.url is None:
         yield _binary()
@@ -158,21 +164,7 @@ def _server(root: Path, config: Config) -> Iterator[Finding]:
         client.connect()
         link = TownLink(root, config, client)
         yield Finding("server", "ok", f"{address.redacted} answers, version {link.server_version()}")
-        yield from _town(link)
-
-
-def _town(link: TownLink) -> Iterator[Finding]:
-    link.make_ready()
-    seen = link.run(link.calls.status())
-    if pid := running_kernel(link.root):
-        yield Finding("kernel", "ok", f"runs as process {pid}")
-    elif seen.hosts:
-        yield Finding("kernel", "ok", f"runs on {seen.hosts[0].name}, not on this machine")
-    else:
-        yield Finding("kernel", "note", "none runs", "tt start")
-    for agent in seen.agents:
-        if agent.state == "error":
-            found = f"{agent.name} is in error: {agent.reason or 'no reason given'}"
-            yield Finding("agents", "problem", found, f"mend that, then tt resume {agent.name}")
-    if seen.dead:
-        yield Finding("dead letters", "note", f"{seen.dead} messages were given up", "tt dead list")
+        link.make_ready()
+        yield from examine_town(link)
+        if with_task:
+            yield from _guarded("a task", lambda: try_a_task(link))

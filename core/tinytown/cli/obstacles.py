@@ -20,6 +20,7 @@ from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 
 _DEPTH = 12
+_MORE_BUDGET = "tt budget shows them; more of it goes into [budgets] of tinytown.toml"
 _BREADTH = 8
 
 
@@ -136,6 +137,8 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
             f"the account {account.name} is throttled; it may be used again at {until}",
             f"tt accounts unpark {account.name}",
         )
+    elif agent.state in ("idle", "draining") and _tells_of_budget(agent.reason):
+        add("budget_spent", f"{agent.name} may begin nothing: {agent.reason}", _MORE_BUDGET)
     elif agent.state == "idle" and agent.reason:
         add("agent_waits", f"{agent.name} waits: {agent.reason}")
     if not agent.host and agent.wanted != "stopped" and agent.state != "error":
@@ -258,6 +261,8 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
     def add(code: str, text: str, fix: str = "") -> None:
         found.append(Obstacle(code=code, text=text, fix=fix, task=task.id, agent=agent.name))
 
+    if _tells_of_budget(task.reason):
+        add("budget_spent", f"no round may begin on it: {task.reason}", _MORE_BUDGET)
     if order is None:
         add("order_missing", f"its order is not in the mailbox of {agent.name}", requeue)
     elif order.place == "delayed":
@@ -275,6 +280,11 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
     if not found:
         add("about_to_begin", f"{agent.name} is about to begin")
     return tuple(found)
+
+
+def _tells_of_budget(reason: str | None) -> bool:
+    # Budgets say so in words only: what agents and tasks wait for is a sentence everywhere.
+    return (reason or "").startswith(("budget ", "what is left of budget "))
 
 
 def _named(task: Task) -> str:

@@ -14,9 +14,10 @@ from tinytown.cli.history import duration, round_shape
 from tinytown.cli.obstacles import Obstacle, nothing_to_do, why_agent
 from tinytown.cli.task_why import gather
 from tinytown.cli.town_link import TownLink
+from tinytown.errors import TinytownError
 from tinytown.names import shown
 from tinytown.protocol.calls import Host
-from tinytown.records import parse_rfc3339
+from tinytown.records import pairs, parse_rfc3339
 from tinytown.round_records import RoundRecord
 
 #: Further behind than this is not counted.
@@ -119,16 +120,24 @@ def server_health(town: TownLink) -> ServerHealth:
         return int(told.get(name) or 0)
 
     appends = number("aof_enabled") == 1
-    snapshots = bool(number("rdb_last_save_time")) and told.get("rdb_last_bgsave_status") == "ok"
     written = told.get("aof_last_write_status", "ok") == "ok" and told.get("aof_last_bgrewrite_status", "ok") == "ok"
     return ServerHealth(
         memory_bytes=number("used_memory"),
         memory_limit_bytes=number("maxmemory"),
-        persistence="append-only file" if appends else "snapshots" if snapshots else "none",
+        persistence="append-only file" if appends else "snapshots" if _saves(town) else "none",
         ok=written if appends else told.get("rdb_last_bgsave_status", "ok") == "ok",
         clients=number("connected_clients"),
         uptime_s=number("uptime_in_seconds"),
     )
+
+
+def _saves(town: TownLink) -> bool:
+    """Whether the server saves itself now and then; one that does not say so is trusted to."""
+    try:
+        answer = town.client.command("CONFIG", "GET", "save")
+    except TinytownError:
+        return True
+    return bool(pairs(answer).get("save"))
 
 
 def _left_s(host: Host, now_ms: int) -> float:
