@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tinytown.tasks import Task
 
 from tinytown_beads.json_text import as_list, as_object, decode
+from tinytown_beads.kept import kept_fields, laid_over
 from tinytown_beads.own_beads import FORMAT
 
 _HEADINGS = {"design": "Design", "acceptance_criteria": "Acceptance criteria", "notes": "Notes"}
@@ -13,15 +17,10 @@ _TEXT_BYTES = 20_000
 
 
 def bead_sections(task: Task | None) -> list[str]:
-    """Paragraphs of Markdown from the record of the bead that a task was made of; none for other tasks."""
-    origin = (task.origin or {}) if task else {}
-    record = origin.get("record")
-    if origin.get("format") != FORMAT or not isinstance(record, str):
+    """Paragraphs of Markdown from the bead that a task was made of, and from what `tt-bd` has set; none for other tasks."""
+    if task is None:
         return []
-    try:
-        fields = as_object(decode(record)) or {}
-    except ValueError:
-        return []
+    fields = laid_over(_record(task), kept_fields(task))
     sections = [
         f"## {heading}\n\n{_cut(text)}"
         for key, heading in _HEADINGS.items()
@@ -32,6 +31,18 @@ def bead_sections(task: Task | None) -> list[str]:
     if said:
         sections.append("## Comments\n\n" + _cut("\n".join(said[-_COMMENTS_SHOWN:])))
     return sections
+
+
+def _record(task: Task) -> Mapping[str, Any]:
+    """The record of the bead that a task was made of; empty for a task that was none."""
+    origin = task.origin or {}
+    record = origin.get("record")
+    if origin.get("format") != FORMAT or not isinstance(record, str):
+        return {}
+    try:
+        return as_object(decode(record)) or {}
+    except ValueError:
+        return {}
 
 
 def _cut(text: str) -> str:

@@ -104,6 +104,18 @@ def test_children_comments_and_labels(bd: Bd) -> None:
     assert bd.json("label", "remove", child, "later")["labels"] == []
 
 
+def test_what_was_said_of_an_issue_stands_in_the_prompt(bd: Bd) -> None:
+    bd.shell("spawn", "eve", "--cli", "echo")
+    id_ = bd.new("tell all", "--design", "as a tree")
+    bd("comment", id_, "mind the leaves")
+    bd("update", id_, "--append-notes", "seen in spring", "--design", "as a graph", "--assignee", "eve")
+    told = bd.shell("prompt", "eve").out
+    assert "mind the leaves" in told
+    assert "seen in spring" in told
+    assert "as a graph" in told
+    assert "as a tree" not in told
+
+
 def test_work_is_held_and_let_go_by_its_status(bd: Bd) -> None:
     id_ = bd.new("hold me")
     assert bd.json("update", id_, "--status", "deferred")[0]["status"] != "closed"

@@ -1,7 +1,6 @@
 """The town as beads, for the length of one command: each with its task, and with what only `tt-bd` has set.
 
-What a bead can say and a task cannot (design, notes, comments, a type) is kept beside the task, in the table ``bd``, and
-laid over the bead's record whenever it is shown.
+What a bead can say and a task cannot (design, notes, comments, a type) is kept beside the task; see `kept`.
 """
 
 from __future__ import annotations
@@ -19,14 +18,12 @@ from tinytown.tasks import Task
 from tinytown_beads.bead import Bead, read_bead, stamp
 from tinytown_beads.carrying import read_town
 from tinytown_beads.fields import PARENT_EDGE
+from tinytown_beads.kept import TABLE, kept_fields, laid_over
 from tinytown_beads.lines import beads_of, new_line
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of
 from tinytown_beads.settings import read_settings
 from tinytown_beads.syncing import Place, export_town, place_of
-
-#: The table of a task's meta that holds what only the shim has set.
-TABLE = "bd"
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -50,7 +47,7 @@ class Board:
         ids = BeadIds(state.tasks.values(), self.place.prefix, known.task_ids)
         self.tasks: dict[str, Task] = {ids(task.id): task for task in state.tasks.values()}
         self.records: dict[str, Record] = {
-            id_: laid_over(dict(bead.record), self.tasks[id_].meta.get(TABLE) if id_ in self.tasks else None)
+            id_: laid_over(bead.record, kept_fields(self.tasks[id_]) if id_ in self.tasks else {})
             for id_, bead in beads.items()
         }
         self.beads: dict[str, Bead] = {id_: read_bead(record) for id_, record in self.records.items()}
@@ -101,8 +98,7 @@ class Board:
     def keep(self, task: Task, changes: Mapping[str, Any]) -> None:
         """Keep fields beside a task that it has no place for; None takes one out again."""
         if changes:
-            before: dict[str, Any] = task.meta.get(TABLE) or {}
-            table = {**before, **changes}
+            table = {**kept_fields(task), **changes}
             self.town.run(self.town.calls.set_task_meta(task.id, TABLE, table))
 
     def add(self, record: Record, *, agent: str = "") -> str:
@@ -135,17 +131,6 @@ class Board:
         raise UsageError("no free id was found")
 
 
-def laid_over(record: Record, table: object) -> Record:
-    """A record with what the shim has set, where that is a table."""
-    if isinstance(table, dict):
-        for key, value in table.items():  # pyright: ignore[reportUnknownVariableType]
-            if value is None:
-                record.pop(str(key), None)  # pyright: ignore[reportUnknownArgumentType]
-            else:
-                record[str(key)] = value  # pyright: ignore[reportUnknownArgumentType]
-    return record
-
-
 def stamp_now() -> str:
     """Now, as beads write it."""
     return stamp(datetime.now(UTC))
@@ -176,4 +161,4 @@ def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
     return [id_ for id_ in ids if fits(id_)]
 
 
-__all__ = ["TABLE", "Board", "Record", "invocation_at", "laid_over", "matching", "open_town_link", "stamp_now"]
+__all__ = ["Board", "Record", "invocation_at", "matching", "open_town_link", "stamp_now"]

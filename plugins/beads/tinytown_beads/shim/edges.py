@@ -6,6 +6,7 @@ import click
 from tinytown.errors import NotFound, UsageError
 
 from tinytown_beads.fields import BLOCKING_EDGES
+from tinytown_beads.kept import kept_fields
 from tinytown_beads.ready import graph_of
 from tinytown_beads.shim.board import Board, invocation_at, open_town_link, stamp_now
 from tinytown_beads.shim.looking import line_of
@@ -66,7 +67,7 @@ def remove(out: Answering, word: str, need: str) -> None:
         other = board.tasks.get(target)
         if other and other.id in task.needs:
             town.run(town.calls.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
-        if "dependencies" in (task.meta.get("bd") or {}):
+        if "dependencies" in kept_fields(task):
             board.keep(task, {"dependencies": kept})
     told = {"status": "removed", "issue_id": source, "depends_on_id": target}
     out.answer(told, f"Removed dependency: {source} no longer depends on {target}")
