@@ -24,6 +24,7 @@ class Place:
         self.run = town.run
         self.backends: dict[str, list[str]] = {}
         self.capacity: dict[str, int] = {}
+        self.at_once = 1000
 
     def host(
         self, name: str, *, backends: str = "shell", labels: str = "", capacity: int = 100, lease_ms: int = HOUR_MS
@@ -46,6 +47,7 @@ class Place:
         """What `host` gets when it asks for as many as it has room for."""
         mine = sum(agent.host == host for agent in self.run(self.calls.agents()))
         room = self.capacity[host] - mine
+        room = min(room, self.at_once)
         return list(self.run(self.calls.place_agents(host, self.backends[host], count=room)).agents) if room else []
 
     def spread(self) -> Counter[str | None]:
@@ -69,6 +71,22 @@ def test_agents_that_come_at_once_are_spread_evenly_in_whatever_order_hosts_ask(
     for host in order:
         place.ask(host)
     assert place.spread() == {"a": 10, "b": 10, "c": 10}
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_hosts_that_take_a_few_at_a_time_leave_none_to_each_other_for_ever(place: Place, at_once: int) -> None:
+    place.at_once = at_once
+    for host in "ab":
+        place.host(host, capacity=10_000)
+    for number in range(4):
+        place.agent(f"x{number}", labels=["host=a"])
+    while place.ask("a"):
+        pass
+    for number in range(12):
+        place.agent(f"y{number}")
+    while place.ask("a") or place.ask("b"):
+        pass
+    assert place.spread() == {"a": 8, "b": 8}
 
 
 def test_the_least_loaded_host_takes_an_agent_and_load_is_measured_by_room(place: Place) -> None:

@@ -13,15 +13,16 @@ end
 local function read_host(base, id)
   local backends, labels, capacity, machine, root, lease_ms = unpack(redis.call('HMGET', base .. ':host:' .. id,
     'backends', 'labels', 'capacity', 'machine', 'root', 'lease_ms'))
-  return { id = id, backends = words_in(backends), labels = words_in(labels), capacity = tonumber(capacity) or 0,
+  return { id = id, backends = words_in(backends), labels = words_in(labels), capacity = tonumber(capacity or MANY),
     home = (machine or '') .. ' ' .. (root or ''), agents = redis.call('SCARD', base .. ':host:' .. id .. ':agents'),
     lease_ms = tonumber(lease_ms or 0) }
 end
 
--- All hosts that may be counted on; first the one that asks, with what it says of itself now.
-local function hosts_for(base, asking, backends, room, now)
+-- All hosts that may be counted on; first the one that asks, with the backends that it says it has. What the others are told
+-- of its load it must see as they do, or two would leave an agent to each other for ever.
+local function hosts_for(base, asking, backends, now)
   local hosts = { read_host(base, asking) }
-  hosts[1].backends, hosts[1].capacity = backends, hosts[1].agents + room
+  hosts[1].backends = backends
   local flat = redis.call('ZRANGE', base .. ':hosts', whole(now), '+inf', 'BYSCORE', 'WITHSCORES')
   for i = 1, #flat, 2 do
     local host = flat[i] ~= asking and read_host(base, flat[i])

@@ -202,7 +202,7 @@ register_once('agent_place', function(base, a)
   end
   for i = 3, #a, 2 do backends[a[i]] = a[i + 1] end
   release_due(base, now)
-  local hosts = hosts_for(base, host, backends, count, now)
+  local hosts = hosts_for(base, host, backends, now)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
