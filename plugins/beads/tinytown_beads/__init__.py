@@ -36,11 +36,11 @@ def tinytown_commands() -> Sequence[Command]:
 
 
 @hookimpl
-def tinytown_services() -> Sequence[Service]:
+def tinytown_services(settings: Settings) -> Sequence[Service]:
     from tinytown_beads.formulas.service import GateKeeper  # late: commands do without trio
     from tinytown_beads.groups.service import GroupKeeper
 
-    return [GroupKeeper(), GateKeeper()]
+    return [GroupKeeper(), GateKeeper(settings.gh)]
 
 
 @hookimpl

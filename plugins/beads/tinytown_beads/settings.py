@@ -14,12 +14,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `file` is the bead file that commands mean when none is named; a relative one begins at the town's root. `prefix`
     begins the ids of beads that our own tasks become; without one it is the town's name. With `bd` as ``auto``, a sync
-    of a directory that has a bead database uses the program `bd` where it is on PATH.
+    of a directory that has a bead database uses the program `bd` where it is on PATH. `gh` is the program by which gates
+    of formulas for pull requests and CI runs are looked up; without one a person is asked.
     """
 
     file: str = ".beads/issues.jsonl"
     prefix: str = ""
     bd: Literal["auto", "never"] = "auto"
+    gh: str = ""
 
 
 def read_settings(config: Config) -> Settings:

@@ -1,61 +1,114 @@
-"""Asks a person when a run has come to a gate that only a person opens, once for each gate.
+"""Opens the gates of formulas as far as a program can, and asks a person for the others, once for each.
 
 Holds end by themselves at their time, in the core; this knows nothing of clocks. A gate for a pull request or a CI run is
-asked of a person too: nothing here looks at a forge.
+looked up where the settings name a `gh`, and asked of a person where they do not, or where it can never open by itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
+import trio
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.messages import Query
 from tinytown.tasks import Task
 from tinytown.town import Town
 
+from tinytown_beads.formulas.forge import look
 from tinytown_beads.formulas.running import TABLE
+from tinytown_beads.groups.record import PLUGIN, Group, groups_in
 from tinytown_beads.groups.service import changing_groups
+
+_FORGE = ("gh:pr", "gh:run")
 
 
 class GateKeeper:
-    """The service ``formula-gates``."""
+    """The service ``formula-gates``. `gh` is the program to look at a forge with, '' for none; every `every_s` seconds."""
 
     name = "formula-gates"
 
+    def __init__(self, gh: str = "", *, every_s: float = 60.0) -> None:
+        self.gh = gh
+        self.every_s = every_s
+
     async def run(self, town: Town) -> None:
-        """Ask for each gate when nothing else is before it, until cancelled."""
+        """Ask for each gate when nothing else is before it, and look at those that a forge opens, until cancelled."""
+        if not self.gh:
+            await self._follow(town)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_again, town)
+            nursery.start_soon(self._follow, town)
+
+    async def _follow(self, town: Town) -> None:
         async with aclosing(changing_groups(town)) as groups:
             async for group in groups:
-                if group.origin.get("formula") and group.state == "open":
-                    for id_ in group.tasks:
-                        if id_ not in group.ended:
-                            await self._look(town, id_, group.owner)
+                for id_ in _open_steps(group):
+                    await self._ask_where_needed(town, id_, group.owner)
 
-    async def _look(self, town: Town, id_: str, owner: str) -> None:
+    async def _ask_where_needed(self, town: Town, id_: str, owner: str) -> None:
+        task = await _waiting(town, id_)
+        gate: Mapping[str, Any] = _gate(task) if task else {}
+        if task is not None and gate and gate.get("type") != "timer" and not (self.gh and gate.get("type") in _FORGE):
+            await _ask(town, task, owner)
+
+    async def _look_again(self, town: Town) -> None:
+        while True:
+            data = await town.run(town.calls.plugin_data(PLUGIN))
+            for group in groups_in(data):
+                for id_ in _open_steps(group):
+                    await self._look_up(town, id_, group.owner)
+            await trio.sleep(self.every_s)
+
+    async def _look_up(self, town: Town, id_: str, owner: str) -> None:
+        task = await _waiting(town, id_)
+        if task is None or _gate(task).get("type") not in _FORGE:
+            return
+        verdict = await look(self.gh, _gate(task), str(town.root))
+        if verdict == "open":
+            with suppress(Refused):  # somebody else has let it go meanwhile
+                await town.run(town.calls.release_task(task.id))
+        elif verdict == "lost":
+            await _ask(town, task, owner)
+
+
+def _open_steps(group: Group) -> tuple[str, ...]:
+    """The tasks of a run that are not finished; none of a group that is no run."""
+    if not group.origin.get("formula") or group.state != "open":
+        return ()
+    return tuple(id_ for id_ in group.tasks if id_ not in group.ended)
+
+
+async def _waiting(town: Town, id_: str) -> Task | None:
+    """The task if it is held by a gate, and by nothing else."""
+    try:
+        task = await town.task(id_)
+    except (NotFound, UsageError):
+        return None
+    return task if task.id == id_ and task.held and not task.open_needs and _gate(task) else None
+
+
+def _gate(task: Task) -> Mapping[str, Any]:
+    table: Mapping[str, Any] = task.meta.get(TABLE) or {}
+    return table.get("gate") or {}
+
+
+async def _ask(town: Town, task: Task, owner: str) -> None:
+    """Ask the human side and the owner of the run, unless they were asked."""
+    table: Mapping[str, Any] = task.meta.get(TABLE) or {}
+    if table.get("asked"):
+        return
+    # The same question again is the same message: it may be sent again when this was cut off here.
+    words = f"{task.id}\n{task.created_at}"
+    message_id = f"gate-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
+    for number, recipient in enumerate(dict.fromkeys(("supervisor", owner))):
         try:
-            task = await town.task(id_)
-        except (NotFound, UsageError):
-            return
-        table: Mapping[str, Any] = task.meta.get(TABLE) or {}
-        gate: Mapping[str, Any] = table.get("gate") or {}
-        if task.id != id_ or not task.held or task.open_needs or not gate or gate.get("type") == "timer":
-            return
-        if table.get("asked"):
-            return
-        # The same question again is the same message: it may be sent again when this was cut off here.
-        words = f"{task.id}\n{task.created_at}"
-        message_id = f"gate-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
-        for recipient in dict.fromkeys(("supervisor", owner)):
-            try:
-                await town.send(
-                    recipient, Query(question=_question(task)), message_id=f"{message_id}-{recipient}"[:128]
-                )
-            except (NotFound, Refused):
-                continue
-        await town.run(town.calls.set_task_meta(task.id, TABLE, {**table, "asked": True}))
+            await town.send(recipient, Query(question=_question(task)), message_id=f"{message_id}-{number}")
+        except (NotFound, Refused):
+            continue
+    await town.run(town.calls.set_task_meta(task.id, TABLE, {**table, "asked": True}))
 
 
 def _question(task: Task) -> str:
