@@ -116,9 +116,12 @@ def _plugins(invocation: Invocation) -> Iterator[Finding]:
         yield Finding("plugins", "ok", f"{names}; kinds of agents: {kinds}")
     else:
         yield Finding("plugins", "problem", f"{names}; no kind of agent", "pip install tinytown-shell")
+    concerned: dict[str, list[str]] = {}
     for kind, backend in sorted(found.backends.items()):
         for caution in cautions_of(backend):
-            yield Finding("kinds of agents", "note", f"{kind}: {caution}")
+            concerned.setdefault(caution, []).append(kind)
+    for caution, kinds_of_it in concerned.items():
+        yield Finding("kinds of agents", "note", f"{', '.join(kinds_of_it)}: {caution}")
     for problem in found.problems:
         yield Finding(
             "plugins", "problem", problem.message, problem.hint or "upgrade it, or block it by TINYTOWN_BLOCK"
