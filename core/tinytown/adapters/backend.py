@@ -21,13 +21,13 @@ from tinytown.adapters.adapter import CliAdapter, Launch
 from tinytown.adapters.environment import cli_environment
 from tinytown.adapters.outcomes import Advice, outcome_of_exit, outcome_of_failure, outcome_of_no_run
 from tinytown.adapters.remembered import CliSessionRecord, recall_session, remember_session, write_private
+from tinytown.adapters.run_clock import RunClock
 from tinytown.adapters.settings import CliSettings, Permissions, settings_by_kind
 from tinytown.adapters.town_tools import TownTools, prepare_town_tools
-from tinytown.adapters.transcript import Reader, Transcript
+from tinytown.adapters.transcript import Transcript
 from tinytown.config import CONFIG_FILE
 from tinytown.contracts import AgentContext, Failed, Outcome, Report, Round
 from tinytown.errors import ConfigError, ProcessFailed
-from tinytown.processes import Line
 
 S = TypeVar("S", bound=CliSettings)
 
@@ -142,7 +142,7 @@ class CliSession(Generic[S]):
         with _open_log(round.log_path) as keep:
             transcript = Transcript(report, keep)
             reader = self._adapter.reader(transcript, launch)
-            clock = _Clock(transcript, self._settings, tells_progress=self._adapter.tells_progress)
+            clock = RunClock(transcript, self._settings, tells_progress=self._adapter.tells_progress)
             try:
                 with trio.CancelScope() as clock.scope:
                     clock.wind()
@@ -224,30 +224,6 @@ class CliSession(Generic[S]):
             usage=transcript.used,
             session_id=transcript.session_id,
         )
-
-
-class _Clock:
-    """Ends a run whose CLI goes on trying again, or waits for its model, for longer than the settings allow."""
-
-    def __init__(self, transcript: Transcript, settings: CliSettings, *, tells_progress: bool) -> None:
-        self._transcript = transcript
-        self._patience_s = settings.patience_s or inf
-        self._stall_s = (settings.stall_s if tells_progress else 0.0) or inf
-        self.scope = trio.CancelScope()
-
-    def hear(self, line: Line, reader: Reader) -> None:
-        reader.read(line)
-        self.wind()
-
-    def wind(self) -> None:
-        """Set the alarm by what the transcript says now."""
-        said = self._transcript
-        if said.retrying_since is not None:
-            self.scope.deadline = said.retrying_since + self._patience_s
-        elif said.is_waiting_for_model:
-            self.scope.deadline = trio.current_time() + self._stall_s
-        else:
-            self.scope.deadline = inf
 
 
 def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""When a run of a CLI is to be given up though it goes on by itself: CLIs try again for minutes, and wait for ever."""
+
+from __future__ import annotations
+
+from math import inf
+
+import trio
+
+from tinytown.adapters.settings import CliSettings
+from tinytown.adapters.transcript import Reader, Transcript
+from tinytown.processes import Line
+
+
+class RunClock:
+    """Cancels its `scope` when the CLI has been trying again, or waiting for its model, for longer than the settings allow.
+
+    A tool may work for as long as it likes, and so may a model of which the CLI tells nothing on the way.
+    """
+
+    def __init__(self, transcript: Transcript, settings: CliSettings, *, tells_progress: bool) -> None:
+        self._transcript = transcript
+        self._patience_s = settings.patience_s or inf
+        self._stall_s = (settings.stall_s if tells_progress else 0.0) or inf
+        self.scope = trio.CancelScope()
+
+    def hear(self, line: Line, reader: Reader) -> None:
+        """Have a line read, and look at the clock again."""
+        reader.read(line)
+        self.wind()
+
+    def wind(self) -> None:
+        """Set the alarm by what the transcript says now."""
+        said = self._transcript
+        if said.retrying_since is not None:
+            self.scope.deadline = said.retrying_since + self._patience_s
+        elif said.is_waiting_for_model:
+            self.scope.deadline = trio.current_time() + self._stall_s
+        else:
+            self.scope.deadline = inf
