@@ -389,6 +389,7 @@ class RoundRunner:
             prompt_bytes=work.files.prompt_bytes,
         )
         work.files.end(f"{record.ended_at}, {kind}", work.reporter.tail)
+        charge = charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli))
         call = self._town.calls.settle_round(
             self.agent.id,
             self._fence,
@@ -406,7 +407,7 @@ class RoundRunner:
             record=msgspec.json.encode(record),
             throttled_ms=settled.throttled_ms,
             jitter=random.random(),
-            charge=charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli)),
+            charge=charge,
         )
         state = ""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:
@@ -415,6 +416,13 @@ class RoundRunner:
                     state = await self._town.run(call)
                 except ServerUnreachable:
                     await trio.sleep(_AGAIN_S)
+                except StaleLease:  # nothing of it counts any more, but it was paid for
+                    late = self._town.calls.charge_round(
+                        self.agent.id, work.run_id, charge, task_id=task.id if task else ""
+                    )
+                    with suppress(TinytownError):
+                        await self._town.run(late)
+                    raise
                 else:
                     break
         return settled, state

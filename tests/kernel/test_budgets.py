@@ -109,6 +109,23 @@ async def test_a_task_whose_budget_is_spent_waits_and_the_rest_of_the_mail_does_
         assert (counts.delayed, counts.queued) == (1, 0)
 
 
+async def test_what_a_host_spent_on_a_round_that_it_lost_is_entered_all_the_same(place, table) -> None:
+    async def spend(round: Any, report: Any) -> None:
+        report.usage(A_DOLLAR)
+        await trio.sleep_forever()
+
+    table.script = spend
+    async with place.open() as town:
+        ada = await town.spawn("ada")
+        await ada.assign("do it")
+        await table.begun(1)
+        await town.run(town.calls.want("ada", "paused"))  # so that nobody begins it again
+        await town.run(town.calls.leave(place.kernel.host_id, reason="its lease ran out"))
+        await town.wait_until(lambda: spent(town), lambda usd: usd == 1.0)
+        await ada.wait_until(lambda now: now.state == "paused")
+        assert await spent(town) == 1.0
+
+
 @pytest.mark.parametrize(
     ("outcome", "usage", "rate", "charge"),
     [

@@ -252,6 +252,14 @@ async def test_a_kind_that_no_kernel_has_is_the_reason(place, table) -> None:
         assert "pip install tinytown-ghost" in reason.fix
 
 
+async def test_a_label_that_no_kernel_has_is_the_reason(place, table) -> None:
+    async with place.open() as town:
+        task = await (await town.spawn("ada", labels=["gpu"])).assign("do it")
+        (reason,) = await comes(place, town, task, "no_label")
+        assert "gpu" in reason.text
+        assert "tt hosts" in reason.fix
+
+
 async def test_a_kernel_that_is_full_is_the_reason(place, table) -> None:
     place.configure("capacity = 1\n")
     async with place.open() as town:

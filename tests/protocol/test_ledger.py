@@ -140,6 +140,22 @@ def test_a_price_that_nobody_knows_is_not_nothing(books: Books) -> None:
     assert (books.rows("agent")["ann"].usd, books.rows("agent")["ann"].unpriced_rounds) == (1.0, 1)
 
 
+def test_what_came_too_late_to_count_was_paid_for_all_the_same_and_once(books: Books) -> None:
+    ann = books.agents["ann"]
+    settle = books.calls.settle_round(
+        ann.id, ann.token or "", "late", (), outcome="finished", mail="ack", charge=DOLLAR
+    )
+    books.run(settle)
+    for _ in range(2):  # its answer was lost, and then the lease
+        books.run(books.calls.charge_round(ann.id, "late", DOLLAR))
+    assert books.costs().total.usd == 1.0
+    for _ in range(2):
+        books.run(books.calls.charge_round(ann.id, "later", DOLLAR))
+    assert books.costs().total.usd == 2.0
+    books.run(books.calls.charge_round("nobody", "latest", DOLLAR))
+    assert books.costs().total.usd == 2.0
+
+
 def test_a_round_that_never_came_to_be_costs_nothing(books: Books) -> None:
     books.settle("ann", "")
     assert books.costs("agent").rows == ()

@@ -153,6 +153,7 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
         ),
         s.calls.unpark_account("shell", reason="a person knows better"),
     ],
+    "charge_round": lambda s: s.calls.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
     "set_budgets": lambda s: s.calls.set_budgets({"day_usd": 0, "town_tokens": 5}),
     "tidy_costs": lambda s: [
         s.calls.settle_round(

@@ -173,6 +173,13 @@ def _without_host(agent: Agent, situation: Situation) -> list[Obstacle]:
             f"no kernel has a backend of the kind {agent.cli} (they run on {names})",
             f"install the plugin for {agent.cli} there (pip install tinytown-{agent.cli}) and restart the kernel: tt plugins",
         )
+    fitting = [host for host in fitting if set(agent.labels) <= set(host.labels)]
+    if not fitting:
+        return obstacle(
+            "no_label",
+            f"no kernel with the kind {agent.cli} has all of its labels: {', '.join(agent.labels)}",
+            "tt hosts shows their labels; [host] labels or TINYTOWN_HOST_LABELS gives a machine more",
+        )
     held = {host.id: sum(each.host == host.id for each in situation.agents) for host in fitting}
     if all(host.capacity and held[host.id] >= host.capacity for host in fitting):
         return obstacle(

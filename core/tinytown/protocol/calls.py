@@ -863,6 +863,10 @@ class TownCalls:
 
     # -- the ledger
 
+    def charge_round(self, agent_id: str, run_id: str, charge: str, *, task_id: str = "") -> Call[int]:
+        """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""
+        return self._call("round_charge", int, agent_id, check_id("a run id", run_id), task_id, charge)
+
     def set_budgets(self, numbers: Mapping[str, int]) -> Call[tuple[str, ...]]:
         """Let these budgets and no others hold from now on, see `BudgetsConfig.server_numbers`; names of what has changed."""
         return self._once("budgets_set", _texts, *_flat(numbers))

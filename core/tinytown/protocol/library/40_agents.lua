@@ -355,7 +355,8 @@ register('round_settle', function(base, a)
     task_state = task.state
   end
   redis.call('HSET', key, 'run_id', '', 'last_run', run_id, 'last_task_state', task_state)
-  charge(base, id, task_id, a[16], now)
+  unreserve(base, id)
+  charge(base, id, run_id, task_id, a[16], now)
   if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
   if outcome == 'finished' then
     unthrottle(base, id)
