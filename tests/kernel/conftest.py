@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -231,10 +231,14 @@ def until() -> Callable[..., Awaitable[Task]]:
 
 
 class KernelProcess:
-    """A kernel in a process of its own; what it says on stderr is in `said` after its end."""
+    """A kernel in a process of its own; what it says on stderr is in `said` after its end.
 
-    def __init__(self, root: Path, *, plugins: Path | None = None) -> None:
+    `within` are words that lead its command: a program that replaces itself by it.
+    """
+
+    def __init__(self, root: Path, *, plugins: Path | None = None, within: Sequence[str] = ()) -> None:
         self.root = root
+        self._within = within
         self._env = {**os.environ, **({"PYTHONPATH": str(plugins)} if plugins else {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `close`
@@ -243,7 +247,7 @@ class KernelProcess:
     def start(self) -> None:
         """Start it (again) and return when it runs."""
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "tinytown", "start", "--ready-fd", str(writing)]
+        command = [*self._within, sys.executable, "-m", "tinytown", "start", "--ready-fd", str(writing)]
         self._process = subprocess.Popen(
             command, cwd=self.root, env=self._env, stdout=self._stderr, stderr=self._stderr, pass_fds=[writing]
         )

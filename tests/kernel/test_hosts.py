@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -12,11 +13,14 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from tinytown.redis.address import Address
+from tinytown.redis.light import LightClient
 from tinytown.redis.server import find_binary
 
 from tests.chaos.stage import Gate
@@ -52,9 +56,14 @@ class Network:
         self.places.append(made)
         return made
 
-    async def start(self, place: Any) -> Any:
+    async def start(self, place: Any, **options: Any) -> Any:
         """A kernel in the directory, running."""
-        return await trio.to_thread.run_sync(self._start, place.root)
+        return await trio.to_thread.run_sync(functools.partial(self._start, place.root, **options))
+
+    def listen_on(self, address: str) -> None:
+        """Serve another address of this machine, too."""
+        with LightClient(Address("unix", path=str(self.socket))) as client:
+            client.command("CONFIG", "SET", "bind", f"127.0.0.1 {address}", "protected-mode", "no")
 
     def close(self) -> None:
         self._server.kill()
@@ -222,6 +231,78 @@ async def test_two_checkouts_share_one_town_through_a_server_on_the_network(netw
         assert [host["root"] for host in told["hosts"] if host["here"]] == [str(place.root)]
         assert all(0 < host["lease_left_s"] <= LEASE_S for host in told["hosts"])
         assert sorted(host["agents"] for host in told["hosts"]) == [3, 3]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A network of its own on this machine, joined to it by a cable. Nothing leaves this machine."""
+
+    name: str
+    near: str = "10.213.77.1"
+    far: str = "10.213.77.2"
+
+    @property
+    def within(self) -> list[str]:
+        return ["ip", "netns", "exec", self.name]
+
+    def plug(self) -> None:
+        cable = f"{self.name}a"
+        ip("netns", "add", self.name)
+        ip("link", "add", cable, "type", "veth", "peer", "name", f"{self.name}b", "netns", self.name)
+        ip("addr", "add", f"{self.near}/30", "dev", cable)
+        ip("-n", self.name, "addr", "add", f"{self.far}/30", "dev", f"{self.name}b")
+        ip("link", "set", cable, "up")
+        ip("-n", self.name, "link", "set", f"{self.name}b", "up")
+
+    def cut(self) -> None:
+        ip("link", "set", f"{self.name}a", "down")
+
+    def mend(self) -> None:
+        ip("link", "set", f"{self.name}a", "up")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    made = Machine(f"tt{os.getpid()}")
+    try:
+        made.plug()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no network namespaces here: they need root, and ip")
+    else:
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "delete", made.name], check=False, capture_output=True)
+
+
+@pytest.mark.faults
+@pytest.mark.deadline_s(60)
+async def test_a_machine_whose_network_cable_is_pulled_is_replaced_and_ends_its_rounds_by_itself(
+    machine, network, file_appears
+) -> None:
+    network.listen_on(machine.near)
+    first, second = network.checkout(f"redis://{machine.near}:{network.port}/0"), network.checkout()
+    far = await network.start(first, within=machine.within)
+    async with second.connect() as town:
+        ada = await town.spawn("ada")
+        (old,) = (await all_hosted(town)).values()
+        task = await ada.assign(HELD)
+        await file_appears(first.root / "runs", "\n")
+        await network.start(second)
+        machine.cut()
+        with trio.fail_after(LEASE_S + SLACK_S):
+            await all_hosted(town, not_by=old)
+        await ended(first, far)
+        (second.root / "go").touch()
+        done = await town.wait_for_task(task.id)
+        assert (done.result, done.attempts) == ("done", 2)
+        machine.mend()
+        both = {str(first.root), str(second.root)}
+        await town.wait_until(lambda: roots(town), lambda now: set(now.values()) == both)
+        assert old not in await roots(town)
 
 
 async def ask(place: Any, *words: str) -> Any:
