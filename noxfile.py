@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def run_pytest(session: nox.Session, *default_paths: str) -> None:
     names_tests = any(not argument.startswith("-") and Path(argument.split("::")[0]).exists() for argument in given)
     parallel = [] if any(argument.startswith(("-n", "-s", "--pdb")) for argument in given) else IN_PARALLEL
     session.run("pytest", *parallel, *given, *([] if names_tests else default_paths))
+
+
+def runs(python: str) -> bool:
+    """Whether there is an interpreter of this name that starts; a name on the PATH may be a version manager's promise."""
+    return bool(shutil.which(python)) and not subprocess.run([python, "-c", ""], capture_output=True).returncode
 
 
 @nox.session
@@ -151,7 +157,7 @@ def real_clis(session: nox.Session) -> None:
         session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", str(scratch), *NPM_CLIS, external=True)
         found = [str(scratch / "node_modules" / ".bin")]
         # aider asks for a Python of its own: an older one than many people have.
-        python = next((path for name in AIDER_PYTHONS if (path := shutil.which(name))), None)
+        python = next((name for name in AIDER_PYTHONS if runs(name)), None)
         if python is None:
             session.warn(f"aider is left out: none of {', '.join(AIDER_PYTHONS)} is here")
         else:

@@ -31,11 +31,14 @@ KEY = "a-key-that-opens-nothing"
 class RealCli:
     """A CLI: its `kind`, and what is to be in environment and settings so that it asks the server at a URL.
 
-    `keys` are the variables that log it in; none where an empty one is a key to it. `table` is where its settings stand below ``[plugins]``. The rest says what it
-    cannot do: `has_shell`, whether its models can run commands; `has_session_ids`, whether a session has a name; `commits_under_write`, whether also
-    with ``permissions = "write"``; `tells_usage`, whether it says what it consumed;
-    `tells_progress`, whether it prints anything before the end; `streams`, whether it asks for streams; `warns_of_tools`,
-    whether it can be seen from outside that an MCP server of it did not start.
+    `keys` are the variables that log it in; none where an empty one is a key to it. `table` is where its settings stand
+    below ``[plugins]``. The rest says what it can do and what not:
+
+    - `has_shell`: its models can run commands; `commits_under_write`: also with ``permissions = "write"``.
+    - `has_session_ids`: a session of it has a name.
+    - `tells_usage`: it says what it consumed; `tells_progress`: it prints something before the end.
+    - `streams`: it asks its model for streams.
+    - `warns_of_tools`: it can be seen from outside that an MCP server of it did not start.
     """
 
     kind: str
