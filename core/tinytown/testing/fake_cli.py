@@ -28,11 +28,8 @@ PROMPT_FILE_OPTIONS = ("--instruction-file", "--message-file")
 
 _LATE_S = 0.3
 _TOOL = "sleep 600"
+_ENDING = {signal.SIGINT, signal.SIGTERM}
 _CHILD_THAT_IGNORES_SIGNALS = "trap '' TERM INT HUP; echo up; while :; do sleep 1; done"
-
-
-class Ended(BaseException):
-    """A signal that the transcript has an answer to."""
 
 
 class Player:
@@ -46,20 +43,16 @@ class Player:
     def play(self) -> int:
         """Everything in its order; a signal jumps to what was seen after the recorded one. The status to end with."""
         if any("signalled" in event for event in self._events):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _end)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # so that one comes between two events
         position = 0
         while position < len(self._events):
-            event = self._events[position]
-            try:
-                if "signalled" in event:
-                    while True:
-                        signal.pause()
-                self._do(event)
-                position += 1
-            except Ended:
+            if "signalled" in self._events[position] or signal.sigpending() & _ENDING:
+                signal.sigwait(_ENDING)
                 later = range(position, len(self._events))
-                position = 1 + next((n for n in later if "signalled" in self._events[n]), position)
+                position = 1 + next((n for n in later if "signalled" in self._events[n]), position - 1)
+            else:
+                self._do(self._events[position])
+                position += 1
         return 0
 
     def _do(self, event: dict[str, Any]) -> None:
@@ -70,14 +63,24 @@ class Player:
                 _say(2, text.replace("{answer}", self._word))
             case {"tool": "started"}:
                 # As real CLIs do it: a session of its own, out of reach of whoever signals the group.
-                self._tool = subprocess.Popen(_TOOL.split(), start_new_session=True, stdin=subprocess.DEVNULL)
+                nowhere = subprocess.DEVNULL
+                self._tool = subprocess.Popen(
+                    _TOOL.split(),
+                    start_new_session=True,
+                    stdin=nowhere,
+                    stdout=nowhere,
+                    stderr=nowhere,
+                    preexec_fn=_unblock,
+                )
             case {"tool": "ended"} if self._tool:
                 self._tool.kill()
                 self._tool.wait()
             case {"status": int(status)}:
                 sys.exit(status)
             case {"signal": int(number)}:
-                signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+                if number != signal.SIGKILL:
+                    signal.signal(number, signal.SIG_DFL)
+                _unblock()
                 os.kill(os.getpid(), number)
                 time.sleep(60)  # until it arrives
             case _:
@@ -139,8 +142,8 @@ def _say(descriptor: int, text: str) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _end(number: int, frame: object) -> None:
-    raise Ended
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 if __name__ == "__main__":

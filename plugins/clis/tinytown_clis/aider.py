@@ -172,17 +172,18 @@ class AiderReader:
             input_tokens=self._used.input_tokens + _number(told["sent"]),
             output_tokens=self._used.output_tokens + _number(told["received"]),
             cached_tokens=self._used.cached_tokens + _number(told["cached"]),
-            cost_usd=float(cost.strip(".").replace(",", "")) if cost else self._used.cost_usd,
+            cost_usd=_amount(cost) if cost else self._used.cost_usd,
         )
         self._transcript.use(self._used)
 
 
 def _number(text: str | None) -> int:
     """A count as it prints them: 907, 2.3k, 1.2M; 0 for none."""
-    if not text:
-        return 0
-    unit = _UNITS.get(text[-1], 1)
+    return round(_amount(text.rstrip("kM")) * _UNITS.get(text[-1], 1)) if text else 0
+
+
+def _amount(text: str) -> float:
     try:
-        return round(float(text.rstrip("kM").replace(",", "")) * unit)
+        return float(text.strip(".").replace(",", ""))
     except ValueError:
-        return 0
+        return 0.0

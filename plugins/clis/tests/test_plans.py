@@ -1,0 +1,192 @@
+"""How each CLI is called for what was set, and what its reader makes of lines that no CLI should print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tinytown.adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, TownTools, Transcript
+from tinytown.config import convert_settings
+from tinytown.errors import ConfigError
+from tinytown.processes import Exit, Line
+from tinytown_clis import Settings, tinytown_agent_backends
+from tinytown_clis.aider import AiderAdapter
+from tinytown_clis.copilot import CopilotAdapter
+from tinytown_clis.cursor import CursorAdapter
+from tinytown_clis.gemini import GeminiAdapter
+from tinytown_clis.opencode import OpencodeAdapter
+
+ADAPTERS: Mapping[str, CliAdapter[CliSettings]] = {
+    adapter.kind: adapter
+    for adapter in (GeminiAdapter(), CopilotAdapter(), AiderAdapter(), CursorAdapter(), OpencodeAdapter())
+}
+by_kind = pytest.mark.parametrize("kind", ADAPTERS)
+TOOLS = TownTools("python3", ("-m", "tools"))
+
+
+def launch(place: Path, **changes: Any) -> Launch[CliSettings]:
+    given: dict[str, Any] = {
+        "settings": CliSettings(),
+        "permissions": "full",
+        "prompt": "do it",
+        "directory": place,
+        "place": place,
+        "has_own_state": True,
+        "session": None,
+        "tools": None,
+        "environment": {},
+    }
+    return Launch(**{**given, **changes})
+
+
+def plan(kind: str, place: Path, **changes: Any) -> Plan:
+    return ADAPTERS[kind].plan(launch(place, **changes))
+
+
+@by_kind
+def test_a_prompt_is_never_an_argument(kind: str, tmp_path: Path) -> None:
+    made = plan(kind, tmp_path, prompt="--help; $(id)")
+    assert not [word for word in made.arguments if "$(id)" in word]
+    assert b"--help; $(id)" in (made.stdin or made.files["prompt.md"])
+
+
+@by_kind
+def test_model_session_and_extra_arguments_are_handed_on(kind: str, tmp_path: Path) -> None:
+    settings = CliSettings(model="a-model", extra_args=("--more",))
+    session = CliSessionRecord(id="s-1", agent_id="a", directory="/")
+    words = plan(kind, tmp_path, settings=settings, session=session).arguments
+    assert list(words[words.index("--model") :])[:2] == ["--model", "a-model"]
+    assert words[-1] == "--more"
+    resumed = "--restore-chat-history" if kind == "aider" else "s-1"
+    assert any(resumed in word for word in words)
+    assert not any(resumed in word for word in plan(kind, tmp_path).arguments)
+
+
+@by_kind
+def test_less_permission_is_said_in_the_words_of_the_cli(kind: str, tmp_path: Path) -> None:
+    said = {
+        each: json.dumps(
+            [plan(kind, tmp_path, permissions=each).arguments, plan(kind, tmp_path, permissions=each).environment]
+        )
+        for each in ADAPTERS[kind].permissions_offered
+    }
+    assert len(set(said.values())) == len(said) > 1
+    wide = ("--yolo", "yolo", "--allow-all", "--force", "--auto")
+    assert not [word for word in wide if f'"{word}"' in said["read"]]
+
+
+@pytest.mark.parametrize("kind", ["gemini", "copilot", "opencode"])
+def test_the_towns_tools_are_an_mcp_server_of_its_settings(kind: str, tmp_path: Path) -> None:
+    made = plan(kind, tmp_path, tools=TOOLS)
+    texts = [*(content.decode() for content in made.files.values()), *map(str, made.environment.values())]
+    told = next(json.loads(text) for text in texts if '"python3"' in text)
+    server = told.get("mcpServers", told.get("mcp"))["town"]
+    assert [server["command"], *server.get("args", [])] in (["python3", "-m", "tools"], [["python3", "-m", "tools"]])
+
+
+def test_gemini_takes_tools_only_where_its_settings_are_the_agents_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in GeminiAdapter.login_variables:
+        monkeypatch.delenv(name, raising=False)
+    gemini = next(each for each in tinytown_agent_backends(Settings(), Path()) if each.kind == "gemini")
+    assert not gemini.offers_town_tools  # type: ignore[attr-defined]
+    assert any("GEMINI_API_KEY" in caution for caution in gemini.cautions())  # type: ignore[attr-defined]
+    monkeypatch.setenv("GEMINI_API_KEY", "x")
+    assert gemini.offers_town_tools  # type: ignore[attr-defined]
+    assert not any("GEMINI_API_KEY" in caution for caution in gemini.cautions())  # type: ignore[attr-defined]
+
+
+def test_what_opencode_is_configured_with_is_kept(tmp_path: Path) -> None:
+    given = {"provider": {"mine": {}}, "mcp": {"other": {"enabled": True}}, "share": "auto"}
+    made = plan("opencode", tmp_path, tools=TOOLS, environment={"OPENCODE_CONFIG_CONTENT": json.dumps(given)})
+    told = json.loads(str(made.environment["OPENCODE_CONFIG_CONTENT"]))
+    assert told["provider"] == {"mine": {}}
+    assert set(told["mcp"]) == {"other", "town"}
+    assert told["share"] == "disabled"
+
+
+def test_a_new_chat_of_aider_has_no_history(tmp_path: Path) -> None:
+    history = tmp_path / "chat-history.md"
+    history.write_text("old")
+    session = CliSessionRecord(id="chat-history", agent_id="a", directory="/")
+    plan("aider", tmp_path, session=session)
+    assert history.exists()
+    plan("aider", tmp_path)
+    assert not history.exists()
+
+
+def test_each_cli_has_its_table_and_its_presets() -> None:
+    tables = {
+        "gemini": {"model": "big", "presets": {"gemini-quick": {"model": "small"}}},
+        "aider": {"command": "/opt/aider"},
+    }
+    made = convert_settings(Settings, tables, Path("tinytown.toml"), "plugins.clis")
+    kinds = {each.kind: each for each in tinytown_agent_backends(made, Path())}
+    assert list(kinds) == ["gemini", "gemini-quick", "copilot", "aider", "cursor", "opencode"]
+    assert kinds["gemini-quick"].settings.model == "small"  # type: ignore[attr-defined]
+    assert kinds["aider"].command == ("/opt/aider",)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ({"gemini": {"modell": "x"}}, "plugins.clis.gemini"),
+        ({"aider": {"permissions": "full"}}, "plugins.clis.aider.permissions"),
+        ({"cursor": {"permissions": "write"}}, "plugins.clis.cursor.permissions"),
+        ({"opencode": {"presets": {"fast": {"modell": "x"}}}}, "plugins.clis.opencode.presets.fast"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_told_with_its_key(tables: Mapping[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        tinytown_agent_backends(convert_settings(Settings, tables, Path("t.toml"), "plugins.clis"), Path())
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def usage(self, usage: object) -> None: ...
+
+
+STRANGE = [
+    "[]",
+    "null",
+    "{}",
+    '{"type": []}',
+    '{"type": "result"}',
+    '{"type": "result", "stats": [], "status": 3, "usage": "x", "sessionId": {}}',
+    '{"type": "message", "role": "assistant", "content": 5}',
+    '{"type": "assistant", "message": {"content": [1, {"text": []}]}}',
+    '{"type": "assistant.message", "data": {"content": null, "toolRequests": [{}, 3]}}',
+    '{"type": "tool_call", "subtype": "started", "tool_call": []}',
+    '{"type": "tool_call", "subtype": "completed", "tool_call": {"x": {"result": {"error": {}}}}}',
+    '{"type": "tool_use", "part": {"state": 1}}',
+    '{"type": "step_finish", "part": {"tokens": {"cache": 3}, "cost": "much"}}',
+    '{"type": "error", "error": "words"}',
+    '{"type": "model.call_failure", "data": {"statusCode": -1}}',
+    "Tokens: many sent, few received.",
+    "Tokens: 1.2.3k sent, ,k received. Cost: $... message, $... session.",
+    "litellm.",
+    "Retrying in 0.2 seconds...",
+    "\udcff \x00 \x1b[2J",
+    "{" * 5_000,
+]
+
+
+@by_kind
+async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> None:
+    for text in STRANGE:
+        for stream in ("stdout", "stderr"):
+            reader = ADAPTERS[kind].reader(Transcript(Ear()), launch(tmp_path))
+            reader.read(Line("stdout", "Aider v1", cut=False))
+            reader.read(Line("stdout", "", cut=False))
+            reader.read(Line(stream, text, cut=False))
+            reader.read(Line(stream, text, cut=True))
+            reader.end(
+                Exit(pid=1, status=1, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
+            )
