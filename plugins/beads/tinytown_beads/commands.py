@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tinytown_beads.bead import Bead
     from tinytown_beads.gastown.moving import Moved
     from tinytown_beads.merging import Side
+    from tinytown_beads.place import Place
     from tinytown_beads.report import Report
-    from tinytown_beads.syncing import Place
 
 _PATH = click.Path(path_type=Path)
 _strict = click.option("--strict", is_flag=True, help="Do nothing at all when a line of the file is bad.")
@@ -73,7 +73,7 @@ def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool
 
     The default is the file of the setting `file`. A file that somebody else has written or changed is left alone.
     """
-    from tinytown_beads.syncing import export_file, export_town
+    from tinytown_beads.exporting import export_file, export_town
 
     with open_town_link(invocation) as town:
         place = _place(town)
@@ -140,10 +140,10 @@ def ready(
     """Show the beads that can be begun, as bd ready does: of a file, or of the whole town."""
     from datetime import UTC, datetime
 
+    from tinytown_beads.exporting import export_town
     from tinytown_beads.files import find_bead_file, read_file
     from tinytown_beads.lines import beads_of, read_lines
     from tinytown_beads.ready import in_order, obstacles
-    from tinytown_beads.syncing import export_town
 
     if path is None:
         with open_town_link(invocation) as town:
@@ -243,7 +243,7 @@ def _whom(town: TownLink, into: str | None) -> str | None:
 
 
 def _place(town: TownLink) -> Place:
-    from tinytown_beads.syncing import place_of
+    from tinytown_beads.place import place_of
 
     return place_of(town, read_settings(town.config))
 

@@ -10,9 +10,9 @@ from typing import Any
 from tinytown.agents import Agent
 from tinytown.tasks import Task
 
+from tinytown_beads.baseline import Baseline
 from tinytown_beads.bead import Bead
 from tinytown_beads.circles import needs_first
-from tinytown_beads.ledger import Ledger
 from tinytown_beads.lines import Line, beads_of
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments
 from tinytown_beads.merging import Base, Merge, Side, last_part, merge
@@ -60,14 +60,14 @@ def town_state(tasks: Sequence[Task], agents: Sequence[Agent]) -> TownState:
 class Meeting:
     """What is to be done so that `lines` and the town say the same.
 
-    `into` is the agent that everything new is for, `""` the backlog; None lets the assignee decide. `ledger` is what was
+    `into` is the agent that everything new is for, `""` the backlog; None lets the assignee decide. `baseline` is what was
     known of the file before.
     """
 
     def __init__(
         self,
         lines: Sequence[Line],
-        ledger: Ledger | None,
+        baseline: Baseline | None,
         town: TownState,
         *,
         now: datetime,
@@ -81,7 +81,7 @@ class Meeting:
         self.beads = beads_of(lines)
         self.mapped: Mapped = map_beads(self.beads, now, limit_bytes=limit_bytes)
         self.ids = BeadIds(town.tasks.values(), prefix, self.mapped.task_ids)
-        known, self.bases = ledger.unpack() if ledger else ([], {})
+        known, self.bases = baseline.unpack() if baseline else ([], {})
         self.known_lines = {line.key: line for line in known if line.kind == "bead"}
         self.makings: list[Making] = []
         self.changings: list[Changing] = []
@@ -134,7 +134,7 @@ class Meeting:
         return there
 
     def _recorded(self, there: Mapping[str, Task]) -> dict[str, Base]:
-        """What may be thought to have been agreed where no ledger says it: by the records that tasks keep."""
+        """What may be thought to have been agreed where no baseline says it: by the records that tasks keep."""
         lost = {key: task for key, task in there.items() if key not in self.bases}
         if not lost:
             return {}

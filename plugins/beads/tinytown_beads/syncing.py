@@ -1,60 +1,37 @@
-"""A bead file and the town brought together: `import`, `export` and `sync`, each with a report.
+"""A bead file and the town brought together: `import`, one way, and `sync`, both ways, each with a report.
 
-Everything is read and decided before anything is written; the town is changed first, then the file, then the ledger. A
-command that is killed in between leaves sides that differ from the ledger in the same way, which is no conflict.
+Everything is read and decided before anything is written; the town is changed first, then the file, then the baseline. A
+command that is killed in between leaves sides that differ from the baseline in the same way, which is no conflict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from tinytown.command_line import TownLink
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.tasks import Task
 
+from tinytown_beads.baseline import baseline_path, read_baseline
 from tinytown_beads.bd_program import bd_for
 from tinytown_beads.carrying import Carried, carry, read_town
 from tinytown_beads.convoys import convoys_in, make_groups
-from tinytown_beads.files import digest, locked, read_file, replace_file
-from tinytown_beads.ledger import Ledger, entries_of, ledger_path, read_ledger, read_ledgers, write_ledger
+from tinytown_beads.files import locked, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines, with_changes
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.meeting import Changing, Meeting, TownState
 from tinytown_beads.merging import Base, Side, next_base
-from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
+from tinytown_beads.origins import BeadIds
 from tinytown_beads.overlaying import changes_to
 from tinytown_beads.own_beads import FORMAT
-from tinytown_beads.report import Report, dropped_by_bd
-from tinytown_beads.settings import Settings
+from tinytown_beads.place import Place, save_baseline
+from tinytown_beads.report import Report
 from tinytown_beads.views import SETS, changed_fields, view_of_task
 from tinytown_beads.writing import Written, append, write_lines
 
 _TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A town, the settings of the plugin, and the directory where ledgers lie."""
-
-    town: TownLink
-    settings: Settings
-    directory: Path
-
-    @property
-    def prefix(self) -> str:
-        return self.settings.prefix or self.town.config.name
-
-
-def place_of(town: TownLink, settings: Settings) -> Place:
-    """Where the plugin keeps its ledgers: below the town's runtime directory, for their owner alone."""
-    directory = town.root / ".tt" / "beads"
-    directory.parent.mkdir(mode=0o700, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return Place(town, settings, directory)
 
 
 def import_file(
@@ -140,13 +117,13 @@ class _Visit:
                 code="bad_beads",
                 problems=self.problems,
             )
-        self.path = ledger_path(place.directory, file)
-        self.ledger = read_ledger(self.path)
+        self.path = baseline_path(place.directory, file)
+        self.baseline = read_baseline(self.path)
         self.state: TownState = read_town(place.town)
         self.limit_bytes = place.town.config.limits.message_bytes
         self.meeting = Meeting(
             self.lines,
-            self.ledger,
+            self.baseline,
             self.state,
             now=self.now,
             prefix=place.prefix,
@@ -237,7 +214,7 @@ class _Visit:
             append(written, [with_changes(line, changes)])
 
     def remember(self, lines: Sequence[Line], carried: Carried, *, told: bool) -> None:
-        """Write the ledger: what both sides say now, where they agree."""
+        """Write the baseline: what both sides say now, where they agree."""
         ids = self.meeting.ids
         mapped = self.meeting.mapped
         if lines is not self.lines:
@@ -259,109 +236,4 @@ class _Visit:
             base = next_base(before, view, view_of_task(task, ids), kept_back, untold)
             if base is not None:
                 bases[key] = base
-        save_ledger(self.place, self.file, lines, bases, self.ledger)
-
-
-def save_ledger(
-    place: Place, file: Path, lines: Sequence[Line], bases: Mapping[str, Base], before: Ledger | None
-) -> None:
-    """Keep what is known of a bead file now."""
-    order = before.order if before else 1 + max((each.order for each in read_ledgers(place.directory)), default=0)
-    path = str(file.absolute()).encode("utf-8", "replace").decode()
-    entries = entries_of(lines, dict(bases))
-    ledger = Ledger(path=path, digest=digest(join(lines)), order=order, entries=entries)
-    write_ledger(ledger_path(place.directory, file), ledger)
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """The document of a town, its lines and what both sides say, and the report."""
-
-    document: bytes
-    lines: list[Line]
-    bases: dict[str, Base]
-    report: Report
-
-
-def export_town(place: Place, name: str) -> Exported:
-    """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks."""
-    now = datetime.now(UTC)
-    state = read_town(place.town)
-    lines, bases = _remembered(place, name)
-    there = {line.key for line in lines if line.kind == "bead"}
-    strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
-    lines += [line for line in recorded_lines(strange) if line.key not in there]
-    beads = beads_of(lines)
-    known = map_beads(beads, now, limit_bytes=place.town.config.limits.message_bytes)
-    ids = BeadIds(state.tasks.values(), place.prefix, known.task_ids)
-    tasks = {
-        ids(task.id): task for task in sorted(state.tasks.values(), key=lambda task: (task.created_at or "", task.id))
-    }
-    lost = {key: task for key, task in tasks.items() if key in beads and key not in bases}
-    bases = {**recorded_bases(beads, lost, ids, now), **bases}
-    written = write_lines(lines, tasks, bases, ids)
-    report = Report("export", name, notes={}, carried=known.carried)
-    for key in beads:
-        if key not in known.carried:
-            report.add(key, "written" if key in written.changed else "unchanged", written.changed.get(key, ()))
-        else:
-            report.add(key, "unmapped", (), known.carried[key])
-    for key in written.added:
-        report.add(key, "appended")
-    report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
-    if written.changed or written.added:
-        known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
-    told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in known.views.items() if key in tasks}
-    return Exported(join(written.lines), written.lines, told, report)
-
-
-def _remembered(place: Place, name: str) -> tuple[list[Line], dict[str, Base]]:
-    """The lines of all ledgers, that of the file itself first, each bead and memory once, with what was agreed on them."""
-    own = str(Path(name).absolute())
-    ledgers = sorted(read_ledgers(place.directory), key=lambda ledger: ledger.path != own)
-    lines: list[Line] = []
-    bases: dict[str, Base] = {}
-    seen: set[tuple[str, str]] = set()
-    for number, ledger in enumerate(ledgers):
-        known, found = ledger.unpack()
-        for line in known:
-            mark = (line.kind, line.key)
-            if (line.key and mark in seen) or (number and not line.key):
-                continue
-            seen.add(mark)
-            lines.append(line)
-            if line.key in found:
-                bases.setdefault(line.key, found[line.key])
-    return lines, bases
-
-
-def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:
-    """Write the town as beads to a file.
-
-    In place of one that it has written or read itself and nobody has changed since; of another only with `force`.
-    Raises: Refused with code ``exists`` or ``changed``.
-    """
-    with locked(place.directory / "lock"):
-        exported = export_town(place, str(file))
-        before = read_file(file)
-        ledger = read_ledger(ledger_path(place.directory, file))
-        if before is not None and before != exported.document and not force:
-            if ledger is None:
-                raise Refused(
-                    f"{file} is there already, and nothing is overwritten",
-                    hint="name another file, or bring it in first with tt beads import; --force replaces it",
-                    code="exists",
-                )
-            if ledger.digest != digest(before):
-                raise Refused(
-                    f"{file} was changed since the town read or wrote it",
-                    hint="tt beads sync brings both together; --force replaces the file",
-                    code="changed",
-                )
-        exported.report.file_changed = before != exported.document
-        exported.report.dry_run = dry_run
-        if not dry_run:
-            if before != exported.document:
-                replace_file(file, exported.document, was=before)
-            save_ledger(place, file, exported.lines, exported.bases, ledger)
-        return exported.report
+        save_baseline(self.place, self.file, lines, bases, self.baseline)

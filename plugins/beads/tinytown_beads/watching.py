@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tinytown_beads.place import Place
 from tinytown_beads.report import Report
-from tinytown_beads.syncing import Place
 
 #: How often the file is looked at, and how long both sides have to be quiet before they are brought together.
 _LOOK_S = 0.5

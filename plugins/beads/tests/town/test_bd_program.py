@@ -127,6 +127,7 @@ def test_what_goes_through_the_real_program_comes_back_but_for_what_it_drops(tmp
         **EVERY_FIELD,
         "ephemeral": False,
         "is_template": False,
+        "metadata": {"a": [1]},
         "no_history": True,
         "created_at": MOMENT,
         "updated_at": MOMENT,

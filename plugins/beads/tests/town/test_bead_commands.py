@@ -251,12 +251,12 @@ def test_what_is_missing_on_one_side_is_deleted_on_none(tt: Shell) -> None:
     assert (told["created"], told["forgotten"]) == (1, 1)
 
 
-def test_without_its_ledger_a_sync_goes_by_what_the_tasks_remember(tt: Shell) -> None:
+def test_without_its_baseline_a_sync_goes_by_what_the_tasks_remember(tt: Shell) -> None:
     path = put(tt, document(bead("tt-1"), bead("tt-2")), ".beads/issues.jsonl")
     tt("beads", "sync")
     tt("task", "complete", "tt-1")
     path.write_bytes(document(bead("tt-1"), bead("tt-2", title="new")))
-    for each in (tt.directory / ".tt" / "beads").glob("*.ledger"):
+    for each in (tt.directory / ".tt" / "beads").glob("*.baseline"):
         each.unlink()
     told = tt.json("beads", "sync")
     assert (told["updated"], told["written"], told["conflict"]) == (1, 1, 0)

@@ -17,9 +17,10 @@ from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.gastown.description import field_of
 from tinytown_beads.gastown.reading import HEADQUARTERS, GastownTown, Rig
 from tinytown_beads.lines import beads_of, join
+from tinytown_beads.place import place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import read_settings
-from tinytown_beads.syncing import import_file, place_of
+from tinytown_beads.syncing import import_file
 
 BEAD_FILE = Path(".beads") / "issues.jsonl"
 

@@ -17,13 +17,14 @@ from tinytown.tasks import Task
 
 from tinytown_beads.bead import Bead, read_bead, stamp
 from tinytown_beads.carrying import read_town
+from tinytown_beads.exporting import export_town
 from tinytown_beads.fields import PARENT_EDGE
 from tinytown_beads.kept import TABLE, kept_fields, laid_over
 from tinytown_beads.lines import beads_of, new_line
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of
+from tinytown_beads.place import Place, place_of
 from tinytown_beads.settings import read_settings
-from tinytown_beads.syncing import Place, export_town, place_of
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 

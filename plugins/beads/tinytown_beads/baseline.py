@@ -47,7 +47,7 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     order: int = 0
 
 
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """What was last known of the bead file at `path`. `digest` is of its content then; `order` counts a town's files."""
 
     path: str
@@ -77,19 +77,19 @@ def entry_of(line: Line, base: Base | None) -> Entry:
     return Entry(line=text, packed=packed, file=base.file, town=base.town)
 
 
-def ledger_path(directory: Path, file: Path) -> Path:
-    """Where the ledger of a bead file lies."""
+def baseline_path(directory: Path, file: Path) -> Path:
+    """Where the baseline of a bead file lies."""
     told = os.path.realpath(file)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(told).stem)[:40]
-    return directory / f"{name}-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.ledger"
+    return directory / f"{name}-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.baseline"
 
 
 _HEAD = msgspec.json.Decoder(_Head)
 _ENTRY = msgspec.json.Decoder(Entry)
 
 
-def read_ledger(path: Path) -> Ledger | None:
-    """The ledger at `path`; None if there is none, or none that this version can read."""
+def read_baseline(path: Path) -> Baseline | None:
+    """The baseline at `path`; None if there is none, or none that this version can read."""
     content = read_file(path)
     if content is None:
         return None
@@ -101,20 +101,22 @@ def read_ledger(path: Path) -> Ledger | None:
         return None
     if head.version != _VERSION:
         return None
-    return Ledger(path=head.path, digest=head.digest, order=head.order, entries=entries)
+    return Baseline(path=head.path, digest=head.digest, order=head.order, entries=entries)
 
 
-def read_ledgers(directory: Path) -> list[Ledger]:
-    """All ledgers of a town, in the order in which its bead files were first met."""
-    found = [read_ledger(path) for path in sorted(directory.glob("*.ledger"))]
-    return sorted((ledger for ledger in found if ledger is not None), key=lambda ledger: (ledger.order, ledger.path))
+def read_baselines(directory: Path) -> list[Baseline]:
+    """All baselines of a town, in the order in which its bead files were first met."""
+    found = [read_baseline(path) for path in sorted(directory.glob("*.baseline"))]
+    return sorted(
+        (baseline for baseline in found if baseline is not None), key=lambda baseline: (baseline.order, baseline.path)
+    )
 
 
-def write_ledger(path: Path, ledger: Ledger) -> None:
-    """Keep a ledger, for its owner alone: it holds all texts of the file."""
-    head = _Head(version=_VERSION, path=ledger.path, digest=ledger.digest, order=ledger.order)
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Keep a baseline, for its owner alone: it holds all texts of the file."""
+    head = _Head(version=_VERSION, path=baseline.path, digest=baseline.digest, order=baseline.order)
     encode = msgspec.json.encode
-    content = b"".join(encode(each) + b"\n" for each in (head, *ledger.entries))
+    content = b"".join(encode(each) + b"\n" for each in (head, *baseline.entries))
     before = read_file(path)
     if content != before:
         replace_file(path, content, was=before, mode=0o600)

@@ -1,0 +1,115 @@
+"""The whole town as one bead file: the lines of all files that were brought in, with its changes, and its own tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tinytown.errors import Refused
+
+from tinytown_beads.baseline import baseline_path, read_baseline, read_baselines
+from tinytown_beads.carrying import read_town
+from tinytown_beads.files import digest, locked, read_file, replace_file
+from tinytown_beads.lines import Line, beads_of, join
+from tinytown_beads.mapping import map_beads
+from tinytown_beads.merging import Base
+from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
+from tinytown_beads.place import Place, save_baseline
+from tinytown_beads.report import Report, dropped_by_bd
+from tinytown_beads.views import view_of_task
+from tinytown_beads.writing import write_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The document of a town, its lines and what both sides say, and the report."""
+
+    document: bytes
+    lines: list[Line]
+    bases: dict[str, Base]
+    report: Report
+
+
+def export_town(place: Place, name: str) -> Exported:
+    """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks."""
+    now = datetime.now(UTC)
+    state = read_town(place.town)
+    lines, bases = _remembered(place, name)
+    there = {line.key for line in lines if line.kind == "bead"}
+    strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
+    lines += [line for line in recorded_lines(strange) if line.key not in there]
+    beads = beads_of(lines)
+    known = map_beads(beads, now, limit_bytes=place.town.config.limits.message_bytes)
+    ids = BeadIds(state.tasks.values(), place.prefix, known.task_ids)
+    tasks = {
+        ids(task.id): task for task in sorted(state.tasks.values(), key=lambda task: (task.created_at or "", task.id))
+    }
+    lost = {key: task for key, task in tasks.items() if key in beads and key not in bases}
+    bases = {**recorded_bases(beads, lost, ids, now), **bases}
+    written = write_lines(lines, tasks, bases, ids)
+    report = Report("export", name, notes={}, carried=known.carried)
+    for key in beads:
+        if key not in known.carried:
+            report.add(key, "written" if key in written.changed else "unchanged", written.changed.get(key, ()))
+        else:
+            report.add(key, "unmapped", (), known.carried[key])
+    for key in written.added:
+        report.add(key, "appended")
+    report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
+    if written.changed or written.added:
+        known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
+    told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in known.views.items() if key in tasks}
+    return Exported(join(written.lines), written.lines, told, report)
+
+
+def _remembered(place: Place, name: str) -> tuple[list[Line], dict[str, Base]]:
+    """The lines of all baselines, that of the file itself first, each bead and memory once, with what was agreed on them."""
+    own = str(Path(name).absolute())
+    baselines = sorted(read_baselines(place.directory), key=lambda baseline: baseline.path != own)
+    lines: list[Line] = []
+    bases: dict[str, Base] = {}
+    seen: set[tuple[str, str]] = set()
+    for number, baseline in enumerate(baselines):
+        known, found = baseline.unpack()
+        for line in known:
+            mark = (line.kind, line.key)
+            if (line.key and mark in seen) or (number and not line.key):
+                continue
+            seen.add(mark)
+            lines.append(line)
+            if line.key in found:
+                bases.setdefault(line.key, found[line.key])
+    return lines, bases
+
+
+def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:
+    """Write the town as beads to a file.
+
+    In place of one that it has written or read itself and nobody has changed since; of another only with `force`.
+    Raises: Refused with code ``exists`` or ``changed``.
+    """
+    with locked(place.directory / "lock"):
+        exported = export_town(place, str(file))
+        before = read_file(file)
+        baseline = read_baseline(baseline_path(place.directory, file))
+        if before is not None and before != exported.document and not force:
+            if baseline is None:
+                raise Refused(
+                    f"{file} is there already, and nothing is overwritten",
+                    hint="name another file, or bring it in first with tt beads import; --force replaces it",
+                    code="exists",
+                )
+            if baseline.digest != digest(before):
+                raise Refused(
+                    f"{file} was changed since the town read or wrote it",
+                    hint="tt beads sync brings both together; --force replaces the file",
+                    code="changed",
+                )
+        exported.report.file_changed = before != exported.document
+        exported.report.dry_run = dry_run
+        if not dry_run:
+            if before != exported.document:
+                replace_file(file, exported.document, was=before)
+            save_baseline(place, file, exported.lines, exported.bases, baseline)
+        return exported.report

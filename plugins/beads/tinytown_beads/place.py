@@ -1,0 +1,47 @@
+"""A town with a place for what the plugin remembers of its bead files. Knows where, not what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinytown.command_line import TownLink
+
+from tinytown_beads.baseline import Baseline, baseline_path, entries_of, read_baselines, write_baseline
+from tinytown_beads.files import digest
+from tinytown_beads.lines import Line, join
+from tinytown_beads.merging import Base
+from tinytown_beads.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A town, the settings of the plugin, and the directory where baselines lie."""
+
+    town: TownLink
+    settings: Settings
+    directory: Path
+
+    @property
+    def prefix(self) -> str:
+        return self.settings.prefix or self.town.config.name
+
+
+def place_of(town: TownLink, settings: Settings) -> Place:
+    """Where the plugin keeps its baselines: below the town's runtime directory, for their owner alone."""
+    directory = town.root / ".tt" / "beads"
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return Place(town, settings, directory)
+
+
+def save_baseline(
+    place: Place, file: Path, lines: Sequence[Line], bases: Mapping[str, Base], before: Baseline | None
+) -> None:
+    """Keep what is known of a bead file now."""
+    order = before.order if before else 1 + max((each.order for each in read_baselines(place.directory)), default=0)
+    path = str(file.absolute()).encode("utf-8", "replace").decode()
+    entries = entries_of(lines, dict(bases))
+    baseline = Baseline(path=path, digest=digest(join(lines)), order=order, entries=entries)
+    write_baseline(baseline_path(place.directory, file), baseline)
