@@ -25,7 +25,7 @@ def test_a_linked_worktree_keeps_it_in_its_repository(tmp_path: Path) -> None:
     git(whole, "init")
     git(whole, "commit", "--allow-empty", "-m", "first")
     git(whole, "worktree", "add", str(linked))
-    assert git_directories(linked) == (whole / ".git",)
+    assert git_directories(linked) == (whole / ".git", whole / ".git" / "worktrees" / "linked")
 
 
 def test_outside_of_git_there_is_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,9 @@ class Seat:
     async def run_prompt(self, prompt: str, *, report: Lines | None = None, **options: Any) -> Outcome:
         stage = self.stage
         environment = {"PATH": stage.path, **stage.cli.environment(stage.server.url), **options.pop("environment", {})}
+        directory = options.pop("directory", stage.bench.work)
         round_ = stage.bench.round(self.agent, prompt, environment=environment, timeout_s=60.0, grace_s=2.0)
-        return await self.session.run_round(round_, report or stage.report)
+        return await self.session.run_round(replace(round_, directory=directory), report or stage.report)
 
 
 @pytest.fixture(params=REAL_CLIS, ids=lambda cli: cli.kind)
@@ -367,6 +368,22 @@ async def test_what_may_write_keeps_to_its_workspace(stage: Stage) -> None:
     assert not outside.exists()
     if stage.cli.commits_under_write:
         assert git(stage.bench.work, "log", "--format=%s").split() == ["hello"]
+
+
+async def test_what_may_write_commits_in_a_linked_worktree_too(stage: Stage) -> None:
+    if not stage.cli.commits_under_write:
+        pytest.skip("it commits nothing with permissions of this kind, or not on this machine")
+    git(stage.bench.work, "commit", "-q", "--allow-empty", "-m", "first")
+    linked = stage.bench.base / "linked"
+    git(stage.bench.work, "worktree", "add", "-q", str(linked))
+    async with stage.session(permissions="write") as agent:
+        outcome = await agent.run(
+            {"shell": "echo hi > hello.txt && git add hello.txt && git commit -qm hello"},
+            {"text": "end"},
+            directory=linked,
+        )
+    assert isinstance(outcome, Finished)
+    assert git(linked, "log", "--format=%s").split() == ["hello", "first"]
 
 
 async def test_a_secret_that_is_not_its_own_stays_out_of_its_environment(stage: Stage) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 def git_directories(directory: Path) -> tuple[Path, ...]:
     """The directories outside of the work tree itself that git writes for a work tree at or above `directory`.
 
-    One for a plain repository (``.git``); for a linked worktree its own and the one that it shares; none outside of git.
+    One for a plain repository (``.git``); for a linked worktree the one that it shares and its own, which mostly lies in it: a
+    sandbox may protect it nevertheless. None outside of git.
     """
     for place in (directory, *directory.parents):
         entry = place / ".git"
@@ -20,6 +21,6 @@ def git_directories(directory: Path) -> tuple[Path, ...]:
                 own = (place / entry.read_text().removeprefix("gitdir:").strip()).resolve()
                 shared = own / "commondir"
                 common = (own / shared.read_text().strip()).resolve() if shared.is_file() else own
-                return (common,) if common == own or common in own.parents else (common, own)
+                return (own,) if common == own else (common, own)
             return ()
     return ()
