@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 
 import click
 import pytest
@@ -19,6 +20,11 @@ def test_the_hooks_are_of_this_version() -> None:
 def test_no_two_commands_have_one_name() -> None:
     names = [command.name for command in tinytown_commands()]
     assert len(names) == len(set(names))
+
+
+def test_the_entry_points_name_just_these_commands() -> None:
+    hints = importlib.metadata.distribution("tinytown-beads").entry_points.select(group="tinytown.commands")
+    assert {each.name: each.value for each in hints} == {each.name: each.target for each in tinytown_commands()}
 
 
 @pytest.mark.parametrize("command", tinytown_commands(), ids=lambda command: command.name)

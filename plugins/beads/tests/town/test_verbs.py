@@ -211,6 +211,15 @@ def test_a_note_cannot_end_its_fence_and_too_many_are_cut() -> None:
     assert "### n8" in cut
 
 
+def test_typing_one_imports_no_other_plugin_and_no_trio(tt: Any) -> None:
+    code = (
+        "import sys\nfrom tinytown.__main__ import main\nsys.argv = ['tt', 'recall']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print({'trio', 'redis', 'tinytown_echo', 'tinytown_shell', 'tinytown_claude'} & {*sys.modules}, file=sys.stderr)\n"
+    )
+    assert tt(program=("-c", code)).err == "set()\n"
+
+
 def test_the_commands_need_neither_trio_nor_redis_py() -> None:
     modules = [command.target.partition(":")[0] for command in tinytown_commands() if ".verbs." in command.target]
     code = (
