@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tinytown import ledger
+from tinytown.cli.arguments import ACCOUNT
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import account_shape
@@ -39,7 +40,7 @@ def list_accounts(invocation: Invocation) -> None:
 
 
 @accounts.command("unpark", examples=["tt accounts unpark claude"])
-@click.argument("account")
+@click.argument("account", type=ACCOUNT)
 @pass_invocation
 def unpark(invocation: Invocation, account: str) -> None:
     """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""

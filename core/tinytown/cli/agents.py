@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from tinytown.agents import Agent, WantedState
-from tinytown.cli.arguments import AGENT, ROLE, no_start_option, split_list
+from tinytown.cli.arguments import AGENT, KIND, ROLE, TAG, no_start_option, split_list
 from tinytown.cli.background import running_kernel, start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -36,6 +36,7 @@ _RESTART_S = 60.0
 @click.option(
     "-c",
     "--cli",
+    type=KIND,
     metavar="KIND",
     help="What makes it act, as tt plugins lists.  [default: its role's, else default_cli]",
 )
@@ -43,7 +44,11 @@ _RESTART_S = 60.0
 @click.option("--nickname", default="", help="What else it is called.  [default: one that belongs to its id]")
 @click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent it works for.")
 @click.option(
-    "--tags", multiple=True, metavar="TAG,..", help="Matched with the backlog, as its role is.  [default: its role's]"
+    "--tags",
+    multiple=True,
+    type=TAG,
+    metavar="TAG,..",
+    help="Matched with the backlog, as its role is.  [default: its role's]",
 )
 @click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after so many rounds; 0 means no limit.")
 @click.option("--label", "labels", multiple=True, metavar="LABEL,..", help="Only a host with this label takes it.")

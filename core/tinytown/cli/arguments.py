@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from tinytown.cli.invocation import Invocation
 from tinytown.errors import UsageError
 from tinytown.messages import PRIORITIES
 from tinytown.names import shown
@@ -34,51 +33,27 @@ _INPUT_LIMIT_BYTES = 64 << 20
 PRIORITY = click.Choice(PRIORITIES)
 
 
-class AgentWord(_Word):
-    """An agent: its name, nickname, id, or the beginning of one."""
+class Word(_Word):
+    """A word that names something: an agent, a task, a kind. The shell completes it by `completion`'s function `near`, and of
+    an option that takes several with commas between its last part."""
 
-    name = "agent"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        with contextlib.suppress(Exception):  # completion is a courtesy and never complains
-            from click.shell_completion import CompletionItem
-
-            from tinytown.cli.town_link import open_town_link
-
-            with open_town_link(ctx.ensure_object(Invocation)) as town:
-                agents = town.run(town.calls.agents())
-            return [CompletionItem(each.name, help=each.state) for each in agents if each.name.startswith(incomplete)]
-        return []
-
-
-class TaskWord(_Word):
-    """A task: its id or the beginning of it."""
-
-    name = "task"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        with contextlib.suppress(Exception):
-            from click.shell_completion import CompletionItem
-
-            from tinytown.cli.town_link import open_town_link
-
-            with open_town_link(ctx.ensure_object(Invocation)) as town:
-                tasks = town.run(town.calls.tasks())
-            return [CompletionItem(each.id, help=each.headline) for each in tasks if each.id.startswith(incomplete)]
-        return []
-
-
-class EventType(_Word):
-    """A type of event. Which there are is checked in the town: plugins have types of their own."""
-
-    name = "type"
+    def __init__(self, name: str, near: str) -> None:
+        self.name = name
+        self._near = near
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from tinytown.events import EVENT_TYPES
+        from tinytown.cli import completion
 
-        return [CompletionItem(each) for each in EVENT_TYPES if each.startswith(incomplete)]
+        last = incomplete.rpartition(",")[2] if getattr(param, "multiple", False) else incomplete
+        before = incomplete[: len(incomplete) - len(last)]
+        with contextlib.suppress(Exception):  # completion is a courtesy and never complains
+            near: completion.Near = getattr(completion, self._near)
+            return [
+                CompletionItem(before + word, help=shown(about)) for word, about in near(ctx) if word.startswith(last)
+            ]
+        return []
 
 
 class Moment(NamedTuple):
@@ -121,28 +96,24 @@ _AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
 
-class RoleWord(_Word):
-    """A role, or any other word: see `tinytown.roles`."""
-
-    name = "role"
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        with contextlib.suppress(Exception):
-            from click.shell_completion import CompletionItem
-
-            from tinytown.cli.town_link import town_root
-            from tinytown.config import load_config
-            from tinytown.roles import load_roles
-
-            roles = load_roles(load_config(town_root(ctx.ensure_object(Invocation)))).values()
-            return [CompletionItem(each.name, help=each.purpose) for each in roles if each.name.startswith(incomplete)]
-        return []
-
-
-AGENT = AgentWord()
-TASK = TaskWord()
-ROLE = RoleWord()
-EVENT_TYPE = EventType()
+#: An agent: its name, nickname, id, or the beginning of one.
+AGENT = Word("agent", "agents")
+#: A task: its id or the beginning of it.
+TASK = Word("task", "tasks")
+#: A role, or any other word: see `tinytown.roles`.
+ROLE = Word("role", "roles")
+#: What makes an agent act.
+KIND = Word("kind", "kinds")
+TAG = Word("tag", "tags")
+#: A type of event. Which there are is checked in the town: plugins have types of their own.
+EVENT_TYPE = Word("type", "event_types")
+#: A dead letter: its id or the beginning of it, or ``all``.
+LETTER = Word("message", "letters")
+ACCOUNT = Word("account", "accounts")
+PLUGIN = Word("plugin", "plugins")
+#: A round: the beginning of its id, or its number among an agent's.
+ROUND = Word("run", "rounds")
+CODING_CLI = Word("name", "coding_clis")
 MOMENT = MomentWord()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tinytown.cli.arguments import AGENT, PRIORITY, ROLE, TASK, no_start_option, read_text, split_list
+from tinytown.cli.arguments import AGENT, PRIORITY, ROLE, TAG, TASK, no_start_option, read_text, split_list
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -26,7 +26,7 @@ def backlog() -> None:
 @click.option("--title", default="", help="A line for lists.  [default: the first line of the text]")
 @click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
-@click.option("--tags", multiple=True, metavar="TAG,..", help="Agents with one of these tags may claim it.")
+@click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Agents with one of these tags may claim it.")
 @click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
 @pass_invocation
@@ -62,7 +62,7 @@ def add(
 
 
 @backlog.command("list", examples=["tt backlog list", "tt backlog list --tag docs"])
-@click.option("--tag", default="", help="Only those with this tag.")
+@click.option("--tag", default="", type=TAG, help="Only those with this tag.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @pass_invocation
 def list_backlog(invocation: Invocation, tag: str, limit: int) -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from tinytown.cli.arguments import CODING_CLI
 from tinytown.cli.background import running_kernel
 from tinytown.cli.caller import ROUND_VARIABLES
 from tinytown.cli.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
@@ -37,7 +38,7 @@ _TASKS_READ = 60
     examples=["tt conductor", "tt conductor --cli codex", "tt conductor --resume", "tt conductor --print"],
 )
 @click.option(
-    "-c", "--cli", "name", metavar="NAME",
+    "-c", "--cli", "name", type=CODING_CLI, metavar="NAME",
     help="Which coding CLI.  [default: conductor_cli, else default_cli, else the first that is installed]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with its latest session, if it has one here.")

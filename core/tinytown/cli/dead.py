@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tinytown.cli.arguments import LETTER
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import letter_shape
@@ -36,7 +37,7 @@ def _text(letter: DeadLetter) -> str:
 
 
 @dead.command("show", examples=["tt dead show 6d2c"])
-@click.argument("message")
+@click.argument("message", type=LETTER)
 @pass_invocation
 def show(invocation: Invocation, message: str) -> None:
     """Show one dead letter in full."""
@@ -55,7 +56,7 @@ def show(invocation: Invocation, message: str) -> None:
 
 
 @dead.command("redrive", examples=["tt dead redrive 6d2c", "tt dead redrive all"])
-@click.argument("message")
+@click.argument("message", type=LETTER)
 @pass_invocation
 def redrive(invocation: Invocation, message: str) -> None:
     """Put a dead letter (or all) back into its mailbox, with a clean count."""
@@ -65,7 +66,7 @@ def redrive(invocation: Invocation, message: str) -> None:
 
 
 @dead.command("drop", examples=["tt dead drop 6d2c", "tt dead drop all"])
-@click.argument("message")
+@click.argument("message", type=LETTER)
 @pass_invocation
 def drop(invocation: Invocation, message: str) -> None:
     """Delete a dead letter (or all) for good."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tinytown.cli.arguments import KIND
 from tinytown.cli.caller import ROUND_VARIABLES, inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -29,7 +30,9 @@ _REAL_TIMEOUT_S = 3600.0
     metavar="DIR",
     help="A new or empty directory for it.  [default: ./tinytown-demo, or tinytown-demo-2, ...]",
 )
-@click.option("--cli", metavar="KIND", help="Real agents of this kind.  [default: scripted ones, which need no key]")
+@click.option(
+    "--cli", type=KIND, metavar="KIND", help="Real agents of this kind.  [default: scripted ones, which need no key]"
+)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="SECONDS", help="Give up after this long.")
 @pass_invocation
 def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:

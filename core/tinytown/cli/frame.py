@@ -5,6 +5,7 @@ Knows the table of commands and click; knows nothing of what the commands do.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 from collections.abc import Sequence
@@ -99,11 +100,16 @@ class RootGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
-        if word in COMMANDS or ctx.resilient_parsing or word.startswith("-"):
+        if word in COMMANDS or word.startswith("-"):
             return super().resolve_command(ctx, args)
         from tinytown.cli.plugins import plugin_command  # late: plugins are loaded for a word that we do not know
 
-        return word, plugin_command(ctx.ensure_object(Invocation), word), args[1:]
+        try:
+            return word, plugin_command(ctx.ensure_object(Invocation), word), args[1:]
+        except Exception:
+            if ctx.resilient_parsing:  # the shell completes the line: nobody is to be told what is wrong with it
+                return None, None, []
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, entries in SECTIONS.items():
@@ -119,7 +125,21 @@ class RootGroup(click.Group):
 
         # click would import every command for its help.
         words = [CompletionItem(name, help=COMMANDS[name].help) for name in COMMANDS if name.startswith(incomplete)]
+        if not words and incomplete and not incomplete.startswith("-"):
+            words = _plugin_words(ctx, incomplete)
         return words + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def _plugin_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Commands that plugins add. Only asked for when no command of ours begins like this: plugins have to be imported."""
+    from click.shell_completion import CompletionItem
+
+    from tinytown.cli.plugins import survey
+
+    with contextlib.suppress(Exception):
+        commands = survey(ctx.ensure_object(Invocation)).commands.values()
+        return [CompletionItem(each.name, help=each.help) for each in commands if each.name.startswith(incomplete)]
+    return []
 
 
 def load(target: str) -> object:

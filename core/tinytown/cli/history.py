@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from tinytown.cli.arguments import AGENT, TASK
+from tinytown.cli.arguments import AGENT, ROUND, TASK
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.table import table
@@ -34,7 +34,11 @@ _RESULT = 200
 @click.argument("agent", required=False, type=AGENT)
 @click.option("--task", type=TASK, metavar="TASK", help="Only rounds on this task.")
 @click.option(
-    "--round", "word", metavar="RUN", help="One round in full: its id, or 1 for AGENT's latest, 2 for the one before."
+    "--round",
+    "word",
+    type=ROUND,
+    metavar="RUN",
+    help="One round in full: its id, or 1 for AGENT's latest, 2 for the one before.",
 )
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The latest so many."

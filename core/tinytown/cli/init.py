@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tinytown.cli.arguments import KIND
 from tinytown.cli.caller import inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.git_place import town_words
@@ -48,7 +49,7 @@ name = "{name}"
     ],
 )
 @click.option("-n", "--name", help="The town's name.  [default: the git repository and branch, else the directory]")
-@click.option("-c", "--cli", metavar="KIND", help="The kind of agent that spawn makes by default.")
+@click.option("-c", "--cli", type=KIND, metavar="KIND", help="The kind of agent that spawn makes by default.")
 @click.option("--redis-url", metavar="URL", help="Use this server instead of one of the town's own.")
 @click.option("--join", is_flag=True, help="With an external server: take part in a town of this name that is there.")
 @click.option("--inside", is_flag=True, help="Allow a town inside another town.")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from tinytown.cli.arguments import AGENT
+from tinytown.cli.arguments import AGENT, ROUND
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.history import find_round
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -46,6 +46,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[(
 @click.option(
     "--round",
     "word",
+    type=ROUND,
     metavar="RUN",
     help="Only this round: its id, or 1 for the latest that has ended, 2 for the one before.",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinytown.cli.arguments import PLUGIN
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.plugin_package import KINDS, write_package
@@ -28,7 +29,7 @@ def plugin() -> None:
 
 
 @plugin.command("test", examples=["tt plugin test echo", "tt plugin test journal --config tinytown.toml --json"])
-@click.argument("name")
+@click.argument("name", type=PLUGIN)
 @click.option("--config", metavar="FILE", help="Use the settings of this tinytown.toml.  [default: no settings]")
 @pass_invocation
 def test(invocation: Invocation, name: str, config: str | None) -> None:

@@ -9,7 +9,18 @@ from typing import Any, Literal
 
 import click
 
-from tinytown.cli.arguments import AGENT, MOMENT, PRIORITY, ROLE, TASK, Moment, no_start_option, read_text, split_list
+from tinytown.cli.arguments import (
+    AGENT,
+    MOMENT,
+    PRIORITY,
+    ROLE,
+    TAG,
+    TASK,
+    Moment,
+    no_start_option,
+    read_text,
+    split_list,
+)
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand, TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -38,7 +49,7 @@ from tinytown.tasks import TASK_STATES, Task, TaskState
 @click.option("--title", default="", help="A line for lists.  [default: the first line of the text]")
 @click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
-@click.option("--tags", multiple=True, metavar="TAG,..", help="Words to find it by.")
+@click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Words to find it by.")
 @click.option("--role", default="", type=ROLE, help="The role it is for.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
 @no_start_option
@@ -122,7 +133,7 @@ def _flat(value: Any) -> str:
 )
 @click.option("--state", type=click.Choice(TASK_STATES), help="Only those in this state.")
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only those of this agent.")
-@click.option("--tag", default="", help="Only those with this tag.")
+@click.option("--tag", default="", type=TAG, help="Only those with this tag.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
 @pass_invocation
 def list_tasks(invocation: Invocation, state: TaskState | None, agent: str, tag: str, limit: int) -> None:
