@@ -213,8 +213,7 @@ def test_a_note_cannot_end_its_fence_and_too_many_are_cut() -> None:
 
 def test_typing_one_imports_no_other_plugin_and_no_trio(tt: Any) -> None:
     code = (
-        "import sys\nfrom tinytown.__main__ import main\nsys.argv = ['tt', 'recall']\n"
-        "try: main()\nexcept SystemExit: pass\n"
+        "import sys\nfrom tinytown.cli.entry import run\nassert run(['recall']) == 0\n"
         "print({'trio', 'redis', 'tinytown_echo', 'tinytown_shell', 'tinytown_claude'} & {*sys.modules}, file=sys.stderr)\n"
     )
     assert tt(program=("-c", code)).err == "set()\n"
