@@ -114,7 +114,7 @@ def build_prompt(
 
 
 def _who(agent: Agent, town: str, *, has_task: bool, has_mail: bool) -> str:
-    role = f", {agent.role}" if agent.role else ""
+    role = f", {agent.role}" if agent.role and agent.role != agent.name else ""
     parent = f"You work for {agent.parent}. " if agent.parent else ""
     duties = " and ".join(["do your task"] * has_task + ["see to your mail"] * has_mail) or "there is nothing to do"
     return (

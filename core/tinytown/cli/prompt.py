@@ -64,7 +64,8 @@ def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
     }
     invocation.answer(shape, text.splitlines())
     if idle:
-        invocation.tell(f"note: {found.name} has nothing to do; this is what it would be told beside its work")
+        waiting = f" yet (tt task list --agent {found.name})" if found.open_tasks else ""
+        invocation.tell(f"note: {found.name} has nothing to do{waiting}; this is what it would be told beside its work")
 
 
 def next_batch(lying: Sequence[Lying], count: int) -> tuple[Message, ...]:
