@@ -106,7 +106,6 @@ def main(arguments: list[str]) -> int:
     words = (prompt[: asked.start()] + prompt[asked.end() :] if asked else prompt)[-1000:].split()
     word = str(wanted.get("stubborn") or (words[-1] if words else "nothing"))
     if "print" in wanted:
-        os.write(1, b"")
         with open(wanted["print"], "rb") as source:
             sys.stdout.buffer.write(source.read())
         return 0

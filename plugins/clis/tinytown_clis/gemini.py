@@ -45,7 +45,7 @@ class GeminiAdapter(CliAdapter[CliSettings]):
     command: ClassVar[tuple[str, ...]] = ("gemini",)
     install: ClassVar[str] = "npm install -g @google/gemini-cli"
     login: ClassVar[str] = "log in with gemini, or set GEMINI_API_KEY before the kernel starts"
-    login_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+    login_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     own_variables: ClassVar[tuple[str, ...]] = ("GEMINI_*", "GOOGLE_*")
     # Under "write" it does not offer the model a shell at all: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"

@@ -69,7 +69,8 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
             "NO_COLOR": "1",
         }
         if launch.has_own_state:
-            environment["XDG_DATA_HOME"] = str(launch.state)
+            # Its sessions alone: XDG_DATA_HOME would move what the model's commands keep there, too.
+            environment["OPENCODE_DB"] = str(launch.state / "opencode.db")
         return Plan(
             arguments=[*arguments, *settings.extra_args],
             stdin=launch.prompt.encode("utf-8", "replace"),
