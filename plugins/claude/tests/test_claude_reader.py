@@ -74,6 +74,24 @@ async def test_success_with_an_error_in_it_is_a_failure() -> None:
     assert transcript.failure.kind == "unauthorized"
 
 
+@pytest.mark.parametrize("limit", ["max_turns", "max_budget_usd"])
+async def test_a_limit_of_the_settings_is_named_and_what_was_consumed_is_not_lost(limit: str) -> None:
+    transcript, _ = read(
+        {"type": "assistant", "message": {"id": "m1", "content": [], "usage": {"input_tokens": 3, "output_tokens": 1}}},
+        {
+            "type": "result",
+            "subtype": f"error_{limit}",
+            "is_error": True,
+            "usage": {"input_tokens": 0},
+            "total_cost_usd": 0.5,
+        },
+    )
+    assert transcript.failure is not None
+    assert transcript.failure.kind == "limit_reached"
+    assert limit in transcript.failure.reason
+    assert transcript.used == Usage(input_tokens=3, output_tokens=1, cost_usd=0.5)
+
+
 async def test_a_limit_of_a_subscription_says_itself_when_it_is_over() -> None:
     limit = {"status": "rejected", "resetsAt": time.time() + 3600, "rateLimitType": "five_hour"}
     transcript, _ = read(

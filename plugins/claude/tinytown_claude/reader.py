@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 from tinytown.adapters import Failure, JsonLinesReader, Record, Transcript, failure_of
 from tinytown.contracts import Usage
 from tinytown.processes import Exit
@@ -87,7 +88,10 @@ class ClaudeReader(JsonLinesReader):
     def _result(self, record: Record, subtype: str) -> None:
         transcript = self.transcript
         if record.record("usage"):
-            transcript.use(usage_of(record.record("usage"), cost_usd=record.number("total_cost_usd")))
+            used, cost_usd = usage_of(record.record("usage")), record.number("total_cost_usd")
+            if not used.input_tokens:  # so it is when a limit of its own has ended it
+                used = _sum(self._used)
+            transcript.use(msgspec.structs.replace(used, cost_usd=cost_usd))
         for denial in record.records("permission_denials"):
             tool, about = denial.text("tool_name"), denial.brief("tool_input", keys=_ABOUT)
             transcript.warn(f"its permissions refused {tool}: {about}" if about else f"its permissions refused {tool}")
@@ -109,14 +113,13 @@ class ClaudeReader(JsonLinesReader):
         return failure
 
 
-def usage_of(usage: Record, *, cost_usd: float | None = None) -> Usage:
+def usage_of(usage: Record) -> Usage:
     """A record of usage. What was written to the cache is input like any other; what was read from it is counted apart, too."""
     cached = usage.count("cache_read_input_tokens")
     return Usage(
         input_tokens=usage.count("input_tokens") + usage.count("cache_creation_input_tokens") + cached,
         output_tokens=usage.count("output_tokens"),
         cached_tokens=cached,
-        cost_usd=cost_usd,
     )
 
 
