@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tinytown.adapters import Transcript
-from tinytown.contracts import Usage
+from tinytown.adapters.outcomes import Advice, outcome_of_exit
+from tinytown.contracts import Finished, Outcome, Usage
 from tinytown.processes import Exit, Line
 from tinytown_codex.reader import CodexReader
+
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
 
 
 class Listener:
@@ -114,3 +118,23 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
 async def test_a_record_of_another_shape_costs_itself_alone(record: str) -> None:
     transcript, _, _ = read(record, {"type": "turn.completed", "usage": 5})
     assert (transcript.is_final, transcript.failure) == (True, None)
+
+
+@pytest.mark.parametrize("path", sorted(TRANSCRIPTS.glob("*.jsonl")), ids=lambda path: path.stem)
+async def test_a_run_that_is_cut_off_anywhere_has_not_finished(path: Path) -> None:
+    said = [event["out"] for event in map(json.loads, path.read_text().splitlines()) if "out" in event]
+    for kept in range(len(said)):
+        for last in ("", said[kept][: len(said[kept]) // 2], said[kept][:-1]):
+            assert not isinstance(outcome_of([*said[:kept], last]), Finished)
+    assert isinstance(outcome_of(said), Finished) == (path.stem in ("answer", "tool", "failed_tool", "mcp", "resume"))
+
+
+def outcome_of(lines: list[str]) -> Outcome:
+    """The outcome of a run that printed these lines and ended as if all were well."""
+    transcript, _, *_ = read(*lines)
+    return outcome_of_exit(
+        Exit(1, 0, None, "exited", "", "", 0.1),
+        transcript,
+        Advice("It", "buy one", "find the key", "model"),
+        limit_s=1.0,
+    )
