@@ -317,7 +317,7 @@ register_once('reset', function(base, a)
   end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
   for state in pairs(TASK_STATES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
-  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'holds', 'lineages', 'plugins' }) do
+  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'holds', 'lineages', 'plugins', 'reserved' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end
   redis.call('XTRIM', base .. ':events', 'MAXLEN', 0)

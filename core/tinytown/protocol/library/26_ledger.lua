@@ -79,15 +79,15 @@ end
 
 -- The same for what is left when the rounds in progress have had theirs. The last of a budget is for one round at a time,
 -- so that it can be used up, and not for all at once.
-local function reserved_away(base, budgets, scope, agent_id, now)
-  for _, unit in ipairs(UNITS) do
-    local limit = limit_of(budgets, scope, unit, '')
-    local others = limit and reserved_by_others(base, agent_id)[unit] or 0
-    if others > 0 then
-      local spent = in_unit(spent_line(base, scope, '', now), unit)
-      if spent + others + tonumber(budgets['reserve_' .. unit] or 0) > limit then
+local function reserved_away(base, budgets, agent_id, now)
+  local others = reserved_by_others(base, agent_id)
+  for _, scope in ipairs({ 'town', 'day' }) do
+    for _, unit in ipairs(UNITS) do
+      local limit, reserved = limit_of(budgets, scope, unit, ''), others[unit]
+      local spent = limit and reserved > 0 and in_unit(spent_line(base, scope, '', now), unit)
+      if spent and spent + reserved + tonumber(budgets['reserve_' .. unit] or 0) > limit then
         return 'what is left of budget ' .. scope .. '_' .. unit .. ' is reserved for rounds in progress: ' .. amount(spent, unit) ..
-          ' of ' .. amount(limit, unit) .. ' is spent, ' .. amount(others, unit) .. ' reserved'
+          ' of ' .. amount(limit, unit) .. ' is spent, ' .. amount(reserved, unit) .. ' reserved'
       end
     end
   end
@@ -103,7 +103,7 @@ may_begin = function(base, agent_id, now)
     why, until_ms = over_budget(base, budgets, scope, name, now)
     if why then return why, until_ms end
   end
-  return reserved_away(base, budgets, 'town', agent_id, now) or reserved_away(base, budgets, 'day', agent_id, now)
+  return reserved_away(base, budgets, agent_id, now)
 end
 
 -- Why no round may begin on a task.
@@ -183,7 +183,7 @@ end)
 -- budgets_set: op, name and number of each budget, of what an agent has of its own ("agent_usd <name>") and of what a round
 -- reserves -> names that have changed. All others there were are gone.
 register_once('budgets_set', function(base, a)
-  local key, now, changed, new = base .. ':budgets', now_ms(), {}, {}
+  local key, changed, new = base .. ':budgets', {}, {}
   local old = record(key)
   for i = 1, #a, 2 do new[a[i]] = a[i + 1] end
   for name, number in pairs(new) do

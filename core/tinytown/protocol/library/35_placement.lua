@@ -11,10 +11,10 @@ local function words_in(text)
 end
 
 local function read_host(base, id)
-  local backends, labels, capacity, machine, root, lease_ms = unpack(redis.call('HMGET', base .. ':host:' .. id,
-    'backends', 'labels', 'capacity', 'machine', 'root', 'lease_ms'))
+  local backends, labels, capacity, name, root, lease_ms = unpack(redis.call('HMGET', base .. ':host:' .. id,
+    'backends', 'labels', 'capacity', 'name', 'root', 'lease_ms'))
   return { id = id, backends = words_in(backends), labels = words_in(labels), capacity = tonumber(capacity or MANY),
-    home = (machine or '') .. ' ' .. (root or ''), agents = redis.call('SCARD', base .. ':host:' .. id .. ':agents'),
+    home = (name or '') .. ' ' .. (root or ''), agents = redis.call('SCARD', base .. ':host:' .. id .. ':agents'),
     lease_ms = tonumber(lease_ms or 0) }
 end
 

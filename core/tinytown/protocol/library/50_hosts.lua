@@ -3,6 +3,7 @@
 local function lose_host(base, host, now, reason)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
     local wanted, state = unpack(redis.call('HMGET', agent_key(base, id), 'wanted', 'state'))
+    unreserve(base, id)
     if state then -- else a foreign hand has deleted its record, which must not keep the host from being lost
       take_back(base, id, now, reason)
       if wanted == 'stopped' then
