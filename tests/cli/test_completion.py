@@ -40,7 +40,8 @@ def town() -> Iterator[Shell]:
 def completed(tt: Shell, line: str, shell: str = "bash", **more: str) -> list[str]:
     """What the last word of the line may become."""
     words = line.split(" ")
-    env = {"_TT_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), **more}
+    here = words[-1] if shell == "fish" else str(len(words) - 1)
+    env = {"_TT_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": here, **more}
     lines = [line for line in tt(env=env).out.splitlines() if line]
     return [word.partition(",")[2] if shell == "bash" else word for word in lines]
 
