@@ -150,6 +150,12 @@ async def test_it_has_finished_when_everything_says_so(toys: Toys) -> None:
     assert toys.report.used == [Usage(input_tokens=7)]
 
 
+async def test_it_is_told_the_directory_that_it_is_started_in(toys: Toys) -> None:
+    script = r"""tr '\0' '\n' </proc/$$/environ | sed -n 's/^PWD=\(.*\)/{"say": "\1"}/p'"""
+    await toys.run(script, {"environment": {"PWD": "/"}})
+    assert toys.report.lines == [str(toys.bench.work)]
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

@@ -173,6 +173,7 @@ class CliSession(Generic[S]):
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
         environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
+        environment["PWD"] = str(round.directory)  # the kernel's would lead astray who believes it more than the system
         has_own_state = self._backend.has_own_state(environment)
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
         if has_own_state:
