@@ -13,11 +13,15 @@ _MOST = 10**15  # beyond this a number is no count of tokens, and would not be e
 def charge_of(outcome: Outcome, usage: Usage | None, rate: RateConfig | None) -> str:
     """What the ledger is told of a round.
 
-    Empty for one that never came to be; `UNMEASURED` when the backend told nothing; else input, output and cached tokens and
-    the money in millionths of a dollar, -1 where neither the backend nor the user names a price.
+    Empty for one that never came to be; `UNMEASURED` when the backend told nothing, unless the kind is free; else input,
+    output and cached tokens and the money in millionths of a dollar, -1 where neither the backend nor the user names a price.
     """
     if usage is None:
-        return "" if isinstance(outcome, RateLimited | Unauthorized | Unavailable) else UNMEASURED
+        if isinstance(outcome, RateLimited | Unauthorized | Unavailable):
+            return ""
+        if rate is None or rate.input_usd_per_mtok or rate.output_usd_per_mtok:
+            return UNMEASURED
+        usage = Usage()  # whatever it used, it was free
     counts = [min(max(0, count), _MOST) for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens)]
     return " ".join(map(str, [*counts[:2], min(counts[2], counts[0]), _money(usage, rate)]))
 

@@ -59,7 +59,8 @@ def test_costs_are_shown_by_agent_task_day_and_kind_and_an_unknown_price_is_not_
     assert "ann" in text.splitlines()[1]
     assert "0.0213+" in text.splitlines()[1]
     assert "unknown" in text.splitlines()[2]
-    assert "the price of 2 of 3 rounds is unknown" in text
+    assert "1 of 3 rounds told no price: [rates.KIND] names one" in text
+    assert "1 of 3 rounds told nothing" in text
     told = spent("costs", "--by", "task", "--json").json
     assert [(row["title"], row["usd"]) for row in told["rows"]] == [("The parser", 0.0213), (None, None)]
     assert told["total"]["rounds"] == 3
@@ -95,6 +96,7 @@ def test_budgets_are_shown_and_what_the_file_says_is_let_hold(spent: Shell) -> N
     own = next(each for each in told["budgets"] if each["agent"] == "ann")
     assert (own["limit"], own["spent"], own["left"]) == (5000.0, 3450.0, 1550.0)
     assert "otherwise" not in spent("budget").out
+    assert "budgets in dollars do not count them" in spent("budget").out
     assert "day_usd" in spent("costs").out
 
 

@@ -132,6 +132,8 @@ async def test_what_a_host_spent_on_a_round_that_it_lost_is_entered_all_the_same
         (Finished(), None, None, "-"),
         (Lost(reason="gone"), None, None, "-"),
         (Interrupted(), None, None, "-"),
+        (Finished(), None, RateConfig(input_usd_per_mtok=0.0, output_usd_per_mtok=0.0), "0 0 0 0"),
+        (Finished(), None, RateConfig(input_usd_per_mtok=1.0, output_usd_per_mtok=0.0), "-"),
         (RateLimited(), None, None, ""),
         (Unavailable(reason="no"), None, None, ""),
         (RateLimited(), Usage(input_tokens=5), None, "5 0 0 -1"),

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.contracts import Finished, RateLimited
+from tinytown.config import BudgetsConfig
+from tinytown.contracts import Finished, RateLimited, Usage
 from tinytown.redis.server import find_binary
 
 LEASE_S = 0.8
@@ -204,3 +205,25 @@ async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_oth
             assert (await town.wait_for_task(task.id)).attempts == 1
             await ada.wait_for_idle()
             assert len(table.rounds) == 3
+
+
+async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_may_use(pair, table) -> None:
+    pair.configure(capacity=1)
+    go = trio.Event()
+
+    async def work(round: Any, report: Any) -> Finished:
+        await go.wait()
+        return Finished(text="fine", usage=Usage(cost_usd=0.1))
+
+    table.script = work
+    async with pair.first.open() as town, pair.second.open():
+        await town.run(town.calls.set_budgets(BudgetsConfig(day_usd=0.5, reserve_usd=0.5).server_numbers))
+        agents = [await town.spawn(name, cli="scripted") for name in ("ada", "bea")]
+        await placed(town, 2, 2)
+        tasks = [await agent.assign("do it") for agent in agents]
+        await town.wait_until(town.agents, lambda now: sum("reserved" in (each.reason or "") for each in now) == 1)
+        await table.begun(1)
+        go.set()
+        for task in tasks:
+            assert (await town.wait_for_task(task.id)).attempts == 1
+        assert len(table.rounds) == 2

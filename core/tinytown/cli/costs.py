@@ -56,9 +56,20 @@ def _lines(found: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> 
     named.append(("all", *_numbers(found.total), *([""] if found.by == "task" else [])))
     headings = (found.by, "rounds", "input", "cached", "output", "usd", *(["title"] if found.by == "task" else []))
     lines = table(headings, named)
-    if unknown := found.total.unpriced_rounds + found.total.unmeasured_rounds:
-        lines += ["", f"the price of {unknown} of {found.total.rounds} rounds is unknown; [rates.KIND] can name it"]
+    lines += ["", *unknown] if (unknown := _unknown(found.total)) else []
     return lines + (["", *budget_lines(found.budgets)] if found.budgets else [])
+
+
+def _unknown(total: CostRow) -> list[str]:
+    """What the sum leaves out, and how that can be mended."""
+    found: list[str] = []
+    if total.unpriced_rounds:
+        found.append(f"{total.unpriced_rounds} of {total.rounds} rounds told no price: [rates.KIND] names one")
+    if total.unmeasured_rounds:
+        found.append(
+            f"{total.unmeasured_rounds} of {total.rounds} rounds told nothing: [rates.KIND] with 0 says it is free"
+        )
+    return found
 
 
 def _name(found: Costs, row: CostRow) -> str:
@@ -109,6 +120,9 @@ def budget(invocation: Invocation, apply: bool) -> None:
         differs = _in_file(town) != {(each.budget, each.agent): each.limit for each in found.budgets}
     lines = [f"changed: {', '.join(changed)}"] if changed else []
     lines += budget_lines(found.budgets) if found.budgets else ["no budgets: tt config set budgets.day_usd 20 sets one"]
+    unknown = _unknown(found.total)
+    if unknown and any(each.budget.endswith("_usd") for each in found.budgets):
+        lines += [*unknown, "budgets in dollars do not count them"]
     if differs:
         lines.append("tinytown.toml says otherwise: tt budget --apply lets it hold")
     shape = {"budgets": [budget_shape(each) for each in found.budgets], "changed": changed, "as_in_file": not differs}
