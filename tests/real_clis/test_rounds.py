@@ -229,13 +229,23 @@ async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stag
     [
         ({"status": 401}, Unauthorized),
         ({"status": 429}, RateLimited),
+        ({"status": 429, "headers": {"retry-after": "3"}}, RateLimited),
         ({"status": 500}, (Failed, RateLimited)),  # some say of both that the model has too much to do
         ({"status": 529}, RateLimited),
         ({"status": 404, "message": "model: no-such-model does not exist"}, Unavailable),
         ({"status": 400, "message": "prompt is too long: 300000 tokens > 200000 maximum"}, Failed),
         ({"drop": "start"}, Failed),
     ],
-    ids=["unauthorized", "throttled", "server error", "overloaded", "model unknown", "too long", "cut off"],
+    ids=[
+        "unauthorized",
+        "throttled",
+        "throttled for a time",
+        "server error",
+        "overloaded",
+        "model unknown",
+        "too long",
+        "cut off",
+    ],
 )
 async def test_trouble_with_the_server_is_told_apart(
     stage: Stage, trouble: dict[str, Any], wanted: type[Outcome]
