@@ -188,7 +188,7 @@ async def test_a_task_behind_others_says_what_is_before_it(place, table) -> None
         assert await codes(place, second) == ["agent_busy"]
         found = await why(place, third)
         assert [each.code for each in found] == ["agent_busy", "order_behind"]
-        assert found[1].text.startswith("1 messages come before it")
+        assert found[1].text.startswith("1 message comes before it")
         released.set()
         await town.wait_for_task(third.id)
         assert await codes(place, third) == ["completed"]

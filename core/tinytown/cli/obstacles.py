@@ -153,9 +153,9 @@ def nothing_to_do(agent: Agent) -> str:
     if agent.mail.leased or agent.mail.queued:
         return "it is about to begin"
     if agent.mail.delayed:
-        return f"{agent.mail.delayed} messages are for later"
+        return f"{_messages(agent.mail.delayed)} later"
     if agent.open_tasks:
-        return f"its {agent.open_tasks} open tasks wait for others"
+        return f"what it has waits for something else ({agent.open_tasks} open)"
     return "nothing is given to it"
 
 
@@ -198,7 +198,7 @@ def _need(need: str, situation: Situation, depth: int) -> Obstacle:
         return Obstacle(
             code="need_gone",
             text=f"waits for task {need}, which is not in the town",
-            fix="tt task cancel, or add it under this id",
+            fix="tt task cancel what waits for it, or add it again under this id",
             task=need,
         )
     who = (
@@ -210,9 +210,7 @@ def _need(need: str, situation: Situation, depth: int) -> Obstacle:
     )
     if task.state in ("failed", "cancelled"):
         text = f"waits for task {_named(task)}, which is {task.state}{_why(task.reason)}"
-        return Obstacle(
-            code="need_failed", text=text, fix=f"tt task reopen {task.id}, or tt task complete {task.id}", task=task.id
-        )
+        return Obstacle(code="need_failed", text=text, fix=f"tt task reopen {task.id}", task=task.id)
     because = (
         why_task(task, situation, depth=depth - 1) if depth > 1 and task.state not in ("running", "verifying") else ()
     )
@@ -281,12 +279,16 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
     elif order.place == "queued" and order.ahead:
         add(
             "order_behind",
-            f"{order.ahead} messages come before it in the mailbox of {agent.name}",
+            f"{_messages(order.ahead)} before it in the mailbox of {agent.name}",
             f"tt inbox {agent.name}",
         )
     if not found:
         add("about_to_begin", f"{agent.name} is about to begin")
     return tuple(found)
+
+
+def _messages(count: int) -> str:
+    return "1 message comes" if count == 1 else f"{count} messages come"
 
 
 def _tells_of_budget(reason: str | None) -> bool:
