@@ -81,6 +81,8 @@ def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool
             sys.stdout.buffer.write(export_town(place, "-").document)
             sys.stdout.flush()
             return
+        if path is None and not dry_run:
+            _default_file(place).parent.mkdir(parents=True, exist_ok=True)
         report = export_file(place, path or _default_file(place), force=force, dry_run=dry_run)
     _answer(invocation, report)
 

@@ -52,9 +52,10 @@ def read_file(path: Path) -> bytes | None:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file of JSON lines")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file of JSON lines")
         content = file.read(LIMIT_BYTES + 1)
     if len(content) > LIMIT_BYTES:
         raise UsageError(f"cannot read {path}: it is longer than {LIMIT_BYTES:,} bytes")

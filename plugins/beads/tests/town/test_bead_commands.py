@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -178,6 +181,8 @@ def test_what_is_no_file_is_told(tt: Shell) -> None:
     assert "no bead file in bare" in tt("--json", "beads", "import", "bare", code=3).error["message"]
     os.mkfifo(tt.directory / "pipe")
     assert "no ordinary file" in tt("--json", "beads", "import", "pipe", code=2).error["message"]
+    assert "no ordinary file" in tt("--json", "beads", "export", "bare", code=2).error["message"]
+    assert "cannot write nowhere" in tt("--json", "beads", "export", "nowhere/x.jsonl", code=1).error["message"]
     put(tt, GRAPH, "repo/.beads/issues.jsonl")
     assert tt.json("beads", "import", "repo")["created"] == 4
 
@@ -262,3 +267,36 @@ def test_without_its_baseline_a_sync_goes_by_what_the_tasks_remember(tt: Shell) 
     assert (told["updated"], told["written"], told["conflict"]) == (1, 1, 0)
     assert records(path)["tt-1"]["status"] == "closed"
     assert task(tt, "tt-2")["title"] == "new"
+
+
+class Watcher:
+    """``tt beads sync --watch`` in a process of its own, and what it reports."""
+
+    def __init__(self, tt: Shell) -> None:
+        words = [sys.executable, "-m", "tinytown", "beads", "sync", "--watch", "--json"]
+        self.process = subprocess.Popen(words, cwd=tt.directory, env=tt.variables, stdout=subprocess.PIPE)
+
+    def report(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_who_watches_is_told_of_both_sides(tt: Shell) -> None:
+    path = put(tt, document(bead("tt-1"), bead("tt-2")), ".beads/issues.jsonl")
+    with Watcher(tt) as watcher:
+        assert watcher.report()["created"] == 2
+        tt("task", "complete", "tt-1", "--result", "fine")
+        assert watcher.report()["written"] == 1
+        assert records(path)["tt-1"]["status"] == "closed"
+        path.write_bytes(path.read_bytes().replace(b"title of tt-2", b"another title"))
+        assert watcher.report()["updated"] == 1
+        assert task(tt, "tt-2")["title"] == "another title"
+        watcher.process.send_signal(signal.SIGINT)
+        assert watcher.process.wait(timeout=20) == 130
