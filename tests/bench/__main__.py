@@ -16,6 +16,7 @@ import click
 
 from .adapters import adapters
 from .agents import idle, wakeup
+from .beads import beads
 from .commands import commands
 from .conditions import REPOSITORY, Conditions
 from .latency import latency
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]]
     "commands": commands,
     "wakeup": wakeup,
     "idle": idle,
+    "beads": beads,
     "adapters": adapters,
 }
 
