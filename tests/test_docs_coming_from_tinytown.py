@@ -39,6 +39,6 @@ def test_each_weakness_is_told_once() -> None:
     told: list[int] = []
     for row in rows("| | here | held by |") + rows("| | why there is no test |"):
         for part in row[0].split(", "):
-            first, _, last = part.partition("–")
+            first, _, last = part.partition(" to ")
             told += range(int(first), int(last or first) + 1)
     assert sorted(told) == list(range(1, NUMBERS + 1))
