@@ -55,6 +55,10 @@ def test_a_formula_is_slung_as_a_whole_and_one_that_cannot_run_adds_nobody(tt: A
     told = tt.json("sling", "feature", "fay", "--var", "feature=undo", "--cli", "echo", "--name", "f1")
     assert told["run"] == "f1"
     assert {tt.json("task", "show", id_)["assigned_to"] for id_ in told["task_ids"]} == {"fay"}
+    (tt.directory / "formulas").mkdir(exist_ok=True)
+    (tt.directory / "formulas" / "f1.formula.toml").write_text('formula = "f1"\n[[steps]]\nid = "a"\ntitle = "A"\n')
+    again = tt.json("sling", "f1", "fay", "--dry-run")
+    assert again["run"] == "f1-1", "its tasks begin with the formula's name, and are not meant"
     error = tt("sling", "nothing-like-it", code=3).err
     assert "no formula called 'nothing-like-it'" in error
 

@@ -5,7 +5,8 @@ Inside a round they act as the agent whose round it is, with its token; nothing 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import click
 from tinytown.agents import Agent
@@ -23,12 +24,13 @@ from tinytown.command_line import (
     start_where_needed,
     task_shape,
 )
-from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.messages import Informational, Query
 from tinytown.tasks import Task
 
 from tinytown_beads.formulas.commands import planned_run, run_lines
-from tinytown_beads.formulas.running import make_run
+from tinytown_beads.formulas.reading import Shelf
+from tinytown_beads.formulas.running import Run, make_run
 from tinytown_beads.groups.record import PLUGIN
 from tinytown_beads.verbs.choosing import free_name, idle_agent
 from tinytown_beads.verbs.notes import section
@@ -78,52 +80,80 @@ def sling(
     told = read_text(note).strip() if note else ""
     with open_town_link(invocation) as town:
         task = _task_or_none(town, work) if not (words or on_task or run_name) else None
-        found, is_new = _taker(town, agent, task, cli=cli, role=role)
-        answer: dict[str, Any] = {"agent": found, "spawned": is_new and not dry_run, "run": None, "dry_run": dry_run}
+        taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, role or (task.role if task else "") or "")
+        answer: dict[str, Any] = {
+            "agent": taker.name, "spawned": taker.is_new and not dry_run, "run": None, "dry_run": dry_run,
+        }  # fmt: skip
         if task is not None:
-            if task.finished or task.state in ("running", "verifying"):
-                raise Refused(
-                    f"task {task.id} is {task.state} and cannot be given away", hint=f"tt task show {task.id}"
-                )
             answer["task_ids"] = (task.id,)
-            lines = [
-                f"task {task.id} {'would go' if dry_run else 'goes'} to {found}{', a new agent' if is_new else ''}"
-            ]
-            if not dry_run:
-                _add(invocation, town, found, is_new, cli=cli, role=role or task.role or "")
-                _tell(town, found, told, f"task {task.id}")
-                given = town.run(town.calls.assign_task(task.id, found)).task
-                lines = [
-                    f"task {given.id} is {given.state}, for {found}" + (f": {given.reason}" if given.reason else "")
-                ]
+            lines = [_sling_task(invocation, town, task, taker, told, dry_run=dry_run)]
         else:
-            # Everything is looked at with nobody's name first: a formula that cannot run adds no agent.
-            planned_run(invocation, town, work, run_name, words, on=on_task)
-            if not dry_run:
-                _add(invocation, town, found, is_new, cli=cli, role=role)
-            taker = "" if dry_run and is_new else found
-            planned = planned_run(invocation, town, work, run_name, words, agent=taker, on=on_task)
+            planned, lines = _sling_formula(
+                invocation, town, work, run_name, words, taker, told, on=on_task, dry_run=dry_run
+            )
             answer |= {"run": planned.name, "task_ids": tuple(each.id for each in planned.tasks)}
-            created = existing = 0
-            if not dry_run:
-                made = make_run(town, planned, owner=town.caller.agent_name or town.caller.address)
-                created, existing = len(made.created), len(made.existing)
-                _tell(town, found, told, f"{planned.name}")
-            lines = run_lines(planned, created=created, existing=existing, dry_run=dry_run)
-            lines.append(f"all of it {'would go' if dry_run else 'goes'} to {found}{', a new agent' if is_new else ''}")
         if not dry_run:
             answer["kernel"] = start_where_needed(invocation, town, may_start=not no_start)
     invocation.answer(answer, lines)
 
 
+class _Taker(NamedTuple):
+    """Who gets the work: an agent of the town, or one that has to be added for it."""
+
+    name: str
+    is_new: bool
+    cli: str
+    role: str
+
+
+def _sling_task(invocation: Invocation, town: TownLink, task: Task, taker: _Taker, told: str, *, dry_run: bool) -> str:
+    if task.finished or task.state in ("running", "verifying"):
+        raise Refused(f"task {task.id} is {task.state} and cannot be given away", hint=f"tt task show {task.id}")
+    if dry_run:
+        return f"task {task.id} would go to {taker.name}{', a new agent' if taker.is_new else ''}"
+    _add(invocation, town, taker)
+    _tell(town, taker.name, told, f"task {task.id}")
+    given = town.run(town.calls.assign_task(task.id, taker.name)).task
+    return f"task {given.id} is {given.state}, for {taker.name}" + (f": {given.reason}" if given.reason else "")
+
+
+def _sling_formula(
+    invocation: Invocation,
+    town: TownLink,
+    name: str,
+    run_name: str | None,
+    words: Sequence[str],
+    taker: _Taker,
+    told: str,
+    *,
+    on: str,
+    dry_run: bool,
+) -> tuple[Run, list[str]]:
+    # Everything is looked at with nobody's name first: a formula that cannot run adds no agent.
+    planned = planned_run(invocation, town, name, run_name, words, on=on)
+    created = existing = 0
+    if not dry_run:
+        _add(invocation, town, taker)
+        planned = planned_run(invocation, town, name, run_name, words, agent=taker.name, on=on)
+        made = make_run(town, planned, owner=town.caller.agent_name or town.caller.address)
+        created, existing = len(made.created), len(made.existing)
+        _tell(town, taker.name, told, planned.name)
+    lines = run_lines(planned, created=created, existing=existing, dry_run=dry_run)
+    return planned, [*lines, f"all of it {'would go' if dry_run else 'goes'} to {taker.name}"]
+
+
 def _task_or_none(town: TownLink, word: str) -> Task | None:
-    """The task that `word` means; None when it means none, so that it is a formula's name. Several are an error."""
-    try:
-        return town.run(town.calls.task(word))
-    except NotFound as error:
-        if error.code == "ambiguous":
-            raise
+    """The task that `word` means; None when it is a formula's name. A task with just this id goes before a formula of the
+    name, and that before a task whose id only begins so: the tasks of a run begin with its formula's name."""
+    (found,) = town.client.run_all([town.calls.task(word)])
+    if isinstance(found, Task) and found.id == word:
+        return found
+    if word in Shelf(town.root).files() or isinstance(found, NotFound):
         return None
+    if isinstance(found, TinytownError):
+        raise found
+    nearest: Task = found
+    return nearest
 
 
 def _taker(town: TownLink, agent: str, task: Task | None, *, cli: str, role: str) -> tuple[str, bool]:
@@ -132,17 +162,15 @@ def _taker(town: TownLink, agent: str, task: Task | None, *, cli: str, role: str
     if agent:
         try:
             return town.run(town.calls.agent(agent)).name, False
-        except NotFound as error:
-            if error.code == "ambiguous":
-                raise
+        except NotFound:
             return agent, True
     chosen = idle_agent(agents, task, cli=cli, role=role)
     return (chosen.name, False) if chosen else (free_name(agents), True)
 
 
-def _add(invocation: Invocation, town: TownLink, name: str, is_new: bool, *, cli: str, role: str) -> None:
-    if is_new:
-        agent, _ = add_agent(invocation, town, name, cli=cli or None, role=role)
+def _add(invocation: Invocation, town: TownLink, taker: _Taker) -> None:
+    if taker.is_new:
+        agent, _ = add_agent(invocation, town, taker.name, cli=taker.cli or None, role=taker.role)
         invocation.tell(f"{agent.name} has joined, of the kind {agent.cli}")
 
 
