@@ -135,6 +135,31 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         nursery.cancel_scope.cancel()
 
 
+async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_each_pair() -> None:
+    members, calls = 40, 0
+    async with open_town() as town:
+        run = town.run
+
+        async def counted(call: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return await run(call)
+
+        tasks = [(await town.add_task(f"{number}")).id for number in range(members)]
+        await make(town, "g", tasks, origin={"formula": "f", "made": True})
+        async with trio.open_nursery() as nursery:
+            for service in (GroupKeeper(), GateKeeper()):
+                nursery.start_soon(service.run, town)
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            town.run = counted  # type: ignore[method-assign]
+            for id_ in tasks:
+                await run(town.calls.settle_task("complete", id_))
+            found = await until(town, "g", told=1)
+            nursery.cancel_scope.cancel()
+        assert found.state == "completed"
+        assert calls < 14 * members, "a look at every member whenever one moves would be 1,600 and more"
+
+
 async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it() -> None:
     async with open_town() as town:
         before = await town.add_task("build")

@@ -7,14 +7,14 @@ looked up where the settings name a `gh`, and asked of a person where they do no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
 import trio
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.messages import Query
-from tinytown.tasks import Task
+from tinytown.tasks import FINISHED, Task
 from tinytown.town import Town
 
 from tinytown_beads.formulas.forge import look
@@ -43,10 +43,20 @@ class GateKeeper:
             nursery.start_soon(self._follow, town)
 
     async def _follow(self, town: Town) -> None:
+        gated: dict[str, tuple[str, ...]] = {}
         async with aclosing(changing_groups(town)) as groups:
-            async for group in groups:
-                for id_ in _open_steps(group):
-                    await self._ask_where_needed(town, id_, group.owner)
+            async for group, event in groups:
+                if event is not None and event.new not in FINISHED:
+                    continue  # only what ends opens the way for others
+                steps = _open_steps(group)
+                found = gated.get(group.name)
+                if found is None:
+                    found = await _gated(town, steps)
+                    if group.origin.get("made"):  # until then some of its tasks are not there yet
+                        gated[group.name] = found
+                for id_ in found:
+                    if id_ in steps:
+                        await self._ask_where_needed(town, id_, group.owner)
 
     async def _ask_where_needed(self, town: Town, id_: str, owner: str) -> None:
         task = await _waiting(town, id_)
@@ -79,6 +89,19 @@ def _open_steps(group: Group) -> tuple[str, ...]:
     if not group.origin.get("formula") or group.state != "open":
         return ()
     return tuple(id_ for id_ in group.tasks if id_ not in group.ended)
+
+
+async def _gated(town: Town, steps: Sequence[str]) -> tuple[str, ...]:
+    """The steps that have a gate, among those whose tasks are there."""
+    found: list[str] = []
+    for id_ in steps:
+        try:
+            task = await town.task(id_)
+        except (NotFound, UsageError):
+            continue
+        if task.id == id_ and _gate(task):
+            found.append(id_)
+    return tuple(found)
 
 
 async def _waiting(town: Town, id_: str) -> Task | None:

@@ -15,31 +15,31 @@ import msgspec
 from tinytown.errors import LimitReached, NotFound, Refused, UsageError
 from tinytown.events import PluginDataChanged, TaskStateChanged
 from tinytown.messages import Informational
-from tinytown.tasks import Task
+from tinytown.tasks import FINISHED, Task
 from tinytown.town import Town
 
-from tinytown_beads.groups.progress import Progress, judged, progress_of
+from tinytown_beads.groups.progress import GONE, Progress, judged, progress_of
 from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups_in
 
 
-async def changing_groups(town: Town) -> AsyncGenerator[Group]:
-    """Every group once, and then each whose record or members change, as its record was then; for ever."""
+async def changing_groups(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChanged | None]]:
+    """Every group once, and then each whose record or member changes, as its record was then; with what a member did."""
     latest = await town.run(town.calls.latest_events(1))
     data = await town.run(town.calls.plugin_data(PLUGIN))
     groups = {group.name: group for group in groups_in(data)}
     for group in list(groups.values()):
-        yield group
+        yield group, None
     async with aclosing(town.events(latest[-1].id if latest else "0")) as events:
         async for event in events:
             if isinstance(event, TaskStateChanged):
                 for group in [each for each in groups.values() if event.task in each.tasks]:
-                    yield group
+                    yield group, event
             elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
                 groups.pop(event.field.removeprefix(PREFIX), None)
                 value = await town.run(town.calls.plugin_field(PLUGIN, event.field))
                 for group in groups_in({event.field: value}):
                     groups[group.name] = group
-                    yield group
+                    yield group, None
 
 
 class GroupKeeper:
@@ -48,18 +48,32 @@ class GroupKeeper:
     name = "groups"
 
     async def run(self, town: Town) -> None:
-        """Look at every group once, then at those that something happened to, until cancelled."""
+        """Look at every group once, then at what happens to its members, until cancelled."""
+        # Group -> member -> its state. Asking for all members whenever one moves would make a long chain of steps dear.
+        known: dict[str, dict[str, str]] = {}
         async with aclosing(changing_groups(town)) as groups:
-            async for group in groups:
-                await self._look(town, group.name)
+            async for group, event in groups:
+                states = known.get(group.name, {})
+                if set(states) == set(group.tasks) and states:
+                    if event is None and group.told >= group.completions:
+                        continue  # its record alone has changed, most often by our own hand
+                    if event is not None and not _matters(group, states, event):
+                        continue
+                    if event is not None and not _decides(group, states):
+                        await _note(town, group.name, event)
+                        continue
+                known[group.name] = await self._look(town, group.name)
 
-    async def _look(self, town: Town, name: str) -> None:
-        """Make the record of a group say what its members say, and tell its people what they were not told yet."""
+    async def _look(self, town: Town, name: str) -> dict[str, str]:
+        """Make the record of a group say what its members say, and tell its people what they were not told yet.
+
+        Returns the states of its members; nothing for a group that is closed or gone.
+        """
         while True:
             value = await town.run(town.calls.plugin_field(PLUGIN, PREFIX + name))
             group = next(iter(groups_in({PREFIX + name: value})), None)
             if group is None or group.state == "closed":
-                return
+                return {}
             progress = progress_of(group, [await _task(town, id_) for id_ in group.tasks])
             found = judged(progress)
             event = None
@@ -73,11 +87,38 @@ class GroupKeeper:
                 await _tell(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
                 found = msgspec.structs.replace(found, stuck=progress.failing)
             if found == group:
-                return
+                return progress.states
             # Somebody else's change in between is looked at with the next round of this loop.
             await town.run(
                 town.calls.set_plugin_field(PLUGIN, PREFIX + name, as_value(found), expected=value, event=event)
             )
+
+
+def _matters(group: Group, states: dict[str, str], event: TaskStateChanged) -> bool:
+    """Whether a member's move changes anything that the record says; the move is noted in `states`."""
+    before, states[event.task] = states[event.task], event.new
+    return before in FINISHED or event.new in FINISHED
+
+
+def _decides(group: Group, states: dict[str, str]) -> bool:
+    """Whether the group may be completed, open again or stuck by now, so that it has to be looked at as a whole."""
+    told = set(states.values())
+    return group.state != "open" or told == {"completed"} or bool(told & {"failed", "cancelled", GONE})
+
+
+async def _note(town: Town, name: str, event: TaskStateChanged) -> None:
+    """Write into the record how one member ended, or that it is open again."""
+    written = False
+    while not written:
+        value = await town.run(town.calls.plugin_field(PLUGIN, PREFIX + name))
+        group = next(iter(groups_in({PREFIX + name: value})), None)
+        if group is None or event.task not in group.tasks:
+            return
+        ended = {id_: state for id_, state in group.ended.items() if id_ != event.task}
+        if event.new in FINISHED:
+            ended[event.task] = event.new
+        noted = as_value(msgspec.structs.replace(group, ended=ended))
+        written = await town.run(town.calls.set_plugin_field(PLUGIN, PREFIX + name, noted, expected=value))
 
 
 async def _task(town: Town, id_: str) -> Task | None:

@@ -5,7 +5,7 @@ What a bead can say and a task cannot (design, notes, comments, a type) is kept 
 
 from __future__ import annotations
 
-import random
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,8 @@ from tinytown_beads.place import Place, place_of
 from tinytown_beads.settings import read_settings
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+#: Letters and digits of a new id.
+_SHORTEST, _LONGEST = 4, 8
 
 Record = dict[str, Any]
 
@@ -125,10 +127,11 @@ class Board:
         """An id that no bead has: the next child of a parent, else the prefix and four letters or digits or more."""
         if parent:
             return next(id_ for number in range(1, 100_000) if (id_ := f"{parent}.{number}") not in self.records)
-        for length in range(4 * 8, 9 * 8):
-            word = "".join(random.SystemRandom().choice(_DIGITS) for _ in range(length // 8))
-            if (id_ := f"{self.place.prefix}-{word}") not in self.records:
-                return id_
+        for length in range(_SHORTEST, _LONGEST + 1):
+            for _ in range(8):
+                word = "".join(secrets.choice(_DIGITS) for _ in range(length))
+                if (id_ := f"{self.place.prefix}-{word}") not in self.records:
+                    return id_
         raise UsageError("no free id was found")
 
 
