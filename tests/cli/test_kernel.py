@@ -31,6 +31,25 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def test_beside_a_running_kernel_plugins_are_imported_for_one_spawn_and_not_for_the_next(living: Shell) -> None:
+    living("spawn", "first", "--cli", "shell")
+    living("spawn", "second", "--cli", "shell")
+    program = (
+        "import sys; from tinytown.cli.entry import run; code = run(['spawn', 'ada', '--cli', 'claude']);"
+        "print([each for each in ('trio', 'pluggy', 'tinytown_claude') if each in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=living.directory,
+        env=living.variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    told = living("plugins", "--json").json["cautions"]["claude"]
+    assert done.stderr.splitlines() == [*(f"caution: {each}" for each in told), "[]"]
+
+
 def test_the_short_way_of_a_user(living: Shell) -> None:
     spawned = living("spawn", "worker", "--cli", "shell", "--json")
     assert "started the town's kernel in the background" in spawned.err

@@ -45,6 +45,11 @@ class Launch(Generic[S_co]):
     environment: Mapping[str, str]
 
     @property
+    def temporary(self) -> Path:
+        """A directory for temporary files, which is there: for a CLI whose sandbox is to leave the common one alone."""
+        return self.place / "tmp"
+
+    @property
     def state(self) -> Path:
         """Where the CLI is to keep its state if it `has_own_state`; it is there then."""
         return self.place / "state"

@@ -175,9 +175,8 @@ class CliSession(Generic[S]):
         environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
         environment["PWD"] = str(round.directory)  # the kernel's would lead astray who believes it more than the system
         has_own_state = self._backend.has_own_state(environment)
-        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if has_own_state:
-            (self._place / "state").mkdir(mode=0o700, exist_ok=True)
+        for name in ("", "tmp", *(["state"] if has_own_state else [])):
+            (self._place / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return Launch(
             settings=settings,
             permissions=self._backend.permissions,

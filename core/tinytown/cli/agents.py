@@ -10,6 +10,7 @@ import click
 from tinytown.agents import Agent, WantedState
 from tinytown.cli.arguments import AGENT, KIND, ROLE, TAG, no_start_option, split_list
 from tinytown.cli.background import running_kernel, start_where_needed
+from tinytown.cli.cautions import cautions_by_kind, keep_cautions, kept_cautions
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.roles import warn_of_role
@@ -154,9 +155,10 @@ def _refuse_second_kernel(town: TownLink) -> None:
 def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]:
     """What to know of agents of this kind. Raises: NotFound when nobody here has them."""
     is_known = any(kind in host.backends for host in hosts)
-    if is_known and kind in town.config.agent_clis:  # a command that the person wrote: nothing to tell them
-        return []
-    from tinytown.cli.plugins import cautions_of, load_town_plugins  # late: it imports every plugin
+    kernel_pid = running_kernel(town.root) if is_known else None
+    if kernel_pid and (kept := kept_cautions(town.root, kernel_pid)) is not None:
+        return kept.get(kind, [])
+    from tinytown.cli.plugins import load_town_plugins  # late: it imports every plugin
 
     backends = load_town_plugins(town.root, town.config, strict=not is_known).backends
     if kind not in backends and not is_known:
@@ -166,7 +168,10 @@ def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]
             code="unknown_kind",
             kinds=sorted(backends),
         )
-    return cautions_of(backends.get(kind))
+    cautions = cautions_by_kind(backends)
+    if kernel_pid:
+        keep_cautions(town.root, kernel_pid, cautions)
+    return cautions.get(kind, [])
 
 
 @click.command("list", cls=TownCommand, examples=["tt list", "tt list --json"])

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import click
 
+from tinytown.cli.cautions import cautions_by_kind
 from tinytown.cli.coding_clis import CODING_CLIS, ask_versions, program_version
 from tinytown.cli.doctor_task import try_a_task
 from tinytown.cli.doctor_town import examine_town
 from tinytown.cli.findings import Finding
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.plugins import cautions_of, survey
+from tinytown.cli.plugins import survey
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
@@ -117,8 +118,8 @@ def _plugins(invocation: Invocation) -> Iterator[Finding]:
     else:
         yield Finding("plugins", "problem", f"{names}; no kind of agent", "pip install tinytown-shell")
     concerned: dict[str, list[str]] = {}
-    for kind, backend in sorted(found.backends.items()):
-        for caution in cautions_of(backend):
+    for kind, told in cautions_by_kind(found.backends).items():
+        for caution in told:
             concerned.setdefault(caution, []).append(kind)
     for caution, kinds_of_it in concerned.items():
         yield Finding("kinds of agents", "note", f"{', '.join(kinds_of_it)}: {caution}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinytown.cli.cautions import cautions_by_kind
 from tinytown.cli.commands import COMMANDS
 from tinytown.cli.frame import TownCommand, load
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -47,18 +48,6 @@ def survey(invocation: Invocation) -> Plugins:
     except NotFound:
         return survey_plugins(Config(name="nowhere"), Path.cwd())
     return survey_plugins(load_config(root), root)
-
-
-def cautions_of(backend: object) -> list[str]:
-    """What a person should know before an agent of this backend is spawned: its `cautions()`, which it may lack."""
-    ask = getattr(backend, "cautions", None)
-    if not callable(ask):
-        return []
-    try:
-        found: Any = ask()
-        return [shown(str(each), 500) for each in found]
-    except Exception as error:  # a stranger's code; what it would have said is lost, the command is not
-        return [f"its cautions cannot be told: {shown(repr(error), 200)}"]
 
 
 def plugin_command(invocation: Invocation, word: str) -> click.Command:
@@ -129,7 +118,7 @@ def plugins(invocation: Invocation) -> None:
         else ["no plugins: pip install tinytown-shell"]
     )
     problems = [each.message for each in found.problems]
-    cautions = {kind: told for kind, backend in sorted(found.backends.items()) if (told := cautions_of(backend))}
+    cautions = cautions_by_kind(found.backends)
     lines += [f"problem: {each}" for each in problems]
     lines += [f"caution: {each}" for told in cautions.values() for each in told]
     invocation.answer({"plugins": shapes, "problems": problems, "cautions": cautions}, lines)

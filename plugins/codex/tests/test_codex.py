@@ -132,7 +132,7 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     # Options come before `resume`: behind it Codex knows few of them.
     assert plan.arguments[-7:] == ["-m", "gpt-5.4", "-c", "x=1", "resume", "s1", "-"]
     assert plan.stdin == b"do it"
-    assert plan.environment == {"CODEX_HOME": str(tmp_path / "state")}
+    assert plan.environment == {"CODEX_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
 
 
 def test_the_towns_tools_are_settings_that_codex_can_read(tmp_path: Path) -> None:
@@ -155,6 +155,7 @@ def test_writing_reaches_the_workspace_its_repository_and_the_network(tmp_path: 
     assert "--sandbox workspace-write" in words
     assert f"--add-dir {tmp_path}/.git" in words
     assert "sandbox_workspace_write.network_access=true" in words
+    assert "sandbox_workspace_write.exclude_slash_tmp=true" in words
     assert "--sandbox read-only" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="read")).arguments)
     assert "bypass" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="full")).arguments)
 

@@ -49,10 +49,15 @@ class CodexAdapter(CliAdapter[CliSettings]):
         arguments += settings.extra_args
         if launch.session is not None:  # what comes after `resume` may be no option of `exec`
             arguments += ["resume", launch.session.id]
+        environment: dict[str, str | None] = {}
+        if launch.permissions == "write":
+            environment["TMPDIR"] = str(launch.temporary)
+        if launch.has_own_state:
+            environment["CODEX_HOME"] = str(launch.state)
         return Plan(
             arguments=[*arguments, "-"],
             stdin=launch.prompt.encode("utf-8", "replace"),
-            environment={"CODEX_HOME": str(launch.state)} if launch.has_own_state else {},
+            environment=environment,
             first_signal=signal.SIGINT,
         )
 
@@ -71,7 +76,10 @@ def _permission_arguments(launch: Launch[CliSettings]) -> Sequence[str]:
         case "write":
             # Without these two, no commit, and neither `tt` nor any package index.
             git = [word for each in git_directories(launch.directory) for word in ("--add-dir", str(each))]
-            return ["--sandbox", "workspace-write", "-c", "sandbox_workspace_write.network_access=true", *git]
+            # It would open /tmp, too, and leave an empty directory .git in there, which git takes the place for a repository by.
+            settings = ("network_access=true", "exclude_slash_tmp=true")
+            own = [word for each in settings for word in ("-c", f"sandbox_workspace_write.{each}")]
+            return ["--sandbox", "workspace-write", *own, *git]
         case "full":
             return ["--dangerously-bypass-approvals-and-sandbox"]
 
