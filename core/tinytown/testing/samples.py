@@ -38,7 +38,9 @@ _MEMBERS = {
 def _full(kind: Any) -> Mapping[str, str]:
     """The members of an event as the stream has them: the usual ones, and whatever else the type cannot do without."""
     needed = {
-        each.name: "1234" if each.type is int else "word" for each in msgspec.structs.fields(kind) if each.required
+        each.name: "1234" if each.type in (int, float) else "word"
+        for each in msgspec.structs.fields(kind)
+        if each.required
     }
     del needed["id"], needed["at"]
     return {**needed, **_MEMBERS, "type": kind.__struct_config__.tag}
