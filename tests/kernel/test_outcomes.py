@@ -337,6 +337,34 @@ async def test_an_urgent_message_interrupts_a_round_if_so_configured(place, tabl
         assert "are you sure?" in table.rounds[1].prompt
 
 
+@pytest.mark.parametrize("hindrance", ["frozen", "parked", "spent"])
+async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, table, hindrance) -> None:
+    go_on = trio.Event()
+
+    async def wait(round: Any, report: Any) -> Finished:
+        await go_on.wait()
+        return Finished()
+
+    place.configure(interrupt_on_urgent=True)
+    table.script = wait
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await table.begun(1)
+        if hindrance == "frozen":
+            await town.freeze("the bill")
+        elif hindrance == "parked":
+            await town.link.command("ZADD", f"{town.calls.keys.base}:parked", 9_999_999_999_999, "scripted")
+        else:
+            await town.run(town.calls.set_budgets({"agent_usd ada": 0}))
+        await agent.send(Query(question="are you sure?"), priority="urgent")
+        await trio.sleep(0.2)  # the measured span itself
+        assert (await town.task(task.id)).state == "running"
+        await town.thaw("enough")
+        go_on.set()
+        assert (await town.wait_for_task(task.id)).attempts == 1
+
+
 async def test_without_that_setting_urgent_mail_waits_for_the_next_round_and_comes_first(place, table, until) -> None:
     go_on = trio.Event()
 

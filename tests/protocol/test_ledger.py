@@ -367,6 +367,23 @@ def test_old_days_go_and_the_sums_stay(books: Books) -> None:
     assert books.costs().total.usd == 3.0
 
 
+def test_the_line_of_a_task_or_an_agent_that_outlives_its_days_goes_with_it(books: Books) -> None:
+    books.run(books.calls.add_task("long", task_id="long"))
+    books.run(books.calls.add_task("short", task_id="short"))
+    books.settle("ann", task="long")
+    books.age(100)
+    assert books.run(books.calls.tidy_costs(days=90)) == 1
+    books.settle("bob", task="short")
+    books.run(books.calls.leave("h", reason="stopped"))
+    assert set(books.rows("task")) == {"long", "short"}
+    for task in ("long", "short"):
+        books.run(books.calls.delete_task(task))
+    for agent in ("ann", "bob"):
+        books.run(books.calls.remove_agent(agent, force=True))
+    assert set(books.rows("task")) == {"", "short"}
+    assert {name: row.usd for name, row in books.rows("agent").items()} == {"": 1.0, "bob": 1.0}
+
+
 @pytest.fixture(scope="module")
 def shared(client: LightClient) -> LightClient:
     return client

@@ -185,3 +185,25 @@ def test_a_host_that_is_about_to_leave_is_not_waited_for(place: Place) -> None:
 def test_what_is_no_label_is_refused(place: Place, label: str) -> None:
     with pytest.raises(UsageError, match="expected a label"):
         place.calls.create_agent("ada", cli="shell", labels=[label])
+
+
+@pytest.mark.parametrize("hindrance", ["no host has its label", "its account is parked", "its budget is spent"])
+def test_a_task_wakes_a_sleeper_that_can_begin_before_one_that_cannot(place: Place, hindrance: str) -> None:
+    place.host("a", backends="shell other", labels="gpu")
+    place.agent("ann", role="dev", labels=["gpu"])
+    place.agent("bob", role="dev", cli="other")
+    for agent in place.ask("a"):
+        place.run(place.calls.release_agent(agent.id, agent.token or "", "cold"))
+        place.town.command("ZADD", place.town.key("asleep"), 1 if agent.name == "ann" else 2, agent.id)
+    if hindrance == "no host has its label":
+        place.run(place.calls.leave("a", reason="gone"))
+        place.host("b", backends="shell other")
+    elif hindrance == "its account is parked":
+        place.town.command("ZADD", place.town.key("parked"), 9_999_999_999_999, "shell")
+    else:
+        place.run(place.calls.set_budgets({"agent_usd ann": 0}))
+    for number in range(2):
+        place.run(place.calls.add_task("work", task_id=f"t{number}", role="dev"))
+        woken = place.town.command("ZRANGE", place.town.key("placement"), 0, -1)
+        names = {place.run(place.calls.agent(id_.decode())).name for id_ in woken}
+        assert names == ({"bob"} if number == 0 else {"ann", "bob"})

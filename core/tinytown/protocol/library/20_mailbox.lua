@@ -30,6 +30,10 @@ local function announce(base, agent_id, what, due)
   end
 end
 
+-- Defined with accounts and ledger. `may_begin`: why an agent may not begin a round (nil: it may), and the moment at which
+-- that ends by itself (nil: it does not).
+local may_begin, task_over_budget, reserve, unreserve, charge
+
 -- Puts a message into a mailbox; one with an id that is there already changes nothing, and the answer is false.
 local function put_mail(base, agent_id, id, class, priority, body, due, now)
   local box, member = mailbox(base, agent_id), class .. id
@@ -41,10 +45,11 @@ local function put_mail(base, agent_id, id, class, priority, body, due, now)
     announce(base, agent_id, 'mail', due)
   else
     redis.call('ZADD', box .. ':queue', score, member)
-    -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round.
-    if priority == 'urgent' then
+    -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round, but not
+    -- one after which none may begin: it would be cut off for nothing.
+    if priority == 'urgent' and not may_begin(base, agent_id, now) then
       announce(base, agent_id, 'urgent', now)
-    elseif redis.call('ZCARD', box .. ':queue') == 1 then
+    elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
       announce(base, agent_id, 'mail', now)
     end
   end
@@ -59,10 +64,6 @@ end
 -- Defined with the tasks: is this message the one valid order of a task, one that was taken back meanwhile, or no order
 -- at all (nil)? And what becomes of the task whose order is given up or redriven.
 local order_standing, order_died, revive_order
-
--- Defined with accounts and ledger. `may_begin`: why an agent may not begin a round (nil: it may), and the moment at which
--- that ends by itself (nil: it does not).
-local may_begin, task_over_budget, reserve, unreserve, charge
 
 local function bury(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)

@@ -200,8 +200,24 @@ register_once('budgets_set', function(base, a)
   return changed
 end)
 
--- costs_tidy: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. What agents and tasks that
--- are gone, and of which no later day tells, have cost is from then on that of nobody in particular.
+-- What an agent or a task that is gone has cost is from then on that of nobody in particular.
+local function hand_to_nobody(base, what, name, row)
+  local nobody = what .. ' '
+  redis.call('HSET', base .. ':costs', nobody,
+    costs_line(join_costs(read_costs(redis.call('HGET', base .. ':costs', nobody)), row)))
+  redis.call('HDEL', base .. ':costs', nobody .. name)
+end
+
+-- An agent or a task goes. Its line goes with the last day that tells of it, or now, when that day was forgotten before.
+local function close_line(base, what, name)
+  local line = redis.call('HGET', base .. ':costs', what .. ' ' .. name)
+  if not line then return end
+  local row = read_costs(line)
+  if redis.call('ZCOUNT', base .. ':costs:days', row[8], row[8]) == 0 then hand_to_nobody(base, what, name, row) end
+end
+
+-- costs_tidy: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. The lines
+-- of agents and tasks that are gone go with the last day that tells of them.
 register('costs_tidy', function(base, a)
   local oldest = redis.call('ZRANGE', base .. ':costs:days', '-inf',
     '(' .. math.floor(now_ms() / DAY_MS) - tonumber(a[1]) + 1, 'BYSCORE', 'LIMIT', 0, 1)[1]
@@ -212,12 +228,7 @@ register('costs_tidy', function(base, a)
     local gone = what == 'agent' and redis.call('HEXISTS', base .. ':names', string.lower(name)) == 0
       or what == 'task' and redis.call('EXISTS', base .. ':task:' .. name) == 0
     local row = gone and read_costs(redis.call('HGET', base .. ':costs', field))
-    if row and row[8] <= number then
-      local nobody = what .. ' '
-      redis.call('HSET', base .. ':costs', nobody,
-        costs_line(join_costs(read_costs(redis.call('HGET', base .. ':costs', nobody)), row)))
-      redis.call('HDEL', base .. ':costs', field)
-    end
+    if row and row[8] <= number then hand_to_nobody(base, what, name, row) end
   end
   redis.call('UNLINK', key)
   redis.call('ZREM', base .. ':costs:days', oldest)

@@ -151,17 +151,26 @@ local function first_for(base, words)
   end
 end
 
--- A task that comes onto the backlog wakes the agent that has slept longest among those it is for; that one claims it by itself.
+-- Defined with placement: the hosts that are there, and whether one of them could take an agent.
+local hosts_here, could_be_taken
+
+-- A task that comes onto the backlog wakes the agent that has slept longest among those it is for; that one claims it by
+-- itself. One that could not begin now is woken only when all of them could not.
 local function wake_for(base, id, now)
   if setting(base, 'auto_claim', 1) == 0 then return end
+  local first, hosts
   for _, agent_id in ipairs(redis.call('ZRANGE', base .. ':asleep', 0, MANY - 1)) do
     if bears_one_of(base, id, words_of(base, agent_id)) then
-      redis.call('ZREM', base .. ':asleep', agent_id)
-      redis.call('ZADD', base .. ':placement', whole(now), agent_id)
-      redis.call('PUBLISH', base .. ':bell', 'placement')
-      return
+      hosts = hosts or hosts_here(base, now)
+      local can_begin = could_be_taken(base, agent_id, hosts) and not may_begin(base, agent_id, now)
+      if can_begin or not first then first = agent_id end
+      if can_begin then break end
     end
   end
+  if not first then return end
+  redis.call('ZREM', base .. ':asleep', first)
+  redis.call('ZADD', base .. ':placement', whole(now), first)
+  redis.call('PUBLISH', base .. ':bell', 'placement')
 end
 
 local function check_move(task, to)
@@ -796,5 +805,6 @@ local function delete_task(base, id)
     redis.call('ZREM', base .. index, id)
   end
   redis.call('HDEL', base .. ':lineages', id)
+  close_line(base, 'task', id)
   redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
 end

@@ -39,6 +39,21 @@ local function fits(host, cli, labels)
   return true
 end
 
+hosts_here = function(base, now)
+  local hosts = {}
+  for i, id in ipairs(redis.call('ZRANGE', base .. ':hosts', whole(now), '+inf', 'BYSCORE')) do hosts[i] = read_host(base, id) end
+  return hosts
+end
+
+could_be_taken = function(base, agent_id, hosts)
+  local cli, labels = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'cli', 'labels'))
+  labels = labels and labels ~= '' and cjson.decode(labels) or {}
+  for _, host in ipairs(hosts) do
+    if fits(host, cli, labels) then return true end
+  end
+  return false
+end
+
 -- The host that is to take an agent; nil and why when there is none.
 local function choose_host(hosts, cli, labels, home)
   local best, full

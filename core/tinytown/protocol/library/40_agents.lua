@@ -188,6 +188,7 @@ register_once('agent_remove', function(base, a)
     box .. ':state')
   for _, index in ipairs({ ':agents', ':placement', ':asleep' }) do redis.call('ZREM', base .. index, id) end
   redis.call('HDEL', base .. ':names', string.lower(name))
+  close_line(base, 'agent', name)
   if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
   emit(base, 'agent_removed', 'agent', name)
   return name
