@@ -213,6 +213,33 @@ def test_values_are_checked_against_what_variables_declare() -> None:
     assert "no variable 'nope'" in problem(text, nope="1").message
 
 
+@st.composite
+def workflows(draw: st.DrawFn) -> tuple[dict[str, list[str]], list[str]]:
+    """Steps that need only earlier ones, and some of them to be expanded."""
+    count = draw(st.integers(1, 8))
+    needs = {f"s{n}": [f"s{m}" for m in range(n) if draw(st.booleans())] for n in range(count)}
+    return needs, draw(st.lists(st.sampled_from(sorted(needs)), unique=True, max_size=3))
+
+
+@given(workflows())
+def test_what_came_before_another_step_still_does_when_steps_are_expanded(
+    workflow: tuple[dict[str, list[str]], list[str]],
+) -> None:
+    needs, targets = workflow
+    text = HEAD + "".join(f'[[steps]]\nid = "{id_}"\ntitle = "T"\nneeds = {first}\n' for id_, first in needs.items())
+    text += "".join(f'[[compose.expand]]\ntarget = "{id_}"\nwith = "rule-of-five"\n' for id_ in targets)
+    found = edges(cooked(text.replace("'", '"')))
+
+    def all_before(id_: str) -> set[str]:
+        return {one for need in found[id_] for one in ({need} | all_before(need))}
+
+    for id_, first in needs.items():
+        begin = f"{id_}.draft" if id_ in targets else id_
+        for need in first:
+            assert (f"{need}.refine-4" if need in targets else need) in all_before(begin)
+    assert len(found) == len(needs) + 4 * len(targets)
+
+
 # -- what is refused, and where --------------------------------------------------------------------------
 
 

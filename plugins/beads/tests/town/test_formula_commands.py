@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tinytown.command_line import Invocation, open_town_link
+from tinytown.errors import ServerUnreachable
+from tinytown_beads.formulas.cooking import cook
+from tinytown_beads.formulas.reading import read_file
+from tinytown_beads.formulas.running import make_run, plan_run
 
 SHAPES = Path(__file__).parents[1] / "formulas" / "shapes"
 
@@ -107,6 +113,39 @@ def test_a_run_that_was_cut_off_is_completed(bare: Any) -> None:
     assert told["existing"] == ["cut.design", "cut.implement"]
     tt("task", "complete", "cut.design")
     assert tt.json(*words)["created"] == []
+
+
+def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
+    bare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare("init", "--name", "long")
+    steps = "".join(
+        f'[[steps]]\nid = "s{n}"\ntitle = "{n}"\n' + (f'needs = ["s{n - 1}"]\n' if n else "") for n in range(450)
+    )
+    (bare.directory / "long.formula.toml").write_text(f'formula = "long"\n{steps}')
+    for name in [name for name in os.environ if name.startswith("TINYTOWN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(bare.directory)
+    formula = read_file(bare.directory / "long.formula.toml", "long").formula
+    with open_town_link(Invocation()) as town:
+        run = plan_run(town, cook(formula, lambda _: formula, given={}), "long")
+        ask, batches = town.client.run_all, 0
+
+        def cut(calls: Any) -> Any:
+            nonlocal batches
+            batches += any("task_add" in str(call.command[1]) for call in calls)
+            if batches == 2:
+                raise ServerUnreachable("the connection is gone")
+            return ask(calls)
+
+        monkeypatch.setattr(town.client, "run_all", cut)
+        with pytest.raises(ServerUnreachable):
+            make_run(town, run, owner="supervisor")
+        monkeypatch.setattr(town.client, "run_all", ask)
+        made = make_run(town, run, owner="supervisor")
+        assert (len(made.created), len(made.existing)) == (250, 200)
+        assert make_run(town, run, owner="supervisor").created == ()
+        assert town.run(town.calls.task("long.s449")).needs == ("long.s448",)
 
 
 def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(tt: Any, here: Path) -> None:
