@@ -182,7 +182,6 @@ OPENCODE = RealCli(
         "OPENCODE_CONFIG_CONTENT": msgspec.json.encode(_opencode_provider(url)).decode(),
     },
     settings=lambda url: {"model": "models/m", "patience_s": 4.0},
-    keys=("OPENCODE_API_KEY",),
     table=("clis", "opencode"),
     warns_of_tools=False,
 )

@@ -7,10 +7,13 @@ replace those in ``plugins/<plugin>/tests/transcripts``.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,10 +25,12 @@ from tinytown.adapters import CliBackend, CliSessionRecord, CliSettings, Launch
 from tinytown.adapters.remembered import write_private
 from tinytown.adapters.town_tools import prepare_town_tools
 from tinytown.testing import Bench, open_bench
-from tinytown.testing.models import ModelServer
+from tinytown.testing.models import ModelServer, Script
 from tinytown.testing.transcripts import ANSWER, TOOL_FILE, Scrubber, record
 
-from tests.real_clis.clis import KEY, REAL_CLIS, RealCli, git
+from tests.real_clis.clis import DIRECTORIES_VARIABLE, KEY, REAL_CLIS, RealCli, git
+from tests.real_clis.test_towns import COMMIT
+from tests.real_clis.test_towns import EDIT as EDIT_TEXT
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
@@ -42,6 +47,9 @@ class Situation:
     interrupt: signal.Signals | None = None
     limit_s: float = LIMIT_S
 
+
+_NO_SESSION = "11111111-1111-4111-8111-111111111111"
+_NEED_A_SHELL = {"failed_tool", "mcp", "interrupted", "terminated"}
 
 _SLOW_TOOL = {"shell": f"echo $$ > {TOOL_FILE}; exec sleep 600"}
 _LIMIT = "Rate limit reached. Please try again in 90s."
@@ -71,19 +79,34 @@ SITUATIONS = {
 async def record_all(cli: RealCli) -> None:
     """Every situation of one CLI."""
     path = cli.path()
+    places = os.environ[DIRECTORIES_VARIABLE].split(os.pathsep)
     version = version_of(cli, path)
     plugin, *inner = cli.table or (cli.kind,)
     target = ROOT.joinpath("plugins", plugin, "tests", "transcripts", *inner)
-    shutil.rmtree(target, ignore_errors=True)
     async with open_bench() as bench:
         git(bench.work, "init", "-q")
         git(bench.work, "config", "user.name", "Ada")
         git(bench.work, "config", "user.email", "ada@example.org")
         with ModelServer() as server:
             async with bench.open_town():
+                session = ""
                 for name, situation in SITUATIONS.items():
-                    events = record_one(cli, bench, server, path, version, name, situation, target)
-                    print(f"{cli.kind} {name}: {len(events)} events, ended with {events[-1]}")
+                    if name in _NEED_A_SHELL and not cli.has_shell:
+                        continue
+                    scrubber = _scrubber(bench, places)
+                    id_ = session if name == "resume" else _NO_SESSION
+                    file = target / f"{name}.jsonl"
+                    events = record_one(cli, bench, server, path, version, name, situation, file, scrubber, id_)
+                    if name == "answer":
+                        session = session_of(events, scrubber)
+                    print(f"{cli.kind} {name}: {len(events)} events, ended with {events[-1]}", flush=True)
+
+
+def _scrubber(bench: Bench, places: Sequence[str]) -> Scrubber:
+    known = {str(bench.work): "/work", str(bench.base): "/bench", KEY: "a-key", socket.gethostname(): "host"}
+    for place in places:
+        known |= {place: "/clis", str(Path(place).parent): "/clis"}
+    return Scrubber(known | {str(Path(sys.prefix)): "/python", sys.executable: "/python/bin/python"})
 
 
 def version_of(cli: RealCli, path: str) -> str:
@@ -100,21 +123,24 @@ def record_one(
     version: str,
     name: str,
     situation: Situation,
-    target: Path,
+    file: Path,
+    scrubber: Scrubber,
+    session_id: str,
 ) -> list[dict[str, Any]]:
     backend = cli.backend(bench, server)
     assert isinstance(backend, CliBackend)
     place = bench.context(bench.agent(cli=cli.kind)).state_directory / name
-    # The session that is gone on with has been made by the situation `answer`.
-    shared = place.with_name("answer")
+    shared = place.with_name("answer")  # where the session is that is gone on with
     prompt = f"do it <stub>{msgspec.json.encode(situation.replies).decode()}</stub>"
+    if not cli.has_shell:
+        prompt, server.script = (
+            "do it",
+            Script([COMMIT, {"text": EDIT_TEXT} if name == "tool" else situation.replies[-1]]),
+        )
     round_ = bench.round(bench.agent(cli=cli.kind), prompt)
     session = None
     if situation.resume:
-        id_ = (
-            session_of(target / "answer.jsonl", shared) if name == "resume" else "11111111-1111-4111-8111-111111111111"
-        )
-        session = CliSessionRecord(id=id_, agent_id="", directory=str(bench.work))
+        session = CliSessionRecord(id=session_id, agent_id="", directory=str(bench.work))
     home = shared if name == "resume" else place
     (home / "state").mkdir(parents=True, exist_ok=True)
     environment = {**round_.environment, "PATH": path, **cli.environment(server.url)}
@@ -132,15 +158,11 @@ def record_one(
         environment=environment,
     )
     plan = backend.adapter.plan(launch)
-    for file, content in plan.files.items():
-        write_private(home / file, content)
+    for written, content in plan.files.items():
+        write_private(home / written, content)
     env = {key: value for key, value in {**environment, **plan.environment}.items() if value is not None}
     (bench.work / TOOL_FILE).unlink(missing_ok=True)
-    scrubber = Scrubber(
-        {str(home): "/agent", str(bench.work): "/work", str(bench.base): "/bench", KEY: "a-key"}
-        | dict.fromkeys(path.split(os.pathsep)[:2], "/clis")
-        | {str(Path(sys.prefix)): "/python", sys.executable: "/python/bin/python"}
-    )
+    scrubber.places = {**scrubber.places, str(home): "/agent"}
     about = {
         "cli": cli.kind,
         "version": version,
@@ -150,7 +172,7 @@ def record_one(
     }
     return record(
         [*backend.command, *plan.arguments],
-        target / f"{name}.jsonl",
+        file,
         about=about,
         cwd=bench.work,
         env=env,
@@ -161,10 +183,15 @@ def record_one(
     )
 
 
-def session_of(transcript: Path, place: Path) -> str:
-    """The id of the session that was recorded last; transcripts hold placeholders, so it is looked for where it lies."""
-    found = sorted(place.glob("state/**/*.jsonl"), key=lambda path: path.stat().st_mtime)
-    return found[-1].stem[-36:]
+_SESSION = re.compile(r'"(?:session_id|sessionId|sessionID|thread_id)":\s*"([^"]+)"')
+
+
+def session_of(events: Sequence[Mapping[str, Any]], scrubber: Scrubber) -> str:
+    """The CLI's own id of the session that was recorded; without ids, the one that our adapter goes by."""
+    for event in events:
+        if found := _SESSION.search(str(event.get("out", ""))):
+            return scrubber.original(found[1]) or found[1]
+    return "chat-history"
 
 
 def main() -> None:

@@ -113,6 +113,10 @@ class Scrubber:
             text = pattern.sub(replacement, text)
         return _IDS.sub(self._placeholder, text).replace(ANSWER, "{answer}")
 
+    def original(self, placeholder: str) -> str | None:
+        """The id that this placeholder stands for."""
+        return next((id_ for id_, given in self._ids.items() if given == placeholder), None)
+
     def _placeholder(self, found: re.Match[str]) -> str:
         return self._ids.setdefault(found[0], _stable_id(found[0], len(self._ids) + 1))
 

@@ -12,7 +12,7 @@ import tinytown_auggie
 import trio
 from tinytown.adapters import CliSessionRecord, Launch, TownTools, Transcript
 from tinytown.config import convert_settings
-from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized
+from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.processes import Line
 from tinytown.testing import Bench, check_agent_backend, open_bench
 from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
@@ -65,7 +65,7 @@ async def test_auggie_keeps_the_promises_of_a_backend() -> None:
     assert report.not_applicable == ()
 
 
-@pytest.mark.parametrize("name", ["answer", "tool", "mcp", "resume"])
+@pytest.mark.parametrize("name", ["answer", "tool", "failed_tool", "mcp", "resume"])
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, name: str) -> None:
     outcome, lines = await play_transcript(bench, backend(), name)
     assert outcome == Finished(text="word", session_id=SESSION)
@@ -78,9 +78,13 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: 
         ("unauthorized", Unauthorized, "401"),
         ("no_login", Unauthorized, "No auth provided"),
         ("rate_limit", RateLimited, "Rate limited"),
+        ("rate_limit_reset", RateLimited, "Rate limited"),
         ("server_error", Failed, "500"),
-        ("overload", RateLimited, "503"),
-        ("cut", Failed, "terminated"),
+        ("overload", RateLimited, "529"),
+        ("model_unknown", Unavailable, "404"),
+        ("too_long", Failed, "400"),
+        ("cut", Failed, "other side closed"),
+        ("no_session", Failed, "No session found"),
     ],
 )
 async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:

@@ -131,8 +131,10 @@ class OpencodeReader(JsonLinesReader):
             self.transcript.retry(failure_of(found[1], otherwise="server_error"))
 
     def end(self, ended: Exit) -> None:
-        """A run may end with an error of which its log alone tells."""
-        if ended.status and self.transcript.retrying is not None:
+        """A run may end with an error of which standard error alone tells."""
+        if ended.status and "Session not found" in ended.stderr_tail:
+            self.transcript.fail(Failure(kind="no_session", reason="Session not found"))
+        elif ended.status and self.transcript.retrying is not None:
             self.transcript.fail(self.transcript.retrying)
 
     def _finish_step(self, part: Record) -> None:
