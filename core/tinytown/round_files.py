@@ -11,6 +11,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -80,7 +81,7 @@ class RoundFiles:
         with suppress(OSError):
             for each in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
                 each.mkdir(mode=0o700, exist_ok=True)
-            self._write_transcript()
+            self._write_transcript("run", "prompt", "prompt_bytes", "directory")
             _keep_newest(self._transcripts, kept)
 
     def end(self, about: str, tail: Tail) -> None:
@@ -93,7 +94,7 @@ class RoundFiles:
                 _append(self.log, str(tail).encode("utf-8", "replace"))
         self._mark(f"ends {about}")
         with suppress(OSError):
-            self._write_transcript()
+            self._write_transcript("tail")
 
     def _mark(self, what: str) -> int | None:
         """Write a line of ours into the log; how long it is then."""
@@ -102,12 +103,12 @@ class RoundFiles:
             return self.log.stat().st_size
         return None
 
-    def _write_transcript(self) -> None:
-        path = self._transcripts / f"{self._transcript.run}.json"
-        fresh = path.with_suffix(".new")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(self._transcript))
-        fresh.replace(path)
+    def _write_transcript(self, *members: str) -> None:
+        """Add a line with these members. Not a new file in the place of the old one: file systems sync those to the disk."""
+        told = {name: getattr(self._transcript, name) for name in members}
+        path = self._transcripts / f"{self._transcript.run}.jsonl"
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(told) + b"\n")
 
 
 def log_path(root: Path, agent: str) -> Path:
@@ -128,8 +129,11 @@ def transcripts_directory(root: Path, agent: str) -> Path:
 def read_transcript(root: Path, agent: str, run_id: str) -> Transcript | None:
     """The transcript of a round, if this machine has it."""
     try:
-        raw = (transcripts_directory(root, agent) / f"{run_id}.json").read_bytes()
-        return msgspec.json.decode(raw, type=Transcript)
+        lines = (transcripts_directory(root, agent) / f"{run_id}.jsonl").read_bytes().splitlines()
+        told: dict[str, Any] = {}
+        for line in lines:
+            told |= msgspec.json.decode(line, type=dict[str, Any])
+        return msgspec.convert(told, Transcript)
     except (OSError, ValueError):
         return None
 
@@ -173,10 +177,11 @@ def _bound_log(path: Path, limit_bytes: int) -> None:
 
 
 def _keep_newest(directory: Path, kept: int) -> None:
-    """Remove old transcripts; a few too many may lie there, so that not every round has to look at all of them."""
-    names = os.listdir(directory)
-    if len(names) <= kept + max(4, kept // 8):
+    """Remove old transcripts. Half as many again may lie there, so that not every round has to look at all of them."""
+    if len(os.listdir(directory)) <= kept + max(4, kept // 2):
         return
-    by_age = sorted(names, key=lambda name: (directory / name).stat().st_mtime_ns)
-    for name in by_age[: len(names) - kept]:
-        (directory / name).unlink(missing_ok=True)
+    with os.scandir(directory) as entries:
+        by_age = sorted((entry.stat().st_mtime_ns, entry.path) for entry in entries)
+    for _, path in by_age[: len(by_age) - kept]:
+        with suppress(FileNotFoundError):
+            os.unlink(path)

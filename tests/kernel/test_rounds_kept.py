@@ -88,7 +88,7 @@ async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_o
         records = await town.run(town.calls.rounds("ada", limit=99))
         assert [each.text for each in records] == ["11", "10", "9"]
         kept = os.listdir(transcripts_directory(place.root, "ada"))
-        assert {f"{each.run}.json" for each in records} <= set(kept)
+        assert {f"{each.run}.jsonl" for each in records} <= set(kept)
         assert len(kept) <= 8
         # Of a log that is begun anew with every round, the one before is there too.
         found = [round_output(log_path(place.root, "ada"), each.run)[1:-1] for each in records]
