@@ -132,10 +132,10 @@ def test_each_cli_has_its_table_and_its_presets() -> None:
 @pytest.mark.parametrize(
     ("tables", "key"),
     [
-        ({"gemini": {"modell": "x"}}, "plugins.clis.gemini"),
+        ({"gemini": {"speed": "x"}}, "plugins.clis.gemini"),
         ({"aider": {"permissions": "full"}}, "plugins.clis.aider.permissions"),
         ({"cursor": {"permissions": "write"}}, "plugins.clis.cursor.permissions"),
-        ({"opencode": {"presets": {"fast": {"modell": "x"}}}}, "plugins.clis.opencode.presets.fast"),
+        ({"opencode": {"presets": {"fast": {"speed": "x"}}}}, "plugins.clis.opencode.presets.fast"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_told_with_its_key(tables: Mapping[str, Any], key: str) -> None:
