@@ -107,7 +107,8 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() ->
     async with open_town() as town, trio.open_nursery() as nursery:
         bad, good = await town.add_task("a"), await town.add_task("b")
         behind = await town.add_task("c", needs=[bad.id])
-        await make(town, "g", [bad.id, good.id, behind.id], owner="nobody")
+        far = await town.add_task("d", needs=[behind.id])
+        await make(town, "g", [bad.id, good.id, behind.id, far.id], owner="nobody")
         nursery.start_soon(GroupKeeper().run, town)
         await town.fail_task(bad.id, "no")
         await until(town, "g", ended={bad.id: "failed"})
@@ -116,6 +117,18 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() ->
         await until(town, "g", stuck=(bad.id,))
         (message,) = await town.inbox()
         assert f"{bad.id} is failed" in message.text
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck() -> None:
+    async with open_town() as town, trio.open_nursery() as nursery:
+        nursery.start_soon(GroupKeeper().run, town)
+        await make(town, "g", ["a", "b"], origin={"formula": "f", "made": False})
+        for id_ in "ab":
+            await town.add_task(id_, task_id=id_)
+            await town.complete_task(id_)
+        await until(town, "g", ended={"a": "completed", "b": "completed"}, state="completed", told=1)
+        assert ["completed" in message.text for message in await town.inbox()] == [True]
         nursery.cancel_scope.cancel()
 
 

@@ -203,7 +203,7 @@ def _claimed(town: TownLink, run: Run, ids: tuple[str, ...], owner: str) -> Grou
         for task in known_tasks(town, ids):
             if task is not None and not _is_of(task, run.name):
                 raise Refused(f"a task {task.id} exists already", hint="give another --name", code="exists")
-        origin = {"formula": run.cooked.formula, "values": run.cooked.values, "digest": run.digest}
+        origin = {"formula": run.cooked.formula, "values": run.cooked.values, "digest": run.digest, "made": False}
         group = Group(
             name=run.name, created_at=now(), owner=owner, description=run.cooked.title, tasks=ids, origin=origin
         )

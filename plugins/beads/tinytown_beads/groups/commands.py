@@ -175,9 +175,7 @@ def watch(invocation: Invocation, name: str, timeout_s: float | None) -> None:
 
 
 def _over(progress: Progress) -> bool:
-    if progress.group.state == "closed" or progress.complete:
-        return True
-    return bool(progress.failing) and not progress.open_state()
+    return progress.group.state == "closed" or progress.complete or progress.stuck
 
 
 @group.command(

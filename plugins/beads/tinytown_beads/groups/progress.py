@@ -38,14 +38,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         found = Counter(self.states.values())
         return {state: found[state] for state in (*TASK_STATES, GONE) if found[state]}
 
-    def open_state(self) -> bool:
-        """Whether something of it may still happen by itself: a member that is not finished and waits for no failed one."""
-        bad = set(self.failing)
-        return any(
-            task.state != "blocked" or not bad & set(task.open_needs)
-            for task in self.tasks.values()
-            if not task.finished
-        )
+    @property
+    def stuck(self) -> bool:
+        """Whether something of it failed and nothing that is left can begin: all of it waits for what failed."""
+        if not self.failing or self.group.origin.get("made") is False:  # its tasks are being made at this moment
+            return False
+        dead, before = set(self.failing), -1
+        waiting = {id_: task for id_, task in self.tasks.items() if task.state == "blocked"}
+        while len(dead) > before:
+            before = len(dead)
+            dead |= {id_ for id_, task in waiting.items() if dead & set(task.open_needs)}
+        return all(task.finished or id_ in dead for id_, task in self.tasks.items())
 
 
 def progress_of(group: Group, tasks: Sequence[Task | None]) -> Progress:

@@ -22,7 +22,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``ended`` has the members that were seen finished, with the state they ended in: a task that the town has forgotten
     since is counted by it. ``completions`` counts how often the group was completed (a member may be opened again),
     ``told`` how many of these its people were told of, ``stuck`` the members whose failing they were told of. ``origin``
-    is for whoever made the group for a purpose of his own.
+    is for whoever made the group for a purpose of his own; with ``made`` in it false, its tasks are still being made.
     """
 
     name: str

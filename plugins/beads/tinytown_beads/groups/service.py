@@ -83,7 +83,7 @@ class GroupKeeper:
             elif group.told < group.completions:
                 await _tell(town, group, f"{group.completions}", _completed_text(group))
                 found = msgspec.structs.replace(found, told=group.completions)
-            elif progress.failing and not progress.open_state() and group.stuck != progress.failing:
+            elif progress.stuck and group.stuck != progress.failing:
                 await _tell(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
                 found = msgspec.structs.replace(found, stuck=progress.failing)
             if found == group:
