@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tinytown.config import RUNTIME_DIRECTORY
+from tinytown.config import RUNTIME_DIRECTORY, LimitsConfig
 
 PROMPT_KEPT_BYTES = 16 * 1024
 TAIL_KEPT_BYTES = 16 * 1024
@@ -64,10 +64,10 @@ class RoundFiles:
     def prompt_bytes(self) -> int:
         return self._transcript.prompt_bytes
 
-    def begin(self, prompt: str, about: str, directory: Path, *, log_limit_bytes: int, kept: int) -> None:
+    def begin(self, prompt: str, about: str, directory: Path, limits: LimitsConfig) -> None:
         """Mark the round's beginning in the log, begun anew if it is long, and write down what the agent is told.
 
-        Of older transcripts `kept` stay.
+        The log is bounded by ``log_bytes`` of the limits; of older transcripts ``rounds_kept`` stay.
         """
         raw = prompt.encode("utf-8", "replace")
         self._transcript = msgspec.structs.replace(
@@ -76,13 +76,13 @@ class RoundFiles:
             prompt_bytes=len(raw),
             directory=str(directory),
         )
-        _bound_log(self.log, log_limit_bytes)
+        _bound_log(self.log, limits.log_bytes)
         self._began_at_byte = self._mark(f"begins {about}")
         with suppress(OSError):
             for each in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
                 each.mkdir(mode=0o700, exist_ok=True)
             self._write_transcript("run", "prompt", "prompt_bytes", "directory")
-            _keep_newest(self._transcripts, kept)
+            _keep_newest(self._transcripts, limits.rounds_kept)
 
     def end(self, about: str, tail: Tail) -> None:
         """Mark the round's end and complete its transcript. A backend that wrote nothing into the log has its lines there now."""

@@ -273,7 +273,9 @@ class RoundRunner:
             with self._desk.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 prompt = await self._prompt(work.task, messages)
-                self._begin_files(work, prompt, directory)
+                what = f"task {work.task.id}" if work.task else "mail"
+                about = f"{rfc3339(int(time.time() * 1000))}, {what}"
+                work.files.begin(prompt, about, directory, self._town.config.limits)
                 round_ = Round(
                     run_id=work.run_id,
                     prompt=prompt,
@@ -290,11 +292,6 @@ class RoundRunner:
                 return read_outcome(await session.run_round(round_, work.reporter))
         self._mistrusted = True
         return Failed(reason=f"the backend did not end within its time of {limits.timeout_s:g} s")
-
-    def _begin_files(self, work: _Work, prompt: str, directory: Path) -> None:
-        limits = self._town.config.limits
-        about = f"{rfc3339(int(time.time() * 1000))}, {f'task {work.task.id}' if work.task else 'mail'}"
-        work.files.begin(prompt, about, directory, log_limit_bytes=limits.log_bytes, kept=limits.rounds_kept)
 
     async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
         needed: list[Task] = []

@@ -317,21 +317,14 @@ def _status(reply: Reply) -> Status:
     )
 
 
+def _lying(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> Lying:
+    until = None if place == b"queued" else rfc3339(int(score))
+    return Lying(place=_text(place), deliveries=int(deliveries), until=until, raw=body, message=_try_message(body))  # type: ignore[arg-type]
+
+
 def _inbox(reply: Reply) -> Inbox:
-    rows = [reply[i : i + 5] for i in range(1, len(reply), 5)]
-    return Inbox(
-        agent=_text(reply[0]),
-        messages=tuple(
-            Lying(
-                place=_text(place),  # type: ignore[arg-type]
-                deliveries=int(deliveries),
-                until=None if place == b"queued" else rfc3339(int(score)),
-                raw=body,
-                message=_try_message(body),
-            )
-            for place, _, deliveries, body, score in rows
-        ),
-    )
+    messages = tuple(_lying(*reply[i : i + 5]) for i in range(1, len(reply), 5))
+    return Inbox(agent=_text(reply[0]), messages=messages)
 
 
 def _dead_letters(reply: Reply) -> tuple[DeadLetter, ...]:

@@ -389,38 +389,28 @@ end, present_task)
 
 -- rounds: limit, beginning of a task's id ('' = any), of a run's id ('' = any), agent (left out: all) -> records (JSON), newest first
 register('rounds', function(base, a)
-  local limit, task, run, keys, found = tonumber(a[1]), a[2], a[3], {}, {}
-  local function ended_at(story)
-    return string.match(story, '"ended_at":"([^"]*)"') or ''
+  local limit, is_any, heads, found, reply = tonumber(a[1]), a[2] == '' and a[3] == '', {}, {}, {}
+  local function add(list, key, story)
+    list[#list + 1] = { string.match(story, '"ended_at":"([^"]*)"') or '', #list, key, story }
   end
   local function later(one, other)
-    return one[1] > other[1] or (one[1] == other[1] and one[3] < other[3])
+    return one[1] > other[1] or (one[1] == other[1] and one[2] < other[2])
   end
-  local is_any = task == '' and run == ''
-  if a[4] then
-    keys[1] = agent_key(base, (find_agent(base, a[4]))) .. ':rounds'
-  else
-    -- Only an agent whose newest round is among the newest of all can have any of the newest.
-    local heads = {}
-    for _, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do
-      local key = agent_key(base, id) .. ':rounds'
-      local head = redis.call('LINDEX', key, 0)
-      if head then heads[#heads + 1] = { ended_at(head), key, #heads } end
-    end
-    table.sort(heads, later)
-    for i = 1, is_any and math.min(limit, #heads) or #heads do keys[i] = heads[i][2] end
+  for _, id in ipairs(a[4] and { (find_agent(base, a[4])) } or redis.call('ZRANGE', base .. ':agents', 0, -1)) do
+    local key = agent_key(base, id) .. ':rounds'
+    local head = redis.call('LINDEX', key, 0)
+    if head then add(heads, key, head) end
   end
-  for _, key in ipairs(keys) do
-    for _, story in ipairs(redis.call('LRANGE', key, 0, is_any and limit - 1 or -1)) do
+  table.sort(heads, later)
+  -- Only an agent whose newest round is among the newest of all can have any of the newest.
+  for i = 1, is_any and math.min(limit, #heads) or #heads do
+    for _, story in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
       -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
-      if is_any or (string.find(story, '"task":"' .. task, 1, true) or task == '')
-        and (string.find(story, '"run":"' .. run, 1, true) or run == '') then
-        found[#found + 1] = { ended_at(story), story, #found }
-      end
+      if (a[2] == '' or string.find(story, '"task":"' .. a[2], 1, true))
+        and (a[3] == '' or string.find(story, '"run":"' .. a[3], 1, true)) then add(found, '', story) end
     end
   end
   table.sort(found, later)
-  local reply = {}
-  for i = 1, math.min(limit, #found) do reply[i] = found[i][2] end
+  for i = 1, math.min(limit, #found) do reply[i] = found[i][4] end
   return reply
 end)
