@@ -68,6 +68,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             self.forced: set[str] = set()  # completed by a person whatever it needed
             self.runs = 0
             self.spawned = 0
+            self.paid = 0  # millionths of a dollar
             self.now: Dump = {}
 
         def attempt(self, call: Call[T]) -> T | None:
@@ -201,9 +202,35 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 self.spawned += 1
                 self.town.run(self.calls.create_agent(f"new{self.spawned}", cli="shell"))
 
-        @rule(agent=number)
-        def ask(self, agent: int) -> None:
-            self.attempt(self.calls.send(self.agent(agent), Query(question="how far?")))
+        @rule(agent=number, later=st.booleans(), priority=st.sampled_from(PRIORITIES))
+        def ask(self, agent: int, later: bool, priority: Any) -> None:
+            due = self.clock_ms() + HOUR_MS if later else 0
+            question = Query(question="how far?")
+            self.attempt(self.calls.send(self.agent(agent), question, priority=priority, not_before_ms=due))
+
+        @rule(frozen=st.booleans())
+        def freeze_or_thaw(self, frozen: bool) -> None:
+            self.town.run(self.calls.freeze(reason="stop") if frozen else self.calls.thaw(reason="go on"))
+
+        @rule(
+            budgets=st.sampled_from(
+                [{}, {"town_usd": 3}, {"agent_usd ann": 1}, {"task_usd": 1}, {"day_usd": 9, "reserve_usd": 4}]
+            )
+        )
+        def budgets(self, budgets: dict[str, int]) -> None:
+            self.town.run(self.calls.set_budgets(budgets))
+
+        @rule(by_a_person=st.booleans())
+        def parked_accounts_are_free_again(self, by_a_person: bool) -> None:
+            for account in self.members("parked"):
+                if by_a_person:
+                    self.town.run(self.calls.unpark_account(account))
+                else:
+                    self.town.command("ZADD", self.town.key("parked"), 1, account)
+
+        @rule()
+        def days_of_the_ledger_go(self) -> None:
+            self.town.run(self.calls.tidy_costs(days=0))
 
         @rule(agent=number)
         def empty_the_mailbox(self, agent: int) -> None:
@@ -246,12 +273,19 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             )
             if batch is None or not batch.deliveries:
                 return
+            assert "frozen_at" not in self.now.get("meta", ("", {}))[1]
             placed.deliveries, placed.task_id = batch.deliveries, ""
             for delivery in batch.deliveries:
                 if delivery.message and isinstance(body := delivery.message.body, TaskAssign):
                     started = self.town.run(self.calls.start_task(placed.agent_id, placed.fence, body.task_id, run_id))
                     assert not started.stale, "an order that was called off was delivered"
                     assert started.task
+                    if started.held:
+                        self.town.run(
+                            self.calls.nack(placed.agent_id, batch.deliveries, delay_ms=HOUR_MS, counts=False)
+                        )
+                        placed.deliveries = ()
+                        return
                     assert int(started.task.token or 0) > self.tokens, "a token that did not grow"
                     self.tokens = int(started.task.token or 0)
                     placed.task_id, placed.token = body.task_id, started.task.token or ""
@@ -269,11 +303,13 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                     ("failed", "nack", "again"),
                     ("failed", "ack", "fail"),
                     ("interrupted", "return", "again"),
+                    ("rate_limited", "return", "again"),
                 ]
             ),
             delayed=st.booleans(),
+            money=st.sampled_from([0, 0, 1, 5]),
         )
-        def end_a_round(self, pick: int, outcome: Any, delayed: bool) -> None:
+        def end_a_round(self, pick: int, outcome: Any, delayed: bool, money: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
             if not placed.run_id:
                 return
@@ -288,9 +324,14 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 task_id=placed.task_id,
                 delay_ms=HOUR_MS if delayed else 0,
                 reason="so it went",
+                throttled_ms=HOUR_MS if outcome[0] == "rate_limited" else None,
+                charge=f"2 1 0 {money}",
             )
+            self.paid += money  # too late to count is paid for all the same
+            late = self.calls.charge_round(placed.agent_id, placed.run_id, f"2 1 0 {money}", task_id=placed.task_id)
             told = self.attempt(call)
             assert told is None or self.town.run(call) == told, "told twice, answered twice"
+            self.town.run(late)
             placed.run_id, placed.deliveries, placed.token = "", (), ""
 
         @precondition(lambda self: any(placed.token for placed in self.held.values()))
@@ -382,6 +423,9 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             assert self.town.run(calls.bury(agent, old.deliveries, reason="late")) == 0
             assert self.town.dump() == before
 
+        def clock_ms(self) -> int:
+            return int(self.town.command("TIME")[0]) * 1000
+
         # -- what always holds
 
         @invariant()
@@ -395,6 +439,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             self.every_assigned_task_has_exactly_one_order_that_somebody_will_read()
             self.hosts_and_agents_agree()
             self.events_tell_every_change_of_a_task_and_completions_are_counted()
+            self.money_is_counted_once_and_reserved_by_those_who_may_spend_it()
 
         def every_index_agrees_with_the_records(self) -> None:
             tasks, agents = self.records("task"), self.records("agent")
@@ -502,7 +547,8 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 if agent["state"] == "cold" and not agent["host"] and id_ not in self.members("placement"):
                     assert agent["wanted"] in ("running", "stopped")
                     if agent["wanted"] == "running":
-                        assert not self.members(f"mail:{id_}:queue"), "mail for an agent that sleeps on"
+                        for place in ("queue", "delayed"):
+                            assert not self.members(f"mail:{id_}:{place}"), "mail for an agent that sleeps on"
                         assert not agent["role"] or not any(
                             task["state"] == "pending" and task.get("role") == agent["role"]
                             for task in self.records("task").values()
@@ -529,6 +575,15 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 assert state[id_] == task["state"]
             for agent in self.records("agent").values():
                 assert int(agent["tasks_completed"]) == completions.get(agent["name"], 0)
+
+        def money_is_counted_once_and_reserved_by_those_who_may_spend_it(self) -> None:
+            agents = self.records("agent")
+            assert all(agents[id_]["host"] for id_ in self.members("reserved")), "reserved by nobody"
+            sums: dict[str, int] = {}
+            for field, line in self.now.get("costs", ("", {}))[1].items():
+                what = field.partition(" ")[0]
+                sums[what] = sums.get(what, 0) + int(line.split(" ")[4])
+            assert set(sums.values()) <= {self.paid}, f"{self.paid} was paid, the ledger says {sums}"
 
         def events(self) -> list[dict[str, str]]:
             return [dict(fields) for _, fields in self.now.get("events", ("", []))[1]]

@@ -64,6 +64,21 @@ def test_into_another_town_everything_comes_behind_what_is_there(client: LightCl
     assert loaded(saved(other))  # it fits together
 
 
+@pytest.mark.parametrize("sleeper_comes", [True, False])
+def test_work_and_a_sleeper_that_a_merge_brings_together_are_not_left_to_each_other(
+    client: LightClient, town: Town, sleeper_comes: bool
+) -> None:
+    other = another_town(client)
+    sleeps, works = (town, other) if sleeper_comes else (other, town)
+    ann = sleeps.run(sleeps.calls.create_agent("ann", cli="shell", role="dev"))
+    sleeps.run(sleeps.calls.join("h", lease_ms=1000, about={"name": "here"}))
+    (placed,) = sleeps.run(sleeps.calls.place_agents("h", ["shell"], count=1)).agents
+    sleeps.run(sleeps.calls.release_agent(ann.id, placed.token or "", "cold", reason="asleep"))
+    works.run(works.calls.add_task("work", role="dev"))
+    merged(other, loaded(saved(town)))
+    assert other.command("ZSCORE", other.key("placement"), ann.id) is not None
+
+
 def test_a_second_time_nothing_is_added_even_when_the_mail_was_read_meanwhile(client: LightClient, town: Town) -> None:
     fill(town)
     other, snapshot = another_town(client), loaded(saved(town))

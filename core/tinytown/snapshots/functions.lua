@@ -226,7 +226,6 @@ register_once('restore_list', function(base, a)
   if event == '' then check_empty(base) else check_unchanged(base, event) end
   local settings = cmsgpack.unpack(a[4])
   if next(settings) then put_record(base, 'meta', settings) end
-  local sleepers, awake = redis.call('ZRANGE', base .. ':asleep', 0, -1), {}
   local boxes, agents, tasks = {}, redis.call('ZCARD', base .. ':unlisted:agents'), redis.call('ZCARD', base .. ':unlisted:tasks')
   for _, index in ipairs(redis.call('SMEMBERS', base .. ':unlisted')) do
     local from, to = base .. ':unlisted:' .. index, base .. ':' .. index
@@ -237,10 +236,12 @@ register_once('restore_list', function(base, a)
       redis.call('UNLINK', from)
     end
     boxes[#boxes + 1] = string.match(index, '^mail:(.+):queue$')
-    awake[index == 'backlog' and '' or string.match(index, '^mail:(.+):bodies$') or index] = true
   end
-  for _, id in ipairs(sleepers) do
-    if awake[''] or awake[id] then redis.call('ZADD', base .. ':placement', 0, id) end
+  -- In a town that was empty everybody sleeps as in the one that was saved; here there may be something new to do for some.
+  for _, id in ipairs(event ~= '' and redis.call('ZRANGE', base .. ':asleep', 0, -1) or {}) do
+    if redis.call('EXISTS', base .. ':backlog', base .. ':mail:' .. id .. ':bodies') > 0 then
+      redis.call('ZADD', base .. ':placement', 0, id)
+    end
   end
   local stories = redis.call('HGETALL', base .. ':unlisted:traces')
   for i = 1, #stories, 2 do
