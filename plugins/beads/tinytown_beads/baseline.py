@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,12 +24,16 @@ _VERSION = 1
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line as it was, with its end: text, or base64 of bytes that are none. For a task, what both sides said."""
+    """One line as it was, with its end: text, or base64 of bytes that are none. For a task, what both sides said.
+
+    One that is `gone` was taken out of the file, and its task is still in the town.
+    """
 
     line: str = ""
     packed: str = ""
     file: View | None = None
     town: View | None = None
+    gone: bool = False
 
     @property
     def raw(self) -> bytes:
@@ -56,8 +60,9 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...] = ()
 
     def unpack(self) -> tuple[list[Line], dict[str, Base]]:
-        """The lines of the file as they were, and what both sides said, by the id of the bead."""
-        lines = read_lines(b"".join(entry.raw for entry in self.entries))
+        """The lines of the file as they were, then those that are gone, and what both sides said, by the id of the bead."""
+        lines = read_lines(b"".join(entry.raw for entry in self.entries if not entry.gone))
+        lines += [line for entry in self.entries if entry.gone for line in read_lines(entry.raw)]
         bases = {
             line.key: entry.base
             for line, entry in zip(lines, self.entries, strict=True)
@@ -122,6 +127,8 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         replace_file(path, content, was=before, mode=0o600)
 
 
-def entries_of(lines: Sequence[Line], bases: dict[str, Base]) -> tuple[Entry, ...]:
-    """The entries for the lines of a file."""
-    return tuple(entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines)
+def entries_of(lines: Sequence[Line], gone: Sequence[Line], bases: Mapping[str, Base]) -> tuple[Entry, ...]:
+    """The entries for the lines of a file, and behind them for those that are gone."""
+    there = [entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines]
+    left = [msgspec.structs.replace(entry_of(line.ended(), bases.get(line.key)), gone=True) for line in gone]
+    return (*there, *left)

@@ -11,7 +11,7 @@ from tinytown.errors import Refused
 from tinytown_beads.baseline import baseline_path, read_baseline, read_baselines
 from tinytown_beads.carrying import read_town
 from tinytown_beads.files import digest, locked, read_file, replace_file
-from tinytown_beads.lines import Line, beads_of, join
+from tinytown_beads.lines import Line, beads_of, extend, join
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merging import Base
 from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
@@ -38,7 +38,7 @@ def export_town(place: Place, name: str) -> Exported:
     lines, bases = _remembered(place, name)
     there = {line.key for line in lines if line.kind == "bead"}
     strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
-    lines += [line for line in recorded_lines(strange) if line.key not in there]
+    extend(lines, (line for line in recorded_lines(strange) if line.key not in there))
     beads = beads_of(lines)
     known = map_beads(beads, now, limit_bytes=place.town.config.limits.message_bytes)
     ids = BeadIds(state.tasks.values(), place.prefix, known.task_ids)
@@ -77,7 +77,7 @@ def _remembered(place: Place, name: str) -> tuple[list[Line], dict[str, Base]]:
             if (line.key and mark in seen) or (number and not line.key):
                 continue
             seen.add(mark)
-            lines.append(line)
+            extend(lines, [line])
             if line.key in found:
                 bases.setdefault(line.key, found[line.key])
     return lines, bases

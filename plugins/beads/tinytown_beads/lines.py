@@ -64,6 +64,14 @@ def join(lines: Iterable[Line]) -> bytes:
     return b"".join(line.raw for line in lines)
 
 
+def extend(lines: list[Line], more: Iterable[Line]) -> None:
+    """Put more lines behind the others; a last line without an end gets one."""
+    for line in more:
+        if lines:
+            lines[-1] = lines[-1].ended()
+        lines.append(line)
+
+
 def beads_of(lines: Iterable[Line]) -> dict[str, Bead]:
     """The beads by their ids, in the order of their lines."""
     return {line.key: line.bead for line in lines if line.bead is not None}

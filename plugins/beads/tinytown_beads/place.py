@@ -37,11 +37,16 @@ def place_of(town: TownLink, settings: Settings) -> Place:
 
 
 def save_baseline(
-    place: Place, file: Path, lines: Sequence[Line], bases: Mapping[str, Base], before: Baseline | None
+    place: Place,
+    file: Path,
+    lines: Sequence[Line],
+    bases: Mapping[str, Base],
+    before: Baseline | None,
+    gone: Sequence[Line] = (),
 ) -> None:
-    """Keep what is known of a bead file now."""
+    """Keep what is known of a bead file now; `gone` are lines that were taken out of it."""
     order = before.order if before else 1 + max((each.order for each in read_baselines(place.directory)), default=0)
     path = str(file.absolute()).encode("utf-8", "replace").decode()
-    entries = entries_of(lines, dict(bases))
+    entries = entries_of(lines, gone, bases)
     baseline = Baseline(path=path, digest=digest(join(lines)), order=order, entries=entries)
     write_baseline(baseline_path(place.directory, file), baseline)

@@ -58,7 +58,7 @@ class Report:
         """The report as ``--json`` prints it. Unchanged beads are counted, not listed."""
         return {
             "command": self.command,
-            "file": self.file,
+            "file": self.file.encode("utf-8", "replace").decode(),  # a name need not be UTF-8
             "dry_run": self.dry_run,
             "file_changed": self.file_changed,
             **self.counts,

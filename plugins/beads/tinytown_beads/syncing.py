@@ -236,4 +236,7 @@ class _Visit:
             base = next_base(before, view, view_of_task(task, ids), kept_back, untold)
             if base is not None:
                 bases[key] = base
-        save_baseline(self.place, self.file, lines, bases, self.baseline)
+        there = {line.key for line in lines if line.kind == "bead"}
+        gone = [line for key, line in self.meeting.known_lines.items() if key not in there and key in tasks]
+        bases |= {line.key: self.meeting.bases[line.key] for line in gone if line.key in self.meeting.bases}
+        save_baseline(self.place, self.file, lines, bases, self.baseline, gone)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from tinytown.tasks import Task
 
 from tinytown_beads.bead import moment
-from tinytown_beads.lines import Line, new_line, with_changes
+from tinytown_beads.lines import Line, extend, new_line, with_changes
 from tinytown_beads.merging import Base
 from tinytown_beads.overlaying import changes_to, new_record, refreshed_metadata
 from tinytown_beads.views import changed_fields, view_of_task
@@ -65,12 +65,10 @@ def write_lines(
 
 
 def append(written: Written, lines: Iterable[Line]) -> None:
-    """More lines, behind the others; a last line without an end gets one."""
-    for line in lines:
-        if written.lines:
-            written.lines[-1] = written.lines[-1].ended()
-        written.lines.append(line)
-        written.added.append(line.key)
+    """More lines, behind the others."""
+    new = list(lines)
+    extend(written.lines, new)
+    written.added += [line.key for line in new]
 
 
 def _last_change(task: Task) -> datetime:

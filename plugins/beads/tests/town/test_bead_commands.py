@@ -250,10 +250,24 @@ def test_what_is_missing_on_one_side_is_deleted_on_none(tt: Shell) -> None:
     assert (told["missing"], told["appended"]) == (1, 1)
     assert list(records(path)) == ["tt-1", "tt-3"]
     assert task(tt, "tt-2")["state"] == "pending"
+    assert tt.json("beads", "sync")["missing"] == 1
+    assert list(records(path)) == ["tt-1", "tt-3"]
     tt("reset", "--force", "--no-save")
     told = tt.json("beads", "sync")
     assert list(records(path)) == ["tt-1", "tt-3"]
     assert (told["created"], told["forgotten"]) == (1, 1)
+
+
+def test_a_line_of_our_own_that_was_taken_out_stays_out(tt: Shell) -> None:
+    path = put(tt, document(bead("tt-1"))[:-1], ".beads/issues.jsonl")
+    tt("backlog", "add", "our own")
+    assert tt.json("beads", "sync")["appended"] == 1
+    path.write_bytes(document(bead("tt-1"))[:-1])
+    for _ in range(2):
+        told = tt.json("beads", "sync")
+        assert (told["missing"], told["appended"], told["file_changed"]) == (1, 0, False)
+    tt("beads", "export", "all.jsonl")
+    assert len(records(tt.directory / "all.jsonl")) == 2
 
 
 def test_without_its_baseline_a_sync_goes_by_what_the_tasks_remember(tt: Shell) -> None:
