@@ -93,6 +93,7 @@ class Keeper:
         self._starting = trio.Lock()
         self._runs: set[_Run] = set()
         self._paused = False
+        self._heeding: list[Callable[[bool], None]] = []
 
     async def run(
         self,
@@ -158,12 +159,28 @@ class Keeper:
         self._paused = True
         for run in self._runs:
             run.pause()
+        for tell in self._heeding:
+            tell(True)
 
     def continue_all(self) -> None:
         """Let paused runs go on (SIGCONT), with the time that they had left."""
         self._paused = False
         for run in self._runs:
             run.resume()
+        for tell in self._heeding:
+            tell(False)
+
+    @contextmanager
+    def heeding_pauses(self, tell: Callable[[bool], None]) -> Generator[None]:
+        """For clocks beside a run's own: `tell` is called with True when runs are paused, also when they are already,
+        and with False when they go on, for as long as the block lasts."""
+        self._heeding.append(tell)
+        try:
+            if self._paused:
+                tell(True)
+            yield
+        finally:
+            self._heeding.remove(tell)
 
     def hurry_all(self) -> None:
         """End every run now, without its grace; those being ended already lose the rest of theirs."""

@@ -242,6 +242,25 @@ async def test_a_model_that_gives_no_sign_is_given_up_but_not_a_tool_that_works(
     assert isinstance(outcome, Finished)
 
 
+@pytest.mark.parametrize("script", ['echo \'{"say": "hm"}\'', 'echo \'{"retry": "overloaded"}\''])
+async def test_its_clock_stands_still_while_the_town_is_frozen(toys: Toys, script: str) -> None:
+    keeper = toys.bench.context(toys.agent).keeper
+    began, outcomes = trio.Event(), list[Outcome]()
+
+    async def run() -> None:
+        async with toys.session(stall_s=1.0, patience_s=1.0) as session:
+            toys.report.line = lambda _: began.set()  # type: ignore[method-assign]
+            outcomes.append(await session.run_round(toys.round(f"{script}; sleep 0.3; {DONE}"), toys.report))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await began.wait()
+        keeper.pause_all()
+        await trio.sleep(2.0)  # longer than both limits
+        keeper.continue_all()
+    assert isinstance(outcomes[0], Finished)
+
+
 async def test_its_time_limit_goes_before_that_of_the_round(toys: Toys) -> None:
     outcome = await toys.run("sleep 100", {"timeout_s": 50.0}, timeout_s=0.2)
     assert isinstance(outcome, Failed)

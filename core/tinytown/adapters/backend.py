@@ -144,7 +144,7 @@ class CliSession(Generic[S]):
             reader = self._adapter.reader(transcript, launch)
             clock = RunClock(transcript, self._settings, tells_progress=self._adapter.tells_progress)
             try:
-                with trio.CancelScope() as clock.scope:
+                with trio.CancelScope() as clock.scope, self._context.keeper.heeding_pauses(clock.stand_still):
                     clock.wind()
                     ended = await self._context.keeper.run(
                         [*self._backend.command, *plan.arguments],

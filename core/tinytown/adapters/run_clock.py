@@ -21,6 +21,7 @@ class RunClock:
         self._transcript = transcript
         self._patience_s = settings.patience_s or inf
         self._stall_s = (settings.stall_s if tells_progress else 0.0) or inf
+        self._stopped_at: float | None = None
         self.scope = trio.CancelScope()
 
     def hear(self, line: Line, reader: Reader) -> None:
@@ -31,9 +32,22 @@ class RunClock:
     def wind(self) -> None:
         """Set the alarm by what the transcript says now."""
         said = self._transcript
-        if said.retrying_since is not None:
+        if self._stopped_at is not None:
+            self.scope.deadline = inf
+        elif said.retrying_since is not None:
             self.scope.deadline = said.retrying_since + self._patience_s
         elif said.is_waiting_for_model:
             self.scope.deadline = trio.current_time() + self._stall_s
         else:
             self.scope.deadline = inf
+
+    def stand_still(self, paused: bool) -> None:
+        """Stop while the CLI's processes are stopped; go on with what was left of its patience."""
+        now = trio.current_time()
+        if paused:
+            self._stopped_at = now
+        elif self._stopped_at is not None:
+            if self._transcript.retrying_since is not None:
+                self._transcript.retrying_since += now - self._stopped_at
+            self._stopped_at = None
+        self.wind()
