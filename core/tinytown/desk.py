@@ -60,11 +60,10 @@ class Desk:
             self._plugin_data_until = trio.current_time() + _KEPT_S
             run, calls = self.town.run, self.town.calls
             try:
-                found = {name: await run(calls.plugin_data(name)) for name in self.plugins.telling_their_data}
+                names = self.plugins.telling_their_data
+                self._plugin_data = {name: await run(calls.plugin_data(name)) for name in names}
             except ProtocolViolation as error:
                 _log.warning("the data of a plugin cannot be read: %s", error)
-            else:
-                self._plugin_data = found
         return self._plugin_data
 
     async def report_fault(self, offered: object, what: str, error: Exception, *, so: str = "") -> None:

@@ -47,9 +47,13 @@ from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState, read_task
 
 T = TypeVar("T")
 
+#: Type and members of an event of a plugin's own.
+OwnEvent = tuple[str, Mapping[str, str]]
+
 SCHEMA = "1"
 
 _SORTED = msgspec.json.Encoder(order="sorted")
+_value = msgspec.json.decode
 _CLASSES = {"task": "t", "query": "q", "informational": "i", "confirmation": "c", "other": "o"}
 
 
@@ -933,13 +937,11 @@ class TownCalls:
 
     # -- what plugins keep
 
-    def plugin_data(self, plugin: str) -> Call[dict[str, Any]]:
+    def plugin_data(self, plugin: str) -> Call[Mapping[str, Any]]:
         """All that a plugin keeps in the town: field -> value."""
 
-        def decode(reply: Reply) -> dict[str, Any]:
-            return {field: msgspec.json.decode(text) for field, text in pairs(reply).items()}
-
-        return Call(("HGETALL", self.keys.plugin(check_id("a plugin's name", plugin))), decode)
+        key = self.keys.plugin(check_id("a plugin's name", plugin))
+        return Call(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
 
     def plugins_with_data(self) -> Call[tuple[str, ...]]:
         """The names of the plugins that keep anything in the town."""
@@ -948,20 +950,11 @@ class TownCalls:
     def plugin_field(self, plugin: str, field: str) -> Call[Any]:
         """One of the things that a plugin keeps; None when there is nothing."""
 
-        def decode(reply: Reply) -> Any:
-            return None if reply is None else msgspec.json.decode(reply)
-
         key = self.keys.plugin(check_id("a plugin's name", plugin))
-        return Call(("HGET", key, check_id("a field", field)), decode)
+        return Call(("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply))
 
     def set_plugin_field(
-        self,
-        plugin: str,
-        field: str,
-        value: Any,
-        *,
-        expected: Any = msgspec.UNSET,
-        event: tuple[str, Mapping[str, str]] | None = None,
+        self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET, event: OwnEvent | None = None
     ) -> Call[bool]:
         """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
 
