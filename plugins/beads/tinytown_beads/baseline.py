@@ -1,6 +1,7 @@
 """What a bead file and the town said when they last met, line by line: the memory that merging needs.
 
-It lies in the town's runtime directory, one file for each bead file, and is written last of all. Without it the records
+It lies in the town's runtime directory, one file for each bead file, and is written last of all: it is as large as that, and
+about a file of this machine, so the town's server need not carry it. Without it the records
 that imported tasks keep stand in. Pure but for reading and writing that one file.
 """
 
