@@ -36,6 +36,7 @@ from tinytown.events import (
     HostLeft,
     RoundEnded,
     TaskStateChanged,
+    TaskUpdated,
     TownFrozen,
     TownThawed,
 )
@@ -337,7 +338,7 @@ class Kernel:
                 return
             case _:
                 pass
-        if isinstance(event, TaskStateChanged) and event.new == "pending":
+        if isinstance(event, TaskUpdated) or (isinstance(event, TaskStateChanged) and event.new == "pending"):
             self._unrouted.add(event.task)
         elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):
             self._all_unrouted = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 
@@ -23,6 +24,18 @@ async def test_idle_agents_take_what_bears_their_role_or_tags_by_priority_once_i
         assert (await town.wait_for_task(waits.id)).assigned_to == "tess"
         assert "```text\ndone by hand\n```" in table.rounds[2].prompt
         assert (await town.task(docs.id)).state == "pending"
+
+
+@pytest.mark.parametrize("asleep", [False, True])
+async def test_a_task_that_becomes_one_for_an_agent_is_taken_by_it_at_once(place, table, asleep) -> None:
+    place.configure("lease_s = 60.0\n", idle_timeout_s=0.1 if asleep else 600.0)  # no beat rings meanwhile
+    async with place.open() as town:
+        task = await town.add_task("write it", tags=["docs"])
+        agent = await town.spawn("tess", role="tester")
+        await agent.wait_until(lambda now: now.state == ("cold" if asleep else "idle"))
+        with trio.fail_after(10):
+            await town.run(town.calls.update_task(task.id, tags=["tester"]))
+            assert (await town.wait_for_task(task.id)).assigned_to == "tess"
 
 
 async def test_a_role_of_the_town_decides_the_backend_and_the_backlog_of_its_agents(place, table, until) -> None:

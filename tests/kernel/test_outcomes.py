@@ -480,6 +480,18 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place,
         assert other.reason == "no luck"
 
 
+async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_more(place, table, answering) -> None:
+    place.configure("[limits]\nmailbox_messages = 2\n", max_attempts=1, lineage_attempts=1)
+    table.script = answering(Failed(reason="no luck"))
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        first = await town.wait_for_task((await agent.assign("do it")).id)
+        for _ in range(4):
+            await town.reopen_task(first.id)
+            assert "are spent" in ((await town.wait_for_task(first.id)).reason or "")
+        assert len(await town.inbox()) == 2
+
+
 async def test_a_round_that_was_interrupted_costs_its_lineage_nothing(place, table) -> None:
     place.configure(lineage_attempts=1)
     go_on = trio.Event()

@@ -123,23 +123,27 @@ unreserve = function(base, agent_id)
   redis.call('HDEL', base .. ':reserved', agent_id)
 end
 
+-- News for the human side from the town itself, unless its mailbox is full. The id begins with `about`.
+local function tell_supervisor(base, about, text, now)
+  if redis.call('HLEN', mailbox(base, SUPERVISOR_ID) .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
+  local id = about .. '.' .. whole(redis.call('INCR', base .. ':seq'))
+  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the town\n', 'EX', setting(base, 'trace_ttl_s', 3600))
+  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
+    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), now, now)
+  emit_words(base, 'message_sent', 'message', id, 'sender', 'supervisor', 'recipient', 'supervisor',
+    'category', 'informational', 'priority', 'high')
+end
+
 -- A budget has just been used up: an event, and mail for the human side.
 local function tell_spent(base, scope, unit, name, spent, limit, now)
   local budget, divisor = scope .. '_' .. unit, unit == 'usd' and 1000000 or 1
   emit(base, 'budget_spent', 'budget', budget, 'spent', spent / divisor, 'limit', limit / divisor,
     'agent', scope == 'agent' and name or '', 'task', scope == 'task' and name or '')
-  local box, id = mailbox(base, SUPERVISOR_ID), 'budget.' .. budget .. '.' .. redis.call('INCR', base .. ':seq')
-  if redis.call('HLEN', box .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
   local whose = { town = 'No round begins', day = 'No round begins before tomorrow (UTC)',
     agent = 'Agent ' .. name .. ' begins no round', task = 'No round begins on task ' .. name }
   local text = spent_words(scope, unit, spent, limit) .. '. ' .. whose[scope] .. ' unless the budget is raised: tt config set budgets.' ..
     budget .. ' ...'
-  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the ledger\n',
-    'EX', setting(base, 'trace_ttl_s', 3600))
-  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
-    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), now, now)
-  emit_words(base, 'message_sent', 'message', id, 'sender', 'supervisor', 'recipient', 'supervisor',
-    'category', 'informational', 'priority', 'high')
+  tell_supervisor(base, 'budget.' .. budget, text, now)
 end
 
 -- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was told.

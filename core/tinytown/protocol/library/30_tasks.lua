@@ -463,15 +463,6 @@ local function lineage_spent(base, id)
     ' are spent (round.lineage_attempts)'
 end
 
--- News for the human side, from the town itself.
-local function tell_supervisor(base, text, now)
-  local id = 'news-' .. whole(redis.call('INCR', base .. ':seq'))
-  local body = cjson.encode({ id = id, from = 'supervisor', to = 'supervisor', type = 'informational', summary = text,
-    priority = 'high', created_at = rfc3339(now) })
-  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the town\n', 'EX', setting(base, 'trace_ttl_s', 3600))
-  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', body, now, now)
-end
-
 -- task_start: agent_id, fence, id, run_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
 -- 'held' and the fields when its budget is spent, which then is its reason
 register('task_start', function(base, a)
@@ -496,7 +487,7 @@ register('task_start', function(base, a)
   if spent then
     redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
     move(base, task, 'failed', spent, now)
-    tell_supervisor(base, 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
+    tell_supervisor(base, 'news', 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
     return { 'stale', task_reply(base, id) }
   end
   redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
@@ -689,6 +680,7 @@ register('task_update', function(base, a)
     set_going(base, task, 'all it needs is completed', now)
   elseif task.state == 'pending' then
     redis.call('ZADD', base .. ':backlog', rank_by_priority(task), id)
+    if changed.role or changed.tags then wake_for(base, id, now) end -- it may be for others now
   elseif changed.priority and task.state == 'assigned'
     and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order) then
     call_off(base, task, now) -- its place in the mailbox is another one now
