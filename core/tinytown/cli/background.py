@@ -92,7 +92,7 @@ def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: boo
 def start_kernel(root: Path) -> int:
     """Start a kernel that outlives this process, and wait until it is ready; its process id.
 
-    It lives in a session of its own, writes to ``.tt/logs/kernel.log`` and inherits nothing of an agent's round.
+    It lives in a session of its own, writes to `kernel_log` and inherits nothing of an agent's round.
     """
     import subprocess  # late: mostly a kernel runs already
     import sys
@@ -170,13 +170,17 @@ def _is_alive(pid: int) -> bool:
         return True
 
 
+def kernel_log(root: Path) -> Path:
+    """Where a kernel in the background says what it has to say; not among the agents' logs, one of whom may be `kernel`."""
+    return root / RUNTIME_DIRECTORY / "kernel.log"
+
+
 def _open_log(root: Path) -> Path:
-    logs = prepare_runtime_directory(root) / "logs"
-    logs.mkdir(mode=0o700, exist_ok=True)
-    log = logs / "kernel.log"
+    prepare_runtime_directory(root)
+    log = kernel_log(root)
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_LIMIT_BYTES:
-            log.replace(logs / "kernel.log.1")
+            log.replace(log.with_name(f"{log.name}.1"))
     log.touch(mode=0o600)
     return log
 

@@ -105,7 +105,7 @@ def _amount(budget: Budget, number: float | None) -> str:
     return f"{number:,.2f}" if budget.budget.endswith("_usd") else f"{number:,.0f}"
 
 
-@click.command(cls=TownCommand, examples=["tt budget", "tt config set budgets.day_usd 40", "tt budget --apply"])
+@click.command(cls=TownCommand, examples=["tt budget", "tt budget --apply"])
 @click.option("--apply", is_flag=True, help="Let what tinytown.toml says hold at once.")
 @pass_invocation
 def budget(invocation: Invocation, apply: bool) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from tinytown.agents import Agent
-from tinytown.cli.background import running_kernel
+from tinytown.cli.background import kernel_log, running_kernel
 from tinytown.cli.findings import Finding
 from tinytown.cli.obstacles import why_task
 from tinytown.cli.task_why import gather
@@ -72,7 +72,7 @@ def _told(link: TownLink, task: Task, took_s: float) -> Finding:
         return Finding(_CHECK, "ok", f"done by a throw-away agent in {took_s:.1f} s")
     if task.finished:
         found = f"a throw-away agent's task {task.state}: {shown(task.reason or 'no reason given', 300)}"
-        return Finding(_CHECK, "problem", found, f"see {link.root / RUNTIME_DIRECTORY / 'logs' / 'kernel.log'}")
+        return Finding(_CHECK, "problem", found, f"see {kernel_log(link.root)}")
     reasons = why_task(task, gather(link, [task]))
     found = f"not done within {took_s:.0f} s: {'; '.join(each.text for each in reasons)}"
     fixes = [

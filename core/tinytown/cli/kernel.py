@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tinytown.cli.background import end_kernel, running_kernel, start_kernel
+from tinytown.cli.background import end_kernel, kernel_log, running_kernel, start_kernel
 from tinytown.cli.caller import caller_in, inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -37,7 +37,7 @@ def start(invocation: Invocation, background: bool, ready_fd: int | None) -> Non
         run_in_foreground(root, ready_fd=ready_fd)
         return
     pid = start_kernel(root)
-    log = root / RUNTIME_DIRECTORY / "logs" / "kernel.log"
+    log = kernel_log(root)
     invocation.answer({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
 
 
@@ -67,7 +67,7 @@ def stop(invocation: Invocation, timeout_s: float, keep_server: bool) -> None:
         if not end_kernel(pid, timeout_s=timeout_s):
             raise TinytownError(
                 f"the kernel (process {pid}) is still there, though it was asked twice to end",
-                hint=f"see {root / RUNTIME_DIRECTORY / 'logs' / 'kernel.log'}; kill -9 {pid} loses nothing",
+                hint=f"see {kernel_log(root)}; kill -9 {pid} loses nothing",
             )
     server_stopped = config.redis.url is None and not keep_server and EmbeddedServer(root / RUNTIME_DIRECTORY).stop()
     lines = [

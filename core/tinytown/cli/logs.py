@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from tinytown.cli.arguments import AGENT, ROUND
+from tinytown.cli.background import kernel_log
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.history import find_round
 from tinytown.cli.invocation import Invocation, pass_invocation
@@ -95,6 +96,8 @@ def _sought(invocation: Invocation, root: Path, agent: str, word: str | None) ->
             path = log_path(root, check_agent_name(agent))
             if path.exists():
                 return path, None
+        if agent == "kernel":
+            return kernel_log(root), None
     with open_town_link(invocation) as town:
         if word is None:
             return log_path(root, town.run(town.calls.agent(agent)).name), None
