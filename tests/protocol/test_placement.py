@@ -207,3 +207,38 @@ def test_a_task_wakes_a_sleeper_that_can_begin_before_one_that_cannot(place: Pla
         woken = place.town.command("ZRANGE", place.town.key("placement"), 0, -1)
         names = {place.run(place.calls.agent(id_.decode())).name for id_ in woken}
         assert names == ({"bob"} if number == 0 else {"ann", "bob"})
+
+
+@pytest.mark.parametrize("fate", ["paused", "stopped", "drained", "error", "removed"])
+def test_a_task_whose_woken_agent_goes_away_wakes_the_next(place: Place, fate: Any) -> None:
+    place.host("a")
+    for number, name in enumerate(("ann", "bob")):
+        place.agent(name, role="dev")
+        (agent,) = place.ask("a")
+        place.run(place.calls.release_agent(agent.id, agent.token or "", "cold"))
+        place.town.command("ZADD", place.town.key("asleep"), number + 1, agent.id)
+    place.run(place.calls.add_task("work", role="dev"))
+    if fate == "removed":
+        place.run(place.calls.remove_agent("ann", force=True))
+    elif fate == "error":
+        (ann,) = place.ask("a")
+        place.run(place.calls.release_agent(ann.id, ann.token or "", "error", reason="crashed"))
+    else:
+        place.run(place.calls.want("ann", fate))
+    assert "bob" in [agent.name for agent in place.ask("a")]
+
+
+def test_what_a_sleeper_had_that_is_removed_wakes_another(place: Place) -> None:
+    place.host("a")
+    for name in ("ann", "bob"):
+        place.agent(name, role="dev")
+        (agent,) = place.ask("a")
+        fence, id_ = agent.token or "", agent.id
+        if name == "ann":
+            place.run(place.calls.add_task("work", role="dev", agent="ann"))
+            batch = place.run(place.calls.claim(id_, token="c", fence=fence))
+            place.run(place.calls.nack(id_, batch.deliveries, delay_ms=HOUR_MS))
+        place.run(place.calls.release_agent(id_, fence, "cold"))
+        place.town.command("ZADD", place.town.key("asleep"), 1 if name == "ann" else 2, id_)
+    place.run(place.calls.remove_agent("ann", force=True))
+    assert [agent.name for agent in place.ask("a")] == ["bob"]

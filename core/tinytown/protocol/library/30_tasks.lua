@@ -173,6 +173,13 @@ local function wake_for(base, id, now)
   redis.call('PUBLISH', base .. ':bell', 'placement')
 end
 
+-- An agent takes nothing more: what it may have been woken for wakes another.
+local function pass_on_waking(base, agent_id, now)
+  if redis.call('EXISTS', base .. ':asleep') == 0 then return end
+  local id = first_for(base, words_of(base, agent_id))
+  if id then wake_for(base, id, now) end
+end
+
 local function check_move(task, to)
   local from = task.state
   if from ~= to and not TASK_MOVES[from][to] then

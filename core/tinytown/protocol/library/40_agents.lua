@@ -123,6 +123,7 @@ register('agent_want', function(base, a)
   flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
   if wanted ~= agent.wanted then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
   if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
+  if wanted ~= 'running' and agent.wanted == 'running' then pass_on_waking(base, id, now) end
   if agent.host ~= '' then
     ring(base, id, 'control ' .. urgency)
   elseif wanted == 'stopped' then
@@ -166,6 +167,8 @@ register_once('agent_remove', function(base, a)
     refuse('refused', 'agent "' .. name .. '" has ' .. #open .. ' open tasks and ' .. counts[1] + counts[2] + counts[3] ..
       ' messages', 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
   end
+  redis.call('ZREM', base .. ':asleep', id) -- what goes onto the backlog now is to wake others
+  pass_on_waking(base, id, now)
   for _, task_id in ipairs(open) do
     local task = read_task(base, task_id)
     leave_agent(base, task, now)
@@ -186,7 +189,7 @@ register_once('agent_remove', function(base, a)
   redis.call('DEL', agent_key(base, id), agent_key(base, id) .. ':open', agent_key(base, id) .. ':rounds',
     base .. ':tasks:agent:' .. id, box .. ':queue', box .. ':leases', box .. ':delayed', box .. ':bodies',
     box .. ':state')
-  for _, index in ipairs({ ':agents', ':placement', ':asleep' }) do redis.call('ZREM', base .. index, id) end
+  for _, index in ipairs({ ':agents', ':placement' }) do redis.call('ZREM', base .. index, id) end
   redis.call('HDEL', base .. ':names', string.lower(name))
   close_line(base, 'agent', name)
   if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
@@ -279,6 +282,7 @@ register_once('agent_release', function(base, a)
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
   observe(base, id, state, a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
+  if state == 'error' then pass_on_waking(base, id, now) end
   if state == 'cold' and retry_ms < 0 then
     redis.call('ZADD', base .. ':asleep', whole(now), id)
     retry_ms = ms_until_work(base, id, wanted, now)
