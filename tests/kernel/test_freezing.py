@@ -156,3 +156,24 @@ async def test_what_is_frozen_can_be_ended(counting, rounds_end, file_appears) -
             await agent.wait_until(lambda now: now.state == "stopped")
             await rounds_end(counting)
         assert (await town.task(task.id)).attempts == 0
+
+
+async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_no_work(
+    counting, rounds_end, file_appears
+) -> None:
+    counting.configure("lease_s = 1.0\n" + COUNTING, timeout_s=20.0)
+    async with counting.open() as town:
+        agent = await town.spawn("ann", cli="counter")
+        task = await agent.assign("count")
+        await file_appears(counting.root / "count", "x")
+        await town.freeze("the bill")
+        await frozen_hosts(town, 1)
+        (lost,) = await town.run(town.calls.hosts())
+        await town.run(town.calls.leave(lost.id, reason="its lease ran out"))
+        await agent.wait_until(lambda now: now.host not in (None, "", lost.id) and "frozen" in (now.reason or ""))
+        await rounds_end(counting)
+        assert await frozen_hosts(town, 1) == [0]
+        assert (await town.task(task.id)).state == "assigned"
+        (counting.root / "done").touch()
+        await town.thaw("it is paid")
+        assert (await town.wait_for_task(task.id)).state == "completed"

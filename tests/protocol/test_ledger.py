@@ -315,6 +315,17 @@ def test_what_was_reserved_is_free_when_nothing_comes_of_it(books: Books) -> Non
     assert reserved() == 0.0
 
 
+def test_an_agent_that_is_paused_keeps_nothing_from_the_others(books: Books) -> None:
+    books.allow(town_usd=2.0, reserve_usd=2.0)
+    books.mail("ann", "bob")
+    books.claim("ann")  # and the answer was lost
+    assert books.claim("bob").held
+    books.run(books.calls.observe_agent(books.agents["ann"].id, books.agents["ann"].token or "", "idle"))
+    assert books.claim("bob").held
+    books.run(books.calls.observe_agent(books.agents["ann"].id, books.agents["ann"].token or "", "paused"))
+    assert books.claim("bob").deliveries
+
+
 def test_a_budget_that_is_used_up_is_told_once_and_to_the_human_side(books: Books) -> None:
     books.allow(day_usd=2.0, agent_tokens=100)
     for _ in range(4):

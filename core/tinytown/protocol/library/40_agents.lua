@@ -254,6 +254,7 @@ end)
 register('agent_observe', function(base, a)
   check_fence(base, a[1], a[2])
   observe(base, a[1], a[3], a[4], now_ms())
+  if a[3] == 'paused' then unreserve(base, a[1]) end -- of a claim whose answer was lost: there is none after it for now
   return redis.call('HGET', agent_key(base, a[1]), 'wanted')
 end)
 
