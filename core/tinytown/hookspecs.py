@@ -76,7 +76,7 @@ def tinytown_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 @hookspec
 def tinytown_prompt_sections(  # type: ignore[empty-body]
     agent: Agent, task: Task | None, data: Mapping[str, Any]
-) -> Sequence[str]:
+) -> Sequence[str]:  # pyright: ignore[reportReturnType]
     """Paragraphs of Markdown to add to an agent's prompt. `data` is what the plugin keeps in the town, field by field."""
 
 
