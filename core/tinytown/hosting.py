@@ -22,6 +22,7 @@ from tinytown.errors import BackendUnavailable, NotFound, Refused, ServerUnreach
 from tinytown.judging import judge
 from tinytown.names import new_id, shown
 from tinytown.protocol.calls import Batch
+from tinytown.protocol.replies import Call
 from tinytown.rounds import RoundRunner
 
 _log = logging.getLogger("tinytown.kernel")
@@ -57,6 +58,7 @@ class HostedAgent:
         self._rounds = agent.rounds_completed
         self._leaving: str | None = None
         self._idle_since: float | None = None
+        self._claiming: Call[Batch] | None = None  # a claim that may have been carried out, and came to nothing here
 
     @property
     def working(self) -> bool:
@@ -151,6 +153,7 @@ class HostedAgent:
             if batch.deliveries:
                 self._idle_since = None
                 settled = await self._runner.run(batch)
+                self._claiming = None
                 if settled is None:
                     continue
                 if settled.stop_reason is not None:
@@ -198,8 +201,12 @@ class HostedAgent:
             await self._refresh()
 
     async def _claim(self) -> Batch:
-        """The next mail. Shielded: mail whose claim was cancelled would be leased to nobody, and count as delivered."""
-        call = self._town.calls.claim(
+        """The next mail. Shielded: mail whose claim was cancelled would be leased to nobody, and count as delivered.
+
+        When the server went away under a claim, or before its round had begun, the same claim is made again. A new one
+        would leave what the first one got to nobody until its lease ends, and later mail would overtake it.
+        """
+        call = self._claiming = self._claiming or self._town.calls.claim(
             self.agent.id,
             fence=self._fence,
             token=new_id(),
@@ -208,7 +215,10 @@ class HostedAgent:
         )
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLAIM_BOUND_S):
-            return await self._town.run(call)
+            batch = await self._town.run(call)
+            if not batch.deliveries:
+                self._claiming = None
+            return batch
         raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
     async def _claim_from_backlog(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from tinytown.contracts import Finished
+from tinytown.errors import ServerUnreachable
 
 SHELL = 'default_cli = "shell"\n'
 
@@ -125,6 +126,32 @@ async def test_a_server_that_lost_its_functions_gets_them_again(place, table) ->
         for _ in range(3):
             await town.link.command("FUNCTION", "FLUSH")
             assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+
+
+@pytest.mark.parametrize("lost", ["claim", "task_start"])
+async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken(place, table, lost) -> None:
+    place.configure("lease_s = 6.0\n")  # an agent looks again after a third of it
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        run, answers = town.run, list[str]()
+
+        async def run_with_a_lost_answer(call: Any) -> Any:
+            answer = await run(call)
+            if str(call.command[1]).endswith(f"_{lost}") and (lost != "claim" or answer.deliveries):
+                answers.append(lost)
+                if len(answers) == 1:
+                    raise ServerUnreachable("the connection broke")
+            return answer
+
+        town.run = run_with_a_lost_answer
+        tasks = [await agent.assign(f"number {number}") for number in range(3)]
+        for task in tasks:
+            done = await town.wait_for_task(task.id)
+            assert done.state == "completed"
+        assert len(answers) == 4
+        ended = [event["task"] for event in place.told("round_ended")]
+        assert ended == [task.id for task in tasks]
 
 
 async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(place, table) -> None:
