@@ -227,3 +227,36 @@ async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_ma
         for task in tasks:
             assert (await town.wait_for_task(task.id)).attempts == 1
         assert len(table.rounds) == 2
+
+
+async def test_a_frozen_town_stands_still_on_every_host(pair, file_appears) -> None:
+    pair.configure(capacity=1)
+    for place in (pair.first, pair.second):
+        await pair.start(place)
+    counts = [place.root / "count" for place in (pair.first, pair.second)]
+
+    def grown(sizes: list[int]) -> list[bool]:
+        return [count.stat().st_size > size for count, size in zip(counts, sizes, strict=True)]
+
+    async with pair.watch() as town:
+        tasks = [
+            await (await town.spawn(name)).assign("while [ ! -e go ]; do echo x >> count; sleep 0.02; done")
+            for name in ("ada", "bea")
+        ]
+        for count in counts:
+            await file_appears(count, "x")
+        with trio.fail_after(SLACK_S):
+            await town.freeze("the bill")
+            await town.wait_until(
+                lambda: town.run(town.calls.hosts()), lambda hosts: [host.frozen for host in hosts] == [1, 1]
+            )
+        await trio.sleep(0.2)  # what was on its way to the disk
+        sizes = [count.stat().st_size for count in counts]
+        await trio.sleep(3 * LEASE_S)  # the measured span itself: leases are renewed in it, or the agents would move
+        assert grown(sizes) == [False, False]
+        await town.thaw("it is paid")
+        while not all(grown(sizes)):  # noqa: ASYNC110 - other processes write
+            await trio.sleep(0.01)
+        for place in (pair.first, pair.second):
+            (place.root / "go").touch()
+        assert [(await town.wait_for_task(task.id)).attempts for task in tasks] == [1, 1]

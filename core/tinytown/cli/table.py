@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from tinytown.agents import Agent
 from tinytown.names import shown
+from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 
 _GAP = "  "
@@ -46,6 +48,7 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
             each.role or "",
             each.cli,
             _state(each),
+            _age(each.since),
             _mail(each),
             str(each.open_tasks),
             str(each.rounds_completed),
@@ -53,12 +56,24 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
         )
         for each in agents
     ]
-    return table(("name", "nickname", "role", "kind", "state", "mail", "tasks", "rounds", "about"), rows)
+    return table(("name", "nickname", "role", "kind", "state", "for", "mail", "tasks", "rounds", "about"), rows)
 
 
 def _state(agent: Agent) -> str:
     settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.wanted]
     return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.wanted})"
+
+
+def _age(since: str | None) -> str:
+    """For how long something has been so, in its largest unit. By this machine's clock, so only roughly."""
+    if since is None:
+        return ""
+    seconds = max(0, time.time() - parse_rfc3339(since) / 1000)
+    size, unit = next((each for each in _UNITS if seconds >= each[0]), (1, "s"))
+    return f"{seconds // size:.0f}{unit}"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 def _mail(agent: Agent) -> str:
