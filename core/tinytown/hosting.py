@@ -215,10 +215,7 @@ class HostedAgent:
         )
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLAIM_BOUND_S):
-            batch = await self._town.run(call)
-            if not batch.deliveries:
-                self._claiming = None
-            return batch
+            return await self._town.run(call)
         raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
     async def _claim_from_backlog(self) -> bool:

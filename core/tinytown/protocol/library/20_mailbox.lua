@@ -134,9 +134,8 @@ local function settle_all(base, agent_id, words, first, now)
   local box, members, reply = mailbox(base, agent_id), {}, {}
   for i = first, #words, 2 do members[#members + 1] = words[i] end
   for begin = 1, #members, MANY do
-    local last, gone, ids = math.min(begin + MANY - 1, #members), {}, {}
+    local last, gone, ids, seen = math.min(begin + MANY - 1, #members), {}, {}, {}
     local lines = redis.call('HMGET', box .. ':state', unpack(members, begin, last))
-    local seen = {}
     for i = begin, last do
       local member, token = members[i], words[first + 2 * i - 1]
       if string.sub(member, 1, 1) == 't' then
