@@ -17,6 +17,7 @@ from tinytown.config import RUNTIME_DIRECTORY, Config
 from tinytown.errors import TinytownError
 from tinytown.orphans import Orphan, sweep_orphans
 from tinytown.protocol.calls import Host
+from tinytown.redis.server_process import is_running
 from tinytown.town import Town
 
 _TIDY_EVERY_S = 60.0
@@ -50,16 +51,8 @@ async def sweep(town: Town, *, root: Path) -> list[Orphan]:
 
 
 def is_alive(host: Host) -> bool:
-    """Whether the process of a host of this machine is there."""
-    if host.pid == os.getpid():
-        return False  # an earlier kernel in this very process
-    try:
-        os.kill(host.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Whether the process of a host of this machine is there. Our own is not: it had an earlier kernel in it."""
+    return host.pid != os.getpid() and is_running(host.pid)
 
 
 async def tidy(town: Town, config: Config) -> None:

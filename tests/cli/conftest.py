@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -86,7 +87,8 @@ def stop_all(directory: Path) -> None:
     """End the kernels and servers of the towns below `directory`; processes that are left there are ended and an error."""
     for lock in directory.rglob("kernel.lock"):
         if (text := lock.read_text().strip()).isdigit():
-            os.kill(int(text), signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # a test has killed it
+                os.kill(int(text), signal.SIGTERM)
     for socket in directory.rglob("redis.sock"):
         EmbeddedServer(socket.parent).stop()
     left: list[int] = []

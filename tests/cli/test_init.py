@@ -216,7 +216,7 @@ def test_a_broken_plugin_takes_neither_tt_plugins_nor_a_typo_down(tt: Shell, tmp
     assert found["extra"]["offers"] == {"commands": ["dance", "fall"]}
     assert "broken" in tt("plugins", env=env).out
     assert tt("dance", "tango", env=env).out == "dancing tango\n"
-    assert "do you mean dance?" in tt("danec", env=env, code=2).err
+    assert "do you mean dance" in tt("danec", env=env, code=2).err
     assert "tinytown_extra:nothing" in tt("fall", env=env, code=1).err
     blocked = tt("plugins", "--json", env={**env, "TINYTOWN_BLOCK": "broken"}).json["plugins"]
     assert {each["name"]: each["status"] for each in blocked}["broken"] == "blocked"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 
 import pytest
+from tinytown.redis.server_process import await_end
 
 from tests.cli.conftest import Shell
 
@@ -182,14 +184,18 @@ def test_what_a_killed_kernel_left_is_shown_and_swept_when_asked(tt: Shell) -> N
     assert ([each["state"] for each in told["hosts"]], told["agents"], told["processes"]) == (["alive"], [], [])
     assert tt("recover", "--now", "--json").json["hosts"][0]["state"] == "alive"
     os.kill(pid, signal.SIGKILL)
+    await_end(pid, time.monotonic() + 30)
     marks = {"TINYTOWN_TOWN": str(tt.directory), "TINYTOWN_RUN_ID": "of-old"}
     with subprocess.Popen(["sleep", "1000"], env={**os.environ, **marks}) as left:
-        told = tt("recover", "--json").json
-        assert [each["state"] for each in told["hosts"]] == ["killed"]
-        assert told["processes"] == [{"pid": left.pid, "name": "sleep", "run": "of-old"}]
-        assert left.poll() is None, "looking ends nothing"
-        assert f"process {left.pid} (sleep) of an earlier kernel was ended" in tt("recover", "--now").out
-        assert left.wait(timeout=30) == -signal.SIGKILL
+        try:
+            told = tt("recover", "--json").json
+            assert [each["state"] for each in told["hosts"]] == ["killed"]
+            assert told["processes"] == [{"pid": left.pid, "name": "sleep", "run": "of-old"}]
+            assert left.poll() is None, "looking ends nothing"
+            assert f"process {left.pid} (sleep) of an earlier kernel was ended" in tt("recover", "--now").out
+            assert left.wait(timeout=30) == -signal.SIGKILL
+        finally:
+            left.kill()
     told = tt("recover", "--json").json
     assert (told["hosts"], told["processes"], [each["agent"] for each in told["agents"]]) == ([], [], ["ann"])
     assert "no kernel runs" in tt("recover").out

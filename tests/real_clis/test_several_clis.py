@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import tomlkit
 import trio
-from tinytown.round_files import Transcript, transcripts_directory
+from tinytown.round_files import read_transcript, transcripts_directory
 from tinytown.testing.models import ModelServer
 
 from tests.kernel.conftest import Place, make_root
@@ -130,5 +130,6 @@ async def test_design_first_then_both_halves_at_once(
 
 def prompts(place: Place, agent: str) -> str:
     """All that an agent was told, in all of its rounds."""
-    files = transcripts_directory(place.root, agent).iterdir()
-    return "\n".join(msgspec.json.decode(path.read_bytes(), type=Transcript).prompt for path in files)
+    runs = [path.stem for path in transcripts_directory(place.root, agent).iterdir()]
+    read = [read_transcript(place.root, agent, run) for run in runs]
+    return "\n".join(transcript.prompt for transcript in read if transcript is not None)
