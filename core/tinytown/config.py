@@ -41,7 +41,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[redis]``: which server. Without `url` the town has an embedded one in ``.tt/``.
 
-    ``durability``: ``fast`` may lose the last second when the machine dies, ``safe`` syncs every write to disk first.
+    ``durability``: ``fast`` may lose the last second or two when machine or server die, ``safe`` syncs every write first.
     """
 
     url: str | None = None

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PAGE = (HERE.parents[1] / "docs" / "recovery.md").read_text()
+PAGE, CHAOS = (HERE.parents[1] / "docs" / "recovery.md").read_text().split("## Everything at once\n")
 SOURCES = "\n".join(path.read_text() for path in sorted(HERE.glob("test_*.py")))
 
 
@@ -18,6 +18,11 @@ def test_every_row_names_tests_that_exist() -> None:
         named = re.findall(r"`(test_\w+)`", row.split("|")[-2])
         assert named, row
         assert set(named) <= written, row
+
+
+def test_the_session_that_does_everything_at_once_has_its_short_form() -> None:
+    (named,) = set(re.findall(r"`(test_\w+)` in `tests/chaos/`", CHAOS))
+    assert f"def {named}(" in (HERE.parent / "chaos" / "test_chaos.py").read_text()
 
 
 def test_every_fault_that_is_tested_is_on_the_page() -> None:
