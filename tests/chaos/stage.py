@@ -131,8 +131,11 @@ class Server:
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def clear_disk(self) -> None:
-        """There is room again."""
+        """There is room again. A server that syncs every write has ended itself meanwhile, and is started again."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            self.start()
+            return
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def close(self) -> None:
