@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tinytown import names
 from tinytown.errors import UsageError
 
+ROOT = Path(__file__).parents[1]
 RANDOM = settings(deadline=None, database=None, derandomize=True)
 AWFUL = [
     "",
@@ -190,3 +192,27 @@ def test_an_id_has_its_own_nicknames_the_same_every_time() -> None:
 def test_nicknames_seldom_meet() -> None:
     favourites = [next(names.nicknames(names.new_id())) for _ in range(100)]
     assert len(set(favourites)) > 80
+
+
+def test_a_number_of_things_is_told_as_people_say_it() -> None:
+    assert [names.counted(each, "open task") for each in (0, 1, 2, 1_200)] == [
+        "0 open tasks",
+        "1 open task",
+        "2 open tasks",
+        "1,200 open tasks",
+    ]
+
+
+def test_no_sentence_of_ours_has_a_plural_behind_a_number_that_may_be_one() -> None:
+    things = "agent|client|command|dead letter|event|file|host|kernel|line|message|process|round|task|town"
+    plural = re.compile(rf"\}} (?:(?:open|more|new|old) )?(?:{things})(?:s|es)\b(?! or more)(?!/min)")
+    several = {"tasks wait for each other", "old towns on"}  # one alone has a sentence of its own
+    sources = [path for top in ("core/tinytown", "plugins") for path in (ROOT / top).rglob("*.py")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sources
+        if not {"tests", "testing"} & set(path.relative_to(ROOT).parts)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if plural.search(line) and not any(words in line for words in several)
+    ]
+    assert not found, "\n".join(["use tinytown.names.counted", *found])

@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def _run_and_end(words: list[str]) -> None:
-    gc.disable()  # while modules are imported there is no garbage worth a search; `cli.frame.load` switches it on again
+    gc.disable()  # while modules are imported there is no garbage worth a search; `cli.commands.load` switches it on again
     from tinytown.cli.entry import run
 
     code = run(words)

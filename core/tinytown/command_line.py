@@ -13,6 +13,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import agent_shape, task_shape
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
+from tinytown.names import counted
 from tinytown.plans.waves import find_circle, waves
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "TownLink",
     "add_agent",
     "agent_shape",
+    "counted",
     "find_circle",
     "no_start_option",
     "open_town_link",

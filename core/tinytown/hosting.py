@@ -162,7 +162,7 @@ class HostedAgent:
                 await self._refresh()
                 if 0 < self.agent.max_rounds <= self._rounds:
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
-                    return _Ending("stopped", f"its {self.agent.max_rounds} rounds are done; tt restart lets it go on")
+                    return _Ending("stopped", f"its rounds are done ({self.agent.max_rounds}); tt restart goes on")
                 continue
             due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
             if batch.held is not None:

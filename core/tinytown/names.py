@@ -49,6 +49,11 @@ def shown(text: str, limit: int = 80) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
+def counted(count: int, thing: str) -> str:
+    """How many there are of a thing, as people say it: ``1 task``, ``0 tasks``, ``1,200 tasks``."""
+    return f"{count:,} {thing}" + "s" * (count != 1)
+
+
 def escape_control(text: str) -> str:
     """`text` with every character that a terminal might obey written as an escape; tabs and newlines stay."""
     visible = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tinytown.agents import Agent
 from tinytown.messages import Message, Query, StatusRequest, TaskAssign
-from tinytown.names import escape_control, shown
+from tinytown.names import counted, escape_control, shown
 from tinytown.roles import Role
 from tinytown.tasks import Task
 
@@ -167,7 +167,7 @@ def _mail(messages: Sequence[Message], ways: _Ways) -> str:
     lines, room = ["## Your mail"], _MAIL_LENGTH
     for number, message in enumerate(messages):
         if room <= 0:
-            lines += ["", f"({len(messages) - number} more messages: {ways.mail})"]
+            lines += ["", f"({counted(len(messages) - number, 'more message')}: {ways.mail})"]
             break
         lines += ["", _heading(message), ""]
         lines.append(_quoted(message.text, min(_MESSAGE_LENGTH, room), ways.mail))

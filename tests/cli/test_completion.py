@@ -94,6 +94,8 @@ def test_tasks_and_rounds_are_completed_to_their_ids(town: Shell) -> None:
     (task,) = town("task", "list", "--json").json["tasks"]
     (run,) = town("history", "--json").json["rounds"]
     assert completed(town, f"tt task show {task['id'][:3]}") == [task["id"]]
+    sent = town("send", "supervisor", "well done", "--info", "--json").json["message_id"]
+    assert completed(town, f"tt trace {sent[:5]}") == [sent]
     assert completed(town, "tt wait --task ") == [task["id"]]
     assert completed(town, f"tt history ada --round {run['run'][:2]}") == [run["run"]]
     assert (

@@ -132,7 +132,7 @@ def test_the_context_tells_of_a_fresh_town_and_of_one_at_work(tt: Shell) -> None
     tt("backlog", "add", "paint it", "--role", "painter")
     tt("send", "supervisor", "which colour?", "--query")
     going = tt("conductor", "--print", "--json").json["context"]
-    assert "- ada (builder, shell): starting, waiting for a kernel; 1 messages, 1 open tasks" in going
+    assert "- ada (builder, shell): starting, waiting for a kernel; 1 message, 1 open task" in going
     assert "[assigned, ada] build the wall" in going
     assert "[pending] paint it" in going
     assert "- mail for you: 1 (`tt inbox`)" in going

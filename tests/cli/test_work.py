@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 
+from tinytown.config import load_config
 from tinytown.redis.address import Address
 from tinytown.redis.light import LightClient
 from tinytown.redis.server import EmbeddedServer
+from tinytown.redis.town_server import address_of
 
 from tests.cli.conftest import Shell
 
@@ -116,6 +118,20 @@ def test_the_backlog_is_added_to_claimed_from_and_emptied(in_town: Shell) -> Non
     assert in_town("backlog", "claim", fourth, code=2).err
 
 
+def test_a_beginning_that_several_messages_share_is_refused_with_their_ids(in_town: Shell) -> None:
+    config = load_config(in_town.directory)
+    with LightClient(address_of(in_town.directory, config)) as client:
+        for id_ in ("zz.1", "zz.2", "zz.2.1"):
+            client.command("SET", f"tt:{{{config.name}}}:trace:{id_}", "1 queued for nobody\n", "EX", "100")
+    told = in_town("trace", "zz", "--json", code=2).error
+    assert (told["code"], told["message"]) == (
+        "ambiguous",
+        "more than one message begins with 'zz': zz.1, zz.2, zz.2.1",
+    )
+    assert in_town("trace", "zz.2", "--json").json["message"] == "zz.2"
+    assert in_town("send", "supervisor", "yes", "--info", "--reply-to", "zz", code=2).err
+
+
 def test_mail_arrives_in_order_and_can_be_traced_and_removed(in_town: Shell) -> None:
     in_town("spawn", "reader")
     sent = [
@@ -143,13 +159,17 @@ def test_mail_arrives_in_order_and_can_be_traced_and_removed(in_town: Shell) -> 
     assert box["messages"][3]["ack_type"] == {"type": "rejected", "reason": "no tests"}
     counts = next(each for each in in_town("list", "--json").json["agents"] if each["name"] == "reader")["inbox"]
     assert (counts["queued"], counts["delayed"], counts["urgent"], counts["queries"]) == (5, 1, 1, 1)
-    reply = in_town("send", "supervisor", "yes", "--info", "--reply-to", sent[1], "--from", "reader", "--json").json
+    reply = in_town(
+        "send", "supervisor", "yes", "--info", "--reply-to", sent[1][:13], "--from", "reader", "--json"
+    ).json
     mine = next(each for each in in_town("inbox", "--json").json["messages"] if each["id"] == reply["message_id"])
     assert (mine["from"], mine["to"], mine["correlation_id"]) == ("reader", "supervisor", sent[1])
     assert [each["what"] for each in in_town("trace", sent[0], "--json").json["trace"]] == [
         "queued for reader from supervisor"
     ]
-    assert in_town("trace", "unheard-of", code=3).err
+    assert in_town("trace", sent[0][:13], "--json").json["message"] == sent[0]
+    for unknown in ("unheard-of", "*", "../" + sent[0], "", "x" * 5000):
+        assert "stories are kept for 3600 s" in in_town("trace", unknown, code=3).err
     assert in_town("inbox", "reader", "--remove", sent[0][:12], "--json").json == {
         "agent": "reader",
         "removed": [sent[0]],

@@ -317,7 +317,7 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert info.wanted == "stopped"
-        assert info.reason == "its 2 rounds are done; tt restart lets it go on"
+        assert info.reason == "its rounds are done (2); tt restart goes on"
         again = await town.run(town.calls.recount_rounds(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2
@@ -468,7 +468,7 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place,
         assert (first.state, first.reason, first.attempts) == ("failed", "no luck", 2)
         part = await town.wait_for_task((await agent.assign("a part of it", parent=first.id)).id)
         assert (part.state, part.attempts) == ("failed", 1)
-        spent = f"the 3 attempts of task {first.id} and all that was made of it are spent (round.lineage_attempts)"
+        spent = f"all attempts (3) of task {first.id} and all that was made of it are spent (round.lineage_attempts)"
         assert part.reason == spent
         for retried in (await agent.assign("a part of the part", parent=part.id), await town.reopen_task(first.id)):
             assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")

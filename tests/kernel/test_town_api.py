@@ -186,7 +186,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(pla
         assert [(await town.task(task.id)).state for task in (running, waiting)] == ["assigned", "assigned"]
         with pytest.raises(Refused, match="agent 'bea' is stopped with work left"):
             await town.wait_for_idle()
-        with pytest.raises(Refused, match="2 open tasks"):
+        with pytest.raises(Refused, match="open tasks 2"):
             await bea.remove()
         await bea.remove(force=True)
         assert {task.id for task in await town.tasks(state="backlog")} == {running.id, waiting.id}

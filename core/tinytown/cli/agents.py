@@ -158,7 +158,7 @@ def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]
     kernel_pid = running_kernel(town.root) if is_known else None
     if kernel_pid and (kept := kept_cautions(town.root, kernel_pid)) is not None:
         return kept.get(kind, [])
-    from tinytown.cli.plugins import load_town_plugins  # late: it imports every plugin
+    from tinytown.cli.town_plugins import load_town_plugins  # late: it imports every plugin
 
     backends = load_town_plugins(town.root, town.config, strict=not is_known).backends
     if kind not in backends and not is_known:

@@ -100,6 +100,8 @@ _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w
 AGENT = Word("agent", "agents")
 #: A task: its id or the beginning of it.
 TASK = Word("task", "tasks")
+#: A message: its id or the beginning of it.
+MESSAGE = Word("message", "messages")
 #: A role, or any other word: see `tinytown.roles`.
 ROLE = Word("role", "roles")
 #: What makes an agent act.

@@ -14,6 +14,7 @@ from tinytown.cli.table import task_table
 from tinytown.cli.town_link import open_town_link
 from tinytown.errors import Refused, UsageError
 from tinytown.messages import Priority
+from tinytown.names import counted
 
 
 @click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
@@ -118,4 +119,4 @@ def assign_all(invocation: Invocation, agent: str, no_start: bool) -> None:
         name = town.run(town.calls.agent(agent)).name
         ids = town.run(town.calls.assign_backlog(name))
         start_where_needed(invocation, town, may_start=not no_start)
-    invocation.answer({"agent": name, "task_ids": ids}, f"{len(ids)} tasks for {name}")
+    invocation.answer({"agent": name, "task_ids": ids}, f"{counted(len(ids), 'task')} for {name}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 from typing import NamedTuple
 
 
@@ -63,7 +65,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Mail": {
         "send": Entry("tinytown.cli.mail:send", "Send a message."),
         "inbox": Entry("tinytown.cli.mail:inbox", "Show what lies in a mailbox."),
-        "trace": Entry("tinytown.cli.mail:trace", "Where a message has been, and when."),
+        "trace": Entry("tinytown.cli.trace:trace", "Where a message has been, and when."),
         "dead": Entry("tinytown.cli.dead:dead", "Messages that could not be delivered."),
     },
     "More": {
@@ -83,3 +85,15 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 }
 
 COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+def load(target: str) -> object:
+    """What ``module:attribute`` names."""
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    finally:
+        # Switched off by `__main__`: while modules are imported there is no garbage worth a search, and what they hold
+        # stays, so that none is needed now either.
+        gc.freeze()
+        gc.enable()

@@ -19,7 +19,7 @@ from tinytown.cli.invocation import Invocation
 from tinytown.cli.town_link import TownLink, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound
-from tinytown.events import EVENT_TYPES
+from tinytown.events import EVENT_TYPES, MessageSent
 from tinytown.redis.light import LightClient
 from tinytown.redis.server import EmbeddedServer
 from tinytown.redis.town_server import address_of
@@ -54,6 +54,17 @@ def tasks(ctx: click.Context) -> Iterable[tuple[str, str]]:
     with _town(ctx) as town:
         found = town.run(town.calls.tasks(limit=_MANY))
     return [(each.id, f"{each.state}: {each.headline}") for each in found]
+
+
+def messages(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    """Ids of the latest messages, with who sent them to whom."""
+    with _town(ctx) as town:
+        found = town.run(town.calls.latest_events(_MANY))
+    return [
+        (each.message, f"{each.sender} -> {each.recipient}, {each.category}")
+        for each in reversed(found)
+        if isinstance(each, MessageSent)
+    ]
 
 
 def tags(ctx: click.Context) -> Iterable[tuple[str, str]]:

@@ -126,7 +126,7 @@ def _kinds(town: TownLink, hosts: Sequence[object]) -> list[str]:
     found = {kind for host in hosts for kind in getattr(host, "backends", ())}
     if found or running_kernel(town.root):
         return sorted(found)
-    from tinytown.cli.plugins import load_town_plugins  # late: a kernel that runs has told already
+    from tinytown.cli.town_plugins import load_town_plugins  # late: a kernel that runs has told already
 
     return sorted(load_town_plugins(town.root, town.config, strict=False).backends)
 

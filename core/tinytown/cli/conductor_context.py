@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinytown.agents import Agent
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.protocol.calls import Status
 from tinytown.tasks import Task
 
@@ -111,7 +111,7 @@ def _agents(agents: Sequence[Agent]) -> str:
         f"- {each.name} ({', '.join(filter(None, (each.role, each.cli)))}): {each.state}"
         + (f", {shown(each.reason, 120)}" if each.reason else "")
         + (f", on task {each.current_task[:8]}" if each.current_task else "")
-        + f"; {each.mail.total} messages, {each.open_tasks} open tasks"
+        + f"; {counted(each.mail.total, 'message')}, {counted(each.open_tasks, 'open task')}"
         for each in agents[:_AGENTS]
     ]
     if len(agents) > _AGENTS:

@@ -90,7 +90,7 @@ class _Level(NamedTuple):
                 hint=f"if that is what you want, change it in {self.path}",
             )
         if key[0] in ("plugins", "agent_clis"):
-            from tinytown.cli.plugins import load_town_plugins  # late: imports every plugin
+            from tinytown.cli.town_plugins import load_town_plugins  # late: imports every plugin
 
             load_town_plugins(self.root or Path.cwd(), settings)
 

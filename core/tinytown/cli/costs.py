@@ -11,6 +11,7 @@ from tinytown.cli.shapes import budget_shape, cost_shape
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.ledger import BY, Budget, CostRow, Costs
+from tinytown.names import counted
 
 
 @click.command(
@@ -64,10 +65,12 @@ def _unknown(total: CostRow) -> list[str]:
     """What the sum leaves out, and how that can be mended."""
     found: list[str] = []
     if total.unpriced_rounds:
-        found.append(f"{total.unpriced_rounds} of {total.rounds} rounds told no price: [rates.KIND] names one")
+        found.append(
+            f"{total.unpriced_rounds:,} of {counted(total.rounds, 'round')} told no price: [rates.KIND] names one"
+        )
     if total.unmeasured_rounds:
         found.append(
-            f"{total.unmeasured_rounds} of {total.rounds} rounds told nothing: [rates.KIND] with 0 says it is free"
+            f"{total.unmeasured_rounds:,} of {counted(total.rounds, 'round')} told nothing: [rates.KIND] with 0 says it is free"
         )
     return found
 

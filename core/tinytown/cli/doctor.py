@@ -22,9 +22,9 @@ from tinytown.cli.doctor_town import examine_town
 from tinytown.cli.findings import Finding
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
-from tinytown.cli.plugins import survey
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, town_root
+from tinytown.cli.town_plugins import survey
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
 from tinytown.redis.light import LightClient

@@ -11,7 +11,7 @@ from tinytown.cli.background import running_kernel
 from tinytown.cli.findings import Finding
 from tinytown.cli.status_deep import Depth, ServerHealth, look_deep
 from tinytown.cli.town_link import TownLink
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.protocol.calls import Host
 from tinytown.records import parse_rfc3339
 
@@ -37,7 +37,7 @@ def examine_town(link: TownLink) -> Iterator[Finding]:
             found = f"sink {sink.name} has {sink.behind} events or more to take"
             yield Finding("sinks", "note", found, "see what it says in tt events --type plugin_reported")
     if kernels.dead:
-        yield Finding("dead letters", "note", f"{kernels.dead} messages were given up", "tt dead list")
+        yield Finding("dead letters", "note", f"{counted(kernels.dead, 'message')} given up", "tt dead list")
 
 
 def _server(server: ServerHealth) -> Iterator[Finding]:
@@ -80,9 +80,8 @@ def _hosts(hosts: tuple[Host, ...], depth: Depth) -> Iterator[Finding]:
     lease_left_s = {each.id: each.lease_left_s for each in depth.hosts}
     for host in hosts:
         if lease_left_s.get(host.id, 0.0) <= 0:
-            found = (
-                f"the lease of the kernel on {host.name} (process {host.pid}) is over, and it has {host.agents} agents"
-            )
+            whose = f"the kernel on {host.name} (process {host.pid})"
+            found = f"the lease of {whose} is over, and it has {counted(host.agents, 'agent')}"
             yield Finding("leases", "note", found, "the next kernel that comes, or goes on, frees them: tt start")
         elif host.version and host.version != __version__:
             found = f"the kernel on {host.name} is of version {host.version}, this is {__version__}"

@@ -6,14 +6,12 @@ Knows the table of commands and click; knows nothing of what the commands do.
 from __future__ import annotations
 
 import contextlib
-import gc
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from tinytown.cli.commands import COMMANDS, SECTIONS
+from tinytown.cli.commands import COMMANDS, SECTIONS, load
 from tinytown.cli.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ class RootGroup(click.Group):
         word = args[0]
         if word in COMMANDS or word.startswith("-"):
             return super().resolve_command(ctx, args)
-        from tinytown.cli.plugins import plugin_command  # late: plugins are loaded for a word that we do not know
+        from tinytown.cli.town_plugins import plugin_command  # late: plugins are loaded for a word that we do not know
 
         try:
             return word, plugin_command(ctx.ensure_object(Invocation), word), args[1:]
@@ -134,24 +132,12 @@ def _plugin_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """Commands that plugins add. Only asked for when no command of ours begins like this: plugins have to be imported."""
     from click.shell_completion import CompletionItem
 
-    from tinytown.cli.plugins import survey
+    from tinytown.cli.town_plugins import survey
 
     with contextlib.suppress(Exception):
         commands = survey(ctx.ensure_object(Invocation)).commands.values()
         return [CompletionItem(each.name, help=each.help) for each in commands if each.name.startswith(incomplete)]
     return []
-
-
-def load(target: str) -> object:
-    """What ``module:attribute`` names."""
-    module, _, attribute = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    finally:
-        # Switched off by `__main__`: while modules are imported there is no garbage worth a search, and what they hold
-        # stays, so that none is needed now either.
-        gc.freeze()
-        gc.enable()
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

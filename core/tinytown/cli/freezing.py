@@ -13,6 +13,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import freeze_shape
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.events import HostFroze
+from tinytown.names import counted
 from tinytown.protocol.calls import Host
 
 _ANSWER_S = 3.0
@@ -61,7 +62,11 @@ def _answers(town: TownLink, cursor: str) -> tuple[Host, ...]:
 
 def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
     is_frozen = "was frozen already" if shape["was_frozen"] else "is frozen"
-    what = f"{shape['commands']} commands stand still on {len(hosts)} hosts" if hosts else "no kernel runs"
+    what = (
+        f"{counted(shape['commands'], 'command')} stopped on {counted(len(hosts), 'host')}"
+        if hosts
+        else "no kernel runs"
+    )
     lines = [f"the town {is_frozen}: {what}; nothing is begun until tt thaw"]
     if shape["agents"]:
         lines.append(f"in the middle of a round: {', '.join(shape['agents'])}")

@@ -47,7 +47,7 @@ from tinytown.events import (
     TownThawed,
     event_fields,
 )
-from tinytown.names import shown
+from tinytown.names import counted, shown
 
 #: Looking for a filtered event further back, this many times more events are read at each step.
 _STRIDE = 20
@@ -212,11 +212,11 @@ def describe(event: Event) -> str:
             text = f"the kernel on {event.host} left{_why(event.reason)}"
         case AgentReclaimed():
             where = event.receiver or "the backlog"
-            text = f"{event.tasks} tasks and {event.messages} messages of {event.agent} went to {where}"
+            text = f"{counted(event.tasks, 'task')} and {counted(event.messages, 'message')} of {event.agent} went to {where}"
         case TaskDeleted():
             text = f"task {event.task[:8]} was deleted: {shown(event.title, _TITLE)}"
         case HostFroze():
-            text = f"the kernel on {event.host} has frozen {event.commands} commands"
+            text = f"the kernel on {event.host} has frozen {counted(event.commands, 'command')}"
         case TownFrozen():
             text = f"the town is frozen{_why(event.reason)}"
         case TownThawed():

@@ -16,7 +16,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import NotFound, UsageError
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.round_files import Transcript, read_transcript
 from tinytown.round_records import RoundRecord
 
@@ -70,7 +70,8 @@ def find_round(town: TownLink, agent: str | None, word: str) -> RoundRecord:
         records = town.run(town.calls.rounds(name, limit=int(word)))
         if len(records) < int(word):
             raise NotFound(
-                f"{name} has {len(records)} rounds on record, not {word}", hint=f"tt history {name} shows them"
+                f"{name} has {counted(len(records), 'round')} on record, not {word}",
+                hint=f"tt history {name} shows them",
             )
         return records[-1]
     found = [*town.run(town.calls.rounds(name, run=word, limit=9))] if word else []

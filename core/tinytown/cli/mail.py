@@ -1,4 +1,4 @@
-"""``tt send``, ``tt inbox`` and ``tt trace``: messages on their way."""
+"""``tt send`` and ``tt inbox``: messages on their way."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 
-from tinytown.cli.arguments import AGENT, PRIORITY, no_start_option, read_text
+from tinytown.cli.arguments import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.shapes import lying_shape
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
-from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.cli.trace import whole_message_id
+from tinytown.errors import Refused, UsageError
 from tinytown.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
-from tinytown.names import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, shown
+from tinytown.names import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, counted, shown
 from tinytown.protocol.calls import Inbox
 
 _SHORT = 8
@@ -27,7 +28,7 @@ _PREVIEW = 120
     examples=[
         "tt send worker 'rebase before you push' --info",
         "tt send rita 'is the importer good to merge?' --query",
-        "tt send supervisor 'approved' --ack --reply-to 6d2c41f0-5f0e-4ee5-9c8e-0a7f9d9a51c2",
+        "tt send supervisor 'approved' --ack --reply-to 6d2c41f0",
         "tt send worker - --urgent < incident.txt",
     ],
 )
@@ -39,7 +40,9 @@ _PREVIEW = 120
 @click.option("--urgent", is_flag=True, help="The same as --priority urgent.")
 @click.option("--priority", type=PRIORITY, help="What is delivered first.  [default: normal]")
 @click.option("--from", "sender", metavar="AGENT", type=AGENT, help="On behalf of this agent.  [default: who calls]")
-@click.option("--reply-to", metavar="MESSAGE", help="The id of the message that this one answers.")
+@click.option(
+    "--reply-to", type=MESSAGE, metavar="MESSAGE", help="The message that this one answers: its id, or the beginning."
+)
 @click.option("--delay", "delay_s", type=click.FloatRange(0, 31_536_000), default=0.0, metavar="SECONDS",
               help="Deliver it no earlier than this from now.")  # fmt: skip
 @no_start_option
@@ -74,19 +77,13 @@ def send(
                 body,
                 sender=_sender(town, sender),
                 priority="urgent" if urgent else priority or "normal",
-                correlation_id=reply_to,
-                not_before_ms=_server_ms(town) + int(delay_s * 1000) if delay_s else 0,
+                correlation_id=reply_to and whole_message_id(town, reply_to),
+                not_before_ms=town.now_ms() + int(delay_s * 1000) if delay_s else 0,
             )
         )
         if sent.agent_id != SUPERVISOR_ID:
             start_where_needed(invocation, town, may_start=not no_start)
     invocation.answer({"message_id": sent.message_id, "to": sent.to}, f"message {sent.message_id} to {sent.to}")
-
-
-def _server_ms(town: TownLink) -> int:
-    """The server's clock, which decides what is due."""
-    seconds, microseconds = town.client.command("TIME")
-    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def _body(text: str, *, query: bool, info: bool, ack: bool) -> Body:
@@ -158,7 +155,7 @@ def _inbox_shape(box: Inbox) -> dict[str, Any]:
 def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
     if not box.messages:
         return [] if brief else [f"no mail for {box.agent}"]
-    lines = [f"{box.agent}: {len(box.messages)} messages"]
+    lines = [f"{box.agent}: {counted(len(box.messages), 'message')}"]
     if full:
         for each in box.messages:
             message = each.message
@@ -182,17 +179,3 @@ def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
         for each in box.messages
     ]
     return [*lines, *table(("message", "priority", "type", "from", "place", "text"), rows), *([""] if brief else [])]
-
-
-@click.command(cls=TownCommand, examples=["tt trace 6d2c41f0-5f0e-4ee5-9c8e-0a7f9d9a51c2"])
-@click.argument("message")
-@pass_invocation
-def trace(invocation: Invocation, message: str) -> None:
-    """Where a message has been, and when. MESSAGE is its whole id, as tt send printed it."""
-    with open_town_link(invocation) as town:
-        story = town.run(town.calls.trace(message))
-    if not story:
-        raise NotFound(
-            f"nothing is known of a message {shown(message)!r}", hint="give its whole id; old stories are forgotten"
-        )
-    invocation.answer({"message": message, "trace": story}, [f"{line.at}  {line.what}" for line in story])

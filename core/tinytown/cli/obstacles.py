@@ -14,7 +14,7 @@ import msgspec
 
 from tinytown.agents import Agent
 from tinytown.ledger import Account
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.protocol.calls import Freeze, Host
 from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
@@ -250,7 +250,12 @@ def _on_backlog(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
             reasons = (Obstacle(code="about_to_begin", text=text, agent=agent.name),)
         because += reasons
     if (more := len(fitting) - _BREADTH) > 0:
-        because.append(Obstacle(code="more_agents", text=f"and {more} more agents that fit"))
+        because.append(
+            Obstacle(
+                code="more_agents",
+                text=f"and {counted(more, 'more fitting agent')}",
+            )
+        )
     return obstacle("on_backlog", f"it is on the backlog, for an idle agent that has {named}", give, tuple(because))
 
 
@@ -288,7 +293,7 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
 
 
 def _messages(count: int) -> str:
-    return "1 message comes" if count == 1 else f"{count} messages come"
+    return counted(count, "message") + (" comes" if count == 1 else " come")
 
 
 def _tells_of_budget(reason: str | None) -> bool:

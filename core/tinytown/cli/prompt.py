@@ -29,7 +29,7 @@ _BACKLOG_SEEN = 1_000
 @pass_invocation
 def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
     """Show what the next round of AGENT would be told, as things are now. Nothing is claimed."""
-    from tinytown.cli.plugins import load_town_plugins
+    from tinytown.cli.town_plugins import load_town_plugins
     from tinytown.contracts import offers_town_tools
 
     with open_town_link(invocation) as town:

@@ -18,6 +18,7 @@ from tinytown.cli.caller import caller_in
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.town_link import TownLink, open_town_link
+from tinytown.names import counted
 from tinytown.orphans import find_orphans, sweep_orphans
 from tinytown.protocol.calls import Host
 from tinytown.records import parse_rfc3339
@@ -97,7 +98,7 @@ _FATES = {
 
 def _lines(shape: dict[str, Any], dead_letters: int, *, served: bool) -> Sequence[str]:
     lines = [
-        f"kernel on {each['name']}, process {each['pid']}, {each['agents']} agents, lease {each['lease_left_s']:g} s: "
+        f"kernel on {each['name']}, process {each['pid']}, {counted(each['agents'], 'agent')}, lease {each['lease_left_s']:g} s: "
         + ("its agents are free" if shape["swept"] and each["state"] != "alive" else _FATES[each["state"]])
         for each in shape["hosts"]
     ]
@@ -105,7 +106,7 @@ def _lines(shape: dict[str, Any], dead_letters: int, *, served: bool) -> Sequenc
     fate = "was ended" if shape["swept"] else "is ended when a kernel starts"
     lines += [f"process {each['pid']} ({each['name']}) of an earlier kernel {fate}" for each in shape["processes"]]
     if dead_letters:
-        lines.append(f"{dead_letters} dead letters: tt dead list")
+        lines.append(f"{counted(dead_letters, 'dead letter')}: tt dead list")
     if not served and not any(each["state"] == "alive" for each in shape["hosts"]):
         lines.append("no kernel runs: tt start --background")
     return lines or ["all is well"]

@@ -16,7 +16,7 @@ from tinytown.cli.shapes import agent_shape, event_shape, freeze_shape, host_sha
 from tinytown.cli.table import agent_table, table
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.events import Event, event_fields
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.protocol.calls import Host, Status
 from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState
 
@@ -138,7 +138,7 @@ def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
     if mail:
         lines.append(f"mail    {mail} for you: tt inbox")
     if seen.dead:
-        lines.append(f"dead    {seen.dead} messages: tt dead list")
+        lines.append(f"dead    {counted(seen.dead, 'message')}: tt dead list")
     lines.append("")
     lines += agent_table(seen.agents) if seen.agents else ["no agents yet: tt spawn NAME adds one"]
     return lines

@@ -15,7 +15,7 @@ from tinytown.cli.obstacles import Obstacle, nothing_to_do, why_agent
 from tinytown.cli.task_why import gather
 from tinytown.cli.town_link import TownLink
 from tinytown.errors import TinytownError
-from tinytown.names import shown
+from tinytown.names import counted, shown
 from tinytown.protocol.calls import Host
 from tinytown.records import pairs, parse_rfc3339
 from tinytown.round_records import RoundRecord
@@ -157,12 +157,13 @@ def deep_lines(depth: Depth, agents: Sequence[Agent]) -> Iterator[str]:
     kept = f"{server.persistence}{'' if server.ok else ', whose LAST WRITE FAILED'}"
     yield ""
     memory = f"{_size(server.memory_bytes)}{limit} of memory"
-    yield f"server  {memory}, {kept}, {server.clients} clients, up {duration(server.uptime_s)}"
+    yield f"server  {memory}, {kept}, {counted(server.clients, 'client')}, up {duration(server.uptime_s)}"
     for host in depth.hosts:
         lease = f"lease {host.lease_left_s:.0f} s" if host.lease_left_s > 0 else "lease is over"
-        yield f"host    {host.name}: {host.agents} of {host.capacity} agents, {lease}"
+        yield f"host    {host.name}: {host.agents} of {counted(host.capacity, 'agent')}, {lease}"
     for sink in depth.sinks:
-        behind = f"{sink.behind}{'+' if sink.behind == _COUNTED else ''} events, {duration(sink.behind_s)} behind"
+        number = f"{_COUNTED:,} events or more" if sink.behind == _COUNTED else counted(sink.behind, "event")
+        behind = f"{number}, {duration(sink.behind_s)} behind"
         yield f"sink    {sink.name}: {behind if sink.behind else 'has them all'}"
     for agent in agents:
         if looked := depth.agents.get(agent.name):

@@ -16,7 +16,7 @@ from tinytown.cli.history import duration
 from tinytown.cli.obstacles import Situation, nothing_to_do, why_agent
 from tinytown.events import AgentReported, Event, RoundEnded
 from tinytown.ledger import Account
-from tinytown.names import escape_control, shown
+from tinytown.names import counted, escape_control, shown
 from tinytown.protocol.calls import Status, TownCalls
 from tinytown.protocol.replies import Call
 from tinytown.records import parse_rfc3339, rfc3339
@@ -168,7 +168,7 @@ def log_frame(agent: str, lines: Sequence[str], scrolled: int, width: int, heigh
     room = max(0, height - 2)
     end = max(0, len(lines) - scrolled)
     seen = [(Span(shown_line(line)),) for line in lines[max(0, end - room) : end]]
-    above = f", {scrolled} lines up" if scrolled else ""
+    above = f", {counted(scrolled, 'line')} up" if scrolled else ""
     body: list[Line] = [(Span(f"log of {agent}{above}", "bold"),), *seen]
     body += [()] * (height - 1 - len(body))
     return [_cut(line, width) for line in [*body[: height - 1], (Span(_LOG_KEYS, "dim"),)][:height]]
@@ -191,7 +191,7 @@ def _head(model: Model, now_ms: int) -> list[Line]:
     clock = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone()
     working = sum(each.state == "working" for each in model.agents)
     cost = model.cost()
-    figures = f"{len(model.agents)} agents, {working} working, {model.rate(now_ms):.1f} rounds/min"
+    figures = f"{counted(len(model.agents), 'agent')}, {working} working, {model.rate(now_ms):.1f} rounds/min"
     money = f", ${cost:.2f}" if cost is not None else ""
     tasks = ", ".join(f"{count} {state}" for state, count in status.tasks.items() if count) or "none"
     first: Line = (

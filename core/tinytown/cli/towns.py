@@ -18,6 +18,7 @@ from tinytown.cli.table import table
 from tinytown.cli.town_registry import Registered, forget_towns, read_registry
 from tinytown.config import CONFIG_FILE, load_config
 from tinytown.errors import ServerUnreachable, TinytownError
+from tinytown.names import counted
 from tinytown.protocol.keys import Keys
 from tinytown.redis.light import LightClient
 from tinytown.redis.town_server import address_of
@@ -116,7 +117,7 @@ def _look(town: Registered) -> Look:
 
 
 def _about(look: Look) -> str:
-    parts = [] if look.agents is None else [f"{look.agents} agents"]
+    parts = [] if look.agents is None else [counted(look.agents, "agent")]
     if look.state == "running":
         parts.append(f"kernel {look.kernel_pid}" if look.kernel_pid else "kernel on another machine")
     return ", ".join([*parts, *([look.reason] if look.reason else [])])

@@ -19,6 +19,7 @@ from tinytown.cli.shapes import agent_shape, task_shape
 from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.errors import TinytownError, UsageError
 from tinytown.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
+from tinytown.names import counted
 from tinytown.protocol.replies import Call
 from tinytown.tasks import Task
 
@@ -93,7 +94,10 @@ def await_agents(
         return True
 
     def standing(agent: Agent) -> str:
-        return f"{agent.name} is {agent.state} with {agent.mail.total} messages and {agent.open_tasks} open tasks"
+        return (
+            f"{agent.name} is {agent.state} with {counted(agent.mail.total, 'message')} "
+            f"and {counted(agent.open_tasks, 'open task')}"
+        )
 
     agents = town.run_all([town.calls.agent(name) for name in names])
     ids, known = [each.id for each in agents], {each.name for each in agents}

@@ -18,7 +18,7 @@ from tinytown.demo.play import Played
 from tinytown.demo.repository import commits, uncommitted
 from tinytown.demo.story import rejections
 from tinytown.events import MessageSent, RoundEnded
-from tinytown.names import escape_control, shown
+from tinytown.names import counted, escape_control, shown
 from tinytown.records import rfc3339
 
 _CHECK_BOUND_S = 60.0
@@ -133,8 +133,8 @@ def report_lines(report: Report, look_further: str) -> list[str]:
     lines = ["", "What each agent did"]
     for agent in report.agents:
         lines.append(
-            f"  {agent.name:10} {_many(agent.tasks_completed, 'task')}, {_many(agent.rounds, 'round')}, "
-            f"{_many(agent.sent, 'message')} sent, {agent.received} received"
+            f"  {agent.name:10} {counted(agent.tasks_completed, 'task')}, {counted(agent.rounds, 'round')}, "
+            f"{counted(agent.sent, 'message')} sent, {agent.received} received"
         )
     lines += ["", "What became of the tasks"]
     lines += [f"  {task.id:10} {task.state}" + _colon(task.result) for task in report.tasks]
@@ -212,10 +212,6 @@ async def _check(root: Path, *words: str) -> Check:
             output=done.stdout.decode(errors="replace")[-4000:].strip("\n"),
         )
     return Check(command=command, passed=False, output=f"not finished within {_CHECK_BOUND_S:.0f} s")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _colon(text: str | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tinytown.command_line import Invocation, TownGroup, TownLink, open_town_link, pass_invocation, table
+from tinytown.command_line import Invocation, TownGroup, TownLink, counted, open_town_link, pass_invocation, table
 from tinytown.errors import UsageError
 
 from tinytown_beads.settings import read_settings
@@ -219,7 +219,7 @@ def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
         lines += [f"  {line}" for line in move.report.lines()]
     lines += [f"  {place}: look there for work that is nowhere else" for place in move.rig.work_places]
     if move.agents:
-        lines.append(f"  {len(move.agents)} agents were known; tt spawn makes those that you want")
+        lines.append(f"  {counted(len(move.agents), 'agent')} known; tt spawn makes those that you want")
     return lines
 
 

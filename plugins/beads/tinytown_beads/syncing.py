@@ -112,7 +112,7 @@ class _Visit:
         self.problems = problems_of(self.lines)
         if strict and self.problems:
             raise UsageError(
-                f"{file} has {len(self.problems)} bad lines, first {self.problems[0]}",
+                f"{file} has bad lines ({len(self.problems)}), first {self.problems[0]}",
                 hint="mend it, or leave out --strict",
                 code="bad_beads",
                 problems=self.problems,

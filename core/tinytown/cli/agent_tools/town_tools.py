@@ -8,7 +8,7 @@ from tinytown.agents import Agent
 from tinytown.cli.agent_tools.mcp import Told
 from tinytown.cli.agent_tools.office import Office
 from tinytown.cli.agent_tools.toolbox import LOOK_THROUGH, NoArguments, tool
-from tinytown.names import SUPERVISOR
+from tinytown.names import SUPERVISOR, counted
 from tinytown.roles import load_roles
 
 
@@ -53,4 +53,4 @@ TOWN_TOOLS = (status, who_is_who)
 
 def _doing(agent: Agent) -> str:
     task = f", task {agent.current_task}" if agent.current_task else ""
-    return f"{agent.name}: {agent.state}{task}, {agent.mail.total} messages"
+    return f"{agent.name}: {agent.state}{task}, {counted(agent.mail.total, 'message')}"

@@ -189,7 +189,7 @@ register('send', function(base, a)
   end
   if redis.call('HLEN', box .. ':bodies') >= bound then
     if redis.call('HEXISTS', box .. ':bodies', id) == 1 then return sent_before end
-    refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: ' .. bound .. ' messages',
+    refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: it may hold ' .. bound,
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
   local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
@@ -372,7 +372,7 @@ register_once('redrive', function(base, a)
     local box = mailbox(base, letters[i].agent_id)
     filled[box] = (filled[box] or redis.call('HLEN', box .. ':bodies')) + 1
     if filled[box] > bound then
-      refuse('limit_reached', 'the mailbox of "' .. letters[i].agent .. '" would be full: ' .. bound .. ' messages',
+      refuse('limit_reached', 'the mailbox of "' .. letters[i].agent .. '" would be full: it may hold ' .. bound,
         'tt inbox ' .. letters[i].agent .. ' shows them', { agent = letters[i].agent })
     end
   end

@@ -466,7 +466,7 @@ local function lineage_spent(base, id)
   local limit = setting(base, 'lineage_attempts', 0)
   local root = limit > 0 and lineage_of(base, id)
   if not root or tonumber(redis.call('HGET', base .. ':lineages', root) or 0) < limit then return nil end
-  return 'the ' .. limit .. ' attempts of ' .. (root == id and 'this task' or 'task ' .. root .. ' and all that was made of it') ..
+  return 'all attempts (' .. limit .. ') of ' .. (root == id and 'this task' or 'task ' .. root .. ' and all that was made of it') ..
     ' are spent (round.lineage_attempts)'
 end
 

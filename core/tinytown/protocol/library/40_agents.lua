@@ -61,7 +61,7 @@ register('agent_create', function(base, a)
   end
   local bound = setting(base, 'max_agents', 1000)
   if redis.call('ZCARD', base .. ':agents') >= bound then
-    refuse('limit_reached', 'this town has its ' .. bound .. ' agents', 'raise max_agents in tinytown.toml')
+    refuse('limit_reached', 'this town has as many agents as it may have: ' .. bound, 'raise max_agents in tinytown.toml')
   end
   local parent_name = ''
   if parent ~= '' then
@@ -164,8 +164,8 @@ register_once('agent_remove', function(base, a)
   local counts = mail_counts(base, id)
   local open = redis.call('SMEMBERS', agent_key(base, id) .. ':open')
   if not force and (#open > 0 or counts[1] + counts[2] + counts[3] > 0) then
-    refuse('refused', 'agent "' .. name .. '" has ' .. #open .. ' open tasks and ' .. counts[1] + counts[2] + counts[3] ..
-      ' messages', 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
+    refuse('refused', 'agent "' .. name .. '" has work: open tasks ' .. #open .. ', messages ' ..
+      counts[1] + counts[2] + counts[3], 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
   end
   redis.call('ZREM', base .. ':asleep', id) -- what goes onto the backlog now is to wake others
   pass_on_waking(base, id, now)

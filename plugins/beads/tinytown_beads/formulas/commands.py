@@ -15,6 +15,7 @@ from tinytown.command_line import (
     Invocation,
     TownGroup,
     TownLink,
+    counted,
     no_start_option,
     open_town_link,
     pass_invocation,
@@ -276,12 +277,12 @@ def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> li
     """What a run has made, or would make, for people."""
     tasks = {task.id: task for task in planned.tasks}
     if dry_run:
-        lines = [f"{planned.name} would be {len(tasks)} tasks of formula {planned.cooked.formula}"]
+        lines = [f"{planned.name} would be {counted(len(tasks), 'task')} of formula {planned.cooked.formula}"]
     elif existing and not created:
-        lines = [f"{planned.name} is there already, with all of its {existing} tasks"]
+        lines = [f"{planned.name} is there already, with all of its {counted(existing, 'task')}"]
     else:
         lines = [
-            f"{planned.name} is {created + existing} tasks, {created} of them new (tt group status {planned.name})"
+            f"{planned.name} is {counted(created + existing, 'task')}, {created} of them new (tt group status {planned.name})"
         ]
     for number, wave in enumerate(planned.waves, 1):
         lines.append(f"wave {number}")

@@ -145,7 +145,7 @@ async def _tell(town: Town, group: Group, occasion: str, text: str) -> None:
 
 
 def _completed_text(group: Group) -> str:
-    return f"group {group.name} is completed: all of its {len(group.tasks)} tasks (tt group status {group.name})"
+    return f"group {group.name} is completed, with all of its tasks, {len(group.tasks)} (tt group status {group.name})"
 
 
 def _stuck_text(progress: Progress) -> str:
