@@ -6,6 +6,7 @@ members that hold lists or tables are JSON; an absent or empty field takes the s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -18,10 +19,10 @@ from tinytown.names import shown
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+@functools.lru_cache(maxsize=256)  # a record has the same moment in several fields
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds: ``2026-01-31T09:30:00.125Z``."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19]}.{ms % 1000:03d}Z"
 
 
 def parse_rfc3339(text: str) -> int:
@@ -41,12 +42,9 @@ def check_moment(text: str) -> int:
 
 def pairs(flat: Sequence[bytes | int] | Mapping[bytes, bytes | int]) -> dict[str, str]:
     """The fields of a hash as text, from either form that a server answers with: a flat list or a map."""
-    items = flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)
-    return {_text(name): _text(value) for name, value in items}
-
-
-def _text(value: bytes | int) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    items = [part for item in flat.items() for part in item] if isinstance(flat, Mapping) else flat
+    texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in items]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def read_record(

@@ -8,6 +8,7 @@ that imported tasks keep stand in. Pure but for reading and writing that one fil
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -21,13 +22,15 @@ from tinytown_beads.lines import Line, read_lines
 from tinytown_beads.merging import Base
 from tinytown_beads.views import View
 
-_VERSION = 1
+#: What is written. The first wrote `town` always.
+_VERSION = 2
+_KNOWN_VERSIONS = (1, 2)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line as it was, with its end: text, or base64 of bytes that are none. For a task, what both sides said.
 
-    One that is `gone` was taken out of the file, and its task is still in the town.
+    Without `town` both said the same. One that is `gone` was taken out of the file, and its task is still in the town.
     """
 
     line: str = ""
@@ -42,7 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def base(self) -> Base | None:
-        return Base(self.file, self.town) if self.file is not None and self.town is not None else None
+        return None if self.file is None else Base(self.file, self.town or self.file)
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +83,7 @@ def entry_of(line: Line, base: Base | None) -> Entry:
         text, packed = "", base64.b64encode(line.raw).decode()
     if base is None:
         return Entry(line=text, packed=packed)
-    return Entry(line=text, packed=packed, file=base.file, town=base.town)
+    return Entry(line=text, packed=packed, file=base.file, town=None if base.town == base.file else base.town)
 
 
 def baseline_path(directory: Path, file: Path) -> Path:
@@ -105,17 +108,24 @@ def read_baseline(path: Path) -> Baseline | None:
         entries = tuple(_ENTRY.decode(line) for line in rest.splitlines())
     except ValueError:
         return None
-    if head.version != _VERSION:
+    if head.version not in _KNOWN_VERSIONS:
         return None
     return Baseline(path=head.path, digest=head.digest, order=head.order, entries=entries)
 
 
-def read_baselines(directory: Path) -> list[Baseline]:
-    """All baselines of a town, in the order in which its bead files were first met."""
-    found = [read_baseline(path) for path in sorted(directory.glob("*.baseline"))]
-    return sorted(
-        (baseline for baseline in found if baseline is not None), key=lambda baseline: (baseline.order, baseline.path)
-    )
+def read_baselines(directory: Path) -> dict[Path, Baseline]:
+    """All baselines of a town by their own files, in the order in which its bead files were first met."""
+    found = {path: baseline for path in directory.glob("*.baseline") if (baseline := read_baseline(path)) is not None}
+    return dict(sorted(found.items(), key=lambda each: (each[1].order, each[1].path)))
+
+
+def next_order(directory: Path) -> int:
+    """The place among a town's bead files of one that is met for the first time."""
+    orders = [0]
+    for path in directory.glob("*.baseline"):
+        with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+            orders.append(_HEAD.decode(file.readline()).order)
+    return 1 + max(orders)
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

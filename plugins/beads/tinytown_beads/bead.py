@@ -6,9 +6,10 @@ Pure. Knows no file and no task; `ready` and `mapping` say what the fields mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from tinytown_beads.fields import PARENT_EDGE, STATUSES, TYPE_LABELS, Category
 from tinytown_beads.json_text import as_list, as_object, decode
@@ -18,8 +19,7 @@ class NoBead(ValueError):
     """A record that is no bead; says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True):
     """One dependency: `source` waits for, is a child of, or otherwise points at `target`. `gate` is of a waits-for edge."""
 
     source: str
@@ -28,8 +28,7 @@ class Edge:
     gate: str = "all-children"
 
 
-@dataclass(frozen=True, slots=True)
-class Bead:
+class Bead(msgspec.Struct, frozen=True):
     """A bead's fields. Absent texts are empty; a priority is 0 (critical) to 4; `timeout_ns` is nanoseconds."""
 
     record: Mapping[str, Any]
@@ -133,7 +132,9 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
 
 
 def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
-    found = as_list(record.get("dependencies") or [])
+    if not record.get("dependencies"):
+        return ()
+    found = as_list(record["dependencies"])
     if found is None:
         raise NoBead("its dependencies are no list")
     edges: list[Edge] = []

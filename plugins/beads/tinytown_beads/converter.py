@@ -12,6 +12,7 @@ from tinytown_beads.circles import needs_first
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of, recorded_bases, recorded_lines
+from tinytown_beads.views import view_of_task
 from tinytown_beads.writing import write_lines
 
 
@@ -64,4 +65,5 @@ class BeadConverter:
         beads, now = beads_of(lines), datetime.now(UTC)
         ids = BeadIds(tasks, self.prefix, map_beads(beads, now).task_ids)
         by_bead = {ids(task.id): task for task in tasks}
-        return join(write_lines(lines, by_bead, recorded_bases(beads, by_bead, ids, now), ids).lines)
+        views = {key: view_of_task(task, ids) for key, task in by_bead.items()}
+        return join(write_lines(lines, by_bead, views, recorded_bases(beads, by_bead, ids, now), ids).lines)

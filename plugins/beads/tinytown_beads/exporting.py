@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tinytown.errors import Refused
 
-from tinytown_beads.baseline import baseline_path, read_baseline, read_baselines
+from tinytown_beads.baseline import Baseline, baseline_path, read_baselines
 from tinytown_beads.carrying import read_town
 from tinytown_beads.files import digest, locked, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join
@@ -23,19 +24,25 @@ from tinytown_beads.writing import write_lines
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The document of a town, its lines and what both sides say, and the report."""
+    """The document of a town, its lines and what both sides say, the report, and what was known of the file before."""
 
     document: bytes
     lines: list[Line]
     bases: dict[str, Base]
     report: Report
+    known: Baseline | None
 
 
-def export_town(place: Place, name: str) -> Exported:
-    """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks."""
+def export_town(place: Place, file: Path | None = None) -> Exported:
+    """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks.
+
+    What was known of `file`, for which it is meant, comes first.
+    """
     now = datetime.now(UTC)
     state = read_town(place.town)
-    lines, bases = _remembered(place, name)
+    baselines = read_baselines(place.directory)
+    own = baselines.pop(baseline_path(place.directory, file), None) if file else None
+    lines, bases = _remembered([*([own] if own else []), *baselines.values()])
     there = {line.key for line in lines if line.kind == "bead"}
     strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
     extend(lines, (line for line in recorded_lines(strange) if line.key not in there))
@@ -47,8 +54,9 @@ def export_town(place: Place, name: str) -> Exported:
     }
     lost = {key: task for key, task in tasks.items() if key in beads and key not in bases}
     bases = {**recorded_bases(beads, lost, ids, now), **bases}
-    written = write_lines(lines, tasks, bases, ids)
-    report = Report("export", name, notes={}, carried=known.carried)
+    views = {key: view_of_task(task, ids) for key, task in tasks.items()}
+    written = write_lines(lines, tasks, views, bases, ids)
+    report = Report("export", str(file or "-"), carried=known.carried)
     for key in beads:
         if key not in known.carried:
             report.add(key, "written" if key in written.changed else "unchanged", written.changed.get(key, ()))
@@ -59,14 +67,12 @@ def export_town(place: Place, name: str) -> Exported:
     report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
     if written.changed or written.added:
         known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
-    told = {key: Base(view, view_of_task(tasks[key], ids)) for key, view in known.views.items() if key in tasks}
-    return Exported(join(written.lines), written.lines, told, report)
+    told = {key: Base(view, views[key]) for key, view in known.views.items() if key in views}
+    return Exported(join(written.lines), written.lines, told, report, own)
 
 
-def _remembered(place: Place, name: str) -> tuple[list[Line], dict[str, Base]]:
-    """The lines of all baselines, that of the file itself first, each bead and memory once, with what was agreed on them."""
-    own = str(Path(name).absolute())
-    baselines = sorted(read_baselines(place.directory), key=lambda baseline: baseline.path != own)
+def _remembered(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
+    """The lines of all baselines, each bead and memory once, with what was agreed on them."""
     lines: list[Line] = []
     bases: dict[str, Base] = {}
     seen: set[tuple[str, str]] = set()
@@ -90,17 +96,16 @@ def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool 
     Raises: Refused with code ``exists`` or ``changed``.
     """
     with locked(place.directory / "lock"):
-        exported = export_town(place, str(file))
+        exported = export_town(place, file)
         before = read_file(file)
-        baseline = read_baseline(baseline_path(place.directory, file))
         if before is not None and before != exported.document and not force:
-            if baseline is None:
+            if exported.known is None:
                 raise Refused(
                     f"{file} is there already, and nothing is overwritten",
                     hint="name another file, or bring it in first with tt beads import; --force replaces it",
                     code="exists",
                 )
-            if baseline.digest != digest(before):
+            if exported.known.digest != digest(before):
                 raise Refused(
                     f"{file} was changed since the town read or wrote it",
                     hint="tt beads sync brings both together; --force replaces the file",
@@ -111,5 +116,5 @@ def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool 
         if not dry_run:
             if before != exported.document:
                 replace_file(file, exported.document, was=before)
-            save_baseline(place, file, exported.lines, exported.bases, baseline)
+            save_baseline(place, file, exported.lines, exported.bases, exported.known)
         return exported.report

@@ -41,8 +41,16 @@ def _no_constant(word: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
-def decode(text: str) -> Any:
+def decode(text: str | bytes) -> Any:
     """The value in `text`; whole numbers of any size are exact. Raises: ValueError for anything but one JSON value."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return _decode_slowly(text if isinstance(text, str) else text.decode())
+
+
+def _decode_slowly(text: str) -> Any:
+    """The same for what the quick decoder refuses: half of a surrogate pair, a number beyond all floats, and mistakes."""
     try:
         value, end = _DECODER.raw_decode(text, _blanks(text, 0))
     except RecursionError as error:

@@ -6,8 +6,9 @@ Pure. A file put together again from its lines is the same file; a line changes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import msgspec
 
 from tinytown_beads.bead import Bead, NoBead, read_bead
 from tinytown_beads.fields import ISSUE_KEYS
@@ -21,8 +22,7 @@ LINE_LIMIT_BYTES = 64 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line with its end. `key` names a bead, a tombstone or a memory; `problem` says what is bad."""
 
     number: int
@@ -39,7 +39,7 @@ class Line:
 
     def ended(self) -> Line:
         """The same line with an end, which the last one of a file need not have."""
-        return self if self.raw.endswith(b"\n") else replace(self, raw=self.raw + b"\n")
+        return self if self.raw.endswith(b"\n") else msgspec.structs.replace(self, raw=self.raw + b"\n")
 
 
 def read_lines(document: bytes) -> list[Line]:
@@ -54,7 +54,7 @@ def read_lines(document: bytes) -> list[Line]:
         if line.key in latest:
             earlier = lines[latest[line.key]]
             problem = f"{line.key} stands again on line {line.number}, which counts"
-            lines[latest[line.key]] = replace(earlier, kind="bad", bead=None, problem=problem)
+            lines[latest[line.key]] = msgspec.structs.replace(earlier, kind="bad", bead=None, problem=problem)
         latest[line.key] = index
     return lines
 
@@ -107,7 +107,7 @@ def _read_line(number: int, raw: bytes) -> Line:
     if len(raw) > LINE_LIMIT_BYTES:
         return Line(number, raw, "bad", problem=f"it is longer than {LINE_LIMIT_BYTES:,} bytes")
     try:
-        record = as_object(decode(body.decode()))
+        record = as_object(decode(body))
     except UnicodeDecodeError as error:
         return Line(number, raw, "bad", problem=f"it is no UTF-8 text, from byte {error.start + 1} on")
     except ValueError as error:

@@ -12,8 +12,7 @@ from tinytown_beads.views import COMPARED, SETS, View
 Side = Literal["file", "town"]
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(msgspec.Struct, frozen=True):
     """What the two sides said when they last agreed: each in its own words."""
 
     file: View

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinytown.command_line import TownLink
 
-from tinytown_beads.baseline import Baseline, baseline_path, entries_of, read_baselines, write_baseline
+from tinytown_beads.baseline import Baseline, baseline_path, entries_of, next_order, write_baseline
 from tinytown_beads.files import digest
 from tinytown_beads.lines import Line, join
 from tinytown_beads.merging import Base
@@ -45,7 +45,7 @@ def save_baseline(
     gone: Sequence[Line] = (),
 ) -> None:
     """Keep what is known of a bead file now; `gone` are lines that were taken out of it."""
-    order = before.order if before else 1 + max((each.order for each in read_baselines(place.directory)), default=0)
+    order = before.order if before else next_order(place.directory)
     path = str(file.absolute()).encode("utf-8", "replace").decode()
     entries = entries_of(lines, gone, bases)
     baseline = Baseline(path=path, digest=digest(join(lines)), order=order, entries=entries)

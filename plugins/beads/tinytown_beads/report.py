@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
 from tinytown_beads.json_text import as_list, as_object
 
@@ -16,10 +18,10 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 _ROWS_SHOWN = 20
+_KEPT_KEYS = frozenset(ISSUE_KEYS) - frozenset(DROPPED_KEYS)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One bead: what became of it, in which fields, and why."""
 
     id: str
@@ -108,7 +110,7 @@ def dropped_by_bd(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many records have a field, of their own or of an edge, that `bd import` accepts and does not keep, by field."""
     found: Counter[str] = Counter()
     for record in records:
-        found.update(key for key in record if key in DROPPED_KEYS or key not in ISSUE_KEYS)
+        found.update(record.keys() - _KEPT_KEYS)
         edges = [as_object(edge) or {} for edge in as_list(record.get("dependencies")) or []]
         for key in ("metadata", "thread_id", "created_by"):
             found[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)

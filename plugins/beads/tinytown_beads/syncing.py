@@ -170,7 +170,9 @@ class _Visit:
         bases = {each.bead.id: self._base(each, ids) for each in meeting.changings}
         for key in carried.made:
             fields[key] = frozenset()
-        written = write_lines(self.lines, {**carried.tasks, **self._own()}, bases, ids, fields=fields)
+        tasks = {**carried.tasks, **self._own()}
+        views = {key: view_of_task(task, ids) for key, task in tasks.items()}
+        written = write_lines(self.lines, tasks, views, bases, ids, fields=fields)
         for key, names in written.changed.items():
             report.add(key, "written", names)
         self._write_back(written, report)

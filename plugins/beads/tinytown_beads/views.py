@@ -15,7 +15,6 @@ from tinytown.messages import Priority
 from tinytown.tasks import Task, TaskState
 
 from tinytown_beads.bead import moment, stamp
-from tinytown_beads.json_text import well_formed
 
 ViewState = Literal["open", "in_progress", "completed", "failed", "cancelled"]
 
@@ -36,7 +35,8 @@ _STATES: dict[TaskState, ViewState] = {
     "cancelled": "cancelled",
 }
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+#: Control characters, what turns the direction of text, and halves of surrogate pairs.
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NO_WORD = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 
@@ -84,12 +84,14 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
 
 def changed_fields(before: View, after: View) -> frozenset[str]:
     """The names of the fields in which two views differ."""
+    if before == after:
+        return frozenset()
     return frozenset(name for name in COMPARED if getattr(before, name) != getattr(after, name))
 
 
 def plain(text: str, limit_bytes: int) -> str:
     """`text` as a town takes it: no control characters, no halves of pairs, at most `limit_bytes` as UTF-8."""
-    cleaned = _CONTROL.sub("\ufffd", well_formed(text))
+    cleaned = text if text.isprintable() else _UNFIT.sub("\ufffd", text)
     if len(cleaned.encode()) <= limit_bytes:
         return cleaned
     return cleaned.encode()[: limit_bytes - 3].decode("utf-8", "ignore") + "…"

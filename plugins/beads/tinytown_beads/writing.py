@@ -15,7 +15,7 @@ from tinytown_beads.bead import moment
 from tinytown_beads.lines import Line, extend, new_line, with_changes
 from tinytown_beads.merging import Base
 from tinytown_beads.overlaying import changes_to, new_record, refreshed_metadata
-from tinytown_beads.views import changed_fields, view_of_task
+from tinytown_beads.views import View, changed_fields
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -32,12 +32,13 @@ class Written:
 def write_lines(
     lines: Sequence[Line],
     tasks: Mapping[str, Task],
+    views: Mapping[str, View],
     bases: Mapping[str, Base],
     ids: Callable[[str], str],
     *,
     fields: Mapping[str, frozenset[str]] | None = None,
 ) -> Written:
-    """`lines` with what `tasks`, by the ids of their beads, say by now and did not say by their base.
+    """`lines` with what `tasks` say by now, in `views`, and did not say by their base; all by the ids of their beads.
 
     `fields` names, for some beads, the only fields to write. Tasks without a line get one at the end, in their order.
     """
@@ -48,12 +49,12 @@ def write_lines(
         if line.bead is None or task is None:
             written.lines.append(line)
             continue
-        now, base = view_of_task(task, ids), bases.get(line.key)
+        now, base = views[line.key], bases.get(line.key)
         was = base.town if base else now
         chosen = changed_fields(was, now)
         if fields is not None and line.key in fields:
             chosen = fields[line.key]
-        changes = changes_to(line.bead, was, now, sorted(chosen), _last_change(task))
+        changes = changes_to(line.bead, was, now, sorted(chosen), _last_change(task)) if chosen else {}
         if changes or base is not None:
             changes |= refreshed_metadata(line.bead, task)
         if changes:

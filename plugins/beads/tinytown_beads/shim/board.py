@@ -43,7 +43,7 @@ class Board:
 
     def load(self) -> None:
         """Read the town (again)."""
-        lines = export_town(self.place, "").lines
+        lines = export_town(self.place).lines
         beads = beads_of(lines)
         known = map_beads(beads, self.now, limit_bytes=self.town.config.limits.message_bytes)
         state = read_town(self.town)
