@@ -59,8 +59,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     ``state`` is the observed state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
     holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. Only a host that
-    has all of its ``labels`` takes it. ``max_rounds`` of 0 means no limit. ``open_tasks`` counts its tasks that are not
-    finished.
+    has all of its ``labels`` takes it. ``rounds_completed`` counts the rounds that came to an end of their own, well or badly,
+    and ``max_rounds`` bounds that number (0: no limit). ``open_tasks`` counts its tasks that are not finished.
     """
 
     id: str

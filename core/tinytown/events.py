@@ -44,11 +44,12 @@ class AgentWanted(Happening, frozen=True, kw_only=True, tag="agent_wanted"):
 
 
 class AgentStateChanged(Happening, frozen=True, kw_only=True, tag="agent_state_changed"):
-    """A kernel saw an agent go from one state to another."""
+    """A kernel saw an agent go from one state to another, while people wanted it to be ``wanted``."""
 
     agent: str
     old: str
     new: str
+    wanted: str | None = None
     reason: str | None = None
     task: str | None = None
 

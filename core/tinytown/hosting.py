@@ -55,7 +55,6 @@ class HostedAgent:
         self._bell = trio.Event()
         self._session = SessionHolder(desk, agent, self._lose_session)
         self._runner = RoundRunner(desk, agent, self._session.get, self._session.close)
-        self._rounds = agent.rounds_completed
         self._leaving: str | None = None
         self._idle_since: float | None = None
         self._claiming: Call[Batch] | None = None  # a claim that may have been carried out, and came to nothing here
@@ -142,6 +141,9 @@ class HostedAgent:
                 return _Ending("cold", self._leaving, retry_ms=0)
             if self.wanted == "stopped":
                 return _Ending("stopped", "a person asked for it")
+            if 0 < self.agent.max_rounds <= self.agent.rounds_completed:
+                await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
+                return _Ending("stopped", f"its rounds are done ({self.agent.max_rounds}); tt restart goes on")
             if self.wanted == "paused":
                 self._idle_since = None
                 await self._observe("paused", "a person asked for it")
@@ -158,31 +160,24 @@ class HostedAgent:
                     continue
                 if settled.stop_reason is not None:
                     return _Ending("error", settled.stop_reason)
-                self._rounds += settled.mail != "return"
                 await self._refresh()
-                if 0 < self.agent.max_rounds <= self._rounds:
-                    await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
-                    return _Ending("stopped", f"its rounds are done ({self.agent.max_rounds}); tt restart goes on")
                 continue
             due_s = float("inf") if batch.next_due_ms is None else (batch.next_due_ms - batch.now_ms) / 1000
             if batch.held is not None:
                 if batch.next_due_ms is None:
                     self._desk.held.add(self.agent.id)
-                wanted = self.wanted
-                await self._observe("draining" if wanted == "drained" else "idle", batch.held)
-                if self.wanted != wanted:
-                    continue
             elif self.wanted == "drained":
                 if due_s == float("inf"):
                     await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
                     return _Ending("stopped", "it has finished what it was given")
-                await self._observe("draining", "some of what it was given is due later")
             elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue
-            else:
-                await self._observe("idle", "")
-                if self.wanted != "running":
-                    continue
+            wanted, drained = self.wanted, self.wanted == "drained"
+            later = "some of what it was given is due later" if drained else ""
+            await self._observe("draining" if drained else "idle", batch.held or later)
+            if self.wanted != wanted:
+                continue
+            if wanted == "running" and not batch.waiting:
                 bored_s = self._idle_left_s()
                 if bored_s <= 0:
                     return _Ending("cold", _ASLEEP)
@@ -231,13 +226,12 @@ class HostedAgent:
         agent = await self._town.run(self._town.calls.agent(self.agent.id))
         if agent.token != self._fence:
             raise StaleLease(f"agent {agent.name!r} belongs to another kernel")
-        self.wanted = agent.wanted
+        self.agent, self.wanted = agent, agent.wanted
 
     async def _judge_leftovers(self) -> None:
         """Submitted tasks whose kernel went away before the gates had spoken."""
-        if self._desk.plugins.gates:
-            for task in await self._town.tasks(state="verifying", agent=self.agent.id):
-                await judge(self._desk, self.agent, task.id)
+        for task in await self._town.tasks(state="verifying", agent=self.agent.id):
+            await judge(self._desk, self.agent, task.id)
 
     def _lose_session(self, error: Exception) -> None:
         self._runner.lose_session(f"the session of the backend ended: {shown(repr(error), 500)}")

@@ -316,12 +316,33 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
         for number in range(3):
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
-        assert info.wanted == "stopped"
+        assert (info.wanted, info.rounds_completed) == ("stopped", 2)
         assert info.reason == "its rounds are done (2); tt restart goes on"
+        assert [told["wanted"] for told in place.told("agent_state_changed", new="working")] == ["running"]
+        assert [told["wanted"] for told in place.told("agent_state_changed", new="stopped")] == ["stopped"]
         again = await town.run(town.calls.recount_rounds(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2
         assert len(await agent.inbox()) == 2
+
+
+async def test_an_agent_does_no_more_rounds_than_it_may_whatever_cuts_them_off(place, table, answering, until) -> None:
+    table.script = answering(forever, Failed(reason="once"), Finished(text="fine"))
+    async with place.open() as town:
+        agent = await town.spawn("ada", max_rounds=2)
+        for number in range(3):
+            await agent.send(f"order {number}")
+        await table.begun(1)
+        await agent.interrupt(now=True)
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        assert (await agent.info()).rounds_completed == 0
+        await agent.resume()
+        await agent.wait_until(lambda agent: agent.state == "stopped")
+        assert len(table.rounds) == 3
+        await agent.resume()  # they are done, whoever asks
+        await agent.wait_until(lambda agent: agent.wanted == "stopped" and agent.state == "stopped")
+        assert (await agent.info()).rounds_completed == 2
+        assert len(table.rounds) == 3
 
 
 async def test_an_urgent_message_interrupts_a_round_if_so_configured(place, table, answering, until) -> None:

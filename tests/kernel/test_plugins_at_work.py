@@ -157,6 +157,24 @@ async def test_a_task_whose_kernel_stopped_while_a_gate_judged_is_judged_by_the_
         assert len(table.rounds) == 1
 
 
+async def test_what_a_stopped_agent_has_submitted_is_judged_by_whichever_kernel_is_there(place, table, until) -> None:
+    table.gates = [Judge(None)]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await until(town, task, "verifying")
+        await agent.kill()
+    async with place.connect() as town:
+        ada = await town.run(town.calls.agent("ada"))
+        assert (ada.wanted, ada.state, (await town.task(task.id)).state) == ("stopped", "stopped", "verifying")
+    table.gates = [Judge(Verdict(passed=True))]
+    async with place.open() as town:
+        assert (await town.wait_for_task(task.id)).state == "completed"
+        agent = await town.agent("ada")
+        await agent.wait_until(lambda now: now.state == "stopped" and now.host is None)
+        assert len(table.rounds) == 1
+
+
 async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(place, table, monkeypatch) -> None:
     monkeypatch.setattr("tinytown.rounds._SETTLE_FOR_S", 0.2)
 

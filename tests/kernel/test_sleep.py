@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.contracts import Finished
+from tinytown.contracts import Finished, RateLimited
 from tinytown.records import rfc3339
 from tinytown.town import AgentHandle, Town
 
@@ -99,6 +99,26 @@ async def test_delayed_mail_is_no_reason_to_stay_awake_but_to_wake_in_time(sleep
         assert not table.rounds
         with trio.fail_after(WITHIN_S):
             await table.begun(1)
+
+
+async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_to_begin(
+    sleepy, table, answering
+) -> None:
+    table.script = answering(RateLimited(retry_after_s=3600.0), Finished(text="done"))
+    async with sleepy.open() as town:
+        ann, ben = await town.spawn("ann"), await town.spawn("ben")
+        await ann.send("hello")
+        await ann.wait_until(lambda now: "throttled until" in (now.reason or ""))
+        await asleep(ben)  # of the same account
+        await trio.sleep(0.3)
+        assert (await ann.info()).state == "idle"  # it has mail
+        await ben.send("hello")
+        await ben.wait_until(lambda now: now.state == "idle" and "throttled until" in (now.reason or ""))
+        await town.run(town.calls.unpark_account("scripted", reason="a person knows better"))
+        with trio.fail_after(WITHIN_S):
+            await table.begun(3)
+            await asleep(ann)
+            await asleep(ben)
 
 
 async def test_a_sleeping_agent_is_closed_paused_and_killed_like_any_other(sleepy) -> None:

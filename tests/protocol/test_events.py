@@ -106,10 +106,10 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
     run(calls.remove_agent("ann"))
     assert told(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
     assert [event for event in told(town, "agent_state_changed") if event["agent"] == "ann"] == [
-        {"agent": "ann", "old": "starting", "new": "starting"},
-        {"agent": "ann", "old": "starting", "new": "idle"},
-        {"agent": "ann", "old": "idle", "new": "working", "task": "job"},
-        {"agent": "ann", "old": "working", "new": "stopped", "reason": "shut down"},
+        {"agent": "ann", "old": "starting", "new": "starting", "wanted": "running"},
+        {"agent": "ann", "old": "starting", "new": "idle", "wanted": "running"},
+        {"agent": "ann", "old": "idle", "new": "working", "wanted": "running", "task": "job"},
+        {"agent": "ann", "old": "working", "new": "stopped", "wanted": "stopped", "reason": "shut down"},
     ]
     assert told(town, "agent_wanted") == [{"agent": "ann", "wanted": "stopped", "reason": "enough"}]
     assert told(town, "round_started") == [{"agent": "ann", "run": "run", "task": "job"}]

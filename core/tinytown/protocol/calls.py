@@ -82,12 +82,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim got. ``next_due_ms`` is the server time at which something falls due, or None; ``now_ms`` is the server's.
 
-    ``held`` says why the agent may begin nothing now: then nothing was leased, and ``next_due_ms`` is when that ends by itself.
+    ``held`` says why the agent may begin nothing now: then nothing was leased, ``next_due_ms`` is when that ends by itself, and
+    ``waiting`` whether there is something that it could begin.
     """
 
     now_ms: int
     next_due_ms: int | None
     held: str | None = None
+    waiting: bool = False
     deliveries: tuple[Delivery, ...]
 
 
@@ -458,6 +460,7 @@ class TownCalls:
                 now_ms=int(reply[0]),
                 next_due_ms=None if due < 0 else due,
                 held=_text(reply[2]) or None,
+                waiting=reply[3:] == [1],
                 deliveries=tuple(
                     Delivery(
                         member=reply[i].decode(),
@@ -466,7 +469,7 @@ class TownCalls:
                         raw=reply[i + 2],
                         message=_try_message(reply[i + 2]),
                     )
-                    for i in range(3, len(reply), 3)
+                    for i in range(3, len(reply) - 2, 3)
                 ),
             )
 

@@ -34,6 +34,9 @@ end
 -- that ends by itself (nil: it does not).
 local may_begin, task_over_budget, reserve, unreserve, charge
 
+-- Defined with agents: is there something that an agent could begin at once?
+local has_work
+
 -- Puts a message into a mailbox; one with an id that is there already changes nothing, and the answer is false.
 local function put_mail(base, agent_id, id, class, priority, body, due, now)
   local box, member = mailbox(base, agent_id), class .. id
@@ -217,7 +220,7 @@ end
 
 -- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
 -- -> now, next moment at which something falls due (-1 = none), why nothing may be begun now ('' = it may), then member,
--- deliveries, body for each message
+-- deliveries, body for each message, or, when nothing may be begun, 1 when there is something that could be, else 0
 register('claim', function(base, a)
   local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
@@ -247,7 +250,7 @@ register('claim', function(base, a)
   if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
     or redis.call('HGET', base .. ':agent:' .. agent_id, 'wanted') ~= 'drained') then
     unreserve(base, agent_id)
-    return { now, held_until or -1, held }
+    return { now, held_until or -1, held, has_work(base, agent_id) and 1 or 0 }
   end
   local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
   local taken, scores, orders = {}, {}, 0

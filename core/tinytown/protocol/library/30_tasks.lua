@@ -701,7 +701,8 @@ register('task_list', function(base, a)
   local state, tag, limit, reply = a[1], a[3], tonumber(a[4]), {}
   local agent_id = a[2] ~= '' and find_agent(base, a[2]) or ''
   local index = base .. ':tasks'
-  if agent_id ~= '' then index = base .. ':tasks:agent:' .. agent_id
+  -- Few tasks are being verified, and an agent may have had many.
+  if agent_id ~= '' and state ~= 'verifying' then index = base .. ':tasks:agent:' .. agent_id
   elseif tag ~= '' then index = base .. ':tasks:tag:' .. tag
   elseif state ~= '' and state ~= 'backlog' then index = base .. ':tasks:state:' .. state end
   local start, step = 0, 200

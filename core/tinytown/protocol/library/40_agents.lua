@@ -22,13 +22,21 @@ end
 
 local function observe(base, id, state, reason, now)
   reason = brief(reason, EVENT_TEXT_BYTES)
-  local name, old, why = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason'))
+  local name, old, why, wanted, task = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason', 'wanted', 'current_task'))
   if old == state and why == reason then return end
   check_observed(base, id, state)
   redis.call('HSET', agent_key(base, id), 'state', state, 'reason', reason)
   if old ~= state then redis.call('HSET', agent_key(base, id), 'since', whole(now)) end
-  emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'reason', reason,
-    'task', redis.call('HGET', agent_key(base, id), 'current_task') or '')
+  emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'wanted', wanted, 'reason', reason, 'task', task or '')
+end
+
+-- What was submitted, and by whom, is judged by a kernel that has the agent: one that nobody has and that is to do nothing
+-- more is placed once again for that.
+local function place_unjudged(base)
+  for _, task_id in ipairs(redis.call('ZRANGE', base .. ':tasks:state:' .. 'verifying', 0, MANY - 1)) do
+    local id = redis.call('HGET', task_key(base, task_id), 'agent_id')
+    if redis.call('HGET', agent_key(base, id), 'host') == '' then redis.call('ZADD', base .. ':placement', 'LT', 0, id) end
+  end
 end
 
 local function flag_name(base, id, name, flag)
@@ -128,6 +136,7 @@ register('agent_want', function(base, a)
     ring(base, id, 'control ' .. urgency)
   elseif wanted == 'stopped' then
     redis.call('ZREM', base .. ':placement', id)
+    place_unjudged(base)
     if agent.state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
   else
     if wanted == 'running' then
@@ -227,9 +236,7 @@ register_once('agent_place', function(base, a)
       take_back(base, id, now, 'moved to ' .. host)
       redis.call('HSET', key, 'host', host, 'home', chosen.home, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
-      if state ~= 'starting' then
-        if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then observe(base, id, 'cold', 'moving', now) end
-      end
+      if not AGENT_MOVES[state].starting and state ~= 'starting' then observe(base, id, 'cold', 'moving', now) end
       observe(base, id, 'starting', '', now)
       reply[#reply + 1] = { id, redis.call('HGET', key, 'token') }
     end
@@ -258,12 +265,16 @@ register('agent_observe', function(base, a)
   return redis.call('HGET', agent_key(base, a[1]), 'wanted')
 end)
 
+has_work = function(base, id)
+  if redis.call('EXISTS', mailbox(base, id) .. ':queue') == 1 then return true end
+  return redis.call('HGET', agent_key(base, id), 'wanted') == 'running' and setting(base, 'auto_claim', 1) ~= 0
+    and first_for(base, words_of(base, id))
+end
+
 -- In how many ms there is something to do for an agent that nobody holds; -1 when nothing is known yet.
 local function ms_until_work(base, id, wanted, now)
-  local box = mailbox(base, id)
-  if wanted ~= 'running' or redis.call('EXISTS', box .. ':queue') == 1 then return 0 end
-  if setting(base, 'auto_claim', 1) ~= 0 and first_for(base, words_of(base, id)) then return 0 end
-  local due = redis.call('ZRANGE', box .. ':delayed', 0, 0, 'WITHSCORES')[2]
+  if wanted ~= 'running' or has_work(base, id) then return 0 end
+  local due = redis.call('ZRANGE', mailbox(base, id) .. ':delayed', 0, 0, 'WITHSCORES')[2]
   return due and math.max(0, tonumber(due) - now) or -1
 end
 
@@ -366,9 +377,9 @@ register('round_settle', function(base, a)
   if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
   if outcome == 'finished' then
     unthrottle(base, id)
-    redis.call('HINCRBY', key, 'rounds_completed', 1)
     redis.call('HSET', key, 'failures', 0)
   end
+  if mail ~= 'return' then redis.call('HINCRBY', key, 'rounds_completed', 1) end -- else it was cut off
   if session_id ~= '' then redis.call('HSET', key, 'session_id', session_id) end
   redis.call('LPUSH', key .. ':rounds', story)
   redis.call('LTRIM', key .. ':rounds', 0, math.max(setting(base, 'rounds_kept', 50), 1) - 1)

@@ -17,6 +17,7 @@ local function lose_host(base, host, now, reason)
   local name = redis.call('HGET', base .. ':host:' .. host, 'name') or host
   redis.call('DEL', base .. ':host:' .. host, base .. ':host:' .. host .. ':agents')
   redis.call('ZREM', base .. ':hosts', host)
+  place_unjudged(base)
   emit(base, 'host_left', 'host', name, 'reason', reason)
   redis.call('PUBLISH', base .. ':bell', 'placement')
 end
@@ -36,6 +37,7 @@ register_once('host_join', function(base, a)
   redis.call('HSETNX', base .. ':host:' .. host, 'joined_at', whole(now))
   redis.call('HSET', base .. ':host:' .. host, 'id', host, 'lease_ms', a[2], unpack(a, 3))
   redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
+  place_unjudged(base)
   if not known then emit(base, 'host_joined', 'host', redis.call('HGET', base .. ':host:' .. host, 'name') or host) end
   return lost
 end)
