@@ -188,6 +188,12 @@ local function check_move(task, to)
   end
 end
 
+-- Its agent works on it no more.
+local function drop_current(base, task)
+  local key = base .. ':agent:' .. task.agent_id
+  if redis.call('HGET', key, 'current_task') == task.id then redis.call('HSET', key, 'current_task', '') end
+end
+
 local function move(base, task, to, reason, now)
   local from, key = task.state, task_key(base, task.id)
   check_move(task, to)
@@ -207,10 +213,7 @@ local function move(base, task, to, reason, now)
     redis.call('ZADD', base .. ':tasks:agent:' .. task.agent_id, task.seq, task.id)
     redis.call(FINISHED[to] and 'SREM' or 'SADD', base .. ':agent:' .. task.agent_id .. ':open', task.id)
   end
-  if to ~= 'running' and to ~= 'verifying' and task.agent_id ~= '' then
-    local agent_key = base .. ':agent:' .. task.agent_id
-    if redis.call('HGET', agent_key, 'current_task') == task.id then redis.call('HSET', agent_key, 'current_task', '') end
-  end
+  if to ~= 'running' and to ~= 'verifying' and task.agent_id ~= '' then drop_current(base, task) end
   emit(base, 'task_state_changed', 'task', task.id, 'old', from, 'new', to, 'agent', task.assigned_to,
     'reason', reason, 'title', headline(task))
   if FINISHED[to] then
@@ -230,8 +233,7 @@ local function leave_agent(base, task, now)
     call_off(base, task, now)
     redis.call('SREM', base .. ':agent:' .. task.agent_id .. ':open', task.id)
     redis.call('ZREM', base .. ':tasks:agent:' .. task.agent_id, task.id)
-    local agent_key = base .. ':agent:' .. task.agent_id
-    if redis.call('HGET', agent_key, 'current_task') == task.id then redis.call('HSET', agent_key, 'current_task', '') end
+    drop_current(base, task)
   end
   task.agent_id, task.assigned_to = '', ''
 end
@@ -330,6 +332,13 @@ local function check_no_circle(base, id, need)
   end
 end
 
+-- Refuses what only fits a task that nobody works on and that is not finished; `hint` begins the way out.
+local function check_untouched(task, so, hint)
+  if task.state ~= 'running' and task.state ~= 'verifying' and not FINISHED[task.state] then return end
+  refuse('refused', 'task ' .. task.id .. ' is ' .. task.state .. ' and ' .. so,
+    (FINISHED[task.state] and 'tt task reopen ' or hint) .. task.id, { task = task.id, state = task.state })
+end
+
 local function check_takes_tasks(name, agent_id, retired)
   if agent_id == SUPERVISOR_ID then
     refuse('refused', '"' .. name .. '" is the human side and takes no tasks', 'tt send ' .. name, { agent = name })
@@ -401,11 +410,7 @@ end)
 local function assign(base, task, agent, now)
   local agent_id, name, retired = find_agent(base, agent)
   check_takes_tasks(name, agent_id, retired)
-  if task.state == 'running' or task.state == 'verifying' or FINISHED[task.state] then
-    refuse('refused', 'task ' .. task.id .. ' is ' .. task.state .. ' and cannot be assigned',
-      FINISHED[task.state] and 'tt task reopen ' .. task.id or 'tt task cancel ' .. task.id,
-      { task = task.id, state = task.state })
-  end
+  check_untouched(task, 'cannot be assigned', 'tt task cancel ')
   leave_agent(base, task, now)
   task.agent_id, task.assigned_to = agent_id, name
   return { task.id, set_going(base, task, '', now) }
@@ -634,10 +639,7 @@ register('task_need', function(base, a)
   local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
   local task = read_task(base, id)
   check_no_circle(base, id, need)
-  if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and takes no new need',
-      FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
-  end
+  check_untouched(task, 'takes no new need', 'tt task requeue ')
   local needs = cjson.decode(task.needs or '[]')
   for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end
   needs[#needs + 1] = need
@@ -662,10 +664,7 @@ register('task_update', function(base, a)
   end
   if not next(changed) then return task_reply(base, id) end
   check_priority(changed.priority or task.priority)
-  if FINISHED[task.state] or task.state == 'running' or task.state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and stays as it is',
-      FINISHED[task.state] and 'tt task reopen ' .. id or 'tt task requeue ' .. id, { task = id, state = task.state })
-  end
+  check_untouched(task, 'stays as it is', 'tt task requeue ')
   local needs = changed.needs and cjson.decode(changed.needs) or {}
   for _, need in ipairs(needs) do check_no_circle(base, id, need) end
   if changed.needs then

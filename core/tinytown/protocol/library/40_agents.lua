@@ -13,6 +13,15 @@ local function agent_reply(base, id)
   return { flat, mail_counts(base, id) }
 end
 
+-- Like `find_agent`, but for the human side, which is none.
+local function find_own(base, ref)
+  local id, name = find_agent(base, ref)
+  if id == SUPERVISOR_ID then
+    refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents, tt inbox supervisor its mail')
+  end
+  return id, name
+end
+
 local function check_observed(base, id, state)
   local name, old = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state'))
   if old ~= state and not AGENT_MOVES[old][state] then
@@ -104,11 +113,7 @@ end)
 
 -- agent_get: agent -> the agent
 register('agent_get', function(base, a)
-  local id, name = find_agent(base, a[1])
-  if id == SUPERVISOR_ID then
-    refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt inbox supervisor shows its mail')
-  end
-  return agent_reply(base, id)
+  return agent_reply(base, (find_own(base, a[1])))
 end)
 
 -- agent_list -> the agents, oldest first
@@ -121,10 +126,7 @@ end)
 -- agent_want: agent, wanted state, urgency ("now" or "soon"), reason -> the agent
 register('agent_want', function(base, a)
   local ref, wanted, urgency, reason = unpack(a)
-  local id, name = find_agent(base, ref)
-  if id == SUPERVISOR_ID then
-    refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents')
-  end
+  local id, name = find_own(base, ref)
   local key, now = agent_key(base, id), now_ms()
   local agent = record(key)
   redis.call('HSET', key, 'wanted', wanted)
@@ -153,10 +155,9 @@ end)
 
 -- agent_recount: op, agent, how many rounds it may do ('' = as before) -> the agent; its rounds count from 0 again
 register_once('agent_recount', function(base, a)
-  local id, name = find_agent(base, a[1])
+  local id, name = find_own(base, a[1])
   local host, state = unpack(redis.call('HMGET', agent_key(base, id), 'host', 'state'))
-  if not state then refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents') end
-  if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. state, 'tt kill ' .. name .. ' first', { agent = name }) end
+  if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. (state or 'gone'), 'tt kill ' .. name .. ' first', { agent = name }) end
   redis.call('HSET', agent_key(base, id), 'rounds_completed', 0)
   if a[2] ~= '' then redis.call('HSET', agent_key(base, id), 'max_rounds', a[2]) end
   return id
@@ -164,8 +165,7 @@ end, agent_reply)
 
 -- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
 register_once('agent_remove', function(base, a)
-  local id, name = find_agent(base, a[1])
-  if id == SUPERVISOR_ID then refuse('refused', '"' .. name .. '" is the human side and stays', 'tt list shows the agents') end
+  local id, name = find_own(base, a[1])
   local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
   if agent.host ~= '' then
     refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
