@@ -8,7 +8,10 @@ import subprocess
 import time
 
 import pytest
+from tinytown.config import load_config
+from tinytown.redis.light import LightClient
 from tinytown.redis.server_process import await_end
+from tinytown.redis.town_server import address_of
 
 from tests.cli.conftest import Shell
 
@@ -74,6 +77,15 @@ def inbox(tt: Shell, agent: str) -> list[str]:
     return [next(each[k] for k in ("description", "question", "summary", "task_id") if k in each) for each in messages]
 
 
+def test_a_wrong_name_among_several_leaves_the_others_alone(left_behind: Shell) -> None:
+    for command in ("interrupt", "close", "kill", "restart", "resume", "remove"):
+        assert "nobody" in left_behind(command, "rita", "nobody", code=3).err
+    listed = {each["name"]: each["wanted"] for each in left_behind("list", "--json").json["agents"]}
+    assert listed == {"gone": "stopped", "rita": "running"}
+    twice = left_behind("interrupt", "rita", "RITA", "--json").json["agents"]
+    assert [each["name"] for each in twice] == ["rita"]
+
+
 def test_without_a_destination_reclaim_shows_and_changes_nothing(left_behind: Shell) -> None:
     def everything() -> object:
         return [left_behind(*words, "--json").json for words in (("list",), ("task", "list"), ("inbox", "gone"))]
@@ -119,11 +131,43 @@ def test_orphan_tasks_are_cancelled_or_deleted_and_the_mail_stays(left_behind: S
     left_behind("reclaim", "--orphan-tasks", "--cancel", "--delete", code=2)
 
 
-def test_a_task_that_another_needs_is_not_deleted_under_it(left_behind: Shell) -> None:
-    first = left_behind("task", "list", "--json").json["tasks"][1]["id"]
-    left_behind("assign", "rita", "third", "--needs", first)
-    assert f"needs {first}" in left_behind("reclaim", "--orphan-tasks", "--delete", code=4).err
+def test_a_task_that_another_needs_is_not_deleted_under_it_and_the_others_are(left_behind: Shell) -> None:
+    second, first = (each["id"] for each in left_behind("task", "list", "--json").json["tasks"])
+    free = left_behind("backlog", "add", "more", "--json").json["task_id"]
+    left_behind("spawn", "gone-too")
+    left_behind("backlog", "claim", free, "gone-too")
+    left_behind("kill", "gone-too")
+    third = left_behind("assign", "rita", "third", "--needs", first, "--json").json["task_id"]
+    told = left_behind("reclaim", "--orphan-tasks", "--delete", "--json", code=4)
+    assert told.error["code"] == "partly_done"
+    assert f"task {third} needs {first}" in told.error["message"]
+    assert {row["agent"]: (row["tasks"], [each["task"] for each in row["left"]]) for row in told.json["agents"]} == {
+        "gone": ([second], [first]),
+        "gone-too": ([free], []),
+    }
     assert left_behind("task", "show", first, "--json").json["state"] == "assigned"
+    left_behind("task", "show", second, code=3)
+
+
+def test_tasks_that_need_each_other_are_deleted_together(left_behind: Shell) -> None:
+    assert len(left_behind("reclaim", "--orphan-tasks", "--delete", "--json").json["agents"][0]["tasks"]) == 2
+    assert left_behind("task", "list", "--json").json["tasks"] == []
+
+
+def test_what_a_full_mailbox_cannot_take_stays_and_the_rest_is_moved(left_behind: Shell) -> None:
+    left_behind("spawn", "small")
+    left_behind("send", "small", "only this")
+    left_behind("kill", "small")
+    config = load_config(left_behind.directory)
+    with LightClient(address_of(left_behind.directory, config)) as client:
+        client.command("HSET", f"tt:{{{config.name}}}:meta", "mailbox_messages", "3")
+    told = left_behind("reclaim", "--to", "rita", "--json", code=4)
+    assert {row["agent"]: (len(row["messages"]), len(row["left"])) for row in told.json["agents"]} == {
+        "gone": (0, 1),
+        "small": (1, 0),
+    }
+    assert inbox(left_behind, "rita") == ["only this"]
+    assert len(inbox(left_behind, "gone")) == 5
 
 
 @pytest.mark.parametrize("to", ["gone", "nobody", "supervisor"])

@@ -187,11 +187,17 @@ def list_agents(invocation: Invocation) -> None:
 def _want(
     invocation: Invocation, names: Sequence[str], wanted: WantedState, said: str, *, now: bool = False
 ) -> tuple[Agent, ...]:
-    """Ask it of each agent in turn and print them; the first that cannot be asked ends the command."""
+    """Ask it of each agent and print them."""
     with open_town_link(invocation) as town:
-        agents = tuple(town.run(town.calls.want(name, wanted, now=now, reason=_reason(town))) for name in names)
+        agents = _ask(town, names, wanted, now=now)
     _print_agents(invocation, agents, said)
     return agents
+
+
+def _ask(town: TownLink, names: Sequence[str], wanted: WantedState, *, now: bool = False) -> tuple[Agent, ...]:
+    """Ask it of each agent in turn, once all of them are known to be there: a name that is wrong leaves the others alone."""
+    ids = [each.id for each in town.run_all([town.calls.agent(name) for name in names])]
+    return tuple(town.run(town.calls.want(id_, wanted, now=now, reason=_reason(town))) for id_ in dict.fromkeys(ids))
 
 
 def _print_agents(invocation: Invocation, agents: Sequence[Agent], said: str) -> None:
@@ -218,7 +224,7 @@ def interrupt(invocation: Invocation, agents: tuple[str, ...], now: bool) -> Non
 def resume(invocation: Invocation, agents: tuple[str, ...], no_start: bool) -> None:
     """Let agents go on that were paused, stopped, or in error."""
     with open_town_link(invocation) as town:
-        resumed = [town.run(town.calls.want(name, "running", reason=_reason(town))) for name in agents]
+        resumed = _ask(town, agents, "running")
         start_where_needed(invocation, town, may_start=not no_start)
     _print_agents(invocation, resumed, "goes on")
 
@@ -246,7 +252,7 @@ def kill(invocation: Invocation, agents: tuple[str, ...], now: bool, wait: bool,
 
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     with open_town_link(invocation) as town:
-        asked = [town.run(town.calls.want(name, "stopped", now=now, reason=_reason(town))) for name in agents]
+        asked = _ask(town, agents, "stopped", now=now)
         stopped = await_agents(invocation, town, [each.id for each in asked], "stopped", until=until)
     _print_agents(invocation, stopped, "is stopped")
 
@@ -265,12 +271,12 @@ def restart(invocation: Invocation, agents: tuple[str, ...], rounds: int | None,
     from tinytown.cli.waiting import await_agents
 
     with open_town_link(invocation) as town:
-        asked = [town.run(town.calls.want(name, "stopped", now=True, reason=_reason(town))) for name in agents]
+        asked = _ask(town, agents, "stopped", now=True)
         if any(each.host for each in asked):
             await_agents(invocation, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
         for each in asked:
             town.run(town.calls.recount_rounds(each.id, max_rounds=rounds))
-        started = [town.run(town.calls.want(each.id, "running", reason=_reason(town))) for each in asked]
+        started = _ask(town, [each.id for each in asked], "running")
         start_where_needed(invocation, town, may_start=not no_start)
     _print_agents(invocation, started, "starts afresh")
 
@@ -284,5 +290,6 @@ def restart(invocation: Invocation, agents: tuple[str, ...], rounds: int | None,
 def remove(invocation: Invocation, agents: tuple[str, ...], force: bool) -> None:
     """Take stopped agents out of the town for good."""
     with open_town_link(invocation) as town:
-        names = [town.run(town.calls.remove_agent(name, force=force)) for name in agents]
+        ids = dict.fromkeys(each.id for each in town.run_all([town.calls.agent(name) for name in agents]))
+        names = [town.run(town.calls.remove_agent(id_, force=force)) for id_ in ids]
     invocation.answer({"removed": names}, [f"{name} is gone" for name in names])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -17,14 +17,22 @@ from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.table import table
 from tinytown.cli.town_link import TownLink, open_town_link
-from tinytown.errors import Refused, UsageError
+from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.protocol.calls import Lying, Reclaimed
 from tinytown.records import parse_rfc3339
 from tinytown.tasks import Task
 
 _OVER = ("stopped", "error")
 _MANY = 10_000
+_LEFT_SHOWN = 3
 _STOP_S = 60.0
+
+
+class Done(NamedTuple):
+    """What was taken back of an agent, and what was not: of which task, or "" for all that it has, and why."""
+
+    what: Reclaimed
+    left: tuple[tuple[str, Refused], ...] = ()
 
 
 @click.command(
@@ -66,6 +74,7 @@ def reclaim(
     """Take back what agents have that are stopped or in error. Without a destination it is shown, and nothing is changed.
 
     A kernel that dies needs none of this: what it held is free again by itself. What is being worked on stays where it is.
+    What cannot be taken back is left as it is and told; the rest is done all the same, and the command ends with exit code 4.
     """  # fmt: skip
     ends = [
         name
@@ -84,17 +93,21 @@ def reclaim(
     with open_town_link(invocation) as town:
         agents = _sources(town, sources, receiver)
         if receiver is None and not to_backlog:
-            found = [_held_by(town, each, with_mail=not orphan_tasks) for each in agents]
-            for each in found if ends else ():
-                _end_tasks(town, each.tasks, delete=delete)
+            done = [Done(_held_by(town, each, with_mail=not orphan_tasks)) for each in agents]
+            if ends:
+                done = _end_tasks(town, done, delete=delete)
         else:
-            to = receiver or ""
-            calls = [town.calls.reclaim(each.id, tasks_to=to, mail_to=None if orphan_tasks else to) for each in agents]
-            found = [town.run(call) for call in calls]
+            done = _move(town, agents, receiver or "", with_mail=not orphan_tasks)
     to_shown = receiver or ("backlog" if to_backlog else None)
     action = {"--cancel": "cancelled", "--delete": "deleted"}.get(ends[0], "moved") if ends else "preview"
-    rows = [{"agent": each.name, "state": each.state, **_ids(what)} for each, what in zip(agents, found, strict=True)]
+    rows = [{"agent": each.name, "state": each.state, **_shape(what)} for each, what in zip(agents, done, strict=True)]
     invocation.answer({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
+    if left := [each for what in done for each in what.left]:
+        raise Refused(
+            f"what is told above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
+            hint=left[0][1].hint,
+            code="partly_done",
+        )
 
 
 def _sources(town: TownLink, named: Sequence[str], receiver: str | None) -> list[Agent]:
@@ -123,17 +136,49 @@ def _is_free(lying: Lying) -> bool:
     return lying.place != "leased" and not is_order
 
 
-def _end_tasks(town: TownLink, ids: Sequence[str], *, delete: bool) -> None:
-    for id_ in ids:
-        reason = "its agent does not work any more"
-        if delete:
-            town.run(town.calls.delete_task(id_))
-        else:
-            town.run(town.calls.settle_task("cancel", id_, text=reason))
+def _move(town: TownLink, agents: Sequence[Agent], to: str, *, with_mail: bool) -> list[Done]:
+    """Move what the agents have, as far as it goes. Raises: Refused when nothing of anybody could be moved."""
+    done: list[Done] = []
+    for each in agents:
+        try:
+            done.append(Done(town.run(town.calls.reclaim(each.id, tasks_to=to, mail_to=to if with_mail else None))))
+        except Refused as error:
+            done.append(Done(Reclaimed(), (("", error),)))
+    if done and all(each.left for each in done):
+        raise done[0].left[0][1]
+    return done
 
 
-def _ids(what: Reclaimed) -> dict[str, Any]:
-    return {"tasks": what.tasks, "messages": what.messages, "made": what.made}
+def _end_tasks(town: TownLink, found: Sequence[Done], *, delete: bool) -> list[Done]:
+    """Cancel or delete the tasks that were found, as far as it goes: a task that another one needs goes after that one."""
+    open_, errors = [id_ for each in found for id_ in each.what.tasks], dict[str, Refused]()
+    while open_:
+        errors = {}
+        for id_ in open_:
+            try:
+                if delete:
+                    town.run(town.calls.delete_task(id_))
+                else:
+                    town.run(town.calls.settle_task("cancel", id_, text="its agent does not work any more"))
+            except Refused as error:
+                errors[id_] = error
+            except NotFound:  # somebody else was quicker
+                continue
+        if len(errors) == len(open_):
+            break
+        open_ = list(errors)
+    return [
+        Done(
+            Reclaimed(tasks=tuple(id_ for id_ in each.what.tasks if id_ not in errors)),
+            tuple((id_, errors[id_]) for id_ in each.what.tasks if id_ in errors),
+        )
+        for each in found
+    ]
+
+
+def _shape(done: Done) -> dict[str, Any]:
+    left = [{"task": id_ or None, "reason": error.message} for id_, error in done.left]
+    return {"tasks": done.what.tasks, "messages": done.what.messages, "made": done.what.made, "left": left}
 
 
 def _lines(rows: Sequence[dict[str, Any]], action: str, to: str | None) -> list[str]:
