@@ -1,4 +1,4 @@
-"""Time limits that stand still while a town is frozen. Knows trio alone; who freezes a town and why is the kernel's."""
+"""Time that stands still while a town is frozen, and limits by it. Knows trio alone; who freezes a town is the kernel's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ class TownClock:
     def __init__(self) -> None:
         self._limits: set[trio.CancelScope] = set()
         self._stopped_at: float | None = None
+        self._stood_still_s = 0.0
         self._left_s: dict[trio.CancelScope, float] = {}
 
     @property
     def stopped(self) -> bool:
         """Whether time stands still."""
         return self._stopped_at is not None
+
+    def now(self) -> float:
+        """A moment in seconds. Only differences mean something: how much time has passed that counts."""
+        return (trio.current_time() if self._stopped_at is None else self._stopped_at) - self._stood_still_s
 
     def stop(self) -> None:
         """Let time stand still."""
@@ -31,7 +36,9 @@ class TownClock:
 
     def go_on(self) -> None:
         """Let time go on, with what was left of it."""
-        self._stopped_at = None
+        if self._stopped_at is not None:
+            self._stood_still_s += trio.current_time() - self._stopped_at
+            self._stopped_at = None
         for scope, left_s in self._left_s.items():
             scope.deadline = trio.current_time() + left_s
         self._left_s.clear()

@@ -15,7 +15,6 @@ from typing import Any
 import trio
 
 from tinytown.agents import Agent
-from tinytown.clock import TownClock
 from tinytown.config import Config
 from tinytown.contracts import Workspace
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
@@ -36,7 +35,6 @@ class Desk:
     town: Town
     plugins: Plugins
     keeper: Keeper
-    clock: TownClock = field(default_factory=TownClock)
     #: Agents that may go on when somebody else's round has ended, or a budget is raised.
     held: set[str] = field(default_factory=set[str])
     _colleagues: tuple[Agent, ...] = ()

@@ -37,7 +37,7 @@ async def _first_refusal(desk: Desk, agent: Agent, task: Task) -> str | None:
         async with desk.open_place(agent, task) as directory:
             for gate in desk.plugins.gates:
                 try:
-                    with without_cancellations(), desk.clock.fail_after(limit_s):
+                    with without_cancellations(), desk.keeper.clock.fail_after(limit_s):
                         verdict = await gate.check(task, directory)
                         passed, evidence = bool(verdict.passed), str(verdict.evidence)
                 except Exception as error:  # a broken gate must not let anything through

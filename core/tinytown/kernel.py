@@ -121,7 +121,7 @@ class Kernel:
             hosted.leave("its kernel was stopped")
         with trio.move_on_after(_LAST_WORD_S), suppress(TinytownError):  # so that others do not leave agents to us
             await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
-        with trio.move_on_after(0 if self._desk.clock.stopped else self.town.config.drain_s):
+        with trio.move_on_after(0 if self.keeper.clock.stopped else self.town.config.drain_s):
             await self._count.wait_value(lambda count: count == 0)
         self.hurry()
         # Without a server there is nobody to tell; the lease runs out by itself.
@@ -215,11 +215,9 @@ class Kernel:
 
     def _freeze(self, frozen: bool) -> None:
         """Let everything stand still, or go on."""
-        if frozen and not self._desk.clock.stopped:
+        if frozen and not self.keeper.clock.stopped:
             self.keeper.pause_all()
-            self._desk.clock.stop()
-        elif not frozen and self._desk.clock.stopped:
-            self._desk.clock.go_on()
+        elif not frozen and self.keeper.clock.stopped:
             self.keeper.continue_all()
             for hosted in self._hosted.values():
                 hosted.look()
@@ -231,7 +229,7 @@ class Kernel:
             self._freeze_news = trio.Event()
             try:
                 self._freeze((await self.town.run(self.town.calls.status(agents=False))).frozen is not None)
-                frozen = self.keeper.running if self._desk.clock.stopped else None
+                frozen = self.keeper.running if self.keeper.clock.stopped else None
                 if frozen != told:
                     await self.town.run(self.town.calls.tell_frozen(self.host_id, frozen))
                     told = frozen

@@ -27,6 +27,7 @@ from typing import Any, Literal
 import trio
 
 from tinytown import keeper
+from tinytown.clock import TownClock
 from tinytown.errors import ProcessFailed
 from tinytown.orphans import Orphan, sweep_orphans
 from tinytown.process_output import Channel, Line, Output
@@ -84,7 +85,10 @@ async def open_keeper(*, run_dir: Path) -> AsyncGenerator[Keeper]:
 
 
 class Keeper:
-    """Runs commands; see `open_keeper`. If its process is killed, runs in progress fail and the next starts another."""
+    """Runs commands; see `open_keeper`. If its process is killed, runs in progress fail and the next starts another.
+
+    `clock` stands still while runs are paused: for the limits of whoever waits for something else than a run.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir.absolute()
@@ -92,7 +96,7 @@ class Keeper:
         self._socket: socket.socket | None = None
         self._starting = trio.Lock()
         self._runs: set[_Run] = set()
-        self._paused = False
+        self.clock = TownClock()
         self._heeding: list[Callable[[bool], None]] = []
 
     async def run(
@@ -137,7 +141,7 @@ class Keeper:
                 await self._hand_over(pipes)
                 run = _Run(pipes, output, timeout_s=timeout_s, silence_s=silence_s, grace_s=grace_s)
                 self._runs.add(run)
-                if self._paused:
+                if self.clock.stopped:
                     run.pause()
                 owned.callback(self._runs.discard, run)
                 try:
@@ -156,7 +160,7 @@ class Keeper:
 
     def pause_all(self) -> None:
         """Stop every process of every run (SIGSTOP) and their clocks. A command that is to start later waits."""
-        self._paused = True
+        self.clock.stop()
         for run in self._runs:
             run.pause()
         for tell in self._heeding:
@@ -164,7 +168,7 @@ class Keeper:
 
     def continue_all(self) -> None:
         """Let paused runs go on (SIGCONT), with the time that they had left."""
-        self._paused = False
+        self.clock.go_on()
         for run in self._runs:
             run.resume()
         for tell in self._heeding:
@@ -176,7 +180,7 @@ class Keeper:
         and with False when they go on, for as long as the block lasts."""
         self._heeding.append(tell)
         try:
-            if self._paused:
+            if self.clock.stopped:
                 tell(True)
             yield
         finally:

@@ -270,7 +270,7 @@ class RoundRunner:
         bound_s = limits.timeout_s + limits.grace_s + _OVERTIME_S if limits.timeout_s else float("inf")
         messages = tuple(delivery.message for delivery in work.deliveries if delivery.message is not None)
         async with self._desk.open_place(self.agent, work.task) as directory:
-            with self._desk.clock.move_on_after(bound_s):
+            with self._desk.keeper.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 prompt = await self._prompt(work.task, messages)
                 what = f"task {work.task.id}" if work.task else "mail"

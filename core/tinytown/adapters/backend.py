@@ -114,7 +114,7 @@ class CliSession(Generic[S]):
                 reason=f"the prompt has {len(round.prompt):,} characters; {self._adapter.title} takes {limit:,}",
                 retryable=False,
             )
-        due = trio.current_time() + self._limit_s(round)
+        due = self._context.keeper.clock.now() + self._limit_s(round)
         session = self._session_to_resume(round)
         try:
             outcome, transcript = await self._run(round, report, session, due)
@@ -152,7 +152,7 @@ class CliSession(Generic[S]):
                         env=_with(launch.environment, plan.environment),
                         on_line=lambda line: clock.hear(line, reader),
                         stdin=plan.stdin,
-                        timeout_s=None if due == inf else max(0.0, due - trio.current_time()),
+                        timeout_s=None if due == inf else max(0.0, due - self._context.keeper.clock.now()),
                         silence_s=round.silence_s,
                         grace_s=round.grace_s,
                         first_signal=plan.first_signal,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,9 +14,10 @@ import tinytown_echo
 import trio
 from tinytown.agents import Agent
 from tinytown.config import Config, convert_settings
-from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Finished, Round, Usage
+from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Finished, Outcome, Round, Usage
 from tinytown.errors import ConfigError
 from tinytown.messages import Body, Confirmation, Informational, Message, Query, TaskAssign, TaskOrder
+from tinytown.processes import Keeper
 from tinytown.tasks import Task
 from trio.testing import MockClock
 
@@ -31,7 +33,7 @@ class Lines(list[str]):
 
 
 @asynccontextmanager
-async def session(**table: Any) -> AsyncGenerator[AgentSession]:
+async def session(keeper: Keeper | None = None, **table: Any) -> AsyncGenerator[AgentSession]:
     settings = convert_settings(tinytown_echo.tinytown_settings_type(), table, Path("tinytown.toml"), "plugins.echo")
     (backend,) = tinytown_echo.tinytown_agent_backends(settings)
     assert isinstance(backend, AgentBackend)
@@ -41,7 +43,7 @@ async def session(**table: Any) -> AsyncGenerator[AgentSession]:
         config=Config(name="town"),
         root=Path.cwd(),
         state_directory=Path.cwd(),
-        keeper=cast(Any, None),
+        keeper=keeper or Keeper(Path.cwd()),
     )
     async with backend.open(context) as opened:
         yield opened
@@ -100,6 +102,30 @@ async def test_a_cancelled_answer_is_none(autojump_clock: MockClock) -> None:
             await parrot.run_round(work(task="go"), lines)
     assert scope.cancelled_caught
     assert not lines
+
+
+async def test_no_time_passes_while_the_town_is_frozen(autojump_clock: MockClock, tmp_path: Path) -> None:
+    keeper, outcomes = Keeper(tmp_path), list[Outcome]()
+
+    async def answer(parrot: AgentSession) -> None:
+        outcomes.append(await parrot.run_round(replace(work(task="go"), timeout_s=4.0), Lines()))
+
+    async with session(keeper, delay_s=2.5) as parrot, trio.open_nursery() as nursery:
+        nursery.start_soon(answer, parrot)
+        await trio.sleep(2)
+        keeper.pause_all()
+        await trio.sleep(3600)
+        assert not outcomes
+        keeper.continue_all()
+        began = trio.current_time()
+    assert isinstance(outcomes[0], Finished)
+    assert trio.current_time() - began == pytest.approx(0.5)
+
+
+async def test_a_round_that_takes_too_long_has_failed(autojump_clock: MockClock) -> None:
+    async with session(delay_s=60) as parrot:
+        outcome = await parrot.run_round(replace(work(task="go"), timeout_s=4.0), Lines())
+    assert outcome == Failed(reason="ended after 4 s, the time limit of a round")
 
 
 @pytest.mark.parametrize("table", [{"delay_s": -1}, {"fail_first": "twice"}, {"echo": "e"}])

@@ -11,6 +11,7 @@ import msgspec
 import trio
 from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
+from tinytown.processes import Keeper
 
 TINYTOWN_HOOK_API = 1
 
@@ -43,20 +44,22 @@ class EchoBackend:
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[EchoSession]:
-        yield EchoSession(self._settings)
+        yield EchoSession(self._settings, context.keeper)
 
 
 class EchoSession:
     """One agent's echo."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, keeper: Keeper) -> None:
         self._settings = settings
+        self._clock = keeper.clock  # no time passes while the town is frozen
         self._failures_left = settings.fail_first
 
     async def run_round(self, round: Round, report: Report) -> Outcome:
         """Answer with the text of the task, or of the questions where there is none."""
-        with trio.move_on_after(inf if round.timeout_s is None else round.timeout_s) as limit:
-            await trio.sleep(self._settings.delay_s)
+        limit_s = inf if round.timeout_s is None else round.timeout_s
+        with self._clock.move_on_after(limit_s) as limit, self._clock.move_on_after(self._settings.delay_s):
+            await trio.sleep_forever()
         if limit.cancelled_caught:
             return Failed(reason=f"ended after {round.timeout_s:g} s, the time limit of a round")
         if self._failures_left:
