@@ -126,6 +126,25 @@ def test_new_places_and_orders_come_behind_the_restored_ones(client: LightClient
     assert again.run(again.calls.assign_task("bens", "ben")).message_id == "bens.2"
 
 
+def test_what_a_lineage_has_spent_of_its_attempts_is_spent_in_the_restored_town_too(client: LightClient) -> None:
+    town, again = (another_town(client, lineage_attempts=1) for _ in range(2))
+    calls, run = town.calls, town.run
+    ann = run(calls.create_agent("ann", cli="shell"))
+    run(calls.add_task("all of it", agent="ann", task_id="whole"))
+    run(calls.add_task("half of it", agent="ann", task_id="part", parent="whole"))
+    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    fence = run(calls.place_agents("h1", ["shell"], count=1)).agents[0].token or ""
+    assert not run(calls.start_task(ann.id, fence, "part", "run")).stale
+    content = saved(town)
+    transfer(again).restore(loaded(content))
+    assert saved(again) == content
+    assert again.command("HGETALL", again.key("lineages")) == {b"whole": b"1"}
+    again.run(again.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
+    fence = again.run(again.calls.place_agents("h2", ["shell"], count=1)).agents[0].token or ""
+    assert again.run(again.calls.start_task(ann.id, fence, "whole", "run2")).stale
+    assert "all attempts (1)" in (again.run(again.calls.task("whole")).reason or "")
+
+
 def test_a_body_that_is_no_json_and_a_field_of_another_version_survive(client: LightClient, town: Town) -> None:
     town.run(town.calls.create_agent("ann", cli="shell"))
     town.run(town.calls.send("ann", Query(question="?"), message_id="odd"))

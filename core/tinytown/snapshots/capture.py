@@ -54,7 +54,7 @@ AGENT_VOLATILE = frozenset(
 TASK_VOLATILE = frozenset({"token", "run_id", "state", "reason", "order"})
 _TIMES = frozenset({"since", "held_until", "created_at", "updated_at", "started_at", "completed_at"})
 _NUMBERS = frozenset(
-    {"seq", "orders", "attempts", "max_rounds", "rounds_completed", "tasks_completed", "failures", "deliveries"}
+    {"seq", "orders", "attempts", "lineage_attempts", "max_rounds", "rounds_completed", "tasks_completed", "failures", "deliveries"}
 )
 
 Fields = dict[str, str]
@@ -135,7 +135,8 @@ def _sort_in(raw: _Raw, item: list[Any]) -> None:
     elif kind == "plugin":
         raw.plugins[item[1].decode()] = item[2]
     elif kind == "task":
-        raw.tasks.append((_fields(item[1]), sorted(each.decode() for each in item[2])))
+        fields = _fields(item[1]) | {"lineage_attempts": item[3].decode()}
+        raw.tasks.append((fields, sorted(each.decode() for each in item[2])))
     else:
         raw.dead.append((item[1].decode(), {name.decode(): value for name, value in _pairs(item[2])}))
 

@@ -72,7 +72,8 @@ register('snapshot', function(base, a)
   end)
   if done and section == 'a' then section, from = 't', '0' end
   done = done and walk('t', ':tasks', function(id)
-    add(1, { 'task', redis.call('HGETALL', base .. ':task:' .. id), redis.call('SMEMBERS', base .. ':task:' .. id .. ':needs') })
+    add(1, { 'task', redis.call('HGETALL', base .. ':task:' .. id), redis.call('SMEMBERS', base .. ':task:' .. id .. ':needs'),
+      redis.call('HGET', base .. ':lineages', id) or '' })
   end)
   if not done then reply[1] = section .. from end
   return reply
@@ -129,8 +130,8 @@ function PUT.agent(base, _, seq, fields, placed)
   end
 end
 
--- fields, open needs, rank on the backlog or '', is its agent in this town
-function PUT.task(base, _, fields, open, rank, agent_here)
+-- fields, open needs, rank on the backlog or '', is its agent in this town, attempts of its lineage or ''
+function PUT.task(base, _, fields, open, rank, agent_here, lineage_attempts)
   local id, seq = fields.id, fields.seq
   check_new(base, ':tasks:ids', id)
   put_record(base, 'task:' .. id, fields)
@@ -142,6 +143,7 @@ function PUT.task(base, _, fields, open, rank, agent_here)
   if FINISHED[fields.state] then put(base, 'ZADD', 'tasks:finished', fields.completed_at, id) end
   if rank ~= '' then put(base, 'ZADD', 'backlog', rank, id) end
   if fields.held_until then put(base, 'ZADD', 'holds', fields.held_until, id) end
+  if lineage_attempts ~= '' then put(base, 'HSET', 'lineages', id, lineage_attempts) end
   if agent_here then
     put(base, 'ZADD', 'tasks:agent:' .. fields.agent_id, seq, id)
     if not FINISHED[fields.state] then put(base, 'SADD', 'agent:' .. fields.agent_id .. ':open', id) end

@@ -77,6 +77,7 @@ class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
 
 class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     """A task. ``order`` is the id of the message that tells its agent to work on it, ``orders`` how many there have been.
+    ``lineage_attempts`` counts those of the task and of all that was made of it, see ``round.lineage_attempts``.
 
     ``origin`` and the tables of ``meta`` are JSON as it was written. ``other`` keeps fields that this version does not know.
     """
@@ -97,6 +98,7 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     order: str = ""
     orders: int = 0
     attempts: int = 0
+    lineage_attempts: int = 0
     held: str = ""
     held_until: str = ""
     reason: str = ""

@@ -114,7 +114,8 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
     always = {name: fields[name] for name in ("assigned_to", "agent_id", "reason")} | {"attempts": str(task.attempts)}
     present = {name: text for name, text in fields.items() if text} | always | task.other
     rank = _score(task.priority, task.seq) if task.state == "pending" else ""
-    return Row(["task", present, task.open_needs, rank, agent_here])
+    lineage = str(task.lineage_attempts or "")
+    return Row(["task", present, task.open_needs, rank, agent_here, lineage])
 
 
 def _message(message: MessageRecord, agent_id: str, story: str, known_s: int) -> Row:
