@@ -14,6 +14,11 @@ class Careful:
         return ("it bites\x1b[31m", 5)  # type: ignore[return-value]
 
 
+class Terse:
+    def cautions(self) -> str:
+        return "it bites"
+
+
 class Broken:
     def cautions(self) -> Sequence[str]:
         raise RuntimeError("no idea")
@@ -22,6 +27,7 @@ class Broken:
 def test_a_backend_may_say_something_or_nothing_and_fail_without_harm() -> None:
     assert cautions_of(Careful()) == ["it bites\\x1b[31m", "5"]
     assert cautions_of(object()) == cautions_of(None) == []
+    assert cautions_of(Terse()) == ["it bites"]
     (told,) = cautions_of(Broken())
     assert "no idea" in told
 

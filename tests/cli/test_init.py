@@ -200,7 +200,8 @@ def test_a_broken_plugin_takes_neither_tt_plugins_nor_a_typo_down(tt: Shell, tmp
         "import click\nfrom tinytown.contracts import Command\nfrom tinytown.hookspecs import hookimpl\n"
         "TINYTOWN_HOOK_API = 1\n"
         "@hookimpl\ndef tinytown_commands():\n"
-        "    return [Command('dance', 'Dance.', 'tinytown_extra:dance'), Command('fall', 'Fall.', 'tinytown_extra:nothing')]\n"
+        "    return [Command(name, 'Dance.', f'tinytown_extra:{target}')\n"
+        "            for name, target in (('dance', 'dance'), ('fall', 'nothing'), ('init', 'dance'))]\n"
         "@click.command()\n@click.argument('style')\ndef dance(style):\n    click.echo(f'dancing {style}')\n"
     )
     for name in ("broken", "extra"):
@@ -213,7 +214,8 @@ def test_a_broken_plugin_takes_neither_tt_plugins_nor_a_typo_down(tt: Shell, tmp
     found = {each["name"]: each for each in told["plugins"]}
     assert found["broken"]["status"] == "faulty"
     assert "on purpose" in found["broken"]["reason"]
-    assert found["extra"]["offers"] == {"commands": ["dance", "fall"]}
+    assert found["extra"]["offers"] == {"commands": ["dance", "fall", "init"]}
+    assert "plugin 'extra': its command 'init' is never run, since tt has one of that name itself" in told["problems"]
     assert "broken" in tt("plugins", env=env).out
     assert tt("dance", "tango", env=env).out == "dancing tango\n"
     assert "do you mean dance" in tt("danec", env=env, code=2).err

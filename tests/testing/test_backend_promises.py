@@ -443,6 +443,30 @@ class Ponders(Session):
         return outcome
 
 
+class HasANumberedAccount(Good):
+    account = 7
+
+
+class HasATokenForTools(Good):
+    offers_town_tools = "yes"
+
+
+class WarnsInOneText(Good):
+    def cautions(self) -> str:
+        return "it bites"
+
+
+class WarnsLater(Good):
+    async def cautions(self) -> list[str]:
+        return ["it bites"]
+
+
+class ThinksBeforeItWarns(Good):
+    def cautions(self) -> list[str]:
+        time.sleep(0.15)
+        return ["it bites"]
+
+
 #: Promise -> what breaks it -> the scenarios that it takes beside `answer`.
 BREAKERS: list[tuple[str, Any, str]] = [
     ("B1", KindOfTwoWords, ""),
@@ -485,6 +509,11 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B20", LocksOutWithoutAHint, "rate_limit login_error"),
     ("B21", IsImpatient, ""),
     ("B22", Ponders, "prints"),
+    ("B23", HasANumberedAccount, ""),
+    ("B23", HasATokenForTools, ""),
+    ("B23", WarnsInOneText, ""),
+    ("B23", WarnsLater, ""),
+    ("B23", ThinksBeforeItWarns, ""),
 ]
 
 
@@ -516,7 +545,7 @@ async def test_a_good_backend_keeps_every_promise() -> None:
 async def test_a_broken_backend_breaks_exactly_this_promise(
     monkeypatch: pytest.MonkeyPatch, promise: str, breaker: Any, names: str
 ) -> None:
-    if promise == "B22":
+    if promise in ("B22", "B23"):
         monkeypatch.setattr(trial, "LONGEST_GAP_S", 0.1)  # so that the mistake need not take long
 
     def make() -> Any:

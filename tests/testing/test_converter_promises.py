@@ -53,8 +53,15 @@ class Good:
         return msgspec.json.encode({"task_id": task.id, **fields})
 
     def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
-        said = [each["description"] for each in self.read(document).tasks]
-        return document if said == [task.description for task in tasks] else self.write(tasks)
+        said = self.read(document).tasks
+        same = len(said) == len(tasks) and all(map(self.is_said, said, tasks))
+        return document if same else self.write(tasks)
+
+    def is_said(self, said: dict[str, Any], task: Task) -> bool:
+        defaults = {"title": "", "priority": "normal"}
+        return task.description == said["description"] and all(
+            getattr(task, name) == said.get(name, default) for name, default in defaults.items()
+        )
 
 
 class KeepsOneText(Good):
@@ -121,6 +128,17 @@ class RewritesAnew(Good):
         return self.write(tasks)
 
 
+class RewritesNothing(Good):
+    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
+        return document
+
+
+class RewritesTheLastOnly(Good):
+    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
+        rewritten = super().rewrite(document, tasks)
+        return rewritten if rewritten == document else self.write(tasks[-1:])
+
+
 BREAKERS: list[tuple[str, type[Good]]] = [
     ("C1", KeepsOneText),
     ("C2", GivesBytearray),
@@ -134,6 +152,8 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("C7", SaysOnlyWhat),
     ("C8", NumbersDocuments),
     ("C9", RewritesAnew),
+    ("C10", RewritesNothing),
+    ("C10", RewritesTheLastOnly),
 ]
 
 

@@ -38,7 +38,7 @@ def test_every_check_and_kind_stands_on_the_page() -> None:
     assert [kind for kind in KINDS if kind not in PAGE] == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["scenarios", "bench", "fake CLI", "model server"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=["scenarios", "bench", "fake CLI", "model server", "prompt sections"])
 def test_the_examples_pass(example: str) -> None:
     names: dict[str, Any] = {}
     exec(compile(example, "testing.md", "exec", dont_inherit=True), names)

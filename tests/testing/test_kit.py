@@ -186,9 +186,13 @@ async def test_one_bench_serves_several_checks() -> None:
 
 async def test_everything_that_an_installed_plugin_offers_is_checked() -> None:
     with trio.fail_after(DEADLINE_S):
-        (report,) = await check_plugin("echo")
-    report.raise_if_broken()
-    assert report.subject == "backend echo"
+        reports = await check_plugin("beads")
+    for report in reports:
+        report.raise_if_broken()
+    subjects = [report.subject for report in reports]
+    assert subjects[:4] == ["plugin beads", "converter beads", "service groups", "service formula-gates"]
+    assert "command beads" in subjects
+    assert subjects[-1] == "prompt sections beads"
 
 
 async def test_a_plugin_that_is_not_installed_is_not_found() -> None:

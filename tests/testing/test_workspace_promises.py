@@ -57,6 +57,12 @@ class WantsATask(Good):
         return True
 
 
+class ThinksAboutIt(Good):
+    def claims(self, agent: Agent, task: Task | None) -> bool:
+        time.sleep(0.15 if task is None else 0)
+        return True
+
+
 class GivesAFile(Good):
     @asynccontextmanager
     async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
@@ -156,10 +162,20 @@ class TakesItsTime(Good):
             yield directory
 
 
+class BeginsAfresh(Good):
+    @asynccontextmanager
+    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+        async with super().open(agent, task) as directory:
+            for path in directory.iterdir():
+                path.unlink()
+            yield directory
+
+
 BREAKERS: list[tuple[str, type[Good]]] = [
     ("W1", NameOfTwoWords),
     ("W2", ClaimsMaybe),
     ("W2", WantsATask),
+    ("W2", ThinksAboutIt),
     ("W3", GivesAFile),
     ("W3", LeavesAFd),
     ("W4", OpensOnce),
@@ -170,6 +186,7 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("W8", BlocksAfterCancellation),
     ("W8", Hides),
     ("W9", TakesItsTime),
+    ("W10", BeginsAfresh),
 ]
 
 
@@ -190,7 +207,7 @@ async def test_a_good_workspace_keeps_every_promise(tmp_path: Path) -> None:
 async def test_a_broken_workspace_breaks_exactly_this_promise(
     monkeypatch: pytest.MonkeyPatch, promise: str, breaker: type[Good], tmp_path: Path
 ) -> None:
-    if promise == "W9":
+    if breaker in (TakesItsTime, ThinksAboutIt):
         monkeypatch.setattr(trial, "LONGEST_GAP_S", 0.1)  # so that the mistake need not take long
     with trio.fail_after(DEADLINE_S):
         report = await check_workspace(lambda: breaker(tmp_path), slack_s=SLACK_S)

@@ -26,7 +26,7 @@ def cautions_of(backend: object) -> list[str]:
         return []
     try:
         found: Any = ask()
-        return [shown(str(each), 500) for each in found]
+        return [shown(str(each), 500) for each in ([found] if isinstance(found, str) else found)]
     except Exception as error:  # a stranger's code; what it would have said is lost, the command is not
         return [f"its cautions cannot be told: {shown(repr(error), 200)}"]
 

@@ -28,6 +28,9 @@ KINDS = MappingProxyType(
         "workspace": "a directory of its own for each agent",
         "gate": "no task is completed while a file has a conflict marker in it",
         "service": "the supervisor hears of every task that failed",
+        "command": "how much is on the backlog, by priority",
+        "prompt": "agents are told to look at their work again before they report it",
+        "chooser": "a task goes to the agent that is named in its tags",
     }
 )
 
@@ -87,6 +90,7 @@ def _contents(name: str, kind: str) -> dict[str, str]:
         "class": "".join(part.capitalize() for part in name.removesuffix(f"-{kind}").split("-")) + kind.capitalize(),
         "kind": kind,
         "summary": KINDS[kind],
+        "hints": "",
         "tinytown": ".".join(__version__.split(".")[:2]),
     }
     templates = files("tinytown.cli") / "new_plugin"
@@ -94,10 +98,15 @@ def _contents(name: str, kind: str) -> dict[str, str]:
     def filled(template: str) -> str:
         return Template((templates / f"{template}.in").read_text(encoding="utf-8")).substitute(words)
 
+    more: dict[str, str] = {}
+    if kind == "command":
+        words["hints"] = f'\n[project.entry-points."tinytown.commands"]\n{name} = "{module}.command:{identifier}"\n'
+        more[f"{module}/command.py"] = filled("command_body.py")
     return {
         "pyproject.toml": filled("pyproject.toml"),
         "README.md": filled("README.md"),
         f"{module}/__init__.py": filled(f"{kind}.py"),
+        **more,
         f"{module}/py.typed": "",
         f"tests/test_{identifier}.py": filled(f"test_{kind}.py"),
     }

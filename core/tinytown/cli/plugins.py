@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinytown.cli.cautions import cautions_by_kind
+from tinytown.cli.commands import COMMANDS
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.table import table
@@ -30,11 +32,18 @@ def plugins(invocation: Invocation) -> None:
         if rows
         else ["no plugins: pip install tinytown-shell"]
     )
-    problems = [each.message for each in found.problems]
+    problems = [*(each.message for each in found.problems), *_hidden_commands(found.reports)]
     cautions = cautions_by_kind(found.backends)
     lines += [f"problem: {each}" for each in problems]
     lines += [f"caution: {each}" for told in cautions.values() for each in told]
     invocation.answer({"plugins": shapes, "problems": problems, "cautions": cautions}, lines)
+
+
+def _hidden_commands(reports: Sequence[PluginReport]) -> Iterator[str]:
+    for report in reports:
+        for name in report.offers.get("commands", ()):
+            if name in COMMANDS:
+                yield f"plugin {report.name!r}: its command {name!r} is never run, since tt has one of that name itself"
 
 
 def _shape(report: PluginReport) -> dict[str, Any]:

@@ -9,8 +9,10 @@ town for tests of your own.
 
 from __future__ import annotations
 
+from tinytown.testing.advice import check_chooser, check_prompt_sections
 from tinytown.testing.backends import check_agent_backend
 from tinytown.testing.bench import Bench, open_bench
+from tinytown.testing.commands import check_command
 from tinytown.testing.converters import check_converter
 from tinytown.testing.gates import check_gate
 from tinytown.testing.offers import PROMISES, check_plugin
@@ -41,9 +43,12 @@ __all__ = [
     "Scenario",
     "SinkScenarios",
     "check_agent_backend",
+    "check_chooser",
+    "check_command",
     "check_converter",
     "check_gate",
     "check_plugin",
+    "check_prompt_sections",
     "check_service",
     "check_status_sink",
     "check_workspace",

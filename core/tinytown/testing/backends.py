@@ -18,10 +18,18 @@ from tinytown.names import shown
 from tinytown.round_files import log_path
 from tinytown.testing.backend_trial import LONG_S, BackendTrial, Listener, Seat, has_begun_or, told
 from tinytown.testing.bench import Bench, on_bench
-from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable
+from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable, raised
 from tinytown.testing.scenarios import BackendScenarios, Scenario
 from tinytown.testing.traces import files_below
-from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, check_word, expect_context_manager
+from tinytown.testing.trial import (
+    CANCELLED_AT_STEPS,
+    SLACK_S,
+    check_word,
+    expect,
+    expect_context_manager,
+    expect_quick,
+    expect_texts,
+)
 
 BACKEND = Book[BackendTrial]("backend")
 
@@ -241,7 +249,7 @@ async def _any_output(trial: BackendTrial) -> None:
             async with trial.session(scenario) as seat:
                 await seat.run(scenario)
         except Exception as error:
-            raise Broken(f"{what}: {_raised(error)}") from error
+            raise Broken(f"{what}: {raised(error)}") from error
 
 
 @BACKEND.promise("B15", "Output that comes late neither holds up its round nor gets into the next.", rests_on=("B6",))
@@ -320,7 +328,7 @@ async def _hostile_prompts(trial: BackendTrial) -> None:
             try:
                 await seat.run(Scenario(task=prompt))
             except Exception as error:
-                raise Broken(f"{what}: {_raised(error)}") from error
+                raise Broken(f"{what}: {raised(error)}") from error
 
 
 @BACKEND.promise("B19", "A throttled account is told from other failures.", rests_on=("B4",))
@@ -373,6 +381,17 @@ async def _event_loop(trial: BackendTrial) -> None:
     await trial.with_pulse("the session", work)
 
 
+@BACKEND.promise("B23", "What it says of itself beside its kind is of the right type, and said at once.")
+async def _about_itself(trial: BackendTrial) -> None:
+    backend = trial.make()
+    if (account := getattr(backend, "account", None)) is not None and not expect(account, str, "as account").strip():
+        raise Broken("expected a name as account, or none at all, got an empty one")
+    expect(getattr(backend, "offers_town_tools", False), bool, "as offers_town_tools")
+    ask = getattr(backend, "cautions", None)
+    if ask is not None:
+        expect_quick("asking cautions()", lambda: expect_texts(ask(), "from cautions()"))
+
+
 def _expect_none_of(words: Collection[str], outcome: Outcome, whose: str) -> None:
     for word in words:
         if word in repr(outcome):
@@ -387,7 +406,3 @@ def _expect_kind(outcome: Outcome, kind: type[Outcome]) -> None:
 def _expect_text(outcome: Outcome, attribute: str) -> None:
     if not str(getattr(outcome, attribute)).strip():
         raise Broken(f"expected a {attribute} for the person, got {told(outcome)}")
-
-
-def _raised(error: Exception) -> str:
-    return str(error) if isinstance(error, Broken) else f"it raised {shown(repr(error), 300)}"

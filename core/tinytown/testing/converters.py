@@ -17,7 +17,7 @@ from tinytown.names import new_id, shown
 from tinytown.protocol.calls import TownCalls
 from tinytown.tasks import Task
 from tinytown.testing.bench import Bench, on_bench
-from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable
+from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable, raised
 from tinytown.testing.samples import odd_tasks, sample_tasks
 from tinytown.testing.scenarios import ConverterScenarios
 from tinytown.testing.trial import SLACK_S, Trial, check_word, expect
@@ -191,6 +191,33 @@ async def _rewrites(trial: ConverterTrial) -> None:
             raise Broken(f"{shown(repr(document), 200)} became {shown(repr(rewritten), 200)}")
 
 
+@CONVERTER.promise(
+    "C10",
+    "Rewritten with a task that has changed, a document says the new and keeps the others.",
+    rests_on=("C4", "C9"),
+)
+async def _rewrites_changes(trial: ConverterTrial) -> None:
+    converter = trial.make()
+    if not isinstance(converter, RewritingConverter):
+        raise NotApplicable("it does not rewrite documents")
+    changes = {name: value for name, value in _CHANGES.items() if name in trial.kept_fields(converter)}
+    if not changes:
+        raise NotApplicable(f"it says of none of {', '.join(_CHANGES)} that it keeps it")
+    for document in trial.documents(converter):
+        tasks = [_as_task(arguments) for arguments in _read(converter, document).tasks]
+        for number, (field, value) in enumerate(changes.items()):
+            changed = list(tasks)
+            if tasks:
+                index = number % len(tasks)
+                changed[index] = msgspec.structs.replace(tasks[index], **{field: value})
+            rewritten = expect(converter.rewrite(document, changed), bytes, "from rewrite()")
+            _expect_read(_read(converter, rewritten), changed, trial.kept_fields(converter))
+
+
+#: What a person or an agent changes most, in a task that stands in a document already.
+_CHANGES: Mapping[str, Any] = {"title": "Another title", "priority": "urgent", "description": "Other work"}
+
+
 def _as_task(arguments: Mapping[str, Any]) -> Task:
     """The task that a town makes of these arguments of `Town.add_task`."""
     fields = {name: value for name, value in arguments.items() if name not in ("task_id", "finished", "agent")}
@@ -212,16 +239,19 @@ def _read_back(converter: Converter, tasks: Sequence[Task]) -> Converted:
 def _read_anything(converter: Converter, what: str, document: bytes) -> None:
     try:
         _read(converter, document)
-    except Broken as error:
-        raise Broken(f"{what}: {error}") from error
     except Exception as error:
-        raise Broken(f"{what}: it raised {shown(repr(error), 200)}") from error
+        raise Broken(f"{what}: {raised(error)}") from error
 
 
 def _expect_kept(converter: Converter, tasks: Sequence[Task], fields: Sequence[str]) -> None:
-    converted = _read_back(converter, tasks)
+    _expect_read(_read_back(converter, tasks), tasks, fields)
+
+
+def _expect_read(converted: Converted, tasks: Sequence[Task], fields: Sequence[str]) -> None:
+    """Broken unless these tasks have been read, with these fields as they are."""
     if len(converted.tasks) != len(tasks):
-        raise Broken(f"{shown(repr(tasks[0].description), 100)} came back as {len(converted.tasks)} tasks")
+        first = f"{shown(repr(tasks[0].description), 100)} " if tasks else ""
+        raise Broken(f"{len(tasks)} tasks {first}came back as {len(converted.tasks)}")
     for task, read in zip(tasks, converted.tasks, strict=True):
         for name in fields:
             wanted, came = _plain(getattr(task, name)), _plain(_argument(read, name, task))

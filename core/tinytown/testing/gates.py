@@ -13,7 +13,7 @@ import trio
 from tinytown.contracts import Gate, Verdict
 from tinytown.names import shown
 from tinytown.testing.bench import Bench, on_bench
-from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable
+from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable, raised
 from tinytown.testing.samples import HOSTILE_TEXTS
 from tinytown.testing.scenarios import GateScenario, GateScenarios
 from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect
@@ -103,10 +103,8 @@ async def _any_work(trial: GateTrial) -> None:
     for what, text in HOSTILE_TEXTS.items():
         try:
             await trial.verdict(GateScenario(task=text, prepare=_SMALL.prepare))
-        except Broken:
-            raise
         except Exception as error:
-            raise Broken(f"a task with {what}: it raised {shown(repr(error), 200)}") from error
+            raise Broken(f"a task with {what}: {raised(error)}") from error
 
 
 @GATE.promise("G4", "Good work passes.", rests_on=("G2",))

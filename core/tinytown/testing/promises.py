@@ -26,6 +26,7 @@ Status = Literal["ok", "broken", "not_applicable"]
 PATIENCE_S = 300.0
 _STUCK_S = 5.0  # beyond the patience, before shields are taken away
 _SEEN_LENGTH = 600
+_RAISED_LENGTH = 300
 
 
 class Attempt(Protocol):
@@ -205,6 +206,11 @@ def described(error: BaseException) -> str:
     if not frames:
         return named
     return f"{named} (at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})"
+
+
+def raised(error: Exception) -> str:
+    """What a piece of the object's code has raised, in words; what a trial has seen stays as it is."""
+    return str(error) if isinstance(error, Broken) else f"it raised {shown(repr(error), _RAISED_LENGTH)}"
 
 
 def run_check(

@@ -15,7 +15,7 @@ from tinytown.contracts import StatusSink
 from tinytown.events import Event
 from tinytown.names import shown
 from tinytown.testing.bench import Bench, on_bench
-from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable
+from tinytown.testing.promises import Book, Broken, CheckReport, NotApplicable, raised
 from tinytown.testing.samples import odd_events, sample_events
 from tinytown.testing.scenarios import SinkScenarios
 from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect_context_manager
@@ -128,7 +128,7 @@ async def _any_event(trial: SinkTrial) -> None:
             try:
                 await trial.put(sink, [event])
             except Exception as error:
-                raise Broken(f"it raised {shown(repr(error), 200)} for {shown(repr(event), 200)}") from error
+                raise Broken(f"for {shown(repr(event), 200)}: {raised(error)}") from error
     trial.expect_taken(odd)
 
 

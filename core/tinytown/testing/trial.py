@@ -6,10 +6,11 @@ Knows nothing of any one contract. What it finds it raises as `Broken`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
@@ -129,6 +130,17 @@ class Trial:
             raise Broken(f"{what} let nothing else run for {min(gaps_s):.2f} s")
 
 
+def expect_quick(what: str, call: Callable[[], object]) -> None:
+    """Broken if a call that nothing else can run beside takes long, and not by chance."""
+    taken_s: list[float] = []
+    while len(taken_s) < _GAP_ATTEMPTS and (not taken_s or taken_s[-1] > LONGEST_GAP_S):
+        began = time.monotonic()
+        call()
+        taken_s.append(time.monotonic() - began)
+    if min(taken_s) > LONGEST_GAP_S:
+        raise Broken(f"{what} took {min(taken_s):.2f} s, in which nothing else could run")
+
+
 def check_word(attribute: str, word: object) -> None:
     """Broken unless this is a word that can be typed and stored."""
     word = expect(word, str, f"as {attribute}")
@@ -143,6 +155,17 @@ def expect(value: object, kind: type[T], where: str) -> T:
     if not isinstance(value, kind):
         raise Broken(f"expected {kind.__name__} {where}, got {type(value).__name__} {shown(repr(value))}")
     return value
+
+
+def expect_texts(value: object, where: str) -> list[str]:
+    """The texts one by one. Broken unless the value has texts and nothing else in it."""
+    told = f"{type(value).__name__} {shown(repr(value))}"
+    if inspect.iscoroutine(value):
+        value.close()  # or Python would complain, later and elsewhere, that nobody awaited it
+        raise Broken(f"expected a list of texts {where}, got a coroutine: it must not be async")
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise Broken(f"expected a list of texts {where}, got {told}")
+    return [expect(each, str, f"in the list of texts {where}") for each in cast("Iterable[object]", value)]
 
 
 def expect_context_manager(made: object) -> None:

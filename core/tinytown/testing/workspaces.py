@@ -14,9 +14,17 @@ from tinytown.contracts import Workspace
 from tinytown.names import shown
 from tinytown.tasks import Task
 from tinytown.testing.bench import Bench, on_bench
-from tinytown.testing.promises import Book, Broken, CheckReport
+from tinytown.testing.promises import Book, Broken, CheckReport, raised
 from tinytown.testing.samples import odd_rounds
-from tinytown.testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect, expect_context_manager
+from tinytown.testing.trial import (
+    CANCELLED_AT_STEPS,
+    SLACK_S,
+    Trial,
+    check_word,
+    expect,
+    expect_context_manager,
+    expect_quick,
+)
 
 _OPEN_S = 60.0
 
@@ -69,13 +77,15 @@ async def _name(trial: WorkspaceTrial) -> None:
     check_word("name", trial.make().name)
 
 
-@WORKSPACE.promise("W2", "It claims or disclaims any round, with or without a task, and says the same again.")
+@WORKSPACE.promise("W2", "It claims or disclaims any round, with or without a task, at once, and says the same again.")
 async def _claims(trial: WorkspaceTrial) -> None:
     workspace = trial.make()
     for agent, task in odd_rounds(trial.bench.agent()):
         answers: list[object] = [workspace.claims(agent, task), workspace.claims(agent, task)]
         if not isinstance(answers[0], bool) or answers[0] != answers[1]:
             raise Broken(f"expected True or False twice from claims(), got {answers[0]!r} and {answers[1]!r}")
+    agent = trial.bench.agent()
+    expect_quick("asking claims()", lambda: workspace.claims(agent, None))
 
 
 @WORKSPACE.promise("W3", "It gives a directory that can be worked in, and leaves nothing running.")
@@ -125,7 +135,7 @@ async def _any_names(trial: WorkspaceTrial) -> None:
                 async with trial.opened(workspace, agent, task):
                     pass
             except Exception as error:
-                raise Broken(f"for {shown(repr(task), 200)}: {_raised(error)}") from error
+                raise Broken(f"for {shown(repr(task), 200)}: {raised(error)}") from error
 
 
 @WORKSPACE.promise(
@@ -177,5 +187,12 @@ async def _event_loop(trial: WorkspaceTrial) -> None:
     await trial.with_pulse("the workspace", work)
 
 
-def _raised(error: Exception) -> str:
-    return str(error) if isinstance(error, Broken) else f"it raised {shown(repr(error), 200)}"
+@WORKSPACE.promise("W10", "Opened again after a round, for the gates, it has what the round left.", rests_on=("W4",))
+async def _for_the_gates(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.bench.agent()
+    task = trial.bench.task("do it", agent=agent)
+    async with trial.opened(workspace, agent, task) as directory:
+        (directory / "work.txt").write_text("the work")
+    async with trial.opened(workspace, agent, task) as directory:
+        if not (directory / "work.txt").is_file():
+            raise Broken(f"work.txt, which the round had written, is not in {directory} when its gates are to judge it")
