@@ -27,6 +27,36 @@ def test_a_task_is_held_for_a_while_and_released(in_town: Shell) -> None:
     assert in_town("task", "release", id_, "--json", code=4).error["code"] == "refused"
 
 
+@pytest.mark.parametrize("made", [("assign", "taker"), ("backlog", "add")])
+def test_a_task_can_be_held_from_the_beginning(in_town: Shell, made: tuple[str, ...]) -> None:
+    if made[0] == "assign":
+        in_town("spawn", "taker")
+    until = ("--hold", "wait for the design", "--hold-until", "2h")
+    id_ = in_town(*made, "work", *until, "--json").json["task_id"]
+    task = in_town("task", "show", id_, "--json").json
+    assert (task["state"], task["held"]) == ("blocked", "wait for the design")
+    assert task["held_until"] > task["since"]
+    assert ": held: later" in in_town(*made, "more", "--hold", "later").out
+    assert in_town("task", "release", id_, "--json").json["state"] in ("assigned", "pending")
+    before = len(in_town("task", "list", "--json").json["tasks"])
+    for bad in (("--hold", ""), ("--hold-until", "2h"), ("--hold", "x", "--hold-until", "soon")):
+        assert in_town(*made, "work", *bad, "--json", code=2).error["code"] == "usage"
+    assert "a moment to come" in in_town(*made, "work", "--hold", "x", "--hold-until", "2020-01-01", code=2).err
+    assert len(in_town("task", "list", "--json").json["tasks"]) == before
+
+
+def test_whoever_adds_to_the_backlog_is_told_when_nobody_will_take_it(in_town: Shell) -> None:
+    in_town("spawn", "smith", "--role", "mason", "--tags", "iron")
+    plain = in_town("backlog", "add", "anything", "--json")
+    assert plain.json["remarks"] == ["it has neither role nor tags by which an agent would take it"]
+    assert f"tt backlog claim {plain.json['task_id'][:8]} AGENT gives it to one" in plain.err
+    assert (
+        "no agent has the tag wood; tt spawn NAME --tags wood" in in_town("backlog", "add", "x", "--tags", "wood").err
+    )
+    assert in_town("backlog", "add", "x", "--role", "mason").err == ""
+    assert in_town("backlog", "add", "x", "--tags", "iron,wood", "--json").json["remarks"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -17,6 +17,7 @@ import click
 from tinytown.errors import UsageError
 from tinytown.messages import PRIORITIES
 from tinytown.names import shown
+from tinytown.records import rfc3339
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -132,6 +133,37 @@ def read_text(text: str) -> str:
 def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
     """The items of an option that may be repeated and whose values may hold several, with commas between."""
     return tuple(item for value in values for part in value.split(",") if (item := part.strip()))
+
+
+def hold_options(command: F) -> F:
+    """The options ``--hold`` and ``--hold-until`` of commands that make a task."""
+    until = click.option(
+        "--hold-until", type=MOMENT, metavar="TIME", help="With --hold, until then: 10m, 2h, 3d from now, or a date."
+    )
+    return click.option("--hold", metavar="REASON", help="Hold it, for this reason, until tt task release.")(
+        until(command)
+    )
+
+
+def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:
+    """The two as `TownCalls.add_task` takes them: a reason and a time, or empty. `now_ms` is asked where it matters.
+
+    Raises: UsageError.
+    """
+    if hold is None:
+        if until is not None:
+            raise UsageError("expected --hold REASON with --hold-until", hint="say why it is held")
+        return "", ""
+    if not hold.strip():
+        raise UsageError("expected a reason, got an empty text", hint="--hold 'until the design is agreed'")
+    if until is None:
+        return hold, ""
+    now = now_ms()
+    if (moment := until.ahead_ms(now)) <= now:
+        raise UsageError(
+            "expected a moment to come, got one that is over", hint="leave it out to hold until tt task release"
+        )
+    return hold, rfc3339(moment)
 
 
 def no_start_option(command: F) -> F:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import click
 
-from tinytown.cli.arguments import AGENT, PRIORITY, ROLE, TAG, TASK, no_start_option, read_text, split_list
+from tinytown.cli.arguments import (
+    AGENT,
+    PRIORITY,
+    ROLE,
+    TAG,
+    TASK,
+    Moment,
+    hold_options,
+    no_start_option,
+    read_hold,
+    read_text,
+    split_list,
+)
 from tinytown.cli.background import start_where_needed
 from tinytown.cli.frame import TownGroup
 from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.obstacles import why_nobody_takes
 from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
@@ -19,7 +32,8 @@ from tinytown.names import counted
 
 @click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
 def backlog() -> None:
-    """Tasks that nobody has yet. Idle agents claim those whose role or tag is theirs by themselves."""
+    """Tasks that nobody has yet. Idle agents claim those whose role or tag is theirs by themselves; the others wait for somebody
+    who gives them out."""
 
 
 @backlog.command("add", examples=["tt backlog add 'write the manual' --role writer --priority high"])
@@ -30,6 +44,7 @@ def backlog() -> None:
 @click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Agents with one of these tags may claim it.")
 @click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
+@hold_options
 @pass_invocation
 def add(
     invocation: Invocation,
@@ -40,10 +55,17 @@ def add(
     tags: tuple[str, ...],
     role: str,
     parent: str,
+    hold: str | None,
+    hold_until: Moment | None,
 ) -> None:
-    """Add a task, described by TEXT (- reads standard input)."""
+    """Add a task, described by TEXT (- reads standard input).
+
+    An idle agent takes it by itself if the task has its role or one of its tags. With neither --role nor --tags it waits for
+    somebody to give it out: tt backlog claim, tt backlog assign-all.
+    """
     description = read_text(text)
     with open_town_link(invocation) as town:
+        held, held_until = read_hold(hold, hold_until, town.now_ms)
         added = town.run(
             town.calls.add_task(
                 description,
@@ -53,11 +75,17 @@ def add(
                 tags=split_list(tags),
                 role=role,
                 parent=parent,
+                held=held,
+                held_until=held_until,
             )
         ).task
         warn_of_role(invocation, town.config, role)
+        agents = town.run(town.calls.agents())
+    never = why_nobody_takes(added, agents, auto_claim=town.config.auto_claim)
+    if never:
+        invocation.tell(f"note: {never.text}; {never.fix}")
     invocation.answer(
-        {"task_id": added.id, "state": added.state},
+        {"task_id": added.id, "state": added.state, "remarks": [never.text] if never else []},
         f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),
     )
 

@@ -6,7 +6,7 @@ it one reason after the other, so that what is said here can be read beside what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -218,28 +218,43 @@ def _need(need: str, situation: Situation, depth: int) -> Obstacle:
     return Obstacle(code="need_open", text=text, task=task.id, because=because)
 
 
-def _on_backlog(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
-    def obstacle(code: str, text: str, fix: str, because: tuple[Obstacle, ...] = ()) -> tuple[Obstacle, ...]:
-        return (Obstacle(code=code, text=text, fix=fix, task=task.id, because=because),)
+def why_nobody_takes(task: Task, agents: Sequence[Agent], *, auto_claim: bool) -> Obstacle | None:
+    """Why no agent will take this task from the backlog by itself, as things are; None when one will."""
+    fix = _giving(task)
+    if not auto_claim:
+        code, text = "no_auto_claim", "agents take nothing by themselves (auto_claim)"
+    elif not _words(task):
+        code, text = "no_words", "it has neither role nor tags by which an agent would take it"
+    elif not _fitting(task, agents):
+        code, text = "nobody_fits", f"no agent has {_named_words(task)}"
+        fix = f"tt spawn NAME {f'--role {task.role}' if task.role else f'--tags {task.tags[0]}'}; {fix}"
+    else:
+        return None
+    return Obstacle(code=code, text=text, fix=fix, task=task.id)
 
-    give = f"tt backlog claim {task.id[:8]} AGENT gives it to one"
-    if not situation.auto_claim:
-        return obstacle(
-            "no_auto_claim", "it is on the backlog, and agents take nothing by themselves (auto_claim)", give
-        )
-    words = {task.role or "", *task.tags} - {""}
-    if not words:
-        return obstacle(
-            "no_words", "it is on the backlog and has neither role nor tags by which an agent would take it", give
-        )
-    named = " or ".join([f"the role {task.role}"] * bool(task.role) + [f"the tag {tag}" for tag in task.tags])
-    fitting = [each for each in situation.agents if words & {each.role or "", *each.tags}]
-    if not fitting:
-        word = next(iter([task.role] if task.role else task.tags), "")
-        return obstacle(
-            "nobody_fits", f"it is on the backlog, and no agent has {named}", f"tt spawn NAME --role {word}; {give}"
-        )
+
+def _giving(task: Task) -> str:
+    return f"tt backlog claim {task.id[:8]} AGENT gives it to one"
+
+
+def _words(task: Task) -> set[str]:
+    return {task.role or "", *task.tags} - {""}
+
+
+def _named_words(task: Task) -> str:
+    return " or ".join([f"the role {task.role}"] * bool(task.role) + [f"the tag {tag}" for tag in task.tags])
+
+
+def _fitting(task: Task, agents: Sequence[Agent]) -> list[Agent]:
+    words = _words(task)
+    return [each for each in agents if words & {each.role or "", *each.tags}]
+
+
+def _on_backlog(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
+    if never := why_nobody_takes(task, situation.agents, auto_claim=situation.auto_claim):
+        return (msgspec.structs.replace(never, text=f"it is on the backlog, and {never.text}"),)
     because: list[Obstacle] = []
+    fitting = _fitting(task, situation.agents)
     for agent in fitting[:_BREADTH]:
         reasons = why_agent(agent, situation)
         if agent.wanted == "drained":
@@ -250,13 +265,9 @@ def _on_backlog(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
             reasons = (Obstacle(code="about_to_begin", text=text, agent=agent.name),)
         because += reasons
     if (more := len(fitting) - _BREADTH) > 0:
-        because.append(
-            Obstacle(
-                code="more_agents",
-                text=f"and {counted(more, 'more fitting agent')}",
-            )
-        )
-    return obstacle("on_backlog", f"it is on the backlog, for an idle agent that has {named}", give, tuple(because))
+        because.append(Obstacle(code="more_agents", text=f"and {counted(more, 'more fitting agent')}"))
+    text = f"it is on the backlog, for an idle agent that has {_named_words(task)}"
+    return (Obstacle(code="on_backlog", text=text, fix=_giving(task), task=task.id, because=tuple(because)),)
 
 
 def _with_agent(task: Task, situation: Situation) -> tuple[Obstacle, ...]:

@@ -17,7 +17,9 @@ from tinytown.cli.arguments import (
     TAG,
     TASK,
     Moment,
+    hold_options,
     no_start_option,
+    read_hold,
     read_text,
     split_list,
 )
@@ -52,6 +54,7 @@ from tinytown.tasks import TASK_STATES, Task, TaskState
 @click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Words to find it by.")
 @click.option("--role", default="", type=ROLE, help="The role it is for.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
+@hold_options
 @no_start_option
 @pass_invocation
 def assign(
@@ -64,11 +67,14 @@ def assign(
     tags: tuple[str, ...],
     role: str,
     parent: str,
+    hold: str | None,
+    hold_until: Moment | None,
     no_start: bool,
 ) -> None:
     """Give AGENT a task, described by TEXT (- reads standard input)."""
     description = read_text(text)
     with open_town_link(invocation) as town:
+        held, held_until = read_hold(hold, hold_until, town.now_ms)
         call = town.calls.add_task(
             description,
             agent=_named(agent),
@@ -78,6 +84,8 @@ def assign(
             tags=split_list(tags),
             role=role,
             parent=parent,
+            held=held,
+            held_until=held_until,
         )
         assigned = town.run(call)
         warn_of_role(invocation, town.config, role)
