@@ -15,6 +15,7 @@ from tinytown.testing import ConverterScenarios, check_converter
 from tinytown_beads.converter import BeadConverter
 from tinytown_beads.json_text import decode
 from tinytown_beads.lines import beads_of, read_lines
+from tinytown_beads.views import tag_of
 
 from .conftest import DOCUMENTS, EVERY_FIELD, MOMENT, bead, document, edge
 
@@ -201,6 +202,31 @@ def test_our_own_tasks_come_back_with_all_they_have(tasks: Sequence[Task]) -> No
         each["needs"] -= undone  # in beads what was closed holds nobody up
     assert back == wanted
     assert BeadConverter().rewrite(content, [as_task(dict(each)) for each in read.tasks]) == content
+
+
+TEXTS = st.dictionaries(st.sampled_from(["design", "acceptance_criteria", "notes", "external_ref", "issue_type"]), PLAIN)
+COMMENTS = st.lists(
+    st.fixed_dictionaries({"id": WORDS, "author": WORDS, "text": PLAIN, "created_at": st.just(MOMENT)}),
+    unique_by=lambda each: each["id"], max_size=3,
+)  # fmt: skip
+
+
+@given(texts=TEXTS, comments=COMMENTS, labels=st.lists(PLAIN, unique=True, max_size=3), table=TABLES)
+def test_what_only_beads_can_say_goes_out_as_their_fields_and_comes_back(
+    texts: dict[str, str], comments: list[dict[str, Any]], labels: list[str], table: dict[str, Any]
+) -> None:
+    kept: dict[str, Any] = {**texts, "comments": comments, "labels": labels, "metadata": table, "priority": 4}
+    tags = tuple(dict.fromkeys(tag for tag in map(tag_of, labels) if tag))
+    task = Task(id="ship-it", description="d", priority="low", tags=tags, meta={"bd": kept}, created_at=LATER)
+    content = BeadConverter().write([task])
+    record = record_of(content, "ship-it")
+    assert {key: record[key] for key in texts} == texts
+    assert {each["id"]: each for each in record.get("comments", [])} == {each["id"]: each for each in comments}
+    assert set(labels) <= set(record.get("labels", [])) | {texts.get("issue_type")}
+    assert record["priority"] == 4
+    assert {key: value for key, value in record["metadata"].items() if key != "tinytown"} == table
+    (again,) = BeadConverter().read(content).tasks
+    assert BeadConverter().write([as_task(dict(again), created_at=LATER)]) == content
 
 
 def test_every_field_survives_a_change_elsewhere() -> None:

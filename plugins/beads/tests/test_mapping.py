@@ -92,7 +92,7 @@ def test_what_is_carried_becomes_a_task_when_work_waits_for_it() -> None:
     assert found.views["mr"].held
 
 
-@pytest.mark.parametrize(("priority", "told"), list(enumerate(["urgent", "high", "normal", "low", "low"])))
+@pytest.mark.parametrize(("priority", "told"), list(enumerate(["urgent", "high", "normal", "low", "lowest"])))
 def test_priorities(priority: int, told: str) -> None:
     assert mapped(bead("a", priority=priority)).views["a"].priority == told
 

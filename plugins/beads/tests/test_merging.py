@@ -22,6 +22,8 @@ VIEWS = st.builds(
     needs=NAMES,
     assignee=st.sampled_from(["", "ada", "rita"]),
     held=st.sampled_from(["", "deferred"]),
+    notes=st.sampled_from(["", "n"]),
+    comments=NAMES,
 )
 
 

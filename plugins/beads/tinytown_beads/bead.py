@@ -5,7 +5,7 @@ Pure. Knows no file and no task; `ready` and `mapping` say what the fields mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,7 +53,7 @@ class Bead(msgspec.Struct, frozen=True):
     @property
     def kind(self) -> str:
         """The type, by whichever of the two ways the record says it: a label of Gastown's, or the field."""
-        return next((TYPE_LABELS[label] for label in self.labels if label in TYPE_LABELS), self.issue_type)
+        return kind_of(self.labels, self.issue_type)
 
     @property
     def category(self) -> Category:
@@ -80,6 +80,11 @@ class Bead(msgspec.Struct, frozen=True):
     @property
     def defer_until(self) -> datetime | None:
         return moment(self.text("defer_until"))
+
+
+def kind_of(labels: Sequence[str], issue_type: str) -> str:
+    """The type that labels and the field of that name say together; see `Bead.kind`."""
+    return next((TYPE_LABELS[label] for label in labels if label in TYPE_LABELS), issue_type)
 
 
 def moment(text: str) -> datetime | None:

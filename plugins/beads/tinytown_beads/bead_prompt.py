@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tinytown.tasks import Task
 
-from tinytown_beads.json_text import as_list, as_object, decode
-from tinytown_beads.kept import kept_fields, laid_over
-from tinytown_beads.own_beads import FORMAT
+from tinytown_beads.json_text import as_list, as_object
+from tinytown_beads.kept import said_by
 
 _HEADINGS = {"design": "Design", "acceptance_criteria": "Acceptance criteria", "notes": "Notes"}
 _COMMENTS_SHOWN = 10
@@ -17,10 +13,10 @@ _TEXT_BYTES = 20_000
 
 
 def bead_sections(task: Task | None) -> list[str]:
-    """Paragraphs of Markdown from the bead that a task was made of, and from what `tt-bd` has set; none for other tasks."""
+    """Paragraphs of Markdown from what a bead says beyond its task; none where there is nothing."""
     if task is None:
         return []
-    fields = laid_over(_record(task), kept_fields(task))
+    fields = said_by(task)
     sections = [
         f"## {heading}\n\n{_cut(text)}"
         for key, heading in _HEADINGS.items()
@@ -31,18 +27,6 @@ def bead_sections(task: Task | None) -> list[str]:
     if said:
         sections.append("## Comments\n\n" + _cut("\n".join(said[-_COMMENTS_SHOWN:])))
     return sections
-
-
-def _record(task: Task) -> Mapping[str, Any]:
-    """The record of the bead that a task was made of; empty for a task that was none."""
-    origin = task.origin or {}
-    record = origin.get("record")
-    if origin.get("format") != FORMAT or not isinstance(record, str):
-        return {}
-    try:
-        return as_object(decode(record)) or {}
-    except ValueError:
-        return {}
 
 
 def _cut(text: str) -> str:

@@ -10,8 +10,11 @@ from tinytown.command_line import TownLink
 from tinytown.errors import TinytownError
 from tinytown.tasks import Task
 
+from tinytown_beads.kept import kept_fields, kept_table
+from tinytown_beads.mapping import task_priority
 from tinytown_beads.meeting import Changing, Making, Meeting, TownState, town_state
-from tinytown_beads.views import View
+from tinytown_beads.own_beads import TABLE
+from tinytown_beads.views import BEYOND, View
 
 #: Calls in one write to the server.
 _AT_ONCE = 500
@@ -107,6 +110,11 @@ def _steps(
     reopens = "state" in fields and task.finished and not wanted.finished
     if reopens:
         steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="opened again in the bead file")))
+    kept = fields & {*BEYOND, "priority", "assignee"}
+    if kept and (reopens or not task.finished):
+        table = kept_table(each.bead, task, wanted, kept)
+        if table != kept_fields(task):
+            steps.append((kept & frozenset(BEYOND), lambda: calls.set_task_meta(task.id, TABLE, table or None)))
     texts = fields & {"title", "description", "priority", "tags", "needs", "parent"}
     if texts and (reopens or not task.finished):
         # A finished task is history, here as there: what changes in its bead is kept in the file.
@@ -135,6 +143,8 @@ def _steps(
 
 def _new_fields(wanted: View, fields: frozenset[str], task_ids: Mapping[str, str]) -> dict[str, Any]:
     new: dict[str, Any] = {name: getattr(wanted, name) for name in fields}
+    if "priority" in new:
+        new["priority"] = task_priority(wanted)
     if "needs" in new:
         new["needs"] = [task_ids[need] for need in wanted.needs if need in task_ids]
     if "parent" in new:

@@ -16,15 +16,16 @@ from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.circles import cut_circles
 from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
 from tinytown_beads.json_text import as_list
+from tinytown_beads.kept import beyond
 from tinytown_beads.own_beads import extras_of, own_outcome, own_title, task_id_for
 from tinytown_beads.ready import Graph, graph_of
-from tinytown_beads.views import View, ViewState, plain, tag_of
+from tinytown_beads.views import View, ViewPriority, ViewState, odd_labels, plain, tag_of
 
 #: What stands for work, what others wait for though nobody works on it, and what is only kept.
 Place = Literal["work", "waiting", "carried"]
 
 _WAITING_KINDS = frozenset({"gate", "molecule", "escalation"})
-_PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low", "low")
+_PRIORITIES: tuple[ViewPriority, ...] = ("urgent", "high", "normal", "low", "lowest")
 
 #: With these a reason for closing begins when the work was not done. In the middle of one they mean nothing.
 _UNDONE: dict[str, ViewState] = {
@@ -158,6 +159,8 @@ def _view(bead: Bead, needs: tuple[str, ...], place: Place, now: datetime, limit
         assignee=bead.text("assignee"),
         held="" if bead.closed else plain(_held(bead, place, now, notes), 1000),
         held_until=_held_until(bead, place, now),
+        odd_labels=odd_labels(bead.record),
+        **beyond(bead.record, bead.id),
     )
 
 
@@ -216,7 +219,7 @@ def task_arguments(bead: Bead, mapped: Mapped) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "description": view.description,
         "title": view.title,
-        "priority": view.priority,
+        "priority": task_priority(view),
         "tags": _tags_in_order(bead, view),
         "needs": [mapped.task_ids[need] for need in view.needs],
         "task_id": mapped.task_ids[bead.id],
@@ -234,6 +237,11 @@ def task_arguments(bead: Bead, mapped: Mapped) -> dict[str, Any]:
         if isinstance(extras.get(name), kind):
             arguments[name] = extras[name]
     return arguments
+
+
+def task_priority(view: View) -> Priority:
+    """The priority of a task; the lowest of beads is low."""
+    return "low" if view.priority == "lowest" else view.priority
 
 
 def _tags_in_order(bead: Bead, view: View) -> list[str]:

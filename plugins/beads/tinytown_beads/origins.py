@@ -18,9 +18,19 @@ from tinytown_beads.ready import in_order
 from tinytown_beads.views import View, view_of_task
 
 
-def origin_of(line: Line) -> dict[str, Any]:
-    """The origin of a task made of the bead on `line`: the record as it is spelled there."""
-    return {"format": FORMAT, "id": line.key, "record": line.text}
+def origin_of(line: Line, *, made_here: bool = False) -> dict[str, Any]:
+    """The origin of a task made of the bead on `line`: the record as it is spelled there.
+
+    One that was `made_here` has come from no file, so that it belongs into every one.
+    """
+    origin: dict[str, Any] = {"format": FORMAT, "id": line.key, "record": line.text}
+    return origin | ({"made_here": True} if made_here else {})
+
+
+def is_of_a_file(task: Task) -> bool:
+    """Whether a task was brought in with a bead file."""
+    origin = task.origin or {}
+    return origin.get("format") == FORMAT and not origin.get("made_here")
 
 
 def recorded_line(task: Task) -> Line | None:

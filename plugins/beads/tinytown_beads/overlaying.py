@@ -5,7 +5,7 @@ Only fields that changed are touched, so that whatever else stands in a record s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,8 @@ from tinytown.tasks import Task
 
 from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
-from tinytown_beads.json_text import ABSENT, as_object
+from tinytown_beads.json_text import ABSENT, as_object, decode
+from tinytown_beads.kept import edge_word, in_order_of_time, loose_edges
 from tinytown_beads.own_beads import OURS, PRIORITIES, REFERENCE, bead_title, close_reason, extras_for, extras_of
 from tinytown_beads.views import View, tag_of, view_of_task
 
@@ -32,11 +33,19 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
                 changes["description"] = now.description
             case "priority":
                 changes["priority"] = PRIORITIES[now.priority]
+            case "design" | "acceptance_criteria" | "notes" | "external_ref":
+                changes[name] = getattr(now, name) or ABSENT
+            case "issue_type":
+                changes["issue_type"] = now.issue_type or "task"
+            case "metadata":
+                changes["metadata"] = _metadata(bead, now) or ABSENT
+            case "comments":
+                changes["comments"] = in_order_of_time(now.comments) or ABSENT
             case "state":
                 changes |= _status(bead, now, when)
-            case "tags":
+            case "tags" | "odd_labels":
                 changes["labels"] = _labels(bead, was, now) or ABSENT
-            case "needs" | "parent":
+            case "needs" | "parent" | "edges":
                 changes["dependencies"] = _dependencies(bead, was, now, fields, when) or ABSENT
             case "assignee":
                 changes["assignee"] = now.assignee or ABSENT
@@ -68,14 +77,18 @@ def _status(bead: Bead, now: View, when: datetime) -> dict[str, Any]:
 
 def _labels(bead: Bead, was: View, now: View) -> list[str]:
     gone, added = set(was.tags) - set(now.tags), set(now.tags) - set(was.tags)
-    kept = [label for label in bead.labels if tag_of(label) not in gone]
-    known = set(map(tag_of, kept))
+    odd_gone, odd_added = set(was.odd_labels) - set(now.odd_labels), set(now.odd_labels) - set(was.odd_labels)
+    kept = [label for label in bead.labels if tag_of(label) not in gone and label not in odd_gone]
+    kept += sorted(odd_added.difference(kept))
+    known = {tag_of(label) for label in kept} | {tag_of(now.issue_type)}
     return kept + sorted(tag for tag in added if tag not in known)
 
 
 def _dependencies(bead: Bead, was: View, now: View, fields: Collection[str], when: datetime) -> list[dict[str, Any]]:
     gone = set(was.needs) - set(now.needs) if "needs" in fields else set[str]()
     added = sorted(set(now.needs) - set(was.needs)) if "needs" in fields else []
+    loose_gone = set(was.edges) - set(now.edges) if "edges" in fields else set[str]()
+    loose = {edge_word(edge) for edge in loose_edges(bead.record.get("dependencies"), bead.id)}
     kept: list[dict[str, Any]] = []
     for item in bead.record.get("dependencies") or ():
         edge = as_object(item) or {}
@@ -84,12 +97,28 @@ def _dependencies(bead: Bead, was: View, now: View, fields: Collection[str], whe
             continue
         if type_ == PARENT_EDGE and "parent" in fields:
             continue
+        if edge_word(edge) in loose & loose_gone:
+            continue
         kept.append(edge)
     there = {edge.get("depends_on_id") for edge in kept}
     wanted = [(need, "blocks") for need in added]
+    if "edges" in fields:
+        wanted += [_loose(word) for word in now.edges if word not in loose]
     if "parent" in fields and now.parent:
         wanted.append((now.parent, PARENT_EDGE))
     return kept + [edge_record(bead.id, target, type_, when) for target, type_ in wanted if target not in there]
+
+
+def _loose(word: str) -> tuple[str, str]:
+    type_, _, target = word.partition(" ")
+    return target, type_
+
+
+def _metadata(bead: Bead, now: View) -> dict[str, Any]:
+    """The metadata that the town wants, with what is ours in it as it was."""
+    ours = (as_object(bead.record.get("metadata")) or {}).get(OURS)
+    wanted = as_object(decode(now.metadata)) if now.metadata else None
+    return {**(wanted or {}), **({} if ours is None else {OURS: ours})}
 
 
 def edge_record(source: str, target: str, type_: str, when: datetime) -> dict[str, Any]:
@@ -120,18 +149,22 @@ def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: dateti
         "id": id_,
         "title": bead_title(task),
         "description": task.description,
+        "design": view.design,
+        "acceptance_criteria": view.acceptance_criteria,
+        "notes": view.notes,
         "status": "open",
-        "priority": PRIORITIES[task.priority],
-        "issue_type": "task",
+        "priority": PRIORITIES[view.priority],
+        "issue_type": view.issue_type or "task",
         "assignee": view.assignee,
         "created_at": stamp(begun),
         "created_by": OURS,
         "updated_at": stamp(moment(task.updated_at or "") or begun),
         "started_at": stamp(moment(task.started_at or "") or begun) if task.started_at else "",
-        "external_ref": REFERENCE + task.id,
+        "external_ref": view.external_ref or REFERENCE + task.id,
         "source_system": OURS,
-        "metadata": {OURS: extras_for(task)},
-        "labels": list(task.tags),
+        "metadata": {**(as_object(decode(view.metadata or "{}")) or {}), OURS: extras_for(task)},
+        "labels": _own_labels(task, view),
+        "comments": in_order_of_time(view.comments),
     }
     edges = list(_edges(id_, view, begun))
     if edges:
@@ -143,16 +176,29 @@ def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: dateti
     return {key: value for key, value in record.items() if value not in ("", [], ABSENT)}
 
 
+def _own_labels(task: Task, view: View) -> list[str]:
+    spelled = {tag_of(label): label for label in view.odd_labels}
+    tags = [spelled.get(tag, tag) for tag in task.tags if tag != tag_of(view.issue_type)]
+    return [*tags, *(label for label in view.odd_labels if label not in tags)]
+
+
 def _edges(id_: str, view: View, when: datetime) -> Iterable[dict[str, Any]]:
     if view.parent:
         yield edge_record(id_, view.parent, PARENT_EDGE, when)
     for need in view.needs:
         if need != view.parent:
             yield edge_record(id_, need, "blocks", when)
+    tied = {view.parent, *view.needs}
+    for target, type_ in map(_loose, view.edges):
+        if target not in tied:
+            yield edge_record(id_, target, type_, when)
 
 
-def refreshed_metadata(bead: Bead, task: Task) -> dict[str, Any]:
-    """The metadata of a bead of ours whose task has changed: what others wrote there stays. Empty if it is right."""
+def refreshed_metadata(bead: Bead, task: Task, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a bead of ours whose task has changed, with its other `changes`: what others wrote there stays.
+
+    Empty if it is right.
+    """
     before = extras_of(bead)
     if not before:
         return {}
@@ -162,5 +208,5 @@ def refreshed_metadata(bead: Bead, task: Task) -> dict[str, Any]:
         told |= {name: before[name] for name in ("result", "reason") if name in before and name not in told}
     if before.get("needs") == [task.parent]:
         told.setdefault("needs", [task.parent])  # dropped when it was read, because it was closed undone
-    metadata = as_object(bead.record.get("metadata")) or {}
+    metadata = as_object(changes.get("metadata", bead.record.get("metadata"))) or {}
     return {} if before == told else {"metadata": {**metadata, OURS: told}}

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tinytown.messages import Priority
 from tinytown.tasks import Task
 
 from tinytown_beads.bead import Bead
@@ -20,12 +19,14 @@ from tinytown_beads.json_text import as_object
 OURS = "tinytown"
 #: The format that an origin names for a task that was a bead first.
 FORMAT = "beads"
+#: The table of a task's meta that holds fields as they stand in a record: what a task has no place for, and a bead has.
+TABLE = "bd"
 #: What begins the `external_ref` of such a bead; the task's id follows.
 REFERENCE = "tinytown:"
 
 TITLE_LIMIT_BYTES = 500
 
-PRIORITIES: dict[Priority, int] = {"urgent": 0, "high": 1, "normal": 2, "low": 3}
+PRIORITIES = {"urgent": 0, "high": 1, "normal": 2, "low": 3, "lowest": 4}
 
 #: The ids that a town takes.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -78,7 +79,8 @@ def extras_for(task: Task) -> dict[str, Any]:
         told |= {name: value for name, value in (("result", task.result), ("reason", task.reason)) if value}
     if task.origin and task.origin.get("format") != FORMAT:
         told["origin"] = task.origin
-    told |= {name: value for name, value in (("role", task.role), ("meta", task.meta)) if value}
+    tables = {name: table for name, table in task.meta.items() if name != TABLE}
+    told |= {name: value for name, value in (("role", task.role), ("meta", tables)) if value}
     return told
 
 

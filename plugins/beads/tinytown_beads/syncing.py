@@ -19,13 +19,12 @@ from tinytown_beads.bd_program import bd_for
 from tinytown_beads.carrying import Carried, carry, read_town
 from tinytown_beads.convoys import convoys_in, make_groups
 from tinytown_beads.files import locked, read_file, replace_file
-from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines, with_changes
+from tinytown_beads.lines import Line, beads_of, extend, join, problems_of, read_lines, with_changes
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.meeting import Changing, Meeting, TownState
 from tinytown_beads.merging import Base, Side, next_base
-from tinytown_beads.origins import BeadIds
+from tinytown_beads.origins import BeadIds, is_of_a_file, recorded_bases, recorded_lines
 from tinytown_beads.overlaying import changes_to
-from tinytown_beads.own_beads import FORMAT
 from tinytown_beads.place import Place, save_baseline
 from tinytown_beads.report import Report
 from tinytown_beads.views import SETS, changed_fields, view_of_task
@@ -170,11 +169,18 @@ class _Visit:
         bases = {each.bead.id: self._base(each, ids) for each in meeting.changings}
         for key in carried.made:
             fields[key] = frozenset()
-        tasks = {**carried.tasks, **self._own()}
+        own = self._own()
+        tasks = {**carried.tasks, **own}
         views = {key: view_of_task(task, ids) for key, task in tasks.items()}
-        written = write_lines(self.lines, tasks, views, bases, ids, fields=fields)
+        lines, made = list(self.lines), recorded_lines(own.values())
+        extend(lines, made)
+        beads = beads_of([*self.lines, *made])
+        bases |= recorded_bases(beads, {line.key: own[line.key] for line in made}, ids, self.now)
+        written = write_lines(lines, tasks, views, bases, ids, fields=fields)
+        written.added += [line.key for line in made]
         for key, names in written.changed.items():
-            report.add(key, "written", names)
+            if key not in written.added:
+                report.add(key, "written", names)
         self._write_back(written, report)
         for key in written.added:
             report.add(key, "appended")
@@ -195,8 +201,7 @@ class _Visit:
         found: dict[str, Task] = {}
         for task in sorted(self.state.tasks.values(), key=lambda task: (task.created_at or "", task.id)):
             key = ids(task.id)
-            is_bead = (task.origin or {}).get("format") == FORMAT
-            if not is_bead and key not in self.meeting.beads and key not in known:
+            if not is_of_a_file(task) and key not in self.meeting.beads and key not in known:
                 found[key] = task
         return found
 

@@ -56,7 +56,7 @@ def write_lines(
             chosen = fields[line.key]
         changes = changes_to(line.bead, was, now, sorted(chosen), _last_change(task)) if chosen else {}
         if changes or base is not None:
-            changes |= refreshed_metadata(line.bead, task)
+            changes |= refreshed_metadata(line.bead, task, changes)
         if changes:
             written.changed[line.key] = sorted(changes)
         written.lines.append(with_changes(line, changes))

@@ -190,3 +190,101 @@ def test_what_cannot_be_done_ends_with_1_and_one_line(bd: Bd, words: tuple[str, 
 def test_it_is_a_program_on_the_path(tt: Any) -> None:
     out = tt("quick one", program=("-m", "tinytown_beads.shim", "q")).out.strip()
     assert tt.json("task", "show", out)["title"] == "quick one"
+
+
+def records(text: str | bytes) -> dict[str, dict[str, Any]]:
+    return {each["id"]: each for each in map(json.loads, text.splitlines()) if "id" in each}
+
+
+def test_every_way_out_writes_the_same_and_the_way_back_loses_nothing(bd: Bd, bare: Any) -> None:
+    ours = bd.shell.json("backlog", "add", "made in the town", "--tags", "bug,web")["task_id"]
+    mine = next(
+        id_ for id_, record in records(bd("export")).items() if record.get("external_ref") == f"tinytown:{ours}"
+    )
+    other = bd.new("made by bd", "-t", "feature", "-l", "gt:x")
+    for id_ in (mine, other):
+        bd("update", id_, "-t", "bug", "--design", "d", "--notes", "n", "--acceptance", "a", "-p", "4", "--assignee", "rig/zoe",
+           "--add-label", "area:ui,\u65e5\u672c", "--set-metadata", "a=b", "--external-ref", "gh-9")  # fmt: skip
+        bd("comment", id_, "first")
+        bd("comment", id_, "second")
+    bd("dep", "add", mine, other, "-t", "related")
+    bd("dep", "add", mine, other, "-t", "discovered-from")
+    bd("dep", "remove", mine, other)
+    bd("dep", "add", other, mine, "-t", "discovered-from")
+
+    out = bd("export").encode()
+    assert bd.shell("beads", "export", "-").out.encode() == out
+    report = bd.shell.json("beads", "sync", "synced.jsonl")
+    assert report["conflict"] == 0
+    told, synced = records(out), records((bd.shell.directory / "synced.jsonl").read_bytes())
+    assert {mine, other} <= synced.keys()
+    assert synced == {id_: told[id_] for id_ in synced}
+    wanted = {
+        "issue_type": "bug", "design": "d", "notes": "n", "acceptance_criteria": "a", "priority": 4, "assignee": "rig/zoe",
+        "external_ref": "gh-9",
+    }  # fmt: skip
+    for id_ in (mine, other):
+        assert {key: told[id_][key] for key in wanted} == wanted
+        assert told[id_]["metadata"]["a"] == "b"
+        assert "bd" not in json.dumps(told[id_]["metadata"])
+        assert [each["text"] for each in told[id_]["comments"]] == ["first", "second"]
+    assert told[mine]["labels"] == ["web", "area:ui", "\u65e5\u672c"]
+    assert told[other]["labels"] == ["gt:x", "area:ui", "\u65e5\u672c"]
+    assert "dependencies" not in told[mine]
+    assert [(each["type"], each["depends_on_id"]) for each in told[other]["dependencies"]] == [
+        ("discovered-from", mine)
+    ]
+
+    bare("init", "--name", "u")
+    (bare.directory / "in.jsonl").write_bytes(out)
+    bare("beads", "import", "in.jsonl")
+    assert bare("beads", "export", "-").out.encode() == out
+    assert bare.json("beads", "sync", "in.jsonl")["file_changed"] is False
+
+
+def test_what_both_sides_say_of_notes_and_comments_is_brought_together(bd: Bd) -> None:
+    file = bd.shell.directory / "both.jsonl"
+    sync = ("beads", "sync", "both.jsonl")
+    first, second = bd.new("first", "--notes", "old"), bd.new("second", "--notes", "old", "-l", "a:b")
+    bd.shell(*sync)
+
+    def edit(**fields: dict[str, Any]) -> None:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({**each, **fields.get(each["id"], {})}) + "\n" for each in lines))
+
+    comment = {"id": "c9", "author": "ann", "text": "from the file", "created_at": "2026-01-01T00:00:00Z"}
+    edit(**{first: {"notes": "from the file", "comments": [comment]}, second: {"notes": "file", "labels": ["c:d"]}})
+    bd("comment", first, "from the town")
+    bd("update", second, "--notes", "town", "--design", "town's")
+    report = bd.shell.json(*sync)
+    assert {each["id"]: each["fields"] for each in report["beads"] if each["outcome"] == "conflict"} == {
+        second: ["notes"]
+    }
+    assert bd.json("show", first)[0]["notes"] == "from the file"
+    assert [each["text"] for each in bd.json("comments", first)] == ["from the file", "from the town"]
+    told = records(file.read_text())
+    assert [each["text"] for each in told[first]["comments"]] == ["from the file", "from the town"]
+    assert (told[second]["notes"], told[second]["design"], told[second]["labels"]) == ("file", "town's", ["c:d"])
+    assert bd.json("show", second)[0]["notes"] == "town"
+    assert bd.shell.json(*sync, "--prefer", "file")["conflict"] == 0
+    assert bd.json("show", second)[0]["notes"] == "file"
+    assert bd.shell.json(*sync)["file_changed"] is False
+
+
+def test_a_bead_brought_in_says_what_was_changed_in_the_file_in_the_prompt(bd: Bd) -> None:
+    bd.shell("spawn", "ned", "--cli", "echo")
+    line = {"id": "p-1", "title": "prompt", "status": "open", "priority": 2, "design": "round", "assignee": "ned"}
+    file = bd.shell.directory / "prompt.jsonl"
+    file.write_text(json.dumps(line) + "\n")
+    bd.shell("beads", "import", "prompt.jsonl")
+    file.write_text(json.dumps({**line, "design": "square"}) + "\n")
+    assert bd.shell.json("beads", "import", "prompt.jsonl")["updated"] == 1
+    told = bd.shell("prompt", "ned").out
+    assert "square" in told
+    assert "round" not in told
+
+
+def test_priorities_come_and_go(bd: Bd) -> None:
+    id_ = bd.new("weigh me")
+    for priority in (4, 1, 3, 4, 2):
+        assert bd.json("update", id_, "-p", str(priority))[0]["priority"] == priority

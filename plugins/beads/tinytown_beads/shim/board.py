@@ -1,4 +1,4 @@
-"""The town as beads, for the length of one command: each with its task, and with what only `tt-bd` has set.
+"""The town as beads, for the length of one command: the same lines that an export writes, each with its task.
 
 What a bead can say and a task cannot (design, notes, comments, a type) is kept beside the task; see `kept`.
 """
@@ -15,14 +15,15 @@ from tinytown.command_line import Invocation, TownLink, open_town_link
 from tinytown.errors import NotFound, UsageError
 from tinytown.tasks import Task
 
-from tinytown_beads.bead import Bead, read_bead, stamp
+from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.carrying import read_town
 from tinytown_beads.exporting import export_town
 from tinytown_beads.fields import PARENT_EDGE
-from tinytown_beads.kept import TABLE, kept_fields, laid_over
+from tinytown_beads.kept import kept_fields
 from tinytown_beads.lines import beads_of, new_line
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of
+from tinytown_beads.own_beads import TABLE
 from tinytown_beads.place import Place, place_of
 from tinytown_beads.settings import read_settings
 
@@ -43,17 +44,15 @@ class Board:
 
     def load(self) -> None:
         """Read the town (again)."""
-        lines = export_town(self.place).lines
-        beads = beads_of(lines)
+        exported = export_town(self.place)
+        self.document = exported.document
+        beads = beads_of(exported.lines)
         known = map_beads(beads, self.now, limit_bytes=self.town.config.limits.message_bytes)
         state = read_town(self.town)
         ids = BeadIds(state.tasks.values(), self.place.prefix, known.task_ids)
         self.tasks: dict[str, Task] = {ids(task.id): task for task in state.tasks.values()}
-        self.records: dict[str, Record] = {
-            id_: laid_over(bead.record, kept_fields(self.tasks[id_]) if id_ in self.tasks else {})
-            for id_, bead in beads.items()
-        }
-        self.beads: dict[str, Bead] = {id_: read_bead(record) for id_, record in self.records.items()}
+        self.beads: dict[str, Bead] = beads
+        self.records: dict[str, Record] = {id_: dict(bead.record) for id_, bead in beads.items()}
 
     @property
     def now(self) -> datetime:
@@ -98,11 +97,13 @@ class Board:
         comments = self.records[id_].get("comments")
         return self.shape(id_) | ({"comments": comments} if comments else {})
 
-    def keep(self, task: Task, changes: Mapping[str, Any]) -> None:
-        """Keep fields beside a task that it has no place for; None takes one out again."""
+    def keep(self, id_: str, changes: Mapping[str, Any]) -> None:
+        """Keep fields of a bead beside its task, which has no place for them; None takes one out again."""
         if changes:
-            table = {**kept_fields(task), **changes}
-            self.town.run(self.town.calls.set_task_meta(task.id, TABLE, table))
+            before = self.task_of(id_)
+            table = {**kept_fields(before), **changes}
+            table = {key: value for key, value in table.items() if value is not None}
+            self.tasks[id_] = self.town.run(self.town.calls.set_task_meta(before.id, TABLE, table or None))
 
     def add(self, record: Record, *, agent: str = "") -> str:
         """Make a task of a new record; the bead's id."""
@@ -120,7 +121,7 @@ class Board:
         arguments["needs"] = [back.get(need, need) for need in arguments["needs"]]
         if arguments.get("parent"):
             arguments["parent"] = back.get(arguments["parent"], arguments["parent"])
-        self.town.run(self.town.calls.add_task(**arguments, agent=agent, origin=origin_of(line)))
+        self.town.run(self.town.calls.add_task(**arguments, agent=agent, origin=origin_of(line, made_here=True)))
         return bead.id
 
     def fresh_id(self, parent: str = "") -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from tinytown.errors import NotFound, UsageError
 
-from tinytown_beads.fields import BLOCKING_EDGES
-from tinytown_beads.kept import kept_fields
+from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
+from tinytown_beads.kept import loose_edges
 from tinytown_beads.ready import graph_of
 from tinytown_beads.shim.board import Board, invocation_at, open_town_link, stamp_now
 from tinytown_beads.shim.looking import line_of
@@ -38,12 +38,12 @@ def add(out: Answering, word: str, need: str, type_: str) -> None:
             raise UsageError("an issue cannot depend on itself")
         if type_ in BLOCKING_EDGES:
             town.run(town.calls.add_need(task.id, board.task_of(target).id))
+        elif type_ == PARENT_EDGE:
+            town.run(town.calls.update_task(task.id, parent=board.task_of(target).id))
         else:
-            if type_ == "parent-child":
-                town.run(town.calls.update_task(task.id, parent=board.task_of(target).id))
-            edges = [*(board.records[source].get("dependencies") or ())]
             edge = {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp_now()}
-            board.keep(task, {"dependencies": [*edges, edge]})
+            loose = loose_edges(board.records[source].get("dependencies"), source)
+            board.keep(source, {"dependencies": [*loose, edge]})
     told = {"status": "added", "issue_id": source, "depends_on_id": target, "type": type_}
     out.answer(told, f"Added dependency: {source} depends on {target} ({type_})")
 
@@ -60,15 +60,17 @@ def remove(out: Answering, word: str, need: str) -> None:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
-        edges = [*(board.records[source].get("dependencies") or ())]
-        kept = [edge for edge in edges if edge.get("depends_on_id") != target]
-        if len(kept) == len(edges):
+        if all(edge.target != target for edge in board.beads[source].edges):
             raise NotFound(f"no dependency of {source} on {target}")
         other = board.tasks.get(target)
         if other and other.id in task.needs:
             town.run(town.calls.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
-        if "dependencies" in kept_fields(task):
-            board.keep(task, {"dependencies": kept})
+        if other and other.id == task.parent:
+            town.run(town.calls.update_task(task.id, parent=""))
+        loose = loose_edges(board.records[source].get("dependencies"), source)
+        left = [edge for edge in loose if edge.get("depends_on_id") != target]
+        if left != loose:
+            board.keep(source, {"dependencies": left})
     told = {"status": "removed", "issue_id": source, "depends_on_id": target}
     out.answer(told, f"Removed dependency: {source} no longer depends on {target}")
 

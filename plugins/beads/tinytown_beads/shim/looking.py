@@ -11,7 +11,6 @@ import click
 from tinytown.errors import UsageError
 
 from tinytown_beads.files import read_file, replace_file
-from tinytown_beads.json_text import encode
 from tinytown_beads.ready import blocked, in_order, ready
 from tinytown_beads.shim.board import Board, invocation_at, matching, open_town_link
 from tinytown_beads.shim.program import Answering, answering, common
@@ -240,20 +239,16 @@ def comments(out: Answering, words: tuple[str, ...]) -> None:
 @common
 @answering
 def export(out: Answering, output: Path | None, everything: bool) -> None:
-    """Write every issue as a line of JSON."""
+    """Write the town as beads, each on a line: what `tt beads export` writes."""
     with open_town_link(invocation_at(out.directory)) as town:
         board = Board(town)
-        lines = [
-            encode({"_type": "issue"} | {k: v for k, v in board.records[bead.id].items() if k != "_type"})
-            for bead in in_order(board.beads.values())
-        ]
-    content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
     if output is None:
-        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.write(board.document)
         sys.stdout.flush()
         return
-    replace_file(output, content, was=read_file(output))
-    out.answer({"exported": len(lines), "output": str(output)}, f"Exported {len(lines)} issues to {output}")
+    replace_file(output, board.document, was=read_file(output))
+    number = len(board.beads)
+    out.answer({"exported": number, "output": str(output)}, f"Exported {number} issues to {output}")
 
 
 COMMANDS: dict[str, click.Command] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.messages import Priority
 from tinytown.tasks import Task
 
+from tinytown_beads.bead import kind_of
+from tinytown_beads.kept import kept_fields
+from tinytown_beads.own_beads import OURS
 from tinytown_beads.shim.board import Board, Record, invocation_at, open_town_link, stamp_now
 from tinytown_beads.shim.looking import priority_of
 from tinytown_beads.shim.program import Answering, answering, common
+from tinytown_beads.views import tag_of
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low", "low")
@@ -188,37 +193,40 @@ def _update(out: Answering, board: Board, id_: str, *, status: str | None, claim
     own |= {} if title is None else {"title": _told(title)}
     own |= {} if description is None else {"description": _told(description)}
     own |= {} if priority is None else {"priority": _PRIORITIES[priority]}
-    kept: dict[str, Any] = {
+    texts = {
         "issue_type": issue_type, "design": design, "acceptance_criteria": acceptance, "external_ref": external_ref,
     }  # fmt: skip
-    kept = {key: value for key, value in kept.items() if value is not None}
-    if priority == 4:
-        kept["priority"] = 4  # there is nothing lower than low in a town
-    elif priority is not None:
-        kept["priority"] = None
+    kept: dict[str, Any] = {key: _told(value) for key, value in texts.items() if value is not None}
+    if priority is not None:
+        kept["priority"] = priority if priority > 2 else None  # there is nothing lower than low in a town
     if notes is not None or append_notes is not None:
         before = (record.get("notes") or "") if notes is None else _told(notes)
-        kept["notes"] = "\n".join(part for part in (before, append_notes) if part)
+        kept["notes"] = "\n".join(part for part in (before, _told(append_notes or "")) if part)
     if set_metadata:
-        kept["metadata"] = {**(record.get("metadata") or {}), **dict(map(_pair, set_metadata))}
-    if add_label or remove_label:
+        metadata: dict[str, Any] = record.get("metadata") or {}
+        others = {key: value for key, value in metadata.items() if key != OURS}
+        kept["metadata"] = {**others, **dict(map(_pair, set_metadata))}
+    if add_label or remove_label or issue_type is not None:
         labels = [each for each in board.beads[id_].labels if each not in _several(remove_label)]
         labels = list(dict.fromkeys((*labels, *_several(add_label))))
-        own["tags"] = [label for label in labels if _is_tag(label)]
+        own["tags"] = _tags(labels, issue_type or board.beads[id_].issue_type)
         kept["labels"] = labels
     if own:
         town.run(town.calls.update_task(task.id, **own))
-    board.keep(task, {**kept, "updated_at": stamp_now()} if kept else {})
+    board.keep(id_, kept)
     if claim:
         _take(out, board, id_, task)
     if assignee is not None:
-        _assign(board, task, assignee)
+        _assign(board, id_, task, assignee)
     if status is not None:
         _move(out, board, id_, task, status)
 
 
-def _is_tag(label: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}", label) is not None
+def _tags(labels: Sequence[str], issue_type: str) -> list[str]:
+    """The tags of a task whose bead has these labels and this type, as an import would make them."""
+    kind = kind_of(labels, issue_type)
+    tags = [tag_of(label) for label in labels] + ([tag_of(kind)] if kind != "task" else [])
+    return list(dict.fromkeys(tag for tag in tags if tag))
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -228,15 +236,17 @@ def _pair(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _assign(board: Board, task: Task, assignee: str) -> None:
+def _assign(board: Board, id_: str, task: Task, assignee: str) -> None:
     town = board.town
     agent = _agent(town, assignee) if assignee else ""
+    if "assignee" in kept_fields(task):
+        board.keep(id_, {"assignee": None})
     if agent and task.assigned_to != agent:
         town.run(town.calls.assign_task(task.id, agent))
     elif not assignee and task.assigned_to:
         town.run(town.calls.requeue_task(task.id, reason="unassigned"))
     elif not agent and assignee:
-        board.keep(task, {"assignee": assignee})
+        board.keep(id_, {"assignee": assignee})
 
 
 def _take(out: Answering, board: Board, id_: str, task: Task) -> None:
@@ -350,15 +360,15 @@ def add_comment(out: Answering, word: str, text: str) -> None:
     with open_town_link(invocation_at(out.directory)) as town:
         board = Board(town)
         id_ = board.find(word)
-        task = board.task_of(id_)
         words = _told(text)
         if not words.strip():
             raise UsageError("comment text required")
         before: list[Any] = board.records[id_].get("comments") or []
         comment = {
-            "id": os.urandom(8).hex(), "issue_id": id_, "author": actor_of(out, town), "text": words, "created_at": stamp_now(),
+            "id": f"{time.time_ns():016x}-{os.urandom(4).hex()}",  # of two in one second the earlier comes first
+            "issue_id": id_, "author": actor_of(out, town), "text": words, "created_at": stamp_now(),
         }  # fmt: skip
-        board.keep(task, {"comments": [*before, comment]})
+        board.keep(id_, {"comments": [*before, comment]})
     out.answer(comment, f"Comment added to {id_}")
 
 
@@ -391,8 +401,8 @@ def label(out: Answering, verb: str, word: str, labels: tuple[str, ...]) -> None
             after = [each for each in before if each not in labels] if verb == "remove" else [*before, *labels]
             after = list(dict.fromkeys(after))
             task = board.task_of(id_)
-            town.run(town.calls.update_task(task.id, tags=[each for each in after if _is_tag(each)]))
-            board.keep(task, {"labels": after})
+            town.run(town.calls.update_task(task.id, tags=_tags(after, board.beads[id_].issue_type)))
+            board.keep(id_, {"labels": after})
             board.load()
         found = list(board.beads[id_].labels)
     out.answer({"issue_id": id_, "labels": found}, ", ".join(found) or "No labels.")
