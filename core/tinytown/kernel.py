@@ -48,7 +48,7 @@ from tinytown.plugin_registry import Plugins, load_plugins
 from tinytown.processes import Keeper, open_keeper
 from tinytown.protocol.calls import Placed, Status
 from tinytown.protocol.replies import Call
-from tinytown.recovery import machine_id, run_directory, sweep, tidy
+from tinytown.recovery import machine_id, run_directory, sweep, tidy, watch_directory
 from tinytown.tasks import Task
 from tinytown.town import Town, connect_town
 
@@ -323,26 +323,18 @@ class Kernel:
         if isinstance(event, TownFrozen | TownThawed):
             self._freeze(isinstance(event, TownFrozen))
             self._freeze_news.set()
-            return
-        match event:
-            case AccountParked(account=account) | AccountUnparked(account=account):
-                self._let_look(hosted.agent.id for hosted in self._hosted.values() if hosted.agent.account == account)
-                return
-            case BudgetsChanged():
-                self._let_look(self._hosted)
-                return
-            case RoundEnded() | HostLeft():  # what was reserved may be free again
-                self._let_look(self._desk.held)
-                return
-            case _:
-                pass
-        if isinstance(event, TaskUpdated) or (isinstance(event, TaskStateChanged) and event.new == "pending"):
+        elif isinstance(event, AccountParked | AccountUnparked):
+            self._let_look(each.agent.id for each in self._hosted.values() if each.agent.account == event.account)
+        elif isinstance(event, BudgetsChanged):
+            self._let_look(self._hosted)
+        elif isinstance(event, RoundEnded | HostLeft):  # what was reserved may be free again
+            self._let_look(self._desk.held)
+        elif isinstance(event, TaskUpdated) or (isinstance(event, TaskStateChanged) and event.new == "pending"):
             self._unrouted.add(event.task)
+            self._something_to_route.set()
         elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):
             self._all_unrouted = True
-        else:
-            return
-        self._something_to_route.set()
+            self._something_to_route.set()
 
     def _let_look(self, agent_ids: Iterable[str]) -> None:
         for agent_id in agent_ids:
@@ -419,12 +411,13 @@ class Kernel:
 async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     """Run a kernel for a connected town for as long as the block lasts. Raises: Refused when one runs here already."""
     (prepare_runtime_directory(town.root) / "logs").mkdir(mode=0o700, exist_ok=True)
-    with kernel_lock(town.root):
+    with kernel_lock(town.root) as is_ours:
         await sweep(town, root=town.root)
         async with open_keeper(run_dir=run_directory(town.root)) as keeper, open_background() as nursery:
             kernel = Kernel(town, plugins, keeper)
             try:
                 await nursery.start(kernel.run)
+                nursery.start_soon(watch_directory, town, is_ours)
                 yield kernel
             finally:
                 bound_s = town.config.drain_s + town.config.round.grace_s + 3 * _LEAVE_BOUND_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,13 @@ _LOCK_AGAIN_S = 0.01
 
 
 @contextmanager
-def kernel_lock(root: Path) -> Generator[None]:
-    """Holds the town's directory for one kernel. Raises: Refused with the pid of the one that has it."""
-    fd = os.open(_lock_path(root), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
+    """Holds the town's directory for one kernel; asks whether it is still there, and this is its lock.
+
+    Raises: Refused with the pid of the one that has it.
+    """
+    path = _lock_path(root)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             _lock(fd)
@@ -34,7 +38,7 @@ def kernel_lock(root: Path) -> Generator[None]:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         try:
-            yield
+            yield lambda: _is_at(fd, path)
         finally:
             os.ftruncate(fd, 0)
     finally:
@@ -45,6 +49,13 @@ def _lock_path(root: Path) -> Path:
     path = root / RUNTIME_DIRECTORY / "kernel.lock"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(fd: int) -> None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import trio
 
 from tinytown.config import RUNTIME_DIRECTORY, Config
-from tinytown.errors import TinytownError
+from tinytown.errors import NotFound, TinytownError
 from tinytown.orphans import Orphan, sweep_orphans
 from tinytown.protocol.calls import Host
 from tinytown.redis.server_process import is_running
+from tinytown.redis.town_server import embedded_server
 from tinytown.town import Town
 
 _TIDY_EVERY_S = 60.0
+_END_BOUND_S = 5.0
 
 
 def run_directory(root: Path) -> Path:
@@ -53,6 +57,19 @@ async def sweep(town: Town, *, root: Path) -> list[Orphan]:
 def is_alive(host: Host) -> bool:
     """Whether the process of a host of this machine is there. Our own is not: it had an earlier kernel in it."""
     return host.pid != os.getpid() and is_running(host.pid)
+
+
+async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
+    """Watch over the directory whose kernel lock `is_ours`. A kernel without it could be stopped by nobody.
+
+    Raises: NotFound with code ``town_gone`` when it is gone; a server of ours that was in it has been ended.
+    """
+    while is_ours():  # noqa: ASYNC110 - nobody tells of it
+        await trio.sleep(town.config.lease_s / 3)
+    if (server := embedded_server(town.root, town.config)) is not None:
+        await trio.to_thread.run_sync(server.end_left_behind, time.monotonic() + _END_BOUND_S)
+    where = town.root / RUNTIME_DIRECTORY
+    raise NotFound(f"{where} was deleted or moved while a kernel ran there", code="town_gone")
 
 
 async def tidy(town: Town, config: Config) -> None:

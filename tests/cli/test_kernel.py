@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tinytown.redis.server import EmbeddedServer
 
 from tests.cli.conftest import Shell
 
@@ -119,6 +121,28 @@ def test_python_m_tinytown_runs_the_kernel_until_it_is_asked_to_stop(living: She
         kernel.send_signal(signal.SIGTERM)
         kernel.communicate(timeout=20)
     assert kernel.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is it told who works in a directory that is gone")
+def test_when_a_town_is_deleted_under_it_nothing_of_it_goes_on(living: Shell) -> None:
+    config = living.directory / "tinytown.toml"
+    config.write_text(
+        config.read_text() + "\n[agent_clis.waiter]\ncommand = ['sh', '-c', 'echo $$ > waits; sleep 1000']\n"
+    )
+    living("spawn", "ann", "--cli", "waiter")
+    living("assign", "ann", "wait")
+    waits = living.directory / "waits"
+    while not (waits.exists() and waits.read_text().endswith("\n")):
+        time.sleep(0.02)
+    runtime = living.directory / ".tt"
+    server = EmbeddedServer(runtime).pid()
+    kernel = int((runtime / "kernel.lock").read_text())
+    shutil.rmtree(runtime)
+    for pid in (int(waits.read_text()), kernel, server):
+        assert pid is not None
+        while is_alive(pid):
+            time.sleep(0.02)
+    assert living("list", "--json").json["agents"] == []
 
 
 def test_a_signal_ends_a_foreground_spawn_with_its_kernel(living: Shell) -> None:

@@ -454,6 +454,25 @@ def test_a_server_whose_socket_was_removed_is_ended_before_another_starts(server
         assert ask.dbsize() == 200
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is it told who works in a directory that is gone")
+@pytest.mark.parametrize("ends", ["ensure", "stop"])
+def test_a_server_whose_directory_was_deleted_is_ended(server: EmbeddedServer, town: Path, ends: str) -> None:
+    other = EmbeddedServer(town / "other")
+    other.ensure()
+    server.ensure()
+    left = pid_of(server)
+    with client(server) as connected:
+        connected.ping()
+        shutil.rmtree(server.home)
+        assert connected.ping()  # it knows nothing of it
+        assert server.pid() is None
+        assert server.ensure() == "started" if ends == "ensure" else server.stop()
+    assert not server_process.is_running(left)
+    assert other.ping()
+    if ends == "stop":
+        assert not server.stop()
+
+
 # -- servers that do not work --------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ and one CONFIG SET; knows no keys and no calls (see `protocol`), and nothing of 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -119,14 +120,15 @@ class EmbeddedServer:
     def stop(self, timeout_s: float = 10.0) -> bool:
         """End the server and wait until its process is gone. Nothing is lost: the data is in the append-only file.
 
-        Returns whether one was running.
+        Returns whether one was running. One whose directory was deleted is ended too.
 
         Raises: ServerUnreachable with code ``server_not_stopping`` if it is still there after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
+        was_left = self.end_left_behind(deadline)
         pid = self.pid()
         if pid is None:
-            return False
+            return was_left
         try:
             obeys = self._ask("SHUTDOWN", timeout_s=timeout_s / 2) is None  # then it hangs up without a word
         except TimeoutError:
@@ -135,6 +137,18 @@ class EmbeddedServer:
             server_process.terminate(pid)
         server_process.await_end(pid, deadline)
         return True
+
+    def end_left_behind(self, deadline: float) -> bool:
+        """End servers that ran here before the directory was deleted, by force, until `deadline`; whether there were any.
+
+        Their data is gone with it. Raises: ServerUnreachable with code ``server_not_stopping``.
+        """
+        found = server_process.left_behind(self.home)
+        for pid in found:
+            server_process.terminate(pid, signal.SIGKILL)
+        for pid in found:
+            server_process.await_end(pid, deadline)
+        return bool(found)
 
     def _connect(self, timeout_s: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -219,6 +233,7 @@ class EmbeddedServer:
         if failed_from is not None:
             raise server_log.why_it_failed(self.log_path, from_byte=failed_from, program=binary.path)
         log_byte = server_log.set_aside(self.log_path)
+        self.end_left_behind(deadline)
         server_process.launch(
             binary.path,
             self.home,

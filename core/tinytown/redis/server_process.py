@@ -91,6 +91,20 @@ def recorded_pid(home: Path) -> int | None:
     return pid if is_running(pid) and _serves(pid, home) else None
 
 
+def left_behind(home: Path) -> list[int]:
+    """Servers of a directory at `home` that was deleted under them: they keep nothing, and nobody new reaches them.
+
+    None where the system does not tell.
+    """
+    found: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_there = os.readlink(process / "cwd") == f"{home} (deleted)"
+            if is_there and b"unixsocket" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
 def _serves(pid: int, home: Path) -> bool:
     # Process ids are used again, and a copied town has a copy of the pid file: the working directory decides.
     if sys.platform == "linux":
@@ -122,10 +136,10 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def terminate(pid: int) -> None:
-    """Ask the process to end, if it has not yet."""
+def terminate(pid: int, number: int = signal.SIGTERM) -> None:
+    """Ask the process to end by a signal, if it has not yet."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
 
 
 def await_end(pid: int, deadline: float) -> None:

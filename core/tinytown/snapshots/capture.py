@@ -54,7 +54,17 @@ AGENT_VOLATILE = frozenset(
 TASK_VOLATILE = frozenset({"token", "run_id", "state", "reason", "order"})
 _TIMES = frozenset({"since", "held_until", "created_at", "updated_at", "started_at", "completed_at"})
 _NUMBERS = frozenset(
-    {"seq", "orders", "attempts", "lineage_attempts", "max_rounds", "rounds_completed", "tasks_completed", "failures", "deliveries"}
+    {
+        "seq",
+        "orders",
+        "attempts",
+        "lineage_attempts",
+        "max_rounds",
+        "rounds_completed",
+        "tasks_completed",
+        "failures",
+        "deliveries",
+    }
 )
 
 Fields = dict[str, str]
