@@ -105,6 +105,20 @@ def test_a_kernel_that_cannot_start_says_why(living: Shell) -> None:
     assert "kernel.log" in told["hint"]
 
 
+@pytest.mark.parametrize(
+    "words", [("assign", "ada", "work"), ("send", "ada", "hello"), ("spawn", "bea", "--cli", "echo")]
+)
+def test_what_is_done_is_told_before_it_is_told_that_no_kernel_could_be_started(
+    living: Shell, words: tuple[str, ...]
+) -> None:
+    living("spawn", "ada", "--cli", "echo", "--no-start")
+    (living.directory / ".tt" / "kernel.log").mkdir()
+    told = living(*words, "--json", code=1)
+    assert told.json.keys() & {"task_id", "message_id", "name"}
+    assert told.error["code"] == "kernel_not_started"
+    assert "Is a directory" in told.error["message"]
+
+
 def test_python_m_tinytown_runs_the_kernel_until_it_is_asked_to_stop(living: Shell) -> None:
     words = [sys.executable, "-m", "tinytown"]
     with subprocess.Popen(words, cwd=living.directory, env=living.variables, stderr=-1, text=True) as kernel:

@@ -78,8 +78,15 @@ def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
 
 
 def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: bool) -> dict[str, Any]:
-    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``."""
-    kernel = ensure_kernel(town.root, may_start=may_start)
+    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``.
+
+    Whoever calls this has done something already: an error is owed to the invocation, and comes after the answer.
+    """
+    try:
+        kernel = ensure_kernel(town.root, may_start=may_start)
+    except TinytownError as error:
+        invocation.owe(error)
+        return {"running": False, "pid": None, "started": False}
     if kernel is None:
         if not town.caller.is_agent:
             invocation.tell("no kernel runs: tt start runs one")
@@ -93,11 +100,19 @@ def start_kernel(root: Path) -> int:
     """Start a kernel that outlives this process, and wait until it is ready; its process id.
 
     It lives in a session of its own, writes to `kernel_log` and inherits nothing of an agent's round.
+    Raises: TinytownError with code ``kernel_not_started``.
     """
     import subprocess  # late: mostly a kernel runs already
     import sys
 
-    log = _open_log(root)
+    try:
+        log = _open_log(root)
+    except OSError as error:
+        raise TinytownError(
+            f"no kernel could be started: {kernel_log(root)}, where it is to say what it has to say: {error.strerror}",
+            hint="see that it can be written, and tt start",
+            code="kernel_not_started",
+        ) from error
     log_begin = log.stat().st_size
     ready, ready_end = os.pipe()
     try:
@@ -181,7 +196,7 @@ def _open_log(root: Path) -> Path:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_LIMIT_BYTES:
             log.replace(log.with_name(f"{log.name}.1"))
-    log.touch(mode=0o600)
+    os.close(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
     return log
 
 

@@ -23,9 +23,17 @@ class Invocation:
         self.json = False
         self.debug = False
         self.verbose = False
+        self._owed: Exception | None = None
+
+    def owe(self, error: Exception) -> None:
+        """Raise `error` once the answer is out: what was asked for is done, what was to follow has failed.
+
+        Who saw the error alone would do it again.
+        """
+        self._owed = error
 
     def answer(self, value: Any, lines: str | Iterable[str]) -> None:
-        """Print `value` as one line of JSON, or, for people, the `lines`."""
+        """Print `value` as one line of JSON, or, for people, the `lines`. Raises: what `owe` was told."""
         if self.json:
             import msgspec  # late: `tt --help` does without it
 
@@ -34,6 +42,9 @@ class Invocation:
             for line in [lines] if isinstance(lines, str) else lines:
                 sys.stdout.write(escape_control(line) + "\n")
         sys.stdout.flush()
+        if owed := self._owed:
+            self._owed = None
+            raise owed
 
     def tell(self, line: str) -> None:
         """Print a remark that is no part of the answer, on stderr."""
