@@ -189,8 +189,7 @@ def test_an_object_knows_its_plugin(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING)
     plugins = workshop.load()
     (kind,) = plugins.backends
-    assert plugins.backend_owner(kind) == "all"
-    assert plugins.backend_owner("nothing") is None
+    assert plugins.owner(plugins.backends[kind]) == "all"
     assert plugins.owner(plugins.gates[0]) == "all"
     with pytest.raises(NotFound):
         plugins.owner(object())
@@ -434,7 +433,7 @@ def test_the_second_of_two_backends_of_one_kind_is_refused_alone(workshop: Works
         )
     plugins = workshop.load(plugins={"b": {}})
     assert list(plugins.backends) == ["same", "a", "b"]
-    assert plugins.backend_owner("same") == "a"
+    assert plugins.owner(plugins.backends["same"]) == "a"
     (report,) = [each for each in plugins.reports if each.name == "b"]
     assert report.status == "active"
     assert "the plugin 'a' already has the kind 'same'" in report.reason

@@ -34,8 +34,6 @@ TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
 #: How the reason of an agent begins that is cold because it sleeps.
 ASLEEP = "asleep"
 
-AGENT_STATES: tuple[AgentState, ...] = tuple(TRANSITIONS)
-
 
 class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What lies in a mailbox: by place (queued, leased, delayed) and, of all of it, by kind."""

@@ -91,7 +91,6 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
 
 
 Outcome: TypeAlias = Finished | Failed | RateLimited | Unauthorized | Unavailable | Interrupted | Lost
-OUTCOMES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in Outcome.__args__)
 
 
 # -- agent backends --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from tinytown.tasks import Task
 from tinytown.town import Town
 
 _KEPT_S = 3.0
+#: Hooks that are asked for each round or task; what is wrong with the others is known before a town starts.
+_ASKED_AT_WORK = ("tinytown_prompt_sections", "tinytown_choose_agent")
 _log = logging.getLogger("tinytown.kernel")
 
 
@@ -41,6 +43,7 @@ class Desk:
     _colleagues_until: float = float("-inf")
     _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     _plugin_data_until: float = float("-inf")
+    _told: list[TinytownError] = field(default_factory=list[TinytownError])
 
     async def colleagues(self) -> tuple[Agent, ...]:
         """The town's agents as they were a moment ago: with a thousand of them, asking for each prompt would be dear."""
@@ -52,7 +55,21 @@ class Desk:
                 _log.warning("the agents cannot be listed: %s", error)
         return self._colleagues
 
-    async def plugin_data(self) -> Mapping[str, Mapping[str, Any]]:
+    async def prompt_sections(self, agent: Agent, task: Task | None) -> tuple[str, ...]:
+        """What the plugins add to an agent's prompt; that one of them failed at it is told, and costs its own words only."""
+        sections = self.plugins.prompt_sections(agent, task, await self._plugins_data())
+        await self.tell_faults()
+        return sections
+
+    async def tell_faults(self) -> None:
+        """Tell the town of hooks that have failed at work: once for each plugin, as they are asked again and again."""
+        for problem in self.plugins.problems:
+            if problem.fields.get("stage") in _ASKED_AT_WORK and problem not in self._told:
+                self._told.append(problem)
+                _log.warning(problem.message, exc_info=problem.__cause__)
+                await _tell(self.town, problem.fields["plugin"], problem.message)
+
+    async def _plugins_data(self) -> Mapping[str, Mapping[str, Any]]:
         """What the plugins that want it for prompts keep in the town, as it was a moment ago."""
         if trio.current_time() >= self._plugin_data_until:
             self._plugin_data_until = trio.current_time() + _KEPT_S
@@ -116,8 +133,9 @@ async def report_fault(
         plugin = what
     plugins.mark_faulty(plugin, what, error)
     _log.warning("%s of plugin %s failed", what, plugin, exc_info=error)
-    members = {"plugin": plugin, "text": f"{what} failed: {shown(repr(error), 500)}{so and f'; {so}'}"}
-    try:
-        await town.run(town.calls.emit("plugin_reported", members))
-    except TinytownError:
-        return  # it is in the log
+    await _tell(town, plugin, f"{what} failed: {shown(repr(error), 500)}{so and f'; {so}'}")
+
+
+async def _tell(town: Town, plugin: str, text: str) -> None:
+    with suppress(TinytownError):  # it is in the log
+        await town.run(town.calls.emit("plugin_reported", {"plugin": plugin, "text": text}))

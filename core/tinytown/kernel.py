@@ -371,6 +371,7 @@ class Kernel:
     async def _route(self, task: Task, agents: Sequence[Agent]) -> None:
         candidates = [agent for agent in agents if agent.wanted == "running"]
         chosen = self.plugins.choose_agent(task, candidates)
+        await self._desk.tell_faults()
         if chosen is not None:
             await self.town.run(self.town.calls.claim_from_backlog(task.id, chosen))
         elif self.town.config.auto_claim:

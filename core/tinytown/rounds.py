@@ -306,7 +306,7 @@ class RoundRunner:
             role=load_roles(self._town.config).get(self.agent.role or ""),
             needed=needed,
             colleagues=await self._desk.colleagues(),
-            sections=self._desk.plugins.prompt_sections(self.agent, task, await self._desk.plugin_data()),
+            sections=await self._desk.prompt_sections(self.agent, task),
             explicit=self._town.config.round.completion == "explicit",
             town_tools=offers_town_tools(self._desk.plugins.backends.get(self.agent.cli)),
         )

@@ -415,14 +415,17 @@ async def test_what_a_plugin_keeps_in_the_town_reaches_its_part_of_the_prompt(pl
         assert "not for you" not in table.rounds[0].prompt
 
 
-async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section(place, table) -> None:
+async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section_and_is_told_once(place, table) -> None:
     def broken(agent: Any, task: Any) -> list[str]:
         raise KeyError("rules")
 
     table.sections = broken
     async with place.open() as town:
         agent = await town.spawn("ada")
-        assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+        for _ in range(2):
+            assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+        (told,) = place.told("plugin_reported", plugin="scripted")
+        assert "tinytown_prompt_sections: KeyError: 'rules'" in told["text"]
 
 
 async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(place, table) -> None:
@@ -494,6 +497,8 @@ async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_
         await town.wait_until(town.agents, lambda agents: agents[0].tasks_completed == 1)
         states = [(await town.task(task.id)).state for task in tasks]
         assert sorted(states) == ["completed", "pending", "pending"]
+        (told,) = place.told("plugin_reported", plugin="scripted")
+        assert "tinytown_choose_agent: ZeroDivisionError" in told["text"]
 
 
 async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_being_asked(place, table) -> None:

@@ -104,10 +104,6 @@ class Plugins:
                     return next(plugin.name for plugin in self._plugins if name in plugin.offers.get(shelf, ()))
         raise NotFound(f"no plugin has offered {_described(offered)}")
 
-    def backend_owner(self, kind: str) -> str | None:
-        """The name of the plugin that the backend of this kind comes from; None when there is no such kind."""
-        return self.owner(self.backends[kind]) if kind in self.backends else None
-
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
         """Note that something of a plugin failed at run time, and get that as an error that says whose it is.
 
@@ -133,8 +129,7 @@ class Plugins:
         for plugin in self._implementing(hook):
             with self._blaming(plugin, hook):
                 answers = plugin.call(hook, {"agent": agent, "task": task, "data": data.get(plugin.name, {})})
-                offered = [section for answer in answers for section in _items(answer)]
-                sections += [_expect(section, str, "a text") for section in offered]
+                sections += [_expect(each, str, "a text") for answer in answers for each in _items(answer)]
         return tuple(sections)
 
     def choose_agent(self, task: Task, agents: Sequence[Agent]) -> str | None:
