@@ -204,7 +204,9 @@ def test_our_own_tasks_come_back_with_all_they_have(tasks: Sequence[Task]) -> No
     assert BeadConverter().rewrite(content, [as_task(dict(each)) for each in read.tasks]) == content
 
 
-TEXTS = st.dictionaries(st.sampled_from(["design", "acceptance_criteria", "notes", "external_ref", "issue_type"]), PLAIN)
+TEXTS = st.dictionaries(
+    st.sampled_from(["design", "acceptance_criteria", "notes", "external_ref", "issue_type"]), PLAIN
+)
 COMMENTS = st.lists(
     st.fixed_dictionaries({"id": WORDS, "author": WORDS, "text": PLAIN, "created_at": st.just(MOMENT)}),
     unique_by=lambda each: each["id"], max_size=3,

@@ -38,9 +38,10 @@ def tinytown_commands() -> Sequence[Command]:
 @hookimpl
 def tinytown_services(settings: Settings) -> Sequence[Service]:
     from tinytown_beads.formulas.service import GateKeeper  # late: commands do without trio
+    from tinytown_beads.gates import BeadGateKeeper
     from tinytown_beads.groups.service import GroupKeeper
 
-    return [GroupKeeper(), GateKeeper(settings.gh)]
+    return [GroupKeeper(), GateKeeper(settings.gh), BeadGateKeeper(settings.gh)]
 
 
 @hookimpl

@@ -207,10 +207,19 @@ def _awaited(bead: Bead) -> str:
     what = bead.text("await_type")
     if not what:
         return f"{bead.kind}: others wait for it, and nobody works on it"
+    until = opens_at(bead)
+    return f"gate: waits until {stamp(until)}" if until else f"gate: waits for {what} {bead.text('await_id')}".rstrip()
+
+
+def opens_at(bead: Bead) -> datetime | None:
+    """The moment at which a timer's gate opens; None for what is none, or says no time."""
     begun = moment(bead.text("created_at"))
-    if what == "timer" and begun and 0 < bead.timeout_ns < 10**18:
-        return f"gate: waits until {stamp(begun + timedelta(microseconds=bead.timeout_ns // 1000))}"
-    return f"gate: waits for {what} {bead.text('await_id')}".rstrip()
+    if bead.text("await_type") != "timer" or begun is None or not 0 < bead.timeout_ns < 10**18:
+        return None
+    try:
+        return begun + timedelta(microseconds=bead.timeout_ns // 1000)
+    except OverflowError:
+        return None
 
 
 def task_arguments(bead: Bead, mapped: Mapped) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Opens the gates that came with a bead file, where a program can tell that they are open: their tasks are completed.
+
+A timer's gate opens at its time; one for a pull request or a CI run is looked up where the settings name a `gh`. All others, and
+those that never will by themselves, wait for a person. Gates of formulas are holds, and the business of `formulas.service`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import trio
+from tinytown.errors import NotFound, Refused
+from tinytown.tasks import Task
+from tinytown.town import Town
+
+from tinytown_beads.bead import Bead, NoBead, read_bead
+from tinytown_beads.formulas.forge import look
+from tinytown_beads.kept import said_by
+from tinytown_beads.mapping import opens_at
+
+_GATE = "gate"
+_AT_ONCE = 1000
+
+
+class BeadGateKeeper:
+    """The service ``bead-gates``. `gh` is the program to look at a forge with, '' for none; every `every_s` seconds."""
+
+    name = "bead-gates"
+
+    def __init__(self, gh: str = "", *, every_s: float = 60.0) -> None:
+        self.gh = gh
+        self.every_s = every_s
+
+    async def run(self, town: Town) -> None:
+        """Look at all gates again and again, and at a timer's at its time, until cancelled."""
+        while True:
+            next_s = self.every_s
+            for task in await town.tasks(state="blocked", tag=_GATE, limit=_AT_ONCE):
+                bead = _gate(task)
+                if bead is None:
+                    continue
+                left_s = await self._left_s(town, bead)
+                if left_s > 0:
+                    next_s = min(next_s, left_s)
+                    continue
+                with suppress(NotFound, Refused):  # somebody else has opened it meanwhile
+                    await town.complete_task(task.id, f"the gate is open: {bead.text('await_type')}")
+            await trio.sleep(next_s)
+
+    async def _left_s(self, town: Town, bead: Bead) -> float:
+        """The seconds until a gate opens as far as is known: none when it is open, infinitely many when nobody can tell."""
+        until = opens_at(bead)
+        if until is not None:
+            return (until - datetime.now(UTC)).total_seconds()
+        kind = bead.text("await_type")
+        if self.gh and kind in ("gh:pr", "gh:run"):
+            verdict = await look(self.gh, {"type": kind, "await_id": bead.text("await_id")}, str(town.root))
+            return 0.0 if verdict == "open" else float("inf")
+        return float("inf")
+
+
+def _gate(task: Task) -> Bead | None:
+    """The gate that a task was made of; None for everything else."""
+    if not task.held or not task.origin:
+        return None
+    with suppress(NoBead):
+        bead = read_bead(said_by(task))
+        return bead if bead.kind == _GATE else None
+    return None
