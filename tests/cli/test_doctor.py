@@ -147,6 +147,23 @@ def test_a_server_that_keeps_nothing_is_told_of(tt: Shell) -> None:
     assert findings(tt)["server data"][0]["found"] == "kept by snapshots"
 
 
+def test_functions_of_other_versions_are_told_of_and_are_no_loss(tt: Shell) -> None:
+    tt("init", "--name", "patient")
+    assert "server functions" not in findings(tt)
+    tt("save")  # ours too, with functions of its own
+    with linked(tt) as town:
+        town.client.command(
+            "FUNCTION", "LOAD", "#!lua name=tinytown_0ld\nredis.register_function('old', function() end)"
+        )
+        names = [each[b"library_name"].decode() for each in town.client.command("FUNCTION", "LIST")]
+        (told,) = findings(tt)["server functions"]
+        assert told["found"] == "1 set of functions of other versions of Tinytown: tinytown_0ld"
+        for name in names:  # as it advises, and more
+            town.client.command("FUNCTION", "DELETE", name)
+    tt("list")
+    assert "server functions" not in findings(tt)
+
+
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (10, "note"), (-10, "note"), (3600, "problem")])
 def test_a_clock_that_differs_from_the_servers_is_told_of(tt: Shell, ahead_s: int, level: str) -> None:
     class Elsewhere(TownLink):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from tinytown import __version__
 from tinytown.agents import Agent
@@ -11,9 +12,12 @@ from tinytown.cli.background import running_kernel
 from tinytown.cli.findings import Finding
 from tinytown.cli.status_deep import Depth, ServerHealth, look_deep
 from tinytown.cli.town_link import TownLink
+from tinytown.errors import TinytownError
 from tinytown.names import counted, shown
+from tinytown.protocol import library
 from tinytown.protocol.calls import Host
 from tinytown.records import parse_rfc3339
+from tinytown.snapshots import functions
 
 _SKEW_TOLD_S = 2.0
 _SKEW_BAD_S = 60.0
@@ -21,12 +25,14 @@ _MEMORY_SHARE = 0.9
 _SLOW_START_S = 60.0
 _OVERTIME_S = 60.0  # what a round may take beyond its limit until its kernel has cut it off
 _FAR_BEHIND = 1000
+_NAMED = 4
 
 
 def examine_town(link: TownLink) -> Iterator[Finding]:
     """Everything that is worth knowing of the town's data and of the kernels that work on it."""
     depth = look_deep(link)
     yield from _server(depth.server)
+    yield from _libraries(link)
     yield _clock(link)
     agents, hosts, kernels = link.run_all([link.calls.agents(), link.calls.hosts(), link.calls.status(agents=False)])
     yield _kernel(link, kernels.hosts)
@@ -54,6 +60,20 @@ def _server(server: ServerHealth) -> Iterator[Finding]:
         yield Finding(
             "server memory", "problem", found, "raise maxmemory: without room the server refuses every change"
         )
+
+
+def _libraries(link: TownLink) -> Iterator[Finding]:
+    """Function libraries of other versions. Only people know whether somebody still uses one."""
+    listed: list[dict[bytes, bytes]] = []
+    with suppress(TinytownError):  # not everybody may ask
+        listed = link.client.command("FUNCTION", "LIST", "LIBRARYNAME", "tinytown_*")
+    ours = {f"tinytown_{library.digest()}", f"tinytown_moving_{functions.digest()}"}
+    others = sorted({each[b"library_name"].decode() for each in listed} - ours)
+    if others:
+        shown_names = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")
+        found = f"{counted(len(others), 'set')} of functions of other versions of Tinytown: {shown_names}"
+        fix = "when no other version uses the server: FUNCTION DELETE <name> there; whoever needs one after all loads it again"
+        yield Finding("server functions", "note", found, fix)
 
 
 def _clock(link: TownLink) -> Finding:

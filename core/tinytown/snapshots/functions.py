@@ -62,13 +62,14 @@ def _text() -> str:
 
 
 @cache
-def _digest() -> str:
+def digest() -> str:
+    """Tells one version of this library from another, as `protocol.library.digest` does for the town's own."""
     return hashlib.sha256(_text().encode()).hexdigest()[:8]
 
 
 def load_functions() -> Call[str]:
     """Install the library on the server (a no-op when it is there)."""
-    head = f"#!{library.ENGINE} name=tinytown_moving_{_digest()}\nlocal PREFIX = 'tt_{_digest()}_'\n"
+    head = f"#!{library.ENGINE} name=tinytown_moving_{digest()}\nlocal PREFIX = 'tt_{digest()}_'\n"
     return Call(("FUNCTION", "LOAD", "REPLACE", head + _text()), str)
 
 
@@ -79,7 +80,7 @@ class MovingCalls:
         self.keys = keys
 
     def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
-        return Call(("FCALL", f"tt_{_digest()}_{function}", 1, self.keys.base, *args), decode)
+        return Call(("FCALL", f"tt_{digest()}_{function}", 1, self.keys.base, *args), decode)
 
     def page(self, cursor: str = "", *, size: int = PAGE) -> Call[Page]:
         """One page of the town as it is, from the place where the page with `cursor` ended."""
