@@ -189,6 +189,45 @@ def test_an_assignee_who_is_no_agent_is_said(tt: Any, here: Path) -> None:
     assert "no agent called" in tt("formula", "run", "gated", "--agent", "nobody", code=3).err
 
 
+VALUES = {
+    "shiny": ("feature=undo",), "shiny-enterprise": ("feature=undo",), "shiny-secure": ("feature=undo",),
+    "code-review": ("pr=7",), "plan-review": ("plan=docs/plan.md",), "mol-dance": ("target=joe",),
+    "mol-work": ("issue=t-1",), "mol-work-tdd": ("issue=t-1",), "issue-to-pr": ("number=12",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(path.name.removesuffix(".formula.toml") for path in SHAPES.iterdir()))
+def test_each_shape_that_gastown_ships_is_made_and_done_to_its_end(
+    tt: Any, here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for value in VALUES.get(name, ()) for word in ("--var", value)]
+    if name == "security-audit":  # advice for others is no work by itself
+        assert "no steps of its own" in tt("formula", "run", name, code=2).err
+        return
+    run = ("formula", "run", name, *words, "--name", f"all-{name}")
+    planned = tt.json(*run, "--dry-run")
+    made = tt.json(*run)
+    assert made["created"] == [task["task_id"] for task in planned["tasks"]]
+    for variable in [variable for variable in os.environ if variable.startswith("TINYTOWN_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(tt.directory)
+    with open_town_link(Invocation()) as town:
+        for wave in made["waves"]:
+            town.run_all([town.calls.settle_task("complete", task) for task in wave])
+    assert tt.json("group", "status", f"all-{name}")["completed"] == len(made["created"])
+
+
+def test_a_chain_of_a_thousand_steps_is_made(tt: Any, here: Path) -> None:
+    steps = "".join(
+        f'[[steps]]\nid = "move-{n}"\ntitle = "{n}"\n' + (f'needs = ["move-{n - 1}"]\n' if n else "")
+        for n in range(1025)
+    )
+    (here / "hanoi.formula.toml").write_text(f'formula = "hanoi"\n{steps}')
+    assert len(tt.json("formula", "run", "hanoi", "--name", "hanoi")["created"]) == 1025
+    assert tt.json("task", "show", "hanoi.move-1024")["needs"] == ["hanoi.move-1023"]
+    (here / "hanoi.formula.toml").unlink()
+
+
 def test_a_convoy_is_a_group_of_legs_and_a_synthesis(tt: Any, here: Path) -> None:
     told = tt.json("formula", "run", "code-review", "--var", "pr=7", "--preset", "gate", "--name", "r7")
     assert told["waves"] == [["r7.wiring", "r7.security"], ["r7.synthesis"]]

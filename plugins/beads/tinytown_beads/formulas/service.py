@@ -137,5 +137,5 @@ async def _ask(town: Town, task: Task, owner: str) -> None:
 def _question(task: Task) -> str:
     return (
         f"{task.headline}: everything before it is done, and it {task.held}. Let it begin with tt task release {task.id}, "
-        f"or end it with tt task cancel {task.id}"
+        f"or, when it is not to be done, go past it with tt task complete {task.id}"
     )
