@@ -22,7 +22,7 @@ from .conditions import REPOSITORY, Conditions
 from .latency import latency
 from .mailbox import mailbox
 from .measure import Benchmark, keep, print_table, record, run_rounds
-from .server import AppendOnly, server_version
+from .server import Durability, server_version
 
 BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]] = {
     "mailbox": mailbox,
@@ -41,11 +41,11 @@ BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]]
 @click.option("--quick", is_flag=True, help="One round with a tenth of the work: does it run at all?")
 @click.option("--only", multiple=True, metavar="GLOB", help="Competitors to run, by name; may be repeated.")
 @click.option(
-    "--appendonly",
-    type=click.Choice(("yes", "no")),
-    default="yes",
+    "--durability",
+    type=click.Choice(("safe", "fast", "none")),
+    default="safe",
     show_default=True,
-    help="The server's append-only file, fsynced every second (as a town has it), or none.",
+    help="What mailbox and latency have the server do: sync every write, sync once a second, keep nothing.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the records here too."
@@ -61,17 +61,17 @@ def main(
     rounds: int,
     quick: bool,
     only: tuple[str, ...],
-    appendonly: AppendOnly,
+    durability: Durability,
     json_file: Path | None,
     environments: Path,
 ) -> None:
     """Run the benchmarks NAMES (default: all), print tables, and keep all rounds as JSON in bench-results/."""
     # So that being told to end runs every `finally`: servers and workers are ended with us.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    conditions = Conditions(appendonly=appendonly, quick=quick, environments=environments)
+    conditions = Conditions(durability=durability, quick=quick, environments=environments)
     stated = {
         "server": server_version(),
-        "appendonly": f"{appendonly}{' (appendfsync everysec)' if appendonly == 'yes' else ''}",
+        "durability": durability,
         "rounds": str(1 if quick else rounds),
         "quick": str(quick).lower(),
     }

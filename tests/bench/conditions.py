@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .server import AppendOnly
+from .server import Durability
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 class Conditions:
     """`quick` runs ask whether everything works, not how fast it is."""
 
-    appendonly: AppendOnly
+    durability: Durability
     quick: bool
     environments: Path
 

@@ -18,7 +18,7 @@ def latency(conditions: Conditions) -> Iterator[Benchmark]:
     messages = conditions.amount(300)
 
     def measure() -> Figures:
-        with throwaway_server(conditions.appendonly) as server:
+        with throwaway_server(conditions.durability) as server:
             argv = [sys.executable, "-m", f"{__package__}.latency_round", "send", server.url, str(messages)]
             return figures_of(argv, cwd=REPOSITORY, deadline_s=120)
 

@@ -30,7 +30,7 @@ def mailbox(conditions: Conditions) -> Iterator[Benchmark]:
         def measure() -> Figures:
             number = max(messages // 4 if agents == 1 else messages, agents)
             words = [str(word) for word in (agents, number, at_once)]
-            with throwaway_server(conditions.appendonly) as server:
+            with throwaway_server(conditions.durability) as server:
                 argv = [sys.executable, "-m", f"{__package__}.mailbox_round", server.url, *words]
                 figures = figures_of(argv, cwd=REPOSITORY, deadline_s=120)
                 if PROC.exists():  # setting the town up is in it
@@ -46,8 +46,8 @@ def mailbox(conditions: Conditions) -> Iterator[Benchmark]:
         competitors=(
             *(town(agents) for agents in (1, 20, 200, 1_000)),
             town(20, at_once=1),
-            *queue_competitors(jobs, conditions.appendonly, conditions.environments),
-            *limit_competitors(conditions.amount(100_000), conditions.appendonly),
+            *queue_competitors(jobs, conditions.durability, conditions.environments),
+            *limit_competitors(conditions.amount(100_000), conditions.durability),
         ),
         reference=_name(20),
         wanted=(

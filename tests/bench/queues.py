@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .children import ChildFailed, figures_of, running, wait_for_file
 from .measure import Competitor, Figures, Skipped
-from .server import AppendOnly, throwaway_server
+from .server import Durability, throwaway_server
 
 PEERS = Path(__file__).parent / "peers"
 DEADLINE_S = 120.0
@@ -59,18 +59,18 @@ QUEUES = (
 )
 
 
-def queue_competitors(jobs: int, appendonly: AppendOnly, environments: Path) -> tuple[Competitor, ...]:
+def queue_competitors(jobs: int, durability: Durability, environments: Path) -> tuple[Competitor, ...]:
     """One competitor per peer; each round is `jobs` no-op jobs on a fresh server and a fresh worker."""
 
     def competitor(queue: Queue) -> Competitor:
         return Competitor(
-            name=queue.name, note=queue.note, measure=lambda: _measure_queue(queue, jobs, appendonly, environments)
+            name=queue.name, note=queue.note, measure=lambda: _measure_queue(queue, jobs, durability, environments)
         )
 
     return tuple(competitor(queue) for queue in QUEUES)
 
 
-def limit_competitors(commands: int, appendonly: AppendOnly) -> tuple[Competitor, ...]:
+def limit_competitors(commands: int, durability: Durability) -> tuple[Competitor, ...]:
     """`redis-benchmark` with 300-byte RPUSHes on 20 connections: what the server does when no Python is involved.
 
     One command a round trip, and 16 to a round trip. A message of a mailbox takes at least two commands.
@@ -82,16 +82,16 @@ def limit_competitors(commands: int, appendonly: AppendOnly) -> tuple[Competitor
         return Competitor(
             name=f"redis-benchmark -P {pipeline}",
             note=note,
-            measure=lambda: _measure_limit(pipeline, commands * (1 if pipeline == 1 else 4), appendonly),
+            measure=lambda: _measure_limit(pipeline, commands * (1 if pipeline == 1 else 4), durability),
         )
 
     return competitor(1), competitor(16)
 
 
-def _measure_queue(queue: Queue, jobs: int, appendonly: AppendOnly, environments: Path) -> Figures:
+def _measure_queue(queue: Queue, jobs: int, durability: Durability, environments: Path) -> Figures:
     script = PEERS / queue.script
     python = python_for(script, environments)
-    with tempfile.TemporaryDirectory(prefix="tt-bench-") as folder, throwaway_server(appendonly) as server:
+    with tempfile.TemporaryDirectory(prefix="tt-bench-") as folder, throwaway_server(durability) as server:
         finish, output = Path(folder, "finish"), Path(folder, "output")
         env = {
             **os.environ,
@@ -112,11 +112,11 @@ def _measure_queue(queue: Queue, jobs: int, appendonly: AppendOnly, environments
     }
 
 
-def _measure_limit(pipeline: int, commands: int, appendonly: AppendOnly) -> Figures:
+def _measure_limit(pipeline: int, commands: int, durability: Durability) -> Figures:
     tool = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
     if tool is None:
         raise Skipped("neither redis-benchmark nor valkey-benchmark is on PATH (Debian: apt install redis-tools)")
-    with throwaway_server(appendonly) as server:
+    with throwaway_server(durability) as server:
         what = ("-t", "rpush", "-d", "300", "-n", str(commands), "-c", "20", "-P", str(pipeline), "--csv")
         argv = [tool, "-s", str(server.socket_path), *what]
         answer = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False)

@@ -1,7 +1,7 @@
 """A throw-away server for one measured round: own directory, own Unix socket, no TCP port, then gone.
 
-Deliberately not Tinytown's embedded server: both variants of the append-only file are measured, and nothing may be
-left from an earlier round. The binary is the same one, found without importing its package. All peers can talk over
+Deliberately not Tinytown's embedded server: one that keeps nothing is measured too, and nothing may be left from an
+earlier round. The binary is the same one, found without importing its package. All peers can talk over
 a Unix socket and do, so that the transport is not what is compared.
 """
 
@@ -23,7 +23,8 @@ from typing import Literal
 
 from .children import running
 
-AppendOnly = Literal["no", "yes"]
+#: As ``redis.durability`` has it, and ``none``: no append-only file at all.
+Durability = Literal["safe", "fast", "none"]
 
 
 class NoServer(Exception):
@@ -66,11 +67,10 @@ def server_version() -> str:
 
 
 @contextlib.contextmanager
-def throwaway_server(appendonly: AppendOnly) -> Iterator[Server]:
+def throwaway_server(durability: Durability) -> Iterator[Server]:
     """A fresh server that answers PING; ended, with its directory, on leaving.
 
-    `appendonly` ``yes`` means an append-only file fsynced every second, as a town's own server has it.
-    No snapshots are taken in either variant. Raises: NoServer.
+    With each `durability` it is set as a town's own server is, and takes no snapshots. Raises: NoServer.
     """
     folder = Path(tempfile.mkdtemp(prefix="tt-bench-"))
     try:
@@ -80,8 +80,8 @@ def throwaway_server(appendonly: AppendOnly) -> Iterator[Server]:
             "unixsocket": str(socket_path),
             "port": "0",
             "save": "",
-            "appendonly": appendonly,
-            "appendfsync": "everysec",
+            "appendonly": "no" if durability == "none" else "yes",
+            "appendfsync": "always" if durability == "safe" else "everysec",
             "maxmemory-policy": "noeviction",
         }
         argv = [str(server_binary()), *(word for key, value in settings.items() for word in (f"--{key}", value))]
