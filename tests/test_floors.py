@@ -38,6 +38,7 @@ FLOORS = {
     "keeper": 4,
     "orphans": 4,
     "clock": 4,
+    "disk": 4,
     "kernel_lock": 4,
     "background": 4,
     "town": 5,

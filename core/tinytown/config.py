@@ -41,14 +41,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[redis]``: which server. Without `url` the town has an embedded one in ``.tt/``.
 
-    ``durability``: ``fast`` may lose the last second or two when machine or server die, ``safe`` syncs every write first.
+    ``durability``: ``safe`` has every write on the disk before it is acknowledged; ``fast`` may lose the last second or two
+    when machine or server die.
     """
 
     url: str | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
-    durability: Literal["fast", "safe"] = "fast"
+    durability: Literal["safe", "fast"] = "safe"
 
 
 class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -265,7 +266,7 @@ def prepare_runtime_directory(root: Path) -> Path:
     """
     directory = root / RUNTIME_DIRECTORY
     ignored = directory / ".gitignore"
-    if not ignored.exists():
+    if not ignored.exists() or not ignored.stat().st_size:  # a loss of power may leave it empty
         directory.mkdir(mode=0o700, exist_ok=True)
         ignored.write_text("*\n")
     return directory

@@ -80,10 +80,7 @@ env = {{ CHAOS_LOG = "{log}" }}
 
 
 class Server:
-    """The server's process, as durable as ``redis.durability = "safe"`` makes it: what it has acknowledged is on the disk.
-
-    With one sync a second it may put a write off while the disk is busy, and forget it when it is killed meanwhile.
-    """
+    """The server's process, as durable as a town's own is by itself: what it has acknowledged is on the disk."""
 
     def __init__(self, home: Path) -> None:
         self.home = home

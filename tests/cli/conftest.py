@@ -56,6 +56,8 @@ class Shell:
         # The commands of the interpreter that runs the tests come first: agents type `tt`.
         path = os.pathsep.join((str(Path(sys.executable).parent), self.variables.get("PATH", os.defpath)))
         self.variables |= {"TINYTOWN_HOME": str(home), "TINYTOWN_NO_KERNEL": "1", "PATH": path, "COLUMNS": "120"}
+        # Waiting for the disk is tried elsewhere; here it would only take time.
+        (home / "config.toml").write_text('[redis]\ndurability = "fast"\n')
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:
         return [sys.executable, "-m", "tinytown", *words]

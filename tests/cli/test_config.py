@@ -35,6 +35,7 @@ env = { API_KEY = "geheim", LEVEL = "3" }
 def town(tt: Shell) -> Shell:
     """A directory with settings; no server runs, and no command about settings needs one."""
     settings_file(tt).write_text(TOWN)
+    user_file(tt).unlink()
     return tt
 
 
@@ -259,6 +260,7 @@ def test_the_users_file_is_made_for_its_owner_alone(town: Shell) -> None:
 
 
 def test_a_persons_own_settings_need_no_town(tt: Shell) -> None:
+    user_file(tt).unlink()
     assert settings(tt, "--user") == {}
     tt("config", "set", "--user", "default_cli", "shell")
     assert get(tt, "default_cli", "--user") == ("shell", "user")

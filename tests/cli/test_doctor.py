@@ -135,6 +135,19 @@ def test_agents_and_kernels_in_trouble_are_found_each_with_what_to_do(tt: Shell)
     assert "mend that, then tt resume sick" in text
 
 
+def test_what_the_death_of_the_machine_would_cost_is_told(tt: Shell) -> None:
+    user_file = Path(tt.variables["TINYTOWN_HOME"]) / "config.toml"
+    assert "fast" in user_file.read_text()
+    tt("init", "--name", "patient")
+    (told,) = findings(tt)["server data"]
+    assert (told["level"], told["fix"]) == ("note", 'set redis.durability to "safe"')
+    assert "synced every second" in told["found"]
+    user_file.unlink()  # what nobody has chosen is safe, and the next command makes the running server so
+    tt("status")
+    (told,) = findings(tt)["server data"]
+    assert (told["level"], told["found"]) == ("ok", "kept by append-only file, synced at every write")
+
+
 def test_a_server_that_keeps_nothing_is_told_of(tt: Shell) -> None:
     tt("init", "--name", "patient")
     with linked(tt) as town:

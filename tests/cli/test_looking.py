@@ -268,7 +268,7 @@ def test_a_deep_look_tells_of_every_agents_latest_round_and_what_it_waits_for(bu
     assert [each["code"] for each in told["deep"]["agents"]["emil"]["why"]] == ["agent_paused"]
     assert [each["code"] for each in told["why"][task]] == ["agent_paused"]
     server = told["deep"]["server"]
-    assert (server["persistence"], server["ok"]) == ("append-only file", True)
+    assert (server["persistence"], server["sync"], server["ok"]) == ("append-only file", "every second", True)
     assert server["memory_bytes"] > 100_000
     (host,) = told["deep"]["hosts"]
     assert host["agents"] >= 4

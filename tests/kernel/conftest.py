@@ -67,14 +67,19 @@ class Place:
         self.configure()
 
     def configure(self, text: str = "", *, name: str = "t", **rounds: Any) -> None:
-        """Write tinytown.toml: quick leases and retries, then `text`; keyword arguments go into ``[round]``."""
+        """Write tinytown.toml: quick leases and retries, a server that does not wait for the disk, then `text`.
+
+        Keyword arguments go into ``[round]``.
+        """
         settings = {"retry_delay_s": 0.05, "grace_s": 0.3, **rounds}
         lines = "\n".join(f"{key} = {_toml(value)}" for key, value in settings.items())
         head, _, tables = text.partition("[")
         defaults = {"default_cli": '"scripted"', "lease_s": "1.0", "drain_s": "0.3"}
         given = "\n".join(f"{key} = {value}" for key, value in defaults.items() if f"{key} " not in head)
         (self.root / "tinytown.toml").write_text(
-            f'name = "{name}"\n{given}\n{head}\n[round]\n{lines}\n' + (f"[{tables}\n" if tables else "")
+            f'name = "{name}"\n{given}\n{head}\n[round]\n{lines}\n'
+            + ("" if "redis]" in tables else '[redis]\ndurability = "fast"\n')
+            + (f"[{tables}\n" if tables else "")
         )
 
     @asynccontextmanager

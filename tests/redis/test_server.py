@@ -196,9 +196,8 @@ def test_threads_of_one_process_exclude_each_other_too(server: EmbeddedServer) -
     assert sorted(said) == ["attached"] * 3 + ["started"]
 
 
-@pytest.mark.parametrize("durability", ["fast", "safe"])
-def test_after_kill_9_everything_acknowledged_is_there_at_once(server: EmbeddedServer, durability: str) -> None:
-    server.ensure(durability="safe" if durability == "safe" else "fast")
+def test_after_kill_9_everything_acknowledged_is_there_at_once(server: EmbeddedServer) -> None:
+    server.ensure()
     for round_number in range(3):
         fill(server, 100 * (round_number + 1))
         before = server.pid()
@@ -231,21 +230,24 @@ def test_a_starter_killed_at_any_moment_does_not_keep_others_from_a_server(serve
 
 
 def test_attaching_makes_a_server_more_durable_but_never_less(server: EmbeddedServer) -> None:
-    server.ensure()
+    server.ensure(durability="fast")
     with client(server) as ask:
         assert ask.config_get("appendfsync") == {"appendfsync": "everysec"}
-        server.ensure(durability="safe")
+        server.ensure()
         assert ask.config_get("appendfsync") == {"appendfsync": "always"}
         server.ensure(durability="fast")
         assert ask.config_get("appendfsync") == {"appendfsync": "always"}
 
 
-def test_the_server_is_started_as_durable_as_asked_and_refuses_rather_than_forgets(server: EmbeddedServer) -> None:
-    server.ensure(durability="safe")
+def test_unless_told_otherwise_a_server_syncs_every_write_and_refuses_rather_than_forgets(
+    server: EmbeddedServer,
+) -> None:
+    server.ensure()
     with client(server) as ask:
-        assert ask.config_get("append*", "save", "maxmemory-policy", "port") == {
+        assert ask.config_get("append*", "no-appendfsync-on-rewrite", "save", "maxmemory-policy", "port") == {
             "appendonly": "yes",
             "appendfsync": "always",
+            "no-appendfsync-on-rewrite": "no",
             "appendfilename": "appendonly.aof",
             "appenddirname": "appendonlydir",
             "save": "",
@@ -597,8 +599,12 @@ def test_a_server_that_is_up_but_cannot_write_is_still_the_server(server: Embedd
                     assert "BUSY" in str(error)  # noqa: PT017
                     break
             assert server.ping()
-            assert server.ensure() == "attached"
+            assert server.ensure(durability="fast") == "attached"
+            error = refusal(server, timeout_s=0.2)  # it cannot be made sure that it is safe
+            assert error.code == "server_not_answering"
+            assert "BUSY" in error.message
             ask.script_kill()
+        assert server.ensure() == "attached"
     finally:
         busy.join()
         hog.close()

@@ -31,7 +31,7 @@ _NAMED = 4
 def examine_town(link: TownLink) -> Iterator[Finding]:
     """Everything that is worth knowing of the town's data and of the kernels that work on it."""
     depth = look_deep(link)
-    yield from _server(depth.server)
+    yield from _server(depth.server, is_ours=link.config.redis.url is None)
     yield from _libraries(link)
     yield _clock(link)
     agents, hosts, kernels = link.run_all([link.calls.agents(), link.calls.hosts(), link.calls.status(agents=False)])
@@ -46,15 +46,20 @@ def examine_town(link: TownLink) -> Iterator[Finding]:
         yield Finding("dead letters", "note", f"{counted(kernels.dead, 'message')} given up", "tt dead list")
 
 
-def _server(server: ServerHealth) -> Iterator[Finding]:
+def _server(server: ServerHealth, *, is_ours: bool) -> Iterator[Finding]:
     if not server.ok:
         found = f"the last write of its {server.persistence} failed"
         yield Finding("server data", "problem", found, "make room on its disk and see its log")
     elif server.persistence == "none":
         found = "the server keeps nothing on disk: a restart of it loses the town"
         yield Finding("server data", "note", found, "set appendonly yes in its configuration")
+    elif server.sync in ("every second", "never"):
+        found = f"kept by {server.persistence}, synced {server.sync}: the last writes are lost when its machine dies"
+        fix = 'set redis.durability to "safe"' if is_ours else "set appendfsync always in its configuration"
+        yield Finding("server data", "note", found, fix)
     else:
-        yield Finding("server data", "ok", f"kept by {server.persistence}")
+        synced = "" if server.sync == "unknown" else f", synced {server.sync}"
+        yield Finding("server data", "ok", f"kept by {server.persistence}{synced}")
     if server.memory_limit_bytes and server.memory_bytes > _MEMORY_SHARE * server.memory_limit_bytes:
         found = f"{server.memory_bytes:,} of {server.memory_limit_bytes:,} bytes of its memory are used"
         yield Finding(

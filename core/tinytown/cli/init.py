@@ -15,10 +15,11 @@ from tinytown.cli.caller import inside_a_round
 from tinytown.cli.frame import TownCommand
 from tinytown.cli.git_place import town_words
 from tinytown.cli.invocation import Invocation, pass_invocation
+from tinytown.cli.text_file import write_new_file
 from tinytown.cli.town_link import TownLink, connect
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.names import check_agent_name, check_town_name, new_id, town_name_from
+from tinytown.names import check_agent_name, check_town_name, town_name_from
 from tinytown.redis.address import parse_url
 from tinytown.redis.server import EmbeddedServer
 
@@ -31,7 +32,7 @@ name = "{name}"
 
 # Without a url the town has a server of its own in .tt/. A password goes into TINYTOWN_REDIS_PASSWORD.
 {redis}
-# durability = "safe"   # sync every write to disk first, against the death of the machine
+# durability = "fast"   # sync once a second: quicker, and the last seconds are lost when the machine dies
 
 # A command that agents of this kind run, with the prompt on its standard input.
 # [agent_clis.tests]
@@ -66,7 +67,7 @@ def init(
     _refuse_existing(root, inside=inside)
     text = _settings(root, name, cli, redis_url)
     with contextlib.ExitStack() as undo:
-        _write_new(root / CONFIG_FILE, text)
+        write_new_file(root / CONFIG_FILE, text)
         undo.callback((root / CONFIG_FILE).unlink, missing_ok=True)
         config = load_config(root)
         if config.redis.url is None:
@@ -146,28 +147,6 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
         if redis_url
         else '# [redis]\n# url = "redis://redis.example:6379/0"',
     )
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that must not exist, all at once: whoever looks sees nothing or the whole."""
-    draft = path.with_name(f".{path.name}.{new_id()[:8]}")
-    try:
-        with open(draft, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError as error:
-        raise Refused(
-            f"{path} has just been made by somebody else", hint="tt status shows it", code="exists"
-        ) from error
-    except OSError as error:
-        raise TinytownError(
-            f"cannot write {path}: {error.strerror}", hint="check the directory's owner, mode and free space"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink()
 
 
 def _set_up(link: TownLink, *, join: bool) -> None:

@@ -23,6 +23,8 @@ from tinytown.round_records import RoundRecord
 #: Further behind than this is not counted.
 _COUNTED = 1000
 
+_SYNCS = {"always": "at every write", "everysec": "every second", "no": "never"}
+
 
 class AgentDepth(msgspec.Struct, frozen=True, kw_only=True):
     """An agent looked at closely. `why` are obstacles; where there are none, `doing` says in words what it is about."""
@@ -37,11 +39,13 @@ class AgentDepth(msgspec.Struct, frozen=True, kw_only=True):
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     """How the server is. `persistence` is ``append-only file``, ``snapshots`` or ``none``, and `ok` whether its last write
-    went well. A memory limit of 0 is none."""
+    went well. `sync` is when it sees to it that an append-only file is on the disk: ``at every write`` (before that is
+    acknowledged), ``every second``, ``never`` or ``unknown``. A memory limit of 0 is none."""
 
     memory_bytes: int
     memory_limit_bytes: int
     persistence: str
+    sync: str
     ok: bool
     clients: int
     uptime_s: int
@@ -124,20 +128,21 @@ def server_health(town: TownLink) -> ServerHealth:
     return ServerHealth(
         memory_bytes=number("used_memory"),
         memory_limit_bytes=number("maxmemory"),
-        persistence="append-only file" if appends else "snapshots" if _saves(town) else "none",
+        persistence="append-only file" if appends else "snapshots" if _setting(town, "save") != "" else "none",
+        sync=_SYNCS.get(_setting(town, "appendfsync") or "", "unknown") if appends else "unknown",
         ok=written if appends else told.get("rdb_last_bgsave_status", "ok") == "ok",
         clients=number("connected_clients"),
         uptime_s=number("uptime_in_seconds"),
     )
 
 
-def _saves(town: TownLink) -> bool:
-    """Whether the server saves itself now and then; one that does not say so is trusted to."""
+def _setting(town: TownLink, name: str) -> str | None:
+    """A setting of the server; None from one that tells nobody, as hosted ones do."""
     try:
-        answer = town.client.command("CONFIG", "GET", "save")
+        answer = town.client.command("CONFIG", "GET", name)
     except TinytownError:
-        return True
-    return bool(pairs(answer).get("save"))
+        return None
+    return pairs(answer).get(name)
 
 
 def _left_s(host: Host, now_ms: int) -> float:
@@ -154,7 +159,8 @@ def deep_lines(depth: Depth, agents: Sequence[Agent]) -> Iterator[str]:
     """The same for people."""
     server = depth.server
     limit = f" of {_size(server.memory_limit_bytes)}" if server.memory_limit_bytes else ""
-    kept = f"{server.persistence}{'' if server.ok else ', whose LAST WRITE FAILED'}"
+    synced = "" if server.sync == "unknown" else f", synced {server.sync}"
+    kept = f"{server.persistence}{synced}{'' if server.ok else ', whose LAST WRITE FAILED'}"
     yield ""
     memory = f"{_size(server.memory_bytes)}{limit} of memory"
     yield f"server  {memory}, {kept}, {counted(server.clients, 'client')}, up {duration(server.uptime_s)}"

@@ -1,7 +1,7 @@
 """Reading and writing the small text files that people and commands share: bounded, whole or not at all, locked.
 
-Knows nothing of what stands in them. What a file should not be (a directory, a pipe, a device, a film) is an error before
-anything is read from it.
+What was written is on the disk, under its name, when the writing function returns. Knows nothing of what stands in them.
+What a file should not be (a directory, a pipe, a device, a film) is an error before anything is read from it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from tinytown.config import user_directory
+from tinytown.disk import sync_directory
 from tinytown.errors import ConfigError, Refused, TinytownError
 from tinytown.names import new_id, shown
 
@@ -64,6 +65,7 @@ def write_new_file(path: Path, text: str) -> None:
     try:
         with _draft(path, text, 0o666) as draft:
             os.link(draft, path)
+            sync_directory(path.parent)
     except FileExistsError as error:
         raise Refused(
             f"{path} is there already, and nothing is overwritten",
@@ -103,6 +105,7 @@ def replace_text_file(
             if was is not None:
                 draft.chmod(mode)  # whatever the umask took away
             os.replace(draft, target)
+            sync_directory(target.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,8 +25,9 @@ __all__ = ["RUN_VARIABLE", "Binary", "Durability", "EmbeddedServer", "find_binar
 #: Set in the process tree of an agent's round. Whatever is started there is ended with the round.
 RUN_VARIABLE = "TINYTOWN_RUN_ID"
 
-#: ``fast`` may lose the last second when the machine (not just the server) dies; ``safe`` syncs every write to disk.
-Durability = Literal["fast", "safe"]
+#: ``safe`` has every write on the disk before it is acknowledged. ``fast`` syncs once a second: when the machine dies, or the
+#: server while its disk is busy, the last second or two are lost.
+Durability = Literal["safe", "fast"]
 
 _POLL_S = 0.005
 
@@ -57,7 +59,7 @@ class EmbeddedServer:
         """The server's own log."""
         return self.home / "redis.log"
 
-    def ensure(self, *, durability: Durability = "fast", timeout_s: float = 10.0) -> Literal["started", "attached"]:
+    def ensure(self, *, durability: Durability = "safe", timeout_s: float = 10.0) -> Literal["started", "attached"]:
         """Make sure that a server answers, starting one if there is none. Blocks for about `timeout_s` at most.
 
         Any number of processes may call this at once: one starts, the others attach. A running server that is less
@@ -88,11 +90,12 @@ class EmbeddedServer:
             elif log_byte is None and not inside_round and time.monotonic() >= unreachable_from:
                 self._end_unreachable(deadline)
             time.sleep(_POLL_S)
-        if log_byte is not None:
-            return "started"
         if durability == "safe":
-            self._sync_every_write()
-        return "attached"
+            if log_byte is None:
+                self._sync_every_write(deadline)
+            else:
+                server_home.settle(self.home)
+        return "started" if log_byte is not None else "attached"
 
     def ping(self, *, timeout_s: float = 1.0) -> bool:
         """Whether a server answers within `timeout_s`. One that is still loading, or hangs, does not."""
@@ -213,11 +216,14 @@ class EmbeddedServer:
                 raise self._not_answering(f"process {self.pid()} accepts connections and says nothing")
             time.sleep(_POLL_S)
 
-    def _sync_every_write(self) -> None:
-        try:
-            answer = self._ask("CONFIG SET appendfsync always", timeout_s=1.0)
-        except TimeoutError:
-            answer = None
+    def _sync_every_write(self, deadline: float) -> None:
+        """Make a server that runs safe. One that is kept by a script, or has too many clients, is asked again."""
+        answer: bytes | None = None
+        with suppress(TimeoutError):
+            while (answer := self._ask("CONFIG SET appendfsync always", timeout_s=deadline - time.monotonic())) != b"+OK":
+                if answer is None or time.monotonic() >= deadline:  # it has gone, or time is over
+                    break
+                time.sleep(_POLL_S)
         if answer != b"+OK":
             said = answer.decode(errors="replace") if answer else "nothing"
             raise self._not_answering(f"asked to sync every write, it said {said}")

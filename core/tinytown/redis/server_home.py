@@ -13,6 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
+from tinytown.disk import sync_directory
 from tinytown.errors import ServerUnreachable
 
 #: What fits in ``sockaddr_un.sun_path`` beside the closing zero byte.
@@ -59,6 +60,15 @@ def claim(home: Path, *, create: bool) -> None:
             raise not_writable(home, f"{home.parent} does not exist") from error
     except OSError as error:
         raise not_writable(home, error.strerror or str(error)) from error
+
+
+def settle(home: Path) -> None:
+    """Have `home` itself, and the names of the files that a new server has made in it, on the disk.
+
+    The server syncs its files and the directory that they are in, and leaves the directories above to others.
+    """
+    sync_directory(home)
+    sync_directory(home.parent)
 
 
 def not_writable(home: Path, why: str) -> ServerUnreachable:

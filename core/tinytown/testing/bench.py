@@ -151,7 +151,8 @@ async def open_bench(*, toml: str = "") -> AsyncGenerator[Bench]:
         (root / RUNTIME_DIRECTORY / "logs").mkdir(mode=0o700, parents=True)
         (root / CONFIG_FILE).write_text(_with_name(toml))
         with _redirected(base):
-            config = msgspec.structs.replace(load_config(root), redis=RedisConfig())
+            # What a plugin promises does not hang on the disk, and syncing takes time.
+            config = msgspec.structs.replace(load_config(root), redis=RedisConfig(durability="fast"))
             async with open_keeper(run_dir=run_directory(root)) as keeper:
                 yield Bench(base, config, keeper)
     finally:
