@@ -222,6 +222,9 @@ def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
     if move.report is not None:
         lines += [f"  {line}" for line in move.report.lines()]
     lines += [f"  {place}: look there for work that is nowhere else" for place in move.rig.work_places]
+    lines += [
+        f"  {id_}: changed in both towns since the last time; it stays as it is here" for id_ in move.both_changed
+    ]
     if move.agents:
         lines.append(f"  {counted(len(move.agents), 'agent')} known; tt spawn makes those that you want")
     return lines

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from tinytown.command_line import TownLink
 from tinytown.errors import Refused
 
-from tinytown_beads.bead import stamp
+from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.gastown.description import field_of
 from tinytown_beads.groups.record import Group
 from tinytown_beads.groups.town import add_group
-from tinytown_beads.meeting import Meeting
+from tinytown_beads.meeting import Meeting, TownState
 from tinytown_beads.merging import last_part
 from tinytown_beads.own_beads import task_id_for
 from tinytown_beads.views import tag_of
@@ -21,21 +21,28 @@ TRACKS = "tracks"
 
 
 def convoys_in(meeting: Meeting) -> list[Group]:
-    """The groups that the open convoys of a file stand for: those with at least one member that is a task."""
+    """The groups that the open convoys of a file stand for."""
+    return groups_of(meeting.beads.values(), meeting.mapped.task_ids, meeting.town)
+
+
+def groups_of(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownState) -> list[Group]:
+    """The groups that the open convoys among `beads` stand for: those with a member that `task_ids` has a task for."""
     groups: list[Group] = []
-    for bead in meeting.beads.values():
+    for bead in beads:
         if bead.kind != "convoy" or bead.closed:
             continue
-        members = [edge.target for edge in bead.edges if edge.type == TRACKS and edge.target in meeting.mapped.task_ids]
+        # What lies in another database is tracked as ``external:project:id``.
+        tracked = [edge.target.rpartition(":")[2] for edge in bead.edges if edge.type == TRACKS]
+        members = [target for target in tracked if target in task_ids]
         if members:
-            owner = meeting.town.agent_for(last_part(field_of(bead.text("description"), "owner")))
+            owner = town.agent_for(last_part(field_of(bead.text("description"), "owner")))
             groups.append(
                 Group(
                     name=tag_of(task_id_for(bead)),
                     created_at=stamp(datetime.now(UTC)),
                     owner=owner.name if owner else "supervisor",
                     description=bead.title,
-                    tasks=tuple(dict.fromkeys(meeting.mapped.task_ids[member] for member in members)),
+                    tasks=tuple(dict.fromkeys(task_ids[member] for member in members)),
                     origin={"format": "beads", "id": bead.id},
                 )
             )

@@ -7,16 +7,20 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tinytown.command_line import Invocation, open_town_link
 from tinytown.errors import Refused
 
+from tinytown_beads.carrying import read_town
+from tinytown_beads.convoys import groups_of, make_groups
 from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.gastown.description import field_of
 from tinytown_beads.gastown.reading import HEADQUARTERS, GastownTown, Rig
-from tinytown_beads.lines import beads_of, join
+from tinytown_beads.lines import Line, beads_of, extend, join, read_lines
+from tinytown_beads.mapping import map_beads
 from tinytown_beads.place import place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import read_settings
@@ -36,6 +40,8 @@ class Moved:
     report: Report | None = None
     skipped: str = ""
     agents: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    #: Beads that have changed in the old town and in the new one since the last time.
+    both_changed: list[str] = field(default_factory=list[str])
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -53,6 +59,7 @@ class Moved:
             "formulas": sorted(path.name for path in self.rig.formulas),
             "work_places": self.rig.work_places,
             "skipped": self.skipped,
+            "both_changed": self.both_changed,
             "import": None if self.report is None else self.report.shape,
         }
 
@@ -92,15 +99,45 @@ def move_rig(move: Moved, old: GastownTown) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if not config.exists():
         replace_file(config, _settings(move.rig).encode(), was=None)
-    content = join(line.ended() for line in move.rig.lines)
-    if read_file(bead_file) is None:
-        bead_file.parent.mkdir(exist_ok=True)
-        replace_file(bead_file, content, was=None)
+    bead_file.parent.mkdir(exist_ok=True)
     _copy_formulas([*move.rig.formulas, *old.formulas], directory / ".beads" / "formulas")
     invocation = Invocation()
     invocation.town = str(directory)
     with open_town_link(invocation) as town:
-        move.report = import_file(place_of(town, read_settings(town.config)), bead_file)
+        place = place_of(town, read_settings(town.config))
+        _bring_lines(move, bead_file, place.directory / "from-gastown.jsonl")
+        move.report = import_file(place, bead_file)
+        here = map_beads(beads_of(move.rig.lines), datetime.now(UTC)).task_ids
+        elsewhere = [bead for rig in old.rigs.values() if rig is not move.rig for bead in beads_of(rig.lines).values()]
+        make_groups(town, groups_of(elsewhere, here, read_town(town)))
+
+
+def _bring_lines(move: Moved, bead_file: Path, kept: Path) -> None:
+    """What is new in the old town since the last time, into the bead file of the new one; `kept` is what it was then.
+
+    A line that has changed on both sides stays as it is here, and is told.
+    """
+    new, before = move.rig.lines, read_file(bead_file)
+    last = {line.key: line.text for line in read_lines(read_file(kept) or b"") if line.key}
+    lines = [] if before is None else read_lines(before)
+    there = {(line.kind, line.key): number for number, line in enumerate(lines) if line.key}
+    more: list[Line] = []
+    for line in new:
+        number = there.get((line.kind, line.key))
+        if number is None:
+            more += [line] if line.key not in last else []  # what was taken out of the file stays out
+        elif line.text != lines[number].text and line.text != last.get(line.key):
+            if last.get(line.key) == lines[number].text:
+                lines[number] = line.ended()
+            else:
+                move.both_changed.append(line.key)
+    extend(lines, more)
+    after = join(line.ended() for line in lines)
+    if after != before:
+        replace_file(bead_file, after, was=before)
+    content = join(line.ended() for line in new)
+    if content != (was := read_file(kept)):
+        replace_file(kept, content, was=was, mode=0o600)
 
 
 def _settings(rig: Rig) -> str:

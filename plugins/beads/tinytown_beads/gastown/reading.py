@@ -69,7 +69,7 @@ def read_gastown(directory: Path) -> GastownTown:
     if not directory.is_dir():
         raise NotFound(f"no directory {directory}", hint="name the directory that gt install made")
     root = directory.resolve()
-    town = GastownTown(root, {}, _formulas(root), [], [])
+    town = GastownTown(root, {}, _formulas(root, root), [], [])
     places = _rigs(town)
     if not places and not (root / "mayor").is_dir():
         raise UsageError(
@@ -81,7 +81,7 @@ def read_gastown(directory: Path) -> GastownTown:
     for name, rig in town.rigs.items():
         _read_beads(town, rig, places.get(name, []))
         if name != HEADQUARTERS:
-            rig.formulas = _formulas(root / name)
+            rig.formulas = _formulas(root, root / name)
             rig.work_places = list(_work_places(root, name))
     _sort_by_prefix(town)
     for place in (root, *(root / name for name in town.rigs if name != HEADQUARTERS)):
@@ -212,9 +212,11 @@ def _stamp(line: Line) -> str:
     return line.bead.text("updated_at") if line.bead else ""
 
 
-def _formulas(place: Path) -> list[Path]:
+def _formulas(root: Path, place: Path) -> list[Path]:
+    """The formulas below a place; a link that leads out of the town is none."""
     directory = place / ".beads" / "formulas"
-    return sorted(path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
+    found = (path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
+    return sorted(path for path in found if path.resolve().is_relative_to(root))
 
 
 def _work_places(root: Path, name: str) -> Iterator[str]:
@@ -226,12 +228,12 @@ def _work_places(root: Path, name: str) -> Iterator[str]:
 
 
 def _object(town: GastownTown, path: Path) -> dict[str, Any]:
-    content = read_file(path)
-    if content is None:
-        return {}
+    found = None
     try:
-        found = as_object(decode(content.decode()))
+        content = read_file(path)
+        found = None if content is None else as_object(decode(content))
+    except UsageError as error:
+        town.problems.append(error.message)
     except ValueError as error:
-        found = None
         town.problems.append(f"{path.relative_to(town.root)} cannot be read: {error}")
     return found or {}
