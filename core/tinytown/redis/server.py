@@ -218,9 +218,10 @@ class EmbeddedServer:
 
     def _sync_every_write(self, deadline: float) -> None:
         """Make a server that runs safe. One that is kept by a script, or has too many clients, is asked again."""
+        command = "CONFIG SET appendfsync always"
         answer: bytes | None = None
         with suppress(TimeoutError):
-            while (answer := self._ask("CONFIG SET appendfsync always", timeout_s=deadline - time.monotonic())) != b"+OK":
+            while (answer := self._ask(command, timeout_s=deadline - time.monotonic())) != b"+OK":
                 if answer is None or time.monotonic() >= deadline:  # it has gone, or time is over
                     break
                 time.sleep(_POLL_S)
