@@ -108,6 +108,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("task tree")
     ask("task why", task)
     ask("task list")
+    ask("task export", "tasks.jsonl", "--format", "beads")
+    ask("task import", "tasks.jsonl", "--format", "beads", "--dry-run")
     ask("backlog remove", ask("backlog add", "later")["task_id"])
     tt("backlog", "add", "later")
     ask("backlog assign-all", "worker")

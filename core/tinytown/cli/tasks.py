@@ -29,6 +29,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
+from tinytown.cli.task_formats import export, import_
 from tinytown.cli.task_tree import tree
 from tinytown.cli.task_why import why
 from tinytown.cli.town_link import TownLink, open_town_link
@@ -152,6 +153,8 @@ def list_tasks(invocation: Invocation, state: TaskState | None, agent: str, tag:
     invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
 
 
+task.add_command(export)
+task.add_command(import_)
 task.add_command(tree)
 task.add_command(why)
 

@@ -30,6 +30,15 @@ def read_text_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str | None:
 
     Raises: ConfigError for one that cannot be read, is no ordinary file, is longer than `limit_bytes`, or is not UTF-8.
     """
+    raw = read_file(path, limit_bytes=limit_bytes)
+    try:
+        return raw if raw is None else raw.decode()
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"it is not UTF-8 text (byte {error.start})") from error
+
+
+def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
+    """The bytes of a file, whatever they are; None if there is none. Raises: ConfigError, as `read_text_file` does."""
     try:
         # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,17 +56,14 @@ def read_text_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str | None:
             raise _unreadable(path, error.strerror or str(error)) from error
     if len(raw) > limit_bytes:
         raise _unreadable(path, f"it is longer than {limit_bytes:,} bytes")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, f"it is not UTF-8 text (byte {error.start})") from error
+    return raw
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
     return ConfigError(f"cannot read {shown(str(path), 300)}: {why}", hint="name a text file", path=str(path))
 
 
-def write_new_file(path: Path, text: str) -> None:
+def write_new_file(path: Path, text: str | bytes) -> None:
     """Write a file that must not exist, all at once: whoever looks sees nothing or the whole.
 
     Raises: Refused with code ``exists``; TinytownError if it cannot be written.
@@ -78,9 +84,9 @@ def write_new_file(path: Path, text: str) -> None:
 
 def replace_text_file(
     path: Path,
-    text: str,
+    text: str | bytes,
     *,
-    was: str | None,
+    was: str | bytes | None,
     mode: int = 0o666,
     private: bool = False,
     limit_bytes: int = LIMIT_BYTES,
@@ -92,7 +98,8 @@ def replace_text_file(
     TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    if read_text_file(target, limit_bytes=limit_bytes) != was:
+    read = read_file if isinstance(was, bytes) else read_text_file
+    if read(target, limit_bytes=limit_bytes) != was:
         raise Refused(f"{path} was changed by somebody else just now", hint="look at it, and try again")
     try:
         if was is not None:
@@ -111,13 +118,13 @@ def replace_text_file(
 
 
 @contextlib.contextmanager
-def _draft(path: Path, text: str, mode: int) -> Generator[Path]:
+def _draft(path: Path, text: str | bytes, mode: int) -> Generator[Path]:
     """The text in a file beside `path`, on disk, gone afterwards."""
     draft = path.with_name(f".{path.name[:200]}.{new_id()[:8]}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         yield draft

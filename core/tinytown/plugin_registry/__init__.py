@@ -13,15 +13,7 @@ from tinytown.config import Config
 from tinytown.plugin_registry.installed import BLOCK_VARIABLE, HOOKS, PluginReport, Status
 from tinytown.plugin_registry.shelves import Plugins
 
-__all__ = [
-    "BLOCK_VARIABLE",
-    "HOOKS",
-    "PluginReport",
-    "Plugins",
-    "Status",
-    "load_plugins",
-    "survey_plugins",
-]
+__all__ = ["BLOCK_VARIABLE", "HOOKS", "PluginReport", "Plugins", "Status", "load_plugins", "survey_plugins"]
 
 
 def load_plugins(config: Config, root: Path) -> Plugins:
