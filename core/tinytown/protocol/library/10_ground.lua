@@ -69,7 +69,7 @@ local function json_list(items)
 end
 
 local function emit_words(base, ...)
-  redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
+  return redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
 end
 
 -- The same with words from outside. Events are for screens and sinks: a long text in one is cut, the whole of it is in
@@ -101,23 +101,29 @@ local function starts_with(text, prefix)
   return string.sub(text, 1, #prefix) == prefix
 end
 
--- The id and name of the agent that `ref` means, and whether it is retired; refuses what is unknown or ambiguous.
--- Tried in this order: name, id, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
+-- An agent that sleeps is held by nobody.
+local function sleeps(wanted, state, host)
+  return state == 'cold' and host == '' and wanted ~= 'stopped'
+end
+
+-- The id and name of the agent that `ref` means, whether it is retired, and whether it sleeps (nil: not looked at); refuses
+-- what is unknown or ambiguous.
+-- Tried in this order: id, name, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
 local function find_agent(base, ref)
   local lower = string.lower(ref)
   if lower == 'supervisor' or lower == 'conductor' or lower == SUPERVISOR_ID then
     return SUPERVISOR_ID, 'supervisor', false
   end
+  local function known(id)
+    local name, wanted, state, host = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted', 'state', 'host'))
+    return id, name, wanted == 'stopped', sleeps(wanted, state, host)
+  end
+  if #lower == #SUPERVISOR_ID and redis.call('ZSCORE', base .. ':agents', lower) then return known(lower) end
   local entry = redis.call('HGET', base .. ':names', lower)
   if entry then
     local id, name, flag = string.match(entry, '^(%S+) (%S+) (%S+)$')
     return id, name, flag == 'retired'
   end
-  local function known(id)
-    local name, wanted = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted'))
-    return id, name, wanted == 'stopped'
-  end
-  if redis.call('ZSCORE', base .. ':agents', lower) then return known(lower) end
   local unlabelled = string.gsub(lower, '%s*%[.*%]$', '')
   local nick = redis.call('HGET', base .. ':nicknames', lower) or redis.call('HGET', base .. ':nicknames', unlabelled)
   if nick then return known(nick) end

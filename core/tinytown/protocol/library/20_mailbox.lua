@@ -11,7 +11,8 @@ local function mailbox(base, agent_id)
 end
 
 local function parse_state(line)
-  local score, deliveries, token = string.match(line or '', '^(%S+) (%S+) (%S+)$')
+  if not line then return nil, 0, '-' end
+  local score, deliveries, token = string.match(line, '^(%S+) (%S+) (%S+)$')
   return score, tonumber(deliveries or 0), token or '-'
 end
 
@@ -19,13 +20,13 @@ local function mail_state(box, member)
   return parse_state(redis.call('HGET', box .. ':state', member))
 end
 
--- Tells whoever holds an agent of its mail. An agent that sleeps is held by nobody: it wants a host from the moment on at
--- which the mail is due.
-local function announce(base, agent_id, what, due)
+-- Tells whoever holds an agent of its mail. One that sleeps (nil: to be looked at) wants a host from the moment on at which
+-- the mail is due (nil: at once).
+local function announce(base, agent_id, what, asleep, due)
   ring(base, agent_id, what)
-  local state, host, wanted = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'state', 'host', 'wanted'))
-  if state == 'cold' and host == '' and wanted ~= 'stopped' then
-    redis.call('ZADD', base .. ':placement', 'LT', whole(due), agent_id)
+  if asleep == nil then asleep = sleeps(unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'wanted', 'state', 'host'))) end
+  if asleep then
+    redis.call('ZADD', base .. ':placement', 'LT', due or now_ms(), agent_id)
     redis.call('PUBLISH', base .. ':bell', 'placement')
   end
 end
@@ -37,26 +38,31 @@ local may_begin, task_over_budget, reserve, unreserve, charge
 -- Defined with agents: is there something that an agent could begin at once?
 local has_work
 
--- Puts a message into a mailbox; one with an id that is there already changes nothing, and the answer is false.
-local function put_mail(base, agent_id, id, class, priority, body, due, now)
+-- Gives a message whose body is in the mailbox its place there, from the moment `due` on (0: at once).
+local function queue_mail(base, agent_id, id, class, priority, due, asleep)
   local box, member = mailbox(base, agent_id), class .. id
-  if redis.call('HSETNX', box .. ':bodies', id, body) == 0 then return false end
-  local score = whole(RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq'))
-  if due > now then
-    redis.call('HSET', box .. ':state', member, score .. ' 0 -')
-    redis.call('ZADD', box .. ':delayed', whole(due), member)
-    announce(base, agent_id, 'mail', due)
+  local score = RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq')
+  if due > 0 and due > now_ms() then
+    redis.call('HSET', box .. ':state', member, whole(score) .. ' 0 -')
+    redis.call('ZADD', box .. ':delayed', due, member)
+    announce(base, agent_id, 'mail', asleep, due)
   else
     redis.call('ZADD', box .. ':queue', score, member)
     -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round, but not
     -- one after which none may begin: it would be cut off for nothing.
-    if priority == 'urgent' and not may_begin(base, agent_id, now) then
-      announce(base, agent_id, 'urgent', now)
+    if priority == 'urgent' and not may_begin(base, agent_id, now_ms()) then
+      announce(base, agent_id, 'urgent', asleep)
     elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
-      announce(base, agent_id, 'mail', now)
+      announce(base, agent_id, 'mail', asleep)
     end
   end
-  return true
+end
+
+-- Puts a message into a mailbox; one with an id that is there already changes nothing.
+local function put_mail(base, agent_id, id, class, priority, body, due)
+  if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 1 then
+    queue_mail(base, agent_id, id, class, priority, due)
+  end
 end
 
 local function forget_mail(box, member)
@@ -173,14 +179,13 @@ end
 -- -> state, name, id of the recipient
 register('send', function(base, a)
   local to, from, id, class, priority, not_before, size, body = unpack(a)
-  local agent_id, name, retired = find_agent(base, to)
+  local agent_id, name, retired, asleep = find_agent(base, to)
   if retired then
     refuse('refused', 'agent "' .. name .. '" is stopped and takes no mail', 'tt resume ' .. name .. ' brings it back',
       { agent = name })
   end
   local _, sender = find_agent(base, from)
-  local now, box = now_ms(), mailbox(base, agent_id)
-  local key = base .. ':trace:' .. id
+  local box, key = mailbox(base, agent_id), base .. ':trace:' .. id
   local sent_before = { 'duplicate', name, agent_id }
   if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 then return sent_before end
   local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
@@ -196,12 +201,12 @@ register('send', function(base, a)
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
   local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
-  if not put_mail(base, agent_id, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), now) then
-    return sent_before
-  end
-  redis.call('SET', key, whole(now) .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
-  emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
+  if redis.call('HSETNX', box .. ':bodies', id, head .. string.sub(body, 2)) == 0 then return sent_before end
+  queue_mail(base, agent_id, id, class, priority, tonumber(not_before), asleep)
+  -- The id of the event begins with the time.
+  local event = emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
     'category', CLASS_NAMES[class] or class, 'priority', priority)
+  redis.call('SET', key, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
   return { 'queued', name, agent_id }
 end)
 
@@ -227,8 +232,10 @@ register('claim', function(base, a)
   local box, now = mailbox(base, agent_id), now_ms()
   settle_all(base, agent_id, a, 6, now)
   local reply = { now, -1, '' }
-  -- Nothing is leased or delayed in a mailbox whose owner keeps up, and then nothing of this needs to be looked at.
-  if redis.call('EXISTS', box .. ':leases', box .. ':delayed') > 0 then
+  -- Where the owner keeps up and nothing binds the town there is a queue and nothing else to be looked at.
+  local plain = redis.call('EXISTS', box .. ':leases', box .. ':delayed', box .. ':state', base .. ':parked', base .. ':budgets',
+    base .. ':reserved') == 0
+  if not plain then
     local again = claimed_before(box, token)
     if #again > 0 then
       for _, mail in ipairs(again) do
@@ -245,44 +252,48 @@ register('claim', function(base, a)
       redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
     end
   end
-  local held, held_until = may_begin(base, agent_id, now)
+  local held, held_until = may_begin(base, agent_id, now, plain)
   -- Who only has to finish what it has may do so when that is nothing.
   if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
     or redis.call('HGET', base .. ':agent:' .. agent_id, 'wanted') ~= 'drained') then
     unreserve(base, agent_id)
     return { now, held_until or -1, held, has_work(base, agent_id) and 1 or 0 }
   end
-  local front = redis.call('ZRANGE', box .. ':queue', '-inf', '+inf', 'BYSCORE', 'LIMIT', 0, count, 'WITHSCORES')
-  local taken, scores, orders = {}, {}, 0
+  local front = redis.call('ZPOPMIN', box .. ':queue', count)
+  local ids, taken, leases, lines, orders = {}, {}, {}, {}, 0
   for i = 1, #front, 2 do
+    local member = front[i]
     -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
-    if string.sub(front[i], 1, 1) == 't' then
+    if string.sub(member, 1, 1) == 't' then
       orders = orders + 1
-      if orders > 1 then break end
+      if orders > 1 then
+        local rest = {}
+        for j = i, #front, 2 do rest[#rest + 1], rest[#rest + 2] = front[j + 1], front[j] end
+        redis.call('ZADD', box .. ':queue', unpack(rest))
+        break
+      end
     end
-    taken[#taken + 1], scores[#scores + 1] = front[i], front[i + 1]
+    local n = #taken + 1
+    taken[n], ids[n], leases[2 * n - 1], leases[2 * n] = member, string.sub(member, 2), now + lease_ms, member
   end
   if #taken > 0 then
-    local deadline, ids, leases, lines = whole(now + lease_ms), {}, {}, {}
+    local states = plain and {} or redis.call('HMGET', box .. ':state', unpack(taken))
+    local bodies = redis.call('HMGET', box .. ':bodies', unpack(ids))
     for i, member in ipairs(taken) do
-      ids[i] = string.sub(member, 2)
-      leases[#leases + 1], leases[#leases + 2] = deadline, member
+      local _, before = parse_state(states[i])
+      local score = front[2 * i]
+      -- Servers write scores exactly below 2^53, some of them with an exponent where many digits are zeros.
+      if string.find(score, 'e', 1, true) then score = whole(tonumber(score)) end
+      lines[2 * i - 1], lines[2 * i] = member, score .. ' ' .. before + 1 .. ' ' .. token
+      reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = member, before + 1, bodies[i] or ''
+      trace_words(base, ids[i], now, 'leased ' .. token .. ' delivery ' .. before + 1)
     end
-    local states, bodies = redis.call('HMGET', box .. ':state', unpack(taken)), redis.call('HMGET', box .. ':bodies', unpack(ids))
-    for i, member in ipairs(taken) do
-      local _, deliveries = parse_state(states[i])
-      -- ZRANGE rounds its scores to 17 digits, which is exact below 2^53.
-      lines[#lines + 1] = member
-      lines[#lines + 1] = whole(tonumber(scores[i])) .. ' ' .. deliveries + 1 .. ' ' .. token
-      reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = member, deliveries + 1, bodies[i] or ''
-      trace_words(base, ids[i], now, 'leased ' .. token .. ' delivery ' .. deliveries + 1)
-    end
-    redis.call('ZREM', box .. ':queue', unpack(taken))
     redis.call('ZADD', box .. ':leases', unpack(leases))
     redis.call('HSET', box .. ':state', unpack(lines))
-    reserve(base, agent_id)
+    if not plain then reserve(base, agent_id) end
     return reply
   end
+  if plain then return reply end
   unreserve(base, agent_id)
   for _, place in ipairs({ ':delayed', ':leases' }) do
     local first = redis.call('ZRANGE', box .. place, 0, 0, 'WITHSCORES')
@@ -394,7 +405,7 @@ register_once('redrive', function(base, a)
       forget_mail(box, letter.member)
       trace(base, letter.id, now, 'called off')
     end
-    announce(base, letter.agent_id, 'mail', now)
+    announce(base, letter.agent_id, 'mail')
     done[i] = letter.id
   end
   return done

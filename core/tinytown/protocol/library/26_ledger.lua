@@ -93,9 +93,10 @@ local function reserved_away(base, budgets, agent_id, now)
   end
 end
 
-may_begin = function(base, agent_id, now)
+may_begin = function(base, agent_id, now, unbound)
   if agent_id == SUPERVISOR_ID then return nil end
   if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
+  if unbound then return nil end
   local why, until_ms = parked(base, agent_id, now)
   if why or redis.call('EXISTS', base .. ':budgets') == 0 then return why, until_ms end
   local budgets, name = record(base .. ':budgets'), redis.call('HGET', base .. ':agent:' .. agent_id, 'name') or ''
@@ -129,7 +130,7 @@ local function tell_supervisor(base, about, text, now)
   local id = about .. '.' .. whole(redis.call('INCR', base .. ':seq'))
   redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the town\n', 'EX', setting(base, 'trace_ttl_s', 3600))
   put_mail(base, SUPERVISOR_ID, id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
-    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), now, now)
+    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), 0)
   emit_words(base, 'message_sent', 'message', id, 'sender', 'supervisor', 'recipient', 'supervisor',
     'category', 'informational', 'priority', 'high')
 end

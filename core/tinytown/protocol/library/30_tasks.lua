@@ -67,7 +67,7 @@ local function deliver_task(base, task, now, due)
     'EX', setting(base, 'trace_ttl_s', 3600))
   redis.call('HSET', task_key(base, task.id), 'order', message_id)
   task.order = message_id
-  put_mail(base, task.agent_id, message_id, 't', task.priority, body, now, now)
+  put_mail(base, task.agent_id, message_id, 't', task.priority, body, 0)
   return message_id
 end
 
