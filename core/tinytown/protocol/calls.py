@@ -510,7 +510,7 @@ class TownCalls:
 
     def trace(self, message_id: str) -> Call[tuple[TraceLine, ...]]:
         """Where a message has been and when; empty when it is unknown or too long ago."""
-        return Call(("GET", self.keys.trace(message_id)), _story)
+        return self._call("trace", _story, message_id)
 
     def dead_letters(self, *, limit: int = 100) -> Call[tuple[DeadLetter, ...]]:
         """The dead letters, newest first."""

@@ -227,7 +227,7 @@ def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> list[Message
     scores = {member: int(score) for member, score in _pairs(queue)}
     deliveries = dict.fromkeys(scores, 0)
     for member, state in _pairs(states):
-        score, count, _ = state.split(b" ")
+        score, count, *_ = state.split(b" ")
         scores.setdefault(member, int(score))
         deliveries[member] = int(count) - (member in leases)
     due = {member: rfc3339(int(moment)) for member, moment in _pairs(delayed)}

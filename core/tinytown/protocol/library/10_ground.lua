@@ -84,17 +84,17 @@ local function ring(base, agent_id, what)
   redis.call('PUBLISH', base .. ':bell:' .. agent_id, what)
 end
 
--- One line in the story of a message. The key is made by `send` with a time to live and kept short-lived here.
-local function trace_words(base, id, now, words)
-  local key, line = base .. ':trace:' .. id, whole(now) .. ' ' .. words .. '\n'
-  if redis.call('APPEND', key, line) == #line then
+-- Lines of the story of a message. The key is made by `send` with a time to live and kept short-lived here.
+local function trace_lines(base, id, lines)
+  local key = base .. ':trace:' .. id
+  if redis.call('APPEND', key, lines) == #lines then
     redis.call('EXPIRE', key, setting(base, 'trace_ttl_s', 3600))
   end
 end
 
--- The same with words from outside.
+-- One line, of words that may come from outside.
 local function trace(base, id, now, what)
-  trace_words(base, id, now, (string.gsub(brief(what, 500), '%c+', ' ')))
+  trace_lines(base, id, whole(now) .. ' ' .. string.gsub(brief(what, 500), '%c+', ' ') .. '\n')
 end
 
 local function starts_with(text, prefix)

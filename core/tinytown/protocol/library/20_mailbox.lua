@@ -2,7 +2,8 @@
 --
 -- A member is a letter for the kind of message and its id ("t" orders, "q" questions, "i" news, "c" receipts, "o" other),
 -- so that mail can be counted by kind without reading bodies. Beside its body each message that was ever leased or
--- delayed has a line "score deliveries token" in :state, from which it returns to its old place.
+-- delayed has a line "score deliveries token" in :state, from which it returns to its old place. While it is leased the
+-- line ends with the moment of the claim; the message's story gets its line about the lease only when the lease ends.
 
 local CLASS_NAMES = { t = 'task', q = 'query', i = 'informational', c = 'confirmation', o = 'other' }
 
@@ -11,13 +12,25 @@ local function mailbox(base, agent_id)
 end
 
 local function parse_state(line)
-  if not line then return nil, 0, '-' end
-  local score, deliveries, token = string.match(line, '^(%S+) (%S+) (%S+)$')
-  return score, tonumber(deliveries or 0), token or '-'
+  if not line then return nil, 0, '-', '' end
+  local score, deliveries, token, since = string.match(line, '^(%S+) (%S+) (%S+) ?(%S*)$')
+  return score, tonumber(deliveries or 0), token or '-', since or ''
+end
+
+local function lease_line(deliveries, token, since)
+  if since == '' then return '' end
+  return since .. ' leased ' .. token .. ' delivery ' .. deliveries .. '\n'
 end
 
 local function mail_state(box, member)
   return parse_state(redis.call('HGET', box .. ':state', member))
+end
+
+-- The same of one whose lease, if it has one, ends now without an acknowledgement.
+local function unleased_state(base, box, member)
+  local score, deliveries, token, since = mail_state(box, member)
+  if since ~= '' then trace_lines(base, string.sub(member, 2), lease_line(deliveries, token, since)) end
+  return score, deliveries
 end
 
 -- Tells whoever holds an agent of its mail. One that sleeps (nil: to be looked at) wants a host from the moment on at which
@@ -98,7 +111,7 @@ end
 -- while somebody had it just goes.
 local function give_back(base, agent_id, member, now, how)
   local box = mailbox(base, agent_id)
-  local score, deliveries = mail_state(box, member)
+  local score, deliveries = unleased_state(base, box, member)
   redis.call('ZREM', box .. ':leases', member)
   if order_standing(base, box, member) == 'called off' then
     forget_mail(box, member)
@@ -124,7 +137,7 @@ end
 local function settle_mail(base, agent_id, member, token, now)
   local box = mailbox(base, agent_id)
   -- While a message is leased, and only then, its line names the token of the claim.
-  local _, _, held = mail_state(box, member)
+  local _, deliveries, held, since = mail_state(box, member)
   if held ~= token or token == '-' then return 0 end
   local standing, _, state = order_standing(base, box, member)
   if standing == 'valid' and state == 'assigned' then
@@ -133,14 +146,14 @@ local function settle_mail(base, agent_id, member, token, now)
   end
   redis.call('ZREM', box .. ':leases', member)
   forget_mail(box, member)
-  trace_words(base, string.sub(member, 2), now, 'acked')
+  trace_lines(base, string.sub(member, 2), lease_line(deliveries, held, since) .. whole(now) .. ' acked\n')
   return 1
 end
 
 -- The same for many, given as member and token in `words` from `first` on -> for each 1 (out) or 0. What cannot be an
 -- order goes in a few commands together.
 local function settle_all(base, agent_id, words, first, now)
-  local box, members, reply = mailbox(base, agent_id), {}, {}
+  local box, acked, members, reply = mailbox(base, agent_id), whole(now) .. ' acked\n', {}, {}
   for i = first, #words, 2 do members[#members + 1] = words[i] end
   for begin = 1, #members, MANY do
     local last, gone, ids, seen = math.min(begin + MANY - 1, #members), {}, {}, {}
@@ -150,12 +163,12 @@ local function settle_all(base, agent_id, words, first, now)
       if string.sub(member, 1, 1) == 't' then
         reply[i] = settle_mail(base, agent_id, member, token, now)
       else
-        local _, _, held = parse_state(lines[i - begin + 1])
+        local _, deliveries, held, since = parse_state(lines[i - begin + 1])
         reply[i] = held == token and token ~= '-' and not seen[member] and 1 or 0
         if reply[i] == 1 then
           seen[member] = true
           gone[#gone + 1], ids[#ids + 1] = member, string.sub(member, 2)
-          trace_words(base, ids[#ids], now, 'acked')
+          trace_lines(base, ids[#ids], lease_line(deliveries, held, since) .. acked)
         end
       end
     end
@@ -278,15 +291,14 @@ register('claim', function(base, a)
   end
   if #taken > 0 then
     local states = plain and {} or redis.call('HMGET', box .. ':state', unpack(taken))
-    local bodies = redis.call('HMGET', box .. ':bodies', unpack(ids))
+    local bodies, tail = redis.call('HMGET', box .. ':bodies', unpack(ids)), ' ' .. token .. ' ' .. whole(now)
     for i, member in ipairs(taken) do
       local _, before = parse_state(states[i])
       local score = front[2 * i]
       -- Servers write scores exactly below 2^53, some of them with an exponent where many digits are zeros.
       if string.find(score, 'e', 1, true) then score = whole(tonumber(score)) end
-      lines[2 * i - 1], lines[2 * i] = member, score .. ' ' .. before + 1 .. ' ' .. token
+      lines[2 * i - 1], lines[2 * i] = member, score .. ' ' .. before + 1 .. tail
       reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = member, before + 1, bodies[i] or ''
-      trace_words(base, ids[i], now, 'leased ' .. token .. ' delivery ' .. before + 1)
     end
     redis.call('ZADD', box .. ':leases', unpack(leases))
     redis.call('HSET', box .. ':state', unpack(lines))
@@ -339,8 +351,9 @@ end)
 register_once('dead', function(base, a)
   local box, now, n = mailbox(base, a[1]), now_ms(), 0
   for i = 3, #a, 2 do
-    local score, deliveries, held = mail_state(box, a[i])
+    local _, _, held = mail_state(box, a[i])
     if held == a[i + 1] and redis.call('ZREM', box .. ':leases', a[i]) == 1 then
+      local score, deliveries = unleased_state(base, box, a[i])
       bury(base, a[1], a[i], score, deliveries, a[2], now)
       n = n + 1
     end
@@ -486,6 +499,21 @@ register_once('remove', function(base, a)
     end
   end
   return ids
+end)
+
+-- trace: message id -> its story, a line "<ms> <what>" for each station
+register('trace', function(base, a)
+  local id, agents = a[1], redis.call('ZRANGE', base .. ':agents', 0, -1)
+  local story, members = redis.call('GET', base .. ':trace:' .. id) or '', {}
+  for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. id end
+  agents[#agents + 1] = SUPERVISOR_ID
+  for _, agent_id in ipairs(agents) do
+    for _, line in ipairs(redis.call('HMGET', mailbox(base, agent_id) .. ':state', unpack(members))) do
+      local _, deliveries, token, since = parse_state(line)
+      story = story .. lease_line(deliveries, token, since)
+    end
+  end
+  return story
 end)
 
 local COUNTED = { t = 5, q = 6, i = 7, c = 8 }

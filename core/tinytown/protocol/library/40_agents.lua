@@ -187,7 +187,7 @@ register_once('agent_remove', function(base, a)
   local box = mailbox(base, id)
   for _, place in ipairs(PLACES) do
     for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
-      local score, deliveries = mail_state(box, member)
+      local score, deliveries = unleased_state(base, box, member)
       score = score or redis.call('ZSCORE', box .. ':queue', member) -- never leased: it is in the queue alone
       -- Orders to work on a task went with the task; only free mail is kept.
       if not order_standing(base, box, member) then
