@@ -423,7 +423,8 @@ class TownCalls:
         fields |= {"priority": priority, "created_at": now_text(), "correlation_id": correlation_id}
 
         def decode(reply: Reply) -> Sent:
-            return Sent(message_id=message_id, to=_text(reply[1]), agent_id=_text(reply[2]), new=reply[0] == b"queued")
+            state, agent_id, name = _text(reply).split(" ")
+            return Sent(message_id=message_id, to=name, agent_id=agent_id, new=state == "queued")
 
         return self._call(
             "send",

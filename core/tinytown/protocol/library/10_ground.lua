@@ -110,6 +110,7 @@ end
 -- what is unknown or ambiguous.
 -- Tried in this order: id, name, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
 local function find_agent(base, ref)
+  if ref == 'supervisor' then return SUPERVISOR_ID, ref, false end
   local lower = string.lower(ref)
   if lower == 'supervisor' or lower == 'conductor' or lower == SUPERVISOR_ID then
     return SUPERVISOR_ID, 'supervisor', false

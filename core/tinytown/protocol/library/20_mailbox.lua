@@ -12,9 +12,12 @@ local function mailbox(base, agent_id)
 end
 
 local function parse_state(line)
-  if not line then return nil, 0, '-', '' end
-  local score, deliveries, token, since = string.match(line, '^(%S+) (%S+) (%S+) ?(%S*)$')
-  return score, tonumber(deliveries or 0), token or '-', since or ''
+  local first = line and string.find(line, ' ', 1, true)
+  local second = first and string.find(line, ' ', first + 1, true)
+  if not second then return nil, 0, '-', '' end
+  local third = string.find(line, ' ', second + 1, true) or #line + 1
+  return string.sub(line, 1, first - 1), tonumber(string.sub(line, first + 1, second - 1)) or 0,
+    string.sub(line, second + 1, third - 1), string.sub(line, third + 1)
 end
 
 local function lease_line(deliveries, token, since)
@@ -189,7 +192,7 @@ local function return_all_leases(base, agent_id, now, reason)
 end
 
 -- send: to, from, id, class, priority, not_before_ms (0 = now), bytes of its text, body without id/from/to
--- -> state, name, id of the recipient
+-- -> state, id and name of the recipient, in one text
 register('send', function(base, a)
   local to, from, id, class, priority, not_before, size, body = unpack(a)
   local agent_id, name, retired, asleep = find_agent(base, to)
@@ -199,12 +202,12 @@ register('send', function(base, a)
   end
   local _, sender = find_agent(base, from)
   local box, key = mailbox(base, agent_id), base .. ':trace:' .. id
-  local sent_before = { 'duplicate', name, agent_id }
+  local sent_before = 'duplicate ' .. agent_id .. ' ' .. name
   if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 then return sent_before end
   local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
   local limit, bound = tonumber(settings[1] or 1048576), tonumber(settings[2] or 10000)
   -- In JSON a text of quotes and newlines is twice as long.
-  if tonumber(size) > limit or #body > 2 * limit + 4096 then
+  if #body > limit and (tonumber(size) > limit or #body > 2 * limit + 4096) then
     refuse('limit_reached', 'expected a message of at most ' .. limit .. ' bytes, got ' .. math.max(size, #body - 4096),
       'put it into a file and name the file')
   end
@@ -220,7 +223,7 @@ register('send', function(base, a)
   local event = emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
     'category', CLASS_NAMES[class] or class, 'priority', priority)
   redis.call('SET', key, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
-  return { 'queued', name, agent_id }
+  return 'queued ' .. agent_id .. ' ' .. name
 end)
 
 -- What the claim `token` still holds, in the order of delivery: the same claim again (its answer was lost with a
