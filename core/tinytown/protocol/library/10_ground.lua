@@ -53,6 +53,15 @@ local function refuse(code, message, hint, fields)
   error({ err = 'TT ' .. code .. ' ' .. cjson.encode(detail) })
 end
 
+-- The one that was found, of `found` ids or names that begin with `ref`; nil where there is none.
+local function only_one(found, things, ref)
+  if #found < 2 then return found[1] end
+  local some = { unpack(found, 1, math.min(#found, 8)) }
+  table.sort(some)
+  refuse('ambiguous', 'more than one ' .. things .. ' begins with ' .. quoted(ref) .. ': ' .. table.concat(some, ', '),
+    'write more of it', { candidates = some })
+end
+
 local function setting(base, name, default)
   return tonumber(redis.call('HGET', base .. ':meta', name) or default)
 end
@@ -144,13 +153,8 @@ local function find_agent(base, ref)
       end
     end
   end
-  if #found == 1 then return known(found[1]) end
   for i = 1, math.min(#found, 8) do names[i] = redis.call('HGET', base .. ':agent:' .. found[i], 'name') end
-  table.sort(names)
-  if #found > 1 then
-    refuse('ambiguous', 'more than one agent begins with ' .. quoted(ref) .. ': ' .. table.concat(names, ', '),
-      'write more of the name', { candidates = names })
-  end
+  if only_one(names, 'agent', ref) then return known(found[1]) end
   refuse('not_found', 'no agent called ' .. quoted(ref) .. ' in this town', 'tt list shows the agents', { agent = brief(ref, 200) })
 end
 
@@ -159,11 +163,7 @@ local function find_task(base, ref)
   if ref ~= '' then
     if redis.call('ZSCORE', base .. ':tasks:ids', ref) then return ref end
     local near = redis.call('ZRANGE', base .. ':tasks:ids', '[' .. ref, '[' .. ref .. '\255', 'BYLEX', 'LIMIT', 0, 9)
-    if #near == 1 then return near[1] end
-    if #near > 1 then
-      refuse('ambiguous', 'more than one task begins with ' .. quoted(ref) .. ': ' .. table.concat(near, ', '),
-        'write more of the id', { candidates = near })
-    end
+    if only_one(near, 'task', ref) then return near[1] end
   end
   refuse('not_found', 'no task ' .. quoted(ref) .. ' in this town', 'tt task list shows the tasks', { task = brief(ref, 200) })
 end

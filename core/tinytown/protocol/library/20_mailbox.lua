@@ -29,7 +29,12 @@ local function mail_state(box, member)
   return parse_state(redis.call('HGET', box .. ':state', member))
 end
 
--- The same of one whose lease, if it has one, ends now without an acknowledgement.
+-- While a message is leased, and only then, its line names the token of the claim.
+local function is_held(box, member, token)
+  return token ~= '-' and token == select(3, mail_state(box, member))
+end
+
+-- The state of one whose lease, if it has one, ends now without an acknowledgement.
 local function unleased_state(base, box, member)
   local score, deliveries, token, since = mail_state(box, member)
   if since ~= '' then trace_lines(base, string.sub(member, 2), lease_line(deliveries, token, since)) end
@@ -74,7 +79,18 @@ local function queue_mail(base, agent_id, id, class, priority, due, asleep)
   end
 end
 
--- Puts a message into a mailbox; one with an id that is there already changes nothing.
+-- Puts a message into a mailbox and tells of it; one with an id that is there already changes nothing, and the answer is false.
+local function post(base, agent_id, name, sender, id, class, priority, body, due, asleep, known_s)
+  if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 0 then return false end
+  queue_mail(base, agent_id, id, class, priority, due, asleep)
+  local event = emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
+    'category', CLASS_NAMES[class] or class, 'priority', priority)
+  -- The id of an event begins with the time.
+  redis.call('SET', base .. ':trace:' .. id, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', known_s)
+  return true
+end
+
+-- The same without a word.
 local function put_mail(base, agent_id, id, class, priority, body, due)
   if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 1 then
     queue_mail(base, agent_id, id, class, priority, due)
@@ -127,53 +143,33 @@ local function give_back(base, agent_id, member, now, how)
     return 'dead'
   end
   redis.call('HSET', box .. ':state', member, score .. ' ' .. deliveries .. ' -')
-  if how.delay_ms and how.delay_ms > 0 then
-    redis.call('ZADD', box .. ':delayed', whole(now + how.delay_ms), member)
-  else
-    redis.call('ZADD', box .. ':queue', score, member)
-  end
+  local later = (how.delay_ms or 0) > 0
+  redis.call('ZADD', box .. (later and ':delayed' or ':queue'), later and now + how.delay_ms or score, member)
   trace(base, string.sub(member, 2), now, 'returned ' .. how.reason)
   return 'queued'
 end
 
--- Takes a message out for good; but the order of a task that nobody has begun goes back.
-local function settle_mail(base, agent_id, member, token, now)
-  local box = mailbox(base, agent_id)
-  -- While a message is leased, and only then, its line names the token of the claim.
-  local _, deliveries, held, since = mail_state(box, member)
-  if held ~= token or token == '-' then return 0 end
-  local standing, _, state = order_standing(base, box, member)
-  if standing == 'valid' and state == 'assigned' then
-    give_back(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
-    return 0
-  end
-  redis.call('ZREM', box .. ':leases', member)
-  forget_mail(box, member)
-  trace_lines(base, string.sub(member, 2), lease_line(deliveries, held, since) .. whole(now) .. ' acked\n')
-  return 1
-end
-
--- The same for many, given as member and token in `words` from `first` on -> for each 1 (out) or 0. What cannot be an
--- order goes in a few commands together.
-local function settle_all(base, agent_id, words, first, now)
-  local box, acked, members, reply = mailbox(base, agent_id), whole(now) .. ' acked\n', {}, {}
-  for i = first, #words, 2 do members[#members + 1] = words[i] end
-  for begin = 1, #members, MANY do
-    local last, gone, ids, seen = math.min(begin + MANY - 1, #members), {}, {}, {}
-    local lines = redis.call('HMGET', box .. ':state', unpack(members, begin, last))
-    for i = begin, last do
-      local member, token = members[i], words[first + 2 * i - 1]
-      if string.sub(member, 1, 1) == 't' then
-        reply[i] = settle_mail(base, agent_id, member, token, now)
-      else
-        local _, deliveries, held, since = parse_state(lines[i - begin + 1])
-        reply[i] = held == token and token ~= '-' and not seen[member] and 1 or 0
-        if reply[i] == 1 then
-          seen[member] = true
-          gone[#gone + 1], ids[#ids + 1] = member, string.sub(member, 2)
+-- Takes messages out for good, given as member and token in `words` from `first` on; but the order of a task that nobody
+-- has begun goes back -> for each 1 (out) or 0.
+local function settle_mail(base, agent_id, words, first, now)
+  local box, reply = mailbox(base, agent_id), {}
+  for begin = first, #words, 2 * MANY do
+    local acked, members, gone, ids, seen = whole(now) .. ' acked\n', {}, {}, {}, {}
+    for i = begin, math.min(begin + 2 * MANY, #words) - 1, 2 do members[#members + 1] = words[i] end
+    for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(members))) do
+      local member, token, done = members[i], words[begin + 2 * i - 1], 0
+      local _, deliveries, held, since = parse_state(line)
+      if held == token and token ~= '-' and not seen[member] then
+        seen[member] = true
+        local standing, _, state = order_standing(base, box, member)
+        if standing == 'valid' and state == 'assigned' then
+          give_back(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
+        else
+          done, gone[#gone + 1], ids[#ids + 1] = 1, member, string.sub(member, 2)
           trace_lines(base, ids[#ids], lease_line(deliveries, held, since) .. acked)
         end
       end
+      reply[#reply + 1] = done
     end
     if #gone > 0 then
       redis.call('ZREM', box .. ':leases', unpack(gone))
@@ -185,8 +181,7 @@ local function settle_all(base, agent_id, words, first, now)
 end
 
 local function return_all_leases(base, agent_id, now, reason)
-  local leases = redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)
-  for _, member in ipairs(leases) do
+  for _, member in ipairs(redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)) do
     give_back(base, agent_id, member, now, { counts = true, reason = reason })
   end
 end
@@ -201,9 +196,8 @@ register('send', function(base, a)
       { agent = name })
   end
   local _, sender = find_agent(base, from)
-  local box, key = mailbox(base, agent_id), base .. ':trace:' .. id
-  local sent_before = 'duplicate ' .. agent_id .. ' ' .. name
-  if redis.call('EXISTS', key, base .. ':dead:' .. id) > 0 then return sent_before end
+  local box, sent_before = mailbox(base, agent_id), 'duplicate ' .. agent_id .. ' ' .. name
+  if redis.call('EXISTS', base .. ':trace:' .. id, base .. ':dead:' .. id) > 0 then return sent_before end
   local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
   local limit, bound = tonumber(settings[1] or 1048576), tonumber(settings[2] or 10000)
   -- In JSON a text of quotes and newlines is twice as long.
@@ -217,13 +211,9 @@ register('send', function(base, a)
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
   local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
-  if redis.call('HSETNX', box .. ':bodies', id, head .. string.sub(body, 2)) == 0 then return sent_before end
-  queue_mail(base, agent_id, id, class, priority, tonumber(not_before), asleep)
-  -- The id of the event begins with the time.
-  local event = emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
-    'category', CLASS_NAMES[class] or class, 'priority', priority)
-  redis.call('SET', key, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', settings[3] or 3600)
-  return 'queued ' .. agent_id .. ' ' .. name
+  local is_new = post(base, agent_id, name, sender, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), asleep,
+    settings[3] or 3600)
+  return is_new and 'queued ' .. agent_id .. ' ' .. name or sent_before
 end)
 
 -- What the claim `token` still holds, in the order of delivery: the same claim again (its answer was lost with a
@@ -246,20 +236,17 @@ register('claim', function(base, a)
   local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
-  settle_all(base, agent_id, a, 6, now)
+  settle_mail(base, agent_id, a, 6, now)
   local reply = { now, -1, '' }
   -- Where the owner keeps up and nothing binds the town there is a queue and nothing else to be looked at.
   local plain = redis.call('EXISTS', box .. ':leases', box .. ':delayed', box .. ':state', base .. ':parked', base .. ':budgets',
     base .. ':reserved') == 0
   if not plain then
-    local again = claimed_before(box, token)
-    if #again > 0 then
-      for _, mail in ipairs(again) do
-        reply[#reply + 1], reply[#reply + 2] = mail.member, mail.deliveries
-        reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(mail.member, 2)) or ''
-      end
-      return reply
+    for _, mail in ipairs(claimed_before(box, token)) do
+      reply[#reply + 1], reply[#reply + 2] = mail.member, mail.deliveries
+      reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(mail.member, 2)) or ''
     end
+    if #reply > 3 then return reply end
     for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
       give_back(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
     end
@@ -276,30 +263,25 @@ register('claim', function(base, a)
     return { now, held_until or -1, held, has_work(base, agent_id) and 1 or 0 }
   end
   local front = redis.call('ZPOPMIN', box .. ':queue', count)
-  local ids, taken, leases, lines, orders = {}, {}, {}, {}, 0
+  local ids, taken, leases, lines, rest, orders = {}, {}, {}, {}, {}, 0
   for i = 1, #front, 2 do
-    local member = front[i]
+    local member, n = front[i], #taken + 1
     -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
-    if string.sub(member, 1, 1) == 't' then
-      orders = orders + 1
-      if orders > 1 then
-        local rest = {}
-        for j = i, #front, 2 do rest[#rest + 1], rest[#rest + 2] = front[j + 1], front[j] end
-        redis.call('ZADD', box .. ':queue', unpack(rest))
-        break
-      end
+    if string.sub(member, 1, 1) == 't' then orders = orders + 1 end
+    if orders > 1 then
+      rest[#rest + 1], rest[#rest + 2] = front[i + 1], member
+    else
+      taken[n], ids[n], leases[2 * n - 1], leases[2 * n] = member, string.sub(member, 2), now + lease_ms, member
     end
-    local n = #taken + 1
-    taken[n], ids[n], leases[2 * n - 1], leases[2 * n] = member, string.sub(member, 2), now + lease_ms, member
   end
+  if #rest > 0 then redis.call('ZADD', box .. ':queue', unpack(rest)) end
   if #taken > 0 then
     local states = plain and {} or redis.call('HMGET', box .. ':state', unpack(taken))
     local bodies, tail = redis.call('HMGET', box .. ':bodies', unpack(ids)), ' ' .. token .. ' ' .. whole(now)
     for i, member in ipairs(taken) do
       local _, before = parse_state(states[i])
-      local score = front[2 * i]
       -- Servers write scores exactly below 2^53, some of them with an exponent where many digits are zeros.
-      if string.find(score, 'e', 1, true) then score = whole(tonumber(score)) end
+      local score = string.find(front[2 * i], 'e', 1, true) and whole(tonumber(front[2 * i])) or front[2 * i]
       lines[2 * i - 1], lines[2 * i] = member, score .. ' ' .. before + 1 .. tail
       reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = member, before + 1, bodies[i] or ''
     end
@@ -319,17 +301,16 @@ end)
 
 -- ack: op, agent_id, then member and token of each -> for each 1 (removed) or 0 (the lease was no longer this one)
 register_once('ack', function(base, a)
-  return settle_all(base, a[1], a, 2, now_ms())
+  return settle_mail(base, a[1], a, 2, now_ms())
 end)
 
 -- renew: agent_id, lease_ms, then member and token of each -> for each 1 (renewed) or 0 (lost)
 register('renew', function(base, a)
-  local box, until_ms, reply = mailbox(base, a[1]), whole(now_ms() + tonumber(a[2])), {}
+  local box, until_ms, reply = mailbox(base, a[1]), now_ms() + a[2], {}
   for i = 3, #a, 2 do
-    local _, _, held = mail_state(box, a[i])
-    local held_still = held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i])
-    if held_still then redis.call('ZADD', box .. ':leases', 'XX', until_ms, a[i]) end
-    reply[#reply + 1] = held_still and 1 or 0
+    local held = is_held(box, a[i], a[i + 1])
+    if held then redis.call('ZADD', box .. ':leases', until_ms, a[i]) end
+    reply[#reply + 1] = held and 1 or 0
   end
   return reply
 end)
@@ -338,8 +319,7 @@ end)
 register_once('nack', function(base, a)
   local box, now, reply = mailbox(base, a[1]), now_ms(), {}
   for i = 5, #a, 2 do
-    local _, _, held = mail_state(box, a[i])
-    if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then
+    if is_held(box, a[i], a[i + 1]) then
       reply[#reply + 1] = give_back(base, a[1], a[i], now,
         { counts = a[3] == '1', reason = a[4], delay_ms = tonumber(a[2]) })
     else
@@ -354,8 +334,8 @@ end)
 register_once('dead', function(base, a)
   local box, now, n = mailbox(base, a[1]), now_ms(), 0
   for i = 3, #a, 2 do
-    local _, _, held = mail_state(box, a[i])
-    if held == a[i + 1] and redis.call('ZREM', box .. ':leases', a[i]) == 1 then
+    if is_held(box, a[i], a[i + 1]) then
+      redis.call('ZREM', box .. ':leases', a[i])
       local score, deliveries = unleased_state(base, box, a[i])
       bury(base, a[1], a[i], score, deliveries, a[2], now)
       n = n + 1
@@ -381,11 +361,7 @@ local function find_dead(base, ref)
     if id == ref then return { id } end
     if ref == 'all' or (ref ~= '' and starts_with(id, ref)) then found[#found + 1] = id end
   end
-  if ref == 'all' or #found == 1 then return found end
-  if #found > 1 then
-    refuse('ambiguous', 'more than one dead letter begins with ' .. quoted(ref), 'write more of the id',
-      { candidates = found })
-  end
+  if ref == 'all' or only_one(found, 'dead letter', ref) then return found end
   refuse('not_found', 'no dead letter ' .. quoted(ref), 'tt dead list shows them', { message = brief(ref, 200) })
 end
 
@@ -450,11 +426,8 @@ register('peek', function(base, a)
     for i = 1, #flat, 2 do
       if (#reply - 1) / 5 >= limit then break end
       local _, deliveries = mail_state(box, flat[i])
-      reply[#reply + 1] = place[2]
-      reply[#reply + 1] = flat[i]
-      reply[#reply + 1] = deliveries
-      reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(flat[i], 2)) or ''
-      reply[#reply + 1] = whole(tonumber(flat[i + 1]))
+      local n, body = #reply, redis.call('HGET', box .. ':bodies', string.sub(flat[i], 2)) or ''
+      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5] = place[2], flat[i], deliveries, body, whole(tonumber(flat[i + 1]))
     end
   end
   return reply
@@ -464,25 +437,21 @@ end)
 -- task stays: without it the task would wait for ever.
 register_once('remove', function(base, a)
   local agent_id, name = find_agent(base, a[1])
-  local box, found, ref, exact = mailbox(base, agent_id), {}, a[2], nil
+  local box, found, near, ref, exact = mailbox(base, agent_id), {}, {}, a[2], nil
   for _, place in ipairs(PLACES) do
     for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
       local item = { place[1], member, string.sub(member, 2) }
       if item[3] == ref then exact = item end
-      if ref == 'all' or (ref ~= '' and starts_with(item[3], ref)) then found[#found + 1] = item end
+      if ref == 'all' or (ref ~= '' and starts_with(item[3], ref)) then found[#found + 1], near[#near + 1] = item, item[3] end
     end
   end
-  if exact then found = { exact } end
+  if exact then found, near = { exact }, { ref } end
   if ref ~= 'all' then
     if #found == 0 then
       refuse('not_found', 'no message ' .. quoted(ref) .. ' in the mailbox of "' .. name .. '"',
         'tt inbox ' .. name .. ' shows what is there')
     end
-    if #found > 1 then
-      local ids = {}
-      for i = 1, math.min(#found, 8) do ids[i] = found[i][3] end
-      refuse('ambiguous', 'more than one message begins with ' .. quoted(ref), 'write more of the id', { candidates = ids })
-    end
+    only_one(near, 'message', ref)
     if found[1][1] == ':leases' then
       refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
     end
@@ -506,14 +475,13 @@ end)
 
 -- trace: message id -> its story, a line "<ms> <what>" for each station
 register('trace', function(base, a)
-  local id, agents = a[1], redis.call('ZRANGE', base .. ':agents', 0, -1)
-  local story, members = redis.call('GET', base .. ':trace:' .. id) or '', {}
-  for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. id end
+  local agents, members = redis.call('ZRANGE', base .. ':agents', 0, -1), {}
   agents[#agents + 1] = SUPERVISOR_ID
+  for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. a[1] end
+  local story = redis.call('GET', base .. ':trace:' .. a[1]) or ''
   for _, agent_id in ipairs(agents) do
     for _, line in ipairs(redis.call('HMGET', mailbox(base, agent_id) .. ':state', unpack(members))) do
-      local _, deliveries, token, since = parse_state(line)
-      story = story .. lease_line(deliveries, token, since)
+      story = story .. lease_line(select(2, parse_state(line)))
     end
   end
   return story

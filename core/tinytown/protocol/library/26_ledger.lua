@@ -128,11 +128,8 @@ end
 local function tell_supervisor(base, about, text, now)
   if redis.call('HLEN', mailbox(base, SUPERVISOR_ID) .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
   local id = about .. '.' .. whole(redis.call('INCR', base .. ':seq'))
-  redis.call('SET', base .. ':trace:' .. id, whole(now) .. ' queued for supervisor by the town\n', 'EX', setting(base, 'trace_ttl_s', 3600))
-  put_mail(base, SUPERVISOR_ID, id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
-    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), 0)
-  emit_words(base, 'message_sent', 'message', id, 'sender', 'supervisor', 'recipient', 'supervisor',
-    'category', 'informational', 'priority', 'high')
+  post(base, SUPERVISOR_ID, 'supervisor', 'supervisor', id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
+    type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), 0, false, setting(base, 'trace_ttl_s', 3600))
 end
 
 -- A budget has just been used up: an event, and mail for the human side.

@@ -357,12 +357,9 @@ register('round_settle', function(base, a)
   for i = 17, #a, 2 do
     local standing = order_standing(base, box, a[i])
     if standing == 'called off' or (mail == 'ack' and not standing) then
-      settle_mail(base, id, a[i], a[i + 1], now)
-    else
-      local _, _, held = mail_state(box, a[i])
-      if held == a[i + 1] and redis.call('ZSCORE', box .. ':leases', a[i]) then
-        give_back(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = delay_ms })
-      end
+      settle_mail(base, id, { a[i], a[i + 1] }, 1, now)
+    elseif is_held(box, a[i], a[i + 1]) then
+      give_back(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = delay_ms })
     end
   end
   local task_state = ''
