@@ -288,7 +288,7 @@ def load_config(root: Path) -> Config:
 def read_config(table: Mapping[str, Any], path: Path) -> Config:
     """The settings of a town whose file at `path` holds, or is to hold, `table`. Raises ConfigError like `load_config`."""
     user = load_user_config()
-    config = _convert(Config, table, path)
+    config = convert_settings(Config, table, path)
     _check(config, path)
     merged: dict[str, Any] = {
         "agent_clis": user.agent_clis | config.agent_clis,
@@ -317,12 +317,7 @@ def load_user_config() -> UserConfig:
     """A person's own settings; the defaults when there is no file. Raises ConfigError like `load_config`."""
     path = user_directory() / "config.toml"
     table = _read_toml(path)
-    return UserConfig() if table is None else _convert(UserConfig, table, path)
-
-
-def convert_settings(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str) -> T:
-    """A table of the file at `path` as a `kind`; `prefix` (``plugins.journal``) leads the keys in errors."""
-    return _convert(kind, table, path, prefix)
+    return UserConfig() if table is None else convert_settings(UserConfig, table, path)
 
 
 def _merge_plugins(user: dict[str, dict[str, Any]], town: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -346,7 +341,11 @@ def _read_toml(path: Path) -> dict[str, Any] | None:
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend that line", path=str(path)) from error
 
 
-def _convert(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = "") -> T:
+def convert_settings(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = "") -> T:
+    """A table of the file at `path` as a `kind`; `prefix` (``plugins.journal``) leads the keys in errors.
+
+    Raises: ConfigError naming the key.
+    """
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
@@ -394,15 +393,7 @@ def _check(config: Config, path: Path) -> None:
     for section, names in _POSITIVE.items():
         for name in names:
             check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
-    for name in (
-        "timeout_s",
-        "silence_s",
-        "grace_s",
-        "retry_delay_s",
-        "reminders",
-        "idle_timeout_s",
-        "lineage_attempts",
-    ):
+    for name in _AT_LEAST_0:
         check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
     amounts: list[tuple[str, float | None]] = [
         (f"{prefix}.{name}", getattr(table, name))
@@ -438,6 +429,9 @@ def _check_role(name: str, role: RoleConfig, path: Path) -> None:
     except UsageError as error:
         raise ConfigError(f"{path}: {error.message} at {key}", hint=error.hint, path=str(path), key=key) from error
 
+
+#: Of ``[round]``, what may be 0 and no less.
+_AT_LEAST_0 = ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders", "idle_timeout_s", "lineage_attempts")
 
 _LARGEST_AMOUNT = 1_000_000_000
 _POSITIVE = {
