@@ -5,8 +5,10 @@ Looks at what git tracks, so that scratch files of the person who runs it do not
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,25 @@ def test_the_licence_is_mit_and_every_distribution_says_so() -> None:
 
 
 @by_distribution
+def test_every_distribution_carries_the_text_of_its_licence(directory: Path) -> None:
+    # It asks for that itself: whoever has a wheel or an sdist alone must find the words in it.
+    settings = project(directory)
+    assert settings["project"]["license-files"] == ["LICENSE"]
+    assert "LICENSE" in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert (directory / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+@by_distribution
+def test_every_distribution_is_described_alike(directory: Path) -> None:
+    ours, kernels = (set(project(each)["project"]["classifiers"]) for each in (directory, ROOT))
+    about = "Environment :: "
+    assert {each for each in ours if not each.startswith(about)} == {
+        each for each in kernels if not each.startswith(about)
+    }
+    assert len([each for each in ours if each.startswith(about)]) == 1
+
+
+@by_distribution
 def test_every_dependency_has_a_floor_that_can_be_installed_alone(directory: Path) -> None:
     settings = project(directory)
     groups = settings.get("dependency-groups", {}).values()
@@ -114,6 +135,20 @@ def test_a_plugin_is_a_complete_distribution(plugin: Path) -> None:
     assert settings["name"] == f"tinytown-{plugin.name}"
     assert settings["entry-points"]["tinytown"] == {plugin.name: f"tinytown_{name}"}
     assert "tinytown" in [Requirement(each).name for each in settings["dependencies"]]
+
+
+@by_name
+def test_a_plugin_names_every_package_that_it_imports(plugin: Path) -> None:
+    imported: set[str] = set()
+    for path in plugin.glob("tinytown_*/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(each.name.partition(".")[0] for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    own = {path.name for path in plugin.glob("tinytown_*")}
+    named = {Requirement(each).name for each in project(plugin)["project"]["dependencies"]}
+    assert imported - own - sys.stdlib_module_names == named
 
 
 @by_name
