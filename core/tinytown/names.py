@@ -62,12 +62,14 @@ def escape_control(text: str) -> str:
 
 def check_town_name(name: str) -> str:
     """`name` itself. Raises UsageError unless it is 1 to 63 of ``a-z 0-9 . _ -``, beginning with a letter or digit."""
-    if not _TOWN_NAME.fullmatch(name):
-        raise UsageError(
-            f"expected a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-', got {shown(name)!r}",
-            hint=f"try {town_name_from(name)!r}",
-        )
-    return name
+    told = "a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-'"
+    return _matched(_TOWN_NAME, name, told, hint=f"try {town_name_from(name)!r}")
+
+
+def _matched(pattern: re.Pattern[str], text: str, told: str, *, hint: str = "") -> str:
+    if not pattern.fullmatch(text):
+        raise UsageError(f"expected {told}, got {shown(text)!r}", hint=hint)
+    return text
 
 
 def town_name_from(text: str) -> str:
@@ -77,11 +79,8 @@ def town_name_from(text: str) -> str:
 
 def check_agent_name(name: str) -> str:
     """`name` itself. Raises UsageError for an illegal or reserved one (`supervisor` and `conductor` are the human side)."""
-    if not _AGENT_NAME.fullmatch(name):
-        raise UsageError(
-            f"expected an agent name of 1 to 63 letters, digits, '.', '_' or '-', got {shown(name)!r}",
-            hint="begin with a letter or digit and leave out spaces, slashes and colons",
-        )
+    told = "an agent name of 1 to 63 letters, digits, '.', '_' or '-'"
+    _matched(_AGENT_NAME, name, told, hint="begin with a letter or digit and leave out spaces, slashes and colons")
     if name.lower() in SUPERVISOR_NAMES:
         raise UsageError(
             f"{name!r} is the human side of the town and cannot be an agent's name",
@@ -92,23 +91,17 @@ def check_agent_name(name: str) -> str:
 
 def check_word(what: str, text: str) -> str:
     """`text` itself, checked as a nickname, role or tag: 1 to 63 letters, digits, blanks, '.', '_' or '-'."""
-    if not _WORD.fullmatch(text):
-        raise UsageError(f"expected a {what} of 1 to 63 letters, digits, blanks, '.', '_' or '-', got {shown(text)!r}")
-    return text
+    return _matched(_WORD, text, f"a {what} of 1 to 63 letters, digits, blanks, '.', '_' or '-'")
 
 
 def check_label(text: str) -> str:
     """`text` itself, checked as a label of a host: ``gpu``, ``zone=a``, ``host=build-7``."""
-    if not _LABEL.fullmatch(text):
-        raise UsageError(f"expected a label of 1 to 128 letters, digits, '.', '_', '=' or '-', got {shown(text)!r}")
-    return text
+    return _matched(_LABEL, text, "a label of 1 to 128 letters, digits, '.', '_', '=' or '-'")
 
 
 def check_id(what: str, text: str) -> str:
     """`text` itself, checked as an id that somebody else made (ours are UUIDs, which pass)."""
-    if not _ID.fullmatch(text):
-        raise UsageError(f"expected {what} of 1 to 128 letters, digits, '.', '_' or '-', got {shown(text)!r}")
-    return text
+    return _matched(_ID, text, f"{what} of 1 to 128 letters, digits, '.', '_' or '-'")
 
 
 def check_task_id(text: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.cli.conftest import Shell
@@ -49,7 +51,14 @@ def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str,
         (("assign", "taken"), 2, "missing argument"),
         (("send", "taken", "x", "--query", "--info"), 2, "got several"),
         (("send", "taken", "x", "--urgent", "--priority", "low"), 2, "got both"),
-        (("send", "taken", "x", "--delay", "soon"), 2, "not a valid float"),
+        (("send", "taken", "x", "--delay", "soon"), 2, "not a number"),
+        (("send", "taken", "x", "--reply-to", "a\x07b"), 2, "expected a message's id"),
+        (("send", "taken", "x", "--from", ""), 2, "expected an agent, got an empty name"),
+        (("inbox", "", "--remove", "all"), 2, "expected an agent, got an empty name"),
+        (("reclaim", "--to", ""), 2, "expected an agent, got an empty name"),
+        (("prune", "--mail-to", " "), 2, "expected an agent, got an empty name"),
+        (("assign", "taken", "work", "--parent", "none-such"), 3, "no task"),
+        (("events", "--count", "x" * 5000), 2, "x' is not a whole number"),
         (("send", "taken", "x", "--frm", "me"), 2, "no such option"),
         (("send", "taken", "", "--ack"), 2, "empty text"),
         (("inbox", "nobody"), 3, "no agent called"),
@@ -104,6 +113,33 @@ def test_a_text_that_cannot_be_mail_or_a_task_is_refused(in_town: Shell, text: b
     for command in (("send", "taken", "-"), ("assign", "taken", "-"), ("backlog", "add", "-")):
         assert said in in_town(*command, code=2, given=text).err
     assert in_town("status", "--json").json == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("assign", "taken", "x", "--needs", b"\xff"), ("trace", b"\xff"), ("send", "taken", "x", "--reply-to", b"\xff")],
+)
+def test_bytes_that_are_no_text_are_the_persons_mistake(in_town: Shell, words: tuple[str | bytes, ...]) -> None:
+    assert in_town(*words, "--json", code=2).error["code"] == "usage"
+
+
+def test_a_path_that_is_no_text_is_told_all_the_same(in_town: Shell) -> None:
+    told = in_town("save", b"\xff.jsonl", "--json").json["file"]
+    assert os.fsencode(told).endswith(b"/\xff.jsonl")
+    assert "\\xff.jsonl" in in_town("save", b"\xff.jsonl").out
+
+
+def test_a_huge_word_is_not_said_back_whole(in_town: Shell) -> None:
+    assert len(in_town("list", "--limit", "x" * 5000, code=2).err) < 500
+    assert len(in_town("events", "--count", "x" * 5000, code=2).err) < 500
+
+
+def test_a_task_is_a_part_of_another_by_the_beginning_of_its_id(in_town: Shell) -> None:
+    whole = in_town("backlog", "add", "all of it", "--json").json["task_id"]
+    for words in (("backlog", "add"), ("assign", "taken")):
+        part = in_town(*words, "a part", "--parent", whole[:9], "--json").json["task_id"]
+        assert in_town("task", "show", part, "--json").json["parent"] == whole
+    assert len(in_town("task", "tree", whole[:9], "--json").json["tree"]) == 1
 
 
 def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(in_town: Shell) -> None:

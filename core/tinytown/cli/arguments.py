@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tinytown.errors import UsageError
 from tinytown.messages import PRIORITIES
@@ -41,6 +42,13 @@ class Word(_Word):
     def __init__(self, name: str, near: str) -> None:
         self.name = name
         self._near = near
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A variable of a script that holds nothing must not come to mean all agents, or nobody.
+        is_typed = ctx and param and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if self.name == "agent" and is_typed and not value.strip():
+            self.fail("expected an agent, got an empty name", param, ctx)
+        return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem

@@ -24,6 +24,7 @@ from tinytown.cli.obstacles import why_nobody_takes
 from tinytown.cli.roles import warn_of_role
 from tinytown.cli.shapes import task_shape
 from tinytown.cli.table import task_table
+from tinytown.cli.tasks import whole_task_id
 from tinytown.cli.town_link import open_town_link
 from tinytown.errors import Refused, UsageError
 from tinytown.messages import Priority
@@ -43,7 +44,7 @@ def backlog() -> None:
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
 @click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Agents with one of these tags may claim it.")
 @click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
-@click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
+@click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
 @hold_options
 @pass_invocation
 def add(
@@ -74,7 +75,7 @@ def add(
                 needs=split_list(needs),
                 tags=split_list(tags),
                 role=role,
-                parent=parent,
+                parent=whole_task_id(town, parent),
                 held=held,
                 held_until=held_until,
             )

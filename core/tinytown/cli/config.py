@@ -100,7 +100,9 @@ def _level(invocation: Invocation, *, user: bool) -> _Level:
 
 
 @click.group(
-    cls=TownGroup, examples=["tt config list", "tt config get redis.url", "tt config set round.timeout_s 1800"]
+    cls=TownGroup,
+    alone="list",
+    examples=["tt config", "tt config get redis.url", "tt config set round.timeout_s 1800"],
 )
 def config() -> None:
     """Look at settings and change them. Keys are dotted: round.timeout_s, agent_clis.linter.command."""

@@ -14,7 +14,7 @@ import click
 
 from tinytown.cli.frame import make_root
 from tinytown.errors import TinytownError
-from tinytown.names import escape_control
+from tinytown.names import escape_control, shown
 
 PROGRAM = "tt"
 
@@ -98,9 +98,29 @@ def _explain(error: Exception) -> tuple[str, str, str, int]:
         return error.code, error.message, error.hint, error.exit_code
     if isinstance(error, click.ClickException):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        text = error.format_message().strip().rstrip(".")
-        return "usage", text[:1].lower() + text[1:], f"see {command} --help", 2
+        return "usage", _in_our_words(error.format_message()), f"see {command} --help", 2
+    if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text arrive as surrogates
+        return "usage", f"expected UTF-8 text, got other bytes in {shown(ascii(error.object))}", "convert it", 2
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename else ""
         return "failed", f"{named}{error.strerror}", "run again with --debug to see where", 1
     return "internal", f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1
+
+
+def _in_our_words(text: str) -> str:
+    """What click says of a mistake: plainer where it names its own types, and without all of a huge word."""
+    text = text.strip().rstrip(".")
+    for theirs, ours in _PLAINER.items():
+        text = text.replace(theirs, ours)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
+    return text[:1].lower() + text[1:]
+
+
+_LONGEST = 300
+_PLAINER = {
+    " is not a valid integer range": " is not a whole number",
+    " is not a valid integer": " is not a whole number",
+    " is not a valid float range": " is not a number",
+    " is not a valid float": " is not a number",
+}

@@ -37,7 +37,13 @@ class Invocation:
         if self.json:
             import msgspec  # late: `tt --help` does without it
 
-            sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+            try:
+                raw = msgspec.json.encode(value)
+            except UnicodeEncodeError:  # a path with bytes that are no text
+                import json
+
+                raw = json.dumps(msgspec.to_builtins(value)).encode()
+            sys.stdout.buffer.write(raw + b"\n")
         else:
             for line in [lines] if isinstance(lines, str) else lines:
                 sys.stdout.write(escape_control(line) + "\n")

@@ -16,7 +16,7 @@ from tinytown.cli.town_link import TownLink, open_town_link
 from tinytown.cli.trace import whole_message_id
 from tinytown.errors import Refused, UsageError
 from tinytown.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
-from tinytown.names import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, counted, shown
+from tinytown.names import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id, counted, shown
 from tinytown.protocol.calls import Inbox
 
 _SHORT = 8
@@ -77,7 +77,7 @@ def send(
                 body,
                 sender=_sender(town, sender),
                 priority="urgent" if urgent else priority or "normal",
-                correlation_id=reply_to and whole_message_id(town, reply_to),
+                correlation_id=reply_to and check_id("a message's id", whole_message_id(town, reply_to)),
                 not_before_ms=town.now_ms() + int(delay_s * 1000) if delay_s else 0,
             )
         )

@@ -54,7 +54,7 @@ from tinytown.tasks import TASK_STATES, Task, TaskState
 @click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
 @click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Words to find it by.")
 @click.option("--role", default="", type=ROLE, help="The role it is for.")
-@click.option("--parent", default="", type=TASK, metavar="TASK", help="The id of the task that it is a part of.")
+@click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
 @hold_options
 @no_start_option
 @pass_invocation
@@ -78,13 +78,13 @@ def assign(
         held, held_until = read_hold(hold, hold_until, town.now_ms)
         call = town.calls.add_task(
             description,
-            agent=_named(agent),
+            agent=agent,
             title=title,
             priority=priority,
             needs=split_list(needs),
             tags=split_list(tags),
             role=role,
-            parent=parent,
+            parent=whole_task_id(town, parent),
             held=held,
             held_until=held_until,
         )
@@ -98,11 +98,9 @@ def assign(
     )
 
 
-def _named(agent: str) -> str:
-    # To the server no agent at all means the backlog; an empty word on the command line is a mistake.
-    if not agent.strip():
-        raise UsageError("expected an agent, got an empty name", hint="tt list shows them; tt backlog add needs none")
-    return agent
+def whole_task_id(town: TownLink, word: str) -> str:
+    """The id of the task that `word` means; nothing for nothing. Raises: NotFound; UsageError for several."""
+    return town.run(town.calls.task(word)).id if word else ""
 
 
 @click.group(cls=TownGroup, examples=["tt task list --state running", "tt task show 1f3a"])
