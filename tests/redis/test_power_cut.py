@@ -6,7 +6,6 @@ also made with a server that does not sync every write, and then has to find wha
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -22,10 +21,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tinytown.redis.server import Durability, EmbeddedServer
 
+from tests.disks import CAN_MOUNT, mounted
+
 DEADLINE_S = 30
 WRITES = 50
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 
 #: ``write(9</town/.tt/appendonlydir/appendonly.aof.1.incr.aof>, "...", 55) = 55``
 _CALL = re.compile(r"(?P<name>\w+)\(\d+<(?P<file>[^>]*)>.* = (?P<answer>-?\d+)")
@@ -93,7 +92,7 @@ def replies_before_their_sync(trace: str) -> tuple[int, int]:
     return replies, early
 
 
-@LINUX
+@pytest.mark.skipif(sys.platform != "linux", reason="strace is for Linux")
 @pytest.mark.parametrize("durability", ["safe", "fast"])
 def test_no_reply_leaves_before_what_it_acknowledges_is_on_the_disk(directory: Path, durability: Durability) -> None:
     trace = directory / "trace"
@@ -113,22 +112,7 @@ def test_no_reply_leaves_before_what_it_acknowledges_is_on_the_disk(directory: P
 # -- a disk whose power is cut -------------------------------------------------------------------------------
 
 
-@contextmanager
-def mounted(place: Path, *words: str | Path) -> Iterator[None]:
-    """A file system at `place`, as `words` tell mount. Skips where nobody may mount one."""
-    place.mkdir()
-    done = subprocess.run(["mount", *words, place], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount a file system: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        # Lazily: a thread of the server may end a moment after the server.
-        subprocess.run(["umount", "--lazy", place], check=True, timeout=DEADLINE_S)
-
-
-@LINUX
-@AS_ROOT
+@CAN_MOUNT
 @pytest.mark.parametrize("is_safe", [True, False], ids=["safe", "never synced"])
 def test_on_a_disk_whose_power_is_cut_is_what_was_acknowledged(directory: Path, is_safe: bool) -> None:
     if shutil.which("mkfs.ext4") is None:
@@ -153,8 +137,7 @@ def test_on_a_disk_whose_power_is_cut_is_what_was_acknowledged(directory: Path, 
         assert (ask.dbsize() == WRITES) == is_safe
 
 
-@LINUX
-@AS_ROOT
+@CAN_MOUNT
 def test_on_a_full_disk_nothing_is_acknowledged_and_with_room_again_all_goes_on(directory: Path) -> None:
     disk = directory / "disk"
     with mounted(disk, "-t", "tmpfs", "-o", "size=1m", "none"), running(disk / ".tt") as server:

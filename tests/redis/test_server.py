@@ -98,9 +98,10 @@ def pid_of(server: EmbeddedServer) -> int:
 
 
 def fill(server: EmbeddedServer, count: int = 200) -> None:
-    with client(server) as ask:
+    with client(server) as ask, ask.pipeline(transaction=False) as writes:
         for number in range(count):
-            assert ask.set(f"key:{number}", "x" * 20)
+            writes.set(f"key:{number}", "x" * 20)
+        assert all(writes.execute())
 
 
 def kill(server: EmbeddedServer) -> None:

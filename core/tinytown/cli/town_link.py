@@ -7,6 +7,7 @@ another version. Imports neither trio nor redis-py. Knows nothing of what comman
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 #: How long one wait for events lasts at most. Whoever waits looks again then, should an event be missing.
 LONGEST_WAIT_S = 5.0
+
+#: A disk with less room than this is full.
+_FULL_BYTES = 1 << 20
 
 _MISSING_FUNCTION = "ERR Function not found"
 
@@ -131,15 +135,31 @@ def open_town_link(invocation: Invocation) -> Generator[TownLink]:
 def connect(root: Path, config: Config, invocation: Invocation) -> Generator[TownLink]:
     """The same for a town that is known already."""
     began = time.monotonic()
-    found = _ensure_server(root, config)
-    with LightClient(address_of(root, config)) as client:
-        link = TownLink(root, config, client)
-        link.make_ready()
-        invocation.explain(
-            f"town {config.name} at {root}, server {client.address.redacted} {found} "
-            f"in {(time.monotonic() - began) * 1000:.0f} ms"
-        )
-        yield link
+    with _explained(root, config):
+        found = _ensure_server(root, config)
+        with LightClient(address_of(root, config)) as client:
+            link = TownLink(root, config, client)
+            link.make_ready()
+            invocation.explain(
+                f"town {config.name} at {root}, server {client.address.redacted} {found} "
+                f"in {(time.monotonic() - began) * 1000:.0f} ms"
+            )
+            yield link
+
+
+@contextlib.contextmanager
+def _explained(root: Path, config: Config) -> Generator[None]:
+    """Say why the town's own server has gone, where that is seen: on a full disk it ends itself rather than forget."""
+    try:
+        yield
+    except ServerUnreachable as error:
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(root)
+            if config.redis.url is None and disk.f_bavail * disk.f_frsize < _FULL_BYTES:
+                error.hint = (
+                    f"the disk of {root} is full, make room on it: its server keeps nothing that it cannot write"
+                )
+        raise
 
 
 def _ensure_server(root: Path, config: Config) -> str:
