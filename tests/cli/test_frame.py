@@ -15,7 +15,7 @@ from tinytown.cli.frame import TownCommand, TownGroup, make_root
 
 from tests.cli.conftest import Shell
 
-HEAVY = {"trio", "redis", "pluggy", "rich", "asyncio", "tinytown.kernel", "tinytown.town", "tinytown.plugin_registry"}
+HEAVY = {"trio", "redis", "pluggy", "asyncio", "tinytown.kernel", "tinytown.town", "tinytown.plugin_registry"}
 
 #: Runs command lines in one process and says after each which of the heavy modules it has brought in.
 LIGHT = """

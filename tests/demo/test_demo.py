@@ -423,6 +423,8 @@ def test_a_terminal_gets_a_picture_that_is_redrawn(environment: dict[str, str], 
     text = shown.decode()
     assert "tt demo" in text
     assert "latest line" in text
-    assert "\x1b[1A" in text  # drawn over what was there
+    assert re.search(r"\x1b\[\d+F", text), "drawn over what was there"
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is there again"
+    assert text.rindex("\x1b[?7h") > text.rindex("latest line")
     assert bool(re.search(r"\x1b\[[0-9;]*3\d[0-9;]*m", text)) is not no_colour
     assert_nothing_runs(root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tinytown.adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, TownTools, Transcript
@@ -178,15 +178,28 @@ STRANGE = [
 ]
 
 
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+
+
+def recorded(kind: str, scenario: str) -> list[Line]:
+    """What the CLI was seen to print."""
+    read = [json.loads(text) for text in (TRANSCRIPTS / kind / f"{scenario}.jsonl").read_text().splitlines()]
+    streams: dict[str, Literal["stdout", "stderr"]] = {"out": "stdout", "err": "stderr"}
+    return [Line(streams[key], each[key], cut=False) for each in read for key in streams if key in each]
+
+
 @by_kind
 async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> None:
+    answer = recorded(kind, "answer")
     for text in STRANGE:
         for stream in ("stdout", "stderr"):
-            reader = ADAPTERS[kind].reader(Transcript(Ear()), launch(tmp_path))
-            reader.read(Line("stdout", "Aider v1", cut=False))
-            reader.read(Line("stdout", "", cut=False))
+            transcript = Transcript(Ear())
+            reader = ADAPTERS[kind].reader(transcript, launch(tmp_path))
             reader.read(Line(stream, text, cut=False))
             reader.read(Line(stream, text, cut=True))
+            for line in answer:
+                reader.read(line)
             reader.end(
-                Exit(pid=1, status=1, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
+                Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
             )
+            assert "{answer}" in transcript.text, (stream, text)
