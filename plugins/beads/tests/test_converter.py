@@ -66,7 +66,7 @@ LATER = "2026-03-01T10:00:00.125Z"
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
-        ({"title": "better"}, {"title": "better"}),
+        ({"title": "better"}, {"title": "better", "description": "title of tt-1"}),
         ({"description": "more <b>"}, {"description": "more <b>"}),
         ({"priority": "urgent"}, {"priority": 0}),
         ({"state": "running"}, {"status": "in_progress", "started_at": "2026-03-01T10:00:00Z"}),

@@ -43,7 +43,7 @@ def _redirected(directory: Path) -> Path:
     return (directory.parent / told) if told else directory
 
 
-def read_file(path: Path) -> bytes | None:
+def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
     """What stands in a file; None if there is none. Raises: UsageError for what is no ordinary file or too long."""
     try:
         # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
@@ -54,11 +54,11 @@ def read_file(path: Path) -> bytes | None:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file of JSON lines")
+        raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file")
     with open(descriptor, "rb") as file:
-        content = file.read(LIMIT_BYTES + 1)
-    if len(content) > LIMIT_BYTES:
-        raise UsageError(f"cannot read {path}: it is longer than {LIMIT_BYTES:,} bytes")
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise UsageError(f"cannot read {path}: it is longer than {limit_bytes:,} bytes")
     return content
 
 

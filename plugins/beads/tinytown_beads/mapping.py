@@ -55,7 +55,7 @@ def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DE
     """What `beads` become at the moment `now`; texts are cut to `limit_bytes`."""
     graph = graph_of(beads)
     places = _places(beads)
-    carried = {key: beads[key].kind for key, place in places.items() if place == "carried"}
+    carried = {key: _carried_kind(beads[key]) for key, place in places.items() if place == "carried"}
     notes: dict[str, list[str]] = {}
     needs = _needs(beads, graph, places, notes)
     views = {
@@ -87,6 +87,13 @@ def _place(bead: Bead) -> Place:
     if bead.ephemeral or bead.flag("is_template") or bead.pinned or bead.kind in STATE_TYPES:
         return "carried"
     return "waiting" if bead.kind in _WAITING_KINDS else "work"
+
+
+def _carried_kind(bead: Bead) -> str:
+    """What a bead is that becomes no task."""
+    if bead.kind in STATE_TYPES:
+        return bead.kind
+    return "wisp" if bead.ephemeral else "template" if bead.flag("is_template") else "pinned"
 
 
 def _holds_up(bead: Bead) -> bool:

@@ -29,6 +29,8 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
         match name:
             case "title":
                 changes["title"] = now.title or bead.title
+                if not bead.text("description").strip():
+                    changes["description"] = now.description  # without one it would be the new title
             case "description":
                 changes["description"] = now.description
             case "priority":

@@ -255,3 +255,29 @@ def test_formulas_can_be_looked_at_outside_of_a_town(bare: Any) -> None:
     shown = bare.json("formula", "show", "release")
     assert shown["variables"]["version"]["required"]
     assert [step["gate"]["type"] for step in shown["steps"] if step["gate"]] == ["human"]
+
+
+def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(bare: Any) -> None:
+    bare("init", "--name", "traps")
+    directory = bare.directory / "formulas"
+    directory.mkdir()
+    step = '[[steps]]\nid = "a"\ntitle = "A"\n'
+    (bare.directory / "secret.toml").write_text(f'formula = "secret"\n{step}description = "do not tell"\n')
+    for name, first in (
+        ("extends", f'extends = ["{bare.directory}/secret.toml"]\n{step}'),
+        ("expand", '[[steps]]\nid = "a"\nexpand = "../secret.toml"\n'),
+        ("aspects", f'[compose]\naspects = ["./secret.toml"]\n{step}'),
+    ):
+        (directory / f"{name}.formula.toml").write_text(f'formula = "{name}"\n{first}')
+        assert "expected the name of a formula" in bare("formula", "run", name, code=2).err
+    os.mkfifo(directory / "pipe.formula.toml")
+    (directory / "turn.formula.toml").symlink_to("turn.formula.toml")
+    (directory / "slow.formula.toml").write_text(f'formula = "slow"\n[vars.v]\npattern = "(a+)+$"\n{step}')
+    (directory / "mark.formula.toml").write_bytes(
+        b"\xef\xbb\xbf" + f'formula = "mark"\n{step}'.replace("\n", "\r\n").encode()
+    )
+    told = {each["name"]: each["problem"] or "" for each in bare("formula", "check", "--json", code=1).json["formulas"]}
+    assert "no ordinary file" in told["pipe"]
+    assert "cannot read" in told["turn"]
+    assert (told["mark"], told["slow"]) == ("", "")
+    assert "it takes too long" in bare("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err

@@ -264,7 +264,7 @@ def cooked_formula(
     """The formula `name` with the values of ``--var``."""
     return cook(
         shelf.find(name).formula,
-        lambda other: shelf.find(other).formula,
+        lambda other: shelf.named(other).formula,
         given=parse_values(words),
         run=run,
         legs=split_list(tuple(legs)),

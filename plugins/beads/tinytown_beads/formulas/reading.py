@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from tinytown.errors import NotFound, UsageError
 
+from tinytown_beads import files
 from tinytown_beads.formulas.model import Formula
 from tinytown_beads.formulas.positions import Place, line_of, lines_by_path, parse_path
 
@@ -59,34 +60,32 @@ class Shelf:
         """The formula `name`, or the one in the file that it names. Raises: NotFound, UsageError for a bad file."""
         if name.endswith((".toml", ".json")) or "/" in name:
             return read_file(Path(name), name)
+        return self.named(name)
+
+    def named(self, name: str) -> Found:
+        """The formula `name`, as other formulas name it: never a file anywhere else. Raises: as `find`."""
         if name not in self._read:
             if not _NAME.fullmatch(name):
                 raise UsageError(
                     f"expected the name of a formula, got {name[:80]!r}", hint="tt formula list shows them"
                 )
-            files = self.files()
-            if name not in files:
-                near = difflib.get_close_matches(name, files, n=3)
+            there = self.files()
+            if name not in there:
+                near = difflib.get_close_matches(name, there, n=3)
                 raise NotFound(
                     f"no formula called {name!r} in {', '.join(place for _, place in self._places)}",
                     hint=f"do you mean {' or '.join(near)}?" if near else "tt formula list shows them",
                 )
-            path, place = files[name]
+            path, place = there[name]
             self._read[name] = read_file(path, path.name if place == "built in" else f"{place}/{path.name}")
         return self._read[name]
 
 
 def read_file(path: Path, called: str) -> Found:
     """The formula in a file, which errors call `called`."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(_LIMIT_BYTES + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"no file {called[:200]}", hint="tt formula list shows formulas by name") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{called[:200]} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(raw) > _LIMIT_BYTES:
-        raise UsageError(f"{called}: expected at most {_LIMIT_BYTES:,} bytes")
+    raw = files.read_file(path, limit_bytes=_LIMIT_BYTES)
+    if raw is None:
+        raise NotFound(f"no file {called[:200]}", hint="tt formula list shows formulas by name")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tinytown.errors import UsageError
 
 from tinytown_beads.formulas.model import Formula, Variable
+from tinytown_beads.formulas.patterns import fits_pattern
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _COMPARISON = re.compile(r"(!?)\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*(?:(==|!=)\s*(.*?))?\s*")
@@ -76,8 +77,8 @@ def _checked(name: str, variable: Variable, value: str) -> str:
         raise refuse("true or false")
     if variable.pattern:
         try:
-            fits = re.fullmatch(variable.pattern, value[:10_000])
-        except re.error as error:
+            fits = fits_pattern(variable.pattern, value[:10_000])
+        except ValueError as error:
             raise UsageError(f"the pattern of variable {name!r} is none: {error}", code="bad_formula") from error
         if not fits:
             raise refuse(f"something like {variable.pattern}")

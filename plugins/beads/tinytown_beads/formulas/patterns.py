@@ -1,0 +1,37 @@
+"""Whether a text fits the pattern that a formula gives for it: an answer in a second, whatever the pattern is."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from types import FrameType
+
+_CPU_S = 1.0
+
+
+def fits_pattern(pattern: str, text: str) -> bool:
+    """Whether all of `text` fits.
+
+    Raises: ValueError for what is no pattern, and for one that takes longer than a second of this processor: a repeat within
+    a repeat can take centuries. Only the main thread, in which commands run, is watched.
+    """
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    watched = threading.current_thread() is threading.main_thread()
+    # By processor time, so that the timer of nobody else is touched and a busy machine changes nothing.
+    before = signal.signal(signal.SIGVTALRM, give_up) if watched else None
+    try:
+        if watched:
+            signal.setitimer(signal.ITIMER_VIRTUAL, _CPU_S)
+        return re.fullmatch(pattern, text) is not None
+    except re.error as error:
+        raise ValueError(str(error)) from error
+    except (TimeoutError, RecursionError, OverflowError) as error:
+        raise ValueError("it takes too long: is there a repeat within a repeat?") from error
+    finally:
+        if watched:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
