@@ -18,7 +18,7 @@ from tinytown.background import open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.contracts import AgentBackend, AgentContext, AgentSession
 from tinytown.desk import Desk
-from tinytown.errors import BackendUnavailable, NotFound, Refused, ServerUnreachable, StaleLease
+from tinytown.errors import BackendUnavailable, NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease
 from tinytown.judging import judge
 from tinytown.names import new_id, shown
 from tinytown.protocol.calls import Batch
@@ -178,17 +178,13 @@ class HostedAgent:
             if self.wanted != wanted:
                 continue
             if wanted == "running" and not batch.waiting:
-                bored_s = self._idle_left_s()
+                now = trio.current_time()
+                self._idle_since = self._idle_since or now
+                bored_s = self._idle_since + self._town.config.idle_timeout_s(self.agent.cli) - now
                 if bored_s <= 0:
                     return _Ending("cold", _ASLEEP)
                 due_s = min(due_s, bored_s)
             await self._wait(max(0.001, due_s))
-
-    def _idle_left_s(self) -> float:
-        """For how long the agent, which is idle, goes on waiting for work before it sleeps."""
-        now = trio.current_time()
-        self._idle_since = now if self._idle_since is None else self._idle_since
-        return self._idle_since + self._town.config.idle_timeout_s(self.agent.cli) - now
 
     async def _wait(self, seconds: float) -> None:
         with trio.move_on_after(seconds):
@@ -255,7 +251,7 @@ class HostedAgent:
                     await self._town.run(call)
                 except (Refused, NotFound):
                     return  # it is not ours any more
-                except ServerUnreachable:
+                except (ServerUnreachable, ProtocolViolation):  # what a foreign hand has spoilt may be mended
                     pass
                 else:
                     return

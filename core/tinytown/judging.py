@@ -7,7 +7,7 @@ from tinytown.background import without_cancellations
 from tinytown.desk import Desk
 from tinytown.errors import NotFound, PluginFaulty, Refused
 from tinytown.names import shown
-from tinytown.tasks import Task
+from tinytown.tasks import Fate, Task
 
 _EVIDENCE_KEPT = 10_000
 
@@ -22,11 +22,10 @@ async def judge(desk: Desk, agent: Agent, task_id: str) -> None:
     try:
         task = await town.task(task_id)
         refusal = await _first_refusal(desk, agent, task)
+        spent = task.attempts >= town.config.round.max_attempts
+        fate: Fate = "complete" if refusal is None else "fail" if spent else "again"
         evidence = (refusal or "")[-_EVIDENCE_KEPT:]
-        if refusal is not None and task.attempts >= town.config.round.max_attempts:
-            await town.run(town.calls.settle_task("fail", task.id, text=evidence))
-        else:
-            await town.run(town.calls.judge_task(task.id, passed=refusal is None, evidence=evidence))
+        await town.run(town.calls.judge_task(task.id, fate, run_id=task.run_id or "", evidence=evidence))
     except (NotFound, Refused):
         return  # somebody has settled or removed it meanwhile
 

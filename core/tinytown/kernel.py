@@ -61,6 +61,7 @@ _LAST_WORD_S = 0.5
 _COMPLAIN_EVERY_S = 60.0
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
+_STOPPED = "its kernel was stopped"
 
 
 class Kernel:
@@ -118,7 +119,7 @@ class Kernel:
         """End all rounds, within `drain_s` or interrupted, and leave the town. Called once, by `open_kernel`."""
         self._closing = True
         for hosted in self._hosted.values():
-            hosted.leave("its kernel was stopped")
+            hosted.leave(_STOPPED)
         with trio.move_on_after(_LAST_WORD_S), suppress(TinytownError):  # so that others do not leave agents to us
             await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
         with trio.move_on_after(0 if self.keeper.clock.stopped else self.town.config.drain_s):
@@ -130,7 +131,7 @@ class Kernel:
             await self._count.wait_value(lambda count: count == 0)
         with trio.move_on_after(bound_s):
             try:
-                await self.town.run(self.town.calls.leave(self.host_id, reason="its kernel was stopped"))
+                await self.town.run(self.town.calls.leave(self.host_id, reason=_STOPPED))
                 self._feeding.cancel()
                 await self._fed.wait()
                 await flush_sinks(self.town, self.plugins, self.host_id)
@@ -140,7 +141,7 @@ class Kernel:
     def hurry(self) -> None:
         """End the rounds in progress; their mail goes back untouched."""
         for hosted in self._hosted.values():
-            hosted.hurry("its kernel was stopped")
+            hosted.hurry(_STOPPED)
 
     # -- the host's lease
 
@@ -298,6 +299,8 @@ class Kernel:
 
     async def _host(self, hosted: HostedAgent) -> None:
         agent_id = hosted.agent.id
+        if self._closing:  # it was placed while the others were told
+            hosted.leave(_STOPPED)
         try:
             await hosted.live()
         finally:
@@ -332,7 +335,11 @@ class Kernel:
         elif isinstance(event, TaskUpdated) or (isinstance(event, TaskStateChanged) and event.new == "pending"):
             self._unrouted.add(event.task)
             self._something_to_route.set()
-        elif isinstance(event, AgentSpawned) or (isinstance(event, AgentWanted) and event.wanted == "running"):
+        elif (
+            isinstance(event, AgentSpawned)
+            or (isinstance(event, AgentWanted) and event.wanted == "running")
+            or event.type == "town_restored"
+        ):
             self._all_unrouted = True
             self._something_to_route.set()
 

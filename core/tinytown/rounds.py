@@ -201,14 +201,9 @@ class RoundRunner:
                 started = Started(stale=True, task=None)
             else:
                 if started.held:  # the rest of the mail need not wait for its budget
+                    why, nack = (started.task and started.task.reason) or "its budget is spent", self._town.calls.nack
                     await self._town.run(
-                        self._town.calls.nack(
-                            self.agent.id,
-                            [delivery],
-                            delay_ms=_HELD_TASK_MS,
-                            counts=False,
-                            reason=(started.task and started.task.reason) or "its budget is spent",
-                        )
+                        nack(self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why)
                     )
                     return None, tuple(other for other in deliveries if other is not delivery)
                 if started.task is not None and not started.stale:
@@ -339,16 +334,10 @@ class RoundRunner:
             if work.reporter.latest is None or work.reporter.latest == told:
                 continue
             told = work.reporter.latest
-            members = {
-                "agent": self.agent.name,
-                "text": told,
-                "task": work.task.id if work.task else "",
-                "run": work.run_id,
-            }
-            try:
+            task_id = work.task.id if work.task else ""
+            members = {"agent": self.agent.name, "text": told, "task": task_id, "run": work.run_id}
+            with suppress(TinytownError):
                 await self._town.run(self._town.calls.emit("agent_reported", members))
-            except TinytownError:
-                continue
 
     async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Settlement, str]:
         """Store the outcome, insisting as long as the lease may still be ours; shielded, because it was promised.

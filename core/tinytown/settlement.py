@@ -20,13 +20,12 @@ from tinytown.contracts import (
 )
 from tinytown.errors import BackendUnavailable, PluginFaulty, ServerUnreachable, TinytownError
 from tinytown.names import shown
-from tinytown.tasks import Task
+from tinytown.tasks import Fate, Task
 
 _TEXT_KEPT = 64 * 1024
 _LONGEST_DELAY_S = 300.0
 _NO_TIME_S = 1e9  # decades: nonsense, like what is not a number
 
-Fate = Literal["complete", "fail", "again"]
 Mail = Literal["ack", "nack", "return"]
 
 

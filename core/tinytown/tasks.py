@@ -14,6 +14,8 @@ import msgspec
 from tinytown.messages import Priority
 from tinytown.records import read_record
 
+#: What a round, or the verdict on it, makes of its task.
+Fate = Literal["complete", "fail", "again"]
 TaskState = Literal["pending", "blocked", "assigned", "running", "verifying", "completed", "failed", "cancelled"]
 
 #: From each state, where a task may go next.

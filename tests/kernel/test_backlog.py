@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
+from tinytown.protocol.calls import SCHEMA, TownCalls
+from tinytown.redis.address import Address
+from tinytown.redis.light import LightClient
+from tinytown.snapshots.records import Snapshot, TaskRecord
+from tinytown.snapshots.transfer import Transfer
 
 
 async def test_idle_agents_take_what_bears_their_role_or_tags_by_priority_once_its_needs_are_completed(
@@ -48,3 +55,29 @@ async def test_a_role_of_the_town_decides_the_backend_and_the_backlog_of_its_age
             assert (await until(town, bread, "completed")).assigned_to == "bob"
         assert (await baker.info()).tags == ("bread",)
         assert (await town.task(cake.id)).state == "pending"
+
+
+async def test_what_a_restore_brings_onto_the_backlog_is_taken_by_who_is_idle(place, table) -> None:
+    place.configure("lease_s = 60.0\n")  # no beat rings meanwhile
+    now = "2026-01-31T09:30:00.000Z"
+    task = TaskRecord(
+        seq=99,
+        id="new",
+        description="test it",
+        state="pending",
+        priority="normal",
+        tags=("qa",),
+        created_at=now,
+        updated_at=now,
+    )
+
+    def restore() -> Any:
+        with LightClient(Address("unix", path=str(place.server.socket_path))) as client:
+            return Transfer(client, TownCalls("t")).restore(Snapshot(schema=SCHEMA, tasks=(task,)), merge=True)
+
+    async with place.open() as town:
+        agent = await town.spawn("tess", tags=["qa"])
+        await agent.wait_for_idle()
+        with trio.fail_after(10):
+            assert (await trio.to_thread.run_sync(restore)).added["tasks"] == 1
+            assert (await town.wait_for_task("new")).assigned_to == "tess"

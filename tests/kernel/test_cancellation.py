@@ -11,6 +11,7 @@ import pytest
 import tinytown
 import trio
 from tinytown.kernel import is_running
+from tinytown.protocol.calls import Placed
 
 
 async def use(place: Any) -> None:
@@ -135,3 +136,35 @@ async def test_a_program_that_ends_with_control_c_leaves_nothing(place, start_ke
         now = await town.task(task.id)
         assert (now.state, now.attempts) == ("assigned", 0)
         assert "Traceback" not in kernel.said
+
+
+async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(place, table, monkeypatch) -> None:
+    """The server has given the agent to the kernel, and the answer arrives when all the others have been told to leave."""
+    place.configure("drain_s = 5.0\n")
+    placed, closing = trio.Event(), trio.Event()
+    async with place.open() as town:
+        run, kernel = town.run, place.kernel
+
+        async def late(call: Any) -> Any:
+            answer = await run(call)
+            if isinstance(answer, Placed) and answer.agents:
+                placed.set()
+                await closing.wait()
+            return answer
+
+        kernel.town.run = late
+        agent = await town.spawn("ada")
+        await agent.send("hello")
+        await placed.wait()
+        leave = town.calls.beat
+
+        def beat(*words: Any, capacity: int | None = None, **more: Any) -> Any:
+            if capacity == 0:  # all agents that it knew of have been told
+                closing.set()
+            return leave(*words, capacity=capacity, **more)
+
+        monkeypatch.setattr(town.calls, "beat", beat)
+    assert not table.rounds
+    async with place.connect() as town:
+        (lying,) = (await town.run(town.calls.peek("ada", limit=5))).messages
+        assert (lying.place, lying.deliveries) == ("queued", 0)

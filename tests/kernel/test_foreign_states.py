@@ -86,6 +86,23 @@ async def test_garbage_in_one_record_costs_no_other_agent_its_kernel(place, tabl
         assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
 
 
+async def test_an_agent_that_can_neither_work_nor_be_let_go_of_costs_no_other_agent_its_kernel(place, table) -> None:
+    async with place.open() as town:
+        ada, bea = await town.spawn("ada"), await town.spawn("bea")
+        await town.wait_for_idle()
+        leases = f"{town.calls.keys.base}:mail:{ada.id}:leases"
+        await town.link.command("SET", leases, "no leases")
+        await ada.send("hello")
+        assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
+        await trio.sleep(0.5)  # the kernel has tried to let go of it
+        await town.link.command("DEL", leases)
+        await ada.resume()
+        assert (await town.wait_for_task((await bea.assign("and this")).id)).state == "completed"
+        await table.begun(3)
+        assert {round.messages[0].text for round in table.rounds if not round.task} == {"hello"}
+        assert not place.told("host_left")
+
+
 async def test_an_agent_that_crashes_comes_back_later_and_later(place, table, monkeypatch) -> None:
     monkeypatch.setattr("tinytown.hosting._FIRST_RETRY_S", 0.1)
     async with place.open() as town:

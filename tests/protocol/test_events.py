@@ -51,7 +51,7 @@ def test_the_life_of_a_task_is_told(town: Town) -> None:
     assert task
     run(calls.settle_task("submit", "job", text="done", by=ann.id, token=task.token or ""))
     run(calls.settle_round(ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="job"))
-    run(calls.judge_task("job", passed=False, evidence="2 tests fail"))
+    run(calls.judge_task("job", "again", evidence="2 tests fail"))
     run(calls.settle_task("complete", "job"))
     run(calls.reopen_task("job", reason="rejected"))
     run(calls.settle_task("cancel", "job", text="no more"))

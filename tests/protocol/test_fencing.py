@@ -225,3 +225,15 @@ def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(tow
     town.run(calls.release_agent(ann.id, ann.token or "", "cold", reason="shut down", retry_ms=0))
     assert town.run(calls.agent("ann")).state == "stopped"
     assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()
+
+
+def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_says_why(town: Town) -> None:
+    calls = town.calls
+    town.run(calls.create_agent("ann", cli="shell"))
+    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(calls.want("ann", "stopped"))
+    town.run(calls.release_agent(ann.id, ann.token or "", "error", reason="not logged in", retry_ms=0, failed=True))
+    ann = town.run(calls.agent("ann"))
+    assert (ann.state, ann.reason) == ("stopped", "not logged in")
+    assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()

@@ -197,7 +197,9 @@ def test_a_submitted_task_waits_for_its_verdict(desk: Desk, passed: bool) -> Non
     assert (task.state, task.result) == ("verifying", "done")
     assert desk.settle(batch, "ack", "complete") == "verifying"
     assert desk.inbox() == []
-    task = desk.town.run(desk.calls.judge_task("job", passed=passed, evidence="" if passed else "2 tests fail"))
+    task = desk.town.run(
+        desk.calls.judge_task("job", "complete" if passed else "again", evidence="" if passed else "2 tests fail")
+    )
     if passed:
         assert (task.state, desk.inbox()) == ("completed", [])
     else:
@@ -216,7 +218,7 @@ def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: De
     desk.begin("job")
     desk.settle(batch, "ack", "complete")
     desk.town.run(desk.calls.reopen_task("need"))
-    assert desk.town.run(desk.calls.judge_task("job", passed=True)).state == "blocked"
+    assert desk.town.run(desk.calls.judge_task("job", "complete")).state == "blocked"
     desk.town.run(desk.calls.settle_task("complete", "need"))
     assert (desk.task().state, desk.inbox()) == ("assigned", ["job.2"])
 
@@ -268,3 +270,45 @@ def test_an_idle_agent_takes_the_first_task_that_fits_it(town: Town) -> None:
     ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
     taken = [town.run(town.calls.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
     assert [assigned and assigned.task.id for assigned in taken] == ["tagged", "role", None]
+
+
+def test_a_verdict_on_what_was_submitted_before_says_nothing_of_what_was_submitted_since(desk: Desk) -> None:
+    desk.town.run(desk.calls.setup({"gates": 1}))
+    for run_id in ("run1", "run2"):
+        batch = desk.claim()
+        desk.begin("job")
+        assert desk.settle(batch, "ack", "complete") == "verifying"
+        for late in ("complete", "again", "fail"):
+            verdict = desk.calls.judge_task("job", late, run_id=f"not {run_id}", evidence="long ago")  # type: ignore[arg-type]
+            assert desk.town.run(verdict).state == "verifying"
+        if run_id == "run1":
+            desk.town.run(desk.calls.judge_task("job", "again", run_id=run_id, evidence="2 tests fail"))
+    task = desk.town.run(desk.calls.judge_task("job", "fail", run_id="run2", evidence="still 1 test fails"))
+    assert (task.state, task.reason, desk.inbox()) == ("failed", "still 1 test fails", [])
+
+
+def test_a_task_that_was_begun_without_its_round_has_been_tried_once_when_it_is_begun_again(desk: Desk) -> None:
+    desk.claim()
+    desk.begin("job")
+    desk.runs += 1  # the answer was lost with the connection, and the kernel tries anew
+    assert desk.begin("job").attempts == 1
+    desk.town.run(desk.calls.start_round(desk.agent_id, desk.fence, f"run{desk.runs}", "job"))
+    desk.runs += 1  # here there was a round, whose outcome nobody could store
+    assert desk.begin("job").attempts == 2
+
+
+@pytest.mark.parametrize("take", ["requeue", "hold"])
+def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: Desk, take: str) -> None:
+    desk.claim()
+    assert desk.begin("job").attempts == 1
+    call = desk.calls.requeue_task("job") if take == "requeue" else desk.calls.hold_task("job", reason="wait")
+    assert desk.town.run(call).attempts == 0
+
+
+def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk: Desk) -> None:
+    desk.town.run(desk.calls.bury(desk.agent_id, desk.claim(), reason="unreadable"))
+    assert desk.task().state == "failed"
+    desk.town.run(desk.calls.reopen_task("job"))
+    desk.town.run(desk.calls.settle_task("fail", "job", text="a person knows better"))
+    desk.town.run(desk.calls.redrive("job.1"))
+    assert (desk.task().state, desk.inbox()) == ("failed", [])

@@ -156,7 +156,7 @@ def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: s
         calls.update_task(ref, title="x"),
         calls.update_task("other", needs=[ref]),
         calls.set_task_meta(ref, "git", {}),
-        calls.judge_task(ref, passed=True),
+        calls.judge_task(ref, "complete"),
         calls.claim_from_backlog(ref, "solo"),
         calls.add_task("work", needs=[ref]),
     ):

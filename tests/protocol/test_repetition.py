@@ -124,7 +124,7 @@ USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
     "judge_task": lambda s: [
         s.calls.setup({"gates": 1}),
         s.calls.settle_task("submit", "now", by=s.ann.id, token=s.token),
-        s.calls.judge_task("now", passed=False, evidence="it does not compile"),
+        s.calls.judge_task("now", "again", evidence="it does not compile"),
     ],
     "claim_from_backlog": lambda s: s.calls.claim_from_backlog("free0", "ben"),
     "claim_matching": lambda s: s.calls.claim_matching(s.ann.id, s.fence, ["dev"]),

@@ -28,6 +28,7 @@ from tinytown.protocol import calls as calls_module
 from tinytown.protocol.calls import Delivery
 from tinytown.protocol.replies import Call
 from tinytown.redis.light import LightClient
+from tinytown.tasks import Fate
 
 from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
 
@@ -345,9 +346,9 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 assert (task.agent_id, task.token) == (by, token)
             self.attempt(self.calls.settle_task(verb, placed.task_id, by=placed.agent_id, token="0"))
 
-        @rule(task=number, passed=st.booleans())
-        def judge(self, task: int, passed: bool) -> None:
-            self.attempt(self.calls.judge_task(self.task(task), passed=passed, evidence="it does not compile"))
+        @rule(task=number, fate=st.sampled_from(["complete", "again", "fail"]))
+        def judge(self, task: int, fate: Fate) -> None:
+            self.attempt(self.calls.judge_task(self.task(task), fate, evidence="it does not compile"))
 
         @precondition(lambda self: self.held)
         @rule(pick=number)

@@ -43,7 +43,7 @@ from tinytown.protocol.keys import Keys
 from tinytown.protocol.replies import Argument, Call, Reply
 from tinytown.records import check_moment, pairs, rfc3339
 from tinytown.round_records import RoundRecord, read_round
-from tinytown.tasks import FINISHED, TASK_STATES, Task, TaskState, read_task
+from tinytown.tasks import FINISHED, TASK_STATES, Fate, Task, TaskState, read_task
 
 T = TypeVar("T")
 
@@ -673,9 +673,10 @@ class TownCalls:
         check_word("table name", name)
         return self._call("task_meta", _task, task, name, "" if table is None else _json(table))
 
-    def judge_task(self, task: str, *, passed: bool, evidence: str = "") -> Call[Task]:
-        """The gates' verdict on a submitted task; a refused one goes back to its agent with the evidence."""
-        return self._once("task_verdict", _task, task, int(passed), evidence)
+    def judge_task(self, task: str, fate: Fate, *, run_id: str = "", evidence: str = "") -> Call[Task]:
+        """The gates' verdict on what the round `run_id` has submitted ('': whichever); with `again` the task goes back to its
+        agent with the evidence."""
+        return self._once("task_verdict", _task, task, run_id, fate, evidence)
 
     def claim_from_backlog(self, task: str, agent: str) -> Call[Assigned]:
         """Give a task that is on the backlog to an agent."""
@@ -816,7 +817,7 @@ class TownCalls:
         delay_ms: int = 0,
         reason: str = "",
         task_id: str = "",
-        fate: Literal["complete", "fail", "again"] = "again",
+        fate: Fate = "again",
         text: str = "",
         duration_ms: int = 0,
         session_id: str = "",

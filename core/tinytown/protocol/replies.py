@@ -57,7 +57,7 @@ def raise_for(error: ErrorReply) -> NoReturn:
             hint="raise its maxmemory or remove old data",
             code="server_out_of_memory",
         ) from error
-    if error.kind in ("MISCONF", "NOAUTH", "NOPERM", "LOADING", "MASTERDOWN", "CLUSTERDOWN"):
+    if error.kind in ("BUSY", "MISCONF", "NOAUTH", "NOPERM", "LOADING", "MASTERDOWN", "CLUSTERDOWN"):
         raise ServerUnreachable(f"the server refused: {error.text}", code="server_refused") from error
     raise ProtocolViolation(f"the server answered with an unexpected error: {error.text}") from error
 

@@ -201,6 +201,7 @@ local function move(base, task, to, reason, now)
   if to ~= 'assigned' and to ~= 'running' then call_off(base, task, now) end
   redis.call('HSET', key, 'state', to, 'reason', reason, 'since', whole(now), 'updated_at', whole(now),
     'assigned_to', task.assigned_to, 'agent_id', task.agent_id)
+  if to == 'pending' or to == 'blocked' or to == 'assigned' then redis.call('HDEL', key, 'token', 'run_id') end -- no round has it
   redis.call('ZREM', base .. ':tasks:state:' .. from, task.id)
   redis.call('ZADD', base .. ':tasks:state:' .. to, task.seq, task.id)
   if to == 'pending' then
@@ -504,7 +505,10 @@ register('task_start', function(base, a)
   end
   redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
     'started_at', whole(now))
-  count_attempt(base, id, 1)
+  -- Begun before, without a round that began: nobody heard of it, and tried nothing.
+  if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'run_id') == task.run_id then
+    count_attempt(base, id, 1)
+  end
   -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
   move(base, task, 'running', task.reason, now)
   redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
@@ -573,9 +577,16 @@ register_once('task_reopen', function(base, a)
       'tt task show ' .. id, { task = id, state = task.state })
   end
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
-  redis.call('HSET', task_key(base, id), 'attempts', 0, 'token', '', 'run_id', '', 'rejection', a[2])
+  redis.call('HSET', task_key(base, id), 'attempts', 0, 'rejection', a[2])
   return { id, set_going(base, task, a[2], now) }
 end, present_assigned)
+
+-- People take a task away from the round that works on it, if one does: that was no attempt.
+local function take_from_round(base, task)
+  if task.state ~= 'running' then return end
+  ring(base, task.agent_id, 'stop-round ' .. task.run_id)
+  count_attempt(base, task.id, -1)
+end
 
 -- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
 register_once('task_requeue', function(base, a)
@@ -584,8 +595,7 @@ register_once('task_requeue', function(base, a)
   if FINISHED[task.state] then
     refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
   end
-  if task.state == 'running' and task.agent_id ~= '' then ring(base, task.agent_id, 'stop-round ' .. task.run_id) end
-  redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
+  take_from_round(base, task)
   leave_agent(base, task, now)
   set_going(base, task, a[2], now)
   return id
@@ -602,11 +612,7 @@ register_once('task_hold', function(base, a)
   elseif a[3] ~= '' and tonumber(a[3]) <= now then
     refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
   end
-  if task.state == 'running' then
-    ring(base, task.agent_id, 'stop-round ' .. task.run_id)
-    redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
-    count_attempt(base, id, -1)
-  end
+  take_from_round(base, task)
   set_hold(base, task, a[2], a[3])
   move(base, task, 'blocked', blocked_by(base, task), now)
   return id
@@ -767,7 +773,7 @@ end
 revive_order = function(base, letter, now)
   local task_id = string.match(letter.id, '^(.+)%.%d+$')
   local task = read_task(base, task_id)
-  if task.state ~= 'failed' or task.agent_id ~= letter.agent_id
+  if task.state ~= 'failed' or task.agent_id ~= letter.agent_id or letter.id ~= task_id .. '.' .. (task.orders or '')
     or redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
     return false
   end
@@ -782,7 +788,6 @@ local function take_back_running(base, agent_id, now, reason)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')) do
     local task = read_task(base, id)
     if task.state == 'running' then
-      redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
       local blocked = redis.call('SCARD', task_key(base, id) .. ':needs') > 0
       move(base, task, blocked and 'blocked' or 'assigned', blocked and needs_reason(base, id) or reason, now)
       ensure_order(base, task, now)

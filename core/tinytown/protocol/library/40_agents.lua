@@ -181,7 +181,6 @@ register_once('agent_remove', function(base, a)
   for _, task_id in ipairs(open) do
     local task = read_task(base, task_id)
     leave_agent(base, task, now)
-    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
     set_going(base, task, 'agent ' .. name .. ' was removed', now)
   end
   local box = mailbox(base, id)
@@ -288,7 +287,7 @@ register_once('agent_release', function(base, a)
     refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'cold, stopped or error')
   end
   -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
-  if state == 'cold' and wanted == 'stopped' then state = 'stopped' end
+  if wanted == 'stopped' then state = 'stopped' end
   if state == 'stopped' and wanted ~= 'stopped' then state, retry_ms = 'cold', 0 end
   check_observed(base, id, state)
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
@@ -337,7 +336,6 @@ register('round_settle', function(base, a)
     if task.run_id ~= run_id or FINISHED[task.state] or task.state == 'verifying' then
       -- Never begun, taken away meanwhile, or settled by the agent itself: nothing to say about the task.
     elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
-      redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
       move(base, task, 'blocked', needs_reason(base, task_id), now)
     elseif fate == 'complete' then
       local gated = tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
@@ -348,7 +346,6 @@ register('round_settle', function(base, a)
       redis.call('HSET', task_key(base, task_id), 'result', text)
       move(base, task, 'failed', reason, now)
     else
-      redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
       if mail == 'return' then count_attempt(base, task_id, -1) end
       move(base, task, 'assigned', reason, now)
     end
@@ -385,17 +382,20 @@ register('round_settle', function(base, a)
   return { task_state, wanted }
 end)
 
--- task_verdict: op, task, passed (1 or 0), evidence -> fields. A refused task goes back to its agent with the evidence as reason.
+-- task_verdict: op, task, run_id that has submitted it ('' = whichever), what becomes of it (complete | fail | again), evidence
+-- -> fields. With `again` it goes back to its agent with the evidence as reason. A verdict on an earlier round says nothing.
 register_once('task_verdict', function(base, a)
   local task_id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, task_id)
-  if task.state ~= 'verifying' then return task_id end
-  if a[2] == '1' and redis.call('SCARD', task_key(base, task_id) .. ':needs') == 0 then
+  if task.state ~= 'verifying' or (a[2] ~= '' and a[2] ~= task.run_id) then return task_id end
+  if a[3] == 'fail' then
+    move(base, task, 'failed', a[4], now)
+  elseif a[3] == 'complete' and redis.call('SCARD', task_key(base, task_id) .. ':needs') == 0 then
     move(base, task, 'completed', '', now)
     count_completion(base, task)
   else
-    redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '', 'rejection', a[3])
-    set_going(base, task, a[3], now)
+    redis.call('HSET', task_key(base, task_id), 'rejection', a[4])
+    set_going(base, task, a[4], now)
   end
   return task_id
 end, present_task)
