@@ -22,7 +22,7 @@ from tinytown.tasks import Task
 _LINES = 10
 _GAP = "  "
 _COLUMN = 10  # at least, so that the picture does not jump when the first long word comes
-#: What stands in a cell, and how it is drawn: SGR parameters. Source: ECMA-48, 8.3.117.
+#: How a state is drawn: SGR parameters. Source: ECMA-48, 8.3.117.
 _STYLES = {
     "working": "1;33",
     "running": "1;33",
@@ -114,13 +114,18 @@ def styled(text: str, style: str, coloured: bool) -> str:
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, coloured: bool) -> list[str]:
     """Lines of a table; only the last column may be as long as it likes."""
     widths = [max(_COLUMN, *map(len, column)) for column in zip(headings, *rows, strict=True)]
-    lines = [
-        [(text, _HEADING) for text in headings],
-        *([(text, _STYLES.get(text, "")) for text in row] for row in rows),
-    ]
-    return [
-        _GAP.join(
-            styled(text.ljust(width), style, coloured) for (text, style), width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
+    styles = [_HEADING] * len(headings)
+    lines = [_line(headings, styles, widths, coloured)]
+    for row in rows:
+        styles = [
+            _STYLES.get(text, "") if heading == "state" else "" for heading, text in zip(headings, row, strict=True)
+        ]
+        lines.append(_line(row, styles, widths, coloured))
+    return lines
+
+
+def _line(cells: Sequence[str], styles: Sequence[str], widths: Sequence[int], coloured: bool) -> str:
+    padded = (
+        styled(text.ljust(width), style, coloured) for text, style, width in zip(cells, styles, widths, strict=True)
+    )
+    return _GAP.join(padded).rstrip()
