@@ -1,4 +1,4 @@
-"""Completion as a shell sees it: words of the line in, candidates out; and a real bash on a terminal."""
+"""Completion as a shell sees it: words of the line in, candidates out; and real shells, of which bash is always there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import pytest
 from tinytown.redis.server import EmbeddedServer
 
 from tests.cli.conftest import DEADLINE_S, Shell, stop_all
+
+SCRIPTS = str(Path(sys.executable).parent)
 
 
 @pytest.fixture(scope="module")
@@ -143,36 +145,92 @@ def test_the_script_of_each_shell_is_one_that_the_shell_accepts(tt: Shell, shell
         subprocess.run([program, "-n"], input=script.encode(), check=True, timeout=30)
 
 
-def test_a_real_bash_completes_on_a_terminal(town: Shell) -> None:
-    scripts = str(Path(sys.executable).parent)
-    master, slave = pty.openpty()
-    bash = subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
-        cwd=town.directory,
-        env=town.variables | {"PS1": "> ", "PATH": f"{scripts}:/usr/bin:/bin", "TERM": "xterm"},
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    said = ""
+#: How each shell is started without anybody's settings, and what makes it ready to complete.
+SHELLS = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(tt completion bash)"'),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        'PROMPT="> "; unsetopt zle_bracketed_paste beep; autoload -Uz compinit; compinit -u -D; eval "$(tt completion zsh)"',
+    ),
+}
 
-    def until(text: str) -> None:
-        nonlocal said
+
+class Terminal:
+    """A shell on a terminal, in which somebody types."""
+
+    def __init__(self, tt: Shell, shell: str) -> None:
+        argv, self.setup = SHELLS[shell]
+        self.master, slave = pty.openpty()
+        environment = tt.variables | {"PS1": "> ", "PATH": f"{SCRIPTS}:/usr/bin:/bin", "TERM": "dumb", "COLUMNS": "200"}
+        self.process = subprocess.Popen(
+            argv, cwd=tt.directory, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self.said = ""
+
+    def type(self, text: str) -> None:
+        self.said = ""
+        os.write(self.master, text.encode())
+
+    def until(self, text: str) -> None:
         deadline = time.monotonic() + DEADLINE_S / 3
-        while text not in said:
-            assert time.monotonic() < deadline, said
-            if select.select([master], [], [], 0.1)[0]:
-                said += os.read(master, 65536).decode(errors="replace")
+        while text not in self.said:
+            assert time.monotonic() < deadline, self.said
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.said += os.read(self.master, 65536).decode(errors="replace")
 
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE_S / 3)
+        os.close(self.master)
+
+
+def find_shell(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"there is no {name} on this machine to try its completion with")
+    return path
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_real_shell_completes_on_a_terminal(town: Shell, shell: str) -> None:
+    find_shell(shell)
+    (task,) = town("task", "list", "--limit", "1", "--json").json["tasks"]
+    terminal = Terminal(town, shell)
     try:
-        os.write(master, b'eval "$(tt completion bash)"; echo re""ady\n')
-        until("ready\r\n")
-        said = ""
-        os.write(master, b"tt interrupt alb\t")
-        until("tt interrupt albert ")
+        terminal.type(f'{terminal.setup}; echo re""ady\n')
+        terminal.until("ready\r\n")
+        for typed, whole in (
+            ("tt hist", "tt history "),
+            ("tt task wh", "tt task why "),
+            ("tt history --roun", "tt history --round "),
+            ("tt interrupt alb", "tt interrupt albert "),
+            ("tt backlog add x --tags ir", "tt backlog add x --tags iron "),
+            (f"tt task show {task['id'][:6]}", f"tt task show {task['id']} "),
+        ):
+            terminal.type(f"{typed}\t")
+            terminal.until(whole)
+            terminal.type("\x15")  # the line is taken back
     finally:
-        bash.kill()
-        bash.wait(DEADLINE_S / 3)
-        os.close(master)
+        terminal.close()
+
+
+def test_a_real_fish_completes(town: Shell) -> None:
+    fish = find_shell("fish")
+    (task,) = town("task", "list", "--limit", "1", "--json").json["tasks"]
+
+    def told(line: str) -> list[str]:
+        words = ["--no-config", "-c", 'tt completion fish | source; complete -C "$argv"', "--", line]
+        env = town.variables | {"PATH": f"{SCRIPTS}:/usr/bin:/bin", "HOME": town.variables["TINYTOWN_HOME"]}
+        done = subprocess.run(
+            [fish, *words], cwd=town.directory, env=env, capture_output=True, timeout=DEADLINE_S / 3, check=True
+        )
+        assert done.stderr == b""
+        return done.stdout.decode().splitlines()
+
+    assert told("tt hist") == ["history\tThe rounds that have ended, and one of them in full."]
+    assert told("tt task wh")[0].startswith("why\t")
+    assert told("tt history --roun")[0].startswith("--round\t")
+    assert told("tt interrupt alb") == ["albert\tidle, shell"]
+    assert told("tt events --type round_started,round_e") == ["round_started,round_ended"]
+    assert told(f"tt task show {task['id'][:6]}") == [f"{task['id']}\tcompleted: say it"]

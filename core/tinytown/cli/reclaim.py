@@ -151,7 +151,8 @@ def _move(town: TownLink, agents: Sequence[Agent], to: str, *, with_mail: bool) 
 
 def _end_tasks(town: TownLink, found: Sequence[Done], *, delete: bool) -> list[Done]:
     """Cancel or delete the tasks that were found, as far as it goes: a task that another one needs goes after that one."""
-    open_, errors = [id_ for each in found for id_ in each.what.tasks], dict[str, Refused]()
+    open_ = [id_ for each in found for id_ in each.what.tasks]
+    errors: dict[str, Refused] = {}
     while open_:
         errors = {}
         for id_ in open_:

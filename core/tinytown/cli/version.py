@@ -24,6 +24,27 @@ def version(invocation: Invocation) -> None:
     invocation.answer(shape, f"tinytown {__version__}, Python {python}")
 
 
+#: click's own cuts a word, or what is said of it, at the first comma in it.
+_FISH = """\
+function %(complete_func)s
+    set -l answer (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) %(prog_name)s)
+    for line in $answer
+        set -l parts (string split --max 1 "," -- $line)
+        switch $parts[1]
+            case dir
+                __fish_complete_directories $parts[2]
+            case file
+                __fish_complete_path $parts[2]
+            case plain
+                echo $parts[2]
+        end
+    end
+end
+
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
+
 @click.command(
     cls=TownCommand,
     examples=[
@@ -39,5 +60,8 @@ def completion(invocation: Invocation, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None  # click has these three
-    script = kind(make_root(), {}, "tt", "_TT_COMPLETE").source()
+    told = kind(make_root(), {}, "tt", "_TT_COMPLETE")
+    if shell == "fish":
+        told.source_template = _FISH
+    script = told.source()
     invocation.answer({"shell": shell, "script": script}, script)
