@@ -162,6 +162,14 @@ def test_a_pull_writes_who_has_it_unless_the_plan_names_somebody_that_was_not_pu
     assert pull(entry(status="assigned"), by_default, default_agent="ann").outcome == "unchanged"
 
 
+def test_a_pull_writes_who_has_a_task_that_never_came_from_the_plan() -> None:
+    found = pull(entry(agent="ann"), there(state="assigned", assigned_to="bob"))
+    assert (found.values, found.base) == (
+        {"status": "assigned", "agent": "bob"},
+        {"status": "assigned", "agent": "bob"},
+    )
+
+
 def test_a_pull_leaves_texts_that_were_changed_here_and_says_which() -> None:
     found = pull(entry(title="new", description="other"), there(known_as()))
     assert (found.outcome, found.values) == ("skipped", {})
