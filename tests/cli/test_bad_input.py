@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 
 import pytest
 
@@ -140,6 +142,33 @@ def test_a_task_is_a_part_of_another_by_the_beginning_of_its_id(in_town: Shell) 
         part = in_town(*words, "a part", "--parent", whole[:9], "--json").json["task_id"]
         assert in_town("task", "show", part, "--json").json["parent"] == whole
     assert len(in_town("task", "tree", whole[:9], "--json").json["tree"]) == 1
+
+
+@pytest.mark.parametrize("command", ["init", "status", "plugins", "bootstrap", "demo", "config"])
+def test_a_directory_that_is_gone_is_told(tt: Shell, command: str) -> None:
+    words = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *tt.argv(command, "--json")]
+    done = subprocess.run(words, cwd=tt.directory, env=tt.variables, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["error"] == {
+        "code": "not_found",
+        "message": "the current directory cannot be read: No such file or directory",
+        "hint": "change to one that exists",
+    }
+
+
+@pytest.mark.parametrize("words", [("backlog", "add", "x"), ("backlog", "add", "x", "--json")])
+def test_an_answer_that_cannot_be_written_is_an_error_that_says_what_is_done(
+    in_town: Shell, words: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            in_town.argv(*words), cwd=in_town.directory, env=in_town.variables, stdout=full, stderr=subprocess.PIPE,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    told = done.stderr.decode().splitlines()[-1]
+    assert "the answer cannot be written: No space left on device" in told
+    assert "what was asked for is done all the same" in told
 
 
 def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(in_town: Shell) -> None:

@@ -101,10 +101,21 @@ def _explain(error: Exception) -> tuple[str, str, str, int]:
         return "usage", _in_our_words(error.format_message()), f"see {command} --help", 2
     if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text arrive as surrogates
         return "usage", f"expected UTF-8 text, got other bytes in {shown(ascii(error.object))}", "convert it", 2
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_nowhere():
+        return "not_found", f"the current directory cannot be read: {error.strerror}", "change to one that exists", 3
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename else ""
         return "failed", f"{named}{error.strerror}", "run again with --debug to see where", 1
     return "internal", f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1
+
+
+def _is_nowhere() -> bool:
+    """Whether the current directory is gone, which many a function of the system tells without a name."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _in_our_words(text: str) -> str:

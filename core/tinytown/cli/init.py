@@ -110,7 +110,9 @@ def _directory(named: str | None) -> Path:
     try:
         root = Path(named or ".").resolve(strict=True)
     except OSError as error:
-        raise NotFound(f"no such directory: {named or '.'}", hint="make it first, then tt init in it") from error
+        if named is None:
+            raise  # it is the current one, which is told for every command alike
+        raise NotFound(f"no such directory: {named}", hint="make it first, then tt init in it") from error
     if not root.is_dir():
         raise UsageError(f"expected a directory, got {root}")
     return root

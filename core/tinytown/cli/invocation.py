@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from tinytown.errors import TinytownError
 from tinytown.names import escape_control
 
 
@@ -33,21 +34,23 @@ class Invocation:
         self._owed = error
 
     def answer(self, value: Any, lines: str | Iterable[str]) -> None:
-        """Print `value` as one line of JSON, or, for people, the `lines`. Raises: what `owe` was told."""
-        if self.json:
-            import msgspec  # late: `tt --help` does without it
+        """Print `value` as one line of JSON, or, for people, the `lines`.
 
-            try:
-                raw = msgspec.json.encode(value)
-            except UnicodeEncodeError:  # a path with bytes that are no text
-                import json
-
-                raw = json.dumps(msgspec.to_builtins(value)).encode()
-            sys.stdout.buffer.write(raw + b"\n")
-        else:
-            for line in [lines] if isinstance(lines, str) else lines:
-                sys.stdout.write(escape_control(line) + "\n")
-        sys.stdout.flush()
+        Raises: what `owe` was told; BrokenPipeError when nobody reads any more; TinytownError when it cannot be written.
+        """
+        told = [lines] if isinstance(lines, str) else lines
+        text = "" if self.json else "".join(escape_control(line) + "\n" for line in told)
+        try:
+            if self.json:
+                sys.stdout.buffer.write(_in_json(value) + b"\n")
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise TinytownError(
+                f"the answer cannot be written: {error.strerror}", hint="what was asked for is done all the same"
+            ) from error
         if owed := self._owed:
             self._owed = None
             raise owed
@@ -61,6 +64,17 @@ class Invocation:
         """Like `tell`, with ``--verbose`` only."""
         if self.verbose:
             self.tell(line)
+
+
+def _in_json(value: Any) -> bytes:
+    import msgspec  # late: `tt --help` does without it
+
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a path with bytes that are no text
+        import json
+
+        return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
