@@ -56,12 +56,12 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 @pass_invocation
 def completion(invocation: Invocation, shell: str) -> None:
     """Print the script that makes SHELL complete commands, options, agents and tasks."""
-    from click.shell_completion import get_completion_class
+    from click.shell_completion import FishComplete, get_completion_class
 
-    kind = get_completion_class(shell)
+    class _Fish(FishComplete):
+        source_template = _FISH
+
+    kind = _Fish if shell == "fish" else get_completion_class(shell)
     assert kind is not None  # click has these three
-    told = kind(make_root(), {}, "tt", "_TT_COMPLETE")
-    if shell == "fish":
-        told.source_template = _FISH
-    script = told.source()
+    script = kind(make_root(), {}, "tt", "_TT_COMPLETE").source()
     invocation.answer({"shell": shell, "script": script}, script)
