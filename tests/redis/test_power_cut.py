@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from tinytown.redis.server import Durability, EmbeddedServer
 
-from tests.disks import CAN_MOUNT, mounted
+from tests.disks import CAN_MOUNT, cut_power, mounted, new_image
 
 DEADLINE_S = 30
 WRITES = 50
@@ -115,20 +115,15 @@ def test_no_reply_leaves_before_what_it_acknowledges_is_on_the_disk(directory: P
 @CAN_MOUNT
 @pytest.mark.parametrize("is_safe", [True, False], ids=["safe", "never synced"])
 def test_on_a_disk_whose_power_is_cut_is_what_was_acknowledged(directory: Path, is_safe: bool) -> None:
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("mkfs.ext4 is not installed")
     before, after = directory / "before.img", directory / "after.img"
-    with open(before, "wb") as image:
-        image.truncate(32 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", before], check=True, timeout=DEADLINE_S)
+    new_image(before)
     with mounted(directory / "a", "-o", "loop", before), running(directory / "a" / ".tt") as server:
         with client(server) as ask:
             if not is_safe:  # as `fast` is for up to a second, which on a busy machine is soon over
                 ask.config_set("appendfsync", "no")
             for number in range(WRITES):
                 ask.set(f"key:{number}", "x")
-        # What has reached the device by now, and nothing that the system still keeps in its memory for it.
-        subprocess.run(["cp", "--sparse=always", before, after], check=True, timeout=DEADLINE_S)
+        cut_power(before, after)
     with (
         mounted(directory / "b", "-o", "loop", after),
         running(directory / "b" / ".tt") as server,
