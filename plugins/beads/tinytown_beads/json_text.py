@@ -42,7 +42,10 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def decode(text: str | bytes) -> Any:
-    """The value in `text`; whole numbers of any size are exact. Raises: ValueError for anything but one JSON value."""
+    """The value in `text`; whole numbers of any size are exact, texts well-formed.
+
+    Raises: ValueError for anything but one JSON value.
+    """
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
@@ -53,10 +56,22 @@ def _decode_slowly(text: str) -> Any:
     """The same for what the quick decoder refuses: half of a surrogate pair, a number beyond all floats, and mistakes."""
     try:
         value, end = _DECODER.raw_decode(text, _blanks(text, 0))
+        value = _mended(value)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if _blanks(text, end) != len(text):
         raise ValueError(f"there is more behind the value, from character {end + 1} on")
+    return value
+
+
+def _mended(value: Any) -> Any:
+    """`value` with well-formed texts."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_mended(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {well_formed(key): _mended(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
 
 

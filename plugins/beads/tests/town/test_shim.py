@@ -226,7 +226,7 @@ def test_every_way_out_writes_the_same_and_the_way_back_loses_nothing(bd: Bd, ba
     for id_ in (mine, other):
         assert {key: told[id_][key] for key in wanted} == wanted
         assert told[id_]["metadata"]["a"] == "b"
-        assert "bd" not in json.dumps(told[id_]["metadata"])
+        assert "meta" not in told[id_]["metadata"].get("tinytown", {})
         assert [each["text"] for each in told[id_]["comments"]] == ["first", "second"]
     assert told[mine]["labels"] == ["web", "area:ui", "\u65e5\u672c"]
     assert told[other]["labels"] == ["gt:x", "area:ui", "\u65e5\u672c"]
@@ -288,3 +288,29 @@ def test_priorities_come_and_go(bd: Bd) -> None:
     id_ = bd.new("weigh me")
     for priority in (4, 1, 3, 4, 2):
         assert bd.json("update", id_, "-p", str(priority))[0]["priority"] == priority
+
+
+def test_a_file_of_odd_beads_comes_in_and_each_can_be_shown(bd: Bd) -> None:
+    good = {"status": "open", "priority": 1}
+    odd = [
+        {"id": "odd-1", "title": "\x00\x1b[31m", **good, "labels": ["\ud800", "a\x00b"], "notes": "\udfff"},
+        {"id": "odd-2", "title": "x", **good, "comments": [5, {"text": 7}], "metadata": [1], "assignee": "\ud800"},
+        {"id": "odd-3\n../x", "title": "x", **good, "dependencies": [{"depends_on_id": "odd-3\n../x"}]},
+        {"id": "odd-4\udc00", "title": "x", **good, "timeout": 10**29, "created_at": "9999999-99"},
+    ]
+    lines = [json.dumps(each) for each in odd]
+    lines += [
+        '{"id":"odd-5","title":"x","priority":1,"estimated_minutes":1e400}',
+        '{"id":"odd-6","title":"x","priority":1e400}',
+    ]
+    content = "\r\n".join(["\ufeff" + lines[0], *lines[1:], ""]).encode()
+    (bd.shell.directory / "odd.jsonl").write_bytes(content)
+    report = bd.shell.json("beads", "import", "odd.jsonl")
+    assert (report["created"], [problem[:7] for problem in report["problems"]]) == (5, ["line 6:"])
+    for id_ in [each["id"] for each in bd.json("list", "--limit", "0") if each["id"].startswith("odd-")]:
+        bd("show", id_)
+        bd.json("show", id_)
+        bd.json("comments", id_)
+    bd("update", "odd-2", "--set-metadata", "a=b")
+    assert content[:-200].splitlines()[0] in bd("export").encode()
+    assert bd.shell.json("beads", "sync", "odd.jsonl")["conflict"] == 0

@@ -19,6 +19,7 @@ from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.carrying import read_town
 from tinytown_beads.exporting import export_town
 from tinytown_beads.fields import PARENT_EDGE
+from tinytown_beads.json_text import as_list, as_object
 from tinytown_beads.kept import kept_fields
 from tinytown_beads.lines import beads_of, new_line
 from tinytown_beads.mapping import map_beads, task_arguments
@@ -87,15 +88,20 @@ class Board:
         record |= {
             "dependency_count": len(outgoing),
             "dependent_count": sum(edge.target == id_ for other in self.beads.values() for edge in other.edges),
-            "comment_count": len(self.records[id_].get("comments") or ()),
+            "comment_count": len(self.comments(id_)),
         }
         parent = next((edge.target for edge in outgoing if edge.type == PARENT_EDGE), "")
         return record | ({"parent": parent} if parent else {})
 
     def detail(self, id_: str) -> Record:
         """The same with its comments."""
-        comments = self.records[id_].get("comments")
+        comments = self.comments(id_)
         return self.shape(id_) | ({"comments": comments} if comments else {})
+
+    def comments(self, id_: str) -> list[Record]:
+        """What has been said about a bead, the oldest first."""
+        found = as_list(self.records[id_].get("comments")) or []
+        return [each for each in map(as_object, found) if each is not None]
 
     def keep(self, id_: str, changes: Mapping[str, Any]) -> None:
         """Keep fields of a bead beside its task, which has no place for them; None takes one out again."""

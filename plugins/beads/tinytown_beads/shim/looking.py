@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 from tinytown.errors import UsageError
@@ -229,7 +228,7 @@ def comments(out: Answering, words: tuple[str, ...]) -> None:
         return
     with open_town_link(invocation_at(out.directory)) as town:
         board = Board(town)
-        found: list[dict[str, Any]] = board.records[board.find(words[0])].get("comments") or []
+        found = board.comments(board.find(words[0]))
     out.answer(found, [f"{each.get('author')}: {each.get('text')}" for each in found] or "No comments.")
 
 

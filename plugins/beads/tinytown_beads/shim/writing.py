@@ -20,6 +20,7 @@ from tinytown.messages import Priority
 from tinytown.tasks import Task
 
 from tinytown_beads.bead import kind_of
+from tinytown_beads.json_text import as_object
 from tinytown_beads.kept import kept_fields
 from tinytown_beads.own_beads import OURS
 from tinytown_beads.shim.board import Board, Record, invocation_at, open_town_link, stamp_now
@@ -203,7 +204,7 @@ def _update(out: Answering, board: Board, id_: str, *, status: str | None, claim
         before = (record.get("notes") or "") if notes is None else _told(notes)
         kept["notes"] = "\n".join(part for part in (before, _told(append_notes or "")) if part)
     if set_metadata:
-        metadata: dict[str, Any] = record.get("metadata") or {}
+        metadata = as_object(record.get("metadata")) or {}
         others = {key: value for key, value in metadata.items() if key != OURS}
         kept["metadata"] = {**others, **dict(map(_pair, set_metadata))}
     if add_label or remove_label or issue_type is not None:
@@ -363,7 +364,7 @@ def add_comment(out: Answering, word: str, text: str) -> None:
         words = _told(text)
         if not words.strip():
             raise UsageError("comment text required")
-        before: list[Any] = board.records[id_].get("comments") or []
+        before = board.comments(id_)
         comment = {
             "id": f"{time.time_ns():016x}-{os.urandom(4).hex()}",  # of two in one second the earlier comes first
             "issue_id": id_, "author": actor_of(out, town), "text": words, "created_at": stamp_now(),
