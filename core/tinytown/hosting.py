@@ -168,7 +168,6 @@ class HostedAgent:
                     self._desk.held.add(self.agent.id)
             elif self.wanted == "drained":
                 if due_s == float("inf"):
-                    await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="drained"))
                     return _Ending("stopped", "it has finished what it was given")
             elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue

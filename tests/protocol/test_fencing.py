@@ -237,3 +237,21 @@ def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_sa
     ann = town.run(calls.agent("ann"))
     assert (ann.state, ann.reason) == ("stopped", "not logged in")
     assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(town: Town, late: bool) -> None:
+    calls = town.calls
+    town.run(calls.create_agent("ann", cli="shell"))
+    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(calls.want("ann", "drained"))
+    if late:  # the kernel has seen an empty mailbox a moment ago
+        assert town.run(calls.add_task("work", agent="ann", task_id="job")).task.state == "assigned"
+    town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="it has finished what it was given"))
+    now = town.run(calls.agent("ann"))
+    assert (now.wanted, now.state) == (("drained", "cold") if late else ("stopped", "stopped"))
+    placed = town.run(calls.place_agents("h1", ["shell"], count=1)).agents
+    assert [agent.name for agent in placed] == (["ann"] if late else [])
+    if not late:
+        assert town.refusal(calls.add_task("work", agent="ann")).code == "refused"

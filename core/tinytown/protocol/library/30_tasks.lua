@@ -498,7 +498,6 @@ register('task_start', function(base, a)
   end
   local spent = lineage_spent(base, id)
   if spent then
-    redis.call('HSET', task_key(base, id), 'token', '', 'run_id', '')
     move(base, task, 'failed', spent, now)
     tell_supervisor(base, 'news', 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
     return { 'stale', task_reply(base, id) }
@@ -765,7 +764,6 @@ end
 
 order_died = function(base, task_id, reason, now)
   local task = read_task(base, task_id)
-  redis.call('HSET', task_key(base, task_id), 'token', '', 'run_id', '')
   move(base, task, 'failed', 'its order was given up: ' .. reason, now)
 end
 

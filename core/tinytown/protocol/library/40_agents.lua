@@ -52,6 +52,13 @@ local function flag_name(base, id, name, flag)
   redis.call('HSET', base .. ':names', string.lower(name), id .. ' ' .. name .. ' ' .. flag)
 end
 
+local function set_wanted(base, id, name, wanted, reason)
+  local before = redis.call('HGET', agent_key(base, id), 'wanted')
+  redis.call('HSET', agent_key(base, id), 'wanted', wanted)
+  flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
+  if wanted ~= before then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
+end
+
 -- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent.
 local function take_back(base, id, now, reason)
   local host = redis.call('HGET', agent_key(base, id), 'host') or ''
@@ -129,9 +136,7 @@ register('agent_want', function(base, a)
   local id, name = find_own(base, ref)
   local key, now = agent_key(base, id), now_ms()
   local agent = record(key)
-  redis.call('HSET', key, 'wanted', wanted)
-  flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
-  if wanted ~= agent.wanted then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
+  set_wanted(base, id, name, wanted, reason)
   if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
   if wanted ~= 'running' and agent.wanted == 'running' then pass_on_waking(base, id, now) end
   if agent.host ~= '' then
@@ -282,9 +287,14 @@ end
 register_once('agent_release', function(base, a)
   local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
   check_fence(base, id, a[2])
-  local state, wanted = a[3], redis.call('HGET', agent_key(base, id), 'wanted')
+  local state, box, name, wanted = a[3], mailbox(base, id), unpack(redis.call('HMGET', agent_key(base, id), 'name', 'wanted'))
   if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then
     refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'cold, stopped or error')
+  end
+  -- Who is drained and has nothing left is done. What came in the last moment it still does.
+  if state == 'stopped' and wanted == 'drained' and redis.call('EXISTS', box .. ':queue', box .. ':delayed') == 0 then
+    wanted = 'stopped'
+    set_wanted(base, id, name, wanted, 'drained')
   end
   -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
   if wanted == 'stopped' then state = 'stopped' end
