@@ -20,7 +20,7 @@ from tinytown.adapters import (
     Permissions,
     Plan,
     Record,
-    Transcript,
+    RunNotes,
     backends_for,
     failure_of,
 )
@@ -45,7 +45,7 @@ DEADLINE_S = 30.0
 
 class ToyReader(JsonLinesReader):
     def take(self, record: Record) -> None:
-        said = self.transcript
+        said = self.notes
         said.session(record.text("session"))
         if record.get("say"):
             said.say(record.text("say"))
@@ -83,8 +83,8 @@ class ToyAdapter(CliAdapter[CliSettings]):
             environment={"TOY_STATE": str(launch.state) if launch.has_own_state else None, "PLACE": str(launch.place)},
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> ToyReader:
-        return ToyReader(transcript)
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> ToyReader:
+        return ToyReader(notes)
 
 
 class StayingToy(ToyAdapter):

@@ -51,8 +51,8 @@ def version_of(command: str) -> str:
 
 
 def recorded_version(kind: str) -> str:
-    """The version whose transcripts the plugins' own tests play."""
-    for path in sorted(ROOT.glob("plugins/*/tests/transcripts/**/answer.jsonl")):
+    """The version whose recordings the plugins' own tests play."""
+    for path in sorted(ROOT.glob("plugins/*/tests/recordings/**/answer.jsonl")):
         head = json.loads(path.read_text().splitlines()[0])
         if head["cli"] == kind:
             return _number(str(head["version"]))

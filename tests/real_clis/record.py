@@ -1,7 +1,7 @@
-"""Records the transcripts that fake CLIs play: ``python -m tests.real_clis.record [KIND ...]``, with TINYTOWN_REAL_CLIS set.
+"""Records the recordings that fake CLIs play: ``python -m tests.real_clis.record [KIND ...]``, with TINYTOWN_REAL_CLIS set.
 
 Each situation is a run of the real CLI, called as its adapter calls it, against a model server on this machine. The files
-replace those in ``plugins/<plugin>/tests/transcripts``.
+replace those in ``plugins/<plugin>/tests/recordings``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tinytown.adapters.remembered import write_private
 from tinytown.adapters.town_tools import prepare_town_tools
 from tinytown.testing import Bench, open_bench
 from tinytown.testing.models import ModelServer, Script
-from tinytown.testing.transcripts import ANSWER, TOOL_FILE, Scrubber, record
+from tinytown.testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
 
 from tests.real_clis.clis import DIRECTORIES_VARIABLE, KEY, REAL_CLIS, RealCli, git
 from tests.real_clis.test_towns import COMMIT
@@ -82,7 +82,7 @@ async def record_all(cli: RealCli) -> None:
     places = os.environ[DIRECTORIES_VARIABLE].split(os.pathsep)
     version = version_of(cli, path)
     plugin, *inner = cli.table or (cli.kind,)
-    target = ROOT.joinpath("plugins", plugin, "tests", "transcripts", *inner)
+    target = ROOT.joinpath("plugins", plugin, "tests", "recordings", *inner)
     async with open_bench() as bench:
         git(bench.work, "init", "-q")
         git(bench.work, "config", "user.name", "Ada")

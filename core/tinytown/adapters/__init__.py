@@ -1,7 +1,7 @@
 """Adapters: coding CLIs as agents. What they all need is here; what one of them alone does is its plugin's.
 
 An adapter is data and two methods (`CliAdapter`): from a `Launch` to a `Plan` (arguments, environment, files), and a
-`Reader` that turns the lines of its output into a `Transcript`. The rest is one session class for all of them: the
+`Reader` that turns the lines of its output into a `RunNotes`. The rest is one session class for all of them: the
 limits and the end of the process tree, the outcome, sessions that are gone on with, permissions, the environment, the
 town's own tools. `backends_for` makes backends of an adapter and its settings. Names are imported when first touched, so
 that whoever starts the town's tools for a CLI need not import trio.
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tinytown.adapters.git_places import git_directories
     from tinytown.adapters.json_lines import JsonLinesReader, Record, record_of
     from tinytown.adapters.remembered import CliSessionRecord
+    from tinytown.adapters.run_notes import Reader, RunNotes
     from tinytown.adapters.settings import CliSettings, Permissions
     from tinytown.adapters.town_tools import TownTools
-    from tinytown.adapters.transcript import Reader, Transcript
 
 _HOMES = {
     "CliAdapter": "adapter",
@@ -35,10 +35,10 @@ _HOMES = {
     "Launch": "adapter",
     "Permissions": "settings",
     "Plan": "adapter",
-    "Reader": "transcript",
+    "Reader": "run_notes",
     "Record": "json_lines",
     "TownTools": "town_tools",
-    "Transcript": "transcript",
+    "RunNotes": "run_notes",
     "backends_for": "backend",
     "failure_of": "failures",
     "git_directories": "git_places",
@@ -59,8 +59,8 @@ __all__ = [
     "Plan",
     "Reader",
     "Record",
+    "RunNotes",
     "TownTools",
-    "Transcript",
     "backends_for",
     "failure_of",
     "git_directories",

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from tinytown.adapters.remembered import CliSessionRecord
+from tinytown.adapters.run_notes import Reader, RunNotes
 from tinytown.adapters.settings import CliSettings, Permissions
 from tinytown.adapters.town_tools import TownTools
-from tinytown.adapters.transcript import Reader, Transcript
 
 S = TypeVar("S", bound=CliSettings)
 S_co = TypeVar("S_co", bound=CliSettings, covariant=True)
@@ -116,7 +116,7 @@ class CliAdapter(ABC, Generic[S]):
         """How to start it for this. Pure but for looking at files. Called once for each run."""
 
     @abstractmethod
-    def reader(self, transcript: Transcript, launch: Launch[S]) -> Reader:
+    def reader(self, notes: RunNotes, launch: Launch[S]) -> Reader:
         """What reads that run's output."""
 
     def permissions_by_default(self) -> Permissions:

@@ -22,9 +22,9 @@ from tinytown.adapters.environment import cli_environment
 from tinytown.adapters.outcomes import Advice, outcome_of_exit, outcome_of_failure, outcome_of_no_run
 from tinytown.adapters.remembered import CliSessionRecord, recall_session, remember_session, write_private
 from tinytown.adapters.run_clock import RunClock
+from tinytown.adapters.run_notes import RunNotes
 from tinytown.adapters.settings import CliSettings, Permissions, settings_by_kind
 from tinytown.adapters.town_tools import TownTools, prepare_town_tools
-from tinytown.adapters.transcript import Transcript
 from tinytown.config import CONFIG_FILE
 from tinytown.contracts import AgentContext, Failed, Outcome, Report, Round
 from tinytown.errors import ConfigError, ProcessFailed
@@ -117,8 +117,8 @@ class CliSession(Generic[S]):
         due = self._context.keeper.clock.now() + self._limit_s(round)
         session = self._session_to_resume(round)
         try:
-            outcome, transcript = await self._run(round, report, session, due)
-            failure = transcript.failure
+            outcome, notes = await self._run(round, report, session, due)
+            failure = notes.failure
             if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
                 report.line(f"begins a new session: {failure.reason}")
                 remember_session(self._place, None)
@@ -131,7 +131,7 @@ class CliSession(Generic[S]):
 
     async def _run(
         self, round: Round, report: Report, session: CliSessionRecord | None, due: float
-    ) -> tuple[Outcome, Transcript]:
+    ) -> tuple[Outcome, RunNotes]:
         """One run of the CLI. Raises: ProcessFailed when it could not be started or watched; OSError."""
         launch = self._launch(round, session)
         plan = self._adapter.plan(launch)
@@ -140,9 +140,9 @@ class CliSession(Generic[S]):
         raw_log = self._place / _RAW_LOG
         raw_log.unlink(missing_ok=True)
         with _open_log(round.log_path) as keep:
-            transcript = Transcript(report, keep)
-            reader = self._adapter.reader(transcript, launch)
-            clock = RunClock(transcript, self._settings, tells_progress=self._adapter.tells_progress)
+            notes = RunNotes(report, keep)
+            reader = self._adapter.reader(notes, launch)
+            clock = RunClock(notes, self._settings, tells_progress=self._adapter.tells_progress)
             try:
                 with trio.CancelScope() as clock.scope, self._context.keeper.heeding_pauses(clock.stand_still):
                     clock.wind()
@@ -161,10 +161,10 @@ class CliSession(Generic[S]):
                     )
                     reader.end(ended)
                     advice = self._backend.advice
-                    return outcome_of_exit(ended, transcript, advice, limit_s=self._limit_s(round)), transcript
-                return self._given_up(transcript), transcript
+                    return outcome_of_exit(ended, notes, advice, limit_s=self._limit_s(round)), notes
+                return self._given_up(notes), notes
             finally:
-                self._remember(round, transcript)
+                self._remember(round, notes)
 
     def _limit_s(self, round: Round) -> float:
         return self._settings.timeout_s or round.timeout_s or inf
@@ -203,26 +203,26 @@ class CliSession(Generic[S]):
         stays = self._adapter.sessions_stay_in_directory
         return None if session and stays and session.directory != str(round.directory) else session
 
-    def _remember(self, round: Round, transcript: Transcript) -> None:
+    def _remember(self, round: Round, notes: RunNotes) -> None:
         """The session that the CLI said it was in, also when the round was cut off; one that said nothing changes nothing."""
-        if transcript.session_id:
+        if notes.session_id:
             record = CliSessionRecord(
-                id=transcript.session_id,
+                id=notes.session_id,
                 agent_id=self._context.agent.id,
                 directory=str(round.directory),
-                used=transcript.session_used,
+                used=notes.session_used,
             )
             remember_session(self._place, record)
 
-    def _given_up(self, transcript: Transcript) -> Outcome:
+    def _given_up(self, notes: RunNotes) -> Outcome:
         """The outcome of a run that our own clock has ended."""
         title = self._adapter.title
-        if transcript.retrying is not None:
-            return outcome_of_failure(transcript.retrying, transcript, self._backend.advice)
+        if notes.retrying is not None:
+            return outcome_of_failure(notes.retrying, notes, self._backend.advice)
         return Failed(
             reason=f"{title} heard nothing from its model for {self._settings.stall_s:g} s",
-            usage=transcript.used,
-            session_id=transcript.session_id,
+            usage=notes.used,
+            session_id=notes.session_id,
         )
 
 

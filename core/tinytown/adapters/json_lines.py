@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from tinytown.adapters.transcript import Transcript
+from tinytown.adapters.run_notes import RunNotes
 from tinytown.processes import Exit, Line
 
 
@@ -89,18 +89,18 @@ def record_of(text: str) -> Record | None:
 class JsonLinesReader:
     """A `Reader` for such CLIs: give it `take` for the records, and `complain` or `end` where there is more to see."""
 
-    def __init__(self, transcript: Transcript) -> None:
-        self.transcript = transcript
+    def __init__(self, notes: RunNotes) -> None:
+        self.notes = notes
 
     def read(self, line: Line) -> None:
         if line.stream == "stderr":
             self.complain(line.text)
         elif line.cut:
-            self.transcript.note(f"[a line of output was too long to read: {line.text[:80]}]")
+            self.notes.note(f"[a line of output was too long to read: {line.text[:80]}]")
         elif (record := record_of(line.text)) is not None:
             self.take(record)
         elif line.text.strip():
-            self.transcript.note(line.text)
+            self.notes.note(line.text)
 
     def take(self, record: Record) -> None:
         """One record of the standard output."""

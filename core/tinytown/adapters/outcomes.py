@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from tinytown.adapters.failures import Failure, failure_of
-from tinytown.adapters.transcript import Transcript
+from tinytown.adapters.run_notes import RunNotes
 from tinytown.contracts import Failed, Finished, Lost, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.errors import ProcessFailed
 from tinytown.names import shown
@@ -35,33 +35,33 @@ class Advice:
     model_key: str
 
 
-def outcome_of_exit(ended: Exit, transcript: Transcript, advice: Advice, *, limit_s: float) -> Outcome:
+def outcome_of_exit(ended: Exit, notes: RunNotes, advice: Advice, *, limit_s: float) -> Outcome:
     """How a run ended that was not ended by us for another reason than its limits. `limit_s`: the one on its time."""
     if ended.reason == "timeout":
-        return _failed(transcript, f"ended after {limit_s:g} s, the time limit of a round")
+        return _failed(notes, f"ended after {limit_s:g} s, the time limit of a round")
     if ended.reason == "silence":
-        return _failed(transcript, "ended after too long without any output")
+        return _failed(notes, "ended after too long without any output")
     number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
-    if number is not None and (ended.status is None or not transcript.is_final):
+    if number is not None and (ended.status is None or not notes.is_final):
         name = signal.strsignal(number) or "unknown"
         return Lost(reason=f"{advice.title} was killed by signal {number} ({name})", stderr_tail=ended.stderr_tail)
     if ended.status is None:
         return Lost(reason=f"{advice.title} could not be ended", stderr_tail=ended.stderr_tail)
-    if transcript.failure is not None:
-        return outcome_of_failure(transcript.failure, transcript, advice)
-    if ended.status in _NOT_THERE and not transcript.is_final:
+    if notes.failure is not None:
+        return outcome_of_failure(notes.failure, notes, advice)
+    if ended.status in _NOT_THERE and not notes.is_final:
         return Unavailable(reason=_with_tail(f"{advice.title} cannot be started", ended), hint=advice.install)
     if ended.status != 0:
-        return outcome_of_failure(failure_at_end(ended, transcript, advice), transcript, advice)
-    if not transcript.is_final:
-        return _failed(transcript, _with_tail(f"{advice.title} ended without a result", ended))
-    return Finished(text=transcript.text, usage=transcript.used, session_id=transcript.session_id)
+        return outcome_of_failure(failure_at_end(ended, notes, advice), notes, advice)
+    if not notes.is_final:
+        return _failed(notes, _with_tail(f"{advice.title} ended without a result", ended))
+    return Finished(text=notes.text, usage=notes.used, session_id=notes.session_id)
 
 
-def failure_at_end(ended: Exit, transcript: Transcript, advice: Advice) -> Failure:
+def failure_at_end(ended: Exit, notes: RunNotes, advice: Advice) -> Failure:
     """The failure of a run that named none but ended with a status: by what it said on stderr, or tried again for."""
-    if transcript.retrying is not None:
-        return transcript.retrying
+    if notes.retrying is not None:
+        return notes.retrying
     found = failure_of(ended.stderr_tail)
     return Failure(
         kind=found.kind,
@@ -70,7 +70,7 @@ def failure_at_end(ended: Exit, transcript: Transcript, advice: Advice) -> Failu
     )
 
 
-def outcome_of_failure(failure: Failure, transcript: Transcript, advice: Advice) -> Outcome:
+def outcome_of_failure(failure: Failure, notes: RunNotes, advice: Advice) -> Outcome:
     """What a failure means for the round: whose doing it is decides whether it is tried again, and when."""
     match failure.kind:
         case "rate_limited":
@@ -85,9 +85,9 @@ def outcome_of_failure(failure: Failure, transcript: Transcript, advice: Advice)
         case "model_unknown":
             return Unavailable(reason=failure.reason, hint=f"set {advice.model_key} to one that your account has")
         case "context_too_long" | "refused":
-            return _failed(transcript, failure.reason, retryable=False)
+            return _failed(notes, failure.reason, retryable=False)
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":
-            return _failed(transcript, failure.reason)
+            return _failed(notes, failure.reason)
         case _:
             assert_never(failure.kind)
 
@@ -107,8 +107,8 @@ def outcome_of_no_run(error: ProcessFailed, advice: Advice) -> Outcome:
             return Failed(reason=str(error))
 
 
-def _failed(transcript: Transcript, reason: str, *, retryable: bool = True) -> Failed:
-    return Failed(reason=reason, retryable=retryable, usage=transcript.used, session_id=transcript.session_id)
+def _failed(notes: RunNotes, reason: str, *, retryable: bool = True) -> Failed:
+    return Failed(reason=reason, retryable=retryable, usage=notes.used, session_id=notes.session_id)
 
 
 def _with_tail(reason: str, ended: Exit) -> str:

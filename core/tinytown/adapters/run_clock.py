@@ -6,8 +6,8 @@ from math import inf
 
 import trio
 
+from tinytown.adapters.run_notes import Reader, RunNotes
 from tinytown.adapters.settings import CliSettings
-from tinytown.adapters.transcript import Reader, Transcript
 from tinytown.processes import Line
 
 
@@ -17,8 +17,8 @@ class RunClock:
     A tool may work for as long as it likes, and so may a model of which the CLI tells nothing on the way.
     """
 
-    def __init__(self, transcript: Transcript, settings: CliSettings, *, tells_progress: bool) -> None:
-        self._transcript = transcript
+    def __init__(self, notes: RunNotes, settings: CliSettings, *, tells_progress: bool) -> None:
+        self._notes = notes
         self._patience_s = settings.patience_s or inf
         self._stall_s = (settings.stall_s if tells_progress else 0.0) or inf
         self._stopped_at: float | None = None
@@ -30,8 +30,8 @@ class RunClock:
         self.wind()
 
     def wind(self) -> None:
-        """Set the alarm by what the transcript says now."""
-        said = self._transcript
+        """Set the alarm by what the notes says now."""
+        said = self._notes
         if self._stopped_at is not None:
             self.scope.deadline = inf
         elif said.retrying_since is not None:
@@ -47,7 +47,7 @@ class RunClock:
         if paused:
             self._stopped_at = now
         elif self._stopped_at is not None:
-            if self._transcript.retrying_since is not None:
-                self._transcript.retrying_since += now - self._stopped_at
+            if self._notes.retrying_since is not None:
+                self._notes.retrying_since += now - self._stopped_at
             self._stopped_at = None
         self.wind()

@@ -1,10 +1,10 @@
 """Plays what a real CLI was once seen to do: the same lines on the same streams, the same end, a real process for a tool.
 
 A script of its own, run under the CLI's name by what `install_fake_cli` writes; standard library only, because it starts
-often. `transcripts` says what a transcript holds. It takes its prompt from standard input or from the file that follows an
+often. `recordings` says what a recording holds. It takes its prompt from standard input or from the file that follows an
 option in `PROMPT_FILE_OPTIONS`, and answers with its last word. What is to be played stands in the prompt, as JSON:
 
-    <fake>{"play": "unauthorized"}</fake>   another transcript than the one called "answer"
+    <fake>{"play": "unauthorized"}</fake>   another recording than the one called "answer"
     <fake>{"print": "/a/file"}</fake>       the bytes of a file, and status 0
     <fake>{"die": "last words"}</fake>      these words on standard error, and death by SIGKILL
     <fake>{"stubborn": "ready"}</fake>      the answer is this word, no signal ends it, and neither does one its child
@@ -88,15 +88,15 @@ class Player:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """What a transcript holds after its first line."""
+    """What a recording holds after its first line."""
     return [json.loads(line) for line in path.read_text().splitlines()[1:]]
 
 
 def main(arguments: list[str]) -> int:
-    """`arguments`: the directory of the transcripts, then what the CLI was called with."""
-    transcripts, *given = arguments
+    """`arguments`: the directory of the recordings, then what the CLI was called with."""
+    recordings, *given = arguments
     if "--version" in given:
-        first = next(iter(sorted(Path(transcripts).glob("*.jsonl"))))
+        first = next(iter(sorted(Path(recordings).glob("*.jsonl"))))
         print(json.loads(first.read_text().splitlines()[0])["version"])
         return 0
     prompt = _prompt(given)
@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     if "die" in wanted:
         _say(2, wanted["die"])
         os.kill(os.getpid(), signal.SIGKILL)
-    events = read_events(Path(transcripts) / f"{wanted.get('play', 'answer')}.jsonl")
+    events = read_events(Path(recordings) / f"{wanted.get('play', 'answer')}.jsonl")
     if "stubborn" in wanted:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

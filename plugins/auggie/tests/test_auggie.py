@@ -1,4 +1,4 @@
-"""Auggie as an agent, played from transcripts of the real one."""
+"""Auggie as an agent, played from recordings of the real one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import tinytown_auggie
 import trio
-from tinytown.adapters import CliSessionRecord, Launch, TownTools, Transcript
+from tinytown.adapters import CliSessionRecord, Launch, RunNotes, TownTools
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.processes import Line
 from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 90.0
 SESSION = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "auggie", TRANSCRIPTS)
+    install_fake_cli(tmp_path / "bin", "auggie", RECORDINGS)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -67,7 +67,7 @@ async def test_auggie_keeps_the_promises_of_a_backend() -> None:
 
 @pytest.mark.parametrize("name", ["answer", "tool", "failed_tool", "mcp", "resume"])
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, name: str) -> None:
-    outcome, lines = await play_transcript(bench, backend(), name)
+    outcome, lines = await play_recording(bench, backend(), name)
     assert outcome == Finished(text="word", session_id=SESSION)
     assert lines == ["word"]
 
@@ -88,7 +88,7 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: 
     ],
 )
 async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_transcript(bench, backend(), name)
+    outcome, _ = await play_recording(bench, backend(), name)
     assert isinstance(outcome, kind)
     assert reason in getattr(outcome, "reason", "")
 
@@ -102,7 +102,7 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
 
         def usage(self, usage: object) -> None: ...
 
-    reader = AuggieReader(Transcript(Ear()), "town")
+    reader = AuggieReader(RunNotes(Ear()), "town")
     for text in ("🔌 Waiting for 2 MCP server(s)", "   ✅ other", "❌ other (failed)", "   ❌ town (failed)", "more"):
         reader.read(Line("stdout", text, cut=False))
     assert lines == ["warning: the town's tools are not there: its MCP server has failed", "more"]

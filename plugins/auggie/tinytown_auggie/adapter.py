@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, Transcript
+from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
 
 from tinytown_auggie.reader import AuggieReader
 
@@ -78,5 +78,5 @@ class AuggieAdapter(CliAdapter[Settings]):
             environment={"AUGMENT_DISABLE_AUTO_UPDATE": "1", "NO_COLOR": "1"},
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[Settings]) -> AuggieReader:
-        return AuggieReader(transcript, launch.tools.name if launch.tools else "")
+    def reader(self, notes: RunNotes, launch: Launch[Settings]) -> AuggieReader:
+        return AuggieReader(notes, launch.tools.name if launch.tools else "")

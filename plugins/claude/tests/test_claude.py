@@ -1,4 +1,4 @@
-"""Claude Code as an agent, played from transcripts of the real one."""
+"""Claude Code as an agent, played from recordings of the real one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tinytown.adapters import CliSessionRecord, Launch, TownTools
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
 from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
 from tinytown_claude import permissions
 from tinytown_claude.adapter import ClaudeAdapter, Settings
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 120.0
 SESSION = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "claude", TRANSCRIPTS)
+    install_fake_cli(tmp_path / "bin", "claude", RECORDINGS)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("IS_SANDBOX", "1")
 
@@ -78,7 +78,7 @@ async def test_claude_keeps_the_promises_of_a_backend() -> None:
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     bench: Bench, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_transcript(bench, backend(), name)
+    outcome, told = await play_recording(bench, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
@@ -102,13 +102,13 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     ],
 )
 async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_transcript(bench, backend(), name)
+    outcome, _ = await play_recording(bench, backend(), name)
     assert isinstance(outcome, kind)
     assert reason.lower() in getattr(outcome, "reason", "").lower()
 
 
 async def test_when_a_limit_is_over_is_handed_on(bench: Bench) -> None:
-    outcome, _ = await play_transcript(bench, backend(), "rate_limit_reset")
+    outcome, _ = await play_recording(bench, backend(), "rate_limit_reset")
     assert isinstance(outcome, RateLimited)
     assert outcome.retry_after_s == 90.0
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.adapters import Transcript
+from tinytown.adapters import RunNotes
 from tinytown.adapters.outcomes import Advice, outcome_of_exit
 from tinytown.contracts import Finished, Outcome, Usage
 from tinytown.processes import Exit, Line
 from tinytown_claude.reader import ClaudeReader
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 
 
 class Listener:
@@ -29,23 +29,23 @@ class Listener:
         self.used.append(usage)
 
 
-def read(*records: dict[str, Any] | str) -> tuple[Transcript, Listener]:
+def read(*records: dict[str, Any] | str) -> tuple[RunNotes, Listener]:
     listener = Listener()
-    transcript = Transcript(listener)
-    reader = ClaudeReader(transcript, "town")
+    notes = RunNotes(listener)
+    reader = ClaudeReader(notes, "town")
     for record in records:
         reader.read(Line("stdout", record if isinstance(record, str) else json.dumps(record), cut=False))
-    return transcript, listener
+    return notes, listener
 
 
 async def test_a_tool_call_is_one_line_and_its_refusal_another() -> None:
     call = {"type": "tool_use", "name": "Bash", "input": {"command": "git push\n", "description": "x"}}
     refusal = {"type": "tool_result", "content": "needs approval", "is_error": True}
-    transcript, listener = read(
+    notes, listener = read(
         {"type": "assistant", "message": {"content": [call]}}, {"type": "user", "message": {"content": [refusal]}}
     )
     assert listener.lines == ["Bash: git push", "failed: needs approval"]
-    assert transcript.is_waiting_for_model
+    assert notes.is_waiting_for_model
 
 
 async def test_usage_is_that_of_each_message_once_and_then_the_results() -> None:
@@ -55,14 +55,14 @@ async def test_usage_is_that_of_each_message_once_and_then_the_results() -> None
         "usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 1},
     }
     final = {"input_tokens": 7, "output_tokens": 5}
-    transcript, listener = read(
+    notes, listener = read(
         {"type": "assistant", "message": message},
         {"type": "assistant", "message": message},
         {"type": "result", "subtype": "success", "result": "done", "usage": final, "total_cost_usd": 0.25},
     )
     assert listener.used[1] == Usage(input_tokens=7, output_tokens=1, cached_tokens=4)
-    assert transcript.used == Usage(input_tokens=7, output_tokens=5, cost_usd=0.25)
-    assert (transcript.is_final, transcript.failure, transcript.text) == (True, None, "done")
+    assert notes.used == Usage(input_tokens=7, output_tokens=5, cost_usd=0.25)
+    assert (notes.is_final, notes.failure, notes.text) == (True, None, "done")
 
 
 async def test_success_with_an_error_in_it_is_a_failure() -> None:
@@ -73,14 +73,14 @@ async def test_success_with_an_error_in_it_is_a_failure() -> None:
         "api_error_status": 401,
         "result": "API Error: 401",
     }
-    transcript, _ = read(result)
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "unauthorized"
+    notes, _ = read(result)
+    assert notes.failure is not None
+    assert notes.failure.kind == "unauthorized"
 
 
 @pytest.mark.parametrize("limit", ["max_turns", "max_budget_usd"])
 async def test_a_limit_of_the_settings_is_named_and_what_was_consumed_is_not_lost(limit: str) -> None:
-    transcript, _ = read(
+    notes, _ = read(
         {"type": "assistant", "message": {"id": "m1", "content": [], "usage": {"input_tokens": 3, "output_tokens": 1}}},
         {
             "type": "result",
@@ -90,27 +90,27 @@ async def test_a_limit_of_the_settings_is_named_and_what_was_consumed_is_not_los
             "total_cost_usd": 0.5,
         },
     )
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "limit_reached"
-    assert limit in transcript.failure.reason
-    assert transcript.used == Usage(input_tokens=3, output_tokens=1, cost_usd=0.5)
+    assert notes.failure is not None
+    assert notes.failure.kind == "limit_reached"
+    assert limit in notes.failure.reason
+    assert notes.used == Usage(input_tokens=3, output_tokens=1, cost_usd=0.5)
 
 
 async def test_a_limit_of_a_subscription_says_itself_when_it_is_over() -> None:
     limit = {"status": "rejected", "resetsAt": time.time() + 3600, "rateLimitType": "five_hour"}
-    transcript, _ = read(
+    notes, _ = read(
         {"type": "rate_limit_event", "rate_limit_info": limit},
         {"type": "result", "subtype": "success", "is_error": True, "result": "You've hit your session limit"},
     )
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "rate_limited"
-    assert transcript.failure.retry_after_s == pytest.approx(3600, abs=60)
+    assert notes.failure is not None
+    assert notes.failure.kind == "rate_limited"
+    assert notes.failure.retry_after_s == pytest.approx(3600, abs=60)
 
 
 async def test_a_limit_that_is_near_is_none() -> None:
     near = {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed_warning", "resetsAt": 1}}
-    transcript, _ = read(near, {"type": "result", "subtype": "success", "result": "done"})
-    assert transcript.failure is None
+    notes, _ = read(near, {"type": "result", "subtype": "success", "result": "done"})
+    assert notes.failure is None
 
 
 async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
@@ -136,11 +136,11 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
     ],
 )
 async def test_a_record_of_another_shape_costs_itself_alone(record: str) -> None:
-    transcript, _ = read(record, {"type": "result", "subtype": "success", "result": "done"})
-    assert (transcript.text, transcript.failure) == ("done", None)
+    notes, _ = read(record, {"type": "result", "subtype": "success", "result": "done"})
+    assert (notes.text, notes.failure) == ("done", None)
 
 
-@pytest.mark.parametrize("path", sorted(TRANSCRIPTS.glob("*.jsonl")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.jsonl")), ids=lambda path: path.stem)
 async def test_a_run_that_is_cut_off_anywhere_has_not_finished(path: Path) -> None:
     said = [event["out"] for event in map(json.loads, path.read_text().splitlines()) if "out" in event]
     for kept in range(len(said)):
@@ -151,10 +151,10 @@ async def test_a_run_that_is_cut_off_anywhere_has_not_finished(path: Path) -> No
 
 def outcome_of(lines: list[str]) -> Outcome:
     """The outcome of a run that printed these lines and ended as if all were well."""
-    transcript, _, *_ = read(*lines)
+    notes, _, *_ = read(*lines)
     return outcome_of_exit(
         Exit(1, 0, None, "exited", "", "", 0.1),
-        transcript,
+        notes,
         Advice("It", "buy one", "find the key", "model"),
         limit_s=1.0,
     )

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, Transcript
+from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
 
 from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_cautions
 from tinytown_claude.reader import ClaudeReader
@@ -85,8 +85,8 @@ class ClaudeAdapter(CliAdapter[Settings]):
             first_signal=signal.SIGINT,  # SIGTERM leaves its tools running
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[Settings]) -> ClaudeReader:
-        return ClaudeReader(transcript, launch.tools.name if launch.tools else "")
+    def reader(self, notes: RunNotes, launch: Launch[Settings]) -> ClaudeReader:
+        return ClaudeReader(notes, launch.tools.name if launch.tools else "")
 
     def permissions_by_default(self) -> Permissions:
         # Without its sandbox it lets pass, unasked, only the shell commands that it knows to be harmless: too few.

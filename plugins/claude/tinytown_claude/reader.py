@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import msgspec
-from tinytown.adapters import Failure, JsonLinesReader, Record, Transcript, failure_of
+from tinytown.adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 from tinytown.contracts import Usage
 from tinytown.processes import Exit
 
@@ -21,8 +21,8 @@ _LONGEST_PROBLEM = 200
 class ClaudeReader(JsonLinesReader):
     """One run of Claude Code. `tools_name` is what the town's MCP server was called, empty without one."""
 
-    def __init__(self, transcript: Transcript, tools_name: str = "") -> None:
-        super().__init__(transcript)
+    def __init__(self, notes: RunNotes, tools_name: str = "") -> None:
+        super().__init__(notes)
         self._tools_name = tools_name
         self._used: dict[str, Usage] = {}  # by message: its records repeat what it has consumed
         self._refused_until: float | None = (
@@ -31,14 +31,14 @@ class ClaudeReader(JsonLinesReader):
 
     def take(self, record: Record) -> None:
         if session_id := record.text("session_id"):
-            self.transcript.session(session_id)
+            self.notes.session(session_id)
         match record.text("type"), record.text("subtype"):
             case "system", "init":
                 self._begin(record)
             case "system", "api_retry":
                 status = record.number("error_status")
                 text = record.text("error") or "an error of the model's server"
-                self.transcript.retry(
+                self.notes.retry(
                     failure_of(text, status=int(status) if status is not None else None, otherwise="unreachable")
                 )
             case "assistant", _:
@@ -47,7 +47,7 @@ class ClaudeReader(JsonLinesReader):
                 for part in record.records("message", "content"):
                     if part.text("type") == "tool_result":
                         refused = part.flag("is_error")
-                        self.transcript.end_tool(part.brief("content")[:_LONGEST_PROBLEM] if refused else "")
+                        self.notes.end_tool(part.brief("content")[:_LONGEST_PROBLEM] if refused else "")
             case "rate_limit_event", _:
                 if record.text("rate_limit_info", "status") == "rejected":
                     self._refused_until = record.number("rate_limit_info", "resetsAt") or 0.0
@@ -58,10 +58,10 @@ class ClaudeReader(JsonLinesReader):
 
     def end(self, ended: Exit) -> None:
         """Wrong arguments and unknown sessions are told on stderr alone."""
-        if ended.status and not self.transcript.is_final and ended.stderr_tail.strip():
+        if ended.status and not self.notes.is_final and ended.stderr_tail.strip():
             found = failure_of(ended.stderr_tail)
             if found.kind in ("no_session", "unauthorized", "model_unknown"):
-                self.transcript.fail(found)
+                self.notes.fail(found)
 
     def _begin(self, record: Record) -> None:
         for server in record.records("mcp_servers"):
@@ -70,37 +70,37 @@ class ClaudeReader(JsonLinesReader):
                 "needs-auth",
                 "disabled",
             ):
-                self.transcript.warn(f"the town's tools are not there: its MCP server is {server.text('status')}")
+                self.notes.warn(f"the town's tools are not there: its MCP server is {server.text('status')}")
 
     def _assistant(self, message: Record) -> None:
         for part in message.records("content"):
             match part.text("type"):
                 case "text":
-                    self.transcript.say(part.text("text"))
+                    self.notes.say(part.text("text"))
                 case "tool_use":
-                    self.transcript.start_tool(part.text("name"), part.brief("input", keys=_ABOUT))
+                    self.notes.start_tool(part.text("name"), part.brief("input", keys=_ABOUT))
                 case _:
                     pass
         if message.record("usage"):
             self._used[message.text("id")] = usage_of(message.record("usage"))
-            self.transcript.use(_sum(self._used))
+            self.notes.use(_sum(self._used))
 
     def _result(self, record: Record, subtype: str) -> None:
-        transcript = self.transcript
+        notes = self.notes
         if record.record("usage"):
             used, cost_usd = usage_of(record.record("usage")), record.number("total_cost_usd")
             if not used.input_tokens:  # so it is when a limit of its own has ended it
                 used = _sum(self._used)
-            transcript.use(msgspec.structs.replace(used, cost_usd=cost_usd))
+            notes.use(msgspec.structs.replace(used, cost_usd=cost_usd))
         for denial in record.records("permission_denials"):
             tool, about = denial.text("tool_name"), denial.brief("tool_input", keys=_ABOUT)
-            transcript.warn(f"its permissions refused {tool}: {about}" if about else f"its permissions refused {tool}")
+            notes.warn(f"its permissions refused {tool}: {about}" if about else f"its permissions refused {tool}")
         text = record.text("result")
         if record.flag("is_error") or subtype.startswith("error"):
-            transcript.fail(self._failure(record, subtype, text))
-            transcript.finish()
+            notes.fail(self._failure(record, subtype, text))
+            notes.finish()
         else:
-            transcript.finish(text)
+            notes.finish(text)
 
     def _failure(self, record: Record, subtype: str, text: str) -> Failure:
         if subtype in _LIMITS:

@@ -1,4 +1,4 @@
-"""Gemini CLI, Copilot CLI, aider, Cursor's CLI and opencode as agents, played from transcripts.
+"""Gemini CLI, Copilot CLI, aider, Cursor's CLI and opencode as agents, played from recordings.
 
 Those of Cursor's CLI were written by its documentation, all others were recorded from the real ones.
 """
@@ -16,9 +16,9 @@ import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized
 from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 30.0
 KIT_DEADLINE_S = 150.0
 COMMANDS = {
@@ -36,7 +36,7 @@ PATIENCE_S = 0.3
 @pytest.fixture(autouse=True)
 def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, command in COMMANDS.items():
-        install_fake_cli(tmp_path / "bin", command, TRANSCRIPTS / kind)
+        install_fake_cli(tmp_path / "bin", command, RECORDINGS / kind)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -64,9 +64,9 @@ async def test_a_kind_keeps_the_promises_of_a_backend(kind: str) -> None:
 @by_kind
 @pytest.mark.parametrize("name", ["answer", "tool", "mcp", "resume"])
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, kind: str, name: str) -> None:
-    if not (TRANSCRIPTS / kind / f"{name}.jsonl").exists():
+    if not (RECORDINGS / kind / f"{name}.jsonl").exists():
         pytest.skip(f"{kind} has no such run")
-    outcome, lines = await play_transcript(bench, backend(kind), name)
+    outcome, lines = await play_recording(bench, backend(kind), name)
     assert isinstance(outcome, Finished)
     assert outcome.session_id
     if (kind, name) != ("aider", "tool"):
@@ -94,7 +94,7 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: 
     ],
 )
 async def test_what_went_wrong_is_told_apart(bench: Bench, kind: str, name: str, expected: type[Outcome]) -> None:
-    if not (TRANSCRIPTS / kind / f"{name}.jsonl").exists():
+    if not (RECORDINGS / kind / f"{name}.jsonl").exists():
         pytest.skip(f"{kind} has no such run")
-    outcome, _ = await play_transcript(bench, backend(kind), name)
+    outcome, _ = await play_recording(bench, backend(kind), name)
     assert isinstance(outcome, expected)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from tinytown.adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, TownTools, Transcript
+from tinytown.adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, RunNotes, TownTools
 from tinytown.config import convert_settings
 from tinytown.errors import ConfigError
 from tinytown.processes import Exit, Line
@@ -178,12 +178,12 @@ STRANGE = [
 ]
 
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 
 
 def recorded(kind: str, scenario: str) -> list[Line]:
     """What the CLI was seen to print."""
-    read = [json.loads(text) for text in (TRANSCRIPTS / kind / f"{scenario}.jsonl").read_text().splitlines()]
+    read = [json.loads(text) for text in (RECORDINGS / kind / f"{scenario}.jsonl").read_text().splitlines()]
     streams: dict[str, Literal["stdout", "stderr"]] = {"out": "stdout", "err": "stderr"}
     return [Line(streams[key], each[key], cut=False) for each in read for key in streams if key in each]
 
@@ -193,8 +193,8 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
     answer = recorded(kind, "answer")
     for text in STRANGE:
         for stream in ("stdout", "stderr"):
-            transcript = Transcript(Ear())
-            reader = ADAPTERS[kind].reader(transcript, launch(tmp_path))
+            notes = RunNotes(Ear())
+            reader = ADAPTERS[kind].reader(notes, launch(tmp_path))
             reader.read(Line(stream, text, cut=False))
             reader.read(Line(stream, text, cut=True))
             for line in answer:
@@ -202,4 +202,4 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
             reader.end(
                 Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
             )
-            assert "{answer}" in transcript.text, (stream, text)
+            assert "{answer}" in notes.text, (stream, text)

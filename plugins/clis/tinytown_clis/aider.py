@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
-from tinytown.adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, Transcript, failure_of
+from tinytown.adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, RunNotes, failure_of
 from tinytown.contracts import Usage
 from tinytown.processes import Exit, Line
 
@@ -107,8 +107,8 @@ class AiderAdapter(CliAdapter[CliSettings]):
             environment={"NO_COLOR": "1"},
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> AiderReader:
-        return AiderReader(transcript)
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> AiderReader:
+        return AiderReader(notes)
 
     def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         return ["aider keeps what it has indexed in the repository: put .aider* into .gitignore"]
@@ -117,8 +117,8 @@ class AiderAdapter(CliAdapter[CliSettings]):
 class AiderReader:
     """One run of aider."""
 
-    def __init__(self, transcript: Transcript) -> None:
-        self._transcript = transcript
+    def __init__(self, notes: RunNotes) -> None:
+        self._notes = notes
         self._head_seen = self._head_over = False
         self._answered = False
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
@@ -138,12 +138,12 @@ class AiderReader:
             self._error, self._status, self._explained = text, _STATUSES.get(found[1]), False
             self._answered = False
         elif _RETRYING.match(text):
-            self._transcript.retry(self._failure(text))
+            self._notes.retry(self._failure(text))
         elif found := _TOKENS.match(text):
             self._answer(found.groupdict())
         elif _DONE.match(text):
-            self._transcript.start_tool(text)
-            self._transcript.end_tool()
+            self._notes.start_tool(text)
+            self._notes.end_tool()
         elif self._error:
             self._explained = self._explained or text.startswith(_EXPLANATION)
             if not self._explained:  # it breaks a long line of its own into several
@@ -154,10 +154,10 @@ class AiderReader:
     def end(self, ended: Exit) -> None:
         """It has answered when the last that it told of was an answer; its status is 0 whatever happened."""
         if self._error:
-            self._transcript.fail(self._failure(self._error))
+            self._notes.fail(self._failure(self._error))
         elif self._answered:
-            self._transcript.session(_SESSION)
-            self._transcript.finish()
+            self._notes.session(_SESSION)
+            self._notes.finish()
 
     def _failure(self, otherwise: str) -> Failure:
         return failure_of(self._error[-_LONGEST_ERROR:] or otherwise, status=self._status)
@@ -165,7 +165,7 @@ class AiderReader:
     def _answer(self, told: Mapping[str, str | None]) -> None:
         self._error = ""
         self._answered = True
-        self._transcript.say("\n".join(self._lines).strip())
+        self._notes.say("\n".join(self._lines).strip())
         self._lines.clear()
         cost = told["cost"]
         self._used = Usage(
@@ -174,7 +174,7 @@ class AiderReader:
             cached_tokens=self._used.cached_tokens + _number(told["cached"]),
             cost_usd=_amount(cost) if cost else self._used.cost_usd,
         )
-        self._transcript.use(self._used)
+        self._notes.use(self._used)
 
 
 def _number(text: str | None) -> int:

@@ -20,7 +20,7 @@ from tinytown.adapters import (
     Permissions,
     Plan,
     Record,
-    Transcript,
+    RunNotes,
     failure_of,
 )
 from tinytown.processes import Exit
@@ -78,41 +78,41 @@ class CopilotAdapter(CliAdapter[CliSettings]):
             first_signal=signal.SIGINT,
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> CopilotReader:
-        return CopilotReader(transcript, launch.tools.name if launch.tools else "")
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CopilotReader:
+        return CopilotReader(notes, launch.tools.name if launch.tools else "")
 
 
 class CopilotReader(JsonLinesReader):
     """One run of Copilot CLI. `tools_name` is what the town's MCP server was called, empty without one."""
 
-    def __init__(self, transcript: Transcript, tools_name: str = "") -> None:
-        super().__init__(transcript)
+    def __init__(self, notes: RunNotes, tools_name: str = "") -> None:
+        super().__init__(notes)
         self._tools_name = tools_name
 
     def take(self, record: Record) -> None:
-        transcript, data = self.transcript, record.record("data")
+        notes, data = self.notes, record.record("data")
         match record.text("type"):
             case "session.mcp_servers_loaded":
                 for server in data.records("servers"):
                     if server.text("name") == self._tools_name and server.text("status") == "failed":
-                        transcript.warn("the town's tools are not there: its MCP server has failed")
+                        notes.warn("the town's tools are not there: its MCP server has failed")
             case "model.call_failure":
                 status = data.count("statusCode") or None
-                transcript.retry(failure_of(data.text("errorMessage"), status=status, otherwise="unreachable"))
+                notes.retry(failure_of(data.text("errorMessage"), status=status, otherwise="unreachable"))
             case "abort":
-                transcript.fail(Failure(kind="other", reason=f"it was aborted: {data.text('reason')}"))
+                notes.fail(Failure(kind="other", reason=f"it was aborted: {data.text('reason')}"))
             case "assistant.message":
-                transcript.say(data.text("content"))
+                notes.say(data.text("content"))
                 for call in data.records("toolRequests"):
-                    transcript.start_tool(call.text("name"), call.brief("arguments", keys=_ABOUT))
+                    notes.start_tool(call.text("name"), call.brief("arguments", keys=_ABOUT))
             case "tool.execution_complete":
                 problem = data.text("error", "message") or data.text("result", "content") or "it was refused"
-                transcript.end_tool("" if data.flag("success") else problem[:200])
+                notes.end_tool("" if data.flag("success") else problem[:200])
             case "session.error":
                 status = data.count("statusCode") or None
-                transcript.fail(failure_of(f"{data.text('message')} ({data.text('errorType')})", status=status))
+                notes.fail(failure_of(f"{data.text('message')} ({data.text('errorType')})", status=status))
             case "session.warning":
-                transcript.warn(data.text("message"))
+                notes.warn(data.text("message"))
             case "result":
                 self._result(record)
             case _:
@@ -120,12 +120,12 @@ class CopilotReader(JsonLinesReader):
 
     def end(self, ended: Exit) -> None:
         """A missing login and an unknown session are told on standard error alone."""
-        if ended.status and not self.transcript.is_final:
+        if ended.status and not self.notes.is_final:
             found = failure_of(ended.stderr_tail)
             if found.kind in ("unauthorized", "no_session"):
-                self.transcript.fail(found)
+                self.notes.fail(found)
 
     def _result(self, record: Record) -> None:
         """Of usage it tells requests and milliseconds, no tokens."""
-        self.transcript.session(record.text("sessionId"))
-        self.transcript.finish()
+        self.notes.session(record.text("sessionId"))
+        self.notes.finish()

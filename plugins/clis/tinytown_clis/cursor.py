@@ -19,7 +19,7 @@ from tinytown.adapters import (
     Permissions,
     Plan,
     Record,
-    Transcript,
+    RunNotes,
     failure_of,
 )
 from tinytown.contracts import Usage
@@ -57,29 +57,29 @@ class CursorAdapter(CliAdapter[CliSettings]):
             environment={"NO_COLOR": "1", "NO_OPEN_BROWSER": "1"},
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> CursorReader:
-        return CursorReader(transcript)
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CursorReader:
+        return CursorReader(notes)
 
 
 class CursorReader(JsonLinesReader):
     """One run of Cursor's CLI."""
 
     def take(self, record: Record) -> None:
-        transcript = self.transcript
-        transcript.session(record.text("session_id"))
+        notes = self.notes
+        notes.session(record.text("session_id"))
         match record.text("type"), record.text("subtype"):
             case "assistant", _:
                 for part in record.records("message", "content"):
-                    transcript.say(part.text("text"))
+                    notes.say(part.text("text"))
             case "tool_call", "started":
                 name, call = _tool(record)
-                transcript.start_tool(name, call.brief("args", keys=_ABOUT))
+                notes.start_tool(name, call.brief("args", keys=_ABOUT))
             case "tool_call", "completed":
-                transcript.end_tool(_problem(_tool(record)[1]))
+                notes.end_tool(_problem(_tool(record)[1]))
             case "result", subtype:
                 usage = record.record("usage")
                 if usage:
-                    transcript.use(
+                    notes.use(
                         Usage(
                             input_tokens=usage.count("inputTokens"),
                             output_tokens=usage.count("outputTokens"),
@@ -87,17 +87,17 @@ class CursorReader(JsonLinesReader):
                         )
                     )
                 if record.flag("is_error") or subtype not in ("", "success"):
-                    transcript.fail(failure_of(record.text("result") or subtype))
-                    transcript.finish()
+                    notes.fail(failure_of(record.text("result") or subtype))
+                    notes.finish()
                 else:
-                    transcript.finish(record.text("result"))
+                    notes.finish(record.text("result"))
             case _:
                 pass
 
     def end(self, ended: Exit) -> None:
         """What made it fail is told on standard error alone."""
-        if ended.status and not self.transcript.is_final and ended.stderr_tail.strip():
-            self.transcript.fail(failure_of(ended.stderr_tail))
+        if ended.status and not self.notes.is_final and ended.stderr_tail.strip():
+            self.notes.fail(failure_of(ended.stderr_tail))
 
 
 def _tool(record: Record) -> tuple[str, Record]:

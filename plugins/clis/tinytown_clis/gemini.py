@@ -21,7 +21,7 @@ from tinytown.adapters import (
     Permissions,
     Plan,
     Record,
-    Transcript,
+    RunNotes,
     failure_of,
 )
 from tinytown.contracts import Usage
@@ -76,8 +76,8 @@ class GeminiAdapter(CliAdapter[CliSettings]):
             environment=environment,
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> GeminiReader:
-        return GeminiReader(transcript)
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> GeminiReader:
+        return GeminiReader(notes)
 
     def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         own = settings.state == "agent" or (
@@ -109,19 +109,19 @@ class GeminiReader(JsonLinesReader):
     """One run of Gemini CLI."""
 
     def take(self, record: Record) -> None:
-        transcript = self.transcript
+        notes = self.notes
         if session_id := record.text("session_id"):
-            transcript.session(session_id)
+            notes.session(session_id)
         match record.text("type"):
             case "message" if record.text("role") == "assistant":
-                transcript.add(record.text("content"))
+                notes.add(record.text("content"))
             case "tool_use":
-                transcript.start_tool(record.text("tool_name"), record.brief("parameters", keys=_ABOUT))
+                notes.start_tool(record.text("tool_name"), record.brief("parameters", keys=_ABOUT))
             case "tool_result":
                 failed = record.text("status") != "success"
-                transcript.end_tool((record.text("error", "message") or record.text("output"))[:200] if failed else "")
+                notes.end_tool((record.text("error", "message") or record.text("output"))[:200] if failed else "")
             case "error":
-                transcript.warn(record.text("message"))
+                notes.warn(record.text("message"))
             case "result":
                 self._result(record)
             case _:
@@ -130,27 +130,27 @@ class GeminiReader(JsonLinesReader):
     def complain(self, text: str) -> None:
         if found := _RETRY.search(text):
             status = int(found[1]) if found[1] else None
-            self.transcript.retry(failure_of(text, status=status, otherwise="unreachable"))
+            self.notes.retry(failure_of(text, status=status, otherwise="unreachable"))
 
     def end(self, ended: Exit) -> None:
         """What went wrong before the first record is told on standard error, below a stack trace, and by the status."""
-        if self.transcript.is_final or not ended.status:
+        if self.notes.is_final or not ended.status:
             return
         reason = _last_message(ended.stderr_tail)
         match ended.status:
             case 41:
-                self.transcript.fail(Failure(kind="unauthorized", reason=reason))
+                self.notes.fail(Failure(kind="unauthorized", reason=reason))
             case 42 if "session" in reason.lower():
-                self.transcript.fail(Failure(kind="no_session", reason=reason))
+                self.notes.fail(Failure(kind="no_session", reason=reason))
             case 53:
-                self.transcript.fail(Failure(kind="limit_reached", reason=reason))
+                self.notes.fail(Failure(kind="limit_reached", reason=reason))
             case _:
                 pass
 
     def _result(self, record: Record) -> None:
-        transcript, stats = self.transcript, record.record("stats")
+        notes, stats = self.notes, record.record("stats")
         if stats:
-            transcript.use(
+            notes.use(
                 Usage(
                     input_tokens=stats.count("input_tokens"),
                     output_tokens=stats.count("output_tokens"),
@@ -160,8 +160,8 @@ class GeminiReader(JsonLinesReader):
         if record.text("status") == "error":
             text = record.text("error", "message") or record.text("error", "type")
             code = _CODE.search(text)
-            transcript.fail(failure_of(text, status=int(code[1]) if code else None))
-        transcript.finish()
+            notes.fail(failure_of(text, status=int(code[1]) if code else None))
+        notes.finish()
 
 
 def _last_message(stderr: str) -> str:

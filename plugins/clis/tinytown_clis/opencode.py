@@ -22,7 +22,7 @@ from tinytown.adapters import (
     Permissions,
     Plan,
     Record,
-    Transcript,
+    RunNotes,
     failure_of,
 )
 from tinytown.contracts import Usage
@@ -77,8 +77,8 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
             environment=environment,
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> OpencodeReader:
-        return OpencodeReader(transcript)
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> OpencodeReader:
+        return OpencodeReader(notes)
 
 
 def _configuration(launch: Launch[CliSettings]) -> str:
@@ -104,38 +104,38 @@ def _record(text: str) -> dict[str, object]:
 class OpencodeReader(JsonLinesReader):
     """One run of opencode."""
 
-    def __init__(self, transcript: Transcript) -> None:
-        super().__init__(transcript)
+    def __init__(self, notes: RunNotes) -> None:
+        super().__init__(notes)
         self._used = Usage()
 
     def take(self, record: Record) -> None:
-        transcript, part = self.transcript, record.record("part")
-        transcript.session(record.text("sessionID"))
+        notes, part = self.notes, record.record("part")
+        notes.session(record.text("sessionID"))
         match record.text("type"):
             case "text":
-                transcript.say(part.text("text"))
+                notes.say(part.text("text"))
             case "tool_use":
                 # It is told when it is over.
-                transcript.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
+                notes.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
                 failed = part.text("state", "status") == "error"
-                transcript.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")
+                notes.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")
             case "step_finish":
                 self._finish_step(part)
             case "error":
-                transcript.fail(_failure(record.record("error")))
+                notes.fail(_failure(record.record("error")))
             case _:
                 pass
 
     def complain(self, text: str) -> None:
         if found := _STREAM_ERROR.search(text):
-            self.transcript.retry(failure_of(found[1], otherwise="server_error"))
+            self.notes.retry(failure_of(found[1], otherwise="server_error"))
 
     def end(self, ended: Exit) -> None:
         """A run may end with an error of which standard error alone tells."""
         if ended.status and "Session not found" in ended.stderr_tail:
-            self.transcript.fail(Failure(kind="no_session", reason="Session not found"))
-        elif ended.status and self.transcript.retrying is not None:
-            self.transcript.fail(self.transcript.retrying)
+            self.notes.fail(Failure(kind="no_session", reason="Session not found"))
+        elif ended.status and self.notes.retrying is not None:
+            self.notes.fail(self.notes.retrying)
 
     def _finish_step(self, part: Record) -> None:
         tokens, before = part.record("tokens"), self._used
@@ -146,9 +146,9 @@ class OpencodeReader(JsonLinesReader):
             cached_tokens=before.cached_tokens + cached,
             cost_usd=(before.cost_usd or 0.0) + (part.number("cost") or 0.0),
         )
-        self.transcript.use(self._used)
+        self.notes.use(self._used)
         if part.text("reason") != "tool-calls":
-            self.transcript.finish()
+            self.notes.finish()
 
 
 def _failure(error: Record) -> Failure:

@@ -1,4 +1,4 @@
-"""Codex as an agent, played from transcripts of the real one."""
+"""Codex as an agent, played from recordings of the real one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tinytown.adapters import CliSessionRecord, CliSettings, Launch, TownTools
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
 from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.transcripts import fake_scenarios, install_fake_cli, play_transcript
+from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
 from tinytown_codex.adapter import CodexAdapter
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 120.0
 SESSION = "00000000-0000-4000-8000-000000000001"
 NO_METADATA = (
@@ -29,7 +29,7 @@ NO_METADATA = (
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "codex", TRANSCRIPTS)
+    install_fake_cli(tmp_path / "bin", "codex", RECORDINGS)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
@@ -85,7 +85,7 @@ async def test_codex_keeps_the_promises_of_a_backend() -> None:
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     bench: Bench, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_transcript(bench, backend(), name)
+    outcome, told = await play_recording(bench, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
@@ -109,15 +109,15 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     ],
 )
 async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_transcript(bench, backend(), name)
+    outcome, _ = await play_recording(bench, backend(), name)
     assert isinstance(outcome, kind)
     assert reason.lower() in getattr(outcome, "reason", "").lower()
 
 
 async def test_rounds_of_one_session_do_not_count_twice(bench: Bench) -> None:
     agent = bench.agent(cli="codex")
-    first, _ = await play_transcript(bench, backend(), "answer", agent=agent)
-    again, _ = await play_transcript(bench, backend(), "answer", agent=agent)  # says the same sum for the whole session
+    first, _ = await play_recording(bench, backend(), "answer", agent=agent)
+    again, _ = await play_recording(bench, backend(), "answer", agent=agent)  # says the same sum for the whole session
     assert isinstance(first, Finished)
     assert isinstance(again, Finished)
     assert first.usage != Usage()

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.adapters import Transcript
+from tinytown.adapters import RunNotes
 from tinytown.adapters.outcomes import Advice, outcome_of_exit
 from tinytown.contracts import Finished, Outcome, Usage
 from tinytown.processes import Exit, Line
 from tinytown_codex.reader import CodexReader
 
-TRANSCRIPTS = Path(__file__).parent / "transcripts"
+RECORDINGS = Path(__file__).parent / "recordings"
 
 
 class Listener:
@@ -28,13 +28,13 @@ class Listener:
         self.used.append(usage)
 
 
-def read(*records: dict[str, Any] | str, **options: Any) -> tuple[Transcript, Listener, CodexReader]:
+def read(*records: dict[str, Any] | str, **options: Any) -> tuple[RunNotes, Listener, CodexReader]:
     listener = Listener()
-    transcript = Transcript(listener)
-    reader = CodexReader(transcript, **options)
+    notes = RunNotes(listener)
+    reader = CodexReader(notes, **options)
     for record in records:
         reader.read(Line("stdout", record if isinstance(record, str) else json.dumps(record), cut=False))
-    return transcript, listener, reader
+    return notes, listener, reader
 
 
 def ended(status: int, stderr: str = "") -> Exit:
@@ -43,7 +43,7 @@ def ended(status: int, stderr: str = "") -> Exit:
 
 async def test_a_run_is_its_messages_its_commands_and_its_end() -> None:
     command = {"type": "command_execution", "command": "make test"}
-    transcript, listener, _ = read(
+    notes, listener, _ = read(
         {"type": "thread.started", "thread_id": "t1"},
         {"type": "item.started", "item": command},
         {
@@ -55,48 +55,48 @@ async def test_a_run_is_its_messages_its_commands_and_its_end() -> None:
         {"type": "turn.completed", "usage": {"input_tokens": 10, "cached_input_tokens": 4, "output_tokens": 2}},
     )
     assert listener.lines == ["shell: make test", "failed: no rule", "add a.py", "no Makefile"]
-    assert (transcript.session_id, transcript.text, transcript.is_final) == ("t1", "no Makefile", True)
-    assert transcript.used == Usage(input_tokens=10, cached_tokens=4, output_tokens=2)
+    assert (notes.session_id, notes.text, notes.is_final) == ("t1", "no Makefile", True)
+    assert notes.used == Usage(input_tokens=10, cached_tokens=4, output_tokens=2)
 
 
 async def test_what_a_resumed_session_had_consumed_before_is_not_counted_again() -> None:
-    transcript, _, _ = read(
+    notes, _, _ = read(
         {"type": "turn.completed", "usage": {"input_tokens": 30, "cached_input_tokens": 9, "output_tokens": 7}},
         used_before=Usage(input_tokens=20, cached_tokens=9, output_tokens=4),
     )
-    assert transcript.used == Usage(input_tokens=10, output_tokens=3)
-    assert transcript.session_used == Usage(input_tokens=30, cached_tokens=9, output_tokens=7)
+    assert notes.used == Usage(input_tokens=10, output_tokens=3)
+    assert notes.session_used == Usage(input_tokens=30, cached_tokens=9, output_tokens=7)
 
 
 async def test_an_error_among_the_items_is_a_warning_and_a_reconnection_is_none_at_all() -> None:
-    transcript, listener, _ = read(
+    notes, listener, _ = read(
         {"type": "item.completed", "item": {"type": "error", "message": "no metadata"}},
         {"type": "error", "message": "Reconnecting... 1/5 (stream disconnected)"},
     )
     assert listener.lines[0] == "warning: no metadata"
-    assert transcript.failure is None
-    assert transcript.retrying is not None
-    assert transcript.retrying.kind == "unreachable"
+    assert notes.failure is None
+    assert notes.retrying is not None
+    assert notes.retrying.kind == "unreachable"
 
 
 async def test_a_failed_turn_is_told_by_its_message() -> None:
-    transcript, _, _ = read({"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}})
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "unauthorized"
+    notes, _, _ = read({"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}})
+    assert notes.failure is not None
+    assert notes.failure.kind == "unauthorized"
 
 
 async def test_a_run_that_ends_before_it_began_is_told_by_its_last_words() -> None:
-    transcript, _, reader = read()
+    notes, _, reader = read()
     reader.end(ended(1, "Error: thread/resume: no rollout found for thread id 1"))
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "no_session"
+    assert notes.failure is not None
+    assert notes.failure.kind == "no_session"
 
 
 async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
-    transcript, _, reader = read(tools_name="town")
+    notes, _, reader = read(tools_name="town")
     reader.end(ended(1, "Error: thread/start failed: required MCP servers failed to initialize: town: no such file"))
-    assert transcript.failure is not None
-    assert transcript.failure.kind == "tools_missing"
+    assert notes.failure is not None
+    assert notes.failure.kind == "tools_missing"
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
     ],
 )
 async def test_a_record_of_another_shape_costs_itself_alone(record: str) -> None:
-    transcript, _, _ = read(record, {"type": "turn.completed", "usage": 5})
-    assert (transcript.is_final, transcript.failure) == (True, None)
+    notes, _, _ = read(record, {"type": "turn.completed", "usage": 5})
+    assert (notes.is_final, notes.failure) == (True, None)
 
 
-@pytest.mark.parametrize("path", sorted(TRANSCRIPTS.glob("*.jsonl")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.jsonl")), ids=lambda path: path.stem)
 async def test_a_run_that_is_cut_off_anywhere_has_not_finished(path: Path) -> None:
     said = [event["out"] for event in map(json.loads, path.read_text().splitlines()) if "out" in event]
     for kept in range(len(said)):
@@ -131,10 +131,10 @@ async def test_a_run_that_is_cut_off_anywhere_has_not_finished(path: Path) -> No
 
 def outcome_of(lines: list[str]) -> Outcome:
     """The outcome of a run that printed these lines and ended as if all were well."""
-    transcript, _, *_ = read(*lines)
+    notes, _, *_ = read(*lines)
     return outcome_of_exit(
         Exit(1, 0, None, "exited", "", "", 0.1),
-        transcript,
+        notes,
         Advice("It", "buy one", "find the key", "model"),
         limit_s=1.0,
     )

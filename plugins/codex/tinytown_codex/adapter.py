@@ -16,8 +16,8 @@ from tinytown.adapters import (
     Launch,
     Permissions,
     Plan,
+    RunNotes,
     TownTools,
-    Transcript,
     git_directories,
 )
 
@@ -61,9 +61,9 @@ class CodexAdapter(CliAdapter[CliSettings]):
             first_signal=signal.SIGINT,
         )
 
-    def reader(self, transcript: Transcript, launch: Launch[CliSettings]) -> CodexReader:
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CodexReader:
         return CodexReader(
-            transcript,
+            notes,
             used_before=launch.session.used if launch.session else None,
             tools_name=launch.tools.name if launch.tools else "",
         )

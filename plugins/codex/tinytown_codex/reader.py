@@ -6,7 +6,7 @@ trying again or is about to give up, `turn.completed` or `turn.failed` close the
 
 from __future__ import annotations
 
-from tinytown.adapters import Failure, JsonLinesReader, Record, Transcript, failure_of
+from tinytown.adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 from tinytown.contracts import Usage
 from tinytown.processes import Exit
 
@@ -23,8 +23,8 @@ _NO_SUCH_TOOLS = "required MCP servers failed to initialize"
 class CodexReader(JsonLinesReader):
     """One run of Codex. `used_before` is what a resumed session had consumed: it counts by session, we by run."""
 
-    def __init__(self, transcript: Transcript, *, used_before: Usage | None = None, tools_name: str = "") -> None:
-        super().__init__(transcript)
+    def __init__(self, notes: RunNotes, *, used_before: Usage | None = None, tools_name: str = "") -> None:
+        super().__init__(notes)
         self._before = used_before or Usage()
         self._tools_name = tools_name
         self._last_error = ""
@@ -32,8 +32,8 @@ class CodexReader(JsonLinesReader):
     def take(self, record: Record) -> None:
         match record.text("type"):
             case "thread.started":
-                self.transcript.session(record.text("thread_id"))
-                self.transcript.session_used = self._before  # until it says what it has consumed
+                self.notes.session(record.text("thread_id"))
+                self.notes.session_used = self._before  # until it says what it has consumed
             case "item.started":
                 self._start(record.record("item"))
             case "item.completed":
@@ -42,48 +42,48 @@ class CodexReader(JsonLinesReader):
                 self._error(record.text("message"))
             case "turn.completed":
                 self._use(record.record("usage"))
-                self.transcript.finish()
+                self.notes.finish()
             case "turn.failed":
-                self.transcript.fail(failure_of(record.text("error", "message") or self._last_error))
-                self.transcript.finish()
+                self.notes.fail(failure_of(record.text("error", "message") or self._last_error))
+                self.notes.finish()
             case _:
                 pass
 
     def end(self, ended: Exit) -> None:
         """A session that is not there, a wrong setting, or a missing key are told on stderr, or by an error alone."""
-        if ended.status and not self.transcript.is_final:
+        if ended.status and not self.notes.is_final:
             said = self._last_error or ended.stderr_tail.strip()
             if self._tools_name and _NO_SUCH_TOOLS.lower() in said.lower():
-                self.transcript.fail(Failure(kind="tools_missing", reason=f"the town's tools did not start: {said}"))
+                self.notes.fail(Failure(kind="tools_missing", reason=f"the town's tools did not start: {said}"))
             elif self._last_error or failure_of(said).kind != "other":
-                self.transcript.fail(failure_of(said))
+                self.notes.fail(failure_of(said))
 
     def _start(self, item: Record) -> None:
         kind = item.text("type")
         if kind in _TOOLS:
             name, keys = _TOOLS[kind]
             about = next(filter(None, (item.brief(key) for key in keys)), "")
-            self.transcript.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
+            self.notes.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
 
     def _complete(self, item: Record) -> None:
         match item.text("type"):
             case "agent_message":
-                self.transcript.say(item.text("text"))
+                self.notes.say(item.text("text"))
             case "file_change":
                 for change in item.records("changes"):
-                    self.transcript.note(f"{change.text('kind') or 'change'} {change.text('path')}")
+                    self.notes.note(f"{change.text('kind') or 'change'} {change.text('path')}")
             case "error":  # never the end: a run that it appears in may succeed
-                self.transcript.warn(item.text("message"))
+                self.notes.warn(item.text("message"))
             case kind if kind in _TOOLS:
                 failed = item.text("status") in ("failed", "declined")
-                self.transcript.end_tool(_problem(item) if failed else "")
+                self.notes.end_tool(_problem(item) if failed else "")
             case _:
                 pass
 
     def _error(self, message: str) -> None:
         self._last_error = message
         if message.startswith("Reconnecting"):
-            self.transcript.retry(failure_of(message, otherwise="unreachable"))
+            self.notes.retry(failure_of(message, otherwise="unreachable"))
 
     def _use(self, usage: Record) -> None:
         if not usage:
@@ -93,8 +93,8 @@ class CodexReader(JsonLinesReader):
             output_tokens=usage.count("output_tokens"),
             cached_tokens=usage.count("cached_input_tokens"),
         )
-        self.transcript.session_used = total
-        self.transcript.use(
+        self.notes.session_used = total
+        self.notes.use(
             Usage(
                 input_tokens=max(0, total.input_tokens - self._before.input_tokens),
                 output_tokens=max(0, total.output_tokens - self._before.output_tokens),

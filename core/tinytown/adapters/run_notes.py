@@ -20,7 +20,7 @@ _TEXT_LENGTH = 256 * 1024
 
 
 class Reader(Protocol):
-    """Reads the output of one run of a CLI and writes its `Transcript`. Never raises for what it reads."""
+    """Reads the output of one run of a CLI and writes its `RunNotes`. Never raises for what it reads."""
 
     def read(self, line: Line) -> None:
         """One line of either stream: it may be cut, not be text, or be of a kind that did not exist yesterday."""
@@ -31,7 +31,7 @@ class Reader(Protocol):
         ...
 
 
-class Transcript:
+class RunNotes:
     """One run of a CLI. What readers call is in the present tense; what they have made of it are the attributes.
 
     `text` is the answer, `session_id` the CLI's own id of the session, `used` what the run has consumed, `session_used`

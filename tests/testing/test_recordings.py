@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.testing.transcripts import ANSWER, TOOL_FILE, Scrubber, install_fake_cli, record
+from tinytown.testing.recordings import ANSWER, TOOL_FILE, Scrubber, install_fake_cli, record
 
 TIMEOUT_S = 20.0
 ID = "3f2b8c1a-1111-4222-8333-444455556666"
@@ -45,14 +45,14 @@ def test_what_was_recorded_is_played_with_the_word_of_the_prompt(tmp_path: Path)
     script = f"import sys; print('{ANSWER} in', sys.argv[1]); print('{ID} {ID}', file=sys.stderr); sys.exit(3)"
     events = record(
         [sys.executable, "-c", script, str(tmp_path)],
-        tmp_path / "transcripts" / "answer.jsonl",
+        tmp_path / "recordings" / "answer.jsonl",
         about={"cli": "tool", "version": "1.2"},
         cwd=tmp_path,
         env=dict(os.environ),
         scrubber=Scrubber({str(tmp_path): "/place"}),
     )
     assert next(each for each in events if "out" in each)["out"] == "{answer} in /place"
-    fake = install_fake_cli(tmp_path / "bin", "tool", tmp_path / "transcripts")
+    fake = install_fake_cli(tmp_path / "bin", "tool", tmp_path / "recordings")
     place_id = "00000000-0000-4000-8000-000000000001"
     assert play(fake, "say something") == ("something in /place\n", f"{place_id} {place_id}\n", 3)
     assert play(fake, "", "--version") == ("1.2\n", "", 0)
@@ -69,7 +69,7 @@ def test_a_tool_that_was_at_work_and_a_signal_are_recorded_and_played(tmp_path: 
     )
     events = record(
         [sys.executable, "-c", script],
-        tmp_path / "transcripts" / "interrupted.jsonl",
+        tmp_path / "recordings" / "interrupted.jsonl",
         about={"cli": "tool", "version": "1.2"},
         cwd=tmp_path,
         env=dict(os.environ),
@@ -82,7 +82,7 @@ def test_a_tool_that_was_at_work_and_a_signal_are_recorded_and_played(tmp_path: 
     assert {"out": "ended"} in seen
     assert {"tool": "ended"} in seen
     assert seen[-1] == {"status": 7}
-    fake = install_fake_cli(tmp_path / "bin", "tool", tmp_path / "transcripts")
+    fake = install_fake_cli(tmp_path / "bin", "tool", tmp_path / "recordings")
     with start(fake, '<fake>{"play": "interrupted"}</fake>') as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while not (found := children.read_text().split()):

@@ -1,6 +1,6 @@
-"""Transcripts of real CLIs: recording what one does, making it the same on every machine, and putting it on PATH again.
+"""Recordings of real CLIs: recording what one does, making it the same on every machine, and putting it on PATH again.
 
-A transcript is a file of JSON lines. The first says where it comes from: ``{"cli", "version", "recorded", "scenario",
+A recording is a file of JSON lines. The first says where it comes from: ``{"cli", "version", "recorded", "scenario",
 "arguments"}``. Then comes what was seen, with the second `t` it was seen in: ``{"out": line}``, ``{"err": line}``, ``{"tool":
 "started"}`` and ``{"tool": "ended"}`` for the process of a tool, ``{"signalled": "SIGINT"}`` for what was sent to the CLI,
 and at last its end, ``{"status": N}`` or ``{"signal": N}``. Paths, ports, ids and times are stable placeholders. `fake_cli`
@@ -50,18 +50,18 @@ _IDS = re.compile(
 )
 
 
-def install_fake_cli(directory: Path, name: str, transcripts: Path) -> Path:
-    """Put a command `name` into `directory` that plays the transcripts of the directory `transcripts`."""
+def install_fake_cli(directory: Path, name: str, recordings: Path) -> Path:
+    """Put a command `name` into `directory` that plays the recordings of the directory `recordings`."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / name
-    words = [sys.executable, "-S", "-I", fake_cli.__file__, str(transcripts.absolute())]
+    words = [sys.executable, "-S", "-I", fake_cli.__file__, str(recordings.absolute())]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o755)
     return path
 
 
 def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate_limit") -> BackendScenarios:
-    """The situations of a backend whose CLI is a fake one, for `check_agent_backend`; the arguments name transcripts.
+    """The situations of a backend whose CLI is a fake one, for `check_agent_backend`; the arguments name recordings.
 
     It also plays one called ``interrupted``, in which a tool is at work when a signal comes.
     """
@@ -82,10 +82,10 @@ def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate
     )
 
 
-async def play_transcript(
+async def play_recording(
     bench: Bench, backend: AgentBackend, name: str, *, agent: Agent | None = None
 ) -> tuple[Outcome, list[str]]:
-    """A round on the bench in which the fake CLI does what the transcript `name` says; its outcome, and what was reported.
+    """A round on the bench in which the fake CLI does what the recording `name` says; its outcome, and what was reported.
 
     The answer of the model is ``word``.
     """
@@ -98,7 +98,7 @@ async def play_transcript(
 
 @dataclass(slots=True)
 class Scrubber:
-    """Makes the text of one transcript the same on every machine; an id becomes the same placeholder every time.
+    """Makes the text of one recording the same on every machine; an id becomes the same placeholder every time.
 
     `places` are paths and other texts of this machine, with what is to stand for them.
     """
@@ -141,7 +141,7 @@ def record(
     interrupt: signal.Signals | None = None,
     limit_s: float = 60.0,
 ) -> list[dict[str, Any]]:
-    """Run a real CLI, write its transcript to `path`, and return what it holds; `about` is its first line.
+    """Run a real CLI, write its recording to `path`, and return what it holds; `about` is its first line.
 
     With `interrupt`, its group gets this signal once a tool of it is running (see `TOOL_FILE`). Whatever has not ended
     after `limit_s` gets SIGTERM, and SIGKILL at last. Blocks.
