@@ -6,11 +6,11 @@ import contextlib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from tinytown.cli.caller import caller_in
 from tinytown.cli.frame import TownCommand
@@ -137,7 +137,7 @@ def _source_address(url: str | None, directory: Path | None, table: Mapping[str,
         url = old_server_url(table, directory.resolve())
     address = parse_url(url)
     password = os.environ.get(PASSWORD_VARIABLE)
-    return replace(address, password=password) if password and not address.password else address
+    return msgspec.structs.replace(address, password=password) if password and not address.password else address
 
 
 def _new_settings(table: Mapping[str, Any] | None) -> NewSettings | None:

@@ -7,7 +7,7 @@ functions and ``docs/reference/protocol.md`` together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from tinytown.names import check_town_name
 
@@ -69,8 +69,7 @@ CHANNELS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """The keys of the town `town`. Raises UsageError for an illegal town name."""
 
     town: str

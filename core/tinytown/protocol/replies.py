@@ -8,8 +8,9 @@ errors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
 
 from tinytown.errors import REPLY_CODES, ProtocolViolation, ServerUnreachable, TinytownError
 
@@ -62,8 +63,7 @@ def raise_for(error: ErrorReply) -> NoReturn:
     raise ProtocolViolation(f"the server answered with an unexpected error: {error.text}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(msgspec.Struct, Generic[T], frozen=True):
     """One operation: the words to send and how to read the answer. Executed by a link or by the light client.
 
     ``command`` is what goes over the wire. ``decode`` turns a reply that is not an error into the result.

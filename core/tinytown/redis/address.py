@@ -7,9 +7,10 @@ neither hiredis, trio nor redis-py, so that quick commands can afford it; `ssl` 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+import msgspec
 
 from tinytown.errors import ConfigError
 from tinytown.protocol.replies import Argument
@@ -30,8 +31,7 @@ _PLAIN_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}")
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A server, the database on it and the credentials for it; `repr` and `redacted` never show the password."""
 
     scheme: Scheme
@@ -40,10 +40,13 @@ class Address:
     path: str = ""
     db: int = 0
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Address({self.redacted!r})"
 
     @property
     def redacted(self) -> str:
@@ -116,7 +119,7 @@ def parse_url(
         )
     if key_file and not cert_file:
         raise ConfigError(f"the key file {key_file} is given without its certificate", hint="set cert_file too")
-    return replace(address, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+    return msgspec.structs.replace(address, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
 
 
 def redact(text_url: str) -> str:
@@ -169,7 +172,8 @@ def _take_apart(url: str) -> Address:
         username, password = None, None
     if options:
         raise _Malformed("it has an option that is not known here")
-    return replace(where, username=_decoded(parts.username) or username, password=_decoded(parts.password) or password)
+    username, password = _decoded(parts.username) or username, _decoded(parts.password) or password
+    return msgspec.structs.replace(where, username=username, password=password)
 
 
 def _options(parts: SplitResult) -> dict[str, str]:

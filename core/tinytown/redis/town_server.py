@@ -6,8 +6,9 @@ Cheap to import, for quick commands. Connects to nothing and starts nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config
 from tinytown.redis.address import Address, parse_url
@@ -26,5 +27,5 @@ def address_of(root: Path, config: Config) -> Address:
         return Address("unix", path=str(EmbeddedServer(root / RUNTIME_DIRECTORY).socket_path))
     address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
     if not address.password and (password := os.environ.get(PASSWORD_VARIABLE)):
-        return replace(address, password=password)
+        return msgspec.structs.replace(address, password=password)
     return address
