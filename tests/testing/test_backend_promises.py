@@ -44,6 +44,7 @@ ALL = BackendScenarios(
     late_output=Scenario(task="sh (sleep 0.3; echo afterthought) & echo done", says="afterthought"),
     rate_limit=Scenario(task="throttled"),
     login_error=Scenario(task="locked out"),
+    silent=Scenario(task="sh exec sleep 60"),
 )
 
 
@@ -83,6 +84,7 @@ class Session:
                 env=round.environment,
                 on_line=lambda line: report.line(line.text),
                 timeout_s=round.timeout_s,
+                silence_s=round.silence_s,
                 grace_s=round.grace_s,
                 log_path=round.log_path,
             )
@@ -467,6 +469,17 @@ class ThinksBeforeItWarns(Good):
         return ["it bites"]
 
 
+class KnowsNoSilence(Session):
+    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
+        return await super().run(command, replace(round, silence_s=None), report)
+
+
+class TakesSilenceForSuccess(Session):
+    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, round, report)
+        return Finished() if outcome == Failed(reason="silence") else outcome
+
+
 #: Promise -> what breaks it -> the scenarios that it takes beside `answer`.
 BREAKERS: list[tuple[str, Any, str]] = [
     ("B1", KindOfTwoWords, ""),
@@ -514,6 +527,8 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B23", WarnsInOneText, ""),
     ("B23", WarnsLater, ""),
     ("B23", ThinksBeforeItWarns, ""),
+    ("B24", KnowsNoSilence, "silent"),
+    ("B24", TakesSilenceForSuccess, "silent"),
 ]
 
 

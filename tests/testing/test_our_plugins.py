@@ -39,7 +39,7 @@ async def test_echo() -> None:
         answer=lambda word: Scenario(task=word),
         work=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
         **dict.fromkeys(
-            ("stubborn", "killed", "missing_tool", "prints", "late_output", "rate_limit", "login_error"),
+            ("stubborn", "killed", "missing_tool", "prints", "late_output", "rate_limit", "login_error", "silent"),
             "an echo has no tool",
         ),
     )
@@ -60,6 +60,7 @@ async def test_shell_runs_the_text_of_a_task() -> None:
         late_output=Scenario(task="(sleep 0.3; echo too late) & echo done", says="too late"),
         rate_limit="a script has no account",
         login_error="a script has no account",
+        silent=Scenario(task="sleep 60"),
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(ScriptBackend, scenarios=scenarios)
@@ -81,6 +82,7 @@ async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
         late_output=script("(sleep 0.3; echo too late) & echo done", "too late"),
         rate_limit="a command has no account",
         login_error="a command has no account",
+        silent=Scenario(make=command("sleep", "60")),
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(command("cat"), scenarios=scenarios)

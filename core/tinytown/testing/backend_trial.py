@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import trio
@@ -59,16 +60,22 @@ class Seat:
     trial: BackendTrial
     session: AgentSession
     scenario: Scenario
-    new_round: Callable[[str, Scenario, float | None], Round]
+    new_round: Callable[[Scenario, float | None, float | None], Round]
 
     async def run(
-        self, scenario: Scenario | None = None, *, timeout_s: float | None = None, line_delay_s: float = 0.0
+        self,
+        scenario: Scenario | None = None,
+        *,
+        timeout_s: float | None = None,
+        silence_s: float | None = None,
+        line_delay_s: float = 0.0,
     ) -> tuple[Outcome, Listener]:
         """A round in the situation (default: the session's); its outcome and what was reported of it."""
         scenario = scenario or self.scenario
-        round_ = self.new_round(scenario.task, scenario, timeout_s)
+        round_ = self.new_round(scenario, timeout_s, silence_s)
         listener = Listener(line_delay_s)
-        bound_s = LONG_S if timeout_s is None else timeout_s + GRACE_S
+        limits_s = [limit_s + GRACE_S for limit_s in (timeout_s, silence_s) if limit_s is not None]
+        bound_s = min(limits_s, default=LONG_S)
         outcome = await self.trial.in_time("the round", bound_s, lambda: _listening(self.session, round_, listener))
         return checked_outcome(outcome), listener
 
@@ -88,7 +95,7 @@ class Seat:
         under_way: Callable[[Round, Listener], bool] | None = None,
     ) -> None:
         """A round that is cancelled at a step, or once it is under way. Broken if it or a process of it goes on."""
-        round_, listener = self.new_round(scenario.task, scenario, None), Listener()
+        round_, listener = self.new_round(scenario, None, None), Listener()
 
         async def until_under_way() -> None:
             assert under_way is not None
@@ -123,8 +130,9 @@ class BackendTrial(Trial):
         made = backend or (scenario.make or self.make)()
         agent = self.bench.agent(name, cli=str(made.kind))
 
-        def new_round(task: str, scenario: Scenario, timeout_s: float | None) -> Round:
-            return self.bench.round(agent, task, environment=scenario.environment, timeout_s=timeout_s, grace_s=GRACE_S)
+        def new_round(scenario: Scenario, timeout_s: float | None, silence_s: float | None) -> Round:
+            limits: dict[str, Any] = {"timeout_s": timeout_s, "silence_s": silence_s, "grace_s": GRACE_S}
+            return self.bench.round(agent, scenario.task, environment=scenario.environment, **limits)
 
         with changed_environment(scenario.environment):
             async with made.open(self.bench.context(agent)) as session:

@@ -392,6 +392,19 @@ async def _about_itself(trial: BackendTrial) -> None:
         expect_quick("asking cautions()", lambda: expect_texts(ask(), "from cautions()"))
 
 
+@BACKEND.promise(
+    "B24",
+    "A round that says nothing for longer than its limit of silence is ended, and is no success.",
+    rests_on=("B9",),
+)
+async def _silence(trial: BackendTrial) -> None:
+    scenario = trial.given("silent")
+    async with trial.session(scenario) as seat:
+        outcome, _ = await seat.run(scenario, silence_s=_TIMEOUT_S)
+    if isinstance(outcome, Finished):
+        raise Broken(f"after {_TIMEOUT_S} s of silence the outcome was {told(outcome)}")
+
+
 def _expect_none_of(words: Collection[str], outcome: Outcome, whose: str) -> None:
     for word in words:
         if word in repr(outcome):

@@ -100,6 +100,7 @@ class Bench:
         *,
         environment: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        silence_s: float | None = None,
         grace_s: float = 0.3,
     ) -> Round:
         """A round about one task, whose description is the prompt, too; `environment` is added to a round's usual one."""
@@ -121,6 +122,7 @@ class Bench:
             environment={**round_environment(self.root, agent, task, run_id), **(environment or {})},
             log_path=log_path(self.root, agent.name),
             timeout_s=timeout_s,
+            silence_s=silence_s,
             grace_s=grace_s,
         )
 

@@ -79,6 +79,7 @@ def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate
         late_output=Scenario(task=fake(late="too late"), says="too late"),
         rate_limit=Scenario(task=fake(play=rate_limit)),
         login_error=Scenario(task=fake(play=login_error)),
+        silent=Scenario(task=fake(play="interrupted")),
     )
 
 

@@ -44,6 +44,7 @@ class BackendScenarios:
     - `late_output`: the tool ends at once, but something that it started prints what it `says` a moment later.
     - `rate_limit`: the account is throttled.
     - `login_error`: there is no valid login or key.
+    - `silent`: as `work`, and from some moment on nothing is said.
     """
 
     answer: Callable[[str], Scenario] | None = None
@@ -55,6 +56,7 @@ class BackendScenarios:
     late_output: Scenario | str | None = None
     rate_limit: Scenario | str | None = None
     login_error: Scenario | str | None = None
+    silent: Scenario | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
