@@ -63,7 +63,8 @@ def task_id_for(bead: Bead) -> str:
 
 def extras_of(bead: Bead) -> Mapping[str, Any]:
     """What we once wrote into the bead's metadata; empty for a bead that others made."""
-    return as_object((as_object(bead.record.get("metadata")) or {}).get(OURS)) or {}
+    metadata = bead.record.get("metadata")
+    return as_object((as_object(metadata) or {}).get(OURS)) or {} if metadata else {}
 
 
 def extras_for(task: Task) -> dict[str, Any]:

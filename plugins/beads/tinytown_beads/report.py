@@ -110,8 +110,11 @@ def dropped_by_bd(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many records have a field, of their own or of an edge, that `bd import` accepts and does not keep, by field."""
     found: Counter[str] = Counter()
     for record in records:
-        found.update(record.keys() - _KEPT_KEYS)
-        edges = [as_object(edge) or {} for edge in as_list(record.get("dependencies")) or []]
+        if lost := record.keys() - _KEPT_KEYS:
+            found.update(lost)
+        if not record.get("dependencies"):
+            continue
+        edges = [as_object(edge) or {} for edge in as_list(record["dependencies"]) or []]
         for key in ("metadata", "thread_id", "created_by"):
             found[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)
     return {key: count for key, count in sorted(found.items()) if count}

@@ -6,6 +6,7 @@ mapping loses on the way stays lost in both, and is no change.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -107,7 +108,9 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
 
 def odd_labels(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The labels of a record that are spelled otherwise than the tags that they become, or become none."""
-    labels = as_list(record.get("labels")) or ()
+    labels = as_list(record.get("labels"))
+    if not labels:
+        return ()
     return tuple(sorted({each for each in labels if isinstance(each, str) and tag_of(each) != each}))
 
 
@@ -126,6 +129,7 @@ def plain(text: str, limit_bytes: int) -> str:
     return cleaned.encode()[: limit_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
+@functools.lru_cache(maxsize=4096)  # a file has few labels, on many beads
 def tag_of(label: str) -> str:
     """The tag for a label, whose alphabet is wider: `gt:agent` becomes `gt.agent`. Empty if nothing is left."""
     return _NO_WORD.sub(".", label).lstrip(" ._-")[:63]
