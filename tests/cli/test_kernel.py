@@ -96,6 +96,19 @@ def test_a_kernel_starts_in_the_background_once_however_many_ask(living: Shell) 
     living("wait", "worker-0", "worker-1", "worker-2", "--timeout", "30")
 
 
+def test_of_several_that_start_a_kernel_at_once_one_does_and_the_others_are_told(living: Shell) -> None:
+    living("stop", "--timeout", "5")
+    starting = [
+        subprocess.Popen(
+            living.argv("start", "--background", "--json"), cwd=living.directory, env=living.variables, stdout=-1, stderr=-1
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    said = [each.communicate(timeout=60)[1] for each in starting]
+    assert sorted(each.returncode for each in starting) == [0, 4, 4], said
+    assert sum(b'"kernel_running"' in each for each in said) == 2
+
+
 def test_a_kernel_that_cannot_start_says_why(living: Shell) -> None:
     with open(living.directory / "tinytown.toml", "a") as file:
         file.write("\n[plugins.absent]\n")

@@ -26,6 +26,20 @@ def start(invocation: Invocation, background: bool, ready_fd: int | None) -> Non
     load_config(root)
     if inside_a_round():
         raise Refused("an agent's round cannot run a kernel", hint="it would end with the round")
+    _refuse_second(root)
+    if not background:
+        run_in_foreground(root, ready_fd=ready_fd)
+        return
+    try:
+        pid = start_kernel(root)
+    except TinytownError:
+        _refuse_second(root)  # somebody else was quicker by a moment
+        raise
+    log = kernel_log(root)
+    invocation.answer({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
+
+
+def _refuse_second(root: Path) -> None:
     if pid := running_kernel(root):
         raise Refused(
             f"a kernel runs this town already (pid {pid})",
@@ -33,12 +47,6 @@ def start(invocation: Invocation, background: bool, ready_fd: int | None) -> Non
             code="kernel_running",
             pid=pid,
         )
-    if not background:
-        run_in_foreground(root, ready_fd=ready_fd)
-        return
-    pid = start_kernel(root)
-    log = kernel_log(root)
-    invocation.answer({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
 
 
 def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:

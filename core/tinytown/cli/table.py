@@ -17,13 +17,24 @@ from tinytown.tasks import Task
 
 _GAP = "  "
 _SHORT = 8
+#: How much of its last column a table should have room for.
+_LAST = 6
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table. On a terminal the last column is cut at its edge; in a pipe it is kept whole."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> list[str]:
+    """The lines of a table. On a terminal what is too long is cut at its edge; in a pipe all is kept whole.
+
+    Where a terminal is too narrow to show something of the last column, columns of `spare` are left out, the first of them first.
+    """
     cells = [[shown(cell, 10_000) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     edge = terminal_width()
+    for name in spare:
+        widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+        if edge is None or sum(widths[:-1]) + len(_GAP) * len(widths[:-1]) + _LAST <= edge:
+            break
+        at = headings.index(name)
+        headings, cells = [*headings[:at], *headings[at + 1 :]], [[*row[:at], *row[at + 1 :]] for row in cells]
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     lines: list[str] = []
     for row in [[heading.upper() for heading in headings], *cells]:
         line = _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -56,7 +67,11 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
         )
         for each in agents
     ]
-    return table(("name", "nickname", "role", "kind", "state", "for", "mail", "tasks", "rounds", "about"), rows)
+    return table(
+        ("name", "nickname", "role", "kind", "state", "for", "mail", "tasks", "rounds", "about"),
+        rows,
+        spare=("nickname", "kind", "role", "rounds", "tasks"),
+    )
 
 
 def _state(agent: Agent) -> str:
@@ -92,4 +107,4 @@ def task_table(tasks: Sequence[Task]) -> list[str]:
         (each.id[:_SHORT], each.state, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline)
         for each in tasks
     ]
-    return table(("task", "state", "priority", "agent", "tags", "title"), rows)
+    return table(("task", "state", "priority", "agent", "tags", "title"), rows, spare=("tags", "priority"))
