@@ -19,7 +19,6 @@ from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.contracts import AgentBackend, AgentContext, AgentSession
 from tinytown.desk import Desk
 from tinytown.errors import BackendUnavailable, NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease
-from tinytown.judging import judge
 from tinytown.names import new_id, shown
 from tinytown.protocol.calls import Batch
 from tinytown.protocol.replies import Call
@@ -226,7 +225,8 @@ class HostedAgent:
     async def _judge_leftovers(self) -> None:
         """Submitted tasks whose kernel went away before the gates had spoken."""
         for task in await self._town.tasks(state="verifying", agent=self.agent.id):
-            await judge(self._desk, self.agent, task.id)
+            if self._leaving is None:
+                await self._runner.judge(task.id)
 
     def _lose_session(self, error: Exception) -> None:
         self._runner.lose_session(f"the session of the backend ended: {shown(repr(error), 500)}")

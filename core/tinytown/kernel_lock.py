@@ -54,8 +54,10 @@ def _lock_path(root: Path) -> Path:
 def _is_at(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True  # a file system that does not answer now has not lost it
 
 
 def _lock(fd: int) -> None:

@@ -132,6 +132,11 @@ class RoundRunner:
         if self._judging is not None:
             self._judging.cancel()
 
+    async def judge(self, task_id: str) -> None:
+        """Have a submitted task judged, unless it is to be hurried."""
+        with trio.CancelScope() as self._judging:
+            await judge(self._desk, self.agent, task_id)
+
     async def run(self, batch: Batch) -> Settlement | None:
         """Do one round with the batch; what became of it, or None when there was nothing to do.
 
@@ -162,8 +167,7 @@ class RoundRunner:
             if self._mistrusted or isinstance(outcome, Lost):
                 await self._close_session()
             if state == "verifying" and work.task is not None:
-                with trio.CancelScope() as self._judging:
-                    await judge(self._desk, self.agent, work.task.id)
+                await self.judge(work.task.id)
             return settled
         finally:
             self.run_id = self._storing = self._judging = None

@@ -175,6 +175,26 @@ async def test_what_a_stopped_agent_has_submitted_is_judged_by_whichever_kernel_
         assert len(table.rounds) == 1
 
 
+async def test_gates_that_judge_what_another_kernel_has_left_hold_up_no_kernels_end(place, table, until) -> None:
+    table.gates = [Judge(None)]
+    async with place.open() as town:
+        agent = await town.spawn("ada")
+        tasks = [await agent.assign("do it"), await agent.assign("and this")]
+        for task in tasks:
+            await until(town, task, "verifying")
+            if task is tasks[0]:
+                await agent.interrupt(now=True)
+                place.kernel.hurry()  # the gate is left to the next kernel
+                await agent.resume()
+    async with place.open():
+        gate = table.gates[0]
+        while len(gate.seen) < 3:  # noqa: ASYNC110 - a gate tells nobody
+            await trio.sleep(0.01)
+        began = trio.current_time()
+    assert trio.current_time() - began < 3.0  # drained for 0.3 s, then cut off
+    assert len(gate.seen) == 3
+
+
 async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(place, table, monkeypatch) -> None:
     monkeypatch.setattr("tinytown.rounds._SETTLE_FOR_S", 0.2)
 
