@@ -169,6 +169,17 @@ def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: Town) -> Non
     assert town.dump() == before
 
 
+def test_a_story_ends_with_the_lease_that_the_message_is_under(town: Town) -> None:
+    put(town, "m")
+    town.run(town.calls.nack(SUPERVISOR_ID, claim(town, "1").deliveries, reason="not now"))
+    claim(town, "2")
+    leased = [(line.at, line.what) for line in town.run(town.calls.trace("m"))]
+    assert [what for _, what in leased][-3:] == ["leased 1 delivery 1", "returned not now", "leased 2 delivery 2"]
+    assert leased == sorted(leased, key=lambda line: line[0])
+    town.command("DEL", town.key("trace:m"))  # ran out while the message was worked on
+    assert [(line.at, line.what) for line in town.run(town.calls.trace("m"))] == leased[-1:]
+
+
 def test_a_story_tells_every_station(town: Town) -> None:
     put(town, "m")
     first = claim(town, "1")

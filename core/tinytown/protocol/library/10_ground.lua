@@ -115,6 +115,11 @@ local function sleeps(wanted, state, host)
   return state == 'cold' and host == '' and wanted ~= 'stopped'
 end
 
+local function agent_by_id(base, id)
+  local name, wanted, state, host = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted', 'state', 'host'))
+  return id, name, wanted == 'stopped', sleeps(wanted, state, host)
+end
+
 -- The id and name of the agent that `ref` means, whether it is retired, and whether it sleeps (nil: not looked at); refuses
 -- what is unknown or ambiguous.
 -- Tried in this order: id, name, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
@@ -124,11 +129,7 @@ local function find_agent(base, ref)
   if lower == 'supervisor' or lower == 'conductor' or lower == SUPERVISOR_ID then
     return SUPERVISOR_ID, 'supervisor', false
   end
-  local function known(id)
-    local name, wanted, state, host = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted', 'state', 'host'))
-    return id, name, wanted == 'stopped', sleeps(wanted, state, host)
-  end
-  if #lower == #SUPERVISOR_ID and redis.call('ZSCORE', base .. ':agents', lower) then return known(lower) end
+  if #lower == #SUPERVISOR_ID and redis.call('ZSCORE', base .. ':agents', lower) then return agent_by_id(base, lower) end
   local entry = redis.call('HGET', base .. ':names', lower)
   if entry then
     local id, name, flag = string.match(entry, '^(%S+) (%S+) (%S+)$')
@@ -136,9 +137,9 @@ local function find_agent(base, ref)
   end
   local unlabelled = string.gsub(lower, '%s*%[.*%]$', '')
   local nick = redis.call('HGET', base .. ':nicknames', lower) or redis.call('HGET', base .. ':nicknames', unlabelled)
-  if nick then return known(nick) end
+  if nick then return agent_by_id(base, nick) end
   entry = redis.call('HGET', base .. ':names', unlabelled)
-  if entry then return known((string.match(entry, '^%S+'))) end
+  if entry then return agent_by_id(base, (string.match(entry, '^%S+'))) end
   local found, names = {}, {}
   if lower ~= '' then
     local seen = {}
@@ -154,7 +155,7 @@ local function find_agent(base, ref)
     end
   end
   for i = 1, math.min(#found, 8) do names[i] = redis.call('HGET', base .. ':agent:' .. found[i], 'name') end
-  if only_one(names, 'agent', ref) then return known(found[1]) end
+  if only_one(names, 'agent', ref) then return agent_by_id(base, found[1]) end
   refuse('not_found', 'no agent called ' .. quoted(ref) .. ' in this town', 'tt list shows the agents', { agent = brief(ref, 200) })
 end
 

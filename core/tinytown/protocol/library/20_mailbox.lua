@@ -53,7 +53,7 @@ local function announce(base, agent_id, what, asleep, due)
 end
 
 -- Defined with accounts and ledger. `may_begin`: why an agent may not begin a round (nil: it may), and the moment at which
--- that ends by itself (nil: it does not).
+-- that ends by itself (nil: it does not); `unbound`: no account is parked and there is no budget.
 local may_begin, task_over_budget, reserve, unreserve, charge
 
 -- Defined with agents: is there something that an agent could begin at once?
