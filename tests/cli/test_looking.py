@@ -271,7 +271,7 @@ def test_a_deep_look_tells_of_every_agents_latest_round_and_what_it_waits_for(bu
     assert (server["persistence"], server["sync"], server["ok"]) == ("append-only file", "every second", True)
     assert server["memory_bytes"] > 100_000
     (host,) = told["deep"]["hosts"]
-    assert host["agents"] >= 4
+    assert host["agents"] >= 2
     shown = busy("status", "--deep", "--tasks").out
     assert "emil is paused for" in shown
     assert "append-only file" in shown

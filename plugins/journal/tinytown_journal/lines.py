@@ -98,6 +98,8 @@ class JournalFile:
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             self.close()
             raise OSError(errno.EINVAL, "it is no regular file")
+        if self._fsync:
+            _sync_names(self._path.parent)
 
     def _is_in_place(self) -> bool:
         """Nobody has moved the file away, as log rotation does."""
@@ -143,6 +145,16 @@ class JournalFile:
                 code="journal_not_writable",
                 path=str(self._path),
             ) from error
+
+
+def _sync_names(directory: Path) -> None:
+    """Have the names in `directory` on the disk, where the file system can: a synced file without a name is lost."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _read_end(fd: int) -> tuple[Position | None, int]:
