@@ -439,7 +439,8 @@ async def open_town(root: Path | str | None = None, *, kernel: bool | None = Non
 
     With `kernel` True its kernel runs inside this block, and one that runs already is an error; with False none is
     started; by default one is started unless one runs already.
-    Raises: NotFound without a town, ConfigError, ServerUnreachable, PluginError, Refused.
+    Raises: NotFound without a town, or when the one that its kernel runs in this block is deleted (code ``town_gone``);
+    ConfigError, ServerUnreachable, PluginError, Refused.
     """
     where = find_town(Path(root) if root is not None else None)
     config = load_config(where)

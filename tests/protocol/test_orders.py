@@ -312,3 +312,19 @@ def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk:
     desk.town.run(desk.calls.settle_task("fail", "job", text="a person knows better"))
     desk.town.run(desk.calls.redrive("job.1"))
     assert (desk.task().state, desk.inbox()) == ("failed", [])
+
+
+def test_mail_whose_id_the_receiver_has_already_stays_where_it_is(desk: Desk) -> None:
+    for agent in ("ann", "ben"):
+        desk.town.run(desk.calls.send(agent, Query(question=f"are you {agent}?"), message_id="twice"))
+        desk.town.command("DEL", desk.town.key("trace:twice"))  # it was sent long ago
+    desk.town.run(desk.calls.send("ann", Query(question="and?"), message_id="once"))
+    taken = desk.town.run(desk.calls.reclaim("ann", tasks_to=None, mail_to="ben"))
+    assert taken.messages == ("once",)
+    assert (desk.inbox(), desk.inbox("ben")) == (["job.1", "twice"], ["twice", "once"])
+
+
+def test_a_message_with_the_id_of_a_coming_order_does_not_take_its_place(desk: Desk) -> None:
+    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="later.1"))
+    assert desk.town.run(desk.calls.add_task("work", agent="ann", task_id="later")).message_id == "later.2"
+    assert desk.inbox() == ["job.1", "later.1", "later.2"]

@@ -59,8 +59,9 @@ end
 
 -- Puts the order to work on a task into its agent's mailbox and returns the message's id.
 local function deliver_task(base, task, now, due)
-  local number = redis.call('HINCRBY', task_key(base, task.id), 'orders', 1)
-  local message_id = task.id .. '.' .. number
+  local message_id
+  repeat message_id = task.id .. '.' .. redis.call('HINCRBY', task_key(base, task.id), 'orders', 1)
+  until redis.call('HEXISTS', mailbox(base, task.agent_id) .. ':bodies', message_id) == 0 -- whoever sends may choose ids
   local body = cjson.encode({ id = message_id, from = 'supervisor', to = task.assigned_to, type = 'task_assign',
     task_id = task.id, priority = task.priority, created_at = rfc3339(now) })
   redis.call('SET', base .. ':trace:' .. message_id, whole(now) .. ' queued for ' .. task.assigned_to .. ' by assignment\n',

@@ -69,7 +69,7 @@ register_once('agent_reclaim', function(base, a)
   end
   for _, each in ipairs(free) do
     local text = not for_mail and order_text(each)
-    if for_mail then
+    if for_mail and redis.call('HEXISTS', mailbox(base, for_mail.id) .. ':bodies', each.id) == 0 then
       take_mail(base, id, each)
       -- The envelope begins as `send` has written it, and says who it is for.
       local body = string.gsub(each.body, '^({"id":"[^"]*","from":"[^"]*","to":")[^"]*"', '%1' .. for_mail.name .. '"')
