@@ -272,14 +272,14 @@ def test_what_both_sides_say_of_notes_and_comments_is_brought_together(bd: Bd) -
 
 
 def test_a_bead_brought_in_says_what_was_changed_in_the_file_in_the_prompt(bd: Bd) -> None:
-    bd.shell("spawn", "ned", "--cli", "echo")
-    line = {"id": "p-1", "title": "prompt", "status": "open", "priority": 2, "design": "round", "assignee": "ned"}
+    bd.shell("spawn", "moe", "--cli", "echo")
+    line = {"id": "p-1", "title": "prompt", "status": "open", "priority": 2, "design": "round", "assignee": "moe"}
     file = bd.shell.directory / "prompt.jsonl"
     file.write_text(json.dumps(line) + "\n")
     bd.shell("beads", "import", "prompt.jsonl")
     file.write_text(json.dumps({**line, "design": "square"}) + "\n")
     assert bd.shell.json("beads", "import", "prompt.jsonl")["updated"] == 1
-    told = bd.shell("prompt", "ned").out
+    told = bd.shell("prompt", "moe").out
     assert "square" in told
     assert "round" not in told
 
