@@ -17,10 +17,10 @@ import trio
 from tinytown.agents import Agent
 from tinytown.background import AsyncValue, open_background, open_lasting
 from tinytown.config import Config, prepare_runtime_directory
-from tinytown.errors import ProtocolViolation, Refused
+from tinytown.errors import NotFound, ProtocolViolation, Refused
 from tinytown.events import Event
 from tinytown.messages import Body, Message, Priority, TaskOrder
-from tinytown.names import SUPERVISOR
+from tinytown.names import SUPERVISOR, shown
 from tinytown.protocol.calls import SCHEMA, DeadLetter, Sent, Status, TownCalls, load_library
 from tinytown.protocol.replies import Call, ErrorReply
 from tinytown.redis.link import Link, open_link
@@ -134,8 +134,20 @@ class Town:
         max_rounds: int = 0,
         labels: Sequence[str] = (),
     ) -> AgentHandle:
-        """Add an agent; a kernel that has its backend takes it up. `cli` and `tags` left out are those of its role."""
+        """Add an agent; a kernel that has its backend takes it up. `cli` and `tags` left out are those of its role.
+
+        Raises: NotFound with code ``unknown_kind`` when kernels run and none has the backend: nobody would take it up.
+        """
         kind, words = start_of_agent(self.config, role, cli=cli, tags=tags)
+        hosts = (await self.run(self.calls.status(agents=False))).hosts
+        kinds = sorted({each for host in hosts for each in host.backends})
+        if hosts and kind not in kinds:
+            raise NotFound(
+                f"no kernel of the town has agents of the kind {shown(kind)!r}; there are: {', '.join(kinds) or 'none'}",
+                hint="install its plugin and start the kernel again; tt plugins shows what there is",
+                code="unknown_kind",
+                kinds=kinds,
+            )
         call = self.calls.create_agent(
             name,
             cli=kind,

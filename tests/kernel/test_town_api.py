@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import tinytown
@@ -16,6 +17,7 @@ from tinytown.redis.server import EmbeddedServer
 
 SHELL = 'default_cli = "shell"\n'
 ECHO = 'default_cli = "echo"\n'
+FRONT_PAGE = Path(__file__).parents[2] / "README.md"
 
 
 async def test_three_agents_design_first_and_then_build_both_halves_at_once(place) -> None:
@@ -309,22 +311,35 @@ async def test_a_town_is_found_from_a_directory_below_it(place, monkeypatch) -> 
         assert repr(await town.spawn("ada")) == "<AgentHandle ada>"
 
 
-def test_the_example_of_the_front_page_runs_as_a_program(place) -> None:
+async def test_nobody_is_spawned_of_a_kind_that_no_kernel_has(place) -> None:
+    async with place.open() as town:
+        with pytest.raises(NotFound, match=r"has agents of the kind 'ghost'; there are: .*echo") as caught:
+            await town.spawn("ada", cli="ghost")
+        assert caught.value.code == "unknown_kind"
+        assert await town.agents() == ()
+
+
+async def test_without_a_kernel_any_kind_may_be_spawned_for_the_one_that_comes(place) -> None:
+    async with place.connect() as town:
+        await town.spawn("ada", cli="ghost")
+        assert [agent.cli for agent in await town.agents()] == ["ghost"]
+
+
+async def test_the_program_on_the_front_page_does_what_it_says(place) -> None:
     place.configure(ECHO)
-    program = """
-import trio, tinytown
-
-async def main():
-    async with tinytown.open_town(".") as town:
-        designer = await town.spawn("designer", cli="echo")
-        task = await designer.assign("Design the API")
-        await designer.wait_for_idle()
-        print((await town.task(task.id)).result)
-
-trio.run(main)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=place.root, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.stdout, done.stderr, done.returncode) == ("echo: Design the API\n", "", 0)
+    (program,) = re.findall(r"^```python\n(.*?)^```", FRONT_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    with trio.fail_after(30):
+        done = await trio.run_process(
+            [sys.executable, "-c", program], cwd=place.root, capture_stdout=True, capture_stderr=True, check=False
+        )
+    assert (done.stdout, done.returncode) == (b"", 0), done.stderr
+    assert b"Traceback" not in done.stderr
     assert EmbeddedServer(place.root / ".tt").ping()
+    async with place.connect() as town:
+        form, interface, design = await town.tasks()
+    assert [task.result for task in (design, interface, form)] == [
+        "echo: Design the login page",
+        "echo: Build the login API",
+        "echo: Build the login form",
+    ]
+    assert design.completed_at <= min(interface.started_at, form.started_at)

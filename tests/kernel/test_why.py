@@ -246,8 +246,10 @@ async def test_an_agent_in_error_is_the_reason_with_its_own(place, table, answer
 
 
 async def test_a_kind_that_no_kernel_has_is_the_reason(place, table) -> None:
+    async with place.connect() as town:  # while a kernel runs, nobody is spawned of a kind that it does not have
+        await town.spawn("ada", cli="ghost")
     async with place.open() as town:
-        task = await (await town.spawn("ada", cli="ghost")).assign("do it")
+        task = await (await town.agent("ada")).assign("do it")
         (reason,) = await comes(place, town, task, "no_backend")
         assert "pip install tinytown-ghost" in reason.fix
 
