@@ -101,6 +101,8 @@ def export(
         if update and not isinstance(converter, RewritingConverter):
             raise UsageError(f"the format {name!r} cannot update a document", hint="write a new one, without --update")
         found = town.run(town.calls.tasks(state=state or "", agent=agent, tag=tag, limit=_MOST))[::-1]
+        if len(found) == _MOST:
+            invocation.tell(f"note: there may be more than these {_MOST:,}, the newest; choose with --state or --tag")
         if update and isinstance(converter, RewritingConverter):
             document = _asked(name, lambda: converter.rewrite(before, found), bytes)
         else:

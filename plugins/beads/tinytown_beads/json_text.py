@@ -69,7 +69,8 @@ def _mended(value: Any) -> Any:
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
-        return [_mended(each) for each in cast("list[Any]", value)]
+        items: list[Any] = value
+        return [_mended(each) for each in items]
     if isinstance(value, dict):
         return {well_formed(key): _mended(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
