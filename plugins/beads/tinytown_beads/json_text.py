@@ -69,8 +69,7 @@ def _mended(value: Any) -> Any:
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
-        items: list[Any] = value
-        return [_mended(each) for each in items]
+        return [_mended(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
         return {well_formed(key): _mended(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
