@@ -50,6 +50,19 @@ def test_a_snapshot_moves_to_a_town_of_another_name_elsewhere(tt: Shell) -> None
     assert b"here" not in saved.replace(b'"there"', b"")
 
 
+def test_a_snapshot_goes_through_a_pipe(tt: Shell) -> None:
+    fill(tt)
+    piped = tt("save", "-").out
+    tt("save")
+    assert piped == (tt.directory / "tinytown.jsonl").read_text()
+    assert tt("save", "-", "--json", code=2).error["hint"] == "leave out --json, or name a file"
+    tt("reset", "--force", "--no-save")
+    assert tt("restore", "-", given=piped.encode()).out.startswith("added 1 agent, 2 tasks, 3 messages")
+    assert tt("save", "-").out == piped
+    assert not (tt.directory / "-").exists()
+    assert tt("restore", "-", "--merge", "--json", code=2).error["code"] == "bad_snapshot"
+
+
 def test_a_snapshot_goes_where_it_is_told_to_and_nothing_else_is_overwritten(tt: Shell) -> None:
     fill(tt)
     before = (tt.directory / "tinytown.toml").read_text()

@@ -149,7 +149,7 @@ async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken
         for task in tasks:
             done = await town.wait_for_task(task.id)
             assert done.state == "completed"
-        assert len(answers) == 4
+        assert len(answers) > len(tasks)
         ended = [event["task"] for event in place.told("round_ended")]
         assert ended == [task.id for task in tasks]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from tinytown.cli.invocation import Invocation, pass_invocation
 from tinytown.cli.text_file import read_text_file, replace_text_file
 from tinytown.cli.town_link import TownLink, open_town_link, town_root
 from tinytown.config import prepare_runtime_directory
-from tinytown.errors import NotFound, Refused
+from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.names import new_id
 
 if TYPE_CHECKING:
@@ -27,23 +28,33 @@ DEFAULT_FILE = "tinytown.jsonl"
 _CONFLICTS_SHOWN = 20
 #: A town of a hundred thousand tasks has about 60 MB.
 _LIMIT_BYTES = 1 << 30
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_STREAM = Path("-")
 
 
 @click.command(
     cls=TownCommand,
-    examples=["tt save", "tt save backups/monday.jsonl", "tt save && git commit -m save tinytown.jsonl"],
+    examples=["tt save", "tt save backups/monday.jsonl", "tt save - | gzip > monday.jsonl.gz"],
 )
 @click.argument("file", required=False, type=_FILE)
 @pass_invocation
 def save(invocation: Invocation, file: Path | None) -> None:
-    """Write the town's agents, tasks and mail to FILE: JSON lines that git can show the differences of.
+    """Write the town's agents, tasks and mail to FILE (- for standard output): JSON lines that git can show the differences of.
 
     The default is tinytown.jsonl beside tinytown.toml. An older snapshot there is replaced, any other file is left alone. An
     unchanged town gives an unchanged file. It holds no token, lease, password or address, but all texts: what people
     have written into tasks and mail is in it.
     """
+    from tinytown.snapshots.lines import to_bytes
+
+    if file == _STREAM and invocation.json:
+        raise UsageError(
+            "the snapshot and the answer cannot both go to standard output", hint="leave out --json, or name a file"
+        )
     with open_town_link(invocation) as town:
+        if file == _STREAM:
+            sys.stdout.buffer.write(to_bytes(_snapshot_of(town)))
+            return
         answer = save_town(town, file or town.root / DEFAULT_FILE)
     said = f"saved {in_words(answer)} to {answer['file']}"
     invocation.answer(answer, said if answer["changed"] else f"{said}, which has not changed")
@@ -51,9 +62,13 @@ def save(invocation: Invocation, file: Path | None) -> None:
 
 def save_town(town: TownLink, path: Path) -> dict[str, Any]:
     """Write the snapshot of `town` to `path`; what `tt save --json` prints."""
+    return write_snapshot(_snapshot_of(town), path)
+
+
+def _snapshot_of(town: TownLink) -> Snapshot:
     from tinytown.snapshots.transfer import Transfer  # late, like all of it: `tt --help` does without
 
-    return write_snapshot(Transfer(town, town.calls).read().snapshot, path)
+    return Transfer(town, town.calls).read().snapshot
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> dict[str, Any]:
@@ -72,14 +87,17 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> dict[str, Any]:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """The checked snapshot in the file at `path`. Raises: NotFound; UsageError with code ``bad_snapshot``."""
+    """The checked snapshot in a file, or on standard input. Raises: NotFound; UsageError with code ``bad_snapshot``."""
     from tinytown.snapshots.checks import check
     from tinytown.snapshots.lines import gather, read_lines
 
-    text = read_text_file(path, limit_bytes=_LIMIT_BYTES)
-    if text is None:
+    if path == _STREAM:
+        raw = sys.stdin.buffer.read(_LIMIT_BYTES)
+    elif (text := read_text_file(path, limit_bytes=_LIMIT_BYTES)) is None:
         raise NotFound(f"no snapshot at {path}", hint="tt save makes one")
-    numbered = read_lines(text.encode())
+    else:
+        raw = text.encode()
+    numbered = read_lines(raw)
     check(numbered)
     return gather(numbered)
 
@@ -89,7 +107,7 @@ def read_snapshot(path: Path) -> Snapshot:
     examples=[
         "tt restore tinytown.jsonl",
         "tt restore tinytown.jsonl --merge --dry-run",
-        "tt restore old.jsonl --merge",
+        "zcat monday.jsonl.gz | tt restore -",
     ],
 )
 @click.argument("file", type=_FILE)
@@ -97,7 +115,7 @@ def read_snapshot(path: Path) -> Snapshot:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @pass_invocation
 def restore(invocation: Invocation, file: Path, merge: bool, dry_run: bool) -> None:
-    """Bring back what tt save wrote to FILE, into an empty town or, with --merge, into any.
+    """Bring back what tt save wrote to FILE (- for standard input), into an empty town or, with --merge, into any.
 
     All of the file is read and checked before anything is written, and then it is in the town at once, or not at all.
     Agents that were running want a kernel again: tt start.
