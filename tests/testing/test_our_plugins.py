@@ -38,8 +38,9 @@ async def test_echo() -> None:
     scenarios = BackendScenarios(
         answer=lambda word: Scenario(task=word),
         work=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
+        silent=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
         **dict.fromkeys(
-            ("stubborn", "killed", "missing_tool", "prints", "late_output", "rate_limit", "login_error", "silent"),
+            ("stubborn", "killed", "missing_tool", "prints", "late_output", "rate_limit", "login_error"),
             "an echo has no tool",
         ),
     )

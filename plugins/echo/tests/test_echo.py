@@ -122,10 +122,11 @@ async def test_no_time_passes_while_the_town_is_frozen(autojump_clock: MockClock
     assert trio.current_time() - began == pytest.approx(0.5)
 
 
-async def test_a_round_that_takes_too_long_has_failed(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("limits", [{"timeout_s": 4.0}, {"silence_s": 4.0}, {"timeout_s": 4.0, "silence_s": 9.0}])
+async def test_a_round_that_takes_too_long_has_failed(autojump_clock: MockClock, limits: dict[str, float]) -> None:
     async with session(delay_s=60) as parrot:
-        outcome = await parrot.run_round(replace(work(task="go"), timeout_s=4.0), Lines())
-    assert outcome == Failed(reason="ended after 4 s, the time limit of a round")
+        outcome = await parrot.run_round(replace(work(task="go"), **limits), Lines())
+    assert outcome == Failed(reason="no answer within 4 s, the limit of a round")
 
 
 @pytest.mark.parametrize("table", [{"delay_s": -1}, {"fail_first": "twice"}, {"echo": "e"}])

@@ -57,11 +57,12 @@ class EchoSession:
 
     async def run_round(self, round: Round, report: Report) -> Outcome:
         """Answer with the text of the task, or of the questions where there is none."""
-        limit_s = inf if round.timeout_s is None else round.timeout_s
+        # Until it answers it says nothing, so the shorter of the two limits ends it.
+        limit_s = min(inf if each is None else each for each in (round.timeout_s, round.silence_s))
         with self._clock.move_on_after(limit_s) as limit, self._clock.move_on_after(self._settings.delay_s):
             await trio.sleep_forever()
         if limit.cancelled_caught:
-            return Failed(reason=f"ended after {round.timeout_s:g} s, the time limit of a round")
+            return Failed(reason=f"no answer within {limit_s:g} s, the limit of a round")
         if self._failures_left:
             self._failures_left -= 1
             return Failed(reason=f"fail_first: {self._failures_left} more to come")

@@ -8,9 +8,9 @@ from tinytown.errors import NotFound, UsageError
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.kept import loose_edges
 from tinytown_beads.ready import graph_of
+from tinytown_beads.shim.answering import Answering, answering, common
 from tinytown_beads.shim.board import Board, invocation_at, open_town_link, stamp_now
 from tinytown_beads.shim.looking import line_of
-from tinytown_beads.shim.program import Answering, answering, common
 
 
 @click.group("dep")

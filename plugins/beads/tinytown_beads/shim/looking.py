@@ -11,25 +11,14 @@ from tinytown.errors import UsageError
 
 from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.ready import blocked, in_order, ready
+from tinytown_beads.shim.answering import Answering, answering, common, priority_of
 from tinytown_beads.shim.board import Board, invocation_at, matching, open_town_link
-from tinytown_beads.shim.program import Answering, answering, common
+from tinytown_beads.shim.writing import add_comment, claim_first
 
 _LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="At most so many; 0 for all.")
 _TYPE = click.option("-t", "--type", "types", multiple=True, help="Only of this type.")
 _ASSIGNEE = click.option("-a", "--assignee", default="", help="Only of this assignee.")
 _LABELS = click.option("-l", "--label", "labels", multiple=True, help="Only with this label.")
-
-
-def priority_of(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """A priority as bd takes it: 0 to 4, or P0 to P4."""
-    if value is None:
-        return None
-    digit = value.upper().removeprefix("P")
-    if digit not in ("0", "1", "2", "3", "4"):
-        raise click.UsageError(f"invalid priority {value[:20]!r} (expected 0-4 or P0-P4)", context)
-    return int(digit)
-
-
 _PRIORITY = click.option("-p", "--priority", callback=priority_of, help="Only of this priority.")
 
 
@@ -121,8 +110,6 @@ def ready_(
     labels: tuple[str, ...], deferred: bool, claim: bool, limit: int,
 ) -> None:  # fmt: skip
     """List issues that can be begun."""
-    from tinytown_beads.shim.writing import claim_first
-
     with open_town_link(invocation_at(out.directory)) as town:
         board = Board(town)
         found = ready(board.beads, board.now, types=_several(types), deferred=deferred)
@@ -219,8 +206,6 @@ def count(out: Answering, statuses: tuple[str, ...], types: tuple[str, ...]) -> 
 @answering
 def comments(out: Answering, words: tuple[str, ...]) -> None:
     """Show an issue's comments; with add, write one."""
-    from tinytown_beads.shim.writing import add_comment
-
     if words[0] == "add":
         if len(words) != 3:
             raise UsageError("expected comments add ID TEXT")

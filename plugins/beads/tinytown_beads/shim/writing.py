@@ -23,9 +23,8 @@ from tinytown_beads.bead import kind_of
 from tinytown_beads.json_text import as_object
 from tinytown_beads.kept import kept_fields
 from tinytown_beads.own_beads import OURS
+from tinytown_beads.shim.answering import Answering, answering, common, priority_of
 from tinytown_beads.shim.board import Board, Record, invocation_at, open_town_link, stamp_now
-from tinytown_beads.shim.looking import priority_of
-from tinytown_beads.shim.program import Answering, answering, common
 from tinytown_beads.views import tag_of
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
