@@ -109,6 +109,11 @@ class Place:
             if event["type"] == type_ and all(event.get(name) == value for name, value in members.items())
         ]
 
+    async def hears(self, town: Town, count: int, type_: str, **members: str) -> list[dict[str, Any]]:
+        """The same as soon as there are `count` of them: what a call tells may be ahead of the events."""
+        await town.wait_until(trio.lowlevel.checkpoint, lambda _: len(self.told(type_, **members)) >= count)
+        return self.told(type_, **members)
+
     @property
     def server(self) -> EmbeddedServer:
         return EmbeddedServer(self.root / ".tt")

@@ -51,7 +51,7 @@ async def test_a_spent_budget_holds_the_agents_keeps_their_work_and_a_higher_one
         await town.run(town.calls.set_budgets(BudgetsConfig(day_usd=10.0).server_numbers))
         for task in tasks:
             assert (await town.wait_for_task(task.id)).attempts == 1
-        assert place.told("budget_spent", budget="day_usd")[0]["spent"] == 2.0
+        assert (await place.hears(town, 1, "budget_spent", budget="day_usd"))[0]["spent"] == 2.0
 
 
 async def test_a_limit_that_is_raised_in_the_file_holds_from_the_next_start(place, table, answering) -> None:

@@ -158,7 +158,7 @@ async def test_whatever_a_backend_raises_costs_an_attempt_and_is_reported(place,
         assert (task.state, task.attempts) == ("completed", 3)
         assert "ValueError('boom')" in table.rounds[1].prompt
         await agent.wait_for_idle()
-        await town.wait_until(trio.lowlevel.checkpoint, lambda _: len(place.told("plugin_reported")) == 2)
+        await place.hears(town, 2, "plugin_reported")
         assert place.told("plugin_reported")[0]["plugin"] == "scripted"
 
 
@@ -318,8 +318,10 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert (info.wanted, info.rounds_completed) == ("stopped", 2)
         assert info.reason == "its rounds are done (2); tt restart goes on"
-        assert [told["wanted"] for told in place.told("agent_state_changed", new="working")] == ["running"]
-        assert [told["wanted"] for told in place.told("agent_state_changed", new="stopped")] == ["stopped"]
+        (told,) = await place.hears(town, 1, "agent_state_changed", new="working")
+        assert told["wanted"] == "running"
+        (told,) = await place.hears(town, 1, "agent_state_changed", new="stopped")
+        assert told["wanted"] == "stopped"
         again = await town.run(town.calls.recount_rounds(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2

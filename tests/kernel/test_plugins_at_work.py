@@ -79,7 +79,7 @@ async def test_a_workspace_that_raises_costs_an_attempt_and_its_plugin_is_named(
         assert "workspace shed failed" in failed.reason
         shed.fail_at = ""
         assert (await town.wait_for_task(task.id)).state == "completed"
-        await town.wait_until(trio.lowlevel.checkpoint, lambda _: place.told("plugin_reported", plugin="scripted"))
+        await place.hears(town, 1, "plugin_reported", plugin="scripted")
 
 
 # -- gates -----------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ async def test_a_gate_that_raises_lets_nothing_pass(place, table) -> None:
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert task.attempts == 2
         assert "gate judge failed: RuntimeError('no pytest')" in table.rounds[1].prompt
-        await town.wait_until(trio.lowlevel.checkpoint, lambda _: place.told("plugin_reported"))
+        await place.hears(town, 1, "plugin_reported")
 
 
 async def test_a_task_that_gates_refuse_time_after_time_fails_when_its_budget_is_spent(place, table) -> None:
@@ -252,7 +252,7 @@ async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(pl
         began = trio.current_time()
         await clock.runs.wait_value(4)
         assert trio.current_time() - began >= 0.1 + 0.2 + 0.4
-        await town.wait_until(trio.lowlevel.checkpoint, lambda _: len(place.told("plugin_reported")) == 3)
+        await place.hears(town, 3, "plugin_reported")
         assert "service clock failed: OSError('no port'); started again in" in place.told("plugin_reported")[0]["text"]
 
 
@@ -444,7 +444,7 @@ async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section_and_i
         agent = await town.spawn("ada")
         for _ in range(2):
             assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
-        (told,) = place.told("plugin_reported", plugin="scripted")
+        (told,) = await place.hears(town, 1, "plugin_reported", plugin="scripted")
         assert "tinytown_prompt_sections: KeyError: 'rules'" in told["text"]
 
 
@@ -517,7 +517,7 @@ async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_
         await town.wait_until(town.agents, lambda agents: agents[0].tasks_completed == 1)
         states = [(await town.task(task.id)).state for task in tasks]
         assert sorted(states) == ["completed", "pending", "pending"]
-        (told,) = place.told("plugin_reported", plugin="scripted")
+        (told,) = await place.hears(town, 1, "plugin_reported", plugin="scripted")
         assert "tinytown_choose_agent: ZeroDivisionError" in told["text"]
 
 

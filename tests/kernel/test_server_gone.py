@@ -150,7 +150,7 @@ async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken
             done = await town.wait_for_task(task.id)
             assert done.state == "completed"
         assert len(answers) > len(tasks)
-        ended = [event["task"] for event in place.told("round_ended")]
+        ended = [event["task"] for event in await place.hears(town, len(tasks), "round_ended")]
         assert ended == [task.id for task in tasks]
 
 
@@ -178,7 +178,7 @@ async def test_a_town_that_was_emptied_begins_anew_and_says_so(place, table, ans
         host = place.kernel.host_id
         await town.link.command("FLUSHALL")
         await town.wait_until(town.status, lambda status: len(status.hosts) == 1 and status.hosts[0].id != host)
-        (event,) = place.told("town_emptied")
+        (event,) = await place.hears(town, 1, "town_emptied")
         assert "must be made anew" in event["text"]
         assert await town.agents() == ()
         assert table.backends[0].closed == ["a0"]
