@@ -107,6 +107,7 @@ PLUGINS_SEE = {
     "errors",
     "config",
     "processes",
+    "disk",
     "town",
     "command_line",
     "adapters",

@@ -29,7 +29,7 @@ class Backend:
     def __init__(self, kind):
         self.kind = kind
     def open(self, context):
-        raise NotImplementedError
+        raise AssertionError("nobody opens it here")
 """
 AGENTS = tuple(Agent(id=str(uuid4()), name=name, cli="none") for name in ("ada", "ben"))
 TASK = Task(id="t1", description="do it")

@@ -147,7 +147,7 @@ class StartsTooEarly(Good):
 
 class IsNoContextManager(Good):
     async def open(self, context: AgentContext) -> AgentSession:  # type: ignore[override]
-        raise NotImplementedError
+        raise AssertionError("nobody awaits it")
 
 
 class LeavesFdInOpen(Good):

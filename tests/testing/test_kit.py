@@ -214,7 +214,7 @@ async def test_a_scenario_may_say_why_there_is_none() -> None:
         kind = "none"
 
         def open(self, context: object) -> object:
-            raise NotImplementedError
+            raise AssertionError("no scenario opens it")
 
     scenarios = BackendScenarios(work="it never works", rate_limit=Scenario())
     report = await check_agent_backend(Backend, scenarios=scenarios, only={"B11"})  # type: ignore[arg-type]

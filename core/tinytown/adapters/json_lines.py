@@ -6,6 +6,7 @@ is not understood must cost that line alone. What the members mean is the reader
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -86,7 +87,7 @@ def record_of(text: str) -> Record | None:
     return Record(cast(dict[str, object], found)) if isinstance(found, dict) else None
 
 
-class JsonLinesReader:
+class JsonLinesReader(ABC):
     """A `Reader` for such CLIs: give it `take` for the records, and `complain` or `end` where there is more to see."""
 
     def __init__(self, notes: RunNotes) -> None:
@@ -102,12 +103,12 @@ class JsonLinesReader:
         elif line.text.strip():
             self.notes.note(line.text)
 
+    @abstractmethod
     def take(self, record: Record) -> None:
         """One record of the standard output."""
-        raise NotImplementedError
 
-    def complain(self, text: str) -> None:
+    def complain(self, text: str) -> None:  # noqa: B027 - nothing is what most readers do
         """A line of the standard error. It stands in the log and in the exit's tail; nothing else is made of it here."""
 
-    def end(self, ended: Exit) -> None:
+    def end(self, ended: Exit) -> None:  # noqa: B027
         """The CLI has ended."""

@@ -17,7 +17,7 @@ from tinytown.cli.text_file import read_text_file, replace_text_file
 from tinytown.cli.town_link import TownLink, open_town_link, town_root
 from tinytown.config import prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.names import new_id
+from tinytown.names import counted, new_id
 
 if TYPE_CHECKING:
     from tinytown.snapshots.records import Snapshot
@@ -157,7 +157,7 @@ def restored_lines(answer: Mapping[str, Any]) -> list[str]:
 def in_words(counts: Mapping[str, Any]) -> str:
     """Counts as people say them: ``2 agents, 1 task, 0 messages, 0 dead letters``, and, where there is any, what plugins keep."""
     names = {"agents": "agent", "tasks": "task", "messages": "message", "dead_letters": "dead letter"}
-    said = ", ".join(f"{counts[key]} {name}{'' if counts[key] == 1 else 's'}" for key, name in names.items())
+    said = ", ".join(counted(counts[key], name) for key, name in names.items())
     return f"{said}, {counts['plugin_data']} kept by plugins" if counts["plugin_data"] else said
 
 

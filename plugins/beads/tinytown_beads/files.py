@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from uuid import uuid4
 
+from tinytown.disk import sync_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 
 LIMIT_BYTES = 1 << 30
@@ -82,7 +83,7 @@ def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0
         if read_file(target) != was:
             raise Refused(f"{path} was changed by somebody else just now", hint="try again", code="changed")
         os.replace(draft, target)
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise TinytownError(
             f"cannot write {path}: {error.strerror or error}", hint="check the directory's owner, mode and free space"
@@ -90,16 +91,6 @@ def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
-
-
-def _sync_directory(directory: Path) -> None:
-    """Without it, a loss of power may bring back the file of before. Not every file system can do it."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def digest(content: bytes) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+from tinytown.disk import sync_directory
 from tinytown.errors import TinytownError
 from tinytown.events import Event, event_fields
 
@@ -99,7 +100,7 @@ class JournalFile:
             self.close()
             raise OSError(errno.EINVAL, "it is no regular file")
         if self._fsync:
-            _sync_names(self._path.parent)
+            sync_directory(self._path.parent)
 
     def _is_in_place(self) -> bool:
         """Nobody has moved the file away, as log rotation does."""
@@ -145,16 +146,6 @@ class JournalFile:
                 code="journal_not_writable",
                 path=str(self._path),
             ) from error
-
-
-def _sync_names(directory: Path) -> None:
-    """Have the names in `directory` on the disk, where the file system can: a synced file without a name is lost."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read_end(fd: int) -> tuple[Position | None, int]:
