@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tinytown.config import Config, read_config
 from tinytown.errors import ConfigError
-from tinytown.names import check_text, check_word
+from tinytown.model.ids import check_word
+from tinytown.model.text import check_text
 from tinytown.roles import doubt_role, load_roles, start_of_agent
 
 BUILT_IN = ["worker", "reviewer", "researcher", "architect", "tester", "devops", "security", "docs"]

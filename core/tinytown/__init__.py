@@ -14,12 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinytown.agents import Agent
-    from tinytown.events import Event
     from tinytown.hookspecs import hookimpl
-    from tinytown.kernel import open_town
-    from tinytown.messages import Message
-    from tinytown.tasks import Task
+    from tinytown.kernel.kernel import open_town
+    from tinytown.model.agents import Agent
+    from tinytown.model.events import Event
+    from tinytown.model.messages import Message
+    from tinytown.model.tasks import Task
     from tinytown.town import AgentHandle, Town
 
 __version__ = "0.1.0"
@@ -27,14 +27,14 @@ __version__ = "0.1.0"
 __all__ = ["Agent", "AgentHandle", "Event", "Message", "Task", "Town", "__version__", "hookimpl", "open_town"]
 
 _HOMES = {
-    "Agent": "agents",
+    "Agent": "model.agents",
     "AgentHandle": "town",
-    "Event": "events",
-    "Message": "messages",
-    "Task": "tasks",
+    "Event": "model.events",
+    "Message": "model.messages",
+    "Task": "model.tasks",
     "Town": "town",
     "hookimpl": "hookspecs",
-    "open_town": "kernel",
+    "open_town": "kernel.kernel",
 }
 
 

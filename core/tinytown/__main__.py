@@ -15,7 +15,7 @@ def main() -> None:
 
 def _run_and_end(words: list[str]) -> None:
     gc.disable()  # while modules are imported there is no garbage worth a search; `cli.commands.load` switches it on again
-    from tinytown.cli.entry import run
+    from tinytown_cli.main import run
 
     code = run(words)
     if "trio" not in sys.modules:

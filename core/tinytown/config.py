@@ -15,8 +15,9 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from tinytown.errors import ConfigError, NotFound, UsageError
-from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES
-from tinytown.names import check_agent_name, check_label, check_text, check_town_name, check_word, shown
+from tinytown.model.ids import check_agent_name, check_label, check_town_name, check_word
+from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES
+from tinytown.model.text import check_text, shown
 
 CONFIG_FILE = "tinytown.toml"
 RUNTIME_DIRECTORY = ".tt"

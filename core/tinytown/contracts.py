@@ -1,7 +1,7 @@
 """What plugins fulfil: the Protocols of the objects that hooks return, and the plain values they are handed.
 
 Hooks announce, contracts act, the kernel owns every task: an object's async methods run in tasks that the kernel
-started, may be cancelled at any checkpoint, and must leave nothing behind. `tinytown.testing` checks them.
+started, may be cancelled at any checkpoint, and must leave nothing behind. `tinytown_testing` checks them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from tinytown.agents import Agent
 from tinytown.config import Config
-from tinytown.events import Event
-from tinytown.messages import Message
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.events import Event
+from tinytown.model.messages import Message
+from tinytown.model.tasks import Task
 
 if TYPE_CHECKING:
-    from tinytown.processes import Keeper
+    from tinytown.process.supervisor import Keeper
     from tinytown.town import Town
 
 # -- what a round ends with ------------------------------------------------------------------------------

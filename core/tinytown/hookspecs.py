@@ -18,10 +18,10 @@ from typing import Any
 
 import pluggy
 
-from tinytown.agents import Agent
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend, Command, Converter, Gate, Service, StatusSink, Workspace
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 
 PROJECT = "tinytown"
 ENTRY_POINT_GROUP = "tinytown"

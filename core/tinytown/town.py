@@ -14,19 +14,21 @@ from typing import Any, Literal, TypeVar
 
 import trio
 
-from tinytown.agents import Agent
-from tinytown.background import AsyncValue, open_background, open_lasting
+from tinytown.concurrency import AsyncValue, open_background, open_lasting
 from tinytown.config import Config, prepare_runtime_directory
 from tinytown.errors import NotFound, ProtocolViolation, Refused
-from tinytown.events import Event
-from tinytown.messages import Body, Message, Priority, TaskOrder
-from tinytown.names import SUPERVISOR, shown
-from tinytown.protocol.calls import SCHEMA, DeadLetter, Sent, Status, TownCalls, load_library
-from tinytown.protocol.replies import Call, ErrorReply
+from tinytown.model.agents import Agent
+from tinytown.model.events import Event
+from tinytown.model.ids import SUPERVISOR
+from tinytown.model.messages import Body, Message, Priority, TaskOrder
+from tinytown.model.results import DeadLetter, Sent, Status
+from tinytown.model.tasks import Task, TaskState
+from tinytown.model.text import shown
+from tinytown.protocol.operation import Call, ErrorReply
+from tinytown.protocol.operations import SCHEMA, TownCalls, load_library
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.town_server import address_of, embedded_server
+from tinytown.redis.locate import address_of, embedded_server
 from tinytown.roles import start_of_agent
-from tinytown.tasks import Task, TaskState
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import tinytown
 import trio
-from tinytown.redis.server import EmbeddedServer
+from tinytown_server.server import EmbeddedServer
 
 from .conditions import Conditions
 from .measure import Benchmark, Competitor, Figures, Wanted

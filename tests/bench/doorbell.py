@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import trio
 from tinytown.config import Config
-from tinytown.protocol.calls import TownCalls, load_library
-from tinytown.redis.address import parse_url
+from tinytown.protocol.operations import TownCalls, load_library
 from tinytown.redis.link import Link, open_link
+from tinytown.redis.url import parse_url
 
 TOWN = "bench"
 

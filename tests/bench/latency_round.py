@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 import trio
-from tinytown.messages import Informational
-from tinytown.protocol.calls import TownCalls
-from tinytown.protocol.replies import Call
-from tinytown.redis.address import parse_url
+from tinytown.model.messages import Informational
+from tinytown.protocol.operation import Call
+from tinytown.protocol.operations import TownCalls
 from tinytown.redis.link import open_link
+from tinytown.redis.url import parse_url
 
 from .doorbell import TOWN, Doorbells, set_up
 

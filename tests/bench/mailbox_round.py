@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 
 import trio
-from tinytown.messages import Informational
-from tinytown.protocol.calls import Delivery, TownCalls
+from tinytown.model.messages import Informational
+from tinytown.model.results import Delivery
+from tinytown.protocol.operations import TownCalls
 from tinytown.redis.link import Link
 
 from .doorbell import Doorbells, open_bench_town

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytown.errors import TinytownError
-from tinytown.redis.server import EmbeddedServer
+from tinytown_server.server import EmbeddedServer
 
 from .children import ChildFailed, last_line
 from .measure import Skipped

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tinytown.messages import Priority
+from tinytown.model.messages import Priority
 
 
 @dataclass(frozen=True, slots=True)

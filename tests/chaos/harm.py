@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from tinytown.agents import Agent
+from tinytown.model.agents import Agent
 from tinytown.town import Town
 
 from .stage import LEASE_S, Host, Stage, insist

@@ -24,9 +24,9 @@ from typing import Literal, TypeVar
 import trio
 from tinytown.config import load_config
 from tinytown.errors import ServerUnreachable
-from tinytown.protocol.replies import Call
-from tinytown.redis.server import find_binary
+from tinytown.protocol.operation import Call
 from tinytown.town import Town, connect_town
+from tinytown_server.server import find_binary
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tinytown.events import TaskStateChanged
+from tinytown.model.events import TaskStateChanged
 
 from tests.chaos.findings import Findings, Given, completed_more_than_once, missing, out_of_order, read_log, repeated
 from tests.chaos.trial import run_trial

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.messages import PRIORITIES, Informational, Priority
-from tinytown.names import SUPERVISOR
+from tinytown.model.ids import SUPERVISOR
+from tinytown.model.messages import PRIORITIES, Informational, Priority
 from tinytown.protocol.keys import KEYS
 from tinytown.town import Town
 

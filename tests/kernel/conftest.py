@@ -20,12 +20,12 @@ import pytest
 import trio
 from tinytown.config import load_config
 from tinytown.contracts import Outcome
-from tinytown.events import Event, event_fields
-from tinytown.kernel import Kernel, open_kernel
-from tinytown.plugin_registry import load_plugins
-from tinytown.redis.server import EmbeddedServer
-from tinytown.tasks import Task
+from tinytown.kernel.kernel import Kernel, open_kernel
+from tinytown.model.events import Event, event_fields
+from tinytown.model.tasks import Task
+from tinytown.plugin import load_plugins
 from tinytown.town import Town, connect_town
+from tinytown_server.server import EmbeddedServer
 
 HERE = Path(__file__).parent
 DEADLINE_S = 30.0

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from tinytown.config import AgentCli, Config
 from tinytown.contracts import Finished, RateLimited
-from tinytown.desk import accounts_by_kind
+from tinytown.kernel.context import accounts_by_kind
 
 AN_HOUR_S = 3600.0
 

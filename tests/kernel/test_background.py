@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from tinytown.background import open_background, open_lasting, without_cancellations
+from tinytown.concurrency import open_background, open_lasting, without_cancellations
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:

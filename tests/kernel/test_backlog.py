@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.protocol.calls import SCHEMA, TownCalls
-from tinytown.redis.address import Address
-from tinytown.redis.light import LightClient
-from tinytown.snapshots.records import Snapshot, TaskRecord
-from tinytown.snapshots.transfer import Transfer
+from tinytown.protocol.operations import SCHEMA, TownCalls
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.url import Address
+from tinytown_snapshots.records import Snapshot, TaskRecord
+from tinytown_snapshots.transfer import Transfer
 
 
 async def test_idle_agents_take_what_bears_their_role_or_tags_by_priority_once_its_needs_are_completed(

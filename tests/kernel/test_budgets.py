@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown import ledger
 from tinytown.config import BudgetsConfig, RateConfig
 from tinytown.contracts import Failed, Finished, Interrupted, Lost, RateLimited, Unavailable, Usage
-from tinytown.messages import Informational
-from tinytown.pricing import charge_of
+from tinytown.kernel.pricing import charge_of
+from tinytown.model.messages import Informational
+from tinytown_ops.costs import ledger
 
 A_DOLLAR = Usage(input_tokens=100, output_tokens=10, cost_usd=1.0)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import tinytown
 import trio
-from tinytown.kernel import is_running
-from tinytown.protocol.calls import Placed
+from tinytown.kernel.kernel import is_running
+from tinytown.model.results import Placed
 
 
 async def use(place: Any) -> None:

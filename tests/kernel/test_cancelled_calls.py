@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.messages import Query
-from tinytown.protocol.calls import TownCalls, load_library
-from tinytown.protocol.replies import Call
-from tinytown.redis.address import Address
+from tinytown.model.messages import Query
+from tinytown.protocol.operation import Call
+from tinytown.protocol.operations import TownCalls, load_library
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.server import EmbeddedServer
+from tinytown.redis.url import Address
+from tinytown_server.server import EmbeddedServer
 
 
 @pytest.fixture

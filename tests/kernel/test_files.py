@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import tinytown
-from tinytown.redis.server import EmbeddedServer
+from tinytown_server.server import EmbeddedServer
 
 SHELL = 'default_cli = "shell"\n'
 

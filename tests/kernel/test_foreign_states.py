@@ -104,7 +104,7 @@ async def test_an_agent_that_can_neither_work_nor_be_let_go_of_costs_no_other_ag
 
 
 async def test_an_agent_that_crashes_comes_back_later_and_later(place, table, monkeypatch) -> None:
-    monkeypatch.setattr("tinytown.hosting._FIRST_RETRY_S", 0.1)
+    monkeypatch.setattr("tinytown.kernel.agent_worker._FIRST_RETRY_S", 0.1)
     async with place.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()

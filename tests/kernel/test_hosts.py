@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.redis.address import Address
-from tinytown.redis.light import LightClient
-from tinytown.redis.server import find_binary
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.url import Address
+from tinytown_server.server import find_binary
 
 from tests.chaos.stage import Gate
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tinytown.rounds
+import tinytown.kernel.round_runner
 import trio
-from tinytown.contracts import (
-    Failed,
-    Finished,
-    Interrupted,
-    Lost,
-    Unauthorized,
-    Unavailable,
-    Usage,
-)
+from tinytown.contracts import Failed, Finished, Interrupted, Lost, Unauthorized, Unavailable, Usage
 from tinytown.errors import BackendUnavailable, Refused
-from tinytown.messages import Informational, Query
+from tinytown.model.messages import Informational, Query
 
 
 async def forever(round: Any, report: Any) -> None:
@@ -175,7 +167,7 @@ async def test_a_backend_that_returns_nonsense_costs_an_attempt_and_is_named(pla
 
 
 async def test_a_backend_that_hangs_beyond_its_limit_is_cut_off(place, table, answering, monkeypatch) -> None:
-    monkeypatch.setattr(tinytown.rounds, "_OVERTIME_S", 0.1)
+    monkeypatch.setattr(tinytown.kernel.round_runner, "_OVERTIME_S", 0.1)
     place.configure(timeout_s=0.2, grace_s=0.1)
     table.script = answering(forever, Finished(text="fine"))
     async with place.open() as town:

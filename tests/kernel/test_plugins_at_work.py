@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tinytown.noticeboard
+import tinytown.kernel.event_dispatcher
 import trio
 from tinytown.contracts import Verdict
-from tinytown.events import Event
+from tinytown.model.events import Event
 from trio_util import AsyncValue
 
 # -- workspaces ------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ async def test_gates_that_judge_what_another_kernel_has_left_hold_up_no_kernels_
 
 
 async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(place, table, monkeypatch) -> None:
-    monkeypatch.setattr("tinytown.rounds._SETTLE_FOR_S", 0.2)
+    monkeypatch.setattr("tinytown.kernel.round_runner._SETTLE_FOR_S", 0.2)
 
     class Slow(Judge):
         async def check(self, task: Any, directory: Path) -> Verdict:
@@ -245,7 +245,7 @@ async def test_a_service_runs_as_long_as_the_kernel(place, table) -> None:
 
 
 async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(place, table, monkeypatch) -> None:
-    monkeypatch.setattr("tinytown.kernel._FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr("tinytown.kernel.kernel._FIRST_RETRY_S", 0.05)
     clock = Clock(OSError("no port"), ExceptionGroup("two", [ValueError("a"), ValueError("b")]), "end")
     table.services = [clock]
     async with place.open() as town:
@@ -360,7 +360,7 @@ async def test_a_sink_goes_on_where_the_last_kernel_stopped(place, table) -> Non
 
 
 async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_on(place, table, monkeypatch) -> None:
-    monkeypatch.setattr(tinytown.noticeboard, "_FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
     moody, diary = Moody(failures=2), Diary()
     table.sinks = [moody, diary]
     async with place.open() as town:
@@ -379,7 +379,7 @@ async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_o
 async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the_end(
     place, table, monkeypatch, kind
 ) -> None:
-    monkeypatch.setattr("tinytown.kernel._LEAVE_BOUND_S", 0.5)
+    monkeypatch.setattr("tinytown.kernel.kernel._LEAVE_BOUND_S", 0.5)
     stuck, diary = kind("stuck"), Diary()
     table.sinks = [stuck, diary]
     async with place.open() as town:
@@ -394,8 +394,8 @@ async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the
 
 
 async def test_a_sink_that_takes_too_long_gets_its_batch_again(place, table, monkeypatch) -> None:
-    monkeypatch.setattr(tinytown.noticeboard, "_PUT_BOUND_S", 0.1)
-    monkeypatch.setattr(tinytown.noticeboard, "_FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_PUT_BOUND_S", 0.1)
+    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
 
     class Dozing(Diary):
         naps = 1

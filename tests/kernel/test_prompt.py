@@ -6,7 +6,7 @@ from typing import Any
 
 import trio
 from tinytown.contracts import Failed, Finished, Verdict
-from tinytown.names import SUPERVISOR
+from tinytown.model.ids import SUPERVISOR
 
 
 async def forever(round: Any, report: Any) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from tinytown.contracts import Finished
-from tinytown.round_files import (
+from tinytown.kernel.transcripts import (
     PROMPT_KEPT_BYTES,
     TAIL_KEPT_BYTES,
     has_ended,

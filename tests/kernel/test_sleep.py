@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from tinytown.contracts import Finished, RateLimited
-from tinytown.records import rfc3339
+from tinytown.model.time import rfc3339
 from tinytown.town import AgentHandle, Town
 
 LONG_LEASE = "lease_s = 60.0\n"

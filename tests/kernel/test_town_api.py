@@ -11,9 +11,9 @@ import tinytown
 import trio
 import trio.lowlevel
 from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
-from tinytown.events import TaskStateChanged
-from tinytown.messages import Informational, Query
-from tinytown.redis.server import EmbeddedServer
+from tinytown.model.events import TaskStateChanged
+from tinytown.model.messages import Informational, Query
+from tinytown_server.server import EmbeddedServer
 
 SHELL = 'default_cli = "shell"\n'
 ECHO = 'default_cli = "echo"\n'

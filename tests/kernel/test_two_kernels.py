@@ -15,7 +15,7 @@ import pytest
 import trio
 from tinytown.config import BudgetsConfig
 from tinytown.contracts import Finished, RateLimited, Usage
-from tinytown.redis.server import find_binary
+from tinytown_server.server import find_binary
 
 LEASE_S = 0.8
 SLACK_S = 1.0

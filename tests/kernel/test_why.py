@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.cli import obstacles
-from tinytown.cli.invocation import Invocation
-from tinytown.cli.obstacles import Obstacle, why_task
-from tinytown.cli.task_why import gather
-from tinytown.cli.town_link import open_town_link
+from tinytown.client import open_town_link
 from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
+from tinytown_cli.context import Invocation
+from tinytown_ops.explain import blockers as obstacles
+from tinytown_ops.explain.blockers import Obstacle, why_task
+from tinytown_ops.explain.why_command import gather
 
 
 def walk(reasons: Iterable[Obstacle]) -> list[Obstacle]:

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.protocol.calls import TownCalls, load_library
 from tinytown.protocol.keys import KEYS
-from tinytown.protocol.replies import Argument, Call, Reply
-from tinytown.redis.address import Address
-from tinytown.redis.light import LightClient
-from tinytown.redis.server import EmbeddedServer
+from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.protocol.operations import TownCalls, load_library
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.url import Address
+from tinytown_server.server import EmbeddedServer
 
 T = TypeVar("T")
 Dump = dict[str, tuple[str, Any]]

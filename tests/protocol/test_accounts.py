@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tinytown import ledger
-from tinytown.agents import Agent
-from tinytown.messages import Query
-from tinytown.protocol.calls import Batch, Delivery
-from tinytown.records import parse_rfc3339
+from tinytown.model.agents import Agent
+from tinytown.model.messages import Query
+from tinytown.model.results import Batch, Delivery
+from tinytown.model.time import parse_rfc3339
+from tinytown_ops.costs import ledger
 
 from tests.protocol.conftest import Town
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tinytown.messages import Query, Unknown
-from tinytown.names import SUPERVISOR_ID
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Query, Unknown
 
 from tests.protocol.conftest import Town
 

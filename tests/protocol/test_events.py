@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from tinytown.events import EVENT_TYPES, Event, OtherEvent, TaskStateChanged, event_fields
-from tinytown.messages import Query
-from tinytown.names import SUPERVISOR_ID
+from tinytown.model.events import EVENT_TYPES, Event, OtherEvent, TaskStateChanged, event_fields
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Query
+from tinytown.model.time import rfc3339
 from tinytown.protocol import library
-from tinytown.records import rfc3339
 
 from tests.protocol.conftest import Town
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 from tinytown.errors import Refused, StaleLease
-from tinytown.messages import Query
-from tinytown.names import SUPERVISOR_ID
-from tinytown.protocol.calls import Batch, TownCalls
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Query
+from tinytown.model.results import Batch
+from tinytown.protocol.operations import TownCalls
 
 from tests.protocol.conftest import Town
 

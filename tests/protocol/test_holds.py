@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tinytown.messages import Query
-from tinytown.records import rfc3339
-from tinytown.tasks import Task
+from tinytown.model.messages import Query
+from tinytown.model.tasks import Task
+from tinytown.model.time import rfc3339
 
 from tests.protocol.conftest import Town
 

@@ -8,13 +8,13 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from tinytown import ledger
 from tinytown.config import AgentBudget, BudgetsConfig
 from tinytown.errors import UsageError
-from tinytown.ledger import Budget, CostRow, Costs
-from tinytown.messages import Query
-from tinytown.protocol.calls import Batch
-from tinytown.redis.light import LightClient
+from tinytown.model.messages import Query
+from tinytown.model.results import Batch
+from tinytown.redis.blocking_client import LightClient
+from tinytown_ops.costs import ledger
+from tinytown_ops.costs.ledger import Budget, CostRow, Costs
 
 from tests.protocol.conftest import MACHINE, Town, fresh_town
 

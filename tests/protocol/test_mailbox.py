@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tinytown.messages import Body, Informational, Priority, Query, TaskOrder
-from tinytown.names import SUPERVISOR_ID
-from tinytown.protocol.calls import Batch
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
+from tinytown.model.results import Batch
 
 from tests.protocol.conftest import Town
 

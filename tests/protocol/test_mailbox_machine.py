@@ -13,10 +13,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tinytown.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
-from tinytown.names import SUPERVISOR_ID
-from tinytown.protocol.calls import Delivery
-from tinytown.redis.light import LightClient
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
+from tinytown.model.results import Delivery
+from tinytown.redis.blocking_client import LightClient
 
 from tests.protocol.conftest import MACHINE, Town, fresh_town
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from tinytown.messages import Query
-from tinytown.protocol.calls import Delivery, TownCalls
-from tinytown.tasks import Task
+from tinytown.model.messages import Query
+from tinytown.model.results import Delivery
+from tinytown.model.tasks import Task
+from tinytown.protocol.operations import TownCalls
 
 from tests.protocol.conftest import Town
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
-from tinytown import agents, tasks
 from tinytown.config import Config
 from tinytown.errors import REPLY_CODES
-from tinytown.events import EVENT_TYPES, KnownEvent
-from tinytown.messages import Body
+from tinytown.model import agents, tasks
+from tinytown.model.events import EVENT_TYPES, KnownEvent
+from tinytown.model.messages import Body
 from tinytown.protocol import library
-from tinytown.protocol.calls import SCHEMA, TownCalls
 from tinytown.protocol.keys import CHANNELS, KEYS
+from tinytown.protocol.operations import SCHEMA, TownCalls
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text()
 LUA = "\n".join(line.partition("--")[0] for line in library.source().splitlines())

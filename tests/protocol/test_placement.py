@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tinytown.agents import Agent
 from tinytown.errors import UsageError
+from tinytown.model.agents import Agent
 
 from tests.protocol.conftest import Town
 

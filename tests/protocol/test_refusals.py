@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from tinytown.errors import REPLY_CODES, LimitReached, NotFound, Refused, UsageError
-from tinytown.messages import Informational, Query
-from tinytown.names import SUPERVISOR_ID
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Informational, Query
 from tinytown.protocol import library
-from tinytown.protocol.calls import TownCalls
-from tinytown.protocol.replies import Call
+from tinytown.protocol.operation import Call
+from tinytown.protocol.operations import TownCalls
 
 from tests.protocol.conftest import Town
 
@@ -200,7 +200,7 @@ def test_a_name_belongs_to_one_agent(people: Town) -> None:
 
 
 def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinytown.protocol.calls.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
+    monkeypatch.setattr("tinytown.protocol.operations.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
     assert people.run(people.calls.create_agent("new", cli="shell")).nickname == "Otto Plum"
     assert people.run(people.calls.create_agent("newer", cli="shell")).nickname is None
     assert people.run(people.calls.agent("newer [newer]")).name == "newer"

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tinytown.agents import Agent
 from tinytown.errors import TinytownError
-from tinytown.messages import Query
-from tinytown.names import SUPERVISOR_ID
-from tinytown.protocol.calls import Batch, TownCalls
-from tinytown.protocol.replies import Call
+from tinytown.model.agents import Agent
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Query
+from tinytown.model.results import Batch
+from tinytown.protocol.operation import Call
+from tinytown.protocol.operations import TownCalls
 
 from tests.protocol.conftest import Town, timeless
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tinytown.messages import Query
-from tinytown.names import SUPERVISOR_ID
-from tinytown.protocol.calls import TownCalls
-from tinytown.round_records import RoundRecord
+from tinytown.model.ids import SUPERVISOR_ID
+from tinytown.model.messages import Query
+from tinytown.model.round_records import RoundRecord
+from tinytown.protocol.operations import TownCalls
 
 from tests.protocol.conftest import Town
 

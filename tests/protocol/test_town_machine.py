@@ -21,14 +21,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tinytown import tasks as task_table
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.messages import PRIORITIES, Query, TaskAssign, TaskOrder
-from tinytown.protocol import calls as calls_module
-from tinytown.protocol.calls import Delivery
-from tinytown.protocol.replies import Call
-from tinytown.redis.light import LightClient
-from tinytown.tasks import Fate
+from tinytown.model import tasks as task_table
+from tinytown.model.messages import PRIORITIES, Query, TaskAssign, TaskOrder
+from tinytown.model.results import Delivery
+from tinytown.model.tasks import Fate
+from tinytown.protocol import operations as calls_module
+from tinytown.protocol.operation import Call
+from tinytown.redis.blocking_client import LightClient
 
 from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
 

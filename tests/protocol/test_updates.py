@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tinytown.errors import Refused
-from tinytown.events import TaskUpdated
-from tinytown.tasks import Task
+from tinytown.model.events import TaskUpdated
+from tinytown.model.tasks import Task
 
 from tests.protocol.conftest import Town
 

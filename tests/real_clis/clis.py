@@ -18,9 +18,9 @@ import msgspec
 import pytest
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend
-from tinytown.plugin_registry import load_plugins
-from tinytown.testing import Bench
-from tinytown.testing.models import ModelServer
+from tinytown.plugin import load_plugins
+from tinytown_testing import Bench
+from tinytown_testing.models import ModelServer
 
 DIRECTORIES_VARIABLE = "TINYTOWN_REAL_CLIS"
 #: Longer than any of them is content with: some replace a short key wherever they print it.

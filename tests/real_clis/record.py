@@ -21,12 +21,12 @@ from typing import Any
 
 import msgspec
 import trio
-from tinytown.adapters import CliBackend, CliSessionRecord, CliSettings, Launch
-from tinytown.adapters.remembered import write_private
-from tinytown.adapters.town_tools import prepare_town_tools
-from tinytown.testing import Bench, open_bench
-from tinytown.testing.models import ModelServer, Script
-from tinytown.testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
+from tinytown_adapters import CliBackend, CliSessionRecord, CliSettings, Launch
+from tinytown_adapters.remembered import write_private
+from tinytown_adapters.town_tools import prepare_town_tools
+from tinytown_testing import Bench, open_bench
+from tinytown_testing.models import ModelServer, Script
+from tinytown_testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
 
 from tests.real_clis.clis import DIRECTORIES_VARIABLE, KEY, REAL_CLIS, RealCli, git
 from tests.real_clis.test_towns import COMMIT

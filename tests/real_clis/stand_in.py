@@ -1,7 +1,7 @@
 """Takes the place of a coding CLI where none is installed: ``stand_in.py claude|codex|auggie ARGUMENTS...``.
 
 It takes the arguments and the prompt as the real one does, starts the MCP server that it is given, does what the script in
-its prompt says (as a model would that `tinytown.testing.models` plays), and ends in the real one's words. Standard library
+its prompt says (as a model would that `tinytown_testing.models` plays), and ends in the real one's words. Standard library
 only.
 """
 

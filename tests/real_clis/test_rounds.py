@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tinytown.agents import Agent
 from tinytown.contracts import (
     AgentSession,
     Failed,
@@ -28,8 +27,9 @@ from tinytown.contracts import (
     Unavailable,
     Usage,
 )
-from tinytown.testing import Bench, open_bench
-from tinytown.testing.models import ModelServer, Script
+from tinytown.model.agents import Agent
+from tinytown_testing import Bench, open_bench
+from tinytown_testing.models import ModelServer, Script
 
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
 
@@ -425,7 +425,7 @@ async def test_root_may_work_too(stage: Stage) -> None:
 async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinytown.adapters import TownTools, backend
+    from tinytown_adapters import TownTools, backend
 
     def broken(place: Path, environment: object) -> TownTools:
         return TownTools("sh", ("-c", "exit 3"))

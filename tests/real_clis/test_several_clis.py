@@ -16,8 +16,8 @@ import msgspec
 import pytest
 import tomlkit
 import trio
-from tinytown.round_files import read_transcript, transcripts_directory
-from tinytown.testing.models import ModelServer
+from tinytown.kernel.transcripts import read_transcript, transcripts_directory
+from tinytown_testing.models import ModelServer
 
 from tests.kernel.conftest import Place, make_root
 from tests.real_clis.clis import AUGGIE, CLAUDE, CODEX, RealCli, git

@@ -15,9 +15,9 @@ import pytest
 import tinytown
 import tomlkit
 import trio
-from tinytown.redis.server import EmbeddedServer
-from tinytown.testing.models import ModelServer, Script
 from tinytown.town import Town
+from tinytown_server.server import EmbeddedServer
+from tinytown_testing.models import ModelServer, Script
 
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
 

@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 import pytest
 import trio
-from tinytown.protocol.replies import Reply
-from tinytown.redis.address import Address, parse_url
-from tinytown.redis.light import LightClient
+from tinytown.protocol.operation import Reply
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.url import Address, parse_url
 
 DEADLINE_S = 30.0
 

@@ -8,10 +8,10 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import LimitReached, ProtocolViolation, ServerUnreachable, UsageError
-from tinytown.protocol.replies import Call, Reply
+from tinytown.protocol.operation import Call, Reply
 from tinytown.redis import link as link_module
-from tinytown.redis.address import parse_url
 from tinytown.redis.link import Link, open_link
+from tinytown.redis.url import parse_url
 
 
 def echo(text: str, *, repeatable: bool = True) -> Call[str]:

@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError, Unconfirmed
-from tinytown.protocol.replies import Call, Reply
+from tinytown.protocol.operation import Call, Reply
 from tinytown.redis import link as link_module
-from tinytown.redis.conversation import MAX_SENDS
 from tinytown.redis.link import Link, open_link
+from tinytown.redis.pipeline import MAX_SENDS
 
 
 def echo(text: str) -> Call[str]:
@@ -134,7 +134,7 @@ async def test_cutting_again_and_again_under_load_loses_and_doubles_nothing(
 
 
 async def test_a_repeatable_call_that_breaks_every_connection_is_given_up(open_tcp_service: Callable[..., Any]) -> None:
-    from tinytown.redis.address import parse_url
+    from tinytown.redis.url import parse_url
 
     handed_over = 0
 

@@ -14,9 +14,9 @@ import pytest
 import trio
 import trustme
 from tinytown.errors import ProtocolViolation, ServerUnreachable
-from tinytown.redis.address import Address, parse_url
-from tinytown.redis.light import LightClient
+from tinytown.redis.blocking_client import LightClient
 from tinytown.redis.link import open_link
+from tinytown.redis.url import Address, parse_url
 
 Ping = Callable[[Address], Awaitable[Any]]
 

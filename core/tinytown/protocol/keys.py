@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tinytown.names import check_town_name
+from tinytown.model.ids import check_town_name
 
 #: Pattern of each key below the base -> Redis type. ``<...>`` stands for an id, a name or a state.
 KEYS: dict[str, str] = {

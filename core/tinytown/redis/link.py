@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import trio
 
 from tinytown.errors import ServerUnreachable, TinytownError
-from tinytown.protocol.replies import Argument, Call, ErrorReply, Reply, raise_for
-from tinytown.redis.address import Address
-from tinytown.redis.conversation import Caller, Conversation, Request
-from tinytown.redis.dial import RECEIVE_SIZE_BYTES, Connection, dial
-from tinytown.redis.wire import PASSING, connect_error, pack
+from tinytown.protocol.operation import Argument, Call, ErrorReply, Reply, raise_for
+from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, dial
+from tinytown.redis.pipeline import Caller, Conversation, Request
+from tinytown.redis.resp import PASSING, connect_error, pack
+from tinytown.redis.url import Address
 
 S = TypeVar("S")
 T = TypeVar("T")

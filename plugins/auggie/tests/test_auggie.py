@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import tinytown_auggie
 import trio
-from tinytown.adapters import CliSessionRecord, Launch, RunNotes, TownTools
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
-from tinytown.processes import Line
-from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown.process.supervisor import Line
+from tinytown_adapters import CliSessionRecord, Launch, RunNotes, TownTools
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader
+from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 90.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinytown.adapters import backends_for
 from tinytown.contracts import AgentBackend
 from tinytown.hookspecs import hookimpl
+from tinytown_adapters import backends_for
 
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
+from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
 
 from tinytown_auggie.reader import AuggieReader
 

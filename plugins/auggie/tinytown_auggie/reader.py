@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tinytown.adapters import JsonLinesReader, Record, RunNotes, failure_of
-from tinytown.processes import Exit, Line
+from tinytown.process.supervisor import Exit, Line
+from tinytown_adapters import JsonLinesReader, Record, RunNotes, failure_of
 
 #: How it lists its MCP servers, before it begins on one stream or after its end on the other.
 _SERVER = re.compile(r"\s*(?P<sign>🔌|✅|❌)\s+(?P<name>Waiting for|[\w-]+( \(failed\))?$)")

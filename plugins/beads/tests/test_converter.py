@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tinytown.messages import PRIORITIES
-from tinytown.tasks import Task
-from tinytown.testing import ConverterScenarios, check_converter
+from tinytown.model.messages import PRIORITIES
+from tinytown.model.tasks import Task
 from tinytown_beads.converter import BeadConverter
 from tinytown_beads.json_text import decode
 from tinytown_beads.lines import beads_of, read_lines
 from tinytown_beads.views import tag_of
+from tinytown_testing import ConverterScenarios, check_converter
 
 from .conftest import DOCUMENTS, EVERY_FIELD, MOMENT, bead, document, edge
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.json_text import as_list, as_object
 from tinytown_beads.kept import said_by

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinytown.command_line import TownLink
 from tinytown.errors import TinytownError
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
+from tinytown_cli.public import TownLink
 
 from tinytown_beads.kept import kept_fields, kept_table
 from tinytown_beads.mapping import task_priority

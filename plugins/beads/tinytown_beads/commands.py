@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tinytown.command_line import Invocation, TownGroup, TownLink, counted, open_town_link, pass_invocation, table
 from tinytown.errors import UsageError
+from tinytown_cli.public import Invocation, TownGroup, TownLink, counted, open_town_link, pass_invocation, table
 
 from tinytown_beads.settings import read_settings
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tinytown.contracts import Converted
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.circles import needs_first
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines

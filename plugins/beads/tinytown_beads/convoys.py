@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from tinytown.command_line import TownLink
 from tinytown.errors import Refused
+from tinytown_cli.public import TownLink
 
 from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.gastown.description import field_of

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from pathlib import Path
 from uuid import uuid4
 
-from tinytown.disk import sync_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.files import sync_directory
 
 LIMIT_BYTES = 1 << 30
 

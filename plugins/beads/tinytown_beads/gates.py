@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import trio
 from tinytown.errors import NotFound, Refused
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 from tinytown.town import Town
 
 from tinytown_beads.bead import Bead, NoBead, read_bead

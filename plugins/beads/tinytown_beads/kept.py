@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import moment, stamp
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE

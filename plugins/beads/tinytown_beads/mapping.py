@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from tinytown.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
+from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 
 from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.circles import cut_circles

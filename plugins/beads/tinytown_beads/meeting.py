@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tinytown.agents import Agent
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 
 from tinytown_beads.baseline import Baseline
 from tinytown_beads.bead import Bead

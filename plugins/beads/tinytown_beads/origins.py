@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import Bead
 from tinytown_beads.lines import Line, beads_of, read_lines

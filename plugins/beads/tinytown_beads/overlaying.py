@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import Bead, moment, stamp
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE

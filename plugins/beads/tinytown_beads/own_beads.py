@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import Bead
 from tinytown_beads.json_text import as_object

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytown.command_line import TownLink
+from tinytown_cli.public import TownLink
 
 from tinytown_beads.baseline import Baseline, baseline_path, entries_of, next_order, write_baseline
 from tinytown_beads.files import digest

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.baseline import baseline_path, read_baseline
 from tinytown_beads.bd_program import bd_for

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from tinytown.tasks import Task, TaskState
+from tinytown.model.tasks import Task, TaskState
 
 from tinytown_beads.bead import moment, stamp
 from tinytown_beads.json_text import as_list

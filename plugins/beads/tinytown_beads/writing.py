@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import moment
 from tinytown_beads.lines import Line, extend, new_line, with_changes

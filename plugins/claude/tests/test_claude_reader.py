@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.adapters import RunNotes
-from tinytown.adapters.outcomes import Advice, outcome_of_exit
 from tinytown.contracts import Finished, Outcome, Usage
-from tinytown.processes import Exit, Line
+from tinytown.process.supervisor import Exit, Line
+from tinytown_adapters import RunNotes
+from tinytown_adapters.outcomes import Advice, outcome_of_exit
 from tinytown_claude.reader import ClaudeReader
 
 RECORDINGS = Path(__file__).parent / "recordings"

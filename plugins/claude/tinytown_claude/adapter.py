@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown.adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
+from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
 
 from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_cautions
 from tinytown_claude.reader import ClaudeReader

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from tinytown.adapters import CliSettings, Launch, Permissions, git_directories
+from tinytown_adapters import CliSettings, Launch, Permissions, git_directories
 
 SETTINGS_FILE = "claude-settings.json"
 

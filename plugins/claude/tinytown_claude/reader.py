@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 
 import msgspec
-from tinytown.adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 from tinytown.contracts import Usage
-from tinytown.processes import Exit
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 
 _ABOUT = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")
 _LIMITS = {"error_max_turns": "max_turns", "error_max_budget_usd": "max_budget_usd"}

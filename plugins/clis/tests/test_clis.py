@@ -15,8 +15,8 @@ import tinytown_clis
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized
-from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 30.0

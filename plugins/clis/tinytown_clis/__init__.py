@@ -1,7 +1,7 @@
 """More coding CLIs as agents, one family: the kinds `gemini`, `copilot`, `aider`, `cursor` and `opencode`.
 
 Each has its table, ``[plugins.clis.gemini]`` and so on, and presets of its own below that. What they have in common is
-`tinytown.adapters`; a module here is what one of them alone does.
+`tinytown_adapters`; a module here is what one of them alone does.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from tinytown.adapters import CliSettings, backends_for
 from tinytown.contracts import AgentBackend
 from tinytown.hookspecs import hookimpl
+from tinytown_adapters import CliSettings, backends_for
 
 from tinytown_clis.aider import AiderAdapter
 from tinytown_clis.copilot import CopilotAdapter

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
-from tinytown.adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, RunNotes, failure_of
 from tinytown.contracts import Usage
-from tinytown.processes import Exit, Line
+from tinytown.process.supervisor import Exit, Line
+from tinytown_adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, RunNotes, failure_of
 
 _PROMPT_FILE = "prompt.md"
 _HISTORY_FILE = "chat-history.md"

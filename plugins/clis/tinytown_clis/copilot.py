@@ -11,7 +11,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from tinytown.adapters import (
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import (
     CliAdapter,
     CliSettings,
     Failure,
@@ -23,7 +24,6 @@ from tinytown.adapters import (
     RunNotes,
     failure_of,
 )
-from tinytown.processes import Exit
 
 _MCP_FILE = "copilot-mcp.json"
 _ABOUT = ("command", "path", "file_path", "pattern", "query", "url", "description")

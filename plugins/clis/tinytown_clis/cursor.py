@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from tinytown.adapters import (
+from tinytown.contracts import Usage
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import (
     CliAdapter,
     CliSettings,
     JsonLinesReader,
@@ -22,8 +24,6 @@ from tinytown.adapters import (
     RunNotes,
     failure_of,
 )
-from tinytown.contracts import Usage
-from tinytown.processes import Exit
 
 _ABOUT = ("command", "path", "pattern", "globPattern", "query", "url")
 _PERMISSIONS: Mapping[Permissions, Sequence[str]] = {"read": ("--mode", "ask"), "write": (), "full": ("--force",)}

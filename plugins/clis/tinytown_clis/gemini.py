@@ -12,7 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
-from tinytown.adapters import (
+from tinytown.contracts import Usage
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import (
     CliAdapter,
     CliSettings,
     Failure,
@@ -24,8 +26,6 @@ from tinytown.adapters import (
     RunNotes,
     failure_of,
 )
-from tinytown.contracts import Usage
-from tinytown.processes import Exit
 
 _SETTINGS_FILE = "state/.gemini/settings.json"
 _ATTEMPTS = 4

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import msgspec
-from tinytown.adapters import (
+from tinytown.contracts import Usage
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import (
     CliAdapter,
     CliSettings,
     Failure,
@@ -25,8 +27,6 @@ from tinytown.adapters import (
     RunNotes,
     failure_of,
 )
-from tinytown.contracts import Usage
-from tinytown.processes import Exit
 
 _ABOUT = ("command", "filePath", "path", "pattern", "query", "url", "description")
 #: A call of the model that failed. It asks for a title, too (small=true), and can do without.

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import tinytown_codex
 import trio
-from tinytown.adapters import CliSessionRecord, CliSettings, Launch, TownTools
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
-from tinytown.testing import Bench, check_agent_backend, open_bench
-from tinytown.testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown_adapters import CliSessionRecord, CliSettings, Launch, TownTools
 from tinytown_codex.adapter import CodexAdapter
+from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 120.0

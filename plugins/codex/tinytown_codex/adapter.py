@@ -10,16 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
-from tinytown.adapters import (
-    CliAdapter,
-    CliSettings,
-    Launch,
-    Permissions,
-    Plan,
-    RunNotes,
-    TownTools,
-    git_directories,
-)
+from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes, TownTools, git_directories
 
 from tinytown_codex.reader import CodexReader
 

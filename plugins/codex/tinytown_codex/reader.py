@@ -6,9 +6,9 @@ trying again or is about to give up, `turn.completed` or `turn.failed` close the
 
 from __future__ import annotations
 
-from tinytown.adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 from tinytown.contracts import Usage
-from tinytown.processes import Exit
+from tinytown.process.supervisor import Exit
+from tinytown_adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 
 _TOOLS = {
     "command_execution": ("shell", ("command",)),

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import tinytown_echo
 import trio
-from tinytown.agents import Agent
 from tinytown.config import Config, convert_settings
 from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Finished, Outcome, Round, Usage
 from tinytown.errors import ConfigError
-from tinytown.messages import Body, Confirmation, Informational, Message, Query, TaskAssign, TaskOrder
-from tinytown.processes import Keeper
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.messages import Body, Confirmation, Informational, Message, Query, TaskAssign, TaskOrder
+from tinytown.model.tasks import Task
+from tinytown.process.supervisor import Keeper
 from trio.testing import MockClock
 
 

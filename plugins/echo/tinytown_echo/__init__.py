@@ -11,7 +11,7 @@ import msgspec
 import trio
 from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
-from tinytown.processes import Keeper
+from tinytown.process.supervisor import Keeper
 
 TINYTOWN_HOOK_API = 1
 

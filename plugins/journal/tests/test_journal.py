@@ -16,7 +16,7 @@ import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import StatusSink
 from tinytown.errors import ConfigError, TinytownError
-from tinytown.events import Event, OtherEvent, TaskAdded
+from tinytown.model.events import Event, OtherEvent, TaskAdded
 
 DEADLINE_S = 20.0
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 import trio
 from tinytown.contracts import StatusSink
-from tinytown.events import Event
 from tinytown.hookspecs import hookimpl
+from tinytown.model.events import Event
 
 from tinytown_journal.lines import JournalFile
 

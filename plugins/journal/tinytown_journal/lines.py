@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from tinytown.disk import sync_directory
 from tinytown.errors import TinytownError
-from tinytown.events import Event, event_fields
+from tinytown.files import sync_directory
+from tinytown.model.events import Event, event_fields
 
 Position = tuple[int, int]
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import tinytown_shell
 import trio
-from tinytown.agents import Agent
 from tinytown.config import AgentCli, Config, convert_settings
 from tinytown.contracts import (
     AgentBackend,
@@ -28,9 +27,10 @@ from tinytown.contracts import (
     Usage,
 )
 from tinytown.errors import ConfigError
-from tinytown.messages import Body, Custom, Informational, Message, Query, TaskAssign, TaskOrder
-from tinytown.processes import open_keeper
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.messages import Body, Custom, Informational, Message, Query, TaskAssign, TaskOrder
+from tinytown.model.tasks import Task
+from tinytown.process.supervisor import open_keeper
 from tinytown_shell.ends import ANSWER_BYTES, Answer
 
 DEADLINE_S = 30.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinytown.config import AgentCli
 from tinytown.contracts import AgentContext, Failed, Finished, Outcome, Report, Round, Unavailable
-from tinytown.messages import TaskOrder
+from tinytown.model.messages import TaskOrder
 
 from tinytown_shell.ends import Ended, run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
-from tinytown.processes import Exit, Keeper, Line
+from tinytown.process.supervisor import Exit, Keeper, Line
 
 ANSWER_BYTES = 64 * 1024
 _CUT = "[the beginning is left out]"

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tinytown import agents, tasks
+from tinytown.model import agents, tasks
 
 ENGINE = "lua"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.testing import check_service, open_bench
 from tinytown.town import Town
 from tinytown_beads.bead import stamp
 from tinytown_beads.converter import BeadConverter
 from tinytown_beads.gates import BeadGateKeeper
 from tinytown_beads.json_text import encode
+from tinytown_testing import check_service, open_bench
 
 DEADLINE_S = 60.0
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.testing import check_service, open_bench
 from tinytown_beads.formulas.forge import look
 from tinytown_beads.formulas.service import GateKeeper
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of
+from tinytown_testing import check_service, open_bench
 
 DEADLINE_S = 60.0
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.command_line import Invocation, open_town_link
 from tinytown.errors import ServerUnreachable
 from tinytown_beads.formulas.cooking import cook
 from tinytown_beads.formulas.reading import read_file
 from tinytown_beads.formulas.running import make_run, plan_run
+from tinytown_cli.public import Invocation, open_town_link
 
 SHAPES = Path(__file__).parents[1] / "formulas" / "shapes"
 

@@ -10,12 +10,12 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import NotFound
-from tinytown.events import OtherEvent
-from tinytown.testing import check_service, open_bench
+from tinytown.model.events import OtherEvent
 from tinytown.town import Town
 from tinytown_beads.formulas.service import GateKeeper
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupKeeper
+from tinytown_testing import check_service, open_bench
 
 DEADLINE_S = 60.0
 

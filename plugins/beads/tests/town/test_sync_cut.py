@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.command_line import Invocation, open_town_link
 from tinytown_beads import carrying, files
 from tinytown_beads.place import Place, place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
 from tinytown_beads.syncing import sync_file
+from tinytown_cli.public import Invocation, open_town_link
 
 from ..conftest import MOMENT, bead, document, edge
 from .conftest import Shell

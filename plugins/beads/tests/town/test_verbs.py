@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinytown.agents import Agent
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 from tinytown_beads import tinytown_commands
 from tinytown_beads.verbs.choosing import NAMES, free_name, idle_agent
 from tinytown_beads.verbs.notes import Note, section
@@ -217,7 +217,7 @@ def test_a_note_cannot_end_its_fence_and_too_many_are_cut() -> None:
 
 def test_typing_one_imports_no_other_plugin_and_no_trio(tt: Any) -> None:
     code = (
-        "import sys\nfrom tinytown.cli.entry import run\nassert run(['recall']) == 0\n"
+        "import sys\nfrom tinytown_cli.main import run\nassert run(['recall']) == 0\n"
         "print({'trio', 'redis', 'tinytown_echo', 'tinytown_shell', 'tinytown_claude'} & {*sys.modules}, file=sys.stderr)\n"
     )
     assert tt(program=("-c", code)).err == "set()\n"

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.command_line import (
+from tinytown.config import find_town
+from tinytown.errors import NotFound, TinytownError, UsageError
+from tinytown_cli.public import (
     AGENT,
     TASK,
     Invocation,
@@ -23,8 +25,6 @@ from tinytown.command_line import (
     start_where_needed,
     table,
 )
-from tinytown.config import find_town
-from tinytown.errors import NotFound, TinytownError, UsageError
 
 from tinytown_beads.formulas.cooking import Cooked, CookedStep, cook
 from tinytown_beads.formulas.reading import Shelf

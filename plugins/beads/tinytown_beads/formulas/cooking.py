@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from tinytown.command_line import find_circle
 from tinytown.errors import UsageError
+from tinytown_cli.public import find_circle
 
 from tinytown_beads.formulas.go_template import TemplateError, render
 from tinytown_beads.formulas.model import Compose, Formula, Gate, Leg

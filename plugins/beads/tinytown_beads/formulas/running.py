@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
-from tinytown.command_line import TownLink, waves
 from tinytown.errors import Refused, TinytownError, UsageError
-from tinytown.messages import Priority
-from tinytown.tasks import Task
+from tinytown.model.messages import Priority
+from tinytown.model.tasks import Task
+from tinytown_cli.public import TownLink, waves
 
 from tinytown_beads.formulas.cooking import Cooked, CookedStep
 from tinytown_beads.formulas.model import Gate

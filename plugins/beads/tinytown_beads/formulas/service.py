@@ -13,8 +13,8 @@ from typing import Any
 
 import trio
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.messages import Query
-from tinytown.tasks import FINISHED, Task
+from tinytown.model.messages import Query
+from tinytown.model.tasks import FINISHED, Task
 from tinytown.town import Town
 
 from tinytown_beads.formulas.forge import look

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tinytown.command_line import Invocation, open_town_link
 from tinytown.errors import Refused
+from tinytown_cli.public import Invocation, open_town_link
 
 from tinytown_beads.carrying import read_town
 from tinytown_beads.convoys import groups_of, make_groups

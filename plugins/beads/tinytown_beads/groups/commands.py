@@ -7,19 +7,10 @@ from collections.abc import Iterable
 
 import click
 import msgspec
-from tinytown.command_line import (
-    AGENT,
-    TASK,
-    Invocation,
-    TownGroup,
-    TownLink,
-    open_town_link,
-    pass_invocation,
-    table,
-)
 from tinytown.errors import Refused, TinytownError, UsageError
-from tinytown.events import TaskStateChanged
-from tinytown.tasks import Task
+from tinytown.model.events import TaskStateChanged
+from tinytown.model.tasks import Task
+from tinytown_cli.public import AGENT, TASK, Invocation, TownGroup, TownLink, open_town_link, pass_invocation, table
 
 from tinytown_beads.groups.progress import Progress, group_shape, judged, waves_of
 from tinytown_beads.groups.record import Group, field_of, now, with_tasks

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from tinytown.command_line import waves
-from tinytown.tasks import TASK_STATES, Task
+from tinytown.model.tasks import TASK_STATES, Task
+from tinytown_cli.public import waves
 
 from tinytown_beads.groups.record import Group, now
 

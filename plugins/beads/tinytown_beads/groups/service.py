@@ -13,9 +13,9 @@ from contextlib import aclosing
 
 import msgspec
 from tinytown.errors import LimitReached, NotFound, Refused, UsageError
-from tinytown.events import PluginDataChanged, TaskStateChanged
-from tinytown.messages import Informational
-from tinytown.tasks import FINISHED, Task
+from tinytown.model.events import PluginDataChanged, TaskStateChanged
+from tinytown.model.messages import Informational
+from tinytown.model.tasks import FINISHED, Task
 from tinytown.town import Town
 
 from tinytown_beads.groups.progress import GONE, Progress, judged, progress_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tinytown.command_line import TownLink
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
+from tinytown_cli.public import TownLink
 
 from tinytown_beads.groups.progress import Progress, progress_of
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in, read_group

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tinytown.command_line import Invocation, TownLink, open_town_link
 from tinytown.errors import NotFound, UsageError
-from tinytown.tasks import Task
+from tinytown.model.tasks import Task
+from tinytown_cli.public import Invocation, TownLink, open_town_link
 
 from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.carrying import read_town

@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.command_line import TownLink, read_text
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.messages import Priority
-from tinytown.tasks import Task
+from tinytown.model.messages import Priority
+from tinytown.model.tasks import Task
+from tinytown_cli.public import TownLink, read_text
 
 from tinytown_beads.bead import kind_of
 from tinytown_beads.json_text import as_object

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinytown.agents import Agent
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 
 #: Names of new agents; after the last one they are numbered.
 NAMES = (

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from tinytown.command_line import (
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.model.tasks import Task
+from tinytown_cli.public import (
     AGENT,
     TASK,
     Invocation,
@@ -21,8 +23,6 @@ from tinytown.command_line import (
     table,
     task_shape,
 )
-from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.tasks import Task
 
 _ALL = 10_000
 

@@ -6,16 +6,8 @@ import re
 
 import click
 import msgspec
-from tinytown.command_line import (
-    AGENT,
-    Invocation,
-    TownCommand,
-    TownLink,
-    open_town_link,
-    pass_invocation,
-    read_text,
-)
 from tinytown.errors import NotFound, Refused, UsageError
+from tinytown_cli.public import AGENT, Invocation, TownCommand, TownLink, open_town_link, pass_invocation, read_text
 
 from tinytown_beads.groups.record import PLUGIN, now
 from tinytown_beads.verbs.notes import TEXT_BYTES, Note, field_of, key_of, notes_in

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from tinytown.agents import Agent
 from tinytown.errors import UsageError
+from tinytown.model.agents import Agent
 
 PREFIX = "note."
 TEXT_BYTES = 4_000

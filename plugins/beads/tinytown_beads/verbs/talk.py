@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import click
-from tinytown.command_line import (
+from tinytown.errors import UsageError
+from tinytown.model.events import AgentReported
+from tinytown.model.messages import Informational, Priority, Query
+from tinytown_cli.public import (
     AGENT,
     Invocation,
     TownCommand,
@@ -13,9 +16,6 @@ from tinytown.command_line import (
     read_text,
     start_where_needed,
 )
-from tinytown.errors import UsageError
-from tinytown.events import AgentReported
-from tinytown.messages import Informational, Priority, Query
 
 _SEVERITIES: dict[str, Priority] = {"critical": "urgent", "high": "high", "medium": "normal", "low": "low"}
 _EVENTS = 5000

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import click
-from tinytown.agents import Agent
-from tinytown.command_line import (
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.model.agents import Agent
+from tinytown.model.messages import Informational, Query
+from tinytown.model.tasks import Task
+from tinytown_cli.public import (
     AGENT,
     TASK,
     Invocation,
@@ -24,9 +27,6 @@ from tinytown.command_line import (
     start_where_needed,
     task_shape,
 )
-from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.messages import Informational, Query
-from tinytown.tasks import Task
 
 from tinytown_beads.formulas.commands import planned_run, run_lines
 from tinytown_beads.formulas.reading import Shelf

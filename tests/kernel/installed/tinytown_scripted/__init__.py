@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinytown.agents import Agent
 from tinytown.contracts import AgentContext, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
-from tinytown.tasks import Task
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 from trio_util import AsyncValue
 
 TINYTOWN_HOOK_API = 1

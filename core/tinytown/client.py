@@ -1,0 +1,180 @@
+"""From where a command is typed to a town that answers: its directory, settings and server, over the light client.
+
+Starts the embedded server if it has to, installs the function library if the server lacks it, and refuses data of
+another version. Imports neither trio nor redis-py. Knows nothing of what commands ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
+from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, TinytownError
+from tinytown.identity import Caller, caller_in
+from tinytown.protocol.operation import Call, ErrorReply
+from tinytown.protocol.operations import SCHEMA, TownCalls, load_library
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.locate import address_of, embedded_server
+
+if TYPE_CHECKING:
+    from tinytown_cli.context import Invocation
+
+    from tinytown.model.events import Event
+
+T = TypeVar("T")
+
+#: How long one wait for events lasts at most. Whoever waits looks again then, should an event be missing.
+LONGEST_WAIT_S = 5.0
+
+#: A disk with less room than this is full.
+_FULL_BYTES = 1 << 20
+
+_MISSING_FUNCTION = "ERR Function not found"
+
+
+class TownLink:
+    """A town that answers, for the length of one command. Errors are those of the calls and of `LightClient`."""
+
+    def __init__(self, root: Path, config: Config, client: LightClient) -> None:
+        self.root = root
+        self.config = config
+        self.client = client
+        self.calls = TownCalls(config.name, message_limit_bytes=config.limits.message_bytes)
+        self.caller: Caller = caller_in(root)
+
+    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T:
+        """What the town answers to `call`."""
+        return self.client.run(call, timeout_s=timeout_s)
+
+    def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        """What the town answers to `calls`, asked at once; raises the first error among the answers."""
+        answers = self.client.run_all(calls)
+        for answer in answers:
+            if isinstance(answer, TinytownError):
+                raise answer
+        return answers
+
+    def make_ready(self) -> None:
+        """Install the functions if the server lacks them. Raises: Refused for data of another version."""
+        try:
+            schema = self.run(self.calls.setup({}))
+        except ProtocolViolation as error:
+            if not _lacks_library(error):
+                raise
+            self.run(load_library())
+            schema = self.run(self.calls.setup({}))
+        if schema != SCHEMA:
+            raise Refused(
+                f"the data of town {self.config.name!r} has schema {schema!r}, this version knows {SCHEMA!r}",
+                hint="use the version of Tinytown that the town's kernel has",
+                code="other_schema",
+            )
+
+    def server_told(self) -> dict[str, str]:
+        """What the server says of itself, by the names that INFO has for it."""
+        info: bytes = self.client.command("INFO")
+        return dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
+
+    def server_version(self) -> str:
+        """The version of the server, Valkey's own where it is one."""
+        told = self.server_told()
+        return told.get("valkey_version") or told.get("redis_version") or self.client.server_version
+
+    def now_ms(self) -> int:
+        """The server's clock, in milliseconds since 1970."""
+        seconds, microseconds = self.client.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def cursor(self) -> str:
+        """The position of the newest event."""
+        newest = self.run(self.calls.latest_events(1))
+        return newest[-1].id if newest else "0"
+
+    def follow(self, cursor: str, *, until: float = float("inf")) -> Iterator[tuple[Event, ...]]:
+        """Events behind `cursor` in batches as they happen, until the moment `until` of `time.monotonic`.
+
+        A batch is empty after each `LONGEST_WAIT_S` without events. A server that went away is sought once more.
+        """
+        while (left_s := until - time.monotonic()) > 0:
+            wait_s = min(left_s, LONGEST_WAIT_S)
+            call = self.calls.wait_for_events(cursor, block_ms=max(1, int(wait_s * 1000)))
+            try:
+                batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
+            except ServerUnreachable:
+                _ensure_server(self.root, self.config)
+                batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
+            yield batch
+            if batch:
+                cursor = batch[-1].id
+
+
+def town_root(invocation: Invocation) -> Path:
+    """The root of the town that the command is about. Raises: NotFound."""
+    try:
+        return find_town(Path(invocation.town) if invocation.town else None)
+    except OSError as error:
+        raise NotFound(
+            f"the current directory cannot be read: {error.strerror}", hint="change to one that exists"
+        ) from error
+
+
+@contextlib.contextmanager
+def open_town_link(invocation: Invocation) -> Generator[TownLink]:
+    """The town that the command is about, with its server up and its functions installed."""
+    root = town_root(invocation)
+    config = load_config(root)
+    with connect(root, config, invocation) as link:
+        yield link
+
+
+@contextlib.contextmanager
+def connect(root: Path, config: Config, invocation: Invocation) -> Generator[TownLink]:
+    """The same for a town that is known already."""
+    began = time.monotonic()
+    with _explained(root, config):
+        found = _ensure_server(root, config)
+        with LightClient(address_of(root, config)) as client:
+            link = TownLink(root, config, client)
+            link.make_ready()
+            invocation.explain(
+                f"town {config.name} at {root}, server {client.address.redacted} {found} "
+                f"in {(time.monotonic() - began) * 1000:.0f} ms"
+            )
+            yield link
+
+
+@contextlib.contextmanager
+def _explained(root: Path, config: Config) -> Generator[None]:
+    """Say why the town's own server has gone, where that is seen: on a full disk it ends itself rather than forget."""
+    try:
+        yield
+    except ServerUnreachable as error:
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(root)
+            if config.redis.url is None and disk.f_bavail * disk.f_frsize < _FULL_BYTES:
+                error.hint = (
+                    f"the disk of {root} is full, make room on it: its server keeps nothing that it cannot write"
+                )
+        raise
+
+
+def _ensure_server(root: Path, config: Config) -> str:
+    """How the server was found: started, attached, or named by the configuration."""
+    server = embedded_server(root, config)
+    if server is None:
+        return "named"
+    found = server.ensure(durability=config.redis.durability)
+    if found == "started":
+        with contextlib.suppress(OSError):
+            prepare_runtime_directory(root)
+    return found
+
+
+def _lacks_library(error: ProtocolViolation) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, ErrorReply) and cause.text == _MISSING_FUNCTION

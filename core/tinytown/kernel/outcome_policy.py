@@ -1,0 +1,102 @@
+"""What a round's end means: an answer read as an outcome, an error turned into one, and what follows for mail and task. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+import msgspec
+
+from tinytown.config import RoundConfig
+from tinytown.contracts import Failed, Finished, Interrupted, Lost, Outcome, RateLimited, Unauthorized, Unavailable
+from tinytown.errors import BackendUnavailable, PluginFaulty, ServerUnreachable, TinytownError
+from tinytown.model.tasks import Fate, Task
+from tinytown.model.text import shown
+
+_TEXT_KEPT = 64 * 1024
+_LONGEST_DELAY_S = 300.0
+_NO_TIME_S = 1e9  # decades: nonsense, like what is not a number
+
+Mail = Literal["ack", "nack", "return"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an outcome means for the round's mail and task.
+
+    `stop_reason` sends the agent into ``error``; `throttled_ms` parks its account, for a growing time when it is -1.
+    """
+
+    mail: Mail
+    fate: Fate = "again"
+    delay_s: float = 0.0
+    reason: str = ""
+    text: str = ""
+    stop_reason: str | None = None
+    throttled_ms: int | None = None
+
+
+def settlement(
+    outcome: Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, asked_for: bool = True
+) -> Settlement:
+    """What follows from an outcome. Pure.
+
+    `deliveries` is the highest delivery count in the batch. `asked_for`: the kernel itself has ended the round.
+    """
+    tries = task.attempts if task is not None else deliveries
+    delay_s = min(limits.retry_delay_s * 2 ** min(max(0, tries - 1), 16), _LONGEST_DELAY_S)
+    match outcome:
+        case Finished(text=text):
+            if task is None or limits.completion == "auto":
+                return Settlement("ack", "complete", text=text[-_TEXT_KEPT:])
+            if task.attempts > limits.reminders:
+                return Settlement(
+                    "ack", "fail", reason="ended without saying whether the task is done", text=text[-_TEXT_KEPT:]
+                )
+            return Settlement(
+                "nack", reason="you ended without saying whether the task is done: use tt task complete or fail"
+            )
+        case Failed(reason=reason, retryable=retryable):
+            if task is not None and (not retryable or task.attempts >= limits.max_attempts):
+                return Settlement("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_KEPT:])
+            return Settlement("nack", delay_s=delay_s, reason=shown(reason, 2000))
+        case Lost(reason=reason, stderr_tail=tail):
+            told = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
+            if task is not None and task.attempts >= limits.max_attempts:
+                return Settlement("ack", "fail", reason=shown(told, 2000), text=told)
+            return Settlement("nack", delay_s=delay_s, reason=shown(told, 2000))
+        case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, the mail need not be
+            throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NO_TIME_S else -1
+            return Settlement("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
+        case Unauthorized(reason=reason, hint=hint) | Unavailable(reason=reason, hint=hint):
+            return Settlement("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
+        case Interrupted(reason=reason):  # by itself, time after time, it would be a busy loop
+            return Settlement("return", reason=reason, delay_s=0.0 if asked_for else limits.retry_delay_s)
+        case _:
+            assert_never(outcome)
+
+
+def read_outcome(answer: object) -> Outcome:
+    """What a session returned. Types promise what it is, but a stranger's session may break the promise.
+
+    Raises: PluginFaulty when it has.
+    """
+    try:
+        outcome: Outcome = _decode_outcome(msgspec.json.encode(answer))
+    except (TypeError, ValueError) as error:  # ValueError: msgspec's own, and text that is no UTF-8
+        raise PluginFaulty(f"expected an Outcome from the backend, got {shown(repr(answer), 200)}: {error}") from error
+    return outcome
+
+
+_decode_outcome: Any = msgspec.json.Decoder(Outcome).decode
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """How a round ended that came to its end by `error`."""
+    if isinstance(error, BackendUnavailable):
+        return Unavailable(reason=error.message, hint=error.hint)
+    if isinstance(error, ServerUnreachable):
+        return Interrupted(reason=error.message)
+    if isinstance(error, TinytownError):
+        return Failed(reason=str(error))
+    return Failed(reason=f"the backend raised {shown(repr(error), 500)}")

@@ -1,0 +1,439 @@
+"""One round: what an agent does with one batch of its mail, from the claim to the stored outcome.
+
+Begins tasks, builds the prompt, runs the backend's session within its limits while renewing the leases, and settles
+everything in one step by the outcome. Knows nothing of an agent's life between rounds (see `hosting`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sysconfig
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tinytown.concurrency import without_cancellations
+from tinytown.config import TOWN_VARIABLE
+from tinytown.contracts import (
+    AgentSession,
+    Failed,
+    Finished,
+    Interrupted,
+    Lost,
+    Outcome,
+    Round,
+    Usage,
+    offers_town_tools,
+)
+from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
+from tinytown.kernel.context import Desk
+from tinytown.kernel.gates import judge
+from tinytown.kernel.outcome_policy import Settlement, outcome_of, read_outcome, settlement
+from tinytown.kernel.pricing import charge_of
+from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
+from tinytown.kernel.recovery import machine_id
+from tinytown.kernel.transcripts import RoundFiles, Tail
+from tinytown.model.agents import Agent
+from tinytown.model.ids import new_id
+from tinytown.model.messages import Message, TaskAssign
+from tinytown.model.results import Batch, Delivery, Started
+from tinytown.model.round_records import TEXT_CHARACTERS, RoundRecord
+from tinytown.model.tasks import Task
+from tinytown.model.text import shown
+from tinytown.model.time import rfc3339
+from tinytown.roles import load_roles
+
+_REPORT_EVERY_S = 0.5
+_SETTLE_FOR_S = 60.0
+_LAST_SETTLE_S = 5.0
+_BEGIN_BOUND_S = 5.0
+_AGAIN_S = 0.2
+_HELD_TASK_MS = 60_000  # then it is looked at whether the budget of the task has been raised
+_OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
+
+
+class Reporter:
+    """The `Report` of one round: keeps the last lines and the usage; the round sends lines on at a bounded rate."""
+
+    def __init__(self) -> None:
+        self.latest: str | None = None
+        self.tail = Tail()
+        self.used: Usage | None = None
+
+    def line(self, text: str) -> None:
+        self.tail.add(text)
+        if text.strip():
+            self.latest = shown(text, 200)
+
+    def usage(self, usage: Usage) -> None:
+        self.used = usage
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one round is about. `began` is trio time."""
+
+    run_id: str
+    task: Task | None
+    deliveries: tuple[Delivery, ...]
+    files: RoundFiles
+    reporter: Reporter = field(default_factory=Reporter)
+    began: float = field(default_factory=trio.current_time)
+
+
+class RoundRunner:
+    """Runs the rounds of one agent while this kernel holds its lease. Used by one task; the other methods but `run` may
+    be called from others and act on the round in progress, if there is one."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        agent: Agent,
+        get_session: Callable[[], Awaitable[AgentSession]],
+        close_session: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._desk = desk
+        self._town = desk.town
+        self.agent = agent
+        self._fence = agent.token or ""
+        self._get_session = get_session
+        self._close_session = close_session
+        self._session_id = agent.session_id
+        self._scope: trio.CancelScope | None = None  # while the backend works
+        self._storing: trio.CancelScope | None = None
+        self._judging: trio.CancelScope | None = None
+        self._why: str | None = None
+        self._lost: str | None = None
+        self._mistrusted = False
+        self.run_id: str | None = None
+
+    def interrupt(self, why: str) -> None:
+        """End the round as interrupted."""
+        if self.run_id is not None:
+            self._why = self._why or why
+            if self._scope is not None:
+                self._scope.cancel()
+
+    def lose_session(self, why: str) -> None:
+        """End the round as lost: the session is gone."""
+        self._lost = why
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def hurry(self) -> None:
+        """The outcome is stored in a few seconds or not at all; gates are left to the next kernel."""
+        if self._storing is not None:
+            self._storing.deadline = min(self._storing.deadline, trio.current_time() + _LAST_SETTLE_S)
+        if self._judging is not None:
+            self._judging.cancel()
+
+    async def judge(self, task_id: str) -> None:
+        """Have a submitted task judged, unless it is to be hurried."""
+        with trio.CancelScope() as self._judging:
+            await judge(self._desk, self.agent, task_id)
+
+    async def run(self, batch: Batch) -> Settlement | None:
+        """Do one round with the batch; what became of it, or None when there was nothing to do.
+
+        Cancelled: the mail goes back untouched before Cancelled goes on.
+        Raises: StaleLease when the agent belongs to another kernel; ServerUnreachable before the round has begun.
+        """
+        self.run_id = run_id = new_id()
+        self._why, self._lost, self._mistrusted = None, None, False
+        try:
+            # Shielded: what is begun without our knowing cannot be given back untouched.
+            work: _Work | None = None
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _BEGIN_BOUND_S) as beginning:
+                work = await self._begin(batch, run_id)
+            if beginning.cancelled_caught:
+                raise ServerUnreachable(f"the server did not answer for {_BEGIN_BOUND_S:g} s")
+            if work is None:
+                return None
+            try:
+                outcome = await self._outcome(work)
+            except StaleLease:
+                raise
+            except BaseException:  # nothing but a cancellation from outside, alone or in a group
+                self._why = "its kernel was stopped"
+                with suppress(TinytownError):
+                    await self._store(Interrupted(reason=self._why), work, within_s=_LAST_SETTLE_S)
+                raise
+            settled, state = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
+            if self._mistrusted or isinstance(outcome, Lost):
+                await self._close_session()
+            if state == "verifying" and work.task is not None:
+                await self.judge(work.task.id)
+            return settled
+        finally:
+            self.run_id = self._storing = self._judging = None
+
+    async def _begin(self, batch: Batch, run_id: str) -> _Work | None:
+        """What the round is about, begun on the server; None when nothing in the batch is to be worked on."""
+        deliveries = await self._bury_undecodable(batch.deliveries)
+        task, deliveries = await self._start_task(deliveries, run_id)
+        if not deliveries:
+            return None
+        return _Work(run_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, run_id))
+
+    async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+        bad = [delivery for delivery in deliveries if delivery.message is None]
+        if bad:
+            await self._town.run(self._town.calls.bury(self.agent.id, bad, reason="its body cannot be decoded"))
+        return tuple(delivery for delivery in deliveries if delivery.message is not None)
+
+    async def _start_task(
+        self, deliveries: tuple[Delivery, ...], run_id: str
+    ) -> tuple[Task | None, tuple[Delivery, ...]]:
+        """Begin the task that the batch carries, if any; orders that are out of date are acknowledged and left out.
+
+        The task's `reason` is the one from before: why it came back is for the agent to know.
+        """
+        for delivery in deliveries:
+            body = delivery.message.body if delivery.message else None
+            if not isinstance(body, TaskAssign):
+                continue
+            try:
+                before = await self._town.task(body.task_id)
+                call = self._town.calls.start_task(self.agent.id, self._fence, before.id, run_id)
+                started = await self._town.run(call)
+            except NotFound:
+                started = Started(stale=True, task=None)
+            else:
+                if started.held:  # the rest of the mail need not wait for its budget
+                    why, nack = (started.task and started.task.reason) or "its budget is spent", self._town.calls.nack
+                    await self._town.run(
+                        nack(self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why)
+                    )
+                    return None, tuple(other for other in deliveries if other is not delivery)
+                if started.task is not None and not started.stale:
+                    return msgspec.structs.replace(started.task, reason=before.reason), deliveries
+            await self._town.run(self._town.calls.ack(self.agent.id, [delivery]))
+            return None, tuple(other for other in deliveries if other is not delivery)
+        return None, deliveries
+
+    async def _outcome(self, work: _Work) -> Outcome:
+        """How the round ends, by itself or interrupted."""
+        outcome: Outcome | None = None
+        try:
+            with without_cancellations(), trio.CancelScope() as self._scope:
+                call = self._town.calls.start_round(
+                    self.agent.id, self._fence, work.run_id, work.task.id if work.task else ""
+                )
+                if await self._town.run(call) in ("paused", "stopped"):
+                    # Said after the claim: nothing has begun yet, so nothing is lost.
+                    self.interrupt("a person asked for it")
+                if self._why is not None:
+                    self._scope.cancel()
+                outcome = await self._attended(work)
+        except ServerUnreachable as error:
+            outcome = outcome_of(error)
+        finally:
+            self._scope = None
+        if self._lost is not None and not isinstance(outcome, Finished):
+            return Lost(reason=self._lost)
+        if outcome is None or (self._why is not None and not isinstance(outcome, Finished)):
+            return Interrupted(reason=self._why or "interrupted")
+        return outcome
+
+    async def _attended(self, work: _Work) -> Outcome:
+        """The work itself, with its leases renewed and its progress told beside it. Whatever a plugin raises is its own
+        fault and costs this round only."""
+        outcome: Outcome | None = None
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._renew, work.deliveries)
+            nursery.start_soon(self._tell_progress, work)
+            try:
+                with without_cancellations():
+                    outcome = await self._work(work)
+            except Exception as error:  # carried out of the nursery as it is, not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            self._mistrusted = True
+            if not isinstance(failure, TinytownError):
+                backend = self._desk.plugins.backends.get(self.agent.cli)
+                await self._desk.report_fault(backend, f"backend {self.agent.cli}", failure)
+            return outcome_of(failure)
+        if outcome is None:
+            return Interrupted(reason=self._why or "interrupted")
+        return outcome
+
+    async def _work(self, work: _Work) -> Outcome:
+        limits = self._town.config.round
+        bound_s = limits.timeout_s + limits.grace_s + _OVERTIME_S if limits.timeout_s else float("inf")
+        messages = tuple(delivery.message for delivery in work.deliveries if delivery.message is not None)
+        async with self._desk.open_place(self.agent, work.task) as directory:
+            with self._desk.keeper.clock.move_on_after(bound_s):
+                session = await self._get_session()
+                prompt = await self._prompt(work.task, messages)
+                what = f"task {work.task.id}" if work.task else "mail"
+                about = f"{rfc3339(int(time.time() * 1000))}, {what}"
+                work.files.begin(prompt, about, directory, self._town.config.limits)
+                round_ = Round(
+                    run_id=work.run_id,
+                    prompt=prompt,
+                    task=work.task,
+                    messages=messages,
+                    directory=directory,
+                    environment=round_environment(self._town.root, self.agent, work.task, work.run_id),
+                    log_path=work.files.log,
+                    timeout_s=limits.timeout_s or None,
+                    silence_s=limits.silence_s or None,
+                    grace_s=limits.grace_s,
+                    session_id=self._session_id,
+                )
+                return read_outcome(await session.run_round(round_, work.reporter))
+        self._mistrusted = True
+        return Failed(reason=f"the backend did not end within its time of {limits.timeout_s:g} s")
+
+    async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
+        needed: list[Task] = []
+        for need in task.needs[:NEEDED_SHOWN] if task else ():
+            with suppress(NotFound):  # forgotten since
+                needed.append(await self._town.task(need))
+        return build_prompt(
+            agent=self.agent,
+            town=self._town.name,
+            task=task,
+            messages=messages,
+            role=load_roles(self._town.config).get(self.agent.role or ""),
+            needed=needed,
+            colleagues=await self._desk.colleagues(),
+            sections=await self._desk.prompt_sections(self.agent, task),
+            explicit=self._town.config.round.completion == "explicit",
+            town_tools=offers_town_tools(self._desk.plugins.backends.get(self.agent.cli)),
+        )
+
+    async def _renew(self, deliveries: tuple[Delivery, ...]) -> None:
+        """Keep the leases of the batch; end the round when they are lost or could not be renewed for a whole lease."""
+        lease_s = self._town.config.lease_s
+        held_until = trio.current_time() + lease_s
+        while True:
+            await trio.sleep(lease_s / 3)
+            try:
+                with trio.move_on_after(lease_s / 3):
+                    kept = await self._town.run(
+                        self._town.calls.renew(self.agent.id, deliveries, lease_ms=int(lease_s * 1000))
+                    )
+                    if not all(kept):
+                        self.interrupt("the lease on its mail was lost")
+                        return
+                    held_until = trio.current_time() + lease_s
+            except TinytownError:
+                pass  # told below when it lasts
+            if trio.current_time() > held_until:
+                self.interrupt("the server could not be reached for a whole lease")
+                return
+
+    async def _tell_progress(self, work: _Work) -> None:
+        told: str | None = None
+        while True:
+            await trio.sleep(_REPORT_EVERY_S)
+            if work.reporter.latest is None or work.reporter.latest == told:
+                continue
+            told = work.reporter.latest
+            task_id = work.task.id if work.task else ""
+            members = {"agent": self.agent.name, "text": told, "task": task_id, "run": work.run_id}
+            with suppress(TinytownError):
+                await self._town.run(self._town.calls.emit("agent_reported", members))
+
+    async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Settlement, str]:
+        """Store the outcome, insisting as long as the lease may still be ours; shielded, because it was promised.
+
+        What follows from the outcome, and the state of the task afterwards.
+        """
+        task, duration_s = work.task, trio.current_time() - work.began
+        settled = settlement(
+            outcome,
+            self._town.config.round,
+            task,
+            max(delivery.deliveries for delivery in work.deliveries),
+            asked_for=self._why is not None,
+        )
+        if isinstance(outcome, Finished | Failed) and outcome.session_id:
+            self._session_id = outcome.session_id
+        usage = (outcome.usage if isinstance(outcome, Finished | Failed) else None) or work.reporter.used
+        kind = str(outcome.__struct_config__.tag)
+        ended_ms = int(time.time() * 1000)
+        record = RoundRecord(
+            run=work.run_id,
+            agent=self.agent.name,
+            cli=self.agent.cli,
+            outcome=kind,
+            reason=settled.reason,
+            task=task.id if task else None,
+            messages=tuple(delivery.message.id for delivery in work.deliveries if delivery.message),
+            began_at=rfc3339(ended_ms - int(duration_s * 1000)),
+            ended_at=rfc3339(ended_ms),
+            duration_s=round(duration_s, 3),
+            usage=None if usage is None else msgspec.structs.asdict(usage),
+            text=settled.text[-TEXT_CHARACTERS:],
+            session_id=self._session_id,
+            host=machine_id().partition("/")[0],
+            prompt_bytes=work.files.prompt_bytes,
+        )
+        work.files.end(f"{record.ended_at}, {kind}", work.reporter.tail)
+        charge = charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli))
+        call = self._town.calls.settle_round(
+            self.agent.id,
+            self._fence,
+            work.run_id,
+            work.deliveries,
+            outcome=kind,
+            mail=settled.mail,
+            delay_ms=int(settled.delay_s * 1000),
+            reason=settled.reason,
+            task_id=task.id if task else "",
+            fate=settled.fate,
+            text=settled.text,
+            duration_ms=int(duration_s * 1000),
+            session_id=self._session_id or "",
+            record=msgspec.json.encode(record),
+            throttled_ms=settled.throttled_ms,
+            jitter=random.random(),
+            charge=charge,
+        )
+        state = ""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:
+            while True:
+                try:
+                    state = await self._town.run(call)
+                except ServerUnreachable:
+                    await trio.sleep(_AGAIN_S)
+                except StaleLease:  # nothing of it counts any more, but it was paid for
+                    late = self._town.calls.charge_round(
+                        self.agent.id, work.run_id, charge, task_id=task.id if task else ""
+                    )
+                    with suppress(TinytownError):
+                        await self._town.run(late)
+                    raise
+                else:
+                    break
+        return settled, state
+
+
+_SCRIPTS = sysconfig.get_path("scripts")
+
+
+def round_environment(root: Path, agent: Agent, task: Task | None, run_id: str) -> Mapping[str, str]:
+    """The environment of a round's processes: the kernel's own, `tt` on the PATH, and who is calling when `tt` is run."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("TINYTOWN_AGENT_")}
+    path = ours.get("PATH", os.defpath)
+    if _SCRIPTS not in path.split(os.pathsep):
+        path = f"{_SCRIPTS}{os.pathsep}{path}"
+    return ours | {
+        "PATH": path,
+        TOWN_VARIABLE: str(root),
+        "TINYTOWN_AGENT_ID": agent.id,
+        "TINYTOWN_AGENT_NAME": agent.name,
+        "TINYTOWN_TASK_ID": task.id if task else "",
+        "TINYTOWN_TASK_TOKEN": (task.token or "") if task else "",
+        "TINYTOWN_RUN_ID": run_id,
+    }

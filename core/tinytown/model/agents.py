@@ -1,0 +1,116 @@
+"""Agents: the record, its two states, and the one table of legal transitions. Knows nothing of who runs them.
+
+*Wanted* is what people ask for; *observed* is what the kernel that holds the agent's lease has seen. The tables are
+compiled into the server-side functions, which are the only place where either is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from tinytown.model.hash_codec import read_record
+from tinytown.model.ids import short_id
+
+WantedState = Literal["running", "paused", "drained", "stopped"]
+AgentState = Literal["starting", "idle", "working", "paused", "draining", "cold", "stopped", "error"]
+
+WANTED_STATES: tuple[WantedState, ...] = ("running", "paused", "drained", "stopped")
+
+#: From each observed state, where an agent may go next. Losing its host leads to `cold` from anywhere.
+TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
+    "starting": ("idle", "working", "paused", "draining", "cold", "stopped", "error"),
+    "idle": ("working", "paused", "draining", "cold", "stopped", "error"),
+    "working": ("idle", "paused", "draining", "cold", "stopped", "error"),
+    "paused": ("idle", "working", "draining", "cold", "stopped", "error"),
+    "draining": ("idle", "working", "paused", "cold", "stopped", "error"),
+    "cold": ("starting", "stopped", "error"),
+    "stopped": ("starting", "cold"),
+    "error": ("starting", "idle", "cold", "stopped"),
+}
+
+#: How the reason of an agent begins that is cold because it sleeps.
+ASLEEP = "asleep"
+
+
+class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies in a mailbox: by place (queued, leased, delayed) and, of all of it, by kind."""
+
+    queued: int = 0
+    leased: int = 0
+    delayed: int = 0
+    urgent: int = 0
+    tasks: int = 0
+    queries: int = 0
+    informational: int = 0
+    confirmations: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.queued + self.leased + self.delayed
+
+
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent. Times are RFC 3339 in UTC.
+
+    ``state`` is the observed state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
+    holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. Only a host that
+    has all of its ``labels`` takes it. ``rounds_completed`` counts the rounds that came to an end of their own, well or badly,
+    and ``max_rounds`` bounds that number (0: no limit). ``open_tasks`` counts its tasks that are not finished.
+    """
+
+    id: str
+    name: str
+    cli: str
+    account: str | None = None
+    role: str | None = None
+    nickname: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    wanted: WantedState = "running"
+    state: AgentState = "cold"
+    reason: str | None = None
+    since: str | None = None
+    host: str | None = None
+    token: str | None = None
+    current_task: str | None = None
+    run_id: str | None = None
+    session_id: str | None = None
+    max_rounds: int = 0
+    rounds_completed: int = 0
+    tasks_completed: int = 0
+    failures: int = 0
+    created_at: str | None = None
+    open_tasks: int = 0
+    mail: MailCounts = MailCounts()
+
+    @property
+    def label(self) -> str:
+        """How people see it: ``Ada Mason [reviewer]``."""
+        return f"{self.nickname or self.name} [{self.role or self.name}]"
+
+    @property
+    def short_id(self) -> str:
+        return short_id(self.id)
+
+    @property
+    def asleep(self) -> bool:
+        """It was idle for its time, and wakes when there is something to do."""
+        return self.state == "cold" and (self.reason or "").startswith(ASLEEP)
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing runs, nothing waits in the mailbox, and no task is open."""
+        return self.state in ("idle", "cold") and self.mail.total == 0 and self.open_tasks == 0
+
+
+_TIMES = frozenset({"since", "created_at"})
+_JSON = frozenset({"tags", "labels"})
+
+
+def read_agent(fields: Mapping[str, str]) -> Agent:
+    """The agent that a record's text fields hold. Raises ValueError when they do not fit."""
+    return read_record(Agent, fields, times=_TIMES, json=_JSON)

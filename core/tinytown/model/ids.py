@@ -1,0 +1,114 @@
+"""Names and ids: what a town, an agent, a task or a message may be called. Pure; knows nothing of what they name.
+
+A name is an address that people type and that ends up in file paths, Redis keys and prompts, so the alphabet is
+small. Ids are random UUIDs (version 4) in text form; any of them may be shortened to a unique prefix.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from tinytown.errors import UsageError
+from tinytown.model.text import shown
+
+#: The human side of a town: a mailbox without an agent. Id and both names as in Tinytown 0.10 for Rust.
+SUPERVISOR = "supervisor"
+SUPERVISOR_ID = "00000000-0000-0000-0000-000000000001"
+SUPERVISOR_NAMES = frozenset({SUPERVISOR, "conductor"})
+
+SHORT_ID_LENGTH = 4
+
+_TOWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def new_id() -> str:
+    """A fresh random id, a UUID of version 4 in text form. (The `uuid` module costs quick commands 10 ms to import.)"""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def short_id(full: str) -> str:
+    """The first characters of an id, for screens."""
+    return full[:SHORT_ID_LENGTH]
+
+
+def check_town_name(name: str) -> str:
+    """`name` itself. Raises UsageError unless it is 1 to 63 of ``a-z 0-9 . _ -``, beginning with a letter or digit."""
+    told = "a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-'"
+    return _matched(_TOWN_NAME, name, told, hint=f"try {town_name_from(name)!r}")
+
+
+def _matched(pattern: re.Pattern[str], text: str, told: str, *, hint: str = "") -> str:
+    if not pattern.fullmatch(text):
+        raise UsageError(f"expected {told}, got {shown(text)!r}", hint=hint)
+    return text
+
+
+def town_name_from(text: str) -> str:
+    """The nearest legal town name to any text, such as a directory's name or a branch; ``tinytown`` if nothing is left."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:63].rstrip("._-") or "tinytown"
+
+
+def check_agent_name(name: str) -> str:
+    """`name` itself. Raises UsageError for an illegal or reserved one (`supervisor` and `conductor` are the human side)."""
+    told = "an agent name of 1 to 63 letters, digits, '.', '_' or '-'"
+    _matched(_AGENT_NAME, name, told, hint="begin with a letter or digit and leave out spaces, slashes and colons")
+    if name.lower() in SUPERVISOR_NAMES:
+        raise UsageError(
+            f"{name!r} is the human side of the town and cannot be an agent's name",
+            hint=f"try {name}-helper",
+        )
+    return name
+
+
+def check_word(what: str, text: str) -> str:
+    """`text` itself, checked as a nickname, role or tag: 1 to 63 letters, digits, blanks, '.', '_' or '-'."""
+    return _matched(_WORD, text, f"a {what} of 1 to 63 letters, digits, blanks, '.', '_' or '-'")
+
+
+def check_label(text: str) -> str:
+    """`text` itself, checked as a label of a host: ``gpu``, ``zone=a``, ``host=build-7``."""
+    return _matched(_LABEL, text, "a label of 1 to 128 letters, digits, '.', '_', '=' or '-'")
+
+
+def check_id(what: str, text: str) -> str:
+    """`text` itself, checked as an id that somebody else made (ours are UUIDs, which pass)."""
+    return _matched(_ID, text, f"{what} of 1 to 128 letters, digits, '.', '_' or '-'")
+
+
+def check_task_id(text: str) -> str:
+    """`text` itself, checked as an id that an importer or a plan gave a task."""
+    return check_id("a task id", text)
+
+
+_FIRST = (
+    "Ada Alma Amos Archie Arthur Basil Bea Bess Birdie Blanche Bram Cecil Clara Clyde Cora Daisy Dell Della Dora Earl "
+    "Edie Edna Effie Elmer Elsie Enid Ernie Etta Eunice Ezra Fay Felix Fern Floyd Fritz Gil Ginny Goldie Gus Hattie "
+    "Hazel Homer Ida Ike Ines Iris Ivy Jasper Jools Judd Kit Lena Leo Lionel Lottie Lou Lulu Mabel Mae Maude Mavis Milo "
+    "Minnie Mort Myra Nell Nora Odell Olive Opal Orson Oscar Otis Otto Pearl Percy Polly Quincy Rex Rhoda Roscoe Rosie "
+    "Rufus Ruth Sadie Sol Stella Sylvie Thea Theo Tillie Una Vera Vern Viola Walt Wilma Winnie Zelda Zeke"
+).split()
+_LAST = (
+    "Acorn Alder Ash Bell Birch Bridge Brook Carter Chandler Clay Cooper Croft Dale Dyer Elm Farrow Fenn Field Finch "
+    "Fletcher Flint Ford Forge Fox Gale Glass Grove Hale Harper Hart Hawk Heath Hill Holt Hook Kettle Lane Larch Lark "
+    "Locke Marsh Mason Mead Miller Moss Page Park Parr Penny Pike Plum Pond Porter Quill Reed Ridge River Rook Rowan "
+    "Sage Sawyer Shaw Smith Sparrow Stone Swift Tanner Thorn Tiller Turner Vale Wade Ward Weaver West Wheeler Wick "
+    "Wilde Wood Wren Wright"
+).split()
+
+
+def nicknames(agent_id: str, count: int = 8) -> Iterator[str]:
+    """Up to `count` nicknames that belong to an agent's id, the favourite first: the same id gives the same names."""
+    number = int(agent_id.replace("-", ""), 16)
+    for step in range(count):
+        pick = number >> (step * 11)
+        yield f"{_FIRST[pick % len(_FIRST)]} {_LAST[pick // len(_FIRST) % len(_LAST)]}"

@@ -1,0 +1,320 @@
+"""What all plugins of a town offer, each object on its shelf, and who is to blame for what fails.
+
+Knows what each hook has to return. It runs no method of the objects: whoever does, says with `Plugins.mark_faulty` what
+went wrong. What a plugin raises, be it SystemExit, stays with that plugin.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import traceback
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from tinytown.config import CONFIG_FILE, Config, convert_settings
+from tinytown.contracts import AgentBackend, Command, Converter, Gate, Service, StatusSink, Workspace
+from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
+from tinytown.model.text import shown
+from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, Plugin, PluginReport, Status, installed_plugins
+
+
+class _Shelf(NamedTuple):
+    """Which hook fills a shelf, what its objects must fulfil, and which of their attributes they are called by."""
+
+    hook: str
+    contract: type
+    key: str
+
+
+_SHELVES = {
+    "backends": _Shelf("tinytown_agent_backends", AgentBackend, "kind"),
+    "converters": _Shelf("tinytown_converters", Converter, "format"),
+    "sinks": _Shelf("tinytown_status_sinks", StatusSink, "name"),
+    "workspaces": _Shelf("tinytown_workspaces", Workspace, "name"),
+    "gates": _Shelf("tinytown_gates", Gate, "name"),
+    "services": _Shelf("tinytown_services", Service, "name"),
+    "commands": _Shelf("tinytown_commands", Command, "name"),
+}
+T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_TARGET = re.compile(r"\w+(\.\w+)*:\w+")
+_REASON_LENGTH = 300
+_NO_DATA: Mapping[str, Mapping[str, Any]] = {}
+
+
+class Plugins:
+    """All plugins of a town and what they offer; see `load_plugins`.
+
+    Objects stand on their shelves by name (a backend's kind, a converter's format), each name once, in the order in which
+    plugins are asked: those whose hook says ``tryfirst``, then by the plugin's name, then those with ``trylast``.
+    """
+
+    def __init__(self, config: Config, root: Path) -> None:
+        self._shelves: dict[str, dict[str, Any]] = {shelf: {} for shelf in _SHELVES}
+        self._config = config
+        self._path = root.absolute() / CONFIG_FILE
+        self._plugins = installed_plugins()
+        # By plugin and stage, so that it cannot grow for ever.
+        self._problems: dict[tuple[str, str], TinytownError] = {}
+        self._load()
+        self._fill_shelves()
+        self._check_agent_clis()
+        self.backends: Mapping[str, AgentBackend] = self._shelves["backends"]
+        self.converters: Mapping[str, Converter] = self._shelves["converters"]
+        self.sinks: Mapping[str, StatusSink] = self._shelves["sinks"]
+        self.commands: Mapping[str, Command] = self._shelves["commands"]
+        self.workspaces: tuple[Workspace, ...] = tuple(self._shelves["workspaces"].values())
+        self.gates: tuple[Gate, ...] = tuple(self._shelves["gates"].values())
+        self.services: tuple[Service, ...] = tuple(self._shelves["services"].values())
+
+    @property
+    def reports(self) -> tuple[PluginReport, ...]:
+        """One for each plugin, by name."""
+        return tuple(plugin.report() for plugin in self._plugins)
+
+    @property
+    def problems(self) -> tuple[TinytownError, ...]:
+        """What is wrong, at most one for each plugin and stage; what the plugin raised is the `__cause__`."""
+        return tuple(self._problems.values())
+
+    def check(self) -> None:
+        """Raise what a town must not start with, as `load_plugins` says."""
+        unfit = {plugin.name for plugin in self._plugins if plugin.status in ("refused", "faulty", "missing")}
+        for (plugin, _), problem in sorted(
+            self._problems.items(), key=lambda item: not isinstance(item[1], ConfigError)
+        ):
+            asked_for = plugin in unfit and plugin in self._config.plugins
+            if asked_for or self._config.strict_plugins or isinstance(problem, ConfigError):
+                raise problem
+
+    def owner(self, offered: object) -> str:
+        """The name of the plugin that an object on one of the shelves comes from. Raises: NotFound."""
+        for shelf, objects in self._shelves.items():
+            for name, each in objects.items():
+                if each is offered:
+                    return next(plugin.name for plugin in self._plugins if name in plugin.offers.get(shelf, ()))
+        raise NotFound(f"no plugin has offered {_described(offered)}")
+
+    def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
+        """Note that something of a plugin failed at run time, and get that as an error that says whose it is.
+
+        `stage` says where, in a word or two out of a few (``sink journal``): for each the first failure is kept. The
+        plugin's objects stay on their shelves; what becomes of the one that failed is for the caller to decide. See
+        `owner` for whose it is.
+        """
+        found = next((each for each in self._plugins if each.name == plugin and each.manager), Plugin(plugin))
+        return self._blame(found, stage, error)
+
+    @property
+    def telling_their_data(self) -> tuple[str, ...]:
+        """The plugins that want what they keep in the town for what they add to prompts."""
+        hook = "tinytown_prompt_sections"
+        return tuple(each.name for each in self._implementing(hook) if "data" in each.arguments[hook])
+
+    def prompt_sections(
+        self, agent: Agent, task: Task | None, data: Mapping[str, Mapping[str, Any]] = _NO_DATA
+    ) -> tuple[str, ...]:
+        """What the plugins add to an agent's prompt, in their order; `data` is what each keeps in the town."""
+        hook = "tinytown_prompt_sections"
+        sections: list[str] = []
+        for plugin in self._implementing(hook):
+            with self._blaming(plugin, hook):
+                answers = plugin.call(hook, {"agent": agent, "task": task, "data": data.get(plugin.name, {})})
+                sections += [_expect(each, str, "a text") for answer in answers for each in _items(answer)]
+        return tuple(sections)
+
+    def choose_agent(self, task: Task, agents: Sequence[Agent]) -> str | None:
+        """The name of one of `agents`, by the first plugin with an opinion; any other name counts as none."""
+        hook, names = "tinytown_choose_agent", {agent.name for agent in agents}
+        for plugin in self._implementing(hook):
+            with self._blaming(plugin, hook):
+                for answer in plugin.call(hook, {"task": task, "agents": tuple(agents)}):
+                    name = _expect(answer, str, "the name of an agent")
+                    if name in names:
+                        return name
+        return None
+
+    # -- loading -----------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        blocked = {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")}
+        blocked.update(self._config.blocked_plugins)
+        names = [plugin.name for plugin in self._plugins]
+        for plugin in self._plugins:
+            namesakes = [each.distribution for each in self._plugins if each.name == plugin.name]
+            with self._blaming(plugin, "load"):
+                if blocked & {plugin.name, "*"}:
+                    plugin.status, plugin.reason = "blocked", f"by blocked_plugins or {BLOCK_VARIABLE}"
+                elif len(namesakes) > 1:
+                    raise PluginRefused(
+                        f"{' and '.join(namesakes)} each have a plugin of this name", hint="uninstall all but one"
+                    )
+                else:
+                    plugin.load()
+        for name in self._config.plugins.keys() - set(names):
+            if blocked.isdisjoint({name, "*"}):
+                absent = Plugin(name)
+                self._plugins.append(absent)
+                problem = PluginRefused(
+                    f"it is not installed, but {self._path} or your own settings have [plugins.{name}]",
+                    hint=f"pip install tinytown-{name}",
+                )
+                self._blame(absent, "load", problem, "missing")
+        self._plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
+
+    def _fill_shelves(self) -> None:
+        town: dict[str, Any] = {"config": self._config, "root": self._path.parent}
+        arguments = {plugin.name: town | {"settings": self._settings(plugin)} for plugin in self._plugins}
+        for shelf, (hook, _, _) in _SHELVES.items():
+            for plugin in self._implementing(hook):
+                with self._blaming(plugin, hook):
+                    named = {name: arguments[plugin.name][name] for name in HOOKS[hook]}
+                    for answer in plugin.call(hook, named):
+                        for offered in _items(answer):
+                            self._shelve(plugin, shelf, offered)
+
+    def _settings(self, plugin: Plugin) -> msgspec.Struct | None:
+        """Its table as its settings type. If they do not fit, none of its other hooks is called."""
+        hook, key = "tinytown_settings_type", f"plugins.{plugin.name}"
+        table = self._config.plugins.get(plugin.name, {})
+        with self._blaming(plugin, hook):
+            kind = next(iter(plugin.call(hook, {})), None)
+            if kind is None:
+                if table and plugin.manager:
+                    key = f"{key}.{next(iter(table))}"
+                    raise ConfigError(f"{self._path}: it takes no settings, got {key}", path=str(self._path), key=key)
+                return None
+            if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+                raise PluginFaulty(f"expected a subclass of msgspec.Struct, got {_described(kind)}")
+            if not kind.__struct_config__.forbid_unknown_fields:
+                raise PluginRefused(
+                    f"its {kind.__name__} would let unknown keys pass", hint="forbid_unknown_fields=True"
+                )
+            try:
+                return convert_settings(kind, table, self._path, key)
+            except ConfigError as error:
+                if plugin.name in self._config.plugins:
+                    raise
+                raise PluginRefused(f"it needs settings: {error.message}", hint=f"write [{key}]") from error
+        plugin.manager = None
+        return None
+
+    def _shelve(self, plugin: Plugin, shelf: str, offered: Any) -> None:
+        hook, contract, key = _SHELVES[shelf]
+        objects = self._shelves[shelf]
+        with self._blaming(plugin, hook):
+            _expect_contract(offered, contract)
+            name = _expect(getattr(offered, key), str, f"a text as {key}")
+            if not _NAME.fullmatch(name):
+                raise PluginFaulty(f"expected letters, digits, '.', '_' or '-' as {key}, got {name!r}")
+            if isinstance(offered, Command) and not _TARGET.fullmatch(offered.target):
+                raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {offered.target!r}")
+            if name in objects:
+                taken = PluginRefused(
+                    f"the plugin {self.owner(objects[name])!r} already has the {key} {name!r} among the {shelf}",
+                    hint="block one of the two if it is the wrong one",
+                )
+                self._blame(plugin, f"{hook} {name}", taken, plugin.status)
+                return
+            objects[name] = offered
+            plugin.offers[shelf] = (*plugin.offers.get(shelf, ()), name)
+
+    def _check_agent_clis(self) -> None:
+        """A table that no plugin understands would be a kind that silently does not exist."""
+        if any(plugin.status == "blocked" for plugin in self._plugins):
+            return
+        for kind in sorted(self._config.agent_clis.keys() - self._shelves["backends"].keys()):
+            self._problems["", kind] = ConfigError(
+                f"{self._path}: no working plugin makes agents of [agent_clis.{kind}]",
+                hint="pip install tinytown-shell, or see tt plugins",
+                path=str(self._path),
+                key=f"agent_clis.{kind}",
+            )
+
+    # -- asking and blaming ------------------------------------------------------------------------------
+
+    def _implementing(self, hook: str) -> list[Plugin]:
+        """The plugins that implement a hook, in the order in which they are asked."""
+        having = [plugin for plugin in self._plugins if plugin.manager and hook in plugin.ranks]
+        return sorted(having, key=lambda plugin: plugin.ranks[hook])
+
+    @contextmanager
+    def _blaming(self, plugin: Plugin, stage: str) -> Generator[None]:
+        """Whatever is raised inside is a problem of this plugin and of nobody else. Only Ctrl-C is the person's."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except (ConfigError, PluginRefused) as error:
+            self._blame(plugin, stage, error, "refused")
+        except BaseException as error:
+            self._blame(plugin, stage, error)
+
+    def _blame(self, plugin: Plugin, stage: str, error: BaseException, status: Status = "faulty") -> PluginError:
+        """Make `error` a problem of the plugin's; the first one of an active plugin decides how it is doing."""
+        reason = f"{stage}: {_one_line(error)}" if status == "faulty" else _one_line(error)
+        kind = PluginRefused if isinstance(error, PluginRefused) else PluginFaulty
+        problem: PluginError = kind(
+            f"plugin {plugin.name!r}{plugin.source and f' ({plugin.source})'}: {reason}",
+            hint=error.hint if isinstance(error, TinytownError) else "",
+            plugin=plugin.name,
+            distribution=plugin.distribution,
+            stage=stage,
+        )
+        problem.__cause__ = error
+        self._problems.setdefault((plugin.name, stage), error if isinstance(error, ConfigError) else problem)
+        if plugin.status == "active":
+            plugin.status, plugin.reason = status, reason
+        return problem
+
+
+def _items(answer: Any) -> tuple[Any, ...]:
+    """What a hook returned, one by one. Raises PluginFaulty when it is no sequence."""
+    if inspect.iscoroutine(answer):
+        answer.close()  # or Python would complain, later and elsewhere, that nobody awaited it
+        raise PluginFaulty(f"expected a sequence, got {_described(answer)}")
+    if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__iter__"):
+        raise PluginFaulty(f"expected a sequence, got {_described(answer)}")
+    return tuple(answer)
+
+
+def _expect(value: Any, kind: type[T], what: str) -> T:
+    """`value` itself. Raises PluginFaulty when it is of another type."""
+    if not isinstance(value, kind):
+        raise PluginFaulty(f"expected {what}, got {_described(value)}")
+    return value
+
+
+def _expect_contract(offered: Any, contract: type) -> None:
+    """Raises PluginFaulty for an object that lacks something of its Protocol, or is no Command where one is due."""
+    if isinstance(offered, type):
+        raise PluginFaulty(f"expected an object that is a {contract.__name__}, got {_described(offered)} itself")
+    if contract is Command:
+        _expect(offered, Command, "a Command")
+    attributes = inspect.get_annotations(contract)
+    methods = [name for name, value in vars(contract).items() if inspect.isfunction(value) and name[0] != "_"]
+    lacking = [name for name in attributes if not hasattr(offered, name)]
+    lacking += [f"{name}()" for name in methods if not callable(getattr(offered, name, None))]
+    if lacking:
+        raise PluginFaulty(f"expected {contract.__name__}, got {_described(offered)}, which lacks {', '.join(lacking)}")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"{type(value).__name__} {shown(repr(value), 60)}"
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, TinytownError):
+        return shown(error.message, _REASON_LENGTH)
+    return shown("".join(traceback.format_exception_only(error)), _REASON_LENGTH)

@@ -1,0 +1,221 @@
+"""The same calls over a plain blocking socket, for quick commands: no trio, no redis-py, TLS only where asked for.
+
+Executes `protocol` calls with the same errors and codes as the link. It knows nothing of push messages, of waiting out
+an outage or of sharing: one caller, one connection, opened when first needed.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
+from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.redis.resp import Parser, check_handshake, connect_error, is_push, pack, unconfirmed
+from tinytown.redis.url import Address
+
+T = TypeVar("T")
+
+_RECEIVE_SIZE_BYTES = 64 * 1024
+_LOADING_POLL_S = 0.05
+
+
+class LightClient:
+    """A blocking client for one thread; connects when first used, and is a context manager that closes.
+
+    `timeout_s` bounds each connect and each exchange; ``math.inf`` waits for ever. Every method that talks to the server
+    raises ServerUnreachable and its kin with the codes of `wire`, Unconfirmed when the answer stayed out after the
+    request was handed over, and what `protocol.replies` makes of the server's errors.
+    """
+
+    def __init__(self, address: Address, *, timeout_s: float = 5.0) -> None:
+        self.address = address
+        self.timeout_s = timeout_s
+        self.server_version = ""
+        self._socket: socket.socket | None = None
+        self._parser: Parser | None = None
+
+    def __enter__(self) -> LightClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Be connected; a server that is still loading its data is asked again until `timeout_s` is over."""
+        deadline = time.monotonic() + self.timeout_s
+        busy: ServerUnreachable | None = None
+        while self._socket is None:
+            try:
+                self._connect(deadline)
+            except ServerUnreachable as error:
+                in_time = time.monotonic() + _LOADING_POLL_S < deadline
+                if error.code in ("server_loading", "server_busy"):
+                    busy = error
+                elif busy is None or in_time:
+                    raise
+                if not in_time:
+                    raise busy from busy.__cause__  # says more than that the last of many attempts ran out of time
+                time.sleep(_LOADING_POLL_S)
+
+    def close(self) -> None:
+        """Be disconnected; the next call connects again."""
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = self._parser = None
+
+    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T:
+        """What `call` answers; `timeout_s` in place of the client's own is for calls that block."""
+        return _result(call, self._exchange([call], timeout_s)[0])
+
+    def run_all(self, calls: Sequence[Call[Any]], *, timeout_s: float | None = None) -> list[Any]:
+        """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
+        results: list[Any] = []
+        for call, answer in zip(calls, self._exchange(calls, timeout_s), strict=True):
+            try:
+                results.append(_result(call, answer))
+            except TinytownError as error:
+                results.append(error)
+        return results
+
+    def command(self, *words: Argument, timeout_s: float | None = None) -> Reply:
+        """The server's reply to any command; never sent twice."""
+        return self.run(Call(words, _as_it_is, repeatable=False), timeout_s=timeout_s)
+
+    def _exchange(self, calls: Sequence[Call[Any]], timeout_s: float | None) -> list[Reply]:
+        """The reply to each call, or in its place an Unconfirmed.
+
+        When the connection breaks, the repeatable ones are sent once more: most often the server was restarted between
+        two commands. When time is over they are not.
+        """
+        packed = [pack(call.command) for call in calls]
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        answers: list[Reply] = [None] * len(calls)
+        open_calls = list(range(len(calls)))
+        for is_last in (False, True):
+            if not open_calls:
+                break
+            got, why = self._attempt([packed[i] for i in open_calls], deadline, may_raise=not is_last)
+            for i, reply in zip(open_calls, got, strict=False):
+                answers[i] = reply
+            again: list[int] = []
+            for i in open_calls[len(got) :]:
+                if calls[i].repeatable and not is_last and time.monotonic() < deadline:
+                    again.append(i)
+                else:
+                    answers[i] = unconfirmed(why)
+            open_calls = again
+        return answers
+
+    def _attempt(
+        self, packed: list[bytes], deadline: float, *, may_raise: bool
+    ) -> tuple[list[Reply], TinytownError | None]:
+        """As many replies as came, and why no more did. With `may_raise`, having no connection at all is raised."""
+        try:
+            self.connect()
+        except TinytownError as error:
+            if may_raise:
+                raise
+            return [], error
+        return self._converse(packed, deadline)
+
+    # -- the connection ----------------------------------------------------------------------------------
+
+    def _connect(self, deadline: float) -> None:
+        address = self.address
+        try:
+            self._socket = _open_socket(address, _remaining_s(deadline))
+        except OSError as error:
+            raise connect_error(error, address) from error
+        self._parser = Parser(address)
+        answers, why = self._converse([pack(command) for command in address.handshake()], deadline)
+        try:
+            # Before asking why it ended: an error may be all the server had to say, and it explains more.
+            self.server_version = check_handshake(address, answers)
+            if why is not None:
+                raise why
+        except TinytownError:
+            self.close()
+            raise
+
+    def _converse(self, packed: list[bytes], deadline: float) -> tuple[list[Reply], TinytownError | None]:
+        """As many replies as came, and why no more did, in which case the connection is closed."""
+        assert self._socket is not None
+        assert self._parser is not None
+        got: list[Reply] = []
+        why: TinytownError
+        try:
+            self._socket.settimeout(_remaining_s(deadline))
+            self._socket.sendall(b"".join(packed))
+            self._receive(got, len(packed), deadline)
+        except TinytownError as error:
+            why = error
+        except TimeoutError:
+            why = ServerUnreachable(f"{self.address.redacted} did not answer in time", hint="is it up, and not frozen?")
+        except OSError as error:
+            why = connect_error(error, self.address)
+        except BaseException:
+            self.close()  # a reply that comes later must not be taken for the next call's
+            raise
+        else:
+            return got, None
+        self.close()
+        return got[: len(packed)], why
+
+    def _receive(self, got: list[Reply], wanted: int, deadline: float) -> None:
+        """Append replies to `got` until it holds `wanted`."""
+        assert self._socket is not None
+        assert self._parser is not None
+        while len(got) < wanted:
+            self._socket.settimeout(_remaining_s(deadline))
+            data = self._socket.recv(_RECEIVE_SIZE_BYTES)
+            if not data:
+                raise ServerUnreachable(f"{self.address.redacted} closed the connection")
+            got.extend(reply for reply in self._parser.replies(data) if not is_push(reply))
+        if len(got) > wanted:
+            raise ProtocolViolation("the server sent a reply that answers no request")
+
+
+def _open_socket(address: Address, timeout_s: float | None) -> socket.socket:
+    if address.scheme == "unix":
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            plain.settimeout(timeout_s)
+            plain.connect(address.path)
+        except BaseException:
+            plain.close()
+            raise
+        return plain
+    plain = socket.create_connection((address.host, address.port), timeout_s)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if address.scheme == "redis":
+        return plain
+    try:
+        return address.ssl_context().wrap_socket(plain, server_hostname=address.host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _remaining_s(deadline: float) -> float | None:
+    """The time until `deadline` as `socket.settimeout` wants it. Raises: TimeoutError when there is none."""
+    remaining_s = deadline - time.monotonic()
+    if remaining_s <= 0:
+        raise TimeoutError("the time is over")
+    return None if remaining_s == math.inf else remaining_s
+
+
+def _result(call: Call[T], answer: Reply) -> T:
+    if isinstance(answer, TinytownError):
+        raise answer
+    return call.read(answer)
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply

@@ -1,0 +1,201 @@
+"""What was asked and what came back: which reply belongs to which request, also across lost connections. No IO.
+
+Requests wait in order, go out in order, and replies are matched in order. The link feeds it replies and takes bytes
+from it; everything that must never go wrong (a reply to the wrong caller, a silent repetition) is decided here. It
+does not know sockets, time limits or why a connection was lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from tinytown.errors import LimitReached, ProtocolViolation, TinytownError
+from tinytown.protocol.operation import ErrorReply, Reply
+from tinytown.redis.resp import is_push, pack, unconfirmed
+
+_log = logging.getLogger(__name__)
+
+#: A request that was handed over this often and never answered may be what breaks the connection.
+MAX_SENDS = 5
+_WRITE_SIZE_BYTES = 128 * 1024
+
+
+class Caller:
+    """Whoever waits for `missing` answers; `gone` once it has been cancelled and wants none."""
+
+    __slots__ = ("answered", "gone", "missing")
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.answered = trio.Event()
+        self.gone = False
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Bytes to hand over as one piece, and the replies that they will have; only with a single one is it repeatable.
+
+    ``channel`` is set for SUBSCRIBE and UNSUBSCRIBE of that one channel, which are answered by a push when granted
+    and by an ordinary error reply when not. ``caller`` is None for the link's own.
+    """
+
+    data: bytes
+    repeatable: bool = False
+    replies_due: int = 1
+    channel: bytes | None = None
+    replies: list[Reply] = field(default_factory=list[Reply])
+    failure: TinytownError | None = None
+    settled: bool = False
+    sends: int = 0
+    queued_at: float = 0.0
+    caller: Caller | None = None
+
+    @property
+    def unwanted(self) -> bool:
+        return self.caller is not None and self.caller.gone
+
+    def settle(self) -> None:
+        self.settled = True
+        if self.caller is not None:
+            self.caller.missing -= 1
+            if not self.caller.missing:
+                self.caller.answered.set()
+
+    def fail(self, why: TinytownError) -> None:
+        """End it because of `why`: as *unconfirmed* if it has been handed over, as what `why` is if surely not."""
+        if self.sends:
+            self.failure = unconfirmed(why)
+        else:  # a copy: one exception raised in many tasks would collect all their tracebacks
+            self.failure = type(why)(why.message, hint=why.hint, code=why.code, **why.fields)
+            self.failure.__cause__ = why
+        self.settle()
+
+    def outcome(self) -> list[Reply]:
+        """Its replies. Raises: the failure it ended with."""
+        if self.failure is not None:
+            raise self.failure
+        return self.replies
+
+
+class Conversation:
+    """The requests of one link, and the channels it listens to.
+
+    `limit` bounds the requests that wait or are outstanding. ``channels`` is what the server has granted and not been
+    asked to end, whatever became of the caller who asked.
+    """
+
+    def __init__(self, *, limit: int, on_message: Callable[[bytes, bytes], None] | None) -> None:
+        self.channels: set[bytes] = set()
+        self._limit = limit
+        self._on_message = on_message
+        self._waiting: deque[Request] = deque()
+        self._sent: deque[Request] = deque()
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether replies are due."""
+        return bool(self._sent)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `take` has something to look at."""
+        return bool(self._waiting)
+
+    def ask(self, requests: Sequence[Request], caller: Caller) -> None:
+        """Queue all of `requests`, or none. Raises: LimitReached."""
+        if len(self._waiting) + len(self._sent) + len(requests) > self._limit:
+            self._waiting = deque(request for request in self._waiting if not request.unwanted)
+            if len(self._waiting) + len(self._sent) + len(requests) > self._limit:
+                raise LimitReached(
+                    f"more than {self._limit} requests wait for the server",
+                    hint="it is slower than they come; let fewer run at once",
+                )
+        now = trio.current_time()
+        for request in requests:
+            request.caller, request.queued_at = caller, now
+        self._waiting.extend(requests)
+
+    def take(self) -> bytes:
+        """The next bytes to write, from now on outstanding; empty if nobody wants what was waiting."""
+        pieces: list[bytes] = []
+        size_bytes = 0
+        while self._waiting and size_bytes < _WRITE_SIZE_BYTES:
+            request = self._waiting.popleft()
+            if not request.unwanted:
+                request.sends += 1
+                self._sent.append(request)
+                pieces.append(request.data)
+                size_bytes += len(request.data)
+        return b"".join(pieces)
+
+    def hear(self, reply: Reply) -> None:
+        """Give `reply` to the request it belongs to, wanted or not, or the push to whom it concerns.
+
+        Raises: ProtocolViolation for a reply to nothing.
+        """
+        if is_push(reply):
+            self._hear_push(reply)
+            return
+        request = self._sent[0] if self._sent else None
+        if request is None or (request.channel is not None and not isinstance(reply, ErrorReply)):
+            raise ProtocolViolation("the server sent a reply that answers no request")
+        self._answer(request, reply)
+
+    def reconnected(self) -> None:
+        """Put the subscriptions in front of everything that waits."""
+        self._waiting.extendleft(
+            Request(pack(("SUBSCRIBE", channel)), repeatable=True, channel=channel) for channel in self.channels
+        )
+
+    def lose(self, why: TinytownError) -> None:
+        """The connection is gone: what was outstanding waits again if it may be repeated, and else is unconfirmed."""
+        while self._waiting and self._waiting[0].caller is None:
+            self._waiting.popleft()  # `reconnected` makes them anew
+        again: list[Request] = []
+        while self._sent:
+            request = self._sent.popleft()
+            if request.caller is None:
+                continue
+            if request.repeatable and request.sends < MAX_SENDS:
+                again.append(request)
+            else:
+                request.fail(why)
+        self._waiting.extendleft(reversed(again))
+
+    def fail_waiting(self, why: TinytownError, *, queued_before: float | None = None) -> None:
+        """End what waits because of `why`; with `queued_before` (trio time) only what has waited since then."""
+        # Repeated requests were put in front, so the queue is sorted by time.
+        while self._waiting and (queued_before is None or self._waiting[0].queued_at <= queued_before):
+            self._waiting.popleft().fail(why)
+
+    def oldest_queued_at(self) -> float | None:
+        """When the head of the queue was asked, in trio time."""
+        return self._waiting[0].queued_at if self._waiting else None
+
+    def _answer(self, request: Request, reply: Reply) -> None:
+        request.replies.append(reply)
+        if len(request.replies) == request.replies_due:
+            self._sent.popleft()
+            request.settle()
+            if request.caller is None and isinstance(reply, ErrorReply):
+                _log.warning("cannot listen to %r any more: %s", request.channel, reply.text)
+
+    def _hear_push(self, push: Sequence[Reply]) -> None:
+        match push:
+            case [b"message", bytes(channel), bytes(payload)]:
+                if self._on_message is not None:
+                    try:
+                        self._on_message(channel, payload)
+                    except Exception:  # it is not the connection's fault
+                        _log.exception("the handler of messages failed on one of channel %r", channel)
+            case [b"subscribe" | b"unsubscribe" as verb, bytes(channel), int()]:
+                if self._sent and self._sent[0].channel == channel:
+                    (self.channels.add if verb == b"subscribe" else self.channels.discard)(channel)
+                    self._answer(self._sent[0], None)
+            case _:
+                pass  # of no concern here: invalidations and whatever later servers announce

@@ -1,0 +1,395 @@
+"""Rounds of any coding CLI: a toy that says what it is told to, under a real keeper."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+import trio
+from tinytown.contracts import (
+    AgentSession,
+    Failed,
+    Finished,
+    Lost,
+    Outcome,
+    RateLimited,
+    Round,
+    Unauthorized,
+    Unavailable,
+    Usage,
+)
+from tinytown.errors import ConfigError
+from tinytown.model.agents import Agent
+from tinytown_adapters import (
+    CliAdapter,
+    CliBackend,
+    CliSettings,
+    JsonLinesReader,
+    Launch,
+    Permissions,
+    Plan,
+    Record,
+    RunNotes,
+    backends_for,
+    failure_of,
+)
+from tinytown_testing import Bench, open_bench
+
+DEADLINE_S = 30.0
+
+
+class ToyReader(JsonLinesReader):
+    def take(self, record: Record) -> None:
+        said = self.notes
+        said.session(record.text("session"))
+        if record.get("say"):
+            said.say(record.text("say"))
+        if record.get("tool"):
+            said.start_tool(record.text("tool"))
+        if record.get("retry"):
+            said.retry(failure_of(record.text("retry")))
+        if record.get("fail"):
+            said.fail(failure_of(record.text("fail")))
+        if record.get("used"):
+            said.use(Usage(input_tokens=record.count("used")))
+        if record.flag("done"):
+            said.finish(record.text("text"))
+
+
+class ToyAdapter(CliAdapter[CliSettings]):
+    """Its prompt is a shell script, and `$1` what it is to go on with."""
+
+    plugin: ClassVar[str] = "toy"
+    kind: ClassVar[str] = "toy"
+    title: ClassVar[str] = "Toy"
+    command: ClassVar[tuple[str, ...]] = ("sh", "-s", "--")
+    install: ClassVar[str] = "buy one"
+    login: ClassVar[str] = "find the key"
+    login_variables: ClassVar[tuple[str, ...]] = ("TOY_KEY",)
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "full")
+    prompt_limit_chars: ClassVar[int | None] = 100_000
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"toy-mini": {"model": "mini"}}
+
+    def plan(self, launch: Launch[CliSettings]) -> Plan:
+        return Plan(
+            arguments=[launch.session.id if launch.session else "", launch.permissions],
+            stdin=launch.prompt.encode(),
+            files={"notes/model.txt": launch.settings.model.encode()},
+            environment={"TOY_STATE": str(launch.state) if launch.has_own_state else None, "PLACE": str(launch.place)},
+        )
+
+    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> ToyReader:
+        return ToyReader(notes)
+
+
+class StayingToy(ToyAdapter):
+    sessions_stay_in_directory: ClassVar[bool] = True
+
+
+@dataclass
+class Lines:
+    lines: list[str] = field(default_factory=list[str])
+    used: list[Usage] = field(default_factory=list[Usage])
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def usage(self, usage: Usage) -> None:
+        self.used.append(usage)
+
+
+@dataclass
+class Toys:
+    bench: Bench
+    agent: Agent
+    report: Lines = field(default_factory=Lines)
+    adapter: ToyAdapter = field(default_factory=ToyAdapter)
+
+    def backend(self, **settings: Any) -> CliBackend[CliSettings]:
+        return backends_for(self.adapter, msgspec.convert(settings, CliSettings), self.bench.root)[0]
+
+    @asynccontextmanager
+    async def session(self, **settings: Any) -> AsyncGenerator[AgentSession]:
+        async with self.backend(**settings).open(self.bench.context(self.agent)) as session:
+            yield session
+
+    def round(self, script: str, *, environment: Mapping[str, str] | None = None, **changes: Any) -> Round:
+        return replace(self.bench.round(self.agent, script, environment=environment), **changes)
+
+    async def run(self, script: str, changes: Mapping[str, Any] = {}, **settings: Any) -> Outcome:
+        async with self.session(**settings) as session:
+            return await session.run_round(self.round(script, **changes), self.report)
+
+    @property
+    def place(self) -> Path:
+        return self.bench.context(self.agent).state_directory / "toy"
+
+
+@pytest.fixture
+async def toys() -> AsyncGenerator[Toys]:
+    with trio.fail_after(DEADLINE_S):
+        async with open_bench() as bench:
+            yield Toys(bench, bench.agent(cli="toy"))
+
+
+DONE = """echo '{"done": true, "text": "well done"}'"""
+
+
+# -- the outcome -----------------------------------------------------------------------------------------
+
+
+async def test_it_has_finished_when_everything_says_so(toys: Toys) -> None:
+    outcome = await toys.run(f"""echo '{{"session": "s1", "say": "hm", "used": 7}}'; {DONE}""")
+    assert outcome == Finished(text="well done", usage=Usage(input_tokens=7), session_id="s1")
+    assert toys.report.lines == ["hm"]
+    assert toys.report.used == [Usage(input_tokens=7)]
+
+
+async def test_it_is_told_the_directory_that_it_is_started_in(toys: Toys) -> None:
+    script = r"""tr '\0' '\n' </proc/$$/environ | sed -n 's/^PWD=\(.*\)/{"say": "\1"}/p'"""
+    await toys.run(script, {"environment": {"PWD": "/"}})
+    assert toys.report.lines == [str(toys.bench.work)]
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("""echo '{"say": "hm"}'""", "without a result"),
+        ("true", "without a result"),
+        (f"{DONE}; echo broken >&2; exit 3", "ended with status 3: broken"),
+        (f"""echo '{{"fail": "no good"}}'; {DONE}""", "no good"),
+        ("""echo '{"retry": "internal server error"}'; exit 1""", "internal server error"),
+        ("echo 'fetch failed' >&2; exit 1", "fetch failed"),
+    ],
+)
+async def test_it_has_failed_when_one_thing_does_not(toys: Toys, script: str, reason: str) -> None:
+    outcome = await toys.run(script)
+    assert isinstance(outcome, Failed)
+    assert outcome.retryable
+    assert reason in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "wanted"),
+    [
+        ("echo 'rate limit; try again in 5s' >&2; exit 1", RateLimited, {"retry_after_s": 5.0}),
+        ("""echo '{"fail": "overloaded"}'; exit 1""", RateLimited, {"retry_after_s": 60.0}),
+        ("""echo '{"fail": "please run /login"}'; exit 1""", Unauthorized, {"hint": "find the key"}),
+        ("""echo '{"fail": "your credit balance is too low"}'""", Unauthorized, {}),
+        (
+            """echo '{"fail": "unknown model"}'""",
+            Unavailable,
+            {"hint": "set plugins.toy.model to one that your account has"},
+        ),
+        ("""echo '{"fail": "prompt is too long"}'""", Failed, {"retryable": False}),
+        ("exit 127", Unavailable, {"hint": "buy one"}),
+        ("exit 143", Lost, {}),
+        ("echo last words >&2; kill -9 $$", Lost, {"stderr_tail": "last words\n"}),
+    ],
+)
+async def test_whose_doing_it_is_decides_what_follows(
+    toys: Toys, script: str, kind: type[Outcome], wanted: dict[str, Any]
+) -> None:
+    outcome = await toys.run(script)
+    assert isinstance(outcome, kind)
+    assert getattr(outcome, "reason", "")
+    assert {name: getattr(outcome, name) for name in wanted} == wanted
+
+
+async def test_what_cannot_be_read_costs_itself_alone(toys: Toys) -> None:
+    script = f"""echo nonsense; printf '[]\\n{{"say": 5}}\\n\\377\\n'; head -c 17000000 /dev/zero | tr '\\0' x; echo
+    {DONE}; printf '{{"say": "unfini'"""
+    outcome = await toys.run(script)
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "well done"
+    assert "nonsense" in toys.report.lines
+
+
+async def test_without_its_cli_it_says_how_to_install_it(toys: Toys) -> None:
+    outcome = await toys.run("", command="no-such-toy")
+    assert isinstance(outcome, Unavailable)
+    assert outcome.hint == "buy one"
+    assert any("buy one" in each for each in toys.backend(command="no-such-toy").cautions())
+
+
+async def test_a_prompt_beyond_what_it_takes_is_refused_before_it_starts(toys: Toys) -> None:
+    outcome = await toys.run("#" * 100_001)
+    assert isinstance(outcome, Failed)
+    assert not outcome.retryable
+    assert "100,001 characters" in outcome.reason
+
+
+# -- its own clock ---------------------------------------------------------------------------------------
+
+
+async def test_patience_with_retries_ends_and_the_error_decides(toys: Toys) -> None:
+    script = """while :; do echo '{"retry": "rate limit; try again in 9s"}'; sleep 0.05; done"""
+    assert await toys.run(script, patience_s=0.2) == RateLimited(
+        reason="rate limit; try again in 9s", retry_after_s=9.0
+    )
+
+
+async def test_a_model_that_gives_no_sign_is_given_up_but_not_a_tool_that_works(toys: Toys) -> None:
+    outcome = await toys.run("sleep 100", stall_s=0.2)
+    assert isinstance(outcome, Failed)
+    assert "nothing from its model" in outcome.reason
+    outcome = await toys.run(f"""echo '{{"tool": "make"}}'; sleep 1; {DONE}""", stall_s=0.2)
+    assert isinstance(outcome, Finished)
+
+
+@pytest.mark.parametrize("script", ['echo \'{"say": "hm"}\'', 'echo \'{"retry": "overloaded"}\''])
+async def test_its_clock_stands_still_while_the_town_is_frozen(toys: Toys, script: str) -> None:
+    keeper = toys.bench.context(toys.agent).keeper
+    began, outcomes = trio.Event(), list[Outcome]()
+
+    async def run() -> None:
+        async with toys.session(stall_s=1.0, patience_s=1.0) as session:
+            toys.report.line = lambda _: began.set()  # type: ignore[method-assign]
+            outcomes.append(await session.run_round(toys.round(f"{script}; sleep 0.3; {DONE}"), toys.report))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await began.wait()
+        keeper.pause_all()
+        await trio.sleep(2.0)  # longer than both limits
+        keeper.continue_all()
+    assert isinstance(outcomes[0], Finished)
+
+
+async def test_its_time_limit_goes_before_that_of_the_round(toys: Toys) -> None:
+    outcome = await toys.run("sleep 100", {"timeout_s": 50.0}, timeout_s=0.2)
+    assert isinstance(outcome, Failed)
+    assert "0.2 s, the time limit" in outcome.reason
+
+
+# -- sessions --------------------------------------------------------------------------------------------
+
+RESUMABLE = """case "$1" in
+    "") echo '{"session": "s'$$'"}'; echo '{"done": true, "text": "new"}' ;;
+    *) echo '{"session": "'$1'"}'; echo '{"done": true, "text": "again"}' ;;
+esac"""
+
+
+async def test_a_session_is_gone_on_with_over_rounds_and_kernels(toys: Toys) -> None:
+    async with toys.session() as session:
+        first = await session.run_round(toys.round(RESUMABLE), toys.report)
+        second = await session.run_round(toys.round(RESUMABLE), toys.report)
+    third = await toys.run(RESUMABLE)
+    assert isinstance(first, Finished)
+    assert (first.text, first.session_id is not None) == ("new", True)
+    assert second == third == Finished(text="again", session_id=first.session_id)
+    assert await toys.run(RESUMABLE, resume=False) != third
+
+
+async def test_an_agent_of_an_old_name_begins_a_session_of_its_own(toys: Toys) -> None:
+    await toys.run(RESUMABLE)
+    toys.agent = toys.bench.agent(toys.agent.name, cli="toy")
+    outcome = await toys.run(RESUMABLE)
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "new"
+
+
+async def test_a_session_that_stays_in_its_directory_is_not_asked_for_elsewhere(toys: Toys) -> None:
+    toys.adapter = StayingToy()
+    await toys.run(RESUMABLE)
+    elsewhere = await toys.run(RESUMABLE, {"directory": toys.bench.home})
+    assert isinstance(elsewhere, Finished)
+    assert elsewhere.text == "new"
+
+
+@pytest.mark.parametrize("problem", ["No session found with that id", "prompt is too long"])
+async def test_a_session_that_is_gone_or_full_is_begun_anew_once(toys: Toys, problem: str) -> None:
+    await toys.run(RESUMABLE)
+    script = f"""test -z "$1" || {{ echo '{problem}' >&2; echo '{{"fail": "{problem}"}}'; exit 1; }}; {RESUMABLE}"""
+    outcome = await toys.run(script)
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "new"
+    assert f"begins a new session: {problem}" in toys.report.lines
+    outcome = await toys.run("""echo '{"fail": "no session found"}'; exit 1""")
+    assert isinstance(outcome, Failed)
+
+
+async def test_a_session_that_was_interrupted_is_gone_on_with(toys: Toys) -> None:
+    async with toys.session() as session:
+        with trio.CancelScope() as scope:
+
+            class Interrupting(Lines):
+                def line(self, text: str) -> None:
+                    scope.cancel()
+
+            script = """echo '{"session": "s7", "say": "begun"}'; sleep 100"""
+            await session.run_round(toys.round(script), Interrupting())
+        assert scope.cancelled_caught
+        outcome = await session.run_round(toys.round(RESUMABLE), toys.report)
+    assert outcome == Finished(text="again", session_id="s7")
+
+
+# -- what it is started with -----------------------------------------------------------------------------
+
+
+async def test_it_gets_its_files_its_environment_and_nothing_secret(toys: Toys) -> None:
+    script = f"""echo "$2 $(cat "$PLACE/notes/model.txt") $GITHUB_TOKEN.$TOY_KEY.$EXTRA.$TOY_STATE" >&2
+    echo '{{"say": "'"$TINYTOWN_AGENT_NAME"'"}}'; {DONE}"""
+    environment = {"GITHUB_TOKEN": "secret", "TOY_KEY": "key"}
+    async with toys.session(model="large", permissions="read", env={"EXTRA": "more"}) as session:
+        await session.run_round(toys.round(script, environment=environment), toys.report)
+    raw = (toys.place / "last-run.log").read_text()
+    assert f"read large .key.more.{toys.place}/state" in raw
+    assert toys.report.lines == ["ada"]
+    assert (toys.place / "notes" / "model.txt").stat().st_mode & 0o777 == 0o600
+    assert (toys.place / "state").stat().st_mode & 0o777 == 0o700
+
+
+async def test_without_a_key_in_the_environment_it_keeps_its_state_where_it_always_does(toys: Toys) -> None:
+    script = f"""echo '{{"say": "state '"$TOY_STATE"'"}}'; {DONE}"""
+    await toys.run(script)
+    await toys.run(script, state="agent")
+    assert toys.report.lines == ["state", f"state {toys.place}/state"]
+
+
+async def test_the_log_has_what_people_read_and_the_last_run_what_the_cli_printed(toys: Toys) -> None:
+    await toys.run(f"""printf '%s\\n' '{{"say": "two\\nlines \\u001b[31m"}}'; {DONE}""")
+    log = toys.round("").log_path.read_text()
+    assert log == "two\nlines \\x1b[31m\n"
+    assert '"say"' in (toys.place / "last-run.log").read_text()
+
+
+# -- kinds and settings ----------------------------------------------------------------------------------
+
+
+def test_kinds_of_one_cli_share_an_account() -> None:
+    backends = backends_for(ToyAdapter(), CliSettings(presets={"toy-max": {"model": "max"}}), Path("/town"))
+    assert [(each.kind, each.account, each.settings.model) for each in backends] == [
+        ("toy", "toy", ""),
+        ("toy-mini", "toy", "mini"),
+        ("toy-max", "toy", "max"),
+    ]
+
+
+def test_what_the_model_may_do_unasked_is_said_unless_the_person_has_chosen_it() -> None:
+    def cautions(**settings: Any) -> list[str]:
+        (backend, *_) = backends_for(ToyAdapter(), CliSettings(**settings), Path("/town"))
+        return [each for each in backend.cautions() if "without asking" in each]
+
+    assert len(cautions()) == 1
+    assert cautions(permissions="full") == cautions(permissions="read") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"command": "say 'hello"}, "plugins.toy.command"),
+        ({"command": "''"}, "plugins.toy.command"),
+        ({"permissions": "write"}, "plugins.toy.permissions"),
+        ({"presets": {"toy-mini": {"permissions": "write"}}}, "plugins.toy.presets.toy-mini.permissions"),
+    ],
+)
+def test_settings_that_cannot_be_kept_are_named(settings: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        backends_for(ToyAdapter(), CliSettings(**settings), Path("/town"))
+    assert caught.value.fields["key"] == key

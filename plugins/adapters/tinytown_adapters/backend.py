@@ -1,0 +1,276 @@
+"""Running any adapter's CLI as an agent: one session class, from the prompt to the outcome.
+
+Starts the CLI by its plan through the agent's keeper, feeds its reader, watches clocks of its own over the CLI's patience,
+goes on with sessions and begins new ones. What a CLI's words mean is its adapter's, what an end means is `outcomes`'.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from math import inf
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import trio
+from tinytown.config import CONFIG_FILE
+from tinytown.contracts import AgentContext, Failed, Outcome, Report, Round
+from tinytown.errors import ConfigError, ProcessFailed
+
+from tinytown_adapters.adapter import CliAdapter, Launch
+from tinytown_adapters.environment import cli_environment
+from tinytown_adapters.outcomes import Advice, outcome_of_exit, outcome_of_failure, outcome_of_no_run
+from tinytown_adapters.remembered import CliSessionRecord, recall_session, remember_session, write_private
+from tinytown_adapters.run_clock import RunClock
+from tinytown_adapters.run_notes import RunNotes
+from tinytown_adapters.settings import CliSettings, Permissions, settings_by_kind
+from tinytown_adapters.town_tools import TownTools, prepare_town_tools
+
+S = TypeVar("S", bound=CliSettings)
+
+_LINE_LIMIT_BYTES = 16 << 20  # one record can hold a whole file that a tool has read
+_RAW_LOG = "last-run.log"
+
+
+def backends_for(adapter: CliAdapter[S], settings: S, root: Path) -> list[CliBackend[S]]:
+    """A backend for each kind that the adapter and the settings name: what `tinytown_agent_backends` returns.
+
+    Raises: ConfigError for a command that is none, permissions that the CLI cannot keep, a preset that does not fit.
+    """
+    kinds = settings_by_kind(adapter.plugin, adapter.kind, settings, root, adapter.presets)
+    return [CliBackend(adapter, kind, chosen, root) for kind, chosen in kinds.items()]
+
+
+class CliBackend(Generic[S]):
+    """Agents of one kind, run by one CLI. `account`: kinds with the same one are throttled together."""
+
+    def __init__(self, adapter: CliAdapter[S], kind: str, settings: S, root: Path) -> None:
+        self.kind = kind
+        self.account = adapter.plugin
+        self.adapter = adapter
+        self.settings = settings
+        self.table = table = f"plugins.{adapter.plugin}" + (f".presets.{kind}" if kind != adapter.kind else "")
+        self.command = _command(adapter, settings, root, table)
+        if settings.permissions is not None:
+            _check_permissions(adapter, settings.permissions, root, table)
+        self.advice = Advice(adapter.title, adapter.install, adapter.login, f"{table}.model")
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the model may do: as chosen, or by default."""
+        return self.settings.permissions or self.adapter.permissions_by_default()
+
+    @property
+    def offers_town_tools(self) -> bool:
+        """Whether the CLI gets the town's own tools, where this Tinytown has them."""
+        return self.gives_town_tools(os.environ)
+
+    def gives_town_tools(self, environment: Mapping[str, str]) -> bool:
+        """`offers_town_tools` for a round with this environment."""
+        has_place = not self.adapter.tools_need_own_state or self.has_own_state(environment)
+        return self.adapter.takes_tools and self.settings.town_tools and has_place
+
+    def has_own_state(self, environment: Mapping[str, str]) -> bool:
+        """Whether an agent's login, settings and sessions lie in a directory of its own, not where its person's do."""
+        variables = {**environment, **self.settings.env}
+        has_key = any(variables.get(name) for name in self.adapter.login_variables)
+        return self.settings.state == "agent" or (self.settings.state == "auto" and has_key)
+
+    def cautions(self) -> Sequence[str]:
+        """What a person should know before an agent of this kind is spawned, one sentence each."""
+        found: list[str] = []
+        if shutil.which(self.command[0]) is None:
+            found.append(f"{self.advice.title} is not installed here ({self.command[0]}): {self.advice.install}")
+        if self.permissions == "full" and self.settings.permissions is None:
+            found.append(
+                f"agents of the kind {self.kind!r} run every command that the model wants, without asking, with all"
+                f' that you may do on this machine; permissions = "full" under {self.table} says that you know'
+            )
+        return [*found, *self.adapter.cautions(self.settings, self.permissions, os.environ.keys())]
+
+    @asynccontextmanager
+    async def open(self, context: AgentContext) -> AsyncGenerator[CliSession[S]]:
+        yield CliSession(self, context)
+
+
+class CliSession(Generic[S]):
+    """One agent's rounds. Between them nothing runs: the CLI's own session lies on disk."""
+
+    def __init__(self, backend: CliBackend[S], context: AgentContext) -> None:
+        self._backend = backend
+        self._adapter = backend.adapter
+        self._settings = backend.settings
+        self._context = context
+        self._place = context.state_directory / backend.adapter.plugin
+
+    async def run_round(self, round: Round, report: Report) -> Outcome:
+        """One run of the CLI, two when the session to go on with turns out to be gone or full."""
+        limit = self._adapter.prompt_limit_chars
+        if limit is not None and len(round.prompt) > limit:
+            return Failed(
+                reason=f"the prompt has {len(round.prompt):,} characters; {self._adapter.title} takes {limit:,}",
+                retryable=False,
+            )
+        due = self._context.keeper.clock.now() + self._limit_s(round)
+        session = self._session_to_resume(round)
+        try:
+            outcome, notes = await self._run(round, report, session, due)
+            failure = notes.failure
+            if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
+                report.line(f"begins a new session: {failure.reason}")
+                remember_session(self._place, None)
+                outcome, _ = await self._run(round, report, None, due)
+        except ProcessFailed as error:
+            return outcome_of_no_run(error, self._backend.advice)
+        except OSError as error:
+            return Failed(reason=f"cannot prepare {self._place}: {error}")
+        return outcome
+
+    async def _run(
+        self, round: Round, report: Report, session: CliSessionRecord | None, due: float
+    ) -> tuple[Outcome, RunNotes]:
+        """One run of the CLI. Raises: ProcessFailed when it could not be started or watched; OSError."""
+        launch = self._launch(round, session)
+        plan = self._adapter.plan(launch)
+        for name, content in plan.files.items():
+            write_private(self._place / name, content)
+        raw_log = self._place / _RAW_LOG
+        raw_log.unlink(missing_ok=True)
+        with _open_log(round.log_path) as keep:
+            notes = RunNotes(report, keep)
+            reader = self._adapter.reader(notes, launch)
+            clock = RunClock(notes, self._settings, tells_progress=self._adapter.tells_progress)
+            try:
+                with trio.CancelScope() as clock.scope, self._context.keeper.heeding_pauses(clock.stand_still):
+                    clock.wind()
+                    ended = await self._context.keeper.run(
+                        [*self._backend.command, *plan.arguments],
+                        cwd=launch.directory,
+                        env=_with(launch.environment, plan.environment),
+                        on_line=lambda line: clock.hear(line, reader),
+                        stdin=plan.stdin,
+                        timeout_s=None if due == inf else max(0.0, due - self._context.keeper.clock.now()),
+                        silence_s=round.silence_s,
+                        grace_s=round.grace_s,
+                        first_signal=plan.first_signal,
+                        line_limit_bytes=_LINE_LIMIT_BYTES,
+                        log_path=raw_log,
+                    )
+                    reader.end(ended)
+                    advice = self._backend.advice
+                    return outcome_of_exit(ended, notes, advice, limit_s=self._limit_s(round)), notes
+                return self._given_up(notes), notes
+            finally:
+                self._remember(round, notes)
+
+    def _limit_s(self, round: Round) -> float:
+        return self._settings.timeout_s or round.timeout_s or inf
+
+    def _launch(self, round: Round, session: CliSessionRecord | None) -> Launch[S]:
+        settings, adapter = self._settings, self._adapter
+        allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
+        environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
+        environment["PWD"] = str(round.directory)  # the kernel's would lead astray who believes it more than the system
+        has_own_state = self._backend.has_own_state(environment)
+        for name in ("", "tmp", *(["state"] if has_own_state else [])):
+            (self._place / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Launch(
+            settings=settings,
+            permissions=self._backend.permissions,
+            prompt=round.prompt,
+            directory=round.directory,
+            place=self._place,
+            has_own_state=has_own_state,
+            session=session,
+            tools=self._tools(round.environment),
+            environment=environment,
+        )
+
+    def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
+        return prepare_town_tools(self._place, environment) if self._backend.gives_town_tools(environment) else None
+
+    def _session_to_resume(self, round: Round) -> CliSessionRecord | None:
+        if not self._settings.resume:
+            return None
+        session = recall_session(self._place, self._context.agent.id)
+        if session is None and round.session_id:
+            session = CliSessionRecord(
+                id=round.session_id, agent_id=self._context.agent.id, directory=str(round.directory)
+            )
+        stays = self._adapter.sessions_stay_in_directory
+        return None if session and stays and session.directory != str(round.directory) else session
+
+    def _remember(self, round: Round, notes: RunNotes) -> None:
+        """The session that the CLI said it was in, also when the round was cut off; one that said nothing changes nothing."""
+        if notes.session_id:
+            record = CliSessionRecord(
+                id=notes.session_id,
+                agent_id=self._context.agent.id,
+                directory=str(round.directory),
+                used=notes.session_used,
+            )
+            remember_session(self._place, record)
+
+    def _given_up(self, notes: RunNotes) -> Outcome:
+        """The outcome of a run that our own clock has ended."""
+        title = self._adapter.title
+        if notes.retrying is not None:
+            return outcome_of_failure(notes.retrying, notes, self._backend.advice)
+        return Failed(
+            reason=f"{title} heard nothing from its model for {self._settings.stall_s:g} s",
+            usage=notes.used,
+            session_id=notes.session_id,
+        )
+
+
+def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tuple[str, ...]:
+    given = settings.command
+    try:
+        words = tuple(shlex.split(given)) if isinstance(given, str) else given
+    except ValueError as error:
+        raise _wrong(root, f"{table}.command", f"cannot split the command into words: {error}") from error
+    if (given and not words[:1]) or words[:1] == ("",):
+        raise _wrong(root, f"{table}.command", "expected a command, got none")
+    return words or adapter.command
+
+
+def _check_permissions(adapter: CliAdapter[S], chosen: Permissions, root: Path, table: str) -> None:
+    if chosen not in adapter.permissions_offered:
+        offered = ", ".join(f'"{each}"' for each in adapter.permissions_offered)
+        what = f'{adapter.title} cannot be held to "{chosen}"; it can be to: {offered}'
+        raise _wrong(root, f"{table}.permissions", what)
+
+
+def _wrong(root: Path, key: str, what: str) -> ConfigError:
+    path = str(root / CONFIG_FILE)
+    return ConfigError(f"{path}: {what}, at {key}", path=path, key=key)
+
+
+def _with(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    merged = {**environment, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+@contextmanager
+def _open_log(path: Path) -> Generator[Callable[[str], None]]:
+    """Appends to an agent's log what it is called with, line by line, as long as that works."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ProcessFailed(
+            f"cannot write the log {path}: {error.strerror}",
+            hint="make its directory writable",
+            code="log_not_writable",
+        ) from error
+
+    def keep(text: str) -> None:
+        with suppress(OSError):  # a full disk must not end a run that is otherwise well
+            os.write(descriptor, f"{text}\n".encode("utf-8", "replace"))
+
+    try:
+        yield keep
+    finally:
+        os.close(descriptor)

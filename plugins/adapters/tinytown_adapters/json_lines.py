@@ -1,0 +1,114 @@
+"""Reading a CLI that prints one JSON object a line, whatever else it prints between them.
+
+A `Record` answers for a missing or misshapen member as for an empty one: CLIs change from week to week, and a line that
+is not understood must cost that line alone. What the members mean is the reader's that uses this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, cast
+
+import msgspec
+from tinytown.process.supervisor import Exit, Line
+
+from tinytown_adapters.run_notes import RunNotes
+
+
+class Record:
+    """A JSON object. Members are named by a path of keys; whatever is not there, or is of another type, is empty."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: dict[str, object]) -> None:
+        self._members = members
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    def get(self, *path: str) -> object:
+        """The member as it is; None when there is none. The path has one key at least."""
+        *parents, last = path
+        members = self._members
+        for key in parents:
+            below = members.get(key)
+            members = cast(dict[str, object], below) if isinstance(below, dict) else {}
+        return members.get(last)
+
+    def text(self, *path: str) -> str:
+        found = self.get(*path)
+        return found if isinstance(found, str) else ""
+
+    def number(self, *path: str) -> float | None:
+        found = self.get(*path)
+        return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def count(self, *path: str) -> int:
+        """A number as one that is whole and not negative."""
+        found = self.number(*path)
+        return int(found) if found is not None and 0 <= found < 2**53 else 0
+
+    def flag(self, *path: str) -> bool:
+        return self.get(*path) is True
+
+    def record(self, *path: str) -> Record:
+        found = self.get(*path)
+        return Record(cast(dict[str, object], found)) if isinstance(found, dict) else Record({})
+
+    def records(self, *path: str) -> Iterator[Record]:
+        """The objects in a list."""
+        found = self.get(*path)
+        if isinstance(found, list):
+            for each in cast(list[object], found):
+                if isinstance(each, dict):
+                    yield Record(cast(dict[str, object], each))
+
+    def brief(self, *path: str, keys: tuple[str, ...] = ()) -> str:
+        """A member for one line: the first of `keys` that has a text, else the whole as JSON."""
+        found = self.get(*path)
+        if isinstance(found, str):
+            return found
+        record = self.record(*path)
+        for key in keys:
+            if value := record.text(key):
+                return value
+        return msgspec.json.encode(found).decode() if found else ""
+
+
+def record_of(text: str) -> Record | None:
+    """The JSON object in a text; None when it is none."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        found: Any = msgspec.json.decode(text)
+    except (ValueError, RecursionError):  # ValueError: msgspec's own, and a lone surrogate
+        return None
+    return Record(cast(dict[str, object], found)) if isinstance(found, dict) else None
+
+
+class JsonLinesReader(ABC):
+    """A `Reader` for such CLIs: give it `take` for the records, and `complain` or `end` where there is more to see."""
+
+    def __init__(self, notes: RunNotes) -> None:
+        self.notes = notes
+
+    def read(self, line: Line) -> None:
+        if line.stream == "stderr":
+            self.complain(line.text)
+        elif line.cut:
+            self.notes.note(f"[a line of output was too long to read: {line.text[:80]}]")
+        elif (record := record_of(line.text)) is not None:
+            self.take(record)
+        elif line.text.strip():
+            self.notes.note(line.text)
+
+    @abstractmethod
+    def take(self, record: Record) -> None:
+        """One record of the standard output."""
+
+    def complain(self, text: str) -> None:  # noqa: B027 - nothing is what most readers do
+        """A line of the standard error. It stands in the log and in the exit's tail; nothing else is made of it here."""
+
+    def end(self, ended: Exit) -> None:  # noqa: B027
+        """The CLI has ended."""

@@ -1,0 +1,117 @@
+"""How a round ended, from what the CLI said and how its process ended. Pure.
+
+One rule for all: it finished when it ended by itself, with status 0, after the record that ends a run, and without a
+failure. Every one of these alone has been seen to lie.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import assert_never
+
+from tinytown.contracts import Failed, Finished, Lost, Outcome, RateLimited, Unauthorized, Unavailable
+from tinytown.errors import ProcessFailed
+from tinytown.model.text import shown
+from tinytown.process.supervisor import Exit
+
+from tinytown_adapters.failures import Failure, failure_of
+from tinytown_adapters.run_notes import RunNotes
+
+_OVERLOADED_S = 60.0
+_TAIL_LENGTH = 2000
+#: Statuses of a shell, or of a wrapper, for a command that is not there or cannot be run.
+_NOT_THERE = (126, 127)
+#: Statuses of a program that has caught the signal and says which one it was.
+_BY_SIGNAL = {128 + number: number for number in (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM)}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a person is told who has to do something: how to install the CLI `title`, how to log in, which key sets its model."""
+
+    title: str
+    install: str
+    login: str
+    model_key: str
+
+
+def outcome_of_exit(ended: Exit, notes: RunNotes, advice: Advice, *, limit_s: float) -> Outcome:
+    """How a run ended that was not ended by us for another reason than its limits. `limit_s`: the one on its time."""
+    if ended.reason == "timeout":
+        return _failed(notes, f"ended after {limit_s:g} s, the time limit of a round")
+    if ended.reason == "silence":
+        return _failed(notes, "ended after too long without any output")
+    number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
+    if number is not None and (ended.status is None or not notes.is_final):
+        name = signal.strsignal(number) or "unknown"
+        return Lost(reason=f"{advice.title} was killed by signal {number} ({name})", stderr_tail=ended.stderr_tail)
+    if ended.status is None:
+        return Lost(reason=f"{advice.title} could not be ended", stderr_tail=ended.stderr_tail)
+    if notes.failure is not None:
+        return outcome_of_failure(notes.failure, notes, advice)
+    if ended.status in _NOT_THERE and not notes.is_final:
+        return Unavailable(reason=_with_tail(f"{advice.title} cannot be started", ended), hint=advice.install)
+    if ended.status != 0:
+        return outcome_of_failure(failure_at_end(ended, notes, advice), notes, advice)
+    if not notes.is_final:
+        return _failed(notes, _with_tail(f"{advice.title} ended without a result", ended))
+    return Finished(text=notes.text, usage=notes.used, session_id=notes.session_id)
+
+
+def failure_at_end(ended: Exit, notes: RunNotes, advice: Advice) -> Failure:
+    """The failure of a run that named none but ended with a status: by what it said on stderr, or tried again for."""
+    if notes.retrying is not None:
+        return notes.retrying
+    found = failure_of(ended.stderr_tail)
+    return Failure(
+        kind=found.kind,
+        reason=_with_tail(f"{advice.title} ended with status {ended.status}", ended),
+        retry_after_s=found.retry_after_s,
+    )
+
+
+def outcome_of_failure(failure: Failure, notes: RunNotes, advice: Advice) -> Outcome:
+    """What a failure means for the round: whose doing it is decides whether it is tried again, and when."""
+    match failure.kind:
+        case "rate_limited":
+            return RateLimited(reason=failure.reason, retry_after_s=failure.retry_after_s)
+        case "overloaded":
+            wait_s = _OVERLOADED_S if failure.retry_after_s is None else failure.retry_after_s
+            return RateLimited(reason=f"the model is overloaded: {failure.reason}", retry_after_s=wait_s)
+        case "unauthorized":
+            return Unauthorized(reason=failure.reason, hint=advice.login)
+        case "no_credit":
+            return Unauthorized(reason=failure.reason, hint="add credit to the account, or use another one")
+        case "model_unknown":
+            return Unavailable(reason=failure.reason, hint=f"set {advice.model_key} to one that your account has")
+        case "context_too_long" | "refused":
+            return _failed(notes, failure.reason, retryable=False)
+        case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":
+            return _failed(notes, failure.reason)
+        case _:
+            assert_never(failure.kind)
+
+
+def outcome_of_no_run(error: ProcessFailed, advice: Advice) -> Outcome:
+    """How a round ended whose CLI could not be started or watched."""
+    match error.code:
+        case "command_not_found" | "command_not_executable":
+            return Unavailable(reason=f"{advice.title} is not installed: {error.message}", hint=advice.install)
+        case "no_such_directory":
+            return Unavailable(reason=error.message, hint=error.hint)
+        case "arguments_too_long" | "bad_argument":
+            return Failed(reason=str(error), retryable=False)
+        case "keeper_lost":
+            return Lost(reason=str(error))
+        case _:
+            return Failed(reason=str(error))
+
+
+def _failed(notes: RunNotes, reason: str, *, retryable: bool = True) -> Failed:
+    return Failed(reason=reason, retryable=retryable, usage=notes.used, session_id=notes.session_id)
+
+
+def _with_tail(reason: str, ended: Exit) -> str:
+    tail = ended.stderr_tail.strip() or ended.stdout_tail.strip()
+    return f"{reason}: {shown(tail[-_TAIL_LENGTH:], _TAIL_LENGTH)}" if tail else reason

@@ -1,0 +1,54 @@
+"""Which of its CLI's sessions an agent was in last, kept in a file of the agent's own from round to round."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from tinytown.contracts import Usage
+
+_FILE = "session.json"
+
+
+class CliSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A session of a CLI: its id there, the agent it belongs to, the directory it was made in.
+
+    `used` is what it had consumed in all when it was left, for a CLI that counts by session and not by run.
+    """
+
+    id: str
+    agent_id: str
+    directory: str
+    used: Usage | None = None
+
+
+def recall_session(place: Path, agent_id: str) -> CliSessionRecord | None:
+    """The session that the agent was in last; None for a new agent, also one of an old name."""
+    try:
+        record = msgspec.json.decode((place / _FILE).read_bytes(), type=CliSessionRecord)
+    except (OSError, ValueError):
+        return None
+    return record if record.agent_id == agent_id and record.id else None
+
+
+def remember_session(place: Path, record: CliSessionRecord | None) -> None:
+    """Keep this one, or none. What cannot be written is forgotten: the next round then begins a session."""
+    with suppress(OSError):
+        if record is None:
+            (place / _FILE).unlink(missing_ok=True)
+        else:
+            write_private(place / _FILE, msgspec.json.encode(record))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file that its owner alone can read, whole or not at all. Raises: OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.replace(path)

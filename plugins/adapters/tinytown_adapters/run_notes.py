@@ -1,0 +1,134 @@
+"""What one run of a CLI has said so far, in the words of a town; readers write it, the session reads it.
+
+Knows no format. What people may want to see goes on as it comes: each tool call, warning and paragraph is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from tinytown.contracts import Report, Usage
+from tinytown.model.text import escape_control, shown
+from tinytown.process.supervisor import Exit, Line
+
+from tinytown_adapters.failures import Failure
+
+_LINE_LENGTH = 300
+_TEXT_LENGTH = 256 * 1024
+
+
+class Reader(Protocol):
+    """Reads the output of one run of a CLI and writes its `RunNotes`. Never raises for what it reads."""
+
+    def read(self, line: Line) -> None:
+        """One line of either stream: it may be cut, not be text, or be of a kind that did not exist yesterday."""
+        ...
+
+    def end(self, ended: Exit) -> None:
+        """The CLI has ended and all its lines were read: what only the end tells (an error on stderr, say)."""
+        ...
+
+
+class RunNotes:
+    """One run of a CLI. What readers call is in the present tense; what they have made of it are the attributes.
+
+    `text` is the answer, `session_id` the CLI's own id of the session, `used` what the run has consumed, `session_used`
+    what the whole session has (where a CLI counts so), `is_final` whether the record came that ends a run, `failure`
+    what ended it badly, `retrying` why the CLI is trying again at the moment.
+    """
+
+    def __init__(self, report: Report, keep: Callable[[str], None] = lambda text: None) -> None:
+        self._report = report
+        self._keep = keep  # takes what is told whole, for the log
+        self._deltas: list[str] = []
+        self._tools = 0
+        self.text = ""
+        self.session_id: str | None = None
+        self.used: Usage | None = None
+        self.session_used: Usage | None = None
+        self.is_final = False
+        self.failure: Failure | None = None
+        self.retrying: Failure | None = None
+        self.retrying_since: float | None = None
+
+    @property
+    def is_waiting_for_model(self) -> bool:
+        """Whether the model has to act next, and no tool is at work."""
+        return self._tools <= 0
+
+    def session(self, session_id: str) -> None:
+        """The CLI's id for this session; empty is as good as not said."""
+        self.session_id = session_id or self.session_id
+
+    def say(self, text: str) -> None:
+        """A whole text of the model's: the answer, unless another one follows."""
+        self._go_on()
+        if text.strip():
+            self._deltas.clear()
+            self.text = text[-_TEXT_LENGTH:]
+            self._tell(text)
+
+    def add(self, delta: str) -> None:
+        """A piece of a text; `say_pieces` ends it."""
+        self._go_on()
+        self._deltas.append(delta)
+
+    def say_pieces(self) -> None:
+        """The pieces so far are one text."""
+        if self._deltas:
+            self.say("".join(self._deltas))
+
+    def start_tool(self, name: str, about: str = "") -> None:
+        """The model has called a tool; `about` tells the call from others (a command, a path)."""
+        self.say_pieces()
+        self._go_on()
+        self._tools += 1
+        self._tell(f"{name}: {about}" if about else name)
+
+    def end_tool(self, problem: str = "") -> None:
+        """A tool call is over; `problem` says why it did not work."""
+        self._go_on()
+        self._tools = max(0, self._tools - 1)
+        if problem:
+            self._tell(f"failed: {problem}")
+
+    def use(self, usage: Usage) -> None:
+        """What this run has consumed so far, in all."""
+        self.used = usage
+        self._report.usage(usage)
+
+    def warn(self, text: str) -> None:
+        """Something that a person should know; the run goes on."""
+        self._tell(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        """A line that belongs to no record: shown to those who watch."""
+        self._tell(text)
+
+    def retry(self, failure: Failure) -> None:
+        """The CLI has met an error and is trying again by itself. Its next sign of work ends this."""
+        self.retrying = failure
+        if self.retrying_since is None:
+            self.retrying_since = trio.current_time()
+        self._tell(f"trying again: {failure.reason}")
+
+    def fail(self, failure: Failure) -> None:
+        """The run has failed. The first failure counts."""
+        self.failure = self.failure or failure
+
+    def finish(self, text: str | None = None) -> None:
+        """The record that ends a run has come, with the answer if it holds one."""
+        self.say_pieces()
+        self._tools = 0
+        self.is_final = True
+        if text:
+            self.text = text[-_TEXT_LENGTH:]
+
+    def _go_on(self) -> None:
+        self.retrying = self.retrying_since = None
+
+    def _tell(self, text: str) -> None:
+        self._report.line(shown(text, _LINE_LENGTH))
+        self._keep(escape_control(text[:_TEXT_LENGTH]))

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+import pytest
+from tinytown_testing.pytest_plugin import Shell
+
+LIMIT = 1 << 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def agent(in_town: Shell) -> None:
+    in_town("spawn", "taken")
+
+
+def test_a_bad_name_is_refused_in_one_line_and_changes_nothing(in_town: Shell) -> None:
+    bad = ["a/b", "../up", "a*", "a:b", "a\nb", "naïve", "🐎", "", " ", ".hidden", "-dash", "x" * 300, "a b", "a\x07"]
+    for name in [*bad, b"\xff"]:
+        told = in_town("spawn", "--json", "--", name, code=2)
+        assert told.error["code"] == "usage", name
+        assert len(told.err.splitlines()) == 1, name
+    assert [each["name"] for each in in_town("list", "--json").json["agents"]] == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["supervisor", "Conductor"])
+def test_the_human_side_is_no_agent(in_town: Shell, name: str) -> None:
+    assert "human side" in in_town("spawn", name, code=2).err
+    assert in_town("assign", name, "work", code=4).err
+
+
+@pytest.mark.parametrize(
+    "option", [("--role", "a/b"), ("--nickname", "x" * 64), ("--tags", "ok,n*"), ("--max-rounds", "-1")]
+)
+def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str, str]) -> None:
+    assert in_town("spawn", "fine", *option, "--json", code=2).error["code"] == "usage"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("spawn", "taken"), 4, "lives in this town already"),
+        (("spawn", "fine", "--parent", "nobody"), 3, "no agent called"),
+        (("spawn", "fine", "--cli", "../sh"), 3, "no kind of agent"),
+        (("assign", "nobody", "work"), 3, "no agent called"),
+        (("assign", "", "work"), 2, "empty name"),
+        (("assign", "taken", "work", "--needs", "none-such"), 3, "no task"),
+        (("assign", "taken", "work", "--priority", "asap"), 2, "'asap' is not one of"),
+        (("assign", "taken", "work", "--tags", "a:b"), 2, "expected a tag"),
+        (("assign", "taken", "two", "words"), 2, "unexpected extra argument"),
+        (("assign", "taken"), 2, "missing argument"),
+        (("send", "taken", "x", "--query", "--info"), 2, "got several"),
+        (("send", "taken", "x", "--urgent", "--priority", "low"), 2, "got both"),
+        (("send", "taken", "x", "--delay", "soon"), 2, "not a number"),
+        (("send", "taken", "x", "--reply-to", "a\x07b"), 2, "expected a message's id"),
+        (("send", "taken", "x", "--from", ""), 2, "expected an agent, got an empty name"),
+        (("inbox", "", "--remove", "all"), 2, "expected an agent, got an empty name"),
+        (("reclaim", "--to", ""), 2, "expected an agent, got an empty name"),
+        (("prune", "--mail-to", " "), 2, "expected an agent, got an empty name"),
+        (("assign", "taken", "work", "--parent", "none-such"), 3, "no task"),
+        (("events", "--count", "x" * 5000), 2, "x' is not a whole number"),
+        (("send", "taken", "x", "--frm", "me"), 2, "no such option"),
+        (("send", "taken", "", "--ack"), 2, "empty text"),
+        (("inbox", "nobody"), 3, "no agent called"),
+        (("inbox", "taken", "--all"), 2, "expected --all alone"),
+        (("task", "show", ""), 3, "no task"),
+        (("task", "show", "*"), 3, "no task"),
+        (("task", "complete", "none-such"), 3, "no task"),
+        (("task", "list", "--state", "asleep"), 2, "is not one of"),
+        (("task", "list", "--agent", "nobody"), 3, "no agent called"),
+        (("task", "list", "--limit", "0"), 2, "not in the range"),
+        (("task",), 2, "expected one of show, list"),
+        (("backlog", "claim", "none-such", "taken"), 3, "no task"),
+        (("wait",), 2, "expected an agent or --task"),
+        (("wait", "nobody"), 3, "no agent called"),
+        (("events", "--agent", "nobody"), 3, "no agent called"),
+        (("events", "--count", "-1"), 2, "not in the range"),
+        (("dead", "redrive", "none-such"), 3, "no dead letter"),
+        (("completion", "tcsh"), 2, "is not one of"),
+        (("list", "--town", "/no/such/place"), 3, "no such directory"),
+        (("list", "--town", "/"), 3, "no town in /"),
+        (("nonsense",), 2, "no such command"),
+        (("--nonsense",), 2, "no such option"),
+        (("$(reboot)",), 2, "no such command"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_its_exit_code(
+    in_town: Shell, words: tuple[str, ...], code: int, said: str
+) -> None:
+    told = in_town(*words, code=code)
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert told.err.startswith("error: ")
+    assert said in told.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "empty text"),
+        (b" \n\t ", "empty text"),
+        (b"x" * (LIMIT + 1), "at most 1,048,576 bytes"),
+        (b"\xff\xfe\x00binary", "as UTF-8"),
+        (b"bell \x07", "U+0007"),
+        (b"escape \x1b[31m", "U+001B"),
+        ("override \u202e".encode(), "U+202E"),
+        (b"nul \x00", "U+0000"),
+    ],
+    ids=["empty", "blank", "too long", "binary", "bell", "escape", "bidi", "nul"],
+)
+def test_a_text_that_cannot_be_mail_or_a_task_is_refused(in_town: Shell, text: bytes, said: str) -> None:
+    before = in_town("status", "--json").json
+    for command in (("send", "taken", "-"), ("assign", "taken", "-"), ("backlog", "add", "-")):
+        assert said in in_town(*command, code=2, given=text).err
+    assert in_town("status", "--json").json == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("assign", "taken", "x", "--needs", b"\xff"), ("trace", b"\xff"), ("send", "taken", "x", "--reply-to", b"\xff")],
+)
+def test_bytes_that_are_no_text_are_the_persons_mistake(in_town: Shell, words: tuple[str | bytes, ...]) -> None:
+    assert in_town(*words, "--json", code=2).error["code"] == "usage"
+
+
+def test_a_path_that_is_no_text_is_told_all_the_same(in_town: Shell) -> None:
+    told = in_town("save", b"\xff.jsonl", "--json").json["file"]
+    assert os.fsencode(told).endswith(b"/\xff.jsonl")
+    assert "\\xff.jsonl" in in_town("save", b"\xff.jsonl").out
+
+
+def test_a_huge_word_is_not_said_back_whole(in_town: Shell) -> None:
+    assert len(in_town("list", "--limit", "x" * 5000, code=2).err) < 500
+    assert len(in_town("events", "--count", "x" * 5000, code=2).err) < 500
+
+
+def test_a_task_is_a_part_of_another_by_the_beginning_of_its_id(in_town: Shell) -> None:
+    whole = in_town("backlog", "add", "all of it", "--json").json["task_id"]
+    for words in (("backlog", "add"), ("assign", "taken")):
+        part = in_town(*words, "a part", "--parent", whole[:9], "--json").json["task_id"]
+        assert in_town("task", "show", part, "--json").json["parent"] == whole
+    assert len(in_town("task", "tree", whole[:9], "--json").json["tree"]) == 1
+
+
+@pytest.mark.parametrize("command", ["init", "status", "plugins", "bootstrap", "demo", "config"])
+def test_a_directory_that_is_gone_is_told(tt: Shell, command: str) -> None:
+    words = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *tt.argv(command, "--json")]
+    done = subprocess.run(words, cwd=tt.directory, env=tt.variables, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["error"] == {
+        "code": "not_found",
+        "message": "the current directory cannot be read: No such file or directory",
+        "hint": "change to one that exists",
+    }
+
+
+@pytest.mark.parametrize("words", [("backlog", "add", "x"), ("backlog", "add", "x", "--json")])
+def test_an_answer_that_cannot_be_written_is_an_error_that_says_what_is_done(
+    in_town: Shell, words: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            in_town.argv(*words), cwd=in_town.directory, env=in_town.variables, stdout=full, stderr=subprocess.PIPE,
+            timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    told = done.stderr.decode().splitlines()[-1]
+    assert "the answer cannot be written: No space left on device" in told
+    assert "what was asked for is done all the same" in told
+
+
+def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(in_town: Shell) -> None:
+    for text in ("x" * LIMIT, "tab\there\nand 🐎 ünïcödé"):
+        message = in_town("send", "taken", "-", "--info", "--json", given=text.encode()).json["message_id"]
+        found = {each["id"]: each for each in in_town("inbox", "taken", "--json").json["messages"]}
+        assert found[message]["summary"] == text
+    in_town("inbox", "taken", "--remove", "all")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = 'x'\nname\nlease_s = 1", "line 2"),
+        ("name = 'x'\ncolour = 'red'", "colour"),
+        ("name = 'x'\n[redis]\nulr = 'redis://h'", "ulr"),
+        ("name = 'x'\nmax_agents = 'many'", "max_agents"),
+        ("name = 'x'\nlease_s = 0", "lease_s"),
+        ("name = 'X/Y'", "town name"),
+        ("", "name"),
+        ("name = 'x'\n[redis]\nurl = 'http://h'", "scheme"),
+        ("\ufeffname = 'x'", "line 1"),
+    ],
+    ids=["syntax", "unknown key", "unknown key below", "type", "range", "name", "nothing", "url", "bom"],
+)  # fmt: skip
+def test_a_broken_settings_file_is_told_by_line_or_key(tt: Shell, text: str, said: str) -> None:
+    (tt.directory / "tinytown.toml").write_text(text)
+    for command in (("status",), ("start",)):
+        told = tt(*command, "--json", code=2).error
+        assert told["code"] == "config"
+        assert said in told["message"] + told["hint"]
+
+
+def test_settings_that_are_no_text_are_told(tt: Shell) -> None:
+    (tt.directory / "tinytown.toml").write_bytes(b"name = '\xff'")
+    assert "UTF-8" in tt("status", code=2).err
+
+
+def test_a_password_is_never_shown(tt: Shell) -> None:
+    (tt.directory / "tinytown.toml").write_text("name = 'x'\n[redis]\nurl = 'redis://user:hunter2@127.0.0.1:1/0'")
+    told = tt("status", code=5)
+    assert "hunter2" not in told.err
+    assert "127.0.0.1:1" in told.err
+    assert "hunter2" not in tt("doctor", "--json", code=1).out

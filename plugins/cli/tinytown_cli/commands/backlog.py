@@ -1,0 +1,150 @@
+"""``tt backlog``: tasks that nobody has yet."""
+
+from __future__ import annotations
+
+import click
+from tinytown.client import open_town_link
+from tinytown.errors import Refused, UsageError
+from tinytown.model.messages import Priority
+from tinytown.model.text import counted
+from tinytown_cli.commands.roles import warn_of_role
+from tinytown_cli.commands.tasks import whole_task_id
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import task_table
+from tinytown_cli.framework import TownGroup
+from tinytown_cli.kernel_process import start_where_needed
+from tinytown_cli.params import (
+    AGENT,
+    PRIORITY,
+    ROLE,
+    TAG,
+    TASK,
+    Moment,
+    hold_options,
+    no_start_option,
+    read_hold,
+    read_text,
+    split_list,
+)
+from tinytown_cli.serializers import task_shape
+from tinytown_ops.explain.blockers import why_nobody_takes
+
+
+@click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
+def backlog() -> None:
+    """Tasks that nobody has yet. Idle agents claim those whose role or tag is theirs by themselves; the others wait for somebody
+    who gives them out."""
+
+
+@backlog.command("add", examples=["tt backlog add 'write the manual' --role writer --priority high"])
+@click.argument("text")
+@click.option("--title", default="", help="A line for lists.  [default: the first line of the text]")
+@click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
+@click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
+@click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Agents with one of these tags may claim it.")
+@click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
+@click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
+@hold_options
+@pass_invocation
+def add(
+    invocation: Invocation,
+    text: str,
+    title: str,
+    priority: Priority,
+    needs: tuple[str, ...],
+    tags: tuple[str, ...],
+    role: str,
+    parent: str,
+    hold: str | None,
+    hold_until: Moment | None,
+) -> None:
+    """Add a task, described by TEXT (- reads standard input).
+
+    An idle agent takes it by itself if the task has its role or one of its tags. With neither --role nor --tags it waits for
+    somebody to give it out: tt backlog claim, tt backlog assign-all.
+    """
+    description = read_text(text)
+    with open_town_link(invocation) as town:
+        held, held_until = read_hold(hold, hold_until, town.now_ms)
+        added = town.run(
+            town.calls.add_task(
+                description,
+                title=title,
+                priority=priority,
+                needs=split_list(needs),
+                tags=split_list(tags),
+                role=role,
+                parent=whole_task_id(town, parent),
+                held=held,
+                held_until=held_until,
+            )
+        ).task
+        warn_of_role(invocation, town.config, role)
+        agents = town.run(town.calls.agents())
+    never = why_nobody_takes(added, agents, auto_claim=town.config.auto_claim)
+    if never:
+        invocation.tell(f"note: {never.text}; {never.fix}")
+    invocation.answer(
+        {"task_id": added.id, "state": added.state, "remarks": [never.text] if never else []},
+        f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),
+    )
+
+
+@backlog.command("list", examples=["tt backlog list", "tt backlog list --tag docs"])
+@click.option("--tag", default="", type=TAG, help="Only those with this tag.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@pass_invocation
+def list_backlog(invocation: Invocation, tag: str, limit: int) -> None:
+    """List the backlog: by priority, then by age."""
+    with open_town_link(invocation) as town:
+        found = town.run(town.calls.tasks(state="backlog", tag=tag, limit=limit))
+    lines = task_table(found) if found else ["the backlog is empty"]
+    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+
+
+@backlog.command("claim", examples=["tt backlog claim 1f3a worker", "tt backlog claim 1f3a   # inside a round: for me"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@click.argument("agent", required=False, type=AGENT)
+@no_start_option
+@pass_invocation
+def claim(invocation: Invocation, task_word: str, agent: str | None, no_start: bool) -> None:
+    """Give a task of the backlog to AGENT; inside a round to the agent itself."""
+    with open_town_link(invocation) as town:
+        taker = agent or town.caller.agent
+        if not taker:
+            raise UsageError("expected an agent to claim the task for", hint="tt list shows them")
+        claimed = town.run(town.calls.claim_from_backlog(task_word, taker))
+        start_where_needed(invocation, town, may_start=not no_start)
+    task = claimed.task
+    invocation.answer(
+        {"task_id": task.id, "agent": task.assigned_to, "message_id": claimed.message_id, "state": task.state},
+        f"task {task.id} is {task.state}, for {task.assigned_to}",
+    )
+
+
+@backlog.command("remove", examples=["tt backlog remove 1f3a"])
+@click.argument("task_word", metavar="TASK", type=TASK)
+@pass_invocation
+def remove(invocation: Invocation, task_word: str) -> None:
+    """Cancel a task of the backlog. It is kept as cancelled; tt task reopen brings it back."""
+    with open_town_link(invocation) as town:
+        found = town.run(town.calls.task(task_word))
+        if found.state != "pending":
+            raise Refused(
+                f"task {found.id} is not on the backlog: it is {found.state}", hint=f"tt task cancel {found.id}"
+            )
+        gone = town.run(town.calls.settle_task("cancel", found.id, text="removed from the backlog"))
+    invocation.answer({"task_id": gone.id, "state": gone.state}, f"task {gone.id} is {gone.state}")
+
+
+@backlog.command("assign-all", examples=["tt backlog assign-all worker"])
+@click.argument("agent", type=AGENT)
+@no_start_option
+@pass_invocation
+def assign_all(invocation: Invocation, agent: str, no_start: bool) -> None:
+    """Give the whole backlog to AGENT (1,000 tasks at most)."""
+    with open_town_link(invocation) as town:
+        name = town.run(town.calls.agent(agent)).name
+        ids = town.run(town.calls.assign_backlog(name))
+        start_where_needed(invocation, town, may_start=not no_start)
+    invocation.answer({"agent": name, "task_ids": ids}, f"{counted(len(ids), 'task')} for {name}")

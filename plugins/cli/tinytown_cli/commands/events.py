@@ -1,0 +1,244 @@
+"""``tt events``, and each kind of event as a line for people."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import click
+from tinytown.client import TownLink, open_town_link
+from tinytown.errors import UsageError
+from tinytown.model.events import (
+    EVENT_TYPES,
+    AccountParked,
+    AccountUnparked,
+    AgentReclaimed,
+    AgentRemoved,
+    AgentReported,
+    AgentSpawned,
+    AgentStateChanged,
+    AgentWanted,
+    BudgetsChanged,
+    BudgetSpent,
+    Event,
+    HostFroze,
+    HostJoined,
+    HostLeft,
+    MessageDead,
+    MessageRedriven,
+    MessageSent,
+    OtherEvent,
+    PluginDataChanged,
+    PluginReported,
+    RoundEnded,
+    RoundStarted,
+    TaskAdded,
+    TaskDeleted,
+    TaskStateChanged,
+    TaskUpdated,
+    TownFrozen,
+    TownThawed,
+    event_fields,
+)
+from tinytown.model.text import counted, shown
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.params import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
+from tinytown_cli.serializers import event_shape
+
+#: Looking for a filtered event further back, this many times more events are read at each step.
+_STRIDE = 20
+#: More events than a town may keep.
+_ALL = 10_000_000
+
+_WIDTH = 160
+_TITLE = 60
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt events",
+        "tt events --limit 100 --agent worker",
+        "tt events --since 10m --type round_ended --type message_dead",
+        "tt events --follow --type task_state_changed --json",
+    ],
+)
+@click.option(
+    "-n", "--limit", "-c", "--count", "limit", type=click.IntRange(0, 100_000),
+    help="The newest so many.  [default: 20; with --since all]",
+)  # fmt: skip
+@click.option(
+    "--since", type=MOMENT, metavar="TIME", help="Not older than this: 90s, 10m, 2h, 3d, or a time as in RFC 3339."
+)
+@click.option("-f", "--follow", is_flag=True, help="Then go on with what happens, until Ctrl-C.")
+@click.option("--agent", type=AGENT, metavar="AGENT", help="Only what concerns this agent.")
+@click.option("--task", type=TASK, metavar="TASK", help="Only what concerns this task.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=EVENT_TYPE,
+    metavar="TYPE,..",
+    help="Only events of this type, such as round_ended.",
+)
+@pass_invocation
+def events(
+    invocation: Invocation,
+    limit: int | None,
+    since: Moment | None,
+    follow: bool,
+    agent: str | None,
+    task: str | None,
+    types: tuple[str, ...],
+) -> None:
+    """What happened in the town, the oldest first; with --json one JSON object a line."""
+    if limit is None:
+        limit = 20 if since is None else _ALL
+    with open_town_link(invocation) as town:
+        fits = _filter(town, agent, task, _known(town, split_list(types)))
+        begin = "-" if since is None else str(since.ms(town.now_ms()))
+        cursor = town.cursor() if follow else ""
+        for event in _newest(town, limit, fits or _any, begin=begin, unfiltered=fits is None):
+            _print(invocation, event)
+            cursor = event.id if _position(event.id) > _position(cursor) else cursor
+        if follow:
+            for batch in town.follow(cursor):
+                for event in batch:
+                    if (fits or _any)(event):
+                        _print(invocation, event)
+
+
+def _any(_event: Event) -> bool:
+    return True
+
+
+def _newest(
+    town: TownLink, count: int, fits: Callable[[Event], bool], *, begin: str, unfiltered: bool
+) -> tuple[Event, ...]:
+    """The newest `count` events from `begin` on that fit. What lies further back is read only if the newest do not suffice."""
+    if count == 0:
+        return ()
+    read = min(count, _ALL) if unfiltered else min(count * _STRIDE, _ALL)
+    while True:
+        some = town.run(town.calls.latest_events(read, begin=begin))
+        fitting = tuple(event for event in some if fits(event))
+        if len(fitting) >= count or len(some) < read:
+            return fitting[-count:]
+        read *= _STRIDE
+
+
+def _known(town: TownLink, types: tuple[str, ...]) -> tuple[str, ...]:
+    """The types of events, each known to us, or to somebody who has told of one: plugins have types of their own."""
+    if strange := set(types) - set(EVENT_TYPES):
+        told = {event.type for event in town.run(town.calls.latest_events(_ALL))}
+        for type_ in sorted(strange - told):
+            known = sorted(told | set(EVENT_TYPES))
+            near = difflib.get_close_matches(type_, known, n=1)
+            raise UsageError(
+                f"expected a type of event, got {shown(type_)!r}",
+                hint=f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}",
+            )
+    return types
+
+
+def _filter(
+    town: TownLink, agent: str | None, task: str | None, types: tuple[str, ...]
+) -> Callable[[Event], bool] | None:
+    """What decides whether an event is wanted; None when all are."""
+    wanted: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    if agent is not None:
+        wanted.append((("agent", "sender", "recipient"), (town.run(town.calls.agent(agent)).name,)))
+    if task is not None:
+        wanted.append((("task",), (town.run(town.calls.task(task)).id,)))
+    if types:
+        wanted.append((("type",), types))
+
+    def fits(event: Event) -> bool:
+        fields: dict[str, Any] = event_fields(event)
+        return all(any(fields.get(member) in values for member in members) for members, values in wanted)
+
+    return fits if wanted else None
+
+
+def _position(stream_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in stream_id.split("-")) if stream_id else ()
+
+
+def _print(invocation: Invocation, event: Event) -> None:
+    clock = datetime.fromisoformat(event.at).astimezone()
+    invocation.answer(event_shape(event), f"{clock:%H:%M:%S}  {describe(event)}")
+
+
+def describe(event: Event) -> str:
+    """What happened, in one short line."""
+    match event:
+        case AgentSpawned():
+            text = f"{event.agent} joined (kind {event.cli})"
+        case AgentWanted():
+            text = f"{event.agent} is wanted {event.wanted}{_why(event.reason)}"
+        case AgentStateChanged():
+            moved = "" if event.old == event.new else f"{event.old} -> "
+            text = f"{event.agent}: {moved}{event.new}{_why(event.reason)}"
+        case AgentRemoved():
+            text = f"{event.agent} was removed"
+        case AgentReported():
+            text = f"{event.agent} | {event.text}"
+        case MessageSent():
+            urgency = f"{event.priority} " if event.priority not in ("", "normal") else ""
+            text = f"{event.sender} -> {event.recipient}: {urgency}{event.category} {event.message[:8]}"
+        case MessageDead():
+            text = f"message {event.message[:8]} to {event.agent} is a dead letter{_why(event.reason)}"
+        case MessageRedriven():
+            text = f"message {event.message[:8]} goes to {event.agent} again"
+        case TaskAdded():
+            text = f"task {event.task[:8]} is new: {shown(event.title, _TITLE)}"
+        case TaskUpdated():
+            text = f"task {event.task[:8]} says something else now: {shown(event.title, _TITLE)}"
+        case TaskStateChanged():
+            who = f", {event.agent}" if event.agent else ""
+            text = f"task {event.task[:8]} {event.old} -> {event.new}{who}: {shown(event.title, _TITLE)}{_why(event.reason)}"
+        case RoundStarted():
+            text = f"{event.agent} begins a round" + (f" on task {event.task[:8]}" if event.task else "")
+        case RoundEnded():
+            took = "" if event.duration_ms is None else f" after {event.duration_ms / 1000:.1f} s"
+            text = f"{event.agent} ends a round: {event.outcome}{took}{_why(event.reason)}"
+        case HostJoined():
+            text = f"a kernel on {event.host} joined"
+        case HostLeft():
+            text = f"the kernel on {event.host} left{_why(event.reason)}"
+        case AgentReclaimed():
+            where = event.receiver or "the backlog"
+            text = f"{counted(event.tasks, 'task')} and {counted(event.messages, 'message')} of {event.agent} went to {where}"
+        case TaskDeleted():
+            text = f"task {event.task[:8]} was deleted: {shown(event.title, _TITLE)}"
+        case HostFroze():
+            text = f"the kernel on {event.host} has frozen {counted(event.commands, 'command')}"
+        case TownFrozen():
+            text = f"the town is frozen{_why(event.reason)}"
+        case TownThawed():
+            text = f"the town goes on{_why(event.reason)}"
+        case AccountParked():
+            text = f"account {event.account} is parked until {event.until}{_why(event.reason)}"
+        case AccountUnparked():
+            text = f"account {event.account} is free{_why(event.reason)}"
+        case BudgetSpent():
+            whose = event.agent or (event.task and f"task {event.task[:8]}")
+            text = (
+                f"budget {event.budget}{f' of {whose}' if whose else ''} is spent: {event.spent:g} of {event.limit:g}"
+            )
+        case BudgetsChanged():
+            text = f"budgets have changed: {event.changed}"
+        case PluginReported():
+            text = f"plugin {event.plugin}: {event.text}"
+        case PluginDataChanged():
+            text = f"plugin {event.plugin} keeps something else now: {event.field}"
+        case OtherEvent():
+            text = f"{event.type} " + " ".join(f"{name}={value}" for name, value in event.fields.items())
+    return shown(text, _WIDTH)
+
+
+def _why(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""

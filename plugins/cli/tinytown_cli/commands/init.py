@@ -1,0 +1,169 @@
+"""``tt init``: from a directory to a town with its server up. It leaves everything, or, when something fails, nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import click
+from tinytown.client import TownLink, connect
+from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
+from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.identity import inside_a_round
+from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
+from tinytown.redis.url import parse_url
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.git_repository import town_words
+from tinytown_cli.params import KIND
+from tinytown_cli.text_file import write_new_file
+from tinytown_server.server import EmbeddedServer
+
+_TEMPLATE = """\
+# A Tinytown town. Every setting is described in docs/reference/configuration.md; no secret belongs into this file.
+name = "{name}"
+
+# The kind of agent that `tt spawn` makes without --cli.
+{default_cli}
+
+# Without a url the town has a server of its own in .tt/. A password goes into TINYTOWN_REDIS_PASSWORD.
+{redis}
+# durability = "fast"   # sync once a second: quicker, and the last seconds are lost when the machine dies
+
+# A command that agents of this kind run, with the prompt on its standard input.
+# [agent_clis.tests]
+# command = "pytest -q"
+# timeout_s = 600
+"""
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt init",
+        "tt init --name shop --cli shell",
+        "tt init --redis-url rediss://town@redis.example:6380/2   # the password: TINYTOWN_REDIS_PASSWORD",
+    ],
+)
+@click.option("-n", "--name", help="The town's name.  [default: the git repository and branch, else the directory]")
+@click.option("-c", "--cli", type=KIND, metavar="KIND", help="The kind of agent that spawn makes by default.")
+@click.option("--redis-url", metavar="URL", help="Use this server instead of one of the town's own.")
+@click.option("--join", is_flag=True, help="With an external server: take part in a town of this name that is there.")
+@click.option("--inside", is_flag=True, help="Allow a town inside another town.")
+@pass_invocation
+def init(
+    invocation: Invocation, name: str | None, cli: str | None, redis_url: str | None, join: bool, inside: bool
+) -> None:
+    """Make a town in this directory (or in --town PATH).
+
+    Writes tinytown.toml, makes .tt/ for what the town needs at run time (git ignores it), starts the town's server
+    and installs its functions. Nothing that exists is overwritten.
+    """
+    root = _directory(invocation.town)
+    _refuse_existing(root, inside=inside)
+    text = _settings(root, name, cli, redis_url)
+    with contextlib.ExitStack() as undo:
+        write_new_file(root / CONFIG_FILE, text)
+        undo.callback((root / CONFIG_FILE).unlink, missing_ok=True)
+        config = load_config(root)
+        if config.redis.url is None:
+            if inside_a_round():
+                raise Refused("an agent's round starts no server, and a new town needs one", hint="let a person do it")
+            if not (root / RUNTIME_DIRECTORY).exists():
+                undo.callback(_remove_runtime_directory, root)
+            prepare_runtime_directory(root)
+        with connect(root, config, invocation) as link:
+            _set_up(link, join=join)
+            url, version = link.client.address.redacted, link.server_version()
+        undo.pop_all()
+    _register(invocation, root, config.name)
+    invocation.answer(
+        {
+            "town": config.name,
+            "root": str(root),
+            "config": str(root / CONFIG_FILE),
+            "redis": {"url": url, "version": version},
+        },
+        [
+            f"town {config.name} is ready in {root}",
+            f"settings: {CONFIG_FILE}    server: {url}",
+            "next: tt spawn worker --cli shell, then tt assign worker 'echo hello'",
+        ],
+    )
+
+
+def _register(invocation: Invocation, root: Path, name: str) -> None:
+    """Put the town on the list of `tt towns`. A town that is not on it is a town all the same."""
+    from tinytown_cli.town_registry import register_town  # late: it changes a file of a person's own
+
+    try:
+        register_town(root, name)
+    except TinytownError as error:
+        invocation.tell(f"note: tt towns will not show this town: {error}")
+
+
+def _directory(named: str | None) -> Path:
+    try:
+        root = Path(named or ".").resolve(strict=True)
+    except OSError as error:
+        if named is None:
+            raise  # it is the current one, which is told for every command alike
+        raise NotFound(f"no such directory: {named}", hint="make it first, then tt init in it") from error
+    if not root.is_dir():
+        raise UsageError(f"expected a directory, got {root}")
+    return root
+
+
+def _refuse_existing(root: Path, *, inside: bool) -> None:
+    if os.path.lexists(root / CONFIG_FILE):
+        raise Refused(f"there is a {CONFIG_FILE} in {root} already", hint="tt status shows that town", code="exists")
+    if inside:
+        return
+    with contextlib.suppress(NotFound):
+        outer = find_town(root)
+        raise Refused(
+            f"{root} lies inside the town at {outer}",
+            hint="use that one, or say --inside to have another",
+            code="exists",
+        )
+
+
+def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | None) -> str:
+    """The text of the settings file, from values that have been checked."""
+    name = check_town_name(name) if name is not None else town_name_from(town_words(root))
+    if redis_url is not None and parse_url(redis_url).password:
+        raise UsageError(
+            "the server's password may not stand in the town's file",
+            hint="leave it out of the URL and put it into the variable TINYTOWN_REDIS_PASSWORD",
+        )
+    if cli is not None:
+        check_agent_name(cli)
+    return _TEMPLATE.format(
+        name=name,
+        default_cli=f'default_cli = "{cli}"' if cli else f'# default_cli = "{Config(name=name).default_cli}"',
+        redis=f"[redis]\nurl = {json.dumps(redis_url)}"
+        if redis_url
+        else '# [redis]\n# url = "redis://redis.example:6379/0"',
+    )
+
+
+def _set_up(link: TownLink, *, join: bool) -> None:
+    """Store the town's bounds. An embedded server is ours; an external one may hold a town of this name already."""
+    # Opening the link has marked the town's data with its schema; only a town that was set up has bounds.
+    words = ("HEXISTS", f"{link.calls.keys.base}:meta", "max_agents")
+    if link.config.redis.url is not None and not join and link.client.command(*words):
+        raise Refused(
+            f"a town called {link.config.name!r} is on {link.client.address.redacted} already",
+            hint="choose another name, or say --join to take part in it from this machine",
+            code="exists",
+        )
+    link.run(link.calls.setup(link.config.server_settings))
+
+
+def _remove_runtime_directory(root: Path) -> None:
+    with contextlib.suppress(TinytownError):
+        EmbeddedServer(root / RUNTIME_DIRECTORY).stop()
+    shutil.rmtree(root / RUNTIME_DIRECTORY, ignore_errors=True)

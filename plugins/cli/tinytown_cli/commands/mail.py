@@ -1,0 +1,181 @@
+"""``tt send`` and ``tt inbox``: messages on their way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from tinytown.client import TownLink, open_town_link
+from tinytown.errors import Refused, UsageError
+from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
+from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
+from tinytown.model.results import Inbox
+from tinytown.model.text import counted, shown
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import table
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.kernel_process import start_where_needed
+from tinytown_cli.params import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
+from tinytown_cli.serializers import lying_shape
+from tinytown_ops.explain.trace_command import whole_message_id
+
+_SHORT = 8
+_PREVIEW = 120
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt send worker 'rebase before you push' --info",
+        "tt send rita 'is the importer good to merge?' --query",
+        "tt send supervisor 'approved' --ack --reply-to 6d2c41f0",
+        "tt send worker - --urgent < incident.txt",
+    ],
+)
+@click.argument("to", type=AGENT)
+@click.argument("text")
+@click.option("--query", is_flag=True, help="A question that wants an answer.")
+@click.option("--info", is_flag=True, help="Something to know; nothing to do.")
+@click.option("--ack", is_flag=True, help="A receipt: received, approved, thanks, or 'rejected: why'.")
+@click.option("--urgent", is_flag=True, help="The same as --priority urgent.")
+@click.option("--priority", type=PRIORITY, help="What is delivered first.  [default: normal]")
+@click.option("--from", "sender", metavar="AGENT", type=AGENT, help="On behalf of this agent.  [default: who calls]")
+@click.option(
+    "--reply-to", type=MESSAGE, metavar="MESSAGE", help="The message that this one answers: its id, or the beginning."
+)
+@click.option("--delay", "delay_s", type=click.FloatRange(0, 31_536_000), default=0.0, metavar="SECONDS",
+              help="Deliver it no earlier than this from now.")  # fmt: skip
+@no_start_option
+@pass_invocation
+def send(
+    invocation: Invocation,
+    to: str,
+    text: str,
+    query: bool,
+    info: bool,
+    ack: bool,
+    urgent: bool,
+    priority: Priority | None,
+    sender: str | None,
+    reply_to: str | None,
+    delay_s: float,
+    no_start: bool,
+) -> None:
+    """Send TEXT (- reads standard input) to an agent, or to the human side, which is called supervisor.
+
+    Without --query, --info or --ack it is an order in free text. tt assign makes a task of an order, to be looked up.
+    """
+    if query + info + ack > 1:
+        raise UsageError("expected one of --query, --info and --ack, got several")
+    if urgent and priority not in (None, "urgent"):
+        raise UsageError(f"expected --urgent or --priority {priority}, got both")
+    body = _body(read_text(text), query=query, info=info, ack=ack)
+    with open_town_link(invocation) as town:
+        sent = town.run(
+            town.calls.send(
+                to,
+                body,
+                sender=_sender(town, sender),
+                priority="urgent" if urgent else priority or "normal",
+                correlation_id=reply_to and check_id("a message's id", whole_message_id(town, reply_to)),
+                not_before_ms=town.now_ms() + int(delay_s * 1000) if delay_s else 0,
+            )
+        )
+        if sent.agent_id != SUPERVISOR_ID:
+            start_where_needed(invocation, town, may_start=not no_start)
+    invocation.answer({"message_id": sent.message_id, "to": sent.to}, f"message {sent.message_id} to {sent.to}")
+
+
+def _body(text: str, *, query: bool, info: bool, ack: bool) -> Body:
+    if query:
+        return Query(question=text)
+    if info:
+        return Informational(summary=text)
+    if ack:
+        if not text.strip():
+            raise UsageError("expected a message, got an empty text")
+        return confirmation_from(text)
+    return TaskOrder(description=text)
+
+
+def _sender(town: TownLink, named: str | None) -> str:
+    """The address to send from. An agent sends as itself and nobody else."""
+    caller = town.caller
+    if named is None or not caller.is_agent or named.lower() in (caller.agent, caller.agent_name.lower()):
+        return caller.address if named is None or caller.is_agent else named
+    human = named.lower() in SUPERVISOR_NAMES
+    if human or town.run(town.calls.agent(named)).id != town.run(town.calls.agent(caller.agent)).id:
+        raise Refused(f"you are {caller.agent_name!r} and cannot send as {shown(named)!r}", hint="leave out --from")
+    return caller.agent
+
+
+@click.command(
+    cls=TownCommand,
+    examples=["tt inbox", "tt inbox worker --full", "tt inbox --all", "tt inbox worker --remove 6d2c"],
+)
+@click.argument("agent", required=False, type=AGENT)
+@click.option("-a", "--all", "everybody", is_flag=True, help="The mailboxes of all agents and of the supervisor.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many each.")
+@click.option("--full", is_flag=True, help="Whole texts instead of their beginnings.")
+@click.option("--remove", "removed", metavar="MESSAGE|all", help="Delete this message, or all that nobody works on.")
+@pass_invocation
+def inbox(
+    invocation: Invocation, agent: str | None, everybody: bool, limit: int, full: bool, removed: str | None
+) -> None:
+    """Show what lies in the mailbox of AGENT, in the order of delivery; nothing is taken out.
+
+    Without AGENT: inside a round the agent's own, else yours, the supervisor's.
+    """
+    if everybody and (agent or removed):
+        raise UsageError("expected --all alone, got it with an agent or --remove")
+    with open_town_link(invocation) as town:
+        owner = agent or town.caller.address
+        if removed is not None:
+            _remove(invocation, town, owner, removed)
+            return
+        names = [SUPERVISOR, *(each.name for each in town.run(town.calls.agents()))] if everybody else [owner]
+        boxes: list[Inbox] = town.run_all([town.calls.peek(name, limit=limit) for name in names])
+    shapes = [_inbox_shape(box) for box in boxes]
+    lines = [line for box in boxes for line in _box_lines(box, full=full, brief=everybody)]
+    invocation.answer({"inboxes": shapes} if everybody else shapes[0], lines)
+
+
+def _remove(invocation: Invocation, town: TownLink, owner: str, word: str) -> None:
+    name = town.run(town.calls.peek(owner, limit=1)).agent
+    if not word:
+        raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name} shows them")
+    ids = town.run(town.calls.remove(name, word))
+    invocation.answer({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
+
+
+def _inbox_shape(box: Inbox) -> dict[str, Any]:
+    return {"agent": box.agent, "messages": [lying_shape(each) for each in box.messages]}
+
+
+def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
+    if not box.messages:
+        return [] if brief else [f"no mail for {box.agent}"]
+    lines = [f"{box.agent}: {counted(len(box.messages), 'message')}"]
+    if full:
+        for each in box.messages:
+            message = each.message
+            head = (
+                f"{message.id}  {message.type} from {message.sender}, {message.priority}"
+                if message
+                else "cannot be read"
+            )
+            text = message.text if message else each.raw.decode("utf-8", "replace")
+            lines += ["", f"{head}, {each.place}", text]
+        return [*lines, ""]
+    rows = [
+        (
+            each.message.id[:_SHORT] if each.message else "?",
+            each.message.priority if each.message else "?",
+            each.message.type if each.message else "cannot be read",
+            each.message.sender if each.message else "?",
+            each.place,
+            shown(each.message.text if each.message else each.raw.decode("utf-8", "replace"), _PREVIEW),
+        )
+        for each in box.messages
+    ]
+    return [*lines, *table(("message", "priority", "type", "from", "place", "text"), rows), *([""] if brief else [])]

@@ -1,0 +1,62 @@
+"""``tt plugins``: what is installed, what each of them adds, and what is wrong with one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from tinytown_cli.backend_warnings import cautions_by_kind
+from tinytown_cli.command_table import COMMANDS
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import table
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.plugin_commands import survey
+
+if TYPE_CHECKING:
+    from tinytown.plugin import PluginReport
+
+
+@click.command(cls=TownCommand, examples=["tt plugins", "tt plugins --json", "TINYTOWN_BLOCK=journal tt plugins"])
+@pass_invocation
+def plugins(invocation: Invocation) -> None:
+    """The installed plugins: what each of them adds, what is wrong with one, and what to know of its agents."""
+    found = survey(invocation)
+    shapes = [_shape(each) for each in found.reports]
+    rows = [
+        (each.name, f"{each.distribution} {each.version}".strip(), each.status, _about(each)) for each in found.reports
+    ]
+    lines = (
+        [*table(("plugin", "distribution", "status", "about"), rows)]
+        if rows
+        else ["no plugins: pip install tinytown-shell"]
+    )
+    problems = [*(each.message for each in found.problems), *_hidden_commands(found.reports)]
+    cautions = cautions_by_kind(found.backends)
+    lines += [f"problem: {each}" for each in problems]
+    lines += [f"caution: {each}" for told in cautions.values() for each in told]
+    invocation.answer({"plugins": shapes, "problems": problems, "cautions": cautions}, lines)
+
+
+def _hidden_commands(reports: Sequence[PluginReport]) -> Iterator[str]:
+    for report in reports:
+        for name in report.offers.get("commands", ()):
+            if name in COMMANDS:
+                yield f"plugin {report.name!r}: its command {name!r} is never run, since tt has one of that name itself"
+
+
+def _shape(report: PluginReport) -> dict[str, Any]:
+    return {
+        "name": report.name,
+        "distribution": report.distribution,
+        "version": report.version,
+        "status": report.status,
+        "reason": report.reason,
+        "hooks": report.hooks,
+        "offers": report.offers,
+    }
+
+
+def _about(report: PluginReport) -> str:
+    offers = "; ".join(f"{shelf}: {', '.join(names)}" for shelf, names in report.offers.items())
+    return report.reason or offers or f"hooks: {', '.join(report.hooks)}"

@@ -1,0 +1,72 @@
+"""``tt roles``: what an agent may be for; and the remark about a role that nobody knows but somebody may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import click
+import msgspec
+from tinytown.client import town_root
+from tinytown.config import Config, load_config
+from tinytown.errors import NotFound
+from tinytown.model.text import shown
+from tinytown.roles import Role, doubt_role, load_roles
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import table
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.params import ROLE
+
+
+@click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"])
+@click.argument("role", required=False, type=ROLE)
+@pass_invocation
+def roles(invocation: Invocation, role: str | None) -> None:
+    """List the roles that agents may have, or show ROLE whole. Outside of a town: those that every town knows."""
+    known = load_roles(_config(invocation))
+    if role is None:
+        chosen = [*known.values()]
+        rows = [(each.name, each.origin, each.cli or "", ",".join(each.tags), each.purpose) for each in chosen]
+        lines = table(("role", "origin", "kind", "tags", "purpose"), rows)
+    elif role in known:
+        chosen = [known[role]]
+        lines = _details(known[role])
+    else:
+        near = difflib.get_close_matches(role.lower(), [*known], n=1)
+        raise NotFound(
+            f"no role called {shown(role)!r}; here are: {', '.join(known)}",
+            hint=f"do you mean {near[0]}?" if near else f"a table [roles.{shown(role)}] in tinytown.toml makes one",
+        )
+    invocation.answer({"roles": [_shape(each) for each in chosen]}, lines)
+
+
+def warn_of_role(invocation: Invocation, config: Config, word: str) -> None:
+    """Say so, on stderr, when a role that was given looks like a misspelt one. It is taken as it is."""
+    if doubt := doubt_role(config, word):
+        invocation.tell(f"note: {doubt}")
+
+
+def _config(invocation: Invocation) -> Config:
+    try:
+        return load_config(town_root(invocation))
+    except NotFound:
+        if invocation.town:
+            raise
+        return Config(name="nowhere")
+
+
+def _shape(role: Role) -> dict[str, Any]:
+    shape: dict[str, Any] = msgspec.to_builtins(role)
+    return shape
+
+
+def _details(role: Role) -> list[str]:
+    facts = {
+        "role": role.name,
+        "purpose": role.purpose,
+        "tags": ", ".join(role.tags),
+        "kind": role.cli,
+        "origin": role.origin,
+    }
+    lines = [f"{name:8} {value}" for name, value in facts.items() if value]
+    return [*lines, "", *role.instructions.strip().splitlines()] if role.instructions else lines

@@ -1,0 +1,143 @@
+"""``tt status``: the whole town in one answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from tinytown.client import TownLink, open_town_link
+from tinytown.model.events import Event, event_fields
+from tinytown.model.results import Host, Status
+from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
+from tinytown.model.text import counted, shown
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import agent_table, table
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.kernel_process import running_kernel
+from tinytown_cli.serializers import agent_shape, event_shape, freeze_shape, host_shape, task_shape
+
+_DEEP_EVENTS = 500
+_EVENTS_OF_AGENT = 5
+_TASKS_SHOWN = 200
+
+
+@click.command(cls=TownCommand, examples=["tt status", "tt status --deep --tasks", "tt status --json"])
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="With each agent's latest round, why it waits, its latest events; server, sinks, hosts.",
+)
+@click.option(
+    "--tasks", "with_tasks", is_flag=True, help="With the tasks that are not finished, and why they are not running."
+)
+@pass_invocation
+def status(invocation: Invocation, deep: bool, with_tasks: bool) -> None:
+    """The whole town at one glance: server, kernel, agents, mail, tasks."""
+    with open_town_link(invocation) as town:
+        seen = town.run(town.calls.status())
+        shape = _shape(town, seen)
+        lines = _lines(shape, seen)
+        if deep:
+            lines += _add_depth(town, seen, shape)
+        if with_tasks:
+            lines += _add_tasks(town, shape)
+    invocation.answer(shape, lines)
+
+
+def _add_depth(town: TownLink, seen: Status, shape: dict[str, Any]) -> list[str]:
+    from tinytown_cli.commands.events import describe
+    from tinytown_ops.explain.deep_status import deep_lines, depth_shape, look_deep
+
+    depth = look_deep(town)
+    happened = _latest_by_agent(town, [each.name for each in seen.agents])
+    shape["deep"] = depth_shape(depth)
+    shape["events"] = {name: [event_shape(each) for each in events] for name, events in happened.items()}
+    lines = list(deep_lines(depth, seen.agents))
+    for name, events in happened.items():
+        lines += ["", f"{name}, lately:"] + [f"  {describe(event)}" for event in events]
+    return lines
+
+
+def _add_tasks(town: TownLink, shape: dict[str, Any]) -> list[str]:
+    from tinytown_ops.explain.blockers import why_task
+    from tinytown_ops.explain.why_command import gather
+
+    tasks = _open_tasks(town)
+    situation = gather(town, tasks)
+    reasons = {each.id: why_task(each, situation) for each in tasks}
+    shape["open_tasks"] = [task_shape(each) for each in tasks]
+    shape["why"] = {task_id: list(found) for task_id, found in reasons.items()}
+    rows = [
+        (
+            each.id[:8],
+            each.state,
+            each.assigned_to or "-",
+            shown(each.headline, 40),
+            "; ".join(why.text for why in reasons[each.id]),
+        )
+        for each in tasks
+    ]
+    return ["", *(table(("task", "state", "agent", "title", "why"), rows) if rows else ["no open tasks"])]
+
+
+def kernel_shape(root: Path, hosts: Sequence[Host]) -> dict[str, Any]:
+    """The town's kernel as ``{"running", "pid", "host"}``: the one on this machine if there is one, else the first."""
+    if pid := running_kernel(root):
+        return {"running": True, "pid": pid, "host": socket.gethostname()}
+    other = next((host for host in hosts if host.name != socket.gethostname()), None)
+    return {"running": other is not None, "pid": other and other.pid, "host": other and other.name}
+
+
+def _shape(town: TownLink, seen: Status) -> dict[str, Any]:
+    return {
+        "town": town.config.name,
+        "root": str(town.root),
+        "redis": {"url": town.client.address.redacted, "version": town.server_version()},
+        "kernel": kernel_shape(town.root, seen.hosts),
+        "frozen": freeze_shape(seen.frozen),
+        "hosts": [host_shape(each) for each in seen.hosts],
+        "agents": [agent_shape(each) for each in seen.agents],
+        "tasks": seen.tasks,
+        "backlog": seen.backlog,
+        "dead": seen.dead,
+        "supervisor": {"inbox": seen.supervisor_mail},
+    }
+
+
+def _latest_by_agent(town: TownLink, names: Sequence[str]) -> dict[str, list[Event]]:
+    latest: dict[str, list[Event]] = {name: [] for name in names}
+    for event in town.run(town.calls.latest_events(_DEEP_EVENTS)):
+        fields = event_fields(event)
+        for name in {fields.get("agent"), fields.get("recipient")} & latest.keys():
+            latest[str(name)].append(event)
+    return {name: events[-_EVENTS_OF_AGENT:] for name, events in latest.items()}
+
+
+def _open_tasks(town: TownLink) -> list[Task]:
+    states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED]
+    found = town.run_all([town.calls.tasks(state=state, limit=_TASKS_SHOWN) for state in states])
+    return [task for tasks in found for task in tasks]
+
+
+def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
+    kernel = shape["kernel"]
+    running = f"runs on {kernel['host']}, process {kernel['pid']}" if kernel["running"] else "does not run: tt start"
+    mail = seen.supervisor_mail.total
+    lines = [
+        f"town    {shape['town']} in {shape['root']}",
+        f"server  {shape['redis']['url']}, version {shape['redis']['version']}",
+        f"kernel  {running}",
+        "tasks   " + (", ".join(f"{n} {state}" for state, n in seen.tasks.items() if n) or "none"),
+    ]
+    if seen.frozen:
+        lines.append(f"frozen  since {seen.frozen.since}: {seen.frozen.reason}; tt thaw lets it go on")
+    if mail:
+        lines.append(f"mail    {mail} for you: tt inbox")
+    if seen.dead:
+        lines.append(f"dead    {counted(seen.dead, 'message')}: tt dead list")
+    lines.append("")
+    lines += agent_table(seen.agents) if seen.agents else ["no agents yet: tt spawn NAME adds one"]
+    return lines

@@ -1,0 +1,66 @@
+"""``tt version`` and ``tt completion``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from tinytown import __version__
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand, make_root
+
+
+@click.command(cls=TownCommand, examples=["tt version", "tt version --json"])
+@pass_invocation
+def version(invocation: Invocation) -> None:
+    """Print the version; with --json also those of Python and of the server-side functions."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    shape = {"version": __version__, "python": python}
+    if invocation.json:
+        from tinytown.protocol.library import digest
+
+        shape["library"] = digest()
+    invocation.answer(shape, f"tinytown {__version__}, Python {python}")
+
+
+#: click's own cuts a word, or what is said of it, at the first comma in it.
+_FISH = """\
+function %(complete_func)s
+    set -l answer (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) %(prog_name)s)
+    for line in $answer
+        set -l parts (string split --max 1 "," -- $line)
+        switch $parts[1]
+            case dir
+                __fish_complete_directories $parts[2]
+            case file
+                __fish_complete_path $parts[2]
+            case plain
+                echo $parts[2]
+        end
+    end
+end
+
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        'eval "$(tt completion bash)"   # in ~/.bashrc',
+        "tt completion fish > ~/.config/fish/completions/tt.fish",
+    ],
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@pass_invocation
+def completion(invocation: Invocation, shell: str) -> None:
+    """Print the script that makes SHELL complete commands, options, agents and tasks."""
+    from click.shell_completion import FishComplete, get_completion_class
+
+    class _Fish(FishComplete):
+        source_template = _FISH
+
+    kind = _Fish if shell == "fish" else get_completion_class(shell)
+    assert kind is not None  # click has these three
+    script = kind(make_root(), {}, "tt", "_TT_COMPLETE").source()
+    invocation.answer({"shell": shell, "script": script}, script)

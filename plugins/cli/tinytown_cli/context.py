@@ -1,0 +1,79 @@
+"""What was asked for beside the command itself, and how answers are printed: for people, or as JSON.
+
+Everything a command prints on stdout goes through `Invocation.answer`, which makes text safe for a terminal. JSON
+carries texts as they are. Knows nothing of towns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from tinytown.errors import TinytownError
+from tinytown.model.text import escape_control
+
+
+class Invocation:
+    """The options that every command takes, wherever on the line they stood."""
+
+    def __init__(self) -> None:
+        self.town: str | None = None
+        self.json = False
+        self.debug = False
+        self.verbose = False
+        self._owed: Exception | None = None
+
+    def owe(self, error: Exception) -> None:
+        """Raise `error` once the answer is out: what was asked for is done, what was to follow has failed.
+
+        Who saw the error alone would do it again.
+        """
+        self._owed = error
+
+    def answer(self, value: Any, lines: str | Iterable[str]) -> None:
+        """Print `value` as one line of JSON, or, for people, the `lines`.
+
+        Raises: what `owe` was told; BrokenPipeError when nobody reads any more; TinytownError when it cannot be written.
+        """
+        told = [lines] if isinstance(lines, str) else lines
+        text = "" if self.json else "".join(escape_control(line) + "\n" for line in told)
+        try:
+            if self.json:
+                sys.stdout.buffer.write(_in_json(value) + b"\n")
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise TinytownError(
+                f"the answer cannot be written: {error.strerror}", hint="what was asked for is done all the same"
+            ) from error
+        if owed := self._owed:
+            self._owed = None
+            raise owed
+
+    def tell(self, line: str) -> None:
+        """Print a remark that is no part of the answer, on stderr."""
+        sys.stderr.write(escape_control(line) + "\n")
+        sys.stderr.flush()
+
+    def explain(self, line: str) -> None:
+        """Like `tell`, with ``--verbose`` only."""
+        if self.verbose:
+            self.tell(line)
+
+
+def _in_json(value: Any) -> bytes:
+    import msgspec  # late: `tt --help` does without it
+
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a path with bytes that are no text
+        import json
+
+        return json.dumps(msgspec.to_builtins(value)).encode()
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

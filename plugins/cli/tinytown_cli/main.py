@@ -1,0 +1,137 @@
+"""From the words of a command line to an exit code: runs the command, and turns every error into one line on stderr.
+
+With ``--json`` the line is ``{"error": {"code", "message", "hint"}}``. A traceback is shown with ``--debug`` only.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from tinytown.errors import TinytownError
+from tinytown.model.text import escape_control, shown
+
+from tinytown_cli.framework import make_root
+
+PROGRAM = "tt"
+
+INTERRUPTED = 130
+#: What a shell reports for a process that wrote into a pipe nobody reads any more.
+READER_GONE = 141
+
+_COMPLETE_VARIABLE = "_TT_COMPLETE"
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what the command line `words` (without the program's name) ask for; the exit code."""
+    options = words[: words.index("--")] if "--" in words else words
+    as_json, debug = "--json" in options, "--debug" in options
+    _prepare_streams()
+    try:
+        code = _invoke(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        return _report(error, as_json=as_json)
+    else:
+        return code
+
+
+def _prepare_streams() -> None:
+    """Open what the caller has closed, and let a terminal that cannot show a character show an escape."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _invoke(words: Sequence[str]) -> int:
+    root = make_root()
+    if _COMPLETE_VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, PROGRAM, _COMPLETE_VARIABLE, os.environ[_COMPLETE_VARIABLE])
+    try:
+        with root.make_context(PROGRAM, list(words)) as context:
+            root.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort as abort:
+        raise KeyboardInterrupt from abort
+    return 0
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    code, message, hint, exit_code = _explain(error)
+    message, hint = (" ".join(escape_control(text).split()) for text in (message, hint))
+    try:
+        if as_json:
+            import json
+
+            told = {"error": {"code": code, "message": message, "hint": hint}}
+            sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n")
+        else:
+            sys.stderr.write(f"error: {message}; {hint}\n" if hint else f"error: {message}\n")
+        sys.stderr.flush()
+    except OSError:  # nobody is there to read it
+        pass
+    return exit_code
+
+
+def _explain(error: Exception) -> tuple[str, str, str, int]:
+    """Code, message, hint and exit code of an error."""
+    if isinstance(error, TinytownError):
+        return error.code, error.message, error.hint, error.exit_code
+    if isinstance(error, click.ClickException):
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
+        return "usage", _in_our_words(error.format_message()), f"see {command} --help", 2
+    if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text arrive as surrogates
+        return "usage", f"expected UTF-8 text, got other bytes in {shown(ascii(error.object))}", "convert it", 2
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_nowhere():
+        return "not_found", f"the current directory cannot be read: {error.strerror}", "change to one that exists", 3
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{error.filename}: " if error.filename else ""
+        return "failed", f"{named}{error.strerror}", "run again with --debug to see where", 1
+    return "internal", f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1
+
+
+def _is_nowhere() -> bool:
+    """Whether the current directory is gone, which many a function of the system tells without a name."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
+def _in_our_words(text: str) -> str:
+    """What click says of a mistake: plainer where it names its own types, and without all of a huge word."""
+    text = text.strip().rstrip(".")
+    for theirs, ours in _PLAINER.items():
+        text = text.replace(theirs, ours)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
+    return text[:1].lower() + text[1:]
+
+
+_LONGEST = 300
+_PLAINER = {
+    " is not a valid integer range": " is not a whole number",
+    " is not a valid integer": " is not a whole number",
+    " is not a valid float range": " is not a number",
+    " is not a valid float": " is not a number",
+}

@@ -1,0 +1,178 @@
+"""What people type for agents, tasks, texts and lists: parameter types that complete in the shell, and their reading.
+
+Names and ids are not resolved here: the server does that, in the same step that uses them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+from click.core import ParameterSource
+from tinytown.errors import UsageError
+from tinytown.model.messages import PRIORITIES
+from tinytown.model.text import shown
+from tinytown.model.time import rfc3339
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    _Word = click.ParamType[str]
+else:
+    _Word = click.ParamType  # older releases of click have no generic one
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Most that is read from standard input: no text of a town is longer, and its own bound is checked later.
+_INPUT_LIMIT_BYTES = 64 << 20
+
+PRIORITY = click.Choice(PRIORITIES)
+
+
+class Word(_Word):
+    """A word that names something: an agent, a task, a kind. The shell completes it by `completion`'s function `near`, and of
+    an option that takes several with commas between its last part."""
+
+    def __init__(self, name: str, near: str) -> None:
+        self.name = name
+        self._near = near
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A variable of a script that holds nothing must not come to mean all agents, or nobody.
+        is_typed = ctx and param and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if self.name == "agent" and is_typed and not value.strip():
+            self.fail("expected an agent, got an empty name", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from tinytown_cli import completion
+
+        last = incomplete.rpartition(",")[2] if getattr(param, "multiple", False) else incomplete
+        before = incomplete[: len(incomplete) - len(last)]
+        with contextlib.suppress(Exception):  # completion is a courtesy and never complains
+            near: completion.Near = getattr(completion, self._near)
+            return [
+                CompletionItem(before + word, help=shown(about)) for word, about in near(ctx) if word.startswith(last)
+            ]
+        return []
+
+
+class Moment(NamedTuple):
+    """A point in time, as people say it: so long ago, or a date with a time. Milliseconds."""
+
+    ago_ms: int | None = None
+    at_ms: int = 0
+
+    def ms(self, now_ms: int) -> int:
+        """Milliseconds since 1970, where `now_ms` is now."""
+        return self.at_ms if self.ago_ms is None else max(0, now_ms - self.ago_ms)
+
+    def ahead_ms(self, now_ms: int) -> int:
+        """The same for a moment to come, where a span means from now on."""
+        return self.at_ms if self.ago_ms is None else now_ms + self.ago_ms
+
+
+class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A `Moment`: ``90s``, ``10m``, ``2h``, ``3d``, or RFC 3339; without a zone it is the local time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        if isinstance(value, Moment):
+            return value
+        if match := _AGO.fullmatch(value):
+            return Moment(ago_ms=int(float(match[1]) * _UNIT_MS[match[2]]))
+        try:
+            at_ms = round(datetime.fromisoformat(value).timestamp() * 1000)
+        except (ValueError, OverflowError, OSError):
+            at_ms = -1
+        if at_ms < 0:
+            self.fail(
+                f"expected a time such as 90s, 10m, 2h, 3d or 2026-01-31T09:30:00Z, got {shown(value)!r}", param, ctx
+            )
+        return Moment(at_ms=at_ms)
+
+
+_AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+
+
+#: An agent: its name, nickname, id, or the beginning of one.
+AGENT = Word("agent", "agents")
+#: A task: its id or the beginning of it.
+TASK = Word("task", "tasks")
+#: A message: its id or the beginning of it.
+MESSAGE = Word("message", "messages")
+#: A role, or any other word: see `tinytown.roles`.
+ROLE = Word("role", "roles")
+#: What makes an agent act.
+KIND = Word("kind", "kinds")
+TAG = Word("tag", "tags")
+#: A type of event. Which there are is checked in the town: plugins have types of their own.
+EVENT_TYPE = Word("type", "event_types")
+#: A dead letter: its id or the beginning of it, or ``all``.
+LETTER = Word("message", "letters")
+ACCOUNT = Word("account", "accounts")
+PLUGIN = Word("plugin", "plugins")
+#: A round: the beginning of its id, or its number among an agent's.
+ROUND = Word("run", "rounds")
+CODING_CLI = Word("name", "coding_clis")
+MOMENT = MomentWord()
+
+
+def read_text(text: str) -> str:
+    """`text` itself, or, for ``-``, what standard input holds. Bytes that are no UTF-8 are kept for the check to find."""
+    if text != "-":
+        return text
+    raw = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
+    if len(raw) > _INPUT_LIMIT_BYTES:
+        raise UsageError(f"expected at most {_INPUT_LIMIT_BYTES:,} bytes on standard input, got more")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The items of an option that may be repeated and whose values may hold several, with commas between."""
+    return tuple(item for value in values for part in value.split(",") if (item := part.strip()))
+
+
+def hold_options(command: F) -> F:
+    """The options ``--hold`` and ``--hold-until`` of commands that make a task."""
+    until = click.option(
+        "--hold-until", type=MOMENT, metavar="TIME", help="With --hold, until then: 10m, 2h, 3d from now, or a date."
+    )
+    return click.option("--hold", metavar="REASON", help="Hold it, for this reason, until tt task release.")(
+        until(command)
+    )
+
+
+def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:
+    """The two as `TownCalls.add_task` takes them: a reason and a time, or empty. `now_ms` is asked where it matters.
+
+    Raises: UsageError.
+    """
+    if hold is None:
+        if until is not None:
+            raise UsageError("expected --hold REASON with --hold-until", hint="say why it is held")
+        return "", ""
+    if not hold.strip():
+        raise UsageError("expected a reason, got an empty text", hint="--hold 'until the design is agreed'")
+    if until is None:
+        return hold, ""
+    now = now_ms()
+    if (moment := until.ahead_ms(now)) <= now:
+        raise UsageError(
+            "expected a moment to come, got one that is over", hint="leave it out to hold until tt task release"
+        )
+    return hold, rfc3339(moment)
+
+
+def no_start_option(command: F) -> F:
+    """The option ``--no-start`` of commands that start a kernel where none runs."""
+    return click.option("--no-start", is_flag=True, help="Start no kernel in the background where none runs.")(command)

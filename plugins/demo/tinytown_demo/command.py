@@ -1,0 +1,81 @@
+"""``tt demo``: four agents build a small tool in a town of their own. What happens there is `tinytown_demo`'s business."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+from tinytown.config import URL_VARIABLE
+from tinytown.errors import Refused
+from tinytown.identity import ROUND_VARIABLES, inside_a_round
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.params import KIND
+
+_SCRIPTED_TIMEOUT_S = 120.0
+_REAL_TIMEOUT_S = 3600.0
+
+
+@click.command(
+    cls=TownCommand, examples=["tt demo", "tt demo --dir /tmp/word-tools", "tt demo --cli claude", "tt demo --json"]
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A new or empty directory for it.  [default: ./tinytown-demo, or tinytown-demo-2, ...]",
+)
+@click.option(
+    "--cli", type=KIND, metavar="KIND", help="Real agents of this kind.  [default: scripted ones, which need no key]"
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="SECONDS", help="Give up after this long.")
+@pass_invocation
+def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:
+    """Watch four agents design, build, review, correct and approve a small tool, in a git repository of its own.
+
+    The scripted agents need no key and no network. Nothing is left running; the directory stays. Exit code 0 means that
+    it all came out well.
+    """
+    if inside_a_round():
+        raise Refused("an agent's round starts no server, and the demo needs one", hint="let a person run it")
+    import trio  # late, like all that follows: `tt demo --help` does without
+
+    from tinytown_demo.play import View, open_interruptible, play
+    from tinytown_demo.report import Report, make_report, report_lines
+    from tinytown_demo.stage import check_kinds
+    from tinytown_demo.views import JsonView, PlainView, print_json
+
+    check_kinds(cli)
+    server_elsewhere = os.environ.pop(URL_VARIABLE, None)  # the demo's town has a server of its own
+    for name in ROUND_VARIABLES:
+        os.environ.pop(name, None)
+    view: View
+    if invocation.json:
+        view = JsonView()
+    elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from tinytown_demo.live_view import LiveView
+
+        view = LiveView()
+    else:
+        view = PlainView()
+    limit_s = timeout_s or (_REAL_TIMEOUT_S if cli else _SCRIPTED_TIMEOUT_S)
+
+    async def perform() -> Report:
+        async with open_interruptible():
+            return await make_report(await play(directory, view, cli=cli, timeout_s=limit_s), scripted=cli is None)
+        raise AssertionError("it returns or raises")
+
+    report = trio.run(perform)
+    if invocation.json:
+        print_json(report)
+    else:
+        without_url = f"env -u {URL_VARIABLE} " if server_elsewhere else ""
+        for line in report_lines(report, f"cd {shlex.quote(report.directory)} && {without_url}tt status"):
+            print(line)
+    sys.stdout.flush()
+    if not report.succeeded:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,185 @@
+"""The keys of a Tinytown 0.10 on its server, read and sorted; nothing there is changed, and nothing is decided here.
+
+It had three layouts: keys before towns had names (``tt:agent:<id>``), then ``tt:<town>:agent:<id>`` with records as JSON
+strings, then with records as hashes. All three may lie on one server. A town's name may hold anything, so keys are found
+with SCAN over ``tt:*`` and taken apart here, never by a pattern with a name in it. Ours begin with ``tt:{``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
+
+import msgspec
+from tinytown.errors import TinytownError
+from tinytown.protocol.operation import Argument, Call, Reply
+
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_KINDS = "agent|inbox|urgent|task|activity|stop"
+_NAMELESS = re.compile(rf"tt:(?P<kind>{_KINDS}):(?P<id>{_UUID})|tt:(?P<single>backlog|broadcast)")
+_NAMED = re.compile(
+    rf"tt:(?P<town>.+?):(?:(?P<kind>{_KINDS}):(?P<id>{_UUID})|(?P<single>backlog|broadcast)"
+    rf"|(?P<other>events(?::(?:agent|mission):{_UUID})?|docket:(?:tasks|events)|mission:.+))",
+    re.DOTALL,
+)
+_SCAN_COUNT = 1000
+_AT_ONCE = 200
+_ENTRIES = 1000
+
+Fields = dict[str, Any]
+
+
+class Client(Protocol):
+    """What is needed of a client: the blocking one, `redis.light.LightClient`, has it."""
+
+    def command(self, *words: Argument, timeout_s: float | None = None) -> Reply: ...
+
+    def run_all(self, calls: Sequence[Call[Any]], *, timeout_s: float | None = None) -> list[Any]: ...
+
+
+class OldKey(NamedTuple):
+    """A key taken apart: ``town`` is None for keys from before towns had names."""
+
+    town: str | None
+    kind: str
+    id: str
+    key: bytes
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """A key for which this Tinytown has no place, with what it holds."""
+
+    key: str
+    kind: str
+    value: Any
+
+
+@dataclass
+class OldTown:
+    """What one town of the old kind has on its server. Records are fields by their old names; mail is as it lies there."""
+
+    name: str | None
+    agents: dict[str, Fields] = field(default_factory=dict[str, Fields])
+    tasks: dict[str, Fields] = field(default_factory=dict[str, Fields])
+    backlog: list[str] = field(default_factory=list[str])
+    inboxes: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
+    urgent: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
+    stopped: set[str] = field(default_factory=set[str])
+    leftovers: list[Leftover] = field(default_factory=list[Leftover])
+    layouts: Counter[str] = field(default_factory=Counter[str])
+
+
+def find_keys(client: Client) -> list[OldKey]:
+    """Every key of a Tinytown 0.10 on the server, sorted."""
+    found: set[bytes] = set()
+    cursor: Any = b"0"
+    while True:
+        cursor, keys = client.command("SCAN", cursor, "MATCH", "tt:*", "COUNT", _SCAN_COUNT)
+        found.update(keys)
+        if int(cursor) == 0:
+            break
+    return [parsed for key in sorted(found) if (parsed := parse_key(key)) is not None]
+
+
+def parse_key(key: bytes) -> OldKey | None:
+    """A key taken apart; None for one that is not of the old Tinytown."""
+    text = key.decode("utf-8", "replace")
+    if match := _NAMELESS.fullmatch(text):
+        return OldKey(None, match["kind"] or match["single"], (match["id"] or "").lower(), key)
+    match = _NAMED.fullmatch(text)
+    if match is None or match["town"].startswith("{"):
+        return None
+    other = match["other"] or ""
+    return OldKey(match["town"], match["kind"] or match["single"] or other.partition(":")[0], match["id"] or "", key)
+
+
+def town_names(keys: Iterable[OldKey]) -> dict[str | None, int]:
+    """The towns that have agents, tasks or mail there, with the number of their keys."""
+    return dict(Counter(key.town for key in keys if key.kind in ("agent", "task", "inbox", "urgent", "backlog")))
+
+
+def read_town(client: Client, keys: Iterable[OldKey], name: str | None) -> OldTown:
+    """All that the town `name` (None: the keys without a name) has."""
+    mine = [key for key in keys if key.town == name]
+    types = _ask(client, [("TYPE", key.key) for key in mine])
+    town = OldTown(name)
+    reads = [_reading(key, _text(type_)) for key, type_ in zip(mine, types, strict=True)]
+    values = _ask(client, reads)
+    for key, type_, value in zip(mine, types, values, strict=True):
+        _sort_in(town, key, _text(type_), value)
+    return town
+
+
+def _reading(key: OldKey, type_: str) -> tuple[Argument, ...]:
+    commands: dict[str, tuple[Argument, ...]] = {
+        "string": ("GET", key.key),
+        "hash": ("HGETALL", key.key),
+        "list": ("LRANGE", key.key, 0, -1),
+        "set": ("SMEMBERS", key.key),
+        "zset": ("ZRANGE", key.key, 0, -1, "WITHSCORES"),
+        "stream": ("XREVRANGE", key.key, "+", "-", "COUNT", _ENTRIES),
+    }
+    return commands.get(type_, ("TYPE", key.key))
+
+
+def _ask(client: Client, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+    answers: list[Any] = []
+    for begin in range(0, len(commands), _AT_ONCE):
+        calls = [Call(words, _as_it_is) for words in commands[begin : begin + _AT_ONCE]]
+        answers += client.run_all(calls)
+    for answer in answers:
+        if isinstance(answer, TinytownError):
+            raise answer
+    return answers
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
+
+
+def _sort_in(town: OldTown, key: OldKey, type_: str, value: Any) -> None:
+    if key.kind in ("agent", "task") and (fields := _record(type_, value)) is not None:
+        (town.agents if key.kind == "agent" else town.tasks)[key.id] = fields
+        town.layouts["hash" if type_ == "hash" else "json"] += 1
+    elif key.kind == "inbox" and type_ == "list":
+        town.inboxes[key.id] = value
+    elif key.kind == "urgent" and type_ == "list":
+        town.urgent[key.id] = value
+    elif key.kind == "backlog" and type_ == "list":
+        town.backlog = [_text(item) for item in value]
+    elif key.kind == "stop":
+        town.stopped.add(key.id)
+    elif type_ != "none":
+        town.leftovers.append(Leftover(key=_text(key.key), kind=key.kind, value=_plain(value)))
+
+
+def _record(type_: str, value: Any) -> Fields | None:
+    """A record's fields from either form; None for what is neither."""
+    if type_ == "hash":
+        return {name: text for name, text in _plain(value).items() if text != ""}
+    if type_ != "string":
+        return None
+    try:
+        fields = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not isinstance(fields, dict):
+        return None
+    return {name: each for name, each in cast(Fields, fields).items() if each is not None}
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A reply as JSON can hold it."""
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {_text(name): _plain(each) for name, each in items}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in cast("list[object]", value)]
+    return _text(value) if isinstance(value, bytes) else value

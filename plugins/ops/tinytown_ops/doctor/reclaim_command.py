@@ -1,0 +1,269 @@
+"""``tt reclaim`` and ``tt prune``: what agents that do not work any more have goes to others; and they leave the town.
+
+Nothing is lost by either: tasks go to another agent or onto the backlog, mail to another agent or to the dead letters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+from tinytown.client import TownLink, open_town_link
+from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.model.agents import Agent
+from tinytown.model.results import Lying, Reclaimed
+from tinytown.model.tasks import Task
+from tinytown.model.time import parse_rfc3339
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import table
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.params import AGENT, MOMENT, Moment
+
+_OVER = ("stopped", "error")
+_MANY = 10_000
+_LEFT_SHOWN = 3
+_STOP_S = 60.0
+
+
+class Done(NamedTuple):
+    """What was taken back of an agent, and what was not: of which task, or "" for all that it has, and why."""
+
+    what: Reclaimed
+    left: tuple[tuple[str, Refused], ...] = ()
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt reclaim",
+        "tt reclaim --to-backlog",
+        "tt reclaim --from worker --to rita",
+        "tt reclaim --orphan-tasks --cancel",
+    ],
+)
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    type=AGENT,
+    metavar="AGENT",
+    help="Only what this agent has.  [default: all that are stopped or in error]",
+)
+@click.option("--to", "receiver", type=AGENT, metavar="AGENT", help="Give tasks and mail to this agent.")
+@click.option(
+    "--to-backlog",
+    is_flag=True,
+    help="Put tasks onto the backlog, and orders in free text as new tasks; other mail stays.",
+)
+@click.option("--orphan-tasks", is_flag=True, help="Only the tasks; the mail stays.")
+@click.option("--cancel", is_flag=True, help="With --orphan-tasks: cancel them.")
+@click.option("--delete", is_flag=True, help="With --orphan-tasks: forget them for good.")
+@pass_invocation
+def reclaim(
+    invocation: Invocation,
+    sources: tuple[str, ...],
+    receiver: str | None,
+    to_backlog: bool,
+    orphan_tasks: bool,
+    cancel: bool,
+    delete: bool,
+) -> None:
+    """Take back what agents have that are stopped or in error. Without a destination it is shown, and nothing is changed.
+
+    A kernel that dies needs none of this: what it held is free again by itself. What is being worked on stays where it is.
+    What cannot be taken back is left as it is and told; the rest is done all the same, and the command ends with exit code 4.
+    """  # fmt: skip
+    ends = [
+        name
+        for name, chosen in (
+            ("--to", receiver),
+            ("--to-backlog", to_backlog),
+            ("--cancel", cancel),
+            ("--delete", delete),
+        )
+        if chosen
+    ]
+    if len(ends) > 1:
+        raise UsageError(f"expected one destination, got {' and '.join(ends)}")
+    if (cancel or delete) and not orphan_tasks:
+        raise UsageError(f"{ends[0]} is for --orphan-tasks: mail is moved, never deleted")
+    with open_town_link(invocation) as town:
+        agents = _sources(town, sources, receiver)
+        if receiver is None and not to_backlog:
+            done = [Done(_held_by(town, each, with_mail=not orphan_tasks)) for each in agents]
+            if ends:
+                done = _end_tasks(town, done, delete=delete)
+        else:
+            done = _move(town, agents, receiver or "", with_mail=not orphan_tasks)
+    to_shown = receiver or ("backlog" if to_backlog else None)
+    action = {"--cancel": "cancelled", "--delete": "deleted"}.get(ends[0], "moved") if ends else "preview"
+    rows = [{"agent": each.name, "state": each.state, **_shape(what)} for each, what in zip(agents, done, strict=True)]
+    invocation.answer({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
+    if left := [each for what in done for each in what.left]:
+        raise Refused(
+            f"what is told above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
+            hint=left[0][1].hint,
+            code="partly_done",
+        )
+
+
+def _sources(town: TownLink, named: Sequence[str], receiver: str | None) -> list[Agent]:
+    if named:
+        return town.run_all([town.calls.agent(each) for each in named])
+    to = town.run(town.calls.agent(receiver)).id if receiver else None
+    return [each for each in town.run(town.calls.agents()) if each.state in _OVER and each.id != to]
+
+
+def _held_by(town: TownLink, agent: Agent, *, with_mail: bool) -> Reclaimed:
+    """What an agent has that could be taken from it now."""
+    tasks, inbox = town.run_all([town.calls.tasks(agent=agent.id, limit=_MANY), town.calls.peek(agent.id, limit=_MANY)])
+    return Reclaimed(
+        tasks=tuple(each.id for each in tasks if _may_be_taken(each)),
+        messages=tuple(each.message.id for each in inbox.messages if with_mail and each.message and _is_free(each)),
+    )
+
+
+def _may_be_taken(task: Task) -> bool:
+    return not task.finished and task.state not in ("running", "verifying")
+
+
+def _is_free(lying: Lying) -> bool:
+    """Mail that is nobody's at the moment, and no order of a task, which goes with the task."""
+    is_order = lying.message is not None and lying.message.type == "task_assign"
+    return lying.place != "leased" and not is_order
+
+
+def _move(town: TownLink, agents: Sequence[Agent], to: str, *, with_mail: bool) -> list[Done]:
+    """Move what the agents have, as far as it goes. Raises: Refused when nothing of anybody could be moved."""
+    done: list[Done] = []
+    for each in agents:
+        try:
+            done.append(Done(town.run(town.calls.reclaim(each.id, tasks_to=to, mail_to=to if with_mail else None))))
+        except Refused as error:
+            done.append(Done(Reclaimed(), (("", error),)))
+    if done and all(each.left for each in done):
+        raise done[0].left[0][1]
+    return done
+
+
+def _end_tasks(town: TownLink, found: Sequence[Done], *, delete: bool) -> list[Done]:
+    """Cancel or delete the tasks that were found, as far as it goes: a task that another one needs goes after that one."""
+    open_ = [id_ for each in found for id_ in each.what.tasks]
+    errors: dict[str, Refused] = {}
+    while open_:
+        errors = {}
+        for id_ in open_:
+            try:
+                if delete:
+                    town.run(town.calls.delete_task(id_))
+                else:
+                    town.run(town.calls.settle_task("cancel", id_, text="its agent does not work any more"))
+            except Refused as error:
+                errors[id_] = error
+            except NotFound:  # somebody else was quicker
+                continue
+        if len(errors) == len(open_):
+            break
+        open_ = list(errors)
+    return [
+        Done(
+            Reclaimed(tasks=tuple(id_ for id_ in each.what.tasks if id_ not in errors)),
+            tuple((id_, errors[id_]) for id_ in each.what.tasks if id_ in errors),
+        )
+        for each in found
+    ]
+
+
+def _shape(done: Done) -> dict[str, Any]:
+    left = [{"task": id_ or None, "reason": error.message} for id_, error in done.left]
+    return {"tasks": done.what.tasks, "messages": done.what.messages, "made": done.what.made, "left": left}
+
+
+def _lines(rows: Sequence[dict[str, Any]], action: str, to: str | None) -> list[str]:
+    if not any(row["tasks"] or row["messages"] or row["made"] for row in rows):
+        return ["nothing to take back"]
+    told = [
+        (row["agent"], row["state"], str(len(row["tasks"])), str(len(row["messages"])), str(len(row["made"])))
+        for row in rows
+    ]
+    lines = table(("agent", "state", "tasks", "messages", "made into tasks"), told)
+    if action == "preview":
+        return [*lines, "nothing was changed: --to-backlog, --to AGENT take it back"]
+    return [*lines, f"{action} to {'the backlog' if to == 'backlog' else to}" if to else f"the tasks are {action}"]
+
+
+@click.command(
+    cls=TownCommand,
+    examples=["tt prune --dry-run", "tt prune", "tt prune --older-than 7d --mail-to rita", "tt prune worker --force"],
+)
+@click.argument("agents", nargs=-1, type=AGENT, metavar="[AGENT...]")
+@click.option(
+    "--all-stopped",
+    is_flag=True,
+    help="All that are stopped or in error, beside those named.  [default: without names]",
+)
+@click.option(
+    "--older-than", type=MOMENT, metavar="TIME", help="Only those stopped longer than this: 90s, 10m, 2h, 3d."
+)
+@click.option("--mail-to", type=AGENT, metavar="AGENT", help="Who gets their mail.  [default: the dead letters]")
+@click.option("--force", is_flag=True, help="Stop agents first that still live.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would go, and change nothing.")
+@pass_invocation
+def prune(
+    invocation: Invocation,
+    agents: tuple[str, ...],
+    all_stopped: bool,
+    older_than: Moment | None,
+    mail_to: str | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Take agents out of the town that are stopped or in error. Their tasks go onto the backlog first; no mail is lost."""
+    with open_town_link(invocation) as town:
+        chosen = _chosen(town, agents, all_stopped or not agents, older_than)
+        if mail_to and town.run(town.calls.peek(mail_to, limit=1)).agent in {each.name for each in chosen}:
+            raise UsageError(f"{mail_to} is to be pruned itself", hint="name another agent for the mail")
+        if not force and (live := [each.name for each in chosen if each.state not in _OVER]):
+            raise Refused(
+                f"expected agents that are stopped or in error; {', '.join(live)} still live",
+                hint="tt kill them, or use --force",
+            )
+        held = [_held_by(town, each, with_mail=True) for each in chosen]
+        if not dry_run:
+            _stop(invocation, town, [each for each in chosen if each.state not in _OVER])
+            for each in chosen:
+                if mail_to:
+                    town.run(town.calls.reclaim(each.id, mail_to=mail_to))
+                town.run(town.calls.remove_agent(each.id, force=True))
+    going = list(zip(chosen, held, strict=True))
+    rows = [
+        {"agent": each.name, "state": each.state, "tasks": what.tasks, "messages": what.messages}
+        for each, what in going
+    ]
+    told = [(each.name, each.state, str(len(what.tasks)), str(len(what.messages))) for each, what in going]
+    lines = table(("agent", "was", "tasks", "messages"), told) if told else ["no agent to prune"]
+    if told:
+        where = f"their tasks to the backlog, their mail to {mail_to or 'the dead letters'}"
+        lines.append(f"would go, {where} (a dry run: nothing was changed)" if dry_run else f"are gone, {where}")
+    invocation.answer({"dry_run": dry_run, "mail_to": mail_to, "agents": rows}, lines)
+
+
+def _chosen(town: TownLink, named: Sequence[str], all_stopped: bool, older_than: Moment | None) -> list[Agent]:
+    found = {each.id: each for each in town.run_all([town.calls.agent(name) for name in named])}
+    if all_stopped:
+        found |= {each.id: each for each in town.run(town.calls.agents()) if each.state in _OVER}
+    if older_than is None:
+        return list(found.values())
+    before_ms = older_than.ms(town.now_ms())
+    return [each for each in found.values() if each.since and parse_rfc3339(each.since) <= before_ms]
+
+
+def _stop(invocation: Invocation, town: TownLink, live: Sequence[Agent]) -> None:
+    if live:
+        from tinytown_cli.commands.wait import await_agents
+
+        for each in live:
+            town.run(town.calls.want(each.id, "stopped", now=True, reason="to be pruned"))
+        await_agents(invocation, town, [each.id for each in live], "stopped", until=time.monotonic() + _STOP_S)

@@ -1,0 +1,102 @@
+"""``tt prompt``: what an agent would be told by its next round. Looks, and takes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+import msgspec
+from tinytown.client import TownLink, open_town_link
+from tinytown.errors import NotFound
+from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
+from tinytown.model.agents import Agent
+from tinytown.model.messages import Message, TaskAssign
+from tinytown.model.results import Lying
+from tinytown.model.tasks import Task
+from tinytown.roles import load_roles
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownCommand
+from tinytown_cli.params import AGENT, TASK
+
+_BACKLOG_SEEN = 1_000
+
+
+@click.command(cls=TownCommand, examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"])
+@click.argument("agent", type=AGENT)
+@click.option("--task", "task_word", type=TASK, metavar="TASK", help="As if this task were the one to work on.")
+@pass_invocation
+def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
+    """Show what the next round of AGENT would be told, as things are now. Nothing is claimed."""
+    from tinytown.contracts import offers_town_tools
+    from tinytown_cli.plugin_commands import load_town_plugins
+
+    with open_town_link(invocation) as town:
+        found = town.run(town.calls.agent(agent))
+        messages = next_batch(town.run(town.calls.peek(found.id)).messages, town.config.round.notes)
+        task = town.run(town.calls.task(task_word)) if task_word else _next_task(town, found, messages)
+        if task_word:
+            messages = tuple(each for each in messages if not isinstance(each.body, TaskAssign))
+        idle = task is None and not messages
+        if task is not None and task.state != "running":
+            task = msgspec.structs.replace(task, attempts=task.attempts + 1)
+        colleagues = town.run(town.calls.agents())
+        plugins = load_town_plugins(town.root, town.config)
+        data = {name: town.run(town.calls.plugin_data(name)) for name in plugins.telling_their_data}
+        text = build_prompt(
+            agent=found,
+            town=town.config.name,
+            task=task,
+            messages=messages,
+            role=load_roles(town.config).get(found.role or ""),
+            needed=_needed(town, task),
+            colleagues=colleagues,
+            sections=plugins.prompt_sections(found, task, data),
+            explicit=town.config.round.completion == "explicit",
+            town_tools=offers_town_tools(plugins.backends.get(found.cli)),
+        )
+    shape = {
+        "agent": found.name,
+        "task_id": task and task.id,
+        "messages": [each.id for each in messages],
+        "prompt": text,
+    }
+    invocation.answer(shape, text.splitlines())
+    if idle:
+        waiting = f" yet (tt task list --agent {found.name})" if found.open_tasks else ""
+        invocation.tell(f"note: {found.name} has nothing to do{waiting}; this is what it would be told beside its work")
+
+
+def next_batch(lying: Sequence[Lying], count: int) -> tuple[Message, ...]:
+    """The messages that a round would claim of those that lie in a mailbox: `count` at most, and one order. Pure."""
+    batch: list[Message] = []
+    orders = 0
+    for each in [each for each in lying if each.place == "queued"][:count]:
+        if each.message is None:
+            continue
+        orders += each.message.category == "task"
+        if orders > 1:
+            break
+        batch.append(each.message)
+    return tuple(batch)
+
+
+def _next_task(town: TownLink, agent: Agent, messages: Sequence[Message]) -> Task | None:
+    """The task that the batch orders; with nothing else to do, the one that the agent would take from the backlog."""
+    for message in messages:
+        if isinstance(message.body, TaskAssign):
+            with suppress(NotFound):
+                return town.run(town.calls.task(message.body.task_id))
+    if messages or not town.config.auto_claim:
+        return None
+    words = {agent.role, *agent.tags} - {None, ""}
+    backlog = town.run(town.calls.tasks(state="backlog", limit=_BACKLOG_SEEN))
+    return next((task for task in backlog if words & {task.role, *task.tags}), None)
+
+
+def _needed(town: TownLink, task: Task | None) -> list[Task]:
+    needed: list[Task] = []
+    for need in task.needs[:NEEDED_SHOWN] if task else ():
+        with suppress(NotFound):
+            needed.append(town.run(town.calls.task(need)))
+    return needed

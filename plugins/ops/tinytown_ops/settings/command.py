@@ -1,0 +1,235 @@
+"""``tt config``: looks at settings and changes them, in the town's file or the user's own, checked before it is written."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from tinytown.client import connect, town_root
+from tinytown.config import (
+    CONFIG_FILE,
+    PASSWORD_VARIABLE,
+    Config,
+    UserConfig,
+    convert_settings,
+    load_config,
+    load_user_config,
+    read_config,
+    user_directory,
+)
+from tinytown.errors import ConfigError, NotFound, Refused, TinytownError, UsageError
+from tinytown.identity import caller_in
+from tinytown.redis.url import parse_url
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.formatting import table
+from tinytown_cli.framework import TownGroup
+from tinytown_cli.kernel_process import running_kernel
+from tinytown_cli.text_file import make_user_directory, read_text_file, replace_text_file
+from tinytown_ops.settings.keys import (
+    Key,
+    key_text,
+    kind_of,
+    leaves,
+    look_up,
+    parse_key,
+    read_value,
+    redact_value,
+    source_of,
+    toml_text,
+)
+
+user_option = click.option("--user", is_flag=True, help="Your own settings for every town, instead of this town's.")
+
+
+class _Level(NamedTuple):
+    """One of the two files: ``root`` is the town's, None for the user's own."""
+
+    root: Path | None
+
+    @property
+    def name(self) -> str:
+        return "town" if self.root else "user"
+
+    @property
+    def path(self) -> Path:
+        return self.root / CONFIG_FILE if self.root else user_directory() / "config.toml"
+
+    @property
+    def kind(self) -> Any:
+        return Config if self.root else UserConfig
+
+    def read(self) -> tuple[str | None, dict[str, Any]]:
+        """The file's text and its table. Raises: ConfigError."""
+        text = read_text_file(self.path)
+        try:
+            return text, tomllib.loads(text or "")
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(
+                f"{self.path} is not valid TOML: {error}", hint="mend that line", path=str(self.path)
+            ) from error
+
+    def check(self, key: Key, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Raises what stands against a file with the table `after` in place of `before`, changed at `key`."""
+        if self.root:
+            settings = read_config(after, self.path)
+        else:
+            user = convert_settings(UserConfig, after, self.path, "")
+            settings = Config(name="nowhere", agent_clis=user.agent_clis, plugins=user.plugins)
+        url = after.get("redis", {}).get("url")
+        if url and url != before.get("redis", {}).get("url") and parse_url(url).password and self.root:
+            raise UsageError(
+                "the server's password may not stand in the town's file",
+                hint=f"leave it out of the URL and put it into the variable {PASSWORD_VARIABLE}, or say --user",
+            )
+        if self.root and after.get("name") != before.get("name"):
+            raise Refused(
+                "the name is the town's address on its server: under another name it would be empty",
+                hint=f"if that is what you want, change it in {self.path}",
+            )
+        if key[0] in ("plugins", "agent_clis"):
+            from tinytown_cli.plugin_commands import load_town_plugins  # late: imports every plugin
+
+            load_town_plugins(self.root or Path.cwd(), settings)
+
+
+def _level(invocation: Invocation, *, user: bool) -> _Level:
+    return _Level(None if user else town_root(invocation))
+
+
+@click.group(
+    cls=TownGroup,
+    alone="list",
+    examples=["tt config", "tt config get redis.url", "tt config set round.timeout_s 1800"],
+)
+def config() -> None:
+    """Look at settings and change them. Keys are dotted: round.timeout_s, agent_clis.linter.command."""
+
+
+@config.command("get", examples=["tt config get default_cli", "tt config get redis --json"])
+@click.argument("key")
+@user_option
+@pass_invocation
+def get(invocation: Invocation, key: str, user: bool) -> None:
+    """Print the setting KEY as it is in force, passwords hidden; a table as one line for each of its keys."""
+    place, level = parse_key(key), _level(invocation, user=user)
+    kind_of(place, level.kind)
+    value = redact_value(place, look_up(_in_force(level), place))
+    if isinstance(value, dict):
+        lines = [f"{key_text(each)} = {toml_text(value)}" for each, value in leaves(value, place)]
+    else:
+        lines = [toml_text(value)]
+    invocation.answer({"key": key_text(place), "value": value, "source": _Sources(level).of(place)}, lines)
+
+
+@config.command("list", examples=["tt config list", "tt config list --user --json"])
+@user_option
+@pass_invocation
+def list_settings(invocation: Invocation, user: bool) -> None:
+    """List all settings in force, and who says so: the town's file, the user's, the environment or nobody (default)."""
+    level = _level(invocation, user=user)
+    sources = _Sources(level)
+    found = [
+        {"key": key_text(key), "value": redact_value(key, value), "source": sources.of(key)}
+        for key, value in leaves(_in_force(level))
+        if not user or sources.of(key) == "user"
+    ]
+    rows = [(each["key"], toml_text(each["value"]), each["source"]) for each in found]
+    lines = table(("key", "value", "from"), rows) if rows else [f"nothing is set in {level.path}"]
+    invocation.answer({"settings": found}, lines)
+
+
+def _in_force(level: _Level) -> Config | UserConfig:
+    return load_config(level.root) if level.root else load_user_config()
+
+
+class _Sources:
+    def __init__(self, level: _Level) -> None:
+        self._town = level.read()[1] if level.root else {}
+        self._user = _Level(None).read()[1]
+        self._is_user = level.root is None
+
+    def of(self, key: Key) -> str:
+        source = source_of(key, self._town, self._user)
+        return "default" if self._is_user and source == "environment" else source
+
+
+@config.command(
+    "set",
+    examples=[
+        "tt config set round.timeout_s 1800",
+        "tt config set agent_clis.linter.command 'ruff check .'",
+        "tt config set blocked_plugins journal,echo",
+        "tt config set --user default_cli shell",
+    ],
+)
+@click.argument("key")
+@click.argument("value")
+@user_option
+@pass_invocation
+def set_value(invocation: Invocation, key: str, value: str, user: bool) -> None:
+    """Set KEY to VALUE. Text needs no quotes; a list is a,b or ['a', 'b'], a table as in TOML.
+
+    Unknown keys, wrong types and settings that a town could not start with are refused, and the file stays as it is.
+    Comments and order in it are kept.
+    """
+    place, level = parse_key(key), _level(invocation, user=user)
+    _change(invocation, level, place, read_value(value, place, kind_of(place, level.kind)))
+
+
+@config.command("unset", examples=["tt config unset round.timeout_s", "tt config unset --user redis"])
+@click.argument("key")
+@user_option
+@pass_invocation
+def unset(invocation: Invocation, key: str, user: bool) -> None:
+    """Take KEY out of the file, so that what the user's file or the default says counts again."""
+    place, level = parse_key(key), _level(invocation, user=user)
+    try:
+        look_up(level.read()[1], place)
+    except NotFound as error:
+        raise NotFound(
+            f"{key_text(place)} is not set in {level.path}", hint="tt config list shows who says what"
+        ) from error
+    _change(invocation, level, place, None)
+
+
+def _change(invocation: Invocation, level: _Level, key: Key, value: Any) -> None:
+    """Set `key` to `value`, or take it out (None), and say so."""
+    if key[0] == "budgets" and level.root:
+        caller_in(level.root).refuse_agents("may not change budgets", "they are for people to change")
+    from tinytown_cli.toml_edit import edit  # late: looking at settings does without it
+
+    text, before = level.read()
+    edited = edit(text or "", [(key, value)])
+    level.check(key, before, tomllib.loads(edited))
+    if edited != text:
+        if level.root is None:
+            make_user_directory()
+        replace_text_file(level.path, edited, was=text, private=level.root is None)
+        _remark(invocation, level, key)
+    shown = redact_value(key, value)
+    said = f"{key_text(key)} = {toml_text(shown)}" if value is not None else f"{key_text(key)} is not set any more"
+    shape = {"key": key_text(key), "value": shown, "level": level.name, "file": str(level.path)}
+    invocation.answer({**shape, "changed": edited != text}, f"{said}, in {level.path}")
+
+
+def _remark(invocation: Invocation, level: _Level, key: Key) -> None:
+    """Let a change of budgets count at once; say on stderr what keeps any other from it."""
+    try:
+        root = level.root or town_root(invocation)
+        source = _Sources(_Level(root)).of(key)
+        if source in ("environment", "town") and source != level.name:
+            invocation.tell(f"note: in the town at {root} the {source} says otherwise, and that counts")
+        if pid := running_kernel(root):
+            if key[0] == "budgets":
+                from tinytown_ops.costs.costs_command import (
+                    apply_budgets,  # late: of all settings only these need the town
+                )
+
+                with connect(root, load_config(root), invocation) as town:
+                    apply_budgets(town)
+            else:
+                invocation.tell(f"note: the running kernel (process {pid}) reads it when it starts again")
+    except TinytownError:  # outside of a town there is nothing to say
+        return

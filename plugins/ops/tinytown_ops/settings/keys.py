@@ -1,0 +1,222 @@
+"""Which settings there are, what each of them is and who says so: dotted keys into the structs of `tinytown.config`.
+
+Pure but for reading the environment. Knows no files and no commands. A setting's value is shown without the passwords in it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from tinytown.config import LABELS_VARIABLE, URL_VARIABLE, Config
+from tinytown.errors import NotFound, UsageError
+from tinytown.model.text import check_utf8, shown
+from tinytown.redis.url import redact
+
+Key: TypeAlias = tuple[str, ...]
+Source: TypeAlias = Literal["town", "user", "environment", "default"]
+
+_HIDDEN = "****"
+_SECRET_NAME = re.compile(r"passw|secret|token\b|api_?key|credential|auth\b", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*@")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def parse_key(text: str) -> Key:
+    """A dotted key as TOML has it: ``redis.url``, ``agent_clis."my.tool".command``. Raises: UsageError."""
+    parts: list[str] = []
+    table: Any = None
+    if not re.search(r"[=#\[\]{}\n\r]", check_utf8(text)):
+        try:
+            table = tomllib.loads(f"{text} = 0")
+        except (tomllib.TOMLDecodeError, RecursionError):
+            table = None
+    while table:  # one table in the other, and 0 in the last
+        part, table = next(iter(table.items()))
+        parts.append(part)
+    if not parts:
+        raise UsageError(f"expected a key such as redis.url, got {shown(text)!r}", hint="tt config list shows them")
+    return tuple(parts)
+
+
+def key_text(key: Key) -> str:
+    """A key as people write it."""
+    return ".".join(part if _BARE.fullmatch(part) else '"' + part.replace('"', '\\"') + '"' for part in key)
+
+
+def kind_of(key: Key, root: type[msgspec.Struct]) -> Any:
+    """The type of the setting `key` of the settings `root`, ``Any`` where only a plugin knows. Raises: UsageError."""
+    kind: Any = root
+    for number, part in enumerate(key):
+        kind = _without_none(kind)
+        if kind is Any:
+            return Any
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kinds = get_type_hints(kind)
+            if part not in kinds:
+                known = ", ".join(key_text((*key[:number], name)) for name in kinds)
+                raise UsageError(f"unknown key {key_text(key)!r}", hint=f"known here: {known}")
+            kind = kinds[part]
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        else:
+            raise UsageError(f"unknown key {key_text(key)!r}", hint=f"{key_text(key[:number])} is a value, not a table")
+    return kind
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [each for each in get_args(kind) if each is not type(None)]
+        return kinds[0] if len(kinds) == 1 else kind
+    return kind
+
+
+def read_value(text: str, key: Key, kind: Any) -> Any:
+    """What was typed as the value of `key`, as its type wants it. Text needs no quotes; lists may be ``a,b``.
+
+    Raises: UsageError for what the type does not take.
+    """
+    check_utf8(text)
+    read: list[Any] = []
+    if "\n" not in text:
+        try:
+            read = [tomllib.loads(f"value = {text}")["value"]]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            read = []
+    # What looks like a list or a table is one; else a text is a text, unless only a plugin knows what it should be.
+    is_plain = bool(read) and not isinstance(read[0], list | dict) and kind is not Any
+    candidates = [text, *read] if is_plain else [*read, text]
+    for each in (*candidates, [part.strip() for part in text.split(",") if part.strip()]):
+        try:
+            msgspec.convert(each, kind)
+        except msgspec.ValidationError:
+            continue
+        if isinstance(each, float) and not math.isfinite(each):
+            continue  # TOML has them, settings do not
+        return each
+    raise UsageError(
+        f"expected {_described(kind)} for {key_text(key)}, got {shown(redact_text(key, text))!r}",
+        hint="docs/reference/configuration.md describes every setting",
+    )
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    plain = _without_none(kind)
+    if plain in words:
+        return words[plain]
+    return "a table" if get_origin(plain) is dict or isinstance(plain, type) else "a list or text"
+
+
+def leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Every setting in `value` (a struct or a table) with its key."""
+    if isinstance(value, msgspec.Struct):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        for name, each in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from leaves(each, (*key, str(name)))  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        yield key, value
+
+
+def look_up(settings: Any, key: Key) -> Any:
+    """The value of `key`, which may be a whole table. Raises: NotFound where nobody has set it."""
+    value = settings
+    for part in key:
+        if isinstance(value, dict) and part in value:
+            value = value[part]  # pyright: ignore[reportUnknownVariableType]
+        elif isinstance(value, msgspec.Struct) and part in value.__struct_fields__:
+            value = getattr(value, part)
+        else:
+            raise NotFound(f"{key_text(key)} is not set", hint="tt config list shows what is")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def source_of(key: Key, town: Mapping[str, Any], user: Mapping[str, Any]) -> Source:
+    """Who says what the setting `key` is: the file of the town, that of the user (tables as read), or nobody.
+
+    Follows `tinytown.config.load_config`: ``redis`` is taken as a whole from one file, a command by its name, the
+    settings of plugins one by one.
+    """
+    if key == ("redis", "url") and os.environ.get(URL_VARIABLE):
+        return "environment"
+    if key == ("host", "labels") and LABELS_VARIABLE in os.environ:
+        return "environment"
+    if _has(town, key):
+        return "town"
+    whole = {"redis": 1, "host": 1, "agent_clis": 2, "default_cli": 1, "plugins": len(key)}.get(key[0])
+    if whole is not None and not _has(town, key[:whole]) and _has(user, key):
+        return "user"
+    return "default"
+
+
+def _has(table: Any, key: Key) -> bool:
+    for part in key:
+        if not isinstance(table, Mapping) or part not in table:
+            return False
+        table = table[part]  # pyright: ignore[reportUnknownVariableType]
+    return True
+
+
+def redact_value(key: Key, value: Any) -> Any:
+    """`value`, plain data, with passwords and whatever is called a secret as ``****``."""
+    if isinstance(value, msgspec.Struct):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {name: redact_value((*key, str(name)), each) for name, each in value.items()}  # pyright: ignore
+    if isinstance(value, list | tuple):
+        return [redact_value(key, each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    return redact_text(key, value) if isinstance(value, str) else value
+
+
+def redact_text(key: Key, text: str) -> str:
+    """The same for a text."""
+    if key[-1:] == ("url",) and key[:1] == ("redis",):
+        return redact(text) if "@" in text or "password" in text else text
+    if text and any(_SECRET_NAME.search(part) for part in key[1:]):
+        return _HIDDEN
+    return _PASSWORD_IN_URL.sub(rf"\1:{_HIDDEN}@", text)
+
+
+def toml_text(value: Any) -> str:
+    """A value as one would write it: a text without quotes, everything else as in TOML; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_quoted(each) for each in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key_text((str(name),))} = {_quoted(each)}" for name, each in value.items()) + "}"  # pyright: ignore
+    return str(value)
+
+
+def _quoted(value: Any) -> str:
+    return msgspec.json.encode(value).decode() if isinstance(value, str) else toml_text(value)
+
+
+__all__ = [
+    "Config",
+    "Key",
+    "Source",
+    "key_text",
+    "kind_of",
+    "leaves",
+    "look_up",
+    "parse_key",
+    "read_value",
+    "redact_text",
+    "redact_value",
+    "source_of",
+    "toml_text",
+]

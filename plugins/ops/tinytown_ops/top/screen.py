@@ -1,0 +1,257 @@
+"""The live screen of ``tt top``: a terminal under curses, kept up to date by the town's events.
+
+What is shown is made in `top_view`. Nothing is asked of the town while nothing happens in it; what happens often is asked for
+at most `_LOOKS_A_SECOND` times a second. However it ends, the terminal is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import curses
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import trio
+import trio.lowlevel
+from tinytown.concurrency import open_background
+from tinytown.config import Config
+from tinytown.errors import TinytownError, UsageError
+from tinytown.kernel.transcripts import log_path
+from tinytown.model.agents import WantedState
+from tinytown.model.events import Event
+from tinytown.town import Town, connect_town
+from tinytown_ops.explain.logs_command import Log, readable
+from tinytown_ops.top.view import Line, Model, Style, frame, log_frame
+
+_LOOKS_A_SECOND = 4
+_TICK_S = 1.0
+_AGAIN_S = 2.0  # the server could not be reached
+_ESCAPE_DELAY_MS = 25
+_LOG_LINES = 2_000
+
+_QUIT = frozenset({ord("q"), ord("Q")})
+_ENTER = frozenset({10, 13, curses.KEY_ENTER})
+_BACK = frozenset({27, curses.KEY_LEFT, curses.KEY_BACKSPACE, 127})
+_UP = frozenset({curses.KEY_UP, ord("k")})
+_DOWN = frozenset({curses.KEY_DOWN, ord("j")})
+
+
+def watch(root: Path, config: Config) -> int:
+    """Show the town until somebody ends it; 0, or the number of the signal that did.
+
+    Raises: UsageError for a terminal that cannot place text; what `connect_town` raises.
+    """
+    return trio.run(_watch, root, config)
+
+
+async def _watch(root: Path, config: Config) -> int:
+    async with connect_town(root, config) as town:
+        with open_screen() as window:
+            return await Screen(town, window).run()
+
+
+@contextlib.contextmanager
+def open_screen() -> Generator[curses.window]:
+    """The terminal as a screen, and afterwards as it was before."""
+    try:
+        curses.setupterm()
+        can_place = curses.tigetstr("cup") is not None
+    except curses.error:  # a terminal that nobody has described
+        can_place = False
+    if not can_place:
+        raise UsageError(
+            f"expected a terminal that can place text, got TERM={os.environ.get('TERM', '')!r}",
+            hint="tt top --once prints one picture",
+        )
+    window = curses.initscr()
+    try:
+        curses.noecho()
+        curses.cbreak()
+        window.keypad(True)
+        window.nodelay(True)
+        curses.set_escdelay(_ESCAPE_DELAY_MS)
+        with contextlib.suppress(curses.error):
+            curses.curs_set(0)
+        with contextlib.suppress(curses.error):
+            curses.start_color()
+            curses.use_default_colors()
+            for number, colour in enumerate((curses.COLOR_GREEN, curses.COLOR_YELLOW, curses.COLOR_RED), 1):
+                curses.init_pair(number, colour, -1)
+        yield window
+    finally:
+        with contextlib.suppress(curses.error):
+            curses.curs_set(1)
+        window.keypad(False)
+        curses.echo()
+        curses.nocbreak()
+        curses.endwin()
+
+
+class Screen:
+    """One run of the live screen. `run` starts everything and ends it; all of it happens in one thread."""
+
+    def __init__(self, town: Town, window: curses.window) -> None:
+        self._town = town
+        self._window = window
+        self._model = Model(town.name, auto_claim=town.config.auto_claim)
+        self._changed = trio.Event()
+        self._log_of: str | None = None
+        self._scrolled = 0
+        self._ended = trio.Event()
+        self._signal = 0
+        self._clock_ahead_ms = 0
+
+    async def run(self) -> int:
+        """Show and obey until the end; the number of the signal that ended it, or 0."""
+        with (
+            trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH) as signals,
+            self._town.hearing(self._hear),
+        ):
+            async with open_background() as nursery:
+                nursery.start_soon(self._heed_signals, signals)
+                nursery.start_soon(self._keep_up)
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self._obey_keys, nursery)
+                await self._ended.wait()
+        return self._signal
+
+    # -- what comes from outside
+
+    def _hear(self, event: Event) -> None:
+        self._model.heard(event)
+        self._changed.set()
+
+    async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGWINCH:
+                size = os.get_terminal_size(sys.stdout.fileno())
+                curses.resizeterm(size.lines, size.columns)
+                self._window.clear()
+                self._draw()
+            else:
+                self._signal = number
+                self._ended.set()
+
+    async def _keep_up(self) -> None:
+        """Look at the town whenever something has happened in it."""
+        await self._catch_up()
+        while True:
+            self._changed = trio.Event()
+            try:
+                calls = self._model.questions(self._town.calls)
+                self._model.loaded([await self._town.run(call) for call in calls])
+            except TinytownError as error:
+                self._model.trouble = error.message
+            self._draw()
+            with trio.move_on_after(_AGAIN_S if self._model.trouble else float("inf")):
+                await self._changed.wait()
+            await trio.sleep(1 / _LOOKS_A_SECOND)
+
+    async def _catch_up(self) -> None:
+        """The latest events, and what the server's clock is ahead of ours: times are told by the server's."""
+        with contextlib.suppress(TinytownError):
+            seconds, microseconds = await self._town.link.command("TIME")
+            self._clock_ahead_ms = int(seconds) * 1000 + int(microseconds) // 1000 - int(time.time() * 1000)
+            for event in await self._town.run(self._town.calls.latest_events(self._model.events.maxlen or 1)):
+                self._model.heard(event)
+
+    async def _tick(self) -> None:
+        """Lengths of time grow while nothing happens, and logs without telling anybody."""
+        while True:
+            await trio.sleep(_TICK_S)
+            self._draw()
+
+    # -- keys
+
+    async def _obey_keys(self, nursery: trio.Nursery) -> None:
+        """Do what keys ask for; what takes time is done in `nursery`."""
+        while True:
+            await trio.lowlevel.wait_readable(sys.stdin.fileno())
+            key = self._window.getch()
+            if key == curses.ERR and not sys.stdin.isatty():
+                break
+            while key != curses.ERR:
+                self._obey(key, nursery)
+                key = self._window.getch()
+            self._draw()
+            await trio.lowlevel.checkpoint()
+        self._ended.set()
+
+    def _obey(self, key: int, nursery: trio.Nursery) -> None:
+        model = self._model
+        model.note = ""
+        if key in _QUIT:
+            self._ended.set()
+        elif self._log_of is not None:
+            if key in _ENTER | _BACK:
+                self._log_of = None
+            elif key in _UP | _DOWN:
+                self._scrolled = max(0, self._scrolled + (1 if key in _UP else -1))
+            elif key in (curses.KEY_PPAGE, curses.KEY_NPAGE):
+                page = self._window.getmaxyx()[0] - 2
+                self._scrolled = max(0, self._scrolled + (page if key == curses.KEY_PPAGE else -page))
+        elif key in _UP | _DOWN:
+            model.move(-1 if key in _UP else 1)
+        elif key in (curses.KEY_PPAGE, curses.KEY_NPAGE):
+            model.move(-10 if key == curses.KEY_PPAGE else 10)
+        elif model.chosen and key in _ENTER:
+            self._log_of, self._scrolled = model.chosen, 0
+        elif model.chosen and key in (ord("p"), ord("r")):
+            nursery.start_soon(self._want, model.chosen, "paused" if key == ord("p") else "running")
+
+    async def _want(self, agent: str, wanted: WantedState) -> None:
+        try:
+            await self._town.run(self._town.calls.want(agent, wanted, reason="asked in tt top"))
+            self._model.note = f"{agent} is asked to {'pause' if wanted == 'paused' else 'go on'}"
+        except TinytownError as error:
+            self._model.note = str(error)
+        self._draw()
+
+    # -- drawing
+
+    def _draw(self) -> None:
+        height, width = self._window.getmaxyx()
+        if self._log_of is None:
+            now_ms = int(time.time() * 1000) + self._clock_ahead_ms
+            lines = frame(self._model, width, height, now_ms)
+        else:
+            log = Log(log_path(self._town.root, self._log_of))
+            raw = log.last_lines(min(_LOG_LINES, height + self._scrolled))
+            said = [readable(line.decode("utf-8", "replace").rstrip("\r\n")) for line in raw]
+            self._scrolled = min(self._scrolled, max(0, len(said) - (height - 2)))
+            lines = log_frame(self._log_of, said, self._scrolled, width, height)
+        self._window.erase()
+        for row, line in enumerate(lines):
+            self._put(row, line)
+        self._window.refresh()
+
+    def _put(self, row: int, line: Line) -> None:
+        encoding = self._window.encoding
+        with contextlib.suppress(
+            curses.error
+        ):  # writing a screen's last cell moves the cursor off it: an error to curses
+            self._window.move(row, 0)
+            for span in line:
+                text = span.text.encode(encoding, "replace").decode(encoding)
+                self._window.addstr(text, _attribute(span.style))
+
+
+def _attribute(style: Style) -> int:
+    match style:
+        case "plain":
+            return curses.A_NORMAL
+        case "bold":
+            return curses.A_BOLD
+        case "dim":
+            return curses.A_DIM
+        case "chosen":
+            return curses.A_REVERSE
+        case "good" | "busy" | "bad":
+            bold = curses.A_NORMAL if style == "good" else curses.A_BOLD
+            if not curses.has_colors():
+                return bold
+            return curses.color_pair(("good", "busy", "bad").index(style) + 1) | bold

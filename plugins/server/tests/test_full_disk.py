@@ -1,0 +1,74 @@
+"""A disk that is full, and one whose power is cut, as a person meets them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinytown_testing.pytest_plugin import Shell, stop_all
+
+from plugins.server.tests.disks import CAN_MOUNT, cut_power, mounted, new_image
+
+
+@contextlib.contextmanager
+def town_on(tt: Shell, *words: str | Path) -> Iterator[Path]:
+    """Type in a file system of its own, whose root is given; nothing of it runs when it goes."""
+    place = tt.directory
+    tt.directory = place / "disk"
+    # As it is for who has chosen nothing.
+    Path(tt.variables["TINYTOWN_HOME"], "config.toml").unlink(missing_ok=True)
+    try:
+        with mounted(tt.directory, *words):
+            try:
+                yield tt.directory
+            finally:
+                stop_all(tt.directory)
+    finally:
+        tt.directory = place
+
+
+@CAN_MOUNT
+def test_on_a_full_disk_a_person_is_told_what_is_wrong_and_loses_nothing(tt: Shell) -> None:
+    with town_on(tt, "-t", "tmpfs", "-o", "size=2m", "none") as disk:
+        tt("init")
+        tt("spawn", "ada", "--cli", "shell")
+        tt("send", "ada", "before")
+        with contextlib.suppress(OSError), open(disk / "fill", "wb") as fill:
+            fill.write(bytes(3 << 20))
+        error = tt("send", "ada", "m" * (64 << 10), "--json", code=5).error
+        assert f"the disk of {disk} is full" in error["hint"]
+        assert "before" in tt("inbox", "ada").out
+        (disk / "fill").unlink()
+        tt("send", "ada", "after")
+        shown = tt("inbox", "ada").out
+        assert "before" in shown
+        assert "after" in shown
+
+
+@CAN_MOUNT
+def test_a_town_whose_power_is_cut_in_the_middle_of_a_round_goes_on_with_all_that_it_was_given(tt: Shell) -> None:
+    base = tt.directory.parent
+    before, after, begun, power = base / "before.img", base / "after.img", base / "begun", base / "power"
+    new_image(before)
+    with town_on(tt, "-o", "loop", before):
+        tt("init")
+        tt("config", "set", "lease_s", "1")
+        tt("config", "set", "drain_s", "0.2")
+        tt("start", "--background")
+        tt("spawn", "ada", "--cli", "shell")
+        tt("assign", "ada", f"touch {begun}; test -e {power} || sleep 100")
+        tt("assign", "ada", "true")
+        while not begun.exists():
+            time.sleep(0.01)  # another process makes it
+        tt("send", "supervisor", "the last word")
+        cut_power(before, after)
+        tt("stop")
+    power.touch()
+    with town_on(tt, "-o", "loop", after):
+        tt("start", "--background")
+        tt("wait", "ada")
+        assert [each["state"] for each in tt("task", "list", "--json").json["tasks"]] == ["completed"] * 2
+        assert "the last word" in tt("inbox").out
+        tt("stop")

@@ -1,0 +1,1 @@
+"""Tinytown plugin: an embedded Redis-compatible server, one per town."""

@@ -1,0 +1,272 @@
+"""The one server of a town: found, started, attached to, checked and stopped.
+
+Whoever comes first starts it, everybody else attaches, and it goes on between commands. Blocking and standard
+library only, because quick commands come through here; the kernel calls it in a thread. Says PING, INFO, SHUTDOWN
+and one CONFIG SET; knows no keys and no calls (see `protocol`), and nothing of servers that ``redis.url`` names.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from tinytown.errors import ServerUnreachable
+
+from tinytown_server import daemon as server_process
+from tinytown_server import directory as server_home
+from tinytown_server.binary import Binary, find_binary
+
+__all__ = ["RUN_VARIABLE", "Binary", "Durability", "EmbeddedServer", "find_binary"]
+
+#: Set in the process tree of an agent's round. Whatever is started there is ended with the round.
+RUN_VARIABLE = "TINYTOWN_RUN_ID"
+
+#: ``safe`` has every write on the disk before it is acknowledged. ``fast`` syncs once a second: when the machine dies, or the
+#: server while its disk is busy, the last second or two are lost.
+Durability = Literal["safe", "fast"]
+
+_POLL_S = 0.005
+
+#: How long a server that runs may take to open its socket before it counts as having lost it.
+_GRACE_S = 2.0
+
+
+class EmbeddedServer:
+    """The server of the town whose runtime directory (``<town>/.tt``) is `home`. Holds nothing open, safe to share."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = Path(os.path.abspath(home))
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket the server listens on."""
+        return self.home / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """The socket as a URL, percent-encoded as redis-py expects it: ``unix:///home/you/my%20town/.tt/redis.sock``."""
+        return "unix" + self.socket_path.as_uri().removeprefix("file")
+
+    @property
+    def log_path(self) -> Path:
+        """The server's own log."""
+        return self.home / "redis.log"
+
+    def ensure(self, *, durability: Durability = "safe", timeout_s: float = 10.0) -> Literal["started", "attached"]:
+        """Make sure that a server answers, starting one if there is none. Blocks for about `timeout_s` at most.
+
+        Any number of processes may call this at once: one starts, the others attach. A running server that is less
+        durable than asked for is made more durable, never less. Inside an agent's round nothing is started.
+
+        Raises: ServerUnreachable with code
+        ``socket_path_too_long``, ``foreign_directory``, ``directory_not_writable``: `home` cannot hold a server;
+        ``no_server_binary``, ``server_too_old``: nothing suitable to start;
+        ``corrupt_aof``, ``server_failed``: it ended while starting, for the reason in its log;
+        ``server_loading``, ``server_not_answering``, ``server_not_stopping``: one is there, but of no use in time;
+        ``server_down``: none is there, and an agent's round must not start one.
+        """
+        deadline = time.monotonic() + timeout_s
+        unreachable_from = time.monotonic() + _GRACE_S
+        inside_round = bool(os.environ.get(RUN_VARIABLE))
+        server_home.refuse_long(self.socket_path)
+        server_home.claim(self.home, create=not inside_round)
+        log_byte: int | None = None  # where the log of the server that we have started begins
+        while not self._await_answer(deadline):
+            if time.monotonic() >= deadline:
+                raise self._absent(inside_round=inside_round)
+            lock = None if inside_round else server_home.take_lock(self.home)
+            if lock is not None:
+                try:
+                    log_byte = self._start(lock, log_byte, durability, deadline)
+                finally:
+                    os.close(lock)  # the server has its own copy
+            elif log_byte is None and not inside_round and time.monotonic() >= unreachable_from:
+                self._end_unreachable(deadline)
+            time.sleep(_POLL_S)
+        if durability == "safe":
+            if log_byte is None:
+                self._sync_every_write(deadline)
+            else:
+                server_home.settle(self.home)
+        return "started" if log_byte is not None else "attached"
+
+    def ping(self, *, timeout_s: float = 1.0) -> bool:
+        """Whether a server answers within `timeout_s`. One that is still loading, or hangs, does not."""
+        return self._state(timeout_s) == "up"
+
+    def pid(self) -> int | None:
+        """The process id of the running server, answering or not; None if there is none."""
+        try:
+            with self._connect(timeout_s=1.0) as connection:
+                listening = server_process.listening_pid(connection)
+        except OSError:
+            listening = None
+        return listening or server_process.recorded_pid(self.home)
+
+    def version(self) -> str | None:
+        """The running server's version, for example ``9.1.2``; None if none answers."""
+        try:
+            info = self._ask("INFO server", timeout_s=1.0) or b""
+        except TimeoutError:
+            return None
+        told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        # Valkey reports the Redis version that it is compatible with beside its own.
+        return told.get("valkey_version") or told.get("redis_version")
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End the server and wait until its process is gone. Nothing is lost: the data is in the append-only file.
+
+        Returns whether one was running. One whose directory was deleted is ended too.
+
+        Raises: ServerUnreachable with code ``server_not_stopping`` if it is still there after `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        was_left = self.end_left_behind(deadline)
+        pid = self.pid()
+        if pid is None:
+            return was_left
+        try:
+            obeys = self._ask("SHUTDOWN", timeout_s=timeout_s / 2) is None  # then it hangs up without a word
+        except TimeoutError:
+            obeys = False
+        if not obeys:
+            server_process.terminate(pid)
+        server_process.await_end(pid, deadline)
+        return True
+
+    def end_left_behind(self, deadline: float) -> bool:
+        """End servers that ran here before the directory was deleted, by force, until `deadline`; whether there were any.
+
+        Their data is gone with it. Raises: ServerUnreachable with code ``server_not_stopping``.
+        """
+        found = server_process.left_behind(self.home)
+        for pid in found:
+            server_process.terminate(pid, signal.SIGKILL)
+        for pid in found:
+            server_process.await_end(pid, deadline)
+        return bool(found)
+
+    def _connect(self, timeout_s: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(max(timeout_s, 0.05))
+            connection.connect(os.fspath(self.socket_path))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _ask(self, command: str, *, timeout_s: float) -> bytes | None:
+        """The answer to an inline command: its line, or a bulk string's body; None if nobody listens or it hangs up.
+
+        Raises: TimeoutError if a server is there but does not answer within `timeout_s`.
+        """
+        try:
+            with self._connect(timeout_s) as connection:
+                connection.sendall(command.encode() + b"\r\n")
+                with connection.makefile("rb") as answer:
+                    line = answer.readline()
+                    return answer.read(int(line[1:])) if line.startswith(b"$") else line.rstrip() or None
+        except BlockingIOError as error:  # the queue of connections that it has yet to accept is full
+            raise TimeoutError from error
+        except TimeoutError:
+            raise
+        except PermissionError as error:
+            raise ServerUnreachable(
+                f"expected {self.socket_path} to be ours, it may not be used: {error.strerror}",
+                hint="stop the server that another user started there",
+                code="foreign_directory",
+            ) from error
+        except OSError:  # absent, refused (a stale socket file), or broken off by a server that is ending
+            return None
+
+    def _state(self, timeout_s: float) -> Literal["up", "loading", "silent", "down"]:
+        # Being able to connect proves nothing: a killed server's socket may go on accepting for some moments.
+        try:
+            answer = self._ask("PING", timeout_s=timeout_s)
+        except TimeoutError:
+            return "silent"
+        if answer is None:
+            return "down"
+        # Any other error is an answer too: on a full disk PING gives MISCONF, during a long function BUSY.
+        return "loading" if answer.startswith(b"-LOADING") else "up"
+
+    def _await_answer(self, deadline: float) -> bool:
+        """Wait for a server that is there to be ready; False at once if there is none."""
+        is_loading = False
+        while True:
+            state = self._state(deadline - time.monotonic())
+            if state in ("up", "down"):
+                return state == "up"
+            is_loading = is_loading or state == "loading"  # it answers now and then only while it loads
+            if time.monotonic() >= deadline:
+                if is_loading:
+                    raise ServerUnreachable(
+                        f"the server at {self.socket_path} is still loading its data",
+                        hint="try again in a while",
+                        code="server_loading",
+                    )
+                raise self._not_answering(f"process {self.pid()} accepts connections and says nothing")
+            time.sleep(_POLL_S)
+
+    def _sync_every_write(self, deadline: float) -> None:
+        """Make a server that runs safe. One that is kept by a script, or has too many clients, is asked again."""
+        command = "CONFIG SET appendfsync always"
+        answer: bytes | None = None
+        with suppress(TimeoutError):
+            while (answer := self._ask(command, timeout_s=deadline - time.monotonic())) != b"+OK":
+                if answer is None or time.monotonic() >= deadline:  # it has gone, or time is over
+                    break
+                time.sleep(_POLL_S)
+        if answer != b"+OK":
+            said = answer.decode(errors="replace") if answer else "nothing"
+            raise self._not_answering(f"asked to sync every write, it said {said}")
+
+    def _start(self, lock: int, failed_from: int | None, durability: Durability, deadline: float) -> int:
+        """Launch a server with the `lock` in hand; returns where its log begins.
+
+        If there is a `failed_from`, we have launched one before, and the lock is free again because it has ended.
+        """
+        from tinytown_server import log as server_log  # late: attaching, the common case, does without it
+
+        binary = find_binary()
+        if failed_from is not None:
+            raise server_log.why_it_failed(self.log_path, from_byte=failed_from, program=binary.path)
+        log_byte = server_log.set_aside(self.log_path)
+        self.end_left_behind(deadline)
+        server_process.launch(
+            binary.path,
+            self.home,
+            appendfsync="always" if durability == "safe" else "everysec",
+            lock=lock,
+            timeout_s=max(deadline - time.monotonic(), 0.1),
+        )
+        return log_byte
+
+    def _end_unreachable(self, deadline: float) -> None:
+        """End a server whose socket file was removed: it holds the lock and nobody can reach it any more."""
+        pid = server_process.recorded_pid(self.home)
+        if pid is not None:
+            server_process.terminate(pid)
+            server_process.await_end(pid, deadline)
+
+    def _absent(self, *, inside_round: bool) -> ServerUnreachable:
+        if inside_round:
+            return ServerUnreachable(
+                f"no server answers at {self.socket_path}, and an agent's round must not start one",
+                hint="start the town outside of the agent: python -m tinytown",
+                code="server_down",
+            )
+        return self._not_answering("it is being started, or a process that lost its socket still holds its lock")
+
+    def _not_answering(self, why: str) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"the server at {self.socket_path} does not answer: {why}",
+            hint=f"see {self.log_path}, or end that process and try again",
+            code="server_not_answering",
+        )

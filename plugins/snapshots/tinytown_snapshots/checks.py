@@ -1,0 +1,217 @@
+"""Whether the records of a file make a town that can be: legal names, nothing twice, nothing that points nowhere. Pure.
+
+What the server-side functions keep true of every town is asked for here, line by line, because a file may have been
+edited, merged or cut. Refuses the first line that does not fit; see `lines.bad_line`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import graphlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from tinytown.errors import UsageError
+from tinytown.model.ids import (
+    SUPERVISOR,
+    SUPERVISOR_ID,
+    check_agent_name,
+    check_id,
+    check_label,
+    check_task_id,
+    check_word,
+)
+from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES
+from tinytown.model.tasks import FINISHED
+from tinytown.model.text import check_text
+from tinytown.model.time import parse_rfc3339, rfc3339
+
+from tinytown_snapshots.capture import AGENT_VOLATILE, SCORE_STEP, TASK_VOLATILE, is_order
+from tinytown_snapshots.lines import Numbered, bad_line
+from tinytown_snapshots.records import (
+    AgentRecord,
+    DeadLetterRecord,
+    MessageRecord,
+    PluginDataRecord,
+    Settings,
+    TaskRecord,
+)
+
+#: No task is larger, whatever bound a town has set for itself.
+_TEXT_LIMIT_BYTES = 64 * DEFAULT_MESSAGE_LIMIT_BYTES
+
+
+def check(numbered: Iterable[Numbered]) -> None:
+    """Raises: UsageError with code ``bad_snapshot`` and the number of the first line that does not fit."""
+    checker = _Checker()
+    lines = list(numbered)
+    # What others point to comes first, wherever it stands in the file.
+    for kind, judge in checker.judges.items():
+        for number, record in lines:
+            if isinstance(record, kind):
+                try:
+                    judge(number, record)
+                except (UsageError, ValueError) as error:
+                    if isinstance(error, UsageError) and error.code == "bad_snapshot":
+                        raise
+                    raise bad_line(number, error.message if isinstance(error, UsageError) else str(error)) from error
+    checker.check_graph()
+
+
+class _Checker:
+    def __init__(self) -> None:
+        self.judges: dict[type, Callable[[int, Any], None]] = {
+            Settings: self._settings,
+            AgentRecord: self._agent,
+            TaskRecord: self._task,
+            MessageRecord: self._message,
+            DeadLetterRecord: self._letter,
+            PluginDataRecord: self._plugin_data,
+        }
+        self.taken: dict[tuple[str, str], int] = {}
+        self.agents: dict[str, AgentRecord] = {}
+        self.tasks: dict[str, tuple[int, TaskRecord]] = {}
+        self.orders: dict[str, str] = {}
+
+    def take(self, number: int, what: str, word: str | int) -> None:
+        """Each word of a kind may be taken once."""
+        before = self.taken.setdefault((what, str(word)), number)
+        if before != number:
+            raise ValueError(f"{what} {word} is that of line {before}")
+
+    def _settings(self, number: int, _record: Settings) -> None:
+        self.take(number, "record of", "settings")
+
+    def _agent(self, number: int, agent: AgentRecord) -> None:
+        check_id("an agent id", agent.id)
+        check_agent_name(agent.name)
+        check_text("a kind of agent", agent.cli, 1000)
+        if agent.id == SUPERVISOR_ID:
+            raise ValueError("an agent with the id of the human side")
+        for what, word in (("a nickname", agent.nickname), ("a role", agent.role)):
+            _ = word and check_word(what, word)
+        for tag in agent.tags:
+            check_word("tag", tag)
+        for label in agent.labels:
+            check_label(label)
+        self._place(number, "agent's seq", agent.seq)
+        self.take(number, "agent id", agent.id.lower())
+        self.take(number, "name", agent.name.lower())
+        if agent.nickname:
+            self.take(number, "name", agent.nickname.lower())
+        _times(agent.created_at, agent.since)
+        _others(agent.other, AGENT_VOLATILE)
+        self.agents[agent.name] = agent
+
+    def _place(self, number: int, what: str, seq: int) -> None:
+        if not 0 <= seq < SCORE_STEP:
+            raise ValueError(f"expected a seq of 0 to {SCORE_STEP - 1}, got {seq}")
+        self.take(number, what, seq)
+
+    def _task(self, number: int, task: TaskRecord) -> None:
+        check_task_id(task.id)
+        check_text("a description", task.description, _TEXT_LIMIT_BYTES)
+        self.take(number, "task", task.id)
+        self._place(number, "task's seq", task.seq)
+        for tag in task.tags:
+            check_word("tag", tag)
+        for name in task.meta:
+            check_word("table name", name)
+        for need in task.needs:
+            check_task_id(need)
+        _times(task.created_at, task.updated_at, task.since, task.started_at, task.completed_at, task.held_until)
+        _others(task.other, TASK_VOLATILE)
+        self._state(task)
+        self.tasks[task.id] = (number, task)
+
+    def _state(self, task: TaskRecord) -> None:
+        holder = self.agents.get(task.assigned_to)
+        if not set(task.open_needs) <= set(task.needs):
+            raise ValueError("an open need that is none of its needs")
+        if task.state == "assigned":
+            if holder is None or holder.id != task.agent_id:
+                raise ValueError(f"it is assigned to {task.assigned_to!r}, which is no agent of this snapshot")
+            if not task.order:
+                raise ValueError("it is assigned, and has no order")
+            self.orders[task.order] = task.id
+        if task.state == "pending" and task.agent_id:
+            raise ValueError("it is pending, and an agent has it")
+        if task.state == "blocked" and not task.open_needs and not task.held:
+            raise ValueError("it is blocked, and has no open need")
+        if (task.held or task.held_until) and (task.state != "blocked" or not task.held):
+            raise ValueError("only a task that is blocked can be held, and there must be a reason")
+        if task.state in ("pending", "assigned") and task.open_needs:
+            raise ValueError(f"it is {task.state} with open needs")
+        if task.state in FINISHED and not task.completed_at:
+            raise ValueError(f"it is {task.state}, and not said since when")
+        if task.order and task.state != "assigned":
+            raise ValueError(f"it is {task.state}, and has an order")
+        if task.agent_id and task.state not in FINISHED and (holder is None or holder.id != task.agent_id):
+            raise ValueError(f"it belongs to {task.assigned_to!r}, which is no agent of this snapshot")
+
+    def _message(self, number: int, message: MessageRecord) -> None:
+        check_id("a message id", message.id)
+        if message.agent != SUPERVISOR and message.agent not in self.agents:
+            raise ValueError(f"no agent called {message.agent!r} in this snapshot")
+        self.take(number, f"message for {message.agent}", message.id)
+        self._place(number, f"{message.priority} place in the mailbox of {message.agent}", message.seq)
+        _times(message.due)
+        content = _content(message)
+        task_id = is_order(message.category, message.id, content)
+        if task_id and (self.orders.pop(message.id, None), self._holder(task_id)) != (task_id, message.agent):
+            raise ValueError(f"an order of task {task_id}, which has another one or none")
+
+    def _holder(self, task_id: str) -> str:
+        return self.tasks[task_id][1].assigned_to if task_id in self.tasks else ""
+
+    def _letter(self, number: int, letter: DeadLetterRecord) -> None:
+        check_id("a message id", letter.id)
+        self.take(number, "dead letter", letter.id)
+        if not 0 <= letter.seq < SCORE_STEP:
+            raise ValueError(f"expected a seq of 0 to {SCORE_STEP - 1}, got {letter.seq}")
+        _times(letter.at)
+        _content(letter)
+
+    def _plugin_data(self, number: int, data: PluginDataRecord) -> None:
+        check_id("a plugin's name", data.plugin)
+        check_id("a field", data.field)
+        self.take(number, "plugin data", data.id)
+        if bytes(data.value) == b"null":
+            raise ValueError("a plugin's data without a value")
+
+    def check_graph(self) -> None:
+        """What no line shows by itself: orders that are missing, needs that are, and circles of needs."""
+        for task_id in self.orders.values():
+            raise bad_line(self.tasks[task_id][0], "its order is in no mailbox")
+        for number, task in self.tasks.values():
+            for need in task.open_needs:
+                if need not in self.tasks:
+                    raise bad_line(number, f"it needs task {need}, which is not in this snapshot")
+                if self.tasks[need][1].state == "completed" and task.state not in FINISHED:
+                    raise bad_line(number, f"its need {need} is open and completed")
+        try:
+            graphlib.TopologicalSorter({id_: task.needs for id_, (_, task) in self.tasks.items()}).prepare()
+        except graphlib.CycleError as error:
+            number = self.tasks[error.args[1][0]][0]
+            raise bad_line(number, f"its needs are a circle: {' needs '.join(error.args[1][::-1])}") from error
+
+
+def _times(*moments: str) -> None:
+    for moment in moments:
+        if moment and rfc3339(parse_rfc3339(moment)) != moment:
+            raise ValueError(f"expected a time like 2026-01-31T09:30:00.125Z, got {moment!r}")
+
+
+def _others(fields: dict[str, str], volatile: frozenset[str]) -> None:
+    if wrong := sorted(set(fields) & volatile):
+        raise ValueError(f"{wrong[0]} is nothing to restore")
+
+
+def _content(message: MessageRecord | DeadLetterRecord) -> bytes:
+    if message.body is not msgspec.UNSET and message.raw:
+        raise ValueError("a message with two bodies")
+    try:
+        return message.content
+    except binascii.Error as error:
+        raise ValueError(f"expected base64 in raw, got {message.raw!r}: {error}") from error

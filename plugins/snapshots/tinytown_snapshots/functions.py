@@ -1,0 +1,119 @@
+"""The functions that read, write and empty a whole town, and one call for each. Pure, no IO.
+
+They stand in a library of their own beside the town's: a kernel never needs them, and few commands do. It is made and
+named like `protocol.library`, on the same ground, and loaded by whoever finds it missing (`load_functions`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import msgspec
+from tinytown.model.ids import new_id
+from tinytown.model.tasks import TASK_STATES
+from tinytown.protocol import library
+from tinytown.protocol.keys import Keys
+from tinytown.protocol.operation import Argument, Call, Reply
+
+#: How much one call reads or writes: messages, tasks and agents together. Milliseconds for the server.
+PAGE = 1000
+
+#: The lease that whoever restores or resets a town must hold; see `TownCalls.take_lease`.
+LEASE = "moving"
+LEASE_MS = 60_000
+
+
+class Page(NamedTuple):
+    """A part of a town: `items` as they came, `cursor` for the next page ('' = none), `event` the newest one's id."""
+
+    cursor: str
+    event: str
+    items: list[list[Any]]
+
+
+class Emptied(NamedTuple):
+    """How much a reset took out of the town."""
+
+    agents: int
+    tasks: int
+    messages: int
+    dead_letters: int
+    plugin_data: int
+
+
+class Row(NamedTuple):
+    """One record to write: its kind and the values that ``functions.lua`` takes for it, and the body of a message or a value."""
+
+    values: list[Any]
+    body: bytes = b""
+
+
+@cache
+def _text() -> str:
+    ground = files(library.__name__).joinpath("10_ground.lua").read_text("utf-8")
+    own = files("tinytown_snapshots").joinpath("functions.lua").read_text("utf-8")
+    states = ", ".join(f"{state} = true" for state in TASK_STATES)
+    return f"local TASK_STATES = {{ {states} }}\n{ground}\n{own}"
+
+
+@cache
+def digest() -> str:
+    """Tells one version of this library from another, as `protocol.library.digest` does for the town's own."""
+    return hashlib.sha256(_text().encode()).hexdigest()[:8]
+
+
+def load_functions() -> Call[str]:
+    """Install the library on the server (a no-op when it is there)."""
+    head = f"#!{library.ENGINE} name=tinytown_moving_{digest()}\nlocal PREFIX = 'tt_{digest()}_'\n"
+    return Call(("FUNCTION", "LOAD", "REPLACE", head + _text()), str)
+
+
+class MovingCalls:
+    """Makes the calls for the town whose keys are `keys`. All are safe to repeat."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+
+    def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+        return Call(("FCALL", f"tt_{digest()}_{function}", 1, self.keys.base, *args), decode)
+
+    def page(self, cursor: str = "", *, size: int = PAGE) -> Call[Page]:
+        """One page of the town as it is, from the place where the page with `cursor` ended."""
+
+        def decode(reply: Reply) -> Page:
+            return Page(reply[0].decode(), reply[1].decode(), reply[2:])
+
+        return self._call("snapshot", decode, cursor, size)
+
+    def put(self, holder: str, rows: Iterable[Row]) -> Call[int]:
+        """Write rows where nobody sees them yet; how many."""
+        flat = [part for row in rows for part in (msgspec.msgpack.encode(row.values), row.body)]
+        return self._call("restore_put", int, holder, *flat)
+
+    def list_all(self, holder: str, *, event: str, highest: int, settings: Mapping[str, str]) -> Call[int]:
+        """Make all that was put a part of the town, in one step.
+
+        `event` is the newest one that the caller knows of; refused when something happened since. '' refuses unless
+        the town is empty. `highest` is the highest place (``seq``) among the records.
+        """
+        packed = msgspec.msgpack.encode(dict(settings))
+        return self._call("restore_list", int, new_id(), holder, event, highest, packed)
+
+    def sweep(self, holder: str) -> Call[bool]:
+        """Remove a page of what was put and not listed, or reset away; whether there may be more."""
+        return self._call("sweep", bool, holder)
+
+    def reset(self, holder: str) -> Call[Emptied]:
+        """Take everything out of the town but its settings and counters, in one step; refused while a kernel takes part.
+
+        Records of tasks are only unlisted by it: `sweep` removes them.
+        """
+
+        def decode(reply: Reply) -> Emptied:
+            return Emptied(*(int(count) for count in reply))
+
+        return self._call("reset", decode, new_id(), holder)

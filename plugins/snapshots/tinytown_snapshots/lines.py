@@ -1,0 +1,147 @@
+"""Snapshots as the bytes of a file: one record a line, in the order of `Snapshot`, always the same for the same town.
+
+Reading refuses what does not fit by the number of its line; whether the records fit together is `checks`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from tinytown.errors import UsageError
+from tinytown.model.text import shown
+
+from tinytown_snapshots.records import (
+    FORMAT,
+    VERSION,
+    AgentRecord,
+    DeadLetterRecord,
+    Header,
+    MessageRecord,
+    PluginDataRecord,
+    Record,
+    Settings,
+    Snapshot,
+    TaskRecord,
+)
+
+T = TypeVar("T", bound=Record)
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+
+
+class Numbered(NamedTuple):
+    """A record and the number of its line, from 1."""
+
+    line: int
+    record: Record
+
+
+def to_bytes(snapshot: Snapshot) -> bytes:
+    """The whole file."""
+    records: list[Record] = [Header(format=FORMAT, version=VERSION, schema=snapshot.schema)]
+    if snapshot.settings:
+        records.append(Settings(values=snapshot.settings))
+    records += [*snapshot.agents, *snapshot.tasks, *snapshot.messages, *snapshot.dead_letters, *snapshot.plugin_data]
+    return b"".join(_encode(record) + b"\n" for record in records)
+
+
+def bad_line(number: int, why: str) -> UsageError:
+    """The error of a line that does not fit."""
+    return UsageError(
+        f"line {number} of the snapshot does not fit: {why}",
+        hint="nothing was restored; mend the line or take an older snapshot",
+        code="bad_snapshot",
+        line=number,
+    )
+
+
+def read_lines(content: bytes) -> list[Numbered]:
+    """The records of a file, the header first.
+
+    Raises: UsageError with code ``bad_snapshot`` (field ``line``) for another format, a newer version, a line that is
+    cut off, is no record or has a member that this version does not know.
+    """
+    if not content:
+        raise bad_line(1, "the file is empty")
+    *lines, last = content.split(b"\n")
+    found: list[Numbered] = []
+    for number, line in enumerate(lines, 1):
+        found.append(Numbered(number, _read_line(number, line)))
+        if number == 1:
+            _check_header(found[0].record)
+        elif isinstance(found[-1].record, Header):
+            raise bad_line(number, "a second header")
+    if last or not found:
+        raise bad_line(len(lines) + 1, "it does not end with a newline, so something is cut off")
+    return found
+
+
+def _read_line(number: int, line: bytes) -> Record:
+    try:
+        line.decode()
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if number == 1:
+            raise _other_format() from error
+        raise bad_line(number, shown(str(error), 200)) from error
+
+
+def _check_header(header: Record) -> None:
+    if not isinstance(header, Header) or header.format != FORMAT:
+        raise _other_format()
+    if header.version > VERSION:
+        raise UsageError(
+            f"the snapshot has version {header.version} of the format, this Tinytown knows {VERSION}",
+            hint="use the Tinytown that saved it, or a newer one",
+            code="bad_snapshot",
+            line=1,
+        )
+
+
+def _other_format() -> UsageError:
+    return UsageError(
+        f"line 1 of the snapshot does not fit: expected a header of the format {FORMAT!r}",
+        hint="is it a file that tt save wrote?",
+        code="bad_snapshot",
+        line=1,
+    )
+
+
+def gather(numbered: list[Numbered]) -> Snapshot:
+    """The records of a file put together, each kind in its order whatever the order of the lines."""
+
+    def all_of(kind: type[T]) -> list[T]:
+        return [each.record for each in numbered if isinstance(each.record, kind)]
+
+    header = all_of(Header)[0]
+    settings = [each.values for each in all_of(Settings)]
+    agents = sorted(all_of(AgentRecord), key=lambda each: each.seq)
+    place = {each.name: each.seq for each in agents}
+    return Snapshot(
+        schema=header.schema,
+        settings=settings[0] if settings else {},
+        agents=tuple(agents),
+        tasks=tuple(sorted(all_of(TaskRecord), key=lambda each: each.seq)),
+        messages=in_order(all_of(MessageRecord), place),
+        dead_letters=tuple(sorted(all_of(DeadLetterRecord), key=lambda each: (each.at, each.id))),
+        plugin_data=tuple(sorted(all_of(PluginDataRecord), key=lambda each: (each.plugin, each.field))),
+    )
+
+
+def in_order(messages: list[MessageRecord], place: dict[str, int]) -> tuple[MessageRecord, ...]:
+    """Messages by mailbox (the human side's first, then by the agent's `place`) and, inside one, as they are delivered."""
+    rank = ("urgent", "high", "normal", "low").index
+    return tuple(sorted(messages, key=lambda each: (place.get(each.agent, 0), rank(each.priority), each.seq)))
+
+
+def is_snapshot(text: str) -> bool:
+    """Whether a file that holds `text` may be replaced by a snapshot: it is one, of whatever version, or empty."""
+    head = text.partition("\n")[0].encode()
+    try:
+        record = _decode(head)
+    except (msgspec.DecodeError, RecursionError):
+        return text == ""
+    return isinstance(record, Header) and record.format == FORMAT

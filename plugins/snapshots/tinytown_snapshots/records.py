@@ -1,0 +1,222 @@
+"""The format of a snapshot: which records there are, and what stands in them. Pure; knows neither files nor servers.
+
+A snapshot holds what people and agents have made, and nothing that belongs to a moment or a machine: no leases, tokens,
+hosts or rounds, no sessions of backends. So a task that runs is saved as assigned, with its order in the mailbox, and
+mail that a round has leased lies at its place. An unchanged town gives an unchanged file.
+
+What is not written is empty or 0. ``seq`` is a record's place among all that came before it, as the town counts. Times
+are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET
+from tinytown.model.agents import WantedState
+from tinytown.model.messages import Category, Priority
+
+FORMAT = "tinytown-snapshot"
+VERSION = 1
+
+Texts = dict[str, str]
+
+#: One JSON value as it was written, or nothing.
+Json = msgspec.Raw | msgspec.UnsetType
+
+#: The states that a task can be saved in: all but running, which is a moment's.
+SavedState = Literal["pending", "blocked", "assigned", "verifying", "completed", "failed", "cancelled"]
+
+
+class _Record(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True, forbid_unknown_fields=True
+):
+    pass
+
+
+class Header(_Record, frozen=True, kw_only=True, tag="header"):
+    """The first line. ``version`` is the format's, ``schema`` that of the town's data."""
+
+    format: str
+    version: int
+    schema: str
+
+
+class Settings(_Record, frozen=True, kw_only=True, tag="settings"):
+    """What the server keeps of the town's settings, as text."""
+
+    values: Texts = {}
+
+
+class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
+    """An agent. ``state`` is empty for one that has or waits for a host; else stopped, cold or error, with reason and since."""
+
+    seq: int
+    id: str
+    name: str
+    cli: str
+    nickname: str = ""
+    role: str = ""
+    parent: str = ""
+    tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    max_rounds: int = 0
+    wanted: WantedState
+    state: Literal["", "stopped", "cold", "error"] = ""
+    reason: str = ""
+    since: str = ""
+    created_at: str
+    rounds_completed: int = 0
+    tasks_completed: int = 0
+    failures: int = 0
+    other: Texts = {}
+
+
+class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
+    """A task. ``order`` is the id of the message that tells its agent to work on it, ``orders`` how many there have been.
+    ``lineage_attempts`` counts those of the task and of all that was made of it, see ``round.lineage_attempts``.
+
+    ``origin`` and the tables of ``meta`` are JSON as it was written. ``other`` keeps fields that this version does not know.
+    """
+
+    seq: int
+    id: str
+    title: str = ""
+    description: str
+    state: SavedState
+    priority: Priority
+    role: str = ""
+    tags: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    open_needs: tuple[str, ...] = ()
+    parent: str = ""
+    assigned_to: str = ""
+    agent_id: str = ""
+    order: str = ""
+    orders: int = 0
+    attempts: int = 0
+    lineage_attempts: int = 0
+    held: str = ""
+    held_until: str = ""
+    reason: str = ""
+    since: str = ""
+    created_at: str
+    updated_at: str
+    started_at: str = ""
+    completed_at: str = ""
+    result: str = ""
+    rejection: str = ""
+    origin: Json = UNSET
+    meta: dict[str, msgspec.Raw] = {}
+    other: Texts = {}
+
+
+class MessageRecord(_Record, frozen=True, kw_only=True, tag="message"):
+    """A message in the mailbox of `agent`. ``due``: not before then. A body that is no JSON is in ``raw`` (base64)."""
+
+    agent: str
+    priority: Priority
+    seq: int
+    id: str
+    category: Category
+    deliveries: int = 0
+    due: str = ""
+    body: Json = UNSET
+    raw: str = ""
+
+    @property
+    def content(self) -> bytes:
+        """The body as it lies on the server."""
+        return body_bytes(self.body, self.raw)
+
+
+class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):
+    """A message that was given up, with the place to which it would go back."""
+
+    at: str
+    id: str
+    agent: str
+    agent_id: str
+    priority: Priority
+    seq: int
+    category: Category
+    deliveries: int = 0
+    reason: str = ""
+    body: Json = UNSET
+    raw: str = ""
+
+    @property
+    def content(self) -> bytes:
+        """The body as it was in the mailbox."""
+        return body_bytes(self.body, self.raw)
+
+
+class PluginDataRecord(_Record, frozen=True, kw_only=True, tag="plugin_data"):
+    """One thing that a plugin keeps in the town, as JSON as it was written."""
+
+    plugin: str
+    field: str
+    value: msgspec.Raw
+
+    @property
+    def id(self) -> str:
+        """What it is called among all of them."""
+        return f"{self.plugin}:{self.field}"
+
+
+Record = Header | Settings | AgentRecord | TaskRecord | MessageRecord | DeadLetterRecord | PluginDataRecord
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole town. Each kind is in its order: agents and tasks by age, mail by mailbox and place, dead letters by time,
+    what plugins keep by name."""
+
+    schema: str
+    settings: dict[str, str] = {}
+    agents: tuple[AgentRecord, ...] = ()
+    tasks: tuple[TaskRecord, ...] = ()
+    messages: tuple[MessageRecord, ...] = ()
+    dead_letters: tuple[DeadLetterRecord, ...] = ()
+    plugin_data: tuple[PluginDataRecord, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        return {
+            "agents": len(self.agents),
+            "tasks": len(self.tasks),
+            "messages": len(self.messages),
+            "dead_letters": len(self.dead_letters),
+            "plugin_data": len(self.plugin_data),
+        }
+
+    @property
+    def highest_seq(self) -> int:
+        """The highest place among the records; 0 when there is none."""
+        kinds = (self.agents, self.tasks, self.messages, self.dead_letters)
+        return max((each.seq for kind in kinds for each in kind), default=0)
+
+
+def body_bytes(body: Json, raw: str) -> bytes:
+    """The inverse of `embedded`. Raises: binascii.Error for what is no base64."""
+    return bytes(body) if isinstance(body, msgspec.Raw) else base64.b64decode(raw, validate=True)
+
+
+def embedded(content: bytes) -> tuple[Json, str]:
+    """A body as it stands in a record, ``body`` and ``raw``: JSON as it is, or anything else in base64."""
+    if _is_line_of_json(content):
+        return msgspec.Raw(content), ""
+    return UNSET, base64.b64encode(content).decode()
+
+
+def _is_line_of_json(content: bytes) -> bool:
+    if content != content.strip() or b"\n" in content or b"\r" in content:
+        return False
+    try:
+        content.decode()
+        msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""From a snapshot's records to what `MovingCalls.put` writes: fields, places and the edges of the graph of needs. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID
+from tinytown.model.messages import PRIORITIES, Category, Priority
+from tinytown.model.time import parse_rfc3339
+
+from tinytown_snapshots.capture import CATEGORIES, SCORE_STEP
+from tinytown_snapshots.functions import Row
+from tinytown_snapshots.records import AgentRecord, DeadLetterRecord, MessageRecord, Snapshot, TaskRecord
+
+_LETTERS: dict[Category, str] = {category: letter for letter, category in CATEGORIES.items()}
+
+#: How long the id of a message that was put into a mailbox is known, so that it is not put there again.
+KNOWN_S = 3600
+
+
+def rows(
+    snapshot: Snapshot, *, now_ms: int, agent_ids: Mapping[str, str], story: str, known_s: int = KNOWN_S
+) -> Iterator[Row]:
+    """The records to put, agents first.
+
+    `agent_ids` are the names and ids of agents that are in the town already; `story` is the first line that the trace
+    of a message begins with, known for `known_s` seconds.
+    """
+    ids = {**agent_ids, **{agent.name: agent.id for agent in snapshot.agents}, SUPERVISOR: SUPERVISOR_ID}
+    here = set(ids.values())
+    for agent in snapshot.agents:
+        yield _agent(agent, now_ms)
+    dependants: dict[str, list[str]] = defaultdict(list)
+    for task in snapshot.tasks:
+        for need in task.needs:
+            dependants[need].append(task.id)
+        yield _task(task, agent_here=task.agent_id in here)
+    for need, needing in dependants.items():
+        yield Row(["dependants", need, needing])
+    for message in snapshot.messages:
+        yield _message(message, ids[message.agent], story, known_s)
+    for letter in snapshot.dead_letters:
+        yield _letter(letter)
+    for data in snapshot.plugin_data:
+        yield Row(["plugin_data", data.plugin, data.field], bytes(data.value))
+
+
+def _score(priority: Priority, seq: int) -> str:
+    return str(PRIORITIES.index(priority) * SCORE_STEP + seq)
+
+
+def _ms(moment: str) -> str:
+    return str(parse_rfc3339(moment)) if moment else ""
+
+
+def _agent(agent: AgentRecord, now_ms: int) -> Row:
+    placed = not agent.state
+    fields = {
+        "id": agent.id,
+        "name": agent.name,
+        "cli": agent.cli,
+        "role": agent.role,
+        "nickname": agent.nickname,
+        "parent": agent.parent,
+        "tags": _json(agent.tags),
+        "labels": _json(agent.labels),
+        "max_rounds": str(agent.max_rounds),
+        "wanted": agent.wanted,
+        "state": agent.state or "starting",
+        "reason": "waiting for a kernel" if placed else agent.reason,
+        "since": _ms(agent.since) or str(now_ms),
+        "created_at": _ms(agent.created_at),
+        "host": "",
+        "token": "",
+        "rounds_completed": str(agent.rounds_completed),
+        "tasks_completed": str(agent.tasks_completed),
+        "failures": str(agent.failures),
+    }
+    return Row(["agent", str(agent.seq), fields | agent.other, placed])
+
+
+def _task(task: TaskRecord, *, agent_here: bool) -> Row:
+    fields = {
+        "id": task.id,
+        "seq": str(task.seq),
+        "title": task.title,
+        "description": task.description,
+        "state": task.state,
+        "priority": task.priority,
+        "role": task.role,
+        "tags": _json(task.tags),
+        "needs": _json(task.needs),
+        "parent": task.parent,
+        "assigned_to": task.assigned_to,
+        "agent_id": task.agent_id,
+        "order": task.order,
+        "orders": str(task.orders) if task.orders else "",
+        "held": task.held,
+        "held_until": _ms(task.held_until),
+        "reason": task.reason,
+        "since": _ms(task.since),
+        "created_at": _ms(task.created_at),
+        "updated_at": _ms(task.updated_at),
+        "started_at": _ms(task.started_at),
+        "completed_at": _ms(task.completed_at),
+        "result": task.result,
+        "rejection": task.rejection,
+        "origin": bytes(task.origin).decode() if isinstance(task.origin, msgspec.Raw) else "",
+    }
+    fields |= {f"meta:{name}": bytes(table).decode() for name, table in task.meta.items()}
+    # Like every record that went through a change: these are there even when they are empty.
+    always = {name: fields[name] for name in ("assigned_to", "agent_id", "reason")} | {"attempts": str(task.attempts)}
+    present = {name: text for name, text in fields.items() if text} | always | task.other
+    rank = _score(task.priority, task.seq) if task.state == "pending" else ""
+    lineage = str(task.lineage_attempts or "")
+    return Row(["task", present, task.open_needs, rank, agent_here, lineage])
+
+
+def _message(message: MessageRecord, agent_id: str, story: str, known_s: int) -> Row:
+    member, score = _LETTERS[message.category] + message.id, _score(message.priority, message.seq)
+    told = f"{story} for {message.agent}"
+    due, deliveries = _ms(message.due), str(message.deliveries)
+    return Row(["message", agent_id, member, score, deliveries, due, told, str(known_s)], message.content)
+
+
+def _letter(letter: DeadLetterRecord) -> Row:
+    fields = {
+        "agent_id": letter.agent_id,
+        "member": _LETTERS[letter.category] + letter.id,
+        "score": _score(letter.priority, letter.seq),
+        "deliveries": str(letter.deliveries),
+        "reason": letter.reason,
+        "at": _ms(letter.at),
+        "agent": letter.agent,
+    }
+    return Row(["dead", letter.id, fields], letter.content)
+
+
+def _json(items: tuple[str, ...]) -> str:
+    return msgspec.json.encode(items).decode()

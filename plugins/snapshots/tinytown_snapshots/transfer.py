@@ -1,0 +1,200 @@
+"""Reading a town into a snapshot and putting one into a town, call by call, over whatever client runs the calls.
+
+Blocking; knows neither files nor the command line. A page takes the server some milliseconds, however large the town.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from tinytown.errors import ProtocolViolation, Refused, TinytownError
+from tinytown.model.ids import new_id
+from tinytown.protocol.operation import Call, ErrorReply
+from tinytown.protocol.operations import SCHEMA, TownCalls
+
+from tinytown_snapshots.capture import Captured, capture
+from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, MovingCalls, load_functions
+from tinytown_snapshots.merging import Conflict, Plan, plan_merge
+from tinytown_snapshots.records import Snapshot
+from tinytown_snapshots.restoring import KNOWN_S, rows
+
+T = TypeVar("T")
+
+_PUT_AT_ONCE = 200
+_TRIES = 5
+#: A page is quick, but a server that a script of another town keeps busy is not.
+_TIMEOUT_S = 60.0
+
+#: Events that change nothing which a snapshot holds and another page may contradict.
+_HARMLESS = frozenset(
+    {
+        "agent_reported",
+        "agent_state_changed",
+        "plugin_reported",
+        "round_started",
+        "host_joined",
+        "host_left",
+        "account_parked",
+        "account_unparked",
+        "budget_spent",
+        "budgets_changed",
+    }
+)
+
+
+class Runner(Protocol):
+    """What runs calls: the light client, or a `TownLink` around it."""
+
+    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T: ...
+
+    def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]: ...
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore did, or would do: counts of what was added and what was there, and what was left out."""
+
+    added: dict[str, int]
+    same: dict[str, int]
+    conflicts: tuple[Conflict, ...]
+
+
+class Transfer:
+    """Moves the town of `calls` over `client`."""
+
+    def __init__(self, client: Runner, calls: TownCalls, *, page: int = PAGE) -> None:
+        self.client = client
+        self.calls = calls
+        self.moving = MovingCalls(calls.keys)
+        self.page = page
+
+    def run(self, call: Call[T]) -> T:
+        """What the town answers to one of the moving calls; loads their functions when they are missing."""
+        try:
+            return self.client.run(call, timeout_s=_TIMEOUT_S)
+        except ProtocolViolation as error:
+            cause = error.__cause__
+            if not (isinstance(cause, ErrorReply) and cause.text == "ERR Function not found"):
+                raise
+        self.client.run(load_functions())
+        return self.client.run(call, timeout_s=_TIMEOUT_S)
+
+    def read(self) -> Captured:
+        """The town as it is at one moment.
+
+        A town of one page is read in one step. A larger one is read again when it has changed meanwhile. Raises: Refused
+        with code ``changing`` when it does not stay as it is for long enough.
+        """
+        for _ in range(_TRIES):
+            first = self.run(self.moving.page(size=self.page))
+            items, cursor = first.items, first.cursor
+            while cursor:
+                following = self.run(self.moving.page(cursor, size=self.page))
+                items, cursor = items + following.items, following.cursor
+            if not first.cursor or not self._changed_since(first.event):
+                return capture(items, first.event)
+        raise Refused(
+            "the town changes faster than it can be read",
+            hint="stop its kernels for a moment: tt stop, and tt start afterwards",
+            code="changing",
+        )
+
+    def _changed_since(self, event: str) -> bool:
+        since = self.client.run(self.calls.events_after(event if event != "0-0" else "0", count=1000))
+        return len(since) == 1000 or any(each.type not in _HARMLESS for each in since)
+
+    def restore(
+        self,
+        incoming: Snapshot,
+        *,
+        merge: bool = False,
+        dry_run: bool = False,
+        story: str = "restored",
+        known_s: int = KNOWN_S,
+    ) -> Restored:
+        """Put a checked snapshot into the town: into an empty one, or, to `merge`, what the town lacks of it.
+
+        All of it or, when anything goes wrong, nothing. `story` and `known_s` are for the traces of the messages. Raises:
+        Refused when the town is not empty and this is no merge, has another schema, or changes meanwhile.
+        """
+        if incoming.schema != SCHEMA:
+            raise Refused(
+                f"the snapshot is of a town with schema {incoming.schema!r}, this Tinytown knows {SCHEMA!r}",
+                hint="use the version of Tinytown that saved it",
+                code="other_schema",
+            )
+        with contextlib.nullcontext("") if dry_run else self.hold() as holder:
+            for attempt in range(_TRIES):
+                plan, captured = self._plan(incoming) if merge else (self._whole(incoming), None)
+                if holder and any(plan.added.counts.values()):
+                    try:
+                        self._put(holder, plan.added, captured, story=story, known_s=known_s)
+                    except Refused as error:
+                        if not merge or error.code == "stale_lease" or attempt == _TRIES - 1:
+                            raise
+                        continue
+                return Restored(added=plan.added.counts, same=plan.same, conflicts=plan.conflicts)
+        raise AssertionError("it returns or raises")
+
+    def _whole(self, incoming: Snapshot) -> Plan:
+        page = self.run(self.moving.page(size=1))
+        if page.cursor or len(page.items) > 1:
+            raise Refused(
+                "the town is not empty",
+                hint="--merge adds what is not there, tt reset empties the town",
+                code="not_empty",
+            )
+        return Plan(added=incoming, same=dict.fromkeys(incoming.counts, 0), conflicts=())
+
+    def _plan(self, incoming: Snapshot) -> tuple[Plan, Captured]:
+        captured = self.read()
+        here = {each.id for each in captured.snapshot.messages}
+        strange = [each.id for each in incoming.messages if each.id not in here]
+        known = self._in_pages([Call(("EXISTS", self.calls.keys.trace(id_)), bool) for id_ in strange])
+        handled = frozenset(id_ for id_, exists in zip(strange, known, strict=True) if exists)
+        return plan_merge(captured.snapshot, captured.seq, incoming, handled=handled), captured
+
+    def _put(self, holder: str, added: Snapshot, captured: Captured | None, *, story: str, known_s: int) -> None:
+        agent_ids = {each.name: each.id for each in captured.snapshot.agents} if captured else {}
+        while self.run(self.moving.sweep(holder)):
+            pass
+        try:
+            waiting = rows(added, now_ms=int(time.time() * 1000), agent_ids=agent_ids, story=story, known_s=known_s)
+            while chunk := list(islice(waiting, _PUT_AT_ONCE)):
+                self.run(self.moving.put(holder, chunk))
+            event = captured.event if captured else ""
+            self.run(self.moving.list_all(holder, event=event, highest=added.highest_seq, settings=added.settings))
+        except BaseException:
+            with contextlib.suppress(TinytownError):
+                while self.run(self.moving.sweep(holder)):
+                    pass
+            raise
+
+    def reset(self) -> Emptied:
+        """Take everything out of the town but its settings, at once. Raises: Refused while a kernel takes part in it."""
+        with self.hold() as holder:
+            emptied = self.run(self.moving.reset(holder))
+            while self.run(self.moving.sweep(holder)):
+                pass
+            return emptied
+
+    @contextlib.contextmanager
+    def hold(self) -> Generator[str]:
+        """Be the only one who moves this town; the holder's word. Raises: Refused with code ``busy``."""
+        holder = new_id()
+        if not self.client.run(self.calls.take_lease(LEASE, holder, lease_ms=LEASE_MS)):
+            raise Refused(
+                "another command restores or resets this town", hint="wait for it, then try again", code="busy"
+            )
+        try:
+            yield holder
+        finally:
+            with contextlib.suppress(TinytownError):
+                self.client.run(self.calls.give_up_lease(LEASE, holder))
+
+    def _in_pages(self, calls: Sequence[Call[T]]) -> list[T]:
+        return [answer for i in range(0, len(calls), PAGE) for answer in self.client.run_all(calls[i : i + PAGE])]

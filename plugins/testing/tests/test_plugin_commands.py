@@ -1,0 +1,222 @@
+"""``tt plugin test`` and ``tt plugin new`` as a person types them; what `new` writes is installed and tested."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from tinytown.errors import UsageError
+from tinytown_testing import PROMISES
+from tinytown_testing.scaffold import KINDS, check_plugin_name
+
+DEADLINE_S = 60.0
+
+
+class Shell:
+    """Types commands in `directory`; packages in `site` are installed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.site = directory / "site"
+        self.site.mkdir()
+
+    def __call__(self, *words: str, code: int = 0, module: str = "tinytown") -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TINYTOWN_")}
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=self.directory,
+            env={**environment, "PYTHONPATH": str(self.site), "PYTEST_ADDOPTS": "-p no:valkey -p no:cacheprovider"},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self(*words, "--json", code=code).stdout)
+
+    def error(self, *words: str, code: int) -> Any:
+        return json.loads(self("--json", *words, code=code).stderr.splitlines()[-1])["error"]
+
+    def install(self, name: str, source: str) -> None:
+        """A plugin whose module has `source`."""
+        module = f"tinytown_{name}"
+        (self.site / f"{module}.py").write_text(dedent(source))
+        self._register(f"tinytown-{name}", name, module)
+
+    def install_package(self, directory: Path) -> None:
+        """The package in `directory`, as `pip install -e` does."""
+        project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
+        ((name, module),) = project["entry-points"]["tinytown"].items()
+        (self.site / f"{module}.pth").write_text(f"{directory}\n")  # only a site directory's are read
+        (self.site / module).symlink_to(directory / module)
+        self._register(project["name"], name, module)
+
+    def _register(self, distribution: str, name: str, module: str) -> None:
+        metadata = self.site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[tinytown]\n{name} = {module}\n")
+
+
+@pytest.fixture
+def tt(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+#: What a kind is called in a report, where that is something else.
+SUBJECTS = {"prompt": "prompt sections"}
+
+HEAD = """
+from tinytown.contracts import Verdict
+from tinytown.hookspecs import hookimpl
+TINYTOWN_HOOK_API = 1
+
+class Gate:
+    name = "odd"
+    async def check(self, task, directory):
+        {body}
+
+@hookimpl
+def tinytown_gates():
+    return [Gate()]
+"""
+
+
+# -- tt plugin test ----------------------------------------------------------------------------------------
+
+
+def test_a_good_plugin_is_ok_promise_by_promise(tt: Shell) -> None:
+    shown = tt("plugin", "test", "echo").stdout
+    assert shown.startswith("plugin echo\n  ok              L1   Its hooks only announce")
+    assert "\nbackend echo\n  ok              B1   Its kind is a word" in shown
+    assert "  not applicable  B13  " in shown
+    assert shown.endswith(" not applicable\n")
+    assert " 0 broken, " in shown
+
+
+def test_a_broken_promise_is_shown_and_ends_with_1(tt: Shell) -> None:
+    tt.install("odd", HEAD.format(body="return None"))
+    shown = tt("plugin", "test", "odd", code=1).stdout
+    assert "  BROKEN          G2   It gives a verdict on any work" in shown
+    assert "expected Verdict from check(), got NoneType None" in shown
+    told = tt.json("plugin", "test", "odd", code=1)
+    assert (told["plugin"], told["broken"]) == ("odd", 1)
+    _, report = told["reports"]
+    assert report["subject"] == "gate odd"
+    assert [each["id"] for each in report["promises"]] == [promise.id for promise in PROMISES["gate"]]
+    assert [each["status"] for each in report["promises"][:2]] == ["ok", "broken"]
+
+
+def test_settings_come_from_a_named_file_only(tt: Shell) -> None:
+    (tt.directory / "tinytown.toml").write_text('name = "x"\n[plugins.echo]\ncolour = "red"\n')
+    assert tt.json("plugin", "test", "echo")["broken"] == 0
+    error = tt.error("plugin", "test", "echo", "--config", "tinytown.toml", code=1)
+    assert "plugins.echo.colour" in error["message"]
+    (tt.directory / "tinytown.toml").write_text('[plugins.echo]\nprefix = "x"\n')
+    assert tt.json("plugin", "test", "echo", "--config", "tinytown.toml")["broken"] == 0
+    assert tt.error("plugin", "test", "echo", "--config", "absent.toml", code=2)["code"] == "config"
+
+
+def test_a_plugin_that_is_not_there_ends_with_3(tt: Shell) -> None:
+    error = tt.error("plugin", "test", "absent", code=3)
+    assert error["message"] == "no plugin 'absent' is installed"
+    assert "echo" in error["hint"]
+
+
+def test_a_plugin_that_does_not_import_says_so(tt: Shell) -> None:
+    tt.install("torn", "import no_such_module_anywhere")
+    error = tt.error("plugin", "test", "torn", code=1)
+    assert error["code"] == "plugin_faulty"
+    assert "No module named" in error["message"]
+
+
+def test_a_plugin_without_promises_is_told_from_one_that_keeps_them(tt: Shell) -> None:
+    tt.install("bare", "TINYTOWN_HOOK_API = 1\n")
+    assert tt("plugin", "test", "bare").stdout == "the plugin bare offers nothing that has promises\n"
+
+
+# -- tt plugin new -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_keeps_every_promise_and_passes_its_own_test(tt: Shell, kind: str) -> None:
+    told = tt.json("plugin", "new", "my-tool", "--kind", kind)
+    directory = Path(told["directory"])
+    assert directory == tt.directory / "tinytown-my-tool"
+    assert sorted(told["files"]) == sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+    )
+    tt.install_package(directory)
+    shown = tt.json("plugin", "test", "my-tool")
+    of_hooks, report = shown["reports"]
+    assert of_hooks["subject"] == "plugin my-tool"
+    assert report["subject"] == f"{SUBJECTS.get(kind, kind)} my-tool"
+    assert shown["broken"] == 0
+    assert " passed" in tt("-q", str(directory / "tests"), module="pytest").stdout
+
+
+def test_a_new_plugin_can_be_built_and_installed(tt: Shell) -> None:
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling is not installed")
+    tt("plugin", "new", "my-tool", "--kind", "gate", "--dir", "somewhere")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    tt("install", *options, "--target", str(tt.site), "./somewhere", module="pip")
+    assert (tt.site / "tinytown_my_tool" / "py.typed").exists()
+    assert tt.json("plugin", "test", "my-tool")["broken"] == 0
+
+
+def test_nothing_is_overwritten(tt: Shell) -> None:
+    place = tt.directory / "tinytown-mine"
+    place.mkdir()
+    (place / "notes").write_text("mine")
+    error = tt.error("plugin", "new", "mine", "--kind", "sink", code=4)
+    assert error["code"] == "exists"
+    assert [path.name for path in place.iterdir()] == ["notes"]
+    tt("plugin", "new", "mine", "--kind", "sink", "--dir", "empty/below")
+    assert tt.error("plugin", "new", "mine", "--kind", "sink", "--dir", "empty/below", code=4)["code"] == "exists"
+    (tt.directory / "vacant").mkdir()
+    tt("plugin", "new", "mine", "--kind", "sink", "--dir", "vacant")
+    assert (tt.directory / "vacant" / "pyproject.toml").exists()
+    assert not list(tt.directory.rglob(".tinytown-*")), "a draft is left"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "My", "my_tool", "-x", "x-", "a--b", "a/b", "../x", "\u00fc", "1x", "x" * 41, "a b"]
+)
+def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="expected a plugin's name"):
+        check_plugin_name(name)
+
+
+def test_a_refused_name_leaves_nothing(tt: Shell) -> None:
+    assert "expected a plugin's name" in tt.error("plugin", "new", "../x", "--kind", "gate", code=2)["message"]
+    assert list(tt.directory.iterdir()) == [tt.site]
+    assert not (tt.directory.parent / "x").exists()
+
+
+def test_a_name_does_not_say_tinytown_twice() -> None:
+    with pytest.raises(UsageError, match="tinytown-tinytown-x"):
+        check_plugin_name("tinytown-x")
+
+
+def test_a_kind_that_does_not_exist_is_refused(tt: Shell) -> None:
+    error = tt.error("plugin", "new", "mine", "--kind", "toaster", code=2)
+    assert (
+        "'backend', 'sink', 'converter', 'workspace', 'gate', 'service', 'command', 'prompt', 'chooser'"
+        in error["message"]
+    )
+
+
+def test_every_contract_with_promises_can_be_begun() -> None:
+    assert set(KINDS) == set(PROMISES) - {"plugin"}

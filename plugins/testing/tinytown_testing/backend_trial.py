@@ -1,0 +1,189 @@
+"""One attempt at a promise of a backend: sessions on a bench, rounds in them, and an ear for what is reported.
+
+Gives rounds as a kernel gives them. What it finds wrong in any round, of whatever promise, it raises as `Broken`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import trio
+from tinytown.contracts import AgentBackend, AgentSession, Finished, Outcome, Round, Usage
+from tinytown.model.text import shown
+
+from tinytown_testing.bench import changed_environment
+from tinytown_testing.promises import Broken, NotApplicable
+from tinytown_testing.scenarios import BackendScenarios, Scenario
+from tinytown_testing.traces import has_process, processes_left
+from tinytown_testing.trial import Trial
+
+GRACE_S = 0.3
+LONG_S = 30.0  # for what nothing ends early
+LOOK_AGAIN_S = 0.01
+
+
+class Listener:
+    """A `Report` that remembers what it was told, and what was wrong with that."""
+
+    def __init__(self, line_delay_s: float = 0.0) -> None:
+        self.lines: list[str] = []
+        self.complaints: list[str] = []
+        self.over = False
+        self._line_delay_s = line_delay_s
+
+    def line(self, text: str) -> None:
+        self._expect("line", text, str)
+        self.lines.append(str(text))
+        if self._line_delay_s:
+            time.sleep(self._line_delay_s)
+
+    def usage(self, usage: Usage) -> None:
+        self._expect("usage", usage, Usage)
+
+    def _expect(self, method: str, value: object, kind: type) -> None:
+        if not isinstance(value, kind):
+            self.complaints.append(f"report.{method}() got {type(value).__name__} {shown(repr(value))}")
+        if self.over:
+            self.complaints.append(f"report.{method}({shown(repr(value))}) came after the round had ended")
+
+
+@dataclass(slots=True)
+class Seat:
+    """An open session and what is needed to give it rounds."""
+
+    trial: BackendTrial
+    session: AgentSession
+    scenario: Scenario
+    new_round: Callable[[Scenario, float | None, float | None], Round]
+
+    async def run(
+        self,
+        scenario: Scenario | None = None,
+        *,
+        timeout_s: float | None = None,
+        silence_s: float | None = None,
+        line_delay_s: float = 0.0,
+    ) -> tuple[Outcome, Listener]:
+        """A round in the situation (default: the session's); its outcome and what was reported of it."""
+        scenario = scenario or self.scenario
+        round_ = self.new_round(scenario, timeout_s, silence_s)
+        listener = Listener(line_delay_s)
+        limits_s = [limit_s + GRACE_S for limit_s in (timeout_s, silence_s) if limit_s is not None]
+        bound_s = min(limits_s, default=LONG_S)
+        outcome = await self.trial.in_time("the round", bound_s, lambda: _listening(self.session, round_, listener))
+        return checked_outcome(outcome), listener
+
+    async def answer(self) -> tuple[str, Outcome, Listener]:
+        """A round that is about a word of its own; Broken if it ends with another."""
+        word, scenario = self.trial.new_answer()
+        outcome, listener = await self.run(scenario)
+        if self.trial.scenarios.answer is not None and not (isinstance(outcome, Finished) and word in outcome.text):
+            raise Broken(f"the task was to answer {word!r}, the outcome is {told(outcome)}")
+        return word, outcome, listener
+
+    async def cancel(
+        self,
+        scenario: Scenario,
+        *,
+        at_step: int | None = None,
+        under_way: Callable[[Round, Listener], bool] | None = None,
+    ) -> None:
+        """A round that is cancelled at a step, or once it is under way. Broken if it or a process of it goes on."""
+        round_, listener = self.new_round(scenario, None, None), Listener()
+
+        async def until_under_way() -> None:
+            assert under_way is not None
+            while not under_way(round_, listener):  # noqa: ASYNC110 - a process of somebody else's rings no bell
+                await trio.sleep(LOOK_AGAIN_S)
+
+        await self.trial.cancelled(
+            "the round",
+            lambda: _listening(self.session, round_, listener),
+            grace_s=GRACE_S,
+            at_step=at_step,
+            when=until_under_way if under_way else None,
+        )
+        left = await processes_left("TINYTOWN_RUN_ID", round_.run_id)
+        if left:
+            raise Broken(f"a cancelled round left {', '.join(left)}")
+
+
+@dataclass(slots=True)
+class BackendTrial(Trial):
+    """One attempt at one promise of a backend."""
+
+    make: Callable[[], AgentBackend]
+    scenarios: BackendScenarios
+
+    @asynccontextmanager
+    async def session(
+        self, scenario: Scenario | None = None, *, name: str = "ada", backend: AgentBackend | None = None
+    ) -> AsyncGenerator[Seat]:
+        """A session of a fresh backend (or of `backend`) for the agent `name`, in the situation."""
+        scenario = scenario or Scenario()
+        made = backend or (scenario.make or self.make)()
+        agent = self.bench.agent(name, cli=str(made.kind))
+
+        def new_round(scenario: Scenario, timeout_s: float | None, silence_s: float | None) -> Round:
+            limits: dict[str, Any] = {"timeout_s": timeout_s, "silence_s": silence_s, "grace_s": GRACE_S}
+            return self.bench.round(agent, scenario.task, environment=scenario.environment, **limits)
+
+        with changed_environment(scenario.environment):
+            async with made.open(self.bench.context(agent)) as session:
+                yield Seat(self, session, scenario, new_round)
+
+    def new_answer(self) -> tuple[str, Scenario]:
+        """A fresh word, and the round that is answered with it."""
+        word = f"w{os.urandom(4).hex()}"
+        return word, (self.scenarios.answer or _plain)(word)
+
+    def given(self, name: str) -> Scenario:
+        """A scenario of the maker's. Raises: NotApplicable when there is none."""
+        scenario = getattr(self.scenarios, name)
+        if isinstance(scenario, Scenario):
+            return scenario
+        raise NotApplicable(scenario or f"no scenario {name!r} was given")
+
+
+def checked_outcome(outcome: object) -> Outcome:
+    """The outcome itself. Broken unless it is one, of the right types and storable as UTF-8."""
+    if not isinstance(outcome, Outcome):
+        raise Broken(f"expected an outcome, got {type(outcome).__name__} {shown(repr(outcome))}")
+    try:
+        msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome)
+    except (msgspec.ValidationError, UnicodeError, TypeError) as error:
+        raise Broken(f"the outcome {shown(repr(outcome))} cannot be stored: {error}") from error
+    return outcome
+
+
+def told(outcome: Outcome) -> str:
+    """An outcome as it stands in what was seen."""
+    return shown(repr(outcome), 400)
+
+
+def has_begun_or(seconds: float) -> Callable[[Round, Listener], bool]:
+    """Whether a round has a process or has reported something; at the latest after some time."""
+    due = trio.current_time() + seconds
+
+    def under_way(round_: Round, listener: Listener) -> bool:
+        seen = bool(listener.lines) or has_process("TINYTOWN_RUN_ID", round_.run_id)
+        return seen or trio.current_time() > due
+
+    return under_way
+
+
+async def _listening(session: AgentSession, round_: Round, listener: Listener) -> object:
+    try:
+        return await session.run_round(round_, listener)
+    finally:
+        listener.over = True
+
+
+def _plain(word: str) -> Scenario:
+    return Scenario(task=f"echo {word}")

@@ -1,0 +1,112 @@
+"""``tt plugin``: for those who write plugins. Hold one to its promises, or begin a new one.
+
+The promises themselves are `tinytown_testing`; the package of a new plugin is `plugin_package`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tinytown.errors import ConfigError
+from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.framework import TownGroup
+from tinytown_cli.params import PLUGIN
+
+from tinytown_testing.scaffold import KINDS, write_package
+
+if TYPE_CHECKING:
+    from tinytown_testing import CheckReport, Finding
+
+_STATUS = {"ok": "ok", "broken": "BROKEN", "not_applicable": "not applicable"}
+
+
+@click.group(cls=TownGroup, examples=["tt plugin new my-tool --kind backend", "tt plugin test my-tool"])
+def plugin() -> None:
+    """Write a plugin: begin one, and hold it to its promises."""
+
+
+@plugin.command("test", examples=["tt plugin test echo", "tt plugin test journal --config tinytown.toml --json"])
+@click.argument("name", type=PLUGIN)
+@click.option("--config", metavar="FILE", help="Use the settings of this tinytown.toml.  [default: no settings]")
+@pass_invocation
+def test(invocation: Invocation, name: str, config: str | None) -> None:
+    """Hold everything that the installed plugin NAME offers to its promises. Ends with 1 if one is broken.
+
+    Each promise is ok, broken (with what was seen), or not applicable (with the reason): some situations only the
+    plugin's own tests can bring about. It is tried in a temporary town, but with real events, agents and tools.
+    """
+    import trio
+
+    from tinytown_testing import check_plugin
+
+    toml = _read(config) if config is not None else ""
+
+    async def check() -> tuple[CheckReport, ...]:
+        return await check_plugin(name, toml=toml)
+
+    reports = trio.run(check)
+    counts = {
+        status: sum(finding.status == status for report in reports for finding in report.findings) for status in _STATUS
+    }
+    shape = {"plugin": name, **counts, "reports": [_shape(report) for report in reports]}
+    invocation.answer(shape, _lines(name, reports, counts))
+    if counts["broken"]:
+        click.get_current_context().exit(1)
+
+
+@plugin.command("new", examples=["tt plugin new my-tool --kind backend", "tt plugin new nightly --kind sink --dir ."])
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What it is to offer.")
+@click.option("--dir", "directory", metavar="PATH", help="Where, empty or not there yet.  [default: tinytown-NAME]")
+@pass_invocation
+def new(invocation: Invocation, name: str, kind: str, directory: str | None) -> None:
+    """Begin a plugin: a package, with a test, that keeps every promise as it stands. Nothing is overwritten."""
+    where = Path(directory or f"tinytown-{name}").absolute()
+    written = write_package(name, kind, where)
+    invocation.answer(
+        {"name": name, "kind": kind, "directory": str(where), "files": written},
+        [
+            f"the {kind} {name} is begun in {where}",
+            *(f"  {path}" for path in written),
+            f"next: pip install -e {directory or where.name}, then tt plugin test {name}",
+        ],
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="name a tinytown.toml", path=path) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text", path=path) from error
+
+
+def _shape(report: CheckReport) -> dict[str, Any]:
+    return {"subject": report.subject, "promises": [_finding_shape(finding) for finding in report.findings]}
+
+
+def _finding_shape(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.promise.id,
+        "promise": finding.promise.sentence,
+        "status": finding.status,
+        "seen": finding.seen,
+        "duration_s": round(finding.duration_s, 3),
+    }
+
+
+def _lines(name: str, reports: Sequence[CheckReport], counts: dict[str, int]) -> Iterator[str]:
+    for report in reports:
+        yield report.subject
+        for finding in report.findings:
+            yield f"  {_STATUS[finding.status]:<14}  {finding.promise.id:<3}  {finding.promise.sentence}"
+            if finding.seen:
+                yield f"{'':23}{finding.seen}"
+    if reports:
+        yield f"{counts['ok']} ok, {counts['broken']} broken, {counts['not_applicable']} not applicable"
+    else:
+        yield f"the plugin {name} offers nothing that has promises"

@@ -1,0 +1,98 @@
+"""What every command that a plugin adds promises (K1, K2, ...), and how each promise is tried.
+
+A command is imported and asked for its help, never run: what it would do is known to its maker alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+import click
+from tinytown.contracts import Command
+from tinytown.model.text import shown
+
+from tinytown_testing.bench import Bench, on_bench
+from tinytown_testing.promises import Book, Broken, CheckReport
+from tinytown_testing.trial import SLACK_S, Trial, check_word, expect
+
+
+@dataclass(slots=True)
+class CommandTrial(Trial):
+    """One attempt at one promise of a command."""
+
+    make: Callable[[], Command]
+
+    def load(self) -> click.Command:
+        """What the command's target names. Broken unless that is a click command."""
+        target = expect(self.make().target, str, "as target")
+        module, _, attribute = target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise Broken(f"{target} cannot be loaded: {shown(repr(error), 300)}") from error
+        if not isinstance(found, click.Command):
+            raise Broken(f"expected a click command at {target}, got {type(found).__name__} {shown(repr(found))}")
+        return found
+
+    def all_below(self) -> Iterator[tuple[str, click.Command]]:
+        """Itself and every command below it, each with the words that are typed for it."""
+        yield from _all_below(self.make().name, self.load())
+
+
+def _all_below(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from _all_below(f"{words} {name}", each)
+
+
+COMMAND = Book[CommandTrial]("command")
+
+
+async def check_command(
+    make: Callable[[], Command],
+    *,
+    only: Collection[str] | None = None,
+    bench: Bench | None = None,
+    slack_s: float = SLACK_S,
+) -> CheckReport:
+    """Hold the command that `make` announces to all promises of a command, or to those in `only`.
+
+    The rest is as with `check_agent_backend`.
+    """
+    async with on_bench(bench) as place:
+        return await COMMAND.hold(f"command {shown(str(make().name))}", CommandTrial(place, slack_s, make), only)
+
+
+@COMMAND.promise("K1", "Its name is a word that can be typed.")
+async def _name(trial: CommandTrial) -> None:
+    check_word("name", trial.make().name)
+
+
+@COMMAND.promise("K2", "Its help is one line of text.")
+async def _help(trial: CommandTrial) -> None:
+    text = expect(trial.make().help, str, "as help")
+    if not text.strip() or len(text.splitlines()) > 1:
+        raise Broken(f"expected one line as help, got {shown(repr(text))}")
+
+
+@COMMAND.promise("K3", "Its target is a click command, and importing it does nothing else.")
+async def _target(trial: CommandTrial) -> None:
+    async with trial.leaving_nothing("importing it"):
+        trial.load()
+
+
+@COMMAND.promise("K4", "Asked for help, it and every command below it say what they do.", rests_on=("K3",))
+async def _says_what_it_does(trial: CommandTrial) -> None:
+    for words, command in trial.all_below():
+        if not (command.help or "").strip():
+            raise Broken(f"tt {words} --help does not say what it does; give its function a docstring")
+
+
+@COMMAND.promise("K5", "It and every command below it take --json, as the others do.", rests_on=("K3",))
+async def _json(trial: CommandTrial) -> None:
+    for words, command in trial.all_below():
+        if not any("--json" in parameter.opts for parameter in command.params):
+            raise Broken(f"tt {words} has no option --json; build it with TownCommand of tinytown_cli.public")

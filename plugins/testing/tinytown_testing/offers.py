@@ -1,0 +1,127 @@
+"""All promises at once: an installed plugin, found as a kernel finds it, and everything that it offers put to the test.
+
+Its hooks are called for the bench's town, never for a real one, so that what they return can do no harm there. No other
+plugin is in that town: what they have wrong, and what they already offer, is not its doing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+from tinytown.errors import NotFound, PluginFaulty
+from tinytown.plugin import PluginReport, Plugins, survey_plugins
+from tinytown.plugin.loader import Plugin, installed_plugins
+
+from tinytown_testing.advice import CHOOSER, PROMPT, check_chooser, check_prompt_sections
+from tinytown_testing.backends import BACKEND, check_agent_backend
+from tinytown_testing.bench import Bench, open_bench
+from tinytown_testing.commands import COMMAND, check_command
+from tinytown_testing.converters import CONVERTER, check_converter
+from tinytown_testing.gates import GATE, check_gate
+from tinytown_testing.hooks import PLUGIN, AnnouncingTrial
+from tinytown_testing.promises import CheckReport, Promise
+from tinytown_testing.services import SERVICE, check_service
+from tinytown_testing.sinks import SINK, check_status_sink
+from tinytown_testing.trial import SLACK_S
+from tinytown_testing.workspaces import WORKSPACE, check_workspace
+
+#: By what a plugin offers, what is promised of it; ``plugin`` has what is promised of every one.
+PROMISES: dict[str, tuple[Promise, ...]] = {
+    book.contract: book.promises
+    for book in (PLUGIN, BACKEND, SINK, CONVERTER, WORKSPACE, GATE, SERVICE, COMMAND, PROMPT, CHOOSER)
+}
+
+_CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
+    "backends": check_agent_backend,
+    "sinks": check_status_sink,
+    "converters": check_converter,
+    "workspaces": check_workspace,
+    "gates": check_gate,
+    "services": check_service,
+    "commands": check_command,
+}
+_HOOK_CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
+    "tinytown_prompt_sections": check_prompt_sections,
+    "tinytown_choose_agent": check_chooser,
+}
+
+
+async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
+    """Hold everything that the installed plugin `name` offers to its promises, in a town whose ``tinytown.toml`` is `toml`.
+
+    Situations that only a maker can bring about are not tried, see `BackendScenarios`. There is no report for a plugin
+    without hooks. Raises: NotFound when no such plugin is installed; PluginFaulty, with the reason, when the town cannot
+    use it; ConfigError for `toml`.
+    """
+    async with open_bench(toml=toml) as bench:
+        others = {each.name for each in installed_plugins()} - {name}
+        config = msgspec.structs.replace(bench.config, blocked_plugins=(*bench.config.blocked_plugins, *others))
+
+        def survey() -> Plugins:
+            return survey_plugins(config, bench.root)
+
+        report = _report(survey(), name)
+        reports: list[CheckReport] = []
+        if report.hooks:
+            trial = AnnouncingTrial(bench, SLACK_S, lambda: _report(survey(), name))
+            reports.append(await PLUGIN.hold(f"plugin {name}", trial, None))
+            if "L3" in {finding.promise.id for finding in reports[0].broken}:
+                return tuple(reports)  # what would be tried is not there again
+        for shelf, check in _CHECKS.items():
+            for offered in report.offers.get(shelf, ()):
+
+                def make(shelf: str = shelf, offered: str = offered) -> Any:
+                    return _take(survey(), shelf, offered)
+
+                reports.append(await check(make, bench=bench))
+        return (*reports, *await _check_functions(report, bench))
+
+
+async def _check_functions(report: PluginReport, bench: Bench) -> list[CheckReport]:
+    """What the hooks promise that are no announcements but the thing itself."""
+    plugin = next(each for each in installed_plugins() if each.name == report.name)
+    plugin.load()
+    reports: list[CheckReport] = []
+    for hook, check in _HOOK_CHECKS.items():
+        if hook in report.hooks:
+
+            def make(hook: str = hook) -> Callable[..., Any]:
+                return _function(plugin, hook)
+
+            found = await check(make, bench=bench)
+            reports.append(dataclasses.replace(found, subject=f"{found.subject} {report.name}"))
+    return reports
+
+
+def _function(plugin: Plugin, hook: str) -> Callable[..., Any]:
+    """A plugin's hook as a function that takes what its implementation names."""
+
+    def ask(**arguments: Any) -> Any:
+        answers = plugin.call(hook, arguments)
+        return answers[0] if answers else None
+
+    return ask
+
+
+def _report(plugins: Plugins, name: str) -> PluginReport:
+    reports = [report for report in plugins.reports if report.name == name]
+    if not reports or reports[0].status == "missing":
+        known = ", ".join(report.name for report in plugins.reports if report.status != "missing") or "none"
+        raise NotFound(f"no plugin {name!r} is installed", hint=f"installed are: {known}")
+    (report, *_) = reports
+    if report.status != "active":
+        raise PluginFaulty(
+            f"the plugin {name!r} is {report.status}: {report.reason}", hint="see tt plugins", plugin=name, stage="load"
+        )
+    return report
+
+
+def _take(plugins: Plugins, shelf: str, name: str) -> Any:
+    """The object of this name, made afresh by its hook."""
+    objects = getattr(plugins, shelf)
+    if isinstance(objects, Mapping):
+        return cast("Mapping[str, Any]", objects)[name]
+    return next(each for each in objects if each.name == name)

@@ -1,0 +1,198 @@
+"""What every workspace promises (W1, W2, ...), and how each promise is tried."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from tinytown.contracts import Workspace
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
+from tinytown.model.text import shown
+
+from tinytown_testing.bench import Bench, on_bench
+from tinytown_testing.promises import Book, Broken, CheckReport, raised
+from tinytown_testing.samples import odd_rounds
+from tinytown_testing.trial import (
+    CANCELLED_AT_STEPS,
+    SLACK_S,
+    Trial,
+    check_word,
+    expect,
+    expect_context_manager,
+    expect_quick,
+)
+
+_OPEN_S = 60.0
+
+
+class _RoundFailed(Exception):
+    """What a round raises in these trials; nobody else does."""
+
+
+@dataclass(slots=True)
+class WorkspaceTrial(Trial):
+    """One attempt at one promise of a workspace."""
+
+    make: Callable[[], Workspace]
+
+    @asynccontextmanager
+    async def opened(
+        self, workspace: Workspace | None = None, agent: Agent | None = None, task: Task | None = None
+    ) -> AsyncGenerator[Path]:
+        """The directory of a round. Broken unless one can work in it."""
+        agent = agent or self.bench.agent()
+        async with (workspace or self.make()).open(agent, task) as directory:
+            if not (expect(directory, Path, "from open()").is_absolute() and directory.is_dir()):
+                raise Broken(f"expected the absolute path of a directory, got {directory}")
+            probe = directory / f".probe-{agent.id}"
+            probe.write_text("can be written")
+            probe.unlink()
+            yield directory
+
+
+WORKSPACE = Book[WorkspaceTrial]("workspace")
+
+
+async def check_workspace(
+    make: Callable[[], Workspace],
+    *,
+    only: Collection[str] | None = None,
+    bench: Bench | None = None,
+    slack_s: float = SLACK_S,
+) -> CheckReport:
+    """Hold the workspaces that `make` makes to all promises of a workspace, or to those in `only`.
+
+    The rest is as with `check_agent_backend`.
+    """
+    async with on_bench(bench) as place:
+        return await WORKSPACE.hold(f"workspace {shown(str(make().name))}", WorkspaceTrial(place, slack_s, make), only)
+
+
+@WORKSPACE.promise("W1", "Its name is a word that can be typed and stored.")
+async def _name(trial: WorkspaceTrial) -> None:
+    check_word("name", trial.make().name)
+
+
+@WORKSPACE.promise("W2", "It claims or disclaims any round, with or without a task, at once, and says the same again.")
+async def _claims(trial: WorkspaceTrial) -> None:
+    workspace = trial.make()
+    for agent, task in odd_rounds(trial.bench.agent()):
+        answers: list[object] = [workspace.claims(agent, task), workspace.claims(agent, task)]
+        if not isinstance(answers[0], bool) or answers[0] != answers[1]:
+            raise Broken(f"expected True or False twice from claims(), got {answers[0]!r} and {answers[1]!r}")
+    agent = trial.bench.agent()
+    expect_quick("asking claims()", lambda: workspace.claims(agent, None))
+
+
+@WORKSPACE.promise("W3", "It gives a directory that can be worked in, and leaves nothing running.")
+async def _opens(trial: WorkspaceTrial) -> None:
+    async def open_and_close() -> None:
+        workspace, agent = trial.make(), trial.bench.agent()
+        made = workspace.open(agent, trial.bench.task("do it", agent=agent))
+        expect_context_manager(made)
+        del made
+        async with trial.opened(workspace):
+            pass
+
+    await trial.in_time("opening and closing", _OPEN_S, open_and_close)
+    async with trial.leaving_nothing("a workspace"):
+        await open_and_close()
+
+
+@WORKSPACE.promise("W4", "An agent gets a directory for one round after the other.", rests_on=("W3",))
+async def _again(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.bench.agent()
+    task = trial.bench.task("do it", agent=agent)
+    for _ in range(2):  # the same task, as after a failure
+        async with trial.opened(workspace, agent, task):
+            pass
+    async with trial.opened(workspace, agent):
+        pass
+
+
+@WORKSPACE.promise("W5", "Two agents at once each have a directory of their own.", rests_on=("W3",))
+async def _two_agents(trial: WorkspaceTrial) -> None:
+    workspace = trial.make()
+    ada, ben = trial.bench.agent("ada"), trial.bench.agent("ben")
+    async with trial.opened(workspace, ada) as first, trial.opened(workspace, ben) as second:
+        if first.resolve() == second.resolve():
+            raise Broken(f"two agents at once got {first}")
+        (first / "ada.txt").write_text("of ada")
+        if (second / "ada.txt").exists():
+            raise Broken(f"what was written in {first} is in {second}, too")
+
+
+@WORKSPACE.promise("W6", "Whatever the agent and the task are called, there is a directory.", rests_on=("W2", "W4"))
+async def _any_names(trial: WorkspaceTrial) -> None:
+    workspace = trial.make()
+    for agent, task in odd_rounds(trial.bench.agent()):
+        if workspace.claims(agent, task):
+            try:
+                async with trial.opened(workspace, agent, task):
+                    pass
+            except Exception as error:
+                raise Broken(f"for {shown(repr(task), 200)}: {raised(error)}") from error
+
+
+@WORKSPACE.promise(
+    "W7", "An error of the round comes out as it is, and the next round has a directory.", rests_on=("W4",)
+)
+async def _errors_come_out(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.bench.agent()
+    task, error = trial.bench.task("do it", agent=agent), _RoundFailed("an error of the round")
+    came: BaseException | None = None
+    try:
+        async with trial.opened(workspace, agent, task):
+            raise error  # noqa: TRY301 - that it comes out here is what is tried
+    except Exception as raised:
+        came = raised
+    if came is not error:
+        raise Broken(f"the round raised {error!r}, out of the workspace came {came!r}")
+    async with trial.opened(workspace, agent, task):
+        pass
+
+
+@WORKSPACE.promise(
+    "W8",
+    "Cancelled while it opens, is used or closes, it ends at once, leaves nothing running, and can be opened again.",
+    rests_on=("W4",),
+)
+async def _cancelled(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.bench.agent()
+    task, reached = trial.bench.task("do it", agent=agent), trio.Event()
+
+    async def open_and_stay() -> None:
+        async with trial.opened(workspace, agent, task):
+            reached.set()
+            await trio.sleep_forever()
+
+    async with trial.leaving_nothing("a workspace that was cancelled"):
+        for step in CANCELLED_AT_STEPS:
+            if not reached.is_set():
+                await trial.cancelled("the workspace", open_and_stay, at_step=step, when=reached.wait)
+        async with trial.opened(workspace, agent, task):
+            pass
+
+
+@WORKSPACE.promise("W9", "It never holds up the event loop.", rests_on=("W3",))
+async def _event_loop(trial: WorkspaceTrial) -> None:
+    async def work() -> None:
+        async with trial.opened():
+            pass
+
+    await trial.with_pulse("the workspace", work)
+
+
+@WORKSPACE.promise("W10", "Opened again after a round, for the gates, it has what the round left.", rests_on=("W4",))
+async def _for_the_gates(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.bench.agent()
+    task = trial.bench.task("do it", agent=agent)
+    async with trial.opened(workspace, agent, task) as directory:
+        (directory / "work.txt").write_text("the work")
+    async with trial.opened(workspace, agent, task) as directory:
+        if not (directory / "work.txt").is_file():
+            raise Broken(f"work.txt, which the round had written, is not in {directory} when its gates are to judge it")

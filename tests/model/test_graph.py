@@ -1,0 +1,44 @@
+"""The order of work: waves hold everything once, each behind what it needs; circles are found and are circles."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tinytown.model.graph import find_circle, waves
+
+#: The same examples every day, on a machine that may be busy.
+QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+#: Any graph of up to eight tasks, circles included.
+graphs = st.integers(1, 8).flatmap(
+    lambda size: st.fixed_dictionaries(
+        {f"t{number}": st.lists(st.sampled_from([f"t{i}" for i in range(size)]), max_size=3) for number in range(size)}
+    )
+)
+
+
+def test_waves_come_in_the_order_of_the_plan() -> None:
+    needs = {"docs": ["api"], "api": ["model"], "model": [], "logo": [], "release": ["docs", "logo"]}
+    assert waves(needs) == (("model", "logo"), ("api",), ("docs",), ("release",))
+    assert waves({}) == ()
+    assert find_circle(needs) == ()
+
+
+@QUICK
+@given(graphs)
+def test_a_task_is_in_the_wave_behind_the_last_of_its_needs(needs: dict[str, list[str]]) -> None:
+    found = waves(needs)
+    place = {id_: number for number, wave in enumerate(found) for id_ in wave}
+    assert sum(map(len, found)) == len(place)
+    for id_, number in place.items():
+        assert number == max((place[need] + 1 for need in needs[id_]), default=0)
+    assert (len(place) < len(needs)) == bool(find_circle(needs))
+
+
+@QUICK
+@given(graphs)
+def test_a_circle_is_one(needs: dict[str, list[str]]) -> None:
+    circle = find_circle(needs)
+    for id_, following in zip(circle, circle[1:] + circle[:1], strict=True):
+        assert following in needs[id_]
+    assert len(set(circle)) == len(circle)

@@ -1,0 +1,41 @@
+"""A town's clock, under trio's own that jumps."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from tinytown.process.pausable_clock import TownClock
+from trio.testing import MockClock
+
+
+async def test_what_counts_as_time_is_what_passed_while_it_went(autojump_clock: MockClock) -> None:
+    clock = TownClock()
+    began = clock.now()
+    clock.go_on()  # it goes already
+    for seconds in (1, 2):
+        await trio.sleep(1)
+        clock.stop()
+        clock.stop()
+        await trio.sleep(100)
+        assert clock.now() - began == pytest.approx(seconds)
+        clock.go_on()
+    await trio.sleep(0.5)
+    assert clock.now() - began == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("stops_first", [True, False])
+async def test_a_limit_keeps_what_was_left_of_it(autojump_clock: MockClock, stops_first: bool) -> None:
+    clock, began = TownClock(), trio.current_time()
+    if stops_first:
+        clock.stop()
+    with clock.move_on_after(3) as limit:
+        if not stops_first:
+            await trio.sleep(2)
+            clock.stop()
+        await trio.sleep(100)
+        clock.go_on()
+        await trio.sleep_forever()
+    assert limit.cancelled_caught
+    assert trio.current_time() - began == pytest.approx(103)
+    with pytest.raises(TimeoutError, match="not done within 2 s"), clock.fail_after(2):
+        await trio.sleep_forever()

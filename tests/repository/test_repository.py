@@ -1,0 +1,177 @@
+"""What the repository promises as a whole: its shape, its licence, its packages, its front door, its privacy.
+
+Looks at what git tracks, so that scratch files of the person who runs it do not matter.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+DISTRIBUTIONS = [ROOT, *PLUGINS]
+by_name = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+by_distribution = pytest.mark.parametrize("directory", DISTRIBUTIONS, ids=lambda path: path.name)
+
+TOP_LEVEL = {"pyproject.toml", "core", "plugins", "tests", "docs", "noxfile.py", "README.md", "LICENSE", ".ci"}
+LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "package-lock.json", "yarn.lock"}
+#: Addresses that pin a build to one registry. Which one a person uses is theirs to configure.
+REGISTRIES = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.|yarnpkg\.com|crates\.io|index[-_]url", re.IGNORECASE)
+#: Paths that exist on one person's machine only. `ann` and `you` are people of examples.
+MACHINE_PATHS = re.compile(r"/(home|Users)/(?!(ann|you)\b)\w+|(?<![\w.])/(?:root|work)/\w")
+
+
+def tracked() -> list[Path]:
+    """The files git tracks that are there; skips the test outside of a git checkout, as in an unpacked sdist."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, timeout=30)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def places(pattern: re.Pattern[str]) -> list[str]:
+    """Where `pattern` occurs in tracked text files other than this one."""
+    found = []
+    for path in tracked():
+        if path == Path(__file__):
+            continue
+        text = path.read_bytes().decode("utf-8", "replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if match := pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {match.group()}")
+    return found
+
+
+def project(directory: Path) -> dict[str, Any]:
+    """The parsed pyproject.toml of a distribution."""
+    return tomllib.loads((directory / "pyproject.toml").read_text())
+
+
+def test_the_top_level_holds_the_agreed_entries_only() -> None:
+    entries = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    strangers = {name for name in entries - TOP_LEVEL if not name.startswith(".")}
+    assert not strangers, f"these do not belong at the top level: {', '.join(sorted(strangers))}"
+
+
+def test_there_is_no_lock_file() -> None:
+    assert [path for path in tracked() if path.name in LOCK_FILES] == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    assert places(REGISTRIES) == []
+
+
+def test_no_file_holds_a_path_of_one_machine() -> None:
+    assert places(MACHINE_PATHS) == []
+
+
+def test_no_tracked_file_is_generated_or_runtime_state() -> None:
+    state = re.compile(r"(^|/)(\.tt|\.nox|\.venv|__pycache__|dist|build|site|[^/]+\.egg-info)(/|$)")
+    assert [path for path in tracked() if state.search(path.relative_to(ROOT).as_posix())] == []
+
+
+def test_the_licence_is_mit_and_every_distribution_says_so() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.startswith("MIT License\n")
+    assert "Permission is hereby granted, free of charge" in text
+    assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text
+    assert {project(directory)["project"]["license"] for directory in DISTRIBUTIONS} == {"MIT"}
+
+
+@by_distribution
+def test_every_distribution_carries_the_text_of_its_licence(directory: Path) -> None:
+    # It asks for that itself: whoever has a wheel or an sdist alone must find the words in it.
+    settings = project(directory)
+    assert settings["project"]["license-files"] == ["LICENSE"]
+    assert "LICENSE" in settings["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert (directory / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+@by_distribution
+def test_every_distribution_is_described_alike(directory: Path) -> None:
+    ours, kernels = (set(project(each)["project"]["classifiers"]) for each in (directory, ROOT))
+    about = "Environment :: "
+    assert {each for each in ours if not each.startswith(about)} == {
+        each for each in kernels if not each.startswith(about)
+    }
+    assert len([each for each in ours if each.startswith(about)]) == 1
+
+
+@by_distribution
+def test_every_dependency_has_a_floor_that_can_be_installed_alone(directory: Path) -> None:
+    settings = project(directory)
+    groups = settings.get("dependency-groups", {}).values()
+    named = [*settings["project"]["dependencies"], *(each for group in groups for each in group)]
+    floors = {text: [clause for clause in Requirement(text).specifier if clause.operator == ">="] for text in named}
+    assert [text for text, clauses in floors.items() if len(clauses) != 1] == []
+
+
+@by_distribution
+def test_every_distribution_supports_the_same_pythons(directory: Path) -> None:
+    assert project(directory)["project"]["requires-python"] == ">=3.11"
+
+
+def test_no_dependency_group_names_a_distribution_of_this_repository() -> None:
+    groups = project(ROOT)["dependency-groups"].values()
+    assert [each for group in groups for each in group if Requirement(each).name.startswith("tinytown")] == []
+
+
+@by_name
+def test_a_plugin_is_a_complete_distribution(plugin: Path) -> None:
+    name = plugin.name.replace("-", "_")
+    wanted = ["README.md", f"tinytown_{name}/__init__.py", f"tinytown_{name}/py.typed", "tests"]
+    assert [path for path in wanted if not (plugin / path).exists()] == []
+    assert list((plugin / "tests").glob("test_*.py")), "a plugin's tests live with it"
+    settings = project(plugin)["project"]
+    assert settings["name"] == f"tinytown-{plugin.name}"
+    assert settings["entry-points"]["tinytown"] == {plugin.name: f"tinytown_{name}"}
+    assert "tinytown" in [Requirement(each).name for each in settings["dependencies"]]
+
+
+@by_name
+def test_a_plugin_names_every_package_that_it_imports(plugin: Path) -> None:
+    imported: set[str] = set()
+    for path in plugin.glob("tinytown_*/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(each.name.partition(".")[0] for each in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    own = {path.name for path in plugin.glob("tinytown_*")}
+    named = {Requirement(each).name for each in project(plugin)["project"]["dependencies"]}
+    assert imported - own - sys.stdlib_module_names == named
+
+
+@by_name
+def test_a_plugin_depends_on_no_other_plugin(plugin: Path) -> None:
+    names = [Requirement(each).name for each in project(plugin)["project"]["dependencies"]]
+    assert [name for name in names if name.startswith("tinytown-")] == []
+
+
+@by_name
+def test_the_readme_of_a_plugin_says_how_to_install_it(plugin: Path) -> None:
+    text = (plugin / "README.md").read_text()
+    assert text.startswith(f"# tinytown-{plugin.name}\n")
+    assert f"pip install tinytown-{plugin.name}" in text
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    if not text:
+        pytest.skip("README.md is still empty")
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if "nox -s tests" in line]
+    assert commands, "README.md shows no fenced command with `nox -s tests`"
+    shown = subprocess.run(
+        [ROOT / ".ci" / "run", "--print-test-command"], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert shown.stdout.strip() == commands[0]
