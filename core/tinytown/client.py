@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, TinytownError
 from tinytown.identity import Caller, caller_in
-from tinytown.protocol.operation import Call, ErrorReply
-from tinytown.protocol.operations import SCHEMA, TownCalls, load_library
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operation import ErrorReply, Operation
+from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of, embedded_server
 
 if TYPE_CHECKING:
-    from tinytown_cli.context import Invocation
+    from tinytown_cli.context import CliContext
 
     from tinytown.model.events import Event
 
@@ -37,21 +37,21 @@ _FULL_BYTES = 1 << 20
 _MISSING_FUNCTION = "ERR Function not found"
 
 
-class TownLink:
-    """A town that answers, for the length of one command. Errors are those of the calls and of `LightClient`."""
+class TownClient:
+    """A town that answers, for the length of one command. Errors are those of the calls and of `BlockingClient`."""
 
-    def __init__(self, root: Path, config: Config, client: LightClient) -> None:
+    def __init__(self, root: Path, config: Config, client: BlockingClient) -> None:
         self.root = root
         self.config = config
         self.client = client
-        self.calls = TownCalls(config.name, message_limit_bytes=config.limits.message_bytes)
+        self.operations = TownOperations(config.name, message_limit_bytes=config.limits.message_bytes)
         self.caller: Caller = caller_in(root)
 
-    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T:
+    def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T:
         """What the town answers to `call`."""
         return self.client.run(call, timeout_s=timeout_s)
 
-    def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]:
+    def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]:
         """What the town answers to `calls`, asked at once; raises the first error among the answers."""
         answers = self.client.run_all(calls)
         for answer in answers:
@@ -62,12 +62,12 @@ class TownLink:
     def make_ready(self) -> None:
         """Install the functions if the server lacks them. Raises: Refused for data of another version."""
         try:
-            schema = self.run(self.calls.setup({}))
+            schema = self.run(self.operations.setup({}))
         except ProtocolViolation as error:
             if not _lacks_library(error):
                 raise
             self.run(load_library())
-            schema = self.run(self.calls.setup({}))
+            schema = self.run(self.operations.setup({}))
         if schema != SCHEMA:
             raise Refused(
                 f"the data of town {self.config.name!r} has schema {schema!r}, this version knows {SCHEMA!r}",
@@ -92,7 +92,7 @@ class TownLink:
 
     def cursor(self) -> str:
         """The position of the newest event."""
-        newest = self.run(self.calls.latest_events(1))
+        newest = self.run(self.operations.latest_events(1))
         return newest[-1].id if newest else "0"
 
     def follow(self, cursor: str, *, until: float = float("inf")) -> Iterator[tuple[Event, ...]]:
@@ -102,7 +102,7 @@ class TownLink:
         """
         while (left_s := until - time.monotonic()) > 0:
             wait_s = min(left_s, LONGEST_WAIT_S)
-            call = self.calls.wait_for_events(cursor, block_ms=max(1, int(wait_s * 1000)))
+            call = self.operations.wait_for_events(cursor, block_ms=max(1, int(wait_s * 1000)))
             try:
                 batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
             except ServerUnreachable:
@@ -113,10 +113,10 @@ class TownLink:
                 cursor = batch[-1].id
 
 
-def town_root(invocation: Invocation) -> Path:
+def town_root(context: CliContext) -> Path:
     """The root of the town that the command is about. Raises: NotFound."""
     try:
-        return find_town(Path(invocation.town) if invocation.town else None)
+        return find_town(Path(context.town) if context.town else None)
     except OSError as error:
         raise NotFound(
             f"the current directory cannot be read: {error.strerror}", hint="change to one that exists"
@@ -124,24 +124,24 @@ def town_root(invocation: Invocation) -> Path:
 
 
 @contextlib.contextmanager
-def open_town_link(invocation: Invocation) -> Generator[TownLink]:
+def open_town_client(context: CliContext) -> Generator[TownClient]:
     """The town that the command is about, with its server up and its functions installed."""
-    root = town_root(invocation)
+    root = town_root(context)
     config = load_config(root)
-    with connect(root, config, invocation) as link:
+    with connect(root, config, context) as link:
         yield link
 
 
 @contextlib.contextmanager
-def connect(root: Path, config: Config, invocation: Invocation) -> Generator[TownLink]:
+def connect(root: Path, config: Config, context: CliContext) -> Generator[TownClient]:
     """The same for a town that is known already."""
     began = time.monotonic()
     with _explained(root, config):
         found = _ensure_server(root, config)
-        with LightClient(address_of(root, config)) as client:
-            link = TownLink(root, config, client)
+        with BlockingClient(address_of(root, config)) as client:
+            link = TownClient(root, config, client)
             link.make_ready()
-            invocation.explain(
+            context.explain(
                 f"town {config.name} at {root}, server {client.address.redacted} {found} "
                 f"in {(time.monotonic() - began) * 1000:.0f} ms"
             )

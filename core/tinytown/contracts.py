@@ -1,7 +1,9 @@
-"""What plugins fulfil: the Protocols of the objects that hooks return, and the plain values they are handed.
+"""What plugins implement: the Protocols of the objects that hooks return, and the plain values that they are handed.
 
-Hooks announce, contracts act, the kernel owns every task: an object's async methods run in tasks that the kernel
-started, may be cancelled at any checkpoint, and must leave nothing behind. `tinytown_testing` checks them.
+Hooks announce, contracts act, the kernel owns every task. Subclass the Protocol: optional members then have their
+defaults, and a type checker sees what is missing. Async methods run in a task of the kernel, may be cancelled at any
+checkpoint, and must leave nothing behind; whatever they raise is that plugin's fault and costs its own work only. The
+kit (`tinytown_testing`) checks each contract promise by promise. All of it exists since hook API 2 unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -21,8 +23,14 @@ from tinytown.model.messages import Message
 from tinytown.model.tasks import Task
 
 if TYPE_CHECKING:
-    from tinytown.process.supervisor import Keeper
+    from tinytown.client import TownClient
+    from tinytown.identity import Caller
+    from tinytown.process.supervisor import ProcessSupervisor
+    from tinytown.protocol.operation import Operation
+    from tinytown.protocol.operations import TownOperations
     from tinytown.town import Town
+
+T = TypeVar("T")
 
 # -- what a round ends with ------------------------------------------------------------------------------
 
@@ -100,15 +108,15 @@ Outcome: TypeAlias = Finished | Failed | RateLimited | Unauthorized | Unavailabl
 class AgentContext:
     """What a backend knows of the agent it opens a session for.
 
-    `root` is the town's root, `state_directory` a directory of the agent's own that lasts (made on demand, mode 0700),
-    `keeper` starts processes whose whole tree ends with them.
+    `root` is the town's root, `state_directory` a directory of the agent's own that outlives rounds (made on demand, mode
+    0700), `processes` runs commands whose whole process tree ends with them.
     """
 
     agent: Agent
     config: Config
     root: Path
     state_directory: Path
-    keeper: Keeper
+    processes: ProcessSupervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ class Round:
     server, and the TINYTOWN_* variables by which it knows who is calling. Output may be kept in `log_path`.
     """
 
-    run_id: str
+    round_id: str
     prompt: str
     task: Task | None
     messages: tuple[Message, ...]
@@ -147,32 +155,42 @@ class Report(Protocol):
 class AgentSession(Protocol):
     """An opened backend of one agent."""
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        """Do one round and return how it ended. Cancellation ends the work, its processes included, before it returns."""
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        """Do one round and return how it ended.
+
+        Called in a task of the kernel, one round at a time. Cancellation ends the work, its processes included, before it
+        returns. Raising counts as `Failed`, and the session is closed.
+        """
         ...
 
 
 @runtime_checkable
 class AgentBackend(Protocol):
-    """A way to run agents of one kind, the word that `--cli` takes.
+    """A way to run agents of one kind.
 
-    Kinds that share an account of their vendor may have an attribute ``account`` with its name; without one the account
-    of a backend is its kind. When a round is rate limited, all agents of the account wait.
+    `kind` is the word that ``--cli`` takes. `account` names what agents share with their vendor: when a round is rate limited,
+    all agents of the account wait; empty, the kind is an account of its own. `offers_town_tools` says that its sessions
+    offer the town's tools to the model (MCP), so that prompts name these instead of the command ``tt``.
     """
 
     kind: str
+    account: str = ""
+    offers_town_tools: bool = False
 
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentSession]:
-        """A session for one agent. Nothing is started before it is entered; leaving it leaves nothing."""
+        """A session for one agent. Nothing is started before it is entered; leaving it leaves nothing.
+
+        Called when the agent's first round begins, in a task that lives as long as the session. Raises: BackendUnavailable
+        with a hint when the tool is missing; anything else counts as a fault of the plugin.
+        """
         ...
 
+    def warnings(self) -> Sequence[str]:
+        """Sentences to read before an agent of this kind is spawned: a tool that is not installed, a model that may do anything.
 
-def offers_town_tools(backend: object) -> bool:
-    """Whether the sessions of a backend offer `tt agent-tools` to what they run: it says so by ``offers_town_tools = True``.
-
-    The prompts of its agents then speak of these tools instead of the command `tt`.
-    """
-    return getattr(backend, "offers_town_tools", False) is True
+        Quick, without IO that could hang. Called by ``tt spawn`` and ``tt plugins``.
+        """
+        return ()
 
 
 # -- converters ------------------------------------------------------------------------------------------
@@ -286,8 +304,177 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command for the command line: its name, one line of help, and ``module:function`` of a click command."""
+    """A command of the command line. `target` is ``module:attribute`` of a click command, imported only when it is typed.
+
+    `name` may have two words (``task why``): the command then hangs below another one. `section` is the heading of
+    ``tt --help`` that it stands under.
+    """
 
     name: str
     help: str
     target: str
+    section: str = "More"
+
+
+@dataclass(frozen=True, slots=True)
+class Completer:
+    """What a shell completes a word to. `name` is what parameters refer to, `target` ``module:function``.
+
+    The function takes the click context and returns pairs of a word and a remark about it. It may raise: then nothing is offered.
+    """
+
+    name: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a health check looked at: what it found and, unless all is well, what to do about it."""
+
+    check: str
+    level: Literal["ok", "note", "problem"]
+    found: str
+    fix: str = ""
+
+
+@runtime_checkable
+class HealthCheck(Protocol):
+    """Something that ``tt doctor`` looks at."""
+
+    name: str
+
+    def check(self, town: TownClient) -> Sequence[Finding]:
+        """What it finds in a town that answers. Called in the process of the command, for at most some seconds.
+
+        Raising is a finding of its own and hides no other.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SectionContent:
+    """A section as people see it (`lines`) and as ``--json`` has it (`value`, anything that msgspec encodes)."""
+
+    title: str
+    lines: Sequence[str]
+    value: Any
+
+
+@runtime_checkable
+class StatusSection(Protocol):
+    """Something that ``tt status --deep`` shows beside the town itself. `name` is its member of the JSON object."""
+
+    name: str
+
+    def read(self, town: TownClient) -> SectionContent | None:
+        """The section as it is now; None leaves it out. Called in the process of the command."""
+        ...
+
+
+class ToolSession(Protocol):
+    """The town as the tools of one agent's round reach it."""
+
+    @property
+    def caller(self) -> Caller:
+        """The agent, and the task and token of its round."""
+        ...
+
+    @property
+    def operations(self) -> TownOperations:
+        """The operations of the town."""
+        ...
+
+    def run(self, operation: Operation[T]) -> T:
+        """The town's answer. Raises: TinytownError, which a tool may let through: the model then reads its message."""
+        ...
+
+
+@runtime_checkable
+class AgentTool(Protocol):
+    """A tool that the town offers to agents, over MCP.
+
+    `arguments` is a msgspec Struct with ``forbid_unknown_fields=True``; its JSON Schema is what the model sees. `changes` says
+    whether a call does more than look.
+    """
+
+    name: str
+    description: str
+    arguments: type[msgspec.Struct]
+    changes: bool = True
+
+    def call(self, session: ToolSession, arguments: Any) -> str:
+        """The answer for the model. Called in the process that serves the tools, one call at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReportingGuide:
+    """In what words an agent is told where to read more and how to report.
+
+    `task` is formatted with the task's id; `mail` and `agents` name where the rest of a long list is. `reporting` says how
+    to settle the task of the round, `acting` what else an agent can do; both are Markdown.
+    """
+
+    task: str
+    mail: str
+    agents: str
+    reporting: str
+    acting: str
+
+
+# -- servers ---------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class TownServer(Protocol):
+    """The Redis-compatible server of one town. Blocking, quick to import: quick commands come through here."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens: ``unix://`` or ``redis://``."""
+        ...
+
+    @property
+    def log_path(self) -> Path:
+        """Its log, for people."""
+        ...
+
+    def ensure(
+        self, *, durability: Literal["safe", "fast"] = "safe", timeout_s: float = 10.0
+    ) -> Literal["started", "attached"]:
+        """See that it answers, starting it if need be; any number of processes may ask at once.
+
+        Raises: ServerUnreachable with a hint.
+        """
+        ...
+
+    def ping(self, *, timeout_s: float = 1.0) -> bool:
+        """Whether it answers within `timeout_s`. Starts nothing."""
+        ...
+
+    def pid(self) -> int | None:
+        """Its process id; None if none runs."""
+        ...
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End it and wait until it is gone, keeping its data; whether one was running.
+
+        Raises: ServerUnreachable if it is still there after `timeout_s`.
+        """
+        ...
+
+    def end_left_behind(self, deadline: float) -> bool:
+        """End a server whose directory was deleted, before `deadline` (`time.monotonic`); whether there was one."""
+        ...
+
+
+class ServerProvider(Protocol):
+    """Makes the server of a town that names none in ``redis.url``.
+
+    Announced by an entry point of the group ``tinytown.servers``, so that a quick command finds it without importing
+    any other plugin. Nothing is started or written before `TownServer.ensure`.
+    """
+
+    def __call__(self, directory: Path) -> TownServer:
+        """The server whose data lies in `directory`, the town's own runtime directory."""
+        ...

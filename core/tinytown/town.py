@@ -24,8 +24,8 @@ from tinytown.model.messages import Body, Message, Priority, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
 from tinytown.model.text import shown
-from tinytown.protocol.operation import Call, ErrorReply
-from tinytown.protocol.operations import SCHEMA, TownCalls, load_library
+from tinytown.protocol.operation import ErrorReply, Operation
+from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, embedded_server
 from tinytown.roles import start_of_agent
@@ -70,7 +70,7 @@ class Town:
     def __init__(self, root: Path, config: Config, link: Link, bells: Bells) -> None:
         self.root = root
         self.config = config
-        self.calls = TownCalls(config.name, message_limit_bytes=config.limits.message_bytes)
+        self.operations = TownOperations(config.name, message_limit_bytes=config.limits.message_bytes)
         self.link = link
         self._bells = bells
         self._hearers: list[Callable[[Event], None]] = []
@@ -81,7 +81,7 @@ class Town:
     def name(self) -> str:
         return self.config.name
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: Operation[T]) -> T:
         """The result of a call; the function library is installed first if the server has lost it."""
         for _ in range(_INSTALL_ATTEMPTS):
             try:
@@ -141,7 +141,7 @@ class Town:
         Raises: NotFound with code ``unknown_kind`` when kernels run and none has the backend: nobody would take it up.
         """
         kind, words = start_of_agent(self.config, role, cli=cli, tags=tags)
-        hosts = (await self.run(self.calls.status(agents=False))).hosts
+        hosts = (await self.run(self.operations.status(agents=False))).hosts
         kinds = sorted({each for host in hosts for each in host.backends})
         if hosts and kind not in kinds:
             raise NotFound(
@@ -150,7 +150,7 @@ class Town:
                 code="unknown_kind",
                 kinds=kinds,
             )
-        call = self.calls.create_agent(
+        call = self.operations.create_agent(
             name,
             cli=kind,
             role=role,
@@ -165,64 +165,64 @@ class Town:
 
     async def agent(self, agent: str) -> AgentHandle:
         """The handle of an agent that is there."""
-        found = await self.run(self.calls.agent(agent))
+        found = await self.run(self.operations.agent(agent))
         return AgentHandle(self, found.name, found.id)
 
     async def agents(self) -> tuple[Agent, ...]:
         """All agents, oldest first."""
-        return await self.run(self.calls.agents())
+        return await self.run(self.operations.agents())
 
     async def status(self) -> Status:
         """The whole town in one answer."""
-        return await self.run(self.calls.status())
+        return await self.run(self.operations.status())
 
     async def freeze(self, reason: str) -> bool:
         """Freeze every running process of the town and begin nothing, until `thaw`; whether it was not frozen before."""
-        return await self.run(self.calls.freeze(reason=reason))
+        return await self.run(self.operations.freeze(reason=reason))
 
     async def thaw(self, reason: str) -> bool:
         """Let a frozen town go on; whether it was frozen before."""
-        return await self.run(self.calls.thaw(reason=reason))
+        return await self.run(self.operations.thaw(reason=reason))
 
     # -- tasks
 
     async def add_task(self, description: str, *, agent: str = "", **details: Any) -> Task:
-        """Make a task, for `agent` or for the backlog. `details` are those of `TownCalls.add_task`."""
-        return (await self.run(self.calls.add_task(description, agent=agent, **details))).task
+        """Make a task, for `agent` or for the backlog. `details` are those of `TownOperations.add_task`."""
+        return (await self.run(self.operations.add_task(description, agent=agent, **details))).task
 
     async def task(self, task: str) -> Task:
         """One task as it is now."""
-        return await self.run(self.calls.task(task))
+        return await self.run(self.operations.task(task))
 
     async def tasks(
         self, *, state: TaskState | Literal["backlog"] | None = None, agent: str = "", tag: str = "", limit: int = 50
     ) -> tuple[Task, ...]:
         """Tasks, newest first; with the state ``backlog``, the backlog in its order."""
-        return await self.run(self.calls.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
+        return await self.run(self.operations.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
 
     async def complete_task(self, task: str, result: str = "") -> Task:
         """Complete a task, as a person may."""
-        return await self.run(self.calls.settle_task("complete", task, text=result))
+        return await self.run(self.operations.settle_task("complete", task, text=result))
 
     async def fail_task(self, task: str, reason: str) -> Task:
         """Fail a task, as a person may."""
-        return await self.run(self.calls.settle_task("fail", task, text=reason))
+        return await self.run(self.operations.settle_task("fail", task, text=reason))
 
     async def cancel_task(self, task: str, reason: str = "cancelled") -> Task:
         """Cancel a task; a round that works on it is ended."""
-        return await self.run(self.calls.settle_task("cancel", task, text=reason))
+        return await self.run(self.operations.settle_task("cancel", task, text=reason))
 
     async def reopen_task(self, task: str, reason: str = "reopened") -> Task:
         """Open a finished task again."""
-        return (await self.run(self.calls.reopen_task(task, reason=reason))).task
+        return (await self.run(self.operations.reopen_task(task, reason=reason))).task
 
     async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
         """Keep a task from being worked on until it is released, or until a moment (RFC 3339)."""
-        return await self.run(self.calls.hold_task(task, reason=reason, until=until))
+        return await self.run(self.operations.hold_task(task, reason=reason, until=until))
 
     async def release_task(self, task: str) -> Task:
         """Let a held task go on."""
-        return await self.run(self.calls.release_task(task))
+        return await self.run(self.operations.release_task(task))
 
     async def wait_for_task(self, task: str) -> Task:
         """The task once it is completed, failed or cancelled."""
@@ -234,18 +234,18 @@ class Town:
     async def send(
         self, to: str, message: str | Body, *, sender: str = SUPERVISOR, priority: Priority = "normal", **details: Any
     ) -> Sent:
-        """Put a message into a mailbox. Plain text is an order; `details` are those of `TownCalls.send`."""
+        """Put a message into a mailbox. Plain text is an order; `details` are those of `TownOperations.send`."""
         body = TaskOrder(description=message) if isinstance(message, str) else message
-        return await self.run(self.calls.send(to, body, sender=sender, priority=priority, **details))
+        return await self.run(self.operations.send(to, body, sender=sender, priority=priority, **details))
 
     async def inbox(self, agent: str = SUPERVISOR, *, limit: int = 100) -> tuple[Message, ...]:
         """The messages that lie in a mailbox, in the order of delivery; nothing is taken. Undecodable ones are left out."""
-        inbox = await self.run(self.calls.peek(agent, limit=limit))
+        inbox = await self.run(self.operations.peek(agent, limit=limit))
         return tuple(lying.message for lying in inbox.messages if lying.message is not None)
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The messages that were given up, newest first."""
-        return await self.run(self.calls.dead_letters())
+        return await self.run(self.operations.dead_letters())
 
     # -- waiting
 
@@ -288,11 +288,11 @@ class Town:
     async def events(self, after: str | None = None) -> AsyncGenerator[Event]:
         """Everything that happens from now on (or after the position `after`), for ever."""
         if after is None:
-            latest = await self.run(self.calls.latest_events(1))
+            latest = await self.run(self.operations.latest_events(1))
             after = latest[-1].id if latest else "0"
         while True:
             seen = self.position.value
-            found = await self.run(self.calls.events_after(after))
+            found = await self.run(self.operations.events_after(after))
             for event in found:
                 after = event.id
                 yield event
@@ -313,10 +313,10 @@ class AgentHandle:
 
     async def info(self) -> Agent:
         """The agent as it is now."""
-        return await self.town.run(self.town.calls.agent(self.id))
+        return await self.town.run(self.town.operations.agent(self.id))
 
     async def assign(self, description: str, **details: Any) -> Task:
-        """Give the agent a task. `details` are those of `TownCalls.add_task`: title, priority, needs, tags, ..."""
+        """Give the agent a task. `details` are those of `TownOperations.add_task`: title, priority, needs, tags, ..."""
         return await self.town.add_task(description, agent=self.id, **details)
 
     async def send(self, message: str | Body, **details: Any) -> Sent:
@@ -338,23 +338,23 @@ class AgentHandle:
 
     async def interrupt(self, *, now: bool = False, reason: str = "interrupted") -> None:
         """Pause the agent: after its round, or at once with `now`. Its mail and task go back untouched."""
-        await self.town.run(self.town.calls.want(self.id, "paused", now=now, reason=reason))
+        await self.town.run(self.town.operations.want(self.id, "paused", now=now, reason=reason))
 
     async def resume(self) -> None:
         """Let a paused or stopped agent go on."""
-        await self.town.run(self.town.calls.want(self.id, "running"))
+        await self.town.run(self.town.operations.want(self.id, "running"))
 
     async def close(self, *, reason: str = "closed") -> None:
         """Let the agent finish what it has been given, then stop."""
-        await self.town.run(self.town.calls.want(self.id, "drained", reason=reason))
+        await self.town.run(self.town.operations.want(self.id, "drained", reason=reason))
 
     async def kill(self, *, now: bool = False, reason: str = "killed") -> None:
         """Stop the agent: after its round, or at once with `now`. Its mail and tasks stay with it."""
-        await self.town.run(self.town.calls.want(self.id, "stopped", now=now, reason=reason))
+        await self.town.run(self.town.operations.want(self.id, "stopped", now=now, reason=reason))
 
     async def remove(self, *, force: bool = False) -> None:
-        """Take the stopped agent out of the town; see `TownCalls.remove_agent`."""
-        await self.town.run(self.town.calls.remove_agent(self.id, force=force))
+        """Take the stopped agent out of the town; see `TownOperations.remove_agent`."""
+        await self.town.run(self.town.operations.remove_agent(self.id, force=force))
 
 
 @asynccontextmanager
@@ -382,14 +382,14 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     ):
         town = Town(root, config, link, bells)
         await town.run(load_library())
-        schema = await town.run(town.calls.setup(config.server_settings))
+        schema = await town.run(town.operations.setup(config.server_settings))
         if schema != SCHEMA:
             raise Refused(
                 f"the data of town {config.name!r} has the schema {schema}, this version of Tinytown has {SCHEMA}",
                 hint="use the version of Tinytown that made it",
                 code="other_schema",
             )
-        latest = await town.run(town.calls.latest_events(1))
+        latest = await town.run(town.operations.latest_events(1))
         town.position.value = latest[-1].id if latest else "0-0"
         async with open_background() as nursery:
             nursery.start_soon(_follow, town, reading)
@@ -400,7 +400,7 @@ async def _follow(town: Town, reading: Link) -> None:
     """Keep `town.position` at the newest event, for as long as the server can be reached."""
     while True:
         try:
-            call = town.calls.wait_for_events(town.position.value, block_ms=_READ_BLOCK_MS)
+            call = town.operations.wait_for_events(town.position.value, block_ms=_READ_BLOCK_MS)
             found = await reading.run(call)
         except Exception:  # the link reconnects by itself; whoever needs the server hears of it from their own calls
             await trio.sleep(0.2)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from tinytown.config import Config
-from tinytown.protocol.operations import TownCalls, load_library
+from tinytown.protocol.operations import TownOperations, load_library
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import parse_url
 
@@ -20,7 +20,7 @@ TOWN = "bench"
 class Doorbells:
     """Events by agent id, set when the agent's bell rings."""
 
-    def __init__(self, calls: TownCalls) -> None:
+    def __init__(self, calls: TownOperations) -> None:
         self._calls = calls
         self._armed: dict[bytes, trio.Event] = {}
 
@@ -35,16 +35,16 @@ class Doorbells:
             event.set()
 
 
-async def set_up(link: Link, calls: TownCalls) -> None:
+async def set_up(link: Link, calls: TownOperations) -> None:
     """Make the town's data, with the bounds that a town has by default."""
     await link.run(load_library())
     await link.run(calls.setup(Config(name=TOWN).server_settings))
 
 
 @asynccontextmanager
-async def open_bench_town(url: str, agents: int) -> AsyncIterator[tuple[Link, TownCalls, list[str], Doorbells]]:
+async def open_bench_town(url: str, agents: int) -> AsyncIterator[tuple[Link, TownOperations, list[str], Doorbells]]:
     """A link to a fresh town with so many agents, subscribed to all their bells; the agents' ids."""
-    calls = TownCalls(TOWN)
+    calls = TownOperations(TOWN)
     bells = Doorbells(calls)
     async with open_link(parse_url(url), on_push=bells.rung) as link:
         await set_up(link, calls)

@@ -18,8 +18,8 @@ from typing import IO
 
 import trio
 from tinytown.model.messages import Informational
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import open_link
 from tinytown.redis.url import parse_url
 
@@ -27,8 +27,8 @@ from .doorbell import TOWN, Doorbells, set_up
 
 IDLE_S = 0.005
 DEADLINE_S = 100.0
-PING: Call[object] = Call(("PING",), decode=lambda reply: reply)
-CALLS = TownCalls(TOWN)
+PING: Operation[object] = Operation(("PING",), decode=lambda reply: reply)
+CALLS = TownOperations(TOWN)
 
 
 async def send(url: str, messages: int) -> dict[str, float]:

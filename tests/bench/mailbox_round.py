@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import trio
 from tinytown.model.messages import Informational
 from tinytown.model.results import Delivery
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import Link
 
 from .doorbell import Doorbells, open_bench_town
@@ -45,12 +45,14 @@ async def _round_trip(url: str, shares: Sequence[int], at_once: int) -> dict[str
         return {"messages_per_s": messages / took_s, "client_us": (_cpu_s() - cpu_began_s) / messages * 1e6}
 
 
-async def _send(link: Link, calls: TownCalls, agent_id: str, share: int) -> None:
+async def _send(link: Link, calls: TownOperations, agent_id: str, share: int) -> None:
     for _ in range(share):
         await link.run(calls.send(agent_id, BODY))
 
 
-async def _receive(link: Link, calls: TownCalls, bells: Doorbells, agent_id: str, share: int, at_once: int) -> None:
+async def _receive(
+    link: Link, calls: TownOperations, bells: Doorbells, agent_id: str, share: int, at_once: int
+) -> None:
     received, claims = 0, 0
     done: tuple[Delivery, ...] = ()
     while received < share:

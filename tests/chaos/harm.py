@@ -125,12 +125,14 @@ class Harm:
         await self.settle()
         holders = Counter(agent.host for agent in await self._agents())
         held_by, _ = holders.most_common(1)[0]
-        root = {host.id: host.root for host in await insist(self._town, self._town.calls.hosts())}.get(held_by or "")
+        root = {host.id: host.root for host in await insist(self._town, self._town.operations.hosts())}.get(
+            held_by or ""
+        )
         host = next((each for each in self._stage.hosts if str(each.root) == root), self._stage.hosts[0])
         return host, {agent.name: held_by or "" for agent in await self._agents() if agent.host == held_by}
 
     async def _agents(self) -> tuple[Agent, ...]:
-        return await insist(self._town, self._town.calls.agents())
+        return await insist(self._town, self._town.operations.agents())
 
     async def settle(self) -> None:
         """Wait until both kernels take part and every agent has a host."""
@@ -138,7 +140,7 @@ class Harm:
             while True:
                 for host in self._stage.hosts:
                     host.keep_running()
-                status = await insist(self._town, self._town.calls.status())
+                status = await insist(self._town, self._town.operations.status())
                 if len(status.hosts) == len(self._stage.hosts) and all(agent.host for agent in status.agents):
                     return
                 await trio.sleep(0.05)

@@ -24,7 +24,7 @@ from typing import Literal, TypeVar
 import trio
 from tinytown.config import load_config
 from tinytown.errors import ServerUnreachable
-from tinytown.protocol.operation import Call
+from tinytown.protocol.operation import Operation
 from tinytown.town import Town, connect_town
 from tinytown_server.server import find_binary
 
@@ -317,7 +317,7 @@ async def open_stage() -> AsyncGenerator[Stage]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def insist(town: Town, call: Call[T]) -> T:
+async def insist(town: Town, call: Operation[T]) -> T:
     """What the town answers to `call`, which is asked again for as long as the server is away or refuses everything."""
     while True:
         try:

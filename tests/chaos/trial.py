@@ -46,7 +46,7 @@ class Work:
                 note = self._given(chance.choice(PRIORITIES))
                 body = Informational(summary=f"chaos-note {note.priority} {note.number}")
                 await insist(
-                    self._town, self._town.calls.send(note.agent, body, sender=SUPERVISOR, priority=note.priority)
+                    self._town, self._town.operations.send(note.agent, body, sender=SUPERVISOR, priority=note.priority)
                 )
                 self.notes.append(note)
             needs = (
@@ -55,7 +55,7 @@ class Work:
             task = self._given(chance.choice(PRIORITIES), waits=bool(needs))
             way = chance.choice(["plain", "plain", "shelled", "straying"])
             duration_s = chance.choice(["0", "0.02", "0.1"])
-            call = self._town.calls.add_task(
+            call = self._town.operations.add_task(
                 f"chaos-task {task.number} {task.priority} {duration_s} {way}",
                 agent=task.agent,
                 priority=task.priority,
@@ -98,7 +98,7 @@ async def _finish(stage: Stage, town: Town, tasks: int) -> None:
     async def look() -> bool:
         for host in stage.hosts:
             host.keep_running()
-        counts = (await insist(town, town.calls.status(agents=False))).tasks
+        counts = (await insist(town, town.operations.status(agents=False))).tasks
         return counts["completed"] + counts["failed"] + counts["cancelled"] == tasks
 
     await town.wait_until(look, bool)
@@ -142,14 +142,14 @@ async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, du
 
 async def _all_events(town: Town) -> list[Any]:
     events: list[Any] = []
-    while batch := await town.run(town.calls.events_after(events[-1].id if events else "0", count=10_000)):
+    while batch := await town.run(town.operations.events_after(events[-1].id if events else "0", count=10_000)):
         events += batch
     return events
 
 
 async def _stray_keys(town: Town) -> list[str]:
     """Keys of the town that nothing describes: left over from a change that was cut in half."""
-    base = town.calls.keys.base
+    base = town.operations.keys.base
     keys = [key.decode() for key in await town.link.command("KEYS", f"{base}:*")]
     return [key for key in keys if not any(known.fullmatch(key[len(base) + 1 :]) for known in _KNOWN)]
 

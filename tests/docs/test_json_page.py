@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 from tinytown.model.events import EVENT_TYPES, KnownEvent
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_cli.framework import make_root
 from tinytown_testing.pytest_plugin import Shell
@@ -178,7 +178,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
 def old_server(tt: Shell) -> str:
     """The URL of a server with a town of Tinytown 0.10 on it: the town's own will do."""
     socket = tt.directory / ".tt" / "redis.sock"
-    with LightClient(Address("unix", path=str(socket))) as client:
+    with BlockingClient(Address("unix", path=str(socket))) as client:
         write_old_town(client, "hash")
     return f"unix://{socket}"
 

@@ -194,11 +194,11 @@ def answering() -> Callable[..., Any]:
     def make(*answers: Any) -> Any:
         left = list(answers)
 
-        async def script(round: Any, report: Any) -> Outcome:
+        async def script(work: Any, report: Any) -> Outcome:
             answer = left.pop(0) if len(left) > 1 else left[0]
             if isinstance(answer, BaseException):
                 raise answer
-            outcome: Outcome = await answer(round, report) if callable(answer) else answer
+            outcome: Outcome = await answer(work, report) if callable(answer) else answer
             return outcome
 
         return script

@@ -64,7 +64,7 @@ async def test_a_parked_account_stays_so_over_a_restart_until_people_let_it_go(p
         agent = await town.agent("ada")
         await agent.wait_until(throttled)
         assert len(table.rounds) == 1
-        assert await town.run(town.calls.unpark_account("scripted", reason="a person knows better"))
+        assert await town.run(town.operations.unpark_account("scripted", reason="a person knows better"))
         assert (await town.wait_for_task(task.id)).state == "completed"
 
 

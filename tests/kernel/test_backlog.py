@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.protocol.operations import SCHEMA, TownCalls
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operations import SCHEMA, TownOperations
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_snapshots.records import Snapshot, TaskRecord
 from tinytown_snapshots.transfer import Transfer
@@ -39,9 +39,9 @@ async def test_a_task_that_becomes_one_for_an_agent_is_taken_by_it_at_once(place
     async with place.open() as town:
         task = await town.add_task("write it", tags=["docs"])
         agent = await town.spawn("tess", role="tester")
-        await agent.wait_until(lambda now: now.state == ("cold" if asleep else "idle"))
+        await agent.wait_until(lambda now: now.state == ("suspended" if asleep else "idle"))
         with trio.fail_after(10):
-            await town.run(town.calls.update_task(task.id, tags=["tester"]))
+            await town.run(town.operations.update_task(task.id, tags=["tester"]))
             assert (await town.wait_for_task(task.id)).assigned_to == "tess"
 
 
@@ -72,8 +72,8 @@ async def test_what_a_restore_brings_onto_the_backlog_is_taken_by_who_is_idle(pl
     )
 
     def restore() -> Any:
-        with LightClient(Address("unix", path=str(place.server.socket_path))) as client:
-            return Transfer(client, TownCalls("t")).restore(Snapshot(schema=SCHEMA, tasks=(task,)), merge=True)
+        with BlockingClient(Address("unix", path=str(place.server.socket_path))) as client:
+            return Transfer(client, TownOperations("t")).restore(Snapshot(schema=SCHEMA, tasks=(task,)), merge=True)
 
     async with place.open() as town:
         agent = await town.spawn("tess", tags=["qa"])

@@ -16,7 +16,7 @@ A_DOLLAR = Usage(input_tokens=100, output_tokens=10, cost_usd=1.0)
 
 
 async def spent(town: Any) -> float | None:
-    usd: float | None = (await town.run(ledger.costs(town.calls.keys))).total.usd
+    usd: float | None = (await town.run(ledger.costs(town.operations.keys))).total.usd
     return usd
 
 
@@ -28,7 +28,7 @@ async def test_what_backends_report_is_added_up(place, table, answering) -> None
         for word in ("one", "two"):
             await town.wait_for_task((await agent.assign(word)).id)
         await agent.wait_for_idle()
-        (row,) = (await town.run(ledger.costs(town.calls.keys, by="agent"))).rows
+        (row,) = (await town.run(ledger.costs(town.operations.keys, by="agent"))).rows
         assert (row.rounds, row.input_tokens, row.usd, row.unmeasured_rounds) == (3, 300, 3.0, 1)
 
 
@@ -48,7 +48,7 @@ async def test_a_spent_budget_holds_the_agents_keeps_their_work_and_a_higher_one
         assert [(await town.task(task.id)).state for task in tasks] == ["assigned", "assigned"]
         assert len(table.rounds) == 2
         assert [message.text.partition(".")[0] for message in await town.inbox()] == ["budget day_usd is spent: $2"]
-        await town.run(town.calls.set_budgets(BudgetsConfig(day_usd=10.0).server_numbers))
+        await town.run(town.operations.set_budgets(BudgetsConfig(day_usd=10.0).server_numbers))
         for task in tasks:
             assert (await town.wait_for_task(task.id)).attempts == 1
         assert (await place.hears(town, 1, "budget_spent", budget="day_usd"))[0]["spent"] == 2.0
@@ -74,7 +74,7 @@ async def test_rounds_that_begin_at_once_keep_to_what_is_left(place, table) -> N
     go = trio.Event()
     running = most = 0
 
-    async def work(round: Any, report: Any) -> Finished:
+    async def work(work: Any, report: Any) -> Finished:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -110,7 +110,7 @@ async def test_a_task_whose_budget_is_spent_waits_and_the_rest_of_the_mail_does_
 
 
 async def test_what_a_host_spent_on_a_round_that_it_lost_is_entered_all_the_same(place, table) -> None:
-    async def spend(round: Any, report: Any) -> None:
+    async def spend(work: Any, report: Any) -> None:
         report.usage(A_DOLLAR)
         await trio.sleep_forever()
 
@@ -119,8 +119,8 @@ async def test_what_a_host_spent_on_a_round_that_it_lost_is_entered_all_the_same
         ada = await town.spawn("ada")
         await ada.assign("do it")
         await table.begun(1)
-        await town.run(town.calls.want("ada", "paused"))  # so that nobody begins it again
-        await town.run(town.calls.leave(place.kernel.host_id, reason="its lease ran out"))
+        await town.run(town.operations.want("ada", "paused"))  # so that nobody begins it again
+        await town.run(town.operations.leave(place.kernel.host_id, reason="its lease ran out"))
         await town.wait_until(lambda: spent(town), lambda usd: usd == 1.0)
         await ada.wait_until(lambda now: now.state == "paused")
         assert await spent(town) == 1.0

@@ -11,7 +11,7 @@ import pytest
 import tinytown
 import trio
 from tinytown.kernel.kernel import is_running
-from tinytown.model.results import Placed
+from tinytown.model.results import Placement
 
 
 async def use(place: Any) -> None:
@@ -44,13 +44,13 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
                 assert agent.mail.leased == 0
             for task in await watching.tasks(state="running"):
                 raise AssertionError(f"{task.id} still runs after {deadline_s}")
-        inbox = await watching.run(watching.calls.peek("ada", limit=5))
+        inbox = await watching.run(watching.operations.peek("ada", limit=5))
         assert {lying.deliveries for lying in inbox.messages} == {0}
         assert await watching.dead_letters() == ()
 
 
 async def test_a_cancelled_round_gives_its_mail_back_untouched(place, table) -> None:
-    async def forever(round: Any, report: Any) -> None:
+    async def forever(work: Any, report: Any) -> None:
         await trio.sleep_forever()
 
     table.script = forever
@@ -63,13 +63,13 @@ async def test_a_cancelled_round_gives_its_mail_back_untouched(place, table) -> 
     async with place.connect() as town:
         now = await town.task(task.id)
         assert (now.state, now.attempts, now.reason) == ("assigned", 0, "its kernel was stopped")
-        inbox = await town.run(town.calls.peek("ada"))
+        inbox = await town.run(town.operations.peek("ada"))
         assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
-        assert (await town.run(town.calls.agent("ada"))).state == "cold"
+        assert (await town.run(town.operations.agent("ada"))).state == "suspended"
 
 
 async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(place, table) -> None:
-    async def brittle(round: Any, report: Any) -> None:
+    async def brittle(work: Any, report: Any) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             try:
@@ -147,7 +147,7 @@ async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(pl
 
         async def late(call: Any) -> Any:
             answer = await run(call)
-            if isinstance(answer, Placed) and answer.agents:
+            if isinstance(answer, Placement) and answer.agents:
                 placed.set()
                 await closing.wait()
             return answer
@@ -156,15 +156,15 @@ async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(pl
         agent = await town.spawn("ada")
         await agent.send("hello")
         await placed.wait()
-        leave = town.calls.beat
+        leave = town.operations.beat
 
         def beat(*words: Any, capacity: int | None = None, **more: Any) -> Any:
             if capacity == 0:  # all agents that it knew of have been told
                 closing.set()
             return leave(*words, capacity=capacity, **more)
 
-        monkeypatch.setattr(town.calls, "beat", beat)
+        monkeypatch.setattr(town.operations, "beat", beat)
     assert not table.rounds
     async with place.connect() as town:
-        (lying,) = (await town.run(town.calls.peek("ada", limit=5))).messages
+        (lying,) = (await town.run(town.operations.peek("ada", limit=5))).messages
         assert (lying.place, lying.deliveries) == ("queued", 0)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trio
 from tinytown.model.messages import Query
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls, load_library
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations, load_library
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import Address
 from tinytown_server.server import EmbeddedServer
@@ -41,7 +41,7 @@ class CancelAtStep(trio.abc.Instrument):
                 self.scope.cancel()
 
 
-async def cancelled_at(step: int, link: Link, call: Call[Any]) -> bool:
+async def cancelled_at(step: int, link: Link, call: Operation[Any]) -> bool:
     """Whether the call was cancelled before it had its answer."""
     with trio.CancelScope() as scope:
         instrument = CancelAtStep(scope, step)
@@ -57,7 +57,7 @@ async def cancelled_at(step: int, link: Link, call: Call[Any]) -> bool:
 
 @pytest.mark.parametrize("verb", ["send", "claim", "ack"])
 async def test_cancelled_at_any_step_a_call_may_be_repeated_and_acts_once(verb: str, address: Address) -> None:
-    calls = TownCalls("cut")
+    calls = TownOperations("cut")
     with trio.fail_after(20):
         async with open_link(address) as link:
             await link.run(load_library())
@@ -67,7 +67,7 @@ async def test_cancelled_at_any_step_a_call_may_be_repeated_and_acts_once(verb: 
                 name = f"m{step}"
                 send = calls.send("ann", Query(question="how far?"), message_id=name)
                 claim = calls.claim(agent.id, token=f"c{step}", count=5, lease_ms=60_000)
-                call: Call[Any] = send
+                call: Operation[Any] = send
                 if verb != "send":
                     await link.run(send)
                     call = claim

@@ -33,7 +33,7 @@ _KNOWN = [
 
 async def unknown_keys(town: Any) -> list[str]:
     """Keys of the town that no pattern of `protocol.keys` describes."""
-    base = town.calls.keys.base
+    base = town.operations.keys.base
     keys = [key.decode() for key in await town.link.command("KEYS", f"{base}:*")]
     return [key for key in keys if not any(known.fullmatch(key[len(base) + 1 :]) for known in _KNOWN)]
 
@@ -83,7 +83,7 @@ async def test_every_task_is_completed_once_whatever_is_killed(place, start_kern
 
         states = Counter([task.state for task in await town.tasks(limit=TASKS)])
         assert states == {"completed": TASKS}
-        events = await town.run(town.calls.events_after("0", count=100_000))
+        events = await town.run(town.operations.events_after("0", count=100_000))
         completed = Counter(
             event.task for event in events if event.type == "task_state_changed" and event.new == "completed"
         )
@@ -122,7 +122,7 @@ async def test_what_a_killed_kernel_had_is_free_again_as_soon_as_the_next_one_co
         await trio.to_thread.run_sync(kernel.start)  # well within the lease: the same machine knows that it is dead
         done = await town.wait_for_task(task.id)
         assert (done.state, done.result, done.attempts) == ("completed", "done", 2)
-        events = await town.run(town.calls.events_after("0"))
+        events = await town.run(town.operations.events_after("0"))
         assert [event.reason for event in events if event.type == "host_left"] == ["its kernel was killed"]
 
 

@@ -10,7 +10,7 @@ from tinytown.contracts import Finished
 from tinytown.errors import NotFound, Refused
 
 
-async def forever(round: Any, report: Any) -> None:
+async def forever(work: Any, report: Any) -> None:
     await trio.sleep_forever()
 
 
@@ -38,14 +38,14 @@ async def test_an_agent_whose_record_vanishes_is_let_go_and_the_others_go_on(pla
         if working:
             await ada.assign("do it")
             await table.begun(1)
-        base = town.calls.keys.base
+        base = town.operations.keys.base
         await town.link.command("DEL", f"{base}:agent:{ada.id}")
         place.kernel._hosted[ada.id].ring("control now")
         while ada.id in place.kernel._hosted:  # noqa: ASYNC110
             await trio.sleep(0.01)
         assert (await town.wait_for_task((await bea.assign("do it")).id)).result == "fine"
     async with place.open() as town:  # what is left of it keeps no kernel from leaving and joining
-        assert len(await town.run(town.calls.hosts())) == 1
+        assert len(await town.run(town.operations.hosts())) == 1
         assert (await town.wait_for_task((await town.add_task("again", agent="bea")).id)).result == "fine"
 
 
@@ -53,7 +53,7 @@ async def test_an_agent_that_waits_for_a_kernel_without_a_record_holds_nobody_up
     async with place.connect() as town:
         ada = await town.spawn("ada")
         await town.spawn("bea")
-        await town.link.command("DEL", f"{town.calls.keys.base}:agent:{ada.id}")
+        await town.link.command("DEL", f"{town.operations.keys.base}:agent:{ada.id}")
     async with place.open() as town:
         assert (await town.wait_for_task((await town.add_task("do it", agent="bea")).id)).state == "completed"
 
@@ -61,10 +61,10 @@ async def test_an_agent_that_waits_for_a_kernel_without_a_record_holds_nobody_up
 async def test_a_task_that_is_deleted_under_its_round_ends_with_it(place, table) -> None:
     async with place.open() as town:
 
-        async def delete(round: Any, report: Any) -> Finished:
-            if round.task and round.task.description == "vanish":
-                base = town.calls.keys.base
-                await town.link.command("DEL", f"{base}:task:{round.task.id}")
+        async def delete(work: Any, report: Any) -> Finished:
+            if work.task and work.task.description == "vanish":
+                base = town.operations.keys.base
+                await town.link.command("DEL", f"{base}:task:{work.task.id}")
             return Finished(text="fine")
 
         table.script = delete
@@ -80,7 +80,7 @@ async def test_garbage_in_one_record_costs_no_other_agent_its_kernel(place, tabl
     async with place.open() as town:
         ada, bea = await town.spawn("ada"), await town.spawn("bea")
         await town.wait_for_idle()
-        base = town.calls.keys.base
+        base = town.operations.keys.base
         await town.link.command("HSET", f"{base}:agent:{ada.id}", "max_rounds", "many", "tags", "{")
         place.kernel._hosted[ada.id].ring("mail")
         assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
@@ -90,7 +90,7 @@ async def test_an_agent_that_can_neither_work_nor_be_let_go_of_costs_no_other_ag
     async with place.open() as town:
         ada, bea = await town.spawn("ada"), await town.spawn("bea")
         await town.wait_for_idle()
-        leases = f"{town.calls.keys.base}:mail:{ada.id}:leases"
+        leases = f"{town.operations.keys.base}:mail:{ada.id}:leases"
         await town.link.command("SET", leases, "no leases")
         await ada.send("hello")
         assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
@@ -108,7 +108,7 @@ async def test_an_agent_that_crashes_comes_back_later_and_later(place, table, mo
     async with place.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
-        key = f"{town.calls.keys.base}:agent:{agent.id}"
+        key = f"{town.operations.keys.base}:agent:{agent.id}"
         for failures in (1, 2):
             await town.link.command("HSET", key, "max_rounds", "many")
             place.kernel._hosted[agent.id].ring("mail")
@@ -129,7 +129,7 @@ async def test_a_kernel_that_cannot_take_agents_up_says_so_once_and_goes_on(plac
     async with place.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
-        base = town.calls.keys.base
+        base = town.operations.keys.base
         await town.link.command("DEL", f"{base}:placement")
         await town.link.command("SET", f"{base}:placement", "garbage")
         place.kernel._wake.set()

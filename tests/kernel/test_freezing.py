@@ -27,7 +27,7 @@ async def frozen_hosts(town: Town, count: int) -> list[int]:
     """How many commands each of so many hosts has frozen, once all have said so."""
 
     async def look() -> list[int | None]:
-        return [host.frozen for host in await town.run(town.calls.hosts())]
+        return [host.frozen for host in await town.run(town.operations.hosts())]
 
     found: list[int] = await town.wait_until(look, lambda told: len(told) == count and None not in told)
     return found
@@ -70,7 +70,7 @@ async def test_processes_stand_still_and_their_time_with_them(counting, file_app
         (counting.root / "done").touch()
         done = await town.wait_for_task(task.id)
         assert (done.state, done.attempts) == ("completed", 1)
-        await town.wait_until(lambda: town.run(town.calls.hosts()), lambda hosts: hosts[0].frozen is None)
+        await town.wait_until(lambda: town.run(town.operations.hosts()), lambda hosts: hosts[0].frozen is None)
     assert [event["reason"] for event in counting.told("town_frozen")] == ["the bill"]
     assert [event["reason"] for event in counting.told("town_thawed")] == ["it is paid"]
 
@@ -93,7 +93,7 @@ async def test_nothing_is_begun_in_a_frozen_town_and_all_of_it_after(place, tabl
 async def test_a_limit_of_a_round_without_processes_stands_still_too(place, table) -> None:
     go_on = trio.Event()
 
-    async def wait(round: Any, report: Any) -> Finished:
+    async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="done")
 
@@ -168,8 +168,8 @@ async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_n
         await file_appears(counting.root / "count", "x")
         await town.freeze("the bill")
         await frozen_hosts(town, 1)
-        (lost,) = await town.run(town.calls.hosts())
-        await town.run(town.calls.leave(lost.id, reason="its lease ran out"))
+        (lost,) = await town.run(town.operations.hosts())
+        await town.run(town.operations.leave(lost.id, reason="its lease ran out"))
         await agent.wait_until(lambda now: now.host not in (None, "", lost.id) and "frozen" in (now.reason or ""))
         await rounds_end(counting)
         assert await frozen_hosts(town, 1) == [0]

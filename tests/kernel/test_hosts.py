@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_server.server import find_binary
 
@@ -62,7 +62,7 @@ class Network:
 
     def listen_on(self, address: str) -> None:
         """Serve another address of this machine, too."""
-        with LightClient(Address("unix", path=str(self.socket))) as client:
+        with BlockingClient(Address("unix", path=str(self.socket))) as client:
             client.command("CONFIG", "SET", "bind", f"127.0.0.1 {address}", "protected-mode", "no")
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ async def all_hosted(town: Any, *, not_by: str | None = None) -> dict[str, str]:
 
 async def roots(town: Any) -> dict[str, str]:
     """Host id -> the directory it runs in."""
-    return {host.id: host.root for host in await town.run(town.calls.hosts())}
+    return {host.id: host.root for host in await town.run(town.operations.hosts())}
 
 
 async def ended(place: Any, kernel: Any) -> None:
@@ -170,7 +170,9 @@ async def test_a_host_that_dies_or_is_cut_off_is_replaced_within_a_lease_and_can
             done = await town.wait_for_task(task.id)
             assert (done.result, done.attempts) == ("done", 2)
             told = [
-                event for event in await town.run(town.calls.events_after("0")) if event.type == "task_state_changed"
+                event
+                for event in await town.run(town.operations.events_after("0"))
+                if event.type == "task_state_changed"
             ]
             assert [event.new for event in told if event.task == task.id].count("completed") == 1
             # The host that came back does its share again.

@@ -12,7 +12,7 @@ from tinytown.errors import BackendUnavailable, Refused
 from tinytown.model.messages import Informational, Query
 
 
-async def forever(round: Any, report: Any) -> None:
+async def forever(work: Any, report: Any) -> None:
     await trio.sleep_forever()
 
 
@@ -29,7 +29,7 @@ async def test_a_finished_round_completes_its_task_with_the_final_text(place, ta
         await agent.assign("more")
         await agent.wait_for_idle()
         assert [round.session_id for round in table.rounds] == [None, "s1"]
-        (_, record) = await town.run(town.calls.rounds("ada"))
+        (_, record) = await town.run(town.operations.rounds("ada"))
         assert record.usage is not None
         assert record.usage["input_tokens"] == 3
         assert (record.agent, record.task, record.text, record.session_id) == ("ada", task.id, "here it is", "s1")
@@ -42,9 +42,9 @@ async def test_a_failed_round_is_tried_again_with_growing_delays_until_the_budge
     place.configure(max_attempts=3, retry_delay_s=0.2)
     began: list[float] = []
 
-    async def fail(round: Any, report: Any) -> Failed:
+    async def fail(work: Any, report: Any) -> Failed:
         began.append(trio.current_time())
-        return Failed(reason=f"no luck on attempt {round.task.attempts}")
+        return Failed(reason=f"no luck on attempt {work.task.attempts}")
 
     table.script = fail
     async with place.open() as town:
@@ -76,11 +76,11 @@ async def test_the_retry_budget_holds_over_kernels_and_agents(place, table, answ
     table.script = answering(Failed(reason="second"), forever)
     async with place.open() as town:
         await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 3)
-        await town.run(town.calls.want("ada", "paused", now=True))
+        await town.run(town.operations.want("ada", "paused", now=True))
         await until(town, task, "assigned")
         table.script = answering(Failed(reason="third"))
         await town.spawn("bea")
-        await town.run(town.calls.assign_task(task.id, "bea"))
+        await town.run(town.operations.assign_task(task.id, "bea"))
         ended = await town.wait_for_task(task.id)
         assert (ended.state, ended.attempts, ended.assigned_to, ended.reason) == ("failed", 3, "bea", "third")
 
@@ -126,7 +126,7 @@ async def test_an_interrupted_round_gives_its_mail_back_untouched(place, table, 
         await agent.wait_until(lambda agent: agent.state == "paused")
         now = await town.task(task.id)
         assert (now.state, now.attempts) == ("assigned", 0)
-        inbox = await town.run(town.calls.peek("ada"))
+        inbox = await town.run(town.operations.peek("ada"))
         assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
         await agent.resume()
         assert (await town.wait_for_task(task.id)).attempts == 1
@@ -287,9 +287,9 @@ async def test_with_explicit_completion_what_the_agent_says_counts(place, table)
     place.configure(completion="explicit")
     async with place.open() as town:
 
-        async def complete(round: Any, report: Any) -> Finished:
-            call = town.calls.settle_task(
-                "complete", round.task.id, text="by myself", by=round.task.agent_id, token=round.task.token
+        async def complete(work: Any, report: Any) -> Finished:
+            call = town.operations.settle_task(
+                "complete", work.task.id, text="by myself", by=work.task.agent_id, token=work.task.token
             )
             await town.run(call)
             return Finished(text="not this")
@@ -308,13 +308,13 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
         for number in range(3):
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
-        assert (info.wanted, info.rounds_completed) == ("stopped", 2)
+        assert (info.desired_state, info.rounds_completed) == ("stopped", 2)
         assert info.reason == "its rounds are done (2); tt restart goes on"
         (told,) = await place.hears(town, 1, "agent_state_changed", new="working")
-        assert told["wanted"] == "running"
+        assert told["desired_state"] == "running"
         (told,) = await place.hears(town, 1, "agent_state_changed", new="stopped")
-        assert told["wanted"] == "stopped"
-        again = await town.run(town.calls.recount_rounds(agent.id, max_rounds=3))
+        assert told["desired_state"] == "stopped"
+        again = await town.run(town.operations.recount_rounds(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2
         assert len(await agent.inbox()) == 2
@@ -334,7 +334,7 @@ async def test_an_agent_does_no_more_rounds_than_it_may_whatever_cuts_them_off(p
         await agent.wait_until(lambda agent: agent.state == "stopped")
         assert len(table.rounds) == 3
         await agent.resume()  # they are done, whoever asks
-        await agent.wait_until(lambda agent: agent.wanted == "stopped" and agent.state == "stopped")
+        await agent.wait_until(lambda agent: agent.desired_state == "stopped" and agent.state == "stopped")
         assert (await agent.info()).rounds_completed == 2
         assert len(table.rounds) == 3
 
@@ -356,7 +356,7 @@ async def test_an_urgent_message_interrupts_a_round_if_so_configured(place, tabl
 async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, table, hindrance) -> None:
     go_on = trio.Event()
 
-    async def wait(round: Any, report: Any) -> Finished:
+    async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished()
 
@@ -369,9 +369,9 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, t
         if hindrance == "frozen":
             await town.freeze("the bill")
         elif hindrance == "parked":
-            await town.link.command("ZADD", f"{town.calls.keys.base}:parked", 9_999_999_999_999, "scripted")
+            await town.link.command("ZADD", f"{town.operations.keys.base}:parked", 9_999_999_999_999, "scripted")
         else:
-            await town.run(town.calls.set_budgets({"agent_usd ada": 0}))
+            await town.run(town.operations.set_budgets({"agent_usd ada": 0}))
         await agent.send(Query(question="are you sure?"), priority="urgent")
         await trio.sleep(0.2)  # the measured span itself
         assert (await town.task(task.id)).state == "running"
@@ -383,7 +383,7 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, t
 async def test_without_that_setting_urgent_mail_waits_for_the_next_round_and_comes_first(place, table, until) -> None:
     go_on = trio.Event()
 
-    async def wait(round: Any, report: Any) -> Finished:
+    async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished()
 
@@ -426,7 +426,7 @@ async def test_orders_that_are_out_of_date_are_skipped(place, table) -> None:
         await agent.wait_until(lambda agent: agent.state == "paused")
         cancelled = await agent.assign("not this")
         await town.cancel_task(cancelled.id)
-        base = town.calls.keys.base
+        base = town.operations.keys.base
         gone = await agent.assign("nor this")
         await town.link.command("DEL", f"{base}:task:{gone.id}")  # a foreign hand
         task = await agent.assign("this")
@@ -452,7 +452,7 @@ async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobod
         await agent.interrupt()
         await agent.wait_until(lambda agent: agent.state == "paused")
         bad = await agent.send("will be garbage")
-        base = town.calls.keys.base
+        base = town.operations.keys.base
         await town.link.command("HSET", f"{base}:mail:{agent.id}:bodies", bad.message_id, b'{"half": \xff')
         await agent.send("good")
         await agent.resume()
@@ -511,7 +511,7 @@ async def test_a_round_that_was_interrupted_costs_its_lineage_nothing(place, tab
     place.configure(lineage_attempts=1)
     go_on = trio.Event()
 
-    async def work(round: Any, report: Any) -> Finished:
+    async def work(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="done")
 

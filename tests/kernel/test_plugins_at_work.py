@@ -165,8 +165,8 @@ async def test_what_a_stopped_agent_has_submitted_is_judged_by_whichever_kernel_
         await until(town, task, "verifying")
         await agent.kill()
     async with place.connect() as town:
-        ada = await town.run(town.calls.agent("ada"))
-        assert (ada.wanted, ada.state, (await town.task(task.id)).state) == ("stopped", "stopped", "verifying")
+        ada = await town.run(town.operations.agent("ada"))
+        assert (ada.desired_state, ada.state, (await town.task(task.id)).state) == ("stopped", "stopped", "verifying")
     table.gates = [Judge(Verdict(passed=True))]
     async with place.open() as town:
         assert (await town.wait_for_task(task.id)).state == "completed"
@@ -337,7 +337,7 @@ async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(place, tab
             await agent.assign(f"task {number}")
         await agent.wait_for_idle()
     async with place.connect() as town:
-        told = await town.run(town.calls.events_after("0"))
+        told = await town.run(town.operations.events_after("0"))
     assert diary.ids == [event.id for event in told]
     assert told[-1].type == "host_left"
 
@@ -353,7 +353,7 @@ async def test_a_sink_goes_on_where_the_last_kernel_stopped(place, table) -> Non
     table.sinks = [after]
     async with place.open() as town:
         await after.has("host_joined")
-        told = await town.run(town.calls.events_after("0"))
+        told = await town.run(town.operations.events_after("0"))
         expected = [event.id for event in told]
         await after.count.wait_value(lambda _: len(before.ids + after.ids) >= len(expected))
         assert (before.ids + after.ids)[: len(expected)] == expected
@@ -427,8 +427,8 @@ async def test_what_plugins_add_to_a_prompt_is_in_it(place, table) -> None:
 
 async def test_what_a_plugin_keeps_in_the_town_reaches_its_part_of_the_prompt(place, table) -> None:
     async with place.open() as town:
-        await town.run(town.calls.set_plugin_field("scripted", "note", "## Mind the gap"))
-        await town.run(town.calls.set_plugin_field("other", "note", "not for you"))
+        await town.run(town.operations.set_plugin_field("scripted", "note", "## Mind the gap"))
+        await town.run(town.operations.set_plugin_field("other", "note", "not for you"))
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
         assert "## Mind the gap" in table.rounds[0].prompt

@@ -9,7 +9,7 @@ from tinytown.contracts import Failed, Finished, Verdict
 from tinytown.model.ids import SUPERVISOR
 
 
-async def forever(round: Any, report: Any) -> None:
+async def forever(work: Any, report: Any) -> None:
     await trio.sleep_forever()
 
 

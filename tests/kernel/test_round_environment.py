@@ -23,7 +23,7 @@ async def test_a_rounds_process_knows_its_town_agent_task_and_run(place) -> None
         task = await agent.assign("env")
         done = await town.wait_for_task(task.id)
         environment = dict(line.partition("=")[::2] for line in (done.result or "").splitlines())
-        (record,) = await town.run(town.calls.rounds("ada"))
+        (record,) = await town.run(town.operations.rounds("ada"))
         assert {name: environment[f"TINYTOWN_{name}"] for name in NAMES} == {
             "TOWN": str(place.root),
             "AGENT_ID": agent.id,
@@ -106,7 +106,7 @@ async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(place, fi
         assert b"has ended" in done.stderr
         with pytest.raises(StaleLease):
             await town.run(
-                town.calls.settle_task("fail", task.id, text="x", by=agent.id, token=stale["TINYTOWN_TASK_TOKEN"])
+                town.operations.settle_task("fail", task.id, text="x", by=agent.id, token=stale["TINYTOWN_TASK_TOKEN"])
             )
         assert (await town.task(task.id)).state == "running"
         (place.root / "go").touch()

@@ -18,14 +18,14 @@ from tinytown.kernel.transcripts import (
 )
 
 
-def round_output(log: Path, run_id: str) -> list[bytes]:
+def round_output(log: Path, round_id: str) -> list[bytes]:
     """What stands of a round in its agent's log, its marks included."""
-    if (begin := round_begin(log, run_id)) is None:
+    if (begin := round_begin(log, round_id)) is None:
         return []
     found: list[bytes] = []
     with open(begin[0], "rb") as file:
         file.seek(begin[1])
-        while not found or not has_ended(found[-1], run_id):
+        while not found or not has_ended(found[-1], round_id):
             found.append(file.readline())
     return found
 
@@ -38,7 +38,7 @@ async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(place
     async with place.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("echo one; printf two")).id)
-        (record,) = await town.run(town.calls.rounds("ada"))
+        (record,) = await town.run(town.operations.rounds("ada"))
         transcript = read_transcript(place.root, "ada", record.run)
         assert transcript is not None
         assert "echo one; printf two" in transcript.prompt
@@ -56,7 +56,7 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(plac
         agent = await town.spawn("ada")
         await agent.assign("seq 100000 # " + "é" * PROMPT_KEPT_BYTES)
         await agent.wait_for_idle()
-        (record,) = await town.run(town.calls.rounds("ada"))
+        (record,) = await town.run(town.operations.rounds("ada"))
         transcript = read_transcript(place.root, "ada", record.run)
         assert transcript is not None
         assert PROMPT_KEPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_KEPT_BYTES < transcript.prompt_bytes
@@ -65,7 +65,7 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(plac
 
 
 async def test_what_a_backend_without_processes_reports_stands_in_the_log(place, table) -> None:
-    async def script(round, report) -> Finished:
+    async def script(work, report) -> Finished:
         report.line("thinking")
         return Finished(text="done")
 
@@ -74,7 +74,7 @@ async def test_what_a_backend_without_processes_reports_stands_in_the_log(place,
         agent = await town.spawn("ada")
         await agent.assign("do it")
         await agent.wait_for_idle()
-        (record,) = await town.run(town.calls.rounds("ada"))
+        (record,) = await town.run(town.operations.rounds("ada"))
         assert round_output(log_path(place.root, "ada"), record.run)[1:-1] == [b"thinking\n"]
 
 
@@ -85,7 +85,7 @@ async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_o
         for number in range(12):
             await agent.assign(f"echo {number}")
         await agent.wait_for_idle()
-        records = await town.run(town.calls.rounds("ada", limit=99))
+        records = await town.run(town.operations.rounds("ada", limit=99))
         assert [each.text for each in records] == ["11", "10", "9"]
         kept = os.listdir(transcripts_directory(place.root, "ada"))
         assert {f"{each.run}.jsonl" for each in records} <= set(kept)
@@ -108,7 +108,7 @@ async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(pl
         directory.rmdir()
         directory.write_text("a file is in its place")
         assert (await town.wait_for_task((await agent.assign("echo second")).id)).result == "second"
-        (record, _) = await town.run(town.calls.rounds("ada"))
+        (record, _) = await town.run(town.operations.rounds("ada"))
         assert read_transcript(place.root, "ada", record.run) is None
 
 
@@ -119,14 +119,14 @@ async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_i
         tasks = [(await agent.assign(f"echo {agent.name} {number}")) for number in range(3) for agent in agents]
         for agent in agents:
             await agent.wait_for_idle()
-        everything = await town.run(town.calls.rounds(limit=99))
+        everything = await town.run(town.operations.rounds(limit=99))
         assert len(everything) == 9
         assert list(everything) == sorted(everything, key=lambda each: each.ended_at, reverse=True)
-        assert await town.run(town.calls.rounds(limit=4)) == everything[:4]
-        of_bob = await town.run(town.calls.rounds("bob", limit=2))
+        assert await town.run(town.operations.rounds(limit=4)) == everything[:4]
+        of_bob = await town.run(town.operations.rounds("bob", limit=2))
         assert [each.text for each in of_bob] == ["bob 2", "bob 1"]
-        (found,) = await town.run(town.calls.rounds(task=tasks[4].id[:12]))
+        (found,) = await town.run(town.operations.rounds(task=tasks[4].id[:12]))
         assert (found.task, found.agent) == (tasks[4].id, "bob")
-        assert await town.run(town.calls.rounds(run=found.run[:12])) == (found,)
-        assert await town.run(town.calls.rounds("ada", run=found.run)) == ()
-        assert await town.run(town.calls.rounds(task='"},"task":"')) == ()
+        assert await town.run(town.operations.rounds(run=found.run[:12])) == (found,)
+        assert await town.run(town.operations.rounds("ada", run=found.run)) == ()
+        assert await town.run(town.operations.rounds(task='"},"task":"')) == ()

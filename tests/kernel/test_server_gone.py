@@ -41,7 +41,7 @@ async def test_idle_agents_go_on_when_the_server_was_killed(place, table) -> Non
 async def test_rounds_in_progress_outlast_a_killed_server_and_are_stored(place, table) -> None:
     go_on = trio.Event()
 
-    async def work(round: Any, report: Any) -> Finished:
+    async def work(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="survived")
 
@@ -62,7 +62,7 @@ async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_
     place.configure("lease_s = 0.6\n")
     ways = ["hang", "hang"]
 
-    async def work(round: Any, report: Any) -> Finished:
+    async def work(work: Any, report: Any) -> Finished:
         if ways:
             ways.pop()
             await trio.sleep_forever()
@@ -167,7 +167,7 @@ async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(place, table) -
 
 
 async def test_a_town_that_was_emptied_begins_anew_and_says_so(place, table, answering) -> None:
-    async def forever(round: Any, report: Any) -> None:
+    async def forever(work: Any, report: Any) -> None:
         await trio.sleep_forever()
 
     table.script = answering(forever, Finished(text="a new life"))

@@ -18,7 +18,7 @@ WITHIN_S = 10.0  # a beat comes every 20 seconds
 
 
 async def asleep(agent: AgentHandle) -> None:
-    await agent.wait_until(lambda now: now.state == "cold" and (now.reason or "").startswith("asleep"))
+    await agent.wait_until(lambda now: now.state == "suspended" and (now.reason or "").startswith("asleep"))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_a_sleeping_agent_has_no_session_and_takes_no_place(sleepy, table)
         second = await town.spawn("second")  # the one place is free for it
         await second.send("hello")
         await asleep(second)
-        assert [host.agents for host in await town.run(town.calls.hosts())] == [0]
+        assert [host.agents for host in await town.run(town.operations.hosts())] == [0]
         await town.wait_for_idle()  # whoever sleeps is at rest
 
 
@@ -51,7 +51,7 @@ async def assign(town: Town) -> None:
 
 
 async def send_later(town: Town) -> None:
-    now_ms = (await town.run(town.calls.claim("nobody", token="t"))).now_ms
+    now_ms = (await town.run(town.operations.claim("nobody", token="t"))).now_ms
     await town.send("ann", "a message", not_before_ms=now_ms + 700)
 
 
@@ -114,7 +114,7 @@ async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_
         assert (await ann.info()).state == "idle"  # it has mail
         await ben.send("hello")
         await ben.wait_until(lambda now: now.state == "idle" and "throttled until" in (now.reason or ""))
-        await town.run(town.calls.unpark_account("scripted", reason="a person knows better"))
+        await town.run(town.operations.unpark_account("scripted", reason="a person knows better"))
         with trio.fail_after(WITHIN_S):
             await table.begun(3)
             await asleep(ann)
@@ -161,7 +161,7 @@ async def test_a_hold_is_over_at_its_moment_and_wakes_whoever_it_was_for(sleepy,
     async with sleepy.open() as town:
         agent = await town.spawn("ann")
         await asleep(agent)
-        now_ms = (await town.run(town.calls.claim("nobody", token="t"))).now_ms
+        now_ms = (await town.run(town.operations.claim("nobody", token="t"))).now_ms
         with trio.fail_after(WITHIN_S):
             await agent.assign("a task", held="until it is time", held_until=rfc3339(now_ms + 500))
             assert not table.rounds

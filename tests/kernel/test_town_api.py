@@ -94,7 +94,7 @@ async def test_mail_goes_to_agents_and_to_the_human_side(place) -> None:
         assert await town.dead_letters() == ()
         await agent.resume()
         await agent.wait_for_idle()
-        story = await town.run(town.calls.trace(sent.message_id))
+        story = await town.run(town.operations.trace(sent.message_id))
         assert [line.what.split()[0] for line in story] == ["queued", "leased", "acked"]
         with pytest.raises(NotFound, match='no agent called "nobody"'):
             await town.send("nobody", "hello?")
@@ -111,7 +111,7 @@ async def test_events_tell_everything_that_happens_from_now_on(place) -> None:
             seen: list[str] = []
 
             async def follow(task_status: trio.TaskStatus[None]) -> None:
-                latest = (await town.run(town.calls.latest_events(1)))[-1].id
+                latest = (await town.run(town.operations.latest_events(1)))[-1].id
                 task_status.started()
                 async for event in town.events(latest):
                     if isinstance(event, TaskStateChanged):
@@ -175,7 +175,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(pla
         await file_appears(place.root / "once")
         await ada.close()
         info = await ada.wait_until(lambda agent: agent.state == "stopped")
-        assert (info.wanted, info.reason) == ("stopped", "it has finished what it was given")
+        assert (info.desired_state, info.reason) == ("stopped", "it has finished what it was given")
         assert [(await town.task(task.id)).state for task in tasks] == ["completed", "completed"]
         with pytest.raises(Refused, match="is stopped and takes no tasks"):
             await ada.assign("more")

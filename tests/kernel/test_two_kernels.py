@@ -144,11 +144,13 @@ async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair,
                 await trio.sleep(0.01)
             now = await town.task(task.id)
             assert (now.state, now.attempts) == ("running", 2)
-            assert now.run_id != old_run
+            assert now.round_id != old_run
         (pair.second.root / "go").touch()
         done = await town.wait_for_task(task.id)
         assert (done.state, done.result, done.attempts) == ("completed", "done", 2)
-        ended = [event for event in await town.run(town.calls.events_after("0")) if event.type == "task_state_changed"]
+        ended = [
+            event for event in await town.run(town.operations.events_after("0")) if event.type == "task_state_changed"
+        ]
         assert [event.new for event in ended if event.task == task.id].count("completed") == 1
     assert second.stop() == 0
 
@@ -201,7 +203,7 @@ async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_oth
             for agent in (ada, bea):
                 await agent.wait_until(lambda now: "throttled until" in (now.reason or ""))
             task = await bea.assign("and this")
-            await town.run(town.calls.unpark_account("scripted"))
+            await town.run(town.operations.unpark_account("scripted"))
             assert (await town.wait_for_task(task.id)).attempts == 1
             await ada.wait_for_idle()
             assert len(table.rounds) == 3
@@ -211,13 +213,13 @@ async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_ma
     pair.configure(capacity=1)
     go = trio.Event()
 
-    async def work(round: Any, report: Any) -> Finished:
+    async def work(work: Any, report: Any) -> Finished:
         await go.wait()
         return Finished(text="fine", usage=Usage(cost_usd=0.1))
 
     table.script = work
     async with pair.first.open() as town, pair.second.open():
-        await town.run(town.calls.set_budgets(BudgetsConfig(day_usd=0.5, reserve_usd=0.5).server_numbers))
+        await town.run(town.operations.set_budgets(BudgetsConfig(day_usd=0.5, reserve_usd=0.5).server_numbers))
         agents = [await town.spawn(name, cli="scripted") for name in ("ada", "bea")]
         await placed(town, 2, 2)
         tasks = [await agent.assign("do it") for agent in agents]
@@ -248,7 +250,7 @@ async def test_a_frozen_town_stands_still_on_every_host(pair, file_appears) -> N
         with trio.fail_after(SLACK_S):
             await town.freeze("the bill")
             await town.wait_until(
-                lambda: town.run(town.calls.hosts()), lambda hosts: [host.frozen for host in hosts] == [1, 1]
+                lambda: town.run(town.operations.hosts()), lambda hosts: [host.frozen for host in hosts] == [1, 1]
             )
         await trio.sleep(0.2)  # what was on its way to the disk
         sizes = [count.stat().st_size for count in counts]

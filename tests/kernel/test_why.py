@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.client import open_town_link
+from tinytown.client import open_town_client
 from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
-from tinytown_cli.context import Invocation
+from tinytown_cli.context import CliContext
 from tinytown_ops.explain import blockers as obstacles
 from tinytown_ops.explain.blockers import Obstacle, why_task
 from tinytown_ops.explain.why_command import gather
@@ -24,10 +24,10 @@ async def why(place, task: Any) -> list[Obstacle]:
     """The reasons and those behind them, as the command finds them."""
 
     def look() -> list[Obstacle]:
-        invocation = Invocation()
-        invocation.town = str(place.root)
-        with open_town_link(invocation) as town:
-            found = town.run(town.calls.task(task.id))
+        context = CliContext()
+        context.town = str(place.root)
+        with open_town_client(context) as town:
+            found = town.run(town.operations.task(task.id))
             return walk(why_task(found, gather(town, [found])))
 
     return await trio.to_thread.run_sync(look)
@@ -103,7 +103,7 @@ async def test_a_held_task_says_who_holds_it_and_until_when(place, table) -> Non
         first = await town.add_task("first")
         task = await town.add_task("then this", needs=[first.id])
         await town.run(
-            town.calls.hold_task(task.id, reason="the customer thinks about it", until="2999-01-01T00:00:00Z")
+            town.operations.hold_task(task.id, reason="the customer thinks about it", until="2999-01-01T00:00:00Z")
         )
         found = await why(place, task)
         assert [each.code for each in found] == ["held", "need_open", "no_words"]
@@ -123,7 +123,7 @@ async def test_a_long_chain_of_needs_comes_to_an_end(place, table) -> None:
 async def test_who_would_take_a_task_of_the_backlog_and_why_they_do_not(place, table) -> None:
     released = trio.Event()
 
-    async def work(round, report) -> Finished:
+    async def work(work, report) -> Finished:
         await released.wait()
         return Finished(text="done")
 
@@ -174,7 +174,7 @@ async def test_agents_that_take_nothing_by_themselves_have_to_be_given_it(place,
 async def test_a_task_behind_others_says_what_is_before_it(place, table) -> None:
     released = trio.Event()
 
-    async def work(round, report) -> Finished:
+    async def work(work, report) -> Finished:
         await released.wait()
         return Finished(text="done")
 
@@ -307,7 +307,7 @@ async def test_what_a_foreign_hand_has_taken_away_is_the_reason(place, table) ->
 async def join(town) -> None:
     """Take part in the town as a kernel that does nothing."""
     about = {"name": "elsewhere", "backends": "scripted", "capacity": "9"}
-    await town.run(town.calls.join("h1", lease_ms=3_600_000, about=about))
+    await town.run(town.operations.join("h1", lease_ms=3_600_000, about=about))
 
 
 async def test_an_agent_between_kernels_waits_for_one_or_sleeps(place, table) -> None:
@@ -316,7 +316,7 @@ async def test_an_agent_between_kernels_waits_for_one_or_sleeps(place, table) ->
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         assert await codes(place, task) == ["no_host"]
-        asleep = ("state", "cold", "reason", "asleep: there is nothing to do")
+        asleep = ("state", "suspended", "reason", "asleep: there is nothing to do")
         await town.link.command("HSET", f"tt:{{t}}:agent:{agent.id}", *asleep)
         assert await codes(place, task) == ["agent_asleep"]
 
@@ -325,13 +325,15 @@ async def test_a_task_that_nothing_holds_up_is_about_to_begin(place, table) -> N
     async with place.connect() as town:
         await join(town)
         agent = await town.spawn("ada", tags=["python"])
-        (placed,) = (await town.run(town.calls.place_agents("h1", ["scripted"], count=1))).agents
-        await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle"))
+        (placed,) = (await town.run(town.operations.place_agents("h1", ["scripted"], count=1))).agents
+        await town.run(town.operations.report_agent_state(agent.id, placed.token or "", "idle"))
         waiting = await town.add_task("whoever", tags=["python"])
         assert await codes(place, waiting) == ["on_backlog", "about_to_begin"]
         task = await agent.assign("do it")
         assert await codes(place, task) == ["about_to_begin"]
-        await town.run(town.calls.observe_agent(agent.id, placed.token or "", "idle", "it is somebody's birthday"))
+        await town.run(
+            town.operations.report_agent_state(agent.id, placed.token or "", "idle", "it is somebody's birthday")
+        )
         (reason,) = await why(place, task)
         assert (reason.code, reason.text) == ("agent_waits", "ada waits: it is somebody's birthday")
 

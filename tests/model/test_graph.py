@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tinytown.model.graph import find_circle, waves
+from tinytown.model.graph import find_cycle, stages
 
 #: The same examples every day, on a machine that may be busy.
 QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -19,26 +19,26 @@ graphs = st.integers(1, 8).flatmap(
 
 def test_waves_come_in_the_order_of_the_plan() -> None:
     needs = {"docs": ["api"], "api": ["model"], "model": [], "logo": [], "release": ["docs", "logo"]}
-    assert waves(needs) == (("model", "logo"), ("api",), ("docs",), ("release",))
-    assert waves({}) == ()
-    assert find_circle(needs) == ()
+    assert stages(needs) == (("model", "logo"), ("api",), ("docs",), ("release",))
+    assert stages({}) == ()
+    assert find_cycle(needs) == ()
 
 
 @QUICK
 @given(graphs)
 def test_a_task_is_in_the_wave_behind_the_last_of_its_needs(needs: dict[str, list[str]]) -> None:
-    found = waves(needs)
+    found = stages(needs)
     place = {id_: number for number, wave in enumerate(found) for id_ in wave}
     assert sum(map(len, found)) == len(place)
     for id_, number in place.items():
         assert number == max((place[need] + 1 for need in needs[id_]), default=0)
-    assert (len(place) < len(needs)) == bool(find_circle(needs))
+    assert (len(place) < len(needs)) == bool(find_cycle(needs))
 
 
 @QUICK
 @given(graphs)
 def test_a_circle_is_one(needs: dict[str, list[str]]) -> None:
-    circle = find_circle(needs)
+    circle = find_cycle(needs)
     for id_, following in zip(circle, circle[1:] + circle[:1], strict=True):
         assert following in needs[id_]
     assert len(set(circle)) == len(circle)

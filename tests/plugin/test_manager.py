@@ -20,12 +20,13 @@ from tinytown.model.tasks import Task
 from tinytown.plugin import HOOKS, PluginReport, Plugins, load_plugins, survey_plugins
 
 HEAD = f"""
+from tinytown.contracts import AgentBackend
 from tinytown.hookspecs import hookimpl
 TINYTOWN_HOOK_API = {HOOK_API}
 """
 #: What every backend of these tests is made of.
 BACKEND = """
-class Backend:
+class Backend(AgentBackend):
     def __init__(self, kind):
         self.kind = kind
     def open(self, context):
@@ -152,7 +153,7 @@ def test_a_plugin_that_asks_for_it_gets_its_own_data_for_prompts(workshop: Works
     )
     workshop.install("plain", "@hookimpl\ndef tinytown_prompt_sections(agent):\n    return [agent.name]")
     plugins = workshop.load()
-    assert plugins.telling_their_data == ("notes",)
+    assert plugins.plugins_wanting_data == ("notes",)
     data = {"notes": {"x": "mine"}, "plain": {"x": "another's"}}
     assert plugins.prompt_sections(AGENTS[0], None, data) == ("mine", "ada")
     assert plugins.prompt_sections(AGENTS[0], None) == ("none", "ada")
@@ -204,7 +205,7 @@ def test_a_plugin_may_be_an_object_in_a_module(workshop: Workshop) -> None:
     module = workshop.install("module", "", distribution="one")
     source = """
         class Plugin:
-            TINYTOWN_HOOK_API = 1
+            TINYTOWN_HOOK_API = 2
             @hookimpl
             def tinytown_prompt_sections(self, agent):
                 return [agent.name]
@@ -568,10 +569,10 @@ def test_a_plugin_that_the_config_names_must_be_installed(workshop: Workshop) ->
     [("import no_such_module_anywhere", PluginFaulty), ("@hookimpl\nasync def tinytown_gates(): pass", PluginRefused)],
 )
 def test_a_plugin_that_the_config_names_must_work(workshop: Workshop, source: str, error: type[PluginError]) -> None:
-    workshop.install("wanted", source)
-    assert workshop.report("wanted").status != "active"
+    workshop.install("desired_state", source)
+    assert workshop.report("desired_state").status != "active"
     with pytest.raises(error, match="plugin 'wanted'"):
-        workshop.load(plugins={"wanted": {}})
+        workshop.load(plugins={"desired_state": {}})
 
 
 def test_under_strict_plugins_any_problem_is_an_error(workshop: Workshop) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
-from tinytown.process.pausable_clock import TownClock
+from tinytown.process.pausable_clock import PausableClock
 from trio.testing import MockClock
 
 
 async def test_what_counts_as_time_is_what_passed_while_it_went(autojump_clock: MockClock) -> None:
-    clock = TownClock()
+    clock = PausableClock()
     began = clock.now()
     clock.go_on()  # it goes already
     for seconds in (1, 2):
@@ -25,7 +25,7 @@ async def test_what_counts_as_time_is_what_passed_while_it_went(autojump_clock: 
 
 @pytest.mark.parametrize("stops_first", [True, False])
 async def test_a_limit_keeps_what_was_left_of_it(autojump_clock: MockClock, stops_first: bool) -> None:
-    clock, began = TownClock(), trio.current_time()
+    clock, began = PausableClock(), trio.current_time()
     if stops_first:
         clock.stop()
     with clock.move_on_after(3) as limit:

@@ -18,7 +18,7 @@ import pytest
 import trio
 from tinytown.errors import ProcessFailed
 from tinytown.process.reaper import children_of, descendants_of, start_time
-from tinytown.process.supervisor import Exit, Keeper, Line, open_keeper, sweep_orphans
+from tinytown.process.supervisor import Exit, Line, ProcessSupervisor, open_process_supervisor, sweep_orphans
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, and needs the subreaper")
 
@@ -76,9 +76,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def kept(tmp_path: Path) -> AsyncGenerator[Keeper]:
+async def kept(tmp_path: Path) -> AsyncGenerator[ProcessSupervisor]:
     with trio.fail_after(DEADLINE_S):
-        async with open_keeper(run_dir=tmp_path / "run") as keeper:
+        async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
             yield keeper
     assert os.listdir(tmp_path / "run") == []
 
@@ -100,13 +100,13 @@ class Listener:
         await until(lambda: text in self.texts)
 
 
-async def run(keeper: Keeper, *command: str, **options: Any) -> tuple[Exit, list[Line]]:
+async def run(keeper: ProcessSupervisor, *command: str, **options: Any) -> tuple[Exit, list[Line]]:
     listener = Listener()
     options = {"cwd": Path("/"), "env": {"PATH": PATH}, "on_line": listener, **options}
     return await keeper.run(command, **options), listener.lines
 
 
-async def run_script(keeper: Keeper, script: str, **options: Any) -> tuple[Exit, list[Line]]:
+async def run_script(keeper: ProcessSupervisor, script: str, **options: Any) -> tuple[Exit, list[Line]]:
     return await run(keeper, "sh", "-c", script, **options)
 
 
@@ -340,7 +340,7 @@ async def test_what_cannot_be_run_is_told_by_its_code(
 async def test_a_run_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ProcessFailed, match="cannot make the directory"):
-        async with open_keeper(run_dir=tmp_path / "file" / "run"):
+        async with open_process_supervisor(run_dir=tmp_path / "file" / "run"):
             pass
 
 
@@ -427,7 +427,7 @@ async def test_cancelling_at_any_step_of_the_start_leaves_nothing(tmp_path: Path
                 instrument = CancelAtStep(trio.lowlevel.current_task(), steps, scope)
                 trio.lowlevel.add_instrument(instrument)
                 try:
-                    async with open_keeper(run_dir=tmp_path / "run") as keeper:
+                    async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
                         await run_script(keeper, f"{daemon(marker)}; echo up; sleep 0.05 # {marker}", grace_s=0)
                     finished = instrument.remaining > 0
                 finally:
@@ -655,7 +655,7 @@ async def test_the_next_kernel_sweeps_what_is_left_when_all_are_killed_at_once(t
         assert len(os.listdir(tmp_path / "run")) == 3
         found = await trio.to_thread.run_sync(lambda: sweep_orphans(tmp_path / "run", town_root=tmp_path))
         assert not living(marker)
-    assert {orphan.run_id for orphan in found} == {f"{marker}-{number}" for number in range(3)}
+    assert {orphan.round_id for orphan in found} == {f"{marker}-{number}" for number in range(3)}
     assert {"sh", "sleep"} < {orphan.name for orphan in found}
     assert os.listdir(tmp_path / "run") == []
 
@@ -682,7 +682,7 @@ def test_the_sweep_spares_other_towns_itself_and_a_pid_that_was_given_to_another
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        (run_dir / f"{process.pid}.json").write_text(f'{{"pid": {process.pid}, "start_time": 1, "run_id": "r"}}')
+        (run_dir / f"{process.pid}.json").write_text(f'{{"pid": {process.pid}, "start_time": 1, "round_id": "r"}}')
         (run_dir / "1.json").write_text('{"pid": 1, "start_t')
         (run_dir / "not-a-pid.json").write_text("{}")
         assert sweep_orphans(run_dir, town_root=tmp_path) == []

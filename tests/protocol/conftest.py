@@ -17,9 +17,9 @@ import hypothesis
 import pytest
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.protocol.keys import KEYS
-from tinytown.protocol.operation import Argument, Call, Reply
-from tinytown.protocol.operations import TownCalls, load_library
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operation import Argument, Operation, Reply
+from tinytown.protocol.operations import TownOperations, load_library
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_server.server import EmbeddedServer
 
@@ -67,12 +67,12 @@ _LITERAL = {pattern: kind for pattern, kind in KEYS.items() if "<" not in patter
 class Town:
     """A town of its own name on the test's server."""
 
-    def __init__(self, client: LightClient, name: str) -> None:
+    def __init__(self, client: BlockingClient, name: str) -> None:
         self.client = client
-        self.calls = TownCalls(name)
-        self.base = self.calls.keys.base
+        self.operations = TownOperations(name)
+        self.base = self.operations.keys.base
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: Operation[T]) -> T:
         return self.client.run(call)
 
     def command(self, *words: Argument) -> Reply:
@@ -81,7 +81,7 @@ class Town:
     def key(self, below: str) -> str:
         return f"{self.base}:{below}"
 
-    def refusal(self, call: Call[Any]) -> TinytownError:
+    def refusal(self, call: Operation[Any]) -> TinytownError:
         """The error with which the town refuses `call`; it must be the caller's or the state's, and change nothing."""
         before = self.dump()
         with pytest.raises(TinytownError) as caught:
@@ -101,7 +101,7 @@ class Town:
         return {key: (kind, value) for key, kind, _, value in self.rows() if not key.startswith("op:")}
 
     def events(self) -> list[dict[str, str]]:
-        return [_pairs(fields) for _, fields in self.command("XRANGE", self.calls.keys.events, "-", "+")]
+        return [_pairs(fields) for _, fields in self.command("XRANGE", self.operations.keys.events, "-", "+")]
 
 
 def key_type(key: str) -> str | None:
@@ -136,12 +136,12 @@ def _value(kind: bytes, value: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def client() -> Iterator[LightClient]:
+def client() -> Iterator[BlockingClient]:
     home = Path(tempfile.mkdtemp(prefix="tt-protocol-"))
     server = EmbeddedServer(home / ".tt")
     try:
         server.ensure()
-        with LightClient(Address("unix", path=str(server.socket_path))) as light:
+        with BlockingClient(Address("unix", path=str(server.socket_path))) as light:
             light.command("CONFIG", "SET", "appendonly", "no")
             light.run(load_library())
             yield light
@@ -167,16 +167,16 @@ def deadline() -> Iterator[None]:
 _numbers = itertools.count(1)
 
 
-def fresh_town(client: LightClient, **settings: int) -> Town:
+def fresh_town(client: BlockingClient, **settings: int) -> Town:
     """A new, empty town; whatever was on the server before is gone."""
     client.command("FLUSHALL")
     town = Town(client, f"town-{next(_numbers)}")
-    town.run(town.calls.setup(settings))
+    town.run(town.operations.setup(settings))
     return town
 
 
 @pytest.fixture
-def town(client: LightClient) -> Iterator[Town]:
+def town(client: BlockingClient) -> Iterator[Town]:
     """A town of its own for a test; whatever the test did in it, only keys of the table may be left."""
     town = fresh_town(client)
     yield town

@@ -19,28 +19,28 @@ ACCOUNTS = {"claude": "max", "claude-opus": "max"}
 _numbers = itertools.count(1)
 
 
-class Desk:
+class KernelContext:
     """A town with one host that has three kinds of agents; two of them share an account."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.calls = town.calls
+        self.operations = town.operations
         for name, kind in (("ann", "claude"), ("bob", "claude-opus"), ("eve", "codex")):
-            town.run(self.calls.create_agent(name, cli=kind))
-        town.run(self.calls.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
-        placed = town.run(self.calls.place_agents("h", [*ACCOUNTS, "codex"], count=9, accounts=ACCOUNTS))
+            town.run(self.operations.create_agent(name, cli=kind))
+        town.run(self.operations.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
+        placed = town.run(self.operations.place_agents("h", [*ACCOUNTS, "codex"], count=9, accounts=ACCOUNTS))
         self.agents = {agent.name: agent for agent in placed.agents}
 
     def claim(self, name: str) -> Batch:
         agent = self.agents[name]
-        call = self.calls.claim(agent.id, token=f"c{next(_numbers)}", fence=agent.token or "", lease_ms=HOUR_MS)
+        call = self.operations.claim(agent.id, token=f"c{next(_numbers)}", fence=agent.token or "", lease_ms=HOUR_MS)
         return self.town.run(call)
 
     def settle(
         self, name: str, deliveries: tuple[Delivery, ...] = (), throttled_ms: int | None = -1, jitter: float = 1.0
     ) -> None:
         agent: Agent = self.agents[name]
-        call = self.calls.settle_round(
+        call = self.operations.settle_round(
             agent.id,
             agent.token or "",
             f"run{next(_numbers)}",
@@ -55,7 +55,7 @@ class Desk:
 
     def wait_ms(self, account: str) -> int:
         """How long the account is parked from now on."""
-        found = next(each for each in self.town.run(ledger.accounts(self.calls.keys)) if each.name == account)
+        found = next(each for each in self.town.run(ledger.accounts(self.operations.keys)) if each.name == account)
         return parse_rfc3339(found.parked_until) - self.claim("ann").now_ms if found.parked_until else 0
 
     def over(self, account: str) -> None:
@@ -64,13 +64,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk(town: Town) -> Desk:
-    return Desk(town)
+def desk(town: Town) -> KernelContext:
+    return KernelContext(town)
 
 
-def test_a_throttled_account_holds_all_its_agents_and_nobody_else(desk: Desk) -> None:
+def test_a_throttled_account_holds_all_its_agents_and_nobody_else(desk: KernelContext) -> None:
     for name in desk.agents:
-        desk.town.run(desk.calls.send(name, Query(question="?")))
+        desk.town.run(desk.operations.send(name, Query(question="?")))
     batch = desk.claim("ann")
     desk.settle("ann", batch.deliveries, throttled_ms=HOUR_MS)
     for name in ("ann", "bob"):
@@ -81,9 +81,9 @@ def test_a_throttled_account_holds_all_its_agents_and_nobody_else(desk: Desk) ->
         assert held.next_due_ms is not None
         assert HOUR_MS - 10_000 < held.next_due_ms - held.now_ms <= HOUR_MS
     assert len(desk.claim("eve").deliveries) == 1
-    counts = desk.town.run(desk.calls.agent("ann")).mail
+    counts = desk.town.run(desk.operations.agent("ann")).mail
     assert (counts.queued, counts.leased, counts.delayed) == (1, 0, 0)
-    accounts = {each.name: each for each in desk.town.run(ledger.accounts(desk.calls.keys))}
+    accounts = {each.name: each for each in desk.town.run(ledger.accounts(desk.operations.keys))}
     assert (accounts["max"].kinds, accounts["max"].agents, accounts["codex"].parked_until) == (
         ("claude", "claude-opus"),
         2,
@@ -91,26 +91,26 @@ def test_a_throttled_account_holds_all_its_agents_and_nobody_else(desk: Desk) ->
     )
 
 
-def test_an_agent_without_mail_is_held_too_so_that_it_takes_no_task_from_the_backlog(desk: Desk) -> None:
+def test_an_agent_without_mail_is_held_too_so_that_it_takes_no_task_from_the_backlog(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
     assert desk.claim("bob").held
 
 
-def test_a_drained_agent_with_nothing_left_is_not_held(desk: Desk) -> None:
+def test_a_drained_agent_with_nothing_left_is_not_held(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
-    desk.town.run(desk.calls.want("bob", "drained"))
+    desk.town.run(desk.operations.want("bob", "drained"))
     assert desk.claim("bob").held is None
-    desk.town.run(desk.calls.want("ann", "drained"))
-    desk.town.run(desk.calls.send("ann", Query(question="?")))
+    desk.town.run(desk.operations.want("ann", "drained"))
+    desk.town.run(desk.operations.send("ann", Query(question="?")))
     assert desk.claim("ann").held
 
 
-def test_the_human_side_is_never_held(desk: Desk) -> None:
+def test_the_human_side_is_never_held(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
-    assert desk.town.run(desk.calls.claim("00000000-0000-0000-0000-000000000001", token="c")).held is None
+    assert desk.town.run(desk.operations.claim("00000000-0000-0000-0000-000000000001", token="c")).held is None
 
 
-def test_throttles_without_a_time_grow_up_to_a_bound_and_a_success_begins_anew(desk: Desk) -> None:
+def test_throttles_without_a_time_grow_up_to_a_bound_and_a_success_begins_anew(desk: KernelContext) -> None:
     waits: list[int] = []
     for _ in range(12):
         desk.settle("ann")
@@ -122,7 +122,7 @@ def test_throttles_without_a_time_grow_up_to_a_bound_and_a_success_begins_anew(d
     assert 500 < desk.wait_ms("max") <= 1000  # the first again, and at the shorter end of it
 
 
-def test_rounds_that_tell_of_the_same_throttle_are_one(desk: Desk) -> None:
+def test_rounds_that_tell_of_the_same_throttle_are_one(desk: KernelContext) -> None:
     desk.settle("ann")
     before = desk.wait_ms("max")
     for _ in range(20):
@@ -134,12 +134,12 @@ def test_rounds_that_tell_of_the_same_throttle_are_one(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("named_ms", "longest_ms"), [(0, 2000), (499, 2000), (10**15, 31 * 24 * HOUR_MS)])
-def test_a_time_that_cannot_be_meant_is_not_believed(desk: Desk, named_ms: int, longest_ms: int) -> None:
+def test_a_time_that_cannot_be_meant_is_not_believed(desk: KernelContext, named_ms: int, longest_ms: int) -> None:
     desk.settle("ann", throttled_ms=named_ms)
     assert longest_ms - 5000 < desk.wait_ms("max") <= longest_ms
 
 
-def test_a_later_time_counts_and_an_earlier_one_does_not(desk: Desk) -> None:
+def test_a_later_time_counts_and_an_earlier_one_does_not(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
     desk.settle("bob", throttled_ms=1000)
     assert desk.wait_ms("max") > HOUR_MS - 10_000
@@ -147,17 +147,17 @@ def test_a_later_time_counts_and_an_earlier_one_does_not(desk: Desk) -> None:
     assert desk.wait_ms("max") > 2 * HOUR_MS - 10_000
 
 
-def test_people_let_an_account_go_on_and_its_throttles_are_forgotten(desk: Desk) -> None:
-    desk.town.run(desk.calls.send("ann", Query(question="?")))
+def test_people_let_an_account_go_on_and_its_throttles_are_forgotten(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.send("ann", Query(question="?")))
     desk.settle("ann")
-    assert desk.town.run(desk.calls.unpark_account("max", reason="asked by supervisor"))
+    assert desk.town.run(desk.operations.unpark_account("max", reason="asked by supervisor"))
     assert len(desk.claim("ann").deliveries) == 1
-    assert not desk.town.run(desk.calls.unpark_account("max"))
-    assert not desk.town.run(desk.calls.unpark_account("nobody's"))
+    assert not desk.town.run(desk.operations.unpark_account("max"))
+    assert not desk.town.run(desk.operations.unpark_account("nobody's"))
     assert desk.town.command("EXISTS", desk.town.key("parked"), desk.town.key("throttles")) == 0
 
 
-def test_parking_is_told_once_and_so_is_its_end(desk: Desk) -> None:
+def test_parking_is_told_once_and_so_is_its_end(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
     desk.settle("bob")
     desk.over("max")

@@ -23,7 +23,7 @@ TOLD_BY_KERNELS = {"agent_reported", "plugin_reported"}
 
 def told(town: Town, *types: str) -> list[dict[str, Any]]:
     """The members of the latest events of `types`, without id and time."""
-    events = [event_fields(event) for event in town.run(town.calls.latest_events(1000))]
+    events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]
     return [
         {name: value for name, value in event.items() if name not in ("id", "at", "type") and value is not None}
         for event in events
@@ -38,7 +38,7 @@ def test_every_type_is_told_by_the_library_or_by_kernels() -> None:
 
 
 def test_the_life_of_a_task_is_told(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.create_agent("ann", cli="shell"))
     run(calls.setup({"gates": 1}))
     run(calls.add_task("do it\nproperly", agent="ann", task_id="job"))
@@ -76,14 +76,14 @@ def test_the_life_of_a_task_is_told(town: Town) -> None:
 
 
 def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.create_agent("boss", cli="other"))
     run(calls.create_agent("ann", cli="shell", role="dev", parent="boss"))
     run(calls.add_task("work", agent="ann", task_id="job"))
     run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
     ann = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
-    run(calls.observe_agent(ann.id, fence, "idle"))
+    run(calls.report_agent_state(ann.id, fence, "idle"))
     batch = run(calls.claim(ann.id, token="c", fence=fence))
     run(calls.start_task(ann.id, fence, "job", "run"))
     run(calls.start_round(ann.id, fence, "run", "job"))
@@ -106,12 +106,14 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
     run(calls.remove_agent("ann"))
     assert told(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
     assert [event for event in told(town, "agent_state_changed") if event["agent"] == "ann"] == [
-        {"agent": "ann", "old": "starting", "new": "starting", "wanted": "running"},
-        {"agent": "ann", "old": "starting", "new": "idle", "wanted": "running"},
-        {"agent": "ann", "old": "idle", "new": "working", "wanted": "running", "task": "job"},
-        {"agent": "ann", "old": "working", "new": "stopped", "wanted": "stopped", "reason": "shut down"},
+        {"agent": "ann", "old": "starting", "new": "starting", "desired_state": "running"},
+        {"agent": "ann", "old": "starting", "new": "idle", "desired_state": "running"},
+        {"agent": "ann", "old": "idle", "new": "working", "desired_state": "running", "task": "job"},
+        {"agent": "ann", "old": "working", "new": "stopped", "desired_state": "stopped", "reason": "shut down"},
     ]
-    assert told(town, "agent_wanted") == [{"agent": "ann", "wanted": "stopped", "reason": "enough"}]
+    assert told(town, "agent_desired_state_changed") == [
+        {"agent": "ann", "desired_state": "stopped", "reason": "enough"}
+    ]
     assert told(town, "round_started") == [{"agent": "ann", "run": "run", "task": "job"}]
     assert told(town, "round_ended") == [
         {"agent": "ann", "run": "run", "outcome": "finished", "task": "job", "duration_ms": 12}
@@ -121,7 +123,7 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
 
 
 def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     ann = run(calls.create_agent("ann", cli="shell"))
     run(calls.send(ann.id, Query(question="?"), message_id="m", priority="high", sender="conductor"))
     run(calls.send(SUPERVISOR_ID, Query(question="?"), message_id="n", sender=ann.nickname or ""))
@@ -138,17 +140,17 @@ def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
 
 
 def test_a_refusal_and_a_repetition_tell_nothing(town: Town) -> None:
-    town.run(town.calls.add_task("work", task_id="job"))
-    call = town.calls.settle_task("complete", "job")
+    town.run(town.operations.add_task("work", task_id="job"))
+    call = town.operations.settle_task("complete", "job")
     town.run(call)
     count = len(town.events())
     town.run(call)
-    town.refusal(town.calls.settle_task("complete", "job"))
+    town.refusal(town.operations.settle_task("complete", "job"))
     assert len(town.events()) == count
 
 
 def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.create_agent("ann", cli="shell"))
     run(calls.add_task("work", agent="ann", task_id="job"))
     run(calls.settle_task("complete", "job"))
@@ -186,7 +188,7 @@ def test_the_librarys_calendar_is_pythons(town: Town, ms: int) -> None:
 
 
 def test_a_stream_is_read_on_from_where_one_stopped(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     for vote in range(5):
         run(calls.emit("vote_cast", {"number": str(vote), "empty": ""}))
     events = run(calls.events_after("0", count=3))
@@ -207,17 +209,17 @@ def number(event: Event) -> str:
 
 
 def test_an_event_that_does_not_fit_its_type_is_kept_as_it_is(town: Town) -> None:
-    town.run(town.calls.emit("round_ended", {"agent": "ann", "duration_ms": "soon"}))
-    (event,) = town.run(town.calls.latest_events(1))
+    town.run(town.operations.emit("round_ended", {"agent": "ann", "duration_ms": "soon"}))
+    (event,) = town.run(town.operations.latest_events(1))
     assert isinstance(event, OtherEvent)
     assert (event.type, event.fields) == ("round_ended", {"agent": "ann", "duration_ms": "soon"})
 
 
 def test_reassigning_tells_the_new_agent(town: Town) -> None:
     for name in ("ann", "ben"):
-        town.run(town.calls.create_agent(name, cli="shell"))
-    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
-    town.run(town.calls.assign_task("job", "ben"))
-    event = town.run(town.calls.latest_events(1))[0]
+        town.run(town.operations.create_agent(name, cli="shell"))
+    town.run(town.operations.add_task("work", agent="ann", task_id="job"))
+    town.run(town.operations.assign_task("job", "ben"))
+    event = town.run(town.operations.latest_events(1))[0]
     assert isinstance(event, TaskStateChanged)
     assert (event.old, event.new, event.agent) == ("assigned", "assigned", "ben")

@@ -9,7 +9,7 @@ from tinytown.errors import Refused, StaleLease
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operations import TownOperations
 
 from tests.protocol.conftest import Town
 
@@ -27,13 +27,13 @@ class Loss:
     batch: Batch
 
     @property
-    def calls(self) -> TownCalls:
-        return self.town.calls
+    def calls(self) -> TownOperations:
+        return self.town.operations
 
 
 @pytest.fixture
 def loss(town: Town) -> Loss:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     agent = run(calls.create_agent("ann", cli="shell", role="dev"))
     run(calls.add_task("work", agent="ann", task_id="job"))
     run(calls.add_task("free", role="dev", task_id="free"))
@@ -52,28 +52,38 @@ def loss(town: Town) -> Loss:
 
 
 def test_what_a_lost_host_held_is_free_at_once(loss: Loss) -> None:
-    agent, task = loss.town.run(loss.calls.agent("ann")), loss.town.run(loss.calls.task("job"))
-    assert (agent.state, agent.reason, agent.host, agent.token) == ("cold", "its kernel's lease ran out", None, None)
-    assert (task.state, task.token, task.run_id, task.reason) == ("assigned", None, None, "its kernel's lease ran out")
+    agent, task = loss.town.run(loss.operations.agent("ann")), loss.town.run(loss.operations.task("job"))
+    assert (agent.state, agent.reason, agent.host, agent.token) == (
+        "suspended",
+        "its kernel's lease ran out",
+        None,
+        None,
+    )
+    assert (task.state, task.token, task.round_id, task.reason) == (
+        "assigned",
+        None,
+        None,
+        "its kernel's lease ran out",
+    )
     assert agent.mail.queued == 2
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents
+    placed = loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents
     assert [agent.name for agent in placed] == ["ann"]
-    again = loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed[0].token or "", count=8))
+    again = loss.town.run(loss.operations.claim(loss.agent_id, token="c2", fence=placed[0].token or "", count=8))
     assert [(d.member, d.deliveries) for d in again.deliveries] == [(d.member, 2) for d in loss.batch.deliveries]
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
 def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing(loss: Loss, taken_over: bool) -> None:
     if taken_over:
-        loss.town.run(loss.calls.place_agents("new", ["shell"], count=1))
-    calls, agent, fence = loss.calls, loss.agent_id, loss.fence
+        loss.town.run(loss.operations.place_agents("new", ["shell"], count=1))
+    calls, agent, fence = loss.operations, loss.agent_id, loss.fence
     for call in (
         calls.beat("old", lease_ms=HOUR_MS),
         calls.place_agents("old", ["shell"], count=5),
         calls.claim(agent, token="c2", fence=fence, acks=loss.batch.deliveries),
         calls.claim(agent, token="c1", fence=fence),
-        calls.observe_agent(agent, fence, "idle"),
-        calls.release_agent(agent, fence, "cold"),
+        calls.report_agent_state(agent, fence, "idle"),
+        calls.release_agent(agent, fence, "suspended"),
         calls.start_task(agent, fence, "job", "run1"),
         calls.start_round(agent, fence, "run1", "job"),
         calls.claim_matching(agent, fence, ["dev"]),
@@ -91,18 +101,18 @@ def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing
 
 
 def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
-    loss.town.run(loss.calls.claim(loss.agent_id, token="c2", fence=placed.token or "", count=8, lease_ms=HOUR_MS))
+    placed = loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents[0]
+    loss.town.run(loss.operations.claim(loss.agent_id, token="c2", fence=placed.token or "", count=8, lease_ms=HOUR_MS))
     before, given = loss.town.dump(), loss.batch.deliveries
-    assert loss.town.run(loss.calls.ack(loss.agent_id, given)) == (False, False)
-    assert loss.town.run(loss.calls.renew(loss.agent_id, given)) == (False, False)
-    assert loss.town.run(loss.calls.nack(loss.agent_id, given)) == ("stale", "stale")
-    assert loss.town.run(loss.calls.bury(loss.agent_id, given, reason="x")) == 0
+    assert loss.town.run(loss.operations.ack(loss.agent_id, given)) == (False, False)
+    assert loss.town.run(loss.operations.renew(loss.agent_id, given)) == (False, False)
+    assert loss.town.run(loss.operations.nack(loss.agent_id, given)) == ("stale", "stale")
+    assert loss.town.run(loss.operations.bury(loss.agent_id, given, reason="x")) == 0
     assert loss.town.dump() == before
 
 
 def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     for number in range(2):
         town.run(calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
     first = town.run(calls.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
@@ -115,14 +125,14 @@ def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> Non
 
 
 def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
-    town.run(town.calls.send("supervisor", Query(question="?"), message_id="m"))
-    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
+    town.run(town.operations.send("supervisor", Query(question="?"), message_id="m"))
+    batch = town.run(town.operations.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
     town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:leases"), 1, "qm")
-    assert town.run(town.calls.ack(SUPERVISOR_ID, batch.deliveries)) == (True,)
+    assert town.run(town.operations.ack(SUPERVISOR_ID, batch.deliveries)) == (True,)
 
 
 def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
-    calls, placed = loss.calls, loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
+    calls, placed = loss.operations, loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents[0]
     for token in ("", loss.token, "999"):
         assert isinstance(
             loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease
@@ -141,21 +151,21 @@ def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
 
 
 def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:
-    ann = town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.add_task("mine", agent="ann", task_id="mine"))
-    town.run(town.calls.add_task("free", task_id="free"))
+    ann = town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.add_task("mine", agent="ann", task_id="mine"))
+    town.run(town.operations.add_task("free", task_id="free"))
     for task in ("mine", "free"):
-        assert town.run(town.calls.settle_task("cancel", task, by=ann.id)).state == "cancelled"
+        assert town.run(town.operations.settle_task("cancel", task, by=ann.id)).state == "cancelled"
 
 
 def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
-    ann = town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
-    calls = town.calls
+    ann = town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.add_task("work", agent="ann", task_id="job"))
+    calls = town.operations
     for agent in (ann.id, "00000000-0000-4000-8000-000000000000"):
         for call in (
-            calls.observe_agent(agent, "", "idle"),
-            calls.release_agent(agent, "", "cold"),
+            calls.report_agent_state(agent, "", "idle"),
+            calls.release_agent(agent, "", "suspended"),
             calls.start_round(agent, "", "run", "job"),
             calls.start_task(agent, "", "job", "run"),
             calls.claim_matching(agent, "", ["dev"]),
@@ -166,20 +176,20 @@ def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
 
 
 def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(loss: Loss) -> None:
-    placed = loss.town.run(loss.calls.place_agents("new", ["shell"], count=1)).agents[0]
+    placed = loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
-    batch = loss.town.run(loss.calls.claim(placed.id, token="c2", fence=fence, count=8))
-    loss.town.run(loss.calls.start_task(placed.id, fence, "job", "run2"))
-    call = loss.calls.settle_round(
+    batch = loss.town.run(loss.operations.claim(placed.id, token="c2", fence=fence, count=8))
+    loss.town.run(loss.operations.start_task(placed.id, fence, "job", "run2"))
+    call = loss.operations.settle_round(
         placed.id, fence, "run2", batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
     )
     assert loss.town.run(call) == "completed"
-    loss.town.run(loss.calls.leave("new", reason="shut down"))
+    loss.town.run(loss.operations.leave("new", reason="shut down"))
     assert loss.town.run(call) == "completed"
 
 
 def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     assert town.run(calls.take_lease("journal", "h1", lease_ms=HOUR_MS))
     assert not town.run(calls.take_lease("journal", "h2", lease_ms=HOUR_MS))
     assert not town.run(calls.give_up_lease("journal", "h2"))
@@ -188,7 +198,7 @@ def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
 
 
 def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_again(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
@@ -199,17 +209,17 @@ def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_agai
 
 
 def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.add_task("work", agent="ann", task_id="job"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
     town.run(calls.claim(ann.id, token="c", fence=fence))
-    town.run(calls.observe_agent(ann.id, fence, "stopped"))
+    town.run(calls.report_agent_state(ann.id, fence, "stopped"))
     for call in (
         calls.release_agent(ann.id, fence, "error"),
-        calls.observe_agent(ann.id, fence, "idle"),
+        calls.report_agent_state(ann.id, fence, "idle"),
         calls.start_round(ann.id, fence, "run", "job"),
     ):
         error = town.refusal(call)
@@ -218,18 +228,18 @@ def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
 
 
 def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
     town.run(calls.want("ann", "stopped"))
-    town.run(calls.release_agent(ann.id, ann.token or "", "cold", reason="shut down", retry_ms=0))
+    town.run(calls.release_agent(ann.id, ann.token or "", "suspended", reason="shut down", retry_ms=0))
     assert town.run(calls.agent("ann")).state == "stopped"
     assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()
 
 
 def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_says_why(town: Town) -> None:
-    calls = town.calls
+    calls = town.operations
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
@@ -242,7 +252,7 @@ def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_sa
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(town: Town, late: bool) -> None:
-    calls = town.calls
+    calls = town.operations
     town.run(calls.create_agent("ann", cli="shell"))
     town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
     ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
@@ -251,7 +261,7 @@ def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(
         assert town.run(calls.add_task("work", agent="ann", task_id="job")).task.state == "assigned"
     town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="it has finished what it was given"))
     now = town.run(calls.agent("ann"))
-    assert (now.wanted, now.state) == (("drained", "cold") if late else ("stopped", "stopped"))
+    assert (now.desired_state, now.state) == (("drained", "suspended") if late else ("stopped", "stopped"))
     placed = town.run(calls.place_agents("h1", ["shell"], count=1)).agents
     assert [agent.name for agent in placed] == (["ann"] if late else [])
     if not late:

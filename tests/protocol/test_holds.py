@@ -16,17 +16,17 @@ HOUR_MS = 3_600_000
 def staffed(town: Town) -> Town:
     """With ann, on the host h, and ben, whom nobody hosts."""
     for name in ("ann", "ben"):
-        town.run(town.calls.create_agent(name, cli="shell" if name == "ann" else "other", role="dev"))
-    town.run(town.calls.join("h", lease_ms=HOUR_MS, about={"name": "h"}))
+        town.run(town.operations.create_agent(name, cli="shell" if name == "ann" else "other", role="dev"))
+    town.run(town.operations.join("h", lease_ms=HOUR_MS, about={"name": "h"}))
     return town
 
 
 def hold(town: Town, task: str, **details: str) -> Task:
-    return town.run(town.calls.hold_task(task, **{"reason": "wait for the design", **details}))
+    return town.run(town.operations.hold_task(task, **{"reason": "wait for the design", **details}))
 
 
 def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("work", role="dev", task_id="t"))
     held = hold(town, "t")
     assert (held.state, held.reason, held.held) == ("blocked", "held: wait for the design", "wait for the design")
@@ -40,7 +40,7 @@ def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed:
 
 
 def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_released(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("work", agent="ann", task_id="t"))
     hold(town, "t")
     assert town.run(calls.peek("ann")).messages == ()  # the order was called off
@@ -51,7 +51,7 @@ def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_release
 
 
 def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("work", agent="ann", task_id="t"))
     ann = town.run(calls.place_agents("h", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
@@ -61,7 +61,7 @@ def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt
     assert started.task
     token = started.task.token or ""
     held = hold(town, "t")
-    assert (held.state, held.assigned_to, held.attempts, held.run_id) == ("blocked", "ann", 0, None)
+    assert (held.state, held.assigned_to, held.attempts, held.round_id) == ("blocked", "ann", 0, None)
     assert town.refusal(calls.settle_task("complete", "t", by=ann.id, token=token)).code == "stale_lease"
     town.run(
         calls.settle_round(
@@ -76,7 +76,7 @@ def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt
 def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_does_not_skip_what_it_needs(
     staffed: Town,
 ) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("first", task_id="first"))
     town.run(calls.add_task("then", needs=["first"], task_id="then"))
     hold(town, "then")
@@ -88,7 +88,7 @@ def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_doe
 
 
 def test_a_hold_ends_at_its_moment_when_a_kernel_beats_joins_or_asks_for_agents(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     now_ms = town.run(calls.claim("nobody", token="t")).now_ms
     for way in (
         calls.beat("h", lease_ms=HOUR_MS),
@@ -106,7 +106,7 @@ def test_a_hold_ends_at_its_moment_when_a_kernel_beats_joins_or_asks_for_agents(
 
 
 def test_holding_again_gives_another_reason_and_another_moment(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("work", task_id="t"))
     hold(town, "t", until="2100-01-01T00:00:00+01:00")
     assert hold(town, "t", reason="as long as it takes").held_until is None
@@ -114,7 +114,7 @@ def test_holding_again_gives_another_reason_and_another_moment(staffed: Town) ->
 
 
 def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.add_task("work", task_id="t"))
     assert town.refusal(calls.hold_task("t", reason="wait", until="2000-01-01T00:00:00Z")).code == "usage"
     hold(town, "t", until="2100-01-01T00:00:00Z")
@@ -124,7 +124,7 @@ def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: To
 
 
 def test_changing_a_held_task_leaves_it_held(staffed: Town) -> None:
-    town, calls = staffed, staffed.calls
+    town, calls = staffed, staffed.operations
     town.run(calls.send("ann", Query(question="?")))
     town.run(calls.add_task("first", task_id="first"))
     town.run(calls.add_task("work", task_id="t"))

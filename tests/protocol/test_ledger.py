@@ -12,7 +12,7 @@ from tinytown.config import AgentBudget, BudgetsConfig
 from tinytown.errors import UsageError
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Budget, CostRow, Costs
 
@@ -30,31 +30,31 @@ class Books:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.calls = town.calls
+        self.operations = town.operations
         self.run = town.run
         for name in ("ann", "bob", "eve"):
-            self.run(self.calls.create_agent(name, cli="other" if name == "eve" else "shell"))
-        self.run(self.calls.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
-        placed = self.run(self.calls.place_agents("h", ["shell", "other"], count=9)).agents
+            self.run(self.operations.create_agent(name, cli="other" if name == "eve" else "shell"))
+        self.run(self.operations.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
+        placed = self.run(self.operations.place_agents("h", ["shell", "other"], count=9)).agents
         self.agents = {agent.name: agent for agent in placed}
 
     def allow(self, **budgets: Any) -> None:
-        self.run(self.calls.set_budgets(BudgetsConfig(**budgets).server_numbers))
+        self.run(self.operations.set_budgets(BudgetsConfig(**budgets).server_numbers))
 
     def mail(self, *names: str) -> None:
         for name in names:
-            self.run(self.calls.send(name, Query(question="?")))
+            self.run(self.operations.send(name, Query(question="?")))
 
     def claim(self, name: str) -> Batch:
         agent = self.agents[name]
         token = f"c{next(_numbers)}"
-        return self.run(self.calls.claim(agent.id, token=token, fence=agent.token or "", lease_ms=HOUR_MS))
+        return self.run(self.operations.claim(agent.id, token=token, fence=agent.token or "", lease_ms=HOUR_MS))
 
     def settle(
         self, name: str, charge: str = DOLLAR, *, batch: Batch | None = None, task: str = "", times: int = 1
     ) -> None:
         agent = self.agents[name]
-        call = self.calls.settle_round(
+        call = self.operations.settle_round(
             agent.id,
             agent.token or "",
             f"run{next(_numbers)}",
@@ -68,7 +68,7 @@ class Books:
             self.run(call)
 
     def costs(self, by: Any = "town", since: str = "") -> Costs:
-        return self.run(ledger.costs(self.calls.keys, by=by, since=since))
+        return self.run(ledger.costs(self.operations.keys, by=by, since=since))
 
     def rows(self, by: Any, since: str = "") -> dict[str, CostRow]:
         return {row.name: row for row in self.costs(by, since).rows}
@@ -103,7 +103,7 @@ def books(town: Town) -> Books:
 
 
 def test_a_round_is_entered_for_town_day_agent_task_kind_and_account(books: Books) -> None:
-    books.run(books.calls.add_task("do it", agent="ann", task_id="job", title="The job"))
+    books.run(books.operations.add_task("do it", agent="ann", task_id="job", title="The job"))
     books.settle("ann", "1000 200 300 1500000", task="job")
     books.settle("ann", "10 2 3 0", task="job")
     books.settle("eve", "5 5 0 250000")
@@ -118,7 +118,7 @@ def test_a_round_is_entered_for_town_day_agent_task_kind_and_account(books: Book
     assert books.costs().total == books.costs("day").total == books.costs("agent", since=today).total
     assert books.costs("agent", since=today).rows == books.costs("agent").rows
     assert books.costs("agent", since="2999-01-01").rows == ()
-    assert books.run(ledger.titles(books.calls.keys, ["job", "gone"])) == ("The job", "")
+    assert books.run(ledger.titles(books.operations.keys, ["job", "gone"])) == ("The job", "")
     assert [row.name for row in books.costs("agent").rows] == ["ann", "eve"]  # the dearest first
 
 
@@ -142,17 +142,17 @@ def test_a_price_that_nobody_knows_is_not_nothing(books: Books) -> None:
 
 def test_what_came_too_late_to_count_was_paid_for_all_the_same_and_once(books: Books) -> None:
     ann = books.agents["ann"]
-    settle = books.calls.settle_round(
+    settle = books.operations.settle_round(
         ann.id, ann.token or "", "late", (), outcome="finished", mail="ack", charge=DOLLAR
     )
     books.run(settle)
     for _ in range(2):  # its answer was lost, and then the lease
-        books.run(books.calls.charge_round(ann.id, "late", DOLLAR))
+        books.run(books.operations.charge_round(ann.id, "late", DOLLAR))
     assert books.costs().total.usd == 1.0
     for _ in range(2):
-        books.run(books.calls.charge_round(ann.id, "later", DOLLAR))
+        books.run(books.operations.charge_round(ann.id, "later", DOLLAR))
     assert books.costs().total.usd == 2.0
-    books.run(books.calls.charge_round("nobody", "latest", DOLLAR))
+    books.run(books.operations.charge_round("nobody", "latest", DOLLAR))
     assert books.costs().total.usd == 2.0
 
 
@@ -164,7 +164,7 @@ def test_a_round_that_never_came_to_be_costs_nothing(books: Books) -> None:
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "20260131", "2026-01-31T00:00", "🦆"])
 def test_what_is_no_day_is_refused(books: Books, day: str) -> None:
     with pytest.raises(UsageError, match="expected a day such as"):
-        ledger.costs(books.calls.keys, since=day)
+        ledger.costs(books.operations.keys, since=day)
 
 
 @pytest.mark.parametrize(
@@ -227,22 +227,22 @@ def test_a_budget_of_nothing_lets_nothing_begin(books: Books) -> None:
 
 def test_a_task_whose_budget_is_spent_waits_and_says_so_and_others_go_on(books: Books) -> None:
     books.allow(task_usd=1.0)
-    books.run(books.calls.add_task("dear", agent="ann", task_id="dear"))
-    books.run(books.calls.add_task("cheap", agent="ann", task_id="cheap"))
+    books.run(books.operations.add_task("dear", agent="ann", task_id="dear"))
+    books.run(books.operations.add_task("cheap", agent="ann", task_id="cheap"))
     books.settle("ann", task="dear")
     ann = books.agents["ann"]
-    started = books.run(books.calls.start_task(ann.id, ann.token or "", "dear", "run"))
+    started = books.run(books.operations.start_task(ann.id, ann.token or "", "dear", "run"))
     assert started.held
     assert not started.stale
     assert started.task
     assert (started.task.state, started.task.reason) == ("assigned", "budget task_usd is spent: $1.00 of $1.00")
-    assert not books.run(books.calls.start_task(ann.id, ann.token or "", "cheap", "run")).held
+    assert not books.run(books.operations.start_task(ann.id, ann.token or "", "cheap", "run")).held
     (event,) = books.told("budget_spent")
     assert (event["budget"], event["task"], event["spent"], event["limit"]) == ("task_usd", "dear", "1", "1")
 
 
 def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: Town) -> None:
-    run, calls = town.run, town.calls
+    run, calls = town.run, town.operations
     run(calls.set_budgets(BudgetsConfig(day_usd=3.0, reserve_usd=0.5).server_numbers))
     run(calls.join("h", lease_ms=HOUR_MS, about={}))
     for number in range(20):
@@ -305,13 +305,13 @@ def test_what_was_reserved_is_free_when_nothing_comes_of_it(books: Books) -> Non
     assert reserved() == 1.0
     assert (books.budget("day_usd").spent, books.budget("day_usd").left) == (0.0, 9.0)
     ann = books.agents["ann"]
-    books.run(books.calls.ack(ann.id, batch.deliveries))
+    books.run(books.operations.ack(ann.id, batch.deliveries))
     books.claim("ann")  # there is nothing more
     assert reserved() == 0.5
     books.claim("eve")
-    books.run(books.calls.release_agent(books.agents["eve"].id, books.agents["eve"].token or "", "cold"))
+    books.run(books.operations.release_agent(books.agents["eve"].id, books.agents["eve"].token or "", "suspended"))
     assert reserved() == 0.5
-    books.run(books.calls.leave("h", reason="its kernel was killed"))
+    books.run(books.operations.leave("h", reason="its kernel was killed"))
     assert reserved() == 0.0
 
 
@@ -320,9 +320,9 @@ def test_an_agent_that_is_paused_keeps_nothing_from_the_others(books: Books) -> 
     books.mail("ann", "bob")
     books.claim("ann")  # and the answer was lost
     assert books.claim("bob").held
-    books.run(books.calls.observe_agent(books.agents["ann"].id, books.agents["ann"].token or "", "idle"))
+    books.run(books.operations.report_agent_state(books.agents["ann"].id, books.agents["ann"].token or "", "idle"))
     assert books.claim("bob").held
-    books.run(books.calls.observe_agent(books.agents["ann"].id, books.agents["ann"].token or "", "paused"))
+    books.run(books.operations.report_agent_state(books.agents["ann"].id, books.agents["ann"].token or "", "paused"))
     assert books.claim("bob").deliveries
 
 
@@ -334,7 +334,7 @@ def test_a_budget_that_is_used_up_is_told_once_and_to_the_human_side(books: Book
     assert len(books.told("budget_spent")) == 2
     assert (told["day_usd"]["spent"], told["day_usd"]["limit"], told["day_usd"]["agent"]) == ("2", "2", "")
     assert (told["agent_tokens"]["spent"], told["agent_tokens"]["agent"]) == ("120", "ann")
-    mail = books.run(books.calls.peek("supervisor")).messages
+    mail = books.run(books.operations.peek("supervisor")).messages
     texts = [lying.message.text for lying in mail if lying.message]
     assert len(texts) == 2
     assert any(
@@ -354,23 +354,23 @@ def test_budgets_that_stay_the_same_are_not_told(books: Books) -> None:
 def test_the_human_side_is_never_held_and_reserves_nothing(books: Books) -> None:
     books.allow(town_usd=0)
     books.mail("supervisor")
-    batch = books.run(books.calls.claim("00000000-0000-0000-0000-000000000001", token="c"))
+    batch = books.run(books.operations.claim("00000000-0000-0000-0000-000000000001", token="c"))
     assert (batch.held, len(batch.deliveries)) == (None, 1)
     assert books.town.command("EXISTS", books.town.key("reserved")) == 0
 
 
 def test_old_days_go_and_the_sums_stay(books: Books) -> None:
-    books.run(books.calls.add_task("old", agent="ann", task_id="old"))
+    books.run(books.operations.add_task("old", agent="ann", task_id="old"))
     books.settle("ann", task="old")
     books.settle("bob")
     books.settle("eve")
-    books.run(books.calls.leave("h", reason="stopped"))
-    books.run(books.calls.remove_agent("bob", force=True))
+    books.run(books.operations.leave("h", reason="stopped"))
+    books.run(books.operations.remove_agent("bob", force=True))
     books.age(100)
     assert len(books.rows("day")) == 1
-    assert books.run(books.calls.tidy_costs(days=101)) == 0
-    assert books.run(books.calls.tidy_costs(days=100)) == 1
-    assert books.run(books.calls.tidy_costs(days=100)) == 0
+    assert books.run(books.operations.tidy_costs(days=101)) == 0
+    assert books.run(books.operations.tidy_costs(days=100)) == 1
+    assert books.run(books.operations.tidy_costs(days=100)) == 0
     assert books.rows("day") == {}
     rows = books.rows("agent")
     assert {name: row.usd for name, row in rows.items()} == {"ann": 1.0, "eve": 1.0, "": 1.0}
@@ -379,24 +379,24 @@ def test_old_days_go_and_the_sums_stay(books: Books) -> None:
 
 
 def test_the_line_of_a_task_or_an_agent_that_outlives_its_days_goes_with_it(books: Books) -> None:
-    books.run(books.calls.add_task("long", task_id="long"))
-    books.run(books.calls.add_task("short", task_id="short"))
+    books.run(books.operations.add_task("long", task_id="long"))
+    books.run(books.operations.add_task("short", task_id="short"))
     books.settle("ann", task="long")
     books.age(100)
-    assert books.run(books.calls.tidy_costs(days=90)) == 1
+    assert books.run(books.operations.tidy_costs(days=90)) == 1
     books.settle("bob", task="short")
-    books.run(books.calls.leave("h", reason="stopped"))
+    books.run(books.operations.leave("h", reason="stopped"))
     assert set(books.rows("task")) == {"long", "short"}
     for task in ("long", "short"):
-        books.run(books.calls.delete_task(task))
+        books.run(books.operations.delete_task(task))
     for agent in ("ann", "bob"):
-        books.run(books.calls.remove_agent(agent, force=True))
+        books.run(books.operations.remove_agent(agent, force=True))
     assert set(books.rows("task")) == {"", "short"}
     assert {name: row.usd for name, row in books.rows("agent").items()} == {"": 1.0, "bob": 1.0}
 
 
 @pytest.fixture(scope="module")
-def shared(client: LightClient) -> LightClient:
+def shared(client: BlockingClient) -> BlockingClient:
     return client
 
 
@@ -421,7 +421,7 @@ def shared(client: LightClient) -> LightClient:
         max_size=8,
     )
 )
-def test_a_settlement_counts_once_however_often_it_is_repeated(shared: LightClient, rounds: list[Any]) -> None:
+def test_a_settlement_counts_once_however_often_it_is_repeated(shared: BlockingClient, rounds: list[Any]) -> None:
     books = Books(fresh_town(shared))
     for name, charge, times in rounds:
         books.settle(name, charge, times=times)

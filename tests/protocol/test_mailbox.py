@@ -15,7 +15,7 @@ HOUR_MS = 3_600_000
 def put(town: Town, *ids: str, body: Body | None = None, priority: Priority = "normal", not_before_ms: int = 0) -> None:
     for message_id in ids:
         town.run(
-            town.calls.send(
+            town.operations.send(
                 "supervisor",
                 body or Query(question="?"),
                 message_id=message_id,
@@ -26,7 +26,7 @@ def put(town: Town, *ids: str, body: Body | None = None, priority: Priority = "n
 
 
 def claim(town: Town, token: str, count: int = 9, lease_ms: int = HOUR_MS) -> Batch:
-    return town.run(town.calls.claim(SUPERVISOR_ID, token=token, count=count, lease_ms=lease_ms))
+    return town.run(town.operations.claim(SUPERVISOR_ID, token=token, count=count, lease_ms=lease_ms))
 
 
 def ids(batch: Batch) -> list[str]:
@@ -60,7 +60,7 @@ def test_a_message_that_comes_back_stands_where_it_stood(town: Town) -> None:
     put(town, "first", priority="urgent")
     batch = claim(town, "1", count=2)
     assert ids(batch) == ["first", "a"]
-    town.run(town.calls.nack(SUPERVISOR_ID, batch.deliveries))
+    town.run(town.operations.nack(SUPERVISOR_ID, batch.deliveries))
     put(town, "late", priority="urgent")
     assert ids(claim(town, "2")) == ["first", "late", "a", "b", "c"]
 
@@ -70,7 +70,7 @@ def test_a_delayed_message_takes_the_place_of_its_age_when_its_time_comes(town: 
     put(town, "a", "b")
     batch = claim(town, "1", count=1)
     assert ids(batch) == ["a"]
-    town.run(town.calls.nack(SUPERVISOR_ID, batch.deliveries, delay_ms=HOUR_MS))
+    town.run(town.operations.nack(SUPERVISOR_ID, batch.deliveries, delay_ms=HOUR_MS))
     run_out(town, "delayed", "qearly")
     run_out(town, "delayed", "qa")
     assert ids(claim(town, "2")) == ["early", "a", "b"]
@@ -94,7 +94,7 @@ def test_a_lease_that_was_renewed_does_not_run_out(town: Town, renewed: bool) ->
     batch = claim(town, "1")
     run_out(town, "leases", "qm")
     if renewed:
-        assert town.run(town.calls.renew(SUPERVISOR_ID, batch.deliveries, lease_ms=HOUR_MS)) == (True,)
+        assert town.run(town.operations.renew(SUPERVISOR_ID, batch.deliveries, lease_ms=HOUR_MS)) == (True,)
     assert ids(claim(town, "2")) == ([] if renewed else ["m"])
 
 
@@ -112,22 +112,22 @@ def test_deliveries_are_counted_unless_the_mail_went_back_untouched(town: Town) 
     for token, counts, expected in (("1", True, 1), ("2", False, 2), ("3", False, 2), ("4", True, 2), ("5", True, 3)):
         batch = claim(town, token)
         assert [delivery.deliveries for delivery in batch.deliveries] == [expected]
-        town.run(town.calls.nack(SUPERVISOR_ID, batch.deliveries, counts=counts))
+        town.run(town.operations.nack(SUPERVISOR_ID, batch.deliveries, counts=counts))
 
 
 def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(town: Town) -> None:
     put(town, "m", priority="high")
     for number in range(4):
-        town.run(town.calls.nack(SUPERVISOR_ID, claim(town, f"c{number}").deliveries, reason=f"failed {number}"))
+        town.run(town.operations.nack(SUPERVISOR_ID, claim(town, f"c{number}").deliveries, reason=f"failed {number}"))
     claim(town, "last")
     run_out(town, "leases", "qm")
     put(town, "other")
     assert ids(claim(town, "next")) == ["other"]
-    (letter,) = town.run(town.calls.dead_letters())
+    (letter,) = town.run(town.operations.dead_letters())
     assert (letter.id, letter.agent, letter.deliveries, letter.reason) == ("m", "supervisor", 5, "its lease ran out")
     assert letter.message
     assert letter.message.priority == "high"
-    town.run(town.calls.redrive("m"))
+    town.run(town.operations.redrive("m"))
     put(town, "young", priority="high")
     again = claim(town, "again")
     assert [(delivery.member[1:], delivery.deliveries) for delivery in again.deliveries] == [("m", 1), ("young", 1)]
@@ -135,18 +135,18 @@ def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(tow
 
 def test_a_dead_letter_cannot_be_sent_again_beside_itself(town: Town) -> None:
     put(town, "m")
-    town.run(town.calls.bury(SUPERVISOR_ID, claim(town, "c").deliveries, reason="x"))
+    town.run(town.operations.bury(SUPERVISOR_ID, claim(town, "c").deliveries, reason="x"))
     town.command("DEL", town.key("trace:m"))
-    assert not town.run(town.calls.send("supervisor", Query(question="?"), message_id="m")).new
+    assert not town.run(town.operations.send("supervisor", Query(question="?"), message_id="m")).new
 
 
 def test_a_claim_for_nothing_still_settles_and_takes_back(town: Town) -> None:
     put(town, "a", "b", "c")
     batch = claim(town, "1", count=2)
     run_out(town, "leases", "qb")
-    acks = town.calls.claim(SUPERVISOR_ID, token="2", count=0, acks=batch.deliveries[:1])
+    acks = town.operations.claim(SUPERVISOR_ID, token="2", count=0, acks=batch.deliveries[:1])
     assert town.run(acks).deliveries == ()
-    assert [lying.message.id for lying in town.run(town.calls.peek("supervisor")).messages if lying.message] == [
+    assert [lying.message.id for lying in town.run(town.operations.peek("supervisor")).messages if lying.message] == [
         "b",
         "c",
     ]
@@ -157,7 +157,7 @@ def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: Town) -> Non
     put(town, "later", not_before_ms=int(town.command("TIME")[0]) * 1000 + HOUR_MS)
     claim(town, "1", count=1)
     before = town.dump()
-    inbox = town.run(town.calls.peek("conductor"))
+    inbox = town.run(town.operations.peek("conductor"))
     assert inbox.agent == "supervisor"
     assert [(lying.place, lying.message.id, lying.deliveries) for lying in inbox.messages if lying.message] == [
         ("leased", "a", 1),
@@ -165,27 +165,27 @@ def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: Town) -> Non
         ("queued", "c", 0),
         ("delayed", "later", 0),
     ]
-    assert len(town.run(town.calls.peek("supervisor", limit=2)).messages) == 2
+    assert len(town.run(town.operations.peek("supervisor", limit=2)).messages) == 2
     assert town.dump() == before
 
 
 def test_a_story_ends_with_the_lease_that_the_message_is_under(town: Town) -> None:
     put(town, "m")
-    town.run(town.calls.nack(SUPERVISOR_ID, claim(town, "1").deliveries, reason="not now"))
+    town.run(town.operations.nack(SUPERVISOR_ID, claim(town, "1").deliveries, reason="not now"))
     claim(town, "2")
-    leased = [(line.at, line.what) for line in town.run(town.calls.trace("m"))]
+    leased = [(line.at, line.what) for line in town.run(town.operations.trace("m"))]
     assert [what for _, what in leased][-3:] == ["leased 1 delivery 1", "returned not now", "leased 2 delivery 2"]
     assert leased == sorted(leased, key=lambda line: line[0])
     town.command("DEL", town.key("trace:m"))  # ran out while the message was worked on
-    assert [(line.at, line.what) for line in town.run(town.calls.trace("m"))] == leased[-1:]
+    assert [(line.at, line.what) for line in town.run(town.operations.trace("m"))] == leased[-1:]
 
 
 def test_a_story_tells_every_station(town: Town) -> None:
     put(town, "m")
     first = claim(town, "1")
-    town.run(town.calls.nack(SUPERVISOR_ID, first.deliveries, reason="the backend is busy"))
-    town.run(town.calls.ack(SUPERVISOR_ID, claim(town, "2").deliveries))
-    assert [line.what for line in town.run(town.calls.trace("m"))] == [
+    town.run(town.operations.nack(SUPERVISOR_ID, first.deliveries, reason="the backend is busy"))
+    town.run(town.operations.ack(SUPERVISOR_ID, claim(town, "2").deliveries))
+    assert [line.what for line in town.run(town.operations.trace("m"))] == [
         "queued for supervisor from supervisor",
         "leased 1 delivery 1",
         "returned the backend is busy",

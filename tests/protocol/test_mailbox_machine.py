@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
 from tinytown.model.results import Delivery
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 
 from tests.protocol.conftest import MACHINE, Town, fresh_town
 
@@ -57,7 +57,7 @@ class Claim:
     ids: list[str] = field(default_factory=list)
 
 
-def machine(client: LightClient) -> type[RuleBasedStateMachine]:
+def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
     class MailboxMachine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
@@ -70,7 +70,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def people(self) -> None:
-            agent = self.town.run(self.town.calls.create_agent("alice", cli="shell"))
+            agent = self.town.run(self.town.operations.create_agent("alice", cli="shell"))
             self.boxes = {"alice": agent.id, "supervisor": SUPERVISOR_ID}
 
         def of(self, box: str, place: str) -> list[Mail]:
@@ -111,7 +111,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
             for kind, priority in mails:
                 self.count += 1
                 mail = Mail(f"m{self.count}", kind, PRIORITIES.index(priority), self.count, box)
-                call = self.town.calls.send(
+                call = self.town.operations.send(
                     box,
                     BODIES[kind],
                     priority=priority,  # type: ignore[arg-type]
@@ -131,14 +131,14 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
         def send_again(self, number: int, box: str) -> None:
             known = sorted(self.gone.union(self.mail))
             message_id = known[number % len(known)]
-            assert not self.town.run(self.town.calls.send(box, BODIES["q"], message_id=message_id)).new
+            assert not self.town.run(self.town.operations.send(box, BODIES["q"], message_id=message_id)).new
 
         @rule(box=st.sampled_from(["alice", "supervisor"]), count=st.integers(0, 5), acks=picks)
         def claim(self, box: str, count: int, acks: list[int]) -> None:
             self.count += 1
             token, given = f"c{self.count}", self.pick(acks, box)
             batch = self.town.run(
-                self.town.calls.claim(self.boxes[box], token=token, count=count, lease_ms=HOUR_MS, acks=given)
+                self.town.operations.claim(self.boxes[box], token=token, count=count, lease_ms=HOUR_MS, acks=given)
             )
             for delivery in given:
                 if mail := self.holds(delivery):
@@ -172,13 +172,15 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
             still = [m for m in map(self.mail.get, last.ids) if m and m.place == "leased" and m.token == last.token]
             if not still:  # whoever has settled all of it has had the answer: this would be a new claim
                 return
-            batch = self.town.run(self.town.calls.claim(self.boxes[box], token=last.token, count=3, lease_ms=HOUR_MS))
+            batch = self.town.run(
+                self.town.operations.claim(self.boxes[box], token=last.token, count=3, lease_ms=HOUR_MS)
+            )
             assert [(d.member[1:], d.deliveries) for d in batch.deliveries] == [(m.id, m.deliveries) for m in still]
 
         @rule(box=st.sampled_from(["alice", "supervisor"]), numbers=picks)
         def ack(self, box: str, numbers: list[int]) -> None:
             given = self.pick(numbers, box)
-            answers = self.town.run(self.town.calls.ack(self.boxes[box], given))
+            answers = self.town.run(self.town.operations.ack(self.boxes[box], given))
             for delivery, answer in zip(given, answers, strict=True):
                 mail = self.holds(delivery)
                 assert answer == (mail is not None)
@@ -189,7 +191,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
         def nack(self, box: str, numbers: list[int], delayed: bool, counts: bool) -> None:
             given = self.pick(numbers, box)
             answers = self.town.run(
-                self.town.calls.nack(self.boxes[box], given, delay_ms=HOUR_MS if delayed else 0, counts=counts)
+                self.town.operations.nack(self.boxes[box], given, delay_ms=HOUR_MS if delayed else 0, counts=counts)
             )
             for delivery, answer in zip(given, answers, strict=True):
                 mail = self.holds(delivery)
@@ -198,7 +200,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
         @rule(box=st.sampled_from(["alice", "supervisor"]), numbers=picks)
         def renew(self, box: str, numbers: list[int]) -> None:
             given = self.pick(numbers, box)
-            answers = self.town.run(self.town.calls.renew(self.boxes[box], given, lease_ms=HOUR_MS))
+            answers = self.town.run(self.town.operations.renew(self.boxes[box], given, lease_ms=HOUR_MS))
             for delivery, answer in zip(given, answers, strict=True):
                 mail = self.holds(delivery)
                 assert answer == (mail is not None)
@@ -213,14 +215,14 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
                 if mail := self.holds(delivery):
                     mail.place = "dead"
                     held.append(mail)
-            assert self.town.run(self.town.calls.bury(self.boxes[box], given, reason="unreadable")) == len(held)
+            assert self.town.run(self.town.operations.bury(self.boxes[box], given, reason="unreadable")) == len(held)
 
         @precondition(lambda self: any(mail.place == "dead" for mail in self.mail.values()))
         @rule(number=st.integers(0, 999), everything=st.booleans(), again=st.booleans())
         def redrive_or_drop(self, number: int, everything: bool, again: bool) -> None:
             dead = sorted((m for m in self.mail.values() if m.place == "dead"), key=lambda m: m.id)
             chosen = dead if everything else [dead[number % len(dead)]]
-            verb = self.town.calls.redrive if again else self.town.calls.drop
+            verb = self.town.operations.redrive if again else self.town.operations.drop
             gone = self.town.run(verb("all" if everything else chosen[0].id))
             assert sorted(gone) == [mail.id for mail in chosen]
             for mail in chosen:
@@ -235,7 +237,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
             chosen = free if everything or not free else [free[number % len(free)]]
             if not free:
                 everything = True
-            gone = self.town.run(self.town.calls.remove(box, "all" if everything else chosen[0].id))
+            gone = self.town.run(self.town.operations.remove(box, "all" if everything else chosen[0].id))
             assert sorted(gone) == sorted(mail.id for mail in chosen)
             for mail in chosen:
                 self.forget(mail)
@@ -280,7 +282,7 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
         def the_counts_are_those_of_the_model(self) -> None:
             if not self.count:
                 return
-            status = self.town.run(self.town.calls.status())
+            status = self.town.run(self.town.operations.status())
             for box, counts in (("alice", status.agents[0].mail), ("supervisor", status.supervisor_mail)):
                 there = [mail for mail in self.mail.values() if mail.box == box and mail.place != "dead"]
                 assert counts.queued == len(self.of(box, "queued"))
@@ -293,5 +295,5 @@ def machine(client: LightClient) -> type[RuleBasedStateMachine]:
     return MailboxMachine
 
 
-def test_a_mailbox_does_what_its_model_does(client: LightClient) -> None:
+def test_a_mailbox_does_what_its_model_does(client: BlockingClient) -> None:
     run_state_machine_as_test(machine(client), settings=MACHINE)

@@ -8,7 +8,7 @@ import pytest
 from tinytown.model.messages import Query
 from tinytown.model.results import Delivery
 from tinytown.model.tasks import Task
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operations import TownOperations
 
 from tests.protocol.conftest import Town
 
@@ -16,7 +16,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass
-class Desk:
+class KernelContext:
     """A town in which one kernel hosts ann."""
 
     town: Town
@@ -25,22 +25,22 @@ class Desk:
     runs: int = 0
 
     @property
-    def calls(self) -> TownCalls:
-        return self.town.calls
+    def calls(self) -> TownOperations:
+        return self.town.operations
 
     def claim(self) -> tuple[Delivery, ...]:
         self.runs += 1
-        claim = self.calls.claim(self.agent_id, token=f"c{self.runs}", fence=self.fence, count=8, lease_ms=HOUR_MS)
+        claim = self.operations.claim(self.agent_id, token=f"c{self.runs}", fence=self.fence, count=8, lease_ms=HOUR_MS)
         return self.town.run(claim).deliveries
 
     def begin(self, task: str) -> Task:
-        started = self.town.run(self.calls.start_task(self.agent_id, self.fence, task, f"run{self.runs}"))
+        started = self.town.run(self.operations.start_task(self.agent_id, self.fence, task, f"run{self.runs}"))
         assert not started.stale
         assert started.task
         return started.task
 
     def settle(self, deliveries: tuple[Delivery, ...], mail: str, fate: str = "again", *, task: str = "job") -> str:
-        call = self.calls.settle_round(
+        call = self.operations.settle_round(
             self.agent_id,
             self.fence,
             f"run{self.runs}",
@@ -54,75 +54,77 @@ class Desk:
         return self.town.run(call)
 
     def inbox(self, agent: str = "ann") -> list[str]:
-        return [lying.message.id for lying in self.town.run(self.calls.peek(agent)).messages if lying.message]
+        return [lying.message.id for lying in self.town.run(self.operations.peek(agent)).messages if lying.message]
 
     def task(self, task: str = "job") -> Task:
-        return self.town.run(self.calls.task(task))
+        return self.town.run(self.operations.task(task))
 
 
 @pytest.fixture
-def desk(town: Town) -> Desk:
+def desk(town: Town) -> KernelContext:
     for name in ("ann", "ben"):
-        town.run(town.calls.create_agent(name, cli="shell" if name == "ann" else "other"))
-    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    town.run(town.calls.add_task("work", agent="ann", task_id="job"))
-    return Desk(town, ann.id, ann.token or "")
+        town.run(town.operations.create_agent(name, cli="shell" if name == "ann" else "other"))
+    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    ann = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(town.operations.add_task("work", agent="ann", task_id="job"))
+    return KernelContext(town, ann.id, ann.token or "")
 
 
-def test_an_order_goes_with_its_task_to_another_agent(desk: Desk) -> None:
+def test_an_order_goes_with_its_task_to_another_agent(desk: KernelContext) -> None:
     assert desk.inbox() == ["job.1"]
-    desk.town.run(desk.calls.assign_task("job", "ben"))
+    desk.town.run(desk.operations.assign_task("job", "ben"))
     assert (desk.inbox(), desk.inbox("ben")) == ([], ["job.2"])
-    desk.town.run(desk.calls.assign_task("job", "ann"))
+    desk.town.run(desk.operations.assign_task("job", "ann"))
     assert (desk.inbox(), desk.inbox("ben")) == (["job.3"], [])
 
 
 @pytest.mark.parametrize("verb", ["requeue", "complete", "cancel", "block"])
-def test_an_order_that_is_out_of_date_is_called_off(desk: Desk, verb: str) -> None:
-    desk.town.run(desk.calls.add_task("before", task_id="need"))
+def test_an_order_that_is_out_of_date_is_called_off(desk: KernelContext, verb: str) -> None:
+    desk.town.run(desk.operations.add_task("before", task_id="need"))
     if verb == "requeue":
-        desk.town.run(desk.calls.requeue_task("job"))
+        desk.town.run(desk.operations.requeue_task("job"))
     elif verb == "block":
-        desk.town.run(desk.calls.add_need("job", "need"))
+        desk.town.run(desk.operations.add_need("job", "need"))
     else:
-        desk.town.run(desk.calls.settle_task(verb, "job"))  # type: ignore[arg-type]
+        desk.town.run(desk.operations.settle_task(verb, "job"))  # type: ignore[arg-type]
     assert desk.inbox() == []
-    assert [line.what for line in desk.town.run(desk.calls.trace("job.1"))][-1] == "called off"
+    assert [line.what for line in desk.town.run(desk.operations.trace("job.1"))][-1] == "called off"
 
 
 @pytest.mark.parametrize("way", ["nack", "round", "lease", "host"])
-def test_an_order_that_was_called_off_while_a_kernel_had_it_does_not_come_back(desk: Desk, way: str) -> None:
+def test_an_order_that_was_called_off_while_a_kernel_had_it_does_not_come_back(desk: KernelContext, way: str) -> None:
     deliveries = desk.claim()
-    desk.town.run(desk.calls.assign_task("job", "ben"))
+    desk.town.run(desk.operations.assign_task("job", "ben"))
     if way == "nack":
-        assert desk.town.run(desk.calls.nack(desk.agent_id, deliveries)) == ("stale",)
+        assert desk.town.run(desk.operations.nack(desk.agent_id, deliveries)) == ("stale",)
     elif way == "round":
         assert desk.settle(deliveries, "nack") == "assigned"
     elif way == "lease":
         desk.town.command("ZADD", desk.town.key(f"mail:{desk.agent_id}:leases"), 1, deliveries[0].member)
         assert desk.claim() == ()
     else:
-        desk.town.run(desk.calls.leave("h1", reason="shut down"))
+        desk.town.run(desk.operations.leave("h1", reason="shut down"))
     assert (desk.inbox(), desk.inbox("ben")) == ([], ["job.2"])
     assert desk.task().assigned_to == "ben"
 
 
-def test_a_round_that_could_not_begin_its_task_leaves_the_order_where_it_was(desk: Desk) -> None:
+def test_a_round_that_could_not_begin_its_task_leaves_the_order_where_it_was(desk: KernelContext) -> None:
     deliveries = desk.claim()
     assert desk.settle(deliveries, "ack") == "assigned"
     assert desk.inbox() == ["job.1"]
     assert [delivery.deliveries for delivery in desk.claim()] == [1], "not counted: nobody tried"
 
 
-def test_an_ack_does_not_take_the_order_of_a_task_that_nobody_has_begun(desk: Desk) -> None:
+def test_an_ack_does_not_take_the_order_of_a_task_that_nobody_has_begun(desk: KernelContext) -> None:
     deliveries = desk.claim()
-    assert desk.town.run(desk.calls.ack(desk.agent_id, deliveries)) == (False,)
+    assert desk.town.run(desk.operations.ack(desk.agent_id, deliveries)) == (False,)
     assert desk.inbox() == ["job.1"]
 
 
 @pytest.mark.parametrize(("mail", "deliveries", "attempts"), [("nack", 2, 2), ("return", 1, 1), ("ack", 1, 2)])
-def test_a_task_that_is_to_be_done_again_keeps_its_order(desk: Desk, mail: str, deliveries: int, attempts: int) -> None:
+def test_a_task_that_is_to_be_done_again_keeps_its_order(
+    desk: KernelContext, mail: str, deliveries: int, attempts: int
+) -> None:
     batch = desk.claim()
     desk.begin("job")
     assert desk.settle(batch, mail) == "assigned"
@@ -131,58 +133,58 @@ def test_a_task_that_is_to_be_done_again_keeps_its_order(desk: Desk, mail: str, 
     assert desk.begin("job").attempts == attempts
 
 
-def test_an_order_that_went_missing_during_a_round_is_given_anew(desk: Desk) -> None:
+def test_an_order_that_went_missing_during_a_round_is_given_anew(desk: KernelContext) -> None:
     batch = desk.claim()
     desk.begin("job")
-    assert desk.town.run(desk.calls.ack(desk.agent_id, batch)) == (True,)
+    assert desk.town.run(desk.operations.ack(desk.agent_id, batch)) == (True,)
     assert desk.settle(batch, "nack") == "assigned"
     assert desk.inbox() == ["job.2"]
     desk.claim()
     desk.begin("job")
     desk.town.command("DEL", *(desk.town.key(f"mail:{desk.agent_id}:{part}") for part in ("leases", "bodies", "state")))
-    desk.town.run(desk.calls.leave("h1", reason="shut down"))
+    desk.town.run(desk.operations.leave("h1", reason="shut down"))
     assert desk.inbox() == ["job.3"]
 
 
-def test_questions_that_rode_along_with_a_settled_task_are_not_settled_with_it(desk: Desk) -> None:
-    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="why", priority="urgent"))
+def test_questions_that_rode_along_with_a_settled_task_are_not_settled_with_it(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.send("ann", Query(question="?"), message_id="why", priority="urgent"))
     batch = desk.claim()
     token = desk.begin("job").token or ""
-    desk.town.run(desk.calls.settle_task("complete", "job", text="done", by=desk.agent_id, token=token))
+    desk.town.run(desk.operations.settle_task("complete", "job", text="done", by=desk.agent_id, token=token))
     assert desk.settle(batch, "nack") == "completed", "the task was done before the round failed"
     assert desk.inbox() == ["why"]
 
 
-def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Desk) -> None:
+def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: KernelContext) -> None:
     for number in range(5):
         batch = desk.claim()
         desk.begin("job")
         state = desk.settle(batch, "nack")
         assert state == ("failed" if number == 4 else "assigned")
     assert desk.task().reason == "its order was given up: so it went"
-    assert [letter.id for letter in desk.town.run(desk.calls.dead_letters())] == ["job.1"]
-    assert desk.town.run(desk.calls.redrive("job.1")) == ("job.1",)
+    assert [letter.id for letter in desk.town.run(desk.operations.dead_letters())] == ["job.1"]
+    assert desk.town.run(desk.operations.redrive("job.1")) == ("job.1",)
     assert (desk.task().state, desk.task().attempts, desk.inbox()) == ("assigned", 0, ["job.1"])
     assert [delivery.deliveries for delivery in desk.claim()] == [1]
 
 
-def test_the_dead_order_of_a_task_that_went_on_is_not_delivered(desk: Desk) -> None:
-    desk.town.run(desk.calls.bury(desk.agent_id, desk.claim(), reason="unreadable"))
-    desk.town.run(desk.calls.reopen_task("job"))
+def test_the_dead_order_of_a_task_that_went_on_is_not_delivered(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.bury(desk.agent_id, desk.claim(), reason="unreadable"))
+    desk.town.run(desk.operations.reopen_task("job"))
     assert desk.inbox() == ["job.2"]
-    desk.town.run(desk.calls.redrive("all"))
+    desk.town.run(desk.operations.redrive("all"))
     assert desk.inbox() == ["job.2"]
 
 
-def test_emptying_a_mailbox_spares_the_orders(desk: Desk) -> None:
-    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="why"))
-    assert desk.town.run(desk.calls.remove("ann", "all")) == ("why",)
+def test_emptying_a_mailbox_spares_the_orders(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.send("ann", Query(question="?"), message_id="why"))
+    assert desk.town.run(desk.operations.remove("ann", "all")) == ("why",)
     assert desk.inbox() == ["job.1"]
 
 
-def test_a_message_that_only_looks_like_an_order_is_mail_like_any_other(desk: Desk) -> None:
+def test_a_message_that_only_looks_like_an_order_is_mail_like_any_other(desk: KernelContext) -> None:
     text = '"type":"task_assign"'
-    desk.town.run(desk.calls.send("ann", Query(question=text), message_id="job.7"))
+    desk.town.run(desk.operations.send("ann", Query(question=text), message_id="job.7"))
     order, query = desk.inbox()
     assert (order, query) == ("job.1", "job.7")
     desk.settle(desk.claim(), "nack", task="")
@@ -190,16 +192,16 @@ def test_a_message_that_only_looks_like_an_order_is_mail_like_any_other(desk: De
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_a_submitted_task_waits_for_its_verdict(desk: Desk, passed: bool) -> None:
-    desk.town.run(desk.calls.setup({"gates": 1}))
+def test_a_submitted_task_waits_for_its_verdict(desk: KernelContext, passed: bool) -> None:
+    desk.town.run(desk.operations.setup({"gates": 1}))
     batch = desk.claim()
     token = desk.begin("job").token or ""
-    task = desk.town.run(desk.calls.settle_task("submit", "job", text="done", by=desk.agent_id, token=token))
+    task = desk.town.run(desk.operations.settle_task("submit", "job", text="done", by=desk.agent_id, token=token))
     assert (task.state, task.result) == ("verifying", "done")
     assert desk.settle(batch, "ack", "complete") == "verifying"
     assert desk.inbox() == []
     task = desk.town.run(
-        desk.calls.judge_task("job", "complete" if passed else "again", evidence="" if passed else "2 tests fail")
+        desk.operations.judge_task("job", "complete" if passed else "again", evidence="" if passed else "2 tests fail")
     )
     if passed:
         assert (task.state, desk.inbox()) == ("completed", [])
@@ -209,27 +211,27 @@ def test_a_submitted_task_waits_for_its_verdict(desk: Desk, passed: bool) -> Non
         assert desk.begin("job").attempts == 2
 
 
-def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: Desk) -> None:
-    desk.town.run(desk.calls.setup({"gates": 1}))
-    desk.town.run(desk.calls.add_task("before", task_id="need"))
-    desk.town.run(desk.calls.settle_task("complete", "need"))
-    desk.town.run(desk.calls.add_need("job", "need"))
+def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.setup({"gates": 1}))
+    desk.town.run(desk.operations.add_task("before", task_id="need"))
+    desk.town.run(desk.operations.settle_task("complete", "need"))
+    desk.town.run(desk.operations.add_need("job", "need"))
     desk.settle(desk.claim(), "return", task="")
     batch = desk.claim()
     desk.begin("job")
     desk.settle(batch, "ack", "complete")
-    desk.town.run(desk.calls.reopen_task("need"))
-    assert desk.town.run(desk.calls.judge_task("job", "complete")).state == "blocked"
-    desk.town.run(desk.calls.settle_task("complete", "need"))
+    desk.town.run(desk.operations.reopen_task("need"))
+    assert desk.town.run(desk.operations.judge_task("job", "complete")).state == "blocked"
+    desk.town.run(desk.operations.settle_task("complete", "need"))
     assert (desk.task().state, desk.inbox()) == ("assigned", ["job.2"])
 
 
-def test_completing_the_last_need_gives_the_order_in_the_same_step(desk: Desk) -> None:
-    desk.town.run(desk.calls.add_task("then", agent="ben", needs=["job"], task_id="next", priority="high"))
+def test_completing_the_last_need_gives_the_order_in_the_same_step(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.add_task("then", agent="ben", needs=["job"], task_id="next", priority="high"))
     assert desk.task("next").reason == "needs job (assigned)"
-    desk.town.run(desk.calls.settle_task("fail", "job", text="no"))
+    desk.town.run(desk.operations.settle_task("fail", "job", text="no"))
     assert desk.task("next").reason == "needs job (failed)"
-    desk.town.run(desk.calls.reopen_task("job"))
+    desk.town.run(desk.operations.reopen_task("job"))
     batch = desk.claim()
     desk.begin("job")
     assert desk.settle(batch, "ack", "complete") == "completed"
@@ -240,22 +242,24 @@ def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: Town) -
     origin = {"file": "plan.md", "raw": {"tags": [], "n": 12345678901234567890, "x": 0.1, "empty": {}}}
     meta = {"git": {"files": [], "depth": 1.5}, "notes": [1, None, "ü"]}
     town.run(
-        town.calls.add_task("work", task_id="job", origin=origin, meta=meta, tags=["a", "b"], title="Work", role="dev")
+        town.operations.add_task(
+            "work", task_id="job", origin=origin, meta=meta, tags=["a", "b"], title="Work", role="dev"
+        )
     )
-    town.run(town.calls.set_task_meta("job", "beads", {"deps": []}))
-    task = town.run(town.calls.set_task_meta("job", "notes", None))
+    town.run(town.operations.set_task_meta("job", "beads", {"deps": []}))
+    task = town.run(town.operations.set_task_meta("job", "notes", None))
     assert (task.origin, task.meta) == (origin, {"git": meta["git"], "beads": {"deps": []}})
     assert (task.tags, task.title, task.role, task.headline) == (("a", "b"), "Work", "dev", "Work")
 
 
 def test_the_backlog_is_ordered_by_priority_then_age(town: Town) -> None:
     for number, priority in enumerate(["low", "normal", "urgent", "high", "normal", "urgent"]):
-        town.run(town.calls.add_task("x", task_id=f"t{number}", priority=priority))  # type: ignore[arg-type]
+        town.run(town.operations.add_task("x", task_id=f"t{number}", priority=priority))  # type: ignore[arg-type]
     ordered = ["t2", "t5", "t3", "t1", "t4", "t0"]
-    assert [task.id for task in town.run(town.calls.tasks(state="backlog"))] == ordered
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    assert town.run(town.calls.assign_backlog("ann")) == tuple(ordered)
-    assert [task.id for task in town.run(town.calls.tasks(agent="ann", state="assigned", limit=3))] == [
+    assert [task.id for task in town.run(town.operations.tasks(state="backlog"))] == ordered
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    assert town.run(town.operations.assign_backlog("ann")) == tuple(ordered)
+    assert [task.id for task in town.run(town.operations.tasks(agent="ann", state="assigned", limit=3))] == [
         "t5",
         "t4",
         "t3",
@@ -263,69 +267,71 @@ def test_the_backlog_is_ordered_by_priority_then_age(town: Town) -> None:
 
 
 def test_an_idle_agent_takes_the_first_task_that_fits_it(town: Town) -> None:
-    town.run(town.calls.add_task("x", task_id="other"))
-    town.run(town.calls.add_task("x", task_id="tagged", tags=["python"]))
-    town.run(town.calls.add_task("x", task_id="role", role="dev"))
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    taken = [town.run(town.calls.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
+    town.run(town.operations.add_task("x", task_id="other"))
+    town.run(town.operations.add_task("x", task_id="tagged", tags=["python"]))
+    town.run(town.operations.add_task("x", task_id="role", role="dev"))
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={}))
+    ann = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    taken = [town.run(town.operations.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
     assert [assigned and assigned.task.id for assigned in taken] == ["tagged", "role", None]
 
 
-def test_a_verdict_on_what_was_submitted_before_says_nothing_of_what_was_submitted_since(desk: Desk) -> None:
-    desk.town.run(desk.calls.setup({"gates": 1}))
-    for run_id in ("run1", "run2"):
+def test_a_verdict_on_what_was_submitted_before_says_nothing_of_what_was_submitted_since(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.setup({"gates": 1}))
+    for round_id in ("run1", "run2"):
         batch = desk.claim()
         desk.begin("job")
         assert desk.settle(batch, "ack", "complete") == "verifying"
         for late in ("complete", "again", "fail"):
-            verdict = desk.calls.judge_task("job", late, run_id=f"not {run_id}", evidence="long ago")  # type: ignore[arg-type]
+            verdict = desk.operations.judge_task("job", late, round_id=f"not {round_id}", evidence="long ago")  # type: ignore[arg-type]
             assert desk.town.run(verdict).state == "verifying"
-        if run_id == "run1":
-            desk.town.run(desk.calls.judge_task("job", "again", run_id=run_id, evidence="2 tests fail"))
-    task = desk.town.run(desk.calls.judge_task("job", "fail", run_id="run2", evidence="still 1 test fails"))
+        if round_id == "run1":
+            desk.town.run(desk.operations.judge_task("job", "again", round_id=round_id, evidence="2 tests fail"))
+    task = desk.town.run(desk.operations.judge_task("job", "fail", round_id="run2", evidence="still 1 test fails"))
     assert (task.state, task.reason, desk.inbox()) == ("failed", "still 1 test fails", [])
 
 
-def test_a_task_that_was_begun_without_its_round_has_been_tried_once_when_it_is_begun_again(desk: Desk) -> None:
+def test_a_task_that_was_begun_without_its_round_has_been_tried_once_when_it_is_begun_again(
+    desk: KernelContext,
+) -> None:
     desk.claim()
     desk.begin("job")
     desk.runs += 1  # the answer was lost with the connection, and the kernel tries anew
     assert desk.begin("job").attempts == 1
-    desk.town.run(desk.calls.start_round(desk.agent_id, desk.fence, f"run{desk.runs}", "job"))
+    desk.town.run(desk.operations.start_round(desk.agent_id, desk.fence, f"run{desk.runs}", "job"))
     desk.runs += 1  # here there was a round, whose outcome nobody could store
     assert desk.begin("job").attempts == 2
 
 
 @pytest.mark.parametrize("take", ["requeue", "hold"])
-def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: Desk, take: str) -> None:
+def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: KernelContext, take: str) -> None:
     desk.claim()
     assert desk.begin("job").attempts == 1
-    call = desk.calls.requeue_task("job") if take == "requeue" else desk.calls.hold_task("job", reason="wait")
+    call = desk.operations.requeue_task("job") if take == "requeue" else desk.operations.hold_task("job", reason="wait")
     assert desk.town.run(call).attempts == 0
 
 
-def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk: Desk) -> None:
-    desk.town.run(desk.calls.bury(desk.agent_id, desk.claim(), reason="unreadable"))
+def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.bury(desk.agent_id, desk.claim(), reason="unreadable"))
     assert desk.task().state == "failed"
-    desk.town.run(desk.calls.reopen_task("job"))
-    desk.town.run(desk.calls.settle_task("fail", "job", text="a person knows better"))
-    desk.town.run(desk.calls.redrive("job.1"))
+    desk.town.run(desk.operations.reopen_task("job"))
+    desk.town.run(desk.operations.settle_task("fail", "job", text="a person knows better"))
+    desk.town.run(desk.operations.redrive("job.1"))
     assert (desk.task().state, desk.inbox()) == ("failed", [])
 
 
-def test_mail_whose_id_the_receiver_has_already_stays_where_it_is(desk: Desk) -> None:
+def test_mail_whose_id_the_receiver_has_already_stays_where_it_is(desk: KernelContext) -> None:
     for agent in ("ann", "ben"):
-        desk.town.run(desk.calls.send(agent, Query(question=f"are you {agent}?"), message_id="twice"))
+        desk.town.run(desk.operations.send(agent, Query(question=f"are you {agent}?"), message_id="twice"))
         desk.town.command("DEL", desk.town.key("trace:twice"))  # it was sent long ago
-    desk.town.run(desk.calls.send("ann", Query(question="and?"), message_id="once"))
-    taken = desk.town.run(desk.calls.reclaim("ann", tasks_to=None, mail_to="ben"))
+    desk.town.run(desk.operations.send("ann", Query(question="and?"), message_id="once"))
+    taken = desk.town.run(desk.operations.reclaim("ann", tasks_to=None, mail_to="ben"))
     assert taken.messages == ("once",)
     assert (desk.inbox(), desk.inbox("ben")) == (["job.1", "twice"], ["twice", "once"])
 
 
-def test_a_message_with_the_id_of_a_coming_order_does_not_take_its_place(desk: Desk) -> None:
-    desk.town.run(desk.calls.send("ann", Query(question="?"), message_id="later.1"))
-    assert desk.town.run(desk.calls.add_task("work", agent="ann", task_id="later")).message_id == "later.2"
+def test_a_message_with_the_id_of_a_coming_order_does_not_take_its_place(desk: KernelContext) -> None:
+    desk.town.run(desk.operations.send("ann", Query(question="?"), message_id="later.1"))
+    assert desk.town.run(desk.operations.add_task("work", agent="ann", task_id="later")).message_id == "later.2"
     assert desk.inbox() == ["job.1", "later.1", "later.2"]

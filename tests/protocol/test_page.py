@@ -16,7 +16,7 @@ from tinytown.model.events import EVENT_TYPES, KnownEvent
 from tinytown.model.messages import Body
 from tinytown.protocol import library
 from tinytown.protocol.keys import CHANNELS, KEYS
-from tinytown.protocol.operations import SCHEMA, TownCalls
+from tinytown.protocol.operations import SCHEMA, TownOperations
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text()
 LUA = "\n".join(line.partition("--")[0] for line in library.source().splitlines())
@@ -72,12 +72,14 @@ def test_every_function_stands_on_the_page_with_its_call_and_its_op() -> None:
     assert {name for name, row in table.items() if re.match(r"op\b", row[2])} == once
     for name, row in table.items():
         assert set(code(row[4])) <= set(REPLY_CODES) | {"all", "max_agents"}, name
-        method = inspect.getsource(getattr(TownCalls, code(row[1])[0]))
+        method = inspect.getsource(getattr(TownOperations, code(row[1])[0]))
         assert re.search(rf'self\._{"once" if name in once else "call"}\(\s*"{name}"', method), name
 
 
 def test_every_call_is_named_on_the_page() -> None:
-    methods = {name for name, value in inspect.getmembers(TownCalls, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for name, value in inspect.getmembers(TownOperations, inspect.isfunction) if not name.startswith("_")
+    }
     assert methods - set(code(PAGE)) == set()
 
 

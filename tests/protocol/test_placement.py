@@ -20,7 +20,7 @@ class Place:
 
     def __init__(self, town: Town) -> None:
         self.town = town
-        self.calls = town.calls
+        self.operations = town.operations
         self.run = town.run
         self.backends: dict[str, list[str]] = {}
         self.capacity: dict[str, int] = {}
@@ -37,24 +37,26 @@ class Place:
             "capacity": str(capacity),
             "labels": f"host={name} {labels}",
         }
-        self.run(self.calls.join(name, lease_ms=lease_ms, about=about))
+        self.run(self.operations.join(name, lease_ms=lease_ms, about=about))
         self.backends[name], self.capacity[name] = backends.split(), capacity
 
     def agent(self, name: str, **options: Any) -> None:
-        self.run(self.calls.create_agent(name, **{"cli": "shell", **options}))
+        self.run(self.operations.create_agent(name, **{"cli": "shell", **options}))
 
     def ask(self, host: str) -> list[Agent]:
         """What `host` gets when it asks for as many as it has room for."""
-        mine = sum(agent.host == host for agent in self.run(self.calls.agents()))
+        mine = sum(agent.host == host for agent in self.run(self.operations.agents()))
         room = self.capacity[host] - mine
         room = min(room, self.at_once)
-        return list(self.run(self.calls.place_agents(host, self.backends[host], count=room)).agents) if room else []
+        return (
+            list(self.run(self.operations.place_agents(host, self.backends[host], count=room)).agents) if room else []
+        )
 
     def spread(self) -> Counter[str | None]:
-        return Counter(agent.host for agent in self.run(self.calls.agents()))
+        return Counter(agent.host for agent in self.run(self.operations.agents()))
 
     def reason(self, name: str) -> str | None:
-        return self.run(self.calls.agent(name)).reason
+        return self.run(self.operations.agent(name)).reason
 
 
 @pytest.fixture
@@ -107,9 +109,9 @@ def test_a_host_that_is_full_is_not_waited_for(place: Place) -> None:
     place.ask("free")
     place.ask("full")
     assert place.spread() == {"full": 1, "free": 2, None: 1}
-    waiting = next(agent for agent in place.run(place.calls.agents()) if agent.host is None)
-    place.run(place.calls.join("other", lease_ms=HOUR_MS, about={"backends": "codex"}))
-    place.run(place.calls.place_agents("other", ["codex"], count=5))
+    waiting = next(agent for agent in place.run(place.operations.agents()) if agent.host is None)
+    place.run(place.operations.join("other", lease_ms=HOUR_MS, about={"backends": "codex"}))
+    place.run(place.operations.place_agents("other", ["codex"], count=5))
     assert place.reason(waiting.name) == "waiting for room: every kernel that could take it is full"
 
 
@@ -123,7 +125,7 @@ def test_an_agent_runs_only_where_all_of_its_labels_are_and_says_what_is_missing
     place.agent("away", labels=["host=elsewhere"])
     for host in ("plain", "strong", "plain"):
         place.ask(host)
-    hosts = {agent.name: agent.host for agent in place.run(place.calls.agents())}
+    hosts = {agent.name: agent.host for agent in place.run(place.operations.agents())}
     assert hosts == {"gina": "strong", "homer": "plain", "nora": None, "carl": None, "away": None}
     assert (
         place.reason("nora")
@@ -133,7 +135,7 @@ def test_an_agent_runs_only_where_all_of_its_labels_are_and_says_what_is_missing
     assert place.reason("away") == 'waiting for a kernel with the backend "shell", on host "elsewhere"'
     place.host("arm", labels="gpu arm")
     place.ask("arm")
-    assert place.run(place.calls.agent("nora")).host == "arm"
+    assert place.run(place.operations.agent("nora")).host == "arm"
 
 
 def test_an_agent_with_a_session_goes_back_to_where_it_was(place: Place) -> None:
@@ -144,17 +146,17 @@ def test_an_agent_with_a_session_goes_back_to_where_it_was(place: Place) -> None
     home = ada.host
     assert home
     other = "b" if home == "a" else "a"
-    settle = place.calls.settle_round(
+    settle = place.operations.settle_round(
         ada.id, ada.token or "", "run", (), outcome="finished", mail="ack", session_id="s1"
     )
     place.run(settle)
     for number in range(4):
         place.agent(f"x{number}", labels=[f"host={home}"])
     place.ask(home)
-    place.run(place.calls.release_agent(ada.id, ada.token or "", "cold", retry_ms=0))
+    place.run(place.operations.release_agent(ada.id, ada.token or "", "suspended", retry_ms=0))
     assert place.ask(other) == []
     assert [agent.name for agent in place.ask(home)] == ["ada"]
-    place.run(place.calls.leave(home, reason="gone"))
+    place.run(place.operations.leave(home, reason="gone"))
     assert "ada" in [agent.name for agent in place.ask(other)]
 
 
@@ -177,14 +179,14 @@ def test_a_host_that_is_about_to_leave_is_not_waited_for(place: Place) -> None:
     place.ask("staying")
     place.agent("ada")
     assert place.ask("staying") == []
-    place.run(place.calls.beat("leaving", lease_ms=HOUR_MS, capacity=0))
+    place.run(place.operations.beat("leaving", lease_ms=HOUR_MS, capacity=0))
     assert [agent.name for agent in place.ask("staying")] == ["ada"]
 
 
 @pytest.mark.parametrize("label", ["", " ", "a b", "-x", "x" * 129, "🦆", "a\nb", "a,b"])
 def test_what_is_no_label_is_refused(place: Place, label: str) -> None:
     with pytest.raises(UsageError, match="expected a label"):
-        place.calls.create_agent("ada", cli="shell", labels=[label])
+        place.operations.create_agent("ada", cli="shell", labels=[label])
 
 
 @pytest.mark.parametrize("hindrance", ["no host has its label", "its account is parked", "its budget is spent"])
@@ -193,19 +195,19 @@ def test_a_task_wakes_a_sleeper_that_can_begin_before_one_that_cannot(place: Pla
     place.agent("ann", role="dev", labels=["gpu"])
     place.agent("bob", role="dev", cli="other")
     for agent in place.ask("a"):
-        place.run(place.calls.release_agent(agent.id, agent.token or "", "cold"))
+        place.run(place.operations.release_agent(agent.id, agent.token or "", "suspended"))
         place.town.command("ZADD", place.town.key("asleep"), 1 if agent.name == "ann" else 2, agent.id)
     if hindrance == "no host has its label":
-        place.run(place.calls.leave("a", reason="gone"))
+        place.run(place.operations.leave("a", reason="gone"))
         place.host("b", backends="shell other")
     elif hindrance == "its account is parked":
         place.town.command("ZADD", place.town.key("parked"), 9_999_999_999_999, "shell")
     else:
-        place.run(place.calls.set_budgets({"agent_usd ann": 0}))
+        place.run(place.operations.set_budgets({"agent_usd ann": 0}))
     for number in range(2):
-        place.run(place.calls.add_task("work", task_id=f"t{number}", role="dev"))
+        place.run(place.operations.add_task("work", task_id=f"t{number}", role="dev"))
         woken = place.town.command("ZRANGE", place.town.key("placement"), 0, -1)
-        names = {place.run(place.calls.agent(id_.decode())).name for id_ in woken}
+        names = {place.run(place.operations.agent(id_.decode())).name for id_ in woken}
         assert names == ({"bob"} if number == 0 else {"ann", "bob"})
 
 
@@ -215,16 +217,16 @@ def test_a_task_whose_woken_agent_goes_away_wakes_the_next(place: Place, fate: A
     for number, name in enumerate(("ann", "bob")):
         place.agent(name, role="dev")
         (agent,) = place.ask("a")
-        place.run(place.calls.release_agent(agent.id, agent.token or "", "cold"))
+        place.run(place.operations.release_agent(agent.id, agent.token or "", "suspended"))
         place.town.command("ZADD", place.town.key("asleep"), number + 1, agent.id)
-    place.run(place.calls.add_task("work", role="dev"))
+    place.run(place.operations.add_task("work", role="dev"))
     if fate == "removed":
-        place.run(place.calls.remove_agent("ann", force=True))
+        place.run(place.operations.remove_agent("ann", force=True))
     elif fate == "error":
         (ann,) = place.ask("a")
-        place.run(place.calls.release_agent(ann.id, ann.token or "", "error", reason="crashed"))
+        place.run(place.operations.release_agent(ann.id, ann.token or "", "error", reason="crashed"))
     else:
-        place.run(place.calls.want("ann", fate))
+        place.run(place.operations.want("ann", fate))
     assert "bob" in [agent.name for agent in place.ask("a")]
 
 
@@ -235,10 +237,10 @@ def test_what_a_sleeper_had_that_is_removed_wakes_another(place: Place) -> None:
         (agent,) = place.ask("a")
         fence, id_ = agent.token or "", agent.id
         if name == "ann":
-            place.run(place.calls.add_task("work", role="dev", agent="ann"))
-            batch = place.run(place.calls.claim(id_, token="c", fence=fence))
-            place.run(place.calls.nack(id_, batch.deliveries, delay_ms=HOUR_MS))
-        place.run(place.calls.release_agent(id_, fence, "cold"))
+            place.run(place.operations.add_task("work", role="dev", agent="ann"))
+            batch = place.run(place.operations.claim(id_, token="c", fence=fence))
+            place.run(place.operations.nack(id_, batch.deliveries, delay_ms=HOUR_MS))
+        place.run(place.operations.release_agent(id_, fence, "suspended"))
         place.town.command("ZADD", place.town.key("asleep"), 1 if name == "ann" else 2, id_)
-    place.run(place.calls.remove_agent("ann", force=True))
+    place.run(place.operations.remove_agent("ann", force=True))
     assert [agent.name for agent in place.ask("a")] == ["bob"]

@@ -11,8 +11,8 @@ from tinytown.errors import REPLY_CODES, LimitReached, NotFound, Refused, UsageE
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Informational, Query
 from tinytown.protocol import library
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations
 
 from tests.protocol.conftest import Town
 
@@ -41,11 +41,11 @@ HINTLESS = {"stale_lease"}  # whoever lost a lease has nothing to try
 
 @pytest.fixture
 def people(town: Town) -> Town:
-    town.run(town.calls.create_agent("Backend-1", cli="shell", nickname="Ada Mason", role="dev"))
-    town.run(town.calls.create_agent("backend-2", cli="shell", nickname="Ada Miller"))
-    town.run(town.calls.create_agent("solo", cli="shell", nickname="Zeke"))
+    town.run(town.operations.create_agent("Backend-1", cli="shell", nickname="Ada Mason", role="dev"))
+    town.run(town.operations.create_agent("backend-2", cli="shell", nickname="Ada Miller"))
+    town.run(town.operations.create_agent("solo", cli="shell", nickname="Zeke"))
     for task in ("job-1", "job-2", "other"):
-        town.run(town.calls.add_task("work", task_id=task))
+        town.run(town.operations.add_task("work", task_id=task))
     return town
 
 
@@ -65,28 +65,28 @@ def people(town: Town) -> Town:
     ],
 )
 def test_an_agent_is_found_by_what_people_type(people: Town, ref: str, name: str) -> None:
-    assert people.run(people.calls.agent(ref)).name == name
+    assert people.run(people.operations.agent(ref)).name == name
 
 
 def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: Town) -> None:
-    solo = people.run(people.calls.agent("solo"))
-    others = {agent.id for agent in people.run(people.calls.agents())} - {solo.id}
+    solo = people.run(people.operations.agent("solo"))
+    others = {agent.id for agent in people.run(people.operations.agents())} - {solo.id}
     short = next(solo.id[:n] for n in range(4, 37) if not any(other.startswith(solo.id[:n]) for other in others))
     for ref in (solo.id, solo.id.upper(), short):
-        assert people.run(people.calls.agent(ref)).name == "solo"
+        assert people.run(people.operations.agent(ref)).name == "solo"
 
 
 def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) -> None:
     for ref in ("supervisor", "Conductor", SUPERVISOR_ID):
-        assert people.run(people.calls.send(ref, Query(question="?"))).to == "supervisor"
+        assert people.run(people.operations.send(ref, Query(question="?"))).to == "supervisor"
         for call in (
-            people.calls.agent(ref),
-            people.calls.want(ref, "stopped"),
-            people.calls.remove_agent(ref),
-            people.calls.add_task("work", agent=ref),
-            people.calls.assign_task("job-1", ref),
-            people.calls.claim_from_backlog("job-1", ref),
-            people.calls.assign_backlog(ref),
+            people.operations.agent(ref),
+            people.operations.want(ref, "stopped"),
+            people.operations.remove_agent(ref),
+            people.operations.add_task("work", agent=ref),
+            people.operations.assign_task("job-1", ref),
+            people.operations.claim_from_backlog("job-1", ref),
+            people.operations.assign_backlog(ref),
         ):
             error = people.refusal(call)
             assert error.code == "refused"
@@ -95,7 +95,7 @@ def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) ->
 
 
 def test_an_ambiguous_agent_lists_the_candidates(people: Town) -> None:
-    error = people.refusal(people.calls.agent("back"))
+    error = people.refusal(people.operations.agent("back"))
     assert isinstance(error, UsageError)
     assert error.code == "ambiguous"
     assert error.fields["candidates"] == ["Backend-1", "backend-2"]
@@ -104,15 +104,15 @@ def test_an_ambiguous_agent_lists_the_candidates(people: Town) -> None:
 
 
 def test_a_task_is_found_by_its_id_or_a_unique_beginning_of_it(people: Town) -> None:
-    assert people.run(people.calls.task("other")).id == "other"
-    assert people.run(people.calls.task("o")).id == "other"
-    error = people.refusal(people.calls.task("job"))
+    assert people.run(people.operations.task("other")).id == "other"
+    assert people.run(people.operations.task("o")).id == "other"
+    error = people.refusal(people.operations.task("job"))
     assert (error.code, error.fields["candidates"]) == ("ambiguous", ["job-1", "job-2"])
-    people.run(people.calls.add_task("longer", task_id="job-11"))
-    assert people.run(people.calls.task("job-1")).id == "job-1", "a whole id is never ambiguous"
+    people.run(people.operations.add_task("longer", task_id="job-11"))
+    assert people.run(people.operations.task("job-1")).id == "job-1", "a whole id is never ambiguous"
 
 
-def agent_uses(calls: TownCalls, ref: str) -> list[Call[Any]]:
+def agent_uses(calls: TownOperations, ref: str) -> list[Operation[Any]]:
     return [
         calls.agent(ref),
         calls.send(ref, Query(question="?")),
@@ -133,7 +133,7 @@ def agent_uses(calls: TownCalls, ref: str) -> list[Call[Any]]:
 
 @pytest.mark.parametrize("ref", ["nobody", *ODD])
 def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
-    for call in agent_uses(people.calls, ref):
+    for call in agent_uses(people.operations, ref):
         error = people.refusal(call)
         assert isinstance(error, NotFound)
         assert error.code == "not_found"
@@ -144,7 +144,7 @@ def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: 
 
 @pytest.mark.parametrize("ref", ["nothing", "", *ODD])
 def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
-    calls = people.calls
+    calls = people.operations
     for call in (
         calls.task(ref),
         calls.assign_task(ref, "solo"),
@@ -169,21 +169,21 @@ def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: s
 
 @pytest.mark.parametrize("beside", ["open", "rounds"])
 def test_the_keys_beside_a_record_are_not_taken_for_one(people: Town, beside: str) -> None:
-    solo = people.run(people.calls.agent("solo"))
-    people.run(people.calls.add_task("work", agent="solo", needs=["other"], task_id="last"))
-    assert people.refusal(people.calls.agent(f"{solo.id}:{beside}")).code == "not_found"
-    assert people.refusal(people.calls.task("last:needs")).code == "not_found"
-    assert people.refusal(people.calls.task("other:dependants")).code == "not_found"
+    solo = people.run(people.operations.agent("solo"))
+    people.run(people.operations.add_task("work", agent="solo", needs=["other"], task_id="last"))
+    assert people.refusal(people.operations.agent(f"{solo.id}:{beside}")).code == "not_found"
+    assert people.refusal(people.operations.task("last:needs")).code == "not_found"
+    assert people.refusal(people.operations.task("other:dependants")).code == "not_found"
 
 
 @pytest.mark.parametrize("name", ["supervisor", "Conductor", "", *ODD])
 def test_an_impossible_name_never_reaches_the_server(town: Town, name: str) -> None:
     with pytest.raises(UsageError):
-        town.calls.create_agent(name, cli="shell")
+        town.operations.create_agent(name, cli="shell")
 
 
 def test_a_name_belongs_to_one_agent(people: Town) -> None:
-    calls, solo = people.calls, people.run(people.calls.agent("solo"))
+    calls, solo = people.operations, people.run(people.operations.agent("solo"))
     for call in (
         calls.create_agent("SOLO", cli="shell"),
         calls.create_agent("zeke", cli="shell"),
@@ -201,17 +201,17 @@ def test_a_name_belongs_to_one_agent(people: Town) -> None:
 
 def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinytown.protocol.operations.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
-    assert people.run(people.calls.create_agent("new", cli="shell")).nickname == "Otto Plum"
-    assert people.run(people.calls.create_agent("newer", cli="shell")).nickname is None
-    assert people.run(people.calls.agent("newer [newer]")).name == "newer"
+    assert people.run(people.operations.create_agent("new", cli="shell")).nickname == "Otto Plum"
+    assert people.run(people.operations.create_agent("newer", cli="shell")).nickname is None
+    assert people.run(people.operations.agent("newer [newer]")).name == "newer"
 
 
 def test_a_task_id_belongs_to_one_task(people: Town) -> None:
-    error = people.refusal(people.calls.add_task("again", task_id="other"))
+    error = people.refusal(people.operations.add_task("again", task_id="other"))
     assert (error.code, error.hint) == ("exists", "tt task show other")
 
 
-BAD: dict[str, Callable[[TownCalls], object]] = {
+BAD: dict[str, Callable[[TownOperations], object]] = {
     "no text": lambda c: c.send("solo", Query(question=" \n")),
     "control characters": lambda c: c.send("solo", Query(question="a\x1b[2Jb")),
     "a NUL": lambda c: c.add_task("a\x00b"),
@@ -240,93 +240,93 @@ BAD: dict[str, Callable[[TownCalls], object]] = {
     "a table's name with a quote": lambda c: c.set_task_meta("job-1", 'a"b', {}),
     "an event type with a blank": lambda c: c.emit("a b", {}),
     "a run id with a blank": lambda c: c.start_round("a", "1", "a b"),
-    "a town with an upper-case letter": lambda c: TownCalls("Town"),
-    "a town with braces": lambda c: TownCalls("{x}"),
+    "a town with an upper-case letter": lambda c: TownOperations("Town"),
+    "a town with braces": lambda c: TownOperations("{x}"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_values_that_can_never_be_right_are_refused_before_they_are_sent(town: Town, what: str) -> None:
     with pytest.raises(UsageError) as caught:
-        BAD[what](town.calls)
+        BAD[what](town.operations)
     assert "expected" in caught.value.message
     assert "got" in caught.value.message
 
 
 def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
-    call = people.calls.add_task("work")
+    call = people.operations.add_task("work")
     words = tuple("soon" if word == "normal" else word for word in call.command)
-    assert people.refusal(Call(words, call.decode)).code == "usage"
-    change = people.calls.update_task("job-1", priority="high", needs=["job-2"])
+    assert people.refusal(Operation(words, call.decode)).code == "usage"
+    change = people.operations.update_task("job-1", priority="high", needs=["job-2"])
     words = tuple("soon" if word == "high" else word for word in change.command)
-    assert people.refusal(Call(words, change.decode)).code == "usage"
-    done = people.calls.add_task("work", finished="failed")
+    assert people.refusal(Operation(words, change.decode)).code == "usage"
+    done = people.operations.add_task("work", finished="failed")
     words = tuple("running" if word == "failed" else word for word in done.command)
-    assert people.refusal(Call(words, done.decode)).code == "usage"
-    people.run(people.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    placed = people.run(people.calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    assert people.refusal(Operation(words, done.decode)).code == "usage"
+    people.run(people.operations.join("h1", lease_ms=HOUR_MS, about={}))
+    placed = people.run(people.operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
-    assert people.refusal(people.calls.observe_agent(placed.id, fence, "happy")).code == "refused"
-    assert people.refusal(people.calls.release_agent(placed.id, fence, "idle")).code == "usage"
+    assert people.refusal(people.operations.report_agent_state(placed.id, fence, "happy")).code == "refused"
+    assert people.refusal(people.operations.release_agent(placed.id, fence, "idle")).code == "usage"
 
 
 def test_a_message_may_have_as_many_bytes_as_it_says_and_not_one_more(town: Town) -> None:
     whole = "\n" * 500_000 + '"' * 500_000 + "é" * 24_288  # twice as long in JSON
     assert len(whole.encode()) == 1 << 20
-    sent = town.run(town.calls.send("supervisor", Informational(summary=whole)))
-    (lying,) = town.run(town.calls.peek("supervisor")).messages
+    sent = town.run(town.operations.send("supervisor", Informational(summary=whole)))
+    (lying,) = town.run(town.operations.peek("supervisor")).messages
     assert lying.message
     assert (lying.message.id, lying.message.text) == (sent.message_id, whole)
     with pytest.raises(UsageError) as caught:
-        town.calls.send("supervisor", Informational(summary=whole + "x"))
+        town.operations.send("supervisor", Informational(summary=whole + "x"))
     assert caught.value.code == "limit_reached"
     assert "1,048,577" in caught.value.message
     with pytest.raises(UsageError, match="1,048,577"):
-        town.calls.add_task("x" * ((1 << 20) + 1))
+        town.operations.add_task("x" * ((1 << 20) + 1))
 
 
 def test_the_towns_own_limit_holds_for_clients_that_do_not_know_it(town: Town) -> None:
-    town.run(town.calls.setup({"message_bytes": 1000}))
-    town.run(town.calls.send("supervisor", Informational(summary="x" * 1000)))
-    error = town.refusal(town.calls.send("supervisor", Informational(summary="x" * 1001)))
+    town.run(town.operations.setup({"message_bytes": 1000}))
+    town.run(town.operations.send("supervisor", Informational(summary="x" * 1000)))
+    error = town.refusal(town.operations.send("supervisor", Informational(summary="x" * 1001)))
     assert isinstance(error, LimitReached)
     assert "1000 bytes, got 1001" in error.message
     assert error.hint
 
 
 def test_a_full_mailbox_refuses_with_its_owners_name(people: Town) -> None:
-    people.run(people.calls.setup({"mailbox_messages": 3}))
+    people.run(people.operations.setup({"mailbox_messages": 3}))
     for number in range(3):
-        people.run(people.calls.send("solo", Query(question="?"), message_id=f"m{number}"))
-    error = people.refusal(people.calls.send("solo", Query(question="?")))
+        people.run(people.operations.send("solo", Query(question="?"), message_id=f"m{number}"))
+    error = people.refusal(people.operations.send("solo", Query(question="?")))
     assert isinstance(error, LimitReached)
     assert (error.fields["agent"], error.hint) == ("solo", "tt inbox solo shows them")
-    assert not people.run(people.calls.send("solo", Query(question="?"), message_id="m1")).new, (
+    assert not people.run(people.operations.send("solo", Query(question="?"), message_id="m1")).new, (
         "known mail is no more mail"
     )
-    assert people.run(people.calls.assign_task("job-1", "solo")).message_id, "an order is never turned away"
+    assert people.run(people.operations.assign_task("job-1", "solo")).message_id, "an order is never turned away"
 
 
 def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: Town) -> None:
-    town.run(town.calls.setup({"mailbox_messages": 2}))
+    town.run(town.operations.setup({"mailbox_messages": 2}))
     for number in range(2):
-        town.run(town.calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
-    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="c", count=2))
-    town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
-    town.run(town.calls.send("supervisor", Query(question="?"), message_id="m2"))
-    assert town.refusal(town.calls.redrive("all")).code == "limit_reached"
-    assert town.run(town.calls.redrive("m0")) == ("m0",)
+        town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+    batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=2))
+    town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    town.run(town.operations.send("supervisor", Query(question="?"), message_id="m2"))
+    assert town.refusal(town.operations.redrive("all")).code == "limit_reached"
+    assert town.run(town.operations.redrive("m0")) == ("m0",)
 
 
 def test_a_town_has_room_for_so_many_agents(people: Town) -> None:
-    people.run(people.calls.setup({"max_agents": 3}))
-    error = people.refusal(people.calls.create_agent("fourth", cli="shell"))
+    people.run(people.operations.setup({"max_agents": 3}))
+    error = people.refusal(people.operations.create_agent("fourth", cli="shell"))
     assert isinstance(error, LimitReached)
     assert "max_agents" in error.hint
 
 
 def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people: Town) -> None:
-    calls = people.calls
+    calls = people.operations
     people.run(calls.want("solo", "stopped"))
     for call in (
         calls.send("solo", Query(question="?")),
@@ -340,7 +340,7 @@ def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people
     people.run(calls.send("solo", Query(question="?")))
 
 
-def refused_in_state(calls: TownCalls) -> dict[str, Call[Any]]:
+def refused_in_state(calls: TownOperations) -> dict[str, Operation[Any]]:
     return {
         "a finished task is not assigned": calls.assign_task("over", "solo"),
         "a finished task is not requeued": calls.requeue_task("over"),
@@ -363,9 +363,9 @@ def refused_in_state(calls: TownCalls) -> dict[str, Call[Any]]:
     }
 
 
-@pytest.mark.parametrize("what", refused_in_state(TownCalls("x")))
+@pytest.mark.parametrize("what", refused_in_state(TownOperations("x")))
 def test_the_towns_state_forbids(people: Town, what: str) -> None:
-    calls, run = people.calls, people.run
+    calls, run = people.operations, people.run
     run(calls.setup({"gates": 1}))
     run(calls.add_task("over", task_id="over"))
     run(calls.settle_task("complete", "over"))
@@ -378,24 +378,24 @@ def test_the_towns_state_forbids(people: Town, what: str) -> None:
 
 def test_a_circle_of_many_is_refused(town: Town) -> None:
     for number in range(6):
-        town.run(town.calls.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
-    error = town.refusal(town.calls.add_need("t0", "t5"))
+        town.run(town.operations.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
+    error = town.refusal(town.operations.add_need("t0", "t5"))
     assert "circle" in error.message
 
 
 def test_messages_and_letters_are_found_by_a_unique_beginning(town: Town) -> None:
     for name in ("note", "note-1", "note-11", "other"):
-        town.run(town.calls.send("supervisor", Query(question="?"), message_id=name))
-    error = town.refusal(town.calls.remove("supervisor", "note-"))
+        town.run(town.operations.send("supervisor", Query(question="?"), message_id=name))
+    error = town.refusal(town.operations.remove("supervisor", "note-"))
     assert (error.code, error.fields["candidates"]) == ("ambiguous", ["note-1", "note-11"])
-    assert town.run(town.calls.remove("supervisor", "note-1")) == ("note-1",)
-    assert town.run(town.calls.remove("supervisor", "o")) == ("other",)
-    batch = town.run(town.calls.claim(SUPERVISOR_ID, token="c", count=9))
-    assert town.refusal(town.calls.remove("supervisor", "note-1")).code == "refused", "somebody works on it"
-    town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
-    assert town.refusal(town.calls.drop("not")).code == "ambiguous"
-    assert town.run(town.calls.drop("note-")) == ("note-11",)
-    assert town.run(town.calls.redrive("note")) == ("note",)
+    assert town.run(town.operations.remove("supervisor", "note-1")) == ("note-1",)
+    assert town.run(town.operations.remove("supervisor", "o")) == ("other",)
+    batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=9))
+    assert town.refusal(town.operations.remove("supervisor", "note-1")).code == "refused", "somebody works on it"
+    town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    assert town.refusal(town.operations.drop("not")).code == "ambiguous"
+    assert town.run(town.operations.drop("note-")) == ("note-11",)
+    assert town.run(town.operations.redrive("note")) == ("note",)
 
 
 def test_the_library_refuses_with_known_codes_only() -> None:

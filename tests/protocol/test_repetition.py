@@ -15,8 +15,8 @@ from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations
 
 from tests.protocol.conftest import Town, timeless
 
@@ -34,14 +34,14 @@ class Scene:
     token: str
 
     @property
-    def calls(self) -> TownCalls:
-        return self.town.calls
+    def calls(self) -> TownOperations:
+        return self.town.operations
 
 
 @pytest.fixture
 def scene(town: Town) -> Scene:
     """ann works on task `now` with a question beside it, `next` waits for it, ben has a task, one is on the backlog."""
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     ann = run(calls.create_agent("ann", cli="shell", role="dev"))
     run(calls.create_agent("ben", cli="other"))
     run(calls.create_agent("cat", cli="other"))
@@ -70,129 +70,133 @@ def scene(town: Town) -> Scene:
 
 
 #: One telling use of each method of TownCalls. A list is several uses.
-USES: dict[str, Callable[[Scene], Call[Any] | list[Call[Any]]]] = {
-    "send": lambda s: s.calls.send("ben", Query(question="again?")),
-    "claim": lambda s: s.calls.claim(SUPERVISOR_ID, token="c", acks=s.batch.deliveries),
-    "ack": lambda s: s.calls.ack(s.ann.id, s.batch.deliveries[:1]),
-    "renew": lambda s: s.calls.renew(s.ann.id, s.batch.deliveries),
+USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
+    "send": lambda s: s.operations.send("ben", Query(question="again?")),
+    "claim": lambda s: s.operations.claim(SUPERVISOR_ID, token="c", acks=s.batch.deliveries),
+    "ack": lambda s: s.operations.ack(s.ann.id, s.batch.deliveries[:1]),
+    "renew": lambda s: s.operations.renew(s.ann.id, s.batch.deliveries),
     "nack": lambda s: [
-        s.calls.nack(s.ann.id, s.batch.deliveries),
-        s.calls.nack(s.ann.id, s.batch.deliveries, delay_ms=HOUR_MS, counts=False),
+        s.operations.nack(s.ann.id, s.batch.deliveries),
+        s.operations.nack(s.ann.id, s.batch.deliveries, delay_ms=HOUR_MS, counts=False),
     ],
-    "bury": lambda s: s.calls.bury(s.ann.id, s.batch.deliveries, reason="unreadable"),
-    "peek": lambda s: s.calls.peek("ann"),
-    "remove": lambda s: [s.calls.remove("supervisor", "and"), s.calls.remove("supervisor", "all")],
-    "trace": lambda s: s.calls.trace("why"),
-    "dead_letters": lambda s: s.calls.dead_letters(),
-    "redrive": lambda s: [s.calls.redrive("bad"), s.calls.redrive("all")],
-    "drop": lambda s: [s.calls.drop("bad"), s.calls.drop("all")],
+    "bury": lambda s: s.operations.bury(s.ann.id, s.batch.deliveries, reason="unreadable"),
+    "peek": lambda s: s.operations.peek("ann"),
+    "remove": lambda s: [s.operations.remove("supervisor", "and"), s.operations.remove("supervisor", "all")],
+    "trace": lambda s: s.operations.trace("why"),
+    "dead_letters": lambda s: s.operations.dead_letters(),
+    "redrive": lambda s: [s.operations.redrive("bad"), s.operations.redrive("all")],
+    "drop": lambda s: [s.operations.drop("bad"), s.operations.drop("all")],
     "add_task": lambda s: [
-        s.calls.add_task("more", agent="ben"),
-        s.calls.add_task("more", needs=["now"]),
-        s.calls.add_task("more", finished="failed"),
+        s.operations.add_task("more", agent="ben"),
+        s.operations.add_task("more", needs=["now"]),
+        s.operations.add_task("more", finished="failed"),
     ],
     "update_task": lambda s: [
-        s.calls.update_task("bens", description="bens, and quickly", priority="urgent", tags=["b"]),
-        s.calls.update_task("bens", needs=["now"]),
-        s.calls.update_task("free0", title="Free", priority="low", tags=["a", "b"]),
-        s.calls.update_task("next", needs=[]),
+        s.operations.update_task("bens", description="bens, and quickly", priority="urgent", tags=["b"]),
+        s.operations.update_task("bens", needs=["now"]),
+        s.operations.update_task("free0", title="Free", priority="low", tags=["a", "b"]),
+        s.operations.update_task("next", needs=[]),
     ],
-    "task": lambda s: s.calls.task("now"),
-    "tasks": lambda s: s.calls.tasks(),
-    "current_task": lambda s: s.calls.current_task("ann"),
-    "assign_task": lambda s: s.calls.assign_task("bens", "ben"),
-    "start_task": lambda s: s.calls.start_task(s.ann.id, s.fence, "now", "another"),
+    "task": lambda s: s.operations.task("now"),
+    "tasks": lambda s: s.operations.tasks(),
+    "current_task": lambda s: s.operations.current_task("ann"),
+    "assign_task": lambda s: s.operations.assign_task("bens", "ben"),
+    "start_task": lambda s: s.operations.start_task(s.ann.id, s.fence, "now", "another"),
     "settle_task": lambda s: [
-        s.calls.settle_task("complete", "now", text="done", by=s.ann.id, token=s.token),
-        s.calls.settle_task("fail", "bens", text="no"),
-        s.calls.settle_task("cancel", "free0"),
+        s.operations.settle_task("complete", "now", text="done", by=s.ann.id, token=s.token),
+        s.operations.settle_task("fail", "bens", text="no"),
+        s.operations.settle_task("cancel", "free0"),
     ],
-    "reopen_task": lambda s: s.calls.reopen_task("over"),
-    "requeue_task": lambda s: s.calls.requeue_task("bens"),
+    "reopen_task": lambda s: s.operations.reopen_task("over"),
+    "requeue_task": lambda s: s.operations.requeue_task("bens"),
     "hold_task": lambda s: [
-        s.calls.hold_task("now", reason="wait"),
-        s.calls.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
+        s.operations.hold_task("now", reason="wait"),
+        s.operations.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
     ],
-    "release_task": lambda s: [s.calls.hold_task("bens", reason="wait"), s.calls.release_task("bens")],
-    "recount_rounds": lambda s: s.calls.recount_rounds("ben", max_rounds=7),
-    "delete_task": lambda s: s.calls.delete_task("bens"),
+    "release_task": lambda s: [s.operations.hold_task("bens", reason="wait"), s.operations.release_task("bens")],
+    "recount_rounds": lambda s: s.operations.recount_rounds("ben", max_rounds=7),
+    "delete_task": lambda s: s.operations.delete_task("bens"),
     "reclaim": lambda s: [
-        s.calls.reclaim("ben", tasks_to="", mail_to=""),
-        s.calls.reclaim("cat", tasks_to="ben", mail_to="ben"),
+        s.operations.reclaim("ben", tasks_to="", mail_to=""),
+        s.operations.reclaim("cat", tasks_to="ben", mail_to="ben"),
     ],
-    "add_need": lambda s: s.calls.add_need("bens", "now"),
-    "set_task_meta": lambda s: s.calls.set_task_meta("now", "git", {"files": []}),
+    "add_need": lambda s: s.operations.add_need("bens", "now"),
+    "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
     "judge_task": lambda s: [
-        s.calls.setup({"gates": 1}),
-        s.calls.settle_task("submit", "now", by=s.ann.id, token=s.token),
-        s.calls.judge_task("now", "again", evidence="it does not compile"),
+        s.operations.setup({"gates": 1}),
+        s.operations.settle_task("submit", "now", by=s.ann.id, token=s.token),
+        s.operations.judge_task("now", "again", evidence="it does not compile"),
     ],
-    "claim_from_backlog": lambda s: s.calls.claim_from_backlog("free0", "ben"),
-    "claim_matching": lambda s: s.calls.claim_matching(s.ann.id, s.fence, ["dev"]),
-    "assign_backlog": lambda s: s.calls.assign_backlog("ben"),
-    "create_agent": lambda s: s.calls.create_agent("dan", cli="shell"),
-    "agent": lambda s: s.calls.agent("ann"),
-    "agents": lambda s: s.calls.agents(),
-    "want": lambda s: [s.calls.want("ann", "paused"), s.calls.want("ben", "stopped"), s.calls.want("ben", "running")],
-    "remove_agent": lambda s: s.calls.remove_agent("ben", force=True),
-    "rounds": lambda s: s.calls.rounds("ann"),
-    "place_agents": lambda s: s.calls.place_agents("h1", ["other"], count=1),
-    "observe_agent": lambda s: s.calls.observe_agent(s.ann.id, s.fence, "draining", "soon"),
-    "release_agent": lambda s: s.calls.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
-    "start_round": lambda s: s.calls.start_round(s.ann.id, s.fence, "another", "now"),
+    "claim_from_backlog": lambda s: s.operations.claim_from_backlog("free0", "ben"),
+    "claim_matching": lambda s: s.operations.claim_matching(s.ann.id, s.fence, ["dev"]),
+    "assign_backlog": lambda s: s.operations.assign_backlog("ben"),
+    "create_agent": lambda s: s.operations.create_agent("dan", cli="shell"),
+    "agent": lambda s: s.operations.agent("ann"),
+    "agents": lambda s: s.operations.agents(),
+    "want": lambda s: [
+        s.operations.want("ann", "paused"),
+        s.operations.want("ben", "stopped"),
+        s.operations.want("ben", "running"),
+    ],
+    "remove_agent": lambda s: s.operations.remove_agent("ben", force=True),
+    "rounds": lambda s: s.operations.rounds("ann"),
+    "place_agents": lambda s: s.operations.place_agents("h1", ["other"], count=1),
+    "observe_agent": lambda s: s.operations.report_agent_state(s.ann.id, s.fence, "draining", "soon"),
+    "release_agent": lambda s: s.operations.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
+    "start_round": lambda s: s.operations.start_round(s.ann.id, s.fence, "another", "now"),
     "settle_round": lambda s: [
-        s.calls.settle_round(
+        s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="failed", mail="nack", task_id="now", delay_ms=HOUR_MS
         ),
-        s.calls.settle_round(
+        s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
         ),
     ],
     "unpark_account": lambda s: [
-        s.calls.settle_round(
+        s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="rate_limited", mail="return", throttled_ms=HOUR_MS
         ),
-        s.calls.unpark_account("shell", reason="a person knows better"),
+        s.operations.unpark_account("shell", reason="a person knows better"),
     ],
-    "charge_round": lambda s: s.calls.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
-    "set_budgets": lambda s: s.calls.set_budgets({"day_usd": 0, "town_tokens": 5}),
+    "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
+    "set_budgets": lambda s: s.operations.set_budgets({"day_usd": 0, "town_tokens": 5}),
     "tidy_costs": lambda s: [
-        s.calls.settle_round(
+        s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", charge="1000 200 300 4000"
         ),
-        s.calls.tidy_costs(days=1),
+        s.operations.tidy_costs(days=1),
     ],
     "join": lambda s: [
-        s.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),
-        s.calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),
+        s.operations.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),
+        s.operations.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),
     ],
-    "beat": lambda s: s.calls.beat("h1", lease_ms=HOUR_MS),
-    "sweep": lambda s: s.calls.sweep(),
-    "leave": lambda s: s.calls.leave("h1", reason="shut down"),
-    "hosts": lambda s: s.calls.hosts(),
-    "take_lease": lambda s: s.calls.take_lease("sink", "h1", lease_ms=HOUR_MS),
-    "give_up_lease": lambda s: s.calls.give_up_lease("held", "h1"),
-    "setup": lambda s: s.calls.setup({"gates": 1}),
-    "status": lambda s: s.calls.status(),
-    "freeze": lambda s: s.calls.freeze(reason="the bill"),
-    "thaw": lambda s: [s.calls.freeze(reason="the bill"), s.calls.thaw(reason="it is paid")],
-    "tell_frozen": lambda s: [s.calls.tell_frozen("h1", 3), s.calls.tell_frozen("h1", None)],
-    "tidy": lambda s: s.calls.tidy(finished_age_ms=0, finished_count=0, events=1000),
-    "plugin_data": lambda s: s.calls.plugin_data("rules"),
-    "plugin_field": lambda s: s.calls.plugin_field("rules", "colours"),
-    "plugins_with_data": lambda s: s.calls.plugins_with_data(),
+    "beat": lambda s: s.operations.beat("h1", lease_ms=HOUR_MS),
+    "sweep": lambda s: s.operations.sweep(),
+    "leave": lambda s: s.operations.leave("h1", reason="shut down"),
+    "hosts": lambda s: s.operations.hosts(),
+    "take_lease": lambda s: s.operations.take_lease("sink", "h1", lease_ms=HOUR_MS),
+    "give_up_lease": lambda s: s.operations.give_up_lease("held", "h1"),
+    "setup": lambda s: s.operations.setup({"gates": 1}),
+    "status": lambda s: s.operations.status(),
+    "freeze": lambda s: s.operations.freeze(reason="the bill"),
+    "thaw": lambda s: [s.operations.freeze(reason="the bill"), s.operations.thaw(reason="it is paid")],
+    "tell_frozen": lambda s: [s.operations.tell_frozen("h1", 3), s.operations.tell_frozen("h1", None)],
+    "tidy": lambda s: s.operations.tidy(finished_age_ms=0, finished_count=0, events=1000),
+    "plugin_data": lambda s: s.operations.plugin_data("rules"),
+    "plugin_field": lambda s: s.operations.plugin_field("rules", "colours"),
+    "plugins_with_data": lambda s: s.operations.plugins_with_data(),
     "set_plugin_field": lambda s: [
-        s.calls.set_plugin_field("rules", "colours", ["blue"], expected=None),
-        s.calls.set_plugin_field("rules", "colours", ["red"], expected=["blue"]),
-        s.calls.set_plugin_field("rules", "colours", None),
+        s.operations.set_plugin_field("rules", "colours", ["blue"], expected=None),
+        s.operations.set_plugin_field("rules", "colours", ["red"], expected=["blue"]),
+        s.operations.set_plugin_field("rules", "colours", None),
     ],
-    "emit": lambda s: s.calls.emit("agent_reported", {"agent": "ann", "text": "on it"}),
-    "latest_events": lambda s: s.calls.latest_events(5),
-    "events_after": lambda s: s.calls.events_after("0"),
-    "wait_for_events": lambda s: s.calls.wait_for_events("0", block_ms=1),
-    "cursors": lambda s: s.calls.cursors(),
-    "cursor": lambda s: s.calls.cursor("journal"),
-    "set_cursor": lambda s: s.calls.set_cursor("journal", "1-0"),
+    "emit": lambda s: s.operations.emit("agent_reported", {"agent": "ann", "text": "on it"}),
+    "latest_events": lambda s: s.operations.latest_events(5),
+    "events_after": lambda s: s.operations.events_after("0"),
+    "wait_for_events": lambda s: s.operations.wait_for_events("0", block_ms=1),
+    "cursors": lambda s: s.operations.cursors(),
+    "cursor": lambda s: s.operations.cursor("journal"),
+    "set_cursor": lambda s: s.operations.set_cursor("journal", "1-0"),
 }
 
 #: Where the second answer differs by design: `send` then says that the id was known, `tidy` goes on with what is left.
@@ -205,13 +209,15 @@ def told(answer: Any) -> str:
 
 
 def test_every_call_of_a_town_is_in_the_table() -> None:
-    methods = {name for name, value in inspect.getmembers(TownCalls, inspect.isfunction) if not name.startswith("_")}
+    methods = {
+        name for name, value in inspect.getmembers(TownOperations, inspect.isfunction) if not name.startswith("_")
+    }
     assert methods == set(USES)
 
 
 @pytest.mark.parametrize("name", USES)
 def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scene) -> None:
-    scene.town.run(scene.calls.take_lease("held", "h1", lease_ms=HOUR_MS))
+    scene.town.run(scene.operations.take_lease("held", "h1", lease_ms=HOUR_MS))
     uses = USES[name](scene)
     for call in uses if isinstance(uses, list) else [uses]:
         first = scene.town.run(call)
@@ -224,24 +230,24 @@ def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scen
 
 
 def test_a_message_sent_twice_is_one_and_the_second_answer_says_so(scene: Scene) -> None:
-    call = scene.calls.send("ben", Query(question="again?"))
+    call = scene.operations.send("ben", Query(question="again?"))
     first, second = scene.town.run(call), scene.town.run(call)
     assert (first.new, second.new) == (True, False)
     assert first.message_id == second.message_id
-    assert [lying.message.id for lying in scene.town.run(scene.calls.peek("ben")).messages if lying.message].count(
+    assert [lying.message.id for lying in scene.town.run(scene.operations.peek("ben")).messages if lying.message].count(
         first.message_id
     ) == 1
 
 
 def test_a_repeated_call_says_what_it_did_even_when_others_came_between(scene: Scene) -> None:
-    done = scene.calls.settle_task("complete", "now", text="done")
+    done = scene.operations.settle_task("complete", "now", text="done")
     scene.town.run(done)
-    scene.town.run(scene.calls.reopen_task("now", reason="rejected"))
+    scene.town.run(scene.operations.reopen_task("now", reason="rejected"))
     assert scene.town.run(done).state == "assigned", "an old completion undid the reopening"
 
 
 def test_agents_placed_by_an_answer_that_was_lost_are_told_again(scene: Scene) -> None:
-    call = scene.calls.place_agents("h1", ["other"], count=5)
+    call = scene.operations.place_agents("h1", ["other"], count=5)
     placed = scene.town.run(call).agents
     assert sorted(agent.name for agent in placed) == ["ben", "cat"]
     again = scene.town.run(call).agents

@@ -7,7 +7,7 @@ import pytest
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.round_records import RoundRecord
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operations import TownOperations
 
 from tests.protocol.conftest import Town
 
@@ -16,29 +16,29 @@ HOUR_MS = 3_600_000
 
 def tidy(town: Town, **given: int) -> int:
     bounds = {"finished_age_ms": HOUR_MS, "finished_count": 1000, "events": 1000, **given}
-    return town.run(town.calls.tidy(**bounds))
+    return town.run(town.operations.tidy(**bounds))
 
 
 def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
-    town.run(town.calls.setup({"dead_letters": 3}))
+    town.run(town.operations.setup({"dead_letters": 3}))
     for number in range(5):
-        town.run(town.calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
-        batch = town.run(town.calls.claim(SUPERVISOR_ID, token=f"c{number}"))
-        town.run(town.calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+        town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+        batch = town.run(town.operations.claim(SUPERVISOR_ID, token=f"c{number}"))
+        town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
         town.command("ZADD", town.key("dead"), "XX", number, f"m{number}")  # buried at different moments
-    assert [letter.id for letter in town.run(town.calls.dead_letters())] == ["m4", "m3", "m2"]
+    assert [letter.id for letter in town.run(town.operations.dead_letters())] == ["m4", "m3", "m2"]
     assert {key for key in town.dump() if key.startswith("dead:")} == {"dead:m2", "dead:m3", "dead:m4"}
 
 
 @pytest.mark.parametrize("kept", [1, 3])
 def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
-    town.run(town.calls.setup({"rounds_kept": kept}))
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={}))
-    ann = town.run(town.calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(town.operations.setup({"rounds_kept": kept}))
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={}))
+    ann = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
     for number in range(5):
         town.run(
-            town.calls.settle_round(
+            town.operations.settle_round(
                 ann.id,
                 ann.token or "",
                 f"r{number}",
@@ -48,13 +48,13 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
                 record=msgspec.json.encode(RoundRecord(run=f"r{number}", outcome="finished")),
             )
         )
-    records = town.run(town.calls.rounds("ann", limit=9))
+    records = town.run(town.operations.rounds("ann", limit=9))
     assert [each.run for each in records] == [f"r{number}" for number in range(4, 4 - kept, -1)]
-    assert town.run(town.calls.agent("ann")).rounds_completed == 5
+    assert town.run(town.operations.agent("ann")).rounds_completed == 5
 
 
 def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.setup({"trace_ttl_s": 100, "max_deliveries": 1}))
     run(calls.create_agent("ann", cli="shell"))
     run(calls.add_task("work", agent="ann", task_id="job"))
@@ -83,54 +83,54 @@ def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> N
 
 def test_the_event_stream_is_bounded(town: Town) -> None:
     for _ in range(500):
-        town.run(town.calls.emit("agent_reported", {"agent": "ann", "text": "x"}))
+        town.run(town.operations.emit("agent_reported", {"agent": "ann", "text": "x"}))
     tidy(town, events=100)
     kept = town.command("XLEN", town.key("events"))
     assert 100 <= kept < 300, "about so many: the server drops whole blocks of a hundred"
-    fcall = town.calls.emit("agent_reported", {"agent": "ann", "text": "x"}).command[1]
+    fcall = town.operations.emit("agent_reported", {"agent": "ann", "text": "x"}).command[1]
     town.command("EVAL", "for i = 1, 21000 do redis.call('XADD', KEYS[1], '*', 'type', 'x') end", 1, town.key("events"))
     town.command("FCALL", fcall, 1, town.base, "op", "agent_reported", "agent", "ann", "text", "x")
     assert town.command("XLEN", town.key("events")) <= 20_100
 
 
 def test_a_long_text_is_whole_in_the_record_and_cut_between_characters_in_the_event(town: Town) -> None:
-    town.run(town.calls.add_task("work", task_id="job"))
+    town.run(town.operations.add_task("work", task_id="job"))
     why = "é" * 300_000
-    assert town.run(town.calls.settle_task("fail", "job", text=why)).reason == why
+    assert town.run(town.operations.settle_task("fail", "job", text=why)).reason == why
     event = town.events()[-1]
     assert event["reason"] == "é" * 2000 + "…"
 
 
 def test_finished_tasks_are_forgotten_when_they_are_old(town: Town) -> None:
     for name in ("old", "new", "open"):
-        town.run(town.calls.add_task("work", task_id=name, tags=["x"]))
+        town.run(town.operations.add_task("work", task_id=name, tags=["x"]))
     for name in ("old", "new"):
-        town.run(town.calls.settle_task("complete", name))
+        town.run(town.operations.settle_task("complete", name))
     town.command("ZADD", town.key("tasks:finished"), 1, "old")
     assert tidy(town) == 1
-    assert [task.id for task in town.run(town.calls.tasks())] == ["open", "new"]
+    assert [task.id for task in town.run(town.operations.tasks())] == ["open", "new"]
     assert not [key for key in town.dump() if "old" in key]
 
 
 def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: Town) -> None:
     for number in range(5):
-        town.run(town.calls.add_task("work", task_id=f"t{number}"))
-        town.run(town.calls.settle_task("cancel", f"t{number}"))
+        town.run(town.operations.add_task("work", task_id=f"t{number}"))
+        town.run(town.operations.settle_task("cancel", f"t{number}"))
         town.command("ZADD", town.key("tasks:finished"), "XX", 10**13 + number, f"t{number}")
     assert tidy(town, finished_count=2) == 3
-    assert sorted(task.id for task in town.run(town.calls.tasks())) == ["t3", "t4"]
+    assert sorted(task.id for task in town.run(town.operations.tasks())) == ["t3", "t4"]
 
 
 def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: Town) -> None:
     for number in range(450):
-        town.run(town.calls.add_task("work", task_id=f"t{number}"))
-        town.run(town.calls.settle_task("cancel", f"t{number}"))
-    call = town.calls.tidy(finished_age_ms=HOUR_MS, finished_count=50, events=100)
+        town.run(town.operations.add_task("work", task_id=f"t{number}"))
+        town.run(town.operations.settle_task("cancel", f"t{number}"))
+    call = town.operations.tidy(finished_age_ms=HOUR_MS, finished_count=50, events=100)
     assert [town.run(call) for _ in range(4)] == [200, 200, 0, 0]
 
 
 def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.add_task("first", task_id="need"))
     run(calls.add_task("then", needs=["need"], task_id="waits"))
     run(calls.settle_task("fail", "need", text="no"))
@@ -141,7 +141,7 @@ def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothin
 
 
 def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     run(calls.add_task("first", task_id="need"))
     run(calls.add_task("then", needs=["need"], task_id="waits"))
     run(calls.settle_task("fail", "need", text="no"))
@@ -153,7 +153,7 @@ def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None
 
 
 def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     before = set(town.dump())
     ann = run(calls.create_agent("ann", cli="shell"))
     for name, needs in (("need", []), ("done", []), ("waits", ["need"]), ("open", [])):
@@ -180,7 +180,7 @@ def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
 
 
 def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: Town) -> None:
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     ann = run(calls.create_agent("ann", cli="shell"))
     run(calls.add_task("first", task_id="need"))
     run(calls.add_task("then", agent="ann", needs=["need"], task_id="waits"))
@@ -194,22 +194,22 @@ def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: To
 
 
 def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
-    town.run(town.calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.place_agents("h1", ["shell"], count=1))
-    town.run(town.calls.leave("h1", reason="shut down"))
+    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.place_agents("h1", ["shell"], count=1))
+    town.run(town.operations.leave("h1", reason="shut down"))
     assert not [key for key in town.dump() if key.startswith("host")]
 
 
 def test_a_lease_of_the_town_ends_by_itself(town: Town) -> None:
-    town.run(town.calls.take_lease("journal", "h1", lease_ms=5000))
+    town.run(town.operations.take_lease("journal", "h1", lease_ms=5000))
     assert [0 < ttl <= 5000 for key, _, ttl, _ in town.rows() if key == "lease:journal"] == [True]
 
 
 def test_towns_on_one_server_do_not_see_each_other(town: Town) -> None:
     other = Town(town.client, "elsewhere")
-    other.calls = TownCalls("elsewhere")
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    other.run(other.calls.setup({}))
-    assert other.run(other.calls.agents()) == ()
-    assert other.refusal(other.calls.agent("ann")).code == "not_found"
+    other.operations = TownOperations("elsewhere")
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    other.run(other.operations.setup({}))
+    assert other.run(other.operations.agents()) == ()
+    assert other.refusal(other.operations.agent("ann")).code == "not_found"

@@ -27,8 +27,8 @@ from tinytown.model.messages import PRIORITIES, Query, TaskAssign, TaskOrder
 from tinytown.model.results import Delivery
 from tinytown.model.tasks import Fate
 from tinytown.protocol import operations as calls_module
-from tinytown.protocol.operation import Call
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operation import Operation
+from tinytown.redis.blocking_client import BlockingClient
 
 from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
 
@@ -42,29 +42,29 @@ number = st.integers(0, 99)
 
 
 @dataclass
-class Placed:
+class Placement:
     """An agent as a kernel believes to hold it, and the round that it runs."""
 
     host: str
     agent_id: str
     name: str
     fence: str
-    run_id: str = ""
+    round_id: str = ""
     task_id: str = ""
     token: str = ""
     deliveries: tuple[Delivery, ...] = ()
 
 
-def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBasedStateMachine]:
+def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBasedStateMachine]:
     class TownMachine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
             self.ids = itertools.count(1)
             monkeypatch.setattr(calls_module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
             self.town: Town = fresh_town(client, max_deliveries=3)
-            self.calls = self.town.calls
-            self.held: dict[str, Placed] = {}  # what kernels believe, true or stale
-            self.stale: list[Placed] = []
+            self.operations = self.town.operations
+            self.held: dict[str, Placement] = {}  # what kernels believe, true or stale
+            self.stale: list[Placement] = []
             self.tokens = 0
             self.forced: set[str] = set()  # completed by a person whatever it needed
             self.runs = 0
@@ -72,7 +72,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             self.paid = 0  # millionths of a dollar
             self.now: Dump = {}
 
-        def attempt(self, call: Call[T]) -> T | None:
+        def attempt(self, call: Operation[T]) -> T | None:
             """What the town answers; None when it refuses, which may leave no trace."""
             before = self.town.dump()
             with contextlib.suppress(UsageError, NotFound, Refused):
@@ -102,9 +102,9 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         @initialize()
         def begin(self) -> None:
             for name in AGENTS:
-                self.town.run(self.calls.create_agent(name, cli="shell", role="dev" if name == "ann" else ""))
+                self.town.run(self.operations.create_agent(name, cli="shell", role="dev" if name == "ann" else ""))
             for host in HOSTS:
-                self.town.run(self.calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
+                self.town.run(self.operations.join(host, lease_ms=HOUR_MS, about={"name": host}))
             self.now = self.town.dump()
 
         # -- people
@@ -115,46 +115,46 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         def add(self, agent: int, assigned: bool, needs: list[int], role: str) -> None:
             ids = [self.task(need) for need in needs] if self.records("task") else []
             name = self.agent(agent) if assigned else ""
-            self.attempt(self.calls.add_task("work", agent=name, needs=ids, role=role, task_id=f"t{self.spawned}"))
+            self.attempt(self.operations.add_task("work", agent=name, needs=ids, role=role, task_id=f"t{self.spawned}"))
             self.spawned += 1
 
         @rule(task=number, agent=number, verb=st.sampled_from(["assign_task", "claim_from_backlog"]))
         def assign(self, task: int, agent: int, verb: str) -> None:
-            self.attempt(getattr(self.calls, verb)(self.task(task), self.agent(agent)))
+            self.attempt(getattr(self.operations, verb)(self.task(task), self.agent(agent)))
 
         @rule(agent=number)
         def assign_backlog(self, agent: int) -> None:
-            self.attempt(self.calls.assign_backlog(self.agent(agent)))
+            self.attempt(self.operations.assign_backlog(self.agent(agent)))
 
         @rule(task=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
         def settle_by_a_person(self, task: int, verb: Any) -> None:
             id_ = self.task(task)
-            if self.attempt(self.calls.settle_task(verb, id_, text="because")) and verb in ("complete", "submit"):
+            if self.attempt(self.operations.settle_task(verb, id_, text="because")) and verb in ("complete", "submit"):
                 self.forced.add(id_)
 
         @rule(task=number, verb=st.sampled_from(["reopen_task", "requeue_task"]))
         def again(self, task: int, verb: str) -> None:
-            self.attempt(getattr(self.calls, verb)(self.task(task)))
+            self.attempt(getattr(self.operations, verb)(self.task(task)))
 
         @rule(task=number, until=st.sampled_from(["", "2100-01-01T00:00:00Z", "2000-01-01T00:00:00Z"]))
         def hold(self, task: int, until: str) -> None:
-            held = self.attempt(self.calls.hold_task(self.task(task), reason="wait", until=until))
-            assert held is None or (held.state, held.held, held.run_id) == ("blocked", "wait", None)
+            held = self.attempt(self.operations.hold_task(self.task(task), reason="wait", until=until))
+            assert held is None or (held.state, held.held, held.round_id) == ("blocked", "wait", None)
 
         @rule(task=number)
         def release_a_hold(self, task: int) -> None:
-            self.attempt(self.calls.release_task(self.task(task)))
+            self.attempt(self.operations.release_task(self.task(task)))
 
         @rule()
         def time_comes_for_holds(self) -> None:
             for task in self.members("holds"):
                 self.town.command("ZADD", self.town.key("holds"), 1, task)
-            self.town.run(self.calls.beat(HOSTS[0], lease_ms=HOUR_MS))
+            self.town.run(self.operations.beat(HOSTS[0], lease_ms=HOUR_MS))
             assert not self.town.command("ZCARD", self.town.key("holds"))
 
         @rule(agent=number, assigned=st.booleans(), until=st.sampled_from(["", "2100-01-01T00:00:00Z"]))
         def add_a_task_that_is_held(self, agent: int, assigned: bool, until: str) -> None:
-            call = self.calls.add_task(
+            call = self.operations.add_task(
                 "work",
                 agent=self.agent(agent) if assigned else "",
                 task_id=f"t{self.spawned}",
@@ -168,50 +168,50 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         def reclaim(self, agent: int, other: int, tasks: bool, mail: bool, backlog: bool) -> None:
             to = "" if backlog else self.agent(other)
             self.attempt(
-                self.calls.reclaim(self.agent(agent), tasks_to=to if tasks else None, mail_to=to if mail else None)
+                self.operations.reclaim(self.agent(agent), tasks_to=to if tasks else None, mail_to=to if mail else None)
             )
 
         @rule(agent=number)
         def order_in_free_text(self, agent: int) -> None:
-            self.attempt(self.calls.send(self.agent(agent), TaskOrder(description="do it")))
+            self.attempt(self.operations.send(self.agent(agent), TaskOrder(description="do it")))
 
         @rule(task=number)
         def delete(self, task: int) -> None:
-            self.attempt(self.calls.delete_task(self.task(task)))
+            self.attempt(self.operations.delete_task(self.task(task)))
 
         @rule(task=number, need=number)
         def add_need(self, task: int, need: int) -> None:
-            self.attempt(self.calls.add_need(self.task(task), self.task(need)))
+            self.attempt(self.operations.add_need(self.task(task), self.task(need)))
 
         @rule(task=number, needs=st.lists(number, max_size=2), priority=st.sampled_from(PRIORITIES))
         def update(self, task: int, needs: list[int], priority: Any) -> None:
             needed = [self.task(need) for need in needs]
-            self.attempt(self.calls.update_task(self.task(task), needs=needed, priority=priority))
+            self.attempt(self.operations.update_task(self.task(task), needs=needed, priority=priority))
 
         @rule(finished=st.sampled_from(sorted(FINISHED)))
         def add_what_was_finished_elsewhere(self, finished: Any) -> None:
-            self.attempt(self.calls.add_task("done", finished=finished, task_id=f"t{self.spawned}"))
+            self.attempt(self.operations.add_task("done", finished=finished, task_id=f"t{self.spawned}"))
             self.spawned += 1
 
-        @rule(agent=number, wanted=st.sampled_from(["running", "running", "paused", "stopped"]))
+        @rule(agent=number, desired_state=st.sampled_from(["running", "running", "paused", "stopped"]))
         def want(self, agent: int, wanted: Any) -> None:
-            self.attempt(self.calls.want(self.agent(agent), wanted))
+            self.attempt(self.operations.want(self.agent(agent), wanted))
 
         @rule(agent=number, force=st.booleans())
         def remove_agent(self, agent: int, force: bool) -> None:
-            if self.attempt(self.calls.remove_agent(self.agent(agent), force=force)):
+            if self.attempt(self.operations.remove_agent(self.agent(agent), force=force)):
                 self.spawned += 1
-                self.town.run(self.calls.create_agent(f"new{self.spawned}", cli="shell"))
+                self.town.run(self.operations.create_agent(f"new{self.spawned}", cli="shell"))
 
         @rule(agent=number, later=st.booleans(), priority=st.sampled_from(PRIORITIES))
         def ask(self, agent: int, later: bool, priority: Any) -> None:
             due = self.clock_ms() + HOUR_MS if later else 0
             question = Query(question="how far?")
-            self.attempt(self.calls.send(self.agent(agent), question, priority=priority, not_before_ms=due))
+            self.attempt(self.operations.send(self.agent(agent), question, priority=priority, not_before_ms=due))
 
         @rule(frozen=st.booleans())
         def freeze_or_thaw(self, frozen: bool) -> None:
-            self.town.run(self.calls.freeze(reason="stop") if frozen else self.calls.thaw(reason="go on"))
+            self.town.run(self.operations.freeze(reason="stop") if frozen else self.operations.thaw(reason="go on"))
 
         @rule(
             budgets=st.sampled_from(
@@ -219,58 +219,58 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             )
         )
         def budgets(self, budgets: dict[str, int]) -> None:
-            self.town.run(self.calls.set_budgets(budgets))
+            self.town.run(self.operations.set_budgets(budgets))
 
         @rule(by_a_person=st.booleans())
         def parked_accounts_are_free_again(self, by_a_person: bool) -> None:
             for account in self.members("parked"):
                 if by_a_person:
-                    self.town.run(self.calls.unpark_account(account))
+                    self.town.run(self.operations.unpark_account(account))
                 else:
                     self.town.command("ZADD", self.town.key("parked"), 1, account)
 
         @rule()
         def days_of_the_ledger_go(self) -> None:
-            self.town.run(self.calls.tidy_costs(days=0))
+            self.town.run(self.operations.tidy_costs(days=0))
 
         @rule(agent=number)
         def empty_the_mailbox(self, agent: int) -> None:
-            self.attempt(self.calls.remove(self.agent(agent), "all"))
+            self.attempt(self.operations.remove(self.agent(agent), "all"))
 
         @rule()
         def redrive(self) -> None:
-            self.attempt(self.calls.redrive("all"))
+            self.attempt(self.operations.redrive("all"))
 
         @rule(gates=st.booleans())
         def gates(self, gates: bool) -> None:
-            self.town.run(self.calls.setup({"gates": int(gates)}))
+            self.town.run(self.operations.setup({"gates": int(gates)}))
 
         @rule()
         def tidy(self) -> None:
-            self.town.run(self.calls.tidy(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
+            self.town.run(self.operations.tidy(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
 
         # -- kernels
 
         @rule(host=st.sampled_from(HOSTS), count=st.integers(1, 3))
         def place(self, host: str, count: int) -> None:
-            placed = self.attempt(self.calls.place_agents(host, ["shell"], count=count))
+            placed = self.attempt(self.operations.place_agents(host, ["shell"], count=count))
             for agent in placed.agents if placed else ():
                 if agent.id in self.held:
                     self.stale.append(self.held[agent.id])
                 assert int(agent.token or 0) > self.tokens, "a token that did not grow"
-                self.held[agent.id] = Placed(host, agent.id, agent.name, agent.token or "")
+                self.held[agent.id] = Placement(host, agent.id, agent.name, agent.token or "")
                 self.tokens = int(agent.token or 0)
 
         @precondition(lambda self: self.held)
         @rule(pick=number)
         def begin_a_round(self, pick: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            if placed.run_id:
+            if placed.round_id:
                 return
             self.runs += 1
-            run_id = f"r{self.runs}"
+            round_id = f"r{self.runs}"
             batch = self.attempt(
-                self.calls.claim(placed.agent_id, token=run_id, fence=placed.fence, count=8, lease_ms=HOUR_MS)
+                self.operations.claim(placed.agent_id, token=round_id, fence=placed.fence, count=8, lease_ms=HOUR_MS)
             )
             if batch is None or not batch.deliveries:
                 return
@@ -278,20 +278,25 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             placed.deliveries, placed.task_id = batch.deliveries, ""
             for delivery in batch.deliveries:
                 if delivery.message and isinstance(body := delivery.message.body, TaskAssign):
-                    started = self.town.run(self.calls.start_task(placed.agent_id, placed.fence, body.task_id, run_id))
+                    started = self.town.run(
+                        self.operations.start_task(placed.agent_id, placed.fence, body.task_id, round_id)
+                    )
                     assert not started.stale, "an order that was called off was delivered"
                     assert started.task
                     if started.held:
                         self.town.run(
-                            self.calls.nack(placed.agent_id, batch.deliveries, delay_ms=HOUR_MS, counts=False)
+                            self.operations.nack(placed.agent_id, batch.deliveries, delay_ms=HOUR_MS, counts=False)
                         )
                         placed.deliveries = ()
                         return
                     assert int(started.task.token or 0) > self.tokens, "a token that did not grow"
                     self.tokens = int(started.task.token or 0)
                     placed.task_id, placed.token = body.task_id, started.task.token or ""
-            if self.attempt(self.calls.start_round(placed.agent_id, placed.fence, run_id, placed.task_id)) is not None:
-                placed.run_id = run_id
+            if (
+                self.attempt(self.operations.start_round(placed.agent_id, placed.fence, round_id, placed.task_id))
+                is not None
+            ):
+                placed.round_id = round_id
 
         @precondition(lambda self: self.held)
         @rule(
@@ -312,12 +317,12 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         )
         def end_a_round(self, pick: int, outcome: Any, delayed: bool, money: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            if not placed.run_id:
+            if not placed.round_id:
                 return
-            call = self.calls.settle_round(
+            call = self.operations.settle_round(
                 placed.agent_id,
                 placed.fence,
-                placed.run_id,
+                placed.round_id,
                 placed.deliveries,
                 outcome=outcome[0],
                 mail=outcome[1],
@@ -329,11 +334,13 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 charge=f"2 1 0 {money}",
             )
             self.paid += money  # too late to count is paid for all the same
-            late = self.calls.charge_round(placed.agent_id, placed.run_id, f"2 1 0 {money}", task_id=placed.task_id)
+            late = self.operations.charge_round(
+                placed.agent_id, placed.round_id, f"2 1 0 {money}", task_id=placed.task_id
+            )
             told = self.attempt(call)
             assert told is None or self.town.run(call) == told, "told twice, answered twice"
             self.town.run(late)
-            placed.run_id, placed.deliveries, placed.token = "", (), ""
+            placed.round_id, placed.deliveries, placed.token = "", (), ""
 
         @precondition(lambda self: any(placed.token for placed in self.held.values()))
         @rule(pick=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
@@ -341,48 +348,48 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
             working = sorted((placed for placed in self.held.values() if placed.token), key=lambda p: p.agent_id)
             placed = working[pick % len(working)]
             by, token = placed.agent_id, placed.token
-            task = self.attempt(self.calls.settle_task(verb, placed.task_id, text="done", by=by, token=token))
+            task = self.attempt(self.operations.settle_task(verb, placed.task_id, text="done", by=by, token=token))
             if task:
                 assert (task.agent_id, task.token) == (by, token)
-            self.attempt(self.calls.settle_task(verb, placed.task_id, by=placed.agent_id, token="0"))
+            self.attempt(self.operations.settle_task(verb, placed.task_id, by=placed.agent_id, token="0"))
 
         @rule(task=number, fate=st.sampled_from(["complete", "again", "fail"]))
         def judge(self, task: int, fate: Fate) -> None:
-            self.attempt(self.calls.judge_task(self.task(task), fate, evidence="it does not compile"))
+            self.attempt(self.operations.judge_task(self.task(task), fate, evidence="it does not compile"))
 
         @precondition(lambda self: self.held)
         @rule(pick=number)
         def claim_from_the_backlog_by_itself(self, pick: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            self.attempt(self.calls.claim_matching(placed.agent_id, placed.fence, ["dev"]))
+            self.attempt(self.operations.claim_matching(placed.agent_id, placed.fence, ["dev"]))
 
         @precondition(lambda self: self.held)
-        @rule(pick=number, state=st.sampled_from(["idle", "paused", "cold", "stopped", "error", "draining"]))
+        @rule(pick=number, state=st.sampled_from(["idle", "paused", "suspended", "stopped", "error", "draining"]))
         def observe(self, pick: int, state: str) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            self.attempt(self.calls.observe_agent(placed.agent_id, placed.fence, state, "seen"))
+            self.attempt(self.operations.report_agent_state(placed.agent_id, placed.fence, state, "seen"))
 
         @precondition(lambda self: self.held)
-        @rule(pick=number, state=st.sampled_from(["cold", "stopped", "error", "starting"]), again=st.booleans())
+        @rule(pick=number, state=st.sampled_from(["suspended", "stopped", "error", "starting"]), again=st.booleans())
         def release(self, pick: int, state: str, again: bool) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            call = self.calls.release_agent(placed.agent_id, placed.fence, state, retry_ms=0 if again else -1)
+            call = self.operations.release_agent(placed.agent_id, placed.fence, state, retry_ms=0 if again else -1)
             if self.attempt(call) is not None:
                 self.stale.append(self.held.pop(placed.agent_id))
 
         @rule(host=st.sampled_from(HOSTS), orderly=st.booleans())
         def lose_a_host(self, host: str, orderly: bool) -> None:
             if orderly:
-                self.town.run(self.calls.leave(host, reason="shut down"))
+                self.town.run(self.operations.leave(host, reason="shut down"))
             else:
                 self.town.command("ZADD", self.town.key("hosts"), 1, host)
                 other = HOSTS[1 - HOSTS.index(host)]
-                self.town.run(self.calls.join(other, lease_ms=HOUR_MS, about={"name": other}))
+                self.town.run(self.operations.join(other, lease_ms=HOUR_MS, about={"name": other}))
             for agent_id in [id_ for id_, placed in self.held.items() if placed.host == host]:
                 self.stale.append(self.held.pop(agent_id))
-            assert self.attempt(self.calls.beat(host, lease_ms=HOUR_MS)) is None
-            assert self.attempt(self.calls.place_agents(host, ["shell"], count=9)) is None
-            self.town.run(self.calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
+            assert self.attempt(self.operations.beat(host, lease_ms=HOUR_MS)) is None
+            assert self.attempt(self.operations.place_agents(host, ["shell"], count=9)) is None
+            self.town.run(self.operations.join(host, lease_ms=HOUR_MS, about={"name": host}))
 
         @rule(agent=number)
         def leases_run_out(self, agent: int) -> None:
@@ -403,11 +410,11 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
         def a_kernel_that_lost_its_lease_goes_on(self, pick: int) -> None:
             old = self.stale[pick % len(self.stale)]
             before = self.town.dump()
-            calls, agent, fence = self.calls, old.agent_id, old.fence
+            calls, agent, fence = self.operations, old.agent_id, old.fence
             for call in (
                 calls.claim(agent, token="late", fence=fence, acks=old.deliveries),
-                calls.observe_agent(agent, fence, "idle"),
-                calls.release_agent(agent, fence, "cold"),
+                calls.report_agent_state(agent, fence, "idle"),
+                calls.release_agent(agent, fence, "suspended"),
                 calls.start_round(agent, fence, "late", old.task_id),
                 calls.start_task(agent, fence, old.task_id or "t0", "late"),
                 calls.claim_matching(agent, fence, ["dev"]),
@@ -464,7 +471,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                 assert task["state"] != "pending" or not task["agent_id"]
                 assert task["state"] not in ("assigned", "running", "verifying") or task["agent_id"] in agents
                 assert (task["state"] in FINISHED) == ("completed_at" in task)
-                assert task["state"] != "running" or (task["run_id"] and task["token"])
+                assert task["state"] != "running" or (task["round_id"] and task["token"])
 
         def a_task_is_blocked_exactly_while_a_need_is_open_or_somebody_holds_it(self) -> None:
             tasks = self.records("task")
@@ -543,20 +550,20 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
                     assert task["state"] in ("running", "verifying")
                     assert task["agent_id"] == id_
                 if id_ in self.members("asleep"):
-                    assert agent["state"] in ("cold", "error")
+                    assert agent["state"] in ("suspended", "error")
                     assert not agent["host"]
-                if agent["state"] == "cold" and not agent["host"] and id_ not in self.members("placement"):
-                    assert agent["wanted"] in ("running", "stopped")
-                    if agent["wanted"] == "running":
+                if agent["state"] == "suspended" and not agent["host"] and id_ not in self.members("placement"):
+                    assert agent["desired_state"] in ("running", "stopped")
+                    if agent["desired_state"] == "running":
                         for place in ("queue", "delayed"):
                             assert not self.members(f"mail:{id_}:{place}"), "mail for an agent that sleeps on"
                         assert not agent["role"] or not any(
                             task["state"] == "pending" and task.get("role") == agent["role"]
                             for task in self.records("task").values()
                         ), "work on the backlog for an agent that sleeps on"
-                if agent["wanted"] == "stopped":
+                if agent["desired_state"] == "stopped":
                     assert id_ not in self.members("placement")
-                    assert agent["host"] or agent["state"] in ("stopped", "cold", "error")
+                    assert agent["host"] or agent["state"] in ("stopped", "suspended", "error")
 
         def events_tell_every_change_of_a_task_and_completions_are_counted(self) -> None:
             state: dict[str, str] = {}
@@ -592,5 +599,7 @@ def machine(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBa
     return TownMachine
 
 
-def test_a_town_stays_consistent_whatever_is_done_to_it(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_town_stays_consistent_whatever_is_done_to_it(
+    client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_state_machine_as_test(machine(client, monkeypatch), settings=MACHINE)

@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture
 def desk(town: Town) -> Town:
-    town.run(town.calls.create_agent("ann", cli="shell"))
+    town.run(town.operations.create_agent("ann", cli="shell"))
     return town
 
 
@@ -22,13 +22,13 @@ def orders(town: Town) -> list[str]:
     """The tasks whose orders lie in ann's mailbox, in order."""
     return [
         lying.message.body.task_id  # type: ignore[union-attr]
-        for lying in town.run(town.calls.peek("ann")).messages
+        for lying in town.run(town.operations.peek("ann")).messages
         if lying.message
     ]
 
 
 def test_only_what_is_given_changes(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     before = desk.run(calls.add_task("old", title="Old", tags=["a"], role="dev", parent="p", task_id="job")).task
     after = desk.run(calls.update_task("job", title="New", tags=["b", "c"]))
     assert (after.title, after.tags) == ("New", ("b", "c"))
@@ -40,7 +40,7 @@ def test_only_what_is_given_changes(desk: Town) -> None:
 
 
 def test_what_changes_nothing_is_not_told(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     desk.run(calls.add_task("text", title="Title", tags=["a"], needs=[], task_id="job"))
     before = desk.dump()
     same = calls.update_task(
@@ -54,7 +54,7 @@ def test_what_changes_nothing_is_not_told(desk: Town) -> None:
 
 
 def test_a_new_priority_is_a_new_place(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     for name in ("a", "b"):
         desk.run(calls.add_task("x", task_id=f"free-{name}"))
         desk.run(calls.add_task("x", task_id=f"given-{name}", agent="ann"))
@@ -67,7 +67,7 @@ def test_a_new_priority_is_a_new_place(desk: Town) -> None:
 
 
 def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     desk.run(calls.join("h", lease_ms=HOUR_MS, about={}))
     ann = desk.run(calls.place_agents("h", ["shell"], count=1)).agents[0]
     desk.run(calls.add_task("x", task_id="job", agent="ann"))
@@ -83,12 +83,12 @@ def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: Town) ->
 
 
 def state(town: Town, task: str) -> tuple[str, tuple[str, ...]]:
-    found: Task = town.run(town.calls.task(task))
+    found: Task = town.run(town.operations.task(task))
     return found.state, found.open_needs
 
 
 def test_needs_are_replaced_as_a_whole(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     for name in ("one", "two", "done"):
         desk.run(calls.add_task("x", task_id=name))
     desk.run(calls.settle_task("complete", "done"))
@@ -108,7 +108,7 @@ def test_needs_are_replaced_as_a_whole(desk: Town) -> None:
 
 
 def test_what_was_finished_elsewhere_is_made_so(desk: Town) -> None:
-    calls = desk.calls
+    calls = desk.operations
     for outcome in ("completed", "failed", "cancelled"):
         added = desk.run(calls.add_task("x", task_id=outcome, agent="ann", finished=outcome))
         assert (added.task.state, added.task.assigned_to, added.message_id) == (outcome, "ann", None)

@@ -225,7 +225,7 @@ async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stag
 
 
 @pytest.mark.parametrize(
-    ("trouble", "wanted"),
+    ("trouble", "desired_state"),
     [
         ({"status": 401}, Unauthorized),
         ({"status": 429}, RateLimited),

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import pytest
 import trio
 from tinytown.protocol.operation import Reply
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address, parse_url
 
 DEADLINE_S = 30.0
@@ -133,7 +133,7 @@ class Server:
         shutil.rmtree(self.home)
 
     def command(self, *words: str | bytes | int) -> Reply:
-        with LightClient(self.address) as client:
+        with BlockingClient(self.address) as client:
             return client.command(*words)
 
 
@@ -165,7 +165,7 @@ def shared_server() -> Generator[Server]:
 def server(shared_server: Server) -> Generator[Server]:
     """A running server, empty and without extra users; shared, so be gentle."""
     yield shared_server
-    with LightClient(shared_server.address) as client:
+    with BlockingClient(shared_server.address) as client:
         client.command("FLUSHALL")
         users = [user.decode() for user in client.command("ACL", "USERS") if user != b"default"]
         if users:

@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import trio
 from tinytown.errors import ConfigError, ProtocolViolation, ServerUnreachable, TinytownError, Unconfirmed, UsageError
-from tinytown.protocol.operation import Call
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operation import Operation
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address, parse_url
 
 pytestmark = pytest.mark.timeout(30)
 
 
-def echo(text: str) -> Call[str]:
-    return Call(("ECHO", text), bytes.decode)
+def echo(text: str) -> Operation[str]:
+    return Operation(("ECHO", text), bytes.decode)
 
 
-def increment(key: str) -> Call[int]:
-    return Call(("INCR", key), int, repeatable=False)
+def increment(key: str) -> Operation[int]:
+    return Operation(("INCR", key), int, repeatable=False)
 
 
 def test_it_connects_when_first_used_and_answers_calls(server: Any) -> None:
-    with LightClient(server.address) as client:
+    with BlockingClient(server.address) as client:
         assert client.server_version == ""
         assert client.run(increment("n")) == 1
         assert client.command("GET", "n") == b"1"
@@ -37,8 +37,8 @@ def test_it_connects_when_first_used_and_answers_calls(server: Any) -> None:
 
 
 def test_run_all_gives_each_its_result_or_error(server: Any) -> None:
-    with LightClient(server.address) as client:
-        first, second, third = client.run_all([echo("a"), Call(("NO-SUCH",), int), increment("n")])
+    with BlockingClient(server.address) as client:
+        first, second, third = client.run_all([echo("a"), Operation(("NO-SUCH",), int), increment("n")])
         assert (first, third) == ("a", 1)
         assert isinstance(second, ProtocolViolation)
         assert client.run_all([]) == []
@@ -47,11 +47,11 @@ def test_run_all_gives_each_its_result_or_error(server: Any) -> None:
 
 
 def test_errors_are_raised_and_the_connection_stays_usable(server: Any) -> None:
-    with LightClient(server.address) as client:
+    with BlockingClient(server.address) as client:
         with pytest.raises(ProtocolViolation, match="unknown command"):
             client.command("NO-SUCH")
         with pytest.raises(ProtocolViolation, match="cannot understand"):
-            client.run(Call(("ECHO", "word"), int))
+            client.run(Operation(("ECHO", "word"), int))
         with pytest.raises(UsageError):
             client.command("ECHO", "\udcff")
         assert client.command("PING") == b"PONG"
@@ -66,23 +66,23 @@ def test_refusals_have_the_same_codes_as_the_links(server: Any) -> None:
         (f"unix://{path}.not-there", "server_unreachable"),
         ("redis://u:secret@127.0.0.1:1", "server_unreachable"),
     ]:
-        with LightClient(parse_url(url)) as client, pytest.raises(ServerUnreachable) as caught:
+        with BlockingClient(parse_url(url)) as client, pytest.raises(ServerUnreachable) as caught:
             client.connect()
         assert caught.value.code == code
         assert "secret" not in str(caught.value)
-    with LightClient(parse_url(f"unix://bob:right@{path}?db=2")) as client:
+    with BlockingClient(parse_url(f"unix://bob:right@{path}?db=2")) as client:
         assert b"db=2" in client.command("CLIENT", "INFO")
 
 
 def test_a_read_only_replica_has_its_own_code(own_server: Any) -> None:
     own_server.command("REPLICAOF", "127.0.0.1", "1")
-    with LightClient(own_server.address) as client, pytest.raises(ServerUnreachable) as caught:
+    with BlockingClient(own_server.address) as client, pytest.raises(ServerUnreachable) as caught:
         client.command("SET", "k", 1)
     assert caught.value.code == "server_read_only"
 
 
 def test_a_call_that_blocks_has_a_time_limit_of_its_own(server: Any) -> None:
-    with LightClient(server.address, timeout_s=0.1) as client:
+    with BlockingClient(server.address, timeout_s=0.1) as client:
         assert client.command("BLPOP", "empty", 0.3, timeout_s=5) is None
         assert client.command("BLPOP", "empty", 0.2, timeout_s=math.inf) is None
         began = time.monotonic()
@@ -93,7 +93,7 @@ def test_a_call_that_blocks_has_a_time_limit_of_its_own(server: Any) -> None:
 
 
 def test_a_frozen_server_is_told_within_the_time_limit(own_server: Any) -> None:
-    with LightClient(own_server.address, timeout_s=0.2) as client:
+    with BlockingClient(own_server.address, timeout_s=0.2) as client:
         client.connect()
         own_server.freeze()
         with pytest.raises(Unconfirmed, match="did not answer in time"):
@@ -105,7 +105,7 @@ def test_a_frozen_server_is_told_within_the_time_limit(own_server: Any) -> None:
 
 
 def test_a_repeatable_call_is_sent_again_over_a_new_connection_and_others_are_not(own_server: Any) -> None:
-    with LightClient(own_server.address) as client:
+    with BlockingClient(own_server.address) as client:
         client.connect()
         own_server.kill()
         own_server.start()
@@ -125,10 +125,10 @@ def test_a_repeatable_call_is_sent_again_over_a_new_connection_and_others_are_no
 
 def test_connect_waits_while_the_server_is_loading_but_not_for_ever(own_server: Any) -> None:
     own_server.restart_loading()
-    with LightClient(own_server.address, timeout_s=1) as client, pytest.raises(ServerUnreachable) as caught:
+    with BlockingClient(own_server.address, timeout_s=1) as client, pytest.raises(ServerUnreachable) as caught:
         client.connect()
     assert caught.value.code == "server_loading"
-    with LightClient(own_server.address, timeout_s=20) as client:
+    with BlockingClient(own_server.address, timeout_s=20) as client:
         timer = threading.Timer(0.1, own_server.finish_loading)
         timer.start()
         client.connect()
@@ -140,7 +140,7 @@ def test_an_interrupted_read_does_not_leave_its_reply_to_the_next_call(server: A
     class Interrupting(Exception):
         pass
 
-    with LightClient(server.address) as client:
+    with BlockingClient(server.address) as client:
         client.connect()
 
         def interrupt(_: int) -> bytes:
@@ -163,7 +163,7 @@ class InterruptedSocket:
 
 
 def test_push_messages_are_passed_over(server: Any) -> None:
-    with LightClient(server.address) as client:
+    with BlockingClient(server.address) as client:
         client.command("CLIENT", "TRACKING", "ON", "BCAST")
         server.command("SET", "k", 1)
         assert client.command("GET", "k") == b"1"
@@ -192,7 +192,7 @@ async def test_whatever_else_answers_is_told_clearly(
         await stream.aclose()
 
     async with open_tcp_service(greet) as port:
-        client = LightClient(parse_url(f"redis://127.0.0.1:{port}"), timeout_s=1)
+        client = BlockingClient(parse_url(f"redis://127.0.0.1:{port}"), timeout_s=1)
         with pytest.raises((ServerUnreachable, ProtocolViolation), match=match):
             await in_thread(client.connect)
 
@@ -210,7 +210,7 @@ async def test_a_wait_for_loading_that_runs_out_of_time_says_loading(open_tcp_se
 
     async with open_tcp_service(load) as port:
         with pytest.raises(ServerUnreachable, match="is still loading") as caught:
-            await in_thread(LightClient(parse_url(f"redis://127.0.0.1:{port}"), timeout_s=0.3).connect)
+            await in_thread(BlockingClient(parse_url(f"redis://127.0.0.1:{port}"), timeout_s=0.3).connect)
     assert caught.value.code == "server_loading"
     assert connections == 2
 
@@ -220,7 +220,7 @@ async def test_a_cut_at_any_byte_neither_mixes_up_replies_nor_repeats_what_must_
     server: Any, open_proxy: Callable[..., Any], direction: str
 ) -> None:
     def exchange(address: Address, name: str) -> list[Any]:
-        with LightClient(address, timeout_s=20) as client:
+        with BlockingClient(address, timeout_s=20) as client:
             try:
                 client.connect()
             except TinytownError:
@@ -257,7 +257,7 @@ async def test_a_cut_at_any_byte_neither_mixes_up_replies_nor_repeats_what_must_
 
 async def test_replies_in_single_bytes_are_the_same_replies(server: Any, open_proxy: Callable[..., Any]) -> None:
     async with open_proxy(server.address, piece_size=1) as proxy:
-        with LightClient(proxy.address) as client:
+        with BlockingClient(proxy.address) as client:
             assert await in_thread(client.run_all, [echo("a"), echo("b")]) == ["a", "b"]
 
 

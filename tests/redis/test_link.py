@@ -8,19 +8,19 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import LimitReached, ProtocolViolation, ServerUnreachable, UsageError
-from tinytown.protocol.operation import Call, Reply
+from tinytown.protocol.operation import Operation, Reply
 from tinytown.redis import link as link_module
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import parse_url
 
 
-def echo(text: str, *, repeatable: bool = True) -> Call[str]:
-    return Call(("ECHO", text), bytes.decode, repeatable)
+def echo(text: str, *, repeatable: bool = True) -> Operation[str]:
+    return Operation(("ECHO", text), bytes.decode, repeatable)
 
 
 async def test_a_call_answers_what_it_decodes(server: Any) -> None:
     async with open_link(server.address) as link:
-        assert await link.run(Call(("INCRBY", "n", 5), int)) == 5
+        assert await link.run(Operation(("INCRBY", "n", 5), int)) == 5
         assert await link.run(echo("é")) == "é"
         assert (link.connected, link.generation) == (True, 1)
         assert int(link.server_version.split(".")[0]) >= 7
@@ -33,7 +33,7 @@ async def test_an_error_reply_is_raised_and_the_link_goes_on(server: Any) -> Non
         with pytest.raises(ProtocolViolation, match="WRONGTYPE"):
             await link.command("GET", "list")
         with pytest.raises(ProtocolViolation, match="cannot understand"):
-            await link.run(Call(("ECHO", "word"), int))
+            await link.run(Operation(("ECHO", "word"), int))
         assert await link.command("PING") == b"PONG"
 
 
@@ -41,7 +41,7 @@ async def test_many_calls_go_out_in_one_write_and_each_has_its_own_result_or_err
     server: Any, open_proxy: Callable[..., Any]
 ) -> None:
     async with open_proxy(server.address) as proxy, open_link(proxy.address) as link:
-        results = await link.run_all([echo("a"), Call(("NO-SUCH",), int), Call(("INCR", "n"), int)])
+        results = await link.run_all([echo("a"), Operation(("NO-SUCH",), int), Operation(("INCR", "n"), int)])
         assert results[0::2] == ["a", 1]
         assert isinstance(results[1], ProtocolViolation)
         assert await link.run_all([]) == []
@@ -335,7 +335,7 @@ async def test_a_storm_of_messages_between_replies_confuses_nobody(server: Any) 
 
             async def shout() -> None:
                 for start in range(0, 5000, 500):
-                    await other.run_all([Call(("PUBLISH", "storm", n), int) for n in range(start, start + 500)])
+                    await other.run_all([Operation(("PUBLISH", "storm", n), int) for n in range(start, start + 500)])
 
             async def ask(task: int) -> None:
                 for number in range(100):

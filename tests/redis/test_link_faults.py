@@ -10,18 +10,18 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError, Unconfirmed
-from tinytown.protocol.operation import Call, Reply
+from tinytown.protocol.operation import Operation, Reply
 from tinytown.redis import link as link_module
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.pipeline import MAX_SENDS
 
 
-def echo(text: str) -> Call[str]:
-    return Call(("ECHO", text), bytes.decode)
+def echo(text: str) -> Operation[str]:
+    return Operation(("ECHO", text), bytes.decode)
 
 
-def increment(key: str) -> Call[int]:
-    return Call(("INCR", key), int, repeatable=False)
+def increment(key: str) -> Operation[int]:
+    return Operation(("INCR", key), int, repeatable=False)
 
 
 async def reconnected(link: Link, generation: int) -> None:
@@ -29,7 +29,7 @@ async def reconnected(link: Link, generation: int) -> None:
         await trio.sleep(0.001)
 
 
-async def answer_or_error(link: Link, call: Call[Any], into: dict[str, Any], name: str) -> None:
+async def answer_or_error(link: Link, call: Operation[Any], into: dict[str, Any], name: str) -> None:
     try:
         into[name] = await link.run(call)
     except TinytownError as error:
@@ -174,7 +174,7 @@ async def test_patience_counts_from_the_loss_for_what_was_asked_long_before(own_
     got: dict[str, Any] = {}
     async with open_link(own_server.address, offline_wait_s=0.3) as link:
         async with trio.open_nursery() as nursery:
-            call: Call[None] = Call(("BLPOP", "nothing", 0), lambda reply: reply, repeatable=True)
+            call: Operation[None] = Operation(("BLPOP", "nothing", 0), lambda reply: reply, repeatable=True)
             nursery.start_soon(answer_or_error, link, call, got, "long ago")
             await trio.sleep(0.4)
             own_server.kill()
@@ -201,7 +201,7 @@ async def test_who_was_cancelled_during_an_outage_is_not_served_after_it(own_ser
         with trio.move_on_after(0.02):
             await link.command("INCR", "n")
         own_server.start()
-        assert await link.run(Call(("GET", "n"), lambda reply: reply)) is None
+        assert await link.run(Operation(("GET", "n"), lambda reply: reply)) is None
 
 
 async def wait_until_lost(link: Link) -> None:
@@ -231,7 +231,7 @@ async def test_acknowledged_writes_survive_kill_9_and_prepare_brings_the_server_
             async def write(task: int) -> None:
                 for number in range(task * 1000, task * 1000 + 100):
                     try:
-                        await link.run(Call(("RPUSH", "list", number), int, repeatable=False))
+                        await link.run(Operation(("RPUSH", "list", number), int, repeatable=False))
                     except Unconfirmed:
                         doubtful.append(number)
                     else:
@@ -263,7 +263,7 @@ async def test_subscriptions_are_back_before_anything_queued_goes_out(own_server
         answers: dict[str, Any] = {}
         async with trio.open_nursery() as nursery:
             for channel in "abcd":
-                publish: Call[int] = Call(("PUBLISH", channel, "while away"), int)
+                publish: Operation[int] = Operation(("PUBLISH", channel, "while away"), int)
                 nursery.start_soon(answer_or_error, link, publish, answers, channel)
             nursery.start_soon(link.subscribe, "d")
             await trio.testing.wait_all_tasks_blocked(0.001)
@@ -330,7 +330,7 @@ async def test_silence_counts_from_the_question_and_from_the_last_byte(server: A
     async with open_link(server.address, stall_s=0.5) as link:
         await trio.sleep(0.75)  # so that the watch looks again while the next answer is due
         assert await link.command("BLPOP", "nothing", 0.35) is None
-        blocking: Call[None] = Call(("BLPOP", "nothing", 0.25), lambda reply: reply)
+        blocking: Operation[None] = Operation(("BLPOP", "nothing", 0.25), lambda reply: reply)
         assert await link.run_all([blocking] * 3) == [None] * 3
         assert link.generation == 1
 

@@ -8,16 +8,16 @@ import pytest
 import trio
 from tinytown.errors import LimitReached, ProtocolViolation, ServerUnreachable, Unconfirmed
 from tinytown.protocol.operation import ErrorReply
-from tinytown.redis.pipeline import MAX_SENDS, Caller, Conversation, Request
+from tinytown.redis.pipeline import MAX_SENDS, Caller, Pipeline, Request
 
 LOST = ServerUnreachable("the cable was cut", code="server_unreachable", cable="blue")
 
 
-def conversation(on_message: Callable[[bytes, bytes], None] | None = None, *, limit: int = 100) -> Conversation:
-    return Conversation(limit=limit, on_message=on_message)
+def conversation(on_message: Callable[[bytes, bytes], None] | None = None, *, limit: int = 100) -> Pipeline:
+    return Pipeline(limit=limit, on_message=on_message)
 
 
-def asked(talk: Conversation, *requests: Request) -> Caller:
+def asked(talk: Pipeline, *requests: Request) -> Caller:
     caller = Caller(len(requests))
     talk.ask(requests, caller)
     return caller

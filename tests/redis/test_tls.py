@@ -14,7 +14,7 @@ import pytest
 import trio
 import trustme
 from tinytown.errors import ProtocolViolation, ServerUnreachable
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.link import open_link
 from tinytown.redis.url import Address, parse_url
 
@@ -27,7 +27,7 @@ async def ping_by_link(address: Address) -> Any:
 
 
 async def ping_by_light_client(address: Address) -> Any:
-    with LightClient(address) as client:
+    with BlockingClient(address) as client:
         return await trio.to_thread.run_sync(functools.partial(client.command, "PING"))
 
 

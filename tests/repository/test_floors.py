@@ -160,7 +160,7 @@ def imports_of(path: Path, top: Path) -> Iterator[Import]:
             source = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 yield Import(f"{source}.{alias.name}", path, node.lineno)
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Operation) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 yield Import(node.args[0].value, path, node.lineno)

@@ -17,13 +17,13 @@ from tinytown.concurrency import open_background, without_cancellations
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.contracts import AgentBackend, AgentContext, AgentSession
 from tinytown.errors import BackendUnavailable, NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease
-from tinytown.kernel.context import Desk
+from tinytown.kernel.context import KernelContext
 from tinytown.kernel.round_runner import RoundRunner
 from tinytown.model.agents import ASLEEP, Agent
 from tinytown.model.ids import new_id
 from tinytown.model.results import Batch
 from tinytown.model.text import shown
-from tinytown.protocol.operation import Call
+from tinytown.protocol.operation import Operation
 
 _log = logging.getLogger("tinytown.kernel")
 
@@ -43,26 +43,28 @@ class _Ending(NamedTuple):
     retry_ms: int = -1
 
 
-class HostedAgent:
+class AgentWorker:
     """An agent whose lease this kernel holds. `live` runs in one task; the other methods are called from the bell."""
 
-    def __init__(self, desk: Desk, agent: Agent) -> None:
+    def __init__(self, desk: KernelContext, agent: Agent) -> None:
         self._desk = desk
         self._town = desk.town
         self.agent = agent
-        self.wanted: str = agent.wanted
+        self.desired_state: str = agent.desired_state
         self._fence = agent.token or ""
         self._bell = trio.Event()
-        self._session = SessionHolder(desk, agent, self._lose_session)
+        self._session = SessionManager(desk, agent, self._lose_session)
         self._runner = RoundRunner(desk, agent, self._session.get, self._session.close)
         self._leaving: str | None = None
         self._idle_since: float | None = None
-        self._claiming: Call[Batch] | None = None  # a claim that may have been carried out, and came to nothing here
+        self._claiming: Operation[Batch] | None = (
+            None  # a claim that may have been carried out, and came to nothing here
+        )
 
     @property
     def working(self) -> bool:
         """Whether a round is in progress."""
-        return self._runner.run_id is not None
+        return self._runner.round_id is not None
 
     @property
     def words(self) -> frozenset[str]:
@@ -79,7 +81,7 @@ class HostedAgent:
     def ring(self, what: str) -> None:
         """Something was published on the agent's channel: mail, urgent, ``control now|soon``, ``stop-round <run>``."""
         word, _, rest = what.partition(" ")
-        if word == "stop-round" and rest == self._runner.run_id:
+        if word == "stop-round" and rest == self._runner.round_id:
             self._runner.interrupt("the task was taken away")
         elif word == "urgent" and self._town.config.round.interrupt_on_urgent:
             self._runner.interrupt("urgent mail")
@@ -125,7 +127,7 @@ class HostedAgent:
                 return await self._work()
             except ServerUnreachable as error:
                 if self._leaving is not None:
-                    return _Ending("cold", self._leaving, retry_ms=0)
+                    return _Ending("suspended", self._leaving, retry_ms=0)
                 cut_off = True
                 _log.info("agent %s waits for the server: %s", self.agent.name, error.message)
                 self._bell = trio.Event()
@@ -138,16 +140,16 @@ class HostedAgent:
             self._bell = trio.Event()  # before looking, so that no ring is missed
             self._desk.held.discard(self.agent.id)
             if self._leaving is not None:
-                return _Ending("cold", self._leaving, retry_ms=0)
-            if self.wanted == "stopped":
+                return _Ending("suspended", self._leaving, retry_ms=0)
+            if self.desired_state == "stopped":
                 return _Ending("stopped", "a person asked for it")
             if 0 < self.agent.max_rounds <= self.agent.rounds_completed:
-                await self._town.run(self._town.calls.want(self.agent.id, "stopped", reason="its rounds are done"))
+                await self._town.run(self._town.operations.want(self.agent.id, "stopped", reason="its rounds are done"))
                 return _Ending("stopped", f"its rounds are done ({self.agent.max_rounds}); tt restart goes on")
-            if self.wanted == "paused":
+            if self.desired_state == "paused":
                 self._idle_since = None
                 await self._observe("paused", "a person asked for it")
-                if self.wanted == "paused" and self._leaving is None:
+                if self.desired_state == "paused" and self._leaving is None:
                     await self._bell.wait()
                     await self._refresh()
                 continue
@@ -166,22 +168,22 @@ class HostedAgent:
             if batch.held is not None:
                 if batch.next_due_ms is None:
                     self._desk.held.add(self.agent.id)
-            elif self.wanted == "drained":
+            elif self.desired_state == "drained":
                 if due_s == float("inf"):
                     return _Ending("stopped", "it has finished what it was given")
             elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue
-            wanted, drained = self.wanted, self.wanted == "drained"
+            wanted, drained = self.desired_state, self.desired_state == "drained"
             later = "some of what it was given is due later" if drained else ""
             await self._observe("draining" if drained else "idle", batch.held or later)
-            if self.wanted != wanted:
+            if self.desired_state != wanted:
                 continue
             if wanted == "running" and not batch.waiting:
                 now = trio.current_time()
                 self._idle_since = self._idle_since or now
                 bored_s = self._idle_since + self._town.config.idle_timeout_s(self.agent.cli) - now
                 if bored_s <= 0:
-                    return _Ending("cold", _ASLEEP)
+                    return _Ending("suspended", _ASLEEP)
                 due_s = min(due_s, bored_s)
             await self._wait(max(0.001, due_s))
 
@@ -196,7 +198,7 @@ class HostedAgent:
         When the server went away under a claim, or before its round had begun, the same claim is made again. A new one
         would leave what the first one got to nobody until its lease ends, and later mail would overtake it.
         """
-        call = self._claiming = self._claiming or self._town.calls.claim(
+        call = self._claiming = self._claiming or self._town.operations.claim(
             self.agent.id,
             fence=self._fence,
             token=new_id(),
@@ -211,17 +213,21 @@ class HostedAgent:
     async def _claim_from_backlog(self) -> bool:
         if not self.words:
             return False
-        claimed = await self._town.run(self._town.calls.claim_matching(self.agent.id, self._fence, sorted(self.words)))
+        claimed = await self._town.run(
+            self._town.operations.claim_matching(self.agent.id, self._fence, sorted(self.words))
+        )
         return claimed is not None
 
     async def _observe(self, state: str, reason: str) -> None:
-        self.wanted = await self._town.run(self._town.calls.observe_agent(self.agent.id, self._fence, state, reason))
+        self.desired_state = await self._town.run(
+            self._town.operations.report_agent_state(self.agent.id, self._fence, state, reason)
+        )
 
     async def _refresh(self) -> None:
-        agent = await self._town.run(self._town.calls.agent(self.agent.id))
+        agent = await self._town.run(self._town.operations.agent(self.agent.id))
         if agent.token != self._fence:
             raise StaleLease(f"agent {agent.name!r} belongs to another kernel")
-        self.agent, self.wanted = agent, agent.wanted
+        self.agent, self.desired_state = agent, agent.desired_state
 
     async def _judge_leftovers(self) -> None:
         """Submitted tasks whose kernel went away before the gates had spoken."""
@@ -237,7 +243,7 @@ class HostedAgent:
 
         While this kernel goes on, nobody else would: the release is tried until it works.
         """
-        call = self._town.calls.release_agent(
+        call = self._town.operations.release_agent(
             self.agent.id,
             self._fence,
             ending.state,
@@ -267,7 +273,7 @@ class HostedAgent:
         await self._release(_Ending("error", reason, retry_ms=int(retry_s * 1000)), failed=True)
 
 
-class SessionHolder:
+class SessionManager:
     """Opens an agent's session when it is first needed and keeps it open from round to round.
 
     In a task of its own, in a `nursery` that outlasts the rounds: what a session has inside of it (nurseries, time
@@ -275,7 +281,7 @@ class SessionHolder:
     open session ends by itself.
     """
 
-    def __init__(self, desk: Desk, agent: Agent, on_lost: Callable[[Exception], None]) -> None:
+    def __init__(self, desk: KernelContext, agent: Agent, on_lost: Callable[[Exception], None]) -> None:
         self._desk = desk
         self._agent = agent
         self._on_lost = on_lost
@@ -320,7 +326,7 @@ class SessionHolder:
             config=self._desk.town.config,
             root=self._desk.town.root,
             state_directory=agent_directory(self._desk.town.root, self._agent.name),
-            keeper=self._desk.keeper,
+            processes=self._desk.keeper,
         )
         opened, failure = False, None
         try:

@@ -21,7 +21,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.plugin import Plugins
-from tinytown.process.supervisor import Keeper
+from tinytown.process.supervisor import ProcessSupervisor
 from tinytown.town import Town
 
 _KEPT_S = 3.0
@@ -31,12 +31,12 @@ _log = logging.getLogger("tinytown.kernel")
 
 
 @dataclass(slots=True)
-class Desk:
+class KernelContext:
     """What every round of a kernel needs."""
 
     town: Town
     plugins: Plugins
-    keeper: Keeper
+    keeper: ProcessSupervisor
     #: Agents that may go on when somebody else's round has ended, or a budget is raised.
     held: set[str] = field(default_factory=set[str])
     _colleagues: tuple[Agent, ...] = ()
@@ -73,9 +73,9 @@ class Desk:
         """What the plugins that want it for prompts keep in the town, as it was a moment ago."""
         if trio.current_time() >= self._plugin_data_until:
             self._plugin_data_until = trio.current_time() + _KEPT_S
-            run, calls = self.town.run, self.town.calls
+            run, calls = self.town.run, self.town.operations
             try:
-                names = self.plugins.telling_their_data
+                names = self.plugins.plugins_wanting_data
                 self._plugin_data = {name: await run(calls.plugin_data(name)) for name in names}
             except ProtocolViolation as error:
                 _log.warning("the data of a plugin cannot be read: %s", error)
@@ -115,9 +115,8 @@ class Desk:
 
 def accounts_by_kind(config: Config, plugins: Plugins) -> dict[str, str]:
     """Kind of backend -> the account it uses: what the settings say, else what the backend says, else its kind."""
-    told = {kind: getattr(backend, "account", None) for kind, backend in plugins.backends.items()}
     configured = {kind: cli.account for kind, cli in config.agent_clis.items()}
-    return {kind: configured.get(kind) or (own if isinstance(own, str) else "") or kind for kind, own in told.items()}
+    return {kind: configured.get(kind) or backend.account or kind for kind, backend in plugins.backends.items()}
 
 
 async def report_fault(
@@ -138,4 +137,4 @@ async def report_fault(
 
 async def _tell(town: Town, plugin: str, text: str) -> None:
     with suppress(TinytownError):  # it is in the log
-        await town.run(town.calls.emit("plugin_reported", {"plugin": plugin, "text": text}))
+        await town.run(town.operations.emit("plugin_reported", {"plugin": plugin, "text": text}))

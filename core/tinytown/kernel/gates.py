@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinytown.concurrency import without_cancellations
 from tinytown.errors import NotFound, PluginFaulty, Refused
-from tinytown.kernel.context import Desk
+from tinytown.kernel.context import KernelContext
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Fate, Task
 from tinytown.model.text import shown
@@ -12,7 +12,7 @@ from tinytown.model.text import shown
 _EVIDENCE_KEPT = 10_000
 
 
-async def judge(desk: Desk, agent: Agent, task_id: str) -> None:
+async def judge(desk: KernelContext, agent: Agent, task_id: str) -> None:
     """Run the gates on a submitted task, where its work was done, and store their verdict.
 
     A gate that raises refuses, with its error as evidence. A task that is refused when its retry budget is spent fails.
@@ -25,12 +25,12 @@ async def judge(desk: Desk, agent: Agent, task_id: str) -> None:
         spent = task.attempts >= town.config.round.max_attempts
         fate: Fate = "complete" if refusal is None else "fail" if spent else "again"
         evidence = (refusal or "")[-_EVIDENCE_KEPT:]
-        await town.run(town.calls.judge_task(task.id, fate, run_id=task.run_id or "", evidence=evidence))
+        await town.run(town.operations.judge_task(task.id, fate, round_id=task.round_id or "", evidence=evidence))
     except (NotFound, Refused):
         return  # somebody has settled or removed it meanwhile
 
 
-async def _first_refusal(desk: Desk, agent: Agent, task: Task) -> str | None:
+async def _first_refusal(desk: KernelContext, agent: Agent, task: Task) -> str | None:
     limit_s = desk.town.config.round.timeout_s or float("inf")
     try:
         async with desk.open_place(agent, task) as directory:

@@ -24,8 +24,8 @@ from tinytown.concurrency import AsyncValue, open_background, without_cancellati
 from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
 from tinytown.contracts import Service
 from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
-from tinytown.kernel.agent_worker import HostedAgent
-from tinytown.kernel.context import Desk, accounts_by_kind
+from tinytown.kernel.agent_worker import AgentWorker
+from tinytown.kernel.context import KernelContext, accounts_by_kind
 from tinytown.kernel.event_dispatcher import feed_sinks, flush_sinks
 from tinytown.kernel.lock import is_running, kernel_lock
 from tinytown.kernel.recovery import machine_id, run_directory, sweep, tidy, watch_directory
@@ -33,8 +33,8 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import (
     AccountParked,
     AccountUnparked,
+    AgentDesiredStateChanged,
     AgentSpawned,
-    AgentWanted,
     BudgetsChanged,
     Event,
     HostLeft,
@@ -45,11 +45,11 @@ from tinytown.model.events import (
     TownThawed,
 )
 from tinytown.model.ids import new_id
-from tinytown.model.results import Placed, Status
+from tinytown.model.results import Placement, Status
 from tinytown.model.tasks import Task
 from tinytown.plugin import Plugins, load_plugins
-from tinytown.process.supervisor import Keeper, open_keeper
-from tinytown.protocol.operation import Call
+from tinytown.process.supervisor import ProcessSupervisor, open_process_supervisor
+from tinytown.protocol.operation import Operation
 from tinytown.town import Town, connect_town
 
 _log = logging.getLogger("tinytown.kernel")
@@ -67,14 +67,14 @@ _STOPPED = "its kernel was stopped"
 class Kernel:
     """One run of a kernel. Made by `open_kernel`."""
 
-    def __init__(self, town: Town, plugins: Plugins, keeper: Keeper) -> None:
+    def __init__(self, town: Town, plugins: Plugins, keeper: ProcessSupervisor) -> None:
         self.town = town
         self.plugins = plugins
         self.keeper = keeper
         self.host_id = new_id()
-        self._desk = Desk(town, plugins, keeper)
+        self._desk = KernelContext(town, plugins, keeper)
         self._accounts = accounts_by_kind(town.config, plugins)
-        self._hosted: dict[str, HostedAgent] = {}
+        self._hosted: dict[str, AgentWorker] = {}
         self._count = AsyncValue(0)
         self._wake = trio.Event()
         self._freeze_news = trio.Event()
@@ -85,7 +85,7 @@ class Kernel:
         self._fed = trio.Event()
         self._fed.set()
         self._closing = False
-        self._unanswered: Call[Placed] | None = None
+        self._unanswered: Operation[Placement] | None = None
         self._complained: dict[str, float] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -95,7 +95,7 @@ class Kernel:
         kernel joins again as a new host.
         """
         await self._set_up()
-        await self.town.listen({self.town.calls.keys.bell: lambda _: self._wake.set()})
+        await self.town.listen({self.town.operations.keys.bell: lambda _: self._wake.set()})
         with self.town.hearing(self._hear):
             async with trio.open_nursery() as nursery:
                 for service in self.plugins.services:
@@ -121,7 +121,7 @@ class Kernel:
         for hosted in self._hosted.values():
             hosted.leave(_STOPPED)
         with trio.move_on_after(_LAST_WORD_S), suppress(TinytownError):  # so that others do not leave agents to us
-            await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
+            await self.town.run(self.town.operations.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
         with trio.move_on_after(0 if self.keeper.clock.stopped else self.town.config.drain_s):
             await self._count.wait_value(lambda count: count == 0)
         self.hurry()
@@ -131,7 +131,7 @@ class Kernel:
             await self._count.wait_value(lambda count: count == 0)
         with trio.move_on_after(bound_s):
             try:
-                await self.town.run(self.town.calls.leave(self.host_id, reason=_STOPPED))
+                await self.town.run(self.town.operations.leave(self.host_id, reason=_STOPPED))
                 self._feeding.cancel()
                 await self._fed.wait()
                 await flush_sinks(self.town, self.plugins, self.host_id)
@@ -151,9 +151,9 @@ class Kernel:
 
     async def _set_up(self) -> None:
         await self.town.run(
-            self.town.calls.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
+            self.town.operations.setup({**self.town.config.server_settings, "gates": len(self.plugins.gates)})
         )
-        await self.town.run(self.town.calls.set_budgets(self.town.config.budgets.server_numbers))
+        await self.town.run(self.town.operations.set_budgets(self.town.config.budgets.server_numbers))
 
     async def _join(self) -> Status:
         about = {
@@ -169,7 +169,7 @@ class Kernel:
         while True:
             try:
                 status = await self._look_for_data()
-                await self.town.run(self.town.calls.join(self.host_id, lease_ms=self._lease_ms, about=about))
+                await self.town.run(self.town.operations.join(self.host_id, lease_ms=self._lease_ms, about=about))
             except (ServerUnreachable, ProtocolViolation) as error:
                 await self._wait_after(error)
             else:
@@ -177,19 +177,19 @@ class Kernel:
 
     async def _look_for_data(self) -> Status:
         """Somebody may have emptied the server: then this is a new town, and whoever looks should be told."""
-        status = await self.town.run(self.town.calls.status(agents=False))
+        status = await self.town.run(self.town.operations.status(agents=False))
         if not status.schema:
             text = "the town's data is gone from the server: agents, tasks and mail must be made anew"
             _log.error(text)
             await self._set_up()
-            await self.town.run(self.town.calls.emit("town_emptied", {"text": text}))
+            await self.town.run(self.town.operations.emit("town_emptied", {"text": text}))
         return status
 
     async def _beat_until_lost(self) -> None:
         while True:
             await trio.sleep(self.town.config.lease_s / 3)
             try:
-                ready = await self.town.run(self.town.calls.beat(self.host_id, lease_ms=self._lease_ms))
+                ready = await self.town.run(self.town.operations.beat(self.host_id, lease_ms=self._lease_ms))
             except StaleLease:
                 return
             except (ServerUnreachable, ProtocolViolation) as error:
@@ -229,10 +229,10 @@ class Kernel:
         while True:
             self._freeze_news = trio.Event()
             try:
-                self._freeze((await self.town.run(self.town.calls.status(agents=False))).frozen is not None)
+                self._freeze((await self.town.run(self.town.operations.status(agents=False))).frozen is not None)
                 frozen = self.keeper.running if self.keeper.clock.stopped else None
                 if frozen != told:
-                    await self.town.run(self.town.calls.tell_frozen(self.host_id, frozen))
+                    await self.town.run(self.town.operations.tell_frozen(self.host_id, frozen))
                     told = frozen
             except StaleLease:
                 return  # the beat finds out too
@@ -248,7 +248,7 @@ class Kernel:
         while not self._closing:
             self._wake = trio.Event()
             room = self.town.config.capacity - len(self._hosted)
-            placed, due_s = list[HostedAgent](), float("inf")
+            placed, due_s = list[AgentWorker](), float("inf")
             try:
                 if room > 0:
                     placed, due_s = await self._take(min(room, _PLACED_AT_ONCE))
@@ -268,11 +268,11 @@ class Kernel:
                 with trio.move_on_after(due_s):
                     await self._wake.wait()
 
-    async def _take(self, count: int) -> tuple[list[HostedAgent], float]:
+    async def _take(self, count: int) -> tuple[list[AgentWorker], float]:
         """At most `count` agents, which are ours now, and in how many seconds another wants a host."""
         # Unanswered, the same call is made again: a new one would leave the agents that the first one took to nobody.
         call, self._unanswered = self._unanswered, None
-        call = call or self.town.calls.place_agents(
+        call = call or self.town.operations.place_agents(
             self.host_id, sorted(self.plugins.backends), count=count, accounts=self._accounts
         )
         try:
@@ -280,15 +280,15 @@ class Kernel:
         except ServerUnreachable:
             self._unanswered = call
             raise
-        placed = [HostedAgent(self._desk, agent) for agent in taken.agents]
+        placed = [AgentWorker(self._desk, agent) for agent in taken.agents]
         for hosted in placed:
             self._hosted[hosted.agent.id] = hosted
         self._count.value = len(self._hosted)
         return placed, taken.due_s
 
-    async def _listen(self, placed: list[HostedAgent]) -> None:
+    async def _listen(self, placed: list[AgentWorker]) -> None:
         """Hear the bells of agents. They are ours now, so this is tried until it works."""
-        bells = {self.town.calls.keys.agent_bell(hosted.agent.id): hosted.ring for hosted in placed}
+        bells = {self.town.operations.keys.agent_bell(hosted.agent.id): hosted.ring for hosted in placed}
         while bells:
             try:
                 await self.town.listen(bells)
@@ -297,7 +297,7 @@ class Kernel:
             else:
                 return
 
-    async def _host(self, hosted: HostedAgent) -> None:
+    async def _host(self, hosted: AgentWorker) -> None:
         agent_id = hosted.agent.id
         if self._closing:  # it was placed while the others were told
             hosted.leave(_STOPPED)
@@ -311,9 +311,9 @@ class Kernel:
                     trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_BOUND_S),
                     suppress(TinytownError),
                 ):
-                    await self.town.unlisten(self.town.calls.keys.agent_bell(agent_id))
+                    await self.town.unlisten(self.town.operations.keys.agent_bell(agent_id))
 
-    def _strike_off(self, gone: list[HostedAgent]) -> None:
+    def _strike_off(self, gone: list[AgentWorker]) -> None:
         for hosted in gone:
             if self._hosted.get(hosted.agent.id) is hosted:
                 del self._hosted[hosted.agent.id]
@@ -337,7 +337,7 @@ class Kernel:
             self._something_to_route.set()
         elif (
             isinstance(event, AgentSpawned)
-            or (isinstance(event, AgentWanted) and event.wanted == "running")
+            or (isinstance(event, AgentDesiredStateChanged) and event.desired_state == "running")
             or event.type == "town_restored"
         ):
             self._all_unrouted = True
@@ -376,11 +376,11 @@ class Kernel:
         return [task for task in found if task.state == "pending"]
 
     async def _route(self, task: Task, agents: Sequence[Agent]) -> None:
-        candidates = [agent for agent in agents if agent.wanted == "running"]
+        candidates = [agent for agent in agents if agent.desired_state == "running"]
         chosen = self.plugins.choose_agent(task, candidates)
         await self._desk.tell_faults()
         if chosen is not None:
-            await self.town.run(self.town.calls.claim_from_backlog(task.id, chosen))
+            await self.town.run(self.town.operations.claim_from_backlog(task.id, chosen))
         elif self.town.config.auto_claim:
             for hosted in self._hosted.values():
                 if not hosted.working and hosted.words & {task.role, *task.tags}:
@@ -421,7 +421,7 @@ async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     (prepare_runtime_directory(town.root) / "logs").mkdir(mode=0o700, exist_ok=True)
     with kernel_lock(town.root) as is_ours:
         await sweep(town, root=town.root)
-        async with open_keeper(run_dir=run_directory(town.root)) as keeper, open_background() as nursery:
+        async with open_process_supervisor(run_dir=run_directory(town.root)) as keeper, open_background() as nursery:
             kernel = Kernel(town, plugins, keeper)
             try:
                 await nursery.start(kernel.run)

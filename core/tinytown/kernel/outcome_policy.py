@@ -21,7 +21,7 @@ Mail = Literal["ack", "nack", "return"]
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class Resolution:
     """What an outcome means for the round's mail and task.
 
     `stop_reason` sends the agent into ``error``; `throttled_ms` parks its account, for a growing time when it is -1.
@@ -38,7 +38,7 @@ class Settlement:
 
 def settlement(
     outcome: Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, asked_for: bool = True
-) -> Settlement:
+) -> Resolution:
     """What follows from an outcome. Pure.
 
     `deliveries` is the highest delivery count in the batch. `asked_for`: the kernel itself has ended the round.
@@ -48,30 +48,30 @@ def settlement(
     match outcome:
         case Finished(text=text):
             if task is None or limits.completion == "auto":
-                return Settlement("ack", "complete", text=text[-_TEXT_KEPT:])
+                return Resolution("ack", "complete", text=text[-_TEXT_KEPT:])
             if task.attempts > limits.reminders:
-                return Settlement(
+                return Resolution(
                     "ack", "fail", reason="ended without saying whether the task is done", text=text[-_TEXT_KEPT:]
                 )
-            return Settlement(
+            return Resolution(
                 "nack", reason="you ended without saying whether the task is done: use tt task complete or fail"
             )
         case Failed(reason=reason, retryable=retryable):
             if task is not None and (not retryable or task.attempts >= limits.max_attempts):
-                return Settlement("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_KEPT:])
-            return Settlement("nack", delay_s=delay_s, reason=shown(reason, 2000))
+                return Resolution("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_KEPT:])
+            return Resolution("nack", delay_s=delay_s, reason=shown(reason, 2000))
         case Lost(reason=reason, stderr_tail=tail):
             told = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
             if task is not None and task.attempts >= limits.max_attempts:
-                return Settlement("ack", "fail", reason=shown(told, 2000), text=told)
-            return Settlement("nack", delay_s=delay_s, reason=shown(told, 2000))
+                return Resolution("ack", "fail", reason=shown(told, 2000), text=told)
+            return Resolution("nack", delay_s=delay_s, reason=shown(told, 2000))
         case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, the mail need not be
             throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NO_TIME_S else -1
-            return Settlement("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
+            return Resolution("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
         case Unauthorized(reason=reason, hint=hint) | Unavailable(reason=reason, hint=hint):
-            return Settlement("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
+            return Resolution("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
         case Interrupted(reason=reason):  # by itself, time after time, it would be a busy loop
-            return Settlement("return", reason=reason, delay_s=0.0 if asked_for else limits.retry_delay_s)
+            return Resolution("return", reason=reason, delay_s=0.0 if asked_for else limits.retry_delay_s)
         case _:
             assert_never(outcome)
 

@@ -29,12 +29,11 @@ from tinytown.contracts import (
     Outcome,
     Round,
     Usage,
-    offers_town_tools,
 )
 from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
-from tinytown.kernel.context import Desk
+from tinytown.kernel.context import KernelContext
 from tinytown.kernel.gates import judge
-from tinytown.kernel.outcome_policy import Settlement, outcome_of, read_outcome, settlement
+from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, settlement
 from tinytown.kernel.pricing import charge_of
 from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
 from tinytown.kernel.recovery import machine_id
@@ -79,7 +78,7 @@ class Reporter:
 class _Work:
     """What one round is about. `began` is trio time."""
 
-    run_id: str
+    round_id: str
     task: Task | None
     deliveries: tuple[Delivery, ...]
     files: RoundFiles
@@ -93,7 +92,7 @@ class RoundRunner:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: KernelContext,
         agent: Agent,
         get_session: Callable[[], Awaitable[AgentSession]],
         close_session: Callable[[], Awaitable[None]],
@@ -111,11 +110,11 @@ class RoundRunner:
         self._why: str | None = None
         self._lost: str | None = None
         self._mistrusted = False
-        self.run_id: str | None = None
+        self.round_id: str | None = None
 
     def interrupt(self, why: str) -> None:
         """End the round as interrupted."""
-        if self.run_id is not None:
+        if self.round_id is not None:
             self._why = self._why or why
             if self._scope is not None:
                 self._scope.cancel()
@@ -138,19 +137,19 @@ class RoundRunner:
         with trio.CancelScope() as self._judging:
             await judge(self._desk, self.agent, task_id)
 
-    async def run(self, batch: Batch) -> Settlement | None:
+    async def run(self, batch: Batch) -> Resolution | None:
         """Do one round with the batch; what became of it, or None when there was nothing to do.
 
         Cancelled: the mail goes back untouched before Cancelled goes on.
         Raises: StaleLease when the agent belongs to another kernel; ServerUnreachable before the round has begun.
         """
-        self.run_id = run_id = new_id()
+        self.round_id = round_id = new_id()
         self._why, self._lost, self._mistrusted = None, None, False
         try:
             # Shielded: what is begun without our knowing cannot be given back untouched.
             work: _Work | None = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _BEGIN_BOUND_S) as beginning:
-                work = await self._begin(batch, run_id)
+                work = await self._begin(batch, round_id)
             if beginning.cancelled_caught:
                 raise ServerUnreachable(f"the server did not answer for {_BEGIN_BOUND_S:g} s")
             if work is None:
@@ -171,24 +170,24 @@ class RoundRunner:
                 await self.judge(work.task.id)
             return settled
         finally:
-            self.run_id = self._storing = self._judging = None
+            self.round_id = self._storing = self._judging = None
 
-    async def _begin(self, batch: Batch, run_id: str) -> _Work | None:
+    async def _begin(self, batch: Batch, round_id: str) -> _Work | None:
         """What the round is about, begun on the server; None when nothing in the batch is to be worked on."""
         deliveries = await self._bury_undecodable(batch.deliveries)
-        task, deliveries = await self._start_task(deliveries, run_id)
+        task, deliveries = await self._start_task(deliveries, round_id)
         if not deliveries:
             return None
-        return _Work(run_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, run_id))
+        return _Work(round_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, round_id))
 
     async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]
         if bad:
-            await self._town.run(self._town.calls.bury(self.agent.id, bad, reason="its body cannot be decoded"))
+            await self._town.run(self._town.operations.bury(self.agent.id, bad, reason="its body cannot be decoded"))
         return tuple(delivery for delivery in deliveries if delivery.message is not None)
 
     async def _start_task(
-        self, deliveries: tuple[Delivery, ...], run_id: str
+        self, deliveries: tuple[Delivery, ...], round_id: str
     ) -> tuple[Task | None, tuple[Delivery, ...]]:
         """Begin the task that the batch carries, if any; orders that are out of date are acknowledged and left out.
 
@@ -200,20 +199,23 @@ class RoundRunner:
                 continue
             try:
                 before = await self._town.task(body.task_id)
-                call = self._town.calls.start_task(self.agent.id, self._fence, before.id, run_id)
+                call = self._town.operations.start_task(self.agent.id, self._fence, before.id, round_id)
                 started = await self._town.run(call)
             except NotFound:
                 started = Started(stale=True, task=None)
             else:
                 if started.held:  # the rest of the mail need not wait for its budget
-                    why, nack = (started.task and started.task.reason) or "its budget is spent", self._town.calls.nack
+                    why, nack = (
+                        (started.task and started.task.reason) or "its budget is spent",
+                        self._town.operations.nack,
+                    )
                     await self._town.run(
                         nack(self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why)
                     )
                     return None, tuple(other for other in deliveries if other is not delivery)
                 if started.task is not None and not started.stale:
                     return msgspec.structs.replace(started.task, reason=before.reason), deliveries
-            await self._town.run(self._town.calls.ack(self.agent.id, [delivery]))
+            await self._town.run(self._town.operations.ack(self.agent.id, [delivery]))
             return None, tuple(other for other in deliveries if other is not delivery)
         return None, deliveries
 
@@ -222,8 +224,8 @@ class RoundRunner:
         outcome: Outcome | None = None
         try:
             with without_cancellations(), trio.CancelScope() as self._scope:
-                call = self._town.calls.start_round(
-                    self.agent.id, self._fence, work.run_id, work.task.id if work.task else ""
+                call = self._town.operations.start_round(
+                    self.agent.id, self._fence, work.round_id, work.task.id if work.task else ""
                 )
                 if await self._town.run(call) in ("paused", "stopped"):
                     # Said after the claim: nothing has begun yet, so nothing is lost.
@@ -277,12 +279,12 @@ class RoundRunner:
                 about = f"{rfc3339(int(time.time() * 1000))}, {what}"
                 work.files.begin(prompt, about, directory, self._town.config.limits)
                 round_ = Round(
-                    run_id=work.run_id,
+                    round_id=work.round_id,
                     prompt=prompt,
                     task=work.task,
                     messages=messages,
                     directory=directory,
-                    environment=round_environment(self._town.root, self.agent, work.task, work.run_id),
+                    environment=round_environment(self._town.root, self.agent, work.task, work.round_id),
                     log_path=work.files.log,
                     timeout_s=limits.timeout_s or None,
                     silence_s=limits.silence_s or None,
@@ -308,7 +310,8 @@ class RoundRunner:
             colleagues=await self._desk.colleagues(),
             sections=await self._desk.prompt_sections(self.agent, task),
             explicit=self._town.config.round.completion == "explicit",
-            town_tools=offers_town_tools(self._desk.plugins.backends.get(self.agent.cli)),
+            town_tools=(backend := self._desk.plugins.backends.get(self.agent.cli)) is not None
+            and backend.offers_town_tools,
         )
 
     async def _renew(self, deliveries: tuple[Delivery, ...]) -> None:
@@ -320,7 +323,7 @@ class RoundRunner:
             try:
                 with trio.move_on_after(lease_s / 3):
                     kept = await self._town.run(
-                        self._town.calls.renew(self.agent.id, deliveries, lease_ms=int(lease_s * 1000))
+                        self._town.operations.renew(self.agent.id, deliveries, lease_ms=int(lease_s * 1000))
                     )
                     if not all(kept):
                         self.interrupt("the lease on its mail was lost")
@@ -340,11 +343,11 @@ class RoundRunner:
                 continue
             told = work.reporter.latest
             task_id = work.task.id if work.task else ""
-            members = {"agent": self.agent.name, "text": told, "task": task_id, "run": work.run_id}
+            members = {"agent": self.agent.name, "text": told, "task": task_id, "run": work.round_id}
             with suppress(TinytownError):
-                await self._town.run(self._town.calls.emit("agent_reported", members))
+                await self._town.run(self._town.operations.emit("agent_reported", members))
 
-    async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Settlement, str]:
+    async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, str]:
         """Store the outcome, insisting as long as the lease may still be ours; shielded, because it was promised.
 
         What follows from the outcome, and the state of the task afterwards.
@@ -363,7 +366,7 @@ class RoundRunner:
         kind = str(outcome.__struct_config__.tag)
         ended_ms = int(time.time() * 1000)
         record = RoundRecord(
-            run=work.run_id,
+            run=work.round_id,
             agent=self.agent.name,
             cli=self.agent.cli,
             outcome=kind,
@@ -381,10 +384,10 @@ class RoundRunner:
         )
         work.files.end(f"{record.ended_at}, {kind}", work.reporter.tail)
         charge = charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli))
-        call = self._town.calls.settle_round(
+        call = self._town.operations.settle_round(
             self.agent.id,
             self._fence,
-            work.run_id,
+            work.round_id,
             work.deliveries,
             outcome=kind,
             mail=settled.mail,
@@ -408,8 +411,8 @@ class RoundRunner:
                 except ServerUnreachable:
                     await trio.sleep(_AGAIN_S)
                 except StaleLease:  # nothing of it counts any more, but it was paid for
-                    late = self._town.calls.charge_round(
-                        self.agent.id, work.run_id, charge, task_id=task.id if task else ""
+                    late = self._town.operations.charge_round(
+                        self.agent.id, work.round_id, charge, task_id=task.id if task else ""
                     )
                     with suppress(TinytownError):
                         await self._town.run(late)
@@ -422,7 +425,7 @@ class RoundRunner:
 _SCRIPTS = sysconfig.get_path("scripts")
 
 
-def round_environment(root: Path, agent: Agent, task: Task | None, run_id: str) -> Mapping[str, str]:
+def round_environment(root: Path, agent: Agent, task: Task | None, round_id: str) -> Mapping[str, str]:
     """The environment of a round's processes: the kernel's own, `tt` on the PATH, and who is calling when `tt` is run."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TINYTOWN_AGENT_")}
     path = ours.get("PATH", os.defpath)
@@ -435,5 +438,5 @@ def round_environment(root: Path, agent: Agent, task: Task | None, run_id: str) 
         "TINYTOWN_AGENT_NAME": agent.name,
         "TINYTOWN_TASK_ID": task.id if task else "",
         "TINYTOWN_TASK_TOKEN": (task.token or "") if task else "",
-        "TINYTOWN_RUN_ID": run_id,
+        "TINYTOWN_RUN_ID": round_id,
     }

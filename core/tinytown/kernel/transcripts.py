@@ -54,10 +54,10 @@ class Tail:
 class RoundFiles:
     """Writes the files of one round. `begin` comes first; without it `end` does nothing."""
 
-    def __init__(self, root: Path, agent: str, run_id: str) -> None:
+    def __init__(self, root: Path, agent: str, round_id: str) -> None:
         self.log = log_path(root, agent)
         self._transcripts = transcripts_directory(root, agent)
-        self._transcript = Transcript(run=run_id)
+        self._transcript = Transcript(run=round_id)
         self._began_at_byte: int | None = None
 
     @property
@@ -126,10 +126,10 @@ def transcripts_directory(root: Path, agent: str) -> Path:
     return root / RUNTIME_DIRECTORY / "agents" / agent / "rounds"
 
 
-def read_transcript(root: Path, agent: str, run_id: str) -> Transcript | None:
+def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:
     """The transcript of a round, if this machine has it."""
     try:
-        lines = (transcripts_directory(root, agent) / f"{run_id}.jsonl").read_bytes().splitlines()
+        lines = (transcripts_directory(root, agent) / f"{round_id}.jsonl").read_bytes().splitlines()
         told: dict[str, Any] = {}
         for line in lines:
             told |= msgspec.json.decode(line, type=dict[str, Any])
@@ -138,9 +138,9 @@ def read_transcript(root: Path, agent: str, run_id: str) -> Transcript | None:
         return None
 
 
-def round_begin(log: Path, run_id: str) -> tuple[Path, int] | None:
+def round_begin(log: Path, round_id: str) -> tuple[Path, int] | None:
     """Where a round begins: the log or the older one, and the position of its mark; None when neither has it (any more)."""
-    mark = f"{_mark_of(run_id)} begins".encode()
+    mark = f"{_mark_of(round_id)} begins".encode()
     for path in (log, older_log(log)):
         with suppress(OSError), open(path, "rb") as file:
             for line in file:
@@ -149,13 +149,13 @@ def round_begin(log: Path, run_id: str) -> tuple[Path, int] | None:
     return None
 
 
-def has_ended(line: bytes, run_id: str) -> bool:
+def has_ended(line: bytes, round_id: str) -> bool:
     """Whether this line of the log marks the end of the round."""
-    return line.startswith(f"{_mark_of(run_id)} ends".encode())
+    return line.startswith(f"{_mark_of(round_id)} ends".encode())
 
 
-def _mark_of(run_id: str) -> str:
-    return f"--- round {run_id}"
+def _mark_of(round_id: str) -> str:
+    return f"--- round {round_id}"
 
 
 def _append(path: Path, raw: bytes) -> None:

@@ -14,21 +14,21 @@ import msgspec
 from tinytown.model.hash_codec import read_record
 from tinytown.model.ids import short_id
 
-WantedState = Literal["running", "paused", "drained", "stopped"]
-AgentState = Literal["starting", "idle", "working", "paused", "draining", "cold", "stopped", "error"]
+DesiredState = Literal["running", "paused", "drained", "stopped"]
+AgentState = Literal["starting", "idle", "working", "paused", "draining", "suspended", "stopped", "error"]
 
-WANTED_STATES: tuple[WantedState, ...] = ("running", "paused", "drained", "stopped")
+DESIRED_STATES: tuple[DesiredState, ...] = ("running", "paused", "drained", "stopped")
 
 #: From each observed state, where an agent may go next. Losing its host leads to `cold` from anywhere.
 TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
-    "starting": ("idle", "working", "paused", "draining", "cold", "stopped", "error"),
-    "idle": ("working", "paused", "draining", "cold", "stopped", "error"),
-    "working": ("idle", "paused", "draining", "cold", "stopped", "error"),
-    "paused": ("idle", "working", "draining", "cold", "stopped", "error"),
-    "draining": ("idle", "working", "paused", "cold", "stopped", "error"),
-    "cold": ("starting", "stopped", "error"),
-    "stopped": ("starting", "cold"),
-    "error": ("starting", "idle", "cold", "stopped"),
+    "starting": ("idle", "working", "paused", "draining", "suspended", "stopped", "error"),
+    "idle": ("working", "paused", "draining", "suspended", "stopped", "error"),
+    "working": ("idle", "paused", "draining", "suspended", "stopped", "error"),
+    "paused": ("idle", "working", "draining", "suspended", "stopped", "error"),
+    "draining": ("idle", "working", "paused", "suspended", "stopped", "error"),
+    "suspended": ("starting", "stopped", "error"),
+    "stopped": ("starting", "suspended"),
+    "error": ("starting", "idle", "suspended", "stopped"),
 }
 
 #: How the reason of an agent begins that is cold because it sleeps.
@@ -70,14 +70,14 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     tags: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    wanted: WantedState = "running"
-    state: AgentState = "cold"
+    desired_state: DesiredState = "running"
+    state: AgentState = "suspended"
     reason: str | None = None
     since: str | None = None
     host: str | None = None
     token: str | None = None
     current_task: str | None = None
-    run_id: str | None = None
+    round_id: str | None = None
     session_id: str | None = None
     max_rounds: int = 0
     rounds_completed: int = 0
@@ -99,12 +99,12 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def asleep(self) -> bool:
         """It was idle for its time, and wakes when there is something to do."""
-        return self.state == "cold" and (self.reason or "").startswith(ASLEEP)
+        return self.state == "suspended" and (self.reason or "").startswith(ASLEEP)
 
     @property
     def at_rest(self) -> bool:
         """Nothing runs, nothing waits in the mailbox, and no task is open."""
-        return self.state in ("idle", "cold") and self.mail.total == 0 and self.open_tasks == 0
+        return self.state in ("idle", "suspended") and self.mail.total == 0 and self.open_tasks == 0
 
 
 _TIMES = frozenset({"since", "created_at"})

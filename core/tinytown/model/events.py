@@ -35,11 +35,11 @@ class AgentSpawned(Happening, frozen=True, kw_only=True, tag="agent_spawned"):
     parent: str | None = None
 
 
-class AgentWanted(Happening, frozen=True, kw_only=True, tag="agent_wanted"):
+class AgentDesiredStateChanged(Happening, frozen=True, kw_only=True, tag="agent_desired_state_changed"):
     """Somebody asked that an agent be running, paused, drained or stopped."""
 
     agent: str
-    wanted: str
+    desired_state: str
     reason: str | None = None
 
 
@@ -49,7 +49,7 @@ class AgentStateChanged(Happening, frozen=True, kw_only=True, tag="agent_state_c
     agent: str
     old: str
     new: str
-    wanted: str | None = None
+    desired_state: str | None = None
     reason: str | None = None
     task: str | None = None
 
@@ -244,7 +244,7 @@ class OtherEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 KnownEvent: TypeAlias = (
     AgentSpawned
-    | AgentWanted
+    | AgentDesiredStateChanged
     | AgentStateChanged
     | AgentRemoved
     | AgentReclaimed

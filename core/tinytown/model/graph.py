@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def waves(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def stages(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """The ids of `needs` (id -> ids that come first, all among its keys) in waves; each needs only what earlier ones hold.
 
-    Inside a wave they keep the order of `needs`. Ids on or behind a circle are in no wave; see `find_circle`.
+    Inside a wave they keep the order of `needs`. Ids on or behind a circle are in no wave; see `find_cycle`.
     """
     waiting = {id_: set(first) for id_, first in needs.items()}
     dependants: dict[str, list[str]] = {id_: [] for id_ in needs}
@@ -30,9 +30,9 @@ def waves(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def find_circle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def find_cycle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """The ids of one circle, each needing the next and the last one the first; nothing if there is none."""
-    placed = {id_ for wave in waves(needs) for id_ in wave}
+    placed = {id_ for wave in stages(needs) for id_ in wave}
     left = [id_ for id_ in needs if id_ not in placed]
     if not left:
         return ()

@@ -44,7 +44,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: tuple[Delivery, ...]
 
 
-class Lying(msgspec.Struct, frozen=True, kw_only=True):
+class MailboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A message as it lies in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due, or a
     leased one's lease ends."""
 
@@ -59,7 +59,7 @@ class Inbox(msgspec.Struct, frozen=True, kw_only=True):
     """The mailbox of `agent` in the order of delivery."""
 
     agent: str
-    messages: tuple[Lying, ...]
+    messages: tuple[MailboxEntry, ...]
 
 
 class Assigned(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +126,7 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Placed(msgspec.Struct, frozen=True, kw_only=True):
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """The agents that a host has taken over, and in how many seconds another may be taken (inf: when somebody rings)."""
 
     agents: tuple[Agent, ...]

@@ -38,7 +38,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work. Times are RFC 3339 in UTC; ids are text.
 
     ``reason`` and ``since`` say why and since when the task is in its present state. ``needs`` are the tasks that must
-    be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``run_id`` and
+    be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``round_id`` and
     ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``held`` is why
     somebody holds the task, which is blocked until it is released, or until ``held_until``. ``rejection`` is why finished
     work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``. ``origin`` is where an
@@ -60,7 +60,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     held: str | None = None
     held_until: str | None = None
     attempts: int = 0
-    run_id: str | None = None
+    round_id: str | None = None
     token: str | None = None
     result: str | None = None
     reason: str | None = None

@@ -115,7 +115,7 @@ class Plugins:
         return self._blame(found, stage, error)
 
     @property
-    def telling_their_data(self) -> tuple[str, ...]:
+    def plugins_wanting_data(self) -> tuple[str, ...]:
         """The plugins that want what they keep in the town for what they add to prompts."""
         hook = "tinytown_prompt_sections"
         return tuple(each.name for each in self._implementing(hook) if "data" in each.arguments[hook])
@@ -305,7 +305,10 @@ def _expect_contract(offered: Any, contract: type) -> None:
     lacking = [name for name in attributes if not hasattr(offered, name)]
     lacking += [f"{name}()" for name in methods if not callable(getattr(offered, name, None))]
     if lacking:
-        raise PluginFaulty(f"expected {contract.__name__}, got {_described(offered)}, which lacks {', '.join(lacking)}")
+        raise PluginFaulty(
+            f"expected {contract.__name__}, got {_described(offered)}, which lacks {', '.join(lacking)}",
+            hint=f"subclass tinytown.contracts.{contract.__name__}: what may be left out then has its default",
+        )
 
 
 def _described(value: Any) -> str:

@@ -24,48 +24,48 @@ _AGAIN_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A process that was found and ended. `name` is its own short name; `run_id` is unknown for some descendants."""
+    """A process that was found and ended. `name` is its own short name; `round_id` is unknown for some descendants."""
 
     pid: int
     name: str
-    run_id: str | None
+    round_id: str | None
 
 
 def find_orphans(run_dir: Path, *, town_root: Path) -> list[Orphan]:
     """What `sweep_orphans` would begin with, by pid; nothing is ended. Means something only while no kernel serves the town."""
     spared = set(_self_and_ancestors()) | descendants_of(os.getpid())
     found = {
-        pid: Orphan(pid, _name_of(pid), record.run_id)
+        pid: Orphan(pid, _name_of(pid), record.round_id)
         for pid, record in _read_records(run_dir)
         if (started := start_time(pid)) is not None and started == record.start_time
     }
     found |= {
-        pid: Orphan(pid, _name_of(pid), run_id)
-        for pid, run_id in _marked(town_root, None)
+        pid: Orphan(pid, _name_of(pid), round_id)
+        for pid, round_id in _marked(town_root, None)
         if start_time(pid) is not None
     }
     return [orphan for pid, orphan in sorted(found.items()) if pid not in spared]
 
 
-def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) -> list[Orphan]:
+def sweep_orphans(run_dir: Path, *, town_root: Path, round_id: str | None = None) -> list[Orphan]:
     """Kill what earlier runs of this town left behind, at once and without asking; what was found, by pid.
 
-    Only while no kernel serves the town: the caller holds its lock, or names with `run_id` one run that has lost its
-    keepers. The caller and its ancestors are spared, and without `run_id` what it started, too. Ends after `END_BOUND_S`
+    Only while no kernel serves the town: the caller holds its lock, or names with `round_id` one run that has lost its
+    keepers. The caller and its ancestors are spared, and without `round_id` what it started, too. Ends after `END_BOUND_S`
     even if something cannot be killed.
     """
     found: dict[tuple[int, int], Orphan] = {}
     deadline = time.monotonic() + END_BOUND_S
     records = dict(_read_records(run_dir))
     spared = set(_self_and_ancestors())
-    if run_id is None:  # else the run may still be below the caller: its keepers are dying
+    if round_id is None:  # else the run may still be below the caller: its keepers are dying
         spared |= descendants_of(os.getpid())
     while True:
         for pid, record in records.items():
-            wanted = pid not in spared and run_id in (None, record.run_id)
+            wanted = pid not in spared and round_id in (None, record.round_id)
             if wanted and (started := start_time(pid)) is not None and started == record.start_time:
-                found.setdefault((pid, started), Orphan(pid, _name_of(pid), record.run_id))
-        for pid, marker in _marked(town_root, run_id):
+                found.setdefault((pid, started), Orphan(pid, _name_of(pid), record.round_id))
+        for pid, marker in _marked(town_root, round_id):
             if pid not in spared and (started := start_time(pid)) is not None:
                 found.setdefault((pid, started), Orphan(pid, _name_of(pid), marker))
         alive = {pid: orphan for (pid, started), orphan in found.items() if start_time(pid) == started}
@@ -74,7 +74,7 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) 
         for pid, orphan in alive.items():
             for child in descendants_of(pid, spared):
                 if (started := start_time(child)) is not None:
-                    found.setdefault((child, started), Orphan(child, _name_of(child), orphan.run_id))
+                    found.setdefault((child, started), Orphan(child, _name_of(child), orphan.round_id))
         alive_now = {pid for pid, started in found if start_time(pid) == started}
         if not alive_now or time.monotonic() > deadline:
             break
@@ -82,7 +82,7 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) 
             signal_each(alive_now, signal.SIGKILL)
             time.sleep(_AGAIN_S)
     for pid, record in records.items():
-        if run_id in (None, record.run_id):
+        if round_id in (None, record.round_id):
             (run_dir / f"{pid}.json").unlink(missing_ok=True)
     return sorted(found.values(), key=lambda orphan: orphan.pid)
 
@@ -90,7 +90,7 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, run_id: str | None = None) 
 @dataclass(frozen=True, slots=True)
 class _Record:
     start_time: int | None
-    run_id: str | None
+    round_id: str | None
 
 
 def _read_records(run_dir: Path) -> Iterator[tuple[int, _Record]]:
@@ -99,11 +99,11 @@ def _read_records(run_dir: Path) -> Iterator[tuple[int, _Record]]:
             record = _Record(None, None)  # half written, or not to be read: of use to nobody, removed by the sweep
             with suppress(OSError, ValueError, TypeError, KeyError):
                 fields = json.loads(path.read_bytes())
-                record = _Record(int(fields["start_time"]), fields["run_id"])
+                record = _Record(int(fields["start_time"]), fields["round_id"])
             yield int(path.stem), record
 
 
-def _marked(town_root: Path, run_id: str | None) -> Iterator[tuple[int, str]]:
+def _marked(town_root: Path, round_id: str | None) -> Iterator[tuple[int, str]]:
     """Processes started in a run of this town, with the run's id, as far as their environment may be read."""
     root = os.path.realpath(town_root)
     for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
@@ -116,7 +116,7 @@ def _marked(town_root: Path, run_id: str | None) -> Iterator[tuple[int, str]]:
         town, marker = environment.get(b"TINYTOWN_TOWN"), environment.get(b"TINYTOWN_RUN_ID")
         if town and marker and os.path.realpath(os.fsdecode(town)) == root:
             found_id = os.fsdecode(marker)
-            if run_id in (None, found_id):
+            if round_id in (None, found_id):
                 yield int(entry), found_id
 
 

@@ -9,7 +9,7 @@ from math import inf
 import trio
 
 
-class TownClock:
+class PausableClock:
     """Makes time limits; `stop` and `go_on` hold for those in progress and those to come."""
 
     def __init__(self) -> None:

@@ -237,7 +237,7 @@ def _failure(stage: str, error: OSError) -> dict[str, Any]:
 # -- one run ---------------------------------------------------------------------------------------------
 
 
-class RunKeeper:
+class RunSupervisor:
     """Starts one command, reports how it went, and does not end before everything below it has.
 
     Reports are lines of JSON: `{"starting": true}` before anything can have an effect; then `{"failed": {...}}`,
@@ -369,14 +369,14 @@ class RunKeeper:
         """Leave a note for the next kernel's sweep. Without it the sweep still has the environment to go by."""
         with suppress(OSError), open(self._record, "w", encoding="ascii") as record:
             started = start_time(os.getpid())
-            names = {"town": env.get("TINYTOWN_TOWN"), "run_id": env.get("TINYTOWN_RUN_ID")}
+            names = {"town": env.get("TINYTOWN_TOWN"), "round_id": env.get("TINYTOWN_RUN_ID")}
             json.dump({"pid": os.getpid(), "start_time": started, **names}, record)
 
 
 # -- all runs of one kernel ------------------------------------------------------------------------------
 
 
-class MainKeeper:
+class Reaper:
     """Forks a run keeper per request and kills what one that died before its time left to it.
 
     A request is one byte with four descriptors: control socket, stdin, stdout, stderr. A copy of the control socket
@@ -457,7 +457,7 @@ class MainKeeper:
             self._children.close()
             for fd in (self._lifeline_held, *self._controls.values(), *self._mourned):
                 os.close(fd)
-            RunKeeper(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).keep()
+            RunSupervisor(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).keep()
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -483,7 +483,7 @@ def main() -> None:
     become_subreaper("tt-keeper")
     gc.disable()  # keeps the pages shared with the forked run keepers
     gc.freeze()
-    MainKeeper(kernel, sys.argv[1]).serve()
+    Reaper(kernel, sys.argv[1]).serve()
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from tinytown.errors import ProcessFailed
 from tinytown.process import reaper as keeper
 from tinytown.process.orphans import Orphan, sweep_orphans
 from tinytown.process.output import Channel, Line, Output
-from tinytown.process.pausable_clock import TownClock
+from tinytown.process.pausable_clock import PausableClock
 
-__all__ = ["Exit", "Keeper", "Line", "Orphan", "open_keeper", "sweep_orphans"]
+__all__ = ["Exit", "Line", "Orphan", "ProcessSupervisor", "open_process_supervisor", "sweep_orphans"]
 
 Reason = Literal["exited", "timeout", "silence"]
 
@@ -65,7 +65,7 @@ class Exit:
 
 
 @asynccontextmanager
-async def open_keeper(*, run_dir: Path) -> AsyncGenerator[Keeper]:
+async def open_process_supervisor(*, run_dir: Path) -> AsyncGenerator[ProcessSupervisor]:
     """A keeper for the runs of one kernel; `run_dir` (made if missing) gets a record file for each run in progress.
 
     Runs belong inside the block. On the way out the keeper's process is waited for.
@@ -75,7 +75,7 @@ async def open_keeper(*, run_dir: Path) -> AsyncGenerator[Keeper]:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _failed_to_start(error.errno or 0, f"cannot make the directory {run_dir}: {error.strerror}") from error
-    opened = Keeper(run_dir)
+    opened = ProcessSupervisor(run_dir)
     try:
         await opened.start()
         yield opened
@@ -84,8 +84,8 @@ async def open_keeper(*, run_dir: Path) -> AsyncGenerator[Keeper]:
             await opened.close()
 
 
-class Keeper:
-    """Runs commands; see `open_keeper`. If its process is killed, runs in progress fail and the next starts another.
+class ProcessSupervisor:
+    """Runs commands; see `open_process_supervisor`. If its process is killed, runs in progress fail and the next starts another.
 
     `clock` stands still while runs are paused: for the limits of whoever waits for something else than a run.
     """
@@ -96,7 +96,7 @@ class Keeper:
         self._socket: socket.socket | None = None
         self._starting = trio.Lock()
         self._runs: set[_Run] = set()
-        self.clock = TownClock()
+        self.clock = PausableClock()
         self._heeding: list[Callable[[bool], None]] = []
 
     async def run(
@@ -175,7 +175,7 @@ class Keeper:
             tell(False)
 
     @contextmanager
-    def heeding_pauses(self, tell: Callable[[bool], None]) -> Generator[None]:
+    def on_pause(self, tell: Callable[[bool], None]) -> Generator[None]:
         """For clocks beside a run's own: `tell` is called with True when runs are paused, also when they are already,
         and with False when they go on, for as long as the block lasts."""
         self._heeding.append(tell)
@@ -192,7 +192,7 @@ class Keeper:
             run.order(keeper.KILL)
 
     async def start(self) -> socket.socket:
-        """The socket of a keeper that is alive; starts one if there is none. Called by `open_keeper` and each run."""
+        """The socket of a keeper that is alive; starts one if there is none. Called by `open_process_supervisor` and each run."""
         async with self._starting:
             if self._process is not None and self._process.returncode is not None:
                 await self.close()
@@ -243,10 +243,12 @@ class Keeper:
 
     async def _end_abandoned(self, env: Mapping[str, str]) -> None:
         """The run keeper was killed or stopped, perhaps with the main keeper: nobody else may look for its tree."""
-        town, run_id = env.get("TINYTOWN_TOWN"), env.get("TINYTOWN_RUN_ID")
-        if town and run_id:
+        town, round_id = env.get("TINYTOWN_TOWN"), env.get("TINYTOWN_RUN_ID")
+        if town and round_id:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_BOUND_S):
-                await trio.to_thread.run_sync(lambda: sweep_orphans(self._run_dir, town_root=Path(town), run_id=run_id))
+                await trio.to_thread.run_sync(
+                    lambda: sweep_orphans(self._run_dir, town_root=Path(town), round_id=round_id)
+                )
 
 
 class _Pipes:

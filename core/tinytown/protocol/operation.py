@@ -63,7 +63,7 @@ def raise_for(error: ErrorReply) -> NoReturn:
     raise ProtocolViolation(f"the server answered with an unexpected error: {error.text}") from error
 
 
-class Call(msgspec.Struct, Generic[T], frozen=True):
+class Operation(msgspec.Struct, Generic[T], frozen=True):
     """One operation: the words to send and how to read the answer. Executed by a link or by the light client.
 
     ``command`` is what goes over the wire. ``decode`` turns a reply that is not an error into the result.

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from tinytown.model.agents import WANTED_STATES, Agent, MailCounts, WantedState, read_agent
+from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState, MailCounts, read_agent
 from tinytown.model.events import Event, read_event
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import (
@@ -44,8 +44,8 @@ from tinytown.model.results import (
     Freeze,
     Host,
     Inbox,
-    Lying,
-    Placed,
+    MailboxEntry,
+    Placement,
     Reclaimed,
     Sent,
     Started,
@@ -58,7 +58,7 @@ from tinytown.model.text import check_one_of, check_text, check_utf8
 from tinytown.model.time import check_moment, rfc3339
 from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
-from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.protocol.operation import Argument, Operation, Reply
 
 T = TypeVar("T")
 
@@ -127,9 +127,9 @@ def _agents(reply: Reply) -> tuple[Agent, ...]:
     return tuple(_listed_agent(item) for item in reply)
 
 
-def _placed(reply: Reply) -> Placed:
+def _placed(reply: Reply) -> Placement:
     due_ms = int(reply[0])
-    return Placed(agents=_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
+    return Placement(agents=_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
 
 
 def _task(reply: Reply) -> Task:
@@ -192,9 +192,10 @@ def _status(reply: Reply) -> Status:
     )
 
 
-def _lying(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> Lying:
+def _lying(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> MailboxEntry:
     until = None if place == b"queued" else rfc3339(int(score))
-    return Lying(place=_text(place), deliveries=int(deliveries), until=until, raw=body, message=_try_message(body))  # type: ignore[arg-type]
+    where: Any = _text(place)
+    return MailboxEntry(place=where, deliveries=int(deliveries), until=until, raw=body, message=_try_message(body))
 
 
 def _inbox(reply: Reply) -> Inbox:
@@ -248,7 +249,7 @@ def now_text() -> str:
 # -- calls -----------------------------------------------------------------------------------------------
 
 
-class TownCalls:
+class TownOperations:
     """Makes the calls of the town `name`. Holds nothing but key names; safe to share.
 
     Arguments named ``agent`` or ``task`` take whatever people type: a name, an id, a nickname, a unique beginning of one.
@@ -260,13 +261,13 @@ class TownCalls:
         self._base = self.keys.base
         self.message_limit_bytes = message_limit_bytes
 
-    def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+    def _call(self, function: str, decode: Any, *args: Argument) -> Operation[Any]:
         for text in args:
             if isinstance(text, str) and not text.isascii():
                 check_utf8(text)
-        return Call(("FCALL", library.function(function), 1, self._base, *args), decode)
+        return Operation(("FCALL", library.function(function), 1, self._base, *args), decode)
 
-    def _once(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
+    def _once(self, function: str, decode: Any, *args: Argument) -> Operation[Any]:
         """A call that would do more the second time: the fresh id in front lets the function know it again."""
         return self._call(function, decode, new_id(), *args)
 
@@ -282,7 +283,7 @@ class TownCalls:
         message_id: str | None = None,
         correlation_id: str | None = None,
         not_before_ms: int = 0,
-    ) -> Call[Sent]:
+    ) -> Operation[Sent]:
         """Put a message into a mailbox; the same `message_id` twice is one message. `not_before_ms` is server time."""
         if not isinstance(body, TaskAssign):
             check_text("a message", body.text, self.message_limit_bytes)
@@ -317,7 +318,7 @@ class TownCalls:
         count: int = 1,
         lease_ms: int = 10_000,
         acks: Iterable[Delivery] = (),
-    ) -> Call[Batch]:
+    ) -> Operation[Batch]:
         """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
 
         `token` names this claim: the same one again gets the same messages, as long as it holds any. `fence` is the
@@ -346,11 +347,13 @@ class TownCalls:
         check_id("a claim token", token)
         return self._call("claim", decode, agent_id, fence, token, max(count, 0), lease_ms, *_members(acks))
 
-    def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Call[tuple[bool, ...]]:
+    def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Operation[tuple[bool, ...]]:
         """Remove leased messages; for each whether this lease still held it."""
         return self._once("ack", _flags, agent_id, *_members(deliveries))
 
-    def renew(self, agent_id: str, deliveries: Iterable[Delivery], *, lease_ms: int = 10_000) -> Call[tuple[bool, ...]]:
+    def renew(
+        self, agent_id: str, deliveries: Iterable[Delivery], *, lease_ms: int = 10_000
+    ) -> Operation[tuple[bool, ...]]:
         """Extend leases; for each whether this lease still held it."""
         return self._call("renew", _flags, agent_id, lease_ms, *_members(deliveries))
 
@@ -362,35 +365,35 @@ class TownCalls:
         delay_ms: int = 0,
         counts: bool = True,
         reason: str = "returned",
-    ) -> Call[tuple[str, ...]]:
+    ) -> Operation[tuple[str, ...]]:
         """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
         return self._once("nack", _texts, agent_id, delay_ms, int(counts), reason, *_members(deliveries))
 
-    def bury(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Call[int]:
+    def bury(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Operation[int]:
         """Make leased messages dead letters at once; how many there were."""
         return self._once("dead", int, agent_id, reason, *_members(deliveries))
 
-    def peek(self, agent: str, *, limit: int = 100) -> Call[Inbox]:
+    def peek(self, agent: str, *, limit: int = 100) -> Operation[Inbox]:
         """What lies in a mailbox, in the order of delivery; nothing is taken."""
         return self._call("peek", _inbox, agent, limit)
 
-    def remove(self, agent: str, message: str) -> Call[tuple[str, ...]]:
+    def remove(self, agent: str, message: str) -> Operation[tuple[str, ...]]:
         """Delete a message that nobody works on (or ``all`` of them); ids of what went."""
         return self._once("remove", _texts, agent, message)
 
-    def trace(self, message_id: str) -> Call[tuple[TraceLine, ...]]:
+    def trace(self, message_id: str) -> Operation[tuple[TraceLine, ...]]:
         """Where a message has been and when; empty when it is unknown or too long ago."""
         return self._call("trace", _story, message_id)
 
-    def dead_letters(self, *, limit: int = 100) -> Call[tuple[DeadLetter, ...]]:
+    def dead_letters(self, *, limit: int = 100) -> Operation[tuple[DeadLetter, ...]]:
         """The dead letters, newest first."""
         return self._call("dead_list", _dead_letters, limit)
 
-    def redrive(self, letter: str) -> Call[tuple[str, ...]]:
+    def redrive(self, letter: str) -> Operation[tuple[str, ...]]:
         """Put a dead letter (or ``all``) back into its mailbox with a clean count; ids of what went."""
         return self._once("redrive", _texts, letter)
 
-    def drop(self, letter: str) -> Call[tuple[str, ...]]:
+    def drop(self, letter: str) -> Operation[tuple[str, ...]]:
         """Delete a dead letter (or ``all``); ids of what went."""
         return self._once("drop", _texts, letter)
 
@@ -413,7 +416,7 @@ class TownCalls:
         finished: TaskState | None = None,
         origin: Mapping[str, Any] | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> Call[Assigned]:
+    ) -> Operation[Assigned]:
         """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
 
         With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
@@ -447,7 +450,7 @@ class TownCalls:
         tags: Sequence[str] | None = None,
         role: str | None = None,
         parent: str | None = None,
-    ) -> Call[Task]:
+    ) -> Operation[Task]:
         """Change what a task says, as long as nobody works on it and it is not finished; what is None stays as it is."""
         fields = self._task_fields(
             description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
@@ -471,27 +474,27 @@ class TownCalls:
             check_word("tag", tag)
         return {name: value if isinstance(value, str) else _json(list(value)) for name, value in fields.items()}
 
-    def task(self, task: str) -> Call[Task]:
+    def task(self, task: str) -> Operation[Task]:
         """One task."""
         return self._call("task_get", _task, task)
 
     def tasks(
         self, *, state: TaskState | Literal["backlog", ""] = "", agent: str = "", tag: str = "", limit: int = 50
-    ) -> Call[tuple[Task, ...]]:
+    ) -> Operation[tuple[Task, ...]]:
         """Tasks, newest first, that match all that is given; with the state ``backlog`` the backlog in its order."""
         return self._call("task_list", _tasks, state, agent, tag, limit)
 
-    def current_task(self, agent: str) -> Call[Task | None]:
+    def current_task(self, agent: str) -> Operation[Task | None]:
         """The task that an agent works on, or its only open one."""
         return self._call("task_current", _maybe_task, agent)
 
-    def assign_task(self, task: str, agent: str) -> Call[Assigned]:
+    def assign_task(self, task: str, agent: str) -> Operation[Assigned]:
         """Give a task that nobody works on to an agent."""
         return self._once("task_assign", _assigned, task, agent)
 
-    def start_task(self, agent_id: str, fence: str, task: str, run_id: str) -> Call[Started]:
+    def start_task(self, agent_id: str, fence: str, task: str, round_id: str) -> Operation[Started]:
         """Begin to work on a task; the kernel's own."""
-        return self._call("task_start", _started, agent_id, fence, task, check_id("a run id", run_id))
+        return self._call("task_start", _started, agent_id, fence, task, check_id("a run id", round_id))
 
     def settle_task(
         self,
@@ -501,7 +504,7 @@ class TownCalls:
         text: str = "",
         by: str = "",
         token: str = "",
-    ) -> Call[Task]:
+    ) -> Operation[Task]:
         """Complete, submit (say done), fail or cancel a task.
 
         An agent gives its id and its round's task token; a person gives neither.
@@ -511,51 +514,51 @@ class TownCalls:
         check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
         return self._once("task_settle", _task, verb, task, by, token, text)
 
-    def reopen_task(self, task: str, *, reason: str = "reopened") -> Call[Assigned]:
+    def reopen_task(self, task: str, *, reason: str = "reopened") -> Operation[Assigned]:
         """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
         return self._once("task_reopen", _assigned, task, check_text("a reason", reason, 10_000))
 
-    def requeue_task(self, task: str, *, reason: str = "requeued") -> Call[Task]:
+    def requeue_task(self, task: str, *, reason: str = "requeued") -> Operation[Task]:
         """Take a task from its agent and put it onto the backlog."""
         return self._once("task_requeue", _task, task, check_text("a reason", reason, 10_000))
 
-    def hold_task(self, task: str, *, reason: str, until: str = "") -> Call[Task]:
+    def hold_task(self, task: str, *, reason: str, until: str = "") -> Operation[Task]:
         """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
         return self._once(
             "task_hold", _task, task, check_text("a reason", reason, 10_000), check_moment(until) if until else ""
         )
 
-    def release_task(self, task: str) -> Call[Task]:
+    def release_task(self, task: str) -> Operation[Task]:
         """Let a held task go on: to its agent, else onto the backlog, unless a need is open."""
         return self._once("task_release", _task, task)
 
-    def delete_task(self, task: str) -> Call[str]:
+    def delete_task(self, task: str) -> Operation[str]:
         """Forget a task that nobody works on and that no open task needs; its id."""
         return self._once("task_delete", _text, task)
 
-    def add_need(self, task: str, need: str) -> Call[Task]:
+    def add_need(self, task: str, need: str) -> Operation[Task]:
         """Make a task wait for another; refuses a circle."""
         return self._call("task_need", _task, task, need)
 
-    def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Call[Task]:
+    def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
         """Keep one plugin's table beside a task; None removes it."""
         check_word("table name", name)
         return self._call("task_meta", _task, task, name, "" if table is None else _json(table))
 
-    def judge_task(self, task: str, fate: Fate, *, run_id: str = "", evidence: str = "") -> Call[Task]:
-        """The gates' verdict on what the round `run_id` has submitted ('': whichever); with `again` the task goes back to its
+    def judge_task(self, task: str, fate: Fate, *, round_id: str = "", evidence: str = "") -> Operation[Task]:
+        """The gates' verdict on what the round `round_id` has submitted ('': whichever); with `again` the task goes back to its
         agent with the evidence."""
-        return self._once("task_verdict", _task, task, run_id, fate, evidence)
+        return self._once("task_verdict", _task, task, round_id, fate, evidence)
 
-    def claim_from_backlog(self, task: str, agent: str) -> Call[Assigned]:
+    def claim_from_backlog(self, task: str, agent: str) -> Operation[Assigned]:
         """Give a task that is on the backlog to an agent."""
         return self._once("backlog_claim", _assigned, task, agent)
 
-    def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Call[Assigned | None]:
+    def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Operation[Assigned | None]:
         """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
         return self._once("backlog_claim_matching", _maybe_assigned, agent_id, fence, *words)
 
-    def assign_backlog(self, agent: str) -> Call[tuple[str, ...]]:
+    def assign_backlog(self, agent: str) -> Operation[tuple[str, ...]]:
         """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
         return self._once("backlog_assign_all", _texts, agent)
 
@@ -572,7 +575,7 @@ class TownCalls:
         tags: Sequence[str] = (),
         max_rounds: int = 0,
         labels: Sequence[str] = (),
-    ) -> Call[Agent]:
+    ) -> Operation[Agent]:
         """Add an agent that wants to run. Without a nickname it gets one that belongs to its id.
 
         Only a host that has all of its `labels` takes it; ``host=NAME`` is a label of the machine of that name.
@@ -603,22 +606,22 @@ class TownCalls:
             _json(list(labels)),
         )
 
-    def agent(self, agent: str) -> Call[Agent]:
+    def agent(self, agent: str) -> Operation[Agent]:
         """One agent with the counts of its mail."""
         return self._call("agent_get", _agent, agent)
 
-    def agents(self) -> Call[tuple[Agent, ...]]:
+    def agents(self) -> Operation[tuple[Agent, ...]]:
         """All agents, oldest first, in one answer."""
         return self._call("agent_list", _agents)
 
-    def want(self, agent: str, wanted: WantedState, *, now: bool = False, reason: str = "") -> Call[Agent]:
+    def want(self, agent: str, wanted: DesiredState, *, now: bool = False, reason: str = "") -> Operation[Agent]:
         """Ask that an agent be running, paused, drained or stopped; with `now` its round is interrupted."""
-        check_one_of("a wanted state", wanted, WANTED_STATES)
+        check_one_of("a wanted state", wanted, DESIRED_STATES)
         if reason:
             check_text("a reason", reason, 10_000)
         return self._call("agent_want", _agent, agent, wanted, "now" if now else "soon", reason)
 
-    def reclaim(self, agent: str, *, tasks_to: str | None = None, mail_to: str | None = None) -> Call[Reclaimed]:
+    def reclaim(self, agent: str, *, tasks_to: str | None = None, mail_to: str | None = None) -> Operation[Reclaimed]:
         """Give what an agent has to another, or to the backlog (``""``); what it works on at that moment stays with it.
 
         `tasks_to` gets its open tasks, `mail_to` its mail; None leaves them. Of its mail, orders in free text become tasks of
@@ -631,11 +634,11 @@ class TownCalls:
         where = ["" if to is None else to or "-" for to in (tasks_to, mail_to)]
         return self._once("agent_reclaim", decode, agent, *where)
 
-    def recount_rounds(self, agent: str, *, max_rounds: int | None = None) -> Call[Agent]:
+    def recount_rounds(self, agent: str, *, max_rounds: int | None = None) -> Operation[Agent]:
         """Count the rounds of an agent that nobody hosts from 0 again, up to another bound if one is given."""
         return self._once("agent_recount", _agent, agent, "" if max_rounds is None else max_rounds)
 
-    def remove_agent(self, agent: str, *, force: bool = False) -> Call[str]:
+    def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
         """Take an agent that nobody hosts out of the town.
 
         With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
@@ -644,7 +647,7 @@ class TownCalls:
 
     def rounds(
         self, agent: str | None = None, *, task: str = "", run: str = "", limit: int = 20
-    ) -> Call[tuple[RoundRecord, ...]]:
+    ) -> Operation[tuple[RoundRecord, ...]]:
         """The latest rounds that have ended, newest first: of one agent or all, on one task, or whose ids begin with `run`."""
         return self._call("rounds", _rounds, limit, task, run, *([] if agent is None else [agent]))
 
@@ -652,33 +655,33 @@ class TownCalls:
 
     def place_agents(
         self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None
-    ) -> Call[Placed]:
+    ) -> Operation[Placement]:
         """Take over agents that want a host and whose backend is here. A backend that is not in `accounts` is its own."""
         with_accounts = _flat({kind: (accounts or {}).get(kind, kind) for kind in backends})
         return self._once("agent_place", _placed, host, count, *with_accounts)
 
-    def observe_agent(self, agent_id: str, fence: str, state: str, reason: str = "") -> Call[str]:
+    def report_agent_state(self, agent_id: str, fence: str, state: str, reason: str = "") -> Operation[str]:
         """Tell the state of an agent that this kernel holds; what is wanted of it."""
         return self._call("agent_observe", _text, agent_id, fence, state, reason)
 
     def release_agent(
         self, agent_id: str, fence: str, state: str, *, reason: str = "", retry_ms: int = -1, failed: bool = False
-    ) -> Call[int]:
+    ) -> Operation[int]:
         """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row.
 
         One that is released `cold` without sleeps: it wants a host again as soon as it has mail, or the backlog a task for it.
         """
         return self._once("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
 
-    def start_round(self, agent_id: str, fence: str, run_id: str, task_id: str = "") -> Call[str]:
+    def start_round(self, agent_id: str, fence: str, round_id: str, task_id: str = "") -> Operation[str]:
         """Tell that an agent begins to work; what is wanted of it."""
-        return self._call("round_start", _text, agent_id, fence, check_id("a run id", run_id), task_id)
+        return self._call("round_start", _text, agent_id, fence, check_id("a run id", round_id), task_id)
 
     def settle_round(
         self,
         agent_id: str,
         fence: str,
-        run_id: str,
+        round_id: str,
         deliveries: Iterable[Delivery],
         *,
         outcome: str,
@@ -694,7 +697,7 @@ class TownCalls:
         throttled_ms: int | None = None,
         jitter: float = 0.0,
         charge: str = "",
-    ) -> Call[str]:
+    ) -> Operation[str]:
         """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none).
 
         `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
@@ -709,7 +712,7 @@ class TownCalls:
             decode,
             agent_id,
             fence,
-            run_id,
+            round_id,
             outcome,
             mail,
             delay_ms,
@@ -728,46 +731,46 @@ class TownCalls:
 
     # -- accounts
 
-    def unpark_account(self, account: str, *, reason: str = "") -> Call[bool]:
+    def unpark_account(self, account: str, *, reason: str = "") -> Operation[bool]:
         """Let the agents of an account go on before its time is over; whether it was parked."""
         return self._once("account_unpark", bool, account, reason)
 
     # -- the ledger
 
-    def charge_round(self, agent_id: str, run_id: str, charge: str, *, task_id: str = "") -> Call[int]:
+    def charge_round(self, agent_id: str, round_id: str, charge: str, *, task_id: str = "") -> Operation[int]:
         """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""
-        return self._call("round_charge", int, agent_id, check_id("a run id", run_id), task_id, charge)
+        return self._call("round_charge", int, agent_id, check_id("a run id", round_id), task_id, charge)
 
-    def set_budgets(self, numbers: Mapping[str, int]) -> Call[tuple[str, ...]]:
+    def set_budgets(self, numbers: Mapping[str, int]) -> Operation[tuple[str, ...]]:
         """Let these budgets and no others hold from now on, see `BudgetsConfig.server_numbers`; names of what has changed."""
         return self._once("budgets_set", _texts, *_flat(numbers))
 
-    def tidy_costs(self, *, days: int) -> Call[int]:
+    def tidy_costs(self, *, days: int) -> Operation[int]:
         """Forget one day that is older than so many; 1 when one went. Made again it goes on until that is 0."""
         return self._call("costs_tidy", int, days)
 
     # -- hosts
 
-    def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Call[tuple[str, ...]]:
+    def join(self, host: str, *, lease_ms: int, about: Mapping[str, str]) -> Operation[tuple[str, ...]]:
         """Take part in the town as a kernel; ids of kernels that were found lost."""
         return self._once("host_join", _texts, check_id("a host id", host), lease_ms, *_flat(about))
 
-    def beat(self, host: str, *, lease_ms: int, capacity: int | None = None) -> Call[tuple[str, ...]]:
+    def beat(self, host: str, *, lease_ms: int, capacity: int | None = None) -> Operation[tuple[str, ...]]:
         """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail.
 
         `capacity` is how many agents it takes at most from now on, 0 when it is about to leave.
         """
         return self._call("host_beat", _texts, host, lease_ms, "" if capacity is None else capacity)
 
-    def sweep(self) -> Call[tuple[str, ...]]:
+    def sweep(self) -> Operation[tuple[str, ...]]:
         """Give back what lost kernels held, and release what was held until now; ids of the kernels. Any beat does the same."""
         return self._call("town_sweep", _texts)
 
-    def leave(self, host: str, *, reason: str) -> Call[int]:
+    def leave(self, host: str, *, reason: str) -> Operation[int]:
         """End a kernel's part in the town; its agents are free for others at once."""
         return self._call("host_leave", int, host, reason)
 
-    def hosts(self) -> Call[tuple[Host, ...]]:
+    def hosts(self) -> Operation[tuple[Host, ...]]:
         """The kernels that take part."""
 
         def decode(reply: Reply) -> tuple[Host, ...]:
@@ -775,61 +778,63 @@ class TownCalls:
 
         return self._call("hosts", decode)
 
-    def take_lease(self, name: str, holder: str, *, lease_ms: int) -> Call[bool]:
+    def take_lease(self, name: str, holder: str, *, lease_ms: int) -> Operation[bool]:
         """Take or renew a lease of the town, for work that only one kernel does; whether the holder has it."""
         return self._call("lease_take", bool, check_id("a lease's name", name), holder, lease_ms)
 
-    def give_up_lease(self, name: str, holder: str) -> Call[bool]:
+    def give_up_lease(self, name: str, holder: str) -> Operation[bool]:
         """Give a lease back before it runs out."""
         return self._once("lease_give_up", bool, name, holder)
 
     # -- the town
 
-    def setup(self, settings: Mapping[str, int]) -> Call[str]:
+    def setup(self, settings: Mapping[str, int]) -> Operation[str]:
         """Make the town's data if there is none and store its bounds; the schema that the data has."""
         return self._call("town_setup", _text, SCHEMA, *_flat(settings))
 
-    def status(self, *, agents: bool = True) -> Call[Status]:
+    def status(self, *, agents: bool = True) -> Operation[Status]:
         """The whole town in one answer."""
         return self._call("status", _status, int(agents))
 
-    def freeze(self, *, reason: str) -> Call[bool]:
+    def freeze(self, *, reason: str) -> Operation[bool]:
         """Let all kernels freeze what runs, and begin nothing; whether the town was not frozen before."""
         return self._once("town_freeze", bool, check_text("a reason", reason, 10_000))
 
-    def thaw(self, *, reason: str) -> Call[bool]:
+    def thaw(self, *, reason: str) -> Operation[bool]:
         """Let the town go on; whether it was frozen before."""
         return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
-    def tell_frozen(self, host: str, commands: int | None) -> Call[int]:
+    def tell_frozen(self, host: str, commands: int | None) -> Operation[int]:
         """Tell how many commands a kernel has frozen; None when it goes on."""
         return self._once("host_froze", int, host, "" if commands is None else commands)
 
-    def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Call[int]:
+    def tidy(self, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
         """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
         return self._call("tidy", int, finished_age_ms, finished_count, events)
 
     # -- what plugins keep
 
-    def plugin_data(self, plugin: str) -> Call[Mapping[str, Any]]:
+    def plugin_data(self, plugin: str) -> Operation[Mapping[str, Any]]:
         """All that a plugin keeps in the town: field -> value."""
 
         key = self.keys.plugin(check_id("a plugin's name", plugin))
-        return Call(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
+        return Operation(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
 
-    def plugins_with_data(self) -> Call[tuple[str, ...]]:
+    def plugins_with_data(self) -> Operation[tuple[str, ...]]:
         """The names of the plugins that keep anything in the town."""
-        return Call(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(_texts(reply))))
+        return Operation(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(_texts(reply))))
 
-    def plugin_field(self, plugin: str, field: str) -> Call[Any]:
+    def plugin_field(self, plugin: str, field: str) -> Operation[Any]:
         """One of the things that a plugin keeps; None when there is nothing."""
 
         key = self.keys.plugin(check_id("a plugin's name", plugin))
-        return Call(("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply))
+        return Operation(
+            ("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply)
+        )
 
     def set_plugin_field(
         self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET, event: OwnEvent | None = None
-    ) -> Call[bool]:
+    ) -> Operation[bool]:
         """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
 
         With `expected` only if the field holds just that, as it was read (None: nothing): so that nobody overwrites
@@ -843,42 +848,44 @@ class TownCalls:
 
     # -- events
 
-    def emit(self, type_: str, members: Mapping[str, str]) -> Call[int]:
+    def emit(self, type_: str, members: Mapping[str, str]) -> Operation[int]:
         """Add an event of a plugin's or kernel's own to the stream."""
         return self._once("emit", int, check_id("an event type", type_), *_flat(members))
 
-    def latest_events(self, count: int, *, begin: str = "-") -> Call[tuple[Event, ...]]:
+    def latest_events(self, count: int, *, begin: str = "-") -> Operation[tuple[Event, ...]]:
         """The newest `count` events, oldest of them first; from the position `begin` on, which may be a time in ms."""
 
         def decode(reply: Reply) -> tuple[Event, ...]:
             return _entries(reply)[::-1]
 
-        return Call(("XREVRANGE", self.keys.events, "+", begin, "COUNT", count), decode)
+        return Operation(("XREVRANGE", self.keys.events, "+", begin, "COUNT", count), decode)
 
-    def events_after(self, cursor: str, *, count: int = 500) -> Call[tuple[Event, ...]]:
+    def events_after(self, cursor: str, *, count: int = 500) -> Operation[tuple[Event, ...]]:
         """Events behind the position `cursor` (``0`` = from the oldest), at most `count`."""
-        return Call(("XRANGE", self.keys.events, f"({cursor}" if cursor != "0" else "-", "+", "COUNT", count), _entries)
+        return Operation(
+            ("XRANGE", self.keys.events, f"({cursor}" if cursor != "0" else "-", "+", "COUNT", count), _entries
+        )
 
-    def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Call[tuple[Event, ...]]:
+    def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Operation[tuple[Event, ...]]:
         """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
-        return Call(("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), _stream)
+        return Operation(("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), _stream)
 
-    def cursors(self) -> Call[dict[str, str]]:
+    def cursors(self) -> Operation[dict[str, str]]:
         """How far each sink has read, by its name."""
-        return Call(("HGETALL", self.keys.cursors), pairs)
+        return Operation(("HGETALL", self.keys.cursors), pairs)
 
-    def cursor(self, sink: str) -> Call[str | None]:
+    def cursor(self, sink: str) -> Operation[str | None]:
         """How far a sink has read."""
-        return Call(("HGET", self.keys.cursors, sink), _maybe_text)
+        return Operation(("HGET", self.keys.cursors, sink), _maybe_text)
 
-    def set_cursor(self, sink: str, position: str) -> Call[str]:
+    def set_cursor(self, sink: str, position: str) -> Operation[str]:
         """Remember how far a sink has read; the position."""
 
         def decode(reply: Reply) -> str:
             int(reply)
             return position
 
-        return Call(("HSET", self.keys.cursors, sink, position), decode)
+        return Operation(("HSET", self.keys.cursors, sink, position), decode)
 
 
 def _members(deliveries: Iterable[Delivery]) -> list[str]:
@@ -898,9 +905,9 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def load_library() -> Call[str]:
+def load_library() -> Operation[str]:
     """Install the function library on the server (a no-op when it is there)."""
-    return Call(("FUNCTION", "LOAD", "REPLACE", library.source()), _text)
+    return Operation(("FUNCTION", "LOAD", "REPLACE", library.source()), _text)
 
 
-__all__ = ["SCHEMA", "TownCalls", "load_library"]
+__all__ = ["SCHEMA", "TownOperations", "load_library"]

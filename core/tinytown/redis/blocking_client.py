@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
-from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.protocol.operation import Argument, Operation, Reply
 from tinytown.redis.resp import Parser, check_handshake, connect_error, is_push, pack, unconfirmed
 from tinytown.redis.url import Address
 
@@ -24,7 +24,7 @@ _RECEIVE_SIZE_BYTES = 64 * 1024
 _LOADING_POLL_S = 0.05
 
 
-class LightClient:
+class BlockingClient:
     """A blocking client for one thread; connects when first used, and is a context manager that closes.
 
     `timeout_s` bounds each connect and each exchange; ``math.inf`` waits for ever. Every method that talks to the server
@@ -39,7 +39,7 @@ class LightClient:
         self._socket: socket.socket | None = None
         self._parser: Parser | None = None
 
-    def __enter__(self) -> LightClient:
+    def __enter__(self) -> BlockingClient:
         return self
 
     def __exit__(
@@ -70,11 +70,11 @@ class LightClient:
             self._socket.close()
         self._socket = self._parser = None
 
-    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T:
+    def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T:
         """What `call` answers; `timeout_s` in place of the client's own is for calls that block."""
         return _result(call, self._exchange([call], timeout_s)[0])
 
-    def run_all(self, calls: Sequence[Call[Any]], *, timeout_s: float | None = None) -> list[Any]:
+    def run_all(self, calls: Sequence[Operation[Any]], *, timeout_s: float | None = None) -> list[Any]:
         """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
         results: list[Any] = []
         for call, answer in zip(calls, self._exchange(calls, timeout_s), strict=True):
@@ -86,9 +86,9 @@ class LightClient:
 
     def command(self, *words: Argument, timeout_s: float | None = None) -> Reply:
         """The server's reply to any command; never sent twice."""
-        return self.run(Call(words, _as_it_is, repeatable=False), timeout_s=timeout_s)
+        return self.run(Operation(words, _as_it_is, repeatable=False), timeout_s=timeout_s)
 
-    def _exchange(self, calls: Sequence[Call[Any]], timeout_s: float | None) -> list[Reply]:
+    def _exchange(self, calls: Sequence[Operation[Any]], timeout_s: float | None) -> list[Reply]:
         """The reply to each call, or in its place an Unconfirmed.
 
         When the connection breaks, the repeatable ones are sent once more: most often the server was restarted between
@@ -211,7 +211,7 @@ def _remaining_s(deadline: float) -> float | None:
     return None if remaining_s == math.inf else remaining_s
 
 
-def _result(call: Call[T], answer: Reply) -> T:
+def _result(call: Operation[T], answer: Reply) -> T:
     if isinstance(answer, TinytownError):
         raise answer
     return call.read(answer)

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import trio
 
 from tinytown.errors import ServerUnreachable, TinytownError
-from tinytown.protocol.operation import Argument, Call, ErrorReply, Reply, raise_for
+from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, raise_for
 from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, dial
-from tinytown.redis.pipeline import Caller, Conversation, Request
+from tinytown.redis.pipeline import Caller, Pipeline, Request
 from tinytown.redis.resp import PASSING, connect_error, pack
 from tinytown.redis.url import Address
 
@@ -70,7 +70,7 @@ class Link:
         self._offline_wait_s = offline_wait_s
         self._stall_s = stall_s
         self._prepare = prepare
-        self._conversation = Conversation(limit=BACKLOG_LIMIT, on_message=on_push)
+        self._conversation = Pipeline(limit=BACKLOG_LIMIT, on_message=on_push)
         self._work = trio.lowlevel.ParkingLot()  # where the writer waits for requests
         self._quiet_since = 0.0
         self._lost_at = 0.0
@@ -82,13 +82,13 @@ class Link:
 
     # -- for callers -------------------------------------------------------------------------------------
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: Operation[T]) -> T:
         """What `call` answers."""
         request = Request(pack(call.command), call.repeatable)
         await self._exchange([request])
         return call.read(request.outcome()[0])
 
-    async def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]:
+    async def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]:
         """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
         requests = [Request(pack(call.command), call.repeatable) for call in calls]
         await self._exchange(requests)
@@ -309,7 +309,7 @@ class Link:
         return delay_s * random.uniform(0.5, 1.0)
 
 
-def _result(call: Call[Any], request: Request) -> Any:
+def _result(call: Operation[Any], request: Request) -> Any:
     try:
         return call.read(request.outcome()[0])
     except TinytownError as error:

@@ -82,7 +82,7 @@ class Request:
         return self.replies
 
 
-class Conversation:
+class Pipeline:
     """The requests of one link, and the channels it listens to.
 
     `limit` bounds the requests that wait or are outstanding. ``channels`` is what the server has granted and not been

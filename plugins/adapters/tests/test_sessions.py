@@ -175,7 +175,7 @@ async def test_it_has_failed_when_one_thing_does_not(toys: Toys, script: str, re
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "wanted"),
+    ("script", "kind", "desired_state"),
     [
         ("echo 'rate limit; try again in 5s' >&2; exit 1", RateLimited, {"retry_after_s": 5.0}),
         ("""echo '{"fail": "overloaded"}'; exit 1""", RateLimited, {"retry_after_s": 60.0}),
@@ -214,7 +214,7 @@ async def test_without_its_cli_it_says_how_to_install_it(toys: Toys) -> None:
     outcome = await toys.run("", command="no-such-toy")
     assert isinstance(outcome, Unavailable)
     assert outcome.hint == "buy one"
-    assert any("buy one" in each for each in toys.backend(command="no-such-toy").cautions())
+    assert any("buy one" in each for each in toys.backend(command="no-such-toy").warnings())
 
 
 async def test_a_prompt_beyond_what_it_takes_is_refused_before_it_starts(toys: Toys) -> None:
@@ -372,12 +372,12 @@ def test_kinds_of_one_cli_share_an_account() -> None:
 
 
 def test_what_the_model_may_do_unasked_is_said_unless_the_person_has_chosen_it() -> None:
-    def cautions(**settings: Any) -> list[str]:
+    def warnings(**settings: Any) -> list[str]:
         (backend, *_) = backends_for(ToyAdapter(), CliSettings(**settings), Path("/town"))
-        return [each for each in backend.cautions() if "without asking" in each]
+        return [each for each in backend.warnings() if "without asking" in each]
 
-    assert len(cautions()) == 1
-    assert cautions(permissions="full") == cautions(permissions="read") == []
+    assert len(warnings()) == 1
+    assert warnings(permissions="full") == warnings(permissions="read") == []
 
 
 @pytest.mark.parametrize(

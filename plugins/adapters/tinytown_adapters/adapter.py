@@ -123,6 +123,6 @@ class CliAdapter(ABC, Generic[S]):
         """The profile of agents for which the person has chosen none. Quick."""
         return self.default_permissions
 
-    def cautions(self, settings: S, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+    def warnings(self, settings: S, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         """What else a person should know before an agent is spawned, one sentence each. `environment` has the names."""
         return ()

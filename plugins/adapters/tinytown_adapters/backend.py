@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import trio
 from tinytown.config import CONFIG_FILE
-from tinytown.contracts import AgentContext, Failed, Outcome, Report, Round
+from tinytown.contracts import AgentBackend, AgentContext, Failed, Outcome, Report, Round
 from tinytown.errors import ConfigError, ProcessFailed
 
 from tinytown_adapters.adapter import CliAdapter, Launch
@@ -44,7 +44,7 @@ def backends_for(adapter: CliAdapter[S], settings: S, root: Path) -> list[CliBac
     return [CliBackend(adapter, kind, chosen, root) for kind, chosen in kinds.items()]
 
 
-class CliBackend(Generic[S]):
+class CliBackend(AgentBackend, Generic[S]):
     """Agents of one kind, run by one CLI. `account`: kinds with the same one are throttled together."""
 
     def __init__(self, adapter: CliAdapter[S], kind: str, settings: S, root: Path) -> None:
@@ -56,6 +56,7 @@ class CliBackend(Generic[S]):
         self.command = _command(adapter, settings, root, table)
         if settings.permissions is not None:
             _check_permissions(adapter, settings.permissions, root, table)
+        self.offers_town_tools = self.gives_town_tools(os.environ)
         self.advice = Advice(adapter.title, adapter.install, adapter.login, f"{table}.model")
 
     @property
@@ -63,13 +64,8 @@ class CliBackend(Generic[S]):
         """What the model may do: as chosen, or by default."""
         return self.settings.permissions or self.adapter.permissions_by_default()
 
-    @property
-    def offers_town_tools(self) -> bool:
-        """Whether the CLI gets the town's own tools, where this Tinytown has them."""
-        return self.gives_town_tools(os.environ)
-
     def gives_town_tools(self, environment: Mapping[str, str]) -> bool:
-        """`offers_town_tools` for a round with this environment."""
+        """Whether the CLI gets the town's own tools: `offers_town_tools` for a round with this environment."""
         has_place = not self.adapter.tools_need_own_state or self.has_own_state(environment)
         return self.adapter.takes_tools and self.settings.town_tools and has_place
 
@@ -79,7 +75,7 @@ class CliBackend(Generic[S]):
         has_key = any(variables.get(name) for name in self.adapter.login_variables)
         return self.settings.state == "agent" or (self.settings.state == "auto" and has_key)
 
-    def cautions(self) -> Sequence[str]:
+    def warnings(self) -> Sequence[str]:
         """What a person should know before an agent of this kind is spawned, one sentence each."""
         found: list[str] = []
         if shutil.which(self.command[0]) is None:
@@ -89,7 +85,7 @@ class CliBackend(Generic[S]):
                 f"agents of the kind {self.kind!r} run every command that the model wants, without asking, with all"
                 f' that you may do on this machine; permissions = "full" under {self.table} says that you know'
             )
-        return [*found, *self.adapter.cautions(self.settings, self.permissions, os.environ.keys())]
+        return [*found, *self.adapter.warnings(self.settings, self.permissions, os.environ.keys())]
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[CliSession[S]]:
@@ -106,23 +102,23 @@ class CliSession(Generic[S]):
         self._context = context
         self._place = context.state_directory / backend.adapter.plugin
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
+    async def run_round(self, work: Round, report: Report) -> Outcome:
         """One run of the CLI, two when the session to go on with turns out to be gone or full."""
         limit = self._adapter.prompt_limit_chars
-        if limit is not None and len(round.prompt) > limit:
+        if limit is not None and len(work.prompt) > limit:
             return Failed(
-                reason=f"the prompt has {len(round.prompt):,} characters; {self._adapter.title} takes {limit:,}",
+                reason=f"the prompt has {len(work.prompt):,} characters; {self._adapter.title} takes {limit:,}",
                 retryable=False,
             )
-        due = self._context.keeper.clock.now() + self._limit_s(round)
-        session = self._session_to_resume(round)
+        due = self._context.processes.clock.now() + self._limit_s(work)
+        session = self._session_to_resume(work)
         try:
-            outcome, notes = await self._run(round, report, session, due)
+            outcome, notes = await self._run(work, report, session, due)
             failure = notes.failure
             if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
                 report.line(f"begins a new session: {failure.reason}")
                 remember_session(self._place, None)
-                outcome, _ = await self._run(round, report, None, due)
+                outcome, _ = await self._run(work, report, None, due)
         except ProcessFailed as error:
             return outcome_of_no_run(error, self._backend.advice)
         except OSError as error:
@@ -130,86 +126,86 @@ class CliSession(Generic[S]):
         return outcome
 
     async def _run(
-        self, round: Round, report: Report, session: CliSessionRecord | None, due: float
+        self, work: Round, report: Report, session: CliSessionRecord | None, due: float
     ) -> tuple[Outcome, RunNotes]:
         """One run of the CLI. Raises: ProcessFailed when it could not be started or watched; OSError."""
-        launch = self._launch(round, session)
+        launch = self._launch(work, session)
         plan = self._adapter.plan(launch)
         for name, content in plan.files.items():
             write_private(self._place / name, content)
         raw_log = self._place / _RAW_LOG
         raw_log.unlink(missing_ok=True)
-        with _open_log(round.log_path) as keep:
+        with _open_log(work.log_path) as keep:
             notes = RunNotes(report, keep)
             reader = self._adapter.reader(notes, launch)
             clock = RunClock(notes, self._settings, tells_progress=self._adapter.tells_progress)
             try:
-                with trio.CancelScope() as clock.scope, self._context.keeper.heeding_pauses(clock.stand_still):
+                with trio.CancelScope() as clock.scope, self._context.processes.on_pause(clock.stand_still):
                     clock.wind()
-                    ended = await self._context.keeper.run(
+                    ended = await self._context.processes.run(
                         [*self._backend.command, *plan.arguments],
                         cwd=launch.directory,
                         env=_with(launch.environment, plan.environment),
                         on_line=lambda line: clock.hear(line, reader),
                         stdin=plan.stdin,
-                        timeout_s=None if due == inf else max(0.0, due - self._context.keeper.clock.now()),
-                        silence_s=round.silence_s,
-                        grace_s=round.grace_s,
+                        timeout_s=None if due == inf else max(0.0, due - self._context.processes.clock.now()),
+                        silence_s=work.silence_s,
+                        grace_s=work.grace_s,
                         first_signal=plan.first_signal,
                         line_limit_bytes=_LINE_LIMIT_BYTES,
                         log_path=raw_log,
                     )
                     reader.end(ended)
                     advice = self._backend.advice
-                    return outcome_of_exit(ended, notes, advice, limit_s=self._limit_s(round)), notes
+                    return outcome_of_exit(ended, notes, advice, limit_s=self._limit_s(work)), notes
                 return self._given_up(notes), notes
             finally:
-                self._remember(round, notes)
+                self._remember(work, notes)
 
-    def _limit_s(self, round: Round) -> float:
-        return self._settings.timeout_s or round.timeout_s or inf
+    def _limit_s(self, work: Round) -> float:
+        return self._settings.timeout_s or work.timeout_s or inf
 
-    def _launch(self, round: Round, session: CliSessionRecord | None) -> Launch[S]:
+    def _launch(self, work: Round, session: CliSessionRecord | None) -> Launch[S]:
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
-        environment = cli_environment(round.environment, allowed=allowed, added=settings.env)
-        environment["PWD"] = str(round.directory)  # the kernel's would lead astray who believes it more than the system
+        environment = cli_environment(work.environment, allowed=allowed, added=settings.env)
+        environment["PWD"] = str(work.directory)  # the kernel's would lead astray who believes it more than the system
         has_own_state = self._backend.has_own_state(environment)
         for name in ("", "tmp", *(["state"] if has_own_state else [])):
             (self._place / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return Launch(
             settings=settings,
             permissions=self._backend.permissions,
-            prompt=round.prompt,
-            directory=round.directory,
+            prompt=work.prompt,
+            directory=work.directory,
             place=self._place,
             has_own_state=has_own_state,
             session=session,
-            tools=self._tools(round.environment),
+            tools=self._tools(work.environment),
             environment=environment,
         )
 
     def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
         return prepare_town_tools(self._place, environment) if self._backend.gives_town_tools(environment) else None
 
-    def _session_to_resume(self, round: Round) -> CliSessionRecord | None:
+    def _session_to_resume(self, work: Round) -> CliSessionRecord | None:
         if not self._settings.resume:
             return None
         session = recall_session(self._place, self._context.agent.id)
-        if session is None and round.session_id:
+        if session is None and work.session_id:
             session = CliSessionRecord(
-                id=round.session_id, agent_id=self._context.agent.id, directory=str(round.directory)
+                id=work.session_id, agent_id=self._context.agent.id, directory=str(work.directory)
             )
         stays = self._adapter.sessions_stay_in_directory
-        return None if session and stays and session.directory != str(round.directory) else session
+        return None if session and stays and session.directory != str(work.directory) else session
 
-    def _remember(self, round: Round, notes: RunNotes) -> None:
+    def _remember(self, work: Round, notes: RunNotes) -> None:
         """The session that the CLI said it was in, also when the round was cut off; one that said nothing changes nothing."""
         if notes.session_id:
             record = CliSessionRecord(
                 id=notes.session_id,
                 agent_id=self._context.agent.id,
-                directory=str(round.directory),
+                directory=str(work.directory),
                 used=notes.session_used,
             )
             remember_session(self._place, record)

@@ -10,7 +10,7 @@ from tinytown_adapters import backends_for
 
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 @hookimpl

@@ -15,7 +15,7 @@ from tinytown_beads.command_table import COMMANDS
 from tinytown_beads.settings import Settings
 from tinytown_beads.verbs.notes import section
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 @hookimpl

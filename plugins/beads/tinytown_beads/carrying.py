@@ -8,7 +8,7 @@ from typing import Any
 
 from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
-from tinytown_cli.public import TownLink
+from tinytown_cli.public import TownClient
 
 from tinytown_beads.kept import kept_fields, kept_table
 from tinytown_beads.mapping import task_priority
@@ -33,16 +33,18 @@ class Carried:
     pending: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
-def read_town(town: TownLink) -> TownState:
+def read_town(town: TownClient) -> TownState:
     """All tasks and agents."""
-    tasks, agents = town.client.run_all([town.calls.tasks(limit=_ALL_TASKS), town.calls.agents()], timeout_s=_TIMEOUT_S)
+    tasks, agents = town.client.run_all(
+        [town.operations.tasks(limit=_ALL_TASKS), town.operations.agents()], timeout_s=_TIMEOUT_S
+    )
     for answer in (tasks, agents):
         if isinstance(answer, TinytownError):
             raise answer
     return town_state(tasks, agents)
 
 
-def carry(town: TownLink, meeting: Meeting) -> Carried:
+def carry(town: TownClient, meeting: Meeting) -> Carried:
     """Do what `meeting` decided for the town. What one bead is refused is kept, with the reason, and the rest goes on.
 
     Raises: TinytownError when the server cannot be asked.
@@ -53,14 +55,14 @@ def carry(town: TownLink, meeting: Meeting) -> Carried:
     return carried
 
 
-def _make(town: TownLink, makings: Sequence[Making], carried: Carried) -> None:
+def _make(town: TownClient, makings: Sequence[Making], carried: Carried) -> None:
     for begin in range(0, len(makings), _AT_ONCE):
         chunk = makings[begin : begin + _AT_ONCE]
         calls: list[Any] = []
         asked: list[str] = []
         for making in chunk:
             try:
-                calls.append(town.calls.add_task(**making.arguments))
+                calls.append(town.operations.add_task(**making.arguments))
                 asked.append(making.bead.id)
             except TinytownError as error:
                 carried.refused[making.bead.id] = error.message
@@ -72,7 +74,7 @@ def _make(town: TownLink, makings: Sequence[Making], carried: Carried) -> None:
                 carried.tasks[key] = answer.task
 
 
-def _change(town: TownLink, meeting: Meeting, carried: Carried) -> None:
+def _change(town: TownClient, meeting: Meeting, carried: Carried) -> None:
     task_ids = {meeting.ids(id_): id_ for id_ in meeting.town.tasks}
     task_ids |= {key: task.id for key, task in carried.tasks.items()}
     waiting: list[tuple[Changing, list[tuple[frozenset[str], Any]]]] = []
@@ -102,10 +104,10 @@ def _hold_back(carried: Carried, key: str, fields: frozenset[str], error: Tinyto
 
 
 def _steps(
-    town: TownLink, each: Changing, meeting: Meeting, task_ids: Mapping[str, str]
+    town: TownClient, each: Changing, meeting: Meeting, task_ids: Mapping[str, str]
 ) -> list[tuple[frozenset[str], Callable[[], Any]]]:
     """The calls that change one task, in order, each with the fields that it is about."""
-    wanted, fields, task, calls = each.merge.wanted, each.merge.to_town, each.task, town.calls
+    wanted, fields, task, calls = each.merge.wanted, each.merge.to_town, each.task, town.operations
     steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
     reopens = "state" in fields and task.finished and not wanted.finished
     if reopens:
@@ -152,7 +154,7 @@ def _new_fields(wanted: View, fields: frozenset[str], task_ids: Mapping[str, str
     return new
 
 
-def _ask(town: TownLink, calls: Sequence[Any]) -> list[Any]:
+def _ask(town: TownClient, calls: Sequence[Any]) -> list[Any]:
     """What the town answers to each call, or why not. Raises: TinytownError when the server is not there."""
     answers: list[Any] = []
     for begin in range(0, len(calls), _AT_ONCE):

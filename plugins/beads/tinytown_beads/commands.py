@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from tinytown.errors import UsageError
-from tinytown_cli.public import Invocation, TownGroup, TownLink, counted, open_town_link, pass_invocation, table
+from tinytown_cli.public import CliContext, TownClient, TownGroup, counted, open_town_client, pass_cli_context, table
 
 from tinytown_beads.settings import read_settings
 
@@ -49,8 +49,8 @@ def beads() -> None:
 )
 @_strict
 @_dry_run
-@pass_invocation
-def import_(invocation: Invocation, path: Path, into: str | None, strict: bool, dry_run: bool) -> None:
+@pass_cli_context
+def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry_run: bool) -> None:
     """Bring the beads of FILE, or of the directory DIR, into the town as tasks. The file stays as it is.
 
     All of it is read before anything is changed. Run again it brings what is new: what changed in the file goes into the
@@ -59,26 +59,26 @@ def import_(invocation: Invocation, path: Path, into: str | None, strict: bool, 
     from tinytown_beads.files import find_bead_file
     from tinytown_beads.syncing import import_file
 
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         town.caller.refuse_agents("cannot bring beads in", "send the supervisor a message")
         agent = _whom(town, into)
         report = import_file(_place(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
-    _answer(invocation, report)
+    _answer(context, report)
 
 
 @beads.command("export", examples=["tt beads export", "tt beads export beads.jsonl", "tt beads export - | head"])
 @click.argument("path", type=_PATH, metavar="[FILE]", required=False)
 @click.option("--force", is_flag=True, help="Replace a file that the town has neither read nor written.")
 @_dry_run
-@pass_invocation
-def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool) -> None:
+@pass_cli_context
+def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -> None:
     """Write the town as beads to FILE, or with - to standard output: what was brought in, with its changes, and all else.
 
     The default is the file of the setting `file`. A file that somebody else has written or changed is left alone.
     """
     from tinytown_beads.exporting import export_file, export_town
 
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         place = _place(town)
         if str(path) == "-":
             sys.stdout.buffer.write(export_town(place).document)
@@ -87,7 +87,7 @@ def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool
         if path is None and not dry_run:
             _default_file(place).parent.mkdir(parents=True, exist_ok=True)
         report = export_file(place, path or _default_file(place), force=force, dry_run=dry_run)
-    _answer(invocation, report)
+    _answer(context, report)
 
 
 @beads.command(
@@ -99,10 +99,8 @@ def export(invocation: Invocation, path: Path | None, force: bool, dry_run: bool
 @click.option("--watch", is_flag=True, help="Go on, whenever one of the two sides changes.")
 @_strict
 @_dry_run
-@pass_invocation
-def sync(
-    invocation: Invocation, path: Path | None, prefer: Side | None, watch: bool, strict: bool, dry_run: bool
-) -> None:
+@pass_cli_context
+def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: bool, strict: bool, dry_run: bool) -> None:
     """Bring a bead file and the town in step, both ways, field by field.
 
     What one side changed since the last time goes to the other. What both changed is reported and stays as it is on both
@@ -113,16 +111,16 @@ def sync(
 
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other")
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         town.caller.refuse_agents("cannot sync beads", "send the supervisor a message")
         place = _place(town)
         file = path or _default_file(place)
         if not watch:
-            _answer(invocation, sync_file(place, file, strict=strict, dry_run=dry_run, prefer=prefer))
+            _answer(context, sync_file(place, file, strict=strict, dry_run=dry_run, prefer=prefer))
             return
         gc.enable()  # this goes on for ever
         for report in watch_both(place, file, lambda: sync_file(place, file, strict=strict, prefer=prefer)):
-            _answer(invocation, report)
+            _answer(context, report)
 
 
 @beads.command(
@@ -139,9 +137,9 @@ def sync(
 @click.option("--include-deferred", "deferred", is_flag=True, help="Also what is deferred.")
 @click.option("--include-ephemeral", "ephemeral", is_flag=True, help="Also what is ephemeral.")
 @click.option("--explain", is_flag=True, help="Show the open beads that are not ready too, with the reason.")
-@pass_invocation
+@pass_cli_context
 def ready(
-    invocation: Invocation, path: Path | None, types: tuple[str, ...], deferred: bool, ephemeral: bool, explain: bool
+    context: CliContext, path: Path | None, types: tuple[str, ...], deferred: bool, ephemeral: bool, explain: bool
 ) -> None:
     """Show the beads that can be begun, as bd ready does: of a file, or of the whole town."""
     from datetime import UTC, datetime
@@ -152,7 +150,7 @@ def ready(
     from tinytown_beads.ready import in_order, obstacles
 
     if path is None:
-        with open_town_link(invocation) as town:
+        with open_town_client(context) as town:
             lines = export_town(_place(town)).lines
     else:
         file = find_bead_file(path)
@@ -171,7 +169,7 @@ def ready(
     }
     cells = [(each.id, f"P{each.priority}", each.issue_type, each.title) for each in rows]
     told = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
-    invocation.answer(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
+    context.emit(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
 
 
 @beads.command(
@@ -180,8 +178,8 @@ def ready(
 @click.argument("directory", type=_PATH, metavar="DIR")
 @click.option("--to", "into", type=_PATH, default=Path(), help="Where the new towns are made.  [default: here]")
 @_dry_run
-@pass_invocation
-def from_gastown(invocation: Invocation, directory: Path, into: Path, dry_run: bool) -> None:
+@pass_cli_context
+def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool) -> None:
     """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
 
     Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no place here
@@ -211,7 +209,7 @@ def from_gastown(invocation: Invocation, directory: Path, into: Path, dry_run: b
     }
     lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
     lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
-    invocation.answer(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
+    context.emit(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
 
 
 def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
@@ -241,17 +239,17 @@ def _ready_shape(bead: Bead) -> dict[str, object]:
     }
 
 
-def _whom(town: TownLink, into: str | None) -> str | None:
+def _whom(town: TownClient, into: str | None) -> str | None:
     """The agent that `--into` names, '' for the backlog, None if it was not given. Raises: UsageError; NotFound."""
     if into is None or into == "backlog":
         return None if into is None else ""
     word, _, name = into.partition("=")
     if word != "agent" or not name:
         raise UsageError(f"expected --into agent=NAME or --into backlog, got {into[:80]!r}")
-    return town.run(town.calls.agent(name)).name
+    return town.run(town.operations.agent(name)).name
 
 
-def _place(town: TownLink) -> Place:
+def _place(town: TownClient) -> Place:
     from tinytown_beads.place import place_of
 
     return place_of(town, read_settings(town.config))
@@ -261,5 +259,5 @@ def _default_file(place: Place) -> Path:
     return place.town.root / place.settings.file
 
 
-def _answer(invocation: Invocation, report: Report) -> None:
-    invocation.answer(report.shape, report.lines())
+def _answer(context: CliContext, report: Report) -> None:
+    context.emit(report.shape, report.lines())

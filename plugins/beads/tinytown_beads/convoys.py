@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from tinytown.errors import Refused
-from tinytown_cli.public import TownLink
+from tinytown_cli.public import TownClient
 
 from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.gastown.description import field_of
@@ -49,7 +49,7 @@ def groups_of(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownStat
     return groups
 
 
-def make_groups(town: TownLink, groups: Iterable[Group]) -> list[str]:
+def make_groups(town: TownClient, groups: Iterable[Group]) -> list[str]:
     """Make those that are not there; their names."""
     made: list[str] = []
     for group in groups:

@@ -48,7 +48,7 @@ class TownState:
     def agent_for(self, assignee: str) -> Agent | None:
         """The agent that takes tasks and whose name is the assignee's, or the end of it."""
         agent = self.agents.get(assignee.lower()) or self.agents.get(last_part(assignee))
-        return agent if agent is not None and agent.wanted != "stopped" else None
+        return agent if agent is not None and agent.desired_state != "stopped" else None
 
 
 def town_state(tasks: Sequence[Task], agents: Sequence[Agent]) -> TownState:

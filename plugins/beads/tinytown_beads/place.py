@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytown_cli.public import TownLink
+from tinytown_cli.public import TownClient
 
 from tinytown_beads.baseline import Baseline, baseline_path, entries_of, next_order, write_baseline
 from tinytown_beads.files import digest
@@ -19,7 +19,7 @@ from tinytown_beads.settings import Settings
 class Place:
     """A town, the settings of the plugin, and the directory where baselines lie."""
 
-    town: TownLink
+    town: TownClient
     settings: Settings
     directory: Path
 
@@ -28,7 +28,7 @@ class Place:
         return self.settings.prefix or self.town.config.name
 
 
-def place_of(town: TownLink, settings: Settings) -> Place:
+def place_of(town: TownClient, settings: Settings) -> Place:
     """Where the plugin keeps its baselines: below the town's runtime directory, for their owner alone."""
     directory = town.root / ".tt" / "beads"
     directory.parent.mkdir(mode=0o700, exist_ok=True)

@@ -170,7 +170,7 @@ def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
     allowed = plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
     assert "Bash" not in allowed
     assert "Bash(git *)" in allowed
-    assert any("bubblewrap" in each for each in ClaudeAdapter().cautions(Settings(), "write", []))
+    assert any("bubblewrap" in each for each in ClaudeAdapter().warnings(Settings(), "write", []))
 
 
 def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,5 +178,5 @@ def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pyt
     plan = ClaudeAdapter().plan(launch(tmp_path, environment={}))
     assert "--dangerously-skip-permissions" not in plan.arguments
     assert "Bash" in plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
-    assert any("root" in each for each in ClaudeAdapter().cautions(Settings(), "full", []))
-    assert ClaudeAdapter().cautions(Settings(), "full", ["IS_SANDBOX"]) == []
+    assert any("root" in each for each in ClaudeAdapter().warnings(Settings(), "full", []))
+    assert ClaudeAdapter().warnings(Settings(), "full", ["IS_SANDBOX"]) == []

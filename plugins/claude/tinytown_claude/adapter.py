@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
 
-from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_cautions
+from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_warnings
 from tinytown_claude.reader import ClaudeReader
 
 _MCP_FILE = "town-mcp.json"
@@ -92,5 +92,5 @@ class ClaudeAdapter(CliAdapter[Settings]):
         # Without its sandbox it lets pass, unasked, only the shell commands that it knows to be harmless: too few.
         return "write" if has_sandbox() else "full"
 
-    def cautions(self, settings: Settings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
-        return permission_cautions(permissions, environment)
+    def warnings(self, settings: Settings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+        return permission_warnings(permissions, environment)

@@ -57,7 +57,7 @@ def permission_arguments(launch: Launch[CliSettings], allowed: Sequence[str]) ->
             return Granted(["--permission-mode", "acceptEdits", *_allow(*_ALL_TOOLS, *allowed)])
 
 
-def permission_cautions(permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+def permission_warnings(permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
     """What a person should know of this profile on this machine."""
     if permissions == "full" and _is_root() and _TRUSTED_PLACE not in environment:
         return [

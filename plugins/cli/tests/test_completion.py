@@ -76,7 +76,7 @@ def test_commands_of_plugins_are_completed_and_broken_plugins_are_no_trouble(tt:
     (tmp_path / "tinytown_extra.py").write_text(
         "import click\nfrom tinytown.contracts import Command\nfrom tinytown.hookspecs import hookimpl\n"
         "from tinytown_cli.public import TownGroup\n"
-        "TINYTOWN_HOOK_API = 1\n"
+        "TINYTOWN_HOOK_API = 2\n"
         "@hookimpl\ndef tinytown_commands():\n    return [Command('dance', 'Dance.', 'tinytown_extra:dance')]\n"
         "@click.group(cls=TownGroup, examples=['tt dance tango'])\ndef dance():\n    pass\n"
         "@dance.command('tango', examples=['tt dance tango'])\ndef tango():\n    pass\n"

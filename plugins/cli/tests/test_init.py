@@ -197,7 +197,7 @@ def test_a_broken_plugin_takes_neither_tt_plugins_nor_a_typo_down(tt: Shell, tmp
     (tmp_path / "tinytown_broken.py").write_text("raise RuntimeError('on purpose')\n")
     (tmp_path / "tinytown_extra.py").write_text(
         "import click\nfrom tinytown.contracts import Command\nfrom tinytown.hookspecs import hookimpl\n"
-        "TINYTOWN_HOOK_API = 1\n"
+        "TINYTOWN_HOOK_API = 2\n"
         "@hookimpl\ndef tinytown_commands():\n"
         "    return [Command(name, 'Dance.', f'tinytown_extra:{target}')\n"
         "            for name, target in (('dance', 'dance'), ('fall', 'nothing'), ('init', 'dance'))]\n"

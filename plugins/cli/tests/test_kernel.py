@@ -47,8 +47,8 @@ def test_beside_a_running_kernel_plugins_are_imported_for_one_spawn_and_not_for_
         text=True,
         timeout=60,
     )
-    told = living("plugins", "--json").json["cautions"]["claude"]
-    assert done.stderr.splitlines() == [*(f"caution: {each}" for each in told), "[]"]
+    told = living("plugins", "--json").json["warnings"]["claude"]
+    assert done.stderr.splitlines() == [*(f"warning: {each}" for each in told), "[]"]
 
 
 def test_the_short_way_of_a_user(living: Shell) -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from tinytown.config import load_config
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
 from tinytown_server.daemon import await_end
 from tinytown_testing.pytest_plugin import Shell
@@ -109,7 +109,7 @@ def inbox(tt: Shell, agent: str) -> list[str]:
 def test_a_wrong_name_among_several_leaves_the_others_alone(left_behind: Shell) -> None:
     for command in ("interrupt", "close", "kill", "restart", "resume", "remove"):
         assert "nobody" in left_behind(command, "rita", "nobody", code=3).err
-    listed = {each["name"]: each["wanted"] for each in left_behind("list", "--json").json["agents"]}
+    listed = {each["name"]: each["desired_state"] for each in left_behind("list", "--json").json["agents"]}
     assert listed == {"gone": "stopped", "rita": "running"}
     twice = left_behind("interrupt", "rita", "RITA", "--json").json["agents"]
     assert [each["name"] for each in twice] == ["rita"]
@@ -188,7 +188,7 @@ def test_what_a_full_mailbox_cannot_take_stays_and_the_rest_is_moved(left_behind
     left_behind("send", "small", "only this")
     left_behind("kill", "small")
     config = load_config(left_behind.directory)
-    with LightClient(address_of(left_behind.directory, config)) as client:
+    with BlockingClient(address_of(left_behind.directory, config)) as client:
         client.command("HSET", f"tt:{{{config.name}}}:meta", "mailbox_messages", "3")
     told = left_behind("reclaim", "--to", "rita", "--json", code=4)
     assert {row["agent"]: (len(row["messages"]), len(row["left"])) for row in told.json["agents"]} == {

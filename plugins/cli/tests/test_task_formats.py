@@ -13,7 +13,7 @@ CONVERTER = """
 from tinytown.contracts import Converted
 from tinytown.hookspecs import hookimpl
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Colons:

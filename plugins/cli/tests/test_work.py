@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from tinytown.config import load_config
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
 from tinytown.redis.url import Address
 from tinytown_server.server import EmbeddedServer
@@ -41,13 +41,13 @@ def test_an_agent_is_spawned_as_it_was_asked_for(in_town: Shell) -> None:
 def test_what_to_know_of_a_kind_is_told_before_an_agent_of_it_works(in_town: Shell) -> None:
     empty = {"PATH": "/nonexistent", "IS_SANDBOX": "1"}
     told = in_town("spawn", "ada", "--cli", "claude", "--json", env=empty)
-    missing, free = told.json["cautions"]
+    missing, free = told.json["warnings"]
     assert "npm install -g" in missing
     assert "without asking" in free
-    assert told.err.splitlines()[:2] == [f"caution: {missing}", f"caution: {free}"]
-    assert in_town("plugins", "--json", env=empty).json["cautions"]["claude"] == [missing, free]
+    assert told.err.splitlines()[:2] == [f"warning: {missing}", f"warning: {free}"]
+    assert in_town("plugins", "--json", env=empty).json["warnings"]["claude"] == [missing, free]
     assert f"claude: {missing}" in in_town("doctor", env=empty).out
-    assert in_town("spawn", "sam", "--cli", "shell", "--json").json["cautions"] == []
+    assert in_town("spawn", "sam", "--cli", "shell", "--json").json["warnings"] == []
 
 
 def test_a_kind_that_nobody_makes_is_refused_with_those_there_are(in_town: Shell) -> None:
@@ -119,7 +119,7 @@ def test_the_backlog_is_added_to_claimed_from_and_emptied(in_town: Shell) -> Non
 
 def test_a_beginning_that_several_messages_share_is_refused_with_their_ids(in_town: Shell) -> None:
     config = load_config(in_town.directory)
-    with LightClient(address_of(in_town.directory, config)) as client:
+    with BlockingClient(address_of(in_town.directory, config)) as client:
         for id_ in ("zz.1", "zz.2", "zz.2.1"):
             client.command("SET", f"tt:{{{config.name}}}:trace:{id_}", "1 queued for nobody\n", "EX", "100")
     told = in_town("trace", "zz", "--json", code=2).error
@@ -220,7 +220,11 @@ def test_agents_are_asked_to_pause_go_on_and_stop(in_town: Shell) -> None:
         in_town("spawn", name)
 
     def wanted() -> list[str]:
-        return [each["wanted"] for each in in_town("list", "--json").json["agents"] if each["name"] in ("red", "blue")]
+        return [
+            each["desired_state"]
+            for each in in_town("list", "--json").json["agents"]
+            if each["name"] in ("red", "blue")
+        ]
 
     in_town("interrupt", "red", "blue", "--now")
     assert wanted() == ["paused", "paused"]
@@ -330,7 +334,7 @@ def test_dead_letters_are_shown_sent_again_and_dropped(in_town: Shell) -> None:
 
 
 def test_the_library_is_installed_where_the_server_lacks_it(in_town: Shell) -> None:
-    with LightClient(Address("unix", path=str(in_town.directory / ".tt" / "redis.sock"))) as client:
+    with BlockingClient(Address("unix", path=str(in_town.directory / ".tt" / "redis.sock"))) as client:
         client.command("FUNCTION", "FLUSH")
         in_town("spawn", "resilient")
         client.command("HSET", "tt:{shared}:meta", "schema", "999")

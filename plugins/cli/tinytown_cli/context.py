@@ -1,6 +1,6 @@
 """What was asked for beside the command itself, and how answers are printed: for people, or as JSON.
 
-Everything a command prints on stdout goes through `Invocation.answer`, which makes text safe for a terminal. JSON
+Everything a command prints on stdout goes through `CliContext.emit`, which makes text safe for a terminal. JSON
 carries texts as they are. Knows nothing of towns.
 """
 
@@ -15,7 +15,7 @@ from tinytown.errors import TinytownError
 from tinytown.model.text import escape_control
 
 
-class Invocation:
+class CliContext:
     """The options that every command takes, wherever on the line they stood."""
 
     def __init__(self) -> None:
@@ -23,19 +23,19 @@ class Invocation:
         self.json = False
         self.debug = False
         self.verbose = False
-        self._owed: Exception | None = None
+        self._deferred: Exception | None = None
 
-    def owe(self, error: Exception) -> None:
+    def defer_error(self, error: Exception) -> None:
         """Raise `error` once the answer is out: what was asked for is done, what was to follow has failed.
 
         Who saw the error alone would do it again.
         """
-        self._owed = error
+        self._deferred = error
 
-    def answer(self, value: Any, lines: str | Iterable[str]) -> None:
+    def emit(self, value: Any, lines: str | Iterable[str]) -> None:
         """Print `value` as one line of JSON, or, for people, the `lines`.
 
-        Raises: what `owe` was told; BrokenPipeError when nobody reads any more; TinytownError when it cannot be written.
+        Raises: what `defer_error` was told; BrokenPipeError when nobody reads any more; TinytownError when it cannot be written.
         """
         told = [lines] if isinstance(lines, str) else lines
         text = "" if self.json else "".join(escape_control(line) + "\n" for line in told)
@@ -50,11 +50,11 @@ class Invocation:
             raise TinytownError(
                 f"the answer cannot be written: {error.strerror}", hint="what was asked for is done all the same"
             ) from error
-        if owed := self._owed:
-            self._owed = None
-            raise owed
+        if deferred := self._deferred:
+            self._deferred = None
+            raise deferred
 
-    def tell(self, line: str) -> None:
+    def warn(self, line: str) -> None:
         """Print a remark that is no part of the answer, on stderr."""
         sys.stderr.write(escape_control(line) + "\n")
         sys.stderr.flush()
@@ -62,7 +62,7 @@ class Invocation:
     def explain(self, line: str) -> None:
         """Like `tell`, with ``--verbose`` only."""
         if self.verbose:
-            self.tell(line)
+            self.warn(line)
 
 
 def _in_json(value: Any) -> bytes:
@@ -76,4 +76,4 @@ def _in_json(value: Any) -> bytes:
         return json.dumps(msgspec.to_builtins(value)).encode()
 
 
-pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
+pass_cli_context = click.make_pass_decorator(CliContext, ensure=True)

@@ -75,8 +75,8 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
 
 
 def _state(agent: Agent) -> str:
-    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.wanted]
-    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.wanted})"
+    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.desired_state]
+    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.desired_state})"
 
 
 def _age(since: str | None) -> str:
@@ -97,7 +97,7 @@ def _mail(agent: Agent) -> str:
 
 
 def _current(agent: Agent) -> str:
-    at_it = agent.current_task and agent.state not in ("error", "starting", "cold", "stopped")
+    at_it = agent.current_task and agent.state not in ("error", "starting", "suspended", "stopped")
     return f"task {agent.current_task[:8]}" if at_it and agent.current_task else ""
 
 

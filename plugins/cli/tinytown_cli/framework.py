@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from tinytown_cli.command_table import COMMANDS, SECTIONS, load
-from tinytown_cli.context import Invocation
+from tinytown_cli.context import CliContext
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -24,7 +24,7 @@ _CONTEXT = {"help_option_names": _HELP, "max_content_width": 120}
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     # The root's options and the command's fill one record: whichever was given counts.
     if value:
-        setattr(context.ensure_object(Invocation), str(parameter.name), value)
+        setattr(context.ensure_object(CliContext), str(parameter.name), value)
 
 
 def common_options() -> list[click.Parameter]:
@@ -105,7 +105,7 @@ class RootGroup(click.Group):
         )
 
         try:
-            return word, plugin_command(ctx.ensure_object(Invocation), word), args[1:]
+            return word, plugin_command(ctx.ensure_object(CliContext), word), args[1:]
         except Exception:
             if ctx.resilient_parsing:  # the shell completes the line: nobody is to be told what is wrong with it
                 return None, None, []
@@ -137,7 +137,7 @@ def _plugin_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     from tinytown_cli.plugin_commands import survey
 
     with contextlib.suppress(Exception):
-        commands = survey(ctx.ensure_object(Invocation)).commands.values()
+        commands = survey(ctx.ensure_object(CliContext)).commands.values()
         return [CompletionItem(each.name, help=each.help) for each in commands if each.name.startswith(incomplete)]
     return []
 

@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tinytown.client import TownLink
+from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, prepare_runtime_directory
 from tinytown.errors import TinytownError
 from tinytown.identity import ROUND_VARIABLES, inside_a_round
 
-from tinytown_cli.context import Invocation
+from tinytown_cli.context import CliContext
 
 #: Set by whoever starts kernels himself: no command starts one then.
 NO_KERNEL_VARIABLE = "TINYTOWN_NO_KERNEL"
@@ -78,7 +78,7 @@ def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
         raise
 
 
-def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: bool) -> dict[str, Any]:
+def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool) -> dict[str, Any]:
     """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``.
 
     Whoever calls this has done something already: an error is owed to the invocation, and comes after the answer.
@@ -86,14 +86,14 @@ def start_where_needed(invocation: Invocation, town: TownLink, *, may_start: boo
     try:
         kernel = ensure_kernel(town.root, may_start=may_start)
     except TinytownError as error:
-        invocation.owe(error)
+        context.defer_error(error)
         return {"running": False, "pid": None, "started": False}
     if kernel is None:
         if not town.caller.is_agent:
-            invocation.tell("no kernel runs: tt start runs one")
+            context.warn("no kernel runs: tt start runs one")
         return {"running": False, "pid": None, "started": False}
     if kernel.started:
-        invocation.tell(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
+        context.warn(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
     return {"running": True, "pid": kernel.pid, "started": kernel.started}
 
 

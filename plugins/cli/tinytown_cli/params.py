@@ -153,7 +153,7 @@ def hold_options(command: F) -> F:
 
 
 def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:
-    """The two as `TownCalls.add_task` takes them: a reason and a time, or empty. `now_ms` is asked where it matters.
+    """The two as `TownOperations.add_task` takes them: a reason and a time, or empty. `now_ms` is asked where it matters.
 
     Raises: UsageError.
     """

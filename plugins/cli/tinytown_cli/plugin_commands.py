@@ -20,7 +20,7 @@ from tinytown.errors import NotFound, PluginFaulty
 from tinytown.model.text import shown
 
 from tinytown_cli.command_table import COMMANDS, load
-from tinytown_cli.context import Invocation
+from tinytown_cli.context import CliContext
 
 if TYPE_CHECKING:
     from tinytown.plugin import Plugins
@@ -36,21 +36,21 @@ def load_town_plugins(root: Path, config: Config, *, strict: bool = True) -> Plu
     return load_plugins(config, root) if strict else survey_plugins(config, root)
 
 
-def survey(invocation: Invocation) -> Plugins:
+def survey(context: CliContext) -> Plugins:
     """The plugins with all that is wrong with them; outside of a town, those that are installed."""
     from tinytown.plugin import survey_plugins
 
     try:
-        root = town_root(invocation)
+        root = town_root(context)
     except NotFound:
         return survey_plugins(Config(name="nowhere"), Path.cwd())
     return survey_plugins(load_config(root), root)
 
 
-def plugin_command(invocation: Invocation, word: str) -> click.Command:
+def plugin_command(context: CliContext, word: str) -> click.Command:
     """The command that a plugin offers under `word`. Raises: click.UsageError naming what is near; PluginFaulty."""
-    quick = _quick_command(invocation, word)
-    commands = {word: quick} if quick else survey(invocation).commands
+    quick = _quick_command(context, word)
+    commands = {word: quick} if quick else survey(context).commands
     if word not in commands:
         near = difflib.get_close_matches(word, [*COMMANDS, *commands], n=3, cutoff=0.6)
         said = f"; do you mean {' or '.join(near)}?" if near else ""
@@ -69,7 +69,7 @@ def plugin_command(invocation: Invocation, word: str) -> click.Command:
     return found
 
 
-def _quick_command(invocation: Invocation, word: str) -> Command | None:
+def _quick_command(context: CliContext, word: str) -> Command | None:
     """The command `word` of a plugin that says beforehand, by an entry point, that it has one: no other is imported then.
 
     The hook decides all the same. None when nobody says so, or when anything is wrong: then a survey tells what.
@@ -80,7 +80,7 @@ def _quick_command(invocation: Invocation, word: str) -> Command | None:
     from tinytown.plugin.loader import BLOCK_VARIABLE, installed_plugins
 
     try:
-        root = town_root(invocation)
+        root = town_root(context)
         config = load_config(root)
     except NotFound:
         root, config = Path.cwd(), Config(name="nowhere")

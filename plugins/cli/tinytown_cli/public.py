@@ -1,16 +1,16 @@
 """What a command that a plugin adds is made of: the same parts as our own, under one name that stays.
 
 `Command.target` names a click command. One built from `TownCommand` or `TownGroup` takes ``--town``, ``--json`` and the
-other common options, shows its examples, and prints through its `Invocation`; `open_town_link` gives it the town over
+other common options, shows its examples, and prints through its `CliContext`; `open_town_client` gives it the town over
 the light client, without trio. Nothing is defined here.
 """
 
-from tinytown.client import TownLink, open_town_link
-from tinytown.model.graph import find_circle, waves
+from tinytown.client import TownClient, open_town_client
+from tinytown.model.graph import find_cycle, stages
 from tinytown.model.text import counted
 
 from tinytown_cli.commands.agents import add_agent
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand, TownGroup
 from tinytown_cli.kernel_process import start_where_needed
@@ -21,21 +21,21 @@ __all__ = [
     "AGENT",
     "PRIORITY",
     "TASK",
-    "Invocation",
+    "CliContext",
+    "TownClient",
     "TownCommand",
     "TownGroup",
-    "TownLink",
     "add_agent",
     "agent_shape",
     "counted",
-    "find_circle",
+    "find_cycle",
     "no_start_option",
-    "open_town_link",
-    "pass_invocation",
+    "open_town_client",
+    "pass_cli_context",
     "read_text",
     "split_list",
+    "stages",
     "start_where_needed",
     "table",
     "task_shape",
-    "waves",
 ]

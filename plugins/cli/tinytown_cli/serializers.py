@@ -8,7 +8,7 @@ import msgspec
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event, event_fields
 from tinytown.model.messages import message_fields
-from tinytown.model.results import DeadLetter, Freeze, Host, Lying
+from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown_ops.costs.ledger import Account, Budget, CostRow
 
@@ -22,7 +22,7 @@ def agent_shape(agent: Agent) -> dict[str, Any]:
         "account": agent.account or agent.cli,
         "role": agent.role,
         "nickname": agent.nickname,
-        "wanted": agent.wanted,
+        "desired_state": agent.desired_state,
         "state": agent.state,
         "reason": agent.reason,
         "since": agent.since,
@@ -48,7 +48,7 @@ def task_shape(task: Task) -> dict[str, Any]:
     return shape
 
 
-def lying_shape(lying: Lying) -> dict[str, Any]:
+def lying_shape(lying: MailboxEntry) -> dict[str, Any]:
     """A message as it lies in a mailbox. One that cannot be decoded has its bytes in ``raw`` and no other members."""
     if lying.message is None:
         told: dict[str, Any] = {"id": None, "raw": lying.raw.decode("utf-8", "replace")}

@@ -92,10 +92,10 @@ def test_gemini_takes_tools_only_where_its_settings_are_the_agents_own(monkeypat
         monkeypatch.delenv(name, raising=False)
     gemini = next(each for each in tinytown_agent_backends(Settings(), Path()) if each.kind == "gemini")
     assert not gemini.offers_town_tools  # type: ignore[attr-defined]
-    assert any("GEMINI_API_KEY" in caution for caution in gemini.cautions())  # type: ignore[attr-defined]
+    assert any("GEMINI_API_KEY" in warning for warning in gemini.warnings())  # type: ignore[attr-defined]
     monkeypatch.setenv("GEMINI_API_KEY", "x")
     assert gemini.offers_town_tools  # type: ignore[attr-defined]
-    assert not any("GEMINI_API_KEY" in caution for caution in gemini.cautions())  # type: ignore[attr-defined]
+    assert not any("GEMINI_API_KEY" in warning for warning in gemini.warnings())  # type: ignore[attr-defined]
 
 
 def test_what_opencode_is_configured_with_is_kept(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tinytown_clis.cursor import CursorAdapter
 from tinytown_clis.gemini import GeminiAdapter
 from tinytown_clis.opencode import OpencodeAdapter
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -110,7 +110,7 @@ class AiderAdapter(CliAdapter[CliSettings]):
     def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> AiderReader:
         return AiderReader(notes)
 
-    def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+    def warnings(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         return ["aider keeps what it has indexed in the repository: put .aider* into .gitignore"]
 
 

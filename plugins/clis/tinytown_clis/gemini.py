@@ -79,7 +79,7 @@ class GeminiAdapter(CliAdapter[CliSettings]):
     def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> GeminiReader:
         return GeminiReader(notes)
 
-    def cautions(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
+    def warnings(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         own = settings.state == "agent" or (
             settings.state == "auto" and any(name in environment for name in self.login_variables)
         )

@@ -10,7 +10,7 @@ from tinytown_adapters import CliSettings, backends_for
 
 from tinytown_codex.adapter import CodexAdapter
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ import click
 from tinytown.config import URL_VARIABLE
 from tinytown.errors import Refused
 from tinytown.identity import ROUND_VARIABLES, inside_a_round
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import KIND
 
@@ -33,8 +33,8 @@ _REAL_TIMEOUT_S = 3600.0
     "--cli", type=KIND, metavar="KIND", help="Real agents of this kind.  [default: scripted ones, which need no key]"
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="SECONDS", help="Give up after this long.")
-@pass_invocation
-def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:
+@pass_cli_context
+def demo(context: CliContext, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:
     """Watch four agents design, build, review, correct and approve a small tool, in a git repository of its own.
 
     The scripted agents need no key and no network. Nothing is left running; the directory stays. Exit code 0 means that
@@ -54,7 +54,7 @@ def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeou
     for name in ROUND_VARIABLES:
         os.environ.pop(name, None)
     view: View
-    if invocation.json:
+    if context.json:
         view = JsonView()
     elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from tinytown_demo.live_view import LiveView
@@ -70,7 +70,7 @@ def demo(invocation: Invocation, directory: Path | None, cli: str | None, timeou
         raise AssertionError("it returns or raises")
 
     report = trio.run(perform)
-    if invocation.json:
+    if context.json:
         print_json(report)
     else:
         without_url = f"env -u {URL_VARIABLE} " if server_elsewhere else ""

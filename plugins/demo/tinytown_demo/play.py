@@ -130,7 +130,7 @@ def is_over(agents: Sequence[Agent], tasks: Sequence[Task]) -> bool:
 
 
 async def _was_last(town: Town, event: Event) -> bool:
-    return not await town.run(town.calls.events_after(event.id, count=1))
+    return not await town.run(town.operations.events_after(event.id, count=1))
 
 
 async def _text_of(town: Town, event: Event) -> str:

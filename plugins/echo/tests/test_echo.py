@@ -18,7 +18,7 @@ from tinytown.errors import ConfigError
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Body, Confirmation, Informational, Message, Query, TaskAssign, TaskOrder
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import Keeper
+from tinytown.process.supervisor import ProcessSupervisor
 from trio.testing import MockClock
 
 
@@ -33,7 +33,7 @@ class Lines(list[str]):
 
 
 @asynccontextmanager
-async def session(keeper: Keeper | None = None, **table: Any) -> AsyncGenerator[AgentSession]:
+async def session(keeper: ProcessSupervisor | None = None, **table: Any) -> AsyncGenerator[AgentSession]:
     settings = convert_settings(tinytown_echo.tinytown_settings_type(), table, Path("tinytown.toml"), "plugins.echo")
     (backend,) = tinytown_echo.tinytown_agent_backends(settings)
     assert isinstance(backend, AgentBackend)
@@ -43,7 +43,7 @@ async def session(keeper: Keeper | None = None, **table: Any) -> AsyncGenerator[
         config=Config(name="town"),
         root=Path.cwd(),
         state_directory=Path.cwd(),
-        keeper=keeper or Keeper(Path.cwd()),
+        processes=keeper or ProcessSupervisor(Path.cwd()),
     )
     async with backend.open(context) as opened:
         yield opened
@@ -51,7 +51,7 @@ async def session(keeper: Keeper | None = None, **table: Any) -> AsyncGenerator[
 
 def work(*bodies: Body, task: str | None = None) -> Round:
     return Round(
-        run_id="r1",
+        round_id="r1",
         prompt="a long prompt that an echo does not read",
         task=Task(id="t1", description=task) if task is not None else None,
         messages=tuple(
@@ -105,7 +105,7 @@ async def test_a_cancelled_answer_is_none(autojump_clock: MockClock) -> None:
 
 
 async def test_no_time_passes_while_the_town_is_frozen(autojump_clock: MockClock, tmp_path: Path) -> None:
-    keeper, outcomes = Keeper(tmp_path), list[Outcome]()
+    keeper, outcomes = ProcessSupervisor(tmp_path), list[Outcome]()
 
     async def answer(parrot: AgentSession) -> None:
         outcomes.append(await parrot.run_round(replace(work(task="go"), timeout_s=4.0), Lines()))

@@ -11,9 +11,9 @@ import msgspec
 import trio
 from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
-from tinytown.process.supervisor import Keeper
+from tinytown.process.supervisor import ProcessSupervisor
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +34,7 @@ def tinytown_agent_backends(settings: Settings) -> list[AgentBackend]:
     return [EchoBackend(settings)]
 
 
-class EchoBackend:
+class EchoBackend(AgentBackend):
     """Agents of the kind `echo`."""
 
     kind = "echo"
@@ -44,21 +44,21 @@ class EchoBackend:
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[EchoSession]:
-        yield EchoSession(self._settings, context.keeper)
+        yield EchoSession(self._settings, context.processes)
 
 
 class EchoSession:
     """One agent's echo."""
 
-    def __init__(self, settings: Settings, keeper: Keeper) -> None:
+    def __init__(self, settings: Settings, keeper: ProcessSupervisor) -> None:
         self._settings = settings
         self._clock = keeper.clock  # no time passes while the town is frozen
         self._failures_left = settings.fail_first
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
+    async def run_round(self, work: Round, report: Report) -> Outcome:
         """Answer with the text of the task, or of the questions where there is none."""
         # Until it answers it says nothing, so the shorter of the two limits ends it.
-        limit_s = min(inf if each is None else each for each in (round.timeout_s, round.silence_s))
+        limit_s = min(inf if each is None else each for each in (work.timeout_s, work.silence_s))
         with self._clock.move_on_after(limit_s) as limit, self._clock.move_on_after(self._settings.delay_s):
             await trio.sleep_forever()
         if limit.cancelled_caught:
@@ -66,7 +66,7 @@ class EchoSession:
         if self._failures_left:
             self._failures_left -= 1
             return Failed(reason=f"fail_first: {self._failures_left} more to come")
-        questions = [message.text for message in round.messages if message.category in ("task", "query")]
-        answer = self._settings.prefix + (round.task.description if round.task else "\n".join(questions))
+        questions = [message.text for message in work.messages if message.category in ("task", "query")]
+        answer = self._settings.prefix + (work.task.description if work.task else "\n".join(questions))
         report.line(answer)
         return Finished(text=answer)

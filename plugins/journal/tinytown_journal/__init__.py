@@ -15,7 +15,7 @@ from tinytown.model.events import Event
 
 from tinytown_journal.lines import JournalFile
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tinytown.model.ids import new_id
-from tinytown.protocol.operations import TownCalls
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operations import TownOperations
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_testing.pytest_plugin import Shell, make_place
 
@@ -80,15 +80,15 @@ class Round:
 
     def __init__(self, shell: Shell) -> None:
         self.tt = shell
-        self._calls = TownCalls("tools")
+        self._calls = TownOperations("tools")
         self._running: list[Tools] = []
         with self._client() as client:
             ada = client.run(self._calls.create_agent("ada", cli="echo", role="reviewer"))
             bob = client.run(self._calls.create_agent("bob", cli="echo"))
         self._ids = {"ada": ada.id, "bob": bob.id}
 
-    def _client(self) -> LightClient:
-        return LightClient(Address("unix", path=str(self.tt.directory / ".tt" / "redis.sock")))
+    def _client(self) -> BlockingClient:
+        return BlockingClient(Address("unix", path=str(self.tt.directory / ".tt" / "redis.sock")))
 
     def environment(self, name: str, task: str = "", token: str = "") -> dict[str, str]:
         return {

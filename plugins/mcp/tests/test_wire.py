@@ -10,18 +10,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tinytown.errors import Refused
-from tinytown_mcp.mcp import LINE_LIMIT_BYTES, Told, Tool, ToolServer, serve
+from tinytown_mcp.mcp import LINE_LIMIT_BYTES, Tool, ToolResult, ToolServer, serve
 
 
-def echo(arguments: Mapping[str, Any]) -> Told:
-    return Told("said", {"said": dict(arguments)})
+def echo(arguments: Mapping[str, Any]) -> ToolResult:
+    return ToolResult("said", {"said": dict(arguments)})
 
 
-def refuse(arguments: Mapping[str, Any]) -> Told:
+def refuse(arguments: Mapping[str, Any]) -> ToolResult:
     raise Refused("not today", hint="come back tomorrow")
 
 
-def stumble(arguments: Mapping[str, Any]) -> Told:
+def stumble(arguments: Mapping[str, Any]) -> ToolResult:
     raise KeyError("a bug")
 
 

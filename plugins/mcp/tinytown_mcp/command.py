@@ -7,13 +7,13 @@ import sys
 
 import click
 from tinytown import __version__
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 
 from tinytown_mcp.mail_tools import MAIL_TOOLS
 from tinytown_mcp.mcp import ToolServer, serve
-from tinytown_mcp.office import Office, check_round
+from tinytown_mcp.office import ToolSession, check_round
 from tinytown_mcp.task_tools import TASK_TOOLS
 from tinytown_mcp.town_tools import TOWN_TOOLS
 
@@ -25,17 +25,17 @@ _INSTRUCTIONS = (
 
 @click.command(cls=TownCommand, examples=["tt agent-tools --list", "tt agent-tools --list --json"])
 @click.option("--list", "listing", is_flag=True, help="List the tools instead of serving them.")
-@pass_invocation
-def agent_tools(invocation: Invocation, listing: bool) -> None:
+@pass_cli_context
+def agent_tools(context: CliContext, listing: bool) -> None:
     """Serve the town's own tools to the coding CLI of an agent: an MCP server on standard input and output.
 
     A backend's sessions start it, in the environment of a round; the tools act as the agent whose round it is.
     """
-    with Office(invocation) as office:
+    with ToolSession(context) as office:
         tools = [maker.make(office) for maker in (*MAIL_TOOLS, *TASK_TOOLS, *TOWN_TOOLS)]
         if listing:
             rows = [(tool.name, ", ".join(tool.schema["properties"]), tool.description) for tool in tools]
-            invocation.answer({"tools": [tool.shape for tool in tools]}, table(("tool", "arguments", "about"), rows))
+            context.emit({"tools": [tool.shape for tool in tools]}, table(("tool", "arguments", "about"), rows))
             return
         check_round()
         server = ToolServer(tools, name="town", version=__version__, instructions=_INSTRUCTIONS)

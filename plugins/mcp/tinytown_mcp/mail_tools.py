@@ -11,8 +11,8 @@ from tinytown.model.ids import SUPERVISOR
 from tinytown.model.messages import Body, Informational, Message, Query, TaskOrder, confirmation_from, message_fields
 from tinytown.model.text import shown
 
-from tinytown_mcp.mcp import Told
-from tinytown_mcp.office import Office
+from tinytown_mcp.mcp import ToolResult
+from tinytown_mcp.office import ToolSession
 from tinytown_mcp.toolbox import BEGINNING, LOOK_THROUGH, Arguments, Limit, Text, Urgent, tool
 
 
@@ -21,7 +21,7 @@ class InboxArguments(Arguments, frozen=True):
 
 
 @tool(InboxArguments, changes=False)
-def inbox(office: Office, given: InboxArguments) -> Told:
+def inbox(office: ToolSession, given: InboxArguments) -> ToolResult:
     """Shows your mailbox: the messages of this round (leased) and those that wait for the next one (queued), each with its
     id, sender and beginning. Nothing is taken out. read_message has the whole text of one."""
     messages = [
@@ -32,7 +32,7 @@ def inbox(office: Office, given: InboxArguments) -> Told:
         for message, place in _mailbox(office, given.limit)
     ]  # fmt: skip
     lines = [f"{each['id']} {each['type']} from {each['from']} ({each['place']}): {each['text']}" for each in messages]
-    return Told("\n".join(lines) or "your mailbox is empty", {"messages": messages})
+    return ToolResult("\n".join(lines) or "your mailbox is empty", {"messages": messages})
 
 
 class ReadMessageArguments(Arguments, frozen=True):
@@ -40,11 +40,11 @@ class ReadMessageArguments(Arguments, frozen=True):
 
 
 @tool(ReadMessageArguments, changes=False)
-def read_message(office: Office, given: ReadMessageArguments) -> Told:
+def read_message(office: ToolSession, given: ReadMessageArguments) -> ToolResult:
     """Reads one message of your mailbox in full."""
     message = _message(office, given.message)
     head = f"{message.type} from {message.sender}, {message.priority}, message {message.id}"
-    return Told(f"{head}\n\n{message.text}", {"message": message_fields(message)})
+    return ToolResult(f"{head}\n\n{message.text}", {"message": message_fields(message)})
 
 
 class ReplyArguments(Arguments, frozen=True):
@@ -58,7 +58,7 @@ class ReplyArguments(Arguments, frozen=True):
 
 
 @tool(ReplyArguments, changes=True)
-def reply(office: Office, given: ReplyArguments) -> Told:
+def reply(office: ToolSession, given: ReplyArguments) -> ToolResult:
     """Answers a message of your mailbox; the answer goes to whoever sent it."""
     message = _message(office, given.message)
     return _send(office, message.sender, _body(given.kind, given.text), urgent=given.urgent, answers=message.id)
@@ -76,7 +76,7 @@ class SendArguments(Arguments, frozen=True):
 
 
 @tool(SendArguments, changes=True)
-def send(office: Office, given: SendArguments) -> Told:
+def send(office: ToolSession, given: SendArguments) -> ToolResult:
     """Sends a message to another agent. It reads it in its next round. For work that is to be followed up, task_assign is
     better than an order: a task has a state and a result."""
     return _send(office, given.to, _body(given.kind, given.text), urgent=given.urgent, answers=given.reply_to)
@@ -88,7 +88,7 @@ class AskSupervisorArguments(Arguments, frozen=True):
 
 
 @tool(AskSupervisorArguments, changes=True)
-def ask_supervisor(office: Office, given: AskSupervisorArguments) -> Told:
+def ask_supervisor(office: ToolSession, given: AskSupervisorArguments) -> ToolResult:
     """Asks the person in charge, for decisions that are not yours. The answer comes as mail in a later round: say in your
     result or failure what waits for it, and do not wait yourself."""
     return _send(office, SUPERVISOR, Query(question=given.question), urgent=given.urgent, answers="")
@@ -97,13 +97,13 @@ def ask_supervisor(office: Office, given: AskSupervisorArguments) -> Told:
 MAIL_TOOLS = (inbox, read_message, reply, send, ask_supervisor)
 
 
-def _mailbox(office: Office, limit: int) -> Iterator[tuple[Message, str]]:
-    for each in office.run(office.calls.peek(office.caller.agent, limit=limit)).messages:
+def _mailbox(office: ToolSession, limit: int) -> Iterator[tuple[Message, str]]:
+    for each in office.run(office.operations.peek(office.caller.agent, limit=limit)).messages:
         if each.message is not None:
             yield each.message, each.place
 
 
-def _message(office: Office, word: str) -> Message:
+def _message(office: ToolSession, word: str) -> Message:
     """The message of the caller's mailbox whose id is `word` or begins with it. Raises: NotFound, UsageError."""
     found = [message for message, _ in _mailbox(office, LOOK_THROUGH) if word and message.id.startswith(word)]
     if exact := [message for message in found if message.id == word]:
@@ -132,8 +132,8 @@ def _body(kind: Literal["order", "query", "info", "ack"], text: str) -> Body:
             return confirmation_from(text)
 
 
-def _send(office: Office, to: str, body: Body, *, urgent: bool, answers: str) -> Told:
-    call = office.calls.send(
+def _send(office: ToolSession, to: str, body: Body, *, urgent: bool, answers: str) -> ToolResult:
+    call = office.operations.send(
         to,
         body,
         sender=office.caller.address,
@@ -141,4 +141,4 @@ def _send(office: Office, to: str, body: Body, *, urgent: bool, answers: str) ->
         correlation_id=answers or None,
     )
     sent = office.run(call)
-    return Told(f"message {sent.message_id} to {sent.to}", {"message_id": sent.message_id, "to": sent.to})
+    return ToolResult(f"message {sent.message_id} to {sent.to}", {"message_id": sent.message_id, "to": sent.to})

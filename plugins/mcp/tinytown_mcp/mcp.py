@@ -36,7 +36,7 @@ _FRESH_MS = 3_600_000  # the list of tools stays the same for as long as we run
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToolResult:
     """What a tool answers: a short text for the model, and the same as a JSON object."""
 
     text: str
@@ -55,7 +55,7 @@ class Tool:
     description: str
     schema: Mapping[str, Any]
     changes: bool
-    call: Callable[[Mapping[str, Any]], Told]
+    call: Callable[[Mapping[str, Any]], ToolResult]
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class ToolServer:
 _FRESH = {"ttlMs": _FRESH_MS, "cacheScope": "private"}
 
 
-def _told(tool: Tool, arguments: Mapping[str, Any]) -> tuple[Told, bool]:
+def _told(tool: Tool, arguments: Mapping[str, Any]) -> tuple[ToolResult, bool]:
     """What the tool says, and whether it is an error."""
     try:
         # Models write null where they mean nothing.
@@ -191,7 +191,7 @@ def _told(tool: Tool, arguments: Mapping[str, Any]) -> tuple[Told, bool]:
         print(f"{tool.name} failed: {error!r}", file=sys.stderr, flush=True)
         code, message, hint = "internal", f"internal error: {type(error).__name__}: {error}", "tt does the same"
     text = f"error: {message}; {hint}" if hint else f"error: {message}"
-    return Told(text, {"error": {"code": code, "message": message, "hint": hint}}), True
+    return ToolResult(text, {"error": {"code": code, "message": message, "hint": hint}}), True
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

@@ -9,27 +9,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from tinytown.client import TownLink, connect, town_root
+from tinytown.client import TownClient, connect, town_root
 from tinytown.config import TOWN_VARIABLE, Config, load_config
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
 from tinytown.identity import AGENT_ID_VARIABLE, AGENT_NAME_VARIABLE, Caller, caller_in
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls
-from tinytown_cli.context import Invocation
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations
+from tinytown_cli.context import CliContext
 
 T = TypeVar("T")
 
 
-class Office:
+class ToolSession:
     """Where an agent's tools find the town. Nothing is read or connected before it is needed, so that a town that is out
     of order is the answer to a call and not the end of the server. A context manager that closes."""
 
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
+    def __init__(self, context: CliContext) -> None:
+        self._invocation = context
         self._open = contextlib.ExitStack()
-        self._link: TownLink | None = None
+        self._link: TownClient | None = None
 
-    def __enter__(self) -> Office:
+    def __enter__(self) -> ToolSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,8 +44,8 @@ class Office:
         return load_config(self.root)
 
     @cached_property
-    def calls(self) -> TownCalls:
-        return TownCalls(self.config.name, message_limit_bytes=self.config.limits.message_bytes)
+    def operations(self) -> TownOperations:
+        return TownOperations(self.config.name, message_limit_bytes=self.config.limits.message_bytes)
 
     @cached_property
     def caller(self) -> Caller:
@@ -57,7 +57,7 @@ class Office:
             )
         return caller
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: Operation[T]) -> T:
         """What the town answers to `call`, which acts once even when it has to be sent twice."""
         try:
             return self._connected().run(call)
@@ -66,7 +66,7 @@ class Office:
             self._close()
             return self._connected().run(call)
 
-    def _connected(self) -> TownLink:
+    def _connected(self) -> TownClient:
         if self._link is None:
             self._link = self._open.enter_context(connect(self.root, self.config, self._invocation))
         return self._link

@@ -11,8 +11,8 @@ from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown_cli.serializers import task_shape
 
-from tinytown_mcp.mcp import Told
-from tinytown_mcp.office import Office
+from tinytown_mcp.mcp import ToolResult
+from tinytown_mcp.office import ToolSession
 from tinytown_mcp.toolbox import (
     BEGINNING,
     AgentWord,
@@ -30,17 +30,17 @@ from tinytown_mcp.toolbox import (
 
 
 @tool(NoArguments, changes=False)
-def my_task(office: Office, given: NoArguments) -> Told:
+def my_task(office: ToolSession, given: NoArguments) -> ToolResult:
     """Shows the task of this round as it is now, in full, and whether it is still yours: it may have been taken away."""
     caller = office.caller
     if not caller.task_id:
-        found = office.run(office.calls.current_task(caller.agent))
+        found = office.run(office.operations.current_task(caller.agent))
         told = "this round has no task" + (f"; your open one is {found.id}: {found.headline}" if found else "")
-        return Told(told, {"task": None, "is_yours": False})
-    task = office.run(office.calls.task(caller.task_id))
+        return ToolResult(told, {"task": None, "is_yours": False})
+    task = office.run(office.operations.task(caller.task_id))
     is_yours = task.token == caller.task_token and not task.finished
     note = "" if is_yours else "\n\nIt is not this round's any more: stop working on it, and end."
-    return Told(_whole(task) + note, {"task": task_shape(task), "is_yours": is_yours})
+    return ToolResult(_whole(task) + note, {"task": task_shape(task), "is_yours": is_yours})
 
 
 class TaskShowArguments(Arguments, frozen=True):
@@ -48,10 +48,10 @@ class TaskShowArguments(Arguments, frozen=True):
 
 
 @tool(TaskShowArguments, changes=False)
-def task_show(office: Office, given: TaskShowArguments) -> Told:
+def task_show(office: ToolSession, given: TaskShowArguments) -> ToolResult:
     """Shows any task of the town in full: its text, state, result, and why it is as it is."""
-    task = office.run(office.calls.task(given.task))
-    return Told(_whole(task), {"task": task_shape(task)})
+    task = office.run(office.operations.task(given.task))
+    return ToolResult(_whole(task), {"task": task_shape(task)})
 
 
 class TaskCompleteArguments(Arguments, frozen=True):
@@ -60,7 +60,7 @@ class TaskCompleteArguments(Arguments, frozen=True):
 
 
 @tool(TaskCompleteArguments, changes=True)
-def task_complete(office: Office, given: TaskCompleteArguments) -> Told:
+def task_complete(office: ToolSession, given: TaskCompleteArguments) -> ToolResult:
     """Says that your task is done. Where the town has gates they look at the work first (verifying), and send it back to you
     when they do not agree."""
     return _settle(office, "submit", given.task, given.result)
@@ -72,7 +72,7 @@ class TaskFailArguments(Arguments, frozen=True):
 
 
 @tool(TaskFailArguments, changes=True)
-def task_fail(office: Office, given: TaskFailArguments) -> Told:
+def task_fail(office: ToolSession, given: TaskFailArguments) -> ToolResult:
     """Says that your task cannot be done. Tasks that need it stay blocked."""
     return _settle(office, "fail", given.task, given.reason)
 
@@ -85,10 +85,10 @@ class TaskRejectArguments(Arguments, frozen=True):
 
 
 @tool(TaskRejectArguments, changes=True)
-def task_reject(office: Office, given: TaskRejectArguments) -> Told:
+def task_reject(office: ToolSession, given: TaskRejectArguments) -> ToolResult:
     """Sends finished work back: opens the task again, for whoever did it. What needs it waits again, your own task too if
     it does; it is offered to you again afterwards."""
-    return _told(office.run(office.calls.reopen_task(given.task, reason=given.reason)).task)
+    return _told(office.run(office.operations.reopen_task(given.task, reason=given.reason)).task)
 
 
 class TaskAssignArguments(Arguments, frozen=True):
@@ -100,11 +100,11 @@ class TaskAssignArguments(Arguments, frozen=True):
 
 
 @tool(TaskAssignArguments, changes=True)
-def task_assign(office: Office, given: TaskAssignArguments) -> Told:
+def task_assign(office: ToolSession, given: TaskAssignArguments) -> ToolResult:
     """Makes a task for another agent, which begins it when it is free and all that it needs is completed."""
     if not given.agent.strip():
         raise UsageError("expected an agent, got an empty name", hint="backlog_add makes a task for anybody")
-    call = office.calls.add_task(
+    call = office.operations.add_task(
         given.text, agent=given.agent, title=given.title, needs=given.needs, priority=given.priority
     )
     return _told(office.run(call).task)
@@ -116,9 +116,9 @@ class BacklogListArguments(Arguments, frozen=True):
 
 
 @tool(BacklogListArguments, changes=False)
-def backlog_list(office: Office, given: BacklogListArguments) -> Told:
+def backlog_list(office: ToolSession, given: BacklogListArguments) -> ToolResult:
     """Lists the tasks that nobody has yet, in the order in which they are offered, with role and tags."""
-    found = office.run(office.calls.tasks(state="backlog", tag=given.tag, limit=given.limit))
+    found = office.run(office.operations.tasks(state="backlog", tag=given.tag, limit=given.limit))
     tasks = [
         {
             "id": task.id, "title": shown(task.headline, BEGINNING), "priority": task.priority, "role": task.role,
@@ -128,7 +128,7 @@ def backlog_list(office: Office, given: BacklogListArguments) -> Told:
     ]  # fmt: skip
     words = [", ".join(filter(None, (task.priority, task.role, *task.tags))) for task in found]
     lines = [f"{each['id']} ({more}): {each['title']}" for each, more in zip(tasks, words, strict=True)]
-    return Told("\n".join(lines) or "the backlog is empty", {"tasks": tasks})
+    return ToolResult("\n".join(lines) or "the backlog is empty", {"tasks": tasks})
 
 
 class BacklogClaimArguments(Arguments, frozen=True):
@@ -136,9 +136,9 @@ class BacklogClaimArguments(Arguments, frozen=True):
 
 
 @tool(BacklogClaimArguments, changes=True)
-def backlog_claim(office: Office, given: BacklogClaimArguments) -> Told:
+def backlog_claim(office: ToolSession, given: BacklogClaimArguments) -> ToolResult:
     """Takes a task of the backlog for yourself. It comes in a round of its own: do not begin it in this one."""
-    return _told(office.run(office.calls.claim_from_backlog(given.task, office.caller.agent)).task)
+    return _told(office.run(office.operations.claim_from_backlog(given.task, office.caller.agent)).task)
 
 
 class BacklogAddArguments(Arguments, frozen=True):
@@ -151,10 +151,10 @@ class BacklogAddArguments(Arguments, frozen=True):
 
 
 @tool(BacklogAddArguments, changes=True)
-def backlog_add(office: Office, given: BacklogAddArguments) -> Told:
+def backlog_add(office: ToolSession, given: BacklogAddArguments) -> ToolResult:
     """Puts work that you have found, and that is not yours, onto the backlog. Idle agents take what bears their role or one
     of their tags."""
-    call = office.calls.add_task(
+    call = office.operations.add_task(
         given.text, title=given.title, role=given.role, tags=given.tags, needs=given.needs, priority=given.priority
     )
     return _told(office.run(call).task)
@@ -173,12 +173,12 @@ TASK_TOOLS = (
 )
 
 
-def _settle(office: Office, verb: Literal["submit", "fail"], word: str, text: str) -> Told:
+def _settle(office: ToolSession, verb: Literal["submit", "fail"], word: str, text: str) -> ToolResult:
     caller = office.caller
     chosen = word or caller.task_id
     if not chosen:
         raise UsageError("this round has no task to settle", hint="name one, or only end")
-    call = office.calls.settle_task(verb, chosen, text=text, by=caller.agent, token=caller.task_token)
+    call = office.operations.settle_task(verb, chosen, text=text, by=caller.agent, token=caller.task_token)
     try:
         return _told(office.run(call))
     except StaleLease as error:
@@ -187,11 +187,11 @@ def _settle(office: Office, verb: Literal["submit", "fail"], word: str, text: st
         ) from error
 
 
-def _told(task: Task) -> Told:
+def _told(task: Task) -> ToolResult:
     who = f", for {task.assigned_to}" if task.assigned_to else ""
     why = f": {shown(task.reason, BEGINNING)}" if task.reason else ""
     value = {"task_id": task.id, "state": task.state, "agent": task.assigned_to, "reason": task.reason}
-    return Told(f"task {task.id} is {task.state}{who}{why}", value)
+    return ToolResult(f"task {task.id} is {task.state}{who}{why}", value)
 
 
 def _whole(task: Task) -> str:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from tinytown_mcp.mcp import Told, Tool
-from tinytown_mcp.office import Office
+from tinytown_mcp.mcp import Tool, ToolResult
+from tinytown_mcp.office import ToolSession
 
 #: Characters of a text that lists show.
 BEGINNING = 300
@@ -50,24 +50,24 @@ class ToolMaker(Generic[A]):
     """A tool that has no town yet."""
 
     arguments: type[A]
-    function: Callable[[Office, A], Told]
+    function: Callable[[ToolSession, A], ToolResult]
     changes: bool
 
     @property
     def name(self) -> str:
         return self.function.__name__
 
-    def make(self, office: Office) -> Tool:
+    def make(self, office: ToolSession) -> Tool:
         """The tool for the agent whose `office` it is."""
 
-        def call(given: Mapping[str, Any]) -> Told:
+        def call(given: Mapping[str, Any]) -> ToolResult:
             return self.function(office, msgspec.convert(given, self.arguments))
 
         description = " ".join((self.function.__doc__ or "").split())
         return Tool(self.name, description, _schema(self.arguments), self.changes, call)
 
 
-def tool(arguments: type[A], *, changes: bool) -> Callable[[Callable[[Office, A], Told]], ToolMaker[A]]:
+def tool(arguments: type[A], *, changes: bool) -> Callable[[Callable[[ToolSession, A], ToolResult]], ToolMaker[A]]:
     """Makes a tool of a function. `changes`: it does more than look."""
     return lambda function: ToolMaker(arguments, function, changes)
 

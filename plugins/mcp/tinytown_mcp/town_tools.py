@@ -9,15 +9,15 @@ from tinytown.model.ids import SUPERVISOR
 from tinytown.model.text import counted
 from tinytown.roles import load_roles
 
-from tinytown_mcp.mcp import Told
-from tinytown_mcp.office import Office
+from tinytown_mcp.mcp import ToolResult
+from tinytown_mcp.office import ToolSession
 from tinytown_mcp.toolbox import LOOK_THROUGH, NoArguments, tool
 
 
 @tool(NoArguments, changes=False)
-def status(office: Office, given: NoArguments) -> Told:
+def status(office: ToolSession, given: NoArguments) -> ToolResult:
     """Shows how the town is: tasks by state, the backlog, and what each agent is doing."""
-    seen = office.run(office.calls.status())
+    seen = office.run(office.operations.status())
     tasks = ", ".join(f"{count} {state}" for state, count in seen.tasks.items() if count) or "none"
     agents = [
         {"name": agent.name, "state": agent.state, "task": agent.current_task, "mail": agent.mail.total}
@@ -25,15 +25,15 @@ def status(office: Office, given: NoArguments) -> Told:
     ]
     lines = [f"tasks: {tasks}; backlog: {seen.backlog}", *(_doing(agent) for agent in seen.agents[:LOOK_THROUGH])]
     value = {"town": office.config.name, "tasks": seen.tasks, "backlog": seen.backlog, "agents": agents}
-    return Told("\n".join(lines), value)
+    return ToolResult("\n".join(lines), value)
 
 
 @tool(NoArguments, changes=False)
-def who_is_who(office: Office, given: NoArguments) -> Told:
+def who_is_who(office: ToolSession, given: NoArguments) -> ToolResult:
     """Lists the agents of the town: name, role, what such a role is for, tags and state. One of them is you."""
     caller, roles = office.caller, load_roles(office.config)
     people: list[dict[str, Any]] = []
-    for agent in office.run(office.calls.agents())[:LOOK_THROUGH]:
+    for agent in office.run(office.operations.agents())[:LOOK_THROUGH]:
         role = roles.get(agent.role or "")
         people.append(
             {
@@ -47,7 +47,7 @@ def who_is_who(office: Office, given: NoArguments) -> Told:
         for each in people
     ]
     lines.append(f"{SUPERVISOR}: the person in charge")
-    return Told("\n".join(lines), {"agents": people, "supervisor": SUPERVISOR})
+    return ToolResult("\n".join(lines), {"agents": people, "supervisor": SUPERVISOR})
 
 
 TOWN_TOOLS = (status, who_is_who)

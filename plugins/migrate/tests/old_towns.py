@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 
 Layout = Literal["nameless", "json", "hash"]
 
@@ -75,7 +75,7 @@ INBOX = [
 URGENT = [message(7, "task", to=ADA, description="the newer"), message(6, "task", to=ADA, description="the older")]
 
 
-def write_old_town(client: LightClient, layout: Layout, name: str = "shop") -> None:
+def write_old_town(client: BlockingClient, layout: Layout, name: str = "shop") -> None:
     """One town with something of everything, as the Rust program wrote it."""
     base = "tt:" if layout == "nameless" else f"tt:{name}:"
     for kind, records in (("agent", AGENTS), ("task", TASKS)):

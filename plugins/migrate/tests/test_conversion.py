@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.model.messages import Confirmation, Informational, Query, TaskAssign, TaskOrder, Unknown
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_migrate.conversion import Converted, convert
 from tinytown_migrate.source import OldTown, find_keys, read_town
 from tinytown_snapshots.checks import check
@@ -36,13 +36,13 @@ from plugins.migrate.tests.old_towns import (
 from tests.protocol.conftest import Town, fresh_town, key_type
 
 
-def old_town(client: LightClient, layout: Layout) -> OldTown:
+def old_town(client: BlockingClient, layout: Layout) -> OldTown:
     write_old_town(client, layout)
     return read_town(client, find_keys(client), None if layout == "nameless" else "shop")
 
 
 @pytest.fixture(params=get_args(Layout))
-def moved(client: LightClient, request: pytest.FixtureRequest) -> Iterator[tuple[Town, Converted]]:
+def moved(client: BlockingClient, request: pytest.FixtureRequest) -> Iterator[tuple[Town, Converted]]:
     """A town of ours into which the old one was brought, and what was said about it."""
     town = fresh_town(client)
     converted = convert(old_town(client, request.param), taken={})
@@ -56,25 +56,25 @@ def bring(town: Town, converted: Converted) -> Restored:
     again = read_lines(to_bytes(converted.snapshot))
     check(again)
     assert gather(again).counts == converted.snapshot.counts
-    return Transfer(town.client, town.calls).restore(converted.snapshot, merge=True, known_s=1000)
+    return Transfer(town.client, town.operations).restore(converted.snapshot, merge=True, known_s=1000)
 
 
 def test_agents_keep_their_ids_and_get_names_that_are_theirs_alone(moved: tuple[Town, Converted]) -> None:
     town, converted = moved
-    agents = {each.id: each for each in town.run(town.calls.agents())}
+    agents = {each.id: each for each in town.run(town.operations.agents())}
     assert {id_: each.name for id_, each in agents.items()} == {ADA: "ada", BOB: "bob", TWIN: "ada-c000"}
     assert [(each.id, each.new) for each in converted.renamed] == [(TWIN, "ada-c000")]
     ada, bob, twin = agents[ADA], agents[BOB], agents[TWIN]
-    assert (ada.wanted, ada.state, ada.role, ada.nickname) == ("running", "starting", "reviewer", "Ada Mason")
-    assert (bob.wanted, bob.state, bob.parent, bob.cli) == ("stopped", "stopped", "ada", "claude")
-    assert (twin.wanted, twin.role, twin.nickname) == ("stopped", None, "Bad-Nick")
+    assert (ada.desired_state, ada.state, ada.role, ada.nickname) == ("running", "starting", "reviewer", "Ada Mason")
+    assert (bob.desired_state, bob.state, bob.parent, bob.cli) == ("stopped", "stopped", "ada", "claude")
+    assert (twin.desired_state, twin.role, twin.nickname) == ("stopped", None, "Bad-Nick")
     assert (ada.rounds_completed, ada.tasks_completed, ada.created_at) == (7, 4, "2025-11-01T10:01:00.123Z")
     assert any("claude --print --verbose" in note for note in converted.notes)
 
 
 def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
     town, _ = moved
-    tasks = {each.id: each for each in town.run(town.calls.tasks())}
+    tasks = {each.id: each for each in town.run(town.operations.tasks())}
     states = {id_: (each.state, each.assigned_to) for id_, each in tasks.items()}
     assert states == {
         RUNNING: ("assigned", "ada"),
@@ -85,7 +85,7 @@ def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
         FIRST_ON_BACKLOG: ("pending", None),
         SECOND_ON_BACKLOG: ("pending", None),
     }
-    backlog = [each.id for each in town.run(town.calls.tasks(state="backlog"))]
+    backlog = [each.id for each in town.run(town.operations.tasks(state="backlog"))]
     assert backlog == [FORGOTTEN, ORPHAN, FIRST_ON_BACKLOG, SECOND_ON_BACKLOG]
     assert tasks[WAITING].tags == ("plan-t-1", "python")
     assert (tasks[DONE].result, tasks[DONE].completed_at) == ("it works", "2025-11-02T12:00:00.000Z")
@@ -96,7 +96,7 @@ def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
 
 def test_mail_is_in_the_order_in_which_it_is_to_be_read(moved: tuple[Town, Converted]) -> None:
     town, _ = moved
-    bodies = [each.message.body for each in town.run(town.calls.peek("ada")).messages if each.message]
+    bodies = [each.message.body for each in town.run(town.operations.peek("ada")).messages if each.message]
     assert bodies[:7] == [
         TaskOrder(description="the older"),
         TaskOrder(description="the newer"),
@@ -111,17 +111,17 @@ def test_mail_is_in_the_order_in_which_it_is_to_be_read(moved: tuple[Town, Conve
     assert isinstance(bodies[8], Unknown)
     assert msgspec.json.decode(bodies[8].raw)["degrees"] == 21
     assert len(bodies) == 9
-    news = town.run(town.calls.peek("ada")).messages[6].message
+    news = town.run(town.operations.peek("ada")).messages[6].message
     assert news
     assert (news.sender, news.recipient) == ("bob", "ada")
-    [question] = town.run(town.calls.peek("supervisor")).messages
+    [question] = town.run(town.operations.peek("supervisor")).messages
     assert question.message
     assert (question.message.sender, question.message.text) == ("ada", "may I?")
 
 
 def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(moved: tuple[Town, Converted]) -> None:
     town, converted = moved
-    letters = {each.reason.partition(": ")[2]: each for each in town.run(town.calls.dead_letters())}
+    letters = {each.reason.partition(": ")[2]: each for each in town.run(town.operations.dead_letters())}
     assert set(letters) == {"it cannot be read", f"there is no agent {GONE}"}
     assert letters["it cannot be read"].raw == b"this is no JSON"
     assert "orders left behind, because their tasks are finished or another agent's: 1" in converted.notes
@@ -129,7 +129,7 @@ def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(moved: t
 
 def test_brought_along_twice_nothing_is_there_twice(moved: tuple[Town, Converted]) -> None:
     town, converted = moved
-    run, calls = town.run, town.calls
+    run, calls = town.run, town.operations
     run(calls.settle_task("complete", WAITING))
     ada = run(calls.agent("ada"))
     batch = run(calls.claim(ada.id, token="c", count=1))
@@ -143,16 +143,16 @@ def test_brought_along_twice_nothing_is_there_twice(moved: tuple[Town, Converted
     }
 
 
-def test_names_of_agents_that_live_in_the_new_town_are_not_taken(client: LightClient) -> None:
+def test_names_of_agents_that_live_in_the_new_town_are_not_taken(client: BlockingClient) -> None:
     town = fresh_town(client)
-    mine = town.run(town.calls.create_agent("Ada", cli="shell"))
+    mine = town.run(town.operations.create_agent("Ada", cli="shell"))
     converted = convert(old_town(client, "hash"), taken={"ada": mine.id})
     bring(town, converted)
-    assert {each.id: each.name for each in town.run(town.calls.agents())}[ADA] == "ada-a000"
-    assert town.run(town.calls.agent("Ada")).id == mine.id
+    assert {each.id: each.name for each in town.run(town.operations.agents())}[ADA] == "ada-a000"
+    assert town.run(town.operations.agent("Ada")).id == mine.id
 
 
-def test_the_same_old_town_gives_the_same_snapshot(client: LightClient) -> None:
+def test_the_same_old_town_gives_the_same_snapshot(client: BlockingClient) -> None:
     client.command("FLUSHALL")
     town = old_town(client, "hash")
     assert to_bytes(convert(town, taken={}).snapshot) == to_bytes(convert(town, taken={}).snapshot)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_migrate.old_settings import convert_settings, is_old, old_server_url
 from tinytown_server.server import EmbeddedServer
@@ -52,7 +52,7 @@ def old(tt: Shell) -> Iterator[Path]:
     directory.mkdir()
     server = EmbeddedServer(directory / "server")
     server.ensure()
-    with LightClient(Address("unix", path=str(server.socket_path))) as client:
+    with BlockingClient(Address("unix", path=str(server.socket_path))) as client:
         write_old_town(client, "hash", "Shop")
     (directory / "tinytown.toml").write_text(OLD_TOML.format(socket=server.socket_path))
     yield directory
@@ -123,7 +123,7 @@ def test_a_town_that_is_here_keeps_its_settings_and_its_agents(tt: Shell, old: P
 
 def test_several_towns_on_one_server_are_listed_and_chosen_from(tt: Shell, old: Path) -> None:
     tt("init", "--name", "mine")
-    with LightClient(Address("unix", path=str(old / "server" / "redis.sock"))) as client:
+    with BlockingClient(Address("unix", path=str(old / "server" / "redis.sock"))) as client:
         write_old_town(client, "nameless")
     error = tt("migrate", "--from", url(old), "--json", code=2).error
     assert error["code"] == "ambiguous"
@@ -149,7 +149,7 @@ def test_words_that_cannot_be_meant_are_refused(tt: Shell, old: Path) -> None:
 
 def test_a_password_of_the_environment_is_used_and_never_shown(tt: Shell, old: Path) -> None:
     socket = old / "server" / "redis.sock"
-    with LightClient(Address("unix", path=str(socket))) as client:
+    with BlockingClient(Address("unix", path=str(socket))) as client:
         client.command("CONFIG", "SET", "requirepass", "hunter2")
     try:
         tt("init", "--name", "mine")
@@ -157,7 +157,7 @@ def test_a_password_of_the_environment_is_used_and_never_shown(tt: Shell, old: P
         told = tt("migrate", "--from", url(old), "--dry-run", "-v", env={"TINYTOWN_REDIS_PASSWORD": "hunter2"})
         assert "hunter2" not in told.out + told.err
     finally:
-        with LightClient(Address("unix", path=str(socket), password="hunter2")) as client:
+        with BlockingClient(Address("unix", path=str(socket), password="hunter2")) as client:
             client.command("CONFIG", "SET", "requirepass", "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_migrate.source import find_keys, parse_key, read_town, town_names
 
 from plugins.migrate.tests.old_towns import ADA, AGENTS, GONE, STRANGERS, TASKS, TWIN, Layout, write_old_town
@@ -40,7 +40,7 @@ def test_what_is_no_key_of_the_old_tinytown_is_passed_over(key: str) -> None:
 
 
 @pytest.mark.parametrize("layout", get_args(Layout))
-def test_a_town_is_read_alike_from_each_layout_and_left_as_it_is(client: LightClient, layout: Layout) -> None:
+def test_a_town_is_read_alike_from_each_layout_and_left_as_it_is(client: BlockingClient, layout: Layout) -> None:
     client.command("FLUSHALL")
     write_old_town(client, layout)
     for key in STRANGERS:
@@ -59,7 +59,7 @@ def test_a_town_is_read_alike_from_each_layout_and_left_as_it_is(client: LightCl
     assert {key: client.command("DUMP", key) for key in client.command("KEYS", "*")} == before
 
 
-def test_towns_on_one_server_are_told_apart(client: LightClient) -> None:
+def test_towns_on_one_server_are_told_apart(client: BlockingClient) -> None:
     client.command("FLUSHALL")
     write_old_town(client, "nameless")
     write_old_town(client, "json", "shop")
@@ -71,7 +71,7 @@ def test_towns_on_one_server_are_told_apart(client: LightClient) -> None:
         assert len(read_town(client, keys, name).agents) == len(AGENTS)
 
 
-def test_a_record_that_is_none_is_kept_as_a_leftover(client: LightClient) -> None:
+def test_a_record_that_is_none_is_kept_as_a_leftover(client: BlockingClient) -> None:
     client.command("FLUSHALL")
     client.command("SET", f"tt:shop:agent:{ADA}", "{broken")
     client.command("LPUSH", f"tt:shop:task:{GONE}", "a list")

@@ -17,10 +17,10 @@ from tinytown.errors import ConfigError, NotFound, Refused, UsageError
 from tinytown.identity import caller_in
 from tinytown.model.ids import town_name_from
 from tinytown.model.text import shown
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
 from tinytown.redis.url import Address, parse_url
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.text_file import read_text_file, replace_text_file, write_new_file
 from tinytown_snapshots.cli_commands import in_words, restored_lines, write_snapshot
@@ -73,9 +73,9 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a snapshot for tt restore instead.",
 )
-@pass_invocation
+@pass_cli_context
 def migrate(
-    invocation: Invocation,
+    context: CliContext,
     from_url: str | None,
     from_town: Path | None,
     old_name: str | None,
@@ -99,7 +99,7 @@ def migrate(
     settings = _new_settings(table)
     wanted = old_name or (str(table.get("name")) if table is not None and not nameless else None)
     town = _read(address, wanted, nameless=nameless)
-    move = _Move(invocation, address, town, settings, dry_run=dry_run)
+    move = _Move(context, address, town, settings, dry_run=dry_run)
     if output is not None:
         move.write_file(output)
     else:
@@ -144,7 +144,7 @@ def _new_settings(table: Mapping[str, Any] | None) -> NewSettings | None:
 def _read(address: Address, wanted: str | None, *, nameless: bool) -> OldTown:
     from tinytown_migrate.source import find_keys, read_town, town_names
 
-    with LightClient(address, timeout_s=30.0) as client:
+    with BlockingClient(address, timeout_s=30.0) as client:
         keys = find_keys(client)
         names = town_names(keys)
         name = None if nameless else wanted
@@ -172,9 +172,9 @@ class _Move:
     """One old town on its way: into a file, or into a town of ours."""
 
     def __init__(
-        self, invocation: Invocation, address: Address, old: OldTown, settings: NewSettings | None, *, dry_run: bool
+        self, context: CliContext, address: Address, old: OldTown, settings: NewSettings | None, *, dry_run: bool
     ) -> None:
-        self.invocation = invocation
+        self.context = context
         self.address = address
         self.old = old
         self.settings = settings
@@ -206,14 +206,14 @@ class _Move:
                     )
         if config.redis.url is None:
             prepare_runtime_directory(root)
-        with connect(root, config, self.invocation) as link:
+        with connect(root, config, self.context) as link:
             from tinytown_snapshots.transfer import Transfer
 
             from tinytown_migrate.conversion import agents_here
 
             if not self.dry_run:
-                link.run(link.calls.setup(config.server_settings))
-            transfer = Transfer(link, link.calls)
+                link.run(link.operations.setup(config.server_settings))
+            transfer = Transfer(link, link.operations)
             converted = self._convert(agents_here(transfer.read().snapshot))
             restored = transfer.restore(
                 converted.snapshot, merge=True, dry_run=self.dry_run, story=_STORY, known_s=_KNOWN_S
@@ -237,7 +237,7 @@ class _Move:
         """The root of our town, and whether its settings are there and stay."""
         from tinytown_migrate.old_settings import is_old
 
-        named = self.invocation.town
+        named = self.context.town
         try:
             root = find_town(Path(named) if named else None)
         except NotFound:
@@ -319,7 +319,7 @@ class _Move:
             "output": str(output.resolve()) if output else None,
             "config": self._config_shape(config),
         }
-        self.invocation.answer(answer, _lines(answer))
+        self.context.emit(answer, _lines(answer))
 
     def _config_shape(self, path: Path | None) -> dict[str, Any] | None:
         import msgspec

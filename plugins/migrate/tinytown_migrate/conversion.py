@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 from tinytown.errors import UsageError
-from tinytown.model.agents import WantedState
+from tinytown.model.agents import DesiredState
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id, check_word, short_id
 from tinytown.model.messages import PRIORITIES, Category, Message, Priority, TaskAssign, decode_message, message_fields
 from tinytown.model.tasks import FINISHED
@@ -46,14 +46,14 @@ _STATES: dict[str, SavedState] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-_WANTED: dict[str, WantedState] = {
+_WANTED: dict[str, DesiredState] = {
     "starting": "running",
     "idle": "running",
     "working": "running",
     "paused": "paused",
     "draining": "stopped",
     "stopped": "stopped",
-    "cold": "stopped",
+    "suspended": "stopped",
     "error": "stopped",
 }
 
@@ -162,7 +162,7 @@ def _agent(work: _Conversion, id_: str, fields: Fields) -> AgentRecord:
         nickname=nickname,
         role=role,
         parent=parent,
-        wanted=wanted,
+        desired_state=wanted,
         state="stopped" if wanted == "stopped" else "",
         reason=f"was {fields.get('state', 'stopped')} in Tinytown 0.10" if wanted == "stopped" else "",
         since=since if wanted == "stopped" else "",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 from tinytown.errors import TinytownError
-from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.protocol.operation import Argument, Operation, Reply
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _KINDS = "agent|inbox|urgent|task|activity|stop"
@@ -33,11 +33,11 @@ Fields = dict[str, Any]
 
 
 class Client(Protocol):
-    """What is needed of a client: the blocking one, `redis.light.LightClient`, has it."""
+    """What is needed of a client: the blocking one, `redis.light.BlockingClient`, has it."""
 
     def command(self, *words: Argument, timeout_s: float | None = None) -> Reply: ...
 
-    def run_all(self, calls: Sequence[Call[Any]], *, timeout_s: float | None = None) -> list[Any]: ...
+    def run_all(self, calls: Sequence[Operation[Any]], *, timeout_s: float | None = None) -> list[Any]: ...
 
 
 class OldKey(NamedTuple):
@@ -128,7 +128,7 @@ def _reading(key: OldKey, type_: str) -> tuple[Argument, ...]:
 def _ask(client: Client, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
     answers: list[Any] = []
     for begin in range(0, len(commands), _AT_ONCE):
-        calls = [Call(words, _as_it_is) for words in commands[begin : begin + _AT_ONCE]]
+        calls = [Operation(words, _as_it_is) for words in commands[begin : begin + _AT_ONCE]]
         answers += client.run_all(calls)
     for answer in answers:
         if isinstance(answer, TinytownError):

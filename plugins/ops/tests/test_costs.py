@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from tinytown.protocol.operations import TownCalls
-from tinytown.redis.blocking_client import LightClient
+from tinytown.protocol.operations import TownOperations
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_testing.pytest_plugin import Shell
 
@@ -27,8 +27,8 @@ def spent(own_town: Shell) -> Shell:
     for name in ("ann", "bob"):
         tt("spawn", name)
     task = tt("assign", "ann", "port the parser", "--title", "The parser", "--json").json["task_id"]
-    calls = TownCalls(tt("status", "--json").json["town"])
-    with LightClient(Address("unix", path=str(tt.directory / ".tt" / "redis.sock"))) as client:
+    calls = TownOperations(tt("status", "--json").json["town"])
+    with BlockingClient(Address("unix", path=str(tt.directory / ".tt" / "redis.sock"))) as client:
         client.run(calls.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
         placed = client.run(calls.place_agents("h", ["shell"], count=2)).agents
         ann, bob = sorted(placed, key=lambda agent: agent.name)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.client import TownLink, open_town_link
-from tinytown_cli.context import Invocation
+from tinytown.client import TownClient, open_town_client
+from tinytown_cli.context import CliContext
 from tinytown_ops.doctor.town_checks import _clock  # pyright: ignore[reportPrivateUsage]
 from tinytown_testing.pytest_plugin import Shell
 
@@ -24,10 +24,10 @@ def at_work(tt: Shell) -> Iterator[Shell]:
 
 
 @contextmanager
-def linked(tt: Shell) -> Iterator[TownLink]:
-    invocation = Invocation()
-    invocation.town = str(tt.directory)
-    with open_town_link(invocation) as town:
+def linked(tt: Shell) -> Iterator[TownClient]:
+    context = CliContext()
+    context.town = str(tt.directory)
+    with open_town_client(context) as town:
         yield town
 
 
@@ -105,16 +105,16 @@ def test_agents_and_kernels_in_trouble_are_found_each_with_what_to_do(tt: Shell)
         tt("spawn", name)
     ids = {each["name"]: each["id"] for each in tt("list", "--json").json["agents"]}
     with linked(tt) as town:
-        base = town.calls.keys.base
+        base = town.operations.keys.base
 
         def change(name: str, *fields: str) -> None:
             town.client.command("HSET", f"{base}:agent:{ids[name]}", *fields)
 
         long_ago = str(town.now_ms() - 5_000_000)
         town.run(
-            town.calls.join("old", lease_ms=3_600_000, about={"name": "attic", "version": "0.0.1", "backends": ""})
+            town.operations.join("old", lease_ms=3_600_000, about={"name": "attic", "version": "0.0.1", "backends": ""})
         )
-        town.run(town.calls.join("gone", lease_ms=3_600_000, about={"name": "cellar", "pid": "7"}))
+        town.run(town.operations.join("gone", lease_ms=3_600_000, about={"name": "cellar", "pid": "7"}))
         town.client.command("ZADD", f"{base}:hosts", "1", "gone")
         change("sick", "state", "error", "reason", "no login")
         change("stuck", "state", "working", "host", "old", "since", long_ago)
@@ -178,7 +178,7 @@ def test_functions_of_other_versions_are_told_of_and_are_no_loss(tt: Shell) -> N
 
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (10, "note"), (-10, "note"), (3600, "problem")])
 def test_a_clock_that_differs_from_the_servers_is_told_of(tt: Shell, ahead_s: int, level: str) -> None:
-    class Elsewhere(TownLink):
+    class Elsewhere(TownClient):
         def now_ms(self) -> int:
             return super().now_ms() - ahead_s * 1000
 

@@ -215,7 +215,7 @@ def test_events_that_are_followed_are_chosen_too(busy: Shell) -> None:
     following = Following(busy, "events", "--follow", "--limit", "1", "--type", "task_added", "--since", "1d", "--json")
     following.line()
     busy("send", "supervisor", "not wanted", "--info")
-    task = busy("backlog", "add", "wanted", "--json").json["task_id"]
+    task = busy("backlog", "add", "desired_state", "--json").json["task_id"]
     assert json.loads(following.line())["task"] == task
     assert following.interrupt() == 130
     busy("backlog", "remove", task)

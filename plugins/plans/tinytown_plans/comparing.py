@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from tinytown.model.graph import waves
+from tinytown.model.graph import stages
 from tinytown.model.tasks import FINISHED, Task, TaskState
 
 from tinytown_plans.reading import Plan, PlanTask
@@ -64,7 +64,7 @@ def compare_push(plan: Plan, known: Mapping[str, Task], resolve: Resolve) -> tup
     tasks = {task.id: task for task in plan.tasks}
     return tuple(
         _push(tasks[id_], plan.agent_of(tasks[id_]), known.get(id_), resolve)
-        for wave in waves(plan.needs)
+        for wave in stages(plan.needs)
         for id_ in wave
     )
 

@@ -9,9 +9,9 @@ import click
 import msgspec
 from tinytown.client import town_root
 from tinytown.errors import NotFound
-from tinytown.model.graph import waves
+from tinytown.model.graph import stages
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.text_file import read_text_file, write_new_file
@@ -25,15 +25,15 @@ file_option = click.option("-f", "--file", metavar="FILE", help=f"The plan.  [de
 @click.command(cls=TownCommand, examples=["tt plan", "tt plan --init", "tt plan --file docs/release.toml --json"])
 @click.option("-i", "--init", "begin", is_flag=True, help="Write an example to begin with. Overwrites nothing.")
 @file_option
-@pass_invocation
-def plan(invocation: Invocation, begin: bool, file: str | None) -> None:
+@pass_cli_context
+def plan(context: CliContext, begin: bool, file: str | None) -> None:
     """Show the plan: its tasks in waves, each of which needs only earlier ones. Sends nothing; that is tt sync."""
-    path = plan_path(invocation, file)
+    path = plan_path(context, file)
     if begin:
         write_new_file(path, TEMPLATE)
-        invocation.tell(f"wrote {path}: change it, then tt sync push")
+        context.warn(f"wrote {path}: change it, then tt sync push")
     found, _ = load_plan(path)
-    order = waves(found.needs)
+    order = stages(found.needs)
     shape = {
         "file": str(path),
         "description": found.meta.description,
@@ -41,12 +41,12 @@ def plan(invocation: Invocation, begin: bool, file: str | None) -> None:
         "waves": order,
         "tasks": [entry_shape(found, number) for number in range(len(found.tasks))],
     }
-    invocation.answer(shape, _lines(found, order))
+    context.emit(shape, _lines(found, order))
 
 
-def plan_path(invocation: Invocation, file: str | None) -> Path:
+def plan_path(context: CliContext, file: str | None) -> Path:
     """Where the plan is: `file` from the current directory, else at the town's root. Raises: NotFound."""
-    return Path(file) if file else town_root(invocation) / PLAN_FILE
+    return Path(file) if file else town_root(context) / PLAN_FILE
 
 
 def load_plan(path: Path) -> tuple[Plan, str]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from tinytown.errors import TinytownError, UsageError
-from tinytown.model.graph import find_circle
+from tinytown.model.graph import find_cycle
 from tinytown.model.ids import check_task_id, check_word
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 from tinytown.model.tasks import TaskState
@@ -155,7 +155,7 @@ class _Reader:
             ("need", {task.id: task.needs for task in tasks}),
             ("are part of", {task.id: (task.parent,) if task.parent else () for task in tasks}),
         ):
-            if circle := find_circle(edges):
+            if circle := find_cycle(edges):
                 way = shown(" -> ".join([*circle, circle[0]]), 500)
                 self.refuse(
                     f"tasks {verb} each other in a circle: {way}", hint="take one of them out", number=first[circle[0]]

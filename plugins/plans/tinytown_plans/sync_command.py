@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
-from tinytown.protocol.operation import Call
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown.protocol.operation import Operation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
@@ -40,8 +40,8 @@ _VERBS = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--new", is_flag=True, help="With pull: add the town's tasks that the plan does not have.")
 @no_start_option
-@pass_invocation
-def sync(invocation: Invocation, direction: str, file: str | None, dry_run: bool, new: bool, no_start: bool) -> None:
+@pass_cli_context
+def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, new: bool, no_start: bool) -> None:
     """Send the plan to the town (push), or write into it how far the town is (pull).
 
     A task of the plan has the same id in the town, so a push may be repeated: it makes what is missing, changes what
@@ -50,9 +50,9 @@ def sync(invocation: Invocation, direction: str, file: str | None, dry_run: bool
     """
     if new and direction == "push":
         raise UsageError("--new is for tt sync pull: a push makes what is missing anyway")
-    path = plan_path(invocation, file)
+    path = plan_path(context, file)
     plan, text = load_plan(path)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         reader = _Reader(town, plan)
         known = reader.known_tasks()
         if direction == "push":
@@ -61,7 +61,7 @@ def sync(invocation: Invocation, direction: str, file: str | None, dry_run: bool
             if not dry_run:
                 _run_all(town, [call for push in pushes for call in _calls(town, push)])
                 if any(push.agent for push in pushes):
-                    start_where_needed(invocation, town, may_start=not no_start)
+                    start_where_needed(context, town, may_start=not no_start)
             report = [(push.task.id, push.outcome, push.changes, push.reason) for push in pushes]
         else:
             pulls = compare_pull(plan, known, reader.agent_name)
@@ -70,16 +70,16 @@ def sync(invocation: Invocation, direction: str, file: str | None, dry_run: bool
                 _write(path, text, plan, pulls, added)
                 bases = {pull.id: pull.base for pull in pulls if pull.base}
                 bases |= {task.id: remembered(task.status, plan.agent_of(task), task.held) for task in added}
-                _run_all(town, [town.calls.set_task_meta(id_, BASE, base) for id_, base in bases.items()])
+                _run_all(town, [town.operations.set_task_meta(id_, BASE, base) for id_, base in bases.items()])
             report = [(pull.id, pull.outcome, tuple(pull.values), pull.reason) for pull in pulls]
             report += [(task.id, "created", (), "") for task in added]
-    _answer(invocation, direction, path, report, dry_run=dry_run)
+    _answer(context, direction, path, report, dry_run=dry_run)
 
 
 class _Reader:
     """What the town knows of a plan."""
 
-    def __init__(self, town: TownLink, plan: Plan) -> None:
+    def __init__(self, town: TownClient, plan: Plan) -> None:
         self.town = town
         self.plan = plan
         self.names: dict[str, str] = {}
@@ -87,7 +87,7 @@ class _Reader:
 
     def known_tasks(self) -> dict[str, Task]:
         """The plan's tasks that are in the town, and in `names` the agents of both."""
-        calls = self.town.calls
+        calls = self.town.operations
         ids = [task.id for task in self.plan.tasks]
         found = dict(zip(ids, _ask_all(self.town, [calls.task(id_) for id_ in ids]), strict=True))
         # A town takes the beginning of an id for the id; a plan means all of it.
@@ -99,7 +99,7 @@ class _Reader:
         for word, agent in zip(spelled, agents, strict=True):
             if isinstance(agent, Agent):
                 self.names[word] = agent.name
-                if agent.wanted == "stopped":
+                if agent.desired_state == "stopped":
                     self.stopped.add(word)
         return known
 
@@ -123,21 +123,21 @@ class _Reader:
     def unplanned(self) -> tuple[PlanTask, ...]:
         """Entries for the town's tasks that the plan does not have, the oldest first."""
         ids = {task.id for task in self.plan.tasks}
-        there = self.town.run(self.town.calls.tasks(limit=_MANY_TASKS))[::-1]
+        there = self.town.run(self.town.operations.tasks(limit=_MANY_TASKS))[::-1]
         all_ids = ids | {task.id for task in there}
         return tuple(entry_of(task, self.plan, all_ids) for task in there if task.id not in ids)
 
 
-def _calls(town: TownLink, push: Push) -> list[Call[Any]]:
+def _calls(town: TownClient, push: Push) -> list[Operation[Any]]:
     """The calls that carry out one step of a push, in order."""
-    calls, id_ = town.calls, push.task.id
+    calls, id_ = town.operations, push.task.id
     if push.outcome == "created":
         return [
             calls.add_task(
                 **push.fields, task_id=id_, agent=push.agent, finished=push.finish, meta={BASE: push.base or {}}
             )
         ]
-    wanted: list[Call[Any]] = []
+    wanted: list[Operation[Any]] = []
     if push.fields:
         wanted.append(calls.update_task(id_, **push.fields))
     if push.agent:
@@ -156,7 +156,7 @@ def _calls(town: TownLink, push: Push) -> list[Call[Any]]:
     return wanted
 
 
-def _ask_all(town: TownLink, calls: Sequence[Call[Any]]) -> list[Any]:
+def _ask_all(town: TownClient, calls: Sequence[Operation[Any]]) -> list[Any]:
     """What the town answers; None in the place of what it does not have, or what a word is no clear name of."""
     answers: list[Any] = []
     for begin in range(0, len(calls), _AT_ONCE):
@@ -167,7 +167,7 @@ def _ask_all(town: TownLink, calls: Sequence[Call[Any]]) -> list[Any]:
     return [None if isinstance(answer, TinytownError) else answer for answer in answers]
 
 
-def _run_all(town: TownLink, calls: Sequence[Call[Any]]) -> None:
+def _run_all(town: TownClient, calls: Sequence[Operation[Any]]) -> None:
     """Raises the first error; what was done before it stays done, and the same again goes on from there."""
     for begin in range(0, len(calls), _AT_ONCE):
         town.run_all(calls[begin : begin + _AT_ONCE])
@@ -183,7 +183,7 @@ def _write(path: Path, text: str, plan: Plan, pulls: Sequence[Pull], added: Sequ
 
 
 def _answer(
-    invocation: Invocation,
+    context: CliContext,
     direction: str,
     path: Path,
     report: Sequence[tuple[str, str, Sequence[str], str]],
@@ -203,4 +203,4 @@ def _answer(
     said = ", ".join(f"{number} {outcome}" for outcome, number in totals.items())
     lines.append(f"{said}: {direction} of {path}" + (" (a dry run: nothing was changed)" if dry_run else ""))
     shape = {"direction": direction, "file": str(path), "dry_run": dry_run, **totals, "tasks": tasks}
-    invocation.answer(shape, lines)
+    context.emit(shape, lines)

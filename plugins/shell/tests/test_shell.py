@@ -30,7 +30,7 @@ from tinytown.errors import ConfigError
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Body, Custom, Informational, Message, Query, TaskAssign, TaskOrder
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import open_keeper
+from tinytown.process.supervisor import open_process_supervisor
 from tinytown_shell.ends import ANSWER_BYTES, Answer
 
 DEADLINE_S = 30.0
@@ -66,7 +66,7 @@ class Town:
 
     def round(self, *bodies: Body, task: str | None = None, **changes: Any) -> Round:
         work = Round(
-            run_id="r1",
+            round_id="r1",
             prompt="# What to do\n\n" + (task or "nothing"),
             task=Task(id="t1", description=task) if task is not None else None,
             messages=tuple(Message(id=str(n), sender="ann", recipient="w", body=body) for n, body in enumerate(bodies)),
@@ -104,7 +104,7 @@ def offered(config: Config, settings: Mapping[str, Any], root: Path) -> list[Age
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncGenerator[Town]:
     with trio.fail_after(DEADLINE_S):
-        async with open_keeper(run_dir=tmp_path / "run") as keeper:
+        async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
             yield Town(
                 tmp_path,
                 AgentContext(
@@ -112,7 +112,7 @@ async def town(tmp_path: Path) -> AsyncGenerator[Town]:
                     config=Config(name="town"),
                     root=tmp_path,
                     state_directory=tmp_path / "state",
-                    keeper=keeper,
+                    processes=keeper,
                 ),
             )
 

@@ -16,7 +16,7 @@ from tinytown.hookspecs import hookimpl
 
 from tinytown_shell.backends import CommandBackend, ScriptBackend
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tinytown.config import AgentCli
-from tinytown.contracts import AgentContext, Failed, Finished, Outcome, Report, Round, Unavailable
+from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round, Unavailable
 from tinytown.model.messages import TaskOrder
 
 from tinytown_shell.ends import Ended, run
@@ -20,7 +20,7 @@ from tinytown_shell.ends import Ended, run
 PROMPT_FILE = "{prompt_file}"
 
 
-class ScriptBackend:
+class ScriptBackend(AgentBackend):
     """Agents of the kind `shell`: the text of the task is a shell script."""
 
     kind = "shell"
@@ -34,12 +34,12 @@ class ScriptSession:
     def __init__(self, context: AgentContext) -> None:
         self._context = context
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
+    async def run_round(self, work: Round, report: Report) -> Outcome:
         """Run the task, if there is one: a question or a note is never taken for a command."""
-        script = _script(round)
+        script = _script(work)
         if script is None:
             return Finished()
-        ended = await run(self._context.keeper, ("sh", "-c", "--", script), round, report)
+        ended = await run(self._context.processes, ("sh", "-c", "--", script), work, report)
         if not isinstance(ended, Ended):
             return ended
         reason = f"exit status {ended.status}: {ended.stderr_tail.strip()[-2000:]}".removesuffix(": ")
@@ -51,7 +51,7 @@ class ScriptSession:
         return Failed(reason=reason, retryable=False)
 
 
-class CommandBackend:
+class CommandBackend(AgentBackend):
     """Agents of a kind that a person has configured: one command, with the prompt on its standard input or in a file."""
 
     def __init__(self, kind: str, words: tuple[str, ...], cli: AgentCli) -> None:
@@ -73,9 +73,9 @@ class CommandSession:
         self._cli = backend.cli
         self._context = context
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
+    async def run_round(self, work: Round, report: Report) -> Outcome:
         cli, command, stdin = self._cli, self._words, None
-        directory = self._context.root / cli.workdir if cli.workdir else round.directory
+        directory = self._context.root / cli.workdir if cli.workdir else work.directory
         if not directory.is_dir():
             return Unavailable(
                 reason=f"no such directory: {directory}",
@@ -84,18 +84,18 @@ class CommandSession:
         with ExitStack() as prompt:
             if cli.prompt == "file" or any(PROMPT_FILE in word for word in command):
                 try:
-                    path = prompt.enter_context(_prompt_file(self._context.state_directory, round.prompt))
+                    path = prompt.enter_context(_prompt_file(self._context.state_directory, work.prompt))
                 except OSError as error:
                     return Failed(
                         reason=f"cannot write the prompt to {self._context.state_directory}: {error.strerror}"
                     )
                 command = _with_prompt_file(command, path)
             else:
-                stdin = round.prompt.encode()
+                stdin = work.prompt.encode()
             ended = await run(
-                self._context.keeper,
+                self._context.processes,
                 command,
-                round,
+                work,
                 report,
                 directory=directory,
                 environment=cli.env,
@@ -108,11 +108,11 @@ class CommandSession:
         return Failed(reason=f"exit status {ended.status}: {last_line}".removesuffix(": "))
 
 
-def _script(round: Round) -> str | None:
+def _script(work: Round) -> str | None:
     """The text to run: the task's, or that of an order without a task record."""
-    if round.task is not None:
-        return round.task.description
-    return next((message.text for message in round.messages if isinstance(message.body, TaskOrder)), None)
+    if work.task is not None:
+        return work.task.description
+    return next((message.text for message in work.messages if isinstance(message.body, TaskOrder)), None)
 
 
 def _with_prompt_file(command: tuple[str, ...], path: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
-from tinytown.process.supervisor import Exit, Keeper, Line
+from tinytown.process.supervisor import Exit, Line, ProcessSupervisor
 
 ANSWER_BYTES = 64 * 1024
 _CUT = "[the beginning is left out]"
@@ -47,9 +47,9 @@ class Answer:
 
 
 async def run(
-    keeper: Keeper,
+    keeper: ProcessSupervisor,
     command: tuple[str, ...],
-    round: Round,
+    work: Round,
     report: Report,
     *,
     directory: Path | None = None,
@@ -68,25 +68,25 @@ async def run(
         if line.stream == "stdout":
             answer.add(line.text)
 
-    limit_s = timeout_s or round.timeout_s
+    limit_s = timeout_s or work.timeout_s
     try:
         ended = await keeper.run(
             command,
-            cwd=directory or round.directory,
-            env={**round.environment, **(environment or {})},
+            cwd=directory or work.directory,
+            env={**work.environment, **(environment or {})},
             on_line=listen,
             stdin=stdin,
             timeout_s=limit_s,
-            silence_s=round.silence_s,
-            grace_s=round.grace_s,
-            log_path=round.log_path,
+            silence_s=work.silence_s,
+            grace_s=work.grace_s,
+            log_path=work.log_path,
         )
     except ProcessFailed as error:
         return _outcome_of_no_run(error)
     if ended.reason == "timeout":
         return Failed(reason=f"ended after {limit_s:g} s, the time limit of a round")
     if ended.reason == "silence":
-        return Failed(reason=f"ended after {round.silence_s:g} s without any output")
+        return Failed(reason=f"ended after {work.silence_s:g} s without any output")
     if ended.status is None:
         return Lost(reason=_death(ended), stderr_tail=ended.stderr_tail)
     if ended.status == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_snapshots.checks import check
 from tinytown_snapshots.lines import gather, read_lines, to_bytes
 from tinytown_snapshots.records import Snapshot
@@ -13,15 +13,15 @@ from tests.protocol.conftest import Town, _numbers, client, deadline, town
 __all__ = ["another_town", "client", "deadline", "loaded", "saved", "town", "transfer"]
 
 
-def another_town(client: LightClient, **settings: int) -> Town:
+def another_town(client: BlockingClient, **settings: int) -> Town:
     """A new, empty town beside those that are there."""
     town = Town(client, f"town-{next(_numbers)}")
-    town.run(town.calls.setup(settings))
+    town.run(town.operations.setup(settings))
     return town
 
 
 def transfer(town: Town, *, page: int = 1000) -> Transfer:
-    return Transfer(town.client, town.calls, page=page)
+    return Transfer(town.client, town.operations, page=page)
 
 
 def saved(town: Town, *, page: int = 1000) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_snapshots.lines import is_snapshot
 
 from plugins.snapshots.tests.conftest import another_town, loaded, saved, transfer
@@ -77,7 +77,7 @@ def test_a_newer_schema_is_refused(town: Town) -> None:
         ("colours", {"field": "a/b"}, "a field"),
         ("colours", {"value": None}, "without a value"),
         ("n.1", {"plugin": "rules", "field": "colours"}, "is that of line"),
-        ("ann", {"wanted": "asleep"}, "asleep"),
+        ("ann", {"desired_state": "asleep"}, "asleep"),
         ("ann", {"other": {"token": "7"}}, "nothing to restore"),
         ("ann", {"created_at": "yesterday"}, "yesterday"),
         ("free", {"state": "running"}, "running"),
@@ -143,7 +143,7 @@ def test_only_a_snapshot_may_be_replaced() -> None:
         assert not is_snapshot(text)
 
 
-def test_a_restore_that_breaks_in_the_middle_leaves_nothing(client: LightClient, town: Town) -> None:
+def test_a_restore_that_breaks_in_the_middle_leaves_nothing(client: BlockingClient, town: Town) -> None:
     fill(town)
     snapshot, again = loaded(saved(town)), another_town(client)
     mover = transfer(again)
@@ -152,15 +152,15 @@ def test_a_restore_that_breaks_in_the_middle_leaves_nothing(client: LightClient,
 
         mover.run(mover.moving.put(holder, list(rows(snapshot, now_ms=0, agent_ids={}, story="restored"))[:5]))
     # Its command was killed here: nobody sees anything, and the next one starts afresh.
-    assert again.run(again.calls.status()).tasks["assigned"] == 0
-    assert again.run(again.calls.agents()) == ()
+    assert again.run(again.operations.status()).tasks["assigned"] == 0
+    assert again.run(again.operations.agents()) == ()
     assert saved(again).count(b"\n") == 2
     assert transfer(again).restore(snapshot).added["agents"] == 3
     assert saved(again) == saved(town)
     assert not [key for key in again.dump() if "unlisted" in key]
 
 
-def test_two_restores_at_once_are_one(client: LightClient, town: Town) -> None:
+def test_two_restores_at_once_are_one(client: BlockingClient, town: Town) -> None:
     fill(town)
     snapshot, again = loaded(saved(town)), another_town(client)
     with transfer(again).hold(), pytest.raises(Refused) as caught:
@@ -168,17 +168,17 @@ def test_two_restores_at_once_are_one(client: LightClient, town: Town) -> None:
     assert caught.value.code == "busy"
 
 
-def test_a_town_that_is_not_empty_is_left_as_it_is(client: LightClient, town: Town) -> None:
+def test_a_town_that_is_not_empty_is_left_as_it_is(client: BlockingClient, town: Town) -> None:
     fill(town)
     snapshot = loaded(saved(town))
     for thing in ("task", "agent", "message"):
         again = another_town(client)
         if thing == "task":
-            again.run(again.calls.add_task("mine"))
+            again.run(again.operations.add_task("mine"))
         elif thing == "agent":
-            again.run(again.calls.create_agent("zed", cli="shell"))
+            again.run(again.operations.create_agent("zed", cli="shell"))
         else:
-            again.run(again.calls.send("supervisor", Query(question="mine?")))
+            again.run(again.operations.send("supervisor", Query(question="mine?")))
         before = saved(again)
         with pytest.raises(Refused) as caught:
             transfer(again).restore(snapshot)
@@ -186,7 +186,7 @@ def test_a_town_that_is_not_empty_is_left_as_it_is(client: LightClient, town: To
         assert saved(again) == before
 
 
-def test_a_dry_run_writes_nothing(client: LightClient, town: Town) -> None:
+def test_a_dry_run_writes_nothing(client: BlockingClient, town: Town) -> None:
     fill(town)
     again = another_town(client)
     before = again.dump()

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tinytown.errors import ProtocolViolation
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query, TaskAssign
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown_snapshots.capture import Captured
 
 from plugins.snapshots.tests.conftest import another_town, loaded, saved, transfer
@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 def fill(town: Town) -> dict[str, str]:
     """Something of everything: ann has leased all her mail and works on `now`; ids and tokens by what they are."""
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     ann = run(calls.create_agent("ann", cli="shell", role="dev", tags=["x"], max_rounds=3))
     run(calls.create_agent("ben", cli="other", parent="ann"))
     run(calls.create_agent("cat", cli="other"))
@@ -51,7 +51,7 @@ def fill(town: Town) -> dict[str, str]:
     return {"ann": ann.id, "fence": fence}
 
 
-def test_what_is_restored_is_saved_again_byte_for_byte(client: LightClient, town: Town) -> None:
+def test_what_is_restored_is_saved_again_byte_for_byte(client: BlockingClient, town: Town) -> None:
     fill(town)
     content = saved(town)
     again = another_town(client)
@@ -70,23 +70,23 @@ def test_a_snapshot_read_in_many_pages_is_the_one_read_in_a_single_step(town: To
 def test_a_snapshot_tells_nothing_of_leases_hosts_and_rounds(town: Town) -> None:
     fill(town)
     content = saved(town).decode()
-    for word in ("token", "host", "run_id", "session", "current_task", "lease", "claim", "h1"):
+    for word in ("token", "host", "round_id", "session", "current_task", "lease", "claim", "h1"):
         assert word not in content
 
 
 def test_an_unchanged_town_gives_an_unchanged_snapshot_while_leases_come_and_go(town: Town) -> None:
     ids = fill(town)
     before = saved(town)
-    town.run(town.calls.beat("h1", lease_ms=HOUR_MS))
-    town.run(town.calls.observe_agent(ids["ann"], ids["fence"], "idle"))
+    town.run(town.operations.beat("h1", lease_ms=HOUR_MS))
+    town.run(town.operations.report_agent_state(ids["ann"], ids["fence"], "idle"))
     assert saved(town) == before
 
 
-def test_work_goes_on_in_a_restored_town_where_it_was_interrupted(client: LightClient, town: Town) -> None:
+def test_work_goes_on_in_a_restored_town_where_it_was_interrupted(client: BlockingClient, town: Town) -> None:
     fill(town)
     again = another_town(client)
     transfer(again).restore(loaded(saved(town)))
-    calls, run = again.calls, again.run
+    calls, run = again.operations, again.run
     run(calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
     ann = run(calls.place_agents("h2", ["shell"], count=9)).agents[0]
     assert ann.name == "ann"
@@ -113,22 +113,22 @@ def test_work_goes_on_in_a_restored_town_where_it_was_interrupted(client: LightC
     assert run(calls.redrive("all")) == ("ill",)
 
 
-def test_new_places_and_orders_come_behind_the_restored_ones(client: LightClient, town: Town) -> None:
+def test_new_places_and_orders_come_behind_the_restored_ones(client: BlockingClient, town: Town) -> None:
     fill(town)
     again = another_town(client)
     transfer(again).restore(loaded(saved(town)))
-    again.run(again.calls.send("supervisor", Query(question="third?"), message_id="third"))
-    assert [each.message.id for each in again.run(again.calls.peek("supervisor")).messages if each.message] == [
+    again.run(again.operations.send("supervisor", Query(question="third?"), message_id="third"))
+    assert [each.message.id for each in again.run(again.operations.peek("supervisor")).messages if each.message] == [
         "and",
         "third",
     ]
-    assert again.run(again.calls.requeue_task("bens")).state == "pending"
-    assert again.run(again.calls.assign_task("bens", "ben")).message_id == "bens.2"
+    assert again.run(again.operations.requeue_task("bens")).state == "pending"
+    assert again.run(again.operations.assign_task("bens", "ben")).message_id == "bens.2"
 
 
-def test_what_a_lineage_has_spent_of_its_attempts_is_spent_in_the_restored_town_too(client: LightClient) -> None:
+def test_what_a_lineage_has_spent_of_its_attempts_is_spent_in_the_restored_town_too(client: BlockingClient) -> None:
     town, again = (another_town(client, lineage_attempts=1) for _ in range(2))
-    calls, run = town.calls, town.run
+    calls, run = town.operations, town.run
     ann = run(calls.create_agent("ann", cli="shell"))
     run(calls.add_task("all of it", agent="ann", task_id="whole"))
     run(calls.add_task("half of it", agent="ann", task_id="part", parent="whole"))
@@ -139,16 +139,16 @@ def test_what_a_lineage_has_spent_of_its_attempts_is_spent_in_the_restored_town_
     transfer(again).restore(loaded(content))
     assert saved(again) == content
     assert again.command("HGETALL", again.key("lineages")) == {b"whole": b"1"}
-    again.run(again.calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
-    fence = again.run(again.calls.place_agents("h2", ["shell"], count=1)).agents[0].token or ""
-    assert again.run(again.calls.start_task(ann.id, fence, "whole", "run2")).stale
-    assert "all attempts (1)" in (again.run(again.calls.task("whole")).reason or "")
+    again.run(again.operations.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
+    fence = again.run(again.operations.place_agents("h2", ["shell"], count=1)).agents[0].token or ""
+    assert again.run(again.operations.start_task(ann.id, fence, "whole", "run2")).stale
+    assert "all attempts (1)" in (again.run(again.operations.task("whole")).reason or "")
 
 
-def test_a_body_that_is_no_json_and_a_field_of_another_version_survive(client: LightClient, town: Town) -> None:
-    town.run(town.calls.create_agent("ann", cli="shell"))
-    town.run(town.calls.send("ann", Query(question="?"), message_id="odd"))
-    ann = town.run(town.calls.agent("ann")).id
+def test_a_body_that_is_no_json_and_a_field_of_another_version_survive(client: BlockingClient, town: Town) -> None:
+    town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.send("ann", Query(question="?"), message_id="odd"))
+    ann = town.run(town.operations.agent("ann")).id
     for body in (b"\xff\x00not json", b'{"id":\n"odd"}', b"", b'{"a": 1e5 }', b"[" * 3000 + b"]" * 3000):
         town.command("HSET", town.key(f"mail:{ann}:bodies"), "odd", body)
         town.command("HSET", town.key(f"agent:{ann}"), "shoe_size", "43")
@@ -159,15 +159,15 @@ def test_a_body_that_is_no_json_and_a_field_of_another_version_survive(client: L
         assert saved(again) == content
 
 
-def test_thousands_of_tasks_with_many_needs_are_restored_page_by_page(client: LightClient, town: Town) -> None:
+def test_thousands_of_tasks_with_many_needs_are_restored_page_by_page(client: BlockingClient, town: Town) -> None:
     ids = [f"t{number}" for number in range(2500)]
     for begin in range(0, 2500, 500):
-        client.run_all([town.calls.add_task("one of many", task_id=id_) for id_ in ids[begin : begin + 500]])
-    town.run(town.calls.add_task("all", needs=ids, task_id="all"))
+        client.run_all([town.operations.add_task("one of many", task_id=id_) for id_ in ids[begin : begin + 500]])
+    town.run(town.operations.add_task("all", needs=ids, task_id="all"))
     content, again = saved(town), another_town(client)
     transfer(again).restore(loaded(content))
     assert saved(again, page=700) == content
-    assert len(again.run(again.calls.task("all")).open_needs) == 2500
+    assert len(again.run(again.operations.task("all")).open_needs) == 2500
 
 
 def test_a_large_town_that_changes_while_it_is_read_is_read_again(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +180,7 @@ def test_a_large_town_that_changes_while_it_is_read_is_read_again(town: Town, mo
     def meddling(cursor: str = "", *, size: int) -> Any:
         asked[0] += 1
         if asked[0] == 3:
-            town.run(town.calls.settle_task("cancel", "free"))
+            town.run(town.operations.settle_task("cancel", "free"))
         return page(cursor, size=size)
 
     town.run(reader.moving.page())  # the functions are there
@@ -190,7 +190,7 @@ def test_a_large_town_that_changes_while_it_is_read_is_read_again(town: Town, mo
     assert told[0].snapshot == transfer(town).read().snapshot
 
 
-def saving(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBasedStateMachine]:
+def saving(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBasedStateMachine]:
     base: Any = machine(client, monkeypatch)
 
     class Saving(base):  # type: ignore[misc]
@@ -216,7 +216,7 @@ def saving(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBas
             self.every_assigned_task_has_exactly_one_order_that_somebody_will_read()
             self.hosts_and_agents_agree()
             for host in self.members("hosts"):
-                again.run(again.calls.leave(host, reason="reset"))
+                again.run(again.operations.leave(host, reason="reset"))
             transfer(again).reset()
             assert set(again.dump()) <= {"meta", "seq", "tokens", "events", "cursors"} | {
                 key for key in again.dump() if key.startswith("trace:")
@@ -225,7 +225,9 @@ def saving(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> type[RuleBas
     return Saving
 
 
-def test_any_town_is_the_same_after_saving_and_restoring(client: LightClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_town_is_the_same_after_saving_and_restoring(
+    client: BlockingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_state_machine_as_test(saving(client, monkeypatch), settings=MACHINE)
 
 
@@ -236,7 +238,7 @@ def test_a_record_that_a_foreign_hand_has_spoilt_is_named(town: Town) -> None:
         saved(town)
 
 
-def test_the_functions_are_loaded_when_the_server_lacks_them(client: LightClient) -> None:
+def test_the_functions_are_loaded_when_the_server_lacks_them(client: BlockingClient) -> None:
     client.command("FUNCTION", "FLUSH")
     from tinytown.protocol.operations import load_library
 

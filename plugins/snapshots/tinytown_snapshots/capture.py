@@ -42,7 +42,7 @@ AGENT_VOLATILE = frozenset(
         "home",
         "account",
         "token",
-        "run_id",
+        "round_id",
         "current_task",
         "session_id",
         "last_run",
@@ -52,7 +52,7 @@ AGENT_VOLATILE = frozenset(
         "since",
     }
 )
-TASK_VOLATILE = frozenset({"token", "run_id", "state", "reason", "order"})
+TASK_VOLATILE = frozenset({"token", "round_id", "state", "reason", "order"})
 _TIMES = frozenset({"since", "held_until", "created_at", "updated_at", "started_at", "completed_at"})
 _NUMBERS = frozenset(
     {
@@ -185,11 +185,11 @@ def _known(kind: type[msgspec.Struct], fields: Fields, volatile: frozenset[str])
 def _agent(seq: int, fields: Fields, placed: bool) -> AgentRecord:
     values = _known(AgentRecord, fields, AGENT_VOLATILE)
     values["seq"] = seq
-    stopped = fields["wanted"] == "stopped"
+    stopped = fields["desired_state"] == "stopped"
     if stopped or not (placed or fields.get("host")):
         # Nobody is to take it: that is how it was left, and why.
         values["state"] = (
-            "stopped" if stopped else fields["state"] if fields["state"] in ("stopped", "error") else "cold"
+            "stopped" if stopped else fields["state"] if fields["state"] in ("stopped", "error") else "suspended"
         )
         values["reason"] = fields.get("reason", "")
         values["since"] = rfc3339(int(fields["since"]))

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown.client import TownLink, open_town_link, town_root
+from tinytown.client import TownClient, open_town_client, town_root
 from tinytown.config import prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.ids import new_id
 from tinytown.model.text import counted
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.text_file import read_text_file, replace_text_file
@@ -37,8 +37,8 @@ _STREAM = Path("-")
     examples=["tt save", "tt save backups/monday.jsonl", "tt save - | gzip > monday.jsonl.gz"],
 )
 @click.argument("file", required=False, type=_FILE)
-@pass_invocation
-def save(invocation: Invocation, file: Path | None) -> None:
+@pass_cli_context
+def save(context: CliContext, file: Path | None) -> None:
     """Write the town's agents, tasks and mail to FILE (- for standard output): JSON lines that git can show the differences of.
 
     The default is tinytown.jsonl beside tinytown.toml. An older snapshot there is replaced, any other file is left alone. An
@@ -47,28 +47,28 @@ def save(invocation: Invocation, file: Path | None) -> None:
     """
     from tinytown_snapshots.lines import to_bytes
 
-    if file == _STREAM and invocation.json:
+    if file == _STREAM and context.json:
         raise UsageError(
             "the snapshot and the answer cannot both go to standard output", hint="leave out --json, or name a file"
         )
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if file == _STREAM:
             sys.stdout.buffer.write(to_bytes(_snapshot_of(town)))
             return
         answer = save_town(town, file or town.root / DEFAULT_FILE)
     said = f"saved {in_words(answer)} to {answer['file']}"
-    invocation.answer(answer, said if answer["changed"] else f"{said}, which has not changed")
+    context.emit(answer, said if answer["changed"] else f"{said}, which has not changed")
 
 
-def save_town(town: TownLink, path: Path) -> dict[str, Any]:
+def save_town(town: TownClient, path: Path) -> dict[str, Any]:
     """Write the snapshot of `town` to `path`; what `tt save --json` prints."""
     return write_snapshot(_snapshot_of(town), path)
 
 
-def _snapshot_of(town: TownLink) -> Snapshot:
+def _snapshot_of(town: TownClient) -> Snapshot:
     from tinytown_snapshots.transfer import Transfer  # late, like all of it: `tt --help` does without
 
-    return Transfer(town, town.calls).read().snapshot
+    return Transfer(town, town.operations).read().snapshot
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> dict[str, Any]:
@@ -113,8 +113,8 @@ def read_snapshot(path: Path) -> Snapshot:
 @click.argument("file", type=_FILE)
 @click.option("--merge", is_flag=True, help="Into a town that is not empty: add what is not there, change nothing.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@pass_invocation
-def restore(invocation: Invocation, file: Path, merge: bool, dry_run: bool) -> None:
+@pass_cli_context
+def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None:
     """Bring back what tt save wrote to FILE (- for standard input), into an empty town or, with --merge, into any.
 
     All of the file is read and checked before anything is written, and then it is in the town at once, or not at all.
@@ -123,11 +123,11 @@ def restore(invocation: Invocation, file: Path, merge: bool, dry_run: bool) -> N
     from tinytown_snapshots.transfer import Transfer
 
     snapshot = read_snapshot(file)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         town.caller.refuse_agents("cannot restore the town", "send the supervisor a message")
-        restored = Transfer(town, town.calls).restore(snapshot, merge=merge, dry_run=dry_run)
+        restored = Transfer(town, town.operations).restore(snapshot, merge=merge, dry_run=dry_run)
     answer = {"file": str(file.resolve()), "merge": merge, "dry_run": dry_run, **restored_shape(restored)}
-    invocation.answer(answer, restored_lines(answer))
+    context.emit(answer, restored_lines(answer))
 
 
 def restored_shape(restored: Restored) -> dict[str, Any]:
@@ -167,20 +167,20 @@ def in_words(counts: Mapping[str, Any]) -> str:
 )
 @click.option("--force", is_flag=True, help="Do it. Without, it is only said what would go.")
 @click.option("--no-save", is_flag=True, help="Save no snapshot into .tt/ first.")
-@pass_invocation
-def reset(invocation: Invocation, agents_only: bool, force: bool, no_save: bool) -> None:
+@pass_cli_context
+def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) -> None:
     """Take everything out of the town: agents, tasks, mail, dead letters and events. Its settings and files stay.
 
     First it says what would go, and refuses. With --force a snapshot is saved into .tt/, and tt restore brings that back.
     No kernel may run the town meanwhile.
     """
-    root = town_root(invocation)
-    with open_town_link(invocation) as town:
+    root = town_root(context)
+    with open_town_client(context) as town:
         town.caller.refuse_agents("cannot reset the town", "send the supervisor a message")
         counts = _what_would_go(town, agents_only=agents_only)
         answer: dict[str, Any] = {"reset": False, "agents_only": agents_only, "saved": None, **counts}
         if not force and any(counts.values()):
-            invocation.answer(answer, f"would go: {in_words(counts)}")
+            context.emit(answer, f"would go: {in_words(counts)}")
             raise Refused(
                 f"nothing was taken out of town {town.config.name}",
                 hint="--force does it, after saving a snapshot into .tt/",
@@ -195,11 +195,11 @@ def reset(invocation: Invocation, agents_only: bool, force: bool, no_save: bool)
     lines = [f"gone: {in_words(answer)}"]
     if answer["saved"]:
         lines.append(f"tt restore {answer['saved']} brings it back")
-    invocation.answer(answer, lines)
+    context.emit(answer, lines)
 
 
-def _what_would_go(town: TownLink, *, agents_only: bool) -> dict[str, int]:
-    status = town.run(town.calls.status())
+def _what_would_go(town: TownClient, *, agents_only: bool) -> dict[str, int]:
+    status = town.run(town.operations.status())
     counts = {
         "agents": len(status.agents),
         "tasks": sum(each.open_tasks for each in status.agents),
@@ -211,41 +211,43 @@ def _what_would_go(town: TownLink, *, agents_only: bool) -> dict[str, int]:
         counts["tasks"] = sum(status.tasks.values())
         counts["messages"] += status.supervisor_mail.total
         counts["dead_letters"] = status.dead
-        kept = town.run_all([town.calls.plugin_data(plugin) for plugin in town.run(town.calls.plugins_with_data())])
+        kept = town.run_all(
+            [town.operations.plugin_data(plugin) for plugin in town.run(town.operations.plugins_with_data())]
+        )
         counts["plugin_data"] = sum(map(len, kept))
     return counts
 
 
-def _refuse_kernels(town: TownLink, root: Path) -> None:
+def _refuse_kernels(town: TownClient, root: Path) -> None:
     pid = running_kernel(root)
-    hosts = town.run(town.calls.status(agents=False)).hosts
+    hosts = town.run(town.operations.status(agents=False)).hosts
     if pid or hosts:
         where = f"as process {pid}" if pid else f"on {', '.join(sorted(host.name for host in hosts))}"
         raise Refused(f"a kernel runs this town, {where}", hint="tt stop ends it", code="kernel_running")
 
 
-def _empty(town: TownLink) -> dict[str, int]:
+def _empty(town: TownClient) -> dict[str, int]:
     from tinytown_snapshots.transfer import Transfer
 
-    return Transfer(town, town.calls).reset()._asdict()
+    return Transfer(town, town.operations).reset()._asdict()
 
 
-def _remove_agents(town: TownLink) -> dict[str, int]:
+def _remove_agents(town: TownClient) -> dict[str, int]:
     """One agent after another, as `tt remove --force` does; called again it goes on."""
-    agents = town.run(town.calls.agents())
+    agents = town.run(town.operations.agents())
     if any(each.host for each in agents):
         # A kernel that is gone has still its name on them: whoever joins sweeps that away.
         host = new_id()
-        town.run(town.calls.join(host, lease_ms=1000, about={"name": "tt reset"}))
-        town.run(town.calls.leave(host, reason="reset"))
-        agents = town.run(town.calls.agents())
-    dead = town.run(town.calls.status(agents=False)).dead
+        town.run(town.operations.join(host, lease_ms=1000, about={"name": "tt reset"}))
+        town.run(town.operations.leave(host, reason="reset"))
+        agents = town.run(town.operations.agents())
+    dead = town.run(town.operations.status(agents=False)).dead
     for each in agents:
-        town.run(town.calls.remove_agent(each.id, force=True))
+        town.run(town.operations.remove_agent(each.id, force=True))
     return {
         "agents": len(agents),
         "tasks": sum(each.open_tasks for each in agents),
-        "messages": town.run(town.calls.status(agents=False)).dead - dead,
+        "messages": town.run(town.operations.status(agents=False)).dead - dead,
         "dead_letters": 0,
         "plugin_data": 0,
     }

@@ -121,11 +121,11 @@ function PUT.agent(base, _, seq, fields, placed)
   put_record(base, 'agent:' .. id, fields)
   put(base, 'ZADD', 'agents', seq, id)
   put(base, 'HSET', 'names', string.lower(fields.name),
-    id .. ' ' .. fields.name .. ' ' .. (fields.wanted == 'stopped' and 'retired' or 'here'))
+    id .. ' ' .. fields.name .. ' ' .. (fields.desired_state == 'stopped' and 'retired' or 'here'))
   if fields.nickname ~= '' then put(base, 'HSET', 'nicknames', string.lower(fields.nickname), id) end
   if placed then
     put(base, 'ZADD', 'placement', 0, id)
-  elseif fields.state == 'cold' then
+  elseif fields.state == 'suspended' then
     put(base, 'ZADD', 'asleep', fields.since, id)
   end
 end

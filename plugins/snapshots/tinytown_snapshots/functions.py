@@ -17,12 +17,12 @@ from tinytown.model.ids import new_id
 from tinytown.model.tasks import TASK_STATES
 from tinytown.protocol import library
 from tinytown.protocol.keys import Keys
-from tinytown.protocol.operation import Argument, Call, Reply
+from tinytown.protocol.operation import Argument, Operation, Reply
 
 #: How much one call reads or writes: messages, tasks and agents together. Milliseconds for the server.
 PAGE = 1000
 
-#: The lease that whoever restores or resets a town must hold; see `TownCalls.take_lease`.
+#: The lease that whoever restores or resets a town must hold; see `TownOperations.take_lease`.
 LEASE = "moving"
 LEASE_MS = 60_000
 
@@ -66,10 +66,10 @@ def digest() -> str:
     return hashlib.sha256(_text().encode()).hexdigest()[:8]
 
 
-def load_functions() -> Call[str]:
+def load_functions() -> Operation[str]:
     """Install the library on the server (a no-op when it is there)."""
     head = f"#!{library.ENGINE} name=tinytown_moving_{digest()}\nlocal PREFIX = 'tt_{digest()}_'\n"
-    return Call(("FUNCTION", "LOAD", "REPLACE", head + _text()), str)
+    return Operation(("FUNCTION", "LOAD", "REPLACE", head + _text()), str)
 
 
 class MovingCalls:
@@ -78,10 +78,10 @@ class MovingCalls:
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
 
-    def _call(self, function: str, decode: Any, *args: Argument) -> Call[Any]:
-        return Call(("FCALL", f"tt_{digest()}_{function}", 1, self.keys.base, *args), decode)
+    def _call(self, function: str, decode: Any, *args: Argument) -> Operation[Any]:
+        return Operation(("FCALL", f"tt_{digest()}_{function}", 1, self.keys.base, *args), decode)
 
-    def page(self, cursor: str = "", *, size: int = PAGE) -> Call[Page]:
+    def page(self, cursor: str = "", *, size: int = PAGE) -> Operation[Page]:
         """One page of the town as it is, from the place where the page with `cursor` ended."""
 
         def decode(reply: Reply) -> Page:
@@ -89,12 +89,12 @@ class MovingCalls:
 
         return self._call("snapshot", decode, cursor, size)
 
-    def put(self, holder: str, rows: Iterable[Row]) -> Call[int]:
+    def put(self, holder: str, rows: Iterable[Row]) -> Operation[int]:
         """Write rows where nobody sees them yet; how many."""
         flat = [part for row in rows for part in (msgspec.msgpack.encode(row.values), row.body)]
         return self._call("restore_put", int, holder, *flat)
 
-    def list_all(self, holder: str, *, event: str, highest: int, settings: Mapping[str, str]) -> Call[int]:
+    def list_all(self, holder: str, *, event: str, highest: int, settings: Mapping[str, str]) -> Operation[int]:
         """Make all that was put a part of the town, in one step.
 
         `event` is the newest one that the caller knows of; refused when something happened since. '' refuses unless
@@ -103,11 +103,11 @@ class MovingCalls:
         packed = msgspec.msgpack.encode(dict(settings))
         return self._call("restore_list", int, new_id(), holder, event, highest, packed)
 
-    def sweep(self, holder: str) -> Call[bool]:
+    def sweep(self, holder: str) -> Operation[bool]:
         """Remove a page of what was put and not listed, or reset away; whether there may be more."""
         return self._call("sweep", bool, holder)
 
-    def reset(self, holder: str) -> Call[Emptied]:
+    def reset(self, holder: str) -> Operation[Emptied]:
         """Take everything out of the town but its settings and counters, in one step; refused while a kernel takes part.
 
         Records of tasks are only unlisted by it: `sweep` removes them.

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import UNSET
-from tinytown.model.agents import WantedState
+from tinytown.model.agents import DesiredState
 from tinytown.model.messages import Category, Priority
 
 FORMAT = "tinytown-snapshot"
@@ -63,8 +63,8 @@ class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
     tags: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     max_rounds: int = 0
-    wanted: WantedState
-    state: Literal["", "stopped", "cold", "error"] = ""
+    desired_state: DesiredState
+    state: Literal["", "stopped", "suspended", "error"] = ""
     reason: str = ""
     since: str = ""
     created_at: str

@@ -67,7 +67,7 @@ def _agent(agent: AgentRecord, now_ms: int) -> Row:
         "tags": _json(agent.tags),
         "labels": _json(agent.labels),
         "max_rounds": str(agent.max_rounds),
-        "wanted": agent.wanted,
+        "desired_state": agent.desired_state,
         "state": agent.state or "starting",
         "reason": "waiting for a kernel" if placed else agent.reason,
         "since": _ms(agent.since) or str(now_ms),

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from tinytown.errors import ProtocolViolation, Refused, TinytownError
 from tinytown.model.ids import new_id
-from tinytown.protocol.operation import Call, ErrorReply
-from tinytown.protocol.operations import SCHEMA, TownCalls
+from tinytown.protocol.operation import ErrorReply, Operation
+from tinytown.protocol.operations import SCHEMA, TownOperations
 
 from tinytown_snapshots.capture import Captured, capture
 from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, MovingCalls, load_functions
@@ -48,11 +48,11 @@ _HARMLESS = frozenset(
 
 
 class Runner(Protocol):
-    """What runs calls: the light client, or a `TownLink` around it."""
+    """What runs calls: the light client, or a `TownClient` around it."""
 
-    def run(self, call: Call[T], *, timeout_s: float | None = None) -> T: ...
+    def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T: ...
 
-    def run_all(self, calls: Sequence[Call[Any]]) -> list[Any]: ...
+    def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]: ...
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +66,13 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 class Transfer:
     """Moves the town of `calls` over `client`."""
 
-    def __init__(self, client: Runner, calls: TownCalls, *, page: int = PAGE) -> None:
+    def __init__(self, client: Runner, calls: TownOperations, *, page: int = PAGE) -> None:
         self.client = client
-        self.calls = calls
+        self.operations = calls
         self.moving = MovingCalls(calls.keys)
         self.page = page
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: Operation[T]) -> T:
         """What the town answers to one of the moving calls; loads their functions when they are missing."""
         try:
             return self.client.run(call, timeout_s=_TIMEOUT_S)
@@ -104,7 +104,7 @@ class Transfer:
         )
 
     def _changed_since(self, event: str) -> bool:
-        since = self.client.run(self.calls.events_after(event if event != "0-0" else "0", count=1000))
+        since = self.client.run(self.operations.events_after(event if event != "0-0" else "0", count=1000))
         return len(since) == 1000 or any(each.type not in _HARMLESS for each in since)
 
     def restore(
@@ -154,7 +154,7 @@ class Transfer:
         captured = self.read()
         here = {each.id for each in captured.snapshot.messages}
         strange = [each.id for each in incoming.messages if each.id not in here]
-        known = self._in_pages([Call(("EXISTS", self.calls.keys.trace(id_)), bool) for id_ in strange])
+        known = self._in_pages([Operation(("EXISTS", self.operations.keys.trace(id_)), bool) for id_ in strange])
         handled = frozenset(id_ for id_, exists in zip(strange, known, strict=True) if exists)
         return plan_merge(captured.snapshot, captured.seq, incoming, handled=handled), captured
 
@@ -186,7 +186,7 @@ class Transfer:
     def hold(self) -> Generator[str]:
         """Be the only one who moves this town; the holder's word. Raises: Refused with code ``busy``."""
         holder = new_id()
-        if not self.client.run(self.calls.take_lease(LEASE, holder, lease_ms=LEASE_MS)):
+        if not self.client.run(self.operations.take_lease(LEASE, holder, lease_ms=LEASE_MS)):
             raise Refused(
                 "another command restores or resets this town", hint="wait for it, then try again", code="busy"
             )
@@ -194,7 +194,7 @@ class Transfer:
             yield holder
         finally:
             with contextlib.suppress(TinytownError):
-                self.client.run(self.calls.give_up_lease(LEASE, holder))
+                self.client.run(self.operations.give_up_lease(LEASE, holder))
 
-    def _in_pages(self, calls: Sequence[Call[T]]) -> list[T]:
+    def _in_pages(self, calls: Sequence[Operation[T]]) -> list[T]:
         return [answer for i in range(0, len(calls), PAGE) for answer in self.client.run_all(calls[i : i + PAGE])]

@@ -54,16 +54,16 @@ class Session:
     def __init__(self, context: AgentContext) -> None:
         self.context = context
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        assert round.task is not None
-        verb, _, rest = round.task.description.partition(" ")
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        assert work.task is not None
+        verb, _, rest = work.task.description.partition(" ")
         match verb:
             case "say":
-                return await self.say(rest, round, report)
+                return await self.say(rest, work, report)
             case "sh":
-                return await self.run(["sh", "-c", rest], round, report)
+                return await self.run(["sh", "-c", rest], work, report)
             case "tool":
-                return await self.run(["no-such-tool-anywhere"], round, report)
+                return await self.run(["no-such-tool-anywhere"], work, report)
             case "throttled":
                 return RateLimited(retry_after_s=60)
             case "locked":
@@ -71,22 +71,22 @@ class Session:
             case _:
                 return Finished(text="what?")
 
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         await trio.lowlevel.checkpoint()
         report.line(word)
         return Finished(text=word)
 
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
         try:
-            ended = await self.context.keeper.run(
+            ended = await self.context.processes.run(
                 command,
-                cwd=round.directory,
-                env=round.environment,
+                cwd=work.directory,
+                env=work.environment,
                 on_line=lambda line: report.line(line.text),
-                timeout_s=round.timeout_s,
-                silence_s=round.silence_s,
-                grace_s=round.grace_s,
-                log_path=round.log_path,
+                timeout_s=work.timeout_s,
+                silence_s=work.silence_s,
+                grace_s=work.grace_s,
+                log_path=work.log_path,
             )
         except ProcessFailed as error:
             return Unavailable(reason=error.message, hint=error.hint)
@@ -97,7 +97,7 @@ class Session:
         return Finished(text=ended.stdout_tail)
 
 
-class Good:
+class Good(AgentBackend):
     """Keeps every promise."""
 
     kind: str = "good"
@@ -172,27 +172,27 @@ class LeavesFileInOpen(Good):
 
 
 class GivesNone(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         return None  # type: ignore[return-value]
 
 
 class RaisesInRound(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         raise RuntimeError("oops")
 
 
 class GivesWrongType(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         return Finished(text=word.encode())  # type: ignore[arg-type]
 
 
 class SaysAnything(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         return Finished(text="something else")
 
 
 class ReportsBytes(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         report.line(word.encode())  # type: ignore[arg-type]
         return Finished(text=word)
 
@@ -203,7 +203,7 @@ class ReportsAfterTheEnd(Good):
         async with trio.open_nursery() as nursery:
 
             class Afterwards(Session):
-                async def say(self, word: str, round: Round, report: Report) -> Outcome:
+                async def say(self, word: str, work: Round, report: Report) -> Outcome:
                     nursery.start_soon(self.report, report, word)
                     return Finished(text=word)
 
@@ -218,7 +218,7 @@ class ReportsAfterTheEnd(Good):
 class RepeatsItself(Session):
     first: str | None = None
 
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         self.first = self.first or word
         return Finished(text=self.first)
 
@@ -226,13 +226,13 @@ class RepeatsItself(Session):
 class RemembersTooMuch(Session):
     said = ""
 
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         self.said += word
         return Finished(text=self.said)
 
 
 class LeavesFdInRound(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         leak_fd()
         return Finished(text=word)
 
@@ -260,7 +260,7 @@ class LeavesFdWhenCancelledInOpen(Good):
 
 
 class HidesInRound(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         try:
             await trio.lowlevel.checkpoint()
         except trio.Cancelled:
@@ -272,7 +272,7 @@ class HidesInRound(Session):
 class CannotGoOn(Session):
     cancelled = False
 
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         if self.cancelled:
             return Failed(reason="in the middle of something")
         self.cancelled = True
@@ -282,8 +282,8 @@ class CannotGoOn(Session):
 
 
 class LeavesProcess(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        process = subprocess.Popen(command, env=dict(round.environment))  # noqa: ASYNC220
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        process = subprocess.Popen(command, env=dict(work.environment))  # noqa: ASYNC220
         LEAKED_PROCESSES.append(process)
         while process.poll() is None:  # noqa: ASYNC110
             await trio.sleep(0.01)
@@ -291,11 +291,11 @@ class LeavesProcess(Session):
 
 
 class OnlyAsks(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        process = subprocess.Popen(command, env=dict(round.environment), stdout=subprocess.PIPE)  # noqa: ASYNC220
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        process = subprocess.Popen(command, env=dict(work.environment), stdout=subprocess.PIPE)  # noqa: ASYNC220
         LEAKED_PROCESSES.append(process)
         assert process.stdout is not None
-        with process.stdout, trio.move_on_after(round.timeout_s or 60):
+        with process.stdout, trio.move_on_after(work.timeout_s or 60):
             os.set_blocking(process.stdout.fileno(), False)
             try:
                 while process.poll() is None:
@@ -311,62 +311,62 @@ class OnlyAsks(Session):
 
 
 class KnowsNoTime(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        return await super().run(command, replace(round, timeout_s=None), report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        return await super().run(command, replace(work, timeout_s=None), report)
 
 
 class TakesTimeoutForSuccess(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Finished() if isinstance(outcome, Failed) else outcome
 
 
 class GivesNoHint(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return msgspec.structs.replace(outcome, hint="") if isinstance(outcome, Unavailable) else outcome
 
 
 class TakesMissingForFailed(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Failed(reason="no tool") if isinstance(outcome, Unavailable) else outcome
 
 
 class TakesKilledForFailed(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Failed(reason=outcome.stderr_tail) if isinstance(outcome, Lost) else outcome
 
 
 class DropsStderr(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Lost(reason="killed") if isinstance(outcome, Lost) else outcome
 
 
 class ReadsAsciiOnly(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         if isinstance(outcome, Finished):
             outcome.text.encode("ascii")
         return outcome
 
 
 class GivesSurrogates(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Finished(text=outcome.text.replace("\ufffd", "\udcff")) if isinstance(outcome, Finished) else outcome
 
 
 class HandsLateOutputOn(Session):
     late = ""
 
-    async def run_round(self, round: Round, report: Report) -> Outcome:
+    async def run_round(self, work: Round, report: Report) -> Outcome:
         if self.late:
             report.line(self.late)
-        self.late = "afterthought" if round.task and "afterthought" in round.task.description else ""
-        return await super().run_round(round, report)
+        self.late = "afterthought" if work.task and "afterthought" in work.task.description else ""
+        return await super().run_round(work, report)
 
 
 class SharesItsWord(Good):
@@ -377,7 +377,7 @@ class SharesItsWord(Good):
         shared = self
 
         class Sharing(Session):
-            async def say(self, word: str, round: Round, report: Report) -> Outcome:
+            async def say(self, word: str, work: Round, report: Report) -> Outcome:
                 shared.word = word
                 await trio.sleep(0.01)
                 return Finished(text=shared.word)
@@ -386,50 +386,50 @@ class SharesItsWord(Good):
 
 
 class WritesHome(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         (Path.home() / ".good").write_text(word)
         return Finished(text=word)
 
 
 class WritesIntoTheTown(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         (self.context.root / "notes.txt").write_text(word)
         return Finished(text=word)
 
 
 class WritesWhereItStands(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         Path("notes.txt").write_text(word)
         return Finished(text=word)
 
 
 class WantsAPrompt(Session):
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        if not round.prompt.strip():
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        if not work.prompt.strip():
             raise ValueError("no prompt")
-        return await super().run_round(round, report)
+        return await super().run_round(work, report)
 
 
 class SpeaksLatin(Session):
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        round.prompt.encode("latin-1")
-        return await super().run_round(round, report)
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        work.prompt.encode("latin-1")
+        return await super().run_round(work, report)
 
 
 class TakesThrottledForFailed(Session):
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        outcome = await super().run_round(round, report)
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        outcome = await super().run_round(work, report)
         return Failed(reason="throttled") if isinstance(outcome, RateLimited) else outcome
 
 
 class LocksOutWithoutAHint(Session):
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        outcome = await super().run_round(round, report)
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        outcome = await super().run_round(work, report)
         return Unauthorized(reason="no") if isinstance(outcome, Unauthorized) else outcome
 
 
 class IsImpatient(Session):
-    async def say(self, word: str, round: Round, report: Report) -> Outcome:
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
         began = time.perf_counter()
         report.line(word)
         if time.perf_counter() - began > 0.045:
@@ -438,8 +438,8 @@ class IsImpatient(Session):
 
 
 class Ponders(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         if isinstance(outcome, Finished) and "many" in outcome.text:
             time.sleep(0.15)  # noqa: ASYNC251 - the very mistake
         return outcome
@@ -454,29 +454,29 @@ class HasATokenForTools(Good):
 
 
 class WarnsInOneText(Good):
-    def cautions(self) -> str:
+    def warnings(self) -> str:
         return "it bites"
 
 
 class WarnsLater(Good):
-    async def cautions(self) -> list[str]:
+    async def warnings(self) -> list[str]:
         return ["it bites"]
 
 
 class ThinksBeforeItWarns(Good):
-    def cautions(self) -> list[str]:
+    def warnings(self) -> list[str]:
         time.sleep(0.15)
         return ["it bites"]
 
 
 class KnowsNoSilence(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        return await super().run(command, replace(round, silence_s=None), report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        return await super().run(command, replace(work, silence_s=None), report)
 
 
 class TakesSilenceForSuccess(Session):
-    async def run(self, command: list[str], round: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, round, report)
+    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+        outcome = await super().run(command, work, report)
         return Finished() if outcome == Failed(reason="silence") else outcome
 
 

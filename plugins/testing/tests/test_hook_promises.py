@@ -170,7 +170,7 @@ PLUGIN = """
 import itertools, os, time
 from tinytown.contracts import Verdict
 from tinytown.hookspecs import hookimpl
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 numbers = itertools.count()
 fds = []
 

@@ -210,7 +210,7 @@ async def test_a_plugin_that_a_town_cannot_use_says_why() -> None:
 
 
 async def test_a_scenario_may_say_why_there_is_none() -> None:
-    class Backend:
+    class Backend(AgentBackend):
         kind = "none"
 
         def open(self, context: object) -> object:

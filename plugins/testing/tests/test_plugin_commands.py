@@ -80,7 +80,7 @@ SUBJECTS = {"prompt": "prompt sections"}
 HEAD = """
 from tinytown.contracts import Verdict
 from tinytown.hookspecs import hookimpl
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 class Gate:
     name = "odd"
@@ -142,7 +142,7 @@ def test_a_plugin_that_does_not_import_says_so(tt: Shell) -> None:
 
 
 def test_a_plugin_without_promises_is_told_from_one_that_keeps_them(tt: Shell) -> None:
-    tt.install("bare", "TINYTOWN_HOOK_API = 1\n")
+    tt.install("bare", "TINYTOWN_HOOK_API = 2\n")
     assert tt("plugin", "test", "bare").stdout == "the plugin bare offers nothing that has promises\n"
 
 

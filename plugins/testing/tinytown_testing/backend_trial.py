@@ -109,7 +109,7 @@ class Seat:
             at_step=at_step,
             when=until_under_way if under_way else None,
         )
-        left = await processes_left("TINYTOWN_RUN_ID", round_.run_id)
+        left = await processes_left("TINYTOWN_RUN_ID", round_.round_id)
         if left:
             raise Broken(f"a cancelled round left {', '.join(left)}")
 
@@ -172,7 +172,7 @@ def has_begun_or(seconds: float) -> Callable[[Round, Listener], bool]:
     due = trio.current_time() + seconds
 
     def under_way(round_: Round, listener: Listener) -> bool:
-        seen = bool(listener.lines) or has_process("TINYTOWN_RUN_ID", round_.run_id)
+        seen = bool(listener.lines) or has_process("TINYTOWN_RUN_ID", round_.round_id)
         return seen or trio.current_time() > due
 
     return under_way

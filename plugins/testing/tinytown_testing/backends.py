@@ -387,9 +387,9 @@ async def _about_itself(trial: BackendTrial) -> None:
     if (account := getattr(backend, "account", None)) is not None and not expect(account, str, "as account").strip():
         raise Broken("expected a name as account, or none at all, got an empty one")
     expect(getattr(backend, "offers_town_tools", False), bool, "as offers_town_tools")
-    ask = getattr(backend, "cautions", None)
+    ask = getattr(backend, "warnings", None)
     if ask is not None:
-        expect_quick("asking cautions()", lambda: expect_texts(ask(), "from cautions()"))
+        expect_quick("asking warnings()", lambda: expect_texts(ask(), "from warnings()"))
 
 
 @BACKEND.promise(

@@ -29,7 +29,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR, new_id
 from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import Keeper, open_keeper
+from tinytown.process.supervisor import ProcessSupervisor, open_process_supervisor
 from tinytown.town import Town, connect_town
 from tinytown_server.server import EmbeddedServer
 
@@ -46,7 +46,7 @@ class Bench:
 
     base: Path
     config: Config
-    keeper: Keeper
+    keeper: ProcessSupervisor
 
     @property
     def root(self) -> Path:
@@ -66,7 +66,7 @@ class Bench:
 
     def agent(self, name: str = "ada", *, cli: str = "bench") -> Agent:
         """An agent that a backend of the kind `cli` would be given."""
-        return Agent(id=new_id(), name=name, cli=cli, wanted="running", state="idle", created_at=_CREATED_AT)
+        return Agent(id=new_id(), name=name, cli=cli, desired_state="running", state="idle", created_at=_CREATED_AT)
 
     def task(self, description: str, *, title: str = "", agent: Agent | None = None) -> Task:
         """A task as it is when its round begins."""
@@ -89,7 +89,7 @@ class Bench:
             config=self.config,
             root=self.root,
             state_directory=agent_directory(self.root, agent.name),
-            keeper=self.keeper,
+            processes=self.keeper,
         )
 
     def round(
@@ -111,14 +111,14 @@ class Bench:
             created_at=_CREATED_AT,
             body=TaskAssign(task_id=task.id),
         )
-        run_id = new_id()
+        round_id = new_id()
         return Round(
-            run_id=run_id,
+            round_id=round_id,
             prompt=description,
             task=task,
             messages=(order,),
             directory=self.work,
-            environment={**round_environment(self.root, agent, task, run_id), **(environment or {})},
+            environment={**round_environment(self.root, agent, task, round_id), **(environment or {})},
             log_path=log_path(self.root, agent.name),
             timeout_s=timeout_s,
             silence_s=silence_s,
@@ -154,7 +154,7 @@ async def open_bench(*, toml: str = "") -> AsyncGenerator[Bench]:
         with _redirected(base):
             # What a plugin promises does not hang on the disk, and syncing takes time.
             config = msgspec.structs.replace(load_config(root), redis=RedisConfig(durability="fast"))
-            async with open_keeper(run_dir=run_directory(root)) as keeper:
+            async with open_process_supervisor(run_dir=run_directory(root)) as keeper:
                 yield Bench(base, config, keeper)
     finally:
         shutil.rmtree(base, ignore_errors=True)

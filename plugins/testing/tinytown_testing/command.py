@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from tinytown.errors import ConfigError
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import PLUGIN
 
@@ -31,8 +31,8 @@ def plugin() -> None:
 @plugin.command("test", examples=["tt plugin test echo", "tt plugin test journal --config tinytown.toml --json"])
 @click.argument("name", type=PLUGIN)
 @click.option("--config", metavar="FILE", help="Use the settings of this tinytown.toml.  [default: no settings]")
-@pass_invocation
-def test(invocation: Invocation, name: str, config: str | None) -> None:
+@pass_cli_context
+def test(context: CliContext, name: str, config: str | None) -> None:
     """Hold everything that the installed plugin NAME offers to its promises. Ends with 1 if one is broken.
 
     Each promise is ok, broken (with what was seen), or not applicable (with the reason): some situations only the
@@ -52,7 +52,7 @@ def test(invocation: Invocation, name: str, config: str | None) -> None:
         status: sum(finding.status == status for report in reports for finding in report.findings) for status in _STATUS
     }
     shape = {"plugin": name, **counts, "reports": [_shape(report) for report in reports]}
-    invocation.answer(shape, _lines(name, reports, counts))
+    context.emit(shape, _lines(name, reports, counts))
     if counts["broken"]:
         click.get_current_context().exit(1)
 
@@ -61,12 +61,12 @@ def test(invocation: Invocation, name: str, config: str | None) -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), required=True, help="What it is to offer.")
 @click.option("--dir", "directory", metavar="PATH", help="Where, empty or not there yet.  [default: tinytown-NAME]")
-@pass_invocation
-def new(invocation: Invocation, name: str, kind: str, directory: str | None) -> None:
+@pass_cli_context
+def new(context: CliContext, name: str, kind: str, directory: str | None) -> None:
     """Begin a plugin: a package, with a test, that keeps every promise as it stands. Nothing is overwritten."""
     where = Path(directory or f"tinytown-{name}").absolute()
     written = write_package(name, kind, where)
-    invocation.answer(
+    context.emit(
         {"name": name, "kind": kind, "directory": str(where), "files": written},
         [
             f"the {kind} {name} is begun in {where}",

@@ -15,7 +15,7 @@ from tinytown.errors import UsageError
 from tinytown.model.ids import new_id
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operations import TownOperations
 
 from tinytown_testing.bench import Bench, on_bench
 from tinytown_testing.promises import Book, Broken, CheckReport, NotApplicable, raised
@@ -114,7 +114,7 @@ async def _round_trip(trial: ConverterTrial) -> None:
 
 @CONVERTER.promise("C3", "What it reads are tasks as a town takes them.", rests_on=("C2",))
 async def _as_a_town_takes_them(trial: ConverterTrial) -> None:
-    converter, calls = trial.make(), TownCalls(trial.bench.config.name)
+    converter, calls = trial.make(), TownOperations(trial.bench.config.name)
     for document in trial.documents(converter):
         for task in _read(converter, document).tasks:
             try:

@@ -27,7 +27,7 @@ _BEGAN_MS = 1_769_851_800_000
 _MEMBERS = {
     **dict.fromkeys(("agent", "sender", "recipient", "parent"), "ada"),
     **dict.fromkeys(("task", "run", "message"), "0f9c3a52-5f3e-4c8e-9d4b-0b8f2f6f2a11"),
-    **dict.fromkeys(("old", "state", "wanted"), "running"),
+    **dict.fromkeys(("old", "state", "desired_state"), "running"),
     **dict.fromkeys(("reason", "text", "title", "category", "priority"), "some words"),
     **dict.fromkeys(("cli", "role", "new", "outcome", "host", "plugin"), "word"),
     "duration_ms": "1234",

@@ -111,13 +111,13 @@ local function starts_with(text, prefix)
 end
 
 -- An agent that sleeps is held by nobody.
-local function sleeps(wanted, state, host)
-  return state == 'cold' and host == '' and wanted ~= 'stopped'
+local function sleeps(desired_state, state, host)
+  return state == 'suspended' and host == '' and desired_state ~= 'stopped'
 end
 
 local function agent_by_id(base, id)
-  local name, wanted, state, host = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'wanted', 'state', 'host'))
-  return id, name, wanted == 'stopped', sleeps(wanted, state, host)
+  local name, desired_state, state, host = unpack(redis.call('HMGET', base .. ':agent:' .. id, 'name', 'desired_state', 'state', 'host'))
+  return id, name, desired_state == 'stopped', sleeps(desired_state, state, host)
 end
 
 -- The id and name of the agent that `ref` means, whether it is retired, and whether it sleeps (nil: not looked at); refuses

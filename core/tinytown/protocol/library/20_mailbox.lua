@@ -45,7 +45,7 @@ end
 -- the mail is due (nil: at once).
 local function announce(base, agent_id, what, asleep, due)
   ring(base, agent_id, what)
-  if asleep == nil then asleep = sleeps(unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'wanted', 'state', 'host'))) end
+  if asleep == nil then asleep = sleeps(unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'desired_state', 'state', 'host'))) end
   if asleep then
     redis.call('ZADD', base .. ':placement', 'LT', due or now_ms(), agent_id)
     redis.call('PUBLISH', base .. ':bell', 'placement')
@@ -258,7 +258,7 @@ register('claim', function(base, a)
   local held, held_until = may_begin(base, agent_id, now, plain)
   -- Who only has to finish what it has may do so when that is nothing.
   if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
-    or redis.call('HGET', base .. ':agent:' .. agent_id, 'wanted') ~= 'drained') then
+    or redis.call('HGET', base .. ':agent:' .. agent_id, 'desired_state') ~= 'drained') then
     unreserve(base, agent_id)
     return { now, held_until or -1, held, has_work(base, agent_id) and 1 or 0 }
   end

@@ -145,9 +145,9 @@ local function tell_spent(base, scope, unit, name, spent, limit, now)
 end
 
 -- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was told.
-charge = function(base, agent_id, run_id, task_id, told, now)
+charge = function(base, agent_id, round_id, task_id, told, now)
   if told == '' or redis.call('EXISTS', base .. ':agent:' .. agent_id) == 0 then return end
-  if not redis.call('SET', base .. ':op:paid.' .. run_id, '[1]', 'NX', 'EX', OPS_KEPT_S) then return end
+  if not redis.call('SET', base .. ':op:paid.' .. round_id, '[1]', 'NX', 'EX', OPS_KEPT_S) then return end
   local input, output, cached, money = string.match(told, '^(%d+) (%d+) (%d+) (%-?%d+)$')
   local day_number = math.floor(now / DAY_MS)
   local round = { 1, tonumber(input or 0), tonumber(output or 0), tonumber(cached or 0), math.max(0, tonumber(money or 0)),
@@ -175,7 +175,7 @@ charge = function(base, agent_id, run_id, task_id, told, now)
   end
 end
 
--- round_charge: agent_id, run_id, task id ('' = none), what it has cost -> 1. For a round that was paid for, but whose outcome
+-- round_charge: agent_id, round_id, task id ('' = none), what it has cost -> 1. For a round that was paid for, but whose outcome
 -- came too late to count: another host has the agent now. What `round_settle` has entered is not entered again.
 register('round_charge', function(base, a)
   charge(base, a[1], a[2], a[3], a[4], now_ms())

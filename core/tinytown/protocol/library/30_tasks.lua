@@ -42,7 +42,7 @@ end
 
 local function read_task(base, id)
   local task = record(task_key(base, id))
-  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'run_id', 'reason', 'order', 'title', 'held' }) do
+  for _, name in ipairs({ 'agent_id', 'assigned_to', 'token', 'round_id', 'reason', 'order', 'title', 'held' }) do
     task[name] = task[name] or ''
   end
   return task
@@ -202,7 +202,7 @@ local function move(base, task, to, reason, now)
   if to ~= 'assigned' and to ~= 'running' then call_off(base, task, now) end
   redis.call('HSET', key, 'state', to, 'reason', reason, 'since', whole(now), 'updated_at', whole(now),
     'assigned_to', task.assigned_to, 'agent_id', task.agent_id)
-  if to == 'pending' or to == 'blocked' or to == 'assigned' then redis.call('HDEL', key, 'token', 'run_id') end -- no round has it
+  if to == 'pending' or to == 'blocked' or to == 'assigned' then redis.call('HDEL', key, 'token', 'round_id') end -- no round has it
   redis.call('ZREM', base .. ':tasks:state:' .. from, task.id)
   redis.call('ZADD', base .. ':tasks:state:' .. to, task.seq, task.id)
   if to == 'pending' then
@@ -242,12 +242,12 @@ end
 
 -- Where a task that may be worked on goes: to its agent, or, without one, onto the backlog. -> the order's id or ''
 local function set_going(base, task, reason, now)
-  local wanted = task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'wanted')
-  if not wanted then leave_agent(base, task, now) end
+  local desired_state = task.agent_id ~= '' and redis.call('HGET', base .. ':agent:' .. task.agent_id, 'desired_state')
+  if not desired_state then leave_agent(base, task, now) end
   local why = blocked_by(base, task)
   if why then
     move(base, task, 'blocked', why, now)
-  elseif wanted and wanted ~= 'stopped' then
+  elseif desired_state and desired_state ~= 'stopped' then
     move(base, task, 'assigned', reason, now)
     return deliver_task(base, task, now)
   else
@@ -477,14 +477,14 @@ local function lineage_spent(base, id)
     ' are spent (round.lineage_attempts)'
 end
 
--- task_start: agent_id, fence, id, run_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
+-- task_start: agent_id, fence, id, round_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
 -- 'held' and the fields when its budget is spent, which then is its reason
 register('task_start', function(base, a)
-  local agent_id, fence, id, run_id = a[1], a[2], a[3], a[4]
+  local agent_id, fence, id, round_id = a[1], a[2], a[3], a[4]
   check_fence(base, agent_id, fence)
   if redis.call('EXISTS', task_key(base, id)) == 0 then return { 'stale', {} } end
   local task, now = read_task(base, id), now_ms()
-  if task.state == 'running' and task.run_id == run_id then return { 'started', task_reply(base, id) } end
+  if task.state == 'running' and task.round_id == round_id then return { 'started', task_reply(base, id) } end
   if task.agent_id ~= agent_id or (task.state ~= 'assigned' and task.state ~= 'running') then
     return { 'stale', task_reply(base, id) }
   end
@@ -503,10 +503,10 @@ register('task_start', function(base, a)
     tell_supervisor(base, 'news', 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
     return { 'stale', task_reply(base, id) }
   end
-  redis.call('HSET', task_key(base, id), 'run_id', run_id, 'token', redis.call('INCR', base .. ':tokens'),
+  redis.call('HSET', task_key(base, id), 'round_id', round_id, 'token', redis.call('INCR', base .. ':tokens'),
     'started_at', whole(now))
   -- Begun before, without a round that began: nobody heard of it, and tried nothing.
-  if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'run_id') == task.run_id then
+  if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'round_id') == task.round_id then
     count_attempt(base, id, 1)
   end
   -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
@@ -563,7 +563,7 @@ register_once('task_settle', function(base, a)
   move(base, task, to, reason, now)
   if to == 'completed' then count_completion(base, task) end
   if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
-    ring(base, task.agent_id, 'stop-round ' .. task.run_id)
+    ring(base, task.agent_id, 'stop-round ' .. task.round_id)
   end
   return id
 end, present_task)
@@ -584,7 +584,7 @@ end, present_assigned)
 -- People take a task away from the round that works on it, if one does: that was no attempt.
 local function take_from_round(base, task)
   if task.state ~= 'running' then return end
-  ring(base, task.agent_id, 'stop-round ' .. task.run_id)
+  ring(base, task.agent_id, 'stop-round ' .. task.round_id)
   count_attempt(base, task.id, -1)
 end
 

@@ -31,12 +31,12 @@ end
 
 local function observe(base, id, state, reason, now)
   reason = brief(reason, EVENT_TEXT_BYTES)
-  local name, old, why, wanted, task = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason', 'wanted', 'current_task'))
+  local name, old, why, desired_state, task = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason', 'desired_state', 'current_task'))
   if old == state and why == reason then return end
   check_observed(base, id, state)
   redis.call('HSET', agent_key(base, id), 'state', state, 'reason', reason)
   if old ~= state then redis.call('HSET', agent_key(base, id), 'since', whole(now)) end
-  emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'wanted', wanted, 'reason', reason, 'task', task or '')
+  emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'desired_state', desired_state, 'reason', reason, 'task', task or '')
 end
 
 -- What was submitted, and by whom, is judged by a kernel that has the agent: one that nobody has and that is to do nothing
@@ -52,18 +52,18 @@ local function flag_name(base, id, name, flag)
   redis.call('HSET', base .. ':names', string.lower(name), id .. ' ' .. name .. ' ' .. flag)
 end
 
-local function set_wanted(base, id, name, wanted, reason)
-  local before = redis.call('HGET', agent_key(base, id), 'wanted')
-  redis.call('HSET', agent_key(base, id), 'wanted', wanted)
-  flag_name(base, id, name, wanted == 'stopped' and 'retired' or 'here')
-  if wanted ~= before then emit(base, 'agent_wanted', 'agent', name, 'wanted', wanted, 'reason', reason) end
+local function set_wanted(base, id, name, desired_state, reason)
+  local before = redis.call('HGET', agent_key(base, id), 'desired_state')
+  redis.call('HSET', agent_key(base, id), 'desired_state', desired_state)
+  flag_name(base, id, name, desired_state == 'stopped' and 'retired' or 'here')
+  if desired_state ~= before then emit(base, 'agent_desired_state_changed', 'agent', name, 'desired_state', desired_state, 'reason', reason) end
 end
 
 -- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent.
 local function take_back(base, id, now, reason)
   local host = redis.call('HGET', agent_key(base, id), 'host') or ''
   if host ~= '' then redis.call('SREM', base .. ':host:' .. host .. ':agents', id) end
-  redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'run_id', '')
+  redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'round_id', '')
   unreserve(base, id)
   return_all_leases(base, id, now, reason)
   take_back_running(base, id, now, reason)
@@ -106,7 +106,7 @@ register('agent_create', function(base, a)
   end
   local now = now_ms()
   redis.call('HSET', agent_key(base, id), 'id', id, 'name', name, 'cli', cli, 'role', role, 'nickname', nickname,
-    'parent', parent_name, 'tags', tags, 'labels', labels, 'max_rounds', max_rounds, 'wanted', 'running', 'state', 'starting',
+    'parent', parent_name, 'tags', tags, 'labels', labels, 'max_rounds', max_rounds, 'desired_state', 'running', 'state', 'starting',
     'reason', 'waiting for a kernel', 'since', whole(now), 'created_at', whole(now),
     'host', '', 'token', '', 'rounds_completed', 0, 'tasks_completed', 0, 'failures', 0)
   redis.call('ZADD', base .. ':agents', redis.call('INCR', base .. ':seq'), id)
@@ -130,25 +130,25 @@ register('agent_list', function(base)
   return reply
 end)
 
--- agent_want: agent, wanted state, urgency ("now" or "soon"), reason -> the agent
+-- agent_want: agent, desired_state state, urgency ("now" or "soon"), reason -> the agent
 register('agent_want', function(base, a)
-  local ref, wanted, urgency, reason = unpack(a)
+  local ref, desired_state, urgency, reason = unpack(a)
   local id, name = find_own(base, ref)
   local key, now = agent_key(base, id), now_ms()
   local agent = record(key)
-  set_wanted(base, id, name, wanted, reason)
+  set_wanted(base, id, name, desired_state, reason)
   if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
-  if wanted ~= 'running' and agent.wanted == 'running' then pass_on_waking(base, id, now) end
+  if desired_state ~= 'running' and agent.desired_state == 'running' then pass_on_waking(base, id, now) end
   if agent.host ~= '' then
     ring(base, id, 'control ' .. urgency)
-  elseif wanted == 'stopped' then
+  elseif desired_state == 'stopped' then
     redis.call('ZREM', base .. ':placement', id)
     place_unjudged(base)
     if agent.state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
   else
-    if wanted == 'running' then
+    if desired_state == 'running' then
       redis.call('HSET', key, 'failures', 0)
-      if agent.state == 'stopped' or agent.state == 'error' or agent.state == 'cold' then
+      if agent.state == 'stopped' or agent.state == 'error' or agent.state == 'suspended' then
         observe(base, id, 'starting', 'waiting for a kernel', now)
       end
     end
@@ -240,7 +240,7 @@ register_once('agent_place', function(base, a)
       take_back(base, id, now, 'moved to ' .. host)
       redis.call('HSET', key, 'host', host, 'home', chosen.home, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
-      if not AGENT_MOVES[state].starting and state ~= 'starting' then observe(base, id, 'cold', 'moving', now) end
+      if not AGENT_MOVES[state].starting and state ~= 'starting' then observe(base, id, 'suspended', 'moving', now) end
       observe(base, id, 'starting', '', now)
       reply[#reply + 1] = { id, redis.call('HGET', key, 'token') }
     end
@@ -261,89 +261,89 @@ end, function(base, placed)
   return reply
 end)
 
--- agent_observe: agent_id, fence, state, reason -> wanted state
+-- agent_observe: agent_id, fence, state, reason -> desired_state state
 register('agent_observe', function(base, a)
   check_fence(base, a[1], a[2])
   observe(base, a[1], a[3], a[4], now_ms())
   if a[3] == 'paused' then unreserve(base, a[1]) end -- of a claim whose answer was lost: there is none after it for now
-  return redis.call('HGET', agent_key(base, a[1]), 'wanted')
+  return redis.call('HGET', agent_key(base, a[1]), 'desired_state')
 end)
 
 has_work = function(base, id)
   if redis.call('EXISTS', mailbox(base, id) .. ':queue') == 1 then return true end
-  return redis.call('HGET', agent_key(base, id), 'wanted') == 'running' and setting(base, 'auto_claim', 1) ~= 0
+  return redis.call('HGET', agent_key(base, id), 'desired_state') == 'running' and setting(base, 'auto_claim', 1) ~= 0
     and first_for(base, words_of(base, id))
 end
 
 -- In how many ms there is something to do for an agent that nobody holds; -1 when nothing is known yet.
-local function ms_until_work(base, id, wanted, now)
-  if wanted ~= 'running' or has_work(base, id) then return 0 end
+local function ms_until_work(base, id, desired_state, now)
+  if desired_state ~= 'running' or has_work(base, id) then return 0 end
   local due = redis.call('ZRANGE', mailbox(base, id) .. ':delayed', 0, 0, 'WITHSCORES')[2]
   return due and math.max(0, tonumber(due) - now) or -1
 end
 
--- agent_release: op, agent_id, fence, state (cold | stopped | error), reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
--- One that is released `cold` with -1 sleeps until there is something to do for it.
+-- agent_release: op, agent_id, fence, state (suspended | stopped | error), reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
+-- One that is released `suspended` with -1 sleeps until there is something to do for it.
 register_once('agent_release', function(base, a)
   local id, now, retry_ms = a[1], now_ms(), tonumber(a[5])
   check_fence(base, id, a[2])
-  local state, box, name, wanted = a[3], mailbox(base, id), unpack(redis.call('HMGET', agent_key(base, id), 'name', 'wanted'))
-  if state ~= 'cold' and state ~= 'stopped' and state ~= 'error' then
-    refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'cold, stopped or error')
+  local state, box, name, desired_state = a[3], mailbox(base, id), unpack(redis.call('HMGET', agent_key(base, id), 'name', 'desired_state'))
+  if state ~= 'suspended' and state ~= 'stopped' and state ~= 'error' then
+    refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'suspended, stopped or error')
   end
   -- Who is drained and has nothing left is done. What came in the last moment it still does.
-  if state == 'stopped' and wanted == 'drained' and redis.call('EXISTS', box .. ':queue', box .. ':delayed') == 0 then
-    wanted = 'stopped'
-    set_wanted(base, id, name, wanted, 'drained')
+  if state == 'stopped' and desired_state == 'drained' and redis.call('EXISTS', box .. ':queue', box .. ':delayed') == 0 then
+    desired_state = 'stopped'
+    set_wanted(base, id, name, desired_state, 'drained')
   end
   -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
-  if wanted == 'stopped' then state = 'stopped' end
-  if state == 'stopped' and wanted ~= 'stopped' then state, retry_ms = 'cold', 0 end
+  if desired_state == 'stopped' then state = 'stopped' end
+  if state == 'stopped' and desired_state ~= 'stopped' then state, retry_ms = 'suspended', 0 end
   check_observed(base, id, state)
   take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
   observe(base, id, state, a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
   if state == 'error' then pass_on_waking(base, id, now) end
-  if state == 'cold' and retry_ms < 0 then
+  if state == 'suspended' and retry_ms < 0 then
     redis.call('ZADD', base .. ':asleep', whole(now), id)
-    retry_ms = ms_until_work(base, id, wanted, now)
+    retry_ms = ms_until_work(base, id, desired_state, now)
   end
-  if retry_ms >= 0 and wanted ~= 'stopped' then
+  if retry_ms >= 0 and desired_state ~= 'stopped' then
     redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
     redis.call('PUBLISH', base .. ':bell', 'placement')
   end
   return tonumber(redis.call('HGET', agent_key(base, id), 'failures') or 0)
 end)
 
--- round_start: agent_id, fence, run_id, task id ('' = none) -> wanted state
+-- round_start: agent_id, fence, round_id, task id ('' = none) -> desired_state state
 register('round_start', function(base, a)
   check_fence(base, a[1], a[2])
   check_observed(base, a[1], 'working')
   local key = agent_key(base, a[1])
-  if redis.call('HGET', key, 'run_id') ~= a[3] then
-    redis.call('HSET', key, 'run_id', a[3])
+  if redis.call('HGET', key, 'round_id') ~= a[3] then
+    redis.call('HSET', key, 'round_id', a[3])
     observe(base, a[1], 'working', '', now_ms())
     emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'run', a[3], 'task', a[4])
   end
-  return redis.call('HGET', key, 'wanted')
+  return redis.call('HGET', key, 'desired_state')
 end)
 
--- round_settle: agent_id, fence, run_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
+-- round_settle: agent_id, fence, round_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
 -- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), when it was throttled how long the
 -- vendor named in ms (-1 = it did not, '' = it was not), jitter (0 to 1), what it has cost (see `charge`), then member and token
 -- of each message
--- -> state of the task ('' = none), wanted state. One step: the outcome is stored and the mail goes, or nothing happens.
+-- -> state of the task ('' = none), desired_state state. One step: the outcome is stored and the mail goes, or nothing happens.
 -- What becomes of the mail is said for all of it; but an order goes when its task is settled and stays while it is not.
 register('round_settle', function(base, a)
-  local id, fence, run_id, outcome, mail, delay_ms, reason = a[1], a[2], a[3], a[4], a[5], tonumber(a[6]), a[7]
+  local id, fence, round_id, outcome, mail, delay_ms, reason = a[1], a[2], a[3], a[4], a[5], tonumber(a[6]), a[7]
   local task_id, fate, text, duration_ms, session_id, story = a[8], a[9], a[10], a[11], a[12], a[13]
   local key, now = agent_key(base, id), now_ms()
-  local name, wanted, last, last_state = unpack(redis.call('HMGET', key, 'name', 'wanted', 'last_run', 'last_task_state'))
-  if last == run_id then return { last_state, wanted } end
+  local name, desired_state, last, last_state = unpack(redis.call('HMGET', key, 'name', 'desired_state', 'last_run', 'last_task_state'))
+  if last == round_id then return { last_state, desired_state } end
   check_fence(base, id, fence)
   if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
     local task = read_task(base, task_id)
-    if task.run_id ~= run_id or FINISHED[task.state] or task.state == 'verifying' then
+    if task.round_id ~= round_id or FINISHED[task.state] or task.state == 'verifying' then
       -- Never begun, taken away meanwhile, or settled by the agent itself: nothing to say about the task.
     elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
       move(base, task, 'blocked', needs_reason(base, task_id), now)
@@ -375,9 +375,9 @@ register('round_settle', function(base, a)
     if task.agent_id == id then ensure_order(base, task, now) end
     task_state = task.state
   end
-  redis.call('HSET', key, 'run_id', '', 'last_run', run_id, 'last_task_state', task_state)
+  redis.call('HSET', key, 'round_id', '', 'last_run', round_id, 'last_task_state', task_state)
   unreserve(base, id)
-  charge(base, id, run_id, task_id, a[16], now)
+  charge(base, id, round_id, task_id, a[16], now)
   if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
   if outcome == 'finished' then
     unthrottle(base, id)
@@ -387,17 +387,17 @@ register('round_settle', function(base, a)
   if session_id ~= '' then redis.call('HSET', key, 'session_id', session_id) end
   redis.call('LPUSH', key .. ':rounds', story)
   redis.call('LTRIM', key .. ':rounds', 0, math.max(setting(base, 'rounds_kept', 50), 1) - 1)
-  emit(base, 'round_ended', 'agent', name, 'run', run_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
+  emit(base, 'round_ended', 'agent', name, 'run', round_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
     'duration_ms', duration_ms)
-  return { task_state, wanted }
+  return { task_state, desired_state }
 end)
 
--- task_verdict: op, task, run_id that has submitted it ('' = whichever), what becomes of it (complete | fail | again), evidence
+-- task_verdict: op, task, round_id that has submitted it ('' = whichever), what becomes of it (complete | fail | again), evidence
 -- -> fields. With `again` it goes back to its agent with the evidence as reason. A verdict on an earlier round says nothing.
 register_once('task_verdict', function(base, a)
   local task_id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, task_id)
-  if task.state ~= 'verifying' or (a[2] ~= '' and a[2] ~= task.run_id) then return task_id end
+  if task.state ~= 'verifying' or (a[2] ~= '' and a[2] ~= task.round_id) then return task_id end
   if a[3] == 'fail' then
     move(base, task, 'failed', a[4], now)
   elseif a[3] == 'complete' and redis.call('SCARD', task_key(base, task_id) .. ':needs') == 0 then

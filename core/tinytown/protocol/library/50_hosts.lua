@@ -2,14 +2,14 @@
 
 local function lose_host(base, host, now, reason)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
-    local wanted, state = unpack(redis.call('HMGET', agent_key(base, id), 'wanted', 'state'))
+    local desired_state, state = unpack(redis.call('HMGET', agent_key(base, id), 'desired_state', 'state'))
     unreserve(base, id)
     if state then -- else a foreign hand has deleted its record, which must not keep the host from being lost
       take_back(base, id, now, reason)
-      if wanted == 'stopped' then
+      if desired_state == 'stopped' then
         if state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
       else
-        if state ~= 'cold' and state ~= 'stopped' then observe(base, id, 'cold', reason, now) end
+        if state ~= 'suspended' and state ~= 'stopped' then observe(base, id, 'suspended', reason, now) end
         redis.call('ZADD', base .. ':placement', 0, id)
       end
     end

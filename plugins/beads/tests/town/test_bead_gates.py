@@ -22,7 +22,7 @@ async def bring_in(town: Town, *records: dict[str, Any]) -> None:
         encode({"title": record["id"], "status": "open", "priority": 2, **record}) + "\n" for record in records
     )
     for arguments in BeadConverter().read(lines.encode()).tasks:
-        await town.run(town.calls.add_task(**arguments))
+        await town.run(town.operations.add_task(**arguments))
 
 
 def gate(id_: str, type_: str, **fields: Any) -> dict[str, Any]:

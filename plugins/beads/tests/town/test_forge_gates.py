@@ -68,7 +68,7 @@ async def test_a_merged_pull_request_lets_its_step_go_and_a_closed_one_is_asked_
             gh.write_text(
                 '#!/bin/sh\ncase $3 in merged) echo \'{"state":"MERGED"}\';; *) echo \'{"state":"CLOSED"}\';; esac\n'
             )
-            await town.run(town.calls.set_plugin_field(PLUGIN, field_of("g"), as_value(group)))
+            await town.run(town.operations.set_plugin_field(PLUGIN, field_of("g"), as_value(group)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(GateKeeper(str(gh), every_s=0.05).run, town)
                 await town.wait_until(lambda: town.task(steps["merged"].id), lambda task: not task.held)

@@ -11,7 +11,7 @@ from tinytown.errors import ServerUnreachable
 from tinytown_beads.formulas.cooking import cook
 from tinytown_beads.formulas.reading import read_file
 from tinytown_beads.formulas.running import make_run, plan_run
-from tinytown_cli.public import Invocation, open_town_link
+from tinytown_cli.public import CliContext, open_town_client
 
 SHAPES = Path(__file__).parents[1] / "formulas" / "shapes"
 
@@ -127,7 +127,7 @@ def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
         monkeypatch.delenv(name)
     monkeypatch.chdir(bare.directory)
     formula = read_file(bare.directory / "long.formula.toml", "long").formula
-    with open_town_link(Invocation()) as town:
+    with open_town_client(CliContext()) as town:
         run = plan_run(town, cook(formula, lambda _: formula, given={}), "long")
         ask, batches = town.client.run_all, 0
 
@@ -145,7 +145,7 @@ def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
         made = make_run(town, run, owner="supervisor")
         assert (len(made.created), len(made.existing)) == (250, 200)
         assert make_run(town, run, owner="supervisor").created == ()
-        assert town.run(town.calls.task("long.s449")).needs == ("long.s448",)
+        assert town.run(town.operations.task("long.s449")).needs == ("long.s448",)
 
 
 def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(tt: Any, here: Path) -> None:
@@ -211,9 +211,9 @@ def test_each_shape_that_gastown_ships_is_made_and_done_to_its_end(
     for variable in [variable for variable in os.environ if variable.startswith("TINYTOWN_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tt.directory)
-    with open_town_link(Invocation()) as town:
+    with open_town_client(CliContext()) as town:
         for wave in made["waves"]:
-            town.run_all([town.calls.settle_task("complete", task) for task in wave])
+            town.run_all([town.operations.settle_task("complete", task) for task in wave])
     assert tt.json("group", "status", f"all-{name}")["completed"] == len(made["created"])
 
 

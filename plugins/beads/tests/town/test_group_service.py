@@ -35,16 +35,16 @@ async def open_town() -> AsyncGenerator[Town]:
 
 async def make(town: Town, name: str, tasks: Sequence[str], **details: Any) -> None:
     group = Group(name=name, created_at="2026-01-31T09:30:00.000Z", tasks=tuple(tasks), **details)
-    assert await town.run(town.calls.set_plugin_field(PLUGIN, field_of(name), as_value(group), expected=None))
+    assert await town.run(town.operations.set_plugin_field(PLUGIN, field_of(name), as_value(group), expected=None))
 
 
 async def group(town: Town, name: str) -> Group:
-    value = await town.run(town.calls.plugin_field(PLUGIN, field_of(name)))
+    value = await town.run(town.operations.plugin_field(PLUGIN, field_of(name)))
     return groups_in({field_of(name): value})[0]
 
 
 async def told(town: Town, type_: str) -> int:
-    events = await town.run(town.calls.latest_events(1000))
+    events = await town.run(town.operations.latest_events(1000))
     return sum(isinstance(event, OtherEvent) and event.type == type_ for event in events)
 
 
@@ -139,7 +139,7 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         nursery.start_soon(GroupKeeper().run, town)
         await town.complete_task(first.id)
         await until(town, "g", ended={first.id: "completed"})
-        while await town.run(town.calls.tidy(finished_age_ms=0, finished_count=0, events=1000)):
+        while await town.run(town.operations.tidy(finished_age_ms=0, finished_count=0, events=1000)):
             pass
         with pytest.raises(NotFound):
             await town.task(first.id)
@@ -166,7 +166,7 @@ async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_ea
             await trio.testing.wait_all_tasks_blocked(0.1)
             town.run = counted  # type: ignore[method-assign]
             for id_ in tasks:
-                await run(town.calls.settle_task("complete", id_))
+                await run(town.operations.settle_task("complete", id_))
             found = await until(town, "g", told=1)
             nursery.cancel_scope.cancel()
         assert found.state == "completed"

@@ -15,7 +15,7 @@ from tinytown_beads.place import Place, place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
 from tinytown_beads.syncing import sync_file
-from tinytown_cli.public import Invocation, open_town_link
+from tinytown_cli.public import CliContext, open_town_client
 
 from ..conftest import MOMENT, bead, document, edge
 from .conftest import Shell
@@ -36,9 +36,9 @@ class Scenario:
 
     @contextmanager
     def place(self) -> Iterator[Place]:
-        invocation = Invocation()
-        invocation.town = str(self.directory)
-        with open_town_link(invocation) as town:
+        context = CliContext()
+        context.town = str(self.directory)
+        with open_town_client(context) as town:
             yield place_of(town, Settings(prefix="x"))
 
     def sync(self) -> Report:
@@ -62,7 +62,7 @@ class Scenario:
         ]
         self.file.write_bytes(document(*new))
         with self.place() as place:
-            calls = place.town.calls
+            calls = place.town.operations
             place.town.run_all(
                 [
                     calls.update_task("tt-2", title="new in the town"),
@@ -82,7 +82,7 @@ class Scenario:
             for each in record.get("dependencies", ()):
                 each.pop("created_at")
         with self.place() as place:
-            tasks = place.town.run(place.town.calls.tasks())
+            tasks = place.town.run(place.town.operations.tasks())
         told = [
             (task.id, task.title, task.state, task.priority, sorted(task.tags), task.needs, task.result, task.reason)
             for task in sorted(tasks, key=lambda task: task.id)

@@ -14,13 +14,13 @@ from tinytown.errors import NotFound, TinytownError, UsageError
 from tinytown_cli.public import (
     AGENT,
     TASK,
-    Invocation,
+    CliContext,
+    TownClient,
     TownGroup,
-    TownLink,
     counted,
     no_start_option,
-    open_town_link,
-    pass_invocation,
+    open_town_client,
+    pass_cli_context,
     split_list,
     start_where_needed,
     table,
@@ -47,13 +47,13 @@ def formula() -> None:
 
 
 @formula.command("list", examples=["tt formula list", "tt formula list --json"])
-@pass_invocation
-def list_formulas(invocation: Invocation) -> None:
+@pass_cli_context
+def list_formulas(context: CliContext) -> None:
     """List the formulas that can be run by their name."""
-    shelf = Shelf(town_directory(invocation))
+    shelf = Shelf(town_directory(context))
     found = [_listed(shelf, name, place) for name, (_, place) in shelf.files().items()]
     rows = [(each["name"], each["type"], str(each["steps"] or ""), each["place"], each["about"]) for each in found]
-    invocation.answer({"formulas": found}, table(("formula", "type", "steps", "where", "about"), rows))
+    context.emit({"formulas": found}, table(("formula", "type", "steps", "where", "about"), rows))
 
 
 def _listed(shelf: Shelf, name: str, place: str) -> dict[str, Any]:
@@ -71,10 +71,10 @@ def _listed(shelf: Shelf, name: str, place: str) -> dict[str, Any]:
 @_VAR
 @_PRESET
 @_LEGS
-@pass_invocation
-def show(invocation: Invocation, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
+@pass_cli_context
+def show(context: CliContext, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
     """Show what the formula NAME (or a file) comes to: its variables and, in their order, its steps."""
-    shelf = Shelf(town_directory(invocation))
+    shelf = Shelf(town_directory(context))
     found = shelf.find(name)
     try:
         cooked = cooked_formula(shelf, name, words, preset=preset, legs=legs, strict=False)
@@ -104,7 +104,7 @@ def show(invocation: Invocation, name: str, words: tuple[str, ...], preset: str,
         "presets": {each: preset_.legs for each, preset_ in found.formula.presets.items()},
         "steps": [_step_shape(each) for each in steps], "remarks": remarks,
     }  # fmt: skip
-    invocation.answer(shape, [*lines, *remarks])
+    context.emit(shape, [*lines, *remarks])
 
 
 def _step_shape(step: CookedStep) -> dict[str, Any]:
@@ -126,10 +126,10 @@ def _about(text: str) -> list[str]:
 
 @formula.command("check", examples=["tt formula check", "tt formula check formulas/ship.formula.toml"])
 @click.argument("names", nargs=-1, metavar="[NAME|FILE...]")
-@pass_invocation
-def check(invocation: Invocation, names: tuple[str, ...]) -> None:
+@pass_cli_context
+def check(context: CliContext, names: tuple[str, ...]) -> None:
     """Read formulas (by default all of the town's) and say what is wrong with them. Ends with 1 when anything is."""
-    shelf = Shelf(town_directory(invocation))
+    shelf = Shelf(town_directory(context))
     found: list[dict[str, Any]] = []
     for name in names or tuple(shelf.files()):
         problem, remarks = "", list[str]()
@@ -142,7 +142,7 @@ def check(invocation: Invocation, names: tuple[str, ...]) -> None:
         found.append({"name": name, "problem": problem or None, "remarks": remarks})
     lines = [f"{each['name']}: {each['problem'] or 'good'}" for each in found]
     lines += [f"{each['name']}: {remark}" for each in found for remark in each["remarks"]]
-    invocation.answer({"formulas": found}, lines)
+    context.emit({"formulas": found}, lines)
     if bad := [each["name"] for each in found if each["problem"]]:
         raise TinytownError(
             f"{len(bad)} of {len(found)} formulas cannot be run: {', '.join(bad)}"[:500], code="bad_formula"
@@ -169,9 +169,9 @@ def check(invocation: Invocation, names: tuple[str, ...]) -> None:
 @click.option("--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that this is a way to do.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be made.")
 @no_start_option
-@pass_invocation
+@pass_cli_context
 def run(
-    invocation: Invocation,
+    context: CliContext,
     name: str,
     run_name: str | None,
     words: tuple[str, ...],
@@ -189,9 +189,9 @@ def run(
     """
     if agent and into:
         raise UsageError("expected --agent or --into backlog, got both")
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         planned = planned_run(
-            invocation,
+            context,
             town,
             name,
             run_name,
@@ -207,20 +207,20 @@ def run(
         if not dry_run:
             created, existing = make_run(town, planned, owner=town.caller.agent_name or town.caller.address)
             if any(task.details["agent"] for task in planned.tasks):
-                start_where_needed(invocation, town, may_start=not no_start)
-    invocation.answer(
+                start_where_needed(context, town, may_start=not no_start)
+    context.emit(
         {
             "run": planned.name, "formula": planned.cooked.formula, "group": planned.name, "dry_run": dry_run,
             "created": created, "existing": existing, "tasks": [task.shape for task in planned.tasks],
-            "waves": planned.waves, "remarks": planned.remarks,
+            "waves": planned.stages, "remarks": planned.remarks,
         },
         run_lines(planned, created=len(created), existing=len(existing), dry_run=dry_run),
     )  # fmt: skip
 
 
 def planned_run(
-    invocation: Invocation,
-    town: TownLink,
+    context: CliContext,
+    town: TownClient,
     name: str,
     run_name: str | None,
     words: Sequence[str],
@@ -236,7 +236,7 @@ def planned_run(
     formula_ = shelf.find(name).formula
     called = run_name or _free_name(town, formula_.formula)
     if on and "issue" in formula_.variables and not any(word.startswith("issue=") for word in words):
-        words = (*words, f"issue={town.run(town.calls.task(on)).id}")
+        words = (*words, f"issue={town.run(town.operations.task(on)).id}")
     cooked = cooked_formula(shelf, name, words, run=called, preset=preset, legs=legs)
     if backlog:
         steps = tuple(msgspec.structs.replace(step, assignee="") for step in cooked.steps)
@@ -244,7 +244,7 @@ def planned_run(
     return plan_run(town, cooked, called, agent=agent, on=on)
 
 
-def _free_name(town: TownLink, formula_name: str) -> str:
+def _free_name(town: TownClient, formula_name: str) -> str:
     """The formula's name with the first number that no group has."""
     taken = {group.name for group in all_groups(town)}
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", formula_name)[:50]
@@ -284,7 +284,7 @@ def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> li
         lines = [
             f"{planned.name} is {counted(created + existing, 'task')}, {created} of them new (tt group status {planned.name})"
         ]
-    for number, wave in enumerate(planned.waves, 1):
+    for number, wave in enumerate(planned.stages, 1):
         lines.append(f"wave {number}")
         for id_ in wave:
             details = tasks[id_].details
@@ -293,11 +293,11 @@ def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> li
     return [*lines, *planned.remarks]
 
 
-def town_directory(invocation: Invocation) -> Path | None:
+def town_directory(context: CliContext) -> Path | None:
     """The root of the town that the command is about; None outside of one, unless one was named."""
     try:
-        return find_town(Path(invocation.town) if invocation.town else None)
+        return find_town(Path(context.town) if context.town else None)
     except NotFound:
-        if invocation.town:
+        if context.town:
             raise
         return None

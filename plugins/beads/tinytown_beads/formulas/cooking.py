@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from tinytown.errors import UsageError
-from tinytown_cli.public import find_circle
+from tinytown_cli.public import find_cycle
 
 from tinytown_beads.formulas.go_template import TemplateError, render
 from tinytown_beads.formulas.model import Compose, Formula, Gate, Leg
@@ -362,5 +362,5 @@ def _check(steps: Sequence[CookedStep]) -> None:
     for step in steps:
         if strange := [need for need in step.needs if need not in seen]:
             raise ValueError(f"step {step.id!r} needs {strange[0]!r}, which is no step")
-    if circle := find_circle({step.id: step.needs for step in steps}):
+    if circle := find_cycle({step.id: step.needs for step in steps}):
         raise ValueError(f"steps need each other in a circle: {' -> '.join((*circle, circle[0]))}"[:500])

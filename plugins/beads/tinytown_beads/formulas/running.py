@@ -16,7 +16,7 @@ import msgspec
 from tinytown.errors import Refused, TinytownError, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import Task
-from tinytown_cli.public import TownLink, waves
+from tinytown_cli.public import TownClient, stages
 
 from tinytown_beads.formulas.cooking import Cooked, CookedStep
 from tinytown_beads.formulas.model import Gate
@@ -33,7 +33,7 @@ _TASK_ID_LENGTH = 128
 
 
 class PlannedTask(NamedTuple):
-    """A task to be made: arguments of `TownCalls.add_task` beside its description."""
+    """A task to be made: arguments of `TownOperations.add_task` beside its description."""
 
     id: str
     step: str
@@ -63,9 +63,9 @@ class Run(NamedTuple):
     remarks: tuple[str, ...]
 
     @property
-    def waves(self) -> tuple[tuple[str, ...], ...]:
+    def stages(self) -> tuple[tuple[str, ...], ...]:
         """The ids of the tasks in waves: each needs only what earlier ones hold."""
-        return waves({task.id: task.details["needs"] for task in self.tasks})
+        return stages({task.id: task.details["needs"] for task in self.tasks})
 
     @property
     def digest(self) -> str:
@@ -77,7 +77,7 @@ class Run(NamedTuple):
         return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:16]
 
 
-def plan_run(town: TownLink, cooked: Cooked, name: str, *, agent: str = "", on: str = "") -> Run:
+def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on: str = "") -> Run:
     """The tasks that `cooked` comes to as the run `name`; nothing is written.
 
     All go to `agent` if there is one, else to their assignee where that is an agent of the town, else onto the backlog.
@@ -85,28 +85,28 @@ def plan_run(town: TownLink, cooked: Cooked, name: str, *, agent: str = "", on: 
     what no task may have.
     """
     field_of(name)
-    names = {each.name.lower(): each for each in town.run(town.calls.agents())}
+    names = {each.name.lower(): each for each in town.run(town.operations.agents())}
     if agent:
-        found = town.run(town.calls.agent(agent))
-        if found.wanted == "stopped":
+        found = town.run(town.operations.agent(agent))
+        if found.desired_state == "stopped":
             raise Refused(f"agent {found.name!r} is stopped and takes no tasks", hint=f"tt resume {found.name}")
         agent = found.name
-    parent = town.run(town.calls.task(on)).id if on else ""
+    parent = town.run(town.operations.task(on)).id if on else ""
     remarks = list(cooked.remarks)
-    order = [id_ for wave in waves(cooked.needs) for id_ in wave]
+    order = [id_ for wave in stages(cooked.needs) for id_ in wave]
     steps = {step.id: step for step in cooked.steps}
     tasks: list[PlannedTask] = []
     for step in (steps[id_] for id_ in order):
         chosen = agent
         if not chosen and step.assignee:
             known = names.get(step.assignee.lower())
-            if known is None or known.wanted == "stopped":
+            if known is None or known.desired_state == "stopped":
                 remarks.append(f"step {step.id!r} goes onto the backlog: no agent {step.assignee!r} takes tasks here")
             else:
                 chosen = known.name
         tasks.append(_planned(step, cooked, name, chosen, parent))
     for task in tasks:  # what no task may have is found before anything is written
-        town.calls.add_task(task.description, task_id=task.id, **task.details)
+        town.operations.add_task(task.description, task_id=task.id, **task.details)
     return Run(name, cooked, tuple(tasks), tuple(dict.fromkeys(remarks)))
 
 
@@ -171,7 +171,7 @@ class Made(NamedTuple):
     existing: tuple[str, ...]
 
 
-def make_run(town: TownLink, run: Run, *, owner: str) -> Made:
+def make_run(town: TownClient, run: Run, *, owner: str) -> Made:
     """Make the group and the tasks of a run, or what is missing of them.
 
     Raises: Refused with code ``exists`` when the name belongs to something else.
@@ -184,7 +184,7 @@ def make_run(town: TownLink, run: Run, *, owner: str) -> Made:
     missing = [task for task in run.tasks if task.id not in there]
     for first in range(0, len(missing), _AT_ONCE):
         calls = [
-            town.calls.add_task(task.description, task_id=task.id, **task.details)
+            town.operations.add_task(task.description, task_id=task.id, **task.details)
             for task in missing[first : first + _AT_ONCE]
         ]
         for answer in town.client.run_all(calls):
@@ -195,10 +195,10 @@ def make_run(town: TownLink, run: Run, *, owner: str) -> Made:
     return Made(tuple(task.id for task in missing), tuple(id_ for id_ in ids if id_ in there))
 
 
-def _claimed(town: TownLink, run: Run, ids: tuple[str, ...], owner: str) -> Group:
+def _claimed(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) -> Group:
     """The run's group, made if it is not there. Raises: Refused with code ``exists``."""
     field = field_of(run.name)
-    value = town.run(town.calls.plugin_field(PLUGIN, field))
+    value = town.run(town.operations.plugin_field(PLUGIN, field))
     if value is None:
         for task in known_tasks(town, ids):
             if task is not None and not _is_of(task, run.name):
@@ -207,9 +207,9 @@ def _claimed(town: TownLink, run: Run, ids: tuple[str, ...], owner: str) -> Grou
         group = Group(
             name=run.name, created_at=now(), owner=owner, description=run.cooked.title, tasks=ids, origin=origin
         )
-        if town.run(town.calls.set_plugin_field(PLUGIN, field, as_value(group), expected=None)):
+        if town.run(town.operations.set_plugin_field(PLUGIN, field, as_value(group), expected=None)):
             return group
-        value = town.run(town.calls.plugin_field(PLUGIN, field))
+        value = town.run(town.operations.plugin_field(PLUGIN, field))
     found = next(iter(groups_in({field: value})), None)
     if found is None or found.origin.get("digest") != run.digest:
         raise Refused(

@@ -66,7 +66,7 @@ class GateKeeper:
 
     async def _look_again(self, town: Town) -> None:
         while True:
-            data = await town.run(town.calls.plugin_data(PLUGIN))
+            data = await town.run(town.operations.plugin_data(PLUGIN))
             for group in groups_in(data):
                 for id_ in _open_steps(group):
                     await self._look_up(town, id_, group.owner)
@@ -79,7 +79,7 @@ class GateKeeper:
         verdict = await look(self.gh, _gate(task), str(town.root))
         if verdict == "open":
             with suppress(Refused):  # somebody else has let it go meanwhile
-                await town.run(town.calls.release_task(task.id))
+                await town.run(town.operations.release_task(task.id))
         elif verdict == "lost":
             await _ask(town, task, owner)
 
@@ -131,7 +131,7 @@ async def _ask(town: Town, task: Task, owner: str) -> None:
             await town.send(recipient, Query(question=_question(task)), message_id=f"{message_id}-{number}")
         except (NotFound, Refused):
             continue
-    await town.run(town.calls.set_task_meta(task.id, TABLE, {**table, "asked": True}))
+    await town.run(town.operations.set_task_meta(task.id, TABLE, {**table, "asked": True}))
 
 
 def _question(task: Task) -> str:

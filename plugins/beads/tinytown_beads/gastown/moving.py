@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytown.errors import Refused
-from tinytown_cli.public import Invocation, open_town_link
+from tinytown_cli.public import CliContext, open_town_client
 
 from tinytown_beads.carrying import read_town
 from tinytown_beads.convoys import groups_of, make_groups
@@ -101,9 +101,9 @@ def move_rig(move: Moved, old: GastownTown) -> None:
         replace_file(config, _settings(move.rig).encode(), was=None)
     bead_file.parent.mkdir(exist_ok=True)
     _copy_formulas([*move.rig.formulas, *old.formulas], directory / ".beads" / "formulas")
-    invocation = Invocation()
-    invocation.town = str(directory)
-    with open_town_link(invocation) as town:
+    context = CliContext()
+    context.town = str(directory)
+    with open_town_client(context) as town:
         place = place_of(town, read_settings(town.config))
         _bring_lines(move, bead_file, place.directory / "from-gastown.jsonl")
         move.report = import_file(place, bead_file)

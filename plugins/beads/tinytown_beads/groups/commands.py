@@ -10,7 +10,16 @@ import msgspec
 from tinytown.errors import Refused, TinytownError, UsageError
 from tinytown.model.events import TaskStateChanged
 from tinytown.model.tasks import Task
-from tinytown_cli.public import AGENT, TASK, Invocation, TownGroup, TownLink, open_town_link, pass_invocation, table
+from tinytown_cli.public import (
+    AGENT,
+    TASK,
+    CliContext,
+    TownClient,
+    TownGroup,
+    open_town_client,
+    pass_cli_context,
+    table,
+)
 
 from tinytown_beads.groups.progress import Progress, group_shape, judged, waves_of
 from tinytown_beads.groups.record import Group, field_of, now, with_tasks
@@ -33,9 +42,9 @@ def group() -> None:
 @click.option("--notify", multiple=True, type=AGENT, metavar="AGENT,..", help="Who else is told.")
 @click.option("--description", default="", help="What it is about.")
 @click.option("--dry-run", is_flag=True, help="Only say in which waves the tasks can be done.")
-@pass_invocation
+@pass_cli_context
 def create(
-    invocation: Invocation,
+    context: CliContext,
     name: str,
     tasks: tuple[str, ...],
     owner: str | None,
@@ -45,8 +54,8 @@ def create(
 ) -> None:
     """Make a group called NAME of these tasks."""
     field_of(name)
-    with open_town_link(invocation) as town:
-        found: list[Task] = town.run_all([town.calls.task(word) for word in tasks])
+    with open_town_client(context) as town:
+        found: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
         waves = waves_of({task.id: task.needs for task in found})
         made = Group(
             name=name,
@@ -59,43 +68,43 @@ def create(
         if dry_run:
             titles = {task.id: f"{task.state}  {task.headline}" for task in found}
             lines = [line for number, wave in enumerate(waves, 1) for line in _wave_lines(number, wave, titles)]
-            invocation.answer({"name": name, "waves": waves}, lines or ["no tasks, no waves"])
+            context.emit({"name": name, "waves": waves}, lines or ["no tasks, no waves"])
             return
         add_group(town, made)
         progress = find_progress(town, made)
-    invocation.answer(group_shape(progress), _summary(progress))
+    context.emit(group_shape(progress), _summary(progress))
 
 
 def _wave_lines(number: int, wave: Iterable[str], titles: dict[str, str]) -> list[str]:
     return [f"wave {number}", *(f"  {id_}  {titles[id_]}" for id_ in wave)]
 
 
-def _address(town: TownLink, word: str) -> str:
+def _address(town: TownClient, word: str) -> str:
     """The name of an agent, or the human side's."""
-    return town.run(town.calls.peek(word.strip(), limit=1)).agent
+    return town.run(town.operations.peek(word.strip(), limit=1)).agent
 
 
 @group.command("add", examples=["tt group add release 1f3a 77b0"])
 @_NAME
 @click.argument("tasks", nargs=-1, required=True, type=TASK, metavar="TASK...")
-@pass_invocation
-def add(invocation: Invocation, name: str, tasks: tuple[str, ...]) -> None:
+@pass_cli_context
+def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
     """Put tasks into the group NAME; a completed group is open again then."""
-    with open_town_link(invocation) as town:
-        ids = [task.id for task in town.run_all([town.calls.task(word) for word in tasks])]
+    with open_town_client(context) as town:
+        ids = [task.id for task in town.run_all([town.operations.task(word) for word in tasks])]
         changed = change_group(town, name, lambda now_: with_tasks(_not_closed(now_), added=ids))
-        _answer(invocation, town, changed)
+        _answer(context, town, changed)
 
 
 @group.command("remove", examples=["tt group remove release 1f3a"])
 @_NAME
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
-@pass_invocation
-def remove(invocation: Invocation, name: str, tasks: tuple[str, ...]) -> None:
+@pass_cli_context
+def remove(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
     """Take tasks out of the group NAME. The tasks stay as they are."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         changed = change_group(town, name, lambda now_: with_tasks(now_, removed=[_member(now_, w) for w in tasks]))
-        _answer(invocation, town, changed)
+        _answer(context, town, changed)
 
 
 def _member(group: Group, word: str) -> str:
@@ -111,10 +120,10 @@ def _member(group: Group, word: str) -> str:
 
 @group.command("list", examples=["tt group list", "tt group list --all"])
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
-@pass_invocation
-def list_groups(invocation: Invocation, everything: bool) -> None:
+@pass_cli_context
+def list_groups(context: CliContext, everything: bool) -> None:
     """List the groups, the oldest first."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         chosen = [each for each in all_groups(town) if everything or each.state != "closed"]
         found = [find_progress(town, each) for each in chosen]
     rows = [
@@ -122,39 +131,39 @@ def list_groups(invocation: Invocation, everything: bool) -> None:
         for each in found
     ]
     lines = table(("group", "state", "done", "owner", "tasks", "about"), rows) if rows else ["no groups"]
-    invocation.answer({"groups": [group_shape(each) for each in found]}, lines)
+    context.emit({"groups": [group_shape(each) for each in found]}, lines)
 
 
 @group.command("status", examples=["tt group status release", "tt group status release --json"])
 @_NAME
-@pass_invocation
-def status(invocation: Invocation, name: str) -> None:
+@pass_cli_context
+def status(context: CliContext, name: str) -> None:
     """Show how far the group NAME is, member by member."""
-    with open_town_link(invocation) as town:
-        _answer(invocation, town, find_group(town, name))
+    with open_town_client(context) as town:
+        _answer(context, town, find_group(town, name))
 
 
 @group.command("watch", examples=["tt group watch release", "tt group watch release --timeout 3600"])
 @_NAME
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Watch no longer than this.")
-@pass_invocation
-def watch(invocation: Invocation, name: str, timeout_s: float | None) -> None:
+@pass_cli_context
+def watch(context: CliContext, name: str, timeout_s: float | None) -> None:
     """Follow the group NAME until it is completed or closed, or can go no further.
 
     Ends with 1 when a member has failed and nothing else can be done, and when the time is over.
     """
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         cursor, progress = town.cursor(), find_progress(town, find_group(town, name))
         if not _over(progress):
             for batch in town.follow(cursor, until=until):
                 for event in batch:
                     if isinstance(event, TaskStateChanged) and event.task in progress.states:
-                        invocation.tell(f"{event.at}  {event.task} {event.old} -> {event.new}  {event.title}")
+                        context.warn(f"{event.at}  {event.task} {event.old} -> {event.new}  {event.title}")
                 progress = find_progress(town, find_group(town, name))
                 if _over(progress):
                     break
-    invocation.answer(group_shape(progress), _details(progress))
+    context.emit(group_shape(progress), _details(progress))
     if not _over(progress):
         raise TinytownError(f"the time is over: group {name} is {_done(progress)} done", code="timeout")
     if not progress.complete and progress.group.state != "closed":
@@ -176,13 +185,13 @@ def _over(progress: Progress) -> bool:
 @click.option("--reason", default="", help="Why.")
 @click.option("--force", is_flag=True, help="Also when not all of it is completed.")
 @click.option("--forget", is_flag=True, help="Keep nothing of it. Its tasks stay.")
-@pass_invocation
-def close(invocation: Invocation, name: str, reason: str, force: bool, forget: bool) -> None:
+@pass_cli_context
+def close(context: CliContext, name: str, reason: str, force: bool, forget: bool) -> None:
     """End the group NAME: nobody is told of it any more. Its tasks stay as they are.
 
     One that is not completed is closed with --force only.
     """
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         progress = find_progress(town, find_group(town, name))
         if not (force or progress.complete or progress.group.state == "closed" or not progress.states):
             raise Refused(
@@ -198,9 +207,9 @@ def close(invocation: Invocation, name: str, reason: str, force: bool, forget: b
 
         changed = change_group(town, name, closed)
         if changed is None:
-            invocation.answer({**group_shape(progress), "state": "forgotten"}, f"group {name} is forgotten")
+            context.emit({**group_shape(progress), "state": "forgotten"}, f"group {name} is forgotten")
         else:
-            _answer(invocation, town, changed)
+            _answer(context, town, changed)
 
 
 def _not_closed(group: Group) -> Group:
@@ -209,10 +218,10 @@ def _not_closed(group: Group) -> Group:
     return group
 
 
-def _answer(invocation: Invocation, town: TownLink, group: Group | None) -> None:
+def _answer(context: CliContext, town: TownClient, group: Group | None) -> None:
     if group is not None:
         progress = find_progress(town, group)
-        invocation.answer(group_shape(progress), _details(progress))
+        context.emit(group_shape(progress), _details(progress))
 
 
 def _state(progress: Progress) -> str:

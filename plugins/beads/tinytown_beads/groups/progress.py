@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from tinytown.model.tasks import TASK_STATES, Task
-from tinytown_cli.public import waves
+from tinytown_cli.public import stages
 
 from tinytown_beads.groups.record import Group, now
 
@@ -74,7 +74,7 @@ def judged(progress: Progress) -> Group:
 
 def waves_of(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """In which waves tasks can be done that need `needs`; what is needed from outside is taken as there."""
-    return waves({id_: [need for need in needs[id_] if need in needs] for id_ in needs})
+    return stages({id_: [need for need in needs[id_] if need in needs] for id_ in needs})
 
 
 def group_shape(progress: Progress) -> dict[str, Any]:

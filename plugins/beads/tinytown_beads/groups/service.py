@@ -24,8 +24,8 @@ from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups
 
 async def changing_groups(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChanged | None]]:
     """Every group once, and then each whose record or member changes, as its record was then; with what a member did."""
-    latest = await town.run(town.calls.latest_events(1))
-    data = await town.run(town.calls.plugin_data(PLUGIN))
+    latest = await town.run(town.operations.latest_events(1))
+    data = await town.run(town.operations.plugin_data(PLUGIN))
     groups = {group.name: group for group in groups_in(data)}
     for group in list(groups.values()):
         yield group, None
@@ -36,7 +36,7 @@ async def changing_groups(town: Town) -> AsyncGenerator[tuple[Group, TaskStateCh
                     yield group, event
             elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
                 groups.pop(event.field.removeprefix(PREFIX), None)
-                value = await town.run(town.calls.plugin_field(PLUGIN, event.field))
+                value = await town.run(town.operations.plugin_field(PLUGIN, event.field))
                 for group in groups_in({event.field: value}):
                     groups[group.name] = group
                     yield group, None
@@ -70,7 +70,7 @@ class GroupKeeper:
         Returns the states of its members; nothing for a group that is closed or gone.
         """
         while True:
-            value = await town.run(town.calls.plugin_field(PLUGIN, PREFIX + name))
+            value = await town.run(town.operations.plugin_field(PLUGIN, PREFIX + name))
             group = next(iter(groups_in({PREFIX + name: value})), None)
             if group is None or group.state == "closed":
                 return {}
@@ -90,7 +90,7 @@ class GroupKeeper:
                 return progress.states
             # Somebody else's change in between is looked at with the next round of this loop.
             await town.run(
-                town.calls.set_plugin_field(PLUGIN, PREFIX + name, as_value(found), expected=value, event=event)
+                town.operations.set_plugin_field(PLUGIN, PREFIX + name, as_value(found), expected=value, event=event)
             )
 
 
@@ -110,7 +110,7 @@ async def _note(town: Town, name: str, event: TaskStateChanged) -> None:
     """Write into the record how one member ended, or that it is open again."""
     written = False
     while not written:
-        value = await town.run(town.calls.plugin_field(PLUGIN, PREFIX + name))
+        value = await town.run(town.operations.plugin_field(PLUGIN, PREFIX + name))
         group = next(iter(groups_in({PREFIX + name: value})), None)
         if group is None or event.task not in group.tasks:
             return
@@ -118,7 +118,7 @@ async def _note(town: Town, name: str, event: TaskStateChanged) -> None:
         if event.new in FINISHED:
             ended[event.task] = event.new
         noted = as_value(msgspec.structs.replace(group, ended=ended))
-        written = await town.run(town.calls.set_plugin_field(PLUGIN, PREFIX + name, noted, expected=value))
+        written = await town.run(town.operations.set_plugin_field(PLUGIN, PREFIX + name, noted, expected=value))
 
 
 async def _task(town: Town, id_: str) -> Task | None:

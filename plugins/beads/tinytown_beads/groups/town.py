@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.tasks import Task
-from tinytown_cli.public import TownLink
+from tinytown_cli.public import TownClient
 
 from tinytown_beads.groups.progress import Progress, progress_of
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in, read_group
@@ -14,20 +14,20 @@ from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, grou
 _TRIES = 50
 
 
-def find_group(town: TownLink, name: str) -> Group:
+def find_group(town: TownClient, name: str) -> Group:
     """The group `name`. Raises: NotFound."""
-    return read_group(name, town.run(town.calls.plugin_field(PLUGIN, field_of(name))))
+    return read_group(name, town.run(town.operations.plugin_field(PLUGIN, field_of(name))))
 
 
-def all_groups(town: TownLink) -> tuple[Group, ...]:
+def all_groups(town: TownClient) -> tuple[Group, ...]:
     """Every group, oldest first."""
-    data = town.run(town.calls.plugin_data(PLUGIN))
+    data = town.run(town.operations.plugin_data(PLUGIN))
     return groups_in(data)
 
 
-def add_group(town: TownLink, group: Group) -> None:
+def add_group(town: TownClient, group: Group) -> None:
     """Keep a new group. Raises: Refused with code ``exists``."""
-    if not town.run(town.calls.set_plugin_field(PLUGIN, field_of(group.name), as_value(group), expected=None)):
+    if not town.run(town.operations.set_plugin_field(PLUGIN, field_of(group.name), as_value(group), expected=None)):
         raise Refused(
             f"there is a group called {group.name!r} already",
             hint=f"tt group add {group.name} TASK puts more into it",
@@ -35,28 +35,28 @@ def add_group(town: TownLink, group: Group) -> None:
         )
 
 
-def change_group(town: TownLink, name: str, change: Callable[[Group], Group | None]) -> Group | None:
+def change_group(town: TownClient, name: str, change: Callable[[Group], Group | None]) -> Group | None:
     """Replace a group by what `change` makes of it, None to forget it; made again when somebody else was quicker."""
     field = field_of(name)
     for _ in range(_TRIES):
-        value = town.run(town.calls.plugin_field(PLUGIN, field))
+        value = town.run(town.operations.plugin_field(PLUGIN, field))
         changed = change(read_group(name, value))
         new = None if changed is None else as_value(changed)
-        if town.run(town.calls.set_plugin_field(PLUGIN, field, new, expected=value)):
+        if town.run(town.operations.set_plugin_field(PLUGIN, field, new, expected=value)):
             return changed
     raise Refused(f"group {name!r} changes faster than it can be written", hint="try again", code="changing")
 
 
-def known_tasks(town: TownLink, ids: Sequence[str]) -> list[Task | None]:
+def known_tasks(town: TownClient, ids: Sequence[str]) -> list[Task | None]:
     """The tasks with just these ids, None for one that is not there."""
     found: list[Task | None] = []
-    for id_, answer in zip(ids, town.client.run_all([town.calls.task(id_) for id_ in ids]), strict=True):
+    for id_, answer in zip(ids, town.client.run_all([town.operations.task(id_) for id_ in ids]), strict=True):
         if isinstance(answer, TinytownError) and not isinstance(answer, NotFound | UsageError):
             raise answer
         found.append(answer if isinstance(answer, Task) and answer.id == id_ else None)
     return found
 
 
-def find_progress(town: TownLink, group: Group) -> Progress:
+def find_progress(town: TownClient, group: Group) -> Progress:
     """The group beside its members."""
     return progress_of(group, known_tasks(town, group.tasks))

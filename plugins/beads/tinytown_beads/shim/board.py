@@ -13,7 +13,7 @@ from typing import Any
 
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.tasks import Task
-from tinytown_cli.public import Invocation, TownLink, open_town_link
+from tinytown_cli.public import CliContext, TownClient, open_town_client
 
 from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.carrying import read_town
@@ -38,7 +38,7 @@ Record = dict[str, Any]
 class Board:
     """The beads of a town by their ids, and the task of each."""
 
-    def __init__(self, town: TownLink) -> None:
+    def __init__(self, town: TownClient) -> None:
         self.town = town
         self.place: Place = place_of(town, read_settings(town.config))
         self.load()
@@ -109,7 +109,7 @@ class Board:
             before = self.task_of(id_)
             table = {**kept_fields(before), **changes}
             table = {key: value for key, value in table.items() if value is not None}
-            self.tasks[id_] = self.town.run(self.town.calls.set_task_meta(before.id, TABLE, table or None))
+            self.tasks[id_] = self.town.run(self.town.operations.set_task_meta(before.id, TABLE, table or None))
 
     def add(self, record: Record, *, agent: str = "") -> str:
         """Make a task of a new record; the bead's id."""
@@ -127,7 +127,7 @@ class Board:
         arguments["needs"] = [back.get(need, need) for need in arguments["needs"]]
         if arguments.get("parent"):
             arguments["parent"] = back.get(arguments["parent"], arguments["parent"])
-        self.town.run(self.town.calls.add_task(**arguments, agent=agent, origin=origin_of(line, made_here=True)))
+        self.town.run(self.town.operations.add_task(**arguments, agent=agent, origin=origin_of(line, made_here=True)))
         return bead.id
 
     def fresh_id(self, parent: str = "") -> str:
@@ -147,11 +147,11 @@ def stamp_now() -> str:
     return stamp(datetime.now(UTC))
 
 
-def invocation_at(directory: str | None) -> Invocation:
-    """What `open_town_link` wants to know."""
-    invocation = Invocation()
-    invocation.town = str(Path(directory)) if directory else None
-    return invocation
+def invocation_at(directory: str | None) -> CliContext:
+    """What `open_town_client` wants to know."""
+    context = CliContext()
+    context.town = str(Path(directory)) if directory else None
+    return context
 
 
 def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
@@ -172,4 +172,4 @@ def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
     return [id_ for id_ in ids if fits(id_)]
 
 
-__all__ = ["Board", "Record", "invocation_at", "matching", "open_town_link", "stamp_now"]
+__all__ = ["Board", "Record", "invocation_at", "matching", "open_town_client", "stamp_now"]

@@ -9,7 +9,7 @@ from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.kept import loose_edges
 from tinytown_beads.ready import graph_of
 from tinytown_beads.shim.answering import Answering, answering, common
-from tinytown_beads.shim.board import Board, invocation_at, open_town_link, stamp_now
+from tinytown_beads.shim.board import Board, invocation_at, open_town_client, stamp_now
 from tinytown_beads.shim.looking import line_of
 
 
@@ -30,16 +30,16 @@ def dep() -> None:
 def add(out: Answering, word: str, need: str, type_: str) -> None:
     """Have ID wait for, or have to do with, another."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
         if source == target:
             raise UsageError("an issue cannot depend on itself")
         if type_ in BLOCKING_EDGES:
-            town.run(town.calls.add_need(task.id, board.task_of(target).id))
+            town.run(town.operations.add_need(task.id, board.task_of(target).id))
         elif type_ == PARENT_EDGE:
-            town.run(town.calls.update_task(task.id, parent=board.task_of(target).id))
+            town.run(town.operations.update_task(task.id, parent=board.task_of(target).id))
         else:
             edge = {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp_now()}
             loose = loose_edges(board.records[source].get("dependencies"), source)
@@ -56,7 +56,7 @@ def add(out: Answering, word: str, need: str, type_: str) -> None:
 def remove(out: Answering, word: str, need: str) -> None:
     """Have ID no longer wait for another."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
@@ -64,9 +64,9 @@ def remove(out: Answering, word: str, need: str) -> None:
             raise NotFound(f"no dependency of {source} on {target}")
         other = board.tasks.get(target)
         if other and other.id in task.needs:
-            town.run(town.calls.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
+            town.run(town.operations.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
         if other and other.id == task.parent:
-            town.run(town.calls.update_task(task.id, parent=""))
+            town.run(town.operations.update_task(task.id, parent=""))
         loose = loose_edges(board.records[source].get("dependencies"), source)
         left = [edge for edge in loose if edge.get("depends_on_id") != target]
         if left != loose:
@@ -81,7 +81,7 @@ def remove(out: Answering, word: str, need: str) -> None:
 @answering
 def list_(out: Answering, word: str) -> None:
     """List what ID depends on."""
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         edges = [edge for edge in board.beads[board.find(word)].edges if edge.target in board.beads]
         shapes = [board.shape(edge.target) | {"dependency_type": edge.type} for edge in edges]
@@ -95,7 +95,7 @@ def list_(out: Answering, word: str) -> None:
 @answering
 def tree(out: Answering, word: str) -> None:
     """Show what ID depends on, and what that depends on."""
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         graph, root = graph_of(board.beads), board.find(word)
         found: list[tuple[str, int]] = []
@@ -116,7 +116,7 @@ def tree(out: Answering, word: str) -> None:
 @answering
 def cycles(out: Answering) -> None:
     """Look for circles; a town refuses to make one."""
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         Board(town)
     out.answer([], "No dependency cycles detected.")
 

@@ -17,14 +17,14 @@ import msgspec
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import Task
-from tinytown_cli.public import TownLink, read_text
+from tinytown_cli.public import TownClient, read_text
 
 from tinytown_beads.bead import kind_of
 from tinytown_beads.json_text import as_object
 from tinytown_beads.kept import kept_fields
 from tinytown_beads.own_beads import OURS
 from tinytown_beads.shim.answering import Answering, answering, common, priority_of
-from tinytown_beads.shim.board import Board, Record, invocation_at, open_town_link, stamp_now
+from tinytown_beads.shim.board import Board, Record, invocation_at, open_town_client, stamp_now
 from tinytown_beads.views import tag_of
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -34,7 +34,7 @@ _DESCRIPTION = click.option("-d", "--description", "--body", help="What is to be
 _ASSIGNEE = click.option("-a", "--assignee", help="Who works on it.")
 
 
-def actor_of(out: Answering, town: TownLink) -> str:
+def actor_of(out: Answering, town: TownClient) -> str:
     """Who is said to do something."""
     told = out.actor or os.environ.get("BD_ACTOR") or os.environ.get("BEADS_ACTOR")
     return told or town.caller.agent_name or town.caller.address
@@ -96,7 +96,7 @@ def _create(out: Answering, title: str, *, silent: bool, issue_type: str, priori
     title = _told(title).strip()
     if not title:
         raise UsageError("title required")
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         above = board.find(parent) if parent else ""
         id_ = own_id or board.fresh_id(above)
@@ -141,10 +141,10 @@ def _edge(board: Board, id_: str, word: str, now: str) -> Record:
     return {"issue_id": id_, "depends_on_id": board.find(target), "type": type_, "created_at": now}
 
 
-def _agent(town: TownLink, name: str) -> str:
+def _agent(town: TownClient, name: str) -> str:
     """The agent of the town that an assignee means, '' when there is none: then it is only written down."""
     try:
-        return town.run(town.calls.agent(name.rpartition("/")[2])).name
+        return town.run(town.operations.agent(name.rpartition("/")[2])).name
     except (NotFound, UsageError, Refused):
         return ""
 
@@ -174,7 +174,7 @@ def _agent(town: TownLink, name: str) -> str:
 def update(out: Answering, /, words: tuple[str, ...], **given: Any) -> None:
     """Change issues."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
@@ -212,7 +212,7 @@ def _update(out: Answering, board: Board, id_: str, *, status: str | None, claim
         own["tags"] = _tags(labels, issue_type or board.beads[id_].issue_type)
         kept["labels"] = labels
     if own:
-        town.run(town.calls.update_task(task.id, **own))
+        town.run(town.operations.update_task(task.id, **own))
     board.keep(id_, kept)
     if claim:
         _take(out, board, id_, task)
@@ -242,9 +242,9 @@ def _assign(board: Board, id_: str, task: Task, assignee: str) -> None:
     if "assignee" in kept_fields(task):
         board.keep(id_, {"assignee": None})
     if agent and task.assigned_to != agent:
-        town.run(town.calls.assign_task(task.id, agent))
+        town.run(town.operations.assign_task(task.id, agent))
     elif not assignee and task.assigned_to:
-        town.run(town.calls.requeue_task(task.id, reason="unassigned"))
+        town.run(town.operations.requeue_task(task.id, reason="unassigned"))
     elif not agent and assignee:
         board.keep(id_, {"assignee": assignee})
 
@@ -256,14 +256,14 @@ def _take(out: Answering, board: Board, id_: str, task: Task) -> None:
     if not caller.is_agent:
         raise UsageError("a task is claimed by an agent", hint="--assignee AGENT gives it to one")
     if task.id == caller.task_id or (
-        task.agent_id == town.run(town.calls.agent(caller.agent)).id and not task.finished
+        task.agent_id == town.run(town.operations.agent(caller.agent)).id and not task.finished
     ):
         return
     if task.assigned_to or task.state != "pending":
         raise Refused(
             f"issue already claimed: {id_} is {task.state}{f', {task.assigned_to} has it' if task.assigned_to else ''}"
         )
-    town.run(town.calls.claim_from_backlog(task.id, caller.agent))
+    town.run(town.operations.claim_from_backlog(task.id, caller.agent))
 
 
 def claim_first(out: Answering, board: Board, ids: Sequence[str]) -> str:
@@ -289,13 +289,13 @@ def _move(out: Answering, board: Board, id_: str, task: Task, status: str) -> No
             _take(out, board, id_, task)
     elif status == "open":
         if task.finished:
-            town.run(town.calls.reopen_task(task.id, reason="reopened"))
+            town.run(town.operations.reopen_task(task.id, reason="reopened"))
         elif task.held:
-            town.run(town.calls.release_task(task.id))
+            town.run(town.operations.release_task(task.id))
         elif task.assigned_to:
-            town.run(town.calls.requeue_task(task.id, reason="opened again"))
+            town.run(town.operations.requeue_task(task.id, reason="opened again"))
     elif status in ("blocked", "deferred", "pinned"):
-        town.run(town.calls.hold_task(task.id, reason=f"{status}, says {actor_of(out, town)}"))
+        town.run(town.operations.hold_task(task.id, reason=f"{status}, says {actor_of(out, town)}"))
     else:
         raise UsageError(f"invalid status {status[:40]!r}", hint="open, in_progress, blocked, deferred or closed")
 
@@ -312,7 +312,7 @@ def _move(out: Answering, board: Board, id_: str, task: Task, status: str) -> No
 def close(out: Answering, words: tuple[str, ...], reason: str, force: bool) -> None:
     """Close issues."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
@@ -329,7 +329,7 @@ def _close(board: Board, id_: str, task: Task, reason: str, *, force: bool) -> N
         raise Refused(
             f"cannot close {id_}: blocked by open issues [{' '.join(task.open_needs)}]", hint="--force closes it"
         )
-    settle = town.calls.settle_task
+    settle = town.operations.settle_task
     if caller.is_agent:
         # An agent says that it is done; whether it is, the town's gates decide.
         town.run(settle("submit", task.id, text=reason, by=caller.agent, token=caller.task_token))
@@ -345,11 +345,11 @@ def _close(board: Board, id_: str, task: Task, reason: str, *, force: bool) -> N
 def reopen(out: Answering, words: tuple[str, ...], reason: str) -> None:
     """Open closed issues again."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
-            town.run(town.calls.reopen_task(board.task_of(id_).id, reason=reason))
+            town.run(town.operations.reopen_task(board.task_of(id_).id, reason=reason))
         board.load()
         out.answer([board.shape(id_) for id_ in ids], [f"Reopened {id_}" for id_ in ids])
 
@@ -357,7 +357,7 @@ def reopen(out: Answering, words: tuple[str, ...], reason: str) -> None:
 def add_comment(out: Answering, word: str, text: str) -> None:
     """Write a comment, for two spellings of the command."""
     out.refuse_readonly()
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         id_ = board.find(word)
         words = _told(text)
@@ -392,7 +392,7 @@ def label(out: Answering, verb: str, word: str, labels: tuple[str, ...]) -> None
     """Put labels on an issue, take them off, or show them."""
     if verb != "list" and not labels:
         raise UsageError("label required")
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         board = Board(town)
         id_ = board.find(word)
         if verb != "list":
@@ -401,7 +401,7 @@ def label(out: Answering, verb: str, word: str, labels: tuple[str, ...]) -> None
             after = [each for each in before if each not in labels] if verb == "remove" else [*before, *labels]
             after = list(dict.fromkeys(after))
             task = board.task_of(id_)
-            town.run(town.calls.update_task(task.id, tags=_tags(after, board.beads[id_].issue_type)))
+            town.run(town.operations.update_task(task.id, tags=_tags(after, board.beads[id_].issue_type)))
             board.keep(id_, {"labels": after})
             board.load()
         found = list(board.beads[id_].labels)
@@ -422,7 +422,7 @@ def import_(out: Answering, file: Path | None, given: Path | None, dry_run: bool
     path = given or file
     if path is None:
         raise UsageError("file required")
-    with open_town_link(invocation_at(out.directory)) as town:
+    with open_town_client(invocation_at(out.directory)) as town:
         report = import_file(Board(town).place, path, dry_run=dry_run)
     out.answer(report.shape, report.lines())
 

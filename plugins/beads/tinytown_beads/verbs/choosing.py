@@ -21,7 +21,7 @@ def idle_agent(agents: Sequence[Agent], task: Task | None, *, cli: str = "", rol
     fitting = [
         agent
         for agent in agents
-        if agent.wanted == "running"
+        if agent.desired_state == "running"
         and agent.state not in ("stopped", "error")
         and not agent.open_tasks
         and not agent.current_task

@@ -11,14 +11,14 @@ from tinytown.model.tasks import Task
 from tinytown_cli.public import (
     AGENT,
     TASK,
-    Invocation,
+    CliContext,
+    TownClient,
     TownCommand,
     TownGroup,
-    TownLink,
-    find_circle,
+    find_cycle,
     no_start_option,
-    open_town_link,
-    pass_invocation,
+    open_town_client,
+    pass_cli_context,
     start_where_needed,
     table,
     task_shape,
@@ -33,36 +33,36 @@ _ALL = 10_000
 @click.option("--claim", is_flag=True, help="Take the first one: for yourself inside a round, else for --agent.")
 @click.option("--limit", type=click.IntRange(1, _ALL), default=50, show_default=True, help="At most so many.")
 @no_start_option
-@pass_invocation
-def ready(invocation: Invocation, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
+@pass_cli_context
+def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
     """List the tasks that can be begun now: nothing they need is open and nobody holds them. The most urgent first."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         owner = agent or town.caller.agent
-        backlog = town.run(town.calls.tasks(state="backlog", tag=tag, limit=limit))
+        backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
         found = list(backlog)
         if claim:
-            _claim(invocation, town, found, owner, no_start=no_start)
+            _claim(context, town, found, owner, no_start=no_start)
             return
         if owner:
-            own = town.run(town.calls.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
+            own = town.run(town.operations.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
             found = [*reversed(own), *found][:limit]
     rows = [(each.id, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline) for each in found]
     lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["nothing can be begun"]
-    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+    context.emit({"tasks": [task_shape(each) for each in found]}, lines)
 
 
-def _claim(invocation: Invocation, town: TownLink, found: Sequence[Task], owner: str, *, no_start: bool) -> None:
+def _claim(context: CliContext, town: TownClient, found: Sequence[Task], owner: str, *, no_start: bool) -> None:
     if not owner:
         raise UsageError("expected --agent: outside of a round there is no own one", hint="tt list shows them")
     for task in found:
         try:
-            claimed = town.run(town.calls.claim_from_backlog(task.id, owner)).task
+            claimed = town.run(town.operations.claim_from_backlog(task.id, owner)).task
         except (Refused, NotFound) as error:
             if error.fields.get("task") != task.id:
                 raise
             continue  # somebody else was quicker
-        start_where_needed(invocation, town, may_start=not no_start)
-        invocation.answer(
+        start_where_needed(context, town, may_start=not no_start)
+        context.emit(
             {"tasks": [task_shape(claimed)]}, f"task {claimed.id} is {claimed.state}, for {claimed.assigned_to}"
         )
         return
@@ -77,22 +77,22 @@ def dep() -> None:
 @dep.command("add", examples=["tt dep add 77b0 1f3a   # 77b0 waits for 1f3a"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.argument("need", metavar="NEED", type=TASK)
-@pass_invocation
-def add(invocation: Invocation, task_word: str, need: str) -> None:
+@pass_cli_context
+def add(context: CliContext, task_word: str, need: str) -> None:
     """Have TASK wait until NEED is completed."""
-    with open_town_link(invocation) as town:
-        task = town.run(town.calls.add_need(task_word, need))
-    _answer(invocation, task)
+    with open_town_client(context) as town:
+        task = town.run(town.operations.add_need(task_word, need))
+    _answer(context, task)
 
 
 @dep.command("remove", examples=["tt dep remove 77b0 1f3a"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.argument("need", metavar="NEED", type=TASK)
-@pass_invocation
-def remove(invocation: Invocation, task_word: str, need: str) -> None:
+@pass_cli_context
+def remove(context: CliContext, task_word: str, need: str) -> None:
     """Have TASK no longer wait for NEED."""
-    with open_town_link(invocation) as town:
-        task = town.run(town.calls.task(task_word))
+    with open_town_client(context) as town:
+        task = town.run(town.operations.task(task_word))
         near = [id_ for id_ in task.needs if id_ == need] or [
             id_ for id_ in task.needs if need and id_.startswith(need)
         ]
@@ -100,35 +100,35 @@ def remove(invocation: Invocation, task_word: str, need: str) -> None:
             raise NotFound(
                 f"task {task.id} does not need {need[:80]!r}", hint=f"it needs {', '.join(task.needs) or 'nothing'}"
             )
-        changed = town.run(town.calls.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != near[0]]))
-    _answer(invocation, changed)
+        changed = town.run(town.operations.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != near[0]]))
+    _answer(context, changed)
 
 
-def _answer(invocation: Invocation, task: Task) -> None:
+def _answer(context: CliContext, task: Task) -> None:
     waits = f", waiting for {', '.join(task.open_needs)}" if task.open_needs else ""
-    invocation.answer(task_shape(task), f"task {task.id} is {task.state}{waits}")
+    context.emit(task_shape(task), f"task {task.id} is {task.state}{waits}")
 
 
 @dep.command("tree", examples=["tt dep tree 77b0"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.option("--depth", type=click.IntRange(1, 100), default=20, show_default=True, help="How far down.")
-@pass_invocation
-def tree(invocation: Invocation, task_word: str, depth: int) -> None:
+@pass_cli_context
+def tree(context: CliContext, task_word: str, depth: int) -> None:
     """Show what TASK needs, and what that needs. What was shown above is not shown again."""
-    with open_town_link(invocation) as town:
-        root = town.run(town.calls.task(task_word))
+    with open_town_client(context) as town:
+        root = town.run(town.operations.task(task_word))
         known = {root.id: root}
         wanted = list(root.needs)
         for _ in range(depth):
             wanted = [id_ for id_ in dict.fromkeys(wanted) if id_ not in known]
             if not wanted:
                 break
-            found = town.client.run_all([town.calls.task(id_) for id_ in wanted])
+            found = town.client.run_all([town.operations.task(id_) for id_ in wanted])
             known |= {each.id: each for each in found if isinstance(each, Task)}
             wanted = [need for each in found if isinstance(each, Task) for need in each.needs]
     lines: list[str] = []
     _draw(lines, root.id, known, "", set())
-    invocation.answer(_tree_shape(root.id, known, set()), lines)
+    context.emit(_tree_shape(root.id, known, set()), lines)
 
 
 def _draw(lines: list[str], id_: str, known: Mapping[str, Task], indent: str, seen: set[str]) -> None:
@@ -155,12 +155,12 @@ def _tree_shape(id_: str, known: Mapping[str, Task], seen: set[str]) -> dict[str
 
 
 @dep.command("cycles", examples=["tt dep cycles"])
-@pass_invocation
-def cycles(invocation: Invocation) -> None:
+@pass_cli_context
+def cycles(context: CliContext) -> None:
     """Look for tasks that wait for each other. The town refuses to make such a circle, so there should be none."""
-    with open_town_link(invocation) as town:
-        tasks = {task.id: task for task in town.run(town.calls.tasks(limit=_ALL))}
-    circle = find_circle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
-    invocation.answer({"cycle": circle}, " -> ".join((*circle, circle[0])) if circle else "no task waits for itself")
+    with open_town_client(context) as town:
+        tasks = {task.id: task for task in town.run(town.operations.tasks(limit=_ALL))}
+    circle = find_cycle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
+    context.emit({"cycle": circle}, " -> ".join((*circle, circle[0])) if circle else "no task waits for itself")
     if circle:
         raise TinytownError(f"{len(circle)} tasks wait for each other", hint="tt dep remove", code="cycle")

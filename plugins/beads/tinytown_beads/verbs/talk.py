@@ -8,11 +8,11 @@ from tinytown.model.events import AgentReported
 from tinytown.model.messages import Informational, Priority, Query
 from tinytown_cli.public import (
     AGENT,
-    Invocation,
+    CliContext,
     TownCommand,
     no_start_option,
-    open_town_link,
-    pass_invocation,
+    open_town_client,
+    pass_cli_context,
     read_text,
     start_where_needed,
 )
@@ -30,37 +30,37 @@ _EVENTS = 5000
     "--now", is_flag=True, help="Urgent: before all its other mail, and during a round if the town is set so."
 )
 @no_start_option
-@pass_invocation
-def nudge(invocation: Invocation, agent: str, text: str, now: bool, no_start: bool) -> None:
+@pass_cli_context
+def nudge(context: CliContext, agent: str, text: str, now: bool, no_start: bool) -> None:
     """Tell AGENT something, TEXT (- reads standard input); an idle one looks at it at once."""
     words = read_text(text).strip()
     if not words:
         raise UsageError("expected a text to nudge with, got an empty one")
-    with open_town_link(invocation) as town:
-        name = town.run(town.calls.agent(agent)).name
+    with open_town_client(context) as town:
+        name = town.run(town.operations.agent(agent)).name
         sent = town.run(
-            town.calls.send(
+            town.operations.send(
                 name, Informational(summary=words), sender=town.caller.address, priority="urgent" if now else "high"
             )
         )
-        start_where_needed(invocation, town, may_start=not no_start)
-    invocation.answer({"message_id": sent.message_id, "to": sent.to}, f"{sent.to} will hear of it")
+        start_where_needed(context, town, may_start=not no_start)
+    context.emit({"message_id": sent.message_id, "to": sent.to}, f"{sent.to} will hear of it")
 
 
 @click.command(cls=TownCommand, examples=["tt peek worker", "tt peek worker -n 100"])
 @click.argument("agent", required=False, type=AGENT, default="")
 @click.option("-n", "--lines", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
-@pass_invocation
-def peek(invocation: Invocation, agent: str, lines: int) -> None:
+@pass_cli_context
+def peek(context: CliContext, agent: str, lines: int) -> None:
     """Show the last lines that AGENT reported, from whatever machine it works on. tt logs shows all of its output here."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         word = agent or town.caller.agent
         if not word:
             raise UsageError("expected an agent", hint="tt list shows them")
-        found = town.run(town.calls.agent(word))
-        events = town.run(town.calls.latest_events(_EVENTS))
+        found = town.run(town.operations.agent(word))
+        events = town.run(town.operations.latest_events(_EVENTS))
     told = [event for event in events if isinstance(event, AgentReported) and event.agent == found.name][-lines:]
-    invocation.answer(
+    context.emit(
         {
             "agent": found.name,
             "state": found.state,
@@ -79,19 +79,21 @@ def peek(invocation: Invocation, agent: str, lines: int) -> None:
 @click.option(
     "-s", "--severity", type=click.Choice([*_SEVERITIES]), default="high", show_default=True, help="How bad it is."
 )
-@pass_invocation
-def escalate(invocation: Invocation, text: str, severity: str) -> None:
+@pass_cli_context
+def escalate(context: CliContext, text: str, severity: str) -> None:
     """Ask a person for help, with TEXT (- reads standard input). Inside a round it is said which task it is about."""
     words = read_text(text).strip()
     if not words:
         raise UsageError("expected what the matter is, got an empty text")
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         about = f" (task {town.caller.task_id})" if town.caller.task_id else ""
         question = Query(question=f"[{severity}] {words}{about}")
         sent, _ = town.run_all(
             [
-                town.calls.send("supervisor", question, sender=town.caller.address, priority=_SEVERITIES[severity]),
-                town.calls.emit(
+                town.operations.send(
+                    "supervisor", question, sender=town.caller.address, priority=_SEVERITIES[severity]
+                ),
+                town.operations.emit(
                     "escalated",
                     {
                         "agent": town.caller.agent_name,
@@ -102,7 +104,7 @@ def escalate(invocation: Invocation, text: str, severity: str) -> None:
                 ),
             ]
         )
-    invocation.answer(
+    context.emit(
         {"message_id": sent.message_id, "severity": severity, "task": town.caller.task_id or None},
         "a person is asked: tt inbox, and tt send to answer",
     )

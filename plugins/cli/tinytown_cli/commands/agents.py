@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, Refused
-from tinytown.model.agents import Agent, WantedState
+from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
 from tinytown.model.text import shown
 from tinytown.roles import start_of_agent
-from tinytown_cli.backend_warnings import cautions_by_kind, keep_cautions, kept_cautions
+from tinytown_cli.backend_warnings import keep_warnings, kept_warnings, warnings_by_kind
 from tinytown_cli.commands.roles import warn_of_role
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import agent_table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel, start_where_needed
@@ -56,9 +56,9 @@ _RESTART_S = 60.0
 @click.option("--host", default="", metavar="NAME", help="Only the host of this name takes it; tt hosts lists them.")
 @click.option("--foreground", is_flag=True, help="Then run the kernel here, until Ctrl-C.")
 @no_start_option
-@pass_invocation
+@pass_cli_context
 def spawn(
-    invocation: Invocation,
+    context: CliContext,
     name: str,
     cli: str | None,
     role: str,
@@ -73,12 +73,12 @@ def spawn(
 ) -> None:
     """Add an agent called NAME and set it to work, starting a kernel in the background where none runs."""
     check_agent_name(name)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if foreground:
             _refuse_second_kernel(town)
             town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
-        agent, cautions = add_agent(
-            invocation,
+        agent, warnings = add_agent(
+            context,
             town,
             name,
             cli=cli,
@@ -89,9 +89,9 @@ def spawn(
             max_rounds=max_rounds,
             labels=[*split_list(labels), *([f"host={host}"] if host else [])],
         )
-        kernel = None if foreground else start_where_needed(invocation, town, may_start=not no_start)
-        answer = {**agent_shape(agent), "kernel": kernel, "cautions": cautions}
-        invocation.answer(answer, f"{agent.name} has joined: {_describe(agent)}")
+        kernel = None if foreground else start_where_needed(context, town, may_start=not no_start)
+        answer = {**agent_shape(agent), "kernel": kernel, "warnings": warnings}
+        context.emit(answer, f"{agent.name} has joined: {_describe(agent)}")
         root = town.root
     if foreground:
         from tinytown_cli.commands.kernel import run_in_foreground
@@ -100,8 +100,8 @@ def spawn(
 
 
 def add_agent(
-    invocation: Invocation,
-    town: TownLink,
+    context: CliContext,
+    town: TownClient,
     name: str,
     *,
     cli: str | None = None,
@@ -112,16 +112,16 @@ def add_agent(
     max_rounds: int = 0,
     labels: Sequence[str] = (),
 ) -> tuple[Agent, list[str]]:
-    """Add an agent with what its role brings, and the cautions about its kind, which were told. Starts no kernel.
+    """Add an agent with what its role brings, and the warnings about its kind, which were told. Starts no kernel.
 
     Raises: NotFound when nobody here has agents of this kind.
     """
     check_agent_name(name)
-    hosts = town.run(town.calls.status(agents=False)).hosts
+    hosts = town.run(town.operations.status(agents=False)).hosts
     kind, words = start_of_agent(town.config, role, cli=cli, tags=tags)
-    cautions = _look_at_kind(town, hosts, kind)
+    warnings = _look_at_kind(town, hosts, kind)
     agent = town.run(
-        town.calls.create_agent(
+        town.operations.create_agent(
             name,
             cli=kind,
             role=role,
@@ -132,10 +132,10 @@ def add_agent(
             labels=labels,
         )
     )
-    warn_of_role(invocation, town.config, role)
-    for caution in cautions:
-        invocation.tell(f"caution: {caution}")
-    return agent, cautions
+    warn_of_role(context, town.config, role)
+    for warning in warnings:
+        context.warn(f"warning: {warning}")
+    return agent, warnings
 
 
 def _describe(agent: Agent) -> str:
@@ -143,7 +143,7 @@ def _describe(agent: Agent) -> str:
     return ", ".join(filter(None, words))
 
 
-def _refuse_second_kernel(town: TownLink) -> None:
+def _refuse_second_kernel(town: TownClient) -> None:
     if pid := running_kernel(town.root):
         raise Refused(
             f"the town's kernel runs already, as process {pid}",
@@ -152,11 +152,11 @@ def _refuse_second_kernel(town: TownLink) -> None:
         )
 
 
-def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]:
+def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[str]:
     """What to know of agents of this kind. Raises: NotFound when nobody here has them."""
     is_known = any(kind in host.backends for host in hosts)
     kernel_pid = running_kernel(town.root) if is_known else None
-    if kernel_pid and (kept := kept_cautions(town.root, kernel_pid)) is not None:
+    if kernel_pid and (kept := kept_warnings(town.root, kernel_pid)) is not None:
         return kept.get(kind, [])
     from tinytown_cli.plugin_commands import load_town_plugins  # late: it imports every plugin
 
@@ -168,73 +168,75 @@ def _look_at_kind(town: TownLink, hosts: Sequence[Host], kind: str) -> list[str]
             code="unknown_kind",
             kinds=sorted(backends),
         )
-    cautions = cautions_by_kind(backends)
+    warnings = warnings_by_kind(backends)
     if kernel_pid:
-        keep_cautions(town.root, kernel_pid, cautions)
-    return cautions.get(kind, [])
+        keep_warnings(town.root, kernel_pid, warnings)
+    return warnings.get(kind, [])
 
 
 @click.command("list", cls=TownCommand, examples=["tt list", "tt list --json"])
-@pass_invocation
-def list_agents(invocation: Invocation) -> None:
+@pass_cli_context
+def list_agents(context: CliContext) -> None:
     """List the agents, the oldest first."""
-    with open_town_link(invocation) as town:
-        agents = town.run(town.calls.agents())
+    with open_town_client(context) as town:
+        agents = town.run(town.operations.agents())
     lines = agent_table(agents) if agents else ["no agents yet: tt spawn NAME adds one"]
-    invocation.answer({"agents": [agent_shape(each) for each in agents]}, lines)
+    context.emit({"agents": [agent_shape(each) for each in agents]}, lines)
 
 
 def _want(
-    invocation: Invocation, names: Sequence[str], wanted: WantedState, said: str, *, now: bool = False
+    context: CliContext, names: Sequence[str], wanted: DesiredState, said: str, *, now: bool = False
 ) -> tuple[Agent, ...]:
     """Ask it of each agent and print them."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         agents = _ask(town, names, wanted, now=now)
-    _print_agents(invocation, agents, said)
+    _print_agents(context, agents, said)
     return agents
 
 
-def _ask(town: TownLink, names: Sequence[str], wanted: WantedState, *, now: bool = False) -> tuple[Agent, ...]:
+def _ask(town: TownClient, names: Sequence[str], wanted: DesiredState, *, now: bool = False) -> tuple[Agent, ...]:
     """Ask it of each agent in turn, once all of them are known to be there: a name that is wrong leaves the others alone."""
-    ids = [each.id for each in town.run_all([town.calls.agent(name) for name in names])]
-    return tuple(town.run(town.calls.want(id_, wanted, now=now, reason=_reason(town))) for id_ in dict.fromkeys(ids))
+    ids = [each.id for each in town.run_all([town.operations.agent(name) for name in names])]
+    return tuple(
+        town.run(town.operations.want(id_, wanted, now=now, reason=_reason(town))) for id_ in dict.fromkeys(ids)
+    )
 
 
-def _print_agents(invocation: Invocation, agents: Sequence[Agent], said: str) -> None:
-    invocation.answer({"agents": [agent_shape(each) for each in agents]}, [f"{each.name} {said}" for each in agents])
+def _print_agents(context: CliContext, agents: Sequence[Agent], said: str) -> None:
+    context.emit({"agents": [agent_shape(each) for each in agents]}, [f"{each.name} {said}" for each in agents])
 
 
-def _reason(town: TownLink) -> str:
+def _reason(town: TownClient) -> str:
     return f"asked by {town.caller.agent_name or town.caller.address}"
 
 
 @click.command(cls=TownCommand, examples=["tt interrupt worker", "tt interrupt worker backend --now"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
 @click.option("--now", is_flag=True, help="End its present round at once; the work goes back and is offered again.")
-@pass_invocation
-def interrupt(invocation: Invocation, agents: tuple[str, ...], now: bool) -> None:
+@pass_cli_context
+def interrupt(context: CliContext, agents: tuple[str, ...], now: bool) -> None:
     """Pause agents, at the end of their round or --now. They keep their mail and tasks; tt resume lets them go on."""
-    _want(invocation, agents, "paused", "is asked to pause", now=now)
+    _want(context, agents, "paused", "is asked to pause", now=now)
 
 
 @click.command(cls=TownCommand, examples=["tt resume worker"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
 @no_start_option
-@pass_invocation
-def resume(invocation: Invocation, agents: tuple[str, ...], no_start: bool) -> None:
+@pass_cli_context
+def resume(context: CliContext, agents: tuple[str, ...], no_start: bool) -> None:
     """Let agents go on that were paused, stopped, or in error."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         resumed = _ask(town, agents, "running")
-        start_where_needed(invocation, town, may_start=not no_start)
-    _print_agents(invocation, resumed, "goes on")
+        start_where_needed(context, town, may_start=not no_start)
+    _print_agents(context, resumed, "goes on")
 
 
 @click.command(cls=TownCommand, examples=["tt close worker"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
-@pass_invocation
-def close(invocation: Invocation, agents: tuple[str, ...]) -> None:
+@pass_cli_context
+def close(context: CliContext, agents: tuple[str, ...]) -> None:
     """Let agents finish all that they have been given, then stop."""
-    _want(invocation, agents, "drained", "is asked to finish and stop")
+    _want(context, agents, "drained", "is asked to finish and stop")
 
 
 @click.command(cls=TownCommand, examples=["tt kill worker", "tt kill worker backend --now --wait"])
@@ -242,19 +244,19 @@ def close(invocation: Invocation, agents: tuple[str, ...]) -> None:
 @click.option("--now", is_flag=True, help="End its present round at once; the work goes back to its mailbox.")
 @click.option("--wait", is_flag=True, help="Wait until it is stopped.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
-@pass_invocation
-def kill(invocation: Invocation, agents: tuple[str, ...], now: bool, wait: bool, timeout_s: float | None) -> None:
+@pass_cli_context
+def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, timeout_s: float | None) -> None:
     """Stop agents, at the end of their round or --now. A stopped agent takes no mail; tt resume brings it back."""
     if not wait:
-        _want(invocation, agents, "stopped", "is asked to stop", now=now)
+        _want(context, agents, "stopped", "is asked to stop", now=now)
         return
     from tinytown_cli.commands.wait import await_agents
 
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         asked = _ask(town, agents, "stopped", now=now)
-        stopped = await_agents(invocation, town, [each.id for each in asked], "stopped", until=until)
-    _print_agents(invocation, stopped, "is stopped")
+        stopped = await_agents(context, town, [each.id for each in asked], "stopped", until=until)
+    _print_agents(context, stopped, "is stopped")
 
 
 @click.command(cls=TownCommand, examples=["tt restart worker", "tt restart worker --rounds 20"])
@@ -265,20 +267,20 @@ def kill(invocation: Invocation, agents: tuple[str, ...], now: bool, wait: bool,
     help="Stop after so many rounds from now on; 0 means no limit.  [default: as before]",
 )
 @no_start_option
-@pass_invocation
-def restart(invocation: Invocation, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
+@pass_cli_context
+def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
     """Stop agents at once and start them afresh: their work is offered to them again, and their rounds count from 0."""
     from tinytown_cli.commands.wait import await_agents
 
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         asked = _ask(town, agents, "stopped", now=True)
         if any(each.host for each in asked):
-            await_agents(invocation, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
+            await_agents(context, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
         for each in asked:
-            town.run(town.calls.recount_rounds(each.id, max_rounds=rounds))
+            town.run(town.operations.recount_rounds(each.id, max_rounds=rounds))
         started = _ask(town, [each.id for each in asked], "running")
-        start_where_needed(invocation, town, may_start=not no_start)
-    _print_agents(invocation, started, "starts afresh")
+        start_where_needed(context, town, may_start=not no_start)
+    _print_agents(context, started, "starts afresh")
 
 
 @click.command(cls=TownCommand, examples=["tt remove worker", "tt remove worker --force"])
@@ -286,10 +288,10 @@ def restart(invocation: Invocation, agents: tuple[str, ...], rounds: int | None,
 @click.option(
     "--force", is_flag=True, help="Even with work: its tasks go onto the backlog, its mail to the dead letters."
 )
-@pass_invocation
-def remove(invocation: Invocation, agents: tuple[str, ...], force: bool) -> None:
+@pass_cli_context
+def remove(context: CliContext, agents: tuple[str, ...], force: bool) -> None:
     """Take stopped agents out of the town for good."""
-    with open_town_link(invocation) as town:
-        ids = dict.fromkeys(each.id for each in town.run_all([town.calls.agent(name) for name in agents]))
-        names = [town.run(town.calls.remove_agent(id_, force=force)) for id_ in ids]
-    invocation.answer({"removed": names}, [f"{name} is gone" for name in names])
+    with open_town_client(context) as town:
+        ids = dict.fromkeys(each.id for each in town.run_all([town.operations.agent(name) for name in agents]))
+        names = [town.run(town.operations.remove_agent(id_, force=force)) for id_ in ids]
+    context.emit({"removed": names}, [f"{name} is gone" for name in names])

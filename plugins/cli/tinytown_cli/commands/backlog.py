@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_link
+from tinytown.client import open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.text import counted
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.commands.tasks import whole_task_id
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import task_table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.kernel_process import start_where_needed
@@ -45,9 +45,9 @@ def backlog() -> None:
 @click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
 @hold_options
-@pass_invocation
+@pass_cli_context
 def add(
-    invocation: Invocation,
+    context: CliContext,
     text: str,
     title: str,
     priority: Priority,
@@ -64,10 +64,10 @@ def add(
     somebody to give it out: tt backlog claim, tt backlog assign-all.
     """
     description = read_text(text)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         held, held_until = read_hold(hold, hold_until, town.now_ms)
         added = town.run(
-            town.calls.add_task(
+            town.operations.add_task(
                 description,
                 title=title,
                 priority=priority,
@@ -79,12 +79,12 @@ def add(
                 held_until=held_until,
             )
         ).task
-        warn_of_role(invocation, town.config, role)
-        agents = town.run(town.calls.agents())
+        warn_of_role(context, town.config, role)
+        agents = town.run(town.operations.agents())
     never = why_nobody_takes(added, agents, auto_claim=town.config.auto_claim)
     if never:
-        invocation.tell(f"note: {never.text}; {never.fix}")
-    invocation.answer(
+        context.warn(f"note: {never.text}; {never.fix}")
+    context.emit(
         {"task_id": added.id, "state": added.state, "remarks": [never.text] if never else []},
         f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),
     )
@@ -93,30 +93,30 @@ def add(
 @backlog.command("list", examples=["tt backlog list", "tt backlog list --tag docs"])
 @click.option("--tag", default="", type=TAG, help="Only those with this tag.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@pass_invocation
-def list_backlog(invocation: Invocation, tag: str, limit: int) -> None:
+@pass_cli_context
+def list_backlog(context: CliContext, tag: str, limit: int) -> None:
     """List the backlog: by priority, then by age."""
-    with open_town_link(invocation) as town:
-        found = town.run(town.calls.tasks(state="backlog", tag=tag, limit=limit))
+    with open_town_client(context) as town:
+        found = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
     lines = task_table(found) if found else ["the backlog is empty"]
-    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+    context.emit({"tasks": [task_shape(each) for each in found]}, lines)
 
 
 @backlog.command("claim", examples=["tt backlog claim 1f3a worker", "tt backlog claim 1f3a   # inside a round: for me"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.argument("agent", required=False, type=AGENT)
 @no_start_option
-@pass_invocation
-def claim(invocation: Invocation, task_word: str, agent: str | None, no_start: bool) -> None:
+@pass_cli_context
+def claim(context: CliContext, task_word: str, agent: str | None, no_start: bool) -> None:
     """Give a task of the backlog to AGENT; inside a round to the agent itself."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         taker = agent or town.caller.agent
         if not taker:
             raise UsageError("expected an agent to claim the task for", hint="tt list shows them")
-        claimed = town.run(town.calls.claim_from_backlog(task_word, taker))
-        start_where_needed(invocation, town, may_start=not no_start)
+        claimed = town.run(town.operations.claim_from_backlog(task_word, taker))
+        start_where_needed(context, town, may_start=not no_start)
     task = claimed.task
-    invocation.answer(
+    context.emit(
         {"task_id": task.id, "agent": task.assigned_to, "message_id": claimed.message_id, "state": task.state},
         f"task {task.id} is {task.state}, for {task.assigned_to}",
     )
@@ -124,27 +124,27 @@ def claim(invocation: Invocation, task_word: str, agent: str | None, no_start: b
 
 @backlog.command("remove", examples=["tt backlog remove 1f3a"])
 @click.argument("task_word", metavar="TASK", type=TASK)
-@pass_invocation
-def remove(invocation: Invocation, task_word: str) -> None:
+@pass_cli_context
+def remove(context: CliContext, task_word: str) -> None:
     """Cancel a task of the backlog. It is kept as cancelled; tt task reopen brings it back."""
-    with open_town_link(invocation) as town:
-        found = town.run(town.calls.task(task_word))
+    with open_town_client(context) as town:
+        found = town.run(town.operations.task(task_word))
         if found.state != "pending":
             raise Refused(
                 f"task {found.id} is not on the backlog: it is {found.state}", hint=f"tt task cancel {found.id}"
             )
-        gone = town.run(town.calls.settle_task("cancel", found.id, text="removed from the backlog"))
-    invocation.answer({"task_id": gone.id, "state": gone.state}, f"task {gone.id} is {gone.state}")
+        gone = town.run(town.operations.settle_task("cancel", found.id, text="removed from the backlog"))
+    context.emit({"task_id": gone.id, "state": gone.state}, f"task {gone.id} is {gone.state}")
 
 
 @backlog.command("assign-all", examples=["tt backlog assign-all worker"])
 @click.argument("agent", type=AGENT)
 @no_start_option
-@pass_invocation
-def assign_all(invocation: Invocation, agent: str, no_start: bool) -> None:
+@pass_cli_context
+def assign_all(context: CliContext, agent: str, no_start: bool) -> None:
     """Give the whole backlog to AGENT (1,000 tasks at most)."""
-    with open_town_link(invocation) as town:
-        name = town.run(town.calls.agent(agent)).name
-        ids = town.run(town.calls.assign_backlog(name))
-        start_where_needed(invocation, town, may_start=not no_start)
-    invocation.answer({"agent": name, "task_ids": ids}, f"{counted(len(ids), 'task')} for {name}")
+    with open_town_client(context) as town:
+        name = town.run(town.operations.agent(agent)).name
+        ids = town.run(town.operations.assign_backlog(name))
+        start_where_needed(context, town, may_start=not no_start)
+    context.emit({"agent": name, "task_ids": ids}, f"{counted(len(ids), 'task')} for {name}")

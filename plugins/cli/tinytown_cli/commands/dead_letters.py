@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_link
+from tinytown.client import open_town_client
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.results import DeadLetter
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import LETTER
@@ -21,14 +21,14 @@ def dead() -> None:
 
 @dead.command("list", examples=["tt dead list", "tt dead list --limit 500 --json"])
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
-@pass_invocation
-def list_dead(invocation: Invocation, limit: int) -> None:
+@pass_cli_context
+def list_dead(context: CliContext, limit: int) -> None:
     """List the dead letters, the newest first."""
-    with open_town_link(invocation) as town:
-        letters = town.run(town.calls.dead_letters(limit=limit))
+    with open_town_client(context) as town:
+        letters = town.run(town.operations.dead_letters(limit=limit))
     rows = [(each.id[:8], each.agent, each.at, str(each.deliveries), each.reason, _text(each)) for each in letters]
     lines = table(("message", "to", "at", "deliveries", "reason", "text"), rows) if rows else ["no dead letters"]
-    invocation.answer({"dead": [letter_shape(each) for each in letters]}, lines)
+    context.emit({"dead": [letter_shape(each) for each in letters]}, lines)
 
 
 def _text(letter: DeadLetter) -> str:
@@ -37,11 +37,11 @@ def _text(letter: DeadLetter) -> str:
 
 @dead.command("show", examples=["tt dead show 6d2c"])
 @click.argument("message", type=LETTER)
-@pass_invocation
-def show(invocation: Invocation, message: str) -> None:
+@pass_cli_context
+def show(context: CliContext, message: str) -> None:
     """Show one dead letter in full."""
-    with open_town_link(invocation) as town:
-        letters = town.run(town.calls.dead_letters(limit=town.config.limits.dead_letters))
+    with open_town_client(context) as town:
+        letters = town.run(town.operations.dead_letters(limit=town.config.limits.dead_letters))
     found = [each for each in letters if message and each.id.startswith(message)]
     if not found:
         raise NotFound(f"no dead letter {shown(message)!r}", hint="tt dead list shows them")
@@ -51,24 +51,24 @@ def show(invocation: Invocation, message: str) -> None:
     letter = found[0]
     sender = letter.message.sender if letter.message else "?"
     head = f"{letter.id}  from {sender} to {letter.agent}, {letter.deliveries} deliveries, {letter.at}: {letter.reason}"
-    invocation.answer(letter_shape(letter), [head, "", _text(letter)])
+    context.emit(letter_shape(letter), [head, "", _text(letter)])
 
 
 @dead.command("redrive", examples=["tt dead redrive 6d2c", "tt dead redrive all"])
 @click.argument("message", type=LETTER)
-@pass_invocation
-def redrive(invocation: Invocation, message: str) -> None:
+@pass_cli_context
+def redrive(context: CliContext, message: str) -> None:
     """Put a dead letter (or all) back into its mailbox, with a clean count."""
-    with open_town_link(invocation) as town:
-        ids = town.run(town.calls.redrive(message))
-    invocation.answer({"redriven": ids}, [f"{each} is in its mailbox again" for each in ids] or ["no dead letters"])
+    with open_town_client(context) as town:
+        ids = town.run(town.operations.redrive(message))
+    context.emit({"redriven": ids}, [f"{each} is in its mailbox again" for each in ids] or ["no dead letters"])
 
 
 @dead.command("drop", examples=["tt dead drop 6d2c", "tt dead drop all"])
 @click.argument("message", type=LETTER)
-@pass_invocation
-def drop(invocation: Invocation, message: str) -> None:
+@pass_cli_context
+def drop(context: CliContext, message: str) -> None:
     """Delete a dead letter (or all) for good."""
-    with open_town_link(invocation) as town:
-        ids = town.run(town.calls.drop(message))
-    invocation.answer({"dropped": ids}, [f"{each} is deleted" for each in ids] or ["no dead letters"])
+    with open_town_client(context) as town:
+        ids = town.run(town.operations.drop(message))
+    context.emit({"dropped": ids}, [f"{each} is deleted" for each in ids] or ["no dead letters"])

@@ -8,18 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import UsageError
 from tinytown.model.events import (
     EVENT_TYPES,
     AccountParked,
     AccountUnparked,
+    AgentDesiredStateChanged,
     AgentReclaimed,
     AgentRemoved,
     AgentReported,
     AgentSpawned,
     AgentStateChanged,
-    AgentWanted,
     BudgetsChanged,
     BudgetSpent,
     Event,
@@ -43,7 +43,7 @@ from tinytown.model.events import (
     event_fields,
 )
 from tinytown.model.text import counted, shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
 from tinytown_cli.serializers import event_shape
@@ -84,9 +84,9 @@ _TITLE = 60
     metavar="TYPE,..",
     help="Only events of this type, such as round_ended.",
 )
-@pass_invocation
+@pass_cli_context
 def events(
-    invocation: Invocation,
+    context: CliContext,
     limit: int | None,
     since: Moment | None,
     follow: bool,
@@ -97,18 +97,18 @@ def events(
     """What happened in the town, the oldest first; with --json one JSON object a line."""
     if limit is None:
         limit = 20 if since is None else _ALL
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         fits = _filter(town, agent, task, _known(town, split_list(types)))
         begin = "-" if since is None else str(since.ms(town.now_ms()))
         cursor = town.cursor() if follow else ""
         for event in _newest(town, limit, fits or _any, begin=begin, unfiltered=fits is None):
-            _print(invocation, event)
+            _print(context, event)
             cursor = event.id if _position(event.id) > _position(cursor) else cursor
         if follow:
             for batch in town.follow(cursor):
                 for event in batch:
                     if (fits or _any)(event):
-                        _print(invocation, event)
+                        _print(context, event)
 
 
 def _any(_event: Event) -> bool:
@@ -116,24 +116,24 @@ def _any(_event: Event) -> bool:
 
 
 def _newest(
-    town: TownLink, count: int, fits: Callable[[Event], bool], *, begin: str, unfiltered: bool
+    town: TownClient, count: int, fits: Callable[[Event], bool], *, begin: str, unfiltered: bool
 ) -> tuple[Event, ...]:
     """The newest `count` events from `begin` on that fit. What lies further back is read only if the newest do not suffice."""
     if count == 0:
         return ()
     read = min(count, _ALL) if unfiltered else min(count * _STRIDE, _ALL)
     while True:
-        some = town.run(town.calls.latest_events(read, begin=begin))
+        some = town.run(town.operations.latest_events(read, begin=begin))
         fitting = tuple(event for event in some if fits(event))
         if len(fitting) >= count or len(some) < read:
             return fitting[-count:]
         read *= _STRIDE
 
 
-def _known(town: TownLink, types: tuple[str, ...]) -> tuple[str, ...]:
+def _known(town: TownClient, types: tuple[str, ...]) -> tuple[str, ...]:
     """The types of events, each known to us, or to somebody who has told of one: plugins have types of their own."""
     if strange := set(types) - set(EVENT_TYPES):
-        told = {event.type for event in town.run(town.calls.latest_events(_ALL))}
+        told = {event.type for event in town.run(town.operations.latest_events(_ALL))}
         for type_ in sorted(strange - told):
             known = sorted(told | set(EVENT_TYPES))
             near = difflib.get_close_matches(type_, known, n=1)
@@ -145,14 +145,14 @@ def _known(town: TownLink, types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _filter(
-    town: TownLink, agent: str | None, task: str | None, types: tuple[str, ...]
+    town: TownClient, agent: str | None, task: str | None, types: tuple[str, ...]
 ) -> Callable[[Event], bool] | None:
     """What decides whether an event is wanted; None when all are."""
     wanted: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     if agent is not None:
-        wanted.append((("agent", "sender", "recipient"), (town.run(town.calls.agent(agent)).name,)))
+        wanted.append((("agent", "sender", "recipient"), (town.run(town.operations.agent(agent)).name,)))
     if task is not None:
-        wanted.append((("task",), (town.run(town.calls.task(task)).id,)))
+        wanted.append((("task",), (town.run(town.operations.task(task)).id,)))
     if types:
         wanted.append((("type",), types))
 
@@ -167,9 +167,9 @@ def _position(stream_id: str) -> tuple[int, ...]:
     return tuple(int(part) for part in stream_id.split("-")) if stream_id else ()
 
 
-def _print(invocation: Invocation, event: Event) -> None:
+def _print(context: CliContext, event: Event) -> None:
     clock = datetime.fromisoformat(event.at).astimezone()
-    invocation.answer(event_shape(event), f"{clock:%H:%M:%S}  {describe(event)}")
+    context.emit(event_shape(event), f"{clock:%H:%M:%S}  {describe(event)}")
 
 
 def describe(event: Event) -> str:
@@ -177,8 +177,8 @@ def describe(event: Event) -> str:
     match event:
         case AgentSpawned():
             text = f"{event.agent} joined (kind {event.cli})"
-        case AgentWanted():
-            text = f"{event.agent} is wanted {event.wanted}{_why(event.reason)}"
+        case AgentDesiredStateChanged():
+            text = f"{event.agent} is wanted {event.desired_state}{_why(event.reason)}"
         case AgentStateChanged():
             moved = "" if event.old == event.new else f"{event.old} -> "
             text = f"{event.agent}: {moved}{event.new}{_why(event.reason)}"

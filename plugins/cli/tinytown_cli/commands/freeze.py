@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.model.events import HostFroze
 from tinytown.model.results import Host
 from tinytown.model.text import counted
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import read_text
 from tinytown_cli.serializers import freeze_shape
@@ -20,17 +20,17 @@ _ANSWER_S = 3.0
 
 @click.command(cls=TownCommand, examples=["tt estop", "tt estop --reason 'the bill!'"])
 @click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
-@pass_invocation
-def estop(invocation: Invocation, reason: str) -> None:
+@pass_cli_context
+def estop(context: CliContext, reason: str) -> None:
     """Freeze every running process of the town at once, on every host, and begin nothing, until tt thaw.
 
     Nothing is lost and nobody's time runs out meanwhile. Kernels that start later stand still too.
     """
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         cursor = town.cursor()
-        is_new = town.run(town.calls.freeze(reason=read_text(reason) or _asked_by(town)))
+        is_new = town.run(town.operations.freeze(reason=read_text(reason) or _asked_by(town)))
         hosts = _answers(town, cursor)
-        seen = town.run(town.calls.status())
+        seen = town.run(town.operations.status())
     working = [each.name for each in seen.agents if each.state == "working"]
     shape = {
         "frozen": freeze_shape(seen.frozen),
@@ -39,23 +39,23 @@ def estop(invocation: Invocation, reason: str) -> None:
         "commands": sum(each.frozen or 0 for each in hosts),
         "agents": working,
     }
-    invocation.answer(shape, _lines(shape, hosts))
+    context.emit(shape, _lines(shape, hosts))
 
 
-def _asked_by(town: TownLink) -> str:
+def _asked_by(town: TownClient) -> str:
     return f"asked by {town.caller.agent_name or town.caller.address}"
 
 
-def _answers(town: TownLink, cursor: str) -> tuple[Host, ...]:
+def _answers(town: TownClient, cursor: str) -> tuple[Host, ...]:
     """The kernels, once each has said what it has frozen, or when they have had their time."""
     until = time.monotonic() + _ANSWER_S
-    hosts = town.run(town.calls.hosts())
+    hosts = town.run(town.operations.hosts())
     while any(each.frozen is None for each in hosts) and time.monotonic() < until:
         for batch in town.follow(cursor, until=until):
             cursor = batch[-1].id if batch else cursor
             if any(isinstance(event, HostFroze) for event in batch):
                 break
-        hosts = town.run(town.calls.hosts())
+        hosts = town.run(town.operations.hosts())
     return hosts
 
 
@@ -78,9 +78,9 @@ def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
 
 @click.command(cls=TownCommand, examples=["tt thaw"])
 @click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
-@pass_invocation
-def thaw(invocation: Invocation, reason: str) -> None:
+@pass_cli_context
+def thaw(context: CliContext, reason: str) -> None:
     """Let a frozen town go on: what stood still takes up where it was, with the time that it had left."""
-    with open_town_link(invocation) as town:
-        was_frozen = town.run(town.calls.thaw(reason=read_text(reason) or _asked_by(town)))
-    invocation.answer({"was_frozen": was_frozen}, "the town goes on" if was_frozen else "the town was not frozen")
+    with open_town_client(context) as town:
+        was_frozen = town.run(town.operations.thaw(reason=read_text(reason) or _asked_by(town)))
+    context.emit({"was_frozen": was_frozen}, "the town goes on" if was_frozen else "the town was not frozen")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, UsageError
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
-from tinytown.protocol.operation import Call
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown.protocol.operation import Operation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG
 from tinytown_cli.text_file import read_file, replace_text_file, write_new_file
@@ -45,8 +45,8 @@ _format = click.option(
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Whom all of it is for.  [default: the backlog]")
 @click.option("--strict", is_flag=True, help="Do nothing at all when something in the file cannot be read.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@pass_invocation
-def import_(invocation: Invocation, path: str, name: str, agent: str, strict: bool, dry_run: bool) -> None:
+@pass_cli_context
+def import_(context: CliContext, path: str, name: str, agent: str, strict: bool, dry_run: bool) -> None:
     """Make the tasks that stand in FILE (- for standard input). Those that the town has already stay as they are.
 
     Ends with 1 if anything in FILE could not become a task, after the rest has. A document without ids of tasks gives new
@@ -55,9 +55,9 @@ def import_(invocation: Invocation, path: str, name: str, agent: str, strict: bo
     from tinytown.contracts import Converted  # late, as below: the other commands of the group do without plugins
 
     document = _document(path)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if agent:
-            town.run(town.calls.agent(agent))  # says once, and not of each task, that there is no such agent
+            town.run(town.operations.agent(agent))  # says once, and not of each task, that there is no such agent
         converter = _converter(town, name)
         converted = _asked(name, lambda: converter.read(document), Converted)
         problems = [*converted.problems]
@@ -72,7 +72,7 @@ def import_(invocation: Invocation, path: str, name: str, agent: str, strict: bo
     shape = {"format": name, "dry_run": dry_run, "created": count, "known": known, "tasks": made, "problems": problems}
     would = "would be made" if dry_run else "made"
     lines = [f"{counted(count, 'task')} {would}, {known} known already", *(f"problem: {each}" for each in problems)]
-    invocation.answer(shape, lines)
+    context.emit(shape, lines)
     if problems:
         click.get_current_context().exit(1)
 
@@ -87,29 +87,29 @@ def import_(invocation: Invocation, path: str, name: str, agent: str, strict: bo
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only those of this agent.")
 @click.option("--tag", default="", type=TAG, help="Only those with this tag.")
 @click.option("--update", is_flag=True, help="Put what has changed into FILE; the rest of it stays byte for byte.")
-@pass_invocation
+@pass_cli_context
 def export(
-    invocation: Invocation, path: str, name: str, state: TaskState | None, agent: str, tag: str, update: bool
+    context: CliContext, path: str, name: str, state: TaskState | None, agent: str, tag: str, update: bool
 ) -> None:
     """Write tasks into FILE (- for standard output), the oldest first. A FILE that is there is not overwritten."""
     from tinytown.contracts import RewritingConverter
 
     before = _document(path) if update else b""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         converter = _converter(town, name)
         if update and not isinstance(converter, RewritingConverter):
             raise UsageError(f"the format {name!r} cannot update a document", hint="write a new one, without --update")
-        found = town.run(town.calls.tasks(state=state or "", agent=agent, tag=tag, limit=_MOST))[::-1]
+        found = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=_MOST))[::-1]
         if len(found) == _MOST:
-            invocation.tell(f"note: there may be more than these {_MOST:,}, the newest; choose with --state or --tag")
+            context.warn(f"note: there may be more than these {_MOST:,}, the newest; choose with --state or --tag")
         if update and isinstance(converter, RewritingConverter):
             document = _asked(name, lambda: converter.rewrite(before, found), bytes)
         else:
             document = _asked(name, lambda: converter.write(found), bytes)
     shape = {"format": name, "file": path, "tasks": len(found), "loses": [*converter.loses], "document": None}
     if path == "-":
-        if invocation.json:
-            invocation.answer({**shape, "document": document.decode("utf-8", "replace")}, ())
+        if context.json:
+            context.emit({**shape, "document": document.decode("utf-8", "replace")}, ())
         else:
             sys.stdout.buffer.write(document)
         return
@@ -118,7 +118,7 @@ def export(
     else:
         write_new_file(Path(path), document)
     lost = f"; the format does not hold: {', '.join(converter.loses)}" if converter.loses else ""
-    invocation.answer(shape, f"{counted(len(found), 'task')} written into {path}{lost}")
+    context.emit(shape, f"{counted(len(found), 'task')} written into {path}{lost}")
 
 
 def _document(path: str) -> bytes:
@@ -133,7 +133,7 @@ def _document(path: str) -> bytes:
     return found
 
 
-def _converter(town: TownLink, name: str) -> Converter:
+def _converter(town: TownClient, name: str) -> Converter:
     from tinytown_cli.plugin_commands import load_town_plugins
 
     converters = load_town_plugins(town.root, town.config, strict=False).converters
@@ -157,17 +157,17 @@ def _asked(name: str, ask: Callable[[], object], kind: type[T]) -> T:
     return answer
 
 
-def _call(town: TownLink, task: Mapping[str, Any], agent: str, problems: list[str]) -> Call[Assigned] | None:
+def _call(town: TownClient, task: Mapping[str, Any], agent: str, problems: list[str]) -> Operation[Assigned] | None:
     """What makes this task; None, and a problem more, for one that no town would take."""
     try:
         arguments: dict[str, Any] = {**task, "agent": agent or task.get("agent", "")}
-        return town.calls.add_task(**arguments)
+        return town.operations.add_task(**arguments)
     except (UsageError, TypeError, KeyError, AttributeError) as error:
         problems.append(f"task {shown(str(task.get('task_id') or task.get('title') or '?'), 80)}: {error}")
         return None
 
 
-def _make(town: TownLink, calls: Sequence[Call[Assigned]], problems: list[str]) -> tuple[list[str], int]:
+def _make(town: TownClient, calls: Sequence[Operation[Assigned]], problems: list[str]) -> tuple[list[str], int]:
     """Make tasks one after the other, since one may need those before it: the ids of the new, how many were there."""
     made: list[str] = []
     known = 0

@@ -9,13 +9,13 @@ import shutil
 from pathlib import Path
 
 import click
-from tinytown.client import TownLink, connect
+from tinytown.client import TownClient, connect
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
 from tinytown.redis.url import parse_url
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.git_repository import town_words
 from tinytown_cli.params import KIND
@@ -53,16 +53,16 @@ name = "{name}"
 @click.option("--redis-url", metavar="URL", help="Use this server instead of one of the town's own.")
 @click.option("--join", is_flag=True, help="With an external server: take part in a town of this name that is there.")
 @click.option("--inside", is_flag=True, help="Allow a town inside another town.")
-@pass_invocation
+@pass_cli_context
 def init(
-    invocation: Invocation, name: str | None, cli: str | None, redis_url: str | None, join: bool, inside: bool
+    context: CliContext, name: str | None, cli: str | None, redis_url: str | None, join: bool, inside: bool
 ) -> None:
     """Make a town in this directory (or in --town PATH).
 
     Writes tinytown.toml, makes .tt/ for what the town needs at run time (git ignores it), starts the town's server
     and installs its functions. Nothing that exists is overwritten.
     """
-    root = _directory(invocation.town)
+    root = _directory(context.town)
     _refuse_existing(root, inside=inside)
     text = _settings(root, name, cli, redis_url)
     with contextlib.ExitStack() as undo:
@@ -75,12 +75,12 @@ def init(
             if not (root / RUNTIME_DIRECTORY).exists():
                 undo.callback(_remove_runtime_directory, root)
             prepare_runtime_directory(root)
-        with connect(root, config, invocation) as link:
+        with connect(root, config, context) as link:
             _set_up(link, join=join)
             url, version = link.client.address.redacted, link.server_version()
         undo.pop_all()
-    _register(invocation, root, config.name)
-    invocation.answer(
+    _register(context, root, config.name)
+    context.emit(
         {
             "town": config.name,
             "root": str(root),
@@ -95,14 +95,14 @@ def init(
     )
 
 
-def _register(invocation: Invocation, root: Path, name: str) -> None:
+def _register(context: CliContext, root: Path, name: str) -> None:
     """Put the town on the list of `tt towns`. A town that is not on it is a town all the same."""
     from tinytown_cli.town_registry import register_town  # late: it changes a file of a person's own
 
     try:
         register_town(root, name)
     except TinytownError as error:
-        invocation.tell(f"note: tt towns will not show this town: {error}")
+        context.warn(f"note: tt towns will not show this town: {error}")
 
 
 def _directory(named: str | None) -> Path:
@@ -150,17 +150,17 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
     )
 
 
-def _set_up(link: TownLink, *, join: bool) -> None:
+def _set_up(link: TownClient, *, join: bool) -> None:
     """Store the town's bounds. An embedded server is ours; an external one may hold a town of this name already."""
     # Opening the link has marked the town's data with its schema; only a town that was set up has bounds.
-    words = ("HEXISTS", f"{link.calls.keys.base}:meta", "max_agents")
+    words = ("HEXISTS", f"{link.operations.keys.base}:meta", "max_agents")
     if link.config.redis.url is not None and not join and link.client.command(*words):
         raise Refused(
             f"a town called {link.config.name!r} is on {link.client.address.redacted} already",
             hint="choose another name, or say --join to take part in it from this machine",
             code="exists",
         )
-    link.run(link.calls.setup(link.config.server_settings))
+    link.run(link.operations.setup(link.config.server_settings))
 
 
 def _remove_runtime_directory(root: Path) -> None:

@@ -9,7 +9,7 @@ from tinytown.client import town_root
 from tinytown.config import RUNTIME_DIRECTORY, load_config, prepare_runtime_directory
 from tinytown.errors import Refused, TinytownError
 from tinytown.identity import caller_in, inside_a_round
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import end_kernel, kernel_log, running_kernel, start_kernel
 from tinytown_server.server import EmbeddedServer
@@ -18,10 +18,10 @@ from tinytown_server.server import EmbeddedServer
 @click.command(cls=TownCommand, examples=["tt start", "tt start --background", "python -m tinytown"])
 @click.option("--background", is_flag=True, help="Start it as a process of its own and return when it is ready.")
 @click.option("--ready-fd", type=int, hidden=True, help="Where to say that it is ready; for who starts it.")
-@pass_invocation
-def start(invocation: Invocation, background: bool, ready_fd: int | None) -> None:
+@pass_cli_context
+def start(context: CliContext, background: bool, ready_fd: int | None) -> None:
     """Run the town's kernel until Ctrl-C or SIGTERM; a second one makes it hurry. There is one for a town and machine."""
-    root = town_root(invocation)
+    root = town_root(context)
     load_config(root)
     if inside_a_round():
         raise Refused("an agent's round cannot run a kernel", hint="it would end with the round")
@@ -35,7 +35,7 @@ def start(invocation: Invocation, background: bool, ready_fd: int | None) -> Non
         _refuse_second(root)  # somebody else was quicker by a moment
         raise
     log = kernel_log(root)
-    invocation.answer({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
+    context.emit({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
 
 
 def _refuse_second(root: Path) -> None:
@@ -62,15 +62,15 @@ def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
     help="How long rounds may take to end before they are interrupted.",
 )  # fmt: skip
 @click.option("--keep-server", is_flag=True, help="Leave the town's embedded server running.")
-@pass_invocation
-def stop(invocation: Invocation, timeout_s: float, keep_server: bool) -> None:
+@pass_cli_context
+def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
     """Stop the town's kernel on this machine, then its embedded server. Mail and tasks stay, and go on at the next start."""
-    root = town_root(invocation)
+    root = town_root(context)
     config = load_config(root)
     caller_in(root).refuse_agents("cannot stop the town", "send the supervisor a message")
     pid = running_kernel(root)
     if pid is not None:
-        invocation.explain(f"asking process {pid} to come to its end")
+        context.explain(f"asking process {pid} to come to its end")
         if not end_kernel(pid, timeout_s=timeout_s):
             raise TinytownError(
                 f"the kernel (process {pid}) is still there, though it was asked twice to end",
@@ -81,6 +81,4 @@ def stop(invocation: Invocation, timeout_s: float, keep_server: bool) -> None:
         f"the kernel (process {pid}) has ended" if pid else "no kernel ran here",
         "the server has ended" if server_stopped else "the server was left alone",
     ]
-    invocation.answer(
-        {"kernel": {"stopped": pid is not None, "pid": pid}, "server": {"stopped": server_stopped}}, lines
-    )
+    context.emit({"kernel": {"stopped": pid is not None, "pid": pid}, "server": {"stopped": server_stopped}}, lines)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
 from tinytown.model.results import Inbox
 from tinytown.model.text import counted, shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
@@ -46,9 +46,9 @@ _PREVIEW = 120
 @click.option("--delay", "delay_s", type=click.FloatRange(0, 31_536_000), default=0.0, metavar="SECONDS",
               help="Deliver it no earlier than this from now.")  # fmt: skip
 @no_start_option
-@pass_invocation
+@pass_cli_context
 def send(
-    invocation: Invocation,
+    context: CliContext,
     to: str,
     text: str,
     query: bool,
@@ -70,9 +70,9 @@ def send(
     if urgent and priority not in (None, "urgent"):
         raise UsageError(f"expected --urgent or --priority {priority}, got both")
     body = _body(read_text(text), query=query, info=info, ack=ack)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         sent = town.run(
-            town.calls.send(
+            town.operations.send(
                 to,
                 body,
                 sender=_sender(town, sender),
@@ -82,8 +82,8 @@ def send(
             )
         )
         if sent.agent_id != SUPERVISOR_ID:
-            start_where_needed(invocation, town, may_start=not no_start)
-    invocation.answer({"message_id": sent.message_id, "to": sent.to}, f"message {sent.message_id} to {sent.to}")
+            start_where_needed(context, town, may_start=not no_start)
+    context.emit({"message_id": sent.message_id, "to": sent.to}, f"message {sent.message_id} to {sent.to}")
 
 
 def _body(text: str, *, query: bool, info: bool, ack: bool) -> Body:
@@ -98,13 +98,13 @@ def _body(text: str, *, query: bool, info: bool, ack: bool) -> Body:
     return TaskOrder(description=text)
 
 
-def _sender(town: TownLink, named: str | None) -> str:
+def _sender(town: TownClient, named: str | None) -> str:
     """The address to send from. An agent sends as itself and nobody else."""
     caller = town.caller
     if named is None or not caller.is_agent or named.lower() in (caller.agent, caller.agent_name.lower()):
         return caller.address if named is None or caller.is_agent else named
     human = named.lower() in SUPERVISOR_NAMES
-    if human or town.run(town.calls.agent(named)).id != town.run(town.calls.agent(caller.agent)).id:
+    if human or town.run(town.operations.agent(named)).id != town.run(town.operations.agent(caller.agent)).id:
         raise Refused(f"you are {caller.agent_name!r} and cannot send as {shown(named)!r}", hint="leave out --from")
     return caller.agent
 
@@ -118,34 +118,32 @@ def _sender(town: TownLink, named: str | None) -> str:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many each.")
 @click.option("--full", is_flag=True, help="Whole texts instead of their beginnings.")
 @click.option("--remove", "removed", metavar="MESSAGE|all", help="Delete this message, or all that nobody works on.")
-@pass_invocation
-def inbox(
-    invocation: Invocation, agent: str | None, everybody: bool, limit: int, full: bool, removed: str | None
-) -> None:
+@pass_cli_context
+def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, full: bool, removed: str | None) -> None:
     """Show what lies in the mailbox of AGENT, in the order of delivery; nothing is taken out.
 
     Without AGENT: inside a round the agent's own, else yours, the supervisor's.
     """
     if everybody and (agent or removed):
         raise UsageError("expected --all alone, got it with an agent or --remove")
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         owner = agent or town.caller.address
         if removed is not None:
-            _remove(invocation, town, owner, removed)
+            _remove(context, town, owner, removed)
             return
-        names = [SUPERVISOR, *(each.name for each in town.run(town.calls.agents()))] if everybody else [owner]
-        boxes: list[Inbox] = town.run_all([town.calls.peek(name, limit=limit) for name in names])
+        names = [SUPERVISOR, *(each.name for each in town.run(town.operations.agents()))] if everybody else [owner]
+        boxes: list[Inbox] = town.run_all([town.operations.peek(name, limit=limit) for name in names])
     shapes = [_inbox_shape(box) for box in boxes]
     lines = [line for box in boxes for line in _box_lines(box, full=full, brief=everybody)]
-    invocation.answer({"inboxes": shapes} if everybody else shapes[0], lines)
+    context.emit({"inboxes": shapes} if everybody else shapes[0], lines)
 
 
-def _remove(invocation: Invocation, town: TownLink, owner: str, word: str) -> None:
-    name = town.run(town.calls.peek(owner, limit=1)).agent
+def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> None:
+    name = town.run(town.operations.peek(owner, limit=1)).agent
     if not word:
         raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name} shows them")
-    ids = town.run(town.calls.remove(name, word))
-    invocation.answer({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
+    ids = town.run(town.operations.remove(name, word))
+    context.emit({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
 
 
 def _inbox_shape(box: Inbox) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown_cli.backend_warnings import cautions_by_kind
+from tinytown_cli.backend_warnings import warnings_by_kind
 from tinytown_cli.command_table import COMMANDS
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.plugin_commands import survey
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=TownCommand, examples=["tt plugins", "tt plugins --json", "TINYTOWN_BLOCK=journal tt plugins"])
-@pass_invocation
-def plugins(invocation: Invocation) -> None:
+@pass_cli_context
+def plugins(context: CliContext) -> None:
     """The installed plugins: what each of them adds, what is wrong with one, and what to know of its agents."""
-    found = survey(invocation)
+    found = survey(context)
     shapes = [_shape(each) for each in found.reports]
     rows = [
         (each.name, f"{each.distribution} {each.version}".strip(), each.status, _about(each)) for each in found.reports
@@ -32,10 +32,10 @@ def plugins(invocation: Invocation) -> None:
         else ["no plugins: pip install tinytown-shell"]
     )
     problems = [*(each.message for each in found.problems), *_hidden_commands(found.reports)]
-    cautions = cautions_by_kind(found.backends)
+    warnings = warnings_by_kind(found.backends)
     lines += [f"problem: {each}" for each in problems]
-    lines += [f"caution: {each}" for told in cautions.values() for each in told]
-    invocation.answer({"plugins": shapes, "problems": problems, "cautions": cautions}, lines)
+    lines += [f"warning: {each}" for told in warnings.values() for each in told]
+    context.emit({"plugins": shapes, "problems": problems, "warnings": warnings}, lines)
 
 
 def _hidden_commands(reports: Sequence[PluginReport]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from tinytown.config import Config, load_config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
 from tinytown.roles import Role, doubt_role, load_roles
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import ROLE
@@ -20,10 +20,10 @@ from tinytown_cli.params import ROLE
 
 @click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"])
 @click.argument("role", required=False, type=ROLE)
-@pass_invocation
-def roles(invocation: Invocation, role: str | None) -> None:
+@pass_cli_context
+def roles(context: CliContext, role: str | None) -> None:
     """List the roles that agents may have, or show ROLE whole. Outside of a town: those that every town knows."""
-    known = load_roles(_config(invocation))
+    known = load_roles(_config(context))
     if role is None:
         chosen = [*known.values()]
         rows = [(each.name, each.origin, each.cli or "", ",".join(each.tags), each.purpose) for each in chosen]
@@ -37,20 +37,20 @@ def roles(invocation: Invocation, role: str | None) -> None:
             f"no role called {shown(role)!r}; here are: {', '.join(known)}",
             hint=f"do you mean {near[0]}?" if near else f"a table [roles.{shown(role)}] in tinytown.toml makes one",
         )
-    invocation.answer({"roles": [_shape(each) for each in chosen]}, lines)
+    context.emit({"roles": [_shape(each) for each in chosen]}, lines)
 
 
-def warn_of_role(invocation: Invocation, config: Config, word: str) -> None:
+def warn_of_role(context: CliContext, config: Config, word: str) -> None:
     """Say so, on stderr, when a role that was given looks like a misspelt one. It is taken as it is."""
     if doubt := doubt_role(config, word):
-        invocation.tell(f"note: {doubt}")
+        context.warn(f"note: {doubt}")
 
 
-def _config(invocation: Invocation) -> Config:
+def _config(context: CliContext) -> Config:
     try:
-        return load_config(town_root(invocation))
+        return load_config(town_root(context))
     except NotFound:
-        if invocation.town:
+        if context.town:
             raise
         return Config(name="nowhere")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.model.events import Event, event_fields
 from tinytown.model.results import Host, Status
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import agent_table, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
@@ -33,21 +33,21 @@ _TASKS_SHOWN = 200
 @click.option(
     "--tasks", "with_tasks", is_flag=True, help="With the tasks that are not finished, and why they are not running."
 )
-@pass_invocation
-def status(invocation: Invocation, deep: bool, with_tasks: bool) -> None:
+@pass_cli_context
+def status(context: CliContext, deep: bool, with_tasks: bool) -> None:
     """The whole town at one glance: server, kernel, agents, mail, tasks."""
-    with open_town_link(invocation) as town:
-        seen = town.run(town.calls.status())
+    with open_town_client(context) as town:
+        seen = town.run(town.operations.status())
         shape = _shape(town, seen)
         lines = _lines(shape, seen)
         if deep:
             lines += _add_depth(town, seen, shape)
         if with_tasks:
             lines += _add_tasks(town, shape)
-    invocation.answer(shape, lines)
+    context.emit(shape, lines)
 
 
-def _add_depth(town: TownLink, seen: Status, shape: dict[str, Any]) -> list[str]:
+def _add_depth(town: TownClient, seen: Status, shape: dict[str, Any]) -> list[str]:
     from tinytown_cli.commands.events import describe
     from tinytown_ops.explain.deep_status import deep_lines, depth_shape, look_deep
 
@@ -61,7 +61,7 @@ def _add_depth(town: TownLink, seen: Status, shape: dict[str, Any]) -> list[str]
     return lines
 
 
-def _add_tasks(town: TownLink, shape: dict[str, Any]) -> list[str]:
+def _add_tasks(town: TownClient, shape: dict[str, Any]) -> list[str]:
     from tinytown_ops.explain.blockers import why_task
     from tinytown_ops.explain.why_command import gather
 
@@ -91,7 +91,7 @@ def kernel_shape(root: Path, hosts: Sequence[Host]) -> dict[str, Any]:
     return {"running": other is not None, "pid": other and other.pid, "host": other and other.name}
 
 
-def _shape(town: TownLink, seen: Status) -> dict[str, Any]:
+def _shape(town: TownClient, seen: Status) -> dict[str, Any]:
     return {
         "town": town.config.name,
         "root": str(town.root),
@@ -107,18 +107,18 @@ def _shape(town: TownLink, seen: Status) -> dict[str, Any]:
     }
 
 
-def _latest_by_agent(town: TownLink, names: Sequence[str]) -> dict[str, list[Event]]:
+def _latest_by_agent(town: TownClient, names: Sequence[str]) -> dict[str, list[Event]]:
     latest: dict[str, list[Event]] = {name: [] for name in names}
-    for event in town.run(town.calls.latest_events(_DEEP_EVENTS)):
+    for event in town.run(town.operations.latest_events(_DEEP_EVENTS)):
         fields = event_fields(event)
         for name in {fields.get("agent"), fields.get("recipient")} & latest.keys():
             latest[str(name)].append(event)
     return {name: events[-_EVENTS_OF_AGENT:] for name, events in latest.items()}
 
 
-def _open_tasks(town: TownLink) -> list[Task]:
+def _open_tasks(town: TownClient) -> list[Task]:
     states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED]
-    found = town.run_all([town.calls.tasks(state=state, limit=_TASKS_SHOWN) for state in states])
+    found = town.run_all([town.operations.tasks(state=state, limit=_TASKS_SHOWN) for state in states])
     return [task for tasks in found for task in tasks]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import TASK_STATES, Task, TaskState
@@ -16,7 +16,7 @@ from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 from tinytown_cli.commands.import_export import export, import_
 from tinytown_cli.commands.roles import warn_of_role
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import task_table
 from tinytown_cli.framework import TownCommand, TownGroup
 from tinytown_cli.kernel_process import start_where_needed
@@ -56,9 +56,9 @@ from tinytown_ops.explain.why_command import why
 @click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
 @hold_options
 @no_start_option
-@pass_invocation
+@pass_cli_context
 def assign(
-    invocation: Invocation,
+    context: CliContext,
     agent: str,
     text: str,
     title: str,
@@ -73,9 +73,9 @@ def assign(
 ) -> None:
     """Give AGENT a task, described by TEXT (- reads standard input)."""
     description = read_text(text)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         held, held_until = read_hold(hold, hold_until, town.now_ms)
-        call = town.calls.add_task(
+        call = town.operations.add_task(
             description,
             agent=agent,
             title=title,
@@ -88,18 +88,18 @@ def assign(
             held_until=held_until,
         )
         assigned = town.run(call)
-        warn_of_role(invocation, town.config, role)
-        start_where_needed(invocation, town, may_start=not no_start)
+        warn_of_role(context, town.config, role)
+        start_where_needed(context, town, may_start=not no_start)
     task = assigned.task
-    invocation.answer(
+    context.emit(
         {"task_id": task.id, "agent": task.assigned_to, "message_id": assigned.message_id, "state": task.state},
         f"task {task.id} is {task.state}, for {task.assigned_to}" + (f": {task.reason}" if task.reason else ""),
     )
 
 
-def whole_task_id(town: TownLink, word: str) -> str:
+def whole_task_id(town: TownClient, word: str) -> str:
     """The id of the task that `word` means; nothing for nothing. Raises: NotFound; UsageError for several."""
-    return town.run(town.calls.task(word)).id if word else ""
+    return town.run(town.operations.task(word)).id if word else ""
 
 
 @click.group(cls=TownGroup, examples=["tt task list --state running", "tt task show 1f3a"])
@@ -109,12 +109,12 @@ def task() -> None:
 
 @task.command("show", examples=["tt task show 1f3a", "tt task show 1f3a --json"])
 @click.argument("task_word", metavar="TASK", type=TASK)
-@pass_invocation
-def show(invocation: Invocation, task_word: str) -> None:
+@pass_cli_context
+def show(context: CliContext, task_word: str) -> None:
     """Show one task; with --json the task itself."""
-    with open_town_link(invocation) as town:
-        found = town.run(town.calls.task(task_word))
-    invocation.answer(task_shape(found), _details(found))
+    with open_town_client(context) as town:
+        found = town.run(town.operations.task(task_word))
+    context.emit(task_shape(found), _details(found))
 
 
 def _details(found: Task) -> list[str]:
@@ -141,13 +141,13 @@ def _flat(value: Any) -> str:
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only those of this agent.")
 @click.option("--tag", default="", type=TAG, help="Only those with this tag.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
-@pass_invocation
-def list_tasks(invocation: Invocation, state: TaskState | None, agent: str, tag: str, limit: int) -> None:
+@pass_cli_context
+def list_tasks(context: CliContext, state: TaskState | None, agent: str, tag: str, limit: int) -> None:
     """List tasks, the newest first."""
-    with open_town_link(invocation) as town:
-        found = town.run(town.calls.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
+    with open_town_client(context) as town:
+        found = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
     lines = task_table(found) if found else ["no such tasks"]
-    invocation.answer({"tasks": [task_shape(each) for each in found]}, lines)
+    context.emit({"tasks": [task_shape(each) for each in found]}, lines)
 
 
 task.add_command(export)
@@ -158,45 +158,45 @@ task.add_command(why)
 
 @task.command("current", examples=["tt task current", "tt task current worker"])
 @click.argument("agent", required=False, type=AGENT)
-@pass_invocation
-def current(invocation: Invocation, agent: str | None) -> None:
+@pass_cli_context
+def current(context: CliContext, agent: str | None) -> None:
     """Show the task that AGENT works on, or its only open one. Inside a round: the round's own."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if agent is None and town.caller.task_id:
-            found: Task | None = town.run(town.calls.task(town.caller.task_id))
+            found: Task | None = town.run(town.operations.task(town.caller.task_id))
         elif agent or town.caller.is_agent:
-            found = town.run(town.calls.current_task(agent or town.caller.agent))
+            found = town.run(town.operations.current_task(agent or town.caller.agent))
         else:
             raise UsageError("expected an agent: outside of a round there is no current one", hint="tt list shows them")
-    invocation.answer(
+    context.emit(
         {"task": None if found is None else task_shape(found)},
         ["no current task"] if found is None else _details(found),
     )
 
 
 def _settle(
-    invocation: Invocation,
+    context: CliContext,
     verb: Literal["complete", "fail", "cancel"],
     word: str | None,
     text: str,
 ) -> None:
     words = read_text(text)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         chosen = word or _current_task(town)
         by, token = _authority(town, verb, chosen)
         # An agent says that it is done; whether it is, the town's gates decide.
         said: Literal["complete", "submit", "fail", "cancel"] = "submit" if by and verb == "complete" else verb
-        settled = town.run(town.calls.settle_task(said, chosen, text=words, by=by, token=token))
-    _print_task(invocation, settled)
+        settled = town.run(town.operations.settle_task(said, chosen, text=words, by=by, token=token))
+    _print_task(context, settled)
 
 
-def _current_task(town: TownLink) -> str:
+def _current_task(town: TownClient) -> str:
     if not town.caller.task_id:
         raise UsageError("expected a task: outside of a round there is no current one", hint="tt task list shows them")
     return town.caller.task_id
 
 
-def _authority(town: TownLink, verb: str, chosen: str) -> tuple[str, str]:
+def _authority(town: TownClient, verb: str, chosen: str) -> tuple[str, str]:
     """Agent and token that settling needs. Cancelling somebody else's task needs none, and ends the round on it."""
     caller = town.caller
     if not caller.is_agent or (verb == "cancel" and not caller.task_id.startswith(chosen)):
@@ -204,48 +204,46 @@ def _authority(town: TownLink, verb: str, chosen: str) -> tuple[str, str]:
     return caller.agent, caller.task_token
 
 
-def _print_task(invocation: Invocation, found: Task) -> None:
-    invocation.answer(
-        task_shape(found), f"task {found.id} is {found.state}" + (f": {found.reason}" if found.reason else "")
-    )
+def _print_task(context: CliContext, found: Task) -> None:
+    context.emit(task_shape(found), f"task {found.id} is {found.state}" + (f": {found.reason}" if found.reason else ""))
 
 
 @task.command("complete", examples=["tt task complete --result 'done, see src/count.py'", "tt task complete 1f3a"])
 @click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
 @click.option("--result", default="", metavar="TEXT", help="What came of it; - reads standard input.")
-@pass_invocation
-def complete(invocation: Invocation, task_word: str | None, result: str) -> None:
+@pass_cli_context
+def complete(context: CliContext, task_word: str | None, result: str) -> None:
     """Say that a task is done. Inside a round: the round's own by default, and gates may have to agree."""
-    _settle(invocation, "complete", task_word, result)
+    _settle(context, "complete", task_word, result)
 
 
 @task.command("fail", examples=["tt task fail 1f3a --reason 'the API is gone'"])
 @click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
 @click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
-@pass_invocation
-def fail(invocation: Invocation, task_word: str | None, reason: str) -> None:
+@pass_cli_context
+def fail(context: CliContext, task_word: str | None, reason: str) -> None:
     """Say that a task cannot be done. What needs it stays blocked."""
-    _settle(invocation, "fail", task_word, reason)
+    _settle(context, "fail", task_word, reason)
 
 
 @task.command("cancel", examples=["tt task cancel 1f3a --reason 'no longer wanted'"])
 @click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
 @click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
-@pass_invocation
-def cancel(invocation: Invocation, task_word: str | None, reason: str) -> None:
+@pass_cli_context
+def cancel(context: CliContext, task_word: str | None, reason: str) -> None:
     """Say that a task is not to be done; a round on it is ended."""
-    _settle(invocation, "cancel", task_word, reason)
+    _settle(context, "cancel", task_word, reason)
 
 
 @task.command("reopen", examples=["tt task reopen 1f3a --reason 'the tests fail on Windows'"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.option("--reason", default="reopened", metavar="TEXT", help="Why; the agent is told. - reads standard input.")
-@pass_invocation
-def reopen(invocation: Invocation, task_word: str, reason: str) -> None:
+@pass_cli_context
+def reopen(context: CliContext, task_word: str, reason: str) -> None:
     """Open a finished task again, for its agent or the backlog; what needs it waits again."""
-    with open_town_link(invocation) as town:
-        opened = town.run(town.calls.reopen_task(task_word, reason=read_text(reason)))
-    _print_task(invocation, opened.task)
+    with open_town_client(context) as town:
+        opened = town.run(town.operations.reopen_task(task_word, reason=read_text(reason)))
+    _print_task(context, opened.task)
 
 
 @task.command("hold", examples=["tt task hold 1f3a --reason 'until the design is agreed' --until 2h"])
@@ -254,32 +252,32 @@ def reopen(invocation: Invocation, task_word: str, reason: str) -> None:
 @click.option(
     "--until", type=MOMENT, metavar="TIME", help="Until then: 90s, 10m, 2h, 3d from now, or a time as in RFC 3339."
 )
-@pass_invocation
-def hold(invocation: Invocation, task_word: str, reason: str, until: Moment | None) -> None:
+@pass_cli_context
+def hold(context: CliContext, task_word: str, reason: str, until: Moment | None) -> None:
     """Keep a task from being worked on, until tt task release or --until; a round on it is ended."""
     words = read_text(reason)
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         moment = "" if until is None else rfc3339(until.ahead_ms(town.now_ms()))
-        held = town.run(town.calls.hold_task(task_word, reason=words, until=moment))
-    _print_task(invocation, held)
+        held = town.run(town.operations.hold_task(task_word, reason=words, until=moment))
+    _print_task(context, held)
 
 
 @task.command("release", examples=["tt task release 1f3a"])
 @click.argument("task_word", metavar="TASK", type=TASK)
-@pass_invocation
-def release(invocation: Invocation, task_word: str) -> None:
+@pass_cli_context
+def release(context: CliContext, task_word: str) -> None:
     """Let a held task go on: to its agent, else onto the backlog, unless it needs something."""
-    with open_town_link(invocation) as town:
-        released = town.run(town.calls.release_task(task_word))
-    _print_task(invocation, released)
+    with open_town_client(context) as town:
+        released = town.run(town.operations.release_task(task_word))
+    _print_task(context, released)
 
 
 @task.command("requeue", examples=["tt task requeue 1f3a --reason 'worker is on holiday'"])
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.option("--reason", default="requeued", metavar="TEXT", help="Why; - reads standard input.")
-@pass_invocation
-def requeue(invocation: Invocation, task_word: str, reason: str) -> None:
+@pass_cli_context
+def requeue(context: CliContext, task_word: str, reason: str) -> None:
     """Take a task from its agent and put it onto the backlog; a round on it is ended."""
-    with open_town_link(invocation) as town:
-        freed = town.run(town.calls.requeue_task(task_word, reason=read_text(reason)))
-    _print_task(invocation, freed)
+    with open_town_client(context) as town:
+        freed = town.run(town.operations.requeue_task(task_word, reason=read_text(reason)))
+    _print_task(context, freed)

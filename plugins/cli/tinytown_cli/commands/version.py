@@ -6,21 +6,21 @@ import sys
 
 import click
 from tinytown import __version__
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand, make_root
 
 
 @click.command(cls=TownCommand, examples=["tt version", "tt version --json"])
-@pass_invocation
-def version(invocation: Invocation) -> None:
+@pass_cli_context
+def version(context: CliContext) -> None:
     """Print the version; with --json also those of Python and of the server-side functions."""
     python = ".".join(map(str, sys.version_info[:3]))
     shape = {"version": __version__, "python": python}
-    if invocation.json:
+    if context.json:
         from tinytown.protocol.library import digest
 
         shape["library"] = digest()
-    invocation.answer(shape, f"tinytown {__version__}, Python {python}")
+    context.emit(shape, f"tinytown {__version__}, Python {python}")
 
 
 #: click's own cuts a word, or what is said of it, at the first comma in it.
@@ -52,8 +52,8 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
     ],
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@pass_invocation
-def completion(invocation: Invocation, shell: str) -> None:
+@pass_cli_context
+def completion(context: CliContext, shell: str) -> None:
     """Print the script that makes SHELL complete commands, options, agents and tasks."""
     from click.shell_completion import FishComplete, get_completion_class
 
@@ -63,4 +63,4 @@ def completion(invocation: Invocation, shell: str) -> None:
     kind = _Fish if shell == "fish" else get_completion_class(shell)
     assert kind is not None  # click has these three
     script = kind(make_root(), {}, "tt", "_TT_COMPLETE").source()
-    invocation.answer({"shell": shell, "script": script}, script)
+    context.emit({"shell": shell, "script": script}, script)

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, Literal, TypeVar, get_args
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
-from tinytown.protocol.operation import Call
+from tinytown.protocol.operation import Operation
 from tinytown_cli.commands.events import describe
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.params import AGENT, TASK, split_list
@@ -24,7 +24,7 @@ from tinytown_cli.serializers import agent_shape, task_shape
 
 T = TypeVar("T")
 
-Goal = Literal["idle", "working", "paused", "cold", "stopped", "error"]
+Goal = Literal["idle", "working", "paused", "suspended", "stopped", "error"]
 
 
 @click.command(
@@ -43,9 +43,9 @@ Goal = Literal["idle", "working", "paused", "cold", "stopped", "error"]
 )  # fmt: skip
 @click.option("--task", "tasks", multiple=True, type=TASK, metavar="TASK,..", help="Wait until this task is finished.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
-@pass_invocation
+@pass_cli_context
 def wait(
-    invocation: Invocation, agents: tuple[str, ...], goal: Goal, tasks: tuple[str, ...], timeout_s: float | None
+    context: CliContext, agents: tuple[str, ...], goal: Goal, tasks: tuple[str, ...], timeout_s: float | None
 ) -> None:
     """Wait until all the agents are idle (or --for something else), or tasks are finished.
 
@@ -56,12 +56,12 @@ def wait(
     if not agents and not wanted_tasks:
         raise UsageError("expected an agent or --task", hint="tt wait worker, or tt wait --task 1f3a")
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_link(invocation) as town:
-        arrived = await_agents(invocation, town, agents, goal, until=until) if agents else ()
-        finished = await_tasks(invocation, town, wanted_tasks, until=until) if wanted_tasks else ()
+    with open_town_client(context) as town:
+        arrived = await_agents(context, town, agents, goal, until=until) if agents else ()
+        finished = await_tasks(context, town, wanted_tasks, until=until) if wanted_tasks else ()
     lines = [f"{each.name} is {each.state}" for each in arrived]
     lines += [f"task {each.id} is {each.state}: {each.headline}" for each in finished]
-    invocation.answer(
+    context.emit(
         {"agents": [agent_shape(each) for each in arrived], "tasks": [task_shape(each) for each in finished]}, lines
     )
     if bad := [each for each in finished if each.state != "completed"]:
@@ -72,7 +72,7 @@ def wait(
 
 
 def await_agents(
-    invocation: Invocation, town: TownLink, names: Sequence[str], goal: Goal, *, until: float
+    context: CliContext, town: TownClient, names: Sequence[str], goal: Goal, *, until: float
 ) -> tuple[Agent, ...]:
     """The agents once all of them are what `goal` says; `until` is a moment of `time.monotonic`.
 
@@ -98,18 +98,18 @@ def await_agents(
             f"and {counted(agent.open_tasks, 'open task')}"
         )
 
-    agents = town.run_all([town.calls.agent(name) for name in names])
+    agents = town.run_all([town.operations.agent(name) for name in names])
     ids, known = [each.id for each in agents], {each.name for each in agents}
-    calls = [town.calls.agent(each) for each in ids]
-    return _await(invocation, town, calls, arrived, standing, lambda event: _concerns(event, known), until)
+    calls = [town.operations.agent(each) for each in ids]
+    return _await(context, town, calls, arrived, standing, lambda event: _concerns(event, known), until)
 
 
-def await_tasks(invocation: Invocation, town: TownLink, words: Sequence[str], *, until: float) -> tuple[Task, ...]:
+def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, until: float) -> tuple[Task, ...]:
     """The tasks once all of them are finished. Raises: TinytownError with code ``timeout``."""
-    known = {each.id for each in town.run_all([town.calls.task(word) for word in words])}
-    calls = [town.calls.task(each) for each in sorted(known)]
+    known = {each.id for each in town.run_all([town.operations.task(word) for word in words])}
+    calls = [town.operations.task(each) for each in sorted(known)]
     return _await(
-        invocation,
+        context,
         town,
         calls,
         lambda task: task.finished,
@@ -120,9 +120,9 @@ def await_tasks(invocation: Invocation, town: TownLink, words: Sequence[str], *,
 
 
 def _await(
-    invocation: Invocation,
-    town: TownLink,
-    calls: Sequence[Call[T]],
+    context: CliContext,
+    town: TownClient,
+    calls: Sequence[Operation[T]],
     arrived: Callable[[T], bool],
     standing: Callable[[T], str],
     concerns: Callable[[Event], bool],
@@ -132,11 +132,11 @@ def _await(
     records: Sequence[T] = town.run_all(calls)
     if all(map(arrived, records)):
         return tuple(records)
-    if not running_kernel(town.root) and not town.run(town.calls.status(agents=False)).hosts:
-        invocation.tell("no kernel runs, so little will happen: tt start runs one")
+    if not running_kernel(town.root) and not town.run(town.operations.status(agents=False)).hosts:
+        context.warn("no kernel runs, so little will happen: tt start runs one")
     for batch in town.follow(cursor, until=until):
         ours = [event for event in batch if concerns(event)]
-        _show_progress(invocation, ours)
+        _show_progress(context, ours)
         if ours or not batch:
             records = town.run_all(calls)
             if all(map(arrived, records)):
@@ -150,8 +150,8 @@ def _concerns(event: Event, names: Set[str]) -> bool:
     return any(fields.get(member) in names for member in ("agent", "recipient"))
 
 
-def _show_progress(invocation: Invocation, events: Sequence[Event]) -> None:
+def _show_progress(context: CliContext, events: Sequence[Event]) -> None:
     if sys.stderr.isatty():
         for event in events:
             if isinstance(event, AgentStateChanged | TaskStateChanged | RoundEnded):
-                invocation.tell(describe(event))
+                context.warn(describe(event))

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.identity import ROUND_VARIABLES
 from tinytown.model.tasks import FINISHED, TASK_STATES, TaskState
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.params import CODING_CLI
@@ -42,25 +42,25 @@ _TASKS_READ = 60
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with its latest session, if it has one here.")
 @click.option("--print", "print_only", is_flag=True, help="Print what it would be told, and start nothing.")
-@pass_invocation
-def conductor(invocation: Invocation, name: str | None, resume: bool, print_only: bool) -> None:
+@pass_cli_context
+def conductor(context: CliContext, name: str | None, resume: bool, print_only: bool) -> None:
     """Talk with a coding CLI that runs the town for you: it is told who is here, what there is to do, and the commands.
 
     The CLI takes this terminal over and works in the town's directory. What it is told lies in .tt/conductor.md.
     """
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         town.caller.refuse_agents("cannot conduct the town", "send the supervisor a message")
         words = None if print_only else _words(town.config, name, resume=resume)
-        context = _context(town)
+        briefing = _context(town)
         root = town.root
     if words is None:
-        invocation.answer({"context": context}, context.splitlines())
+        context.emit({"context": briefing}, briefing.splitlines())
         return
-    if invocation.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if context.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "expected a terminal to talk on", hint="tt conductor --print prints what the CLI would be told"
         )
-    _become(root, words, _write(root, context))
+    _become(root, words, _write(root, briefing))
 
 
 def _words(config: Config, name: str | None, *, resume: bool) -> list[str]:
@@ -99,15 +99,15 @@ def _check_installed(program: str, how: str) -> None:
         raise NotFound(f"{shown(program)} is not on the PATH", hint=how)
 
 
-def _context(town: TownLink) -> str:
+def _context(town: TownClient) -> str:
     from tinytown.roles import load_roles
 
     open_states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED and state != "pending"]
     status, backlog, *by_state = town.run_all(
         [
-            town.calls.status(),
-            town.calls.tasks(state="backlog", limit=_TASKS_READ),
-            *(town.calls.tasks(state=state, limit=_TASKS_READ) for state in open_states),
+            town.operations.status(),
+            town.operations.tasks(state="backlog", limit=_TASKS_READ),
+            *(town.operations.tasks(state=state, limit=_TASKS_READ) for state in open_states),
         ]
     )
     return build_context(
@@ -121,7 +121,7 @@ def _context(town: TownLink) -> str:
     )
 
 
-def _kinds(town: TownLink, hosts: Sequence[object]) -> list[str]:
+def _kinds(town: TownClient, hosts: Sequence[object]) -> list[str]:
     found = {kind for host in hosts for kind in getattr(host, "backends", ())}
     if found or running_kernel(town.root):
         return sorted(found)

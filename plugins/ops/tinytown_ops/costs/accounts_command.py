@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_link
+from tinytown.client import open_town_client
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import ACCOUNT
@@ -20,11 +20,11 @@ def accounts() -> None:
 
 
 @accounts.command("list", examples=["tt accounts list", "tt accounts list --json"])
-@pass_invocation
-def list_accounts(invocation: Invocation) -> None:
+@pass_cli_context
+def list_accounts(context: CliContext) -> None:
     """List the accounts, and until when each is parked."""
-    with open_town_link(invocation) as town:
-        found = town.run(ledger.accounts(town.calls.keys))
+    with open_town_client(context) as town:
+        found = town.run(ledger.accounts(town.operations.keys))
     rows = [
         (
             each.name,
@@ -35,23 +35,23 @@ def list_accounts(invocation: Invocation) -> None:
         for each in found
     ]
     lines = table(("account", "state", "agents", "kinds"), rows) if rows else ["no accounts yet: no agent has one"]
-    invocation.answer({"accounts": [account_shape(each) for each in found]}, lines)
+    context.emit({"accounts": [account_shape(each) for each in found]}, lines)
 
 
 @accounts.command("unpark", examples=["tt accounts unpark claude"])
 @click.argument("account", type=ACCOUNT)
-@pass_invocation
-def unpark(invocation: Invocation, account: str) -> None:
+@pass_cli_context
+def unpark(context: CliContext, account: str) -> None:
     """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""
-    with open_town_link(invocation) as town:
-        known = {each.name for each in town.run(ledger.accounts(town.calls.keys))}
+    with open_town_client(context) as town:
+        known = {each.name for each in town.run(ledger.accounts(town.operations.keys))}
         if account not in known:
             raise NotFound(
                 f"no account called {shown(account)!r}; here are: {', '.join(sorted(known)) or 'none'}",
                 hint="tt accounts list shows them",
             )
         reason = f"asked by {town.caller.agent_name or town.caller.address}"
-        was_parked = town.run(town.calls.unpark_account(account, reason=reason))
-    invocation.answer(
+        was_parked = town.run(town.operations.unpark_account(account, reason=reason))
+    context.emit(
         {"account": account, "was_parked": was_parked}, f"{account} is free{'' if was_parked else ', as it was before'}"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.model.text import counted
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.serializers import budget_shape, cost_shape
@@ -20,15 +20,15 @@ from tinytown_ops.costs.ledger import BY, Budget, CostRow, Costs
 @click.option("--by", type=click.Choice(BY), default="agent", show_default=True, help="What to add up by.")
 @click.option("--since", default="", metavar="DAY", help="Only from this day on (UTC), such as 2026-01-31.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many lines.")
-@pass_invocation
-def costs(invocation: Invocation, by: ledger.By, since: str, limit: int) -> None:
+@pass_cli_context
+def costs(context: CliContext, by: ledger.By, since: str, limit: int) -> None:
     """What rounds have cost in tokens and money, the dearest first, and what is left of the budgets.
 
     Money is what backends report, or what the rates in tinytown.toml make of the tokens. Where neither is known it is
     said to be unknown. Lines of nobody are rounds without a task, or of agents and tasks that are gone.
     """
-    with open_town_link(invocation) as town:
-        found = town.run(ledger.costs(town.calls.keys, by=by, since=since))
+    with open_town_client(context) as town:
+        found = town.run(ledger.costs(town.operations.keys, by=by, since=since))
         rows = found.rows[-limit:] if by == "day" else found.rows[:limit]
         titles = _titles(town, rows) if by == "task" else ("",) * len(rows)
     shape = {
@@ -39,11 +39,11 @@ def costs(invocation: Invocation, by: ledger.By, since: str, limit: int) -> None
         "rows": [{**cost_shape(row), "title": title or None} for row, title in zip(rows, titles, strict=True)],
         "budgets": [budget_shape(each) for each in found.budgets],
     }
-    invocation.answer(shape, _lines(found, rows, titles))
+    context.emit(shape, _lines(found, rows, titles))
 
 
-def _titles(town: TownLink, rows: tuple[CostRow, ...]) -> tuple[str, ...]:
-    return town.run(ledger.titles(town.calls.keys, [row.name for row in rows]))
+def _titles(town: TownClient, rows: tuple[CostRow, ...]) -> tuple[str, ...]:
+    return town.run(ledger.titles(town.operations.keys, [row.name for row in rows]))
 
 
 def _lines(found: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> list[str]:
@@ -109,16 +109,16 @@ def _amount(budget: Budget, number: float | None) -> str:
 
 @click.command(cls=TownCommand, examples=["tt budget", "tt budget --apply"])
 @click.option("--apply", is_flag=True, help="Let what tinytown.toml says hold at once.")
-@pass_invocation
-def budget(invocation: Invocation, apply: bool) -> None:
+@pass_cli_context
+def budget(context: CliContext, apply: bool) -> None:
     """What is left of the budgets.
 
     They stand in tinytown.toml. tt config set lets a new one hold at once where a kernel runs; after editing the file by
     hand, --apply does, or the kernel's next start.
     """
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         changed = apply_budgets(town) if apply else ()
-        found = town.run(ledger.costs(town.calls.keys))
+        found = town.run(ledger.costs(town.operations.keys))
         differs = _in_file(town) != {(each.budget, each.agent): each.limit for each in found.budgets}
     lines = [f"changed: {', '.join(changed)}"] if changed else []
     lines += budget_lines(found.budgets) if found.budgets else ["no budgets: tt config set budgets.day_usd 20 sets one"]
@@ -128,16 +128,16 @@ def budget(invocation: Invocation, apply: bool) -> None:
     if differs:
         lines.append("tinytown.toml says otherwise: tt budget --apply lets it hold")
     shape = {"budgets": [budget_shape(each) for each in found.budgets], "changed": changed, "as_in_file": not differs}
-    invocation.answer(shape, lines)
+    context.emit(shape, lines)
 
 
-def apply_budgets(town: TownLink) -> tuple[str, ...]:
+def apply_budgets(town: TownClient) -> tuple[str, ...]:
     """Let what the town's file says hold from now on; names of what has changed. Raises: Refused when an agent asks."""
     town.caller.refuse_agents("may not change budgets", "they are for people to change")
-    return town.run(town.calls.set_budgets(town.config.budgets.server_numbers))
+    return town.run(town.operations.set_budgets(town.config.budgets.server_numbers))
 
 
-def _in_file(town: TownLink) -> dict[tuple[str, str | None], float]:
+def _in_file(town: TownClient) -> dict[tuple[str, str | None], float]:
     numbers = town.config.budgets.server_numbers
     return {
         (key.partition(" ")[0], key.partition(" ")[2] or None): number / 1_000_000 if "_usd" in key else float(number)

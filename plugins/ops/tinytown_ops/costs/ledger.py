@@ -16,7 +16,7 @@ from tinytown.model.hash_codec import pairs
 from tinytown.model.text import check_one_of, shown
 from tinytown.model.time import rfc3339
 from tinytown.protocol.keys import Keys
-from tinytown.protocol.operation import Call, Reply
+from tinytown.protocol.operation import Operation, Reply
 
 By = Literal["town", "day", "agent", "task", "kind", "account"]
 BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")
@@ -122,7 +122,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
 
 
-def costs(keys: Keys, *, by: By = "town", since: str = "") -> Call[Costs]:
+def costs(keys: Keys, *, by: By = "town", since: str = "") -> Operation[Costs]:
     """What the rounds of the town have cost, added up `by` agent, task and so on.
 
     `since` is a day, ``2026-01-31`` (UTC). Making the call raises UsageError for what is none.
@@ -130,17 +130,17 @@ def costs(keys: Keys, *, by: By = "town", since: str = "") -> Call[Costs]:
     check_one_of("what to add up by", by, BY)
     first = _day_number(since) if since else ""
     command = ("EVAL_RO", _READ_COSTS, 1, keys.base, first, int(by == "day"))
-    return Call(command, lambda reply: _read_costs(by, since, reply))
+    return Operation(command, lambda reply: _read_costs(by, since, reply))
 
 
-def titles(keys: Keys, tasks: Iterable[str]) -> Call[tuple[str, ...]]:
+def titles(keys: Keys, tasks: Iterable[str]) -> Operation[tuple[str, ...]]:
     """The title of each task, else the first line of what it says; empty for one that is gone."""
-    return Call(("EVAL_RO", _READ_TITLES, 1, keys.base, *tasks), lambda reply: tuple(map(_text, reply)))
+    return Operation(("EVAL_RO", _READ_TITLES, 1, keys.base, *tasks), lambda reply: tuple(map(_text, reply)))
 
 
-def accounts(keys: Keys) -> Call[tuple[Account, ...]]:
+def accounts(keys: Keys) -> Operation[tuple[Account, ...]]:
     """The accounts that agents use or that are parked, by name."""
-    return Call(("EVAL_RO", _READ_ACCOUNTS, 1, keys.base), _read_accounts)
+    return Operation(("EVAL_RO", _READ_ACCOUNTS, 1, keys.base), _read_accounts)
 
 
 def _day_number(day: str) -> int:

@@ -9,9 +9,9 @@ import click
 from tinytown.client import town_root
 from tinytown.config import CONFIG_FILE, Config, load_config, read_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_server.server import find_binary
 
@@ -24,10 +24,10 @@ _SOURCES = {
 
 
 @click.command(cls=TownCommand, examples=["tt bootstrap", "tt bootstrap --json"])
-@pass_invocation
-def bootstrap(invocation: Invocation) -> None:
+@pass_cli_context
+def bootstrap(context: CliContext) -> None:
     """Say which server a town here uses, or what is missing for one. Installs nothing. Ends with 1 if there is none."""
-    root, config = _town_or_none(invocation)
+    root, config = _town_or_none(context)
     server: dict[str, Any] | None = None
     problem = hint = ""
     try:
@@ -48,17 +48,17 @@ def bootstrap(invocation: Invocation) -> None:
         version = f", version {server['version']}" if server["version"] else ""
         lines = [f"server: {what}{version}, {_SOURCES.get(server['source'], 'named by the settings, and it answers')}"]
         lines.append("nothing is missing" + ("" if root else ": tt init makes a town"))
-    invocation.answer(shape, [line for line in lines if line])
+    context.emit(shape, [line for line in lines if line])
     if server is None:
         click.get_current_context().exit(1)
 
 
-def _town_or_none(invocation: Invocation) -> tuple[Path | None, Config]:
+def _town_or_none(context: CliContext) -> tuple[Path | None, Config]:
     """The town's settings, or those that a new town would have."""
     try:
-        root = town_root(invocation)
+        root = town_root(context)
     except NotFound:
-        if invocation.town:
+        if context.town:
             raise
         return None, read_config({"name": "nowhere"}, Path(CONFIG_FILE))
     return root, load_config(root)
@@ -69,6 +69,6 @@ def _server(root: Path, config: Config) -> dict[str, Any]:
         binary = find_binary()
         return {"source": binary.source, "path": binary.path, "url": None, "version": binary.version}
     address = address_of(root, config)
-    with LightClient(address, timeout_s=_TIMEOUT_S) as client:
+    with BlockingClient(address, timeout_s=_TIMEOUT_S) as client:
         client.connect()
         return {"source": "url", "path": None, "url": address.redacted, "version": client.server_version}

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from tinytown.client import TownLink, town_root
+from tinytown.client import TownClient, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
-from tinytown_cli.backend_warnings import cautions_by_kind
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.backend_warnings import warnings_by_kind
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.plugin_commands import survey
@@ -37,29 +37,29 @@ _TOO_LITTLE_SPACE_BYTES = 50 << 20
 
 @click.command(cls=TownCommand, examples=["tt doctor", "tt doctor --no-task", "tt doctor --json"])
 @click.option("--no-task", is_flag=True, help="Only look: give no task to a throw-away agent.")
-@pass_invocation
-def doctor(invocation: Invocation, no_task: bool) -> None:
+@pass_cli_context
+def doctor(context: CliContext, no_task: bool) -> None:
     """Look for what is wrong here, and say how to mend it. Ends with 1 if there is a problem.
 
     Where a kernel runs, a throw-away agent does a task that asks no model; afterwards agent and task are gone.
     """
-    findings = list(_examine(invocation, with_task=not no_task))
+    findings = list(_examine(context, with_task=not no_task))
     is_healthy = all(each.level != "problem" for each in findings)
     rows = [(each.level, each.check, each.found) for each in findings]
     lines = table(("", "check", "found"), rows)
     lines += [f"{each.check}: {each.fix}" for each in findings if each.fix]
-    invocation.answer({"healthy": is_healthy, "findings": findings}, lines)
+    context.emit({"healthy": is_healthy, "findings": findings}, lines)
     if not is_healthy:
         click.get_current_context().exit(1)
 
 
-def _examine(invocation: Invocation, *, with_task: bool) -> Iterator[Finding]:
+def _examine(context: CliContext, *, with_task: bool) -> Iterator[Finding]:
     yield _python()
     yield _git()
     yield from _coding_clis()
-    yield from _guarded("plugins", lambda: _plugins(invocation))
+    yield from _guarded("plugins", lambda: _plugins(context))
     try:
-        root = town_root(invocation)
+        root = town_root(context)
     except NotFound as error:
         yield from _guarded("server program", lambda: iter([_binary()]))
         yield Finding("town", "note", error.message, error.hint)
@@ -107,8 +107,8 @@ def _coding_clis() -> Iterator[Finding]:
         yield Finding("coding CLI", "note", f"none is on the PATH of {names}", f"for instance {CODING_CLIS[0].install}")
 
 
-def _plugins(invocation: Invocation) -> Iterator[Finding]:
-    found = survey(invocation)
+def _plugins(context: CliContext) -> Iterator[Finding]:
+    found = survey(context)
     working = [each for each in found.reports if each.status == "active"]
     kinds = ", ".join(sorted(found.backends))
     names = ", ".join(each.name for each in working) or "none"
@@ -117,11 +117,11 @@ def _plugins(invocation: Invocation) -> Iterator[Finding]:
     else:
         yield Finding("plugins", "problem", f"{names}; no kind of agent", "pip install tinytown-shell")
     concerned: dict[str, list[str]] = {}
-    for kind, told in cautions_by_kind(found.backends).items():
-        for caution in told:
-            concerned.setdefault(caution, []).append(kind)
-    for caution, kinds_of_it in concerned.items():
-        yield Finding("kinds of agents", "note", f"{', '.join(kinds_of_it)}: {caution}")
+    for kind, told in warnings_by_kind(found.backends).items():
+        for warning in told:
+            concerned.setdefault(warning, []).append(kind)
+    for warning, kinds_of_it in concerned.items():
+        yield Finding("kinds of agents", "note", f"{', '.join(kinds_of_it)}: {warning}")
     for problem in found.problems:
         yield Finding(
             "plugins", "problem", problem.message, problem.hint or "upgrade it, or block it by TINYTOWN_BLOCK"
@@ -163,9 +163,9 @@ def _server(root: Path, config: Config, *, with_task: bool) -> Iterator[Finding]
         if not EmbeddedServer(root / RUNTIME_DIRECTORY).ping():
             yield Finding("server", "note", "the embedded server does not run", "the next command starts it")
             return
-    with LightClient(address) as client:
+    with BlockingClient(address) as client:
         client.connect()
-        link = TownLink(root, config, client)
+        link = TownClient(root, config, client)
         yield Finding("server", "ok", f"{address.redacted} answers, version {link.server_version()}")
         link.make_ready()
         yield from examine_town(link)

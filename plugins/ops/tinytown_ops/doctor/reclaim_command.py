@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.agents import Agent
-from tinytown.model.results import Lying, Reclaimed
+from tinytown.model.results import MailboxEntry, Reclaimed
 from tinytown.model.tasks import Task
 from tinytown.model.time import parse_rfc3339
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, MOMENT, Moment
@@ -60,9 +60,9 @@ class Done(NamedTuple):
 @click.option("--orphan-tasks", is_flag=True, help="Only the tasks; the mail stays.")
 @click.option("--cancel", is_flag=True, help="With --orphan-tasks: cancel them.")
 @click.option("--delete", is_flag=True, help="With --orphan-tasks: forget them for good.")
-@pass_invocation
+@pass_cli_context
 def reclaim(
-    invocation: Invocation,
+    context: CliContext,
     sources: tuple[str, ...],
     receiver: str | None,
     to_backlog: bool,
@@ -89,7 +89,7 @@ def reclaim(
         raise UsageError(f"expected one destination, got {' and '.join(ends)}")
     if (cancel or delete) and not orphan_tasks:
         raise UsageError(f"{ends[0]} is for --orphan-tasks: mail is moved, never deleted")
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         agents = _sources(town, sources, receiver)
         if receiver is None and not to_backlog:
             done = [Done(_held_by(town, each, with_mail=not orphan_tasks)) for each in agents]
@@ -100,7 +100,7 @@ def reclaim(
     to_shown = receiver or ("backlog" if to_backlog else None)
     action = {"--cancel": "cancelled", "--delete": "deleted"}.get(ends[0], "moved") if ends else "preview"
     rows = [{"agent": each.name, "state": each.state, **_shape(what)} for each, what in zip(agents, done, strict=True)]
-    invocation.answer({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
+    context.emit({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
     if left := [each for what in done for each in what.left]:
         raise Refused(
             f"what is told above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
@@ -109,16 +109,18 @@ def reclaim(
         )
 
 
-def _sources(town: TownLink, named: Sequence[str], receiver: str | None) -> list[Agent]:
+def _sources(town: TownClient, named: Sequence[str], receiver: str | None) -> list[Agent]:
     if named:
-        return town.run_all([town.calls.agent(each) for each in named])
-    to = town.run(town.calls.agent(receiver)).id if receiver else None
-    return [each for each in town.run(town.calls.agents()) if each.state in _OVER and each.id != to]
+        return town.run_all([town.operations.agent(each) for each in named])
+    to = town.run(town.operations.agent(receiver)).id if receiver else None
+    return [each for each in town.run(town.operations.agents()) if each.state in _OVER and each.id != to]
 
 
-def _held_by(town: TownLink, agent: Agent, *, with_mail: bool) -> Reclaimed:
+def _held_by(town: TownClient, agent: Agent, *, with_mail: bool) -> Reclaimed:
     """What an agent has that could be taken from it now."""
-    tasks, inbox = town.run_all([town.calls.tasks(agent=agent.id, limit=_MANY), town.calls.peek(agent.id, limit=_MANY)])
+    tasks, inbox = town.run_all(
+        [town.operations.tasks(agent=agent.id, limit=_MANY), town.operations.peek(agent.id, limit=_MANY)]
+    )
     return Reclaimed(
         tasks=tuple(each.id for each in tasks if _may_be_taken(each)),
         messages=tuple(each.message.id for each in inbox.messages if with_mail and each.message and _is_free(each)),
@@ -129,18 +131,20 @@ def _may_be_taken(task: Task) -> bool:
     return not task.finished and task.state not in ("running", "verifying")
 
 
-def _is_free(lying: Lying) -> bool:
+def _is_free(lying: MailboxEntry) -> bool:
     """Mail that is nobody's at the moment, and no order of a task, which goes with the task."""
     is_order = lying.message is not None and lying.message.type == "task_assign"
     return lying.place != "leased" and not is_order
 
 
-def _move(town: TownLink, agents: Sequence[Agent], to: str, *, with_mail: bool) -> list[Done]:
+def _move(town: TownClient, agents: Sequence[Agent], to: str, *, with_mail: bool) -> list[Done]:
     """Move what the agents have, as far as it goes. Raises: Refused when nothing of anybody could be moved."""
     done: list[Done] = []
     for each in agents:
         try:
-            done.append(Done(town.run(town.calls.reclaim(each.id, tasks_to=to, mail_to=to if with_mail else None))))
+            done.append(
+                Done(town.run(town.operations.reclaim(each.id, tasks_to=to, mail_to=to if with_mail else None)))
+            )
         except Refused as error:
             done.append(Done(Reclaimed(), (("", error),)))
     if done and all(each.left for each in done):
@@ -148,7 +152,7 @@ def _move(town: TownLink, agents: Sequence[Agent], to: str, *, with_mail: bool) 
     return done
 
 
-def _end_tasks(town: TownLink, found: Sequence[Done], *, delete: bool) -> list[Done]:
+def _end_tasks(town: TownClient, found: Sequence[Done], *, delete: bool) -> list[Done]:
     """Cancel or delete the tasks that were found, as far as it goes: a task that another one needs goes after that one."""
     open_ = [id_ for each in found for id_ in each.what.tasks]
     errors: dict[str, Refused] = {}
@@ -157,9 +161,9 @@ def _end_tasks(town: TownLink, found: Sequence[Done], *, delete: bool) -> list[D
         for id_ in open_:
             try:
                 if delete:
-                    town.run(town.calls.delete_task(id_))
+                    town.run(town.operations.delete_task(id_))
                 else:
-                    town.run(town.calls.settle_task("cancel", id_, text="its agent does not work any more"))
+                    town.run(town.operations.settle_task("cancel", id_, text="its agent does not work any more"))
             except Refused as error:
                 errors[id_] = error
             except NotFound:  # somebody else was quicker
@@ -210,9 +214,9 @@ def _lines(rows: Sequence[dict[str, Any]], action: str, to: str | None) -> list[
 @click.option("--mail-to", type=AGENT, metavar="AGENT", help="Who gets their mail.  [default: the dead letters]")
 @click.option("--force", is_flag=True, help="Stop agents first that still live.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would go, and change nothing.")
-@pass_invocation
+@pass_cli_context
 def prune(
-    invocation: Invocation,
+    context: CliContext,
     agents: tuple[str, ...],
     all_stopped: bool,
     older_than: Moment | None,
@@ -221,9 +225,9 @@ def prune(
     dry_run: bool,
 ) -> None:
     """Take agents out of the town that are stopped or in error. Their tasks go onto the backlog first; no mail is lost."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         chosen = _chosen(town, agents, all_stopped or not agents, older_than)
-        if mail_to and town.run(town.calls.peek(mail_to, limit=1)).agent in {each.name for each in chosen}:
+        if mail_to and town.run(town.operations.peek(mail_to, limit=1)).agent in {each.name for each in chosen}:
             raise UsageError(f"{mail_to} is to be pruned itself", hint="name another agent for the mail")
         if not force and (live := [each.name for each in chosen if each.state not in _OVER]):
             raise Refused(
@@ -232,11 +236,11 @@ def prune(
             )
         held = [_held_by(town, each, with_mail=True) for each in chosen]
         if not dry_run:
-            _stop(invocation, town, [each for each in chosen if each.state not in _OVER])
+            _stop(context, town, [each for each in chosen if each.state not in _OVER])
             for each in chosen:
                 if mail_to:
-                    town.run(town.calls.reclaim(each.id, mail_to=mail_to))
-                town.run(town.calls.remove_agent(each.id, force=True))
+                    town.run(town.operations.reclaim(each.id, mail_to=mail_to))
+                town.run(town.operations.remove_agent(each.id, force=True))
     going = list(zip(chosen, held, strict=True))
     rows = [
         {"agent": each.name, "state": each.state, "tasks": what.tasks, "messages": what.messages}
@@ -247,23 +251,23 @@ def prune(
     if told:
         where = f"their tasks to the backlog, their mail to {mail_to or 'the dead letters'}"
         lines.append(f"would go, {where} (a dry run: nothing was changed)" if dry_run else f"are gone, {where}")
-    invocation.answer({"dry_run": dry_run, "mail_to": mail_to, "agents": rows}, lines)
+    context.emit({"dry_run": dry_run, "mail_to": mail_to, "agents": rows}, lines)
 
 
-def _chosen(town: TownLink, named: Sequence[str], all_stopped: bool, older_than: Moment | None) -> list[Agent]:
-    found = {each.id: each for each in town.run_all([town.calls.agent(name) for name in named])}
+def _chosen(town: TownClient, named: Sequence[str], all_stopped: bool, older_than: Moment | None) -> list[Agent]:
+    found = {each.id: each for each in town.run_all([town.operations.agent(name) for name in named])}
     if all_stopped:
-        found |= {each.id: each for each in town.run(town.calls.agents()) if each.state in _OVER}
+        found |= {each.id: each for each in town.run(town.operations.agents()) if each.state in _OVER}
     if older_than is None:
         return list(found.values())
     before_ms = older_than.ms(town.now_ms())
     return [each for each in found.values() if each.since and parse_rfc3339(each.since) <= before_ms]
 
 
-def _stop(invocation: Invocation, town: TownLink, live: Sequence[Agent]) -> None:
+def _stop(context: CliContext, town: TownClient, live: Sequence[Agent]) -> None:
     if live:
         from tinytown_cli.commands.wait import await_agents
 
         for each in live:
-            town.run(town.calls.want(each.id, "stopped", now=True, reason="to be pruned"))
-        await_agents(invocation, town, [each.id for each in live], "stopped", until=time.monotonic() + _STOP_S)
+            town.run(town.operations.want(each.id, "stopped", now=True, reason="to be pruned"))
+        await_agents(context, town, [each.id for each in live], "stopped", until=time.monotonic() + _STOP_S)

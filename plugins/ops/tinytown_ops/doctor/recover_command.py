@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.identity import caller_in
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.model.time import parse_rfc3339
 from tinytown.process.orphans import find_orphans, sweep_orphans
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
 
 
 @click.command(cls=TownCommand, examples=["tt recover", "tt recover --now"])
 @click.option("--now", is_flag=True, help="Do now what the next sweep of a kernel would do.")
-@pass_invocation
-def recover(invocation: Invocation, now: bool) -> None:
+@pass_cli_context
+def recover(context: CliContext, now: bool) -> None:
     """Show kernels, agents and processes that are dead or stuck, and what becomes of what they hold.
 
     No town needs this: whatever starts or goes on does it by itself. --now does it without waiting for that.
     """
     from tinytown.kernel.recovery import is_alive, machine_id, run_directory  # late: they come with trio
 
-    with open_town_link(invocation) as town:
-        hosts = town.run(town.calls.hosts())
-        seen = town.run(town.calls.status())
+    with open_town_client(context) as town:
+        hosts = town.run(town.operations.hosts())
+        seen = town.run(town.operations.status())
         now_ms, root = town.now_ms(), town.root
         here = [each for each in hosts if each.machine == machine_id() and each.root == str(root)]
         dead = {each.id for each in here if not is_alive(each)}
@@ -48,13 +48,13 @@ def recover(invocation: Invocation, now: bool) -> None:
         "swept": now,
         "hosts": [_host(each, each.id in dead, now_ms) for each in hosts],
         "agents": [_agent(each) for each in seen.agents if _is_stuck(each)],
-        "processes": [{"pid": each.pid, "name": each.name, "run": each.run_id} for each in orphans],
+        "processes": [{"pid": each.pid, "name": each.name, "run": each.round_id} for each in orphans],
         "dead_letters": seen.dead,
     }
-    invocation.answer(shape, _lines(shape, seen.dead, served=served))
+    context.emit(shape, _lines(shape, seen.dead, served=served))
 
 
-def _sweep(town: TownLink, dead: set[str], run_dir: Path, *, served: bool) -> None:
+def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, served: bool) -> None:
     """Give back what lost kernels held; where no kernel holds the directory, end what earlier ones left running here."""
     if not served:
         from tinytown.kernel.lock import kernel_lock  # while it is held, no kernel starts that the sweep could hit
@@ -62,8 +62,8 @@ def _sweep(town: TownLink, dead: set[str], run_dir: Path, *, served: bool) -> No
         with kernel_lock(town.root):
             sweep_orphans(run_dir, town_root=town.root)
             for host in dead:
-                town.run(town.calls.leave(host, reason="its kernel was killed"))
-    town.run(town.calls.sweep())
+                town.run(town.operations.leave(host, reason="its kernel was killed"))
+    town.run(town.operations.sweep())
 
 
 def _host(host: Host, dead: bool, now_ms: int) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _host(host: Host, dead: bool, now_ms: int) -> dict[str, Any]:
 
 def _is_stuck(agent: Agent) -> bool:
     """In error, or wanted by people and held by no kernel. Whoever sleeps is well."""
-    waits = agent.wanted != "stopped" and not agent.host and not agent.asleep
+    waits = agent.desired_state != "stopped" and not agent.host and not agent.asleep
     return agent.state == "error" or waits
 
 

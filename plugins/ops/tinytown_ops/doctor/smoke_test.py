@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from tinytown.client import TownLink
+from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.errors import NotFound, Refused, TinytownError
 from tinytown.kernel.transcripts import log_path, older_log
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
-from tinytown.protocol.operation import Call
+from tinytown.protocol.operation import Operation
 from tinytown_cli.kernel_process import kernel_log, running_kernel
 from tinytown_ops.doctor.finding import Finding
 from tinytown_ops.explain.blockers import why_task
@@ -36,14 +36,14 @@ _GONE_S = 10.0
 _CHECK = "a task"
 
 
-def try_a_task(link: TownLink) -> Iterator[Finding]:
+def try_a_task(link: TownClient) -> Iterator[Finding]:
     """How a task fares here, if there is a kernel on this machine that has a kind for it."""
     if running_kernel(link.root) is None:
         yield Finding(
             _CHECK, "note", "not tried: no kernel runs on this machine", "tt start --background, then tt doctor"
         )
         return
-    hosts = link.run(link.calls.status(agents=False)).hosts
+    hosts = link.run(link.operations.status(agents=False)).hosts
     kind = next((kind for kind in _KINDS if any(kind in host.backends for host in hosts)), None)
     if kind is None:
         yield Finding(_CHECK, "note", "not tried: no kernel has the kind echo or shell", "pip install tinytown-echo")
@@ -52,10 +52,12 @@ def try_a_task(link: TownLink) -> Iterator[Finding]:
     task: Task | None = None
     began = time.monotonic()
     try:
-        agent = link.run(link.calls.create_agent(_NAME, cli=kind))
+        agent = link.run(link.operations.create_agent(_NAME, cli=kind))
         title = "tt doctor looks whether a task is done"
-        task = link.run(link.calls.add_task(_KINDS[kind], agent=agent.id, title=title)).task
-        ended = _await(link, link.calls.task(task.id), lambda task: task.finished or task.state == "verifying", _DONE_S)
+        task = link.run(link.operations.add_task(_KINDS[kind], agent=agent.id, title=title)).task
+        ended = _await(
+            link, link.operations.task(task.id), lambda task: task.finished or task.state == "verifying", _DONE_S
+        )
         yield _told(link, ended, time.monotonic() - began)
     except Refused as error:
         if error.code != "exists":
@@ -67,7 +69,7 @@ def try_a_task(link: TownLink) -> Iterator[Finding]:
             _take_away(link, agent, task)
 
 
-def _told(link: TownLink, task: Task, took_s: float) -> Finding:
+def _told(link: TownClient, task: Task, took_s: float) -> Finding:
     if task.state in ("completed", "verifying"):
         return Finding(_CHECK, "ok", f"done by a throw-away agent in {took_s:.1f} s")
     if task.finished:
@@ -83,24 +85,26 @@ def _told(link: TownLink, task: Task, took_s: float) -> Finding:
     return Finding(_CHECK, "problem", found, fixes[0] if fixes else "tt status --deep, and see the kernel's log")
 
 
-def _take_away(link: TownLink, agent: Agent, task: Task | None) -> None:
+def _take_away(link: TownClient, agent: Agent, task: Task | None) -> None:
     """Leave nothing, whatever has become of it. What cannot be taken away is stopped at least."""
     with contextlib.suppress(NotFound):
         if task is not None:
             with contextlib.suppress(TinytownError):  # finished already
-                link.run(link.calls.settle_task("cancel", task.id, text="tt doctor is done with it"))
-        link.run(link.calls.want(agent.id, "stopped", now=True, reason="tt doctor is done with it"))
-        _await(link, link.calls.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S)
-        link.run(link.calls.remove_agent(agent.id, force=True))
+                link.run(link.operations.settle_task("cancel", task.id, text="tt doctor is done with it"))
+        link.run(link.operations.want(agent.id, "stopped", now=True, reason="tt doctor is done with it"))
+        _await(
+            link, link.operations.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S
+        )
+        link.run(link.operations.remove_agent(agent.id, force=True))
         if task is not None:
-            link.run(link.calls.delete_task(task.id))
+            link.run(link.operations.delete_task(task.id))
     log = log_path(link.root, agent.name)
     for path in (log, older_log(log)):
         path.unlink(missing_ok=True)
     shutil.rmtree(link.root / RUNTIME_DIRECTORY / "agents" / agent.name, ignore_errors=True)
 
 
-def _await(link: TownLink, call: Call[T], good: Callable[[T], bool], within_s: float) -> T:
+def _await(link: TownClient, call: Operation[T], good: Callable[[T], bool], within_s: float) -> T:
     """What `call` answers once it is good, or when the time is over. Looked at whenever something has happened."""
     cursor, until = link.cursor(), time.monotonic() + within_s
     seen = link.run(call)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from tinytown import __version__
-from tinytown.client import TownLink
+from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
@@ -28,13 +28,15 @@ _FAR_BEHIND = 1000
 _NAMED = 4
 
 
-def examine_town(link: TownLink) -> Iterator[Finding]:
+def examine_town(link: TownClient) -> Iterator[Finding]:
     """Everything that is worth knowing of the town's data and of the kernels that work on it."""
     depth = look_deep(link)
     yield from _server(depth.server, is_ours=link.config.redis.url is None)
     yield from _libraries(link)
     yield _clock(link)
-    agents, hosts, kernels = link.run_all([link.calls.agents(), link.calls.hosts(), link.calls.status(agents=False)])
+    agents, hosts, kernels = link.run_all(
+        [link.operations.agents(), link.operations.hosts(), link.operations.status(agents=False)]
+    )
     yield _kernel(link, kernels.hosts)
     yield from _hosts(hosts, depth)
     yield from _agents(link, agents, {each.id for each in hosts})
@@ -67,7 +69,7 @@ def _server(server: ServerHealth, *, is_ours: bool) -> Iterator[Finding]:
         )
 
 
-def _libraries(link: TownLink) -> Iterator[Finding]:
+def _libraries(link: TownClient) -> Iterator[Finding]:
     """Function libraries of other versions. Only people know whether somebody still uses one."""
     listed: list[dict[bytes, bytes]] = []
     with suppress(TinytownError):  # not everybody may ask
@@ -81,7 +83,7 @@ def _libraries(link: TownLink) -> Iterator[Finding]:
         yield Finding("server functions", "note", found, fix)
 
 
-def _clock(link: TownLink) -> Finding:
+def _clock(link: TownClient) -> Finding:
     before = time.time()
     server_s = link.now_ms() / 1000
     skew_s = server_s - (before + time.time()) / 2
@@ -93,7 +95,7 @@ def _clock(link: TownLink) -> Finding:
     return Finding("clock", "ok", "as the server's")
 
 
-def _kernel(link: TownLink, hosts: tuple[Host, ...]) -> Finding:
+def _kernel(link: TownClient, hosts: tuple[Host, ...]) -> Finding:
     if pid := running_kernel(link.root):
         return Finding("kernel", "ok", f"runs as process {pid}")
     if hosts:
@@ -113,7 +115,7 @@ def _hosts(hosts: tuple[Host, ...], depth: Depth) -> Iterator[Finding]:
             yield Finding("kernel version", "note", found, "restart it: tt stop, tt start --background")
 
 
-def _agents(link: TownLink, agents: tuple[Agent, ...], hosts: set[str]) -> Iterator[Finding]:
+def _agents(link: TownClient, agents: tuple[Agent, ...], hosts: set[str]) -> Iterator[Finding]:
     now_ms, limits, troubled = link.now_ms(), link.config.round, 0
     for agent in agents:
         state_s = (now_ms - parse_rfc3339(agent.since)) / 1000 if agent.since else 0.0

@@ -14,9 +14,9 @@ from tinytown.config import CONFIG_FILE, load_config
 from tinytown.errors import ServerUnreachable, TinytownError
 from tinytown.model.text import counted
 from tinytown.protocol.keys import Keys
-from tinytown.redis.blocking_client import LightClient
+from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
@@ -52,8 +52,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command(cls=TownCommand, examples=["tt towns", "tt towns --prune", "tt towns --json"])
 @click.option("--prune", is_flag=True, help="Take those off the list whose directory or tinytown.toml is gone.")
-@pass_invocation
-def towns(invocation: Invocation, prune: bool) -> None:
+@pass_cli_context
+def towns(context: CliContext, prune: bool) -> None:
     """The towns that tt init has made here, and how each of them is. Nothing is started for that.
 
     running: a kernel works there. server up: the server answers, no kernel works. offline: the server does not answer; if
@@ -67,7 +67,7 @@ def towns(invocation: Invocation, prune: bool) -> None:
     rows = [(each.name, _WORDS[each.state], each.path, _about(each)) for each in found]
     lines = table(("town", "state", "path", "about"), rows) if rows else ["no towns: tt init makes one"]
     lines += [f"forgotten: {each.path}" for each in pruned]
-    invocation.answer({"towns": found, "pruned": [each.path for each in pruned]}, lines)
+    context.emit({"towns": found, "pruned": [each.path for each in pruned]}, lines)
 
 
 def _look_at_all(registered: Sequence[Registered]) -> list[Look]:
@@ -103,7 +103,7 @@ def _look(town: Registered) -> Look:
         return look("broken", error.message)
     pid = running_kernel(root)
     try:
-        with LightClient(address, timeout_s=_TIMEOUT_S) as client:
+        with BlockingClient(address, timeout_s=_TIMEOUT_S) as client:
             base = Keys(name).base
             agents = int(client.command("ZCARD", f"{base}:agents"))
             hosts = int(client.command("ZCOUNT", f"{base}:hosts", time.time_ns() // 1_000_000, "+inf"))

@@ -117,9 +117,9 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
             f"{agent.name} is in error{since}{_why(agent.reason)}",
             f"mend that, then tt resume {agent.name}",
         )
-    elif agent.wanted == "stopped":
+    elif agent.desired_state == "stopped":
         add("agent_stopped", f"{agent.name} is stopped{since}{_why(agent.reason)}", f"tt resume {agent.name}")
-    elif agent.wanted == "paused":
+    elif agent.desired_state == "paused":
         add("agent_paused", f"{agent.name} is paused{since}{_why(agent.reason)}", f"tt resume {agent.name}")
     elif agent.state == "working":
         task = situation.tasks.get(agent.current_task or "")
@@ -140,7 +140,7 @@ def why_agent(agent: Agent, situation: Situation) -> tuple[Obstacle, ...]:
         add("budget_spent", f"{agent.name} may begin nothing: {agent.reason}", _MORE_BUDGET)
     elif agent.state == "idle" and agent.reason:
         add("agent_waits", f"{agent.name} waits: {agent.reason}")
-    if not agent.host and agent.wanted != "stopped" and agent.state != "error":
+    if not agent.host and agent.desired_state != "stopped" and agent.state != "error":
         found += _without_host(agent, situation)
     return tuple(found)
 
@@ -256,7 +256,7 @@ def _on_backlog(task: Task, situation: Situation) -> tuple[Obstacle, ...]:
     fitting = _fitting(task, situation.agents)
     for agent in fitting[:_BREADTH]:
         reasons = why_agent(agent, situation)
-        if agent.wanted == "drained":
+        if agent.desired_state == "drained":
             text = f"{agent.name} finishes what it has and takes nothing more"
             reasons = (Obstacle(code="agent_draining", text=text, fix=f"tt resume {agent.name}", agent=agent.name),)
         if not reasons:

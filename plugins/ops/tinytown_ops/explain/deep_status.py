@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from tinytown.client import TownLink
+from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.hash_codec import pairs
@@ -78,16 +78,16 @@ class Depth(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[HostDepth, ...]
 
 
-def look_deep(town: TownLink) -> Depth:
+def look_deep(town: TownClient) -> Depth:
     """The town looked at closely."""
     situation = gather(town, [])
     agents = situation.agents
     hosts, latest, cursors, *rounds = town.run_all(
         [
-            town.calls.hosts(),
-            town.calls.latest_events(1),
-            town.calls.cursors(),
-            *(town.calls.rounds(each.id, limit=1) for each in agents),
+            town.operations.hosts(),
+            town.operations.latest_events(1),
+            town.operations.cursors(),
+            *(town.operations.rounds(each.id, limit=1) for each in agents),
         ]
     )
     left_s = {each.id: _left_s(each, situation.now_ms) for each in hosts}
@@ -116,8 +116,8 @@ def look_deep(town: TownLink) -> Depth:
     )
 
 
-def server_health(town: TownLink) -> ServerHealth:
-    """How the server says it is. Raises what `TownLink` raises."""
+def server_health(town: TownClient) -> ServerHealth:
+    """How the server says it is. Raises what `TownClient` raises."""
     told = town.server_told()
 
     def number(name: str) -> int:
@@ -136,7 +136,7 @@ def server_health(town: TownLink) -> ServerHealth:
     )
 
 
-def _setting(town: TownLink, name: str) -> str | None:
+def _setting(town: TownClient, name: str) -> str | None:
     """A setting of the server; None from one that tells nobody, as hosted ones do."""
     try:
         answer = town.client.command("CONFIG", "GET", name)
@@ -149,8 +149,8 @@ def _left_s(host: Host, now_ms: int) -> float:
     return round((parse_rfc3339(host.lease_until) - now_ms) / 1000, 3) if host.lease_until else 0.0
 
 
-def _lag(town: TownLink, name: str, position: str, newest: str) -> SinkLag:
-    behind = len(town.run(town.calls.events_after(position, count=_COUNTED)))
+def _lag(town: TownClient, name: str, position: str, newest: str) -> SinkLag:
+    behind = len(town.run(town.operations.events_after(position, count=_COUNTED)))
     ms = [int(each.partition("-")[0]) for each in (newest, position)]
     return SinkLag(name=name, behind=behind, behind_s=max(0, ms[0] - ms[1]) / 1000 if behind else 0.0)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, UsageError
 from tinytown.kernel.transcripts import Transcript, read_transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
@@ -42,38 +42,38 @@ _RESULT = 200
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="The latest so many."
 )
-@pass_invocation
-def history(invocation: Invocation, agent: str | None, task: str | None, word: str | None, limit: int) -> None:
+@pass_cli_context
+def history(context: CliContext, agent: str | None, task: str | None, word: str | None, limit: int) -> None:
     """The rounds that have ended, of AGENT or of all, the latest last: how they ended, how long they took, what they used."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if word is not None:
             record = find_round(town, agent, word)
             transcript = read_transcript(town.root, record.agent, record.run)
-            invocation.answer(_shape([record], transcript), _in_full(record, transcript))
+            context.emit(_shape([record], transcript), _in_full(record, transcript))
             return
-        records = town.run(town.calls.rounds(agent, task=task or "", limit=limit))[::-1]
+        records = town.run(town.operations.rounds(agent, task=task or "", limit=limit))[::-1]
         if task and not records:
-            town.run(town.calls.task(task))  # says so when there is no such task
-    invocation.answer(_shape(records), history_table(records) if records else ["no rounds yet"])
+            town.run(town.operations.task(task))  # says so when there is no such task
+    context.emit(_shape(records), history_table(records) if records else ["no rounds yet"])
 
 
-def find_round(town: TownLink, agent: str | None, word: str) -> RoundRecord:
+def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
     """The round that `word` means: the beginning of its id, or, counted from the latest, its number among those of `agent`.
 
     One that has not ended yet has the outcome ``running``. Raises: NotFound, UsageError for an ambiguous word.
     """
-    name = town.run(town.calls.agent(agent)).name if agent is not None else None
+    name = town.run(town.operations.agent(agent)).name if agent is not None else None
     if _ORDINAL.fullmatch(word):
         if name is None:
             raise UsageError(f"expected an agent beside the number {word}", hint=f"tt history AGENT --round {word}")
-        records = town.run(town.calls.rounds(name, limit=int(word)))
+        records = town.run(town.operations.rounds(name, limit=int(word)))
         if len(records) < int(word):
             raise NotFound(
                 f"{name} has {counted(len(records), 'round')} on record, not {word}",
                 hint=f"tt history {name} shows them",
             )
         return records[-1]
-    found = [*town.run(town.calls.rounds(name, run=word, limit=9))] if word else []
+    found = [*town.run(town.operations.rounds(name, run=word, limit=9))] if word else []
     if not found:
         found = [each for each in _in_progress(town, word) if name in (None, each.agent)]
     if not found:
@@ -86,10 +86,10 @@ def find_round(town: TownLink, agent: str | None, word: str) -> RoundRecord:
     return found[0]
 
 
-def _in_progress(town: TownLink, word: str) -> list[RoundRecord]:
+def _in_progress(town: TownClient, word: str) -> list[RoundRecord]:
     return [
         RoundRecord(
-            run=each.run_id,
+            run=each.round_id,
             outcome="running",
             agent=each.name,
             cli=each.cli,
@@ -97,8 +97,8 @@ def _in_progress(town: TownLink, word: str) -> list[RoundRecord]:
             session_id=each.session_id,
             began_at=each.since or "",
         )
-        for each in town.run(town.calls.agents())
-        if each.run_id and word and each.run_id.startswith(word)
+        for each in town.run(town.operations.agents())
+        if each.round_id and word and each.round_id.startswith(word)
     ]
 
 

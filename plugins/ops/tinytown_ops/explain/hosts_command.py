@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_link
+from tinytown.client import open_town_client
 from tinytown.model.results import Host
 from tinytown.model.time import parse_rfc3339
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
@@ -14,15 +14,15 @@ from tinytown_cli.serializers import host_shape
 
 
 @click.command(cls=TownCommand, examples=["tt hosts", "tt hosts --json"])
-@pass_invocation
-def hosts(invocation: Invocation) -> None:
+@pass_cli_context
+def hosts(context: CliContext) -> None:
     """List the kernels that take part in the town, with what they have and how much of it is taken.
 
     The one that runs in this directory is marked with a star. A lease that is over is that of a kernel that died or was cut
     off: the next beat of another gives back what it had.
     """
-    with open_town_link(invocation) as town:
-        answer = town.run(town.calls.hosts())
+    with open_town_client(context) as town:
+        answer = town.run(town.operations.hosts())
         now_ms, own_pid = town.now_ms(), running_kernel(town.root)
         own = {host.id for host in answer if host.pid == own_pid and host.root == str(town.root)}
     found = sorted(answer, key=lambda host: (host.name, host.joined_at or "", host.id))
@@ -45,7 +45,7 @@ def hosts(invocation: Invocation) -> None:
         {**host_shape(host), "agents": host.agents, "lease_left_s": left_s[host.id], "here": host.id in own}
         for host in found
     ]
-    invocation.answer({"hosts": shapes}, table(headings, rows) if rows else ["no kernel runs this town: tt start"])
+    context.emit({"hosts": shapes}, table(headings, rows) if rows else ["no kernel runs this town: tt start"])
 
 
 def _left_s(host: Host, now_ms: int) -> float:

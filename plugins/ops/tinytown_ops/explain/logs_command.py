@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from tinytown.client import open_town_link, town_root
+from tinytown.client import open_town_client, town_root
 from tinytown.errors import NotFound, UsageError
 from tinytown.kernel.transcripts import has_ended, log_path, older_log, round_begin
 from tinytown.model.ids import check_agent_name
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import kernel_log
 from tinytown_cli.params import AGENT, ROUND
@@ -58,37 +58,37 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[(
     help="The last so many lines.  [default: 50; with --round all]",
 )
 @click.option("--raw", is_flag=True, help="The bytes as they were written, control characters included.")
-@pass_invocation
-def logs(invocation: Invocation, agent: str, follow: bool, word: str | None, lines: int | None, raw: bool) -> None:
+@pass_cli_context
+def logs(context: CliContext, agent: str, follow: bool, word: str | None, lines: int | None, raw: bool) -> None:
     """What AGENT's processes have written on this machine; a line marks where each round begins and ends.
 
     With --json one object a line. The town's kernel has a log too: tt logs kernel.
     """
-    if raw and invocation.json:
+    if raw and context.json:
         raise UsageError("expected --raw or --json, got both")
-    root = town_root(invocation)
-    path, run_id = _sought(invocation, root, agent, word)
+    root = town_root(context)
+    path, round_id = _sought(context, root, agent, word)
     log = Log(path)
-    if run_id is None:
+    if round_id is None:
         said: Iterator[bytes] = log.last_lines(50 if lines is None else lines)
-    elif (begin := round_begin(path, run_id)) is None:
+    elif (begin := round_begin(path, round_id)) is None:
         raise NotFound(
-            f"round {run_id} is not in {path}", hint="it is too old, was done on another machine, or has only begun"
+            f"round {round_id} is not in {path}", hint="it is too old, was done on another machine, or has only begun"
         )
     else:
         said = log.lines_from(*begin)
         if not follow:
-            said = _up_to_end(said, run_id)
+            said = _up_to_end(said, round_id)
         if lines is not None:
             said = iter(deque(said, lines))
     if not path.exists():
-        invocation.tell(f"nothing has been written to {path} so far")
-    shown_all = _show(invocation, said, raw=raw, run_id=run_id)
+        context.warn(f"nothing has been written to {path} so far")
+    shown_all = _show(context, said, raw=raw, round_id=round_id)
     if follow and not shown_all:
-        _show(invocation, log.follow(), raw=raw, run_id=run_id)
+        _show(context, log.follow(), raw=raw, round_id=round_id)
 
 
-def _sought(invocation: Invocation, root: Path, agent: str, word: str | None) -> tuple[Path, str | None]:
+def _sought(context: CliContext, root: Path, agent: str, word: str | None) -> tuple[Path, str | None]:
     """The log, and the round in it that is asked for."""
     if word is None:
         with contextlib.suppress(UsageError):
@@ -97,21 +97,21 @@ def _sought(invocation: Invocation, root: Path, agent: str, word: str | None) ->
                 return path, None
         if agent == "kernel":
             return kernel_log(root), None
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         if word is None:
-            return log_path(root, town.run(town.calls.agent(agent)).name), None
+            return log_path(root, town.run(town.operations.agent(agent)).name), None
         record = find_round(town, agent, word)
     return log_path(root, record.agent), record.run
 
 
-def _up_to_end(lines: Iterator[bytes], run_id: str) -> Iterator[bytes]:
+def _up_to_end(lines: Iterator[bytes], round_id: str) -> Iterator[bytes]:
     for line in lines:
         yield line
-        if has_ended(line, run_id):
+        if has_ended(line, round_id):
             return
 
 
-def _show(invocation: Invocation, lines: Iterator[bytes], *, raw: bool, run_id: str | None) -> bool:
+def _show(context: CliContext, lines: Iterator[bytes], *, raw: bool, round_id: str | None) -> bool:
     """Print the lines; whether the end of the round was among them."""
     for line in lines:
         if raw:
@@ -119,8 +119,8 @@ def _show(invocation: Invocation, lines: Iterator[bytes], *, raw: bool, run_id: 
             sys.stdout.flush()
         else:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
-            invocation.answer({"line": text}, readable(text))
-        if run_id is not None and has_ended(line, run_id):
+            context.emit({"line": text}, readable(text))
+        if round_id is not None and has_ended(line, round_id):
             return True
     return False
 

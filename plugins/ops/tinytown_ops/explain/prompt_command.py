@@ -7,15 +7,15 @@ from contextlib import suppress
 
 import click
 import msgspec
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound
 from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, TaskAssign
-from tinytown.model.results import Lying
+from tinytown.model.results import MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown.roles import load_roles
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK
 
@@ -25,24 +25,23 @@ _BACKLOG_SEEN = 1_000
 @click.command(cls=TownCommand, examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"])
 @click.argument("agent", type=AGENT)
 @click.option("--task", "task_word", type=TASK, metavar="TASK", help="As if this task were the one to work on.")
-@pass_invocation
-def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
+@pass_cli_context
+def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
     """Show what the next round of AGENT would be told, as things are now. Nothing is claimed."""
-    from tinytown.contracts import offers_town_tools
     from tinytown_cli.plugin_commands import load_town_plugins
 
-    with open_town_link(invocation) as town:
-        found = town.run(town.calls.agent(agent))
-        messages = next_batch(town.run(town.calls.peek(found.id)).messages, town.config.round.notes)
-        task = town.run(town.calls.task(task_word)) if task_word else _next_task(town, found, messages)
+    with open_town_client(context) as town:
+        found = town.run(town.operations.agent(agent))
+        messages = next_batch(town.run(town.operations.peek(found.id)).messages, town.config.round.notes)
+        task = town.run(town.operations.task(task_word)) if task_word else _next_task(town, found, messages)
         if task_word:
             messages = tuple(each for each in messages if not isinstance(each.body, TaskAssign))
         idle = task is None and not messages
         if task is not None and task.state != "running":
             task = msgspec.structs.replace(task, attempts=task.attempts + 1)
-        colleagues = town.run(town.calls.agents())
+        colleagues = town.run(town.operations.agents())
         plugins = load_town_plugins(town.root, town.config)
-        data = {name: town.run(town.calls.plugin_data(name)) for name in plugins.telling_their_data}
+        data = {name: town.run(town.operations.plugin_data(name)) for name in plugins.plugins_wanting_data}
         text = build_prompt(
             agent=found,
             town=town.config.name,
@@ -53,7 +52,7 @@ def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
             colleagues=colleagues,
             sections=plugins.prompt_sections(found, task, data),
             explicit=town.config.round.completion == "explicit",
-            town_tools=offers_town_tools(plugins.backends.get(found.cli)),
+            town_tools=(backend := plugins.backends.get(found.cli)) is not None and backend.offers_town_tools,
         )
     shape = {
         "agent": found.name,
@@ -61,13 +60,13 @@ def prompt(invocation: Invocation, agent: str, task_word: str | None) -> None:
         "messages": [each.id for each in messages],
         "prompt": text,
     }
-    invocation.answer(shape, text.splitlines())
+    context.emit(shape, text.splitlines())
     if idle:
         waiting = f" yet (tt task list --agent {found.name})" if found.open_tasks else ""
-        invocation.tell(f"note: {found.name} has nothing to do{waiting}; this is what it would be told beside its work")
+        context.warn(f"note: {found.name} has nothing to do{waiting}; this is what it would be told beside its work")
 
 
-def next_batch(lying: Sequence[Lying], count: int) -> tuple[Message, ...]:
+def next_batch(lying: Sequence[MailboxEntry], count: int) -> tuple[Message, ...]:
     """The messages that a round would claim of those that lie in a mailbox: `count` at most, and one order. Pure."""
     batch: list[Message] = []
     orders = 0
@@ -81,22 +80,22 @@ def next_batch(lying: Sequence[Lying], count: int) -> tuple[Message, ...]:
     return tuple(batch)
 
 
-def _next_task(town: TownLink, agent: Agent, messages: Sequence[Message]) -> Task | None:
+def _next_task(town: TownClient, agent: Agent, messages: Sequence[Message]) -> Task | None:
     """The task that the batch orders; with nothing else to do, the one that the agent would take from the backlog."""
     for message in messages:
         if isinstance(message.body, TaskAssign):
             with suppress(NotFound):
-                return town.run(town.calls.task(message.body.task_id))
+                return town.run(town.operations.task(message.body.task_id))
     if messages or not town.config.auto_claim:
         return None
     words = {agent.role, *agent.tags} - {None, ""}
-    backlog = town.run(town.calls.tasks(state="backlog", limit=_BACKLOG_SEEN))
+    backlog = town.run(town.operations.tasks(state="backlog", limit=_BACKLOG_SEEN))
     return next((task for task in backlog if words & {task.role, *task.tags}), None)
 
 
-def _needed(town: TownLink, task: Task | None) -> list[Task]:
+def _needed(town: TownClient, task: Task | None) -> list[Task]:
     needed: list[Task] = []
     for need in task.needs[:NEEDED_SHOWN] if task else ():
         with suppress(NotFound):
-            needed.append(town.run(town.calls.task(need)))
+            needed.append(town.run(town.operations.task(need)))
     return needed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import MESSAGE
 
@@ -20,32 +20,32 @@ _CANDIDATES = 8
 
 @click.command(cls=TownCommand, examples=["tt trace 6d2c41f0"])
 @click.argument("message", type=MESSAGE)
-@pass_invocation
-def trace(invocation: Invocation, message: str) -> None:
+@pass_cli_context
+def trace(context: CliContext, message: str) -> None:
     """Where a message has been, and when. MESSAGE is its id, or the beginning of it."""
-    with open_town_link(invocation) as town:
+    with open_town_client(context) as town:
         id_ = whole_message_id(town, message)
-        story = town.run(town.calls.trace(id_))
+        story = town.run(town.operations.trace(id_))
         kept_s = town.config.limits.trace_ttl_s
     if not story:
         raise NotFound(
             f"nothing is known of a message {shown(message)!r}",
             hint=f"stories are kept for {kept_s} s; tt inbox --all shows what lies there, tt dead list what was given up",
         )
-    invocation.answer({"message": id_, "trace": story}, [f"{line.at}  {line.what}" for line in story])
+    context.emit({"message": id_, "trace": story}, [f"{line.at}  {line.what}" for line in story])
 
 
-def whole_message_id(town: TownLink, word: str) -> str:
+def whole_message_id(town: TownClient, word: str) -> str:
     """The id of the one message whose story is known and whose id begins with `word`; `word` itself where there is none.
 
     Raises: UsageError for several, with code ``ambiguous``.
     """
     if not _BEGINNING.fullmatch(word):
         return word
-    if town.run(town.calls.trace(word)):
+    if town.run(town.operations.trace(word)):
         return word
     # Stories have no index, as only people ask for one by its beginning. The search holds nobody up: it goes in steps.
-    begin, found, cursor = town.calls.keys.trace(word), set[bytes](), b"0"
+    begin, found, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
     while True:
         cursor, keys = town.client.command("SCAN", cursor, "MATCH", f"{begin}*", "COUNT", _STEP)
         found.update(keys)

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import click
 import msgspec
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import TASK
 
@@ -36,28 +36,28 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 @click.command("tree", cls=TownCommand, examples=["tt task tree", "tt task tree 1f3a", "tt task tree --all"])
 @click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
 @click.option("--all", "with_finished", is_flag=True, help="With trees in which everything is finished.")
-@pass_invocation
-def tree(invocation: Invocation, task_word: str | None, with_finished: bool) -> None:
+@pass_cli_context
+def tree(context: CliContext, task_word: str | None, with_finished: bool) -> None:
     """Show TASK, or all tasks, with their parts and what they need below them; what is under several stands in full once."""
-    with open_town_link(invocation) as town:
-        chosen = [town.run(town.calls.task(task_word))] if task_word else []
+    with open_town_client(context) as town:
+        chosen = [town.run(town.operations.task(task_word))] if task_word else []
         known = _read(town, chosen)
     roots = chosen or _roots(known)
     branches = grow(roots, known)
     if not chosen and not with_finished:
         branches = [each for each in branches if _has_open(each)]
     lines = [line for each in branches for line in _draw(each)] or ["no open tasks: --all shows the finished"]
-    invocation.answer({"tree": [_shape(each) for each in branches]}, lines)
+    context.emit({"tree": [_shape(each) for each in branches]}, lines)
 
 
-def _read(town: TownLink, chosen: Sequence[Task]) -> dict[str, Task]:
+def _read(town: TownClient, chosen: Sequence[Task]) -> dict[str, Task]:
     """The newest tasks, and older ones that they need."""
-    newest = town.run(town.calls.tasks(limit=_TASKS_READ))
+    newest = town.run(town.operations.tasks(limit=_TASKS_READ))
     known = {each.id: each for each in (*newest, *chosen)}
     wave: Iterable[Task] = list(known.values())
     while len(known) < 2 * _TASKS_READ:
         lacking = sorted({need for each in wave for need in each.needs} - known.keys())
-        answers = town.client.run_all([town.calls.task(each) for each in lacking[:_TASKS_READ]])
+        answers = town.client.run_all([town.operations.task(each) for each in lacking[:_TASKS_READ]])
         wave = [each for each in answers if not isinstance(each, TinytownError)]
         if not wave:
             break

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
-from tinytown.client import TownLink, open_town_link
+from tinytown.client import TownClient, open_town_client
 from tinytown.errors import TinytownError
 from tinytown.model.messages import TaskAssign
 from tinytown.model.results import Inbox
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import TASK
 from tinytown_cli.serializers import task_shape
@@ -24,14 +24,14 @@ _MAIL_READ = 2_000
 
 @click.command("why", cls=TownCommand, examples=["tt task why 1f3a", "tt task why 1f3a --json"])
 @click.argument("task_word", metavar="TASK", type=TASK)
-@pass_invocation
-def why(invocation: Invocation, task_word: str) -> None:
+@pass_cli_context
+def why(context: CliContext, task_word: str) -> None:
     """Say why TASK is not running, down to the last reason, and what to do about each."""
-    with open_town_link(invocation) as town:
-        task = town.run(town.calls.task(task_word))
+    with open_town_client(context) as town:
+        task = town.run(town.operations.task(task_word))
         reasons = why_task(task, gather(town, [task]))
     head = f"task {task.id} ({shown(task.headline)}) is {task.state}"
-    invocation.answer({"task": task_shape(task), "reasons": reasons}, [head, *_lines(reasons, "  ")])
+    context.emit({"task": task_shape(task), "reasons": reasons}, [head, *_lines(reasons, "  ")])
 
 
 def _lines(reasons: Sequence[Obstacle], indent: str) -> Iterator[str]:
@@ -42,9 +42,9 @@ def _lines(reasons: Sequence[Obstacle], indent: str) -> Iterator[str]:
         yield from _lines(each.because, indent + "  ")
 
 
-def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
+def gather(town: TownClient, tasks: Sequence[Task]) -> Situation:
     """What there is to know about these tasks: their open needs, all agents and kernels, the orders of what is assigned."""
-    seen, accounts = town.run_all([town.calls.status(), ledger.accounts(town.calls.keys)])
+    seen, accounts = town.run_all([town.operations.status(), ledger.accounts(town.operations.keys)])
     known = {each.id: each for each in tasks}
     known |= _read(town, {each.current_task for each in seen.agents if each.current_task} - known.keys())
     wave = _open_needs(tasks, known)
@@ -53,7 +53,7 @@ def gather(town: TownLink, tasks: Sequence[Task]) -> Situation:
         known |= found
         wave = _open_needs(found.values(), known)
     holders = sorted({each.agent_id for each in known.values() if each.state == "assigned" and each.agent_id})
-    boxes = town.client.run_all([town.calls.peek(each, limit=_MAIL_READ) for each in holders])
+    boxes = town.client.run_all([town.operations.peek(each, limit=_MAIL_READ) for each in holders])
     return Situation(
         now_ms=town.now_ms(),
         agents=seen.agents,
@@ -70,9 +70,9 @@ def _open_needs(tasks: Iterable[Task], known: dict[str, Task]) -> set[str]:
     return {need for each in tasks for need in each.open_needs} - known.keys()
 
 
-def _read(town: TownLink, ids: Iterable[str]) -> dict[str, Task]:
+def _read(town: TownClient, ids: Iterable[str]) -> dict[str, Task]:
     """Those of the tasks that are there."""
-    answers = town.client.run_all([town.calls.task(each) for each in sorted(ids)[:_TASKS_READ]])
+    answers = town.client.run_all([town.operations.task(each) for each in sorted(ids)[:_TASKS_READ]])
     return {each.id: each for each in answers if not isinstance(each, TinytownError)}
 
 

@@ -22,7 +22,7 @@ from tinytown.config import (
 from tinytown.errors import ConfigError, NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import caller_in
 from tinytown.redis.url import parse_url
-from tinytown_cli.context import Invocation, pass_invocation
+from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.kernel_process import running_kernel
@@ -94,8 +94,8 @@ class _Level(NamedTuple):
             load_town_plugins(self.root or Path.cwd(), settings)
 
 
-def _level(invocation: Invocation, *, user: bool) -> _Level:
-    return _Level(None if user else town_root(invocation))
+def _level(context: CliContext, *, user: bool) -> _Level:
+    return _Level(None if user else town_root(context))
 
 
 @click.group(
@@ -110,25 +110,25 @@ def config() -> None:
 @config.command("get", examples=["tt config get default_cli", "tt config get redis --json"])
 @click.argument("key")
 @user_option
-@pass_invocation
-def get(invocation: Invocation, key: str, user: bool) -> None:
+@pass_cli_context
+def get(context: CliContext, key: str, user: bool) -> None:
     """Print the setting KEY as it is in force, passwords hidden; a table as one line for each of its keys."""
-    place, level = parse_key(key), _level(invocation, user=user)
+    place, level = parse_key(key), _level(context, user=user)
     kind_of(place, level.kind)
     value = redact_value(place, look_up(_in_force(level), place))
     if isinstance(value, dict):
         lines = [f"{key_text(each)} = {toml_text(value)}" for each, value in leaves(value, place)]
     else:
         lines = [toml_text(value)]
-    invocation.answer({"key": key_text(place), "value": value, "source": _Sources(level).of(place)}, lines)
+    context.emit({"key": key_text(place), "value": value, "source": _Sources(level).of(place)}, lines)
 
 
 @config.command("list", examples=["tt config list", "tt config list --user --json"])
 @user_option
-@pass_invocation
-def list_settings(invocation: Invocation, user: bool) -> None:
+@pass_cli_context
+def list_settings(context: CliContext, user: bool) -> None:
     """List all settings in force, and who says so: the town's file, the user's, the environment or nobody (default)."""
-    level = _level(invocation, user=user)
+    level = _level(context, user=user)
     sources = _Sources(level)
     found = [
         {"key": key_text(key), "value": redact_value(key, value), "source": sources.of(key)}
@@ -137,7 +137,7 @@ def list_settings(invocation: Invocation, user: bool) -> None:
     ]
     rows = [(each["key"], toml_text(each["value"]), each["source"]) for each in found]
     lines = table(("key", "value", "from"), rows) if rows else [f"nothing is set in {level.path}"]
-    invocation.answer({"settings": found}, lines)
+    context.emit({"settings": found}, lines)
 
 
 def _in_force(level: _Level) -> Config | UserConfig:
@@ -167,34 +167,34 @@ class _Sources:
 @click.argument("key")
 @click.argument("value")
 @user_option
-@pass_invocation
-def set_value(invocation: Invocation, key: str, value: str, user: bool) -> None:
+@pass_cli_context
+def set_value(context: CliContext, key: str, value: str, user: bool) -> None:
     """Set KEY to VALUE. Text needs no quotes; a list is a,b or ['a', 'b'], a table as in TOML.
 
     Unknown keys, wrong types and settings that a town could not start with are refused, and the file stays as it is.
     Comments and order in it are kept.
     """
-    place, level = parse_key(key), _level(invocation, user=user)
-    _change(invocation, level, place, read_value(value, place, kind_of(place, level.kind)))
+    place, level = parse_key(key), _level(context, user=user)
+    _change(context, level, place, read_value(value, place, kind_of(place, level.kind)))
 
 
 @config.command("unset", examples=["tt config unset round.timeout_s", "tt config unset --user redis"])
 @click.argument("key")
 @user_option
-@pass_invocation
-def unset(invocation: Invocation, key: str, user: bool) -> None:
+@pass_cli_context
+def unset(context: CliContext, key: str, user: bool) -> None:
     """Take KEY out of the file, so that what the user's file or the default says counts again."""
-    place, level = parse_key(key), _level(invocation, user=user)
+    place, level = parse_key(key), _level(context, user=user)
     try:
         look_up(level.read()[1], place)
     except NotFound as error:
         raise NotFound(
             f"{key_text(place)} is not set in {level.path}", hint="tt config list shows who says what"
         ) from error
-    _change(invocation, level, place, None)
+    _change(context, level, place, None)
 
 
-def _change(invocation: Invocation, level: _Level, key: Key, value: Any) -> None:
+def _change(context: CliContext, level: _Level, key: Key, value: Any) -> None:
     """Set `key` to `value`, or take it out (None), and say so."""
     if key[0] == "budgets" and level.root:
         caller_in(level.root).refuse_agents("may not change budgets", "they are for people to change")
@@ -207,29 +207,29 @@ def _change(invocation: Invocation, level: _Level, key: Key, value: Any) -> None
         if level.root is None:
             make_user_directory()
         replace_text_file(level.path, edited, was=text, private=level.root is None)
-        _remark(invocation, level, key)
+        _remark(context, level, key)
     shown = redact_value(key, value)
     said = f"{key_text(key)} = {toml_text(shown)}" if value is not None else f"{key_text(key)} is not set any more"
     shape = {"key": key_text(key), "value": shown, "level": level.name, "file": str(level.path)}
-    invocation.answer({**shape, "changed": edited != text}, f"{said}, in {level.path}")
+    context.emit({**shape, "changed": edited != text}, f"{said}, in {level.path}")
 
 
-def _remark(invocation: Invocation, level: _Level, key: Key) -> None:
+def _remark(context: CliContext, level: _Level, key: Key) -> None:
     """Let a change of budgets count at once; say on stderr what keeps any other from it."""
     try:
-        root = level.root or town_root(invocation)
+        root = level.root or town_root(context)
         source = _Sources(_Level(root)).of(key)
         if source in ("environment", "town") and source != level.name:
-            invocation.tell(f"note: in the town at {root} the {source} says otherwise, and that counts")
+            context.warn(f"note: in the town at {root} the {source} says otherwise, and that counts")
         if pid := running_kernel(root):
             if key[0] == "budgets":
                 from tinytown_ops.costs.costs_command import (
                     apply_budgets,  # late: of all settings only these need the town
                 )
 
-                with connect(root, load_config(root), invocation) as town:
+                with connect(root, load_config(root), context) as town:
                     apply_budgets(town)
             else:
-                invocation.tell(f"note: the running kernel (process {pid}) reads it when it starts again")
+                context.warn(f"note: the running kernel (process {pid}) reads it when it starts again")
     except TinytownError:  # outside of a town there is nothing to say
         return

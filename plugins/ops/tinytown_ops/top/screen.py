@@ -21,7 +21,7 @@ from tinytown.concurrency import open_background
 from tinytown.config import Config
 from tinytown.errors import TinytownError, UsageError
 from tinytown.kernel.transcripts import log_path
-from tinytown.model.agents import WantedState
+from tinytown.model.agents import DesiredState
 from tinytown.model.events import Event
 from tinytown.town import Town, connect_town
 from tinytown_ops.explain.logs_command import Log, readable
@@ -142,7 +142,7 @@ class Screen:
         while True:
             self._changed = trio.Event()
             try:
-                calls = self._model.questions(self._town.calls)
+                calls = self._model.questions(self._town.operations)
                 self._model.loaded([await self._town.run(call) for call in calls])
             except TinytownError as error:
                 self._model.trouble = error.message
@@ -156,7 +156,7 @@ class Screen:
         with contextlib.suppress(TinytownError):
             seconds, microseconds = await self._town.link.command("TIME")
             self._clock_ahead_ms = int(seconds) * 1000 + int(microseconds) // 1000 - int(time.time() * 1000)
-            for event in await self._town.run(self._town.calls.latest_events(self._model.events.maxlen or 1)):
+            for event in await self._town.run(self._town.operations.latest_events(self._model.events.maxlen or 1)):
                 self._model.heard(event)
 
     async def _tick(self) -> None:
@@ -203,9 +203,9 @@ class Screen:
         elif model.chosen and key in (ord("p"), ord("r")):
             nursery.start_soon(self._want, model.chosen, "paused" if key == ord("p") else "running")
 
-    async def _want(self, agent: str, wanted: WantedState) -> None:
+    async def _want(self, agent: str, wanted: DesiredState) -> None:
         try:
-            await self._town.run(self._town.calls.want(agent, wanted, reason="asked in tt top"))
+            await self._town.run(self._town.operations.want(agent, wanted, reason="asked in tt top"))
             self._model.note = f"{agent} is asked to {'pause' if wanted == 'paused' else 'go on'}"
         except TinytownError as error:
             self._model.note = str(error)

@@ -15,8 +15,8 @@ from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
-from tinytown.protocol.operation import Call
-from tinytown.protocol.operations import TownCalls
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import TownOperations
 from tinytown_cli.commands.events import describe
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account
@@ -31,7 +31,13 @@ ROUNDS_KEPT = 5_000
 RATE_S = 300
 EVENTS_KEPT = 200
 
-_STATE_STYLES: dict[str, Style] = {"working": "busy", "error": "bad", "stopped": "dim", "paused": "dim", "cold": "dim"}
+_STATE_STYLES: dict[str, Style] = {
+    "working": "busy",
+    "error": "bad",
+    "stopped": "dim",
+    "paused": "dim",
+    "suspended": "dim",
+}
 _KEYS = "up/down or j/k choose   Enter log   p pause   r resume   q quit"
 _LOG_KEYS = "up/down or j/k scroll   Enter or Esc back   q quit"
 
@@ -62,7 +68,7 @@ class Model:
     auto_claim: bool = True
     _rounds_to_read: int = ROUNDS_READ
 
-    def questions(self, calls: TownCalls) -> list[Call[Any]]:
+    def questions(self, calls: TownOperations) -> list[Operation[Any]]:
         """What to ask the town for a picture of it: of the rounds only those that have ended since it was asked last."""
         count, self._rounds_to_read = max(1, self._rounds_to_read), 0
         return [calls.status(), ledger.accounts(calls.keys), calls.rounds(limit=count)]

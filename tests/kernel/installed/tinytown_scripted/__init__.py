@@ -13,17 +13,17 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from trio_util import AsyncValue
 
-TINYTOWN_HOOK_API = 1
+TINYTOWN_HOOK_API = 2
 
 Script = Callable[[Round, Report], Awaitable[Any]]
 
 
-async def answer(round: Round, report: Report) -> Outcome:
+async def answer(work: Round, report: Report) -> Outcome:
     """What a scripted agent does unless told otherwise."""
-    return Finished(text=f"did {round.task.description}" if round.task else "read the mail")
+    return Finished(text=f"did {work.task.description}" if work.task else "read the mail")
 
 
-class Scripted:
+class Scripted(AgentBackend):
     """Agents of the kind `scripted` do what `table.script` says at that moment."""
 
     def __init__(self, kind: str = "scripted") -> None:
@@ -41,10 +41,10 @@ class Scripted:
 
 
 class ScriptedSession:
-    async def run_round(self, round: Round, report: Report) -> Outcome:
-        table.rounds.append(round)
+    async def run_round(self, work: Round, report: Report) -> Outcome:
+        table.rounds.append(work)
         table.count.value = len(table.rounds)
-        outcome: Outcome = await table.script(round, report)
+        outcome: Outcome = await table.script(work, report)
         return outcome
 
 
