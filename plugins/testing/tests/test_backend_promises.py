@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import trio
 from tinytown.contracts import (
+    AgentBackend,
     AgentContext,
     AgentSession,
     Failed,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 from tinytown.config import Config
-from tinytown.contracts import Verdict
+from tinytown.contracts import AgentBackend, Verdict
 from tinytown.errors import ConfigError, NotFound, PluginFaulty, UsageError
 from tinytown.model.tasks import Task
 from tinytown_testing import (

@@ -9,6 +9,9 @@ town for tests of your own.
 
 from __future__ import annotations
 
+from tinytown.contracts import Command
+from tinytown.hookspecs import hookimpl
+
 from tinytown_testing.advice import check_chooser, check_prompt_sections
 from tinytown_testing.backends import check_agent_backend
 from tinytown_testing.bench import Bench, open_bench
@@ -55,3 +58,19 @@ __all__ = [
     "open_bench",
     "run_check",
 ]
+
+
+TINYTOWN_HOOK_API = 2
+
+
+@hookimpl
+def tinytown_commands() -> tuple[Command, ...]:
+    """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
+    return (
+        Command(
+            "plugin",
+            "Write a plugin: begin one, and test what it promises.",
+            "tinytown_testing.command:plugin",
+            section="More",
+        ),
+    )

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinytown.contracts import AgentContext, Finished, Outcome, Report, Round
+from tinytown.contracts import AgentBackend, AgentContext, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
