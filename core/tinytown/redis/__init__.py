@@ -1,1 +1,38 @@
-"""Talking to a Redis or Valkey server: the embedded server, the trio link, the light client."""
+"""Talking to a Redis or Valkey server: the link on trio, the blocking client, and where a town's server is.
+
+What plugins use stands here and is imported when first used: the blocking client needs no trio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinytown.redis.blocking_client import BlockingClient
+    from tinytown.redis.locate import address_of, embedded_server
+    from tinytown.redis.url import Address, parse_url, redact
+
+__all__ = [
+    "Address",
+    "BlockingClient",
+    "address_of",
+    "embedded_server",
+    "parse_url",
+    "redact",
+]
+
+_MODULES = {
+    "Address": "url",
+    "BlockingClient": "blocking_client",
+    "address_of": "locate",
+    "embedded_server": "locate",
+    "parse_url": "url",
+    "redact": "url",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

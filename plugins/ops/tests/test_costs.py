@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from tinytown.protocol.operations import TownOperations
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
+from tinytown.protocol import TownOperations
+from tinytown.redis import Address, BlockingClient
 from tinytown_testing.pytest_plugin import Shell
 
 HOUR_MS = 3_600_000

@@ -15,8 +15,7 @@ from tinytown.errors import UsageError
 from tinytown.model.hash_codec import pairs
 from tinytown.model.text import check_one_of, shown
 from tinytown.model.time import rfc3339
-from tinytown.protocol.keys import Keys
-from tinytown.protocol.operation import Operation, Reply
+from tinytown.protocol import Keys, Operation, Reply
 
 By = Literal["town", "day", "agent", "task", "kind", "account"]
 BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")

@@ -9,8 +9,7 @@ import click
 from tinytown.client import town_root
 from tinytown.config import CONFIG_FILE, Config, load_config, read_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
+from tinytown.redis import BlockingClient, address_of
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_server.server import find_binary

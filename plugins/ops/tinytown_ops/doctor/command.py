@@ -17,8 +17,7 @@ import click
 from tinytown.client import TownClient, town_root
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
+from tinytown.redis import BlockingClient, address_of
 from tinytown_cli.backend_warnings import warnings_by_kind
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table

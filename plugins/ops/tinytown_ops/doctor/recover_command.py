@@ -17,7 +17,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.model.time import parse_rfc3339
-from tinytown.process.orphans import find_orphans, sweep_orphans
+from tinytown.process import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
@@ -31,7 +31,7 @@ def recover(context: CliContext, now: bool) -> None:
 
     No town needs this: whatever starts or goes on does it by itself. --now does it without waiting for that.
     """
-    from tinytown.kernel.recovery import is_alive, machine_id, run_directory  # late: they come with trio
+    from tinytown.kernel import is_alive, machine_id, run_directory  # late: they come with trio
 
     with open_town_client(context) as town:
         hosts = town.run(town.operations.hosts())
@@ -57,7 +57,7 @@ def recover(context: CliContext, now: bool) -> None:
 def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, served: bool) -> None:
     """Give back what lost kernels held; where no kernel holds the directory, end what earlier ones left running here."""
     if not served:
-        from tinytown.kernel.lock import kernel_lock  # while it is held, no kernel starts that the sweep could hit
+        from tinytown.kernel import kernel_lock  # while it is held, no kernel starts that the sweep could hit
 
         with kernel_lock(town.root):
             sweep_orphans(run_dir, town_root=town.root)

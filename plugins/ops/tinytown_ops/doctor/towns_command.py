@@ -13,9 +13,8 @@ import msgspec
 from tinytown.config import CONFIG_FILE, load_config
 from tinytown.errors import ServerUnreachable, TinytownError
 from tinytown.model.text import counted
-from tinytown.protocol.keys import Keys
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
+from tinytown.protocol import Keys
+from tinytown.redis import BlockingClient, address_of
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

@@ -11,7 +11,7 @@ import click
 import msgspec
 from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, UsageError
-from tinytown.kernel.transcripts import Transcript, read_transcript
+from tinytown.kernel import Transcript, read_transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
 from tinytown_cli.context import CliContext, pass_cli_context

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from tinytown.client import open_town_client, town_root
 from tinytown.errors import NotFound, UsageError
-from tinytown.kernel.transcripts import has_ended, log_path, older_log, round_begin
+from tinytown.kernel import has_ended, log_path, older_log, round_begin
 from tinytown.model.ids import check_agent_name
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand

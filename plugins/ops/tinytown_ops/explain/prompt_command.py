@@ -9,7 +9,7 @@ import click
 import msgspec
 from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound
-from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
+from tinytown.kernel import NEEDED_SHOWN, build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.results import MailboxEntry

@@ -21,7 +21,7 @@ from tinytown.config import (
 )
 from tinytown.errors import ConfigError, NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import caller_in
-from tinytown.redis.url import parse_url
+from tinytown.redis import parse_url
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup

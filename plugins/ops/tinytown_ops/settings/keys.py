@@ -17,7 +17,7 @@ import msgspec
 from tinytown.config import LABELS_VARIABLE, URL_VARIABLE, Config
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.text import check_utf8, shown
-from tinytown.redis.url import redact
+from tinytown.redis import redact
 
 Key: TypeAlias = tuple[str, ...]
 Source: TypeAlias = Literal["town", "user", "environment", "default"]

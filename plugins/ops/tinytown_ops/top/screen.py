@@ -20,7 +20,7 @@ import trio.lowlevel
 from tinytown.concurrency import open_background
 from tinytown.config import Config
 from tinytown.errors import TinytownError, UsageError
-from tinytown.kernel.transcripts import log_path
+from tinytown.kernel import log_path
 from tinytown.model.agents import DesiredState
 from tinytown.model.events import Event
 from tinytown.town import Town, connect_town

@@ -15,8 +15,7 @@ from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
-from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import TownOperations
+from tinytown.protocol import Operation, TownOperations
 from tinytown_cli.commands.events import describe
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account
