@@ -17,7 +17,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.model.time import parse_rfc3339
-from tinytown.process import find_orphans, sweep_orphans
+from tinytown.process.orphans import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
