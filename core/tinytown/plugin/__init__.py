@@ -1,36 +1,46 @@
-"""Which plugins are installed, what they offer, and what is wrong with them.
+"""Which plugins are installed, what they contribute, and what is wrong with them.
 
-pluggy's own loader would not do: it lets one ImportError end everything, drops the second of two plugins of one name in
-silence, and loses every answer of a hook when one plugin raises. So each plugin gets a manager of its own (`installed`)
-and is asked for itself (`shelves`). There is no global manager: a `Plugins` is a value that whoever loads it holds.
+pluggy's own loader does not fit: one ImportError ends everything, the second of two plugins of one name is dropped without
+a message, and one exception loses every answer to a hook. So each plugin has a manager of its own (`loader`) and is called
+alone (`manager`). There is no global manager: a `Plugins` is a value that its caller holds. Names are imported on first use.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from tinytown.config import Config
-from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, PluginReport, Status
-from tinytown.plugin.manager import Plugins
+if TYPE_CHECKING:
+    from tinytown.plugin.index import IndexedEntryPoint, installed
+    from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, PluginReport, Status
+    from tinytown.plugin.manager import Plugins, load_plugins, survey_plugins
 
-__all__ = ["BLOCK_VARIABLE", "HOOKS", "PluginReport", "Plugins", "Status", "load_plugins", "survey_plugins"]
+__all__ = [
+    "BLOCK_VARIABLE",
+    "HOOKS",
+    "IndexedEntryPoint",
+    "PluginReport",
+    "Plugins",
+    "Status",
+    "installed",
+    "load_plugins",
+    "survey_plugins",
+]
+
+_HOMES = {
+    "BLOCK_VARIABLE": "loader",
+    "HOOKS": "loader",
+    "IndexedEntryPoint": "index",
+    "PluginReport": "loader",
+    "Plugins": "manager",
+    "Status": "loader",
+    "installed": "index",
+    "load_plugins": "manager",
+    "survey_plugins": "manager",
+}
 
 
-def load_plugins(config: Config, root: Path) -> Plugins:
-    """The plugins of the town at `root`, ready for use. What is wrong with one that nobody asked for is only reported.
-
-    Raises: ConfigError for settings that do not fit, with `key` as in ``plugins.journal.path``, and for a table
-    ``[agent_clis.NAME]`` that no plugin understands; PluginError for a plugin that the configuration names but that is
-    missing, refused or faulty, and with ``strict_plugins`` for any problem of any plugin.
-    """
-    plugins = survey_plugins(config, root)
-    plugins.check()
-    return plugins
-
-
-def survey_plugins(config: Config, root: Path) -> Plugins:
-    """Like `load_plugins`, but never raises for what is wrong: for looking at plugins, and for their commands.
-
-    It imports every plugin, so a quick command asks only for words that are none of the kernel's own.
-    """
-    return Plugins(config, root)
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

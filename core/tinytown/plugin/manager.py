@@ -321,3 +321,23 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, TinytownError):
         return shown(error.message, _REASON_LENGTH)
     return shown("".join(traceback.format_exception_only(error)), _REASON_LENGTH)
+
+
+def load_plugins(config: Config, root: Path) -> Plugins:
+    """The plugins of the town at `root`, ready for use. What is wrong with one that nobody asked for is only reported.
+
+    Raises: ConfigError for settings that do not fit, with `key` as in ``plugins.journal.path``, and for a table
+    ``[agent_clis.NAME]`` that no plugin understands; PluginError for a plugin that the configuration names but that is
+    missing, refused or faulty, and with ``strict_plugins`` for any problem of any plugin.
+    """
+    plugins = survey_plugins(config, root)
+    plugins.check()
+    return plugins
+
+
+def survey_plugins(config: Config, root: Path) -> Plugins:
+    """Like `load_plugins`, but never raises for what is wrong: for the report on plugins, and for their commands.
+
+    It imports every plugin, so a quick command calls it only for words that are none of the essential commands.
+    """
+    return Plugins(config, root)
