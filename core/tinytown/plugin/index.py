@@ -157,7 +157,7 @@ def _scan(directory: str) -> _Record:
         return record
     import importlib.metadata
 
-    importlib.metadata.MetadataPathFinder.invalidate_caches()  # it has a cache of its own, by modification time alone
+    importlib.metadata.MetadataPathFinder().invalidate_caches()  # it has a cache of its own, by modification time alone
     for distribution in importlib.metadata.distributions(path=[directory]):
         try:
             if f"[{PROJECT}" not in (distribution.read_text("entry_points.txt") or ""):
