@@ -228,7 +228,7 @@ def test_a_link_in_place_of_the_file_is_not_followed(site: Site, tmp_path: Path)
     _forge(site)
     moved = site.file.rename(tmp_path / "elsewhere.json")
     (site.cache / "tinytown" / moved.name).symlink_to(moved)
-    os.rename(site.cache / "tinytown" / moved.name, index._file() or "")
+    os.rename(site.cache / "tinytown" / moved.name, index.cache_file("entry-points") or "")
     assert site.found() == ["greet 1.0"]
 
 

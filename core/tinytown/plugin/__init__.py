@@ -11,32 +11,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinytown.plugin.index import IndexedEntryPoint, installed
-    from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, PluginReport, Status
+    from tinytown.plugin.index import IndexedEntryPoint, cache_file, installed, read_cache, write_cache
+    from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, Plugin, PluginReport, Status, load_plugin
     from tinytown.plugin.manager import Plugins, load_plugins, survey_plugins
 
 __all__ = [
     "BLOCK_VARIABLE",
     "HOOKS",
     "IndexedEntryPoint",
+    "Plugin",
     "PluginReport",
     "Plugins",
     "Status",
+    "cache_file",
     "installed",
+    "load_plugin",
     "load_plugins",
+    "read_cache",
     "survey_plugins",
+    "write_cache",
 ]
 
 _HOMES = {
     "BLOCK_VARIABLE": "loader",
     "HOOKS": "loader",
     "IndexedEntryPoint": "index",
+    "Plugin": "loader",
     "PluginReport": "loader",
     "Plugins": "manager",
     "Status": "loader",
+    "cache_file": "index",
     "installed": "index",
+    "load_plugin": "loader",
     "load_plugins": "manager",
+    "read_cache": "index",
     "survey_plugins": "manager",
+    "write_cache": "index",
 }
 
 

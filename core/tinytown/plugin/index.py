@@ -70,7 +70,7 @@ def installed(group: str) -> tuple[IndexedEntryPoint, ...]:
 def _records() -> Iterable[_Record]:
     """One record for each directory of the path, from the file where it still holds."""
     directories = list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)))
-    path = _file()
+    path = cache_file("entry-points")
     kept = _read(path) if path else {}
     records: dict[str, _Record] = {}
     for directory in directories:
@@ -81,40 +81,48 @@ def _records() -> Iterable[_Record]:
     if path and any(record != kept.get(directory) for directory, record in records.items()):
         # The directories of other programs with this Python, such as the current one of each, stay; not without bound.
         others = {name: record for name, record in kept.items() if name not in records}
-        _write(path, records | (others if len(others) < 50 else {}))
+        directories_known = records | (others if len(others) < 50 else {})
+        write_cache(path, {"format": _FORMAT, "executable": sys.executable, "directories": directories_known})
     return records.values()
 
 
-def _file() -> str | None:
-    """Where the index of this Python lies; None without a home directory."""
+def cache_file(name: str) -> str | None:
+    """Where this Python caches what it knows of plugins under `name`; None without a home directory."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(cache):
         cache = os.path.join(os.path.expanduser("~"), ".cache")
     if not os.path.isabs(cache):
         return None
-    return os.path.join(cache, PROJECT, f"entry-points-{zlib.crc32(os.fsencode(sys.executable)):08x}.json")
+    return os.path.join(cache, PROJECT, f"{name}-{zlib.crc32(os.fsencode(sys.executable)):08x}.json")
 
 
 def _read(path: str) -> dict[str, _Record]:
-    """The records of the file; none unless it is whole, of this format and Python, and only this user may write it."""
+    """The records of the file; none unless it is whole and of this format and Python."""
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-                return {}
-            content = json.loads(file.read())
+        content = read_cache(path)
         if content["format"] != _FORMAT or content["executable"] != sys.executable:
             return {}
         for record in content["directories"].values():
             _ = record["settled"], record["state"][0], [IndexedEntryPoint(*fields) for _, *fields in record["entries"]]
         return dict(content["directories"])
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (TypeError, LookupError, AttributeError):
         return {}
 
 
-def _write(path: str, records: dict[str, _Record]) -> None:
-    """Replace the file as a whole, so that another process reads the old or the new one."""
-    content = {"format": _FORMAT, "executable": sys.executable, "directories": records}
+def read_cache(path: str) -> Any:
+    """The JSON value of a file made by `write_cache`; None unless it is whole and only this user may write it."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                return None
+            return json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write_cache(path: str, content: Any) -> None:
+    """Replace the file as a whole, so that another process reads the old or the new one. Never raises OSError."""
     partial = f"{path}.{os.getpid()}"
     with contextlib.suppress(OSError, UnicodeError):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

@@ -19,6 +19,7 @@ import pluggy
 from tinytown import hookspecs
 from tinytown.errors import PluginRefused
 from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, PROJECT
+from tinytown.plugin.index import IndexedEntryPoint
 
 #: Names of plugins that are not even imported, separated by commas; ``*`` means all. Adds to ``blocked_plugins``.
 BLOCK_VARIABLE = "TINYTOWN_BLOCK"
@@ -61,7 +62,7 @@ class Plugin:
     name: str
     distribution: str = ""
     version: str = ""
-    entry_point: importlib.metadata.EntryPoint | None = None
+    entry_point: importlib.metadata.EntryPoint | IndexedEntryPoint | None = None
     status: Status = "active"
     reason: str = ""
     manager: pluggy.PluginManager | None = None
@@ -121,6 +122,13 @@ class Plugin:
             hooks=tuple(sorted(self.ranks)),
             offers=dict(self.offers),
         )
+
+
+def load_plugin(entry: IndexedEntryPoint) -> Plugin:
+    """The plugin behind an entry point, imported, with its hooks callable. Raises PluginRefused, and whatever its code raises."""
+    plugin = Plugin(entry.name, entry.distribution, entry.version, entry)
+    plugin.load()
+    return plugin
 
 
 def installed_plugins() -> list[Plugin]:
