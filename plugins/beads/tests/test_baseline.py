@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tinytown_beads.baseline import Baseline, entries_of, next_order, read_baseline, read_baselines, write_baseline
 from tinytown_beads.lines import read_lines
-from tinytown_beads.merging import Base
-from tinytown_beads.views import View
+from tinytown_beads.merge import Base
+from tinytown_beads.view import View
 
 from .conftest import TOMBSTONE, bead, document
 

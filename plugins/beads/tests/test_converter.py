@@ -14,7 +14,7 @@ from tinytown.model.tasks import Task
 from tinytown_beads.converter import BeadConverter
 from tinytown_beads.json_text import decode
 from tinytown_beads.lines import beads_of, read_lines
-from tinytown_beads.views import tag_of
+from tinytown_beads.view import tag_of
 from tinytown_testing import ConverterScenarios, check_converter
 
 from .conftest import DOCUMENTS, EVERY_FIELD, MOMENT, bead, document, edge

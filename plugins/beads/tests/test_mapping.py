@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tinytown_beads.circles import cut_circles, needs_first
+from tinytown_beads.cycles import cut_circles, needs_first
 from tinytown_beads.lines import beads_of, read_lines
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments
 

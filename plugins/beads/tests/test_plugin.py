@@ -1,4 +1,4 @@
-"""The plugin as the registry finds it: its hooks, its settings, and commands that can be imported."""
+"""The plugin as the registry finds it: its hooks, and commands that can be imported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import importlib.metadata
 import click
 import pytest
 from tinytown.contracts import Command
-from tinytown_beads import TINYTOWN_HOOK_API, tinytown_commands, tinytown_settings_type
-from tinytown_beads.settings import Settings
+from tinytown.hookspecs import HOOK_API
+from tinytown_beads import TINYTOWN_HOOK_API, tinytown_commands
 
 
 def test_the_hooks_are_of_this_version() -> None:
-    assert TINYTOWN_HOOK_API == 1
-    assert tinytown_settings_type() is Settings
+    assert TINYTOWN_HOOK_API == HOOK_API
 
 
 def test_no_two_commands_have_one_name() -> None:
@@ -23,8 +22,9 @@ def test_no_two_commands_have_one_name() -> None:
 
 
 def test_the_entry_points_name_just_these_commands() -> None:
-    hints = importlib.metadata.distribution("tinytown-beads").entry_points.select(group="tinytown.commands")
-    assert {each.name: each.value for each in hints} == {each.name: each.target for each in tinytown_commands()}
+    announced = importlib.metadata.distribution("tinytown-beads").entry_points.select(group="tinytown.commands")
+    table = {command.name.replace(" ", "."): command.target for command in tinytown_commands()}
+    assert {entry_point.name: entry_point.value for entry_point in announced} == table
 
 
 @pytest.mark.parametrize("command", tinytown_commands(), ids=lambda command: command.name)

@@ -1,4 +1,14 @@
-"""Beads and Gastown: the plugin's hooks. What they announce is built in the modules below, and imported when it is used."""
+"""Beads in a town: import, export and sync without loss, ready work by the rules of `bd`, groups of tasks, notes in prompts.
+
+Public to other plugins are these modules; the rest may change with any release:
+
+- values: `bead`, `fields`, `json_text`, `lines`, `report`, `description`, `notes`, `groups.record`, `groups.progress`
+- rules: `ready`, `mapping`, `origins`, `extra_fields`, `task_as_bead`, `view`
+- a town: `location`, `settings`, `apply`, `exporting`, `syncing`, `convoys`, `groups.town`, `groups.service`
+- the machine: `files`, `forge`
+
+What a hook announces is built in the modules below and imported when it is used.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +22,8 @@ from tinytown.model.tasks import Task
 
 from tinytown_beads.bead_prompt import bead_sections
 from tinytown_beads.command_table import COMMANDS
+from tinytown_beads.notes import note_sections
 from tinytown_beads.settings import Settings
-from tinytown_beads.verbs.notes import section
 
 TINYTOWN_HOOK_API = 2
 
@@ -37,13 +47,12 @@ def tinytown_commands() -> Sequence[Command]:
 
 @hookimpl
 def tinytown_services(settings: Settings) -> Sequence[Service]:
-    from tinytown_beads.formulas.service import GateKeeper  # late: commands do without trio
-    from tinytown_beads.gates import BeadGateKeeper
-    from tinytown_beads.groups.service import GroupKeeper
+    from tinytown_beads.gates import BeadGateReconciler  # late: commands do without trio
+    from tinytown_beads.groups.service import GroupReconciler
 
-    return [GroupKeeper(), GateKeeper(settings.gh), BeadGateKeeper(settings.gh)]
+    return [GroupReconciler(), BeadGateReconciler(settings.gh)]
 
 
 @hookimpl
 def tinytown_prompt_sections(agent: Agent, task: Task | None, data: Mapping[str, Any]) -> Sequence[str]:
-    return [*bead_sections(task), *section(agent, data)]
+    return [*bead_sections(task), *note_sections(agent, data)]

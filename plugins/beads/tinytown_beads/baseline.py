@@ -19,8 +19,8 @@ import msgspec
 
 from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.lines import Line, read_lines
-from tinytown_beads.merging import Base
-from tinytown_beads.views import View
+from tinytown_beads.merge import Base
+from tinytown_beads.view import View
 
 #: What is written. The first wrote `town` always.
 _VERSION = 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tinytown.model.tasks import Task
 
+from tinytown_beads.extra_fields import said_by
 from tinytown_beads.json_text import as_list, as_object
-from tinytown_beads.kept import said_by
 
 _HEADINGS = {"design": "Design", "acceptance_criteria": "Acceptance criteria", "notes": "Notes"}
 _COMMENTS_SHOWN = 10

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from tinytown.errors import UsageError
-from tinytown_cli.public import CliContext, TownClient, TownGroup, counted, open_town_client, pass_cli_context, table
+from tinytown_cli.public import CliContext, TownClient, TownGroup, open_town_client, pass_cli_context, table
 
 from tinytown_beads.settings import read_settings
 
 if TYPE_CHECKING:
     from tinytown_beads.bead import Bead
-    from tinytown_beads.gastown.moving import Moved
-    from tinytown_beads.merging import Side
+    from tinytown_beads.merge import Side
     from tinytown_beads.place import Place
     from tinytown_beads.report import Report
 
@@ -25,8 +25,19 @@ _strict = click.option("--strict", is_flag=True, help="Do nothing at all when a 
 _dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
+class _BeadsGroup(TownGroup):
+    """Also has what other distributions announce as ``beads.NAME`` in the group `tinytown.commands`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            for entry_point in importlib.metadata.entry_points(group="tinytown.commands", name=f"beads.{cmd_name}"):
+                found = entry_point.load()
+        return found
+
+
 @click.group(
-    cls=TownGroup,
+    cls=_BeadsGroup,
     examples=["tt beads import ../shop --dry-run", "tt beads export beads.jsonl", "tt beads sync --watch"],
 )
 def beads() -> None:
@@ -107,7 +118,7 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
     sides, unless one is preferred. Nothing is deleted because it is missing on the other side.
     """
     from tinytown_beads.syncing import sync_file
-    from tinytown_beads.watching import watch_both
+    from tinytown_beads.watch import watch_both
 
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other")
@@ -170,62 +181,6 @@ def ready(
     cells = [(each.id, f"P{each.priority}", each.issue_type, each.title) for each in rows]
     told = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
     context.emit(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
-
-
-@beads.command(
-    "from-gastown", examples=["tt beads from-gastown ~/gt --dry-run", "tt beads from-gastown ~/gt --to ~/towns"]
-)
-@click.argument("directory", type=_PATH, metavar="DIR")
-@click.option("--to", "into", type=_PATH, default=Path(), help="Where the new towns are made.  [default: here]")
-@_dry_run
-@pass_cli_context
-def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool) -> None:
-    """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
-
-    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no place here
-    is listed. First bd export -o .beads/issues.jsonl in each rig, so that everything is there.
-    """
-    from tinytown.errors import TinytownError
-
-    from tinytown_beads.gastown.moving import move_rig, plan_moves
-    from tinytown_beads.gastown.reading import read_gastown
-
-    old = read_gastown(directory)
-    if into.resolve().is_relative_to(old.root):
-        raise UsageError(f"{into} lies in the old town, which is not written to", hint="--to names another place")
-    moves = plan_moves(old, into)
-    for move in moves:
-        if not dry_run:
-            try:
-                move_rig(move, old)
-            except TinytownError as error:
-                move.skipped = error.message
-    shape = {
-        "from": str(old.root),
-        "dry_run": dry_run,
-        "rigs": [move.shape for move in moves],
-        "no_place": [{"path": path, "what": what} for path, what in old.no_place],
-        "problems": old.problems,
-    }
-    lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
-    lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
-    context.emit(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
-
-
-def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
-    kinds = ", ".join(f"{count} {kind}" for kind, count in move.kinds.items()) or "no beads"
-    lines = [f"{'would make' if dry_run else 'made'} {move.directory}: {kinds}"]
-    if move.skipped:
-        lines = [f"skipped {move.rig.name}: {move.skipped}"]
-    if move.report is not None:
-        lines += [f"  {line}" for line in move.report.lines()]
-    lines += [f"  {place}: look there for work that is nowhere else" for place in move.rig.work_places]
-    lines += [
-        f"  {id_}: changed in both towns since the last time; it stays as it is here" for id_ in move.both_changed
-    ]
-    if move.agents:
-        lines.append(f"  {counted(len(move.agents), 'agent')} known; tt spawn makes those that you want")
-    return lines
 
 
 def _ready_shape(bead: Bead) -> dict[str, object]:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from tinytown.contracts import Converted
 from tinytown.model.tasks import Task
 
-from tinytown_beads.circles import needs_first
+from tinytown_beads.cycles import needs_first
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of, recorded_bases, recorded_lines
-from tinytown_beads.views import view_of_task
+from tinytown_beads.view import view_of_task
 from tinytown_beads.writing import write_lines
 
 

@@ -9,13 +9,13 @@ from tinytown.errors import Refused
 from tinytown_cli.public import TownClient
 
 from tinytown_beads.bead import Bead, stamp
-from tinytown_beads.gastown.description import field_of
+from tinytown_beads.description import field_of
 from tinytown_beads.groups.record import Group
 from tinytown_beads.groups.town import add_group
-from tinytown_beads.meeting import Meeting, TownState
-from tinytown_beads.merging import last_part
-from tinytown_beads.own_beads import task_id_for
-from tinytown_beads.views import tag_of
+from tinytown_beads.merge import last_part
+from tinytown_beads.reconcile import Meeting, TownState
+from tinytown_beads.task_as_bead import task_id_for
+from tinytown_beads.view import tag_of
 
 TRACKS = "tracks"
 

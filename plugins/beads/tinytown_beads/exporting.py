@@ -9,16 +9,16 @@ from pathlib import Path
 
 from tinytown.errors import Refused
 
+from tinytown_beads.apply import read_town
 from tinytown_beads.baseline import Baseline, baseline_path, read_baselines
-from tinytown_beads.carrying import read_town
 from tinytown_beads.files import digest, locked, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join
 from tinytown_beads.mapping import map_beads
-from tinytown_beads.merging import Base
+from tinytown_beads.merge import Base
 from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
 from tinytown_beads.place import Place, save_baseline
 from tinytown_beads.report import Report, dropped_by_bd
-from tinytown_beads.views import view_of_task
+from tinytown_beads.view import view_of_task
 from tinytown_beads.writing import write_lines
 
 

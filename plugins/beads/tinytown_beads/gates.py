@@ -15,15 +15,15 @@ from tinytown.model.tasks import Task
 from tinytown.town import Town
 
 from tinytown_beads.bead import Bead, NoBead, read_bead
-from tinytown_beads.formulas.forge import look
-from tinytown_beads.kept import said_by
+from tinytown_beads.extra_fields import said_by
+from tinytown_beads.forge import look
 from tinytown_beads.mapping import opens_at
 
 _GATE = "gate"
 _AT_ONCE = 1000
 
 
-class BeadGateKeeper:
+class BeadGateReconciler:
     """The service ``bead-gates``. `gh` is the program to look at a forge with, '' for none; every `every_s` seconds."""
 
     name = "bead-gates"

@@ -13,13 +13,13 @@ from typing import Any, Literal
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 
 from tinytown_beads.bead import Bead, moment, stamp
-from tinytown_beads.circles import cut_circles
+from tinytown_beads.cycles import cut_circles
+from tinytown_beads.extra_fields import beyond
 from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
 from tinytown_beads.json_text import as_list
-from tinytown_beads.kept import beyond
-from tinytown_beads.own_beads import extras_of, own_outcome, own_title, task_id_for
 from tinytown_beads.ready import Graph, graph_of
-from tinytown_beads.views import View, ViewPriority, ViewState, odd_labels, plain, tag_of
+from tinytown_beads.task_as_bead import extras_of, own_outcome, own_title, task_id_for
+from tinytown_beads.view import View, ViewPriority, ViewState, odd_labels, plain, tag_of
 
 #: What stands for work, what others wait for though nobody works on it, and what is only kept.
 Place = Literal["work", "waiting", "carried"]

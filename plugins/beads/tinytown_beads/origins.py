@@ -12,10 +12,10 @@ from tinytown.model.tasks import Task
 from tinytown_beads.bead import Bead
 from tinytown_beads.lines import Line, beads_of, read_lines
 from tinytown_beads.mapping import map_beads
-from tinytown_beads.merging import Base, last_part
-from tinytown_beads.own_beads import FORMAT, bead_id_for
+from tinytown_beads.merge import Base, last_part
 from tinytown_beads.ready import in_order
-from tinytown_beads.views import View, view_of_task
+from tinytown_beads.task_as_bead import FORMAT, bead_id_for
+from tinytown_beads.view import View, view_of_task
 
 
 def origin_of(line: Line, *, made_here: bool = False) -> dict[str, Any]:

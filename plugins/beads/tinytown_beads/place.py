@@ -11,7 +11,7 @@ from tinytown_cli.public import TownClient
 from tinytown_beads.baseline import Baseline, baseline_path, entries_of, next_order, write_baseline
 from tinytown_beads.files import digest
 from tinytown_beads.lines import Line, join
-from tinytown_beads.merging import Base
+from tinytown_beads.merge import Base
 from tinytown_beads.settings import Settings
 
 

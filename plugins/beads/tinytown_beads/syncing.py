@@ -14,20 +14,20 @@ import msgspec
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.tasks import Task
 
+from tinytown_beads.apply import Carried, carry, read_town
 from tinytown_beads.baseline import baseline_path, read_baseline
-from tinytown_beads.bd_program import bd_for
-from tinytown_beads.carrying import Carried, carry, read_town
+from tinytown_beads.bd_cli import bd_for
 from tinytown_beads.convoys import convoys_in, make_groups
 from tinytown_beads.files import locked, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join, problems_of, read_lines, with_changes
 from tinytown_beads.mapping import map_beads
-from tinytown_beads.meeting import Changing, Meeting, TownState
-from tinytown_beads.merging import Base, Side, next_base
+from tinytown_beads.merge import Base, Side, next_base
 from tinytown_beads.origins import BeadIds, is_of_a_file, recorded_bases, recorded_lines
-from tinytown_beads.overlaying import changes_to
+from tinytown_beads.patch_record import changes_to
 from tinytown_beads.place import Place, save_baseline
+from tinytown_beads.reconcile import Changing, Meeting, TownState
 from tinytown_beads.report import Report
-from tinytown_beads.views import SETS, changed_fields, view_of_task
+from tinytown_beads.view import SETS, changed_fields, view_of_task
 from tinytown_beads.writing import Written, append, write_lines
 
 _TRIES = 3

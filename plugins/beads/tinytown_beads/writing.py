@@ -13,9 +13,9 @@ from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import moment
 from tinytown_beads.lines import Line, extend, new_line, with_changes
-from tinytown_beads.merging import Base
-from tinytown_beads.overlaying import changes_to, new_record, refreshed_metadata
-from tinytown_beads.views import View, changed_fields
+from tinytown_beads.merge import Base
+from tinytown_beads.patch_record import changes_to, new_record, refreshed_metadata
+from tinytown_beads.view import View, changed_fields
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 

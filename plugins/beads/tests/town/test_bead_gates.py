@@ -10,7 +10,7 @@ import trio
 from tinytown.town import Town
 from tinytown_beads.bead import stamp
 from tinytown_beads.converter import BeadConverter
-from tinytown_beads.gates import BeadGateKeeper
+from tinytown_beads.gates import BeadGateReconciler
 from tinytown_beads.json_text import encode
 from tinytown_testing import check_service, open_bench
 
@@ -39,7 +39,7 @@ def waiting(id_: str, need: str) -> dict[str, Any]:
 
 async def test_it_keeps_what_a_service_promises() -> None:
     with trio.fail_after(DEADLINE_S):
-        report = await check_service(lambda: BeadGateKeeper(every_s=0.5))
+        report = await check_service(lambda: BeadGateReconciler(every_s=0.5))
     report.raise_if_broken()
 
 
@@ -57,7 +57,7 @@ async def test_a_timer_opens_at_its_time_and_what_waits_for_it_goes_on() -> None
                 waiting("a", "g-now"), waiting("b", "g-later"),
             )  # fmt: skip
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(BeadGateKeeper().run, town)
+                nursery.start_soon(BeadGateReconciler().run, town)
                 opened = await town.wait_for_task("g-now")
                 nursery.cancel_scope.cancel()
             assert (opened.state, opened.result) == ("completed", "the gate is open: timer")
@@ -74,7 +74,7 @@ async def test_a_merged_pull_request_opens_its_gate(tmp_path: Path) -> None:
         async with open_bench() as bench, bench.open_town() as town:
             await bring_in(town, gate("g-12", "gh:pr", await_id="12"), gate("g-13", "gh:pr", await_id="13"))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(BeadGateKeeper(str(gh), every_s=0.1).run, town)
+                nursery.start_soon(BeadGateReconciler(str(gh), every_s=0.1).run, town)
                 await town.wait_for_task("g-12")
                 nursery.cancel_scope.cancel()
             assert (await town.task("g-13")).state == "blocked"

@@ -12,9 +12,9 @@ import trio.testing
 from tinytown.errors import NotFound
 from tinytown.model.events import OtherEvent
 from tinytown.town import Town
-from tinytown_beads.formulas.service import GateKeeper
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
-from tinytown_beads.groups.service import GroupKeeper
+from tinytown_beads.groups.service import GroupReconciler
+from tinytown_gastown.formulas.service import GateReconciler
 from tinytown_testing import check_service, open_bench
 
 DEADLINE_S = 60.0
@@ -22,7 +22,7 @@ DEADLINE_S = 60.0
 
 async def test_it_keeps_what_a_service_promises() -> None:
     with trio.fail_after(DEADLINE_S):
-        report = await check_service(GroupKeeper)
+        report = await check_service(GroupReconciler)
     report.raise_if_broken()
 
 
@@ -63,7 +63,7 @@ async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_e
         await make(town, "g", [task.id], owner="rita", notify=("supervisor", "rita"))
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(GroupKeeper().run, town)
+                nursery.start_soon(GroupReconciler().run, town)
             await town.complete_task(task.id)
             await until(town, "g", told=1)
             nursery.cancel_scope.cancel()
@@ -81,7 +81,7 @@ async def test_what_was_cut_off_between_completion_and_notice_is_taken_up() -> N
         await make(town, "g", [task.id], state="completed", completions=1, completed_at="2026-01-31T09:30:00.000Z",
                    ended={task.id: "completed"})  # fmt: skip
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(GroupKeeper().run, town)
+            nursery.start_soon(GroupReconciler().run, town)
             await until(town, "g", told=1)
             nursery.cancel_scope.cancel()
         assert len(await town.inbox()) == 1
@@ -92,7 +92,7 @@ async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_t
     async with open_town() as town, trio.open_nursery() as nursery:
         task = await town.add_task("a")
         await make(town, "g", [task.id])
-        nursery.start_soon(GroupKeeper().run, town)
+        nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(task.id)
         await until(town, "g", told=1)
         await town.reopen_task(task.id)
@@ -109,7 +109,7 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() ->
         behind = await town.add_task("c", needs=[bad.id])
         far = await town.add_task("d", needs=[behind.id])
         await make(town, "g", [bad.id, good.id, behind.id, far.id], owner="nobody")
-        nursery.start_soon(GroupKeeper().run, town)
+        nursery.start_soon(GroupReconciler().run, town)
         await town.fail_task(bad.id, "no")
         await until(town, "g", ended={bad.id: "failed"})
         assert await town.inbox() == (), "b may still be done"
@@ -122,7 +122,7 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() ->
 
 async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck() -> None:
     async with open_town() as town, trio.open_nursery() as nursery:
-        nursery.start_soon(GroupKeeper().run, town)
+        nursery.start_soon(GroupReconciler().run, town)
         await make(town, "g", ["a", "b"], origin={"formula": "f", "made": False})
         for id_ in "ab":
             await town.add_task(id_, task_id=id_)
@@ -136,7 +136,7 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
     async with open_town() as town, trio.open_nursery() as nursery:
         first, second = await town.add_task("a"), await town.add_task("b")
         await make(town, "g", [first.id, second.id])
-        nursery.start_soon(GroupKeeper().run, town)
+        nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(first.id)
         await until(town, "g", ended={first.id: "completed"})
         while await town.run(town.operations.tidy(finished_age_ms=0, finished_count=0, events=1000)):
@@ -161,7 +161,7 @@ async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_ea
         tasks = [(await town.add_task(f"{number}")).id for number in range(members)]
         await make(town, "g", tasks, origin={"formula": "f", "made": True})
         async with trio.open_nursery() as nursery:
-            for service in (GroupKeeper(), GateKeeper()):
+            for service in (GroupReconciler(), GateReconciler()):
                 nursery.start_soon(service.run, town)
             await trio.testing.wait_all_tasks_blocked(0.1)
             town.run = counted  # type: ignore[method-assign]
@@ -181,7 +181,7 @@ async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it(
         await make(town, "g", [before.id, gated.id], origin={"formula": "f"})
         async with trio.open_nursery() as nursery:
             for _ in range(2):
-                nursery.start_soon(GateKeeper().run, town)
+                nursery.start_soon(GateReconciler().run, town)
             await trio.testing.wait_all_tasks_blocked()
             assert await town.inbox() == ()
             await town.complete_task(before.id)
@@ -193,5 +193,5 @@ async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it(
 
 async def test_the_keeper_of_gates_keeps_what_a_service_promises() -> None:
     with trio.fail_after(DEADLINE_S):
-        report = await check_service(GateKeeper)
+        report = await check_service(GateReconciler)
     report.raise_if_broken()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown_beads import carrying, files
+from tinytown_beads import apply, files
 from tinytown_beads.place import Place, place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
@@ -103,7 +103,7 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = -1
         self.taken = 0
-        ask, replace = carrying._ask, os.replace
+        ask, replace = apply._ask, os.replace
 
         def counted_ask(town: Any, calls: Any) -> Any:
             answers: list[Any] = []
@@ -116,7 +116,7 @@ class Steps:
             replace(*paths)
             self.step()
 
-        monkeypatch.setattr(carrying, "_ask", counted_ask)
+        monkeypatch.setattr(apply, "_ask", counted_ask)
         monkeypatch.setattr(files.os, "replace", counted_replace)
 
     def step(self) -> None:

@@ -42,7 +42,7 @@ async def changing_groups(town: Town) -> AsyncGenerator[tuple[Group, TaskStateCh
                     yield group, None
 
 
-class GroupKeeper:
+class GroupReconciler:
     """The service ``groups``. Without groups it costs a look at each event and nothing else."""
 
     name = "groups"

@@ -1,0 +1,112 @@
+"""Two sides of one piece of work that both may have changed: field by field, against what each side was before. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from tinytown_beads.view import COMPARED, SETS, View
+
+Side = Literal["file", "town"]
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What the two sides said when they last agreed: each in its own words."""
+
+    file: View
+    town: View
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Which fields go to which side, and in which both sides changed to something else. `wanted` is what the town is to say."""
+
+    to_town: frozenset[str]
+    to_file: frozenset[str]
+    conflicts: frozenset[str]
+    wanted: View
+
+
+def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = None) -> Merge:
+    """What to do about a piece of work that stands in the file and in the town.
+
+    Without a base every difference is a conflict, but sets are united. `prefer` decides conflicts.
+    """
+    to_town: set[str] = set()
+    to_file: set[str] = set()
+    conflicts: set[str] = set()
+    wanted: dict[str, Any] = {}
+    for name in COMPARED:
+        ours, theirs = getattr(town, name), getattr(file, name)
+        if name in SETS:
+            united = _united(base, name, theirs, ours)
+            if united != ours:
+                to_town.add(name)
+                wanted[name] = united
+            if base is None or set(getattr(base.town, name)) != set(ours):
+                to_file.add(name)
+            continue
+        news_here = base is None or not _same(name, getattr(base.town, name), ours)
+        news_there = base is None or not _same(name, getattr(base.file, name), theirs)
+        if (not news_here and not news_there) or (news_here and news_there and _same(name, ours, theirs)):
+            continue
+        side: Side | None = prefer if news_here and news_there else "town" if news_here else "file"
+        if side is None:
+            conflicts.add(name)
+        elif side == "town":
+            to_file.add(name)
+        else:
+            to_town.add(name)
+            wanted[name] = theirs
+    for name, other in (("state", "outcome"), ("held", "held_until")):
+        if name in wanted:
+            wanted[other] = getattr(file, other)
+    return Merge(frozenset(to_town), frozenset(to_file), frozenset(conflicts), msgspec.structs.replace(town, **wanted))
+
+
+def next_base(
+    before: Base | None, file: View, town: View, kept_back: frozenset[str], untold: frozenset[str] = frozenset()
+) -> Base | None:
+    """What the sides have agreed on now.
+
+    In the fields `kept_back` they have not, and what was before goes on to count; None if there was nothing before. What
+    the town says in the fields `untold` has not been written into the file, and stays news.
+    """
+    if before is None:
+        if kept_back:
+            return None
+        both = {name: _both(getattr(file, name), getattr(town, name)) for name in untold & SETS}
+        return Base(file, msgspec.structs.replace(town, **both))
+    old_file = {name: getattr(before.file, name) for name in kept_back}
+    old_town = {name: getattr(before.town, name) for name in kept_back | untold}
+    for name in (untold & SETS) - kept_back:
+        gone = set(getattr(before.file, name)) - set(getattr(file, name))
+        shared = _both(getattr(file, name), getattr(town, name))
+        old_town[name] = tuple(sorted((set(old_town[name]) - gone) | set(shared)))
+    return Base(msgspec.structs.replace(file, **old_file), msgspec.structs.replace(town, **old_town))
+
+
+def _both(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(theirs) & set(ours)))
+
+
+def _united(base: Base | None, name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    """Our set with what they added and without what they took away."""
+    before = set(getattr(base.file, name)) if base else set(ours) & set(theirs)
+    united = (set(ours) | (set(theirs) - before)) - (before - set(theirs))
+    return tuple(sorted(united))
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    if name == "assignee":
+        return bool(last_part(one) == last_part(other))
+    if name == "held":
+        return bool(one) == bool(other)
+    return bool(one == other)
+
+
+def last_part(path: str) -> str:
+    """The name at the end of an address such as `shop/polecats/nux`."""
+    return path.rstrip("/").rpartition("/")[2].lower()

@@ -1,0 +1,79 @@
+"""Notes that every agent of the town is told in its prompt: kept with the plugin's data, bounded, quoted. Pure.
+
+A note is somebody's text in everybody's prompt, so it stands between fences that it cannot close, with who wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from tinytown.errors import UsageError
+from tinytown.model.agents import Agent
+
+PREFIX = "note."
+TEXT_BYTES = 4_000
+TOLD_CHARACTERS = 12_000
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing to remember. ``agent`` is whom alone it is for, '' for everybody; ``at`` is RFC 3339."""
+
+    key: str
+    text: str
+    by: str
+    at: str
+    agent: str = ""
+
+
+def key_of(text: str) -> str:
+    """A key made of the first words of a note."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return "-".join(words[:5])[:60].strip("-") or "note"
+
+
+def field_of(key: str) -> str:
+    """The field that holds the note. Raises: UsageError for an illegal key."""
+    if not _KEY.fullmatch(key):
+        raise UsageError(f"expected a key of 1 to 63 small letters, digits, '.', '_' or '-', got {key[:80]!r}")
+    return PREFIX + key
+
+
+def notes_in(data: Mapping[str, Any]) -> tuple[Note, ...]:
+    """The notes among all that the plugin keeps, oldest first; what cannot be understood is left out."""
+    found: list[Note] = []
+    for field, value in data.items():
+        if field.startswith(PREFIX):
+            try:
+                found.append(msgspec.convert(value, Note))
+            except msgspec.ValidationError:
+                continue
+    return tuple(sorted(found, key=lambda note: (note.at, note.key)))
+
+
+def note_sections(agent: Agent, data: Mapping[str, Any]) -> list[str]:
+    """What an agent's prompt says of the notes: nothing when there are none for it. Of too many, the oldest are left out."""
+    notes = [note for note in notes_in(data) if not note.agent or note.agent.lower() == agent.name.lower()]
+    told: list[str] = []
+    length = 0
+    for note in reversed(notes):
+        text = _told(note)
+        length += len(text)
+        if length > TOLD_CHARACTERS:
+            told.append(f"- and {len(notes) - len(told)} older ones: `tt recall`")
+            break
+        told.append(text)
+    if not told:
+        return []
+    head = "## What this town remembers\n\nNotes that agents and people have left (`tt remember`, `tt recall`, `tt forget`)."
+    return ["\n\n".join((head, *reversed(told)))]
+
+
+def _told(note: Note) -> str:
+    longest = max(map(len, re.findall(r"`+", note.text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"### {note.key}, by {note.by}\n\n{fence}text\n{note.text}\n{fence}"

@@ -1,0 +1,181 @@
+"""A bead file meets the town: what to make, change, keep and leave on either side. Decides; does nothing itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
+
+from tinytown_beads.baseline import Baseline
+from tinytown_beads.bead import Bead
+from tinytown_beads.cycles import needs_first
+from tinytown_beads.lines import Line, beads_of
+from tinytown_beads.mapping import Mapped, map_beads, task_arguments
+from tinytown_beads.merge import Base, Merge, Side, last_part, merge
+from tinytown_beads.origins import BeadIds, origin_of, recorded_bases, recorded_line
+from tinytown_beads.task_as_bead import FORMAT, extras_of
+from tinytown_beads.view import View, view_of_task
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A task to make of a bead: the arguments of `Town.add_task`, with its agent if it is for one."""
+
+    bead: Bead
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changing:
+    """A task that is there, and what the two sides have to tell each other."""
+
+    bead: Bead
+    task: Task
+    merge: Merge
+
+
+@dataclass(frozen=True, slots=True)
+class TownState:
+    """The tasks of a town by their ids, and its agents by their names and ids, in lower case."""
+
+    tasks: Mapping[str, Task]
+    agents: Mapping[str, Agent]
+
+    def agent_for(self, assignee: str) -> Agent | None:
+        """The agent that takes tasks and whose name is the assignee's, or the end of it."""
+        agent = self.agents.get(assignee.lower()) or self.agents.get(last_part(assignee))
+        return agent if agent is not None and agent.desired_state != "stopped" else None
+
+
+def town_state(tasks: Sequence[Task], agents: Sequence[Agent]) -> TownState:
+    """The state as the town told it."""
+    named = {agent.id: agent for agent in agents} | {agent.name.lower(): agent for agent in agents}
+    return TownState({task.id: task for task in tasks}, named)
+
+
+class Meeting:
+    """What is to be done so that `lines` and the town say the same.
+
+    `into` is the agent that everything new is for, `""` the backlog; None lets the assignee decide. `baseline` is what was
+    known of the file before.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        baseline: Baseline | None,
+        town: TownState,
+        *,
+        now: datetime,
+        prefix: str,
+        limit_bytes: int,
+        into: str | None = None,
+        prefer: Side | None = None,
+    ) -> None:
+        self.lines = lines
+        self.town = town
+        self.beads = beads_of(lines)
+        self.mapped: Mapped = map_beads(self.beads, now, limit_bytes=limit_bytes)
+        self.ids = BeadIds(town.tasks.values(), prefix, self.mapped.task_ids)
+        known, self.bases = baseline.unpack() if baseline else ([], {})
+        self.known_lines = {line.key: line for line in known if line.kind == "bead"}
+        self.makings: list[Making] = []
+        self.changings: list[Changing] = []
+        #: Beads that the town is not to have, with the reason.
+        self.refused: dict[str, str] = {}
+        #: Finished tasks that the town has forgotten since.
+        self.forgotten: list[str] = []
+        self._into = into
+        self._prefer: Side | None = prefer
+        self._now = now
+        self._making_ids: set[str] = set()
+        self._decide()
+
+    def _decide(self) -> None:
+        records = {line.key: line for line in self.lines if line.bead}
+        there = self._there()
+        self.bases |= self._recorded(there)
+        order = needs_first(self.mapped.views, {key: view.needs for key, view in self.mapped.views.items()})
+        for key in order:
+            bead, task = self.beads[key], there.get(key)
+            if task is not None:
+                merged = merge(
+                    self.bases.get(key), self.mapped.views[key], view_of_task(task, self.ids), prefer=self._prefer
+                )
+                self.changings.append(Changing(bead, task, merged))
+            elif key in self.refused:
+                continue
+            elif key in self.bases and bead.closed and self.bases[key].town.finished:
+                self.forgotten.append(key)
+            else:
+                self.makings.append(self._making(bead, records[key]))
+
+    def _there(self) -> dict[str, Task]:
+        """The tasks that are there already, by bead; a task that is something else keeps its place."""
+        there: dict[str, Task] = {}
+        taken: dict[str, str] = {}
+        for key in self.mapped.views:
+            id_ = self.mapped.task_ids[key]
+            task = self.town.tasks.get(id_)
+            origin = (task.origin or {}) if task else {}
+            if id_ in taken:
+                self.refused[key] = f"{taken[id_]} stands for the same task, {id_}"
+            elif task is None:
+                taken[id_] = key
+            elif extras_of(self.beads[key]) or key in self.bases or _is_of(origin, key):
+                taken[id_] = key
+                there[key] = task
+            else:
+                self.refused[key] = f"the town has a task {id_} that is no bead"
+        return there
+
+    def _recorded(self, there: Mapping[str, Task]) -> dict[str, Base]:
+        """What may be thought to have been agreed where no baseline says it: by the records that tasks keep."""
+        lost = {key: task for key, task in there.items() if key not in self.bases}
+        if not lost:
+            return {}
+        lines = [line for task in lost.values() if (line := recorded_line(task)) is not None]
+        old = beads_of(lines)
+        # The beads around them decide with: who is whose parent, and what is closed by now.
+        return {
+            key: base
+            for key, base in recorded_bases({**self.beads, **old}, lost, self.ids, self._now).items()
+            if key in old
+        }
+
+    def _making(self, bead: Bead, line: Line) -> Making:
+        arguments: dict[str, Any] = {**task_arguments(bead, self.mapped), "origin": origin_of(line)}
+        # What the town has forgotten, or was refused, holds nobody up.
+        arguments["needs"] = [
+            need for need in arguments["needs"] if need in self.town.tasks or need in self._making_ids
+        ]
+        self._making_ids.add(arguments["task_id"])
+        if not bead.closed and self.mapped.places[bead.id] == "work":
+            agent = self._agent(bead)
+            if agent:
+                arguments["agent"] = agent
+        return Making(bead, arguments)
+
+    def _agent(self, bead: Bead) -> str:
+        if self._into is not None:
+            return self._into
+        found = self.town.agent_for(bead.text("assignee")) if bead.text("assignee") else None
+        return found.name if found else ""
+
+    @property
+    def conflicts(self) -> dict[str, list[str]]:
+        """The fields in which both sides changed to something else, by bead."""
+        return {each.bead.id: sorted(each.merge.conflicts) for each in self.changings if each.merge.conflicts}
+
+
+def _is_of(origin: Mapping[str, Any], key: str) -> bool:
+    return origin.get("format") == FORMAT and origin.get("id") == key
+
+
+def has_news(view: View, base: Base | None) -> bool:
+    """Whether a task says something else than when it was last told to the file."""
+    return base is None or base.town != view

@@ -1,0 +1,124 @@
+"""``tt-bd dep``: which issue waits for which."""
+
+from __future__ import annotations
+
+import click
+from tinytown.errors import NotFound, UsageError
+from tinytown_beads.extra_fields import loose_edges
+from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
+from tinytown_beads.ready import graph_of
+
+from tinytown_gastown.bd.answering import Answering, answering, common
+from tinytown_gastown.bd.board import Board, invocation_at, open_town_client, stamp_now
+from tinytown_gastown.bd.looking import line_of
+
+
+@click.group("dep")
+@common
+def dep() -> None:
+    """Which issue waits for which."""
+
+
+@dep.command("add")
+@click.argument("word", metavar="ID")
+@click.argument("need", metavar="DEPENDS-ON-ID")
+@click.option(
+    "-t", "--type", "type_", default="blocks", help="How: blocks, parent-child, related, discovered-from, ..."
+)
+@common
+@answering
+def add(out: Answering, word: str, need: str, type_: str) -> None:
+    """Have ID wait for, or have to do with, another."""
+    out.refuse_readonly()
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        source, target = board.find(word), board.find(need)
+        task = board.task_of(source)
+        if source == target:
+            raise UsageError("an issue cannot depend on itself")
+        if type_ in BLOCKING_EDGES:
+            town.run(town.operations.add_need(task.id, board.task_of(target).id))
+        elif type_ == PARENT_EDGE:
+            town.run(town.operations.update_task(task.id, parent=board.task_of(target).id))
+        else:
+            edge = {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp_now()}
+            loose = loose_edges(board.records[source].get("dependencies"), source)
+            board.keep(source, {"dependencies": [*loose, edge]})
+    told = {"status": "added", "issue_id": source, "depends_on_id": target, "type": type_}
+    out.answer(told, f"Added dependency: {source} depends on {target} ({type_})")
+
+
+@dep.command("remove")
+@click.argument("word", metavar="ID")
+@click.argument("need", metavar="DEPENDS-ON-ID")
+@common
+@answering
+def remove(out: Answering, word: str, need: str) -> None:
+    """Have ID no longer wait for another."""
+    out.refuse_readonly()
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        source, target = board.find(word), board.find(need)
+        task = board.task_of(source)
+        if all(edge.target != target for edge in board.beads[source].edges):
+            raise NotFound(f"no dependency of {source} on {target}")
+        other = board.tasks.get(target)
+        if other and other.id in task.needs:
+            town.run(town.operations.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
+        if other and other.id == task.parent:
+            town.run(town.operations.update_task(task.id, parent=""))
+        loose = loose_edges(board.records[source].get("dependencies"), source)
+        left = [edge for edge in loose if edge.get("depends_on_id") != target]
+        if left != loose:
+            board.keep(source, {"dependencies": left})
+    told = {"status": "removed", "issue_id": source, "depends_on_id": target}
+    out.answer(told, f"Removed dependency: {source} no longer depends on {target}")
+
+
+@dep.command("list")
+@click.argument("word", metavar="ID")
+@common
+@answering
+def list_(out: Answering, word: str) -> None:
+    """List what ID depends on."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        edges = [edge for edge in board.beads[board.find(word)].edges if edge.target in board.beads]
+        shapes = [board.shape(edge.target) | {"dependency_type": edge.type} for edge in edges]
+        lines = [f"{line_of(board, edge.target)} ({edge.type})" for edge in edges]
+    out.answer(shapes, lines or "No dependencies.")
+
+
+@dep.command("tree")
+@click.argument("word", metavar="ID")
+@common
+@answering
+def tree(out: Answering, word: str) -> None:
+    """Show what ID depends on, and what that depends on."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        graph, root = graph_of(board.beads), board.find(word)
+        found: list[tuple[str, int]] = []
+        stack, seen = [(root, 0)], set[str]()
+        while stack:
+            id_, depth = stack.pop()
+            found.append((id_, depth))
+            if id_ not in seen:
+                seen.add(id_)
+                stack += [(edge.target, depth + 1) for edge in reversed(graph.edges.get(id_, ()))]
+        shapes = [board.shape(id_) | {"depth": depth} for id_, depth in found]
+        lines = [f"{'  ' * depth}{line_of(board, id_)}" for id_, depth in found]
+    out.answer(shapes, lines)
+
+
+@dep.command("cycles")
+@common
+@answering
+def cycles(out: Answering) -> None:
+    """Look for circles; a town refuses to make one."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        Board(town)
+    out.answer([], "No dependency cycles detected.")
+
+
+COMMANDS: dict[str, click.Command] = {"dep": dep}

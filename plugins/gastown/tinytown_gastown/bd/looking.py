@@ -1,0 +1,241 @@
+"""The commands of ``tt-bd`` that change nothing: list, show, ready, blocked, search, stats, count, export, comments."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+from tinytown.errors import UsageError
+from tinytown_beads.files import read_file, replace_file
+from tinytown_beads.ready import blocked, in_order, ready
+
+from tinytown_gastown.bd.answering import Answering, answering, common, priority_of
+from tinytown_gastown.bd.board import Board, invocation_at, matching, open_town_client
+from tinytown_gastown.bd.writing import add_comment, claim_first
+
+_LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="At most so many; 0 for all.")
+_TYPE = click.option("-t", "--type", "types", multiple=True, help="Only of this type.")
+_ASSIGNEE = click.option("-a", "--assignee", default="", help="Only of this assignee.")
+_LABELS = click.option("-l", "--label", "labels", multiple=True, help="Only with this label.")
+_PRIORITY = click.option("-p", "--priority", callback=priority_of, help="Only of this priority.")
+
+
+def line_of(board: Board, id_: str) -> str:
+    """A bead on one line."""
+    bead = board.beads[id_]
+    whom = board.records[id_].get("assignee")
+    return f"{id_} [P{bead.priority}] [{bead.issue_type}] {bead.status}{f' @{whom}' if whom else ''} - {bead.title}"
+
+
+def _several(values: tuple[str, ...]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _print(out: Answering, board: Board, ids: list[str], *, none: str) -> None:
+    out.answer([board.shape(id_) for id_ in ids], [line_of(board, id_) for id_ in ids] or none)
+
+
+@click.command("list")
+@click.option("-s", "--status", "statuses", multiple=True, help="Only with this status.")
+@_TYPE
+@_PRIORITY
+@_ASSIGNEE
+@_LABELS
+@click.option("--parent", default="", help="Only children of this issue.")
+@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@_LIMIT
+@common
+@answering
+def list_(
+    out: Answering, statuses: tuple[str, ...], types: tuple[str, ...], priority: int | None, assignee: str,
+    labels: tuple[str, ...], parent: str, everything: bool, limit: int,
+) -> None:  # fmt: skip
+    """List issues that are not closed."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        wanted = _several(statuses)
+        ids = [bead.id for bead in in_order(board.beads.values()) if everything or wanted or not bead.closed]
+        ids = matching(
+            board, ids, status=wanted, type=_several(types), priority=priority, assignee=assignee,
+            labels=_several(labels), parent=board.find(parent) if parent else "",
+        )  # fmt: skip
+        _print(out, board, ids[: limit or None], none="No issues found.")
+
+
+@click.command("show")
+@click.argument("words", nargs=-1, required=True, metavar="ID...")
+@click.option("--include-comments", is_flag=True, help="They are always there.")
+@click.option("--include-dependents", is_flag=True, help="What waits for it, too.")
+@common
+@answering
+def show(out: Answering, words: tuple[str, ...], include_comments: bool, include_dependents: bool) -> None:
+    """Show issues."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        ids = [board.find(word) for word in words]
+        shapes = [board.detail(id_) for id_ in ids]
+        if include_dependents:
+            for id_, shape in zip(ids, shapes, strict=True):
+                shape["dependents"] = [
+                    board.shape(other)
+                    for other, bead in board.beads.items()
+                    if any(e.target == id_ for e in bead.edges)
+                ]
+        lines: list[str] = []
+        for id_, shape in zip(ids, shapes, strict=True):
+            lines += [line_of(board, id_), ""]
+            lines += [
+                str(shape[key]) for key in ("description", "design", "acceptance_criteria", "notes") if shape.get(key)
+            ]
+            lines += [f"waits for {edge.target} ({edge.type})" for edge in board.beads[id_].edges if edge.source == id_]
+            lines += [f"{each.get('author')}: {each.get('text')}" for each in shape.get("comments") or ()]
+        out.answer(shapes, lines)
+
+
+@click.command("ready")
+@_TYPE
+@_PRIORITY
+@_ASSIGNEE
+@click.option("-u", "--unassigned", is_flag=True, help="Only those that nobody has.")
+@_LABELS
+@click.option("--include-deferred", "deferred", is_flag=True, help="Deferred ones too.")
+@click.option("--claim", is_flag=True, help="Take the first one.")
+@_LIMIT
+@common
+@answering
+def ready_(
+    out: Answering, types: tuple[str, ...], priority: int | None, assignee: str, unassigned: bool,
+    labels: tuple[str, ...], deferred: bool, claim: bool, limit: int,
+) -> None:  # fmt: skip
+    """List issues that can be begun."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        found = ready(board.beads, board.now, types=_several(types), deferred=deferred)
+        ids = matching(
+            board, [bead.id for bead in found], priority=priority, assignee=assignee, unassigned=unassigned or claim,
+            labels=_several(labels),
+        )  # fmt: skip
+        ids = (
+            [claimed] if claim and (claimed := claim_first(out, board, ids)) else [] if claim else ids[: limit or None]
+        )
+        _print(out, board, ids, none="No ready work found.")
+
+
+@click.command("blocked")
+@common
+@answering
+def blocked_(out: Answering) -> None:
+    """List issues that wait for others."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        waiting = blocked(board.beads)
+        ids = [bead.id for bead in in_order(board.beads.values()) if bead.id in waiting and not bead.closed]
+        shapes = [
+            board.shape(id_) | {"blocked_by": by, "blocked_by_count": len(by)}
+            for id_ in ids
+            for by in [_blockers(board, id_)]
+        ]
+        out.answer(shapes, [f"{line_of(board, id_)}: {waiting[id_]}" for id_ in ids] or "No blocked issues.")
+
+
+def _blockers(board: Board, id_: str) -> list[str]:
+    return [
+        edge.target
+        for edge in board.beads[id_].edges
+        if edge.source == id_ and edge.type in ("blocks", "conditional-blocks", "waits-for")
+        and edge.target in board.beads and not board.beads[edge.target].closed
+    ]  # fmt: skip
+
+
+@click.command("search")
+@click.argument("query")
+@_LIMIT
+@common
+@answering
+def search(out: Answering, query: str, limit: int) -> None:
+    """List issues whose id, title or texts hold QUERY, closed ones too."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        fields = ("id", "title", "description", "design", "notes", "acceptance_criteria")
+        ids = [
+            bead.id
+            for bead in in_order(board.beads.values())
+            if any(query.lower() in str(board.records[bead.id].get(field, "")).lower() for field in fields)
+        ]
+        _print(out, board, ids[: limit or None], none=f"No issues found matching {query!r}.")
+
+
+@click.command("stats")
+@common
+@answering
+def stats(out: Answering) -> None:
+    """Count issues by their status."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        by_status = Counter(bead.status for bead in board.beads.values())
+        summary = {
+            "total_issues": len(board.beads),
+            "open_issues": by_status["open"],
+            "in_progress_issues": by_status["in_progress"],
+            "closed_issues": by_status["closed"],
+            "deferred_issues": by_status["deferred"],
+            "blocked_issues": sum(not board.beads[id_].closed for id_ in blocked(board.beads)),
+            "ready_issues": len(ready(board.beads, board.now)),
+        }
+    out.answer({"summary": summary}, [f"{key.replace('_', ' ')}: {value}" for key, value in summary.items()])
+
+
+@click.command("count")
+@click.option("-s", "--status", "statuses", multiple=True, help="Only with this status.")
+@_TYPE
+@common
+@answering
+def count(out: Answering, statuses: tuple[str, ...], types: tuple[str, ...]) -> None:
+    """Count issues."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        number = len(matching(board, list(board.beads), status=_several(statuses), type=_several(types)))
+    out.answer({"count": number}, str(number))
+
+
+@click.command("comments")
+@click.argument("words", nargs=-1, required=True, metavar="ID | add ID TEXT")
+@common
+@answering
+def comments(out: Answering, words: tuple[str, ...]) -> None:
+    """Show an issue's comments; with add, write one."""
+    if words[0] == "add":
+        if len(words) != 3:
+            raise UsageError("expected comments add ID TEXT")
+        add_comment(out, words[1], words[2])
+        return
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+        found = board.comments(board.find(words[0]))
+    out.answer(found, [f"{each.get('author')}: {each.get('text')}" for each in found] or "No comments.")
+
+
+@click.command("export")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead of to standard output.")
+@click.option("--all", "everything", is_flag=True, help="It is always all.")
+@common
+@answering
+def export(out: Answering, output: Path | None, everything: bool) -> None:
+    """Write the town as beads, each on a line: what `tt beads export` writes."""
+    with open_town_client(invocation_at(out.directory)) as town:
+        board = Board(town)
+    if output is None:
+        sys.stdout.buffer.write(board.document)
+        sys.stdout.flush()
+        return
+    replace_file(output, board.document, was=read_file(output))
+    number = len(board.beads)
+    out.answer({"exported": number, "output": str(output)}, f"Exported {number} issues to {output}")
+
+
+COMMANDS: dict[str, click.Command] = {
+    "list": list_, "show": show, "ready": ready_, "blocked": blocked_, "search": search, "stats": stats, "status": stats,
+    "count": count, "comments": comments, "export": export,
+}  # fmt: skip

@@ -1,0 +1,38 @@
+"""The commands that the plugin adds, each with the module that is imported when it is typed. Nothing else."""
+
+from __future__ import annotations
+
+from tinytown.contracts import Command
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "formula", "Run work defined as steps in a file.", "tinytown_gastown.formulas.commands:formula", section="Work"
+    ),
+    Command("sling", "Assign work to an agent and start it.", "tinytown_gastown.verbs.work:sling", section="Work"),
+    Command("hook", "Show the work of an agent.", "tinytown_gastown.verbs.work:hook", section="Work"),
+    Command(
+        "prime", "Print the context an agent needs to resume.", "tinytown_gastown.verbs.work:prime", section="Work"
+    ),
+    Command("done", "Report how a task ended.", "tinytown_gastown.verbs.work:done", section="Work"),
+    Command(
+        "handoff",
+        "End a round and continue its task in another.",
+        "tinytown_gastown.verbs.work:handoff",
+        section="Work",
+    ),
+    Command("nudge", "Send an agent a short message.", "tinytown_gastown.verbs.talk:nudge", section="Work"),
+    Command("peek", "Show the last report of an agent.", "tinytown_gastown.verbs.talk:peek", section="Work"),
+    Command("escalate", "Ask a person for help.", "tinytown_gastown.verbs.talk:escalate", section="Work"),
+    Command("ready", "List the tasks that are ready to start.", "tinytown_gastown.verbs.graph:ready", section="Work"),
+    Command("dep", "Show and change the dependencies of tasks.", "tinytown_gastown.verbs.graph:dep", section="Work"),
+)
+
+#: Announced by an entry point alone until a command table may name nested commands.
+NESTED: tuple[Command, ...] = (
+    Command(
+        "beads from-gastown",
+        "Make a town for each rig of a Gastown town.",
+        "tinytown_gastown.migration.command:from_gastown",
+        section="Work",
+    ),
+)

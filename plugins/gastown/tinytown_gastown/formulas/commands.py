@@ -1,0 +1,303 @@
+"""``tt formula``: the formulas that there are, what they come to, and running one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from tinytown.config import find_town
+from tinytown.errors import NotFound, TinytownError, UsageError
+from tinytown_beads.groups.town import all_groups
+from tinytown_cli.public import (
+    AGENT,
+    TASK,
+    CliContext,
+    TownClient,
+    TownGroup,
+    counted,
+    no_start_option,
+    open_town_client,
+    pass_cli_context,
+    split_list,
+    start_where_needed,
+    table,
+)
+
+from tinytown_gastown.formulas.cooking import Cooked, CookedStep, cook
+from tinytown_gastown.formulas.reading import Shelf
+from tinytown_gastown.formulas.running import Run, make_run, plan_run
+from tinytown_gastown.formulas.values import parse_values
+
+_VAR = click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="A value for one of its variables.")
+_PRESET = click.option("--preset", default="", help="Which of its choices of legs.")
+_LEGS = click.option("--legs", multiple=True, metavar="LEG,..", help="Only these legs.")
+
+
+@click.group(cls=TownGroup, examples=["tt formula list", "tt formula run feature --var feature='a --dry-run option'"])
+def formula() -> None:
+    """Pieces of work whose steps stand in a file: look at them, check them, make tasks of them.
+
+    They are looked for in .tt/formulas, formulas and .beads/formulas of the town, then among those that come with this
+    plugin.
+    """
+
+
+@formula.command("list", examples=["tt formula list", "tt formula list --json"])
+@pass_cli_context
+def list_formulas(context: CliContext) -> None:
+    """List the formulas that can be run by their name."""
+    shelf = Shelf(town_directory(context))
+    found = [_listed(shelf, name, place) for name, (_, place) in shelf.files().items()]
+    rows = [(each["name"], each["type"], str(each["steps"] or ""), each["place"], each["about"]) for each in found]
+    context.emit({"formulas": found}, table(("formula", "type", "steps", "where", "about"), rows))
+
+
+def _listed(shelf: Shelf, name: str, place: str) -> dict[str, Any]:
+    try:
+        each = shelf.find(name).formula
+    except TinytownError as error:
+        return {"name": name, "type": "bad", "steps": 0, "place": place, "about": error.message}
+    steps = len(each.steps) or len(each.template) or len(each.legs) or len(each.aspects) or len(each.advice)
+    about = each.description.strip().partition("\n")[0]
+    return {"name": name, "type": each.kind, "steps": steps, "place": place, "about": about}
+
+
+@formula.command("show", examples=["tt formula show feature", "tt formula show review --preset quick"])
+@click.argument("name")
+@_VAR
+@_PRESET
+@_LEGS
+@pass_cli_context
+def show(context: CliContext, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
+    """Show what the formula NAME (or a file) comes to: its variables and, in their order, its steps."""
+    shelf = Shelf(town_directory(context))
+    found = shelf.find(name)
+    try:
+        cooked = cooked_formula(shelf, name, words, preset=preset, legs=legs, strict=False)
+        steps = cooked.steps
+        remarks, why = cooked.remarks, ""
+    except UsageError as error:
+        if found.formula.steps or found.formula.legs or found.formula.template or found.formula.aspects:
+            raise
+        steps, remarks, why = (), (), error.message
+    variables = {
+        each: {"description": v.description, "required": v.required and v.default is None, "default": v.default}
+        for each, v in found.formula.variables.items()
+    }
+    lines = [f"{found.formula.formula}, {found.formula.kind}, from {found.file}", *_about(found.formula.description)]
+    lines += [why] if why else []
+    for each, value in variables.items():
+        given = (
+            "required" if value["required"] else f"default {value['default']!r}" if value["default"] is not None else ""
+        )
+        lines.append(f"--var {each}=...  {value['description']}{f'  [{given}]' if given else ''}")
+    lines += [f"preset {each}: {', '.join(preset_.legs)}" for each, preset_ in found.formula.presets.items()]
+    rows = [(each.id, ", ".join(each.needs), each.gate.type if each.gate else "", each.title) for each in steps]
+    lines += table(("step", "needs", "gate", "title"), rows) if rows else []
+    shape = {
+        "formula": found.formula.formula, "type": found.formula.kind, "file": found.file,
+        "description": found.formula.description.strip(), "variables": variables,
+        "presets": {each: preset_.legs for each, preset_ in found.formula.presets.items()},
+        "steps": [_step_shape(each) for each in steps], "remarks": remarks,
+    }  # fmt: skip
+    context.emit(shape, [*lines, *remarks])
+
+
+def _step_shape(step: CookedStep) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "title": step.title,
+        "needs": step.needs,
+        "type": step.type,
+        "parent": step.parent or None,
+        "assignee": step.assignee or None,
+        "gate": step.gate,
+        "description": step.description,
+    }
+
+
+def _about(text: str) -> list[str]:
+    return [line for line in [text.strip().partition("\n\n")[0]] if line]
+
+
+@formula.command("check", examples=["tt formula check", "tt formula check formulas/ship.formula.toml"])
+@click.argument("names", nargs=-1, metavar="[NAME|FILE...]")
+@pass_cli_context
+def check(context: CliContext, names: tuple[str, ...]) -> None:
+    """Read formulas (by default all of the town's) and say what is wrong with them. Ends with 1 when anything is."""
+    shelf = Shelf(town_directory(context))
+    found: list[dict[str, Any]] = []
+    for name in names or tuple(shelf.files()):
+        problem, remarks = "", list[str]()
+        try:
+            read = shelf.find(name).formula
+            if read.steps or read.extends or read.legs or read.aspects or read.template:
+                remarks = list(cooked_formula(shelf, name, (), strict=False).remarks)
+        except TinytownError as error:
+            problem = str(error)
+        found.append({"name": name, "problem": problem or None, "remarks": remarks})
+    lines = [f"{each['name']}: {each['problem'] or 'good'}" for each in found]
+    lines += [f"{each['name']}: {remark}" for each in found for remark in each["remarks"]]
+    context.emit({"formulas": found}, lines)
+    if bad := [each["name"] for each in found if each["problem"]]:
+        raise TinytownError(
+            f"{len(bad)} of {len(found)} formulas cannot be run: {', '.join(bad)}"[:500], code="bad_formula"
+        )
+
+
+@formula.command(
+    "run",
+    examples=[
+        "tt formula run feature --var feature='a --dry-run option' --dry-run",
+        "tt formula run review --name review-12 --var pr=12 --preset quick",
+        "tt formula run release --var version=1.4.0 --agent worker",
+    ],
+)
+@click.argument("name")
+@click.option(
+    "--name", "run_name", metavar="RUN", help="What this run is called.  [default: the formula's name and a number]"
+)
+@_VAR
+@_PRESET
+@_LEGS
+@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Who does all of it.")
+@click.option("--into", type=click.Choice(["backlog"]), help="Put all of it onto the backlog, whoever the file names.")
+@click.option("--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that this is a way to do.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+@no_start_option
+@pass_cli_context
+def run(
+    context: CliContext,
+    name: str,
+    run_name: str | None,
+    words: tuple[str, ...],
+    preset: str,
+    legs: tuple[str, ...],
+    agent: str,
+    into: str | None,
+    on_task: str,
+    dry_run: bool,
+    no_start: bool,
+) -> None:
+    """Make the steps of the formula NAME (or a file) tasks, and a group of them that is called RUN.
+
+    All tasks are made or none. The same RUN again makes nothing twice, and makes what is missing when it was cut off.
+    """
+    if agent and into:
+        raise UsageError("expected --agent or --into backlog, got both")
+    with open_town_client(context) as town:
+        planned = planned_run(
+            context,
+            town,
+            name,
+            run_name,
+            words,
+            preset=preset,
+            legs=legs,
+            agent=agent,
+            backlog=bool(into),
+            on=on_task,
+        )
+        created: Sequence[str] = ()
+        existing: Sequence[str] = ()
+        if not dry_run:
+            created, existing = make_run(town, planned, owner=town.caller.agent_name or town.caller.address)
+            if any(task.details["agent"] for task in planned.tasks):
+                start_where_needed(context, town, may_start=not no_start)
+    context.emit(
+        {
+            "run": planned.name, "formula": planned.cooked.formula, "group": planned.name, "dry_run": dry_run,
+            "created": created, "existing": existing, "tasks": [task.shape for task in planned.tasks],
+            "waves": planned.stages, "remarks": planned.remarks,
+        },
+        run_lines(planned, created=len(created), existing=len(existing), dry_run=dry_run),
+    )  # fmt: skip
+
+
+def planned_run(
+    context: CliContext,
+    town: TownClient,
+    name: str,
+    run_name: str | None,
+    words: Sequence[str],
+    *,
+    preset: str = "",
+    legs: Sequence[str] = (),
+    agent: str = "",
+    backlog: bool = False,
+    on: str = "",
+) -> Run:
+    """What running a formula would make; nothing is written."""
+    shelf = Shelf(town.root)
+    formula_ = shelf.find(name).formula
+    called = run_name or _free_name(town, formula_.formula)
+    if on and "issue" in formula_.variables and not any(word.startswith("issue=") for word in words):
+        words = (*words, f"issue={town.run(town.operations.task(on)).id}")
+    cooked = cooked_formula(shelf, name, words, run=called, preset=preset, legs=legs)
+    if backlog:
+        steps = tuple(msgspec.structs.replace(step, assignee="") for step in cooked.steps)
+        cooked = msgspec.structs.replace(cooked, steps=steps)
+    return plan_run(town, cooked, called, agent=agent, on=on)
+
+
+def _free_name(town: TownClient, formula_name: str) -> str:
+    """The formula's name with the first number that no group has."""
+    taken = {group.name for group in all_groups(town)}
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", formula_name)[:50]
+    return next(f"{stem}-{number}" for number in range(1, len(taken) + 2) if f"{stem}-{number}" not in taken)
+
+
+def cooked_formula(
+    shelf: Shelf,
+    name: str,
+    words: Sequence[str],
+    *,
+    run: str = "",
+    preset: str = "",
+    legs: Sequence[str] = (),
+    strict: bool = True,
+) -> Cooked:
+    """The formula `name` with the values of ``--var``."""
+    return cook(
+        shelf.find(name).formula,
+        lambda other: shelf.named(other).formula,
+        given=parse_values(words),
+        run=run,
+        legs=split_list(tuple(legs)),
+        preset=preset,
+        strict=strict,
+    )
+
+
+def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> list[str]:
+    """What a run has made, or would make, for people."""
+    tasks = {task.id: task for task in planned.tasks}
+    if dry_run:
+        lines = [f"{planned.name} would be {counted(len(tasks), 'task')} of formula {planned.cooked.formula}"]
+    elif existing and not created:
+        lines = [f"{planned.name} is there already, with all of its {counted(existing, 'task')}"]
+    else:
+        lines = [
+            f"{planned.name} is {counted(created + existing, 'task')}, {created} of them new (tt group status {planned.name})"
+        ]
+    for number, wave in enumerate(planned.stages, 1):
+        lines.append(f"wave {number}")
+        for id_ in wave:
+            details = tasks[id_].details
+            held = f", {details['held']}" if details.get("held") else ""
+            lines.append(f"  {id_}  {details['title']}  ({details['agent'] or 'backlog'}{held})")
+    return [*lines, *planned.remarks]
+
+
+def town_directory(context: CliContext) -> Path | None:
+    """The root of the town that the command is about; None outside of one, unless one was named."""
+    try:
+        return find_town(Path(context.town) if context.town else None)
+    except NotFound:
+        if context.town:
+            raise
+        return None

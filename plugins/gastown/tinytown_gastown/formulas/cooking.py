@@ -1,0 +1,366 @@
+"""From a formula and values for its variables to the steps that will be tasks, in the order of beads' own ``cook``. Pure.
+
+Inheritance, loops and branches, its own advice, expansions, aspects, conditions; then the texts are filled in. A convoy
+becomes one step for each leg and one for the synthesis. What is wrong names the formula and the step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from tinytown.errors import UsageError
+from tinytown_cli.public import find_cycle
+
+from tinytown_gastown.formulas.go_template import TemplateError, render
+from tinytown_gastown.formulas.model import Compose, Formula, Gate, Leg
+from tinytown_gastown.formulas.values import fill, holds, settle_values
+from tinytown_gastown.formulas.weaving import NESTING, STEPS, Draft, advised, branched, drafts_of, expanded, matches
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+#: Finds a formula by its name.
+Find = Callable[[str], Formula]
+
+
+class CookedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that is ready to be a task; its text is whole. ``gate`` is what it waits for besides its needs."""
+
+    id: str
+    title: str
+    description: str
+    type: str = "task"
+    priority: int | None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, Any] = {}
+    needs: tuple[str, ...] = ()
+    parent: str = ""
+    assignee: str = ""
+    gate: Gate | None = None
+
+
+class Cooked(msgspec.Struct, frozen=True, kw_only=True):
+    """All steps of a formula with its values, each need among their ids. ``remarks`` say what makes no difference here."""
+
+    formula: str
+    title: str
+    kind: str
+    values: dict[str, str]
+    steps: tuple[CookedStep, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Each step's id -> what has to be completed before it."""
+        return {step.id: step.needs for step in self.steps}
+
+
+def cook(
+    formula: Formula,
+    find: Find,
+    *,
+    given: Mapping[str, str],
+    run: str = "",
+    legs: Sequence[str] = (),
+    preset: str = "",
+    strict: bool = True,
+) -> Cooked:
+    """The steps of `formula`, called `run` where its texts ask for a name.
+
+    `legs` or a `preset` choose some of a convoy's legs. Unless `strict`, values may be missing. Raises: UsageError with code
+    ``bad_formula`` or ``missing_variables``, and what `find` raises.
+    """
+    try:
+        whole = _inherited(formula, find, ())
+        values = settle_values(whole, given, strict=strict)
+        remarks = _remarks(whole)
+        if (legs or preset) and not (whole.legs or whole.aspects):
+            raise UsageError(f"formula {whole.formula} has no legs to choose")
+        if whole.legs or whole.aspects:
+            steps = _legs(whole, values, run or whole.formula, legs, preset)
+        else:
+            steps = _steps(whole, find, values, remarks)
+        _check(steps)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"formula {formula.formula}: {error}", code="bad_formula") from error
+    name = values.get("title") if "title" in whole.variables else ""
+    return Cooked(
+        formula=formula.formula,
+        title=name or formula.formula,
+        kind=whole.kind,
+        values=values,
+        steps=tuple(steps),
+        remarks=tuple(dict.fromkeys(remarks)),
+    )
+
+
+# -- inheritance -----------------------------------------------------------------------------------------
+
+
+def _inherited(formula: Formula, find: Find, behind: tuple[str, ...]) -> Formula:
+    """The formula with what its parents have: steps of the same id are replaced in their place, new ones follow."""
+    if formula.formula in behind:
+        raise ValueError(f"it extends itself: {' -> '.join((*behind, formula.formula))}")
+    whole: Formula | None = None
+    for name in formula.extends:
+        parent = _inherited(find(name), find, (*behind, formula.formula))
+        whole = parent if whole is None else _merged(whole, parent)
+    return formula if whole is None else _merged(whole, formula)
+
+
+def _merged(parent: Formula, child: Formula) -> Formula:
+    def by_id(first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple({**{each.id: each for each in first}, **{each.id: each for each in second}}.values())
+
+    compose = Compose(
+        **{name: (*getattr(parent.compose, name), *getattr(child.compose, name)) for name in Compose.__struct_fields__}
+    )
+    return msgspec.structs.replace(
+        child,
+        type=child.type or parent.type,
+        vars={**parent.vars, **child.vars},
+        inputs={**parent.inputs, **child.inputs},
+        steps=by_id(parent.steps, child.steps),
+        template=by_id(parent.template, child.template),
+        legs=by_id(parent.legs, child.legs),
+        aspects=by_id(parent.aspects, child.aspects),
+        advice=(*parent.advice, *child.advice),
+        pointcuts=(*parent.pointcuts, *child.pointcuts),
+        prompts={**parent.prompts, **child.prompts},
+        presets={**parent.presets, **child.presets},
+        output=child.output if child.output.directory else parent.output,
+        synthesis=child.synthesis or parent.synthesis,
+        compose=compose,
+        agent=child.agent or parent.agent,
+        review_only=child.review_only or parent.review_only,
+    )
+
+
+def _remarks(formula: Formula) -> list[str]:
+    if formula.compose.hooks:
+        raise ValueError("compose.hooks attaches formulas to each other while they run, which is not supported")
+    found: list[str] = []
+    if formula.compose.bond_points:
+        found.append("compose.bond_points makes no difference: formulas are not joined while they run")
+    if formula.agent:
+        found.append(f"agent = {formula.agent!r} makes no difference: say --agent")
+    return found
+
+
+# -- workflows -------------------------------------------------------------------------------------------
+
+
+def _steps(formula: Formula, find: Find, values: dict[str, str], remarks: list[str]) -> list[CookedStep]:
+    steps = drafts_of(formula.steps, values, remarks)
+    if not steps and formula.template:
+        goal = Draft(id="main", title=values.get("title") or formula.formula, description=formula.description.strip())
+        steps = expanded([goal], "main", formula, values, remarks)
+    if not steps:
+        raise ValueError("it has no steps of its own; it is for other formulas to be put into them")
+    for branch in formula.compose.branch:
+        steps = branched(steps, branch.from_, branch.steps, branch.join)
+    for gate in formula.compose.gate:
+        if not any(step.id == gate.before for step in steps):
+            raise ValueError(f"compose.gate names {gate.before!r}, which is no step")
+        waiting = Gate(type="conditional", condition=gate.condition)
+        steps = [replace(step, gate=waiting) if step.id == gate.before else step for step in steps]
+    steps = advised(steps, formula.advice, formula.pointcuts)
+    steps = _with_expansions(steps, formula.compose, find, remarks)
+    for name in formula.compose.aspects:
+        aspect = _inherited(find(name), find, ())
+        if not aspect.advice:
+            raise ValueError(f"formula {name!r} has no advice to be an aspect")
+        steps = advised(steps, aspect.advice, aspect.pointcuts)
+    kept = _wanted(steps, values)
+    review = "Look and report only: leave the code as it is." if formula.review_only else ""
+    return [_cooked(step, values, kept, review) for step in kept]
+
+
+def _with_expansions(steps: list[Draft], compose: Compose, find: Find, remarks: list[str]) -> list[Draft]:
+    for _ in range(NESTING):
+        inline = [step for step in steps if step.expand]
+        for step in inline:
+            given = dict(step.expand_vars)
+            steps = expanded(steps, step.id, find(step.expand), given, remarks)
+        if not inline:
+            break
+    else:
+        raise ValueError(f"expansions are nested deeper than {NESTING}")
+    for each in compose.expand:
+        steps = expanded(steps, each.target, find(each.with_), each.vars, remarks)
+    for mapped in compose.map:
+        chosen = [step.id for step in steps if matches(mapped.select, step.id)]
+        for id_ in chosen:
+            steps = expanded(steps, id_, find(mapped.with_), mapped.vars, remarks)
+    if len(steps) > STEPS:
+        raise ValueError(f"more than {STEPS:,} steps")
+    return steps
+
+
+def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
+    """The steps whose condition holds; what needed one that is left out needs what that one needed."""
+    found = steps
+    for step in steps:
+        try:
+            keeps = not step.condition or holds(step.condition, values)
+        except ValueError as error:
+            raise ValueError(f"step {step.id!r}: its condition cannot be understood: {error}") from error
+        if not keeps:
+            needs = next(each.needs for each in found if each.id == step.id)
+            found = [
+                replace(
+                    each,
+                    needs=tuple(
+                        dict.fromkeys(n for need in each.needs for n in (needs if need == step.id else (need,)))
+                    ),
+                )
+                for each in found
+                if step.id not in (each.id, each.parent)
+            ]
+    return found
+
+
+def _cooked(step: Draft, values: Mapping[str, str], steps: Sequence[Draft], review: str) -> CookedStep:
+    children = tuple(each.id for each in steps if each.parent == step.id)
+    inherited = _needs_of_parents(step, {each.id: each for each in steps})
+    description = fill(step.description, values).strip()
+    gate = step.gate
+    if gate is not None:
+        gate = msgspec.structs.replace(
+            gate, id=fill(gate.id, values), await_id=fill(gate.await_id, values), condition=fill(gate.condition, values)
+        )
+    return CookedStep(
+        id=step.id,
+        title=fill(step.title, values),
+        description="\n\n".join(part for part in (description or fill(step.title, values), review) if part),
+        type="epic" if children else step.type,
+        priority=step.priority,
+        labels=tuple(dict.fromkeys(fill(label, values) for label in step.labels)),
+        metadata=dict(step.metadata),
+        # A step with children is done when they are.
+        needs=tuple(dict.fromkeys((*step.needs, *inherited, *children))),
+        parent=step.parent,
+        assignee=fill(step.assignee, values),
+        gate=gate,
+    )
+
+
+def _needs_of_parents(step: Draft, by_id: Mapping[str, Draft]) -> tuple[str, ...]:
+    needs: list[str] = []
+    seen = {step.id}
+    parent = step.parent
+    while parent in by_id and parent not in seen:
+        seen.add(parent)
+        needs += by_id[parent].needs
+        parent = by_id[parent].parent
+    return tuple(needs)
+
+
+# -- convoys ---------------------------------------------------------------------------------------------
+
+
+def _legs(formula: Formula, values: dict[str, str], run: str, chosen: Sequence[str], preset: str) -> list[CookedStep]:
+    every = {leg.id: leg for leg in (*formula.legs, *formula.aspects)}
+    wanted = _chosen_legs(formula, every, chosen, preset)
+    known = _convoy_values(formula, values, run)
+    prompt = formula.prompts.get("base") or formula.prompts.get("leg") or "{{.leg.description}}"
+    note = "\n\nLook and report only: leave the code as it is." if formula.review_only else ""
+    steps = [
+        CookedStep(
+            id=leg.id,
+            title=leg.title or leg.id,
+            description=(_rendered(prompt, _leg_values(leg, formula, known), f"leg {leg.id!r}").strip() or leg.id)
+            + note,
+            assignee=leg.agent,
+        )
+        for leg in (every[id_] for id_ in wanted)
+    ]
+    if formula.synthesis:
+        after = [id_ for id_ in (formula.synthesis.depends_on or every) if id_ in wanted]
+        if strange := [id_ for id_ in formula.synthesis.depends_on if id_ not in every]:
+            raise ValueError(f"the synthesis depends on {strange[0]!r}, which is no leg")
+        text = formula.prompts.get("synthesis") or formula.synthesis.description or formula.synthesis.title
+        steps.append(
+            CookedStep(
+                id="synthesis",
+                title=formula.synthesis.title,
+                description=_rendered(
+                    text, {**known, "legs": [_leg_value(every[id_]) for id_ in wanted]}, "synthesis"
+                ).strip()
+                + note,
+                needs=tuple(after),
+                assignee=formula.synthesis.agent,
+            )
+        )
+    return steps
+
+
+def _chosen_legs(formula: Formula, every: Mapping[str, Leg], chosen: Sequence[str], preset: str) -> list[str]:
+    if preset:
+        if preset not in formula.presets:
+            known = ", ".join(formula.presets) or "none"
+            raise UsageError(f"formula {formula.formula} has no preset {preset[:80]!r}", hint=f"its presets: {known}")
+        chosen = [*formula.presets[preset].legs, *chosen]
+    for id_ in chosen:
+        if id_ not in every:
+            raise UsageError(f"formula {formula.formula} has no leg {id_[:80]!r}", hint=f"its legs: {', '.join(every)}")
+    return list(dict.fromkeys(chosen)) or list(every)
+
+
+def _convoy_values(formula: Formula, values: Mapping[str, str], run: str) -> dict[str, Any]:
+    """What the texts of legs may name: the inputs, and what Gastown makes of them."""
+    lists = {name: value.replace(",", " ").split() for name, value in values.items() if name == "files"}
+    told = "; ".join(f"{name} {value}" for name, value in values.items() if value)
+    known: dict[str, Any] = {
+        **values,
+        **lists,
+        "formula_name": formula.formula,
+        "review_id": run,
+        "target_description": told or "the project",
+        "pr_number": values.get("pr", ""),
+    }
+    directory = _rendered(formula.output.directory, known, "output.directory")
+    known["output"] = {"directory": directory, "synthesis": formula.output.synthesis}
+    return known
+
+
+def _leg_value(leg: Leg) -> dict[str, str]:
+    return {"id": leg.id, "title": leg.title or leg.id, "focus": leg.focus, "description": leg.description.strip()}
+
+
+def _leg_values(leg: Leg, formula: Formula, known: Mapping[str, Any]) -> dict[str, Any]:
+    values = {**known, "leg": _leg_value(leg)}
+    name = _rendered(formula.output.leg_pattern, values, "output.leg_pattern")
+    values["output_path"] = f"{known['output']['directory']}/{name}" if name else ""
+    values["leg"]["description"] = _rendered(leg.description.strip(), values, f"leg {leg.id!r}")
+    return values
+
+
+def _rendered(text: str, values: Mapping[str, Any], what: str) -> str:
+    try:
+        return render(text, values)
+    except TemplateError as error:
+        raise ValueError(f"the text of {what} cannot be filled in: {error}") from error
+
+
+# -- checks ----------------------------------------------------------------------------------------------
+
+
+def _check(steps: Sequence[CookedStep]) -> None:
+    seen: set[str] = set()
+    for step in steps:
+        if not _ID.fullmatch(step.id):
+            raise ValueError(f"expected letters, digits, '.', '_' or '-' as the id of a step, got {step.id[:80]!r}")
+        if step.id in seen:
+            raise ValueError(f"two steps have the id {step.id!r}")
+        seen.add(step.id)
+        if step.priority is not None and not 0 <= step.priority <= 4:
+            raise ValueError(f"step {step.id!r}: expected a priority of 0 to 4, got {step.priority}")
+    for step in steps:
+        if strange := [need for need in step.needs if need not in seen]:
+            raise ValueError(f"step {step.id!r} needs {strange[0]!r}, which is no step")
+    if circle := find_cycle({step.id: step.needs for step in steps}):
+        raise ValueError(f"steps need each other in a circle: {' -> '.join((*circle, circle[0]))}"[:500])

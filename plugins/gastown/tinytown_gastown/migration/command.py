@@ -1,0 +1,75 @@
+"""``tt beads from-gastown``: a town for each rig of a Gastown directory. The work is done in `migrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from tinytown.errors import TinytownError, UsageError
+from tinytown_cli.public import CliContext, TownCommand, counted, pass_cli_context
+
+if TYPE_CHECKING:
+    from tinytown_gastown.migration.migrate import Moved
+
+
+@click.command(
+    "from-gastown",
+    cls=TownCommand,
+    examples=["tt beads from-gastown ~/gt --dry-run", "tt beads from-gastown ~/gt --to ~/towns"],
+)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--to",
+    "into",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Where the new towns are made.  [default: here]",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
+@pass_cli_context
+def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool) -> None:
+    """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
+
+    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no place here
+    is listed. First bd export -o .beads/issues.jsonl in each rig, so that everything is there.
+    """
+    from tinytown_gastown.migration.migrate import move_rig, plan_moves
+    from tinytown_gastown.migration.source import read_gastown
+
+    old = read_gastown(directory)
+    if into.resolve().is_relative_to(old.root):
+        raise UsageError(f"{into} lies in the old town, which is not written to", hint="--to names another place")
+    moves = plan_moves(old, into)
+    for move in moves:
+        if not dry_run:
+            try:
+                move_rig(move, old)
+            except TinytownError as error:
+                move.skipped = error.message
+    shape = {
+        "from": str(old.root),
+        "dry_run": dry_run,
+        "rigs": [move.shape for move in moves],
+        "no_place": [{"path": path, "what": what} for path, what in old.no_place],
+        "problems": old.problems,
+    }
+    lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
+    lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
+    context.emit(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
+
+
+def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in move.kinds.items()) or "no beads"
+    lines = [f"{'would make' if dry_run else 'made'} {move.directory}: {kinds}"]
+    if move.skipped:
+        lines = [f"skipped {move.rig.name}: {move.skipped}"]
+    if move.report is not None:
+        lines += [f"  {line}" for line in move.report.lines()]
+    lines += [f"  {place}: check it for unmerged work" for place in move.rig.work_places]
+    lines += [
+        f"  {id_}: changed in both towns since the last time; it stays as it is here" for id_ in move.both_changed
+    ]
+    if move.agents:
+        lines.append(f"  {counted(len(move.agents), 'agent')} known; tt spawn makes those that you want")
+    return lines

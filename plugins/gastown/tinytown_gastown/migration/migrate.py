@@ -1,0 +1,155 @@
+"""A Gastown town made into towns of ours: one for each rig, each with its beads beside it. The old directory is only read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tinytown.errors import Refused
+from tinytown_beads.apply import read_town
+from tinytown_beads.convoys import groups_of, make_groups
+from tinytown_beads.description import field_of
+from tinytown_beads.files import read_file, replace_file
+from tinytown_beads.lines import Line, beads_of, extend, join, read_lines
+from tinytown_beads.mapping import map_beads
+from tinytown_beads.place import place_of
+from tinytown_beads.report import Report
+from tinytown_beads.settings import read_settings
+from tinytown_beads.syncing import import_file
+from tinytown_cli.public import CliContext, open_town_client
+
+from tinytown_gastown.migration.source import HEADQUARTERS, GastownTown, Rig
+
+BEAD_FILE = Path(".beads") / "issues.jsonl"
+
+
+@dataclass(slots=True)
+class Moved:
+    """What became, or would become, of one rig."""
+
+    rig: Rig
+    directory: Path
+    beads: int
+    kinds: dict[str, int]
+    report: Report | None = None
+    skipped: str = ""
+    agents: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    #: Beads that have changed in the old town and in the new one since the last time.
+    both_changed: list[str] = field(default_factory=list[str])
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "rig": self.rig.name,
+            "prefix": self.rig.prefix,
+            "town": str(self.directory),
+            "repository": self.rig.repository,
+            "branch": self.rig.branch,
+            "sources": self.rig.sources,
+            "beads": self.beads,
+            "kinds": self.kinds,
+            "agents": self.agents,
+            "formulas": sorted(path.name for path in self.rig.formulas),
+            "work_places": self.rig.work_places,
+            "skipped": self.skipped,
+            "both_changed": self.both_changed,
+            "import": None if self.report is None else self.report.shape,
+        }
+
+
+def plan_moves(old: GastownTown, into: Path) -> list[Moved]:
+    """What to make of each rig. Headquarters become a town only where there is work in them."""
+    moves: list[Moved] = []
+    for rig in old.rigs.values():
+        beads = beads_of(rig.lines)
+        kinds = dict(Counter(bead.kind for bead in beads.values()).most_common())
+        move = Moved(rig, into / rig.name, len(beads), kinds)
+        move.agents = [
+            {
+                "bead": bead.id,
+                "role": field_of(bead.text("description"), "role_type"),
+                "state": field_of(bead.text("description"), "agent_state"),
+                "work": field_of(bead.text("description"), "hook_bead"),
+            }
+            for bead in beads.values()
+            if bead.kind == "agent"
+        ]
+        if rig.name == HEADQUARTERS and not rig.lines:
+            continue
+        moves.append(move)
+    return moves
+
+
+def move_rig(move: Moved, old: GastownTown) -> None:
+    """Make the town of one rig and bring its beads in. Run again it goes on where it was.
+
+    Raises: Refused with code ``exists`` for a directory in which something else is.
+    """
+    directory = move.directory
+    config, bead_file = directory / "tinytown.toml", directory / BEAD_FILE
+    if directory.exists() and any(directory.iterdir()) and not config.exists():
+        raise Refused(f"{directory} is there and not empty", hint="name another place with --to", code="exists")
+    directory.mkdir(parents=True, exist_ok=True)
+    if not config.exists():
+        replace_file(config, _settings(move.rig).encode(), was=None)
+    bead_file.parent.mkdir(exist_ok=True)
+    _copy_formulas([*move.rig.formulas, *old.formulas], directory / ".beads" / "formulas")
+    context = CliContext()
+    context.town = str(directory)
+    with open_town_client(context) as town:
+        place = place_of(town, read_settings(town.config))
+        _bring_lines(move, bead_file, place.directory / "from-gastown.jsonl")
+        move.report = import_file(place, bead_file)
+        here = map_beads(beads_of(move.rig.lines), datetime.now(UTC)).task_ids
+        elsewhere = [bead for rig in old.rigs.values() if rig is not move.rig for bead in beads_of(rig.lines).values()]
+        make_groups(town, groups_of(elsewhere, here, read_town(town)))
+
+
+def _bring_lines(move: Moved, bead_file: Path, kept: Path) -> None:
+    """What is new in the old town since the last time, into the bead file of the new one; `kept` is what it was then.
+
+    A line that has changed on both sides stays as it is here, and is told.
+    """
+    new, before = move.rig.lines, read_file(bead_file)
+    last = {line.key: line.text for line in read_lines(read_file(kept) or b"") if line.key}
+    lines = [] if before is None else read_lines(before)
+    there = {(line.kind, line.key): number for number, line in enumerate(lines) if line.key}
+    more: list[Line] = []
+    for line in new:
+        number = there.get((line.kind, line.key))
+        if number is None:
+            more += [line] if line.key not in last else []  # what was taken out of the file stays out
+        elif line.text != lines[number].text and line.text != last.get(line.key):
+            if last.get(line.key) == lines[number].text:
+                lines[number] = line.ended()
+            else:
+                move.both_changed.append(line.key)
+    extend(lines, more)
+    after = join(line.ended() for line in lines)
+    if after != before:
+        replace_file(bead_file, after, was=before)
+    content = join(line.ended() for line in new)
+    if content != (was := read_file(kept)):
+        replace_file(kept, content, was=was, mode=0o600)
+
+
+def _settings(rig: Rig) -> str:
+    name = re.sub(r"[^a-z0-9._-]+", "-", rig.name.lower()).strip("._-") or "rig"
+    prefix = f"\n[plugins.beads]\nprefix = {json.dumps(rig.prefix)}\n" if rig.prefix else ""
+    return f"# Made from the rig {rig.name} of a Gastown town.\nname = {json.dumps(name)}\n{prefix}"
+
+
+def _copy_formulas(formulas: list[Path], into: Path) -> None:
+    """Copies, the first of a name; nothing that is there is replaced."""
+    for path in formulas:
+        target = into / path.name
+        if not target.exists():
+            into.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)

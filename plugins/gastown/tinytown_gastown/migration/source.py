@@ -1,0 +1,239 @@
+"""A Gastown directory: its rigs, where their beads lie, and everything else that somebody may miss. Reads, writes nothing.
+
+Source: the layout of Gastown's town directory (``mayor/rigs.json``, ``.beads/routes.jsonl``, ``<rig>/config.json``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tinytown.errors import NotFound, UsageError
+from tinytown_beads.files import find_bead_file, read_file
+from tinytown_beads.json_text import as_object, decode
+from tinytown_beads.lines import Line, new_line, read_lines
+
+from tinytown_gastown.migration.backup_tables import records_of, rows_of
+
+#: The name of what belongs to no rig, and of its prefix.
+HEADQUARTERS = "hq"
+
+_TABLES = ("issues", "dependencies", "labels", "comments", "events", "config")
+_FORMULA_NAMES = ("*.formula.toml", "*.formula.json")
+_WORK_PLACES = ("polecats", "crew")
+#: Files of the town that say nothing about its work.
+_NO_PLACE = {
+    ".events.jsonl": "events of the past",
+    ".feed.jsonl": "events of the past",
+    "costs.jsonl": "costs of the past",
+    "plugins": "jobs that an agent or a script did at their time",
+    "formula-overlays": "changes to the steps of formulas: make a formula of your own that extends the other",
+    "directives": "texts for roles: tt roles tells how a town says its own",
+    "roles": "definitions of roles: tt roles tells how a town says its own",
+    "daemon": "state of a daemon that is not needed here",
+    "deacon": "an agent for work that the kernel does",
+}
+
+
+@dataclass(slots=True)
+class Rig:
+    """One project of a Gastown town: its lines of beads, its formulas, and what it says of its repository."""
+
+    name: str
+    prefix: str = ""
+    repository: str = ""
+    branch: str = ""
+    lines: list[Line] = field(default_factory=list[Line])
+    sources: list[str] = field(default_factory=list[str])
+    formulas: list[Path] = field(default_factory=list[Path])
+    work_places: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class GastownTown:
+    """What was read: the rigs by their names, headquarters among them, and what has no place here."""
+
+    root: Path
+    rigs: dict[str, Rig]
+    formulas: list[Path]
+    no_place: list[tuple[str, str]]
+    problems: list[str]
+
+
+def read_gastown(directory: Path) -> GastownTown:
+    """The town in `directory`. Raises: NotFound; UsageError for a directory that is none."""
+    if not directory.is_dir():
+        raise NotFound(f"no directory {directory}", hint="name the directory that gt install made")
+    root = directory.resolve()
+    town = GastownTown(root, {}, _formulas(root, root), [], [])
+    places = _rigs(town)
+    if not places and not (root / "mayor").is_dir():
+        raise UsageError(
+            f"{directory} does not look like a Gastown town: it has neither mayor/ nor rigs",
+            hint="name the directory that gt install made, often ~/gt",
+        )
+    town.rigs[HEADQUARTERS] = Rig(HEADQUARTERS, HEADQUARTERS)
+    places[HEADQUARTERS] = [root]
+    for name, rig in town.rigs.items():
+        _read_beads(town, rig, places.get(name, []))
+        if name != HEADQUARTERS:
+            rig.formulas = _formulas(root, root / name)
+            rig.work_places = list(_work_places(root, name))
+    _sort_by_prefix(town)
+    for place in (root, *(root / name for name in town.rigs if name != HEADQUARTERS)):
+        for name, why in _NO_PLACE.items():
+            if (place / name).exists():
+                town.no_place.append((str((place / name).relative_to(root)), why))
+    return town
+
+
+def _rigs(town: GastownTown) -> dict[str, list[Path]]:
+    """Fill in the rigs; the directories in which the beads of each may lie."""
+    root = town.root
+    places: dict[str, list[Path]] = {}
+
+    def rig(name: str) -> Rig | None:
+        # A name becomes a directory of ours.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == HEADQUARTERS:
+            town.problems.append(f"a rig called {name[:80]!r} is left out: that is no name for a directory")
+            return None
+        if name not in town.rigs:
+            town.rigs[name] = Rig(name)
+            places[name] = [root / name, root / name / "mayor" / "rig"]
+        return town.rigs[name]
+
+    registry = as_object((_object(town, root / "mayor" / "rigs.json")).get("rigs")) or {}
+    for name, told in registry.items():
+        if (found := rig(name)) is not None:
+            _describe(found, as_object(told) or {})
+    for path in sorted(root.glob("*/config.json")):
+        told = _object(town, path)
+        if (told.get("type") == "rig" or "git_url" in told) and (found := rig(path.parent.name)) is not None:
+            _describe(found, told)
+    for route in rows_of(read_file(root / ".beads" / "routes.jsonl") or b""):
+        told, prefix = route.get("path"), route.get("prefix")
+        if not isinstance(told, str) or not isinstance(prefix, str) or told in ("", "."):
+            continue
+        place = (root / told).resolve()
+        if not place.is_relative_to(root):
+            town.problems.append(
+                f"the route of {prefix[:40]!r} leads out of the town, to {told[:200]!r}, and is not followed"
+            )
+            continue
+        if (found := rig(place.relative_to(root).parts[0])) is not None:
+            found.prefix = found.prefix or prefix.rstrip("-")
+            places[found.name].append(place)
+    return places
+
+
+def _describe(rig: Rig, told: dict[str, Any]) -> None:
+    beads = as_object(told.get("beads")) or {}
+    for name, value in (("prefix", beads.get("prefix")), ("branch", told.get("default_branch"))):
+        if isinstance(value, str) and value and not getattr(rig, name):
+            setattr(rig, name, value.rstrip("-"))
+    url = told.get("git_url")
+    if isinstance(url, str) and url:
+        rig.repository = without_password(url)
+
+
+def without_password(url: str) -> str:
+    """An address without the name and the password that may stand in it."""
+    parts = urlsplit(url) if "://" in url else None
+    if parts is None or "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _read_beads(town: GastownTown, rig: Rig, places: Iterable[Path]) -> None:
+    """Fill in the lines of a rig: of its exports, or, where there is none, of the dump of its tables."""
+    seen: set[Path] = set()
+    for place in places:
+        try:
+            path = find_bead_file(place).resolve() if place.is_dir() else None
+        except NotFound:
+            path = None
+        if path is not None and not path.is_relative_to(town.root):
+            town.problems.append(f"the beads of {rig.name} lie outside of the town, in {path}, and are not read")
+        elif path is not None and path not in seen:
+            seen.add(path)
+            _add(town, rig, read_lines(read_file(path) or b""), path)
+    if rig.lines:
+        return
+    for place in places:
+        tables = {name: rows_of(read_file(place / ".beads" / "backup" / f"{name}.jsonl") or b"") for name in _TABLES}
+        if tables["issues"]:
+            lines = [new_line(record, number) for number, record in enumerate(records_of(tables), 1)]
+            _add(town, rig, lines, place / ".beads" / "backup")
+            if tables["events"]:
+                town.no_place.append(
+                    (str((place / ".beads/backup/events.jsonl").relative_to(town.root)), "history of beads")
+                )
+            return
+
+
+def _add(town: GastownTown, rig: Rig, lines: list[Line], path: Path) -> None:
+    name = str(path.relative_to(town.root))
+    rig.sources.append(name)
+    rig.lines += lines
+    town.problems += [f"{name}, line {line.number}: {line.problem}" for line in lines if line.problem]
+
+
+def _sort_by_prefix(town: GastownTown) -> None:
+    """Each bead to the rig of its prefix, whichever database it lay in; of two with one id the newer one."""
+    by_prefix = {f"{rig.prefix}-": rig for rig in town.rigs.values() if rig.prefix}
+    sorted_: dict[str, list[Line]] = {name: [] for name in town.rigs}
+    places: dict[tuple[str, str], tuple[str, int]] = {}
+    for rig in town.rigs.values():
+        for line in rig.lines:
+            prefixes = [prefix for prefix in by_prefix if line.key.startswith(prefix)]
+            home = by_prefix[max(prefixes, key=len)].name if prefixes and line.kind != "memory" else rig.name
+            mark = (
+                line.kind if line.kind == "memory" else "bead",
+                f"{home}/{line.key}" if line.kind == "memory" else line.key,
+            )
+            if line.kind in ("blank", "bad", "header"):
+                continue
+            if mark not in places:
+                places[mark] = (home, len(sorted_[home]))
+                sorted_[home].append(line)
+            else:
+                there, number = places[mark]
+                if _stamp(line) > _stamp(sorted_[there][number]):
+                    sorted_[there][number] = line
+    for name, lines in sorted_.items():
+        town.rigs[name].lines = lines
+
+
+def _stamp(line: Line) -> str:
+    return line.bead.text("updated_at") if line.bead else ""
+
+
+def _formulas(root: Path, place: Path) -> list[Path]:
+    """The formulas below a place; a link that leads out of the town is none."""
+    directory = place / ".beads" / "formulas"
+    found = (path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
+    return sorted(path for path in found if path.resolve().is_relative_to(root))
+
+
+def _work_places(root: Path, name: str) -> Iterator[str]:
+    """Directories in which somebody may have work that is nowhere else."""
+    for kind in _WORK_PLACES:
+        for path in sorted((root / name / kind).glob("*")):
+            if path.is_dir() and not path.name.startswith("."):
+                yield str(path.relative_to(root))
+
+
+def _object(town: GastownTown, path: Path) -> dict[str, Any]:
+    found = None
+    try:
+        content = read_file(path)
+        found = None if content is None else as_object(decode(content))
+    except UsageError as error:
+        town.problems.append(error.message)
+    except ValueError as error:
+        town.problems.append(f"{path.relative_to(town.root)} cannot be read: {error}")
+    return found or {}
