@@ -380,6 +380,11 @@ class ToolSession(Protocol):
         ...
 
     @property
+    def config(self) -> Config:
+        """The town's configuration. Raises: ConfigError if it is invalid by now; a tool may let that through."""
+        ...
+
+    @property
     def operations(self) -> TownOperations:
         """The operations of the town."""
         ...
@@ -387,6 +392,14 @@ class ToolSession(Protocol):
     def run(self, operation: Operation[T]) -> T:
         """The town's answer. Raises: TinytownError, which a tool may let through: the model then reads its message."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The answer of a tool: `text` for the model, `value` the same for programs (anything that msgspec encodes as an object)."""
+
+    text: str
+    value: Mapping[str, Any]
 
 
 @runtime_checkable
@@ -402,8 +415,12 @@ class AgentTool(Protocol):
     arguments: type[msgspec.Struct]
     changes: bool = True
 
-    def call(self, session: ToolSession, arguments: Any) -> str:
-        """The answer for the model. Called in the process that serves the tools, one call at a time."""
+    def call(self, session: ToolSession, arguments: Any) -> str | ToolResult:
+        """The answer for the model. Called in the process that serves the tools, one call at a time.
+
+        `arguments` is an instance of the struct. Raises: TinytownError for what the model can act on; anything else is
+        answered as an internal error. Neither ends the server.
+        """
         ...
 
 

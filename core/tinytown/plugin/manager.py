@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from tinytown.config import CONFIG_FILE, Config, convert_settings
-from tinytown.contracts import AgentBackend, Command, Converter, Gate, Service, StatusSink, Workspace
+from tinytown.contracts import AgentBackend, AgentTool, Command, Converter, Gate, Service, StatusSink, Workspace
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
@@ -42,6 +42,7 @@ _SHELVES = {
     "gates": _Shelf("tinytown_gates", Gate, "name"),
     "services": _Shelf("tinytown_services", Service, "name"),
     "commands": _Shelf("tinytown_commands", Command, "name"),
+    "agent_tools": _Shelf("tinytown_agent_tools", AgentTool, "name"),
 }
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Plugins:
         self.converters: Mapping[str, Converter] = self._shelves["converters"]
         self.sinks: Mapping[str, StatusSink] = self._shelves["sinks"]
         self.commands: Mapping[str, Command] = self._shelves["commands"]
+        self.agent_tools: Mapping[str, AgentTool] = self._shelves["agent_tools"]
         self.workspaces: tuple[Workspace, ...] = tuple(self._shelves["workspaces"].values())
         self.gates: tuple[Gate, ...] = tuple(self._shelves["gates"].values())
         self.services: tuple[Service, ...] = tuple(self._shelves["services"].values())

@@ -1,53 +1,52 @@
-"""Tools that show the town: how it is, and who is in it."""
+"""Tools that show the town: its status and its agents."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tinytown.contracts import ToolResult, ToolSession
 from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.text import counted
 from tinytown.roles import load_roles
 
-from tinytown_mcp.mcp import ToolResult
-from tinytown_mcp.office import ToolSession
-from tinytown_mcp.toolbox import LOOK_THROUGH, NoArguments, tool
+from tinytown_mcp.agent_tools import READ_LIMIT, NoArguments, tool
 
 
 @tool(NoArguments, changes=False)
-def status(office: ToolSession, given: NoArguments) -> ToolResult:
-    """Shows how the town is: tasks by state, the backlog, and what each agent is doing."""
-    seen = office.run(office.operations.status())
-    tasks = ", ".join(f"{count} {state}" for state, count in seen.tasks.items() if count) or "none"
+def status(session: ToolSession, arguments: NoArguments) -> ToolResult:
+    """Shows the status of the town: tasks by state, the backlog, and what each agent is doing."""
+    town = session.run(session.operations.status())
+    tasks = ", ".join(f"{count} {state}" for state, count in town.tasks.items() if count) or "none"
     agents = [
         {"name": agent.name, "state": agent.state, "task": agent.current_task, "mail": agent.mail.total}
-        for agent in seen.agents[:LOOK_THROUGH]
+        for agent in town.agents[:READ_LIMIT]
     ]
-    lines = [f"tasks: {tasks}; backlog: {seen.backlog}", *(_doing(agent) for agent in seen.agents[:LOOK_THROUGH])]
-    value = {"town": office.config.name, "tasks": seen.tasks, "backlog": seen.backlog, "agents": agents}
+    lines = [f"tasks: {tasks}; backlog: {town.backlog}", *(_doing(agent) for agent in town.agents[:READ_LIMIT])]
+    value = {"town": session.config.name, "tasks": town.tasks, "backlog": town.backlog, "agents": agents}
     return ToolResult("\n".join(lines), value)
 
 
 @tool(NoArguments, changes=False)
-def who_is_who(office: ToolSession, given: NoArguments) -> ToolResult:
-    """Lists the agents of the town: name, role, what such a role is for, tags and state. One of them is you."""
-    caller, roles = office.caller, load_roles(office.config)
-    people: list[dict[str, Any]] = []
-    for agent in office.run(office.operations.agents())[:LOOK_THROUGH]:
+def who_is_who(session: ToolSession, arguments: NoArguments) -> ToolResult:
+    """Lists the agents of the town, you included: name, role, purpose of the role, tags and state."""
+    caller, roles = session.caller, load_roles(session.config)
+    agents: list[dict[str, Any]] = []
+    for agent in session.run(session.operations.agents())[:READ_LIMIT]:
         role = roles.get(agent.role or "")
-        people.append(
+        agents.append(
             {
                 "name": agent.name, "role": agent.role, "purpose": role.purpose if role else "", "tags": agent.tags,
                 "kind": agent.cli, "state": agent.state, "is_you": agent.id == caller.agent or agent.name == caller.agent,
             }
         )  # fmt: skip
     lines = [
-        f"{each['name']}{' (you)' if each['is_you'] else ''}: "
-        + ", ".join(filter(None, (each["role"], each["purpose"], *each["tags"], each["state"])))
-        for each in people
+        f"{item['name']}{' (you)' if item['is_you'] else ''}: "
+        + ", ".join(filter(None, (item["role"], item["purpose"], *item["tags"], item["state"])))
+        for item in agents
     ]
-    lines.append(f"{SUPERVISOR}: the person in charge")
-    return ToolResult("\n".join(lines), {"agents": people, "supervisor": SUPERVISOR})
+    lines.append(f"{SUPERVISOR}: the human in charge")
+    return ToolResult("\n".join(lines), {"agents": agents, "supervisor": SUPERVISOR})
 
 
 TOWN_TOOLS = (status, who_is_who)

@@ -1,4 +1,4 @@
-"""The town as the tools of one agent reach it: who is calling, over a connection that comes back when it broke."""
+"""The town as the tools of one agent reach it: the caller of the round, and a connection that is renewed when it breaks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tinytown.client import TownClient, connect, town_root
 from tinytown.config import TOWN_VARIABLE, Config, load_config
+from tinytown.contracts import ToolSession
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
 from tinytown.identity import AGENT_ID_VARIABLE, AGENT_NAME_VARIABLE, Caller, caller_in
 from tinytown.protocol.operation import Operation
@@ -20,16 +21,18 @@ from tinytown_cli.context import CliContext
 T = TypeVar("T")
 
 
-class ToolSession:
-    """Where an agent's tools find the town. Nothing is read or connected before it is needed, so that a town that is out
-    of order is the answer to a call and not the end of the server. A context manager that closes."""
+class RoundToolSession(ToolSession):
+    """The tool session of the round that started this process; a context manager.
+
+    Reads and connects on demand, so that a broken configuration is the answer to one call and does not end the server.
+    """
 
     def __init__(self, context: CliContext) -> None:
-        self._invocation = context
-        self._open = contextlib.ExitStack()
-        self._link: TownClient | None = None
+        self._context = context
+        self._exit_stack = contextlib.ExitStack()
+        self._client: TownClient | None = None
 
-    def __enter__(self) -> ToolSession:
+    def __enter__(self) -> RoundToolSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,7 +40,7 @@ class ToolSession:
 
     @cached_property
     def root(self) -> Path:
-        return town_root(self._invocation)
+        return town_root(self._context)
 
     @cached_property
     def config(self) -> Config:
@@ -49,7 +52,7 @@ class ToolSession:
 
     @cached_property
     def caller(self) -> Caller:
-        """The agent whose round this is. Raises: UsageError when the variables of the round belong to another town."""
+        """The agent whose round this is. Raises: UsageError if the round's variables name another town."""
         caller = caller_in(self.root)
         if not caller.is_agent:
             raise UsageError(
@@ -57,31 +60,31 @@ class ToolSession:
             )
         return caller
 
-    def run(self, call: Operation[T]) -> T:
-        """What the town answers to `call`, which acts once even when it has to be sent twice."""
+    def run(self, operation: Operation[T]) -> T:
         try:
-            return self._connected().run(call)
+            return self._town().run(operation)
         except (ServerUnreachable, ProtocolViolation):
-            # Away, or started anew without our functions: what a new connection looks after.
+            # The server went away, or was restarted without the function library: a new connection installs it. Sending
+            # an operation twice has the effect of sending it once.
             self._close()
-            return self._connected().run(call)
+            return self._town().run(operation)
 
-    def _connected(self) -> TownClient:
-        if self._link is None:
-            self._link = self._open.enter_context(connect(self.root, self.config, self._invocation))
-        return self._link
+    def _town(self) -> TownClient:
+        if self._client is None:
+            self._client = self._exit_stack.enter_context(connect(self.root, self.config, self._context))
+        return self._client
 
     def _close(self) -> None:
-        self._link = None
-        self._open.close()
+        self._client = None
+        self._exit_stack.close()
 
 
 def check_round(environment: Mapping[str, str] = os.environ) -> None:
-    """See that we were started by an agent's round. Raises: UsageError that says who is to start us."""
+    """Refuse to serve outside of an agent's round. Raises: UsageError that says who starts the server."""
     has_agent = environment.get(AGENT_ID_VARIABLE) or environment.get(AGENT_NAME_VARIABLE)
     if not has_agent or not environment.get(TOWN_VARIABLE):
         missing = TOWN_VARIABLE if has_agent else AGENT_ID_VARIABLE
         raise UsageError(
             f"expected to be started by the coding CLI of an agent in its round, but {missing} is not set",
-            hint="tt agent-tools --list shows the tools; a backend offers them as an MCP server",
+            hint="tt agent-tools --list shows the tools; a backend starts the server",
         )
