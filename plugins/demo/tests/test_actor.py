@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinytown.kernel.prompt import build_prompt
+from tinytown.kernel import build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Informational, Message, Query, TaskAssign
 from tinytown.model.tasks import Task

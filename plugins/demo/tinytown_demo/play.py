@@ -16,7 +16,7 @@ from typing import Protocol
 import trio
 from tinytown.concurrency import open_background
 from tinytown.config import RUNTIME_DIRECTORY
-from tinytown.kernel.kernel import open_town
+from tinytown.kernel import open_town
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event, MessageSent, TaskStateChanged
 from tinytown.model.tasks import Task

@@ -1,22 +1,71 @@
-"""The server as a coding CLI starts it: a process of its own, in the environment of a round, spoken to line by line."""
+"""The server as a coding CLI starts it: a process of its own, in the environment of a round, one JSON message a line."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tinytown.model.ids import new_id
-from tinytown.protocol.operations import TownOperations
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
-from tinytown_testing.pytest_plugin import Shell, make_place
+from tinytown.protocol import TownOperations
+from tinytown.redis import Address, BlockingClient
+from tinytown_testing.pytest_plugin import Shell
+
+#: A plugin with tools of every kind of behaviour.
+PLUGIN = """
+import msgspec
+from tinytown.contracts import AgentTool, ToolResult
+from tinytown.errors import Refused
+from tinytown.hookspecs import hookimpl
+
+TINYTOWN_HOOK_API = 2
+
+class Place(msgspec.Struct, frozen=True):
+    name: str
+
+class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    place: Place
+    days: int = 1
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+class Tool(AgentTool):
+    def __init__(self, name, call, arguments=Nothing, changes=True):
+        self.name, self._call, self.arguments, self.changes = name, call, arguments, changes
+        self.description = f"A tool of the plugin: {name}."
+
+    def call(self, session, arguments):
+        return self._call(session, arguments)
+
+def fail(error):
+    raise error
+
+@hookimpl
+def tinytown_agent_tools(settings, config, root):
+    return [
+        Tool("forecast", lambda session, given: f"rain in {given.place.name} for {given.days} d", Arguments, changes=False),
+        Tool("whoami", lambda session, given: ToolResult("you", {"agent": session.caller.agent_name, "town": session.config.name,
+            "agents": [agent.name for agent in session.run(session.operations.agents())]})),
+        Tool("refusing", lambda session, given: fail(Refused("not today", hint="come back tomorrow"))),
+        Tool("failing", lambda session, given: fail(KeyError("a bug"))),
+        Tool("exiting", lambda session, given: fail(SystemExit(3))),
+        Tool("printing", lambda session, given: print("noise") or "printed"),
+        Tool("returning_nothing", lambda session, given: None),
+        Tool("returning_a_set", lambda session, given: ToolResult("x", {1j: 2})),
+        Tool("returning_a_list", lambda session, given: ToolResult("x", [1])),
+        Tool("returning_half_a_character", lambda session, given: "\\ud800"),
+        Tool("status", lambda session, given: "not the town's"),
+        Tool("without_arguments", lambda session, given: "never called", int),
+    ]
+"""
 
 
-class Tools:
-    """A running `tt agent-tools` and the conversation with it, of the revision that has no handshake unless one is made."""
+class ToolClient:
+    """A running `tt agent-tools` and its client, which uses the revision without a handshake unless a test makes one."""
 
     def __init__(self, shell: Shell, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -30,64 +79,64 @@ class Tools:
         )
         self._count = 0
 
-    def say(self, line: bytes) -> None:
+    def write(self, line: bytes) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
 
-    def hear(self) -> Any:
+    def read(self) -> Any:
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+    def request(self, method: str, **params: Any) -> dict[str, Any]:
         """The whole answer to a request."""
         self._count += 1
-        self.say(json.dumps({"jsonrpc": "2.0", "id": self._count, "method": method, "params": params}).encode())
-        answer: dict[str, Any] = self.hear()
+        self.write(json.dumps({"jsonrpc": "2.0", "id": self._count, "method": method, "params": params}).encode())
+        answer: dict[str, Any] = self.read()
         assert answer["id"] == self._count
         return answer
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """What a tool says when all is well, as structured content."""
-        result = self.ask("tools/call", name=tool, arguments=arguments)["result"]
+        """The structured content of a call that succeeds."""
+        result = self.request("tools/call", name=tool, arguments=arguments)["result"]
         assert result["isError"] is False, result
         value: dict[str, Any] = result["structuredContent"]
         return value
 
     def text(self, tool: str, **arguments: Any) -> str:
-        """What a tool says when all is well, as text."""
-        result = self.ask("tools/call", name=tool, arguments=arguments)["result"]
+        """The text of a call that succeeds."""
+        result = self.request("tools/call", name=tool, arguments=arguments)["result"]
         assert result["isError"] is False, result
         (content,) = result["content"]
         return str(content["text"])
 
-    def refused(self, tool: str, **arguments: Any) -> dict[str, str]:
-        """The error that a tool answers with."""
-        result = self.ask("tools/call", name=tool, arguments=arguments)["result"]
+    def error(self, tool: str, **arguments: Any) -> dict[str, str]:
+        """The error of a call that fails."""
+        result = self.request("tools/call", name=tool, arguments=arguments)["result"]
         assert result["isError"] is True, result
         error: dict[str, str] = result["structuredContent"]["error"]
         assert error["message"] in result["content"][0]["text"]
         return error
 
-    def end(self) -> tuple[int, str]:
-        """Close the server's input, and wait for its end: the exit code, and what it said on stderr."""
-        _, said = self.process.communicate(timeout=30)
-        return self.process.returncode, said.decode()
+    def close(self) -> tuple[int, str]:
+        """Close the server's input and wait for its end: the exit code, and its stderr."""
+        _, stderr = self.process.communicate(timeout=30)
+        return self.process.returncode, stderr.decode()
 
 
-class Round:
-    """A town with agents, in which rounds are begun by hand: by the same calls that a kernel makes."""
+class RoundTown:
+    """A town with the agents ada (a reviewer) and bob. Rounds are started by the operations that a kernel uses."""
 
     def __init__(self, shell: Shell) -> None:
         self.tt = shell
-        self._calls = TownOperations("tools")
-        self._running: list[Tools] = []
-        with self._client() as client:
-            ada = client.run(self._calls.create_agent("ada", cli="echo", role="reviewer"))
-            bob = client.run(self._calls.create_agent("bob", cli="echo"))
+        self._operations = TownOperations("tools")
+        self._clients: list[ToolClient] = []
+        with self._connect() as client:
+            ada = client.run(self._operations.create_agent("ada", cli="echo", role="reviewer"))
+            bob = client.run(self._operations.create_agent("bob", cli="echo"))
         self._ids = {"ada": ada.id, "bob": bob.id}
 
-    def _client(self) -> BlockingClient:
+    def _connect(self) -> BlockingClient:
         return BlockingClient(Address("unix", path=str(self.tt.directory / ".tt" / "redis.sock")))
 
     def environment(self, name: str, task: str = "", token: str = "") -> dict[str, str]:
@@ -100,40 +149,51 @@ class Round:
             "TINYTOWN_RUN_ID": "a-run",
         }
 
-    def tools(self, name: str, task: str = "", token: str = "") -> Tools:
-        """The server of a round of the agent `name`."""
-        tools = Tools(self.tt, self.environment(name, task, token))
-        self._running.append(tools)
-        return tools
+    def tools(self, name: str, task: str = "", token: str = "", **variables: str) -> ToolClient:
+        """The server in the environment of a round of the agent `name`."""
+        client = ToolClient(self.tt, self.environment(name, task, token) | variables)
+        self._clients.append(client)
+        return client
 
-    def begin(self, name: str, task: str) -> Tools:
-        """Begin a task as the kernel that has the agent would, and the server in the environment of that round."""
-        with self._client() as client:
-            calls, host = self._calls, new_id()
-            client.run(calls.join(host, lease_ms=60_000, about={"name": "here", "pid": "1"}))
-            placed = {agent.name: agent for agent in client.run(calls.place_agents(host, ["echo"], count=10)).agents}
+    def start_round(self, name: str, task: str) -> ToolClient:
+        """Start a task as the agent's kernel does; the server in the environment of that round."""
+        with self._connect() as client:
+            operations, host = self._operations, new_id()
+            client.run(operations.join(host, lease_ms=60_000, about={"name": "here", "pid": "1"}))
+            placement = client.run(operations.place_agents(host, ["echo"], count=10))
+            placed = {agent.name: agent for agent in placement.agents}
             agent, fence = placed[name].id, placed[name].token or ""
-            batch = client.run(calls.claim(agent, token=new_id(), fence=fence, lease_ms=60_000))
+            batch = client.run(operations.claim(agent, token=new_id(), fence=fence, lease_ms=60_000))
             assert batch.deliveries
-            started = client.run(calls.start_task(agent, fence, task, "a-run"))
+            started = client.run(operations.start_task(agent, fence, task, "a-run"))
             assert started.task is not None
             assert not started.stale
         return self.tools(name, task, started.task.token or "")
 
     def close(self) -> None:
-        for tools in self._running:
-            if tools.process.returncode is None:
-                tools.end()
+        for client in self._clients:
+            if client.process.returncode is None:
+                client.close()
 
 
 @pytest.fixture
-def round_() -> Iterator[Round]:
-    """A fresh town without a kernel, with the agents ada (a reviewer) and bob."""
-    for shell in make_place():
-        shell("init", "--name", "tools")
-        shell("list")
-        made = Round(shell)
-        try:
-            yield made
-        finally:
-            made.close()
+def round_town(tt: Shell) -> Iterator[RoundTown]:
+    """A new town without a kernel."""
+    tt("init", "--name", "tools")
+    tt("list")
+    town = RoundTown(tt)
+    try:
+        yield town
+    finally:
+        town.close()
+
+
+@pytest.fixture
+def tool_plugin(tmp_path: Path) -> dict[str, str]:
+    """An installed plugin with tools: the variables by which a process has it."""
+    (tmp_path / "tinytown_weather.py").write_text(PLUGIN)
+    info = tmp_path / "tinytown_weather-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinytown-weather\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[tinytown]\nweather = tinytown_weather\n")
+    return {"PYTHONPATH": str(tmp_path)}

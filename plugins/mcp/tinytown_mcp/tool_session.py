@@ -14,8 +14,7 @@ from tinytown.config import TOWN_VARIABLE, Config, load_config
 from tinytown.contracts import ToolSession
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
 from tinytown.identity import AGENT_ID_VARIABLE, AGENT_NAME_VARIABLE, Caller, caller_in
-from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import TownOperations
+from tinytown.protocol import Operation, TownOperations
 from tinytown_cli.context import CliContext
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from tinytown.redis.blocking_client import BlockingClient
+from tinytown.redis import BlockingClient
 
 Layout = Literal["nameless", "json", "hash"]
 

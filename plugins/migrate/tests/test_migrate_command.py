@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
+from tinytown.redis import Address, BlockingClient
 from tinytown_migrate.old_settings import convert_settings, is_old, old_server_url
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.pytest_plugin import Shell

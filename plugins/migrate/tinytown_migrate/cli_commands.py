@@ -17,9 +17,7 @@ from tinytown.errors import ConfigError, NotFound, Refused, UsageError
 from tinytown.identity import caller_in
 from tinytown.model.ids import town_name_from
 from tinytown.model.text import shown
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
-from tinytown.redis.url import Address, parse_url
+from tinytown.redis import Address, BlockingClient, address_of, parse_url
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.text_file import read_text_file, replace_text_file, write_new_file

@@ -22,7 +22,7 @@ from tinytown.model.messages import PRIORITIES, Category, Message, Priority, Tas
 from tinytown.model.tasks import FINISHED
 from tinytown.model.text import escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
-from tinytown.protocol.operations import SCHEMA
+from tinytown.protocol import SCHEMA
 from tinytown_snapshots.records import (
     AgentRecord,
     DeadLetterRecord,

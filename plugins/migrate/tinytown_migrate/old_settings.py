@@ -16,7 +16,7 @@ import msgspec
 from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY
 from tinytown.errors import UsageError
 from tinytown.model.ids import check_agent_name, town_name_from
-from tinytown.redis.url import parse_url
+from tinytown.redis import parse_url
 
 #: Kinds of agents that the old Tinytown brought itself and wrote into every file; here a plugin each brings them.
 PRESETS = ("claude", "auggie", "codex", "codex-mini", "aider", "gemini", "copilot", "cursor")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 from tinytown.errors import TinytownError
-from tinytown.protocol.operation import Argument, Operation, Reply
+from tinytown.protocol import Argument, Operation, Reply
 
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _KINDS = "agent|inbox|urgent|task|activity|stop"

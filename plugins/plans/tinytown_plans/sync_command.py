@@ -12,7 +12,7 @@ from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
-from tinytown.protocol.operation import Operation
+from tinytown.protocol import Operation
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.redis.blocking_client import BlockingClient
+from tinytown.redis import BlockingClient
 from tinytown_snapshots.checks import check
 from tinytown_snapshots.lines import gather, read_lines, to_bytes
 from tinytown_snapshots.records import Snapshot

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query
-from tinytown.redis.blocking_client import BlockingClient
+from tinytown.redis import BlockingClient
 from tinytown_snapshots.lines import is_snapshot
 
 from plugins.snapshots.tests.conftest import another_town, loaded, saved, transfer

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tinytown.errors import ProtocolViolation
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query, TaskAssign
-from tinytown.redis.blocking_client import BlockingClient
+from tinytown.redis import BlockingClient
 from tinytown_snapshots.capture import Captured
 
 from plugins.snapshots.tests.conftest import another_town, loaded, saved, transfer
@@ -240,7 +240,7 @@ def test_a_record_that_a_foreign_hand_has_spoilt_is_named(town: Town) -> None:
 
 def test_the_functions_are_loaded_when_the_server_lacks_them(client: BlockingClient) -> None:
     client.command("FUNCTION", "FLUSH")
-    from tinytown.protocol.operations import load_library
+    from tinytown.protocol import load_library
 
     client.run(load_library())
     assert saved(fresh_town(client)).count(b"\n") == 2

@@ -14,8 +14,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from tinytown.errors import ProtocolViolation, Refused, TinytownError
 from tinytown.model.ids import new_id
-from tinytown.protocol.operation import ErrorReply, Operation
-from tinytown.protocol.operations import SCHEMA, TownOperations
+from tinytown.protocol import SCHEMA, ErrorReply, Operation, TownOperations
 
 from tinytown_snapshots.capture import Captured, capture
 from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, MovingCalls, load_functions

@@ -1,4 +1,4 @@
-"""The protocol without a process: whatever comes in, what goes out is one JSON-RPC message or nothing."""
+"""The protocol without a process: every input is answered by one JSON-RPC message or by nothing."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tinytown.contracts import ToolResult
 from tinytown.errors import Refused
-from tinytown_mcp.mcp import LINE_LIMIT_BYTES, Tool, ToolResult, ToolServer, serve
+from tinytown_mcp.mcp_server import LINE_LIMIT_BYTES, Tool, ToolServer, serve
 
 
 def echo(arguments: Mapping[str, Any]) -> ToolResult:
-    return ToolResult("said", {"said": dict(arguments)})
+    return ToolResult("echo", {"arguments": dict(arguments)})
 
 
 def refuse(arguments: Mapping[str, Any]) -> ToolResult:
     raise Refused("not today", hint="come back tomorrow")
 
 
-def stumble(arguments: Mapping[str, Any]) -> ToolResult:
+def fail(arguments: Mapping[str, Any]) -> ToolResult:
     raise KeyError("a bug")
 
 
-TOOLS = [Tool(each.__name__, "says so", {"type": "object"}, False, each) for each in (echo, refuse, stumble)]
+TOOLS = [Tool(function.__name__, "a tool", {"type": "object"}, False, function) for function in (echo, refuse, fail)]
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -41,7 +42,7 @@ REQUESTS = st.fixed_dictionaries(
         "params": st.fixed_dictionaries(
             {},
             optional={
-                "name": st.sampled_from(["echo", "refuse", "stumble"]) | JSON,
+                "name": st.sampled_from(["echo", "refuse", "fail"]) | JSON,
                 "arguments": JSON,
                 "protocolVersion": JSON,
                 "_meta": JSON
@@ -78,7 +79,7 @@ def test_any_json_gets_an_answer_of_the_protocol_or_none(message: Any) -> None:
 
 
 @given(st.binary())
-def test_any_bytes_do(line: bytes) -> None:
+def test_any_bytes_get_an_answer_or_none(line: bytes) -> None:
     raw = server().answer(line)
     if raw is not None:
         json.loads(raw)
@@ -92,17 +93,17 @@ def call(tool: str, **arguments: Any) -> dict[str, Any]:
     return result
 
 
-def test_what_a_tool_says_refuses_or_stumbles_over_is_its_answer(capsys: Any) -> None:
-    assert call("echo", a=1, b=None)["structuredContent"] == {"said": {"a": 1}}
+def test_a_result_a_refusal_and_a_fault_are_answers(capsys: Any) -> None:
+    assert call("echo", a=1, b=None)["structuredContent"] == {"arguments": {"a": 1}}
     refused = call("refuse")
     assert refused["isError"] is True
     assert refused["content"][0]["text"] == "error: not today; come back tomorrow"
     assert refused["structuredContent"]["error"]["code"] == "refused"
-    assert call("stumble")["structuredContent"]["error"]["code"] == "internal"
+    assert call("fail")["structuredContent"]["error"]["code"] == "internal"
     assert "KeyError('a bug')" in capsys.readouterr().err
 
 
-def test_lines_are_answered_one_by_one_whatever_stands_between_them_and_at_the_end() -> None:
+def test_lines_are_answered_one_by_one_whatever_is_between_them() -> None:
     ping = b'{"jsonrpc":"2.0","id":%d,"method":"ping"}'
     lines = [ping % 1, b"", b"\xff", b"x" * (2 * LINE_LIMIT_BYTES + 1), ping % 2]
     out = io.BytesIO()
