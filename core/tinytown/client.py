@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
-from tinytown.errors import NotFound, ProtocolViolation, Refused, ServerUnreachable, TinytownError
+from tinytown.errors import NotFound, Refused, ServerUnreachable, TinytownError
 from tinytown.identity import Caller, caller_in
-from tinytown.protocol.operation import ErrorReply, Operation
-from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operations import SCHEMA, TownOperations
 from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of, embedded_server
 
@@ -33,8 +33,6 @@ LONGEST_WAIT_S = 5.0
 
 #: A disk with less room than this is full.
 _FULL_BYTES = 1 << 20
-
-_MISSING_FUNCTION = "ERR Function not found"
 
 
 class TownClient:
@@ -61,13 +59,7 @@ class TownClient:
 
     def make_ready(self) -> None:
         """Install the functions if the server lacks them. Raises: Refused for data of another version."""
-        try:
-            schema = self.run(self.operations.setup({}))
-        except ProtocolViolation as error:
-            if not _lacks_library(error):
-                raise
-            self.run(load_library())
-            schema = self.run(self.operations.setup({}))
+        schema = self.run(self.operations.setup({}))
         if schema != SCHEMA:
             raise Refused(
                 f"the data of town {self.config.name!r} has schema {schema!r}, this version knows {SCHEMA!r}",
@@ -173,8 +165,3 @@ def _ensure_server(root: Path, config: Config) -> str:
         with contextlib.suppress(OSError):
             prepare_runtime_directory(root)
     return found
-
-
-def _lacks_library(error: ProtocolViolation) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, ErrorReply) and cause.text == _MISSING_FUNCTION

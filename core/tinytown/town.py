@@ -16,7 +16,7 @@ import trio
 
 from tinytown.concurrency import AsyncValue, open_background, open_lasting
 from tinytown.config import Config, prepare_runtime_directory
-from tinytown.errors import NotFound, ProtocolViolation, Refused
+from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event
 from tinytown.model.ids import SUPERVISOR
@@ -24,7 +24,7 @@ from tinytown.model.messages import Body, Message, Priority, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
 from tinytown.model.text import shown
-from tinytown.protocol.operation import ErrorReply, Operation
+from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, embedded_server
@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 _LOOK_AGAIN_S = 5.0  # waiting is for events; this only bounds what a change without one could cost
 _READ_BLOCK_MS = 30_000
-_INSTALL_ATTEMPTS = 5  # somebody may be removing it at the same time
 
 
 class Bells:
@@ -81,17 +80,9 @@ class Town:
     def name(self) -> str:
         return self.config.name
 
-    async def run(self, call: Operation[T]) -> T:
-        """The result of a call; the function library is installed first if the server has lost it."""
-        for _ in range(_INSTALL_ATTEMPTS):
-            try:
-                return await self.link.run(call)
-            except ProtocolViolation as error:
-                cause = error.__cause__
-                if not (isinstance(cause, ErrorReply) and "Function not found" in cause.text):
-                    raise
-            await self.link.run(load_library())
-        return await self.link.run(call)
+    async def run(self, operation: Operation[T]) -> T:
+        """The result of `operation`, whose function library is loaded first if the server lacks it."""
+        return await self.link.run(operation)
 
     async def listen(self, listeners: Mapping[str, Callable[[str], None]]) -> None:
         """Call a listener with each text published on its channel, until `unlisten`. Listeners must be quick and not raise."""
@@ -338,19 +329,19 @@ class AgentHandle:
 
     async def interrupt(self, *, now: bool = False, reason: str = "interrupted") -> None:
         """Pause the agent: after its round, or at once with `now`. Its mail and task go back untouched."""
-        await self.town.run(self.town.operations.want(self.id, "paused", now=now, reason=reason))
+        await self.town.run(self.town.operations.set_desired_state(self.id, "paused", now=now, reason=reason))
 
     async def resume(self) -> None:
         """Let a paused or stopped agent go on."""
-        await self.town.run(self.town.operations.want(self.id, "running"))
+        await self.town.run(self.town.operations.set_desired_state(self.id, "running"))
 
     async def close(self, *, reason: str = "closed") -> None:
         """Let the agent finish what it has been given, then stop."""
-        await self.town.run(self.town.operations.want(self.id, "drained", reason=reason))
+        await self.town.run(self.town.operations.set_desired_state(self.id, "drained", reason=reason))
 
     async def kill(self, *, now: bool = False, reason: str = "killed") -> None:
         """Stop the agent: after its round, or at once with `now`. Its mail and tasks stay with it."""
-        await self.town.run(self.town.operations.want(self.id, "stopped", now=now, reason=reason))
+        await self.town.run(self.town.operations.set_desired_state(self.id, "stopped", now=now, reason=reason))
 
     async def remove(self, *, force: bool = False) -> None:
         """Take the stopped agent out of the town; see `TownOperations.remove_agent`."""

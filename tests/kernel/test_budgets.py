@@ -119,8 +119,8 @@ async def test_what_a_host_spent_on_a_round_that_it_lost_is_entered_all_the_same
         ada = await town.spawn("ada")
         await ada.assign("do it")
         await table.begun(1)
-        await town.run(town.operations.want("ada", "paused"))  # so that nobody begins it again
-        await town.run(town.operations.leave(place.kernel.host_id, reason="its lease ran out"))
+        await town.run(town.operations.set_desired_state("ada", "paused"))  # so that nobody begins it again
+        await town.run(town.operations.deregister_host(place.kernel.host_id, reason="its lease ran out"))
         await town.wait_until(lambda: spent(town), lambda usd: usd == 1.0)
         await ada.wait_until(lambda now: now.state == "paused")
         assert await spent(town) == 1.0

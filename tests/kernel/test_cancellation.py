@@ -156,7 +156,7 @@ async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(pl
         agent = await town.spawn("ada")
         await agent.send("hello")
         await placed.wait()
-        leave = town.operations.beat
+        leave = town.operations.heartbeat
 
         def beat(*words: Any, capacity: int | None = None, **more: Any) -> Any:
             if capacity == 0:  # all agents that it knew of have been told

@@ -169,7 +169,7 @@ async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_n
         await town.freeze("the bill")
         await frozen_hosts(town, 1)
         (lost,) = await town.run(town.operations.hosts())
-        await town.run(town.operations.leave(lost.id, reason="its lease ran out"))
+        await town.run(town.operations.deregister_host(lost.id, reason="its lease ran out"))
         await agent.wait_until(lambda now: now.host not in (None, "", lost.id) and "frozen" in (now.reason or ""))
         await rounds_end(counting)
         assert await frozen_hosts(town, 1) == [0]

@@ -76,7 +76,7 @@ async def test_the_retry_budget_holds_over_kernels_and_agents(place, table, answ
     table.script = answering(Failed(reason="second"), forever)
     async with place.open() as town:
         await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 3)
-        await town.run(town.operations.want("ada", "paused", now=True))
+        await town.run(town.operations.set_desired_state("ada", "paused", now=True))
         await until(town, task, "assigned")
         table.script = answering(Failed(reason="third"))
         await town.spawn("bea")
@@ -314,7 +314,7 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
         assert told["desired_state"] == "running"
         (told,) = await place.hears(town, 1, "agent_state_changed", new="stopped")
         assert told["desired_state"] == "stopped"
-        again = await town.run(town.operations.recount_rounds(agent.id, max_rounds=3))
+        again = await town.run(town.operations.reset_round_count(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(table.rounds) == 2
         assert len(await agent.inbox()) == 2

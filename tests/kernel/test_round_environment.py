@@ -30,7 +30,7 @@ async def test_a_rounds_process_knows_its_town_agent_task_and_run(place) -> None
             "AGENT_NAME": "ada",
             "TASK_ID": task.id,
             "TASK_TOKEN": environment["TINYTOWN_TASK_TOKEN"],
-            "RUN_ID": record.run,
+            "RUN_ID": record.round_id,
         }
         assert environment["TINYTOWN_TASK_TOKEN"].isdecimal()
         assert os.path.dirname(sys.executable) in environment["PATH"].split(":")

@@ -39,12 +39,12 @@ async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(place
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("echo one; printf two")).id)
         (record,) = await town.run(town.operations.rounds("ada"))
-        transcript = read_transcript(place.root, "ada", record.run)
+        transcript = read_transcript(place.root, "ada", record.round_id)
         assert transcript is not None
         assert "echo one; printf two" in transcript.prompt
         assert len(transcript.prompt.encode()) == transcript.prompt_bytes == record.prompt_bytes
         assert (transcript.tail, transcript.directory) == ("one\ntwo", str(place.root))
-        begin, *said, end = round_output(log_path(place.root, "ada"), record.run)
+        begin, *said, end = round_output(log_path(place.root, "ada"), record.round_id)
         assert said == [b"one\n", b"two\n"]
         assert f"task {task.id}".encode() in begin
         assert end.endswith(b"finished ---\n")
@@ -57,7 +57,7 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(plac
         await agent.assign("seq 100000 # " + "é" * PROMPT_KEPT_BYTES)
         await agent.wait_for_idle()
         (record,) = await town.run(town.operations.rounds("ada"))
-        transcript = read_transcript(place.root, "ada", record.run)
+        transcript = read_transcript(place.root, "ada", record.round_id)
         assert transcript is not None
         assert PROMPT_KEPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_KEPT_BYTES < transcript.prompt_bytes
         assert len(transcript.tail) <= TAIL_KEPT_BYTES
@@ -75,7 +75,7 @@ async def test_what_a_backend_without_processes_reports_stands_in_the_log(place,
         await agent.assign("do it")
         await agent.wait_for_idle()
         (record,) = await town.run(town.operations.rounds("ada"))
-        assert round_output(log_path(place.root, "ada"), record.run)[1:-1] == [b"thinking\n"]
+        assert round_output(log_path(place.root, "ada"), record.round_id)[1:-1] == [b"thinking\n"]
 
 
 async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_ones_go(place) -> None:
@@ -88,10 +88,10 @@ async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_o
         records = await town.run(town.operations.rounds("ada", limit=99))
         assert [each.text for each in records] == ["11", "10", "9"]
         kept = os.listdir(transcripts_directory(place.root, "ada"))
-        assert {f"{each.run}.jsonl" for each in records} <= set(kept)
+        assert {f"{each.round_id}.jsonl" for each in records} <= set(kept)
         assert len(kept) <= 8
         # Of a log that is begun anew with every round, the one before is there too.
-        found = [round_output(log_path(place.root, "ada"), each.run)[1:-1] for each in records]
+        found = [round_output(log_path(place.root, "ada"), each.round_id)[1:-1] for each in records]
         assert found == [[b"11\n"], [b"10\n"], []]
         assert older_log(log_path(place.root, "ada")).exists()
 
@@ -109,7 +109,7 @@ async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(pl
         directory.write_text("a file is in its place")
         assert (await town.wait_for_task((await agent.assign("echo second")).id)).result == "second"
         (record, _) = await town.run(town.operations.rounds("ada"))
-        assert read_transcript(place.root, "ada", record.run) is None
+        assert read_transcript(place.root, "ada", record.round_id) is None
 
 
 async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_id(place) -> None:
@@ -127,6 +127,6 @@ async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_i
         assert [each.text for each in of_bob] == ["bob 2", "bob 1"]
         (found,) = await town.run(town.operations.rounds(task=tasks[4].id[:12]))
         assert (found.task, found.agent) == (tasks[4].id, "bob")
-        assert await town.run(town.operations.rounds(run=found.run[:12])) == (found,)
-        assert await town.run(town.operations.rounds("ada", run=found.run)) == ()
+        assert await town.run(town.operations.rounds(round_id=found.round_id[:12])) == (found,)
+        assert await town.run(town.operations.rounds("ada", round_id=found.round_id)) == ()
         assert await town.run(town.operations.rounds(task='"},"task":"')) == ()

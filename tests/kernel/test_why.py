@@ -307,7 +307,7 @@ async def test_what_a_foreign_hand_has_taken_away_is_the_reason(place, table) ->
 async def join(town) -> None:
     """Take part in the town as a kernel that does nothing."""
     about = {"name": "elsewhere", "backends": "scripted", "capacity": "9"}
-    await town.run(town.operations.join("h1", lease_ms=3_600_000, about=about))
+    await town.run(town.operations.register_host("h1", lease_ms=3_600_000, details=about))
 
 
 async def test_an_agent_between_kernels_waits_for_one_or_sleeps(place, table) -> None:

@@ -103,17 +103,29 @@ def test_an_agent_is_at_rest_when_nothing_runs_and_nothing_waits() -> None:
 def test_an_event_is_read_with_its_numbers_and_without_its_empty_members() -> None:
     event = read_event(
         "1769851800125-7",
-        {"type": "round_ended", "agent": "ann", "run": "r", "outcome": "finished", "task": "", "duration_ms": "12"},
+        {
+            "type": "round_ended",
+            "agent": "ann",
+            "round_id": "r",
+            "outcome": "finished",
+            "task": "",
+            "duration_ms": "12",
+        },
     )
     assert event == RoundEnded(
-        id="1769851800125-7", at="2026-01-31T09:30:00.125Z", agent="ann", run="r", outcome="finished", duration_ms=12
+        id="1769851800125-7",
+        at="2026-01-31T09:30:00.125Z",
+        agent="ann",
+        round_id="r",
+        outcome="finished",
+        duration_ms=12,
     )
     assert event_fields(event) == {
         "type": "round_ended",
         "id": "1769851800125-7",
         "at": "2026-01-31T09:30:00.125Z",
         "agent": "ann",
-        "run": "r",
+        "round_id": "r",
         "outcome": "finished",
         "duration_ms": 12,
     }

@@ -72,8 +72,8 @@ class Town:
         self.operations = TownOperations(name)
         self.base = self.operations.keys.base
 
-    def run(self, call: Operation[T]) -> T:
-        return self.client.run(call)
+    def run(self, operation: Operation[T]) -> T:
+        return self.client.run(operation)
 
     def command(self, *words: Argument) -> Reply:
         return self.client.command(*words)
@@ -81,11 +81,11 @@ class Town:
     def key(self, below: str) -> str:
         return f"{self.base}:{below}"
 
-    def refusal(self, call: Operation[Any]) -> TinytownError:
+    def refusal(self, operation: Operation[Any]) -> TinytownError:
         """The error with which the town refuses `call`; it must be the caller's or the state's, and change nothing."""
         before = self.dump()
         with pytest.raises(TinytownError) as caught:
-            self.run(call)
+            self.run(operation)
         assert isinstance(caught.value, UsageError | NotFound | Refused), caught.value
         assert self.dump() == before, "a refusal left a trace"
         return caught.value

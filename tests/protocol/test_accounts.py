@@ -27,20 +27,22 @@ class KernelContext:
         self.operations = town.operations
         for name, kind in (("ann", "claude"), ("bob", "claude-opus"), ("eve", "codex")):
             town.run(self.operations.create_agent(name, cli=kind))
-        town.run(self.operations.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
+        town.run(self.operations.register_host("h", lease_ms=HOUR_MS, details={"name": "here"}))
         placed = town.run(self.operations.place_agents("h", [*ACCOUNTS, "codex"], count=9, accounts=ACCOUNTS))
         self.agents = {agent.name: agent for agent in placed.agents}
 
     def claim(self, name: str) -> Batch:
         agent = self.agents[name]
-        call = self.operations.claim(agent.id, token=f"c{next(_numbers)}", fence=agent.token or "", lease_ms=HOUR_MS)
-        return self.town.run(call)
+        operation = self.operations.claim(
+            agent.id, token=f"c{next(_numbers)}", fence=agent.token or "", lease_ms=HOUR_MS
+        )
+        return self.town.run(operation)
 
     def settle(
         self, name: str, deliveries: tuple[Delivery, ...] = (), throttled_ms: int | None = -1, jitter: float = 1.0
     ) -> None:
         agent: Agent = self.agents[name]
-        call = self.operations.settle_round(
+        operation = self.operations.settle_round(
             agent.id,
             agent.token or "",
             f"run{next(_numbers)}",
@@ -51,7 +53,7 @@ class KernelContext:
             throttled_ms=throttled_ms,
             jitter=jitter,
         )
-        self.town.run(call)
+        self.town.run(operation)
 
     def wait_ms(self, account: str) -> int:
         """How long the account is parked from now on."""
@@ -98,9 +100,9 @@ def test_an_agent_without_mail_is_held_too_so_that_it_takes_no_task_from_the_bac
 
 def test_a_drained_agent_with_nothing_left_is_not_held(desk: KernelContext) -> None:
     desk.settle("ann", throttled_ms=HOUR_MS)
-    desk.town.run(desk.operations.want("bob", "drained"))
+    desk.town.run(desk.operations.set_desired_state("bob", "drained"))
     assert desk.claim("bob").held is None
-    desk.town.run(desk.operations.want("ann", "drained"))
+    desk.town.run(desk.operations.set_desired_state("ann", "drained"))
     desk.town.run(desk.operations.send("ann", Query(question="?")))
     assert desk.claim("ann").held
 

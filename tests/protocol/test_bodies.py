@@ -40,7 +40,7 @@ def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(
     bad, good = batch.deliveries
     assert (bad.raw, bad.message, bad.member) == (raw, None, "qm")
     assert good.message
-    assert town.run(town.operations.bury(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
+    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
     (letter,) = town.run(town.operations.dead_letters())
     assert (letter.id, letter.raw, letter.message, letter.reason) == ("m", raw, None, "its body cannot be decoded")
     town.run(town.operations.redrive("m"))
@@ -53,7 +53,7 @@ def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: Tow
     town.command("HDEL", town.key(f"mail:{SUPERVISOR_ID}:bodies"), "m")
     (delivery,) = town.run(town.operations.claim(SUPERVISOR_ID, token="c")).deliveries
     assert (delivery.raw, delivery.message) == (b"", None)
-    assert town.run(town.operations.bury(SUPERVISOR_ID, [delivery], reason="it has no body")) == 1
+    assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [delivery], reason="it has no body")) == 1
 
 
 def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: Town) -> None:
@@ -96,7 +96,7 @@ def test_one_spoilt_record_does_not_hide_the_other_agents(town: Town) -> None:
 def test_mail_of_a_removed_agent_keeps_its_priority_among_the_dead_letters(town: Town) -> None:
     town.run(town.operations.create_agent("ann", cli="echo"))
     town.run(town.operations.send("ann", Query(question="how far?"), priority="low", message_id="low-one"))
-    town.run(town.operations.want("ann", "stopped"))
+    town.run(town.operations.set_desired_state("ann", "stopped"))
     town.run(town.operations.remove_agent("ann", force=True))
     score = float(town.command("HGET", town.key("dead:low-one"), "score"))
     assert score >= 3 * 2**50

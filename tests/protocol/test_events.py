@@ -10,7 +10,7 @@ from tinytown.model.events import EVENT_TYPES, Event, OtherEvent, TaskStateChang
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.time import rfc3339
-from tinytown.protocol import library
+from tinytown.protocol.function_library import TOWN_LIBRARY
 
 from tests.protocol.conftest import Town
 
@@ -32,29 +32,29 @@ def told(town: Town, *types: str) -> list[dict[str, Any]]:
 
 
 def test_every_type_is_told_by_the_library_or_by_kernels() -> None:
-    emitted = set(re.findall(r"emit(?:_words)?\(base, '(\w+)'", library.source()))
+    emitted = set(re.findall(r"emit(?:_words)?\(base, '(\w+)'", TOWN_LIBRARY.source()))
     assert emitted | TOLD_BY_KERNELS == set(EVENT_TYPES)
     assert not emitted & TOLD_BY_KERNELS
 
 
 def test_the_life_of_a_task_is_told(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.create_agent("ann", cli="shell"))
-    run(calls.setup({"gates": 1}))
-    run(calls.add_task("do it\nproperly", agent="ann", task_id="job"))
-    run(calls.add_task("then", task_id="next", needs=["job"], title="Then"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
-    ann = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    operations, run = town.operations, town.run
+    run(operations.create_agent("ann", cli="shell"))
+    run(operations.setup({"gates": 1}))
+    run(operations.add_task("do it\nproperly", agent="ann", task_id="job"))
+    run(operations.add_task("then", task_id="next", needs=["job"], title="Then"))
+    run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))
+    ann = run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
-    batch = run(calls.claim(ann.id, token="c", fence=fence, count=8))
-    task = run(calls.start_task(ann.id, fence, "job", "run")).task
+    batch = run(operations.claim(ann.id, token="c", fence=fence, count=8))
+    task = run(operations.start_task(ann.id, fence, "job", "run")).task
     assert task
-    run(calls.settle_task("submit", "job", text="done", by=ann.id, token=task.token or ""))
-    run(calls.settle_round(ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="job"))
-    run(calls.judge_task("job", "again", evidence="2 tests fail"))
-    run(calls.settle_task("complete", "job"))
-    run(calls.reopen_task("job", reason="rejected"))
-    run(calls.settle_task("cancel", "job", text="no more"))
+    run(operations.settle_task("submit", "job", text="done", by=ann.id, token=task.token or ""))
+    run(operations.settle_round(ann.id, fence, "run", batch.deliveries, outcome="finished", mail="ack", task_id="job"))
+    run(operations.record_verdict("job", "again", evidence="2 tests fail"))
+    run(operations.settle_task("complete", "job"))
+    run(operations.reopen_task("job", reason="rejected"))
+    run(operations.settle_task("cancel", "job", text="no more"))
     assert told(town, "task_added") == [
         {"task": "job", "state": "pending", "title": "do it", "agent": "ann"},
         {"task": "next", "state": "pending", "title": "Then"},
@@ -76,19 +76,19 @@ def test_the_life_of_a_task_is_told(town: Town) -> None:
 
 
 def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.create_agent("boss", cli="other"))
-    run(calls.create_agent("ann", cli="shell", role="dev", parent="boss"))
-    run(calls.add_task("work", agent="ann", task_id="job"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
-    ann = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    operations, run = town.operations, town.run
+    run(operations.create_agent("boss", cli="other"))
+    run(operations.create_agent("ann", cli="shell", role="dev", parent="boss"))
+    run(operations.add_task("work", agent="ann", task_id="job"))
+    run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))
+    ann = run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
-    run(calls.report_agent_state(ann.id, fence, "idle"))
-    batch = run(calls.claim(ann.id, token="c", fence=fence))
-    run(calls.start_task(ann.id, fence, "job", "run"))
-    run(calls.start_round(ann.id, fence, "run", "job"))
+    run(operations.report_agent_state(ann.id, fence, "idle"))
+    batch = run(operations.claim(ann.id, token="c", fence=fence))
+    run(operations.start_task(ann.id, fence, "job", "run"))
+    run(operations.start_round(ann.id, fence, "run", "job"))
     run(
-        calls.settle_round(
+        operations.settle_round(
             ann.id,
             fence,
             "run",
@@ -101,9 +101,9 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
             text="done",
         )
     )
-    run(calls.want("ann", "stopped", reason="enough"))
-    run(calls.leave("h1", reason="shut down"))
-    run(calls.remove_agent("ann"))
+    run(operations.set_desired_state("ann", "stopped", reason="enough"))
+    run(operations.deregister_host("h1", reason="shut down"))
+    run(operations.remove_agent("ann"))
     assert told(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
     assert [event for event in told(town, "agent_state_changed") if event["agent"] == "ann"] == [
         {"agent": "ann", "old": "starting", "new": "starting", "desired_state": "running"},
@@ -123,13 +123,13 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
 
 
 def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
-    calls, run = town.operations, town.run
-    ann = run(calls.create_agent("ann", cli="shell"))
-    run(calls.send(ann.id, Query(question="?"), message_id="m", priority="high", sender="conductor"))
-    run(calls.send(SUPERVISOR_ID, Query(question="?"), message_id="n", sender=ann.nickname or ""))
-    batch = run(calls.claim(ann.id, token="c"))
-    run(calls.bury(ann.id, batch.deliveries, reason="unreadable"))
-    run(calls.redrive("m"))
+    operations, run = town.operations, town.run
+    ann = run(operations.create_agent("ann", cli="shell"))
+    run(operations.send(ann.id, Query(question="?"), message_id="m", priority="high", sender="conductor"))
+    run(operations.send(SUPERVISOR_ID, Query(question="?"), message_id="n", sender=ann.nickname or ""))
+    batch = run(operations.claim(ann.id, token="c"))
+    run(operations.dead_letter(ann.id, batch.deliveries, reason="unreadable"))
+    run(operations.redrive("m"))
     assert told(town, "message_sent") == [
         {"message": "m", "sender": "supervisor", "recipient": "ann", "category": "query", "priority": "high"},
         {"message": "n", "sender": "ann", "recipient": "supervisor", "category": "query", "priority": "normal"},
@@ -141,24 +141,24 @@ def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
 
 def test_a_refusal_and_a_repetition_tell_nothing(town: Town) -> None:
     town.run(town.operations.add_task("work", task_id="job"))
-    call = town.operations.settle_task("complete", "job")
-    town.run(call)
+    operation = town.operations.settle_task("complete", "job")
+    town.run(operation)
     count = len(town.events())
-    town.run(call)
+    town.run(operation)
     town.refusal(town.operations.settle_task("complete", "job"))
     assert len(town.events()) == count
 
 
 def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.create_agent("ann", cli="shell"))
-    run(calls.add_task("work", agent="ann", task_id="job"))
-    run(calls.settle_task("complete", "job"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={}))
-    run(calls.send("supervisor", Query(question="?"), message_id="m"))
-    batch = run(calls.claim(SUPERVISOR_ID, token="c"))
-    run(calls.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
-    task, agent, host = run(calls.task("job")), run(calls.agent("ann")), run(calls.hosts())[0]
+    operations, run = town.operations, town.run
+    run(operations.create_agent("ann", cli="shell"))
+    run(operations.add_task("work", agent="ann", task_id="job"))
+    run(operations.settle_task("complete", "job"))
+    run(operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    run(operations.send("supervisor", Query(question="?"), message_id="m"))
+    batch = run(operations.claim(SUPERVISOR_ID, token="c"))
+    run(operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    task, agent, host = run(operations.task("job")), run(operations.agent("ann")), run(operations.hosts())[0]
     moments = [
         task.since,
         task.created_at,
@@ -168,12 +168,14 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
         agent.created_at,
         host.joined_at,
     ]
-    moments += [event.at for event in run(calls.latest_events(100))]
-    moments += [line.at for line in run(calls.trace("m"))] + [letter.at for letter in run(calls.dead_letters())]
-    order = run(calls.peek("ann")).messages
+    moments += [event.at for event in run(operations.latest_events(100))]
+    moments += [line.at for line in run(operations.trace("m"))] + [
+        letter.at for letter in run(operations.dead_letters())
+    ]
+    order = run(operations.peek("ann")).messages
     assert order == ()
-    run(calls.reopen_task("job"))
-    moments += [lying.message.created_at for lying in run(calls.peek("ann")).messages if lying.message]
+    run(operations.reopen_task("job"))
+    moments += [lying.message.created_at for lying in run(operations.peek("ann")).messages if lying.message]
     assert len(moments) > 15
     assert all(RFC3339.fullmatch(moment or "") for moment in moments)
 
@@ -182,25 +184,25 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
     "ms", [0, 951_782_399_999, 951_782_400_000, 1_709_164_800_000, 1_735_689_599_999, 4_107_542_399_000]
 )
 def test_the_librarys_calendar_is_pythons(town: Town, ms: int) -> None:
-    body = re.search(r"local function rfc3339.*?\nend\n", library.source(), re.DOTALL)
+    body = re.search(r"local function rfc3339.*?\nend\n", TOWN_LIBRARY.source(), re.DOTALL)
     assert body
     assert town.command("EVAL", body.group() + "return rfc3339(tonumber(ARGV[1]))", 0, ms).decode() == rfc3339(ms)
 
 
 def test_a_stream_is_read_on_from_where_one_stopped(town: Town) -> None:
-    calls, run = town.operations, town.run
+    operations, run = town.operations, town.run
     for vote in range(5):
-        run(calls.emit("vote_cast", {"number": str(vote), "empty": ""}))
-    events = run(calls.events_after("0", count=3))
+        run(operations.emit("vote_cast", {"number": str(vote), "empty": ""}))
+    events = run(operations.events_after("0", count=3))
     assert [number(event) for event in events] == ["0", "1", "2"]
-    run(calls.set_cursor("journal", events[-1].id))
-    cursor = run(calls.cursor("journal"))
+    run(operations.set_cursor("journal", events[-1].id))
+    cursor = run(operations.cursor("journal"))
     assert cursor == events[-1].id
-    assert [number(event) for event in run(calls.events_after(cursor))] == ["3", "4"]
-    assert [number(event) for event in run(calls.wait_for_events(cursor, block_ms=1))] == ["3", "4"]
-    assert [number(event) for event in run(calls.latest_events(2))] == ["3", "4"]
-    assert run(calls.cursor("nobody")) is None
-    assert run(calls.wait_for_events(run(calls.latest_events(1))[0].id, block_ms=1)) == ()
+    assert [number(event) for event in run(operations.events_after(cursor))] == ["3", "4"]
+    assert [number(event) for event in run(operations.wait_for_events(cursor, block_ms=1))] == ["3", "4"]
+    assert [number(event) for event in run(operations.latest_events(2))] == ["3", "4"]
+    assert run(operations.cursor("nobody")) is None
+    assert run(operations.wait_for_events(run(operations.latest_events(1))[0].id, block_ms=1)) == ()
 
 
 def number(event: Event) -> str:

@@ -27,27 +27,27 @@ class Loss:
     batch: Batch
 
     @property
-    def calls(self) -> TownOperations:
+    def operations(self) -> TownOperations:
         return self.town.operations
 
 
 @pytest.fixture
 def loss(town: Town) -> Loss:
-    calls, run = town.operations, town.run
-    agent = run(calls.create_agent("ann", cli="shell", role="dev"))
-    run(calls.add_task("work", agent="ann", task_id="job"))
-    run(calls.add_task("free", role="dev", task_id="free"))
-    run(calls.send("ann", Query(question="why?"), message_id="why", priority="urgent"))
+    operations, run = town.operations, town.run
+    agent = run(operations.create_agent("ann", cli="shell", role="dev"))
+    run(operations.add_task("work", agent="ann", task_id="job"))
+    run(operations.add_task("free", role="dev", task_id="free"))
+    run(operations.send("ann", Query(question="why?"), message_id="why", priority="urgent"))
     for host in ("old", "new"):
-        run(calls.join(host, lease_ms=HOUR_MS, about={"name": host}))
-    fence = run(calls.place_agents("old", ["shell"], count=1)).agents[0].token or ""
-    batch = run(calls.claim(agent.id, token="c1", fence=fence, count=8, lease_ms=HOUR_MS))
-    task = run(calls.start_task(agent.id, fence, "job", "run1")).task
-    run(calls.start_round(agent.id, fence, "run1", "job"))
+        run(operations.register_host(host, lease_ms=HOUR_MS, details={"name": host}))
+    fence = run(operations.place_agents("old", ["shell"], count=1)).agents[0].token or ""
+    batch = run(operations.claim(agent.id, token="c1", fence=fence, count=8, lease_ms=HOUR_MS))
+    task = run(operations.start_task(agent.id, fence, "job", "run1")).task
+    run(operations.start_round(agent.id, fence, "run1", "job"))
     assert task
     assert len(batch.deliveries) == 2
     town.command("ZADD", town.key("hosts"), 1, "old")  # its lease has run out
-    run(calls.beat("new", lease_ms=HOUR_MS))
+    run(operations.heartbeat("new", lease_ms=HOUR_MS))
     return Loss(town, agent.id, fence, task.token or "", batch)
 
 
@@ -76,27 +76,27 @@ def test_what_a_lost_host_held_is_free_at_once(loss: Loss) -> None:
 def test_every_call_of_a_host_that_lost_its_lease_is_refused_and_changes_nothing(loss: Loss, taken_over: bool) -> None:
     if taken_over:
         loss.town.run(loss.operations.place_agents("new", ["shell"], count=1))
-    calls, agent, fence = loss.operations, loss.agent_id, loss.fence
-    for call in (
-        calls.beat("old", lease_ms=HOUR_MS),
-        calls.place_agents("old", ["shell"], count=5),
-        calls.claim(agent, token="c2", fence=fence, acks=loss.batch.deliveries),
-        calls.claim(agent, token="c1", fence=fence),
-        calls.report_agent_state(agent, fence, "idle"),
-        calls.release_agent(agent, fence, "suspended"),
-        calls.start_task(agent, fence, "job", "run1"),
-        calls.start_round(agent, fence, "run1", "job"),
-        calls.claim_matching(agent, fence, ["dev"]),
-        calls.settle_round(
+    operations, agent, fence = loss.operations, loss.agent_id, loss.fence
+    for operation in (
+        operations.heartbeat("old", lease_ms=HOUR_MS),
+        operations.place_agents("old", ["shell"], count=5),
+        operations.claim(agent, token="c2", fence=fence, acks=loss.batch.deliveries),
+        operations.claim(agent, token="c1", fence=fence),
+        operations.report_agent_state(agent, fence, "idle"),
+        operations.release_agent(agent, fence, "suspended"),
+        operations.start_task(agent, fence, "job", "run1"),
+        operations.start_round(agent, fence, "run1", "job"),
+        operations.claim_matching(agent, fence, ["dev"]),
+        operations.settle_round(
             agent, fence, "run1", loss.batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
         ),
-        calls.settle_task("complete", "job", text="done", by=agent, token=loss.token),
-        calls.settle_task("fail", "job", text="no", by=agent, token=loss.token),
-        calls.settle_task("submit", "job", text="done", by=agent, token=loss.token),
-        calls.settle_task("cancel", "job", by=agent, token=loss.token),
+        operations.settle_task("complete", "job", text="done", by=agent, token=loss.token),
+        operations.settle_task("fail", "job", text="no", by=agent, token=loss.token),
+        operations.settle_task("submit", "job", text="done", by=agent, token=loss.token),
+        operations.settle_task("cancel", "job", by=agent, token=loss.token),
     ):
-        error = loss.town.refusal(call)
-        assert isinstance(error, StaleLease), call.command
+        error = loss.town.refusal(operation)
+        assert isinstance(error, StaleLease), operation.command
         assert error.code == "stale_lease"
 
 
@@ -107,21 +107,21 @@ def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
     assert loss.town.run(loss.operations.ack(loss.agent_id, given)) == (False, False)
     assert loss.town.run(loss.operations.renew(loss.agent_id, given)) == (False, False)
     assert loss.town.run(loss.operations.nack(loss.agent_id, given)) == ("stale", "stale")
-    assert loss.town.run(loss.operations.bury(loss.agent_id, given, reason="x")) == 0
+    assert loss.town.run(loss.operations.dead_letter(loss.agent_id, given, reason="x")) == 0
     assert loss.town.dump() == before
 
 
 def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> None:
-    calls = town.operations
+    operations = town.operations
     for number in range(2):
-        town.run(calls.send("supervisor", Query(question="?"), message_id=f"m{number}"))
-    first = town.run(calls.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
+        town.run(operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
+    first = town.run(operations.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
     town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:leases"), 1, "qm0")
-    second = town.run(calls.claim(SUPERVISOR_ID, token="two", lease_ms=HOUR_MS))
+    second = town.run(operations.claim(SUPERVISOR_ID, token="two", lease_ms=HOUR_MS))
     assert [d.member for d in second.deliveries] == ["qm0"], "the older one comes back first"
-    third = town.run(calls.claim(SUPERVISOR_ID, token="three", acks=first.deliveries, lease_ms=HOUR_MS))
+    third = town.run(operations.claim(SUPERVISOR_ID, token="three", acks=first.deliveries, lease_ms=HOUR_MS))
     assert [d.member for d in third.deliveries] == ["qm1"]
-    assert town.run(calls.ack(SUPERVISOR_ID, second.deliveries)) == (True,)
+    assert town.run(operations.ack(SUPERVISOR_ID, second.deliveries)) == (True,)
 
 
 def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
@@ -132,21 +132,25 @@ def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
 
 
 def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
-    calls, placed = loss.operations, loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents[0]
+    operations, placed = (
+        loss.operations,
+        loss.town.run(loss.operations.place_agents("new", ["shell"], count=1)).agents[0],
+    )
     for token in ("", loss.token, "999"):
         assert isinstance(
-            loss.town.refusal(calls.settle_task("complete", "job", by=placed.id, token=token)), StaleLease
+            loss.town.refusal(operations.settle_task("complete", "job", by=placed.id, token=token)), StaleLease
         )
-    ben = loss.town.run(calls.create_agent("ben", cli="shell"))
-    error = loss.town.refusal(calls.settle_task("complete", "job", by=ben.id, token=loss.token))
+    ben = loss.town.run(operations.create_agent("ben", cli="shell"))
+    error = loss.town.refusal(operations.settle_task("complete", "job", by=ben.id, token=loss.token))
     assert isinstance(error, Refused)
     assert "belongs to ann" in error.message
-    loss.town.run(calls.claim(placed.id, token="c2", fence=placed.token or "", count=8))
-    task = loss.town.run(calls.start_task(placed.id, placed.token or "", "job", "run2")).task
+    loss.town.run(operations.claim(placed.id, token="c2", fence=placed.token or "", count=8))
+    task = loss.town.run(operations.start_task(placed.id, placed.token or "", "job", "run2")).task
     assert task
     assert int(task.token or 0) > int(loss.token)
     assert (
-        loss.town.run(calls.settle_task("complete", "job", by=placed.id, token=task.token or "")).state == "completed"
+        loss.town.run(operations.settle_task("complete", "job", by=placed.id, token=task.token or "")).state
+        == "completed"
     )
 
 
@@ -161,18 +165,18 @@ def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:
 def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
     ann = town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.add_task("work", agent="ann", task_id="job"))
-    calls = town.operations
+    operations = town.operations
     for agent in (ann.id, "00000000-0000-4000-8000-000000000000"):
-        for call in (
-            calls.report_agent_state(agent, "", "idle"),
-            calls.release_agent(agent, "", "suspended"),
-            calls.start_round(agent, "", "run", "job"),
-            calls.start_task(agent, "", "job", "run"),
-            calls.claim_matching(agent, "", ["dev"]),
-            calls.settle_round(agent, "", "run", (), outcome="finished", mail="ack"),
+        for operation in (
+            operations.report_agent_state(agent, "", "idle"),
+            operations.release_agent(agent, "", "suspended"),
+            operations.start_round(agent, "", "run", "job"),
+            operations.start_task(agent, "", "job", "run"),
+            operations.claim_matching(agent, "", ["dev"]),
+            operations.settle_round(agent, "", "run", (), outcome="finished", mail="ack"),
         ):
-            assert isinstance(town.refusal(call), StaleLease)
-    assert len(town.run(calls.claim(ann.id, token="c")).deliveries) == 1
+            assert isinstance(town.refusal(operation), StaleLease)
+    assert len(town.run(operations.claim(ann.id, token="c")).deliveries) == 1
 
 
 def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(loss: Loss) -> None:
@@ -180,89 +184,91 @@ def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(los
     fence = placed.token or ""
     batch = loss.town.run(loss.operations.claim(placed.id, token="c2", fence=fence, count=8))
     loss.town.run(loss.operations.start_task(placed.id, fence, "job", "run2"))
-    call = loss.operations.settle_round(
+    operation = loss.operations.settle_round(
         placed.id, fence, "run2", batch.deliveries, outcome="finished", mail="ack", task_id="job", fate="complete"
     )
-    assert loss.town.run(call) == "completed"
-    loss.town.run(loss.operations.leave("new", reason="shut down"))
-    assert loss.town.run(call) == "completed"
+    assert loss.town.run(operation) == "completed"
+    loss.town.run(loss.operations.deregister_host("new", reason="shut down"))
+    assert loss.town.run(operation) == "completed"
 
 
 def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
-    calls = town.operations
-    assert town.run(calls.take_lease("journal", "h1", lease_ms=HOUR_MS))
-    assert not town.run(calls.take_lease("journal", "h2", lease_ms=HOUR_MS))
-    assert not town.run(calls.give_up_lease("journal", "h2"))
-    assert town.run(calls.give_up_lease("journal", "h1"))
-    assert town.run(calls.take_lease("journal", "h2", lease_ms=HOUR_MS))
+    operations = town.operations
+    assert town.run(operations.acquire_lease("journal", "h1", lease_ms=HOUR_MS))
+    assert not town.run(operations.acquire_lease("journal", "h2", lease_ms=HOUR_MS))
+    assert not town.run(operations.release_lease("journal", "h2"))
+    assert town.run(operations.release_lease("journal", "h1"))
+    assert town.run(operations.acquire_lease("journal", "h2", lease_ms=HOUR_MS))
 
 
 def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_again(town: Town) -> None:
-    calls = town.operations
-    town.run(calls.create_agent("ann", cli="shell"))
-    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    town.run(calls.want("ann", "stopped"))
-    town.run(calls.want("ann", "running"))
-    town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="a person asked for it"))
-    assert [agent.name for agent in town.run(calls.place_agents("h1", ["shell"], count=1)).agents] == ["ann"]
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
+    ann = town.run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(operations.set_desired_state("ann", "stopped"))
+    town.run(operations.set_desired_state("ann", "running"))
+    town.run(operations.release_agent(ann.id, ann.token or "", "stopped", reason="a person asked for it"))
+    assert [agent.name for agent in town.run(operations.place_agents("h1", ["shell"], count=1)).agents] == ["ann"]
 
 
 def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
-    calls = town.operations
-    town.run(calls.create_agent("ann", cli="shell"))
-    town.run(calls.add_task("work", agent="ann", task_id="job"))
-    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    town.run(operations.add_task("work", agent="ann", task_id="job"))
+    town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
+    ann = town.run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = ann.token or ""
-    town.run(calls.claim(ann.id, token="c", fence=fence))
-    town.run(calls.report_agent_state(ann.id, fence, "stopped"))
-    for call in (
-        calls.release_agent(ann.id, fence, "error"),
-        calls.report_agent_state(ann.id, fence, "idle"),
-        calls.start_round(ann.id, fence, "run", "job"),
+    town.run(operations.claim(ann.id, token="c", fence=fence))
+    town.run(operations.report_agent_state(ann.id, fence, "stopped"))
+    for operation in (
+        operations.release_agent(ann.id, fence, "error"),
+        operations.report_agent_state(ann.id, fence, "idle"),
+        operations.start_round(ann.id, fence, "run", "job"),
     ):
-        error = town.refusal(call)
+        error = town.refusal(operation)
         assert error.code == "refused"
         assert 'agent "ann" is stopped and cannot become' in error.message
 
 
 def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: Town) -> None:
-    calls = town.operations
-    town.run(calls.create_agent("ann", cli="shell"))
-    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    town.run(calls.want("ann", "stopped"))
-    town.run(calls.release_agent(ann.id, ann.token or "", "suspended", reason="shut down", retry_ms=0))
-    assert town.run(calls.agent("ann")).state == "stopped"
-    assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
+    ann = town.run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(operations.set_desired_state("ann", "stopped"))
+    town.run(operations.release_agent(ann.id, ann.token or "", "suspended", reason="shut down", retry_ms=0))
+    assert town.run(operations.agent("ann")).state == "stopped"
+    assert town.run(operations.place_agents("h1", ["shell"], count=1)).agents == ()
 
 
 def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_says_why(town: Town) -> None:
-    calls = town.operations
-    town.run(calls.create_agent("ann", cli="shell"))
-    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    town.run(calls.want("ann", "stopped"))
-    town.run(calls.release_agent(ann.id, ann.token or "", "error", reason="not logged in", retry_ms=0, failed=True))
-    ann = town.run(calls.agent("ann"))
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
+    ann = town.run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(operations.set_desired_state("ann", "stopped"))
+    town.run(
+        operations.release_agent(ann.id, ann.token or "", "error", reason="not logged in", retry_ms=0, failed=True)
+    )
+    ann = town.run(operations.agent("ann"))
     assert (ann.state, ann.reason) == ("stopped", "not logged in")
-    assert town.run(calls.place_agents("h1", ["shell"], count=1)).agents == ()
+    assert town.run(operations.place_agents("h1", ["shell"], count=1)).agents == ()
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(town: Town, late: bool) -> None:
-    calls = town.operations
-    town.run(calls.create_agent("ann", cli="shell"))
-    town.run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
-    ann = town.run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
-    town.run(calls.want("ann", "drained"))
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
+    ann = town.run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
+    town.run(operations.set_desired_state("ann", "drained"))
     if late:  # the kernel has seen an empty mailbox a moment ago
-        assert town.run(calls.add_task("work", agent="ann", task_id="job")).task.state == "assigned"
-    town.run(calls.release_agent(ann.id, ann.token or "", "stopped", reason="it has finished what it was given"))
-    now = town.run(calls.agent("ann"))
+        assert town.run(operations.add_task("work", agent="ann", task_id="job")).task.state == "assigned"
+    town.run(operations.release_agent(ann.id, ann.token or "", "stopped", reason="it has finished what it was given"))
+    now = town.run(operations.agent("ann"))
     assert (now.desired_state, now.state) == (("drained", "suspended") if late else ("stopped", "stopped"))
-    placed = town.run(calls.place_agents("h1", ["shell"], count=1)).agents
+    placed = town.run(operations.place_agents("h1", ["shell"], count=1)).agents
     assert [agent.name for agent in placed] == (["ann"] if late else [])
     if not late:
-        assert town.refusal(calls.add_task("work", agent="ann")).code == "refused"
+        assert town.refusal(operations.add_task("work", agent="ann")).code == "refused"

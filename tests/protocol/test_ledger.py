@@ -34,7 +34,7 @@ class Books:
         self.run = town.run
         for name in ("ann", "bob", "eve"):
             self.run(self.operations.create_agent(name, cli="other" if name == "eve" else "shell"))
-        self.run(self.operations.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
+        self.run(self.operations.register_host("h", lease_ms=HOUR_MS, details={"name": "here"}))
         placed = self.run(self.operations.place_agents("h", ["shell", "other"], count=9)).agents
         self.agents = {agent.name: agent for agent in placed}
 
@@ -54,7 +54,7 @@ class Books:
         self, name: str, charge: str = DOLLAR, *, batch: Batch | None = None, task: str = "", times: int = 1
     ) -> None:
         agent = self.agents[name]
-        call = self.operations.settle_round(
+        operation = self.operations.settle_round(
             agent.id,
             agent.token or "",
             f"run{next(_numbers)}",
@@ -65,7 +65,7 @@ class Books:
             charge=charge,
         )
         for _ in range(times):
-            self.run(call)
+            self.run(operation)
 
     def costs(self, by: Any = "town", since: str = "") -> Costs:
         return self.run(ledger.costs(self.operations.keys, by=by, since=since))
@@ -242,15 +242,15 @@ def test_a_task_whose_budget_is_spent_waits_and_says_so_and_others_go_on(books: 
 
 
 def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: Town) -> None:
-    run, calls = town.run, town.operations
-    run(calls.set_budgets(BudgetsConfig(day_usd=3.0, reserve_usd=0.5).server_numbers))
-    run(calls.join("h", lease_ms=HOUR_MS, about={}))
+    run, operations = town.run, town.operations
+    run(operations.set_budgets(BudgetsConfig(day_usd=3.0, reserve_usd=0.5).server_numbers))
+    run(operations.register_host("h", lease_ms=HOUR_MS, details={}))
     for number in range(20):
-        run(calls.create_agent(f"a{number}", cli="shell"))
-        run(calls.send(f"a{number}", Query(question="?")))
-    agents = run(calls.place_agents("h", ["shell"], count=20)).agents
+        run(operations.create_agent(f"a{number}", cli="shell"))
+        run(operations.send(f"a{number}", Query(question="?")))
+    agents = run(operations.place_agents("h", ["shell"], count=20)).agents
     claimed = [
-        (agent, run(calls.claim(agent.id, token=f"t{agent.name}", fence=agent.token or "", lease_ms=HOUR_MS)))
+        (agent, run(operations.claim(agent.id, token=f"t{agent.name}", fence=agent.token or "", lease_ms=HOUR_MS)))
         for agent in agents
     ]
     begun = [(agent, batch) for agent, batch in claimed if batch.deliveries]
@@ -261,16 +261,16 @@ def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: Town)
     )
     assert held.next_due_ms is None
     agent, batch = begun[0]
-    settle = calls.settle_round(
+    settle = operations.settle_round(
         agent.id, agent.token or "", "run", batch.deliveries, outcome="finished", mail="ack", charge="1 1 0 100000"
     )
     run(settle)
     other = next(agent for agent, batch in claimed if not batch.deliveries)
-    again = calls.claim(other.id, token="again", fence=other.token or "")
+    again = operations.claim(other.id, token="again", fence=other.token or "")
     assert not run(again).deliveries  # 0.10 spent, 2.50 reserved: 0.50 more do not fit
     for agent, batch in begun[1:]:
         run(
-            calls.settle_round(
+            operations.settle_round(
                 agent.id,
                 agent.token or "",
                 "run",
@@ -280,7 +280,7 @@ def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: Town)
                 charge="1 1 0 100000",
             )
         )
-    assert len(run(calls.claim(other.id, token="later", fence=other.token or "")).deliveries) == 1
+    assert len(run(operations.claim(other.id, token="later", fence=other.token or "")).deliveries) == 1
 
 
 def test_the_last_of_a_budget_is_for_one_round_at_a_time(books: Books) -> None:
@@ -311,7 +311,7 @@ def test_what_was_reserved_is_free_when_nothing_comes_of_it(books: Books) -> Non
     books.claim("eve")
     books.run(books.operations.release_agent(books.agents["eve"].id, books.agents["eve"].token or "", "suspended"))
     assert reserved() == 0.5
-    books.run(books.operations.leave("h", reason="its kernel was killed"))
+    books.run(books.operations.deregister_host("h", reason="its kernel was killed"))
     assert reserved() == 0.0
 
 
@@ -364,13 +364,13 @@ def test_old_days_go_and_the_sums_stay(books: Books) -> None:
     books.settle("ann", task="old")
     books.settle("bob")
     books.settle("eve")
-    books.run(books.operations.leave("h", reason="stopped"))
+    books.run(books.operations.deregister_host("h", reason="stopped"))
     books.run(books.operations.remove_agent("bob", force=True))
     books.age(100)
     assert len(books.rows("day")) == 1
-    assert books.run(books.operations.tidy_costs(days=101)) == 0
-    assert books.run(books.operations.tidy_costs(days=100)) == 1
-    assert books.run(books.operations.tidy_costs(days=100)) == 0
+    assert books.run(books.operations.apply_cost_retention(days=101)) == 0
+    assert books.run(books.operations.apply_cost_retention(days=100)) == 1
+    assert books.run(books.operations.apply_cost_retention(days=100)) == 0
     assert books.rows("day") == {}
     rows = books.rows("agent")
     assert {name: row.usd for name, row in rows.items()} == {"ann": 1.0, "eve": 1.0, "": 1.0}
@@ -383,9 +383,9 @@ def test_the_line_of_a_task_or_an_agent_that_outlives_its_days_goes_with_it(book
     books.run(books.operations.add_task("short", task_id="short"))
     books.settle("ann", task="long")
     books.age(100)
-    assert books.run(books.operations.tidy_costs(days=90)) == 1
+    assert books.run(books.operations.apply_cost_retention(days=90)) == 1
     books.settle("bob", task="short")
-    books.run(books.operations.leave("h", reason="stopped"))
+    books.run(books.operations.deregister_host("h", reason="stopped"))
     assert set(books.rows("task")) == {"long", "short"}
     for task in ("long", "short"):
         books.run(books.operations.delete_task(task))

@@ -135,7 +135,7 @@ def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(tow
 
 def test_a_dead_letter_cannot_be_sent_again_beside_itself(town: Town) -> None:
     put(town, "m")
-    town.run(town.operations.bury(SUPERVISOR_ID, claim(town, "c").deliveries, reason="x"))
+    town.run(town.operations.dead_letter(SUPERVISOR_ID, claim(town, "c").deliveries, reason="x"))
     town.command("DEL", town.key("trace:m"))
     assert not town.run(town.operations.send("supervisor", Query(question="?"), message_id="m")).new
 

@@ -111,14 +111,14 @@ def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
             for kind, priority in mails:
                 self.count += 1
                 mail = Mail(f"m{self.count}", kind, PRIORITIES.index(priority), self.count, box)
-                call = self.town.operations.send(
+                operation = self.town.operations.send(
                     box,
                     BODIES[kind],
                     priority=priority,  # type: ignore[arg-type]
                     message_id=mail.id,
                     not_before_ms=self.later() if delayed else 0,
                 )
-                assert self.town.run(call).new
+                assert self.town.run(operation).new
                 mail.place = "delayed" if delayed else "queued"
                 self.mail[mail.id] = mail
 
@@ -215,7 +215,9 @@ def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
                 if mail := self.holds(delivery):
                     mail.place = "dead"
                     held.append(mail)
-            assert self.town.run(self.town.operations.bury(self.boxes[box], given, reason="unreadable")) == len(held)
+            assert self.town.run(self.town.operations.dead_letter(self.boxes[box], given, reason="unreadable")) == len(
+                held
+            )
 
         @precondition(lambda self: any(mail.place == "dead" for mail in self.mail.values()))
         @rule(number=st.integers(0, 999), everything=st.booleans(), again=st.booleans())

@@ -14,12 +14,12 @@ from tinytown.errors import REPLY_CODES
 from tinytown.model import agents, tasks
 from tinytown.model.events import EVENT_TYPES, KnownEvent
 from tinytown.model.messages import Body
-from tinytown.protocol import library
+from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown.protocol.keys import CHANNELS, KEYS
 from tinytown.protocol.operations import SCHEMA, TownOperations
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text()
-LUA = "\n".join(line.partition("--")[0] for line in library.source().splitlines())
+LUA = "\n".join(line.partition("--")[0] for line in TOWN_LIBRARY.source().splitlines())
 
 
 def rows(*titles: str) -> list[list[str]]:

@@ -37,7 +37,7 @@ class Place:
             "capacity": str(capacity),
             "labels": f"host={name} {labels}",
         }
-        self.run(self.operations.join(name, lease_ms=lease_ms, about=about))
+        self.run(self.operations.register_host(name, lease_ms=lease_ms, details=about))
         self.backends[name], self.capacity[name] = backends.split(), capacity
 
     def agent(self, name: str, **options: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_host_that_is_full_is_not_waited_for(place: Place) -> None:
     place.ask("full")
     assert place.spread() == {"full": 1, "free": 2, None: 1}
     waiting = next(agent for agent in place.run(place.operations.agents()) if agent.host is None)
-    place.run(place.operations.join("other", lease_ms=HOUR_MS, about={"backends": "codex"}))
+    place.run(place.operations.register_host("other", lease_ms=HOUR_MS, details={"backends": "codex"}))
     place.run(place.operations.place_agents("other", ["codex"], count=5))
     assert place.reason(waiting.name) == "waiting for room: every kernel that could take it is full"
 
@@ -156,7 +156,7 @@ def test_an_agent_with_a_session_goes_back_to_where_it_was(place: Place) -> None
     place.run(place.operations.release_agent(ada.id, ada.token or "", "suspended", retry_ms=0))
     assert place.ask(other) == []
     assert [agent.name for agent in place.ask(home)] == ["ada"]
-    place.run(place.operations.leave(home, reason="gone"))
+    place.run(place.operations.deregister_host(home, reason="gone"))
     assert "ada" in [agent.name for agent in place.ask(other)]
 
 
@@ -179,7 +179,7 @@ def test_a_host_that_is_about_to_leave_is_not_waited_for(place: Place) -> None:
     place.ask("staying")
     place.agent("ada")
     assert place.ask("staying") == []
-    place.run(place.operations.beat("leaving", lease_ms=HOUR_MS, capacity=0))
+    place.run(place.operations.heartbeat("leaving", lease_ms=HOUR_MS, capacity=0))
     assert [agent.name for agent in place.ask("staying")] == ["ada"]
 
 
@@ -198,7 +198,7 @@ def test_a_task_wakes_a_sleeper_that_can_begin_before_one_that_cannot(place: Pla
         place.run(place.operations.release_agent(agent.id, agent.token or "", "suspended"))
         place.town.command("ZADD", place.town.key("asleep"), 1 if agent.name == "ann" else 2, agent.id)
     if hindrance == "no host has its label":
-        place.run(place.operations.leave("a", reason="gone"))
+        place.run(place.operations.deregister_host("a", reason="gone"))
         place.host("b", backends="shell other")
     elif hindrance == "its account is parked":
         place.town.command("ZADD", place.town.key("parked"), 9_999_999_999_999, "shell")
@@ -226,7 +226,7 @@ def test_a_task_whose_woken_agent_goes_away_wakes_the_next(place: Place, fate: A
         (ann,) = place.ask("a")
         place.run(place.operations.release_agent(ann.id, ann.token or "", "error", reason="crashed"))
     else:
-        place.run(place.operations.want("ann", fate))
+        place.run(place.operations.set_desired_state("ann", fate))
     assert "bob" in [agent.name for agent in place.ask("a")]
 
 

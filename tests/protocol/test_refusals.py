@@ -10,7 +10,7 @@ import pytest
 from tinytown.errors import REPLY_CODES, LimitReached, NotFound, Refused, UsageError
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Informational, Query
-from tinytown.protocol import library
+from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import TownOperations
 
@@ -79,16 +79,16 @@ def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: Town) 
 def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) -> None:
     for ref in ("supervisor", "Conductor", SUPERVISOR_ID):
         assert people.run(people.operations.send(ref, Query(question="?"))).to == "supervisor"
-        for call in (
+        for operation in (
             people.operations.agent(ref),
-            people.operations.want(ref, "stopped"),
+            people.operations.set_desired_state(ref, "stopped"),
             people.operations.remove_agent(ref),
             people.operations.add_task("work", agent=ref),
             people.operations.assign_task("job-1", ref),
             people.operations.claim_from_backlog("job-1", ref),
             people.operations.assign_backlog(ref),
         ):
-            error = people.refusal(call)
+            error = people.refusal(operation)
             assert error.code == "refused"
             assert "human side" in error.message
             assert error.hint
@@ -112,29 +112,29 @@ def test_a_task_is_found_by_its_id_or_a_unique_beginning_of_it(people: Town) -> 
     assert people.run(people.operations.task("job-1")).id == "job-1", "a whole id is never ambiguous"
 
 
-def agent_uses(calls: TownOperations, ref: str) -> list[Operation[Any]]:
+def agent_uses(operations: TownOperations, ref: str) -> list[Operation[Any]]:
     return [
-        calls.agent(ref),
-        calls.send(ref, Query(question="?")),
-        calls.send("supervisor", Query(question="?"), sender=ref),
-        calls.peek(ref),
-        calls.remove(ref, "all"),
-        calls.add_task("work", agent=ref),
-        calls.assign_task("job-1", ref),
-        calls.claim_from_backlog("job-1", ref),
-        calls.assign_backlog(ref),
-        calls.current_task(ref),
-        calls.want(ref, "paused"),
-        calls.remove_agent(ref),
-        calls.rounds(ref),
-        calls.create_agent("child", cli="shell", parent=ref),
+        operations.agent(ref),
+        operations.send(ref, Query(question="?")),
+        operations.send("supervisor", Query(question="?"), sender=ref),
+        operations.peek(ref),
+        operations.remove(ref, "all"),
+        operations.add_task("work", agent=ref),
+        operations.assign_task("job-1", ref),
+        operations.claim_from_backlog("job-1", ref),
+        operations.assign_backlog(ref),
+        operations.current_task(ref),
+        operations.set_desired_state(ref, "paused"),
+        operations.remove_agent(ref),
+        operations.rounds(ref),
+        operations.create_agent("child", cli="shell", parent=ref),
     ]
 
 
 @pytest.mark.parametrize("ref", ["nobody", *ODD])
 def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
-    for call in agent_uses(people.operations, ref):
-        error = people.refusal(call)
+    for operation in agent_uses(people.operations, ref):
+        error = people.refusal(operation)
         assert isinstance(error, NotFound)
         assert error.code == "not_found"
         assert "\n" not in error.message
@@ -144,23 +144,23 @@ def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: 
 
 @pytest.mark.parametrize("ref", ["nothing", "", *ODD])
 def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
-    calls = people.operations
-    for call in (
-        calls.task(ref),
-        calls.assign_task(ref, "solo"),
-        calls.settle_task("complete", ref),
-        calls.reopen_task(ref),
-        calls.requeue_task(ref),
-        calls.add_need(ref, "other"),
-        calls.add_need("other", ref),
-        calls.update_task(ref, title="x"),
-        calls.update_task("other", needs=[ref]),
-        calls.set_task_meta(ref, "git", {}),
-        calls.judge_task(ref, "complete"),
-        calls.claim_from_backlog(ref, "solo"),
-        calls.add_task("work", needs=[ref]),
+    operations = people.operations
+    for operation in (
+        operations.task(ref),
+        operations.assign_task(ref, "solo"),
+        operations.settle_task("complete", ref),
+        operations.reopen_task(ref),
+        operations.requeue_task(ref),
+        operations.add_need(ref, "other"),
+        operations.add_need("other", ref),
+        operations.update_task(ref, title="x"),
+        operations.update_task("other", needs=[ref]),
+        operations.set_task_meta(ref, "git", {}),
+        operations.record_verdict(ref, "complete"),
+        operations.claim_from_backlog(ref, "solo"),
+        operations.add_task("work", needs=[ref]),
     ):
-        error = people.refusal(call)
+        error = people.refusal(operation)
         assert isinstance(error, NotFound)
         assert "\n" not in error.message
         assert len(str(error)) < 300
@@ -183,20 +183,20 @@ def test_an_impossible_name_never_reaches_the_server(town: Town, name: str) -> N
 
 
 def test_a_name_belongs_to_one_agent(people: Town) -> None:
-    calls, solo = people.operations, people.run(people.operations.agent("solo"))
-    for call in (
-        calls.create_agent("SOLO", cli="shell"),
-        calls.create_agent("zeke", cli="shell"),
-        calls.create_agent("new", cli="shell", nickname="zeke"),
-        calls.create_agent("new", cli="shell", nickname="Solo"),
-        calls.create_agent(solo.id, cli="shell"),
+    operations, solo = people.operations, people.run(people.operations.agent("solo"))
+    for operation in (
+        operations.create_agent("SOLO", cli="shell"),
+        operations.create_agent("zeke", cli="shell"),
+        operations.create_agent("new", cli="shell", nickname="zeke"),
+        operations.create_agent("new", cli="shell", nickname="Solo"),
+        operations.create_agent(solo.id, cli="shell"),
     ):
-        error = people.refusal(call)
+        error = people.refusal(operation)
         assert isinstance(error, Refused)
         assert error.code == "exists"
         assert error.hint
     with pytest.raises(UsageError):
-        calls.create_agent("new", cli="shell", nickname="Supervisor")
+        operations.create_agent("new", cli="shell", nickname="Supervisor")
 
 
 def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,15 +221,15 @@ BAD: dict[str, Callable[[TownOperations], object]] = {
     "an unknown priority": lambda c: c.send("solo", Query(question="?"), priority="soon"),  # type: ignore[arg-type]
     "an unknown priority of a task": lambda c: c.add_task("work", priority="soon"),  # type: ignore[arg-type]
     "an unknown verb": lambda c: c.settle_task("finish", "job-1"),  # type: ignore[arg-type]
-    "an unknown wanted state": lambda c: c.want("solo", "happy"),  # type: ignore[arg-type]
+    "an unknown desired state": lambda c: c.set_desired_state("solo", "happy"),  # type: ignore[arg-type]
     "a message id with a colon": lambda c: c.send("solo", Query(question="?"), message_id="a:b"),
     "a message id with a quote": lambda c: c.send("solo", Query(question="?"), message_id='a"b'),
     "a task id with a slash": lambda c: c.add_task("work", task_id="a/b"),
     "a task id of 129 characters": lambda c: c.add_task("work", task_id="a" * 129),
     "a claim token with a blank": lambda c: c.claim(SUPERVISOR_ID, token="a b"),
     "an empty claim token": lambda c: c.claim(SUPERVISOR_ID, token=""),
-    "a host with a colon": lambda c: c.join("a:b", lease_ms=1, about={}),
-    "a lease with a colon": lambda c: c.take_lease("a:b", "h1", lease_ms=1),
+    "a host with a colon": lambda c: c.register_host("a:b", lease_ms=1, details={}),
+    "a lease with a colon": lambda c: c.acquire_lease("a:b", "h1", lease_ms=1),
     "a tag with a colon": lambda c: c.add_task("work", tags=["a:b"]),
     "a role with a newline": lambda c: c.create_agent("new", cli="shell", role="a\nb"),
     "a title of 1,001 bytes": lambda c: c.add_task("work", title="x" * 1001),
@@ -254,16 +254,16 @@ def test_values_that_can_never_be_right_are_refused_before_they_are_sent(town: T
 
 
 def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
-    call = people.operations.add_task("work")
-    words = tuple("soon" if word == "normal" else word for word in call.command)
-    assert people.refusal(Operation(words, call.decode)).code == "usage"
+    operation = people.operations.add_task("work")
+    words = tuple("soon" if word == "normal" else word for word in operation.command)
+    assert people.refusal(Operation(words, operation.decode)).code == "usage"
     change = people.operations.update_task("job-1", priority="high", needs=["job-2"])
     words = tuple("soon" if word == "high" else word for word in change.command)
     assert people.refusal(Operation(words, change.decode)).code == "usage"
     done = people.operations.add_task("work", finished="failed")
     words = tuple("running" if word == "failed" else word for word in done.command)
     assert people.refusal(Operation(words, done.decode)).code == "usage"
-    people.run(people.operations.join("h1", lease_ms=HOUR_MS, about={}))
+    people.run(people.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
     placed = people.run(people.operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
     assert people.refusal(people.operations.report_agent_state(placed.id, fence, "happy")).code == "refused"
@@ -312,7 +312,7 @@ def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: Town) ->
     for number in range(2):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
     batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=2))
-    town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
     town.run(town.operations.send("supervisor", Query(question="?"), message_id="m2"))
     assert town.refusal(town.operations.redrive("all")).code == "limit_reached"
     assert town.run(town.operations.redrive("m0")) == ("m0",)
@@ -326,52 +326,52 @@ def test_a_town_has_room_for_so_many_agents(people: Town) -> None:
 
 
 def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people: Town) -> None:
-    calls = people.operations
-    people.run(calls.want("solo", "stopped"))
-    for call in (
-        calls.send("solo", Query(question="?")),
-        calls.add_task("work", agent="solo"),
-        calls.assign_task("job-1", "so"),
-        calls.assign_backlog("solo"),
+    operations = people.operations
+    people.run(operations.set_desired_state("solo", "stopped"))
+    for operation in (
+        operations.send("solo", Query(question="?")),
+        operations.add_task("work", agent="solo"),
+        operations.assign_task("job-1", "so"),
+        operations.assign_backlog("solo"),
     ):
-        error = people.refusal(call)
+        error = people.refusal(operation)
         assert (error.code, error.hint) == ("refused", "tt resume solo brings it back")
-    people.run(calls.want("solo", "running"))
-    people.run(calls.send("solo", Query(question="?")))
+    people.run(operations.set_desired_state("solo", "running"))
+    people.run(operations.send("solo", Query(question="?")))
 
 
-def refused_in_state(calls: TownOperations) -> dict[str, Operation[Any]]:
+def refused_in_state(operations: TownOperations) -> dict[str, Operation[Any]]:
     return {
-        "a finished task is not assigned": calls.assign_task("over", "solo"),
-        "a finished task is not requeued": calls.requeue_task("over"),
-        "a finished task is not completed again": calls.settle_task("complete", "over"),
-        "a finished task does not fail": calls.settle_task("fail", "over"),
-        "a finished task takes no new need": calls.add_need("over", "job-1"),
-        "a finished task says what it said": calls.update_task("over", title="x"),
-        "an updated task does not need itself": calls.update_task("job-1", needs=["job-1"]),
-        "an updated task closes no circle": calls.update_task("job-2", title="x", needs=["job-1", "waits"]),
-        "an open task is not reopened": calls.reopen_task("job-1"),
-        "a task that somebody has is not on the backlog": calls.claim_from_backlog("given", "solo"),
-        "a task does not need itself": calls.add_need("job-1", "job-1"),
-        "a circle of two": calls.add_need("job-2", "waits"),
-        "an order is not removed": calls.remove("solo", "given.1"),
-        "a letter that nobody knows": calls.redrive("nothing"),
-        "a message that nobody knows": calls.remove("solo", "nothing"),
-        "no message at all": calls.remove("solo", ""),
-        "an agent with work": calls.remove_agent("solo"),
-        "a task that was not begun is not verified": calls.settle_task("submit", "job-1"),
+        "a finished task is not assigned": operations.assign_task("over", "solo"),
+        "a finished task is not requeued": operations.requeue_task("over"),
+        "a finished task is not completed again": operations.settle_task("complete", "over"),
+        "a finished task does not fail": operations.settle_task("fail", "over"),
+        "a finished task takes no new need": operations.add_need("over", "job-1"),
+        "a finished task says what it said": operations.update_task("over", title="x"),
+        "an updated task does not need itself": operations.update_task("job-1", needs=["job-1"]),
+        "an updated task closes no circle": operations.update_task("job-2", title="x", needs=["job-1", "waits"]),
+        "an open task is not reopened": operations.reopen_task("job-1"),
+        "a task that somebody has is not on the backlog": operations.claim_from_backlog("given", "solo"),
+        "a task does not need itself": operations.add_need("job-1", "job-1"),
+        "a circle of two": operations.add_need("job-2", "waits"),
+        "an order is not removed": operations.remove("solo", "given.1"),
+        "a letter that nobody knows": operations.redrive("nothing"),
+        "a message that nobody knows": operations.remove("solo", "nothing"),
+        "no message at all": operations.remove("solo", ""),
+        "an agent with work": operations.remove_agent("solo"),
+        "a task that was not begun is not verified": operations.settle_task("submit", "job-1"),
     }
 
 
 @pytest.mark.parametrize("what", refused_in_state(TownOperations("x")))
 def test_the_towns_state_forbids(people: Town, what: str) -> None:
-    calls, run = people.operations, people.run
-    run(calls.setup({"gates": 1}))
-    run(calls.add_task("over", task_id="over"))
-    run(calls.settle_task("complete", "over"))
-    run(calls.add_task("given", agent="solo", task_id="given"))
-    run(calls.add_task("waits", needs=["job-2"], task_id="waits"))
-    error = people.refusal(refused_in_state(calls)[what])
+    operations, run = people.operations, people.run
+    run(operations.setup({"gates": 1}))
+    run(operations.add_task("over", task_id="over"))
+    run(operations.settle_task("complete", "over"))
+    run(operations.add_task("given", agent="solo", task_id="given"))
+    run(operations.add_task("waits", needs=["job-2"], task_id="waits"))
+    error = people.refusal(refused_in_state(operations)[what])
     assert isinstance(error, REPLY_CODES[error.code])
     assert error.hint or error.code in HINTLESS
 
@@ -392,11 +392,11 @@ def test_messages_and_letters_are_found_by_a_unique_beginning(town: Town) -> Non
     assert town.run(town.operations.remove("supervisor", "o")) == ("other",)
     batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=9))
     assert town.refusal(town.operations.remove("supervisor", "note-1")).code == "refused", "somebody works on it"
-    town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+    town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
     assert town.refusal(town.operations.drop("not")).code == "ambiguous"
     assert town.run(town.operations.drop("note-")) == ("note-11",)
     assert town.run(town.operations.redrive("note")) == ("note",)
 
 
 def test_the_library_refuses_with_known_codes_only() -> None:
-    assert set(re.findall(r"refuse\('(\w+)'", library.source())) == set(REPLY_CODES)
+    assert set(re.findall(r"refuse\('(\w+)'", TOWN_LIBRARY.source())) == set(REPLY_CODES)

@@ -34,36 +34,36 @@ class Scene:
     token: str
 
     @property
-    def calls(self) -> TownOperations:
+    def operations(self) -> TownOperations:
         return self.town.operations
 
 
 @pytest.fixture
 def scene(town: Town) -> Scene:
     """ann works on task `now` with a question beside it, `next` waits for it, ben has a task, one is on the backlog."""
-    calls, run = town.operations, town.run
-    ann = run(calls.create_agent("ann", cli="shell", role="dev"))
-    run(calls.create_agent("ben", cli="other"))
-    run(calls.create_agent("cat", cli="other"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
-    run(calls.add_task("first", agent="ann", task_id="now"))
-    run(calls.add_task("then", needs=["now"], agent="ann", task_id="next"))
-    run(calls.add_task("bens", agent="ben", task_id="bens"))
+    operations, run = town.operations, town.run
+    ann = run(operations.create_agent("ann", cli="shell", role="dev"))
+    run(operations.create_agent("ben", cli="other"))
+    run(operations.create_agent("cat", cli="other"))
+    run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))
+    run(operations.add_task("first", agent="ann", task_id="now"))
+    run(operations.add_task("then", needs=["now"], agent="ann", task_id="next"))
+    run(operations.add_task("bens", agent="ben", task_id="bens"))
     for number in range(3):
-        run(calls.add_task("free", role="dev", task_id=f"free{number}"))
-    run(calls.add_task("over", task_id="over"))
-    run(calls.settle_task("complete", "over"))
-    run(calls.send("ann", Query(question="why?"), priority="urgent", message_id="why"))
-    run(calls.send("supervisor", Query(question="and?"), message_id="and"))
+        run(operations.add_task("free", role="dev", task_id=f"free{number}"))
+    run(operations.add_task("over", task_id="over"))
+    run(operations.settle_task("complete", "over"))
+    run(operations.send("ann", Query(question="why?"), priority="urgent", message_id="why"))
+    run(operations.send("supervisor", Query(question="and?"), message_id="and"))
     for name in ("ill", "bad"):
-        run(calls.send("supervisor", Query(question="x"), message_id=name, priority="urgent"))
-        sick = run(calls.claim(SUPERVISOR_ID, token=name))
-        run(calls.bury(SUPERVISOR_ID, sick.deliveries, reason="unreadable"))
-    placed = run(calls.place_agents("h1", ["shell"], count=1)).agents[0]
+        run(operations.send("supervisor", Query(question="x"), message_id=name, priority="urgent"))
+        sick = run(operations.claim(SUPERVISOR_ID, token=name))
+        run(operations.dead_letter(SUPERVISOR_ID, sick.deliveries, reason="unreadable"))
+    placed = run(operations.place_agents("h1", ["shell"], count=1)).agents[0]
     fence = placed.token or ""
-    batch = run(calls.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
-    started = run(calls.start_task(ann.id, fence, "now", "run"))
-    run(calls.start_round(ann.id, fence, "run", "now"))
+    batch = run(operations.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
+    started = run(operations.start_task(ann.id, fence, "now", "run"))
+    run(operations.start_round(ann.id, fence, "run", "now"))
     assert started.task
     assert len(batch.deliveries) == 2
     return Scene(town, ann, batch, fence, started.task.token or "")
@@ -79,7 +79,7 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.nack(s.ann.id, s.batch.deliveries),
         s.operations.nack(s.ann.id, s.batch.deliveries, delay_ms=HOUR_MS, counts=False),
     ],
-    "bury": lambda s: s.operations.bury(s.ann.id, s.batch.deliveries, reason="unreadable"),
+    "dead_letter": lambda s: s.operations.dead_letter(s.ann.id, s.batch.deliveries, reason="unreadable"),
     "peek": lambda s: s.operations.peek("ann"),
     "remove": lambda s: [s.operations.remove("supervisor", "and"), s.operations.remove("supervisor", "all")],
     "trace": lambda s: s.operations.trace("why"),
@@ -114,18 +114,14 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
     ],
     "release_task": lambda s: [s.operations.hold_task("bens", reason="wait"), s.operations.release_task("bens")],
-    "recount_rounds": lambda s: s.operations.recount_rounds("ben", max_rounds=7),
+    "reset_round_count": lambda s: s.operations.reset_round_count("ben", max_rounds=7),
     "delete_task": lambda s: s.operations.delete_task("bens"),
-    "reclaim": lambda s: [
-        s.operations.reclaim("ben", tasks_to="", mail_to=""),
-        s.operations.reclaim("cat", tasks_to="ben", mail_to="ben"),
-    ],
     "add_need": lambda s: s.operations.add_need("bens", "now"),
     "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
-    "judge_task": lambda s: [
+    "record_verdict": lambda s: [
         s.operations.setup({"gates": 1}),
         s.operations.settle_task("submit", "now", by=s.ann.id, token=s.token),
-        s.operations.judge_task("now", "again", evidence="it does not compile"),
+        s.operations.record_verdict("now", "again", evidence="it does not compile"),
     ],
     "claim_from_backlog": lambda s: s.operations.claim_from_backlog("free0", "ben"),
     "claim_matching": lambda s: s.operations.claim_matching(s.ann.id, s.fence, ["dev"]),
@@ -133,15 +129,15 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     "create_agent": lambda s: s.operations.create_agent("dan", cli="shell"),
     "agent": lambda s: s.operations.agent("ann"),
     "agents": lambda s: s.operations.agents(),
-    "want": lambda s: [
-        s.operations.want("ann", "paused"),
-        s.operations.want("ben", "stopped"),
-        s.operations.want("ben", "running"),
+    "set_desired_state": lambda s: [
+        s.operations.set_desired_state("ann", "paused"),
+        s.operations.set_desired_state("ben", "stopped"),
+        s.operations.set_desired_state("ben", "running"),
     ],
     "remove_agent": lambda s: s.operations.remove_agent("ben", force=True),
     "rounds": lambda s: s.operations.rounds("ann"),
     "place_agents": lambda s: s.operations.place_agents("h1", ["other"], count=1),
-    "observe_agent": lambda s: s.operations.report_agent_state(s.ann.id, s.fence, "draining", "soon"),
+    "report_agent_state": lambda s: s.operations.report_agent_state(s.ann.id, s.fence, "draining", "soon"),
     "release_agent": lambda s: s.operations.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
     "start_round": lambda s: s.operations.start_round(s.ann.id, s.fence, "another", "now"),
     "settle_round": lambda s: [
@@ -160,28 +156,28 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
     "set_budgets": lambda s: s.operations.set_budgets({"day_usd": 0, "town_tokens": 5}),
-    "tidy_costs": lambda s: [
+    "apply_cost_retention": lambda s: [
         s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", charge="1000 200 300 4000"
         ),
-        s.operations.tidy_costs(days=1),
+        s.operations.apply_cost_retention(days=1),
     ],
-    "join": lambda s: [
-        s.operations.join("h2", lease_ms=HOUR_MS, about={"name": "there"}),
-        s.operations.join("h1", lease_ms=HOUR_MS, about={"name": "here"}),
+    "register_host": lambda s: [
+        s.operations.register_host("h2", lease_ms=HOUR_MS, details={"name": "there"}),
+        s.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}),
     ],
-    "beat": lambda s: s.operations.beat("h1", lease_ms=HOUR_MS),
+    "heartbeat": lambda s: s.operations.heartbeat("h1", lease_ms=HOUR_MS),
     "sweep": lambda s: s.operations.sweep(),
-    "leave": lambda s: s.operations.leave("h1", reason="shut down"),
+    "deregister_host": lambda s: s.operations.deregister_host("h1", reason="shut down"),
     "hosts": lambda s: s.operations.hosts(),
-    "take_lease": lambda s: s.operations.take_lease("sink", "h1", lease_ms=HOUR_MS),
-    "give_up_lease": lambda s: s.operations.give_up_lease("held", "h1"),
+    "acquire_lease": lambda s: s.operations.acquire_lease("sink", "h1", lease_ms=HOUR_MS),
+    "release_lease": lambda s: s.operations.release_lease("held", "h1"),
     "setup": lambda s: s.operations.setup({"gates": 1}),
     "status": lambda s: s.operations.status(),
     "freeze": lambda s: s.operations.freeze(reason="the bill"),
     "thaw": lambda s: [s.operations.freeze(reason="the bill"), s.operations.thaw(reason="it is paid")],
-    "tell_frozen": lambda s: [s.operations.tell_frozen("h1", 3), s.operations.tell_frozen("h1", None)],
-    "tidy": lambda s: s.operations.tidy(finished_age_ms=0, finished_count=0, events=1000),
+    "report_frozen": lambda s: [s.operations.report_frozen("h1", 3), s.operations.report_frozen("h1", None)],
+    "apply_retention": lambda s: s.operations.apply_retention(finished_age_ms=0, finished_count=0, events=1000),
     "plugin_data": lambda s: s.operations.plugin_data("rules"),
     "plugin_field": lambda s: s.operations.plugin_field("rules", "colours"),
     "plugins_with_data": lambda s: s.operations.plugins_with_data(),
@@ -200,7 +196,7 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
 }
 
 #: Where the second answer differs by design: `send` then says that the id was known, `tidy` goes on with what is left.
-ANSWERS_DIFFER = {"send", "tidy"}
+ANSWERS_DIFFER = {"send", "apply_retention"}
 
 
 def told(answer: Any) -> str:
@@ -217,21 +213,21 @@ def test_every_call_of_a_town_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", USES)
 def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scene) -> None:
-    scene.town.run(scene.operations.take_lease("held", "h1", lease_ms=HOUR_MS))
+    scene.town.run(scene.operations.acquire_lease("held", "h1", lease_ms=HOUR_MS))
     uses = USES[name](scene)
-    for call in uses if isinstance(uses, list) else [uses]:
-        first = scene.town.run(call)
+    for operation in uses if isinstance(uses, list) else [uses]:
+        first = scene.town.run(operation)
         after = timeless(scene.town.dump())
-        second = scene.town.run(call)
+        second = scene.town.run(operation)
         assert timeless(scene.town.dump()) == after
         if name not in ANSWERS_DIFFER:
             assert told(second) == told(first)
-        assert call.repeatable
+        assert operation.repeatable
 
 
 def test_a_message_sent_twice_is_one_and_the_second_answer_says_so(scene: Scene) -> None:
-    call = scene.operations.send("ben", Query(question="again?"))
-    first, second = scene.town.run(call), scene.town.run(call)
+    operation = scene.operations.send("ben", Query(question="again?"))
+    first, second = scene.town.run(operation), scene.town.run(operation)
     assert (first.new, second.new) == (True, False)
     assert first.message_id == second.message_id
     assert [lying.message.id for lying in scene.town.run(scene.operations.peek("ben")).messages if lying.message].count(
@@ -247,19 +243,19 @@ def test_a_repeated_call_says_what_it_did_even_when_others_came_between(scene: S
 
 
 def test_agents_placed_by_an_answer_that_was_lost_are_told_again(scene: Scene) -> None:
-    call = scene.operations.place_agents("h1", ["other"], count=5)
-    placed = scene.town.run(call).agents
+    operation = scene.operations.place_agents("h1", ["other"], count=5)
+    placed = scene.town.run(operation).agents
     assert sorted(agent.name for agent in placed) == ["ben", "cat"]
-    again = scene.town.run(call).agents
+    again = scene.town.run(operation).agents
     assert [(agent.id, agent.token) for agent in again] == [(agent.id, agent.token) for agent in placed]
 
 
 def test_what_was_answered_is_forgotten_after_a_while(scene: Scene) -> None:
     for uses in USES.values():
         use = uses(scene)
-        for call in use if isinstance(use, list) else [use]:
+        for operation in use if isinstance(use, list) else [use]:
             with contextlib.suppress(TinytownError):
-                scene.town.run(call)
+                scene.town.run(operation)
     remembered = {key: ttl for key, _, ttl, _ in scene.town.rows() if key.startswith("op:")}
     assert remembered
     assert all(0 < ttl <= 300_000 for ttl in remembered.values())

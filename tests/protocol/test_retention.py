@@ -16,7 +16,7 @@ HOUR_MS = 3_600_000
 
 def tidy(town: Town, **given: int) -> int:
     bounds = {"finished_age_ms": HOUR_MS, "finished_count": 1000, "events": 1000, **given}
-    return town.run(town.operations.tidy(**bounds))
+    return town.run(town.operations.apply_retention(**bounds))
 
 
 def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
@@ -24,7 +24,7 @@ def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
     for number in range(5):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
         batch = town.run(town.operations.claim(SUPERVISOR_ID, token=f"c{number}"))
-        town.run(town.operations.bury(SUPERVISOR_ID, batch.deliveries, reason="x"))
+        town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
         town.command("ZADD", town.key("dead"), "XX", number, f"m{number}")  # buried at different moments
     assert [letter.id for letter in town.run(town.operations.dead_letters())] == ["m4", "m3", "m2"]
     assert {key for key in town.dump() if key.startswith("dead:")} == {"dead:m2", "dead:m3", "dead:m4"}
@@ -34,7 +34,7 @@ def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
 def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
     town.run(town.operations.setup({"rounds_kept": kept}))
     town.run(town.operations.create_agent("ann", cli="shell"))
-    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={}))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
     ann = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
     for number in range(5):
         town.run(
@@ -45,40 +45,40 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
                 (),
                 outcome="finished",
                 mail="ack",
-                record=msgspec.json.encode(RoundRecord(run=f"r{number}", outcome="finished")),
+                record=msgspec.json.encode(RoundRecord(round_id=f"r{number}", outcome="finished")),
             )
         )
     records = town.run(town.operations.rounds("ann", limit=9))
-    assert [each.run for each in records] == [f"r{number}" for number in range(4, 4 - kept, -1)]
+    assert [each.round_id for each in records] == [f"r{number}" for number in range(4, 4 - kept, -1)]
     assert town.run(town.operations.agent("ann")).rounds_completed == 5
 
 
 def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.setup({"trace_ttl_s": 100, "max_deliveries": 1}))
-    run(calls.create_agent("ann", cli="shell"))
-    run(calls.add_task("work", agent="ann", task_id="job"))
+    operations, run = town.operations, town.run
+    run(operations.setup({"trace_ttl_s": 100, "max_deliveries": 1}))
+    run(operations.create_agent("ann", cli="shell"))
+    run(operations.add_task("work", agent="ann", task_id="job"))
     for name in ("a", "b", "c"):
-        run(calls.send("supervisor", Query(question="?"), message_id=name))
+        run(operations.send("supervisor", Query(question="?"), message_id=name))
     town.command("DEL", town.key("trace:b"))  # ran out while the message lay there
-    batch = run(calls.claim(SUPERVISOR_ID, token="t", count=3))
-    run(calls.ack(SUPERVISOR_ID, batch.deliveries[:1]))
-    run(calls.nack(SUPERVISOR_ID, batch.deliveries[1:2], reason="failed:\nTraceback\r\n  boom\x85"))
-    run(calls.bury(SUPERVISOR_ID, batch.deliveries[2:], reason="unreadable"))
-    run(calls.drop("b"))
+    batch = run(operations.claim(SUPERVISOR_ID, token="t", count=3))
+    run(operations.ack(SUPERVISOR_ID, batch.deliveries[:1]))
+    run(operations.nack(SUPERVISOR_ID, batch.deliveries[1:2], reason="failed:\nTraceback\r\n  boom\x85"))
+    run(operations.dead_letter(SUPERVISOR_ID, batch.deliveries[2:], reason="unreadable"))
+    run(operations.drop("b"))
     lives = {key: ttl for key, _, ttl, _ in town.rows()}
     assert all(0 < lives[f"trace:{name}"] <= 100_000 for name in ("a", "b", "c", "job.1"))
-    assert [line.what for line in run(calls.trace("b"))] == [
+    assert [line.what for line in run(operations.trace("b"))] == [
         "leased t delivery 1",
         "dead failed: Traceback   boom\x85",
         "dropped",
     ]
-    assert [line.what for line in run(calls.trace("a"))] == [
+    assert [line.what for line in run(operations.trace("a"))] == [
         "queued for supervisor from supervisor",
         "leased t delivery 1",
         "acked",
     ]
-    assert run(calls.trace("unknown")) == ()
+    assert run(operations.trace("unknown")) == ()
 
 
 def test_the_event_stream_is_bounded(town: Town) -> None:
@@ -125,54 +125,54 @@ def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: Town) -> N
     for number in range(450):
         town.run(town.operations.add_task("work", task_id=f"t{number}"))
         town.run(town.operations.settle_task("cancel", f"t{number}"))
-    call = town.operations.tidy(finished_age_ms=HOUR_MS, finished_count=50, events=100)
-    assert [town.run(call) for _ in range(4)] == [200, 200, 0, 0]
+    operation = town.operations.apply_retention(finished_age_ms=HOUR_MS, finished_count=50, events=100)
+    assert [town.run(operation) for _ in range(4)] == [200, 200, 0, 0]
 
 
 def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.add_task("first", task_id="need"))
-    run(calls.add_task("then", needs=["need"], task_id="waits"))
-    run(calls.settle_task("fail", "need", text="no"))
-    run(calls.add_task("other", task_id="other"))
-    run(calls.settle_task("complete", "other"))
+    operations, run = town.operations, town.run
+    run(operations.add_task("first", task_id="need"))
+    run(operations.add_task("then", needs=["need"], task_id="waits"))
+    run(operations.settle_task("fail", "need", text="no"))
+    run(operations.add_task("other", task_id="other"))
+    run(operations.settle_task("complete", "other"))
     assert tidy(town, finished_age_ms=-1000) == 1
-    assert {task.id for task in run(calls.tasks())} == {"need", "waits"}
+    assert {task.id for task in run(operations.tasks())} == {"need", "waits"}
 
 
 def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None:
-    calls, run = town.operations, town.run
-    run(calls.add_task("first", task_id="need"))
-    run(calls.add_task("then", needs=["need"], task_id="waits"))
-    run(calls.settle_task("fail", "need", text="no"))
-    run(calls.settle_task("complete", "waits"))
+    operations, run = town.operations, town.run
+    run(operations.add_task("first", task_id="need"))
+    run(operations.add_task("then", needs=["need"], task_id="waits"))
+    run(operations.settle_task("fail", "need", text="no"))
+    run(operations.settle_task("complete", "waits"))
     town.command("ZADD", town.key("tasks:finished"), 1, "need")
     assert tidy(town) == 1
-    assert run(calls.reopen_task("waits")).task.state == "pending"
+    assert run(operations.reopen_task("waits")).task.state == "pending"
     assert not [key for key in town.dump() if key.startswith("task:need")]
 
 
 def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
-    calls, run = town.operations, town.run
+    operations, run = town.operations, town.run
     before = set(town.dump())
-    ann = run(calls.create_agent("ann", cli="shell"))
+    ann = run(operations.create_agent("ann", cli="shell"))
     for name, needs in (("need", []), ("done", []), ("waits", ["need"]), ("open", [])):
-        run(calls.add_task("work", agent="" if name == "need" else "ann", needs=needs, task_id=name))
-    run(calls.settle_task("complete", "done"))
-    run(calls.send("ann", Query(question="?"), message_id="m"))
-    assert town.refusal(calls.remove_agent("ann")).code == "refused"
-    run(calls.remove_agent("ann", force=True))
-    assert [task.id for task in run(calls.tasks(state="backlog"))] == ["need", "open"]
-    assert run(calls.task("waits")).agent_id is None
-    assert [(letter.id, letter.agent, letter.reason) for letter in run(calls.dead_letters())] == [
+        run(operations.add_task("work", agent="" if name == "need" else "ann", needs=needs, task_id=name))
+    run(operations.settle_task("complete", "done"))
+    run(operations.send("ann", Query(question="?"), message_id="m"))
+    assert town.refusal(operations.remove_agent("ann")).code == "refused"
+    run(operations.remove_agent("ann", force=True))
+    assert [task.id for task in run(operations.tasks(state="backlog"))] == ["need", "open"]
+    assert run(operations.task("waits")).agent_id is None
+    assert [(letter.id, letter.agent, letter.reason) for letter in run(operations.dead_letters())] == [
         ("m", "ann", "agent ann was removed")
     ]
-    assert town.refusal(calls.redrive("m")).hint == "tt dead drop m"
-    run(calls.reopen_task("done"))
-    assert run(calls.task("done")).state == "pending"
-    run(calls.drop("all"))
+    assert town.refusal(operations.redrive("m")).hint == "tt dead drop m"
+    run(operations.reopen_task("done"))
+    assert run(operations.task("done")).state == "pending"
+    run(operations.drop("all"))
     for task in ("waits", "open", "need", "done"):
-        run(calls.settle_task("cancel", task))
+        run(operations.settle_task("cancel", task))
     tidy(town, finished_count=0)
     left = {key for key in town.dump() if not key.startswith("trace:")} - before
     assert left == {"seq", "events"}
@@ -180,29 +180,29 @@ def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
 
 
 def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: Town) -> None:
-    calls, run = town.operations, town.run
-    ann = run(calls.create_agent("ann", cli="shell"))
-    run(calls.add_task("first", task_id="need"))
-    run(calls.add_task("then", agent="ann", needs=["need"], task_id="waits"))
+    operations, run = town.operations, town.run
+    ann = run(operations.create_agent("ann", cli="shell"))
+    run(operations.add_task("first", task_id="need"))
+    run(operations.add_task("then", agent="ann", needs=["need"], task_id="waits"))
     for task in ("need", "waits"):
-        run(calls.settle_task("complete", task))
-    run(calls.remove_agent("ann"))
-    run(calls.reopen_task("need"))
-    task = run(calls.reopen_task("waits")).task
+        run(operations.settle_task("complete", task))
+    run(operations.remove_agent("ann"))
+    run(operations.reopen_task("need"))
+    task = run(operations.reopen_task("waits")).task
     assert (task.state, task.agent_id, task.open_needs) == ("blocked", None, ("need",))
     assert not [key for key in town.dump() if ann.id in key]
 
 
 def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
-    town.run(town.operations.join("h1", lease_ms=HOUR_MS, about={"name": "h1"}))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
     town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.place_agents("h1", ["shell"], count=1))
-    town.run(town.operations.leave("h1", reason="shut down"))
+    town.run(town.operations.deregister_host("h1", reason="shut down"))
     assert not [key for key in town.dump() if key.startswith("host")]
 
 
 def test_a_lease_of_the_town_ends_by_itself(town: Town) -> None:
-    town.run(town.operations.take_lease("journal", "h1", lease_ms=5000))
+    town.run(town.operations.acquire_lease("journal", "h1", lease_ms=5000))
     assert [0 < ttl <= 5000 for key, _, ttl, _ in town.rows() if key == "lease:journal"] == [True]
 
 

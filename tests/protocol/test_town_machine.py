@@ -72,11 +72,11 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             self.paid = 0  # millionths of a dollar
             self.now: Dump = {}
 
-        def attempt(self, call: Operation[T]) -> T | None:
+        def attempt(self, operation: Operation[T]) -> T | None:
             """What the town answers; None when it refuses, which may leave no trace."""
             before = self.town.dump()
             with contextlib.suppress(UsageError, NotFound, Refused):
-                return self.town.run(call)
+                return self.town.run(operation)
             assert self.town.dump() == before, "a refusal left a trace"
             return None
 
@@ -104,7 +104,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             for name in AGENTS:
                 self.town.run(self.operations.create_agent(name, cli="shell", role="dev" if name == "ann" else ""))
             for host in HOSTS:
-                self.town.run(self.operations.join(host, lease_ms=HOUR_MS, about={"name": host}))
+                self.town.run(self.operations.register_host(host, lease_ms=HOUR_MS, details={"name": host}))
             self.now = self.town.dump()
 
         # -- people
@@ -149,27 +149,20 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         def time_comes_for_holds(self) -> None:
             for task in self.members("holds"):
                 self.town.command("ZADD", self.town.key("holds"), 1, task)
-            self.town.run(self.operations.beat(HOSTS[0], lease_ms=HOUR_MS))
+            self.town.run(self.operations.heartbeat(HOSTS[0], lease_ms=HOUR_MS))
             assert not self.town.command("ZCARD", self.town.key("holds"))
 
         @rule(agent=number, assigned=st.booleans(), until=st.sampled_from(["", "2100-01-01T00:00:00Z"]))
         def add_a_task_that_is_held(self, agent: int, assigned: bool, until: str) -> None:
-            call = self.operations.add_task(
+            operation = self.operations.add_task(
                 "work",
                 agent=self.agent(agent) if assigned else "",
                 task_id=f"t{self.spawned}",
                 held="not yet",
                 held_until=until,
             )
-            self.attempt(call)
+            self.attempt(operation)
             self.spawned += 1
-
-        @rule(agent=number, other=number, tasks=st.booleans(), mail=st.booleans(), backlog=st.booleans())
-        def reclaim(self, agent: int, other: int, tasks: bool, mail: bool, backlog: bool) -> None:
-            to = "" if backlog else self.agent(other)
-            self.attempt(
-                self.operations.reclaim(self.agent(agent), tasks_to=to if tasks else None, mail_to=to if mail else None)
-            )
 
         @rule(agent=number)
         def order_in_free_text(self, agent: int) -> None:
@@ -194,8 +187,8 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             self.spawned += 1
 
         @rule(agent=number, desired_state=st.sampled_from(["running", "running", "paused", "stopped"]))
-        def want(self, agent: int, wanted: Any) -> None:
-            self.attempt(self.operations.want(self.agent(agent), wanted))
+        def set_desired_state(self, agent: int, desired_state: Any) -> None:
+            self.attempt(self.operations.set_desired_state(self.agent(agent), desired_state))
 
         @rule(agent=number, force=st.booleans())
         def remove_agent(self, agent: int, force: bool) -> None:
@@ -231,7 +224,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule()
         def days_of_the_ledger_go(self) -> None:
-            self.town.run(self.operations.tidy_costs(days=0))
+            self.town.run(self.operations.apply_cost_retention(days=0))
 
         @rule(agent=number)
         def empty_the_mailbox(self, agent: int) -> None:
@@ -247,7 +240,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule()
         def tidy(self) -> None:
-            self.town.run(self.operations.tidy(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
+            self.town.run(self.operations.apply_retention(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
 
         # -- kernels
 
@@ -319,7 +312,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
             if not placed.round_id:
                 return
-            call = self.operations.settle_round(
+            operation = self.operations.settle_round(
                 placed.agent_id,
                 placed.fence,
                 placed.round_id,
@@ -337,8 +330,8 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             late = self.operations.charge_round(
                 placed.agent_id, placed.round_id, f"2 1 0 {money}", task_id=placed.task_id
             )
-            told = self.attempt(call)
-            assert told is None or self.town.run(call) == told, "told twice, answered twice"
+            told = self.attempt(operation)
+            assert told is None or self.town.run(operation) == told, "told twice, answered twice"
             self.town.run(late)
             placed.round_id, placed.deliveries, placed.token = "", (), ""
 
@@ -355,7 +348,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(task=number, fate=st.sampled_from(["complete", "again", "fail"]))
         def judge(self, task: int, fate: Fate) -> None:
-            self.attempt(self.operations.judge_task(self.task(task), fate, evidence="it does not compile"))
+            self.attempt(self.operations.record_verdict(self.task(task), fate, evidence="it does not compile"))
 
         @precondition(lambda self: self.held)
         @rule(pick=number)
@@ -373,23 +366,23 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         @rule(pick=number, state=st.sampled_from(["suspended", "stopped", "error", "starting"]), again=st.booleans())
         def release(self, pick: int, state: str, again: bool) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            call = self.operations.release_agent(placed.agent_id, placed.fence, state, retry_ms=0 if again else -1)
-            if self.attempt(call) is not None:
+            operation = self.operations.release_agent(placed.agent_id, placed.fence, state, retry_ms=0 if again else -1)
+            if self.attempt(operation) is not None:
                 self.stale.append(self.held.pop(placed.agent_id))
 
         @rule(host=st.sampled_from(HOSTS), orderly=st.booleans())
         def lose_a_host(self, host: str, orderly: bool) -> None:
             if orderly:
-                self.town.run(self.operations.leave(host, reason="shut down"))
+                self.town.run(self.operations.deregister_host(host, reason="shut down"))
             else:
                 self.town.command("ZADD", self.town.key("hosts"), 1, host)
                 other = HOSTS[1 - HOSTS.index(host)]
-                self.town.run(self.operations.join(other, lease_ms=HOUR_MS, about={"name": other}))
+                self.town.run(self.operations.register_host(other, lease_ms=HOUR_MS, details={"name": other}))
             for agent_id in [id_ for id_, placed in self.held.items() if placed.host == host]:
                 self.stale.append(self.held.pop(agent_id))
-            assert self.attempt(self.operations.beat(host, lease_ms=HOUR_MS)) is None
+            assert self.attempt(self.operations.heartbeat(host, lease_ms=HOUR_MS)) is None
             assert self.attempt(self.operations.place_agents(host, ["shell"], count=9)) is None
-            self.town.run(self.operations.join(host, lease_ms=HOUR_MS, about={"name": host}))
+            self.town.run(self.operations.register_host(host, lease_ms=HOUR_MS, details={"name": host}))
 
         @rule(agent=number)
         def leases_run_out(self, agent: int) -> None:
@@ -410,25 +403,25 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         def a_kernel_that_lost_its_lease_goes_on(self, pick: int) -> None:
             old = self.stale[pick % len(self.stale)]
             before = self.town.dump()
-            calls, agent, fence = self.operations, old.agent_id, old.fence
-            for call in (
-                calls.claim(agent, token="late", fence=fence, acks=old.deliveries),
-                calls.report_agent_state(agent, fence, "idle"),
-                calls.release_agent(agent, fence, "suspended"),
-                calls.start_round(agent, fence, "late", old.task_id),
-                calls.start_task(agent, fence, old.task_id or "t0", "late"),
-                calls.claim_matching(agent, fence, ["dev"]),
-                calls.settle_round(
+            operations, agent, fence = self.operations, old.agent_id, old.fence
+            for operation in (
+                operations.claim(agent, token="late", fence=fence, acks=old.deliveries),
+                operations.report_agent_state(agent, fence, "idle"),
+                operations.release_agent(agent, fence, "suspended"),
+                operations.start_round(agent, fence, "late", old.task_id),
+                operations.start_task(agent, fence, old.task_id or "t0", "late"),
+                operations.claim_matching(agent, fence, ["dev"]),
+                operations.settle_round(
                     agent, fence, "late", old.deliveries, outcome="finished", mail="ack", fate="complete"
                 ),
             ):
-                assert self.attempt(call) is None
+                assert self.attempt(operation) is None
             if old.token:  # what it says of a task that is completed already is heard, and changes nothing
-                self.attempt(calls.settle_task("complete", old.task_id, by=agent, token=old.token))
-            assert not any(self.town.run(calls.ack(agent, old.deliveries)))
-            assert not any(self.town.run(calls.renew(agent, old.deliveries)))
-            assert set(self.town.run(calls.nack(agent, old.deliveries))) <= {"stale"}
-            assert self.town.run(calls.bury(agent, old.deliveries, reason="late")) == 0
+                self.attempt(operations.settle_task("complete", old.task_id, by=agent, token=old.token))
+            assert not any(self.town.run(operations.ack(agent, old.deliveries)))
+            assert not any(self.town.run(operations.renew(agent, old.deliveries)))
+            assert set(self.town.run(operations.nack(agent, old.deliveries))) <= {"stale"}
+            assert self.town.run(operations.dead_letter(agent, old.deliveries, reason="late")) == 0
             assert self.town.dump() == before
 
         def clock_ms(self) -> int:

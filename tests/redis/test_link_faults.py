@@ -29,9 +29,9 @@ async def reconnected(link: Link, generation: int) -> None:
         await trio.sleep(0.001)
 
 
-async def answer_or_error(link: Link, call: Operation[Any], into: dict[str, Any], name: str) -> None:
+async def answer_or_error(link: Link, operation: Operation[Any], into: dict[str, Any], name: str) -> None:
     try:
-        into[name] = await link.run(call)
+        into[name] = await link.run(operation)
     except TinytownError as error:
         into[name] = error
 
@@ -174,8 +174,8 @@ async def test_patience_counts_from_the_loss_for_what_was_asked_long_before(own_
     got: dict[str, Any] = {}
     async with open_link(own_server.address, offline_wait_s=0.3) as link:
         async with trio.open_nursery() as nursery:
-            call: Operation[None] = Operation(("BLPOP", "nothing", 0), lambda reply: reply, repeatable=True)
-            nursery.start_soon(answer_or_error, link, call, got, "long ago")
+            operation: Operation[None] = Operation(("BLPOP", "nothing", 0), lambda reply: reply, repeatable=True)
+            nursery.start_soon(answer_or_error, link, operation, got, "long ago")
             await trio.sleep(0.4)
             own_server.kill()
             lost_at = trio.current_time()

@@ -144,7 +144,9 @@ class AgentWorker:
             if self.desired_state == "stopped":
                 return _Ending("stopped", "a person asked for it")
             if 0 < self.agent.max_rounds <= self.agent.rounds_completed:
-                await self._town.run(self._town.operations.want(self.agent.id, "stopped", reason="its rounds are done"))
+                await self._town.run(
+                    self._town.operations.set_desired_state(self.agent.id, "stopped", reason="its rounds are done")
+                )
                 return _Ending("stopped", f"its rounds are done ({self.agent.max_rounds}); tt restart goes on")
             if self.desired_state == "paused":
                 self._idle_since = None

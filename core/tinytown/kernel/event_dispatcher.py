@@ -30,7 +30,7 @@ async def feed_sinks(town: Town, plugins: Plugins, host: str) -> None:
     lease_ms = int(town.config.lease_s * 1000)
     while True:
         try:
-            mine = await town.run(town.operations.take_lease(_LEASE, host, lease_ms=lease_ms))
+            mine = await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=lease_ms))
         except ServerUnreachable:
             mine = False
         if not mine:
@@ -47,14 +47,14 @@ async def flush_sinks(town: Town, plugins: Plugins, host: str) -> None:
     """Hand over what has happened until now, then give the lease up: the last act of a kernel. Callers set the deadline."""
     if not plugins.sinks:
         return
-    if await town.run(town.operations.take_lease(_LEASE, host, lease_ms=int(town.config.lease_s * 1000))):
+    if await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=int(town.config.lease_s * 1000))):
         try:
             async with trio.open_nursery() as nursery:
                 for name, sink in plugins.sinks.items():
                     nursery.start_soon(_flush, town, plugins, name, sink)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await town.run(town.operations.give_up_lease(_LEASE, host))
+                await town.run(town.operations.release_lease(_LEASE, host))
 
 
 async def _flush(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> None:
@@ -73,7 +73,7 @@ async def _keep_lease(town: Town, host: str, lease_ms: int) -> None:
     while True:
         await trio.sleep(lease_ms / 3000)
         try:
-            if not await town.run(town.operations.take_lease(_LEASE, host, lease_ms=lease_ms)):
+            if not await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=lease_ms)):
                 return
         except ServerUnreachable:
             return

@@ -25,7 +25,7 @@ async def judge(desk: KernelContext, agent: Agent, task_id: str) -> None:
         spent = task.attempts >= town.config.round.max_attempts
         fate: Fate = "complete" if refusal is None else "fail" if spent else "again"
         evidence = (refusal or "")[-_EVIDENCE_KEPT:]
-        await town.run(town.operations.judge_task(task.id, fate, round_id=task.round_id or "", evidence=evidence))
+        await town.run(town.operations.record_verdict(task.id, fate, round_id=task.round_id or "", evidence=evidence))
     except (NotFound, Refused):
         return  # somebody has settled or removed it meanwhile
 

@@ -95,7 +95,7 @@ class Kernel:
         kernel joins again as a new host.
         """
         await self._set_up()
-        await self.town.listen({self.town.operations.keys.bell: lambda _: self._wake.set()})
+        await self.town.listen({self.town.operations.keys.placement_channel: lambda _: self._wake.set()})
         with self.town.hearing(self._hear):
             async with trio.open_nursery() as nursery:
                 for service in self.plugins.services:
@@ -121,7 +121,7 @@ class Kernel:
         for hosted in self._hosted.values():
             hosted.leave(_STOPPED)
         with trio.move_on_after(_LAST_WORD_S), suppress(TinytownError):  # so that others do not leave agents to us
-            await self.town.run(self.town.operations.beat(self.host_id, lease_ms=self._lease_ms, capacity=0))
+            await self.town.run(self.town.operations.heartbeat(self.host_id, lease_ms=self._lease_ms, capacity=0))
         with trio.move_on_after(0 if self.keeper.clock.stopped else self.town.config.drain_s):
             await self._count.wait_value(lambda count: count == 0)
         self.hurry()
@@ -131,7 +131,7 @@ class Kernel:
             await self._count.wait_value(lambda count: count == 0)
         with trio.move_on_after(bound_s):
             try:
-                await self.town.run(self.town.operations.leave(self.host_id, reason=_STOPPED))
+                await self.town.run(self.town.operations.deregister_host(self.host_id, reason=_STOPPED))
                 self._feeding.cancel()
                 await self._fed.wait()
                 await flush_sinks(self.town, self.plugins, self.host_id)
@@ -169,7 +169,9 @@ class Kernel:
         while True:
             try:
                 status = await self._look_for_data()
-                await self.town.run(self.town.operations.join(self.host_id, lease_ms=self._lease_ms, about=about))
+                await self.town.run(
+                    self.town.operations.register_host(self.host_id, lease_ms=self._lease_ms, details=about)
+                )
             except (ServerUnreachable, ProtocolViolation) as error:
                 await self._wait_after(error)
             else:
@@ -189,7 +191,7 @@ class Kernel:
         while True:
             await trio.sleep(self.town.config.lease_s / 3)
             try:
-                ready = await self.town.run(self.town.operations.beat(self.host_id, lease_ms=self._lease_ms))
+                ready = await self.town.run(self.town.operations.heartbeat(self.host_id, lease_ms=self._lease_ms))
             except StaleLease:
                 return
             except (ServerUnreachable, ProtocolViolation) as error:
@@ -232,7 +234,7 @@ class Kernel:
                 self._freeze((await self.town.run(self.town.operations.status(agents=False))).frozen is not None)
                 frozen = self.keeper.running if self.keeper.clock.stopped else None
                 if frozen != told:
-                    await self.town.run(self.town.operations.tell_frozen(self.host_id, frozen))
+                    await self.town.run(self.town.operations.report_frozen(self.host_id, frozen))
                     told = frozen
             except StaleLease:
                 return  # the beat finds out too
@@ -288,7 +290,7 @@ class Kernel:
 
     async def _listen(self, placed: list[AgentWorker]) -> None:
         """Hear the bells of agents. They are ours now, so this is tried until it works."""
-        bells = {self.town.operations.keys.agent_bell(hosted.agent.id): hosted.ring for hosted in placed}
+        bells = {self.town.operations.keys.agent_channel(hosted.agent.id): hosted.ring for hosted in placed}
         while bells:
             try:
                 await self.town.listen(bells)
@@ -311,7 +313,7 @@ class Kernel:
                     trio.CancelScope(shield=True, deadline=trio.current_time() + _LEAVE_BOUND_S),
                     suppress(TinytownError),
                 ):
-                    await self.town.unlisten(self.town.operations.keys.agent_bell(agent_id))
+                    await self.town.unlisten(self.town.operations.keys.agent_channel(agent_id))
 
     def _strike_off(self, gone: list[AgentWorker]) -> None:
         for hosted in gone:

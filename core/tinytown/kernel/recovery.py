@@ -50,7 +50,7 @@ async def sweep(town: Town, *, root: Path) -> list[Orphan]:
     orphans = await trio.to_thread.run_sync(lambda: sweep_orphans(run_directory(root), town_root=root))
     for host in await town.run(town.operations.hosts()):
         if host.machine == machine_id() and host.root == str(root) and not is_alive(host):
-            await town.run(town.operations.leave(host.id, reason="its kernel was killed"))
+            await town.run(town.operations.deregister_host(host.id, reason="its kernel was killed"))
     return list(orphans)
 
 
@@ -75,12 +75,12 @@ async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
 async def tidy(town: Town, config: Config) -> None:
     """Forget finished tasks, events and days of the ledger beyond the configured bounds, now and then, until cancelled."""
     limits = config.limits
-    call = town.operations.tidy(
+    call = town.operations.apply_retention(
         finished_age_ms=int(limits.finished_days * 86_400_000),
         finished_count=limits.finished_tasks,
         events=limits.events,
     )
-    costs = town.operations.tidy_costs(days=limits.costs_days)
+    costs = town.operations.apply_cost_retention(days=limits.costs_days)
     while True:
         with suppress(TinytownError):
             for each in (call, costs):

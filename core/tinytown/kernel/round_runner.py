@@ -183,7 +183,9 @@ class RoundRunner:
     async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]
         if bad:
-            await self._town.run(self._town.operations.bury(self.agent.id, bad, reason="its body cannot be decoded"))
+            await self._town.run(
+                self._town.operations.dead_letter(self.agent.id, bad, reason="its body cannot be decoded")
+            )
         return tuple(delivery for delivery in deliveries if delivery.message is not None)
 
     async def _start_task(
@@ -343,7 +345,7 @@ class RoundRunner:
                 continue
             told = work.reporter.latest
             task_id = work.task.id if work.task else ""
-            members = {"agent": self.agent.name, "text": told, "task": task_id, "run": work.round_id}
+            members = {"agent": self.agent.name, "text": told, "task": task_id, "round_id": work.round_id}
             with suppress(TinytownError):
                 await self._town.run(self._town.operations.emit("agent_reported", members))
 
@@ -366,7 +368,7 @@ class RoundRunner:
         kind = str(outcome.__struct_config__.tag)
         ended_ms = int(time.time() * 1000)
         record = RoundRecord(
-            run=work.round_id,
+            round_id=work.round_id,
             agent=self.agent.name,
             cli=self.agent.cli,
             outcome=kind,

@@ -75,7 +75,7 @@ class AgentReported(Happening, frozen=True, kw_only=True, tag="agent_reported"):
     agent: str
     text: str
     task: str | None = None
-    run: str | None = None
+    round_id: str | None = None
 
 
 class MessageSent(Happening, frozen=True, kw_only=True, tag="message_sent"):
@@ -141,7 +141,7 @@ class RoundStarted(Happening, frozen=True, kw_only=True, tag="round_started"):
     """An agent began to work on a batch of its mail."""
 
     agent: str
-    run: str
+    round_id: str
     task: str | None = None
 
 
@@ -149,7 +149,7 @@ class RoundEnded(Happening, frozen=True, kw_only=True, tag="round_ended"):
     """A round's outcome was stored and its mail settled."""
 
     agent: str
-    run: str
+    round_id: str
     outcome: str
     task: str | None = None
     reason: str | None = None

@@ -133,14 +133,6 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     due_s: float
 
 
-class Reclaimed(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids of what was taken from an agent: its tasks, its messages, and the messages that have become tasks."""
-
-    tasks: tuple[str, ...] = ()
-    messages: tuple[str, ...] = ()
-    made: tuple[str, ...] = ()
-
-
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole town in one answer."""
 

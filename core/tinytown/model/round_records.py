@@ -19,7 +19,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     as the backend told. `host` is the machine that has the round's files.
     """
 
-    run: str
+    round_id: str
     outcome: str
     agent: str = ""
     cli: str = ""

@@ -1,4 +1,4 @@
-"""Moments as RFC 3339 text in UTC, and as milliseconds since 1970. Pure; reads no clock."""
+"""Moments as RFC 3339 text in UTC, and as milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def check_moment(text: str) -> int:
         raise UsageError(
             f"expected a time as in RFC 3339, got {shown(text)!r}", hint="write it like 2026-01-31T09:30:00Z"
         ) from error
+
+
+def now_rfc3339() -> str:
+    """This machine's time as RFC 3339 in UTC, for the envelopes of messages."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

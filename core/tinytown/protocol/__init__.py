@@ -9,30 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinytown.protocol.function_library import TOWN_LIBRARY, FunctionLibrary
     from tinytown.protocol.keys import Keys
-    from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply
-    from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
+    from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, function_call, load_library
+    from tinytown.protocol.operations import TownOperations
+    from tinytown.protocol.town_operations import SCHEMA
 
 __all__ = [
     "SCHEMA",
+    "TOWN_LIBRARY",
     "Argument",
     "ErrorReply",
+    "FunctionLibrary",
     "Keys",
     "Operation",
     "Reply",
     "TownOperations",
+    "function_call",
     "load_library",
 ]
 
 _MODULES = {
     "Argument": "operation",
     "ErrorReply": "operation",
+    "FunctionLibrary": "function_library",
     "Keys": "keys",
     "Operation": "operation",
     "Reply": "operation",
-    "SCHEMA": "operations",
+    "SCHEMA": "town_operations",
+    "TOWN_LIBRARY": "function_library",
     "TownOperations": "operations",
-    "load_library": "operations",
+    "function_call": "operation",
+    "load_library": "operation",
 }
 
 

@@ -64,8 +64,8 @@ KEYS: dict[str, str] = {
 
 #: Pattern of each pub/sub channel below the base -> what is published there.
 CHANNELS: dict[str, str] = {
-    "bell": "placement: an agent wants a host",
-    "bell:<agent>": "mail; urgent; control now | control soon; stop-round <run>",
+    "notify": "placement: an agent wants a host",
+    "notify:<agent>": "mail; urgent; control now | control soon; stop-round <round>",
 }
 
 
@@ -93,13 +93,13 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base}:cursors"
 
     @property
-    def bell(self) -> str:
+    def placement_channel(self) -> str:
         """The channel on which agents that want a host are announced."""
-        return f"{self.base}:bell"
+        return f"{self.base}:notify"
 
-    def agent_bell(self, agent_id: str) -> str:
-        """The channel on which an agent's holder hears of mail and of what people want."""
-        return f"{self.base}:bell:{agent_id}"
+    def agent_channel(self, agent_id: str) -> str:
+        """The channel on which an agent's holder is notified of mail and of changes of its desired state."""
+        return f"{self.base}:notify:{agent_id}"
 
     @property
     def plugins(self) -> str:
@@ -111,5 +111,5 @@ class Keys(msgspec.Struct, frozen=True):
         return f"{self.base}:plugin:{plugin}"
 
     def trace(self, message_id: str) -> str:
-        """The story of a message."""
+        """The history of a message."""
         return f"{self.base}:trace:{message_id}"

@@ -1,6 +1,6 @@
 """What a server can answer, and the one place where an error reply becomes an exception. Pure, no IO.
 
-Both clients (`redis.link` under trio, `redis.light` over a blocking socket) hand replies over in this form:
+Both clients (`redis.link` under trio, `redis.blocking_client` over a blocking socket) hand replies over in this form:
 ``bytes`` for strings, ``int``, ``float``, ``bool``, ``None``, ``list`` and ``dict`` as RESP3 has them, `ErrorReply` for
 errors.
 """
@@ -13,6 +13,8 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from tinytown.errors import REPLY_CODES, ProtocolViolation, ServerUnreachable, TinytownError
+from tinytown.model.text import check_utf8
+from tinytown.protocol.function_library import TOWN_LIBRARY, FunctionLibrary
 
 T = TypeVar("T")
 
@@ -64,16 +66,17 @@ def raise_for(error: ErrorReply) -> NoReturn:
 
 
 class Operation(msgspec.Struct, Generic[T], frozen=True):
-    """One operation: the words to send and how to read the answer. Executed by a link or by the light client.
+    """One operation: the command to send and how to read the reply. Executed by `Town.run` or `TownClient.run`.
 
     ``command`` is what goes over the wire. ``decode`` turns a reply that is not an error into the result.
     ``repeatable`` says that running it twice does no more than running it once, so that a client may send
-    it again after a broken connection.
+    it again after a broken connection. ``library`` has the function that it calls; None for plain commands.
     """
 
     command: tuple[Argument, ...]
     decode: Callable[[Reply], T]
     repeatable: bool = True
+    library: FunctionLibrary | None = None
 
     def read(self, reply: Reply) -> T:
         """The result that `reply` stands for.
@@ -86,3 +89,28 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
             return self.decode(reply)
         except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             raise ProtocolViolation(f"cannot understand the answer to {self.command[:2]!r}: {error}") from error
+
+    def missing_library(self, error: BaseException) -> FunctionLibrary | None:
+        """The library to load before this operation is run again, if `error` says that the server lacks it; else None."""
+        cause = error.__cause__
+        lacks = isinstance(cause, ErrorReply) and "Function not found" in cause.text
+        return self.library if lacks else None
+
+
+def function_call(
+    library: FunctionLibrary, function: str, base: str, decode: Callable[[Reply], T], *args: Argument
+) -> Operation[T]:
+    """The operation that calls a function of `library` for the town with the base key `base`.
+
+    A function made with ``register_once`` takes a fresh id (`model.ids.new_id`) as first argument. Raises: UsageError for
+    an argument that is not UTF-8.
+    """
+    for text in args:
+        if isinstance(text, str) and not text.isascii():
+            check_utf8(text)
+    return Operation(("FCALL", library.function(function), 1, base, *args), decode, library=library)
+
+
+def load_library(library: FunctionLibrary = TOWN_LIBRARY) -> Operation[str]:
+    """Install a function library on the server (a no-op when it is there)."""
+    return Operation(("FUNCTION", "LOAD", "REPLACE", library.source()), bytes.decode)

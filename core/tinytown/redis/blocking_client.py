@@ -1,7 +1,7 @@
-"""The same calls over a plain blocking socket, for quick commands: no trio, no redis-py, TLS only where asked for.
+"""Operations over a plain blocking socket, for quick commands: no trio, no redis-py, TLS only where the URL asks for it.
 
-Executes `protocol` calls with the same errors and codes as the link. It knows nothing of push messages, of waiting out
-an outage or of sharing: one caller, one connection, opened when first needed.
+Errors and codes are those of the link. No push messages, no waiting for an outage to end, no sharing: one caller, one
+connection, opened when first needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
-from tinytown.protocol.operation import Argument, Operation, Reply
+from tinytown.protocol.function_library import MAX_LIBRARY_LOADS
+from tinytown.protocol.operation import Argument, Operation, Reply, load_library
 from tinytown.redis.resp import Parser, check_handshake, connect_error, is_push, pack, unconfirmed
 from tinytown.redis.url import Address
 
@@ -28,8 +29,8 @@ class BlockingClient:
     """A blocking client for one thread; connects when first used, and is a context manager that closes.
 
     `timeout_s` bounds each connect and each exchange; ``math.inf`` waits for ever. Every method that talks to the server
-    raises ServerUnreachable and its kin with the codes of `wire`, Unconfirmed when the answer stayed out after the
-    request was handed over, and what `protocol.replies` makes of the server's errors.
+    raises ServerUnreachable with the codes of `resp`, Unconfirmed if no answer came after the request was handed over, and
+    what `protocol.operation` makes of the server's errors.
     """
 
     def __init__(self, address: Address, *, timeout_s: float = 5.0) -> None:
@@ -48,7 +49,7 @@ class BlockingClient:
         self.close()
 
     def connect(self) -> None:
-        """Be connected; a server that is still loading its data is asked again until `timeout_s` is over."""
+        """Be connected; a server that is still loading its data is asked again until `timeout_s` has passed."""
         deadline = time.monotonic() + self.timeout_s
         busy: ServerUnreachable | None = None
         while self._socket is None:
@@ -70,47 +71,64 @@ class BlockingClient:
             self._socket.close()
         self._socket = self._parser = None
 
-    def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T:
-        """What `call` answers; `timeout_s` in place of the client's own is for calls that block."""
-        return _result(call, self._exchange([call], timeout_s)[0])
+    def run(self, operation: Operation[T], *, timeout_s: float | None = None) -> T:
+        """The result of `operation`, whose function library is loaded first if the server lacks it.
 
-    def run_all(self, calls: Sequence[Operation[Any]], *, timeout_s: float | None = None) -> list[Any]:
-        """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
-        results: list[Any] = []
-        for call, answer in zip(calls, self._exchange(calls, timeout_s), strict=True):
+        `timeout_s` replaces the client's own, for operations that block.
+        """
+        for _ in range(MAX_LIBRARY_LOADS):
             try:
-                results.append(_result(call, answer))
+                return _result(operation, self._exchange([operation], timeout_s)[0])
+            except ProtocolViolation as error:
+                library = operation.missing_library(error)
+                if library is None:
+                    raise
+            self.run(load_library(library), timeout_s=timeout_s)
+        return _result(operation, self._exchange([operation], timeout_s)[0])
+
+    def run_all(self, operations: Sequence[Operation[Any]], *, timeout_s: float | None = None) -> list[Any]:
+        """The results of `operations` in order, or in the place of each that failed its TinytownError. One write."""
+        results: list[Any] = []
+        for operation, answer in zip(operations, self._exchange(operations, timeout_s), strict=True):
+            try:
+                results.append(_result(operation, answer))
             except TinytownError as error:
                 results.append(error)
+        for i, operation in enumerate(operations):
+            if isinstance(results[i], ProtocolViolation) and operation.missing_library(results[i]):
+                try:
+                    results[i] = self.run(operation, timeout_s=timeout_s)
+                except TinytownError as error:
+                    results[i] = error
         return results
 
     def command(self, *words: Argument, timeout_s: float | None = None) -> Reply:
         """The server's reply to any command; never sent twice."""
         return self.run(Operation(words, _as_it_is, repeatable=False), timeout_s=timeout_s)
 
-    def _exchange(self, calls: Sequence[Operation[Any]], timeout_s: float | None) -> list[Reply]:
-        """The reply to each call, or in its place an Unconfirmed.
+    def _exchange(self, operations: Sequence[Operation[Any]], timeout_s: float | None) -> list[Reply]:
+        """The reply to each operation, or in its place an Unconfirmed.
 
         When the connection breaks, the repeatable ones are sent once more: most often the server was restarted between
         two commands. When time is over they are not.
         """
-        packed = [pack(call.command) for call in calls]
+        packed = [pack(operation.command) for operation in operations]
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        answers: list[Reply] = [None] * len(calls)
-        open_calls = list(range(len(calls)))
+        answers: list[Reply] = [None] * len(operations)
+        unanswered = list(range(len(operations)))
         for is_last in (False, True):
-            if not open_calls:
+            if not unanswered:
                 break
-            got, why = self._attempt([packed[i] for i in open_calls], deadline, may_raise=not is_last)
-            for i, reply in zip(open_calls, got, strict=False):
+            got, why = self._attempt([packed[i] for i in unanswered], deadline, may_raise=not is_last)
+            for i, reply in zip(unanswered, got, strict=False):
                 answers[i] = reply
             again: list[int] = []
-            for i in open_calls[len(got) :]:
-                if calls[i].repeatable and not is_last and time.monotonic() < deadline:
+            for i in unanswered[len(got) :]:
+                if operations[i].repeatable and not is_last and time.monotonic() < deadline:
                     again.append(i)
                 else:
                     answers[i] = unconfirmed(why)
-            open_calls = again
+            unanswered = again
         return answers
 
     def _attempt(
@@ -211,10 +229,10 @@ def _remaining_s(deadline: float) -> float | None:
     return None if remaining_s == math.inf else remaining_s
 
 
-def _result(call: Operation[T], answer: Reply) -> T:
+def _result(operation: Operation[T], answer: Reply) -> T:
     if isinstance(answer, TinytownError):
         raise answer
-    return call.read(answer)
+    return operation.read(answer)
 
 
 def _as_it_is(reply: Reply) -> Reply:

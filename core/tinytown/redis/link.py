@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import trio
 
-from tinytown.errors import ServerUnreachable, TinytownError
-from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, raise_for
+from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
+from tinytown.protocol.function_library import MAX_LIBRARY_LOADS
+from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, load_library, raise_for
 from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, dial
 from tinytown.redis.pipeline import Caller, Pipeline, Request
 from tinytown.redis.resp import PASSING, connect_error, pack
@@ -82,17 +83,31 @@ class Link:
 
     # -- for callers -------------------------------------------------------------------------------------
 
-    async def run(self, call: Operation[T]) -> T:
-        """What `call` answers."""
-        request = Request(pack(call.command), call.repeatable)
-        await self._exchange([request])
-        return call.read(request.outcome()[0])
+    async def run(self, operation: Operation[T]) -> T:
+        """The result of `operation`, whose function library is loaded first if the server lacks it."""
+        for _ in range(MAX_LIBRARY_LOADS):
+            try:
+                return await self._run(operation)
+            except ProtocolViolation as error:
+                library = operation.missing_library(error)
+                if library is None:
+                    raise
+            await self._run(load_library(library))
+        return await self._run(operation)
 
-    async def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]:
-        """The results of `calls` in order, or in the place of each that failed its TinytownError. One write."""
-        requests = [Request(pack(call.command), call.repeatable) for call in calls]
+    async def _run(self, operation: Operation[T]) -> T:
+        request = Request(pack(operation.command), operation.repeatable)
+        await self._exchange([request])
+        return operation.read(request.outcome()[0])
+
+    async def run_all(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        """The results of `operations` in order, or in the place of each that failed its TinytownError. One write.
+
+        A missing function library is an error here, not loaded.
+        """
+        requests = [Request(pack(operation.command), operation.repeatable) for operation in operations]
         await self._exchange(requests)
-        return [_result(call, request) for call, request in zip(calls, requests, strict=True)]
+        return [_result(operation, request) for operation, request in zip(operations, requests, strict=True)]
 
     async def command(self, *words: Argument) -> Reply:
         """The server's reply to any command that does not concern the connection itself; never sent twice."""
@@ -309,9 +324,9 @@ class Link:
         return delay_s * random.uniform(0.5, 1.0)
 
 
-def _result(call: Operation[Any], request: Request) -> Any:
+def _result(operation: Operation[Any], request: Request) -> Any:
     try:
-        return call.read(request.outcome()[0])
+        return operation.read(request.outcome()[0])
     except TinytownError as error:
         return error
 

@@ -118,7 +118,7 @@ def rounds(ctx: click.Context) -> Iterable[tuple[str, str]]:
     """Ids of the latest rounds."""
     with _town(ctx) as town:
         found = town.run(town.operations.rounds(limit=_MANY))
-    return [(each.run, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in found]
+    return [(each.round_id, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in found]
 
 
 def plugins(_ctx: click.Context) -> Iterable[tuple[str, str]]:

@@ -159,7 +159,7 @@ class RoundTown:
         """Start a task as the agent's kernel does; the server in the environment of that round."""
         with self._connect() as client:
             operations, host = self._operations, new_id()
-            client.run(operations.join(host, lease_ms=60_000, about={"name": "here", "pid": "1"}))
+            client.run(operations.register_host(host, lease_ms=60_000, details={"name": "here", "pid": "1"}))
             placement = client.run(operations.place_agents(host, ["echo"], count=10))
             placed = {agent.name: agent for agent in placement.agents}
             agent, fence = placed[name].id, placed[name].token or ""

@@ -28,7 +28,7 @@ def spent(own_town: Shell) -> Shell:
     task = tt("assign", "ann", "port the parser", "--title", "The parser", "--json").json["task_id"]
     calls = TownOperations(tt("status", "--json").json["town"])
     with BlockingClient(Address("unix", path=str(tt.directory / ".tt" / "redis.sock"))) as client:
-        client.run(calls.join("h", lease_ms=HOUR_MS, about={"name": "here"}))
+        client.run(calls.register_host("h", lease_ms=HOUR_MS, details={"name": "here"}))
         placed = client.run(calls.place_agents("h", ["shell"], count=2)).agents
         ann, bob = sorted(placed, key=lambda agent: agent.name)
         rounds = [(ann, task, "12000 450 9000 21300"), (ann, "", "-"), (bob, "", "100 10 0 -1")]

@@ -112,9 +112,11 @@ def test_agents_and_kernels_in_trouble_are_found_each_with_what_to_do(tt: Shell)
 
         long_ago = str(town.now_ms() - 5_000_000)
         town.run(
-            town.operations.join("old", lease_ms=3_600_000, about={"name": "attic", "version": "0.0.1", "backends": ""})
+            town.operations.register_host(
+                "old", lease_ms=3_600_000, details={"name": "attic", "version": "0.0.1", "backends": ""}
+            )
         )
-        town.run(town.operations.join("gone", lease_ms=3_600_000, about={"name": "cellar", "pid": "7"}))
+        town.run(town.operations.register_host("gone", lease_ms=3_600_000, details={"name": "cellar", "pid": "7"}))
         town.client.command("ZADD", f"{base}:hosts", "1", "gone")
         change("sick", "state", "error", "reason", "no login")
         change("stuck", "state", "working", "host", "old", "since", long_ago)

@@ -50,7 +50,7 @@ def model(*agents: Agent) -> Model:
             (),
             (
                 RoundRecord(
-                    run="r",
+                    round_id="r",
                     outcome="finished",
                     agent="ada",
                     ended_at="2026-01-31T09:32:00.000Z",
@@ -107,7 +107,7 @@ def test_rates_and_costs_are_those_of_the_rounds() -> None:
     made = model(agent("ada"), agent("bob"))
     assert (made.rate(NOW_MS), made.rate(NOW_MS, "bob")) == (0.2, 0.0)
     assert (made.cost(), made.cost("ada"), made.cost("bob")) == (0.5, 0.5, None)
-    made.heard(RoundEnded(id="1-0", at="2026-01-31T09:33:00.000Z", agent="bob", run="s", outcome="finished"))
+    made.heard(RoundEnded(id="1-0", at="2026-01-31T09:33:00.000Z", agent="bob", round_id="s", outcome="finished"))
     assert "bob ends a round" in "\n".join(text_of(line) for line in frame(made, 120, 30, NOW_MS))
 
 

@@ -71,7 +71,7 @@ def test_work_and_a_sleeper_that_a_merge_brings_together_are_not_left_to_each_ot
     other = another_town(client)
     sleeps, works = (town, other) if sleeper_comes else (other, town)
     ann = sleeps.run(sleeps.operations.create_agent("ann", cli="shell", role="dev"))
-    sleeps.run(sleeps.operations.join("h", lease_ms=1000, about={"name": "here"}))
+    sleeps.run(sleeps.operations.register_host("h", lease_ms=1000, details={"name": "here"}))
     (placed,) = sleeps.run(sleeps.operations.place_agents("h", ["shell"], count=1)).agents
     sleeps.run(sleeps.operations.release_agent(ann.id, placed.token or "", "suspended", reason="asleep"))
     works.run(works.operations.add_task("work", role="dev"))
@@ -173,7 +173,7 @@ def test_a_reset_leaves_settings_and_counters_and_no_other_town_is_touched(clien
     other = another_town(client)
     fill(other)
     before = saved(other)
-    town.run(town.operations.leave("h1", reason="stopped"))
+    town.run(town.operations.deregister_host("h1", reason="stopped"))
     tokens = town.command("GET", town.key("tokens"))
     assert transfer(town).reset()._asdict() == {
         "agents": 3,

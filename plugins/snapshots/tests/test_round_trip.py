@@ -25,9 +25,9 @@ def fill(town: Town) -> dict[str, str]:
     ann = run(calls.create_agent("ann", cli="shell", role="dev", tags=["x"], max_rounds=3))
     run(calls.create_agent("ben", cli="other", parent="ann"))
     run(calls.create_agent("cat", cli="other"))
-    run(calls.want("cat", "stopped", reason="not needed"))
-    run(calls.want("ben", "paused"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    run(calls.set_desired_state("cat", "stopped", reason="not needed"))
+    run(calls.set_desired_state("ben", "paused"))
+    run(calls.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))
     run(calls.add_task("first", agent="ann", task_id="now", tags=["a", "b"], meta={"git": {"files": []}}))
     run(calls.add_task("then", needs=["now"], agent="ann", task_id="next", origin={"at": "a\nb"}))
     run(calls.add_task("second\nline", agent="ben", task_id="bens", title="two"))
@@ -43,7 +43,7 @@ def fill(town: Town) -> dict[str, str]:
     run(calls.send("supervisor", Query(question="and?"), message_id="and"))
     run(calls.send("supervisor", Query(question="x"), message_id="ill", priority="urgent"))
     ill = run(calls.claim(SUPERVISOR_ID, token="ill"))
-    run(calls.bury(SUPERVISOR_ID, ill.deliveries, reason="unreadable"))
+    run(calls.dead_letter(SUPERVISOR_ID, ill.deliveries, reason="unreadable"))
     fence = run(calls.place_agents("h1", ["shell"], count=1)).agents[0].token or ""
     run(calls.claim(ann.id, token="claim", fence=fence, count=8, lease_ms=HOUR_MS))
     run(calls.start_task(ann.id, fence, "now", "run"))
@@ -77,7 +77,7 @@ def test_a_snapshot_tells_nothing_of_leases_hosts_and_rounds(town: Town) -> None
 def test_an_unchanged_town_gives_an_unchanged_snapshot_while_leases_come_and_go(town: Town) -> None:
     ids = fill(town)
     before = saved(town)
-    town.run(town.operations.beat("h1", lease_ms=HOUR_MS))
+    town.run(town.operations.heartbeat("h1", lease_ms=HOUR_MS))
     town.run(town.operations.report_agent_state(ids["ann"], ids["fence"], "idle"))
     assert saved(town) == before
 
@@ -87,7 +87,7 @@ def test_work_goes_on_in_a_restored_town_where_it_was_interrupted(client: Blocki
     again = another_town(client)
     transfer(again).restore(loaded(saved(town)))
     calls, run = again.operations, again.run
-    run(calls.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
+    run(calls.register_host("h2", lease_ms=HOUR_MS, details={"name": "there"}))
     ann = run(calls.place_agents("h2", ["shell"], count=9)).agents[0]
     assert ann.name == "ann"
     batch = run(calls.claim(ann.id, token="c", fence=ann.token or "", count=8))
@@ -132,14 +132,14 @@ def test_what_a_lineage_has_spent_of_its_attempts_is_spent_in_the_restored_town_
     ann = run(calls.create_agent("ann", cli="shell"))
     run(calls.add_task("all of it", agent="ann", task_id="whole"))
     run(calls.add_task("half of it", agent="ann", task_id="part", parent="whole"))
-    run(calls.join("h1", lease_ms=HOUR_MS, about={"name": "here"}))
+    run(calls.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))
     fence = run(calls.place_agents("h1", ["shell"], count=1)).agents[0].token or ""
     assert not run(calls.start_task(ann.id, fence, "part", "run")).stale
     content = saved(town)
     transfer(again).restore(loaded(content))
     assert saved(again) == content
     assert again.command("HGETALL", again.key("lineages")) == {b"whole": b"1"}
-    again.run(again.operations.join("h2", lease_ms=HOUR_MS, about={"name": "there"}))
+    again.run(again.operations.register_host("h2", lease_ms=HOUR_MS, details={"name": "there"}))
     fence = again.run(again.operations.place_agents("h2", ["shell"], count=1)).agents[0].token or ""
     assert again.run(again.operations.start_task(ann.id, fence, "whole", "run2")).stale
     assert "all attempts (1)" in (again.run(again.operations.task("whole")).reason or "")
@@ -216,7 +216,7 @@ def saving(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rule
             self.every_assigned_task_has_exactly_one_order_that_somebody_will_read()
             self.hosts_and_agents_agree()
             for host in self.members("hosts"):
-                again.run(again.operations.leave(host, reason="reset"))
+                again.run(again.operations.deregister_host(host, reason="reset"))
             transfer(again).reset()
             assert set(again.dump()) <= {"meta", "seq", "tokens", "events", "cursors"} | {
                 key for key in again.dump() if key.startswith("trace:")

@@ -238,8 +238,8 @@ def _remove_agents(town: TownClient) -> dict[str, int]:
     if any(each.host for each in agents):
         # A kernel that is gone has still its name on them: whoever joins sweeps that away.
         host = new_id()
-        town.run(town.operations.join(host, lease_ms=1000, about={"name": "tt reset"}))
-        town.run(town.operations.leave(host, reason="reset"))
+        town.run(town.operations.register_host(host, lease_ms=1000, details={"name": "tt reset"}))
+        town.run(town.operations.deregister_host(host, reason="reset"))
         agents = town.run(town.operations.agents())
     dead = town.run(town.operations.status(agents=False)).dead
     for each in agents:

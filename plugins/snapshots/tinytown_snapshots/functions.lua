@@ -45,7 +45,7 @@ register('snapshot', function(base, a)
       if #ids == 0 then return true end
       for i = 1, #ids, 2 do
         if left <= 0 then return false end
-        from = whole(tonumber(ids[i + 1]))
+        from = integer_text(tonumber(ids[i + 1]))
         visit(ids[i])
       end
     end
@@ -108,7 +108,7 @@ end
 
 local function check_new(base, index, id)
   if redis.call('ZSCORE', base .. index, id) then
-    refuse('exists', 'there is ' .. quoted(id) .. ' in this town meanwhile', 'try again', { id = brief(id, 200) })
+    refuse('exists', 'there is ' .. quoted(id) .. ' in this town meanwhile', 'try again', { id = truncate(id, 200) })
   end
 end
 
@@ -158,7 +158,7 @@ function PUT.dependants(base, _, id, ids)
 end
 
 -- agent id, member, score, deliveries, due or '', story, how long it is known (s)
-function PUT.message(base, body, agent_id, member, score, deliveries, due, story, known_s)
+function PUT.message(base, body, agent_id, member, score, deliveries, due, history, trace_ttl_s)
   local box, id = 'mail:' .. agent_id .. ':', string.sub(member, 2)
   put(base, 'HSET', box .. 'bodies', id, body)
   if due ~= '' or deliveries ~= '0' then
@@ -169,7 +169,7 @@ function PUT.message(base, body, agent_id, member, score, deliveries, due, story
   else
     put(base, 'ZADD', box .. 'queue', score, member)
   end
-  if story ~= '' then redis.call('HSET', base .. ':unlisted:traces', id, known_s .. ' ' .. story) end
+  if history ~= '' then redis.call('HSET', base .. ':unlisted:traces', id, trace_ttl_s .. ' ' .. history) end
 end
 
 -- id, fields
@@ -207,8 +207,8 @@ local function check_empty(base)
 end
 
 local function check_unchanged(base, event)
-  for i, entry in ipairs(redis.call('XRANGE', base .. ':events', '(' .. event, '+', 'COUNT', MANY)) do
-    if i == MANY or not HARMLESS[entry[2][2]] then
+  for i, entry in ipairs(redis.call('XRANGE', base .. ':events', '(' .. event, '+', 'COUNT', MAX_PER_CALL)) do
+    if i == MAX_PER_CALL or not HARMLESS[entry[2][2]] then
       refuse('refused', 'the town has changed meanwhile', 'try again, or tt stop first')
     end
   end
@@ -245,16 +245,16 @@ register_once('restore_list', function(base, a)
       redis.call('ZADD', base .. ':placement', 0, id)
     end
   end
-  local stories = redis.call('HGETALL', base .. ':unlisted:traces')
-  for i = 1, #stories, 2 do
-    local known_s, story = string.match(stories[i + 1], '^(%d+) (.*)$')
-    redis.call('SET', base .. ':trace:' .. stories[i], whole(now) .. ' ' .. story .. '\n', 'EX', known_s)
+  local histories = redis.call('HGETALL', base .. ':unlisted:traces')
+  for i = 1, #histories, 2 do
+    local trace_ttl_s, history = string.match(histories[i + 1], '^(%d+) (.*)$')
+    redis.call('SET', base .. ':trace:' .. histories[i], integer_text(now) .. ' ' .. history .. '\n', 'EX', trace_ttl_s)
   end
   redis.call('UNLINK', base .. ':unlisted', base .. ':unlisted:traces')
   if tonumber(seq) > tonumber(redis.call('GET', base .. ':seq') or 0) then redis.call('SET', base .. ':seq', seq) end
   emit(base, 'town_restored', 'agents', agents, 'tasks', tasks)
-  for _, id in ipairs(boxes) do ring(base, id, 'mail') end
-  redis.call('PUBLISH', base .. ':bell', 'placement')
+  for _, id in ipairs(boxes) do notify(base, id, 'mail') end
+  redis.call('PUBLISH', base .. ':notify', 'placement')
   return 1
 end)
 
@@ -295,7 +295,7 @@ end
 -- The counters stay, so that no token and no place is given out twice, and the settings.
 register_once('reset', function(base, a)
   check_mover(base, a[1])
-  if redis.call('ZCOUNT', base .. ':hosts', '(' .. whole(now_ms()), '+inf') > 0 then
+  if redis.call('ZCOUNT', base .. ':hosts', '(' .. integer_text(now_ms()), '+inf') > 0 then
     refuse('refused', 'a kernel runs this town', 'tt stop ends it', { hosts = redis.call('ZRANGE', base .. ':hosts', 0, 9) })
   end
   local agents, messages = redis.call('ZRANGE', base .. ':agents', 0, -1), 0
@@ -319,7 +319,7 @@ register_once('reset', function(base, a)
     redis.call('UNLINK', base .. ':plugin:' .. plugin)
   end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
-  for state in pairs(TASK_STATES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
+  for state in pairs(TASK_MOVES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
   for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'holds', 'lineages', 'plugins', 'reserved' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end

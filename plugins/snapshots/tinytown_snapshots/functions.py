@@ -1,28 +1,22 @@
-"""The functions that read, write and empty a whole town, and one call for each. Pure, no IO.
+"""The functions that read, write and empty a whole town, and one operation for each. Pure, no IO.
 
-They stand in a library of their own beside the town's: a kernel never needs them, and few commands do. It is made and
-named like `protocol.library`, on the same ground, and loaded by whoever finds it missing (`load_functions`).
+They are a function library of their own beside the town's: a kernel never needs them, and few commands do.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from tinytown.model.ids import new_id
-from tinytown.model.tasks import TASK_STATES
-from tinytown.protocol import library
-from tinytown.protocol.keys import Keys
-from tinytown.protocol.operation import Argument, Operation, Reply
+from tinytown.protocol import Argument, FunctionLibrary, Keys, Operation, Reply, function_call
 
 #: How much one call reads or writes: messages, tasks and agents together. Milliseconds for the server.
 PAGE = 1000
 
-#: The lease that whoever restores or resets a town must hold; see `TownOperations.take_lease`.
+#: The lease that whoever restores or resets a town must hold; see `TownOperations.acquire_lease`.
 LEASE = "moving"
 LEASE_MS = 60_000
 
@@ -52,34 +46,17 @@ class Row(NamedTuple):
     body: bytes = b""
 
 
-@cache
-def _text() -> str:
-    ground = files(library.__name__).joinpath("10_ground.lua").read_text("utf-8")
-    own = files("tinytown_snapshots").joinpath("functions.lua").read_text("utf-8")
-    states = ", ".join(f"{state} = true" for state in TASK_STATES)
-    return f"local TASK_STATES = {{ {states} }}\n{ground}\n{own}"
+LIBRARY = FunctionLibrary("snapshots", Path(__file__).with_name("functions.lua"))
 
 
-@cache
-def digest() -> str:
-    """Tells one version of this library from another, as `protocol.library.digest` does for the town's own."""
-    return hashlib.sha256(_text().encode()).hexdigest()[:8]
-
-
-def load_functions() -> Operation[str]:
-    """Install the library on the server (a no-op when it is there)."""
-    head = f"#!{library.ENGINE} name=tinytown_moving_{digest()}\nlocal PREFIX = 'tt_{digest()}_'\n"
-    return Operation(("FUNCTION", "LOAD", "REPLACE", head + _text()), str)
-
-
-class MovingCalls:
-    """Makes the calls for the town whose keys are `keys`. All are safe to repeat."""
+class SnapshotOperations:
+    """Makes the operations for the town whose keys are `keys`. All are safe to repeat."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
 
     def _call(self, function: str, decode: Any, *args: Argument) -> Operation[Any]:
-        return Operation(("FCALL", f"tt_{digest()}_{function}", 1, self.keys.base, *args), decode)
+        return function_call(LIBRARY, function, self.keys.base, decode, *args)
 
     def page(self, cursor: str = "", *, size: int = PAGE) -> Operation[Page]:
         """One page of the town as it is, from the place where the page with `cursor` ended."""

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from tinytown.errors import ProtocolViolation, Refused, TinytownError
+from tinytown.errors import Refused, TinytownError
 from tinytown.model.ids import new_id
-from tinytown.protocol import SCHEMA, ErrorReply, Operation, TownOperations
+from tinytown.protocol import SCHEMA, Operation, TownOperations
 
 from tinytown_snapshots.capture import Captured, capture
-from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, MovingCalls, load_functions
+from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, SnapshotOperations
 from tinytown_snapshots.merging import Conflict, Plan, plan_merge
 from tinytown_snapshots.records import Snapshot
 from tinytown_snapshots.restoring import KNOWN_S, rows
@@ -68,19 +68,12 @@ class Transfer:
     def __init__(self, client: Runner, calls: TownOperations, *, page: int = PAGE) -> None:
         self.client = client
         self.operations = calls
-        self.moving = MovingCalls(calls.keys)
+        self.moving = SnapshotOperations(calls.keys)
         self.page = page
 
-    def run(self, call: Operation[T]) -> T:
-        """What the town answers to one of the moving calls; loads their functions when they are missing."""
-        try:
-            return self.client.run(call, timeout_s=_TIMEOUT_S)
-        except ProtocolViolation as error:
-            cause = error.__cause__
-            if not (isinstance(cause, ErrorReply) and cause.text == "ERR Function not found"):
-                raise
-        self.client.run(load_functions())
-        return self.client.run(call, timeout_s=_TIMEOUT_S)
+    def run(self, operation: Operation[T]) -> T:
+        """The result of an operation on a whole town, which may take its time."""
+        return self.client.run(operation, timeout_s=_TIMEOUT_S)
 
     def read(self) -> Captured:
         """The town as it is at one moment.
@@ -185,7 +178,7 @@ class Transfer:
     def hold(self) -> Generator[str]:
         """Be the only one who moves this town; the holder's word. Raises: Refused with code ``busy``."""
         holder = new_id()
-        if not self.client.run(self.operations.take_lease(LEASE, holder, lease_ms=LEASE_MS)):
+        if not self.client.run(self.operations.acquire_lease(LEASE, holder, lease_ms=LEASE_MS)):
             raise Refused(
                 "another command restores or resets this town", hint="wait for it, then try again", code="busy"
             )
@@ -193,7 +186,7 @@ class Transfer:
             yield holder
         finally:
             with contextlib.suppress(TinytownError):
-                self.client.run(self.operations.give_up_lease(LEASE, holder))
+                self.client.run(self.operations.release_lease(LEASE, holder))
 
     def _in_pages(self, calls: Sequence[Operation[T]]) -> list[T]:
         return [answer for i in range(0, len(calls), PAGE) for answer in self.client.run_all(calls[i : i + PAGE])]

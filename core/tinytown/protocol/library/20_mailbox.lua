@@ -43,18 +43,18 @@ end
 
 -- Tells whoever holds an agent of its mail. One that sleeps (nil: to be looked at) wants a host from the moment on at which
 -- the mail is due (nil: at once).
-local function announce(base, agent_id, what, asleep, due)
-  ring(base, agent_id, what)
+local function notify_mail(base, agent_id, what, asleep, due)
+  notify(base, agent_id, what)
   if asleep == nil then asleep = sleeps(unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'desired_state', 'state', 'host'))) end
   if asleep then
     redis.call('ZADD', base .. ':placement', 'LT', due or now_ms(), agent_id)
-    redis.call('PUBLISH', base .. ':bell', 'placement')
+    redis.call('PUBLISH', base .. ':notify', 'placement')
   end
 end
 
--- Defined with accounts and ledger. `may_begin`: why an agent may not begin a round (nil: it may), and the moment at which
+-- Defined with accounts and ledger. `start_blocker`: why an agent may not begin a round (nil: it may), and the moment at which
 -- that ends by itself (nil: it does not); `unbound`: no account is parked and there is no budget.
-local may_begin, task_over_budget, reserve, unreserve, charge
+local start_blocker, task_over_budget, reserve, unreserve, charge
 
 -- Defined with agents: is there something that an agent could begin at once?
 local has_work
@@ -64,29 +64,29 @@ local function queue_mail(base, agent_id, id, class, priority, due, asleep)
   local box, member = mailbox(base, agent_id), class .. id
   local score = RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq')
   if due > 0 and due > now_ms() then
-    redis.call('HSET', box .. ':state', member, whole(score) .. ' 0 -')
+    redis.call('HSET', box .. ':state', member, integer_text(score) .. ' 0 -')
     redis.call('ZADD', box .. ':delayed', due, member)
-    announce(base, agent_id, 'mail', asleep, due)
+    notify_mail(base, agent_id, 'mail', asleep, due)
   else
     redis.call('ZADD', box .. ':queue', score, member)
     -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round, but not
     -- one after which none may begin: it would be cut off for nothing.
-    if priority == 'urgent' and not may_begin(base, agent_id, now_ms()) then
-      announce(base, agent_id, 'urgent', asleep)
+    if priority == 'urgent' and not start_blocker(base, agent_id, now_ms()) then
+      notify_mail(base, agent_id, 'urgent', asleep)
     elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
-      announce(base, agent_id, 'mail', asleep)
+      notify_mail(base, agent_id, 'mail', asleep)
     end
   end
 end
 
 -- Puts a message into a mailbox and tells of it; one with an id that is there already changes nothing, and the answer is false.
-local function post(base, agent_id, name, sender, id, class, priority, body, due, asleep, known_s)
+local function post(base, agent_id, name, sender, id, class, priority, body, due, asleep, trace_ttl_s)
   if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 0 then return false end
   queue_mail(base, agent_id, id, class, priority, due, asleep)
   local event = emit_words(base, 'message_sent', 'message', id, 'sender', sender, 'recipient', name,
     'category', CLASS_NAMES[class] or class, 'priority', priority)
   -- The id of an event begins with the time.
-  redis.call('SET', base .. ':trace:' .. id, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', known_s)
+  redis.call('SET', base .. ':trace:' .. id, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', trace_ttl_s)
   return true
 end
 
@@ -104,17 +104,17 @@ end
 
 -- Defined with the tasks: is this message the one valid order of a task, one that was taken back meanwhile, or no order
 -- at all (nil)? And what becomes of the task whose order is given up or redriven.
-local order_standing, order_died, revive_order
+local order_validity, fail_dead_order, revive_order
 
-local function bury(base, agent_id, member, score, deliveries, reason, now)
+local function dead_letter(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)
-  local standing, task_id = order_standing(base, box, member)
-  reason = brief(reason, EVENT_TEXT_BYTES)
+  local validity, task_id = order_validity(base, box, member)
+  reason = truncate(reason, EVENT_TEXT_BYTES)
   redis.call('HSET', base .. ':dead:' .. id, 'agent_id', agent_id, 'member', member, 'score', score,
-    'deliveries', deliveries, 'reason', reason, 'at', whole(now),
+    'deliveries', deliveries, 'reason', reason, 'at', integer_text(now),
     'agent', redis.call('HGET', base .. ':agent:' .. agent_id, 'name') or 'supervisor',
     'body', redis.call('HGET', box .. ':bodies', id) or '')
-  redis.call('ZADD', base .. ':dead', whole(now), id)
+  redis.call('ZADD', base .. ':dead', integer_text(now), id)
   forget_mail(box, member)
   trace(base, id, now, 'dead ' .. reason)
   emit(base, 'message_dead', 'message', id, 'agent', redis.call('HGET', base .. ':dead:' .. id, 'agent'), 'reason', reason)
@@ -123,23 +123,23 @@ local function bury(base, agent_id, member, score, deliveries, reason, now)
     local oldest = redis.call('ZPOPMIN', base .. ':dead', excess)
     for i = 1, #oldest, 2 do redis.call('DEL', base .. ':dead:' .. oldest[i]) end
   end
-  if standing == 'valid' then order_died(base, task_id, reason, now) end
+  if validity == 'valid' then fail_dead_order(base, task_id, reason, now) end
 end
 
 -- A leased message goes back to its old place, or, delivered too often, to the dead letters. An order that was called off
 -- while somebody had it just goes.
-local function give_back(base, agent_id, member, now, how)
+local function return_mail(base, agent_id, member, now, how)
   local box = mailbox(base, agent_id)
   local score, deliveries = unleased_state(base, box, member)
   redis.call('ZREM', box .. ':leases', member)
-  if order_standing(base, box, member) == 'called off' then
+  if order_validity(base, box, member) == 'withdrawn' then
     forget_mail(box, member)
-    trace(base, string.sub(member, 2), now, 'called off')
+    trace(base, string.sub(member, 2), now, 'withdrawn')
     return 'stale'
   end
   if not how.counts then deliveries = math.max(0, deliveries - 1) end
   if how.counts and deliveries >= setting(base, 'max_deliveries', 5) then
-    bury(base, agent_id, member, score, deliveries, how.reason, now)
+    dead_letter(base, agent_id, member, score, deliveries, how.reason, now)
     return 'dead'
   end
   redis.call('HSET', box .. ':state', member, score .. ' ' .. deliveries .. ' -')
@@ -153,17 +153,17 @@ end
 -- has begun goes back -> for each 1 (out) or 0.
 local function settle_mail(base, agent_id, words, first, now)
   local box, reply = mailbox(base, agent_id), {}
-  for begin = first, #words, 2 * MANY do
-    local acked, members, gone, ids, seen = whole(now) .. ' acked\n', {}, {}, {}, {}
-    for i = begin, math.min(begin + 2 * MANY, #words) - 1, 2 do members[#members + 1] = words[i] end
+  for begin = first, #words, 2 * MAX_PER_CALL do
+    local acked, members, gone, ids, seen = integer_text(now) .. ' acked\n', {}, {}, {}, {}
+    for i = begin, math.min(begin + 2 * MAX_PER_CALL, #words) - 1, 2 do members[#members + 1] = words[i] end
     for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(members))) do
       local member, token, done = members[i], words[begin + 2 * i - 1], 0
       local _, deliveries, held, since = parse_state(line)
       if held == token and token ~= '-' and not seen[member] then
         seen[member] = true
-        local standing, _, state = order_standing(base, box, member)
-        if standing == 'valid' and state == 'assigned' then
-          give_back(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
+        local validity, _, state = order_validity(base, box, member)
+        if validity == 'valid' and state == 'assigned' then
+          return_mail(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
         else
           done, gone[#gone + 1], ids[#ids + 1] = 1, member, string.sub(member, 2)
           trace_lines(base, ids[#ids], lease_line(deliveries, held, since) .. acked)
@@ -182,7 +182,7 @@ end
 
 local function return_all_leases(base, agent_id, now, reason)
   for _, member in ipairs(redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)) do
-    give_back(base, agent_id, member, now, { counts = true, reason = reason })
+    return_mail(base, agent_id, member, now, { counts = true, reason = reason })
   end
 end
 
@@ -218,10 +218,10 @@ end)
 
 -- What the claim `token` still holds, in the order of delivery: the same claim again (its answer was lost with a
 -- connection) gets the same messages.
-local function claimed_before(box, token)
+local function leased_by_token(box, token)
   local found, leased = {}, redis.call('ZRANGE', box .. ':leases', 0, -1)
   if #leased == 0 then return found end
-  for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(leased, 1, math.min(#leased, MANY)))) do
+  for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(leased, 1, math.min(#leased, MAX_PER_CALL)))) do
     local score, deliveries, held = parse_state(line)
     if held == token then found[#found + 1] = { member = leased[i], score = tonumber(score), deliveries = deliveries } end
   end
@@ -233,7 +233,7 @@ end
 -- -> now, next moment at which something falls due (-1 = none), why nothing may be begun now ('' = it may), then member,
 -- deliveries, body for each message, or, when nothing may be begun, 1 when there is something that could be, else 0
 register('claim', function(base, a)
-  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MANY), tonumber(a[5])
+  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MAX_PER_CALL), tonumber(a[5])
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
   settle_mail(base, agent_id, a, 6, now)
@@ -242,20 +242,20 @@ register('claim', function(base, a)
   local plain = redis.call('EXISTS', box .. ':leases', box .. ':delayed', box .. ':state', base .. ':parked', base .. ':budgets',
     base .. ':reserved') == 0
   if not plain then
-    for _, mail in ipairs(claimed_before(box, token)) do
+    for _, mail in ipairs(leased_by_token(box, token)) do
       reply[#reply + 1], reply[#reply + 2] = mail.member, mail.deliveries
       reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(mail.member, 2)) or ''
     end
     if #reply > 3 then return reply end
-    for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
-      give_back(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
+    for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
+      return_mail(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
     end
-    for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
       redis.call('ZREM', box .. ':delayed', member)
       redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
     end
   end
-  local held, held_until = may_begin(base, agent_id, now, plain)
+  local held, held_until = start_blocker(base, agent_id, now, plain)
   -- Who only has to finish what it has may do so when that is nothing.
   if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
     or redis.call('HGET', base .. ':agent:' .. agent_id, 'desired_state') ~= 'drained') then
@@ -277,11 +277,11 @@ register('claim', function(base, a)
   if #rest > 0 then redis.call('ZADD', box .. ':queue', unpack(rest)) end
   if #taken > 0 then
     local states = plain and {} or redis.call('HMGET', box .. ':state', unpack(taken))
-    local bodies, tail = redis.call('HMGET', box .. ':bodies', unpack(ids)), ' ' .. token .. ' ' .. whole(now)
+    local bodies, tail = redis.call('HMGET', box .. ':bodies', unpack(ids)), ' ' .. token .. ' ' .. integer_text(now)
     for i, member in ipairs(taken) do
       local _, before = parse_state(states[i])
       -- Servers write scores exactly below 2^53, some of them with an exponent where many digits are zeros.
-      local score = string.find(front[2 * i], 'e', 1, true) and whole(tonumber(front[2 * i])) or front[2 * i]
+      local score = string.find(front[2 * i], 'e', 1, true) and integer_text(tonumber(front[2 * i])) or front[2 * i]
       lines[2 * i - 1], lines[2 * i] = member, score .. ' ' .. before + 1 .. tail
       reply[3 * i + 1], reply[3 * i + 2], reply[3 * i + 3] = member, before + 1, bodies[i] or ''
     end
@@ -320,24 +320,24 @@ register_once('nack', function(base, a)
   local box, now, reply = mailbox(base, a[1]), now_ms(), {}
   for i = 5, #a, 2 do
     if is_held(box, a[i], a[i + 1]) then
-      reply[#reply + 1] = give_back(base, a[1], a[i], now,
+      reply[#reply + 1] = return_mail(base, a[1], a[i], now,
         { counts = a[3] == '1', reason = a[4], delay_ms = tonumber(a[2]) })
     else
       reply[#reply + 1] = 'stale'
     end
   end
-  ring(base, a[1], 'mail')
+  notify(base, a[1], 'mail')
   return reply
 end)
 
--- dead: op, agent_id, reason, then member and token of each leased message -> how many became dead letters
-register_once('dead', function(base, a)
+-- dead_letter: op, agent_id, reason, then member and token of each leased message -> how many became dead letters
+register_once('dead_letter', function(base, a)
   local box, now, n = mailbox(base, a[1]), now_ms(), 0
   for i = 3, #a, 2 do
     if is_held(box, a[i], a[i + 1]) then
       redis.call('ZREM', box .. ':leases', a[i])
       local score, deliveries = unleased_state(base, box, a[i])
-      bury(base, a[1], a[i], score, deliveries, a[2], now)
+      dead_letter(base, a[1], a[i], score, deliveries, a[2], now)
       n = n + 1
     end
   end
@@ -357,7 +357,7 @@ register('peek', function(base, a)
       if (#reply - 1) / 5 >= limit then break end
       local _, deliveries = mail_state(box, flat[i])
       local n, body = #reply, redis.call('HGET', box .. ':bodies', string.sub(flat[i], 2)) or ''
-      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5] = place[2], flat[i], deliveries, body, whole(tonumber(flat[i + 1]))
+      reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5] = place[2], flat[i], deliveries, body, integer_text(tonumber(flat[i + 1]))
     end
   end
   return reply
@@ -381,19 +381,19 @@ register_once('remove', function(base, a)
       refuse('not_found', 'no message ' .. quoted(ref) .. ' in the mailbox of "' .. name .. '"',
         'tt inbox ' .. name .. ' shows what is there')
     end
-    only_one(near, 'message', ref)
+    unique_match(near, 'message', ref)
     if found[1][1] == ':leases' then
       refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
     end
-    local standing, task_id = order_standing(base, box, found[1][2])
-    if standing == 'valid' then
+    local validity, task_id = order_validity(base, box, found[1][2])
+    if validity == 'valid' then
       refuse('refused', 'the message is the order to work on task ' .. task_id, 'tt task cancel ' .. task_id ..
         ' calls the task off', { task = task_id })
     end
   end
   local ids = {}
   for _, item in ipairs(found) do
-    if item[1] ~= ':leases' and order_standing(base, box, item[2]) ~= 'valid' then
+    if item[1] ~= ':leases' and order_validity(base, box, item[2]) ~= 'valid' then
       redis.call('ZREM', box .. item[1], item[2])
       forget_mail(box, item[2])
       trace(base, item[3], now_ms(), 'removed')
@@ -408,13 +408,13 @@ register('trace', function(base, a)
   local agents, members = redis.call('ZRANGE', base .. ':agents', 0, -1), {}
   agents[#agents + 1] = SUPERVISOR_ID
   for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. a[1] end
-  local story = redis.call('GET', base .. ':trace:' .. a[1]) or ''
+  local history = redis.call('GET', base .. ':trace:' .. a[1]) or ''
   for _, agent_id in ipairs(agents) do
     for _, line in ipairs(redis.call('HMGET', mailbox(base, agent_id) .. ':state', unpack(members))) do
-      story = story .. lease_line(select(2, parse_state(line)))
+      history = history .. lease_line(select(2, parse_state(line)))
     end
   end
-  return story
+  return history
 end)
 
 local COUNTED = { t = 5, q = 6, i = 7, c = 8 }
@@ -431,6 +431,6 @@ local function mail_counts(base, agent_id)
       if place ~= ':queue' and tonumber((mail_state(box, member))) < SCORE_STEP then counts[4] = counts[4] + 1 end
     end
   end
-  counts[4] = counts[4] + redis.call('ZCOUNT', box .. ':queue', '-inf', '(' .. whole(SCORE_STEP))
+  counts[4] = counts[4] + redis.call('ZCOUNT', box .. ':queue', '-inf', '(' .. integer_text(SCORE_STEP))
   return counts
 end

@@ -17,8 +17,8 @@ local function find_dead(base, ref)
     if id == ref then return { id } end
     if ref == 'all' or (ref ~= '' and starts_with(id, ref)) then found[#found + 1] = id end
   end
-  if ref == 'all' or only_one(found, 'dead letter', ref) then return found end
-  refuse('not_found', 'no dead letter ' .. quoted(ref), 'tt dead list shows them', { message = brief(ref, 200) })
+  if ref == 'all' or unique_match(found, 'dead letter', ref) then return found end
+  refuse('not_found', 'no dead letter ' .. quoted(ref), 'tt dead list shows them', { message = truncate(ref, 200) })
 end
 
 -- redrive: op, id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again. The order
@@ -48,12 +48,12 @@ register_once('redrive', function(base, a)
     redis.call('ZREM', base .. ':dead', letter.id)
     trace(base, letter.id, now, 'redriven')
     emit(base, 'message_redriven', 'message', letter.id, 'agent', letter.agent)
-    if order_standing(base, box, letter.member) == 'called off' and not revive_order(base, letter, now) then
+    if order_validity(base, box, letter.member) == 'withdrawn' and not revive_order(base, letter, now) then
       redis.call('ZREM', box .. ':queue', letter.member)
       forget_mail(box, letter.member)
-      trace(base, letter.id, now, 'called off')
+      trace(base, letter.id, now, 'withdrawn')
     end
-    announce(base, letter.agent_id, 'mail')
+    notify_mail(base, letter.agent_id, 'mail')
     done[i] = letter.id
   end
   return done

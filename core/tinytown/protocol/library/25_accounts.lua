@@ -41,7 +41,7 @@ local function park(base, agent_id, now, named_ms, jitter, reason)
     until_ms = now + math.floor(longest * (1 + jitter) / 2)
   end
   if until_ms == before then return end
-  redis.call('ZADD', base .. ':parked', whole(until_ms), account)
+  redis.call('ZADD', base .. ':parked', integer_text(until_ms), account)
   redis.call('HSET', base .. ':throttles', account, throttles)
   emit(base, 'account_parked', 'account', account, 'until', rfc3339(until_ms), 'reason', reason)
 end

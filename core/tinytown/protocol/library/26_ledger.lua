@@ -20,7 +20,7 @@ end
 
 local function costs_line(row)
   local words = {}
-  for i, number in ipairs(row) do words[i] = whole(number) end
+  for i, number in ipairs(row) do words[i] = integer_text(number) end
   return table.concat(words, ' ')
 end
 
@@ -36,7 +36,7 @@ local function in_unit(row, unit)
 end
 
 local function amount(number, unit)
-  if unit == 'tokens' then return whole(number) .. ' tokens' end
+  if unit == 'tokens' then return integer_text(number) .. ' tokens' end
   return string.format(number > 0 and number < 1000000 and '$%.4f' or '$%.2f', number / 1000000)
 end
 
@@ -93,7 +93,7 @@ local function reserved_away(base, budgets, agent_id, now)
   end
 end
 
-may_begin = function(base, agent_id, now, unbound)
+start_blocker = function(base, agent_id, now, unbound)
   if agent_id == SUPERVISOR_ID then return nil end
   if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
   if unbound then return nil end
@@ -125,15 +125,15 @@ unreserve = function(base, agent_id)
 end
 
 -- News for the human side from the town itself, unless its mailbox is full. The id begins with `about`.
-local function tell_supervisor(base, about, text, now)
+local function notify_supervisor(base, about, text, now)
   if redis.call('HLEN', mailbox(base, SUPERVISOR_ID) .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
-  local id = about .. '.' .. whole(redis.call('INCR', base .. ':seq'))
+  local id = about .. '.' .. integer_text(redis.call('INCR', base .. ':seq'))
   post(base, SUPERVISOR_ID, 'supervisor', 'supervisor', id, 'i', 'high', cjson.encode({ id = id, from = 'supervisor', to = 'supervisor',
     type = 'informational', summary = text, priority = 'high', created_at = rfc3339(now) }), 0, false, setting(base, 'trace_ttl_s', 3600))
 end
 
 -- A budget has just been used up: an event, and mail for the human side.
-local function tell_spent(base, scope, unit, name, spent, limit, now)
+local function report_spent(base, scope, unit, name, spent, limit, now)
   local budget, divisor = scope .. '_' .. unit, unit == 'usd' and 1000000 or 1
   emit(base, 'budget_spent', 'budget', budget, 'spent', spent / divisor, 'limit', limit / divisor,
     'agent', scope == 'agent' and name or '', 'task', scope == 'task' and name or '')
@@ -141,14 +141,14 @@ local function tell_spent(base, scope, unit, name, spent, limit, now)
     agent = 'Agent ' .. name .. ' begins no round', task = 'No round begins on task ' .. name }
   local text = spent_words(scope, unit, spent, limit) .. '. ' .. whose[scope] .. ' unless the budget is raised: tt config set budgets.' ..
     budget .. ' ...'
-  tell_supervisor(base, 'budget.' .. budget, text, now)
+  notify_supervisor(base, 'budget.' .. budget, text, now)
 end
 
 -- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was told.
-charge = function(base, agent_id, round_id, task_id, told, now)
-  if told == '' or redis.call('EXISTS', base .. ':agent:' .. agent_id) == 0 then return end
-  if not redis.call('SET', base .. ':op:paid.' .. round_id, '[1]', 'NX', 'EX', OPS_KEPT_S) then return end
-  local input, output, cached, money = string.match(told, '^(%d+) (%d+) (%d+) (%-?%d+)$')
+charge = function(base, agent_id, round_id, task_id, usage, now)
+  if usage == '' or redis.call('EXISTS', base .. ':agent:' .. agent_id) == 0 then return end
+  if not redis.call('SET', base .. ':op:paid.' .. round_id, '[1]', 'NX', 'EX', OP_TTL_S) then return end
+  local input, output, cached, money = string.match(usage, '^(%d+) (%d+) (%d+) (%-?%d+)$')
   local day_number = math.floor(now / DAY_MS)
   local round = { 1, tonumber(input or 0), tonumber(output or 0), tonumber(cached or 0), math.max(0, tonumber(money or 0)),
     money == '-1' and 1 or 0, input and 0 or 1, day_number }
@@ -169,7 +169,7 @@ charge = function(base, agent_id, round_id, task_id, told, now)
       local subject = scope == 'agent' and name or scope == 'task' and task_id or ''
       local limit, spent = limit_of(budgets, scope, unit, subject), in_unit(row, unit)
       if limit and spent < limit and spent + in_unit(round, unit) >= limit and (scope ~= 'task' or task_id ~= '') then
-        tell_spent(base, scope, unit, subject, spent + in_unit(round, unit), limit, now)
+        report_spent(base, scope, unit, subject, spent + in_unit(round, unit), limit, now)
       end
     end
   end
@@ -203,7 +203,7 @@ register_once('budgets_set', function(base, a)
 end)
 
 -- What an agent or a task that is gone has cost is from then on that of nobody in particular.
-local function hand_to_nobody(base, what, name, row)
+local function add_to_unattributed(base, what, name, row)
   local nobody = what .. ' '
   redis.call('HSET', base .. ':costs', nobody,
     costs_line(join_costs(read_costs(redis.call('HGET', base .. ':costs', nobody)), row)))
@@ -215,12 +215,12 @@ local function close_line(base, what, name)
   local line = redis.call('HGET', base .. ':costs', what .. ' ' .. name)
   if not line then return end
   local row = read_costs(line)
-  if redis.call('ZCOUNT', base .. ':costs:days', row[8], row[8]) == 0 then hand_to_nobody(base, what, name, row) end
+  if redis.call('ZCOUNT', base .. ':costs:days', row[8], row[8]) == 0 then add_to_unattributed(base, what, name, row) end
 end
 
--- costs_tidy: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. The lines
+-- costs_apply_retention: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. The lines
 -- of agents and tasks that are gone go with the last day that tells of them.
-register('costs_tidy', function(base, a)
+register('costs_apply_retention', function(base, a)
   local oldest = redis.call('ZRANGE', base .. ':costs:days', '-inf',
     '(' .. math.floor(now_ms() / DAY_MS) - tonumber(a[1]) + 1, 'BYSCORE', 'LIMIT', 0, 1)[1]
   if not oldest then return 0 end
@@ -230,7 +230,7 @@ register('costs_tidy', function(base, a)
     local gone = what == 'agent' and redis.call('HEXISTS', base .. ':names', string.lower(name)) == 0
       or what == 'task' and redis.call('EXISTS', base .. ':task:' .. name) == 0
     local row = gone and read_costs(redis.call('HGET', base .. ':costs', field))
-    if row and row[8] <= number then hand_to_nobody(base, what, name, row) end
+    if row and row[8] <= number then add_to_unattributed(base, what, name, row) end
   end
   redis.call('UNLINK', key)
   redis.call('ZREM', base .. ':costs:days', oldest)

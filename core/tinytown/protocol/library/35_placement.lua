@@ -13,7 +13,7 @@ end
 local function read_host(base, id)
   local backends, labels, capacity, name, root, lease_ms = unpack(redis.call('HMGET', base .. ':host:' .. id,
     'backends', 'labels', 'capacity', 'name', 'root', 'lease_ms'))
-  return { id = id, backends = words_in(backends), labels = words_in(labels), capacity = tonumber(capacity or MANY),
+  return { id = id, backends = words_in(backends), labels = words_in(labels), capacity = tonumber(capacity or MAX_PER_CALL),
     home = (name or '') .. ' ' .. (root or ''), agents = redis.call('SCARD', base .. ':host:' .. id .. ':agents'),
     lease_ms = tonumber(lease_ms or 0) }
 end
@@ -23,7 +23,7 @@ end
 local function hosts_for(base, asking, backends, now)
   local hosts = { read_host(base, asking) }
   hosts[1].backends = backends
-  local flat = redis.call('ZRANGE', base .. ':hosts', whole(now), '+inf', 'BYSCORE', 'WITHSCORES')
+  local flat = redis.call('ZRANGE', base .. ':hosts', integer_text(now), '+inf', 'BYSCORE', 'WITHSCORES')
   for i = 1, #flat, 2 do
     local host = flat[i] ~= asking and read_host(base, flat[i])
     if host and tonumber(flat[i + 1]) - now >= host.lease_ms / 2 then hosts[#hosts + 1] = host end
@@ -39,13 +39,13 @@ local function fits(host, cli, labels)
   return true
 end
 
-hosts_here = function(base, now)
+live_hosts = function(base, now)
   local hosts = {}
-  for i, id in ipairs(redis.call('ZRANGE', base .. ':hosts', whole(now), '+inf', 'BYSCORE')) do hosts[i] = read_host(base, id) end
+  for i, id in ipairs(redis.call('ZRANGE', base .. ':hosts', integer_text(now), '+inf', 'BYSCORE')) do hosts[i] = read_host(base, id) end
   return hosts
 end
 
-could_be_taken = function(base, agent_id, hosts)
+fits_a_host = function(base, agent_id, hosts)
   local cli, labels = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'cli', 'labels'))
   labels = labels and labels ~= '' and cjson.decode(labels) or {}
   for _, host in ipairs(hosts) do

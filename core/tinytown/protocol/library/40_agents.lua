@@ -14,7 +14,7 @@ local function agent_reply(base, id)
 end
 
 -- Like `find_agent`, but for the human side, which is none.
-local function find_own(base, ref)
+local function find_real_agent(base, ref)
   local id, name = find_agent(base, ref)
   if id == SUPERVISOR_ID then
     refuse('refused', '"' .. name .. '" is the human side, not an agent', 'tt list shows the agents, tt inbox supervisor its mail')
@@ -22,27 +22,27 @@ local function find_own(base, ref)
   return id, name
 end
 
-local function check_observed(base, id, state)
+local function check_state_move(base, id, state)
   local name, old = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state'))
   if old ~= state and not AGENT_MOVES[old][state] then
     refuse('refused', 'agent "' .. name .. '" is ' .. old .. ' and cannot become ' .. state, '', { agent = name, state = old })
   end
 end
 
-local function observe(base, id, state, reason, now)
-  reason = brief(reason, EVENT_TEXT_BYTES)
+local function report_state(base, id, state, reason, now)
+  reason = truncate(reason, EVENT_TEXT_BYTES)
   local name, old, why, desired_state, task = unpack(redis.call('HMGET', agent_key(base, id), 'name', 'state', 'reason', 'desired_state', 'current_task'))
   if old == state and why == reason then return end
-  check_observed(base, id, state)
+  check_state_move(base, id, state)
   redis.call('HSET', agent_key(base, id), 'state', state, 'reason', reason)
-  if old ~= state then redis.call('HSET', agent_key(base, id), 'since', whole(now)) end
+  if old ~= state then redis.call('HSET', agent_key(base, id), 'since', integer_text(now)) end
   emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'desired_state', desired_state, 'reason', reason, 'task', task or '')
 end
 
 -- What was submitted, and by whom, is judged by a kernel that has the agent: one that nobody has and that is to do nothing
 -- more is placed once again for that.
-local function place_unjudged(base)
-  for _, task_id in ipairs(redis.call('ZRANGE', base .. ':tasks:state:' .. 'verifying', 0, MANY - 1)) do
+local function place_unverified(base)
+  for _, task_id in ipairs(redis.call('ZRANGE', base .. ':tasks:state:' .. 'verifying', 0, MAX_PER_CALL - 1)) do
     local id = redis.call('HGET', task_key(base, task_id), 'agent_id')
     if redis.call('HGET', agent_key(base, id), 'host') == '' then redis.call('ZADD', base .. ':placement', 'LT', 0, id) end
   end
@@ -52,7 +52,7 @@ local function flag_name(base, id, name, flag)
   redis.call('HSET', base .. ':names', string.lower(name), id .. ' ' .. name .. ' ' .. flag)
 end
 
-local function set_wanted(base, id, name, desired_state, reason)
+local function set_desired_state(base, id, name, desired_state, reason)
   local before = redis.call('HGET', agent_key(base, id), 'desired_state')
   redis.call('HSET', agent_key(base, id), 'desired_state', desired_state)
   flag_name(base, id, name, desired_state == 'stopped' and 'retired' or 'here')
@@ -60,13 +60,13 @@ local function set_wanted(base, id, name, desired_state, reason)
 end
 
 -- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent.
-local function take_back(base, id, now, reason)
+local function release_from_host(base, id, now, reason)
   local host = redis.call('HGET', agent_key(base, id), 'host') or ''
   if host ~= '' then redis.call('SREM', base .. ':host:' .. host .. ':agents', id) end
   redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'round_id', '')
   unreserve(base, id)
   return_all_leases(base, id, now, reason)
-  take_back_running(base, id, now, reason)
+  return_running_tasks(base, id, now, reason)
 end
 
 -- agent_create: id, name, cli, role, nicknames to try (JSON list), insist on the first (1 or 0), parent, max_rounds, tags and
@@ -107,20 +107,20 @@ register('agent_create', function(base, a)
   local now = now_ms()
   redis.call('HSET', agent_key(base, id), 'id', id, 'name', name, 'cli', cli, 'role', role, 'nickname', nickname,
     'parent', parent_name, 'tags', tags, 'labels', labels, 'max_rounds', max_rounds, 'desired_state', 'running', 'state', 'starting',
-    'reason', 'waiting for a kernel', 'since', whole(now), 'created_at', whole(now),
+    'reason', 'waiting for a kernel', 'since', integer_text(now), 'created_at', integer_text(now),
     'host', '', 'token', '', 'rounds_completed', 0, 'tasks_completed', 0, 'failures', 0)
   redis.call('ZADD', base .. ':agents', redis.call('INCR', base .. ':seq'), id)
   flag_name(base, id, name, 'here')
   if nickname ~= '' then redis.call('HSET', base .. ':nicknames', string.lower(nickname), id) end
   redis.call('ZADD', base .. ':placement', 0, id)
   emit(base, 'agent_spawned', 'agent', name, 'cli', cli, 'role', role, 'parent', parent_name)
-  redis.call('PUBLISH', base .. ':bell', 'placement')
+  redis.call('PUBLISH', base .. ':notify', 'placement')
   return agent_reply(base, id)
 end)
 
 -- agent_get: agent -> the agent
 register('agent_get', function(base, a)
-  return agent_reply(base, (find_own(base, a[1])))
+  return agent_reply(base, (find_real_agent(base, a[1])))
 end)
 
 -- agent_list -> the agents, oldest first
@@ -130,37 +130,37 @@ register('agent_list', function(base)
   return reply
 end)
 
--- agent_want: agent, desired_state state, urgency ("now" or "soon"), reason -> the agent
-register('agent_want', function(base, a)
+-- agent_set_desired_state: agent, desired_state state, urgency ("now" or "soon"), reason -> the agent
+register('agent_set_desired_state', function(base, a)
   local ref, desired_state, urgency, reason = unpack(a)
-  local id, name = find_own(base, ref)
+  local id, name = find_real_agent(base, ref)
   local key, now = agent_key(base, id), now_ms()
   local agent = record(key)
-  set_wanted(base, id, name, desired_state, reason)
+  set_desired_state(base, id, name, desired_state, reason)
   if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
-  if desired_state ~= 'running' and agent.desired_state == 'running' then pass_on_waking(base, id, now) end
+  if desired_state ~= 'running' and agent.desired_state == 'running' then pass_on_wakeup(base, id, now) end
   if agent.host ~= '' then
-    ring(base, id, 'control ' .. urgency)
+    notify(base, id, 'control ' .. urgency)
   elseif desired_state == 'stopped' then
     redis.call('ZREM', base .. ':placement', id)
-    place_unjudged(base)
-    if agent.state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
+    place_unverified(base)
+    if agent.state ~= 'stopped' then report_state(base, id, 'stopped', reason, now) end
   else
     if desired_state == 'running' then
       redis.call('HSET', key, 'failures', 0)
       if agent.state == 'stopped' or agent.state == 'error' or agent.state == 'suspended' then
-        observe(base, id, 'starting', 'waiting for a kernel', now)
+        report_state(base, id, 'starting', 'waiting for a kernel', now)
       end
     end
     redis.call('ZADD', base .. ':placement', 0, id)
-    redis.call('PUBLISH', base .. ':bell', 'placement')
+    redis.call('PUBLISH', base .. ':notify', 'placement')
   end
   return agent_reply(base, id)
 end)
 
--- agent_recount: op, agent, how many rounds it may do ('' = as before) -> the agent; its rounds count from 0 again
-register_once('agent_recount', function(base, a)
-  local id, name = find_own(base, a[1])
+-- agent_reset_round_count: op, agent, how many rounds it may do ('' = as before) -> the agent; its rounds count from 0 again
+register_once('agent_reset_round_count', function(base, a)
+  local id, name = find_real_agent(base, a[1])
   local host, state = unpack(redis.call('HMGET', agent_key(base, id), 'host', 'state'))
   if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. (state or 'gone'), 'tt kill ' .. name .. ' first', { agent = name }) end
   redis.call('HSET', agent_key(base, id), 'rounds_completed', 0)
@@ -170,7 +170,7 @@ end, agent_reply)
 
 -- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
 register_once('agent_remove', function(base, a)
-  local id, name = find_own(base, a[1])
+  local id, name = find_real_agent(base, a[1])
   local agent, now, force = record(agent_key(base, id)), now_ms(), a[2] == '1'
   if agent.host ~= '' then
     refuse('refused', 'agent "' .. name .. '" is ' .. agent.state, 'tt kill ' .. name .. ' first', { agent = name })
@@ -182,11 +182,11 @@ register_once('agent_remove', function(base, a)
       counts[1] + counts[2] + counts[3], 'move them, or use force: tasks go onto the backlog, mail to the dead letters', { agent = name })
   end
   redis.call('ZREM', base .. ':asleep', id) -- what goes onto the backlog now is to wake others
-  pass_on_waking(base, id, now)
+  pass_on_wakeup(base, id, now)
   for _, task_id in ipairs(open) do
     local task = read_task(base, task_id)
-    leave_agent(base, task, now)
-    set_going(base, task, 'agent ' .. name .. ' was removed', now)
+    unassign(base, task, now)
+    route_task(base, task, 'agent ' .. name .. ' was removed', now)
   end
   local box = mailbox(base, id)
   for _, place in ipairs(PLACES) do
@@ -194,8 +194,8 @@ register_once('agent_remove', function(base, a)
       local score, deliveries = unleased_state(base, box, member)
       score = score or redis.call('ZSCORE', box .. ':queue', member) -- never leased: it is in the queue alone
       -- Orders to work on a task went with the task; only free mail is kept.
-      if not order_standing(base, box, member) then
-        bury(base, id, member, score, deliveries, 'agent ' .. name .. ' was removed', now)
+      if not order_validity(base, box, member) then
+        dead_letter(base, id, member, score, deliveries, 'agent ' .. name .. ' was removed', now)
       end
     end
   end
@@ -218,9 +218,9 @@ register_once('agent_place', function(base, a)
     refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host })
   end
   for i = 3, #a, 2 do backends[a[i]] = a[i + 1] end
-  release_due(base, now)
+  release_due_holds(base, now)
   local hosts = hosts_for(base, host, backends, now)
-  for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, MANY)) do
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':placement', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
     if #reply >= count then break end
     local key = agent_key(base, id)
     local cli, state, labels, session, home = unpack(redis.call('HMGET', key, 'cli', 'state', 'labels', 'session_id', 'home'))
@@ -233,15 +233,15 @@ register_once('agent_place', function(base, a)
     if not cli then
       redis.call('ZREM', base .. ':placement', id) -- a foreign hand has deleted its record
     elseif why then
-      observe(base, id, state, why, now)
+      report_state(base, id, state, why, now)
     elseif chosen.id == host then
       redis.call('ZREM', base .. ':placement', id)
       redis.call('ZREM', base .. ':asleep', id)
-      take_back(base, id, now, 'moved to ' .. host)
+      release_from_host(base, id, now, 'moved to ' .. host)
       redis.call('HSET', key, 'host', host, 'home', chosen.home, 'account', backends[cli], 'token', redis.call('INCR', base .. ':tokens'))
       redis.call('SADD', base .. ':host:' .. host .. ':agents', id)
-      if not AGENT_MOVES[state].starting and state ~= 'starting' then observe(base, id, 'suspended', 'moving', now) end
-      observe(base, id, 'starting', '', now)
+      if not AGENT_MOVES[state].starting and state ~= 'starting' then report_state(base, id, 'suspended', 'moving', now) end
+      report_state(base, id, 'starting', '', now)
       reply[#reply + 1] = { id, redis.call('HGET', key, 'token') }
     end
   end
@@ -249,7 +249,7 @@ register_once('agent_place', function(base, a)
 end, function(base, placed)
   local now, reply = now_ms(), { -1 }
   for _, index in ipairs({ ':placement', ':holds' }) do
-    local later = redis.call('ZRANGE', base .. index, '(' .. whole(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+    local later = redis.call('ZRANGE', base .. index, '(' .. integer_text(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     local in_ms = later[2] and tonumber(later[2]) - now
     if in_ms and (reply[1] < 0 or in_ms < reply[1]) then reply[1] = in_ms end
   end
@@ -261,10 +261,10 @@ end, function(base, placed)
   return reply
 end)
 
--- agent_observe: agent_id, fence, state, reason -> desired_state state
-register('agent_observe', function(base, a)
+-- agent_report_state: agent_id, fence, state, reason -> desired_state state
+register('agent_report_state', function(base, a)
   check_fence(base, a[1], a[2])
-  observe(base, a[1], a[3], a[4], now_ms())
+  report_state(base, a[1], a[3], a[4], now_ms())
   if a[3] == 'paused' then unreserve(base, a[1]) end -- of a claim whose answer was lost: there is none after it for now
   return redis.call('HGET', agent_key(base, a[1]), 'desired_state')
 end)
@@ -272,7 +272,7 @@ end)
 has_work = function(base, id)
   if redis.call('EXISTS', mailbox(base, id) .. ':queue') == 1 then return true end
   return redis.call('HGET', agent_key(base, id), 'desired_state') == 'running' and setting(base, 'auto_claim', 1) ~= 0
-    and first_for(base, words_of(base, id))
+    and first_match(base, role_and_tags(base, id))
 end
 
 -- In how many ms there is something to do for an agent that nobody holds; -1 when nothing is known yet.
@@ -294,23 +294,23 @@ register_once('agent_release', function(base, a)
   -- Who is drained and has nothing left is done. What came in the last moment it still does.
   if state == 'stopped' and desired_state == 'drained' and redis.call('EXISTS', box .. ':queue', box .. ':delayed') == 0 then
     desired_state = 'stopped'
-    set_wanted(base, id, name, desired_state, 'drained')
+    set_desired_state(base, id, name, desired_state, 'drained')
   end
   -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
   if desired_state == 'stopped' then state = 'stopped' end
   if state == 'stopped' and desired_state ~= 'stopped' then state, retry_ms = 'suspended', 0 end
-  check_observed(base, id, state)
-  take_back(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
-  observe(base, id, state, a[4], now)
+  check_state_move(base, id, state)
+  release_from_host(base, id, now, a[4] ~= '' and a[4] or 'its kernel let go of it')
+  report_state(base, id, state, a[4], now)
   if a[6] == '1' then redis.call('HINCRBY', agent_key(base, id), 'failures', 1) end
-  if state == 'error' then pass_on_waking(base, id, now) end
+  if state == 'error' then pass_on_wakeup(base, id, now) end
   if state == 'suspended' and retry_ms < 0 then
-    redis.call('ZADD', base .. ':asleep', whole(now), id)
+    redis.call('ZADD', base .. ':asleep', integer_text(now), id)
     retry_ms = ms_until_work(base, id, desired_state, now)
   end
   if retry_ms >= 0 and desired_state ~= 'stopped' then
-    redis.call('ZADD', base .. ':placement', whole(now + retry_ms), id)
-    redis.call('PUBLISH', base .. ':bell', 'placement')
+    redis.call('ZADD', base .. ':placement', integer_text(now + retry_ms), id)
+    redis.call('PUBLISH', base .. ':notify', 'placement')
   end
   return tonumber(redis.call('HGET', agent_key(base, id), 'failures') or 0)
 end)
@@ -318,27 +318,31 @@ end)
 -- round_start: agent_id, fence, round_id, task id ('' = none) -> desired_state state
 register('round_start', function(base, a)
   check_fence(base, a[1], a[2])
-  check_observed(base, a[1], 'working')
+  check_state_move(base, a[1], 'working')
   local key = agent_key(base, a[1])
   if redis.call('HGET', key, 'round_id') ~= a[3] then
     redis.call('HSET', key, 'round_id', a[3])
-    observe(base, a[1], 'working', '', now_ms())
-    emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'run', a[3], 'task', a[4])
+    report_state(base, a[1], 'working', '', now_ms())
+    emit(base, 'round_started', 'agent', redis.call('HGET', key, 'name'), 'round_id', a[3], 'task', a[4])
   end
   return redis.call('HGET', key, 'desired_state')
 end)
 
--- round_settle: agent_id, fence, round_id, outcome, mail (ack | nack | return), delay_ms, reason, task ('' = none),
--- what becomes of it (complete | fail | again), text, duration_ms, session_id, record (JSON), when it was throttled how long the
--- vendor named in ms (-1 = it did not, '' = it was not), jitter (0 to 1), what it has cost (see `charge`), then member and token
--- of each message
--- -> state of the task ('' = none), desired_state state. One step: the outcome is stored and the mail goes, or nothing happens.
--- What becomes of the mail is said for all of it; but an order goes when its task is settled and stays while it is not.
+-- round_settle: agent_id, fence, round_id, settlement (JSON), record (JSON), then member and token of each message -> state of the
+-- task ('' = none), desired state. The settlement has, by name:
+--   outcome, reason, text, duration_ms, session_id
+--   mail           ack, nack or return; delay_ms: for how long what goes back is delayed
+--   task_id        '' = none, and its fate: complete, fail or again
+--   throttled_ms   only when the account was throttled: how long the vendor named, -1 = it did not; jitter: 0 to 1
+--   charge         what it has cost, see `charge`
+-- One step: the outcome is stored and the mail goes, or nothing happens. What becomes of the mail is said for all of it; but an
+-- order goes when its task is settled and stays while it is not.
 register('round_settle', function(base, a)
-  local id, fence, round_id, outcome, mail, delay_ms, reason = a[1], a[2], a[3], a[4], a[5], tonumber(a[6]), a[7]
-  local task_id, fate, text, duration_ms, session_id, story = a[8], a[9], a[10], a[11], a[12], a[13]
+  local id, fence, round_id, settlement, history = a[1], a[2], a[3], cjson.decode(a[4]), a[5]
+  local outcome, mail, reason, text = settlement.outcome, settlement.mail, settlement.reason, settlement.text
+  local task_id, fate = settlement.task_id, settlement.fate
   local key, now = agent_key(base, id), now_ms()
-  local name, desired_state, last, last_state = unpack(redis.call('HMGET', key, 'name', 'desired_state', 'last_run', 'last_task_state'))
+  local name, desired_state, last, last_state = unpack(redis.call('HMGET', key, 'name', 'desired_state', 'last_round_id', 'last_task_state'))
   if last == round_id then return { last_state, desired_state } end
   check_fence(base, id, fence)
   if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
@@ -361,12 +365,12 @@ register('round_settle', function(base, a)
     end
   end
   local box = mailbox(base, id)
-  for i = 17, #a, 2 do
-    local standing = order_standing(base, box, a[i])
-    if standing == 'called off' or (mail == 'ack' and not standing) then
+  for i = 6, #a, 2 do
+    local validity = order_validity(base, box, a[i])
+    if validity == 'withdrawn' or (mail == 'ack' and not validity) then
       settle_mail(base, id, { a[i], a[i + 1] }, 1, now)
     elseif is_held(box, a[i], a[i + 1]) then
-      give_back(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = delay_ms })
+      return_mail(base, id, a[i], now, { counts = mail == 'nack', reason = reason ~= '' and reason or outcome, delay_ms = settlement.delay_ms })
     end
   end
   local task_state = ''
@@ -375,20 +379,20 @@ register('round_settle', function(base, a)
     if task.agent_id == id then ensure_order(base, task, now) end
     task_state = task.state
   end
-  redis.call('HSET', key, 'round_id', '', 'last_run', round_id, 'last_task_state', task_state)
+  redis.call('HSET', key, 'round_id', '', 'last_round_id', round_id, 'last_task_state', task_state)
   unreserve(base, id)
-  charge(base, id, round_id, task_id, a[16], now)
-  if a[14] ~= '' then park(base, id, now, tonumber(a[14]), tonumber(a[15]), reason) end
+  charge(base, id, round_id, task_id, settlement.charge, now)
+  if settlement.throttled_ms then park(base, id, now, settlement.throttled_ms, settlement.jitter, reason) end
   if outcome == 'finished' then
     unthrottle(base, id)
     redis.call('HSET', key, 'failures', 0)
   end
   if mail ~= 'return' then redis.call('HINCRBY', key, 'rounds_completed', 1) end -- else it was cut off
-  if session_id ~= '' then redis.call('HSET', key, 'session_id', session_id) end
-  redis.call('LPUSH', key .. ':rounds', story)
+  if settlement.session_id ~= '' then redis.call('HSET', key, 'session_id', settlement.session_id) end
+  redis.call('LPUSH', key .. ':rounds', history)
   redis.call('LTRIM', key .. ':rounds', 0, math.max(setting(base, 'rounds_kept', 50), 1) - 1)
-  emit(base, 'round_ended', 'agent', name, 'run', round_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
-    'duration_ms', duration_ms)
+  emit(base, 'round_ended', 'agent', name, 'round_id', round_id, 'outcome', outcome, 'task', task_id, 'reason', reason,
+    'duration_ms', settlement.duration_ms)
   return { task_state, desired_state }
 end)
 
@@ -405,7 +409,7 @@ register_once('task_verdict', function(base, a)
     count_completion(base, task)
   else
     redis.call('HSET', task_key(base, task_id), 'rejection', a[4])
-    set_going(base, task, a[4], now)
+    route_task(base, task, a[4], now)
   end
   return task_id
 end, present_task)
@@ -413,8 +417,8 @@ end, present_task)
 -- rounds: limit, beginning of a task's id ('' = any), of a run's id ('' = any), agent (left out: all) -> records (JSON), newest first
 register('rounds', function(base, a)
   local limit, is_any, heads, found, reply = tonumber(a[1]), a[2] == '' and a[3] == '', {}, {}, {}
-  local function add(list, key, story)
-    list[#list + 1] = { string.match(story, '"ended_at":"([^"]*)"') or '', #list, key, story }
+  local function add(list, key, history)
+    list[#list + 1] = { string.match(history, '"ended_at":"([^"]*)"') or '', #list, key, history }
   end
   local function later(one, other)
     return one[1] > other[1] or (one[1] == other[1] and one[2] < other[2])
@@ -427,10 +431,10 @@ register('rounds', function(base, a)
   table.sort(heads, later)
   -- Only an agent whose newest round is among the newest of all can have any of the newest.
   for i = 1, is_any and math.min(limit, #heads) or #heads do
-    for _, story in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
+    for _, history in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
       -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
-      if (a[2] == '' or string.find(story, '"task":"' .. a[2], 1, true))
-        and (a[3] == '' or string.find(story, '"run":"' .. a[3], 1, true)) then add(found, '', story) end
+      if (a[2] == '' or string.find(history, '"task":"' .. a[2], 1, true))
+        and (a[3] == '' or string.find(history, '"round_id":"' .. a[3], 1, true)) then add(found, '', history) end
     end
   end
   table.sort(found, later)

@@ -1,15 +1,15 @@
 -- Hosts: kernels that run agents. One lease a host, renewed by its beat; all agents it holds hang on that lease.
 
-local function lose_host(base, host, now, reason)
+local function remove_host(base, host, now, reason)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
     local desired_state, state = unpack(redis.call('HMGET', agent_key(base, id), 'desired_state', 'state'))
     unreserve(base, id)
     if state then -- else a foreign hand has deleted its record, which must not keep the host from being lost
-      take_back(base, id, now, reason)
+      release_from_host(base, id, now, reason)
       if desired_state == 'stopped' then
-        if state ~= 'stopped' then observe(base, id, 'stopped', reason, now) end
+        if state ~= 'stopped' then report_state(base, id, 'stopped', reason, now) end
       else
-        if state ~= 'suspended' and state ~= 'stopped' then observe(base, id, 'suspended', reason, now) end
+        if state ~= 'suspended' and state ~= 'stopped' then report_state(base, id, 'suspended', reason, now) end
         redis.call('ZADD', base .. ':placement', 0, id)
       end
     end
@@ -17,63 +17,63 @@ local function lose_host(base, host, now, reason)
   local name = redis.call('HGET', base .. ':host:' .. host, 'name') or host
   redis.call('DEL', base .. ':host:' .. host, base .. ':host:' .. host .. ':agents')
   redis.call('ZREM', base .. ':hosts', host)
-  place_unjudged(base)
+  place_unverified(base)
   emit(base, 'host_left', 'host', name, 'reason', reason)
-  redis.call('PUBLISH', base .. ':bell', 'placement')
+  redis.call('PUBLISH', base .. ':notify', 'placement')
 end
 
-local function sweep(base, now)
-  local lost = redis.call('ZRANGE', base .. ':hosts', '-inf', whole(now), 'BYSCORE')
-  for _, host in ipairs(lost) do lose_host(base, host, now, 'its kernel\'s lease ran out') end
-  release_due(base, now)
+local function expire_hosts(base, now)
+  local lost = redis.call('ZRANGE', base .. ':hosts', '-inf', integer_text(now), 'BYSCORE')
+  for _, host in ipairs(lost) do remove_host(base, host, now, 'its kernel\'s lease ran out') end
+  release_due_holds(base, now)
   return lost
 end
 
--- host_join: op, host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
-register_once('host_join', function(base, a)
+-- host_register: op, host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
+register_once('host_register', function(base, a)
   local host, now = a[1], now_ms()
-  local lost = sweep(base, now)
+  local lost = expire_hosts(base, now)
   local known = redis.call('EXISTS', base .. ':host:' .. host) == 1
-  redis.call('HSETNX', base .. ':host:' .. host, 'joined_at', whole(now))
+  redis.call('HSETNX', base .. ':host:' .. host, 'joined_at', integer_text(now))
   redis.call('HSET', base .. ':host:' .. host, 'id', host, 'lease_ms', a[2], unpack(a, 3))
-  redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
-  place_unjudged(base)
+  redis.call('ZADD', base .. ':hosts', integer_text(now + tonumber(a[2])), host)
+  place_unverified(base)
   if not known then emit(base, 'host_joined', 'host', redis.call('HGET', base .. ':host:' .. host, 'name') or host) end
   return lost
 end)
 
--- host_beat: host, lease_ms, how many agents it takes at most from now on ('' = as before) -> ids of its agents that have mail
+-- host_heartbeat: host, lease_ms, how many agents it takes at most from now on ('' = as before) -> ids of its agents that have mail
 -- to claim; refuses a host whose lease has ended
-register('host_beat', function(base, a)
+register('host_heartbeat', function(base, a)
   local host, now = a[1], now_ms()
   local deadline = redis.call('ZSCORE', base .. ':hosts', host)
   if not deadline then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host }) end
-  redis.call('ZADD', base .. ':hosts', whole(now + tonumber(a[2])), host)
+  redis.call('ZADD', base .. ':hosts', integer_text(now + tonumber(a[2])), host)
   if a[3] ~= '' then
     redis.call('HSET', base .. ':host:' .. host, 'capacity', a[3])
-    redis.call('PUBLISH', base .. ':bell', 'placement')
+    redis.call('PUBLISH', base .. ':notify', 'placement')
   end
-  sweep(base, now)
+  expire_hosts(base, now)
   local ready = {}
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
     local box = mailbox(base, id)
     if redis.call('EXISTS', box .. ':queue') == 1
-      or redis.call('ZCOUNT', box .. ':delayed', '-inf', whole(now)) > 0
-      or redis.call('ZCOUNT', box .. ':leases', '-inf', whole(now)) > 0 then
+      or redis.call('ZCOUNT', box .. ':delayed', '-inf', integer_text(now)) > 0
+      or redis.call('ZCOUNT', box .. ':leases', '-inf', integer_text(now)) > 0 then
       ready[#ready + 1] = id
     end
   end
   return ready
 end)
 
--- town_sweep -> hosts that were lost; what a beat does for others, for who does not beat
-register('town_sweep', function(base)
-  return sweep(base, now_ms())
+-- hosts_expire -> hosts that were lost; what a beat does for others, for who does not beat
+register('hosts_expire', function(base)
+  return expire_hosts(base, now_ms())
 end)
 
--- host_leave: host, reason -> 1; its agents are free for others at once
-register('host_leave', function(base, a)
-  if redis.call('EXISTS', base .. ':host:' .. a[1]) == 1 then lose_host(base, a[1], now_ms(), a[2]) end
+-- host_deregister: host, reason -> 1; its agents are free for others at once
+register('host_deregister', function(base, a)
+  if redis.call('EXISTS', base .. ':host:' .. a[1]) == 1 then remove_host(base, a[1], now_ms(), a[2]) end
   return 1
 end)
 
@@ -82,15 +82,15 @@ register('hosts', function(base)
   local flat, reply = redis.call('ZRANGE', base .. ':hosts', 0, -1, 'WITHSCORES'), {}
   for i = 1, #flat, 2 do
     local fields = redis.call('HGETALL', base .. ':host:' .. flat[i])
-    fields[#fields + 1], fields[#fields + 2] = 'deadline', whole(tonumber(flat[i + 1]))
+    fields[#fields + 1], fields[#fields + 2] = 'deadline', integer_text(tonumber(flat[i + 1]))
     fields[#fields + 1], fields[#fields + 2] = 'agents', redis.call('SCARD', base .. ':host:' .. flat[i] .. ':agents')
     reply[#reply + 1] = fields
   end
   return reply
 end)
 
--- lease_take: name, holder, lease_ms -> 1 when the holder has it now, else 0
-register('lease_take', function(base, a)
+-- lease_acquire: name, holder, lease_ms -> 1 when the holder has it now, else 0
+register('lease_acquire', function(base, a)
   local key = base .. ':lease:' .. a[1]
   local holder = redis.call('GET', key)
   if holder and holder ~= a[2] then return 0 end
@@ -98,8 +98,8 @@ register('lease_take', function(base, a)
   return 1
 end)
 
--- lease_give_up: op, name, holder -> 1 when it was the holder's
-register_once('lease_give_up', function(base, a)
+-- lease_release: op, name, holder -> 1 when it was the holder's
+register_once('lease_release', function(base, a)
   local key = base .. ':lease:' .. a[1]
   if redis.call('GET', key) ~= a[2] then return 0 end
   return redis.call('DEL', key)

@@ -3,7 +3,7 @@
 -- town_setup: schema, then name and value of settings -> schema that the town's data has
 register('town_setup', function(base, a)
   redis.call('HSETNX', base .. ':meta', 'schema', a[1])
-  redis.call('HSETNX', base .. ':meta', 'created_at', whole(now_ms()))
+  redis.call('HSETNX', base .. ':meta', 'created_at', integer_text(now_ms()))
   local schema = redis.call('HGET', base .. ':meta', 'schema')
   if schema == a[1] and #a > 1 then redis.call('HSET', base .. ':meta', unpack(a, 2)) end
   return schema
@@ -17,7 +17,7 @@ register('status', function(base, a)
     counts[#counts + 1] = redis.call('ZCARD', base .. ':tasks:state:' .. state)
   end
   local hosts, agents = {}, {}
-  for i, host in ipairs(redis.call('ZRANGE', base .. ':hosts', whole(now_ms()), '+inf', 'BYSCORE')) do
+  for i, host in ipairs(redis.call('ZRANGE', base .. ':hosts', integer_text(now_ms()), '+inf', 'BYSCORE')) do
     hosts[i] = redis.call('HGETALL', base .. ':host:' .. host)
   end
   if a[1] == '1' then
@@ -30,7 +30,7 @@ end)
 -- town_freeze: op, reason -> 1 when it was not frozen before. Kernels hear of it by the event and freeze what runs; nothing
 -- is begun from now on.
 register_once('town_freeze', function(base, a)
-  if redis.call('HSETNX', base .. ':meta', 'frozen_at', whole(now_ms())) == 0 then return 0 end
+  if redis.call('HSETNX', base .. ':meta', 'frozen_at', integer_text(now_ms())) == 0 then return 0 end
   redis.call('HSET', base .. ':meta', 'frozen_why', a[1])
   emit(base, 'town_frozen', 'reason', a[1])
   return 1
@@ -43,8 +43,8 @@ register_once('town_thaw', function(base, a)
   return 1
 end)
 
--- host_froze: op, host, how many commands it has frozen ('' = it goes on) -> 1
-register_once('host_froze', function(base, a)
+-- host_report_frozen: op, host, how many commands it has frozen ('' = it goes on) -> 1
+register_once('host_report_frozen', function(base, a)
   local key = base .. ':host:' .. a[1]
   if redis.call('EXISTS', key) == 0 then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = a[1] }) end
   redis.call('HSET', key, 'frozen', a[2])
@@ -58,17 +58,17 @@ register_once('emit', function(base, a)
   return 1
 end)
 
-local TIDIED_AT_ONCE = 200
+local MAX_DELETED_PER_CALL = 200
 
--- tidy: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
+-- apply_retention: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
 -- A few at a time: called again it goes on, until there is nothing left to forget.
-register('tidy', function(base, a)
+register('apply_retention', function(base, a)
   local gone, before = 0, now_ms() - tonumber(a[1])
   local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
-  local oldest = redis.call('ZRANGE', base .. ':tasks:finished', 0, MANY - 1, 'WITHSCORES')
+  local oldest = redis.call('ZRANGE', base .. ':tasks:finished', 0, MAX_PER_CALL - 1, 'WITHSCORES')
   for i = 1, #oldest, 2 do
     local id, needed = oldest[i], false
-    if gone >= TIDIED_AT_ONCE or (tonumber(oldest[i + 1]) > before and gone >= excess) then break end
+    if gone >= MAX_DELETED_PER_CALL or (tonumber(oldest[i + 1]) > before and gone >= excess) then break end
     for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
       needed = needed or not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed']
     end

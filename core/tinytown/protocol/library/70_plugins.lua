@@ -14,12 +14,12 @@ register_once('plugin_set', function(base, a)
   local limit = setting(base, 'message_bytes', 1048576)
   if #value > limit then
     refuse('limit_reached', 'the data of plugin ' .. quoted(plugin) .. ' under ' .. quoted(field) .. ' has ' .. #value ..
-      ' bytes, ' .. whole(limit) .. ' are allowed', 'limits.message_bytes', { limit = limit })
+      ' bytes, ' .. integer_text(limit) .. ' are allowed', 'limits.message_bytes', { limit = limit })
   elseif old == '' and redis.call('HLEN', key) >= PLUGIN_FIELDS then
     refuse('limit_reached', 'plugin ' .. quoted(plugin) .. ' keeps ' .. PLUGIN_FIELDS .. ' things in this town already',
       'remove some of them first', { limit = PLUGIN_FIELDS })
-  elseif old == '' and redis.call('SCARD', base .. ':plugins') >= MANY then
-    refuse('limit_reached', MANY .. ' plugins keep data in this town already', '', { limit = MANY })
+  elseif old == '' and redis.call('SCARD', base .. ':plugins') >= MAX_PER_CALL then
+    refuse('limit_reached', MAX_PER_CALL .. ' plugins keep data in this town already', '', { limit = MAX_PER_CALL })
   end
   if value == '' then
     redis.call('HDEL', key, field)

@@ -1,12 +1,10 @@
-"""The server-side function library: its files put together, with the tables of legal transitions compiled in. Pure.
+"""The Lua text of the server-side functions: the town's files put together with the tables of legal transitions. Pure.
 
-The library's name and the prefix of its functions carry a digest of the source, so that every client calls exactly
-the code it was built with, and clients of several versions can share one server.
+Files are joined in the order of their names. `PRELUDE_FILE` is what every library builds on, a plugin's too.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from tinytown.model import agents, tasks
 
-ENGINE = "lua"
+PRELUDE_FILE = "10_prelude.lua"
 
 
 def _table(name: str, moves: Mapping[Any, Sequence[str]]) -> str:
@@ -22,25 +20,18 @@ def _table(name: str, moves: Mapping[Any, Sequence[str]]) -> str:
     return f"local {name} = {{ {rows} }}\n"
 
 
+def _tables() -> str:
+    return _table("TASK_MOVES", tasks.TRANSITIONS) + _table("AGENT_MOVES", agents.TRANSITIONS)
+
+
 @cache
-def _text() -> str:
+def prelude_source() -> str:
+    """The tables of transitions and the prelude: time, refusals, records, events, finding agents and tasks, `register`."""
+    return _tables() + Path(__file__).with_name(PRELUDE_FILE).read_text("utf-8")
+
+
+@cache
+def town_source() -> str:
+    """Everything that changes a town, prelude included."""
     parts = sorted(Path(__file__).parent.glob("*.lua"))  # importlib.resources would cost every quick command 10 ms
-    moves = _table("TASK_MOVES", tasks.TRANSITIONS) + _table("AGENT_MOVES", agents.TRANSITIONS)
-    return moves + "\n".join(part.read_text("utf-8") for part in parts)
-
-
-@cache
-def digest() -> str:
-    """Eight hex characters that tell one version of the library from another."""
-    return f"{zlib.crc32(_text().encode()):08x}"  # hashlib would cost every quick command 3 ms
-
-
-@cache
-def function(name: str) -> str:
-    """The name under which the server knows the function `name`."""
-    return f"tt_{digest()}_{name}"
-
-
-def source() -> str:
-    """The whole library, ready for ``FUNCTION LOAD REPLACE``."""
-    return f"#!{ENGINE} name=tinytown_{digest()}\nlocal PREFIX = 'tt_{digest()}_'\n{_text()}"
+    return _tables() + "\n".join(part.read_text("utf-8") for part in parts)

@@ -139,7 +139,7 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(first.id)
         await until(town, "g", ended={first.id: "completed"})
-        while await town.run(town.operations.tidy(finished_age_ms=0, finished_count=0, events=1000)):
+        while await town.run(town.operations.apply_retention(finished_age_ms=0, finished_count=0, events=1000)):
             pass
         with pytest.raises(NotFound):
             await town.task(first.id)

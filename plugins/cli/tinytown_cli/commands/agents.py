@@ -198,7 +198,8 @@ def _ask(town: TownClient, names: Sequence[str], wanted: DesiredState, *, now: b
     """Ask it of each agent in turn, once all of them are known to be there: a name that is wrong leaves the others alone."""
     ids = [each.id for each in town.run_all([town.operations.agent(name) for name in names])]
     return tuple(
-        town.run(town.operations.want(id_, wanted, now=now, reason=_reason(town))) for id_ in dict.fromkeys(ids)
+        town.run(town.operations.set_desired_state(id_, wanted, now=now, reason=_reason(town)))
+        for id_ in dict.fromkeys(ids)
     )
 
 
@@ -277,7 +278,7 @@ def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no
         if any(each.host for each in asked):
             await_agents(context, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
         for each in asked:
-            town.run(town.operations.recount_rounds(each.id, max_rounds=rounds))
+            town.run(town.operations.reset_round_count(each.id, max_rounds=rounds))
         started = _ask(town, [each.id for each in asked], "running")
         start_where_needed(context, town, may_start=not no_start)
     _print_agents(context, started, "starts afresh")

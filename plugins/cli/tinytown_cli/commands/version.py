@@ -17,9 +17,9 @@ def version(context: CliContext) -> None:
     python = ".".join(map(str, sys.version_info[:3]))
     shape = {"version": __version__, "python": python}
     if context.json:
-        from tinytown.protocol.library import digest
+        from tinytown.protocol import TOWN_LIBRARY
 
-        shape["library"] = digest()
+        shape["library"] = TOWN_LIBRARY.digest
     context.emit(shape, f"tinytown {__version__}, Python {python}")
 
 

@@ -13,13 +13,14 @@ import click
 from tinytown.client import TownClient, open_town_client
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.agents import Agent
-from tinytown.model.results import MailboxEntry, Reclaimed
+from tinytown.model.results import MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, MOMENT, Moment
+from tinytown_ops.doctor.reclaim_operation import Reclaimed, reclaim_from
 
 _OVER = ("stopped", "error")
 _MANY = 10_000
@@ -143,7 +144,11 @@ def _move(town: TownClient, agents: Sequence[Agent], to: str, *, with_mail: bool
     for each in agents:
         try:
             done.append(
-                Done(town.run(town.operations.reclaim(each.id, tasks_to=to, mail_to=to if with_mail else None)))
+                Done(
+                    town.run(
+                        reclaim_from(town.operations.keys, each.id, tasks_to=to, mail_to=to if with_mail else None)
+                    )
+                )
             )
         except Refused as error:
             done.append(Done(Reclaimed(), (("", error),)))
@@ -239,7 +244,7 @@ def prune(
             _stop(context, town, [each for each in chosen if each.state not in _OVER])
             for each in chosen:
                 if mail_to:
-                    town.run(town.operations.reclaim(each.id, mail_to=mail_to))
+                    town.run(reclaim_from(town.operations.keys, each.id, mail_to=mail_to))
                 town.run(town.operations.remove_agent(each.id, force=True))
     going = list(zip(chosen, held, strict=True))
     rows = [
@@ -269,5 +274,5 @@ def _stop(context: CliContext, town: TownClient, live: Sequence[Agent]) -> None:
         from tinytown_cli.commands.wait import await_agents
 
         for each in live:
-            town.run(town.operations.want(each.id, "stopped", now=True, reason="to be pruned"))
+            town.run(town.operations.set_desired_state(each.id, "stopped", now=True, reason="to be pruned"))
         await_agents(context, town, [each.id for each in live], "stopped", until=time.monotonic() + _STOP_S)

@@ -62,7 +62,7 @@ def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, served: bool) -> 
         with kernel_lock(town.root):
             sweep_orphans(run_dir, town_root=town.root)
             for host in dead:
-                town.run(town.operations.leave(host, reason="its kernel was killed"))
+                town.run(town.operations.deregister_host(host, reason="its kernel was killed"))
     town.run(town.operations.sweep())
 
 

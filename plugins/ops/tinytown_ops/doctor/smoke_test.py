@@ -91,7 +91,7 @@ def _take_away(link: TownClient, agent: Agent, task: Task | None) -> None:
         if task is not None:
             with contextlib.suppress(TinytownError):  # finished already
                 link.run(link.operations.settle_task("cancel", task.id, text="tt doctor is done with it"))
-        link.run(link.operations.want(agent.id, "stopped", now=True, reason="tt doctor is done with it"))
+        link.run(link.operations.set_desired_state(agent.id, "stopped", now=True, reason="tt doctor is done with it"))
         _await(
             link, link.operations.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S
         )

@@ -13,11 +13,10 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
-from tinytown.protocol import library
+from tinytown.protocol import TOWN_LIBRARY
 from tinytown_cli.kernel_process import running_kernel
 from tinytown_ops.doctor.finding import Finding
 from tinytown_ops.explain.deep_status import Depth, ServerHealth, look_deep
-from tinytown_snapshots import functions
 
 _SKEW_TOLD_S = 2.0
 _SKEW_BAD_S = 60.0
@@ -74,7 +73,7 @@ def _libraries(link: TownClient) -> Iterator[Finding]:
     listed: list[dict[bytes, bytes]] = []
     with suppress(TinytownError):  # not everybody may ask
         listed = link.client.command("FUNCTION", "LIST", "LIBRARYNAME", "tinytown_*")
-    ours = {f"tinytown_{library.digest()}", f"tinytown_moving_{functions.digest()}"}
+    ours = {f"tinytown_{TOWN_LIBRARY.digest}"}
     others = sorted({each[b"library_name"].decode() for each in listed} - ours)
     if others:
         shown_names = ", ".join(others[:_NAMED]) + (", ..." if len(others) > _NAMED else "")

@@ -189,7 +189,7 @@ def _agent_lines(agent: Agent, looked: AgentDepth) -> Iterator[str]:
     if last := looked.last_round:
         said = shown(last.reason or last.text.strip().rpartition("\n")[2], 80)
         task = f" on task {last.task[:8]}" if last.task else ""
-        yield f"  last     round {last.run[:8]}{task}: {last.outcome} after {duration(last.duration_s)}" + (
+        yield f"  last     round {last.round_id[:8]}{task}: {last.outcome} after {duration(last.duration_s)}" + (
             f": {said}" if said else ""
         )
     if looked.session_id:

@@ -48,7 +48,7 @@ def history(context: CliContext, agent: str | None, task: str | None, word: str 
     with open_town_client(context) as town:
         if word is not None:
             record = find_round(town, agent, word)
-            transcript = read_transcript(town.root, record.agent, record.run)
+            transcript = read_transcript(town.root, record.agent, record.round_id)
             context.emit(_shape([record], transcript), _in_full(record, transcript))
             return
         records = town.run(town.operations.rounds(agent, task=task or "", limit=limit))[::-1]
@@ -73,13 +73,13 @@ def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
                 hint=f"tt history {name} shows them",
             )
         return records[-1]
-    found = [*town.run(town.operations.rounds(name, run=word, limit=9))] if word else []
+    found = [*town.run(town.operations.rounds(name, round_id=word, limit=9))] if word else []
     if not found:
         found = [each for each in _in_progress(town, word) if name in (None, each.agent)]
     if not found:
         raise NotFound(f"no round {shown(word)!r} on record", hint="tt history shows them")
     if len(found) > 1:
-        names = ", ".join(each.run for each in found[:8])
+        names = ", ".join(each.round_id for each in found[:8])
         raise UsageError(
             f"more than one round begins with {shown(word)!r}: {names}", hint="write more of the id", code="ambiguous"
         )
@@ -89,7 +89,7 @@ def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
 def _in_progress(town: TownClient, word: str) -> list[RoundRecord]:
     return [
         RoundRecord(
-            run=each.round_id,
+            round_id=each.round_id,
             outcome="running",
             agent=each.name,
             cli=each.cli,
@@ -119,7 +119,7 @@ def history_table(records: Sequence[RoundRecord]) -> list[str]:
         (
             _clock(each.ended_at),
             each.agent,
-            each.run[:_SHORT],
+            each.round_id[:_SHORT],
             (each.task or "")[:_SHORT],
             each.outcome,
             duration(each.duration_s),
@@ -135,7 +135,7 @@ def history_table(records: Sequence[RoundRecord]) -> list[str]:
 def _in_full(record: RoundRecord, transcript: Transcript | None) -> list[str]:
     used = record.usage or {}
     lines = [
-        f"round    {record.run}: {record.outcome}" + (f" ({shown(record.reason, 500)})" if record.reason else ""),
+        f"round    {record.round_id}: {record.outcome}" + (f" ({shown(record.reason, 500)})" if record.reason else ""),
         f"agent    {record.agent}, kind {record.cli}" + (f", on {record.host}" if record.host else ""),
         f"task     {record.task or 'none'}",
         f"mail     {', '.join(record.messages) or 'none'}",

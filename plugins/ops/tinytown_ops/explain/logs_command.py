@@ -101,7 +101,7 @@ def _sought(context: CliContext, root: Path, agent: str, word: str | None) -> tu
         if word is None:
             return log_path(root, town.run(town.operations.agent(agent)).name), None
         record = find_round(town, agent, word)
-    return log_path(root, record.agent), record.run
+    return log_path(root, record.agent), record.round_id
 
 
 def _up_to_end(lines: Iterator[bytes], round_id: str) -> Iterator[bytes]:

@@ -205,7 +205,7 @@ class Screen:
 
     async def _want(self, agent: str, wanted: DesiredState) -> None:
         try:
-            await self._town.run(self._town.operations.want(agent, wanted, reason="asked in tt top"))
+            await self._town.run(self._town.operations.set_desired_state(agent, wanted, reason="asked in tt top"))
             self._model.note = f"{agent} is asked to {'pause' if wanted == 'paused' else 'go on'}"
         except TinytownError as error:
             self._model.note = str(error)

@@ -75,7 +75,7 @@ class Model:
     def loaded(self, answers: Sequence[Any]) -> None:
         """Take the answers to the `questions`."""
         self.status, self.accounts, rounds = answers
-        self.rounds |= {each.run: each for each in rounds}
+        self.rounds |= {each.round_id: each for each in rounds}
         for run in sorted(self.rounds, key=lambda run: self.rounds[run].ended_at)[:-ROUNDS_KEPT]:
             del self.rounds[run]
         self.trouble = ""

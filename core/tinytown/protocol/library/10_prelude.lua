@@ -1,14 +1,14 @@
--- The ground that all functions stand on: time, refusals, records, events, and finding agents and tasks by what people type.
+-- What every library builds on: time, refusals, records, events, and finding agents and tasks by what people type.
 -- Every function gets one key, the town's base "tt:{town}", from which all others are derived, and text arguments.
 -- A function checks everything before it writes anything: a refusal leaves no trace.
 
 local SCORE_STEP = 1125899906842624 -- 2^50: rank * 2^50 + sequence fits a double exactly for the ranks 0 to 7
 local RANKS = { urgent = 0, high = 1, normal = 2, low = 3 }
 local SUPERVISOR_ID = '00000000-0000-0000-0000-000000000001'
-local EVENTS_KEPT = 20000
+local MAX_EVENTS = 20000
 local EVENT_TEXT_BYTES = 4000
-local OPS_KEPT_S = 300
-local MANY = 1000 -- how many members one call treats at most where a set has no bound of its own
+local OP_TTL_S = 300
+local MAX_PER_CALL = 1000 -- how many members one call treats at most where a set has no bound of its own
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -16,7 +16,7 @@ local function now_ms()
 end
 
 -- A whole number as text: exact beyond the 14 digits that Lua would write by itself, and several times quicker than %.0f.
-local function whole(number)
+local function integer_text(number)
   return string.format('%d', number)
 end
 
@@ -36,7 +36,7 @@ local function rfc3339(ms)
 end
 
 -- At most so many bytes of a text, cut between two characters.
-local function brief(text, bytes)
+local function truncate(text, bytes)
   if #text <= bytes then return text end
   while bytes > 0 and math.floor(string.byte(text, bytes + 1) / 64) == 2 do bytes = bytes - 1 end
   return string.sub(text, 1, bytes) .. '…'
@@ -44,7 +44,7 @@ end
 
 -- What a person typed, fit to stand in a sentence.
 local function quoted(ref)
-  return '"' .. string.gsub(brief(ref, 80), '%c+', ' ') .. '"'
+  return '"' .. string.gsub(truncate(ref, 80), '%c+', ' ') .. '"'
 end
 
 local function refuse(code, message, hint, fields)
@@ -54,7 +54,7 @@ local function refuse(code, message, hint, fields)
 end
 
 -- The one that was found, of `found` ids or names that begin with `ref`; nil where there is none.
-local function only_one(found, things, ref)
+local function unique_match(found, things, ref)
   if #found < 2 then return found[1] end
   local some = { unpack(found, 1, math.min(#found, 8)) }
   table.sort(some)
@@ -78,19 +78,19 @@ local function json_list(items)
 end
 
 local function emit_words(base, ...)
-  return redis.call('XADD', base .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'type', ...)
+  return redis.call('XADD', base .. ':events', 'MAXLEN', '~', MAX_EVENTS, '*', 'type', ...)
 end
 
 -- The same with words from outside. Events are for screens and sinks: a long text in one is cut, the whole of it is in
 -- the record.
 local function emit(base, ...)
   local members = { ... }
-  for i, member in ipairs(members) do members[i] = brief(tostring(member), EVENT_TEXT_BYTES) end
+  for i, member in ipairs(members) do members[i] = truncate(tostring(member), EVENT_TEXT_BYTES) end
   emit_words(base, unpack(members))
 end
 
-local function ring(base, agent_id, what)
-  redis.call('PUBLISH', base .. ':bell:' .. agent_id, what)
+local function notify(base, agent_id, what)
+  redis.call('PUBLISH', base .. ':notify:' .. agent_id, what)
 end
 
 -- Lines of the story of a message. The key is made by `send` with a time to live and kept short-lived here.
@@ -103,7 +103,7 @@ end
 
 -- One line, of words that may come from outside.
 local function trace(base, id, now, what)
-  trace_lines(base, id, whole(now) .. ' ' .. string.gsub(brief(what, 500), '%c+', ' ') .. '\n')
+  trace_lines(base, id, integer_text(now) .. ' ' .. string.gsub(truncate(what, 500), '%c+', ' ') .. '\n')
 end
 
 local function starts_with(text, prefix)
@@ -155,8 +155,8 @@ local function find_agent(base, ref)
     end
   end
   for i = 1, math.min(#found, 8) do names[i] = redis.call('HGET', base .. ':agent:' .. found[i], 'name') end
-  if only_one(names, 'agent', ref) then return agent_by_id(base, found[1]) end
-  refuse('not_found', 'no agent called ' .. quoted(ref) .. ' in this town', 'tt list shows the agents', { agent = brief(ref, 200) })
+  if unique_match(names, 'agent', ref) then return agent_by_id(base, found[1]) end
+  refuse('not_found', 'no agent called ' .. quoted(ref) .. ' in this town', 'tt list shows the agents', { agent = truncate(ref, 200) })
 end
 
 -- The id of the task that `ref` means: a whole id or a unique beginning of one.
@@ -164,9 +164,9 @@ local function find_task(base, ref)
   if ref ~= '' then
     if redis.call('ZSCORE', base .. ':tasks:ids', ref) then return ref end
     local near = redis.call('ZRANGE', base .. ':tasks:ids', '[' .. ref, '[' .. ref .. '\255', 'BYLEX', 'LIMIT', 0, 9)
-    if only_one(near, 'task', ref) then return near[1] end
+    if unique_match(near, 'task', ref) then return near[1] end
   end
-  refuse('not_found', 'no task ' .. quoted(ref) .. ' in this town', 'tt task list shows the tasks', { task = brief(ref, 200) })
+  refuse('not_found', 'no task ' .. quoted(ref) .. ' in this town', 'tt task list shows the tasks', { task = truncate(ref, 200) })
 end
 
 -- The holder of an agent's lease proves itself by its token; whoever lost the lease is turned away. An empty fence is
@@ -178,7 +178,9 @@ local function check_fence(base, agent_id, fence, empty_is_fine)
   end
 end
 
+-- A library that extends the town's has its functions as locals, and registers only its own.
 local function register(name, body)
+  if EXTENDED then return end
   redis.register_function(PREFIX .. name, function(keys, args)
     local fine, reply = pcall(body, keys[1], args)
     if fine then return reply end
@@ -199,7 +201,7 @@ local function register_once(name, work, present)
       result = cjson.decode(kept)[1]
     else
       result = work(base, args)
-      redis.call('SET', key, cjson.encode({ result }), 'EX', OPS_KEPT_S)
+      redis.call('SET', key, cjson.encode({ result }), 'EX', OP_TTL_S)
     end
     if present then return present(base, result) end
     return result

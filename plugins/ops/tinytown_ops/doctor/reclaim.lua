@@ -8,7 +8,7 @@ local function free_mail(base, agent_id)
   for _, place in ipairs({ ':queue', ':delayed' }) do
     local flat = redis.call('ZRANGE', box .. place, 0, -1, 'WITHSCORES')
     for i = 1, #flat, 2 do
-      if not order_standing(base, box, flat[i]) then
+      if not order_validity(base, box, flat[i]) then
         local score = place == ':queue' and flat[i + 1] or (mail_state(box, flat[i]))
         found[#found + 1] = { place = place, member = flat[i], id = string.sub(flat[i], 2),
           priority = PRIORITY_OF[math.floor(tonumber(score) / SCORE_STEP)],
@@ -61,9 +61,9 @@ register_once('agent_reclaim', function(base, a)
   for _, task_id in ipairs(a[2] ~= '' and open or {}) do
     local task = read_task(base, task_id)
     if task.state ~= 'running' and task.state ~= 'verifying' then
-      leave_agent(base, task, now)
+      unassign(base, task, now)
       if for_tasks then task.agent_id, task.assigned_to = for_tasks.id, for_tasks.name end
-      set_going(base, task, why, now)
+      route_task(base, task, why, now)
       tasks[#tasks + 1] = task_id
     end
   end
@@ -79,7 +79,7 @@ register_once('agent_reclaim', function(base, a)
     elseif text and redis.call('EXISTS', task_key(base, each.id)) == 0 then
       take_mail(base, id, each)
       trace(base, each.id, now, 'became a task of this id')
-      set_going(base, make_task(base, each.id, each.priority, {}, {}, { 'description', text }, now), why, now)
+      route_task(base, make_task(base, each.id, each.priority, {}, {}, { 'description', text }, now), why, now)
       made[#made + 1] = each.id
     end
   end
@@ -88,21 +88,4 @@ register_once('agent_reclaim', function(base, a)
       'receiver', for_tasks and for_tasks.name or for_mail and for_mail.name or '')
   end
   return { tasks, mail, made }
-end)
-
--- task_delete: op, id -> id; forgets a task that nobody works on and that no open task needs
-register_once('task_delete', function(base, a)
-  local id = find_task(base, a[1])
-  local state = redis.call('HGET', task_key(base, id), 'state')
-  if state == 'running' or state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. state, 'tt task cancel ' .. id .. ' first', { task = id, state = state })
-  end
-  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
-    if not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed'] then
-      refuse('refused', 'task ' .. dependant .. ' needs ' .. id, 'tt task cancel ' .. id .. ' keeps it as cancelled', { task = id })
-    end
-  end
-  emit(base, 'task_deleted', 'task', id, 'title', headline(read_task(base, id)))
-  delete_task(base, id)
-  return id
 end)

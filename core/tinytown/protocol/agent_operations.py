@@ -1,0 +1,172 @@
+"""Operations on agents, their placement, their rounds and their accounts. Pure, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState
+from tinytown.model.ids import SUPERVISOR_NAMES, check_agent_name, check_id, check_label, check_word, new_id, nicknames
+from tinytown.model.results import Delivery, Placement
+from tinytown.model.round_records import RoundRecord
+from tinytown.model.tasks import Fate
+from tinytown.model.text import check_one_of, check_text
+from tinytown.protocol import decoders
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operation_base import OperationBase, flat, json_text, members
+
+
+class AgentOperations(OperationBase):
+    """What people ask of agents, and what the kernel that holds one reports."""
+
+    def create_agent(
+        self,
+        name: str,
+        *,
+        cli: str,
+        role: str = "",
+        nickname: str = "",
+        parent: str = "",
+        tags: Sequence[str] = (),
+        max_rounds: int = 0,
+        labels: Sequence[str] = (),
+    ) -> Operation[Agent]:
+        """Add an agent that wants to run. Without a nickname it gets one that belongs to its id.
+
+        Only a host that has all of its `labels` takes it; ``host=NAME`` is a label of the machine of that name.
+        """
+        check_agent_name(name)
+        if role:
+            check_word("role", role)
+        for tag in tags:
+            check_word("tag", tag)
+        for label in labels:
+            check_label(label)
+        if nickname.lower() in SUPERVISOR_NAMES:
+            check_agent_name(nickname)
+        agent_id = new_id()
+        names = [check_word("nickname", nickname)] if nickname else list(nicknames(agent_id))
+        return self._call(
+            "agent_create",
+            decoders.to_agent,
+            agent_id,
+            name,
+            cli,
+            role,
+            json_text(names),
+            int(bool(nickname)),
+            parent,
+            max_rounds,
+            json_text(list(tags)),
+            json_text(list(labels)),
+        )
+
+    def agent(self, agent: str) -> Operation[Agent]:
+        """One agent with the counts of its mail."""
+        return self._call("agent_get", decoders.to_agent, agent)
+
+    def agents(self) -> Operation[tuple[Agent, ...]]:
+        """All agents, oldest first, in one answer."""
+        return self._call("agent_list", decoders.to_agents)
+
+    def set_desired_state(
+        self, agent: str, desired_state: DesiredState, *, now: bool = False, reason: str = ""
+    ) -> Operation[Agent]:
+        """Ask that an agent be running, paused, drained or stopped; with `now` its round is interrupted."""
+        check_one_of("a desired state", desired_state, DESIRED_STATES)
+        if reason:
+            check_text("a reason", reason, 10_000)
+        return self._call(
+            "agent_set_desired_state", decoders.to_agent, agent, desired_state, "now" if now else "soon", reason
+        )
+
+    def reset_round_count(self, agent: str, *, max_rounds: int | None = None) -> Operation[Agent]:
+        """Count the rounds of an agent that nobody hosts from 0 again, up to another bound if one is given."""
+        return self._once("agent_reset_round_count", decoders.to_agent, agent, "" if max_rounds is None else max_rounds)
+
+    def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
+        """Take an agent that nobody hosts out of the town.
+
+        With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
+        """
+        return self._once("agent_remove", decoders.to_text, agent, int(force))
+
+    def rounds(
+        self, agent: str | None = None, *, task: str = "", round_id: str = "", limit: int = 20
+    ) -> Operation[tuple[RoundRecord, ...]]:
+        """The latest rounds that have ended, newest first: of one agent or all, on one task, or whose ids begin so."""
+        return self._call("rounds", decoders.to_rounds, limit, task, round_id, *([] if agent is None else [agent]))
+
+    def place_agents(
+        self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None
+    ) -> Operation[Placement]:
+        """Take over agents that want a host and whose backend is here. A backend that is not in `accounts` is its own."""
+        with_accounts = flat({kind: (accounts or {}).get(kind, kind) for kind in backends})
+        return self._once("agent_place", decoders.to_placement, host, count, *with_accounts)
+
+    def report_agent_state(self, agent_id: str, fence: str, state: str, reason: str = "") -> Operation[str]:
+        """Report the state of an agent that this kernel holds; the agent's desired state."""
+        return self._call("agent_report_state", decoders.to_text, agent_id, fence, state, reason)
+
+    def release_agent(
+        self, agent_id: str, fence: str, state: str, *, reason: str = "", retry_ms: int = -1, failed: bool = False
+    ) -> Operation[int]:
+        """Let go of an agent; with `retry_ms` >= 0 it wants a host again after so long. Returns its failures in a row.
+
+        One that is released `suspended` without it sleeps until it has mail, or the backlog has a task for it.
+        """
+        return self._once("agent_release", int, agent_id, fence, state, reason, retry_ms, int(failed))
+
+    def start_round(self, agent_id: str, fence: str, round_id: str, task_id: str = "") -> Operation[str]:
+        """Report that an agent begins a round; the agent's desired state."""
+        return self._call("round_start", decoders.to_text, agent_id, fence, check_id("a round id", round_id), task_id)
+
+    def settle_round(
+        self,
+        agent_id: str,
+        fence: str,
+        round_id: str,
+        deliveries: Iterable[Delivery],
+        *,
+        outcome: str,
+        mail: Literal["ack", "nack", "return"],
+        delay_ms: int = 0,
+        reason: str = "",
+        task_id: str = "",
+        fate: Fate = "again",
+        text: str = "",
+        duration_ms: int = 0,
+        session_id: str = "",
+        record: bytes = b"{}",
+        throttled_ms: int | None = None,
+        jitter: float = 0.0,
+        charge: str = "",
+    ) -> Operation[str]:
+        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none).
+
+        `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
+        the nearer `jitter` is to 1. `charge` is what the round has cost, see `kernel.pricing`.
+        """
+
+        settlement = {
+            "outcome": outcome,
+            "mail": mail,
+            "delay_ms": delay_ms,
+            "reason": reason,
+            "task_id": task_id,
+            "fate": fate,
+            "text": text,
+            "duration_ms": duration_ms,
+            "session_id": session_id,
+            "throttled_ms": throttled_ms,
+            "jitter": jitter,
+            "charge": charge,
+        }
+        packed = json_text({name: value for name, value in settlement.items() if value is not None})
+        return self._call(
+            "round_settle", decoders.to_first_text, agent_id, fence, round_id, packed, record, *members(deliveries)
+        )
+
+    def unpark_account(self, account: str, *, reason: str = "") -> Operation[bool]:
+        """Let the agents of an account go on before its time is over; whether it was parked."""
+        return self._once("account_unpark", bool, account, reason)

@@ -1,0 +1,337 @@
+-- What people, agents and kernels do to a task: each function checks the request, then lets `move` and `route_task` do it.
+
+-- task_add: op, id, agent ('' = nobody), priority, needs, tags (JSON lists), then name and value of other fields; among
+-- these may be the state of a task that was finished elsewhere -> fields, id of the message to the agent ('' = none)
+register_once('task_add', function(base, a)
+  local id, agent, priority, needs, tags = a[1], a[2], a[3], cjson.decode(a[4]), cjson.decode(a[5])
+  local outcome, fields = nil, {}
+  for i = 6, #a, 2 do
+    if a[i] == 'state' then
+      outcome = a[i + 1]
+    else
+      fields[#fields + 1], fields[#fields + 2] = a[i], a[i + 1]
+    end
+  end
+  if redis.call('EXISTS', task_key(base, id)) == 1 then
+    refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
+  end
+  check_priority(priority)
+  if outcome and not FINISHED[outcome] then
+    refuse('usage', 'no outcome ' .. quoted(outcome), 'completed, failed or cancelled')
+  end
+  local agent_id, name = '', ''
+  if agent ~= '' then
+    local retired
+    agent_id, name, retired = find_agent(base, agent)
+    check_takes_tasks(name, agent_id, retired)
+  end
+  local needed = find_needs(base, needs)
+  local now = now_ms()
+  fields[#fields + 1], fields[#fields + 2] = 'assigned_to', name
+  local task = make_task(base, id, priority, needed, tags, fields, now)
+  task.agent_id = agent_id
+  if outcome then
+    move(base, task, outcome, '', now)
+    return { id, '' }
+  elseif task.held ~= '' then
+    set_hold(base, task, task.held, task.held_until or '')
+  end
+  return { id, route_task(base, task, '', now) }
+end, present_assigned)
+
+-- task_get: id -> fields
+register('task_get', function(base, a)
+  return task_reply(base, find_task(base, a[1]))
+end)
+
+local function assign(base, task, agent, now)
+  local agent_id, name, retired = find_agent(base, agent)
+  check_takes_tasks(name, agent_id, retired)
+  check_not_started(task, 'cannot be assigned', 'tt task cancel ')
+  unassign(base, task, now)
+  task.agent_id, task.assigned_to = agent_id, name
+  return { task.id, route_task(base, task, '', now) }
+end
+
+-- task_assign: op, id, agent -> fields, id of the message
+register_once('task_assign', function(base, a)
+  return assign(base, read_task(base, find_task(base, a[1])), a[2], now_ms())
+end, present_assigned)
+
+-- backlog_claim: op, id, agent -> fields, id of the message; refuses a task that is not on the backlog
+register_once('backlog_claim', function(base, a)
+  local id = find_task(base, a[1])
+  local task = read_task(base, id)
+  if task.state ~= 'pending' then
+    refuse('refused', 'task ' .. id .. ' is not on the backlog: it is ' .. task.state, 'tt backlog list shows what is',
+      { task = id, state = task.state })
+  end
+  return assign(base, task, a[2], now_ms())
+end, present_assigned)
+
+-- backlog_claim_matching: op, agent_id, fence, then words (role and tags) -> fields and message id, or nothing.
+-- A task matches when its role or one of its tags is one of the words.
+register_once('backlog_claim_matching', function(base, a)
+  check_fence(base, a[1], a[2])
+  local words = {}
+  for i = 3, #a do words[a[i]] = true end
+  local id = first_match(base, words)
+  return id and assign(base, read_task(base, id), a[1], now_ms()) or {}
+end, present_assigned)
+
+-- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)
+register_once('backlog_assign_all', function(base, a)
+  local now, ids = now_ms(), redis.call('ZRANGE', base .. ':backlog', 0, MAX_PER_CALL - 1)
+  local agent_id, name, retired = find_agent(base, a[1])
+  check_takes_tasks(name, agent_id, retired)
+  for _, id in ipairs(ids) do assign(base, read_task(base, id), agent_id, now) end
+  return ids
+end)
+
+-- The first of the tasks that a task was made of, parent by parent: all that come from it share one budget of attempts.
+local function lineage_of(base, id)
+  for _ = 1, MAX_PER_CALL do
+    local parent = redis.call('HGET', task_key(base, id), 'parent') or ''
+    if parent == '' or redis.call('EXISTS', task_key(base, parent)) == 0 then return id end
+    id = parent
+  end
+  return id -- they are each other's parents
+end
+
+local function count_attempt(base, id, by)
+  redis.call('HINCRBY', task_key(base, id), 'attempts', by)
+  if setting(base, 'lineage_attempts', 0) > 0 then redis.call('HINCRBY', base .. ':lineages', lineage_of(base, id), by) end
+end
+
+-- Why no attempt is left for a task, or nil.
+local function exhausted_lineage(base, id)
+  local limit = setting(base, 'lineage_attempts', 0)
+  local root = limit > 0 and lineage_of(base, id)
+  if not root or tonumber(redis.call('HGET', base .. ':lineages', root) or 0) < limit then return nil end
+  return 'all attempts (' .. limit .. ') of ' .. (root == id and 'this task' or 'task ' .. root .. ' and all that was made of it') ..
+    ' are spent (round.lineage_attempts)'
+end
+
+-- task_start: agent_id, fence, id, round_id -> 'started' and the fields; 'stale' and the fields when there is nothing to do;
+-- 'held' and the fields when its budget is spent, which then is its reason
+register('task_start', function(base, a)
+  local agent_id, fence, id, round_id = a[1], a[2], a[3], a[4]
+  check_fence(base, agent_id, fence)
+  if redis.call('EXISTS', task_key(base, id)) == 0 then return { 'stale', {} } end
+  local task, now = read_task(base, id), now_ms()
+  if task.state == 'running' and task.round_id == round_id then return { 'started', task_reply(base, id) } end
+  if task.agent_id ~= agent_id or (task.state ~= 'assigned' and task.state ~= 'running') then
+    return { 'stale', task_reply(base, id) }
+  end
+  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    move(base, task, 'blocked', needs_reason(base, id), now)
+    return { 'stale', task_reply(base, id) }
+  end
+  local held = task_over_budget(base, id, now)
+  if held then
+    if task.state ~= 'assigned' or task.reason ~= held then move(base, task, 'assigned', held, now) end
+    return { 'held', task_reply(base, id) }
+  end
+  local spent = exhausted_lineage(base, id)
+  if spent then
+    move(base, task, 'failed', spent, now)
+    notify_supervisor(base, 'news', 'task ' .. id .. ' (' .. headline(task) .. ') failed: ' .. spent, now)
+    return { 'stale', task_reply(base, id) }
+  end
+  redis.call('HSET', task_key(base, id), 'round_id', round_id, 'token', redis.call('INCR', base .. ':tokens'),
+    'started_at', integer_text(now))
+  -- Begun before, without a round that began: nobody heard of it, and tried nothing.
+  if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'round_id') == task.round_id then
+    count_attempt(base, id, 1)
+  end
+  -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
+  move(base, task, 'running', task.reason, now)
+  redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
+  return { 'started', task_reply(base, id) }
+end)
+
+-- An agent may only settle the task that it holds, with the token of the round it holds it by. Calling off is less: any
+-- agent may cancel what nobody's round has, or another's; but who names a token must still hold it.
+local function check_holder(task, verb, by, token)
+  if by == '' then return end
+  if verb == 'cancel' and token == '' and (task.agent_id ~= by or task.token == '') then return end
+  if task.agent_id ~= by then
+    refuse('refused', 'task ' .. task.id .. ' belongs to ' .. (task.assigned_to ~= '' and task.assigned_to or 'nobody') ..
+      ', not to you', 'tt send ' .. (task.assigned_to ~= '' and task.assigned_to or 'supervisor'), { task = task.id })
+  end
+  if task.token ~= token or token == '' then
+    refuse('stale_lease', 'your lease on task ' .. task.id .. ' has ended', 'tt task show ' .. task.id, { task = task.id })
+  end
+end
+
+local function count_completion(base, task)
+  if redis.call('ZSCORE', base .. ':agents', task.agent_id) then
+    redis.call('HINCRBY', base .. ':agent:' .. task.agent_id, 'tasks_completed', 1)
+  end
+end
+
+local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
+
+-- task_settle: op, complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text -> fields.
+-- `submit` says done; with gates the task is verified first, without them it is completed at once.
+register_once('task_settle', function(base, a)
+  local verb, by, token, text = a[1], a[3], a[4], a[5]
+  local id = find_task(base, a[2])
+  local task, now = read_task(base, id), now_ms()
+  check_holder(task, verb, by, token)
+  local gated = verb == 'submit' and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
+  local to = gated and 'verifying' or TERMINAL_OF[verb] or 'completed'
+  -- Said twice by the same holder is said once.
+  if by ~= '' and task.state == to then return id end
+  if to ~= 'cancelled' and to ~= 'failed' and by ~= '' and redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    refuse('refused', 'task ' .. id .. ' ' .. needs_reason(base, id), 'end your round; it is offered again when they are completed',
+      { task = id })
+  end
+  if task.state == to or (FINISHED[task.state] and FINISHED[to]) then
+    refuse('refused', 'task ' .. id .. ' is already ' .. task.state, 'tt task reopen ' .. id .. ' opens it again',
+      { task = id, state = task.state })
+  end
+  local was = task.state
+  local reason = (to == 'completed' or to == 'verifying') and '' or text
+  check_move(task, to)
+  if to == 'completed' or to == 'verifying' or to == 'failed' then redis.call('HSET', task_key(base, id), 'result', text) end
+  move(base, task, to, reason, now)
+  if to == 'completed' then count_completion(base, task) end
+  if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
+    notify(base, task.agent_id, 'stop-round ' .. task.round_id)
+  end
+  return id
+end, present_task)
+
+-- task_reopen: op, id, reason -> fields, id of the message
+register_once('task_reopen', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if not FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. '; only a finished task can be opened again',
+      'tt task show ' .. id, { task = id, state = task.state })
+  end
+  for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
+  redis.call('HSET', task_key(base, id), 'attempts', 0, 'rejection', a[2])
+  return { id, route_task(base, task, a[2], now) }
+end, present_assigned)
+
+-- People take a task away from the round that works on it, if one does: that was no attempt.
+local function interrupt_round(base, task)
+  if task.state ~= 'running' then return end
+  notify(base, task.agent_id, 'stop-round ' .. task.round_id)
+  count_attempt(base, task.id, -1)
+end
+
+-- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
+register_once('task_requeue', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
+  end
+  interrupt_round(base, task)
+  unassign(base, task, now)
+  route_task(base, task, a[2], now)
+  return id
+end, present_task)
+
+-- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then nobody is given it; a round that
+-- works on it is ended.
+register_once('task_hold', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if FINISHED[task.state] or task.state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and cannot be held',
+      FINISHED[task.state] and 'tt task reopen ' .. id or 'wait for the verdict', { task = id, state = task.state })
+  elseif a[3] ~= '' and tonumber(a[3]) <= now then
+    refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
+  end
+  interrupt_round(base, task)
+  set_hold(base, task, a[2], a[3])
+  move(base, task, 'blocked', blocked_by(base, task), now)
+  return id
+end, present_task)
+
+local function release_hold(base, id, reason, now)
+  local task = read_task(base, id)
+  set_hold(base, task, '', '')
+  route_task(base, task, reason, now)
+end
+
+-- task_release: op, id -> fields
+register_once('task_release', function(base, a)
+  local id = find_task(base, a[1])
+  if (redis.call('HGET', task_key(base, id), 'held') or '') == '' then
+    refuse('refused', 'task ' .. id .. ' is not held', 'tt task show ' .. id, { task = id })
+  end
+  release_hold(base, id, 'released', now_ms())
+  return id
+end, present_task)
+
+local function release_due_holds(base, now)
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':holds', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
+    release_hold(base, id, 'its hold is over', now)
+  end
+end
+
+-- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a circle
+register('task_need', function(base, a)
+  local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
+  local task = read_task(base, id)
+  check_acyclic(base, id, need)
+  check_not_started(task, 'takes no new need', 'tt task requeue ')
+  local needs = cjson.decode(task.needs or '[]')
+  for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end
+  needs[#needs + 1] = need
+  redis.call('HSET', task_key(base, id), 'needs', json_list(needs))
+  link_need(base, id, need)
+  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    move(base, task, 'blocked', blocked_by(base, task), now)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
+-- on it: a round has been told the old text, and what is finished is history.
+register('task_update', function(base, a)
+  local id, now, changed = find_task(base, a[1]), now_ms(), {}
+  local task, key = read_task(base, id), task_key(base, id)
+  for i = 2, #a, 2 do
+    local name, value = a[i], a[i + 1]
+    if name == 'needs' then value = json_list(find_needs(base, cjson.decode(value))) end
+    if name == 'tags' then value = json_list(cjson.decode(value)) end
+    if (task[name] or '') ~= value then changed[name] = value end
+  end
+  if not next(changed) then return task_reply(base, id) end
+  check_priority(changed.priority or task.priority)
+  check_not_started(task, 'stays as it is', 'tt task requeue ')
+  local needs = changed.needs and cjson.decode(changed.needs) or {}
+  for _, need in ipairs(needs) do check_acyclic(base, id, need) end
+  if changed.needs then
+    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
+    redis.call('DEL', key .. ':needs')
+    for _, need in ipairs(needs) do link_need(base, id, need) end
+  end
+  if changed.tags then
+    for _, tag in ipairs(cjson.decode(task.tags)) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
+    for _, tag in ipairs(cjson.decode(changed.tags)) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, task.seq, id) end
+  end
+  for name, value in pairs(changed) do task[name] = value end
+  for name, value in pairs(changed) do redis.call('HSET', key, name, value) end
+  redis.call('HSET', key, 'updated_at', integer_text(now))
+  emit(base, 'task_updated', 'task', id, 'title', headline(task))
+  if changed.needs and redis.call('SCARD', key .. ':needs') > 0 then
+    move(base, task, 'blocked', blocked_by(base, task), now)
+  elseif changed.needs and task.state == 'blocked' then
+    route_task(base, task, 'all it needs is completed', now)
+  elseif task.state == 'pending' then
+    redis.call('ZADD', base .. ':backlog', rank_by_priority(task), id)
+    if changed.role or changed.tags then wake_agent_for(base, id, now) end -- it may be for others now
+  elseif changed.priority and task.state == 'assigned'
+    and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order) then
+    withdraw_order(base, task, now) -- its place in the mailbox is another one now
+    deliver_task(base, task, now)
+  end
+  return task_reply(base, id)
+end)

@@ -1,0 +1,125 @@
+"""Operations on mailboxes and dead letters. Pure, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from tinytown.model.ids import SUPERVISOR, check_id, new_id
+from tinytown.model.messages import PRIORITIES, Body, Priority, TaskAssign
+from tinytown.model.results import Batch, DeadLetter, Delivery, Inbox, Sent, TraceLine
+from tinytown.model.text import check_one_of, check_text
+from tinytown.model.time import now_rfc3339
+from tinytown.protocol import decoders
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operation_base import OperationBase, members
+
+_LETTERS = {"task": "t", "query": "q", "informational": "i", "confirmation": "c", "other": "o"}
+
+
+class MailOperations(OperationBase):
+    """Sending, claiming, settling, listing."""
+
+    def send(
+        self,
+        to: str,
+        body: Body,
+        *,
+        sender: str = SUPERVISOR,
+        priority: Priority = "normal",
+        message_id: str | None = None,
+        correlation_id: str | None = None,
+        not_before_ms: int = 0,
+    ) -> Operation[Sent]:
+        """Put a message into a mailbox; the same `message_id` twice is one message. `not_before_ms` is server time."""
+        if not isinstance(body, TaskAssign):
+            check_text("a message", body.text, self.message_limit_bytes)
+        check_one_of("a priority", priority, PRIORITIES)
+        message_id = check_id("a message id", message_id) if message_id else new_id()
+        fields: dict[str, Any] = msgspec.to_builtins(body)
+        fields |= {"priority": priority, "created_at": now_rfc3339(), "correlation_id": correlation_id}
+        return self._call(
+            "send",
+            partial(decoders.to_sent, message_id),
+            to,
+            sender,
+            message_id,
+            _LETTERS[body.category],
+            priority,
+            not_before_ms,
+            len(body.text.encode()),
+            msgspec.json.encode(fields),
+        )
+
+    def claim(
+        self,
+        agent_id: str,
+        *,
+        token: str,
+        fence: str = "",
+        count: int = 1,
+        lease_ms: int = 10_000,
+        acks: Iterable[Delivery] = (),
+    ) -> Operation[Batch]:
+        """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
+
+        `token` names this claim: the same one again gets the same messages, as long as it holds any. `fence` is the
+        agent's lease token.
+        """
+        check_id("a claim token", token)
+        return self._call(
+            "claim", partial(decoders.to_batch, token), agent_id, fence, token, max(count, 0), lease_ms, *members(acks)
+        )
+
+    def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Operation[tuple[bool, ...]]:
+        """Remove leased messages; for each whether this lease still held it."""
+        return self._once("ack", decoders.to_flags, agent_id, *members(deliveries))
+
+    def renew(
+        self, agent_id: str, deliveries: Iterable[Delivery], *, lease_ms: int = 10_000
+    ) -> Operation[tuple[bool, ...]]:
+        """Extend leases; for each whether this lease still held it."""
+        return self._call("renew", decoders.to_flags, agent_id, lease_ms, *members(deliveries))
+
+    def nack(
+        self,
+        agent_id: str,
+        deliveries: Iterable[Delivery],
+        *,
+        delay_ms: int = 0,
+        counts: bool = True,
+        reason: str = "returned",
+    ) -> Operation[tuple[str, ...]]:
+        """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
+        return self._once("nack", decoders.to_texts, agent_id, delay_ms, int(counts), reason, *members(deliveries))
+
+    def dead_letter(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Operation[int]:
+        """Make leased messages dead letters at once; how many."""
+        return self._once("dead_letter", int, agent_id, reason, *members(deliveries))
+
+    def peek(self, agent: str, *, limit: int = 100) -> Operation[Inbox]:
+        """The messages in a mailbox, in the order of delivery; nothing is claimed."""
+        return self._call("peek", decoders.to_inbox, agent, limit)
+
+    def remove(self, agent: str, message: str) -> Operation[tuple[str, ...]]:
+        """Delete a message that nobody has claimed (or ``all`` of them); ids of the removed messages."""
+        return self._once("remove", decoders.to_texts, agent, message)
+
+    def trace(self, message_id: str) -> Operation[tuple[TraceLine, ...]]:
+        """Where a message has been and when; empty if it is unknown or its history has expired."""
+        return self._call("trace", decoders.to_trace, message_id)
+
+    def dead_letters(self, *, limit: int = 100) -> Operation[tuple[DeadLetter, ...]]:
+        """The dead letters, newest first."""
+        return self._call("dead_list", decoders.to_dead_letters, limit)
+
+    def redrive(self, letter: str) -> Operation[tuple[str, ...]]:
+        """Put a dead letter (or ``all``) back into its mailbox with a clean count; their ids."""
+        return self._once("redrive", decoders.to_texts, letter)
+
+    def drop(self, letter: str) -> Operation[tuple[str, ...]]:
+        """Delete a dead letter (or ``all``); their ids."""
+        return self._once("drop", decoders.to_texts, letter)

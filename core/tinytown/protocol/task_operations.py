@@ -1,0 +1,187 @@
+"""Operations on tasks and the backlog. Pure, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from tinytown.model.ids import check_id, check_task_id, check_word, new_id
+from tinytown.model.messages import PRIORITIES, Priority
+from tinytown.model.results import Assigned, Started
+from tinytown.model.tasks import FINISHED, Fate, Task, TaskState
+from tinytown.model.text import check_one_of, check_text
+from tinytown.model.time import check_moment
+from tinytown.protocol import decoders
+from tinytown.protocol.operation import Operation
+from tinytown.protocol.operation_base import OperationBase, flat, json_text
+
+
+class TaskOperations(OperationBase):
+    """Making, changing, assigning and settling tasks."""
+
+    def add_task(
+        self,
+        description: str,
+        *,
+        agent: str = "",
+        title: str = "",
+        priority: Priority = "normal",
+        needs: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        role: str = "",
+        parent: str = "",
+        held: str = "",
+        held_until: str = "",
+        task_id: str | None = None,
+        finished: TaskState | None = None,
+        origin: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Operation[Assigned]:
+        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
+
+        With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
+        One that was `finished` elsewhere is made in that state (completed, failed or cancelled), and nobody is told to do it.
+        """
+        fields = self._task_fields(
+            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
+        )
+        lists = [fields.pop(name) for name in ("priority", "needs", "tags")]
+        fields = {name: text for name, text in fields.items() if text}
+        if held or held_until:
+            fields["held"] = check_text("a reason", held, 10_000)
+            fields["held_until"] = str(check_moment(held_until)) if held_until else ""
+        if finished:
+            fields["state"] = check_one_of("an outcome", finished, sorted(FINISHED))
+        if origin:
+            fields["origin"] = json_text(origin)
+        for name, table in (meta or {}).items():
+            fields[f"meta:{check_word('table name', name)}"] = json_text(table)
+        task_id = check_task_id(task_id) if task_id else new_id()
+        return self._once("task_add", decoders.to_assigned, task_id, agent, *lists, *flat(fields))
+
+    def update_task(
+        self,
+        task: str,
+        *,
+        description: str | None = None,
+        title: str | None = None,
+        priority: Priority | None = None,
+        needs: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        role: str | None = None,
+        parent: str | None = None,
+    ) -> Operation[Task]:
+        """Change what a task says, as long as nobody works on it and it is not finished; what is None stays as it is."""
+        fields = self._task_fields(
+            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
+        )
+        return self._call("task_update", decoders.to_task, task, *flat(fields))
+
+    def _task_fields(self, **given: Any) -> dict[str, str]:
+        """The fields of a task that are given, checked, as text."""
+        fields = {name: value for name, value in given.items() if value is not None}
+        if "description" in fields:
+            check_text("a task", fields["description"], self.message_limit_bytes)
+        if "priority" in fields:
+            check_one_of("a priority", fields["priority"], PRIORITIES)
+        if fields.get("title"):
+            check_text("a title", fields["title"], 1000)
+        if fields.get("role"):
+            check_word("role", fields["role"])
+        if fields.get("parent"):
+            check_task_id(fields["parent"])
+        for tag in fields.get("tags", ()):
+            check_word("tag", tag)
+        return {name: value if isinstance(value, str) else json_text(list(value)) for name, value in fields.items()}
+
+    def task(self, task: str) -> Operation[Task]:
+        """One task."""
+        return self._call("task_get", decoders.to_task, task)
+
+    def tasks(
+        self, *, state: TaskState | Literal["backlog", ""] = "", agent: str = "", tag: str = "", limit: int = 50
+    ) -> Operation[tuple[Task, ...]]:
+        """Tasks, newest first, that match all that is given; with the state ``backlog`` the backlog in its order."""
+        return self._call("task_list", decoders.to_tasks, state, agent, tag, limit)
+
+    def current_task(self, agent: str) -> Operation[Task | None]:
+        """The task that an agent works on, or its only open one."""
+        return self._call("task_current", decoders.to_optional_task, agent)
+
+    def assign_task(self, task: str, agent: str) -> Operation[Assigned]:
+        """Give a task that nobody works on to an agent."""
+        return self._once("task_assign", decoders.to_assigned, task, agent)
+
+    def start_task(self, agent_id: str, fence: str, task: str, round_id: str) -> Operation[Started]:
+        """Begin to work on a task; the kernel's own."""
+        return self._call("task_start", decoders.to_started, agent_id, fence, task, check_id("a round id", round_id))
+
+    def settle_task(
+        self,
+        verb: Literal["complete", "submit", "fail", "cancel"],
+        task: str,
+        *,
+        text: str = "",
+        by: str = "",
+        token: str = "",
+    ) -> Operation[Task]:
+        """Complete, submit (say done), fail or cancel a task.
+
+        An agent gives its id and its round's task token; a person gives neither.
+        """
+        if text:
+            check_text("a text", text, self.message_limit_bytes)
+        check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
+        return self._once("task_settle", decoders.to_task, verb, task, by, token, text)
+
+    def reopen_task(self, task: str, *, reason: str = "reopened") -> Operation[Assigned]:
+        """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
+        return self._once("task_reopen", decoders.to_assigned, task, check_text("a reason", reason, 10_000))
+
+    def requeue_task(self, task: str, *, reason: str = "requeued") -> Operation[Task]:
+        """Take a task from its agent and put it onto the backlog."""
+        return self._once("task_requeue", decoders.to_task, task, check_text("a reason", reason, 10_000))
+
+    def hold_task(self, task: str, *, reason: str, until: str = "") -> Operation[Task]:
+        """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
+        return self._once(
+            "task_hold",
+            decoders.to_task,
+            task,
+            check_text("a reason", reason, 10_000),
+            check_moment(until) if until else "",
+        )
+
+    def release_task(self, task: str) -> Operation[Task]:
+        """Let a held task go on: to its agent, else onto the backlog, unless a need is open."""
+        return self._once("task_release", decoders.to_task, task)
+
+    def delete_task(self, task: str) -> Operation[str]:
+        """Forget a task that nobody works on and that no open task needs; its id."""
+        return self._once("task_delete", decoders.to_text, task)
+
+    def add_need(self, task: str, need: str) -> Operation[Task]:
+        """Make a task wait for another; refuses a circle."""
+        return self._call("task_need", decoders.to_task, task, need)
+
+    def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
+        """Keep one plugin's table beside a task; None removes it."""
+        check_word("table name", name)
+        return self._call("task_meta", decoders.to_task, task, name, "" if table is None else json_text(table))
+
+    def record_verdict(self, task: str, fate: Fate, *, round_id: str = "", evidence: str = "") -> Operation[Task]:
+        """The gates' verdict on what the round `round_id` has submitted ('': whichever); with `again` the task goes back to its
+        agent with the evidence."""
+        return self._once("task_verdict", decoders.to_task, task, round_id, fate, evidence)
+
+    def claim_from_backlog(self, task: str, agent: str) -> Operation[Assigned]:
+        """Give a task that is on the backlog to an agent."""
+        return self._once("backlog_claim", decoders.to_assigned, task, agent)
+
+    def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Operation[Assigned | None]:
+        """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
+        return self._once("backlog_claim_matching", decoders.to_optional_assigned, agent_id, fence, *words)
+
+    def assign_backlog(self, agent: str) -> Operation[tuple[str, ...]]:
+        """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
+        return self._once("backlog_assign_all", decoders.to_texts, agent)

@@ -1,0 +1,145 @@
+"""Operations on the town as a whole: settings, status, ledger, plugin data, events. Pure, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tinytown.model.events import Event
+from tinytown.model.hash_codec import pairs
+from tinytown.model.ids import check_id
+from tinytown.model.results import Status
+from tinytown.model.text import check_text
+from tinytown.protocol import decoders
+from tinytown.protocol.operation import Operation, Reply
+from tinytown.protocol.operation_base import OperationBase, flat
+
+#: Form of the town's data. Clients of another one are refused; `setup` brings older data to it.
+SCHEMA = "2"
+
+#: Type and members of an event of a plugin's own.
+OwnEvent = tuple[str, Mapping[str, str]]
+
+_SORTED = msgspec.json.Encoder(order="sorted")
+_value = msgspec.json.decode
+
+
+def _kept(value: Any) -> bytes:
+    """A plugin's value as it is stored, always written the same way; nothing for None."""
+    return b"" if value is None else _SORTED.encode(value)
+
+
+class WholeTownOperations(OperationBase):
+    """The town itself, its ledger, the data of plugins and the event stream."""
+
+    def setup(self, settings: Mapping[str, int]) -> Operation[str]:
+        """Make the town's data if there is none and store its bounds; the schema that the data has."""
+        return self._call("town_setup", decoders.to_text, SCHEMA, *flat(settings))
+
+    def status(self, *, agents: bool = True) -> Operation[Status]:
+        """The whole town in one answer."""
+        return self._call("status", decoders.to_status, int(agents))
+
+    def freeze(self, *, reason: str) -> Operation[bool]:
+        """Let all kernels freeze what runs, and begin nothing; whether the town was not frozen before."""
+        return self._once("town_freeze", bool, check_text("a reason", reason, 10_000))
+
+    def thaw(self, *, reason: str) -> Operation[bool]:
+        """Let the town go on; whether it was frozen before."""
+        return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
+
+    def report_frozen(self, host: str, commands: int | None) -> Operation[int]:
+        """Tell how many commands a kernel has frozen; None when it goes on."""
+        return self._once("host_report_frozen", int, host, "" if commands is None else commands)
+
+    def apply_retention(self, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
+        """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
+        return self._call("apply_retention", int, finished_age_ms, finished_count, events)
+
+    def charge_round(self, agent_id: str, round_id: str, charge: str, *, task_id: str = "") -> Operation[int]:
+        """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""
+        return self._call("round_charge", int, agent_id, check_id("a round id", round_id), task_id, charge)
+
+    def set_budgets(self, numbers: Mapping[str, int]) -> Operation[tuple[str, ...]]:
+        """Let these budgets and no others hold from now on, see `BudgetsConfig.server_numbers`; names of what has changed."""
+        return self._once("budgets_set", decoders.to_texts, *flat(numbers))
+
+    def apply_cost_retention(self, *, days: int) -> Operation[int]:
+        """Forget one day that is older than so many; 1 when one went. Made again it goes on until that is 0."""
+        return self._call("costs_apply_retention", int, days)
+
+    def plugin_data(self, plugin: str) -> Operation[Mapping[str, Any]]:
+        """All that a plugin keeps in the town: field -> value."""
+
+        key = self.keys.plugin(check_id("a plugin's name", plugin))
+        return Operation(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
+
+    def plugins_with_data(self) -> Operation[tuple[str, ...]]:
+        """The names of the plugins that keep anything in the town."""
+        return Operation(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(decoders.to_texts(reply))))
+
+    def plugin_field(self, plugin: str, field: str) -> Operation[Any]:
+        """One of the things that a plugin keeps; None when there is nothing."""
+
+        key = self.keys.plugin(check_id("a plugin's name", plugin))
+        return Operation(
+            ("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply)
+        )
+
+    def set_plugin_field(
+        self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET, event: OwnEvent | None = None
+    ) -> Operation[bool]:
+        """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
+
+        With `expected` only if the field holds just that, as it was read (None: nothing): so that nobody overwrites
+        what somebody else has written in between. An `event` of the plugin's own, type and members, is told in the same
+        step, when something changed.
+        """
+        own = (check_id("an event type", event[0]), *flat(event[1])) if event else ()
+        compared = (0, b"") if expected is msgspec.UNSET else (1, _kept(expected))
+        check_id("a plugin's name", plugin)
+        return self._once("plugin_set", bool, plugin, check_id("a field", field), _kept(value), *compared, *own)
+
+    def emit(self, type_: str, members: Mapping[str, str]) -> Operation[int]:
+        """Add an event of a plugin's or kernel's own to the stream."""
+        return self._once("emit", int, check_id("an event type", type_), *flat(members))
+
+    def latest_events(self, count: int, *, begin: str = "-") -> Operation[tuple[Event, ...]]:
+        """The newest `count` events, oldest of them first; from the position `begin` on, which may be a time in ms."""
+
+        def decode(reply: Reply) -> tuple[Event, ...]:
+            return decoders.to_events(reply)[::-1]
+
+        return Operation(("XREVRANGE", self.keys.events, "+", begin, "COUNT", count), decode)
+
+    def events_after(self, cursor: str, *, count: int = 500) -> Operation[tuple[Event, ...]]:
+        """Events behind the position `cursor` (``0`` = from the oldest), at most `count`."""
+        return Operation(
+            ("XRANGE", self.keys.events, f"({cursor}" if cursor != "0" else "-", "+", "COUNT", count),
+            decoders.to_events,
+        )
+
+    def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Operation[tuple[Event, ...]]:
+        """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
+        return Operation(
+            ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), decoders.to_stream_events
+        )
+
+    def cursors(self) -> Operation[dict[str, str]]:
+        """How far each sink has read, by its name."""
+        return Operation(("HGETALL", self.keys.cursors), pairs)
+
+    def cursor(self, sink: str) -> Operation[str | None]:
+        """How far a sink has read."""
+        return Operation(("HGET", self.keys.cursors, sink), decoders.to_optional_text)
+
+    def set_cursor(self, sink: str, position: str) -> Operation[str]:
+        """Remember how far a sink has read; the position."""
+
+        def decode(reply: Reply) -> str:
+            int(reply)
+            return position
+
+        return Operation(("HSET", self.keys.cursors, sink, position), decode)
