@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Unpack
 
 import trio
 
@@ -18,9 +18,10 @@ from tinytown.concurrency import AsyncValue, open_background, open_lasting
 from tinytown.config import Config, prepare_runtime_directory
 from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
+from tinytown.model.details import MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
 from tinytown.model.ids import SUPERVISOR
-from tinytown.model.messages import Body, Message, Priority, TaskOrder
+from tinytown.model.messages import Body, Message, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
 from tinytown.model.text import shown
@@ -177,8 +178,9 @@ class Town:
 
     # -- tasks
 
-    async def add_task(self, description: str, *, agent: str = "", **details: Any) -> Task:
-        """Make a task, for `agent` or for the backlog. `details` are those of `TownOperations.add_task`."""
+    async def add_task(self, description: str, *, agent: str = "", **details: Unpack[TaskDetails]) -> Task:
+        """Make a task, for `agent` or for the backlog. Raises also: TypeError for an unknown keyword."""
+        check_keywords("Town.add_task", TaskDetails, details)
         return (await self.run(self.operations.add_task(description, agent=agent, **details))).task
 
     async def task(self, task: str) -> Task:
@@ -222,12 +224,11 @@ class Town:
 
     # -- mail
 
-    async def send(
-        self, to: str, message: str | Body, *, sender: str = SUPERVISOR, priority: Priority = "normal", **details: Any
-    ) -> Sent:
-        """Put a message into a mailbox. Plain text is an order; `details` are those of `TownOperations.send`."""
+    async def send(self, to: str, message: str | Body, **details: Unpack[MessageDetails]) -> Sent:
+        """Put a message into a mailbox. Plain text is an order. Raises also: TypeError for an unknown keyword."""
+        check_keywords("Town.send", MessageDetails, details)
         body = TaskOrder(description=message) if isinstance(message, str) else message
-        return await self.run(self.operations.send(to, body, sender=sender, priority=priority, **details))
+        return await self.run(self.operations.send(to, body, **details))
 
     async def inbox(self, agent: str = SUPERVISOR, *, limit: int = 100) -> tuple[Message, ...]:
         """The messages that lie in a mailbox, in the order of delivery; nothing is taken. Undecodable ones are left out."""
@@ -306,12 +307,14 @@ class AgentHandle:
         """The agent as it is now."""
         return await self.town.run(self.town.operations.agent(self.id))
 
-    async def assign(self, description: str, **details: Any) -> Task:
-        """Give the agent a task. `details` are those of `TownOperations.add_task`: title, priority, needs, tags, ..."""
+    async def assign(self, description: str, **details: Unpack[TaskDetails]) -> Task:
+        """Give the agent a task; `details` are its title, priority, needs, tags, ..."""
+        check_keywords("AgentHandle.assign", TaskDetails, details)
         return await self.town.add_task(description, agent=self.id, **details)
 
-    async def send(self, message: str | Body, **details: Any) -> Sent:
+    async def send(self, message: str | Body, **details: Unpack[MessageDetails]) -> Sent:
         """Put a message into the agent's mailbox; plain text is an order."""
+        check_keywords("AgentHandle.send", MessageDetails, details)
         return await self.town.send(self.id, message, **details)
 
     async def inbox(self) -> tuple[Message, ...]:

@@ -107,6 +107,7 @@ def test_an_event_is_read_with_its_numbers_and_without_its_empty_members() -> No
             "type": "round_ended",
             "agent": "ann",
             "round_id": "r",
+            "run": "r",
             "outcome": "finished",
             "task": "",
             "duration_ms": "12",
@@ -126,6 +127,7 @@ def test_an_event_is_read_with_its_numbers_and_without_its_empty_members() -> No
         "at": "2026-01-31T09:30:00.125Z",
         "agent": "ann",
         "round_id": "r",
+        "run": "r",
         "outcome": "finished",
         "duration_ms": 12,
     }

@@ -51,23 +51,23 @@ def test_every_key_stands_on_the_page_with_its_type_and_its_bound() -> None:
 
 def test_every_channel_stands_on_the_page_with_what_is_published_there() -> None:
     page: dict[str, set[str]] = {}
-    for channel, rung, _ in rows("channel", "rung with", "when"):
-        page.setdefault(code(channel)[0], set()).update(code(rung))
+    for channel, published, _ in rows("channel", "published", "when"):
+        page.setdefault(code(channel)[0], set()).update(code(published))
     assert set(page) == set(CHANNELS)
-    for channel, said in page.items():
-        for word in said:
+    for channel, words in page.items():
+        for word in words:
             assert word in CHANNELS[channel], f"{word} is not in the table of channels"
-            assert word.partition(" ")[0] in LUA, f"nothing rings {word}"
-    rung = set(re.findall(r"(?:ring|announce)\(base, [\w.]+, '([\w-]+) ?'", LUA)) | set(
-        re.findall(r"':bell', '(\w+)'", LUA)
+            assert word.partition(" ")[0] in LUA, f"nothing publishes {word}"
+    published = set(re.findall(r"(?:notify|notify_mail)\(base, [\w.]+, '([\w-]+) ?'", LUA)) | set(
+        re.findall(r"':notify', '(\w+)'", LUA)
     )
-    assert rung == {word.partition(" ")[0] for said in page.values() for word in said}
+    assert published == {word.partition(" ")[0] for words in page.values() for word in words}
 
 
 def test_every_function_stands_on_the_page_with_its_call_and_its_op() -> None:
     once = set(re.findall(r"^register_once\('(\w+)'", LUA, re.MULTILINE))
     plain = set(re.findall(r"^register\('(\w+)'", LUA, re.MULTILINE))
-    table = {code(row[0])[0]: row for row in rows("function", "call", "arguments", "answer", "refuses")}
+    table = {code(row[0])[0]: row for row in rows("function", "operation", "arguments", "answer", "refuses")}
     assert set(table) == once | plain
     assert {name for name, row in table.items() if re.match(r"op\b", row[2])} == once
     for name, row in table.items():
@@ -122,16 +122,16 @@ def same(table: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def test_the_transitions_on_the_page_are_those_of_the_tables() -> None:
     assert transitions("state", "may become") == same(tasks.TRANSITIONS)
-    assert transitions("observed state", "may become") == same(agents.TRANSITIONS)
+    assert transitions("actual state", "may become") == same(agents.TRANSITIONS)
 
 
 def test_numbers_on_the_page_are_those_of_the_library() -> None:
     constants = dict(re.findall(r"^local ([A-Z_]+) = (\d+)", LUA, re.MULTILINE))
-    assert f"kept for {constants['OPS_KEPT_S']} s" in PAGE
-    assert f"about {int(constants['EVENTS_KEPT']):,}" in PAGE
+    assert f"kept for {constants['OP_TTL_S']} s" in PAGE
+    assert f"about {int(constants['MAX_EVENTS']):,}" in PAGE
     assert f"cut at {int(constants['EVENT_TEXT_BYTES']):,} bytes" in PAGE
-    assert f"{constants['TIDIED_AT_ONCE']} at most" in PAGE
-    assert f"{int(constants['MANY']):,} at most" in PAGE
+    assert f"{constants['MAX_DELETED_PER_CALL']} at most" in PAGE
+    assert f"{int(constants['MAX_PER_CALL']):,} at most" in PAGE
     assert int(constants["SCORE_STEP"]) == 2**50
     assert f"(now `{SCHEMA}`)" in PAGE
 

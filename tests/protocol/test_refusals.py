@@ -200,7 +200,7 @@ def test_a_name_belongs_to_one_agent(people: Town) -> None:
 
 
 def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinytown.protocol.operations.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
+    monkeypatch.setattr("tinytown.protocol.agent_operations.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
     assert people.run(people.operations.create_agent("new", cli="shell")).nickname == "Otto Plum"
     assert people.run(people.operations.create_agent("newer", cli="shell")).nickname is None
     assert people.run(people.operations.agent("newer [newer]")).name == "newer"

@@ -26,7 +26,7 @@ from tinytown.model import tasks as task_table
 from tinytown.model.messages import PRIORITIES, Query, TaskAssign, TaskOrder
 from tinytown.model.results import Delivery
 from tinytown.model.tasks import Fate
-from tinytown.protocol import operations as calls_module
+from tinytown.protocol import agent_operations, mail_operations, operation_base, task_operations
 from tinytown.protocol.operation import Operation
 from tinytown.redis.blocking_client import BlockingClient
 
@@ -60,7 +60,8 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         def __init__(self) -> None:
             super().__init__()
             self.ids = itertools.count(1)
-            monkeypatch.setattr(calls_module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
+            for module in (agent_operations, mail_operations, operation_base, task_operations):
+                monkeypatch.setattr(module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
             self.town: Town = fresh_town(client, max_deliveries=3)
             self.operations = self.town.operations
             self.held: dict[str, Placement] = {}  # what kernels believe, true or stale

@@ -272,6 +272,12 @@ KnownEvent: TypeAlias = (
 )
 Event: TypeAlias = KnownEvent | OtherEvent
 
+#: Types and members as schema 1 wrote them -> what they are called now.
+_OLD_TYPES = {"agent_wanted": "agent_desired_state_changed"}
+_OLD_MEMBERS = {"run": "round_id", "wanted": "desired_state"}
+_WITH_OLD_MEMBERS = ("agent_wanted", "agent_state_changed", "agent_reported", "round_started", "round_ended")
+_STATES = ("old", "new")
+
 _KINDS: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in KnownEvent.__args__}
 EVENT_TYPES: tuple[str, ...] = tuple(_KINDS)
 
@@ -281,6 +287,9 @@ def read_event(stream_id: str, fields: Mapping[str, str]) -> Event:
     at = rfc3339(int(stream_id.partition("-")[0]))
     type_ = fields.get("type", "")
     members = {name: text for name, text in fields.items() if name != "type" and text != ""}
+    if type_ in _WITH_OLD_MEMBERS:
+        members = _renamed(type_, members)
+        type_ = _OLD_TYPES.get(type_, type_)
     if type_ in _KINDS:
         try:
             event: Event = msgspec.convert(
@@ -293,9 +302,20 @@ def read_event(stream_id: str, fields: Mapping[str, str]) -> Event:
     return OtherEvent(id=stream_id, at=at, type=type_, fields=members)
 
 
+def _renamed(type_: str, members: dict[str, str]) -> dict[str, str]:
+    """The members of an event by their present names."""
+    renamed = {_OLD_MEMBERS.get(name, name): text for name, text in members.items()}
+    if type_ == "agent_state_changed":
+        renamed |= {name: "suspended" for name in _STATES if renamed.get(name) == "cold"}
+    return renamed
+
+
 def event_fields(event: Event) -> dict[str, Any]:
     """The flat object that an event is in JSON, ready for `msgspec.json.encode`."""
     if isinstance(event, OtherEvent):
         return {"type": event.type, "id": event.id, "at": event.at, **event.fields}
     fields: dict[str, Any] = msgspec.to_builtins(event)
+    for old, name in _OLD_MEMBERS.items():  # for one release
+        if name in fields:
+            fields[old] = fields[name]
     return fields

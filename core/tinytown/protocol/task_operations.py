@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
+from tinytown.model.details import TaskChanges
 from tinytown.model.ids import check_id, check_task_id, check_word, new_id
 from tinytown.model.messages import PRIORITIES, Priority
 from tinytown.model.results import Assigned, Started
@@ -77,9 +78,9 @@ class TaskOperations(OperationBase):
         )
         return self._call("task_update", decoders.to_task, task, *flat(fields))
 
-    def _task_fields(self, **given: Any) -> dict[str, str]:
+    def _task_fields(self, **given: Unpack[TaskChanges]) -> dict[str, str]:
         """The fields of a task that are given, checked, as text."""
-        fields = {name: value for name, value in given.items() if value is not None}
+        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if "description" in fields:
             check_text("a task", fields["description"], self.message_limit_bytes)
         if "priority" in fields:

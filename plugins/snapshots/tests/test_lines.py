@@ -54,12 +54,12 @@ def test_another_format_is_refused(content: bytes) -> None:
 
 
 def test_a_newer_version_of_the_format_is_refused() -> None:
-    head = {"type": "header", "format": "tinytown-snapshot", "version": 2, "schema": "1"}
-    assert "version 2" in refusal(packed([head])).message
+    head = {"type": "header", "format": "tinytown-snapshot", "version": 3, "schema": "2"}
+    assert "version 3" in refusal(packed([head])).message
 
 
 def test_a_newer_schema_is_refused(town: Town) -> None:
-    head = {"type": "header", "format": "tinytown-snapshot", "version": 1, "schema": "9"}
+    head = {"type": "header", "format": "tinytown-snapshot", "version": 2, "schema": "9"}
     with pytest.raises(Refused) as caught:
         transfer(town).restore(loaded(packed([head])))
     assert caught.value.code == "other_schema"

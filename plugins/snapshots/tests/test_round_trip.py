@@ -174,7 +174,6 @@ def test_a_large_town_that_changes_while_it_is_read_is_read_again(town: Town, mo
     fill(town)
     reader = transfer(town, page=1)
     told: list[Captured] = []
-    monkeypatch.setattr("tinytown_snapshots.transfer.load_functions", None)
     page, asked = reader.moving.page, [0]
 
     def meddling(cursor: str = "", *, size: int) -> Any:

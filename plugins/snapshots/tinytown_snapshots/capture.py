@@ -45,7 +45,7 @@ AGENT_VOLATILE = frozenset(
         "round_id",
         "current_task",
         "session_id",
-        "last_run",
+        "last_round_id",
         "last_task_state",
         "state",
         "reason",

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from tinytown.errors import UsageError
 from tinytown.model.text import shown
+from tinytown.protocol import SCHEMA
 
 from tinytown_snapshots.records import (
     FORMAT,
@@ -27,6 +28,9 @@ from tinytown_snapshots.records import (
 )
 
 T = TypeVar("T", bound=Record)
+
+#: The schema of towns whose snapshots have version 1; their records need nothing but other words.
+_OLD_SCHEMA = "1"
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
@@ -82,11 +86,24 @@ def read_lines(content: bytes) -> list[Numbered]:
 def _read_line(number: int, line: bytes) -> Record:
     try:
         line.decode()
-        return _decode(line)
+        return _decode(_with_present_words(line))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if number == 1:
             raise _other_format() from error
         raise bad_line(number, shown(str(error), 200)) from error
+
+
+def _with_present_words(line: bytes) -> bytes:
+    """A line in the words of this version: version 1 said ``wanted`` for an agent's desired state, and ``cold`` for suspended."""
+    if b'"wanted"' not in line or b'"type":"agent"' not in line:
+        return line
+    fields = msgspec.json.decode(line)
+    if fields.get("type") != "agent" or "wanted" not in fields:
+        return line
+    fields["desired_state"] = fields.pop("wanted")
+    if fields.get("state") == "cold":
+        fields["state"] = "suspended"
+    return msgspec.json.encode(fields)
 
 
 def _check_header(header: Record) -> None:
@@ -121,7 +138,7 @@ def gather(numbered: list[Numbered]) -> Snapshot:
     agents = sorted(all_of(AgentRecord), key=lambda each: each.seq)
     place = {each.name: each.seq for each in agents}
     return Snapshot(
-        schema=header.schema,
+        schema=SCHEMA if header.schema == _OLD_SCHEMA else header.schema,
         settings=settings[0] if settings else {},
         agents=tuple(agents),
         tasks=tuple(sorted(all_of(TaskRecord), key=lambda each: each.seq)),

@@ -19,7 +19,7 @@ from tinytown.model.agents import DesiredState
 from tinytown.model.messages import Category, Priority
 
 FORMAT = "tinytown-snapshot"
-VERSION = 1
+VERSION = 2
 
 Texts = dict[str, str]
 
@@ -51,7 +51,7 @@ class Settings(_Record, frozen=True, kw_only=True, tag="settings"):
 
 
 class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
-    """An agent. ``state`` is empty for one that has or waits for a host; else stopped, cold or error, with reason and since."""
+    """An agent. ``state`` is empty for one that has or waits for a host; else stopped, suspended or error."""
 
     seq: int
     id: str

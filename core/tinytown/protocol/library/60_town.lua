@@ -1,11 +1,14 @@
 -- The town as a whole: its settings, its status in one answer, events from outside, and what may be forgotten.
 
--- town_setup: schema, then name and value of settings -> schema that the town's data has
+-- town_setup: schema, then name and value of settings -> schema that the town's data has, after it was migrated from an older one;
+-- refuses to migrate while a kernel of the older version runs
 register('town_setup', function(base, a)
-  redis.call('HSETNX', base .. ':meta', 'schema', a[1])
-  redis.call('HSETNX', base .. ':meta', 'created_at', integer_text(now_ms()))
-  local schema = redis.call('HGET', base .. ':meta', 'schema')
-  if schema == a[1] and #a > 1 then redis.call('HSET', base .. ':meta', unpack(a, 2)) end
+  local key, now = base .. ':meta', now_ms()
+  redis.call('HSETNX', key, 'schema', a[1])
+  redis.call('HSETNX', key, 'created_at', integer_text(now))
+  if a[1] == '2' and redis.call('HGET', key, 'schema') == '1' then migrate_from_1(base, now) end
+  local schema = redis.call('HGET', key, 'schema')
+  if schema == a[1] and #a > 1 then redis.call('HSET', key, unpack(a, 2)) end
   return schema
 end)
 

@@ -105,7 +105,7 @@ def _in_progress(town: TownClient, word: str) -> list[RoundRecord]:
 def round_shape(record: RoundRecord) -> dict[str, Any]:
     """A round. Members that a backend did not tell are null."""
     shape: dict[str, Any] = msgspec.to_builtins(record)
-    return shape
+    return shape | {"run": record.round_id}  # its former name, for one release
 
 
 def _shape(records: Sequence[RoundRecord], transcript: Transcript | None = None) -> dict[str, Any]:
