@@ -38,13 +38,13 @@ def example(text: str) -> Any:
 EXAMPLES = {heading: example(text) for heading, text in sections().items()}
 
 
-def commands(command: click.Command, words: str = "tt") -> Iterator[str]:
+def commands(command: click.Command, words: str = "tt", parent: click.Context | None = None) -> Iterator[str]:
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, parent=parent, info_name=words.split()[-1])
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield from commands(below, f"{words} {name}")
+            yield from commands(below, f"{words} {name}", context)
     else:
         yield words
 

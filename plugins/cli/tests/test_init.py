@@ -214,10 +214,10 @@ def test_a_broken_plugin_takes_neither_tt_plugins_nor_a_typo_down(tt: Shell, tmp
     assert found["broken"]["status"] == "faulty"
     assert "on purpose" in found["broken"]["reason"]
     assert found["extra"]["offers"] == {"commands": ["dance", "fall", "init"]}
-    assert "plugin 'extra': its command 'init' is never run, since tt has one of that name itself" in told["problems"]
+    assert "plugin 'extra': the command 'init' is never run: tt has one of this name" in told["problems"]
     assert "broken" in tt("plugins", env=env).out
     assert tt("dance", "tango", env=env).out == "dancing tango\n"
-    assert "do you mean dance" in tt("danec", env=env, code=2).err
+    assert "did you mean dance" in tt("danec", env=env, code=2).err
     assert "tinytown_extra:nothing" in tt("fall", env=env, code=1).err
     blocked = tt("plugins", "--json", env={**env, "TINYTOWN_BLOCK": "broken"}).json["plugins"]
     assert {each["name"]: each["status"] for each in blocked}["broken"] == "blocked"

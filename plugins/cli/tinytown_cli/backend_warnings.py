@@ -1,7 +1,7 @@
-"""What a person should know of a kind of agents before one is spawned: asked of its backend, and kept in a file.
+"""The warnings of kinds of agents, asked of their backends and cached in the town.
 
-To ask the backends, every plugin has to be imported. So the answers are kept for as long as one kernel runs: what it
-does is done with the settings and plugins of its start.
+To ask the backends, every plugin has to be imported. The answers are cached for as long as one kernel runs, since it works
+with the settings and plugins of its start.
 """
 
 from __future__ import annotations
@@ -11,44 +11,46 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinytown.config import RUNTIME_DIRECTORY
-from tinytown.contracts import AgentBackend
 from tinytown.model.text import shown
+
+if TYPE_CHECKING:
+    from tinytown.contracts import AgentBackend
 
 _FILE = "warnings.json"
 
 
 def warnings_of(backend: AgentBackend) -> list[str]:
-    """The sentences of its `warnings()`. What that raises is one of them."""
+    """The sentences of its `warnings()`. If that raises, the only warning is that it did."""
     try:
-        found = backend.warnings()
-        return [shown(str(text), 500) for text in ([found] if isinstance(found, str) else found)]
-    except Exception as error:  # a plugin's code may raise anything; the command goes on
+        warnings = backend.warnings()
+        return [shown(str(text), 500) for text in ([warnings] if isinstance(warnings, str) else warnings)]
+    except Exception as error:  # a plugin's code may raise anything
         return [f"its warnings cannot be read: {shown(repr(error), 200)}"]
 
 
 def warnings_by_kind(backends: Mapping[str, AgentBackend]) -> dict[str, list[str]]:
     """The warnings of every kind that has some."""
-    return {kind: told for kind, backend in sorted(backends.items()) if (told := warnings_of(backend))}
+    return {kind: warnings for kind, backend in sorted(backends.items()) if (warnings := warnings_of(backend))}
 
 
-def keep_warnings(root: Path, kernel_pid: int, warnings: Mapping[str, Sequence[str]]) -> None:
-    """Keep them for the town at `root` while this kernel runs. What cannot be written is asked for again."""
+def cache_warnings(root: Path, kernel_pid: int, warnings: Mapping[str, Sequence[str]]) -> None:
+    """Cache the warnings of the town at `root` while this kernel runs. An unwritable cache costs time and nothing else."""
     path = root / RUNTIME_DIRECTORY / _FILE
-    fresh = path.with_name(f".{_FILE}.{os.getpid()}")
+    partial = path.with_name(f".{_FILE}.{os.getpid()}")
     with suppress(OSError):
-        fresh.write_text(json.dumps({"kernel": kernel_pid, "warnings": warnings}))
-        fresh.replace(path)
+        partial.write_text(json.dumps({"kernel": kernel_pid, "warnings": warnings}))
+        partial.replace(path)
 
 
-def kept_warnings(root: Path, kernel_pid: int) -> dict[str, list[str]] | None:
-    """What is kept for this kernel; None when that is nothing, or nothing that can be read."""
+def cached_warnings(root: Path, kernel_pid: int) -> dict[str, list[str]] | None:
+    """The warnings cached for this kernel; None if there are none, or none that can be read."""
     try:
-        found: Any = json.loads((root / RUNTIME_DIRECTORY / _FILE).read_bytes())
-        if found["kernel"] != kernel_pid:
+        content: Any = json.loads((root / RUNTIME_DIRECTORY / _FILE).read_bytes())
+        if content["kernel"] != kernel_pid:
             return None
-        return {str(kind): [str(each) for each in told] for kind, told in found["warnings"].items()}
+        return {str(kind): [str(text) for text in warnings] for kind, warnings in content["warnings"].items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None

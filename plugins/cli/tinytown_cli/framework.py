@@ -1,21 +1,22 @@
-"""The frame that commands hang in: options that all of them take, examples in every help, groups, and lazy loading.
+"""What every command is built on: the common options, examples in the help, groups, and lazy loading.
 
-Knows the table of commands and click; knows nothing of what the commands do.
+Knows the table of commands, the index of those that plugins add, and click; nothing of what the commands do.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from tinytown_cli.command_table import COMMANDS, SECTIONS, load
+from tinytown_cli.command_table import COMMANDS, LAST_SECTION, SECTIONS, load
 from tinytown_cli.context import CliContext
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from tinytown_cli.command_index import PluginCommand
 
 _HELP = ["-h", "--help"]
 _CONTEXT = {"help_option_names": _HELP, "max_content_width": 120}
@@ -28,7 +29,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def common_options() -> list[click.Parameter]:
-    """The options that may stand before or after the command's name."""
+    """The options that may be given before or after the command's name."""
 
     def option(*names: str, **attributes: Any) -> click.Option:
         return click.Option(names, expose_value=False, callback=_remember, **attributes)
@@ -37,9 +38,9 @@ def common_options() -> list[click.Parameter]:
         option(
             "-t", "--town", metavar="PATH", help="The town's directory, or any below it.  [default: the current one]"
         ),
-        option("--json", is_flag=True, help="Answer in JSON, errors included."),
+        option("--json", is_flag=True, help="Print JSON, errors included."),
         option("--debug", is_flag=True, help="Show the traceback of an error."),
-        option("-v", "--verbose", is_flag=True, help="Say on stderr which town and server are used."),
+        option("-v", "--verbose", is_flag=True, help="Print on stderr which town and server are used."),
     ]
 
 
@@ -56,11 +57,41 @@ class TownCommand(click.Command):
         write_examples(self.examples, formatter)
 
 
-class TownGroup(click.Group):
-    """A command with commands below it, such as ``tt task``.
+class _ExtensibleGroup(click.Group):
+    """A group that plugins may add commands to. They are listed from the index, and imported only when they are typed."""
 
-    Alone on the line, or with options only, it means its command `alone`; without one it is a mistake, and says what is
-    below.
+    def _own_names(self, ctx: click.Context) -> list[str]:
+        return super().list_commands(ctx)
+
+    def _own_help(self, ctx: click.Context, name: str) -> str:
+        command = super().get_command(ctx, name)
+        return "" if command is None or command.hidden else command.get_short_help_str(200)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*(own := self._own_names(ctx)), *(added_commands(ctx).keys() - own)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or find_added_command(ctx, cmd_name)
+
+    def _listed(self, ctx: click.Context) -> dict[str, str]:
+        """The commands by name, each with its line of help."""
+        added = {name: command.help for name, command in added_commands(ctx).items()}
+        return {**added, **{name: self._own_help(ctx, name) for name in self._own_names(ctx)}}
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        # click would import every command for its help.
+        listed = sorted(self._listed(ctx).items())
+        words = [CompletionItem(name, help=text) for name, text in listed if name.startswith(incomplete)]
+        return words + click.Command.shell_complete(self, ctx, incomplete)
+
+
+class TownGroup(_ExtensibleGroup):
+    """A command with commands below it, such as ``tt task``; plugins may add to it (`Command`).
+
+    Alone on the line, or with options only, it means its command `alone`; without one it is an error that lists the
+    commands.
     """
 
     command_class = TownCommand
@@ -78,21 +109,30 @@ class TownGroup(click.Group):
             args = [self.alone, *args]
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing and not args:
-            raise click.UsageError(f"expected one of {', '.join(self.commands)} after {ctx.info_name}", ctx)
+            raise click.UsageError(f"expected one of {', '.join(self.list_commands(ctx))} after {ctx.info_name}", ctx)
         return rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, text in sorted(self._listed(ctx).items()) if text])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(self.examples, formatter)
 
 
-class RootGroup(click.Group):
-    """``tt`` itself: knows its commands by the table and imports one when it is typed."""
+class RootGroup(_ExtensibleGroup):
+    """``tt`` itself: knows the essential commands by the table, and imports a command when it is typed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def _own_names(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def _own_help(self, ctx: click.Context, name: str) -> str:
+        return COMMANDS[name].help
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return cast(click.Command, load(COMMANDS[cmd_name].target)) if cmd_name in COMMANDS else None
+        if cmd_name in COMMANDS:
+            return cast(click.Command, load(COMMANDS[cmd_name].target))
+        return find_added_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -100,46 +140,68 @@ class RootGroup(click.Group):
         word = args[0]
         if word in COMMANDS or word.startswith("-"):
             return super().resolve_command(ctx, args)
-        from tinytown_cli.plugin_commands import (
-            plugin_command,  # late: plugins are loaded for a word that we do not know
-        )
-
         try:
-            return word, plugin_command(ctx.ensure_object(CliContext), word), args[1:]
+            if command := find_added_command(ctx, word):
+                return word, command, args[1:]
         except Exception:
-            if ctx.resilient_parsing:  # the shell completes the line: nobody is to be told what is wrong with it
+            if ctx.resilient_parsing:  # completion prints no error
                 return None, None, []
             raise
+        if ctx.resilient_parsing:
+            return None, None, []
+        from tinytown_cli.plugin_commands import unknown_command
+
+        raise unknown_command(ctx, word, self.list_commands(ctx))
+
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Heading -> name and help of its commands: the essential ones, then those of plugins."""
+        listed = {heading: [(name, each.help) for name, each in own.items()] for heading, own in SECTIONS.items()}
+        for name, command in added_commands(ctx).items():
+            if name not in COMMANDS:
+                listed.setdefault(command.section, []).append((name, command.help))
+        last = listed.pop(LAST_SECTION)
+        return {**listed, LAST_SECTION: last}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for heading, entries in SECTIONS.items():
+        for heading, entries in self.sections(ctx).items():
             with formatter.section(heading):
-                formatter.write_dl([(name, entry.help) for name, entry in entries.items()], col_max=14)
+                formatter.write_dl(entries, col_max=14)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
-        formatter.write_text("tt COMMAND --help tells more and has examples. Plugins may add commands: see tt plugins.")
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        # click would import every command for its help.
-        words = [CompletionItem(name, help=COMMANDS[name].help) for name in COMMANDS if name.startswith(incomplete)]
-        if not words and incomplete and not incomplete.startswith("-"):
-            words = _plugin_words(ctx, incomplete)
-        return words + click.Command.shell_complete(self, ctx, incomplete)
+        formatter.write_text("tt COMMAND --help describes a command, with examples. tt plugins lists the plugins.")
 
 
-def _plugin_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-    """Commands that plugins add. Only asked for when no command of ours begins like this: plugins have to be imported."""
-    from click.shell_completion import CompletionItem
+def _path(ctx: click.Context) -> str:
+    """The words of the command of `ctx`, without the program's name; empty for the root."""
+    words: list[str] = []
+    while ctx.parent is not None:
+        words.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(words)
 
-    from tinytown_cli.plugin_commands import survey
 
-    with contextlib.suppress(Exception):
-        commands = survey(ctx.ensure_object(CliContext)).commands.values()
-        return [CompletionItem(each.name, help=each.help) for each in commands if each.name.startswith(incomplete)]
-    return []
+def _is_in_tt(ctx: click.Context) -> bool:
+    # A group that a test runs by itself has no path below `tt`.
+    return isinstance(ctx.find_root().command, RootGroup)
+
+
+def added_commands(ctx: click.Context) -> dict[str, PluginCommand]:
+    """What plugins add below the command of `ctx`, by the last word; only ``TINYTOWN_BLOCK`` hides any."""
+    if not _is_in_tt(ctx):
+        return {}
+    from tinytown_cli.command_index import blocked_by_environment, contributions
+
+    return contributions(blocked_by_environment()).below(_path(ctx))
+
+
+def find_added_command(ctx: click.Context, word: str) -> click.Command | None:
+    """What a plugin adds as `word` below the command of `ctx`; no other plugin is imported. Raises: PluginError."""
+    if not _is_in_tt(ctx):
+        return None
+    from tinytown_cli.plugin_commands import load_command
+
+    return load_command(ctx.ensure_object(CliContext), f"{_path(ctx)} {word}".strip())
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

@@ -35,12 +35,15 @@ PRIORITY = click.Choice(PRIORITIES)
 
 
 class Word(_Word):
-    """A word that names something: an agent, a task, a kind. The shell completes it by `completion`'s function `near`, and of
-    an option that takes several with commas between its last part."""
+    """A word that names something: an agent, a task, a kind.
 
-    def __init__(self, name: str, near: str) -> None:
+    The shell completes it with the completer of this name: one of `tinytown_cli.completion`, or one that a plugin adds. Of an
+    option that takes several values separated by commas, the last one is completed.
+    """
+
+    def __init__(self, name: str, completer: str) -> None:
         self.name = name
-        self._near = near
+        self._completer = completer
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         # A variable of a script that holds nothing must not come to mean all agents, or nobody.
@@ -52,14 +55,15 @@ class Word(_Word):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        from tinytown_cli import completion
+        from tinytown_cli.completion import find_completer
 
         last = incomplete.rpartition(",")[2] if getattr(param, "multiple", False) else incomplete
         before = incomplete[: len(incomplete) - len(last)]
-        with contextlib.suppress(Exception):  # completion is a courtesy and never complains
-            near: completion.Near = getattr(completion, self._near)
+        with contextlib.suppress(Exception):  # completion never fails
             return [
-                CompletionItem(before + word, help=shown(about)) for word, about in near(ctx) if word.startswith(last)
+                CompletionItem(before + word, help=shown(text))
+                for word, text in find_completer(self._completer)(ctx)
+                if word.startswith(last)
             ]
         return []
 
@@ -118,12 +122,10 @@ TAG = Word("tag", "tags")
 #: A type of event. Which there are is checked in the town: plugins have types of their own.
 EVENT_TYPE = Word("type", "event_types")
 #: A dead letter: its id or the beginning of it, or ``all``.
-LETTER = Word("message", "letters")
-ACCOUNT = Word("account", "accounts")
+LETTER = Word("message", "dead_letters")
 PLUGIN = Word("plugin", "plugins")
 #: A round: the beginning of its id, or its number among an agent's.
 ROUND = Word("run", "rounds")
-CODING_CLI = Word("name", "coding_clis")
 MOMENT = MomentWord()
 
 

@@ -1,32 +1,29 @@
-"""The town's plugins as commands need them: loaded as its kernel would, or surveyed with all that is wrong, and the commands
-that they add.
+"""The plugins as commands need them: loaded as the town's kernel loads them, surveyed with all their faults, or only the
+one whose command is typed.
 
-Importing the registry imports every plugin, so nothing of it is imported before it is needed.
+Loading a plugin imports it, so nothing is imported before it is needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import importlib.metadata
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from tinytown.client import town_root
-from tinytown.config import CONFIG_FILE, Config, convert_settings, load_config
-from tinytown.contracts import Command
-from tinytown.errors import NotFound, PluginFaulty
+from tinytown.config import Config, load_config
+from tinytown.errors import NotFound, PluginFaulty, PluginRefused, TinytownError, UsageError
 from tinytown.model.text import shown
 
-from tinytown_cli.command_table import COMMANDS, load
+from tinytown_cli.command_index import announcing, blocked_by_environment, contributions
+from tinytown_cli.command_table import load
 from tinytown_cli.context import CliContext
 
 if TYPE_CHECKING:
     from tinytown.plugin import Plugins
-
-#: The group of entry points by which a plugin says which commands it has, so that none but it is imported for one of them.
-COMMAND_HINTS = "tinytown.commands"
 
 
 def load_town_plugins(root: Path, config: Config, *, strict: bool = True) -> Plugins:
@@ -47,54 +44,60 @@ def survey(context: CliContext) -> Plugins:
     return survey_plugins(load_config(root), root)
 
 
-def plugin_command(context: CliContext, word: str) -> click.Command:
-    """The command that a plugin offers under `word`. Raises: click.UsageError naming what is near; PluginFaulty."""
-    quick = _quick_command(context, word)
-    commands = {word: quick} if quick else survey(context).commands
-    if word not in commands:
-        near = difflib.get_close_matches(word, [*COMMANDS, *commands], n=3, cutoff=0.6)
-        said = f"; do you mean {' or '.join(near)}?" if near else ""
-        raise click.UsageError(f"no such command: {shown(word)}{said}", click.get_current_context())
-    command = commands[word]
+def load_command(context: CliContext, name: str) -> click.Command | None:
+    """The command of a plugin, imported; None if there is none of this name, or its plugin is blocked or faulty.
+
+    Imports the command's module alone, and the plugin's own if its answer is not in the index. Raises: PluginRefused when
+    two plugins have a command of this name; PluginFaulty when it cannot be loaded.
+    """
+    # Without an announcement only the answers of all plugins tell.
+    found = contributions(_blocked(context), announcing(name)).named(name)
+    if not found:
+        return None
+    if len(found) > 1:
+        raise PluginRefused(
+            f"the plugins {' and '.join(repr(each.plugin) for each in found)} both add the command {name!r}",
+            hint=f"block one of them: blocked_plugins = [{found[-1].plugin!r}]",
+            stage="command",
+        )
+    (entry,) = found
     try:
-        found = load(command.target)
+        command = load(entry.target)
     except Exception as error:
         raise PluginFaulty(
-            f"the command {word!r} cannot be loaded from {command.target}: {type(error).__name__}: {error}",
-            hint="tt plugins shows whose it is",
+            f"the command {name!r} of plugin {entry.plugin!r} cannot be loaded from {entry.target}: "
+            f"{type(error).__name__}: {error}",
+            hint="tt plugins",
+            plugin=entry.plugin,
+            distribution=entry.distribution,
             stage="command",
         ) from error
-    if not isinstance(found, click.Command):
-        raise PluginFaulty(f"expected a click command at {command.target}, got {type(found).__name__}", stage="command")
-    return found
+    if not isinstance(command, click.Command):
+        raise PluginFaulty(
+            f"expected a click command at {entry.target}, got {type(command).__name__}",
+            plugin=entry.plugin,
+            distribution=entry.distribution,
+            stage="command",
+        )
+    return command
 
 
-def _quick_command(context: CliContext, word: str) -> Command | None:
-    """The command `word` of a plugin that says beforehand, by an entry point, that it has one: no other is imported then.
+def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> Exception:
+    """The error for a command that does not exist, is not available, or is not installed."""
+    if distributions := announcing(word):
+        return UsageError(
+            f"the command {shown(word)!r} of {' and '.join(sorted(distributions))} is not available: "
+            "its plugin is blocked or faulty",
+            hint="tt plugins",
+        )
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
+    return click.UsageError(f"no such command: {shown(word)}{suggestion}", ctx)
 
-    The hook decides all the same. None when nobody says so, or when anything is wrong: then a survey tells what.
-    """
-    hints = tuple(importlib.metadata.entry_points(group=COMMAND_HINTS, name=word))
-    if len(hints) != 1 or hints[0].dist is None:
-        return None
-    from tinytown.plugin.loader import BLOCK_VARIABLE, installed_plugins
 
-    try:
-        root = town_root(context)
-        config = load_config(root)
-    except NotFound:
-        root, config = Path.cwd(), Config(name="nowhere")
-    plugins = installed_plugins()
-    ours = [each for each in plugins if each.distribution == hints[0].dist.name]
-    blocked = {*config.blocked_plugins, *os.environ.get(BLOCK_VARIABLE, "").split(",")}
-    if len(ours) != 1 or [each.name for each in plugins].count(ours[0].name) > 1 or blocked & {ours[0].name, "*"}:
-        return None
-    try:
-        ours[0].load()
-        for kind in ours[0].call("tinytown_settings_type", {}):
-            table = config.plugins.get(ours[0].name, {})
-            convert_settings(kind, table, root / CONFIG_FILE, f"plugins.{ours[0].name}")
-        offered = [each for answer in ours[0].call("tinytown_commands", {}) for each in answer]
-    except Exception:  # a stranger's code; the survey says what is wrong with it
-        return None
-    return next((each for each in offered if isinstance(each, Command) and each.name == word), None)
+def _blocked(context: CliContext) -> set[str]:
+    """The plugins that the environment and the town's settings block. Settings that cannot be read block none."""
+    blocked = blocked_by_environment()
+    with contextlib.suppress(TinytownError):
+        blocked.update(load_config(town_root(context)).blocked_plugins)
+    return blocked

@@ -10,7 +10,6 @@ from tinytown.model.events import Event, event_fields
 from tinytown.model.messages import message_fields
 from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
-from tinytown_ops.costs.ledger import Account, Budget, CostRow
 
 
 def agent_shape(agent: Agent) -> dict[str, Any]:
@@ -69,24 +68,6 @@ def letter_shape(letter: DeadLetter) -> dict[str, Any]:
         "message": None if message is None else message_fields(message),
         "raw": letter.raw.decode("utf-8", "replace") if message is None else None,
     }
-
-
-def account_shape(account: Account) -> dict[str, Any]:
-    """What agents share with their vendor; ``parked_until`` is null unless it is throttled."""
-    shape: dict[str, Any] = msgspec.to_builtins(account)
-    return shape
-
-
-def cost_shape(row: CostRow) -> dict[str, Any]:
-    """What some rounds have cost; ``usd`` is null when no price is known."""
-    shape: dict[str, Any] = msgspec.to_builtins(row)
-    return shape
-
-
-def budget_shape(budget: Budget) -> dict[str, Any]:
-    """A budget; what is spent of it is null where each agent or task has its own."""
-    shape: dict[str, Any] = msgspec.to_builtins(budget)
-    return shape
 
 
 def host_shape(host: Host) -> dict[str, Any]:

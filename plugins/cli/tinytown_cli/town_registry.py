@@ -15,7 +15,7 @@ from tinytown.config import user_directory
 from tinytown.errors import ConfigError
 from tinytown.model.text import check_utf8
 
-from tinytown_cli.text_file import locked, make_user_directory, read_text_file, replace_text_file
+from tinytown_cli.atomic_files import locked, make_user_directory, read_text_file, replace_text_file
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
+from tinytown.contracts import Command, Completer
 from tinytown.hookspecs import hookimpl
 
 TINYTOWN_HOOK_API = 2
@@ -98,4 +98,12 @@ def tinytown_commands() -> tuple[Command, ...]:
             section="More",
         ),
         Command("logs", "What an agent's processes write.", "tinytown_ops.explain.logs_command:logs", section="More"),
+    )
+
+
+@hookimpl
+def tinytown_completers() -> tuple[Completer, ...]:
+    return (
+        Completer("accounts", "tinytown_ops.completers:accounts"),
+        Completer("coding_clis", "tinytown_ops.completers:coding_clis"),
     )

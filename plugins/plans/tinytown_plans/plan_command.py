@@ -11,10 +11,10 @@ from tinytown.client import town_root
 from tinytown.errors import NotFound
 from tinytown.model.graph import stages
 from tinytown.model.text import shown
+from tinytown_cli.atomic_files import read_text_file, write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.text_file import read_text_file, write_new_file
 
 from tinytown_plans.reading import Plan, read_plan
 from tinytown_plans.template import PLAN_FILE, TEMPLATE

@@ -13,12 +13,12 @@ from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
+from tinytown_cli.atomic_files import replace_text_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import no_start_option
-from tinytown_cli.text_file import replace_text_file
 
 from tinytown_plans.comparing import BASE, Pull, Push, compare_pull, compare_push, entry_of, remembered
 from tinytown_plans.plan_command import file_option, load_plan, plan_path

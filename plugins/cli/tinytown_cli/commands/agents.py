@@ -13,7 +13,7 @@ from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
 from tinytown.model.text import shown
 from tinytown.roles import start_of_agent
-from tinytown_cli.backend_warnings import keep_warnings, kept_warnings, warnings_by_kind
+from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import agent_table
@@ -156,7 +156,7 @@ def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[st
     """What to know of agents of this kind. Raises: NotFound when nobody here has them."""
     is_known = any(kind in host.backends for host in hosts)
     kernel_pid = running_kernel(town.root) if is_known else None
-    if kernel_pid and (kept := kept_warnings(town.root, kernel_pid)) is not None:
+    if kernel_pid and (kept := cached_warnings(town.root, kernel_pid)) is not None:
         return kept.get(kind, [])
     from tinytown_cli.plugin_commands import load_town_plugins  # late: it imports every plugin
 
@@ -170,7 +170,7 @@ def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[st
         )
     warnings = warnings_by_kind(backends)
     if kernel_pid:
-        keep_warnings(town.root, kernel_pid, warnings)
+        cache_warnings(town.root, kernel_pid, warnings)
     return warnings.get(kind, [])
 
 

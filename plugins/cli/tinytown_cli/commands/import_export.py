@@ -18,10 +18,10 @@ from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
 from tinytown.protocol.operation import Operation
+from tinytown_cli.atomic_files import read_file, replace_text_file, write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG
-from tinytown_cli.text_file import read_file, replace_text_file, write_new_file
 
 if TYPE_CHECKING:
     from tinytown.contracts import Converter

@@ -14,13 +14,12 @@ from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, l
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
-from tinytown.redis.url import parse_url
+from tinytown.redis import embedded_server, parse_url
+from tinytown_cli.atomic_files import write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.git_repository import town_words
 from tinytown_cli.params import KIND
-from tinytown_cli.text_file import write_new_file
-from tinytown_server.server import EmbeddedServer
 
 _TEMPLATE = """\
 # A Tinytown town. Every setting is described in docs/reference/configuration.md; no secret belongs into this file.
@@ -73,7 +72,7 @@ def init(
             if inside_a_round():
                 raise Refused("an agent's round starts no server, and a new town needs one", hint="let a person do it")
             if not (root / RUNTIME_DIRECTORY).exists():
-                undo.callback(_remove_runtime_directory, root)
+                undo.callback(_remove_runtime_directory, root, config)
             prepare_runtime_directory(root)
         with connect(root, config, context) as link:
             _set_up(link, join=join)
@@ -163,7 +162,8 @@ def _set_up(link: TownClient, *, join: bool) -> None:
     link.run(link.operations.setup(link.config.server_settings))
 
 
-def _remove_runtime_directory(root: Path) -> None:
+def _remove_runtime_directory(root: Path, config: Config) -> None:
     with contextlib.suppress(TinytownError):
-        EmbeddedServer(root / RUNTIME_DIRECTORY).stop()
+        if server := embedded_server(root, config):
+            server.stop()
     shutil.rmtree(root / RUNTIME_DIRECTORY, ignore_errors=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 from tinytown.client import town_root
-from tinytown.config import RUNTIME_DIRECTORY, load_config, prepare_runtime_directory
+from tinytown.config import load_config, prepare_runtime_directory
 from tinytown.errors import Refused, TinytownError
 from tinytown.identity import caller_in, inside_a_round
+from tinytown.redis import embedded_server
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import end_kernel, kernel_log, running_kernel, start_kernel
-from tinytown_server.server import EmbeddedServer
 
 
 @click.command(cls=TownCommand, examples=["tt start", "tt start --background", "python -m tinytown"])
@@ -76,9 +76,16 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
                 f"the kernel (process {pid}) is still there, though it was asked twice to end",
                 hint=f"see {kernel_log(root)}; kill -9 {pid} loses nothing",
             )
-    server_stopped = config.redis.url is None and not keep_server and EmbeddedServer(root / RUNTIME_DIRECTORY).stop()
+    server = None if keep_server else embedded_server(root, config)
+    server_stopped = server is not None and server.stop()
     lines = [
-        f"the kernel (process {pid}) has ended" if pid else "no kernel ran here",
-        "the server has ended" if server_stopped else "the server was left alone",
+        f"stopped the kernel (process {pid})" if pid else "kernel was not running",
+        "stopped the server"
+        if server_stopped
+        else "server kept running"
+        if keep_server
+        else "no server was running"
+        if server
+        else "the server at redis.url is not stopped by tt",
     ]
     context.emit({"kernel": {"stopped": pid is not None, "pid": pid}, "server": {"stopped": server_stopped}}, lines)

@@ -42,7 +42,7 @@ def _hidden_commands(reports: Sequence[PluginReport]) -> Iterator[str]:
     for report in reports:
         for name in report.offers.get("commands", ()):
             if name in COMMANDS:
-                yield f"plugin {report.name!r}: its command {name!r} is never run, since tt has one of that name itself"
+                yield f"plugin {report.name!r}: the command {name!r} is never run: tt has one of this name"
 
 
 def _shape(report: PluginReport) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import running_kernel
-from tinytown_cli.params import CODING_CLI
+from tinytown_cli.params import Word
 from tinytown_ops.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
 from tinytown_ops.conductor.context import build_context
 
@@ -37,7 +37,7 @@ _TASKS_READ = 60
     examples=["tt conductor", "tt conductor --cli codex", "tt conductor --resume", "tt conductor --print"],
 )
 @click.option(
-    "-c", "--cli", "name", type=CODING_CLI, metavar="NAME",
+    "-c", "--cli", "name", type=Word("name", "coding_clis"), metavar="NAME",
     help="Which coding CLI.  [default: conductor_cli, else default_cli, else the first that is installed]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with its latest session, if it has one here.")

@@ -9,9 +9,9 @@ from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
-from tinytown_cli.params import ACCOUNT
-from tinytown_cli.serializers import account_shape
+from tinytown_cli.params import Word
 from tinytown_ops.costs import ledger
+from tinytown_ops.costs.serializers import account_shape
 
 
 @click.group(cls=TownGroup, alone="list", examples=["tt accounts", "tt accounts unpark claude"])
@@ -39,7 +39,7 @@ def list_accounts(context: CliContext) -> None:
 
 
 @accounts.command("unpark", examples=["tt accounts unpark claude"])
-@click.argument("account", type=ACCOUNT)
+@click.argument("account", type=Word("account", "accounts"))
 @pass_cli_context
 def unpark(context: CliContext, account: str) -> None:
     """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""

@@ -1,0 +1,23 @@
+"""What the shell completes accounts and coding CLIs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+from tinytown_cli.completion import running_town
+
+from tinytown_ops.coding_clis import CODING_CLIS
+from tinytown_ops.costs import ledger
+
+
+def accounts(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    """Accounts, with whether they are rate-limited."""
+    with running_town(ctx) as town:
+        found = town.run(ledger.accounts(town.operations.keys))
+    return [(each.name, f"parked until {each.parked_until}" if each.parked_until else "available") for each in found]
+
+
+def coding_clis(_ctx: click.Context) -> Iterable[tuple[str, str]]:
+    """Coding CLIs that a conductor may use."""
+    return [(cli.name, cli.program) for cli in CODING_CLIS]
