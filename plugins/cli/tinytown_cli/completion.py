@@ -113,7 +113,7 @@ def _dead_letters(ctx: click.Context) -> Iterable[tuple[str, str]]:
 def _rounds(ctx: click.Context) -> Iterable[tuple[str, str]]:
     with running_town(ctx) as town:
         rounds = town.run(town.operations.rounds(limit=_LIMIT))
-    return [(each.run, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in rounds]
+    return [(each.round_id, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in rounds]
 
 
 def _plugins(_ctx: click.Context) -> Iterable[tuple[str, str]]:
