@@ -1,30 +1,69 @@
-"""The program: ``tt``, and ``python -m tinytown``, which without arguments runs the kernel of the town it is in."""
+"""``python -m tinytown``: the program of an installed command line, and without one the kernel of a town in the foreground.
+
+A command line announces itself by an entry point of the group ``tinytown.programs``: a function from the words of the
+command line to an exit code. Without words it is asked for ``start``.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 import sys
+from collections.abc import Callable
+
+#: The group of entry points that name the program of a command line.
+PROGRAMS_GROUP = "tinytown.programs"
+
+_HELP = """\
+usage: python -m tinytown [--help | --version]
+
+Run the kernel of the town that the current directory lies in, until SIGTERM or Ctrl-C. A second signal ends its rounds at once.
+TINYTOWN_TOWN names the directory of another town.
+
+Commands: {commands}
+"""
 
 
 def main() -> None:
-    """The console script ``tt``."""
-    _run_and_end(sys.argv[1:])
+    """Do what the command line asks for, and exit."""
+    gc.disable()  # while modules are imported there is no garbage to find; the program switches it on again
+    from tinytown.entry_points import installed
+
+    programs = installed(PROGRAMS_GROUP)
+    if programs:
+        program: Callable[[list[str]], int] = programs[0].load()
+        sys.exit(program(sys.argv[1:] or ["start"]))
+    gc.enable()
+    from tinytown.errors import TinytownError
+
+    try:
+        _run(sys.argv[1:])
+    except TinytownError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
 
 
-def _run_and_end(words: list[str]) -> None:
-    gc.disable()  # while modules are imported there is no garbage worth a search; `cli.commands.load` switches it on again
-    from tinytown_cli.main import run
+def _run(words: list[str]) -> None:
+    from tinytown import __version__
+    from tinytown.config import find_town
+    from tinytown.errors import Refused, UsageError
+    from tinytown.identity import inside_a_round
+    from tinytown.packages import install_hint
 
-    code = run(words)
-    if "trio" not in sys.modules:
-        # A quick command leaves nothing to tear down, and taking the interpreter apart is a fifth of its time.
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed or absent
-            sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    hint = install_hint("parts", "commands")
+    if words in (["--help"], ["-h"]):
+        sys.stdout.write(_HELP.format(commands=hint))
+        return
+    if words == ["--version"]:
+        sys.stdout.write(f"tinytown {__version__}\n")
+        return
+    if words:
+        raise UsageError(f"expected no arguments, got {' '.join(words)!r}", hint=f"for commands: {hint}")
+    if inside_a_round():
+        raise Refused("a kernel cannot run inside an agent's round: it would end with the round")
+    from tinytown.kernel import run_kernel
+
+    run_kernel(find_town())
 
 
 if __name__ == "__main__":
-    _run_and_end(sys.argv[1:] or ["start"])
+    main()

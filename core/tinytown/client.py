@@ -9,22 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
-from tinytown.errors import NotFound, Refused, ServerUnreachable, TinytownError
+from tinytown.errors import Refused, ServerUnreachable, TinytownError
 from tinytown.identity import Caller, caller_in
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import SCHEMA, TownOperations
 from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of, embedded_server
+from tinytown.redis.locate import address_of, town_server
 
 if TYPE_CHECKING:
-    from tinytown_cli.context import CliContext
-
     from tinytown.model.events import Event
+
+__all__ = ["LONGEST_WAIT_S", "TownClient", "connect", "open_town_client"]
 
 T = TypeVar("T")
 
@@ -105,39 +105,37 @@ class TownClient:
                 cursor = batch[-1].id
 
 
-def town_root(context: CliContext) -> Path:
-    """The root of the town that the command is about. Raises: NotFound."""
-    try:
-        return find_town(Path(context.town) if context.town else None)
-    except OSError as error:
-        raise NotFound(
-            f"the current directory cannot be read: {error.strerror}", hint="change to one that exists"
-        ) from error
+@contextlib.contextmanager
+def open_town_client(
+    root: Path | None = None, *, on_connect: Callable[[str], None] | None = None
+) -> Generator[TownClient]:
+    """The town that the directory `root` lies in, with its server up and its functions installed.
+
+    `root` is by default TINYTOWN_TOWN, else the current directory. `on_connect` is called once with a line that says which
+    town and server are used.
+    Raises: NotFound without a town; ConfigError; ServerUnreachable if no connection succeeds; Refused for data of another
+    version.
+    """
+    found = find_town(root)
+    with connect(found, load_config(found), on_connect=on_connect) as town:
+        yield town
 
 
 @contextlib.contextmanager
-def open_town_client(context: CliContext) -> Generator[TownClient]:
-    """The town that the command is about, with its server up and its functions installed."""
-    root = town_root(context)
-    config = load_config(root)
-    with connect(root, config, context) as link:
-        yield link
-
-
-@contextlib.contextmanager
-def connect(root: Path, config: Config, context: CliContext) -> Generator[TownClient]:
-    """The same for a town that is known already."""
+def connect(root: Path, config: Config, *, on_connect: Callable[[str], None] | None = None) -> Generator[TownClient]:
+    """Like `open_town_client`, for a town whose root and settings are known."""
     began = time.monotonic()
     with _explained(root, config):
-        found = _ensure_server(root, config)
+        server = _ensure_server(root, config)
         with BlockingClient(address_of(root, config)) as client:
-            link = TownClient(root, config, client)
-            link.make_ready()
-            context.explain(
-                f"town {config.name} at {root}, server {client.address.redacted} {found} "
-                f"in {(time.monotonic() - began) * 1000:.0f} ms"
-            )
-            yield link
+            town = TownClient(root, config, client)
+            town.make_ready()
+            if on_connect is not None:
+                on_connect(
+                    f"town {config.name} at {root}, server {client.address.redacted} {server} "
+                    f"in {(time.monotonic() - began) * 1000:.0f} ms"
+                )
+            yield town
 
 
 @contextlib.contextmanager
@@ -157,7 +155,7 @@ def _explained(root: Path, config: Config) -> Generator[None]:
 
 def _ensure_server(root: Path, config: Config) -> str:
     """How the server was found: started, attached, or named by the configuration."""
-    server = embedded_server(root, config)
+    server = town_server(root, config)
     if server is None:
         return "named"
     found = server.ensure(durability=config.redis.durability)

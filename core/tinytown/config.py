@@ -247,10 +247,14 @@ def find_town(start: Path | None = None) -> Path:
     Raises: NotFound when there is no ``tinytown.toml`` there or in any directory above.
     """
     named = os.environ.get(TOWN_VARIABLE)
-    begin = start or (Path(named) if named else Path.cwd())
+    begin = start or (Path(named) if named else None)
     try:
-        begin = begin.resolve(strict=True)
+        begin = (begin or Path.cwd()).resolve(strict=True)
     except (OSError, RuntimeError) as error:
+        if begin is None and isinstance(error, OSError):
+            raise NotFound(
+                f"the current directory cannot be read: {error.strerror}", hint="change to one that exists"
+            ) from error
         raise NotFound(
             f"no such directory: {shown(str(begin))}", hint="name the town's directory with --town"
         ) from error

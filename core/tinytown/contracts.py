@@ -21,6 +21,8 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import Event
 from tinytown.model.messages import Message
 from tinytown.model.tasks import Task
+from tinytown.redis.locate import ServerProvider as ServerProvider
+from tinytown.redis.locate import TownServer as TownServer
 
 if TYPE_CHECKING:
     from tinytown.client import TownClient
@@ -437,61 +439,3 @@ class ReportingGuide:
     agents: str
     reporting: str
     acting: str
-
-
-# -- servers ---------------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class TownServer(Protocol):
-    """The Redis-compatible server of one town. Blocking, quick to import: quick commands come through here."""
-
-    @property
-    def url(self) -> str:
-        """Where it listens: ``unix://`` or ``redis://``."""
-        ...
-
-    @property
-    def log_path(self) -> Path:
-        """Its log, for people."""
-        ...
-
-    def ensure(
-        self, *, durability: Literal["safe", "fast"] = "safe", timeout_s: float = 10.0
-    ) -> Literal["started", "attached"]:
-        """See that it answers, starting it if need be; any number of processes may ask at once.
-
-        Raises: ServerUnreachable with a hint.
-        """
-        ...
-
-    def ping(self, *, timeout_s: float = 1.0) -> bool:
-        """Whether it answers within `timeout_s`. Starts nothing."""
-        ...
-
-    def pid(self) -> int | None:
-        """Its process id; None if none runs."""
-        ...
-
-    def stop(self, timeout_s: float = 10.0) -> bool:
-        """End it and wait until it is gone, keeping its data; whether one was running.
-
-        Raises: ServerUnreachable if it is still there after `timeout_s`.
-        """
-        ...
-
-    def end_left_behind(self, deadline: float) -> bool:
-        """End a server whose directory was deleted, before `deadline` (`time.monotonic`); whether there was one."""
-        ...
-
-
-class ServerProvider(Protocol):
-    """Makes the server of a town that names none in ``redis.url``.
-
-    Announced by an entry point of the group ``tinytown.servers``, so that a quick command finds it without importing
-    any other plugin. Nothing is started or written before `TownServer.ensure`.
-    """
-
-    def __call__(self, directory: Path) -> TownServer:
-        """The server whose data lies in `directory`, the town's own runtime directory."""
-        ...

@@ -28,7 +28,7 @@ from tinytown.model.text import shown
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.locate import address_of, embedded_server
+from tinytown.redis.locate import address_of, town_server
 from tinytown.roles import start_of_agent
 
 T = TypeVar("T")
@@ -358,7 +358,7 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     An embedded server is started when none answers, now and whenever the connection is lost.
     Raises: ServerUnreachable, ConfigError, Refused for data of another schema.
     """
-    server = embedded_server(root, config)
+    server = town_server(root, config)
 
     async def prepare() -> None:
         if server is not None:

@@ -20,7 +20,7 @@ from tinytown.errors import NotFound, TinytownError
 from tinytown.model.results import Host
 from tinytown.process.orphans import Orphan, sweep_orphans
 from tinytown.process.pids import is_running
-from tinytown.redis.locate import embedded_server
+from tinytown.redis.locate import town_server
 from tinytown.town import Town
 
 _TIDY_EVERY_S = 60.0
@@ -66,7 +66,7 @@ async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
     """
     while is_ours():  # noqa: ASYNC110 - nobody tells of it
         await trio.sleep(town.config.lease_s / 3)
-    if (server := embedded_server(town.root, town.config)) is not None:
+    if (server := town_server(town.root, town.config)) is not None:
         await trio.to_thread.run_sync(server.end_left_behind, time.monotonic() + _END_BOUND_S)
     where = town.root / RUNTIME_DIRECTORY
     raise NotFound(f"{where} was deleted or moved while a kernel ran there", code="town_gone")

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinytown.plugin.index import IndexedEntryPoint, cache_file, installed, read_cache, write_cache
+    from tinytown.entry_points import IndexedEntryPoint, cache_file, installed, read_cache, write_cache
     from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, Plugin, PluginReport, Status, load_plugin
     from tinytown.plugin.manager import Plugins, load_plugins, survey_plugins
 
@@ -32,25 +32,14 @@ __all__ = [
     "write_cache",
 ]
 
-_HOMES = {
-    "BLOCK_VARIABLE": "loader",
-    "HOOKS": "loader",
-    "IndexedEntryPoint": "index",
-    "Plugin": "loader",
-    "PluginReport": "loader",
-    "Plugins": "manager",
-    "Status": "loader",
-    "cache_file": "index",
-    "installed": "index",
-    "load_plugin": "loader",
-    "load_plugins": "manager",
-    "read_cache": "index",
-    "survey_plugins": "manager",
-    "write_cache": "index",
+_MODULES = {
+    "loader": ("BLOCK_VARIABLE", "HOOKS", "Plugin", "PluginReport", "Status", "load_plugin"),
+    "manager": ("Plugins", "load_plugins", "survey_plugins"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = next((f"{__name__}.{module}" for module, names in _MODULES.items() if name in names), None)
+    return getattr(import_module(module or "tinytown.entry_points"), name)

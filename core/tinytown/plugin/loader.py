@@ -17,9 +17,9 @@ import msgspec
 import pluggy
 
 from tinytown import hookspecs
+from tinytown.entry_points import IndexedEntryPoint
 from tinytown.errors import PluginRefused
 from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, PROJECT
-from tinytown.plugin.index import IndexedEntryPoint
 
 #: Names of plugins that are not even imported, separated by commas; ``*`` means all. Adds to ``blocked_plugins``.
 BLOCK_VARIABLE = "TINYTOWN_BLOCK"

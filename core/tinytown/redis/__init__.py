@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinytown.redis.blocking_client import BlockingClient
-    from tinytown.redis.locate import address_of, embedded_server
+    from tinytown.redis.locate import address_of, town_server
     from tinytown.redis.url import Address, parse_url, redact
 
 __all__ = [
     "Address",
     "BlockingClient",
     "address_of",
-    "embedded_server",
     "parse_url",
     "redact",
+    "town_server",
 ]
 
 _MODULES = {
     "Address": "url",
     "BlockingClient": "blocking_client",
     "address_of": "locate",
-    "embedded_server": "locate",
+    "town_server": "locate",
     "parse_url": "url",
     "redact": "url",
 }

@@ -156,7 +156,7 @@ def _take_apart(url: str) -> Address:
         raise _Malformed("it contains '#', which is written %23 in a password")
     options = _options(parts)
     if scheme == "unix":
-        path = unquote(parts.path, errors="strict")
+        path = unquote(parts.path, errors="surrogateescape")  # a path may hold bytes that are no text
         if parts.hostname or "\0" in path or not path.strip("/"):
             raise _Malformed("a unix URL has three slashes and then the path of a socket")
         where = Address(scheme, path=path, db=_database(options.pop("db", "")))

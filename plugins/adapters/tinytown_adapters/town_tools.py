@@ -53,7 +53,7 @@ def main() -> None:
     with open(sys.argv[1], "rb") as file:
         os.environ.update(msgspec.json.decode(file.read(), type=dict[str, str]))
     sys.argv = ["tt", COMMAND]
-    from tinytown.__main__ import main as tt  # late: it may read the environment
+    from tinytown_cli.__main__ import main as tt  # late: it may read the environment
 
     tt()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 from tinytown.errors import UsageError
-from tinytown_cli.public import CliContext, TownClient, TownGroup, open_town_client, pass_cli_context, table
+from tinytown_cli.public import CliContext, TownClient, TownGroup, pass_cli_context, table
 
 from tinytown_beads.settings import read_settings
 
@@ -70,7 +70,7 @@ def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry
     from tinytown_beads.files import find_bead_file
     from tinytown_beads.syncing import import_file
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         town.caller.refuse_agents("cannot bring beads in", "send the supervisor a message")
         agent = _whom(town, into)
         report = import_file(_place(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
@@ -89,7 +89,7 @@ def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -
     """
     from tinytown_beads.exporting import export_file, export_town
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         place = _place(town)
         if str(path) == "-":
             sys.stdout.buffer.write(export_town(place).document)
@@ -122,7 +122,7 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
 
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         town.caller.refuse_agents("cannot sync beads", "send the supervisor a message")
         place = _place(town)
         file = path or _default_file(place)
@@ -161,7 +161,7 @@ def ready(
     from tinytown_beads.ready import in_order, obstacles
 
     if path is None:
-        with open_town_client(context) as town:
+        with context.open_town() as town:
             lines = export_town(_place(town)).lines
     else:
         file = find_bead_file(path)

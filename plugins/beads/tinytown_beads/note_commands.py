@@ -12,7 +12,6 @@ from tinytown_cli.public import (
     CliContext,
     TownClient,
     TownCommand,
-    open_town_client,
     pass_cli_context,
     read_text,
 )
@@ -42,7 +41,7 @@ def remember(context: CliContext, text: str, key: str, agent: str) -> None:
     if _UNFIT.search(words):
         raise UsageError("expected a note of UTF-8 text without control characters")
     field = field_of(key or key_of(words))
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         note = Note(
             key=field.partition(".")[2],
             text=words,
@@ -62,7 +61,7 @@ def remember(context: CliContext, text: str, key: str, agent: str) -> None:
 @pass_cli_context
 def recall(context: CliContext, word: str) -> None:
     """Show the notes, or those whose key or text holds WORD."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         notes = [note for note in _notes(town) if word.lower() in f"{note.key}\n{note.text}".lower()]
     lines = [
         line
@@ -80,7 +79,7 @@ def recall(context: CliContext, word: str) -> None:
 @pass_cli_context
 def forget(context: CliContext, key: str) -> None:
     """Take the note KEY out of all prompts."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = next((note for note in _notes(town) if note.key == key), None)
         if found is None:
             raise NotFound(f"no note called {key[:80]!r}", hint="tt recall shows them")

@@ -154,7 +154,7 @@ def test_quick_commands_import_nothing_heavy(in_town: Shell) -> None:
 
 
 def test_without_a_command_tt_shows_its_help_and_python_m_tinytown_runs_the_kernel(tt: Shell) -> None:
-    program = [sys.executable, "-c", "from tinytown.__main__ import main; main()"]
+    program = [sys.executable, "-c", "from tinytown_cli.__main__ import main; main()"]
     done = subprocess.run(program, env=tt.variables, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("Usage: tt")
     assert "no town in" in tt(code=3).err

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TypeAlias, cast
 
 import click
-from tinytown.client import TownClient, town_root
+from tinytown.client import TownClient
 from tinytown.config import Config, load_config
 from tinytown.errors import NotFound
 from tinytown.model.events import EVENT_TYPES, MessageSent
 from tinytown.plugin import installed
-from tinytown.redis import BlockingClient, address_of, embedded_server
+from tinytown.redis import BlockingClient, address_of, town_server
 from tinytown.roles import load_roles
 
 from tinytown_cli.command_index import blocked_by_environment, contributions
@@ -42,9 +42,9 @@ def find_completer(name: str) -> CompleterFunction:
 @contextmanager
 def running_town(ctx: click.Context) -> Generator[TownClient]:
     """The town of the command line, if its server is running. Raises: NotFound, and what connecting raises."""
-    root = town_root(ctx.ensure_object(CliContext))
+    root = ctx.ensure_object(CliContext).town_root()
     config = load_config(root)
-    server = embedded_server(root, config)
+    server = town_server(root, config)
     if server is not None and not server.ping():
         raise NotFound("the town's server is not running")
     with BlockingClient(address_of(root, config), timeout_s=_TIMEOUT_S) as client:
@@ -94,7 +94,7 @@ def _kinds(ctx: click.Context) -> Iterable[tuple[str, str]]:
 def _roles(ctx: click.Context) -> Iterable[tuple[str, str]]:
     """The roles of the town; outside of a town the built-in ones."""
     try:
-        config = load_config(town_root(ctx.ensure_object(CliContext)))
+        config = load_config(ctx.ensure_object(CliContext).town_root())
     except NotFound:
         config = Config(name="nowhere")
     return [(role.name, role.purpose) for role in load_roles(config).values()]

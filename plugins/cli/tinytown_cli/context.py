@@ -1,18 +1,23 @@
 """What was asked for beside the command itself, and how answers are printed: for people, or as JSON.
 
 Everything a command prints on stdout goes through `CliContext.emit`, which makes text safe for a terminal. JSON
-carries texts as they are. Knows nothing of towns.
+carries texts as they are. Also finds and opens the town that a command is about.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from tinytown.errors import TinytownError
 from tinytown.model.text import escape_control
+
+if TYPE_CHECKING:
+    from tinytown.client import TownClient
 
 
 class CliContext:
@@ -24,6 +29,21 @@ class CliContext:
         self.debug = False
         self.verbose = False
         self._deferred: Exception | None = None
+
+    def town_root(self) -> Path:
+        """The root of the town that the command is about: of ``--town``, TINYTOWN_TOWN or the current directory.
+
+        Raises: NotFound.
+        """
+        from tinytown.config import find_town  # late: `tt --help` does without it
+
+        return find_town(Path(self.town) if self.town else None)
+
+    def open_town(self) -> AbstractContextManager[TownClient]:
+        """The town that the command is about, with its server up; see `tinytown.client.open_town_client`."""
+        from tinytown.client import open_town_client
+
+        return open_town_client(Path(self.town) if self.town else None, on_connect=self.explain)
 
     def defer_error(self, error: Exception) -> None:
         """Raise `error` once the answer is out: what was asked for is done, what was to follow has failed.
@@ -60,7 +80,7 @@ class CliContext:
         sys.stderr.flush()
 
     def explain(self, line: str) -> None:
-        """Like `tell`, with ``--verbose`` only."""
+        """Like `warn`, with ``--verbose`` only."""
         if self.verbose:
             self.warn(line)
 

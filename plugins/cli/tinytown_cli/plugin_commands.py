@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tinytown.client import town_root
 from tinytown.config import Config, load_config
 from tinytown.errors import NotFound, PluginFaulty, PluginRefused, TinytownError, UsageError
 from tinytown.model.text import shown
@@ -38,7 +37,7 @@ def survey(context: CliContext) -> Plugins:
     from tinytown.plugin import survey_plugins
 
     try:
-        root = town_root(context)
+        root = context.town_root()
     except NotFound:
         return survey_plugins(Config(name="nowhere"), Path.cwd())
     return survey_plugins(load_config(root), root)
@@ -99,5 +98,5 @@ def _blocked(context: CliContext) -> set[str]:
     """The plugins that the environment and the town's settings block. Settings that cannot be read block none."""
     blocked = blocked_by_environment()
     with contextlib.suppress(TinytownError):
-        blocked.update(load_config(town_root(context)).blocked_plugins)
+        blocked.update(load_config(context.town_root()).blocked_plugins)
     return blocked

@@ -1,11 +1,11 @@
 """What a command that a plugin adds is made of: the same parts as our own, under one name that stays.
 
 `Command.target` names a click command. One built from `TownCommand` or `TownGroup` takes ``--town``, ``--json`` and the
-other common options, shows its examples, and prints through its `CliContext`; `open_town_client` gives it the town over
-the light client, without trio. Nothing is defined here.
+other common options, shows its examples, and prints through its `CliContext`; `CliContext.open_town` gives it the town
+over the blocking client, without trio. Nothing is defined here.
 """
 
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.model.graph import find_cycle, stages
 from tinytown.model.text import counted
 
@@ -30,7 +30,6 @@ __all__ = [
     "counted",
     "find_cycle",
     "no_start_option",
-    "open_town_client",
     "pass_cli_context",
     "read_text",
     "split_list",

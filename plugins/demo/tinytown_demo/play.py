@@ -15,13 +15,13 @@ from typing import Protocol
 
 import trio
 from tinytown.concurrency import open_background
-from tinytown.config import RUNTIME_DIRECTORY
+from tinytown.config import load_config
 from tinytown.kernel import open_town
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event, MessageSent, TaskStateChanged
 from tinytown.model.tasks import Task
+from tinytown.redis import town_server
 from tinytown.town import Town
-from tinytown_server.server import EmbeddedServer
 
 from tinytown_demo.plan import PLAN
 from tinytown_demo.stage import TOWN, Stage, make_stage
@@ -145,6 +145,8 @@ async def _text_of(town: Town, event: Event) -> str:
 
 
 async def _stop_server(stage: Stage) -> None:
-    server = EmbeddedServer(stage.root / RUNTIME_DIRECTORY)
+    server = town_server(stage.root, load_config(stage.root))
+    if server is None:
+        return
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOP_BOUND_S):
         await trio.to_thread.run_sync(server.stop)

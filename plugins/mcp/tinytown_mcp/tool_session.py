@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from tinytown.client import TownClient, connect, town_root
+from tinytown.client import TownClient, connect
 from tinytown.config import TOWN_VARIABLE, Config, load_config
 from tinytown.contracts import ToolSession
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
@@ -39,7 +39,7 @@ class RoundToolSession(ToolSession):
 
     @cached_property
     def root(self) -> Path:
-        return town_root(self._context)
+        return self._context.town_root()
 
     @cached_property
     def config(self) -> Config:
@@ -70,7 +70,9 @@ class RoundToolSession(ToolSession):
 
     def _town(self) -> TownClient:
         if self._client is None:
-            self._client = self._exit_stack.enter_context(connect(self.root, self.config, self._context))
+            self._client = self._exit_stack.enter_context(
+                connect(self.root, self.config, on_connect=self._context.explain)
+            )
         return self._client
 
     def _close(self) -> None:

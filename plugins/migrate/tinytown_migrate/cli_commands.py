@@ -204,7 +204,7 @@ class _Move:
                     )
         if config.redis.url is None:
             prepare_runtime_directory(root)
-        with connect(root, config, self.context) as link:
+        with connect(root, config, on_connect=self.context.explain) as link:
             from tinytown_snapshots.transfer import Transfer
 
             from tinytown_migrate.conversion import agents_here

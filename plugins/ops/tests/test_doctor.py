@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown_cli.context import CliContext
 from tinytown_ops.doctor.town_checks import _clock  # pyright: ignore[reportPrivateUsage]
 from tinytown_testing.pytest_plugin import Shell
@@ -27,7 +27,7 @@ def at_work(tt: Shell) -> Iterator[Shell]:
 def linked(tt: Shell) -> Iterator[TownClient]:
     context = CliContext()
     context.town = str(tt.directory)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         yield town
 
 

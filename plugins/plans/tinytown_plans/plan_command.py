@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.client import town_root
 from tinytown.errors import NotFound
 from tinytown.model.graph import stages
 from tinytown.model.text import shown
@@ -46,7 +45,7 @@ def plan(context: CliContext, begin: bool, file: str | None) -> None:
 
 def plan_path(context: CliContext, file: str | None) -> Path:
     """Where the plan is: `file` from the current directory, else at the town's root. Raises: NotFound."""
-    return Path(file) if file else town_root(context) / PLAN_FILE
+    return Path(file) if file else context.town_root() / PLAN_FILE
 
 
 def load_plan(path: Path) -> tuple[Plan, str]:

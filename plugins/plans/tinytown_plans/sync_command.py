@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
@@ -52,7 +52,7 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
         raise UsageError("--new is for tt sync pull: a push makes what is missing anyway")
     path = plan_path(context, file)
     plan, text = load_plan(path)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         reader = _Reader(town, plan)
         known = reader.known_tasks()
         if direction == "push":

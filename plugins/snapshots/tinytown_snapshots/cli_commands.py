@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown.client import TownClient, open_town_client, town_root
+from tinytown.client import TownClient
 from tinytown.config import prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.ids import new_id
@@ -51,7 +51,7 @@ def save(context: CliContext, file: Path | None) -> None:
         raise UsageError(
             "the snapshot and the answer cannot both go to standard output", hint="leave out --json, or name a file"
         )
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if file == _STREAM:
             sys.stdout.buffer.write(to_bytes(_snapshot_of(town)))
             return
@@ -123,7 +123,7 @@ def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None
     from tinytown_snapshots.transfer import Transfer
 
     snapshot = read_snapshot(file)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         town.caller.refuse_agents("cannot restore the town", "send the supervisor a message")
         restored = Transfer(town, town.operations).restore(snapshot, merge=merge, dry_run=dry_run)
     answer = {"file": str(file.resolve()), "merge": merge, "dry_run": dry_run, **restored_shape(restored)}
@@ -174,8 +174,8 @@ def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) ->
     First it says what would go, and refuses. With --force a snapshot is saved into .tt/, and tt restore brings that back.
     No kernel may run the town meanwhile.
     """
-    root = town_root(context)
-    with open_town_client(context) as town:
+    root = context.town_root()
+    with context.open_town() as town:
         town.caller.refuse_agents("cannot reset the town", "send the supervisor a message")
         counts = _what_would_go(town, agents_only=agents_only)
         answer: dict[str, Any] = {"reset": False, "agents_only": agents_only, "saved": None, **counts}

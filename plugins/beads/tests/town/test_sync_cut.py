@@ -15,7 +15,7 @@ from tinytown_beads.place import Place, place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
 from tinytown_beads.syncing import sync_file
-from tinytown_cli.public import CliContext, open_town_client
+from tinytown_cli.public import CliContext
 
 from ..conftest import MOMENT, bead, document, edge
 from .conftest import Shell
@@ -38,7 +38,7 @@ class Scenario:
     def place(self) -> Iterator[Place]:
         context = CliContext()
         context.town = str(self.directory)
-        with open_town_client(context) as town:
+        with context.open_town() as town:
             yield place_of(town, Settings(prefix="x"))
 
     def sync(self) -> Report:

@@ -16,7 +16,6 @@ from tinytown_cli.public import (
     CliContext,
     TownClient,
     TownGroup,
-    open_town_client,
     pass_cli_context,
     table,
 )
@@ -54,7 +53,7 @@ def create(
 ) -> None:
     """Make a group called NAME of these tasks."""
     field_of(name)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
         waves = waves_of({task.id: task.needs for task in found})
         made = Group(
@@ -90,7 +89,7 @@ def _address(town: TownClient, word: str) -> str:
 @pass_cli_context
 def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
     """Put tasks into the group NAME; a completed group is open again then."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         ids = [task.id for task in town.run_all([town.operations.task(word) for word in tasks])]
         changed = change_group(town, name, lambda now_: with_tasks(_not_closed(now_), added=ids))
         _answer(context, town, changed)
@@ -102,7 +101,7 @@ def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
 @pass_cli_context
 def remove(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
     """Take tasks out of the group NAME. The tasks stay as they are."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         changed = change_group(town, name, lambda now_: with_tasks(now_, removed=[_member(now_, w) for w in tasks]))
         _answer(context, town, changed)
 
@@ -123,7 +122,7 @@ def _member(group: Group, word: str) -> str:
 @pass_cli_context
 def list_groups(context: CliContext, everything: bool) -> None:
     """List the groups, the oldest first."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         chosen = [each for each in all_groups(town) if everything or each.state != "closed"]
         found = [find_progress(town, each) for each in chosen]
     rows = [
@@ -139,7 +138,7 @@ def list_groups(context: CliContext, everything: bool) -> None:
 @pass_cli_context
 def status(context: CliContext, name: str) -> None:
     """Show how far the group NAME is, member by member."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         _answer(context, town, find_group(town, name))
 
 
@@ -153,7 +152,7 @@ def watch(context: CliContext, name: str, timeout_s: float | None) -> None:
     Ends with 1 when a member has failed and nothing else can be done, and when the time is over.
     """
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         cursor, progress = town.cursor(), find_progress(town, find_group(town, name))
         if not _over(progress):
             for batch in town.follow(cursor, until=until):
@@ -191,7 +190,7 @@ def close(context: CliContext, name: str, reason: str, force: bool, forget: bool
 
     One that is not completed is closed with --force only.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         progress = find_progress(town, find_group(town, name))
         if not (force or progress.complete or progress.group.state == "closed" or not progress.states):
             raise Refused(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
@@ -73,7 +73,7 @@ def spawn(
 ) -> None:
     """Add an agent called NAME and set it to work, starting a kernel in the background where none runs."""
     check_agent_name(name)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if foreground:
             _refuse_second_kernel(town)
             town.caller.refuse_agents("cannot run a kernel", "leave out --foreground")
@@ -178,7 +178,7 @@ def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[st
 @pass_cli_context
 def list_agents(context: CliContext) -> None:
     """List the agents, the oldest first."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         agents = town.run(town.operations.agents())
     lines = agent_table(agents) if agents else ["no agents yet: tt spawn NAME adds one"]
     context.emit({"agents": [agent_shape(each) for each in agents]}, lines)
@@ -188,7 +188,7 @@ def _want(
     context: CliContext, names: Sequence[str], wanted: DesiredState, said: str, *, now: bool = False
 ) -> tuple[Agent, ...]:
     """Ask it of each agent and print them."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         agents = _ask(town, names, wanted, now=now)
     _print_agents(context, agents, said)
     return agents
@@ -226,7 +226,7 @@ def interrupt(context: CliContext, agents: tuple[str, ...], now: bool) -> None:
 @pass_cli_context
 def resume(context: CliContext, agents: tuple[str, ...], no_start: bool) -> None:
     """Let agents go on that were paused, stopped, or in error."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         resumed = _ask(town, agents, "running")
         start_where_needed(context, town, may_start=not no_start)
     _print_agents(context, resumed, "goes on")
@@ -254,7 +254,7 @@ def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, ti
     from tinytown_cli.commands.wait import await_agents
 
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         asked = _ask(town, agents, "stopped", now=now)
         stopped = await_agents(context, town, [each.id for each in asked], "stopped", until=until)
     _print_agents(context, stopped, "is stopped")
@@ -273,7 +273,7 @@ def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no
     """Stop agents at once and start them afresh: their work is offered to them again, and their rounds count from 0."""
     from tinytown_cli.commands.wait import await_agents
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         asked = _ask(town, agents, "stopped", now=True)
         if any(each.host for each in asked):
             await_agents(context, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
@@ -292,7 +292,7 @@ def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no
 @pass_cli_context
 def remove(context: CliContext, agents: tuple[str, ...], force: bool) -> None:
     """Take stopped agents out of the town for good."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         ids = dict.fromkeys(each.id for each in town.run_all([town.operations.agent(name) for name in agents]))
         names = [town.run(town.operations.remove_agent(id_, force=force)) for id_ in ids]
     context.emit({"removed": names}, [f"{name} is gone" for name in names])

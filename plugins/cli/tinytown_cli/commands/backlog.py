@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.text import counted
@@ -64,7 +63,7 @@ def add(
     somebody to give it out: tt backlog claim, tt backlog assign-all.
     """
     description = read_text(text)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         held, held_until = read_hold(hold, hold_until, town.now_ms)
         added = town.run(
             town.operations.add_task(
@@ -96,7 +95,7 @@ def add(
 @pass_cli_context
 def list_backlog(context: CliContext, tag: str, limit: int) -> None:
     """List the backlog: by priority, then by age."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
     lines = task_table(found) if found else ["the backlog is empty"]
     context.emit({"tasks": [task_shape(each) for each in found]}, lines)
@@ -109,7 +108,7 @@ def list_backlog(context: CliContext, tag: str, limit: int) -> None:
 @pass_cli_context
 def claim(context: CliContext, task_word: str, agent: str | None, no_start: bool) -> None:
     """Give a task of the backlog to AGENT; inside a round to the agent itself."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         taker = agent or town.caller.agent
         if not taker:
             raise UsageError("expected an agent to claim the task for", hint="tt list shows them")
@@ -127,7 +126,7 @@ def claim(context: CliContext, task_word: str, agent: str | None, no_start: bool
 @pass_cli_context
 def remove(context: CliContext, task_word: str) -> None:
     """Cancel a task of the backlog. It is kept as cancelled; tt task reopen brings it back."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(town.operations.task(task_word))
         if found.state != "pending":
             raise Refused(
@@ -143,7 +142,7 @@ def remove(context: CliContext, task_word: str) -> None:
 @pass_cli_context
 def assign_all(context: CliContext, agent: str, no_start: bool) -> None:
     """Give the whole backlog to AGENT (1,000 tasks at most)."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         name = town.run(town.operations.agent(agent)).name
         ids = town.run(town.operations.assign_backlog(name))
         start_where_needed(context, town, may_start=not no_start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_client
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.results import DeadLetter
 from tinytown.model.text import shown
@@ -24,7 +23,7 @@ def dead() -> None:
 @pass_cli_context
 def list_dead(context: CliContext, limit: int) -> None:
     """List the dead letters, the newest first."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         letters = town.run(town.operations.dead_letters(limit=limit))
     rows = [(each.id[:8], each.agent, each.at, str(each.deliveries), each.reason, _text(each)) for each in letters]
     lines = table(("message", "to", "at", "deliveries", "reason", "text"), rows) if rows else ["no dead letters"]
@@ -40,7 +39,7 @@ def _text(letter: DeadLetter) -> str:
 @pass_cli_context
 def show(context: CliContext, message: str) -> None:
     """Show one dead letter in full."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         letters = town.run(town.operations.dead_letters(limit=town.config.limits.dead_letters))
     found = [each for each in letters if message and each.id.startswith(message)]
     if not found:
@@ -59,7 +58,7 @@ def show(context: CliContext, message: str) -> None:
 @pass_cli_context
 def redrive(context: CliContext, message: str) -> None:
     """Put a dead letter (or all) back into its mailbox, with a clean count."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         ids = town.run(town.operations.redrive(message))
     context.emit({"redriven": ids}, [f"{each} is in its mailbox again" for each in ids] or ["no dead letters"])
 
@@ -69,6 +68,6 @@ def redrive(context: CliContext, message: str) -> None:
 @pass_cli_context
 def drop(context: CliContext, message: str) -> None:
     """Delete a dead letter (or all) for good."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         ids = town.run(town.operations.drop(message))
     context.emit({"dropped": ids}, [f"{each} is deleted" for each in ids] or ["no dead letters"])

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import UsageError
 from tinytown.model.events import (
     EVENT_TYPES,
@@ -97,7 +97,7 @@ def events(
     """What happened in the town, the oldest first; with --json one JSON object a line."""
     if limit is None:
         limit = 20 if since is None else _ALL
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         fits = _filter(town, agent, task, _known(town, split_list(types)))
         begin = "-" if since is None else str(since.ms(town.now_ms()))
         cursor = town.cursor() if follow else ""

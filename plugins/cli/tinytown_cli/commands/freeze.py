@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.model.events import HostFroze
 from tinytown.model.results import Host
 from tinytown.model.text import counted
@@ -26,7 +26,7 @@ def estop(context: CliContext, reason: str) -> None:
 
     Nothing is lost and nobody's time runs out meanwhile. Kernels that start later stand still too.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         cursor = town.cursor()
         is_new = town.run(town.operations.freeze(reason=read_text(reason) or _asked_by(town)))
         hosts = _answers(town, cursor)
@@ -81,6 +81,6 @@ def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
 @pass_cli_context
 def thaw(context: CliContext, reason: str) -> None:
     """Let a frozen town go on: what stood still takes up where it was, with the time that it had left."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         was_frozen = town.run(town.operations.thaw(reason=read_text(reason) or _asked_by(town)))
     context.emit({"was_frozen": was_frozen}, "the town goes on" if was_frozen else "the town was not frozen")

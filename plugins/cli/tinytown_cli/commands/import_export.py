@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, UsageError
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
@@ -55,7 +55,7 @@ def import_(context: CliContext, path: str, name: str, agent: str, strict: bool,
     from tinytown.contracts import Converted  # late, as below: the other commands of the group do without plugins
 
     document = _document(path)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if agent:
             town.run(town.operations.agent(agent))  # says once, and not of each task, that there is no such agent
         converter = _converter(town, name)
@@ -95,7 +95,7 @@ def export(
     from tinytown.contracts import RewritingConverter
 
     before = _document(path) if update else b""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         converter = _converter(town, name)
         if update and not isinstance(converter, RewritingConverter):
             raise UsageError(f"the format {name!r} cannot update a document", hint="write a new one, without --update")

@@ -14,7 +14,7 @@ from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, l
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
-from tinytown.redis import embedded_server, parse_url
+from tinytown.redis import parse_url, town_server
 from tinytown_cli.atomic_files import write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
@@ -74,7 +74,7 @@ def init(
             if not (root / RUNTIME_DIRECTORY).exists():
                 undo.callback(_remove_runtime_directory, root, config)
             prepare_runtime_directory(root)
-        with connect(root, config, context) as link:
+        with connect(root, config, on_connect=context.explain) as link:
             _set_up(link, join=join)
             url, version = link.client.address.redacted, link.server_version()
         undo.pop_all()
@@ -164,6 +164,6 @@ def _set_up(link: TownClient, *, join: bool) -> None:
 
 def _remove_runtime_directory(root: Path, config: Config) -> None:
     with contextlib.suppress(TinytownError):
-        if server := embedded_server(root, config):
+        if server := town_server(root, config):
             server.stop()
     shutil.rmtree(root / RUNTIME_DIRECTORY, ignore_errors=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from tinytown.client import town_root
 from tinytown.config import load_config, prepare_runtime_directory
 from tinytown.errors import Refused, TinytownError
 from tinytown.identity import caller_in, inside_a_round
-from tinytown.redis import embedded_server
+from tinytown.redis import town_server
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import end_kernel, kernel_log, running_kernel, start_kernel
@@ -21,7 +20,7 @@ from tinytown_cli.kernel_process import end_kernel, kernel_log, running_kernel, 
 @pass_cli_context
 def start(context: CliContext, background: bool, ready_fd: int | None) -> None:
     """Run the town's kernel until Ctrl-C or SIGTERM; a second one makes it hurry. There is one for a town and machine."""
-    root = town_root(context)
+    root = context.town_root()
     load_config(root)
     if inside_a_round():
         raise Refused("an agent's round cannot run a kernel", hint="it would end with the round")
@@ -65,7 +64,7 @@ def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
 @pass_cli_context
 def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
     """Stop the town's kernel on this machine, then its embedded server. Mail and tasks stay, and go on at the next start."""
-    root = town_root(context)
+    root = context.town_root()
     config = load_config(root)
     caller_in(root).refuse_agents("cannot stop the town", "send the supervisor a message")
     pid = running_kernel(root)
@@ -76,7 +75,7 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
                 f"the kernel (process {pid}) is still there, though it was asked twice to end",
                 hint=f"see {kernel_log(root)}; kill -9 {pid} loses nothing",
             )
-    server = None if keep_server else embedded_server(root, config)
+    server = None if keep_server else town_server(root, config)
     server_stopped = server is not None and server.stop()
     lines = [
         f"stopped the kernel (process {pid})" if pid else "kernel was not running",

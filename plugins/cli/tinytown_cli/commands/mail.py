@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import Refused, UsageError
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
@@ -70,7 +70,7 @@ def send(
     if urgent and priority not in (None, "urgent"):
         raise UsageError(f"expected --urgent or --priority {priority}, got both")
     body = _body(read_text(text), query=query, info=info, ack=ack)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         sent = town.run(
             town.operations.send(
                 to,
@@ -126,7 +126,7 @@ def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, f
     """
     if everybody and (agent or removed):
         raise UsageError("expected --all alone, got it with an agent or --remove")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         owner = agent or town.caller.address
         if removed is not None:
             _remove(context, town, owner, removed)

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.client import town_root
 from tinytown.config import Config, load_config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
@@ -48,7 +47,7 @@ def warn_of_role(context: CliContext, config: Config, word: str) -> None:
 
 def _config(context: CliContext) -> Config:
     try:
-        return load_config(town_root(context))
+        return load_config(context.town_root())
     except NotFound:
         if context.town:
             raise

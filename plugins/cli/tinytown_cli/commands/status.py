@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.model.events import Event, event_fields
 from tinytown.model.results import Host, Status
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
@@ -36,7 +36,7 @@ _TASKS_SHOWN = 200
 @pass_cli_context
 def status(context: CliContext, deep: bool, with_tasks: bool) -> None:
     """The whole town at one glance: server, kernel, agents, mail, tasks."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         seen = town.run(town.operations.status())
         shape = _shape(town, seen)
         lines = _lines(shape, seen)

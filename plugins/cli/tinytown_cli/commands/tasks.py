@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import TASK_STATES, Task, TaskState
@@ -73,7 +73,7 @@ def assign(
 ) -> None:
     """Give AGENT a task, described by TEXT (- reads standard input)."""
     description = read_text(text)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         held, held_until = read_hold(hold, hold_until, town.now_ms)
         call = town.operations.add_task(
             description,
@@ -112,7 +112,7 @@ def task() -> None:
 @pass_cli_context
 def show(context: CliContext, task_word: str) -> None:
     """Show one task; with --json the task itself."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(town.operations.task(task_word))
     context.emit(task_shape(found), _details(found))
 
@@ -144,7 +144,7 @@ def _flat(value: Any) -> str:
 @pass_cli_context
 def list_tasks(context: CliContext, state: TaskState | None, agent: str, tag: str, limit: int) -> None:
     """List tasks, the newest first."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
     lines = task_table(found) if found else ["no such tasks"]
     context.emit({"tasks": [task_shape(each) for each in found]}, lines)
@@ -161,7 +161,7 @@ task.add_command(why)
 @pass_cli_context
 def current(context: CliContext, agent: str | None) -> None:
     """Show the task that AGENT works on, or its only open one. Inside a round: the round's own."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if agent is None and town.caller.task_id:
             found: Task | None = town.run(town.operations.task(town.caller.task_id))
         elif agent or town.caller.is_agent:
@@ -181,7 +181,7 @@ def _settle(
     text: str,
 ) -> None:
     words = read_text(text)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         chosen = word or _current_task(town)
         by, token = _authority(town, verb, chosen)
         # An agent says that it is done; whether it is, the town's gates decide.
@@ -241,7 +241,7 @@ def cancel(context: CliContext, task_word: str | None, reason: str) -> None:
 @pass_cli_context
 def reopen(context: CliContext, task_word: str, reason: str) -> None:
     """Open a finished task again, for its agent or the backlog; what needs it waits again."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         opened = town.run(town.operations.reopen_task(task_word, reason=read_text(reason)))
     _print_task(context, opened.task)
 
@@ -256,7 +256,7 @@ def reopen(context: CliContext, task_word: str, reason: str) -> None:
 def hold(context: CliContext, task_word: str, reason: str, until: Moment | None) -> None:
     """Keep a task from being worked on, until tt task release or --until; a round on it is ended."""
     words = read_text(reason)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         moment = "" if until is None else rfc3339(until.ahead_ms(town.now_ms()))
         held = town.run(town.operations.hold_task(task_word, reason=words, until=moment))
     _print_task(context, held)
@@ -267,7 +267,7 @@ def hold(context: CliContext, task_word: str, reason: str, until: Moment | None)
 @pass_cli_context
 def release(context: CliContext, task_word: str) -> None:
     """Let a held task go on: to its agent, else onto the backlog, unless it needs something."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         released = town.run(town.operations.release_task(task_word))
     _print_task(context, released)
 
@@ -278,6 +278,6 @@ def release(context: CliContext, task_word: str) -> None:
 @pass_cli_context
 def requeue(context: CliContext, task_word: str, reason: str) -> None:
     """Take a task from its agent and put it onto the backlog; a round on it is ended."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         freed = town.run(town.operations.requeue_task(task_word, reason=read_text(reason)))
     _print_task(context, freed)

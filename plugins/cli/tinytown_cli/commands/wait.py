@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, Literal, TypeVar, get_args
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
@@ -56,7 +56,7 @@ def wait(
     if not agents and not wanted_tasks:
         raise UsageError("expected an agent or --task", hint="tt wait worker, or tt wait --task 1f3a")
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         arrived = await_agents(context, town, agents, goal, until=until) if agents else ()
         finished = await_tasks(context, town, wanted_tasks, until=until) if wanted_tasks else ()
     lines = [f"{each.name} is {each.state}" for each in arrived]

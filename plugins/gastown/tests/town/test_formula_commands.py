@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tinytown.errors import ServerUnreachable
-from tinytown_cli.public import CliContext, open_town_client
+from tinytown_cli.public import CliContext
 from tinytown_gastown.formulas.cooking import cook
 from tinytown_gastown.formulas.reading import read_file
 from tinytown_gastown.formulas.running import make_run, plan_run
@@ -127,7 +127,7 @@ def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
         monkeypatch.delenv(name)
     monkeypatch.chdir(bare.directory)
     formula = read_file(bare.directory / "long.formula.toml", "long").formula
-    with open_town_client(CliContext()) as town:
+    with CliContext().open_town() as town:
         run = plan_run(town, cook(formula, lambda _: formula, given={}), "long")
         ask, batches = town.client.run_all, 0
 
@@ -211,7 +211,7 @@ def test_each_shape_that_gastown_ships_is_made_and_done_to_its_end(
     for variable in [variable for variable in os.environ if variable.startswith("TINYTOWN_")]:
         monkeypatch.delenv(variable)
     monkeypatch.chdir(tt.directory)
-    with open_town_client(CliContext()) as town:
+    with CliContext().open_town() as town:
         for wave in made["waves"]:
             town.run_all([town.operations.settle_task("complete", task) for task in wave])
     assert tt.json("group", "status", f"all-{name}")["completed"] == len(made["created"])

@@ -25,7 +25,7 @@ from tinytown_beads.origins import BeadIds, origin_of
 from tinytown_beads.place import Place, place_of
 from tinytown_beads.settings import read_settings
 from tinytown_beads.task_as_bead import TABLE
-from tinytown_cli.public import CliContext, TownClient, open_town_client
+from tinytown_cli.public import CliContext, TownClient
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 #: Letters and digits of a new id.
@@ -147,7 +147,7 @@ def stamp_now() -> str:
 
 
 def invocation_at(directory: str | None) -> CliContext:
-    """What `open_town_client` wants to know."""
+    """The context of a command that is typed in `directory`."""
     context = CliContext()
     context.town = str(Path(directory)) if directory else None
     return context
@@ -171,4 +171,4 @@ def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
     return [id_ for id_ in ids if fits(id_)]
 
 
-__all__ = ["Board", "Record", "invocation_at", "matching", "open_town_client", "stamp_now"]
+__all__ = ["Board", "Record", "invocation_at", "matching", "stamp_now"]

@@ -9,7 +9,7 @@ from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.ready import graph_of
 
 from tinytown_gastown.bd.answering import Answering, answering, common
-from tinytown_gastown.bd.board import Board, invocation_at, open_town_client, stamp_now
+from tinytown_gastown.bd.board import Board, invocation_at, stamp_now
 from tinytown_gastown.bd.looking import line_of
 
 
@@ -30,7 +30,7 @@ def dep() -> None:
 def add(out: Answering, word: str, need: str, type_: str) -> None:
     """Have ID wait for, or have to do with, another."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
@@ -56,7 +56,7 @@ def add(out: Answering, word: str, need: str, type_: str) -> None:
 def remove(out: Answering, word: str, need: str) -> None:
     """Have ID no longer wait for another."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
@@ -81,7 +81,7 @@ def remove(out: Answering, word: str, need: str) -> None:
 @answering
 def list_(out: Answering, word: str) -> None:
     """List what ID depends on."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         edges = [edge for edge in board.beads[board.find(word)].edges if edge.target in board.beads]
         shapes = [board.shape(edge.target) | {"dependency_type": edge.type} for edge in edges]
@@ -95,7 +95,7 @@ def list_(out: Answering, word: str) -> None:
 @answering
 def tree(out: Answering, word: str) -> None:
     """Show what ID depends on, and what that depends on."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         graph, root = graph_of(board.beads), board.find(word)
         found: list[tuple[str, int]] = []
@@ -116,7 +116,7 @@ def tree(out: Answering, word: str) -> None:
 @answering
 def cycles(out: Answering) -> None:
     """Look for circles; a town refuses to make one."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         Board(town)
     out.answer([], "No dependency cycles detected.")
 

@@ -12,7 +12,7 @@ from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.ready import blocked, in_order, ready
 
 from tinytown_gastown.bd.answering import Answering, answering, common, priority_of
-from tinytown_gastown.bd.board import Board, invocation_at, matching, open_town_client
+from tinytown_gastown.bd.board import Board, invocation_at, matching
 from tinytown_gastown.bd.writing import add_comment, claim_first
 
 _LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="At most so many; 0 for all.")
@@ -53,7 +53,7 @@ def list_(
     labels: tuple[str, ...], parent: str, everything: bool, limit: int,
 ) -> None:  # fmt: skip
     """List issues that are not closed."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         wanted = _several(statuses)
         ids = [bead.id for bead in in_order(board.beads.values()) if everything or wanted or not bead.closed]
@@ -72,7 +72,7 @@ def list_(
 @answering
 def show(out: Answering, words: tuple[str, ...], include_comments: bool, include_dependents: bool) -> None:
     """Show issues."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         shapes = [board.detail(id_) for id_ in ids]
@@ -110,7 +110,7 @@ def ready_(
     labels: tuple[str, ...], deferred: bool, claim: bool, limit: int,
 ) -> None:  # fmt: skip
     """List issues that can be begun."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         found = ready(board.beads, board.now, types=_several(types), deferred=deferred)
         ids = matching(
@@ -128,7 +128,7 @@ def ready_(
 @answering
 def blocked_(out: Answering) -> None:
     """List issues that wait for others."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         waiting = blocked(board.beads)
         ids = [bead.id for bead in in_order(board.beads.values()) if bead.id in waiting and not bead.closed]
@@ -156,7 +156,7 @@ def _blockers(board: Board, id_: str) -> list[str]:
 @answering
 def search(out: Answering, query: str, limit: int) -> None:
     """List issues whose id, title or texts hold QUERY, closed ones too."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         fields = ("id", "title", "description", "design", "notes", "acceptance_criteria")
         ids = [
@@ -172,7 +172,7 @@ def search(out: Answering, query: str, limit: int) -> None:
 @answering
 def stats(out: Answering) -> None:
     """Count issues by their status."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         by_status = Counter(bead.status for bead in board.beads.values())
         summary = {
@@ -194,7 +194,7 @@ def stats(out: Answering) -> None:
 @answering
 def count(out: Answering, statuses: tuple[str, ...], types: tuple[str, ...]) -> None:
     """Count issues."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         number = len(matching(board, list(board.beads), status=_several(statuses), type=_several(types)))
     out.answer({"count": number}, str(number))
@@ -211,7 +211,7 @@ def comments(out: Answering, words: tuple[str, ...]) -> None:
             raise UsageError("expected comments add ID TEXT")
         add_comment(out, words[1], words[2])
         return
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         found = board.comments(board.find(words[0]))
     out.answer(found, [f"{each.get('author')}: {each.get('text')}" for each in found] or "No comments.")
@@ -224,7 +224,7 @@ def comments(out: Answering, words: tuple[str, ...]) -> None:
 @answering
 def export(out: Answering, output: Path | None, everything: bool) -> None:
     """Write the town as beads, each on a line: what `tt beads export` writes."""
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
     if output is None:
         sys.stdout.buffer.write(board.document)

@@ -25,7 +25,7 @@ from tinytown_beads.view import tag_of
 from tinytown_cli.public import TownClient, read_text
 
 from tinytown_gastown.bd.answering import Answering, answering, common, priority_of
-from tinytown_gastown.bd.board import Board, Record, invocation_at, open_town_client, stamp_now
+from tinytown_gastown.bd.board import Board, Record, invocation_at, stamp_now
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low", "low")
@@ -96,7 +96,7 @@ def _create(out: Answering, title: str, *, silent: bool, issue_type: str, priori
     title = _told(title).strip()
     if not title:
         raise UsageError("title required")
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         above = board.find(parent) if parent else ""
         id_ = own_id or board.fresh_id(above)
@@ -174,7 +174,7 @@ def _agent(town: TownClient, name: str) -> str:
 def update(out: Answering, /, words: tuple[str, ...], **given: Any) -> None:
     """Change issues."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
@@ -312,7 +312,7 @@ def _move(out: Answering, board: Board, id_: str, task: Task, status: str) -> No
 def close(out: Answering, words: tuple[str, ...], reason: str, force: bool) -> None:
     """Close issues."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
@@ -345,7 +345,7 @@ def _close(board: Board, id_: str, task: Task, reason: str, *, force: bool) -> N
 def reopen(out: Answering, words: tuple[str, ...], reason: str) -> None:
     """Open closed issues again."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         for id_ in ids:
@@ -357,7 +357,7 @@ def reopen(out: Answering, words: tuple[str, ...], reason: str) -> None:
 def add_comment(out: Answering, word: str, text: str) -> None:
     """Write a comment, for two spellings of the command."""
     out.refuse_readonly()
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         id_ = board.find(word)
         words = _told(text)
@@ -392,7 +392,7 @@ def label(out: Answering, verb: str, word: str, labels: tuple[str, ...]) -> None
     """Put labels on an issue, take them off, or show them."""
     if verb != "list" and not labels:
         raise UsageError("label required")
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         board = Board(town)
         id_ = board.find(word)
         if verb != "list":
@@ -422,7 +422,7 @@ def import_(out: Answering, file: Path | None, given: Path | None, dry_run: bool
     path = given or file
     if path is None:
         raise UsageError("file required")
-    with open_town_client(invocation_at(out.directory)) as town:
+    with invocation_at(out.directory).open_town() as town:
         report = import_file(Board(town).place, path, dry_run=dry_run)
     out.answer(report.shape, report.lines())
 

@@ -20,7 +20,6 @@ from tinytown_cli.public import (
     TownGroup,
     counted,
     no_start_option,
-    open_town_client,
     pass_cli_context,
     split_list,
     start_where_needed,
@@ -189,7 +188,7 @@ def run(
     """
     if agent and into:
         raise UsageError("expected --agent or --into backlog, got both")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         planned = planned_run(
             context,
             town,

@@ -22,7 +22,7 @@ from tinytown_beads.place import place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import read_settings
 from tinytown_beads.syncing import import_file
-from tinytown_cli.public import CliContext, open_town_client
+from tinytown_cli.public import CliContext
 
 from tinytown_gastown.migration.source import HEADQUARTERS, GastownTown, Rig
 
@@ -103,7 +103,7 @@ def move_rig(move: Moved, old: GastownTown) -> None:
     _copy_formulas([*move.rig.formulas, *old.formulas], directory / ".beads" / "formulas")
     context = CliContext()
     context.town = str(directory)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         place = place_of(town, read_settings(town.config))
         _bring_lines(move, bead_file, place.directory / "from-gastown.jsonl")
         move.report = import_file(place, bead_file)

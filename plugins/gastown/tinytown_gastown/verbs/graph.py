@@ -17,7 +17,6 @@ from tinytown_cli.public import (
     TownGroup,
     find_cycle,
     no_start_option,
-    open_town_client,
     pass_cli_context,
     start_where_needed,
     table,
@@ -36,7 +35,7 @@ _ALL = 10_000
 @pass_cli_context
 def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
     """List the tasks that can be begun now: nothing they need is open and nobody holds them. The most urgent first."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         owner = agent or town.caller.agent
         backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
         found = list(backlog)
@@ -80,7 +79,7 @@ def dep() -> None:
 @pass_cli_context
 def add(context: CliContext, task_word: str, need: str) -> None:
     """Have TASK wait until NEED is completed."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         task = town.run(town.operations.add_need(task_word, need))
     _answer(context, task)
 
@@ -91,7 +90,7 @@ def add(context: CliContext, task_word: str, need: str) -> None:
 @pass_cli_context
 def remove(context: CliContext, task_word: str, need: str) -> None:
     """Have TASK no longer wait for NEED."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         task = town.run(town.operations.task(task_word))
         near = [id_ for id_ in task.needs if id_ == need] or [
             id_ for id_ in task.needs if need and id_.startswith(need)
@@ -115,7 +114,7 @@ def _answer(context: CliContext, task: Task) -> None:
 @pass_cli_context
 def tree(context: CliContext, task_word: str, depth: int) -> None:
     """Show what TASK needs, and what that needs. What was shown above is not shown again."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         root = town.run(town.operations.task(task_word))
         known = {root.id: root}
         wanted = list(root.needs)
@@ -158,7 +157,7 @@ def _tree_shape(id_: str, known: Mapping[str, Task], seen: set[str]) -> dict[str
 @pass_cli_context
 def cycles(context: CliContext) -> None:
     """Look for tasks that wait for each other. The town refuses to make such a circle, so there should be none."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         tasks = {task.id: task for task in town.run(town.operations.tasks(limit=_ALL))}
     circle = find_cycle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
     context.emit({"cycle": circle}, " -> ".join((*circle, circle[0])) if circle else "no task waits for itself")

@@ -11,7 +11,6 @@ from tinytown_cli.public import (
     CliContext,
     TownCommand,
     no_start_option,
-    open_town_client,
     pass_cli_context,
     read_text,
     start_where_needed,
@@ -36,7 +35,7 @@ def nudge(context: CliContext, agent: str, text: str, now: bool, no_start: bool)
     words = read_text(text).strip()
     if not words:
         raise UsageError("expected a text to nudge with, got an empty one")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         name = town.run(town.operations.agent(agent)).name
         sent = town.run(
             town.operations.send(
@@ -53,7 +52,7 @@ def nudge(context: CliContext, agent: str, text: str, now: bool, no_start: bool)
 @pass_cli_context
 def peek(context: CliContext, agent: str, lines: int) -> None:
     """Show the last lines that AGENT reported, from whatever machine it works on. tt logs shows all of its output here."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         word = agent or town.caller.agent
         if not word:
             raise UsageError("expected an agent", hint="tt list shows them")
@@ -85,7 +84,7 @@ def escalate(context: CliContext, text: str, severity: str) -> None:
     words = read_text(text).strip()
     if not words:
         raise UsageError("expected what the matter is, got an empty text")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         about = f" (task {town.caller.task_id})" if town.caller.task_id else ""
         question = Query(question=f"[{severity}] {words}{about}")
         sent, _ = town.run_all(

@@ -23,7 +23,6 @@ from tinytown_cli.public import (
     TownCommand,
     add_agent,
     no_start_option,
-    open_town_client,
     pass_cli_context,
     read_text,
     start_where_needed,
@@ -78,7 +77,7 @@ def sling(
     An AGENT that is not there is added. Without AGENT it is one that has nothing to do, else a new one.
     """
     told = read_text(note).strip() if note else ""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         task = _task_or_none(town, work) if not (words or on_task or run_name) else None
         taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, role or (task.role if task else "") or "")
         answer: dict[str, Any] = {
@@ -185,7 +184,7 @@ def _tell(town: TownClient, agent: str, text: str, about: str) -> None:
 @pass_cli_context
 def hook(context: CliContext, agent: str) -> None:
     """Show what AGENT has to do: the task it works on or begins next, and what waits behind it. Inside a round: yours."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = _whose(town, agent)
         task, others = _work_of(town, found)
     answer = {
@@ -227,7 +226,7 @@ def prime(context: CliContext, agent: str) -> None:
 
     It is made from what the town knows now, so it can be asked for again whenever something was forgotten.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = _whose(town, agent)
         task, others = _work_of(town, found)
         mail = town.run(town.operations.peek(found.id, limit=50)).messages
@@ -288,7 +287,7 @@ def done(context: CliContext, task_word: str, status: Status, result: str) -> No
     asked, and the task is held. deferred: not now; the task is held until tt task release.
     """
     words = read_text(result)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         caller = town.caller
         word = task_word or caller.task_id
         if not word:
@@ -340,7 +339,7 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
 def handoff(context: CliContext, message: str, subject: str, taker: str, task_word: str) -> None:
     """End the round on a task and have it go on in another one, with what you leave as mail: yours, or another agent's."""
     words = "\n\n".join(part for part in (subject, read_text(message).strip() if message else "") if part)
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         word = task_word or town.caller.task_id
         if not word:
             raise UsageError(

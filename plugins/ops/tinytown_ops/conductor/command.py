@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.identity import ROUND_VARIABLES
@@ -48,7 +48,7 @@ def conductor(context: CliContext, name: str | None, resume: bool, print_only: b
 
     The CLI takes this terminal over and works in the town's directory. What it is told lies in .tt/conductor.md.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         town.caller.refuse_agents("cannot conduct the town", "send the supervisor a message")
         words = None if print_only else _words(town.config, name, resume=resume)
         briefing = _context(town)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_client
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -23,7 +22,7 @@ def accounts() -> None:
 @pass_cli_context
 def list_accounts(context: CliContext) -> None:
     """List the accounts, and until when each is parked."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(ledger.accounts(town.operations.keys))
     rows = [
         (
@@ -43,7 +42,7 @@ def list_accounts(context: CliContext) -> None:
 @pass_cli_context
 def unpark(context: CliContext, account: str) -> None:
     """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         known = {each.name for each in town.run(ledger.accounts(town.operations.keys))}
         if account not in known:
             raise NotFound(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.model.text import counted
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
@@ -27,7 +27,7 @@ def costs(context: CliContext, by: ledger.By, since: str, limit: int) -> None:
     Money is what backends report, or what the rates in tinytown.toml make of the tokens. Where neither is known it is
     said to be unknown. Lines of nobody are rounds without a task, or of agents and tasks that are gone.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(ledger.costs(town.operations.keys, by=by, since=since))
         rows = found.rows[-limit:] if by == "day" else found.rows[:limit]
         titles = _titles(town, rows) if by == "task" else ("",) * len(rows)
@@ -116,7 +116,7 @@ def budget(context: CliContext, apply: bool) -> None:
     They stand in tinytown.toml. tt config set lets a new one hold at once where a kernel runs; after editing the file by
     hand, --apply does, or the kernel's next start.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         changed = apply_budgets(town) if apply else ()
         found = town.run(ledger.costs(town.operations.keys))
         differs = _in_file(town) != {(each.budget, each.agent): each.limit for each in found.budgets}

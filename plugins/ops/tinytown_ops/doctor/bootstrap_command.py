@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import town_root
 from tinytown.config import CONFIG_FILE, Config, load_config, read_config
 from tinytown.errors import NotFound, TinytownError
 from tinytown.redis import BlockingClient, address_of
@@ -55,7 +54,7 @@ def bootstrap(context: CliContext) -> None:
 def _town_or_none(context: CliContext) -> tuple[Path | None, Config]:
     """The town's settings, or those that a new town would have."""
     try:
-        root = town_root(context)
+        root = context.town_root()
     except NotFound:
         if context.town:
             raise

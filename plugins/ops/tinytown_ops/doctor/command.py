@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from tinytown.client import TownClient, town_root
+from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
 from tinytown.redis import BlockingClient, address_of
@@ -58,7 +58,7 @@ def _examine(context: CliContext, *, with_task: bool) -> Iterator[Finding]:
     yield from _coding_clis()
     yield from _guarded("plugins", lambda: _plugins(context))
     try:
-        root = town_root(context)
+        root = context.town_root()
     except NotFound as error:
         yield from _guarded("server program", lambda: iter([_binary()]))
         yield Finding("town", "note", error.message, error.hint)

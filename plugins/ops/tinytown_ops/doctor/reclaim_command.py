@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.results import MailboxEntry
@@ -90,7 +90,7 @@ def reclaim(
         raise UsageError(f"expected one destination, got {' and '.join(ends)}")
     if (cancel or delete) and not orphan_tasks:
         raise UsageError(f"{ends[0]} is for --orphan-tasks: mail is moved, never deleted")
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         agents = _sources(town, sources, receiver)
         if receiver is None and not to_backlog:
             done = [Done(_held_by(town, each, with_mail=not orphan_tasks)) for each in agents]
@@ -230,7 +230,7 @@ def prune(
     dry_run: bool,
 ) -> None:
     """Take agents out of the town that are stopped or in error. Their tasks go onto the backlog first; no mail is lost."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         chosen = _chosen(town, agents, all_stopped or not agents, older_than)
         if mail_to and town.run(town.operations.peek(mail_to, limit=1)).agent in {each.name for each in chosen}:
             raise UsageError(f"{mail_to} is to be pruned itself", hint="name another agent for the mail")

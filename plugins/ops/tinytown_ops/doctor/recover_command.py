@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.identity import caller_in
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
@@ -33,7 +33,7 @@ def recover(context: CliContext, now: bool) -> None:
     """
     from tinytown.kernel import is_alive, machine_id, run_directory  # late: they come with trio
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         hosts = town.run(town.operations.hosts())
         seen = town.run(town.operations.status())
         now_ms, root = town.now_ms(), town.root

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, UsageError
 from tinytown.kernel import Transcript, read_transcript
 from tinytown.model.round_records import RoundRecord
@@ -45,7 +45,7 @@ _RESULT = 200
 @pass_cli_context
 def history(context: CliContext, agent: str | None, task: str | None, word: str | None, limit: int) -> None:
     """The rounds that have ended, of AGENT or of all, the latest last: how they ended, how long they took, what they used."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if word is not None:
             record = find_round(town, agent, word)
             transcript = read_transcript(town.root, record.agent, record.round_id)

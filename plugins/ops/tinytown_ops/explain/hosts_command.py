@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from tinytown.client import open_town_client
 from tinytown.model.results import Host
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -21,7 +20,7 @@ def hosts(context: CliContext) -> None:
     The one that runs in this directory is marked with a star. A lease that is over is that of a kernel that died or was cut
     off: the next beat of another gives back what it had.
     """
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         answer = town.run(town.operations.hosts())
         now_ms, own_pid = town.now_ms(), running_kernel(town.root)
         own = {host.id for host in answer if host.pid == own_pid and host.root == str(town.root)}

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from tinytown.client import open_town_client, town_root
 from tinytown.errors import NotFound, UsageError
 from tinytown.kernel import has_ended, log_path, older_log, round_begin
 from tinytown.model.ids import check_agent_name
@@ -66,7 +65,7 @@ def logs(context: CliContext, agent: str, follow: bool, word: str | None, lines:
     """
     if raw and context.json:
         raise UsageError("expected --raw or --json, got both")
-    root = town_root(context)
+    root = context.town_root()
     path, round_id = _sought(context, root, agent, word)
     log = Log(path)
     if round_id is None:
@@ -97,7 +96,7 @@ def _sought(context: CliContext, root: Path, agent: str, word: str | None) -> tu
                 return path, None
         if agent == "kernel":
             return kernel_log(root), None
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         if word is None:
             return log_path(root, town.run(town.operations.agent(agent)).name), None
         record = find_round(town, agent, word)

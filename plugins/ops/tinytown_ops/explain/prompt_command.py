@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 import msgspec
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound
 from tinytown.kernel import NEEDED_SHOWN, build_prompt
 from tinytown.model.agents import Agent
@@ -30,7 +30,7 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
     """Show what the next round of AGENT would be told, as things are now. Nothing is claimed."""
     from tinytown_cli.plugin_commands import load_town_plugins
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         found = town.run(town.operations.agent(agent))
         messages = next_batch(town.run(town.operations.peek(found.id)).messages, town.config.round.notes)
         task = town.run(town.operations.task(task_word)) if task_word else _next_task(town, found, messages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -23,7 +23,7 @@ _CANDIDATES = 8
 @pass_cli_context
 def trace(context: CliContext, message: str) -> None:
     """Where a message has been, and when. MESSAGE is its id, or the beginning of it."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         id_ = whole_message_id(town, message)
         story = town.run(town.operations.trace(id_))
         kept_s = town.config.limits.trace_ttl_s

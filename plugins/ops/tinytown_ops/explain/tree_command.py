@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 import msgspec
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
@@ -39,7 +39,7 @@ class Branch(msgspec.Struct, frozen=True, kw_only=True):
 @pass_cli_context
 def tree(context: CliContext, task_word: str | None, with_finished: bool) -> None:
     """Show TASK, or all tasks, with their parts and what they need below them; what is under several stands in full once."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         chosen = [town.run(town.operations.task(task_word))] if task_word else []
         known = _read(town, chosen)
     roots = chosen or _roots(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
-from tinytown.client import TownClient, open_town_client
+from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.messages import TaskAssign
 from tinytown.model.results import Inbox
@@ -27,7 +27,7 @@ _MAIL_READ = 2_000
 @pass_cli_context
 def why(context: CliContext, task_word: str) -> None:
     """Say why TASK is not running, down to the last reason, and what to do about each."""
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         task = town.run(town.operations.task(task_word))
         reasons = why_task(task, gather(town, [task]))
     head = f"task {task.id} ({shown(task.headline)}) is {task.state}"

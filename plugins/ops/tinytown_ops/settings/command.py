@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from tinytown.client import connect, town_root
+from tinytown.client import connect
 from tinytown.config import (
     CONFIG_FILE,
     PASSWORD_VARIABLE,
@@ -95,7 +95,7 @@ class _Level(NamedTuple):
 
 
 def _level(context: CliContext, *, user: bool) -> _Level:
-    return _Level(None if user else town_root(context))
+    return _Level(None if user else context.town_root())
 
 
 @click.group(
@@ -217,7 +217,7 @@ def _change(context: CliContext, level: _Level, key: Key, value: Any) -> None:
 def _remark(context: CliContext, level: _Level, key: Key) -> None:
     """Let a change of budgets count at once; say on stderr what keeps any other from it."""
     try:
-        root = level.root or town_root(context)
+        root = level.root or context.town_root()
         source = _Sources(_Level(root)).of(key)
         if source in ("environment", "town") and source != level.name:
             context.warn(f"note: in the town at {root} the {source} says otherwise, and that counts")
@@ -227,7 +227,7 @@ def _remark(context: CliContext, level: _Level, key: Key) -> None:
                     apply_budgets,  # late: of all settings only these need the town
                 )
 
-                with connect(root, load_config(root), context) as town:
+                with connect(root, load_config(root), on_connect=context.explain) as town:
                     apply_budgets(town)
             else:
                 context.warn(f"note: the running kernel (process {pid}) reads it when it starts again")

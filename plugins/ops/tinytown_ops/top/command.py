@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import click
-from tinytown.client import open_town_client, town_root
 from tinytown.config import load_config
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
@@ -27,7 +26,7 @@ def top(context: CliContext, once: bool) -> None:
         return
     from tinytown_ops.top.screen import watch  # late: trio, and all that a screen needs
 
-    root = town_root(context)
+    root = context.town_root()
     if number := watch(root, load_config(root)):
         click.get_current_context().exit(128 + number)
 
@@ -36,7 +35,7 @@ def _print_once(context: CliContext) -> None:
     from tinytown_cli.formatting import terminal_width
     from tinytown_ops.top.view import Model, frame, text_of
 
-    with open_town_client(context) as town:
+    with context.open_town() as town:
         model = Model(town.config.name, auto_claim=town.config.auto_claim)
         model.loaded(town.run_all(model.questions(town.operations)))
         for event in town.run(town.operations.latest_events(_EVENTS)):

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tinytown.plugin import IndexedEntryPoint, index, installed
+from tinytown import entry_points as index
+from tinytown.entry_points import IndexedEntryPoint, installed
 
 GROUP = "tinytown.commands"
 
@@ -88,7 +89,7 @@ def test_the_hot_path_imports_neither_the_plugins_nor_importlib_metadata(site: S
     site.settle()
     program = (
         f"import sys; sys.path.insert(0, {str(site.directory)!r})\n"
-        "from tinytown.plugin import installed\n"
+        "from tinytown.entry_points import installed\n"
         f"print([entry.name for entry in installed({GROUP!r}) if entry.name == 'greet'])\n"
         "print('importlib.metadata' in sys.modules)"
     )
@@ -277,7 +278,7 @@ def test_several_processes_may_rebuild_it_at_once(site: Site) -> None:
     site.install("greet")
     program = (
         f"import sys; sys.path.insert(0, {str(site.directory)!r})\n"
-        "from tinytown.plugin import installed\n"
+        "from tinytown.entry_points import installed\n"
         f"print(sum(entry.name == 'greet' for entry in installed({GROUP!r})))"
     )
     running = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(4)]
