@@ -10,7 +10,6 @@ from typing import Any
 import trio
 from tinytown.client import open_town_client
 from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
-from tinytown_cli.context import CliContext
 from tinytown_ops.explain import blockers as obstacles
 from tinytown_ops.explain.blockers import Obstacle, why_task
 from tinytown_ops.explain.why_command import gather
@@ -24,9 +23,7 @@ async def why(place, task: Any) -> list[Obstacle]:
     """The reasons and those behind them, as the command finds them."""
 
     def look() -> list[Obstacle]:
-        context = CliContext()
-        context.town = str(place.root)
-        with open_town_client(context) as town:
+        with open_town_client(place.root) as town:
             found = town.run(town.operations.task(task.id))
             return walk(why_task(found, gather(town, [found])))
 
