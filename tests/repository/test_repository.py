@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
-DISTRIBUTIONS = [ROOT, *PLUGINS]
+CORE = ROOT / "core"
+DISTRIBUTIONS = [ROOT, CORE, *PLUGINS]
+#: Distributions that others depend on or that another group announces: they have no plugin of their own name.
+LIBRARIES: dict[str, set[str]] = {"adapters": set(), "cli": {"tinytown.programs"}, "server": {"tinytown.servers"}}
 by_name = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 by_distribution = pytest.mark.parametrize("directory", DISTRIBUTIONS, ids=lambda path: path.name)
 
+_COMMANDS = "tinytown_commands"
 TOP_LEVEL = {"pyproject.toml", "core", "plugins", "tests", "docs", "noxfile.py", "README.md", "LICENSE", ".ci"}
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "package-lock.json", "yarn.lock"}
 #: Addresses that pin a build to one registry. Which one a person uses is theirs to configure.
@@ -98,10 +103,10 @@ def test_every_distribution_carries_the_text_of_its_licence(directory: Path) -> 
 
 @by_distribution
 def test_every_distribution_is_described_alike(directory: Path) -> None:
-    ours, kernels = (set(project(each)["project"]["classifiers"]) for each in (directory, ROOT))
+    ours, cores = (set(project(each)["project"]["classifiers"]) for each in (directory, CORE))
     about = "Environment :: "
     assert {each for each in ours if not each.startswith(about)} == {
-        each for each in kernels if not each.startswith(about)
+        each for each in cores if not each.startswith(about)
     }
     assert len([each for each in ours if each.startswith(about)]) == 1
 
@@ -125,16 +130,57 @@ def test_no_dependency_group_names_a_distribution_of_this_repository() -> None:
     assert [each for group in groups for each in group if Requirement(each).name.startswith("tinytown")] == []
 
 
+def requirements(directory: Path) -> set[str]:
+    """The names of the distributions that one depends on."""
+    return {Requirement(each).name for each in project(directory)["project"]["dependencies"]}
+
+
+def test_the_root_holds_no_module_and_installs_what_a_person_expects() -> None:
+    settings = project(ROOT)
+    assert settings["tool"]["hatch"]["build"]["targets"]["wheel"] == {"bypass-selection": True}
+    assert "entry-points" not in settings["project"]
+    named = ("core", "cli", "server", "shell", "ops", "snapshots", "plans", "mcp")
+    assert requirements(ROOT) == {f"tinytown-{name}" for name in named}
+
+
+def test_the_core_depends_on_none_of_our_other_distributions() -> None:
+    assert project(CORE)["project"]["name"] == "tinytown-core"
+    assert [name for name in requirements(CORE) if name.startswith("tinytown")] == []
+
+
 @by_name
 def test_a_plugin_is_a_complete_distribution(plugin: Path) -> None:
-    name = plugin.name.replace("-", "_")
-    wanted = ["README.md", f"tinytown_{name}/__init__.py", f"tinytown_{name}/py.typed", "tests"]
+    wanted = ["README.md", f"tinytown_{plugin.name}/__init__.py", f"tinytown_{plugin.name}/py.typed", "tests"]
     assert [path for path in wanted if not (plugin / path).exists()] == []
-    assert list((plugin / "tests").glob("test_*.py")), "a plugin's tests live with it"
+    assert list((plugin / "tests").rglob("test_*.py")), "a plugin's tests live with it"
     settings = project(plugin)["project"]
     assert settings["name"] == f"tinytown-{plugin.name}"
-    assert settings["entry-points"]["tinytown"] == {plugin.name: f"tinytown_{name}"}
-    assert "tinytown" in [Requirement(each).name for each in settings["dependencies"]]
+    assert "tinytown-core" in requirements(plugin)
+    groups = settings.get("entry-points", {})
+    if plugin.name in LIBRARIES:
+        assert set(groups) == set(LIBRARIES[plugin.name])
+    else:
+        assert groups["tinytown"] == {plugin.name: f"tinytown_{plugin.name}"}
+
+
+@by_name
+def test_a_plugin_announces_the_commands_that_its_hook_returns(plugin: Path) -> None:
+    announced = project(plugin)["project"].get("entry-points", {}).get("tinytown.commands", {})
+    hook = None if plugin.name in LIBRARIES else getattr(import_module(f"tinytown_{plugin.name}"), _COMMANDS, None)
+    assert {command.name.replace(" ", "."): command.target for command in (hook() if hook else ())} == announced
+
+
+@by_name
+def test_the_table_of_packages_has_what_a_plugin_brings(plugin: Path) -> None:
+    table = tomllib.loads((CORE / "tinytown" / "packages.toml").read_text()).get(f"tinytown-{plugin.name}", {})
+    groups = project(plugin)["project"].get("entry-points", {})
+    assert {name.replace(" ", ".") for name in table.get("commands", ())} == set(groups.get("tinytown.commands", {}))
+    assert set(table.get("plugins", ())) == set(groups.get("tinytown", {}))
+
+
+def test_the_table_of_packages_names_distributions_of_this_repository() -> None:
+    table = tomllib.loads((CORE / "tinytown" / "packages.toml").read_text())
+    assert set(table) <= {f"tinytown-{plugin.name}" for plugin in PLUGINS}
 
 
 @by_name
@@ -147,14 +193,16 @@ def test_a_plugin_names_every_package_that_it_imports(plugin: Path) -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
     own = {path.name for path in plugin.glob("tinytown_*")}
-    named = {Requirement(each).name for each in project(plugin)["project"]["dependencies"]}
-    assert imported - own - sys.stdlib_module_names == named
+    distributions = {
+        "tinytown-core" if name == "tinytown" else name.replace("_", "-") for name in imported - own - {"__future__"}
+    }
+    assert distributions - sys.stdlib_module_names == requirements(plugin)
 
 
 @by_name
-def test_a_plugin_depends_on_no_other_plugin(plugin: Path) -> None:
-    names = [Requirement(each).name for each in project(plugin)["project"]["dependencies"]]
-    assert [name for name in names if name.startswith("tinytown-")] == []
+def test_what_a_plugin_depends_on_of_ours_is_in_this_repository(plugin: Path) -> None:
+    ours = {"tinytown-core", *(f"tinytown-{each.name}" for each in PLUGINS)}
+    assert {name for name in requirements(plugin) if name.startswith("tinytown")} <= ours
 
 
 @by_name
