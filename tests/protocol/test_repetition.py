@@ -69,7 +69,7 @@ def scene(town: Town) -> Scene:
     return Scene(town, ann, batch, fence, started.task.token or "")
 
 
-#: One telling use of each method of TownCalls. A list is several uses.
+#: A use of each method of TownOperations. A list is several uses.
 USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     "send": lambda s: s.operations.send("ben", Query(question="again?")),
     "claim": lambda s: s.operations.claim(SUPERVISOR_ID, token="c", acks=s.batch.deliveries),

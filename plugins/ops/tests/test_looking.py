@@ -244,7 +244,7 @@ def test_a_type_that_only_a_plugin_knows_may_be_chosen_once_it_was_told(busy: Sh
         "async def main():\n"
         "    root = pathlib.Path('.').resolve()\n"
         "    async with connect_town(root, load_config(root)) as town:\n"
-        "        await town.run(town.calls.emit('parrot_flew', {'to': 'the roof'}))\n"
+        "        await town.run(town.operations.emit('parrot_flew', {'to': 'the roof'}))\n"
         "trio.run(main)"
     )
     assert busy("events", "--type", "parrot_flew", code=2)

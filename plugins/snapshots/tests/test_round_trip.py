@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tinytown.errors import ProtocolViolation
@@ -243,3 +245,20 @@ def test_the_functions_are_loaded_when_the_server_lacks_them(client: BlockingCli
 
     client.run(load_library())
     assert saved(fresh_town(client)).count(b"\n") == 2
+
+
+def test_a_file_of_version_1_is_restored_in_the_words_of_today(town: Town) -> None:
+    content = Path(__file__).with_name("recordings").joinpath("version_1.jsonl").read_bytes()
+    restored = transfer(town).restore(loaded(content))
+    assert restored.added == {"agents": 8, "tasks": 9, "messages": 6, "dead_letters": 1, "plugin_data": 2}
+    agents = {agent.name: agent for agent in town.run(town.operations.agents())}
+    assert (agents["ben"].desired_state, agents["dan"].state, agents["cat"].state) == ("paused", "suspended", "stopped")
+    words = {"wanted": "desired_state", "cold": "suspended"}
+    expected = [msgspec.json.decode(line) for line in content.splitlines()[2:]]
+    again = [msgspec.json.decode(line) for line in saved(town).splitlines()[2:]]
+    for record in expected:
+        if record["type"] == "agent":
+            record["desired_state"] = record.pop("wanted")
+            if "state" in record:
+                record["state"] = words.get(record["state"], record["state"])
+    assert again == expected

@@ -1,4 +1,4 @@
-"""From a snapshot's records to what `MovingCalls.put` writes: fields, places and the edges of the graph of needs. Pure."""
+"""From a snapshot's records to what `SnapshotOperations.put` writes: fields, places and the edges of the graph of needs. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,169 @@
+"""Data of each schema opens without loss. ``recordings/schema_N.jsonl`` has what that version stored, and its answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tinytown.errors import Refused
+from tinytown.model.events import event_fields
+from tinytown.protocol.function_library import TOWN_LIBRARY
+from tinytown.protocol.operations import SCHEMA, TownOperations
+from tinytown.redis.blocking_client import BlockingClient
+
+from tests.protocol.conftest import Town, key_type
+
+RECORDINGS = Path(__file__).with_name("recordings")
+#: Words of schema 1 -> those of schema 2, as names of members and as values of states.
+MEMBERS = {"wanted": "desired_state", "run_id": "round_id", "run": "round_id"}
+STATE_MEMBERS = ("state", "old", "new")
+
+
+def load(town: Town, recording: str) -> dict[str, Any]:
+    """Write the recorded keys into the town's place; what the recorded version answered."""
+    head, *rows = (RECORDINGS / recording).read_bytes().splitlines()
+    town.command("DEL", town.key("meta"))
+    for line in rows:
+        row = msgspec.json.decode(line)
+        key, value = town.key(row["key"]), row["value"]
+        match row["kind"]:
+            case "string":
+                town.command("SET", key, value)
+            case "hash":
+                town.command("HSET", key, *value)
+            case "set":
+                town.command("SADD", key, *value)
+            case "list":
+                town.command("RPUSH", key, *value)
+            case "zset":
+                town.command("ZADD", key, *(part for i in range(0, len(value), 2) for part in (value[i + 1], value[i])))
+            case _:
+                for position, fields in value:
+                    town.command("XADD", key, position, *fields)
+    return dict(msgspec.json.decode(head)["expected"])
+
+
+def renamed(record: dict[str, Any]) -> dict[str, Any]:
+    """A record or event as schema 1 had it in the words of schema 2."""
+    fields = {MEMBERS.get(name, name): value for name, value in record.items()}
+    fields |= {name: "suspended" for name in STATE_MEMBERS if fields.get(name) == "cold"}
+    if fields.get("type") == "agent_wanted":
+        fields["type"] = "agent_desired_state_changed"
+    return fields
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+@pytest.fixture
+def recorded(town: Town) -> dict[str, Any]:
+    return load(town, "schema_1.jsonl")
+
+
+def test_a_town_of_schema_1_opens_with_all_that_it_had(town: Town, recorded: dict[str, Any]) -> None:
+    operations, run = town.operations, town.run
+    assert run(operations.setup({})) == SCHEMA == "2"
+    assert plain(run(operations.agents())) == [renamed(agent) for agent in recorded["agents"]]
+    assert plain(run(operations.tasks(limit=100))) == [renamed(task) for task in recorded["tasks"]]
+    assert plain(run(operations.rounds(limit=50))) == [renamed(record) for record in recorded["rounds"]]
+    for name, inbox in recorded["inboxes"].items():
+        assert [
+            {"place": entry.place, "deliveries": entry.deliveries, "id": entry.message and entry.message.id}
+            for entry in run(operations.peek(name)).messages
+        ] == inbox, name
+    assert [letter.id for letter in run(operations.dead_letters())] == recorded["dead"]
+    assert {plugin: run(operations.plugin_data(plugin)) for plugin in run(operations.plugins_with_data())} == recorded[
+        "plugin_data"
+    ]
+    assert run(operations.cursors()) == recorded["cursors"]
+
+
+def test_events_of_schema_1_are_read_in_the_words_of_today(town: Town, recorded: dict[str, Any]) -> None:
+    town.run(town.operations.setup({}))
+    events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]
+    expected = [renamed(event) if event["type"] != "plugin_told" else event for event in recorded["events"]]
+    assert len(events) == len(expected)
+    for event, before in zip(events, expected, strict=True):
+        members = before.pop("fields", {}) | before
+        assert {name: event[name] for name in members} == members
+
+
+def test_the_recording_has_every_state_of_agents_and_tasks_and_every_place_of_mail(recorded: dict[str, Any]) -> None:
+    assert {agent["state"] for agent in recorded["agents"]} == {
+        "starting", "working", "paused", "draining", "cold", "stopped", "error",
+    }  # fmt: skip
+    assert {task["state"] for task in recorded["tasks"]} == {
+        "pending", "blocked", "assigned", "running", "verifying", "completed", "failed", "cancelled",
+    }  # fmt: skip
+    assert {entry["place"] for inbox in recorded["inboxes"].values() for entry in inbox} == {
+        "queued",
+        "leased",
+        "delayed",
+    }
+
+
+def test_a_migrated_town_works_on(town: Town, recorded: dict[str, Any]) -> None:
+    operations, run = town.operations, town.run
+    run(operations.setup({}))
+    assert run(operations.register_host("new", lease_ms=60_000, details={"name": "there"})) == ("h1",)
+    placed = {agent.name: agent for agent in run(operations.place_agents("new", ["shell"], count=50)).agents}
+    assert {"ann", "ben", "gus"} <= set(placed)
+    assert placed["ben"].desired_state == "paused"
+    ann = placed["ann"]
+    batch = run(operations.claim(ann.id, token="c", fence=ann.token or "", count=8))
+    assert [delivery.message and delivery.message.id for delivery in batch.deliveries] == [
+        "m-leased",
+        "t-running.1",
+        "m-queued",
+    ]
+    assert not run(operations.start_task(ann.id, ann.token or "", "t-running", "round-5")).stale
+    record = msgspec.json.encode({"round_id": "round-5", "outcome": "finished", "ended_at": "2030-01-31T09:31:00.000Z"})
+    run(
+        operations.settle_round(
+            ann.id,
+            ann.token or "",
+            "round-5",
+            batch.deliveries,
+            outcome="finished",
+            mail="ack",
+            task_id="t-running",
+            fate="complete",
+            record=record,
+        )
+    )
+    assert [each.round_id for each in run(operations.rounds("ann"))][:2] == ["round-5", "round-3"]
+    for key, kind, _, _ in town.rows():
+        assert key_type(key) == kind
+
+
+def test_migrating_happens_once(town: Town, recorded: dict[str, Any]) -> None:
+    town.run(town.operations.setup({}))
+    before = town.dump()
+    assert town.run(town.operations.setup({})) == SCHEMA
+    assert town.dump() == before
+
+
+def test_a_town_with_a_kernel_of_the_older_version_is_left_as_it_is(town: Town, recorded: dict[str, Any]) -> None:
+    town.command("ZADD", town.key("hosts"), int(time.time() * 1000) + 60_000, "h1")
+    error = town.refusal(town.operations.setup({}))
+    assert isinstance(error, Refused)
+    assert "older version" in error.message
+
+
+def test_a_client_of_an_older_version_gets_the_schema_and_changes_nothing(town: Town) -> None:
+    before = town.dump()
+    function = TOWN_LIBRARY.function("town_setup")
+    assert town.command("FCALL", function, 1, town.base, "1", "max_agents", "7") == b"2"
+    assert town.dump() == before
+
+
+def test_data_of_a_newer_version_is_left_as_it_is(client: BlockingClient, town: Town) -> None:
+    town.command("HSET", town.key("meta"), "schema", "3")
+    before = town.dump()
+    assert client.run(TownOperations(town.operations.keys.town).setup({"max_agents": 7})) == "3"
+    assert town.dump() == before
