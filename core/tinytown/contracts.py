@@ -27,7 +27,7 @@ from tinytown.redis.locate import TownServer as TownServer
 if TYPE_CHECKING:
     from tinytown.client import TownClient
     from tinytown.identity import Caller
-    from tinytown.process.supervisor import ProcessSupervisor
+    from tinytown.process import ProcessSupervisor
     from tinytown.protocol.operation import Operation
     from tinytown.protocol.operations import TownOperations
     from tinytown.town import Town

@@ -1,7 +1,7 @@
-"""Who types: a person, who speaks as the supervisor, or an agent inside a round, known by its environment.
+"""Who calls: a person, who acts as the supervisor, or an agent inside a round, identified by its environment.
 
-The kernel sets the variables for the processes of a round. They count for the town they name and for no other. What
-an agent says of a task carries the token of its round, so that a round that was taken away changes nothing.
+The kernel sets the variables for the processes of a round. They apply to the town that they name only. What an agent
+reports on a task carries the token of its round, so that a round that lost its lease changes nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ AGENT_ID_VARIABLE = "TINYTOWN_AGENT_ID"
 AGENT_NAME_VARIABLE = "TINYTOWN_AGENT_NAME"
 TASK_ID_VARIABLE = "TINYTOWN_TASK_ID"
 TASK_TOKEN_VARIABLE = "TINYTOWN_TASK_TOKEN"
-RUN_ID_VARIABLE = "TINYTOWN_RUN_ID"
+ROUND_ID_VARIABLE = "TINYTOWN_ROUND_ID"
+ROUND_ID_VARIABLES = (ROUND_ID_VARIABLE, "TINYTOWN_RUN_ID")  # the second is the name of old, set for one release
 
-#: What a process that is no part of a round must not inherit from one.
+#: What a process outside of a round must not inherit from one.
 ROUND_VARIABLES = (
     TOWN_VARIABLE,
     AGENT_ID_VARIABLE,
     AGENT_NAME_VARIABLE,
     TASK_ID_VARIABLE,
     TASK_TOKEN_VARIABLE,
-    RUN_ID_VARIABLE,
+    *ROUND_ID_VARIABLES,
 )
 
 
 class Caller(NamedTuple):
-    """Empty texts stand for what a person does not have."""
+    """The caller; for a person all fields are empty."""
 
     agent: str = ""
     agent_name: str = ""
@@ -47,7 +48,7 @@ class Caller(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The name that mail of this caller is sent from."""
+        """The sender of mail from this caller."""
         return self.agent or SUPERVISOR
 
     def refuse_agents(self, what: str, hint: str) -> None:
@@ -57,12 +58,12 @@ class Caller(NamedTuple):
 
 
 def inside_a_round() -> bool:
-    """Whether this process belongs to some agent's round, of whichever town: what it starts ends with the round."""
-    return bool(os.environ.get(RUN_ID_VARIABLE))
+    """Whether this process belongs to a round, of any town: what it starts ends with the round."""
+    return any(os.environ.get(name) for name in ROUND_ID_VARIABLES)
 
 
 def caller_in(root: Path, environment: Mapping[str, str] = os.environ) -> Caller:
-    """Who calls, as far as the town at `root` is concerned."""
+    """The caller, as seen by the town at `root`."""
     named_town = environment.get(TOWN_VARIABLE)
     if named_town and os.path.realpath(named_town) != os.path.realpath(root):
         return Caller()

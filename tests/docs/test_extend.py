@@ -21,7 +21,7 @@ from tinytown.contracts import AgentContext, Failed, Finished, Outcome, RateLimi
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.plugin import Plugins, load_plugins
-from tinytown.process.supervisor import open_process_supervisor
+from tinytown.process import open_process_supervisor
 from tinytown_testing import open_bench
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
@@ -84,13 +84,13 @@ def load(package: Path, source: str, **tables: object) -> Plugins:
 
 async def outcome_of(plugins: Plugins, description: str, lines: Lines, directory: Path) -> Outcome:
     with trio.fail_after(DEADLINE_S):
-        async with open_process_supervisor(run_dir=directory / "run") as keeper:
+        async with open_process_supervisor(run_dir=directory / "run") as processes:
             context = AgentContext(
                 agent=Agent(id="1", name="polly", cli="parrot"),
                 config=Config(name="town"),
                 root=directory,
                 state_directory=directory,
-                processes=keeper,
+                processes=processes,
             )
             work = Round(
                 round_id="r1",

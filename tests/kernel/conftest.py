@@ -20,7 +20,7 @@ import pytest
 import trio
 from tinytown.config import load_config
 from tinytown.contracts import Outcome
-from tinytown.kernel.kernel import Kernel, open_kernel
+from tinytown.kernel import Kernel, open_kernel
 from tinytown.model.events import Event, event_fields
 from tinytown.model.tasks import Task
 from tinytown.plugin import load_plugins

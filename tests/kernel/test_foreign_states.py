@@ -40,8 +40,8 @@ async def test_an_agent_whose_record_vanishes_is_let_go_and_the_others_go_on(pla
             await table.begun(1)
         base = town.operations.keys.base
         await town.link.command("DEL", f"{base}:agent:{ada.id}")
-        place.kernel._hosted[ada.id].ring("control now")
-        while ada.id in place.kernel._hosted:  # noqa: ASYNC110
+        place.kernel.placement.workers[ada.id].notify("control now")
+        while ada.id in place.kernel.placement.workers:  # noqa: ASYNC110
             await trio.sleep(0.01)
         assert (await town.wait_for_task((await bea.assign("do it")).id)).result == "fine"
     async with place.open() as town:  # what is left of it keeps no kernel from leaving and joining
@@ -82,7 +82,7 @@ async def test_garbage_in_one_record_costs_no_other_agent_its_kernel(place, tabl
         await town.wait_for_idle()
         base = town.operations.keys.base
         await town.link.command("HSET", f"{base}:agent:{ada.id}", "max_rounds", "many", "tags", "{")
-        place.kernel._hosted[ada.id].ring("mail")
+        place.kernel.placement.workers[ada.id].notify("mail")
         assert (await town.wait_for_task((await bea.assign("do it")).id)).state == "completed"
 
 
@@ -111,7 +111,7 @@ async def test_an_agent_that_crashes_comes_back_later_and_later(place, table, mo
         key = f"{town.operations.keys.base}:agent:{agent.id}"
         for failures in (1, 2):
             await town.link.command("HSET", key, "max_rounds", "many")
-            place.kernel._hosted[agent.id].ring("mail")
+            place.kernel.placement.workers[agent.id].notify("mail")
             while await town.link.command("HGET", key, "failures") != str(failures).encode():  # noqa: ASYNC110
                 await trio.sleep(0.01)
             assert await town.link.command("HGET", key, "state") == b"error"
@@ -132,7 +132,7 @@ async def test_a_kernel_that_cannot_take_agents_up_says_so_once_and_goes_on(plac
         base = town.operations.keys.base
         await town.link.command("DEL", f"{base}:placement")
         await town.link.command("SET", f"{base}:placement", "garbage")
-        place.kernel._wake.set()
+        place.kernel.placement.wake()
         assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
         while "WRONGTYPE" not in caplog.text:  # noqa: ASYNC110
             await trio.sleep(0.01)

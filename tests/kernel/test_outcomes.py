@@ -174,7 +174,7 @@ async def test_a_backend_that_hangs_beyond_its_limit_is_cut_off(place, table, an
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("completed", 2)
-        assert "did not end within its time of 0.2 s" in table.rounds[1].prompt
+        assert "did not end within its limit of 0.2 s" in table.rounds[1].prompt
         assert table.backends[0].opened == ["ada", "ada"]
 
 
@@ -277,10 +277,10 @@ async def test_with_explicit_completion_an_agent_is_reminded_and_then_fails(plac
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("failed", 3)
-        assert task.reason == "ended without saying whether the task is done"
+        assert task.reason == "ended without reporting on its task"
         assert task.result == "I think that is it"
         assert "only when you have said so" in table.rounds[0].prompt
-        assert "you ended without saying whether the task is done" in table.rounds[1].prompt
+        assert "you ended without reporting on your task" in table.rounds[1].prompt
 
 
 async def test_with_explicit_completion_what_the_agent_says_counts(place, table) -> None:
@@ -309,7 +309,7 @@ async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) 
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert (info.desired_state, info.rounds_completed) == ("stopped", 2)
-        assert info.reason == "its rounds are done (2); tt restart goes on"
+        assert info.reason == "max_rounds reached (2); tt restart continues"
         (told,) = await place.hears(town, 1, "agent_state_changed", new="working")
         assert told["desired_state"] == "running"
         (told,) = await place.hears(town, 1, "agent_state_changed", new="stopped")

@@ -253,7 +253,7 @@ async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(pl
         await clock.runs.wait_value(4)
         assert trio.current_time() - began >= 0.1 + 0.2 + 0.4
         await place.hears(town, 3, "plugin_reported")
-        assert "service clock failed: OSError('no port'); started again in" in place.told("plugin_reported")[0]["text"]
+        assert "service clock failed: OSError('no port'); restarted in" in place.told("plugin_reported")[0]["text"]
 
 
 async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(place, table) -> None:

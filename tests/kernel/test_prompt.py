@@ -33,7 +33,7 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
             assert "```text\nthe tests\nare red\n```" in prompt
             assert "```text\nmy first go\n```" in prompt
         assert "What became of it last" not in told[1]
-        assert "What became of it last: a person asked for it" in told[2]
+        assert "Its last state change: requested by user" in told[2]
         assert "What became of it last: no space left" in told[3]
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tinytown.contracts import Finished
 from tinytown.kernel.transcripts import (
-    PROMPT_KEPT_BYTES,
-    TAIL_KEPT_BYTES,
+    PROMPT_BYTES,
+    TAIL_BYTES,
     has_ended,
     log_path,
     older_log,
@@ -54,13 +54,13 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(plac
     place.configure(SHELL)
     async with place.open() as town:
         agent = await town.spawn("ada")
-        await agent.assign("seq 100000 # " + "é" * PROMPT_KEPT_BYTES)
+        await agent.assign("seq 100000 # " + "é" * PROMPT_BYTES)
         await agent.wait_for_idle()
         (record,) = await town.run(town.operations.rounds("ada"))
         transcript = read_transcript(place.root, "ada", record.round_id)
         assert transcript is not None
-        assert PROMPT_KEPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_KEPT_BYTES < transcript.prompt_bytes
-        assert len(transcript.tail) <= TAIL_KEPT_BYTES
+        assert PROMPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_BYTES < transcript.prompt_bytes
+        assert len(transcript.tail) <= TAIL_BYTES
         assert transcript.tail.endswith("99999\n100000")
 
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 from tinytown.contracts import Finished
 from tinytown.errors import ServerUnreachable
+from tinytown.protocol import SCHEMA
 
 SHELL = 'default_cli = "shell"\n'
 
@@ -78,7 +79,7 @@ async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_
         pid = place.server.pid()
         os.kill(pid, signal.SIGSTOP)
         try:
-            while any(hosted._runner._scope for hosted in place.kernel._hosted.values()):  # noqa: ASYNC110
+            while any(worker._runner._scope for worker in place.kernel.placement.workers.values()):  # noqa: ASYNC110
                 await trio.sleep(0.02)  # until the kernel itself has cut the rounds off
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -104,8 +105,8 @@ async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_ag
         pid = place.server.pid()
         os.kill(pid, signal.SIGSTOP)
         os.rename(binary, binary.with_suffix(".away"))  # who connects anew finds nothing
-        for hosted in place.kernel._hosted.values():
-            hosted.ring("mail")  # all of them look, and cannot
+        for worker in place.kernel.placement.workers.values():
+            worker.notify("mail")  # all of them look, and cannot
         os.kill(pid, signal.SIGKILL)
         with trio.move_on_after(1.5):
             await trio.sleep_forever()
@@ -179,11 +180,11 @@ async def test_a_town_that_was_emptied_begins_anew_and_says_so(place, table, ans
         await town.link.command("FLUSHALL")
         await town.wait_until(town.status, lambda status: len(status.hosts) == 1 and status.hosts[0].id != host)
         (event,) = await place.hears(town, 1, "town_emptied")
-        assert "must be made anew" in event["text"]
+        assert "must be created again" in event["text"]
         assert await town.agents() == ()
         assert table.backends[0].closed == ["a0"]
         agent = await town.spawn("ada")
         assert (await town.wait_for_task((await agent.assign("do it")).id)).result == "a new life"
-        assert (await town.status()).schema == "1"
+        assert (await town.status()).schema == str(SCHEMA)
     async with place.connect() as town:
         assert (await town.status()).hosts == ()

@@ -175,7 +175,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(pla
         await file_appears(place.root / "once")
         await ada.close()
         info = await ada.wait_until(lambda agent: agent.state == "stopped")
-        assert (info.desired_state, info.reason) == ("stopped", "it has finished what it was given")
+        assert (info.desired_state, info.reason) == ("stopped", "all its work is done")
         assert [(await town.task(task.id)).state for task in tasks] == ["completed", "completed"]
         with pytest.raises(Refused, match="is stopped and takes no tasks"):
             await ada.assign("more")
@@ -252,7 +252,9 @@ async def test_a_second_kernel_is_refused_with_the_pid_of_the_first(place) -> No
 
     place.configure(ECHO)
     async with tinytown.open_town(place.root, kernel=True):
-        with pytest.raises(Refused, match=f"a kernel runs this town already \\(pid {os.getpid()}\\)") as caught:
+        with pytest.raises(
+            Refused, match=f"the kernel of this town is already running \\(pid {os.getpid()}\\)"
+        ) as caught:
             async with tinytown.open_town(place.root, kernel=True):
                 pass
         assert caught.value.code == "kernel_running"

@@ -11,14 +11,14 @@ from trio.testing import MockClock
 async def test_what_counts_as_time_is_what_passed_while_it_went(autojump_clock: MockClock) -> None:
     clock = PausableClock()
     began = clock.now()
-    clock.go_on()  # it goes already
+    clock.resume()  # it goes already
     for seconds in (1, 2):
         await trio.sleep(1)
-        clock.stop()
-        clock.stop()
+        clock.pause()
+        clock.pause()
         await trio.sleep(100)
         assert clock.now() - began == pytest.approx(seconds)
-        clock.go_on()
+        clock.resume()
     await trio.sleep(0.5)
     assert clock.now() - began == pytest.approx(2.5)
 
@@ -27,13 +27,13 @@ async def test_what_counts_as_time_is_what_passed_while_it_went(autojump_clock: 
 async def test_a_limit_keeps_what_was_left_of_it(autojump_clock: MockClock, stops_first: bool) -> None:
     clock, began = PausableClock(), trio.current_time()
     if stops_first:
-        clock.stop()
+        clock.pause()
     with clock.move_on_after(3) as limit:
         if not stops_first:
             await trio.sleep(2)
-            clock.stop()
+            clock.pause()
         await trio.sleep(100)
-        clock.go_on()
+        clock.resume()
         await trio.sleep_forever()
     assert limit.cancelled_caught
     assert trio.current_time() - began == pytest.approx(103)

@@ -1,4 +1,4 @@
-"""Real commands under a real keeper: what arrives, what limits do, and that nothing is ever left."""
+"""Real commands under a real processes: what arrives, what limits do, and that nothing is ever left."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from uuid import uuid4
 import pytest
 import trio
 from tinytown.errors import ProcessFailed
+from tinytown.process import Exit, Line, ProcessSupervisor, open_process_supervisor, sweep_orphans
 from tinytown.process.reaper import children_of, descendants_of, start_time
-from tinytown.process.supervisor import Exit, Line, ProcessSupervisor, open_process_supervisor, sweep_orphans
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, and needs the subreaper")
 
@@ -76,10 +76,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def kept(tmp_path: Path) -> AsyncGenerator[ProcessSupervisor]:
+async def open_supervisor(tmp_path: Path) -> AsyncGenerator[ProcessSupervisor]:
     with trio.fail_after(DEADLINE_S):
-        async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
-            yield keeper
+        async with open_process_supervisor(run_dir=tmp_path / "run") as processes:
+            yield processes
     assert os.listdir(tmp_path / "run") == []
 
 
@@ -100,46 +100,46 @@ class Listener:
         await until(lambda: text in self.texts)
 
 
-async def run(keeper: ProcessSupervisor, *command: str, **options: Any) -> tuple[Exit, list[Line]]:
+async def run(processes: ProcessSupervisor, *command: str, **options: Any) -> tuple[Exit, list[Line]]:
     listener = Listener()
     options = {"cwd": Path("/"), "env": {"PATH": PATH}, "on_line": listener, **options}
-    return await keeper.run(command, **options), listener.lines
+    return await processes.run(command, **options), listener.lines
 
 
-async def run_script(keeper: ProcessSupervisor, script: str, **options: Any) -> tuple[Exit, list[Line]]:
-    return await run(keeper, "sh", "-c", script, **options)
+async def run_script(processes: ProcessSupervisor, script: str, **options: Any) -> tuple[Exit, list[Line]]:
+    return await run(processes, "sh", "-c", script, **options)
 
 
 def daemon(marker: str, *words: str) -> str:
     return " ".join((f'"{sys.executable}" -S "{FIXTURES / "daemon.py"}"', marker, *words))
 
 
-def is_keeper(pid: int) -> bool:
+def is_reaper(pid: int) -> bool:
     with suppress(OSError):
-        return b"keeper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"reaper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
 
 
-def main_keepers() -> list[int]:
-    return [pid for pid in children_of(os.getpid()) if is_keeper(pid)]
+def reapers() -> list[int]:
+    return [pid for pid in children_of(os.getpid()) if is_reaper(pid)]
 
 
-async def main_keeper() -> int:
-    await until(main_keepers)  # the command line of a process that has just begun is empty
-    (pid,) = main_keepers()
+async def reaper() -> int:
+    await until(reapers)  # the command line of a process that has just begun is empty
+    (pid,) = reapers()
     return pid
 
 
-async def run_keepers() -> set[int]:
-    return children_of(await main_keeper())
+async def run_supervisors() -> set[int]:
+    return children_of(await reaper())
 
 
 # -- what goes in and what comes out ---------------------------------------------------------------------
 
 
 async def test_a_command_gets_its_stdin_and_gives_its_lines_and_its_status(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, lines = await run_script(keeper, "cat; echo oh >&2; exit 3", stdin=b"one\ntwo")
+    async with open_supervisor(tmp_path) as processes:
+        ended, lines = await run_script(processes, "cat; echo oh >&2; exit 3", stdin=b"one\ntwo")
     assert sorted(lines) == [Line("stderr", "oh", False), Line("stdout", "one", False), Line("stdout", "two", False)]
     assert (ended.status, ended.signal, ended.reason) == (3, None, "exited")
     assert (ended.stdout_tail, ended.stderr_tail) == ("one\ntwo", "oh\n")
@@ -148,50 +148,50 @@ async def test_a_command_gets_its_stdin_and_gives_its_lines_and_its_status(tmp_p
 
 
 async def test_a_signal_that_ended_the_command_is_told(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, _ = await run_script(keeper, "kill -KILL $$")
+    async with open_supervisor(tmp_path) as processes:
+        ended, _ = await run_script(processes, "kill -KILL $$")
     assert (ended.status, ended.signal, ended.reason) == (None, signal.SIGKILL, "exited")
 
 
 async def test_stdin_may_be_a_file_or_nothing_and_always_ends(tmp_path: Path) -> None:
     (tmp_path / "prompt").write_text("from a file")
-    async with kept(tmp_path) as keeper:
-        assert (await run(keeper, "cat", stdin=tmp_path / "prompt"))[0].stdout_tail == "from a file"
-        assert (await run(keeper, "cat", stdin=None))[0].stdout_tail == ""
-        assert (await run(keeper, "cat", stdin=b""))[0].stdout_tail == ""
+    async with open_supervisor(tmp_path) as processes:
+        assert (await run(processes, "cat", stdin=tmp_path / "prompt"))[0].stdout_tail == "from a file"
+        assert (await run(processes, "cat", stdin=None))[0].stdout_tail == ""
+        assert (await run(processes, "cat", stdin=b""))[0].stdout_tail == ""
 
 
 async def test_a_fifo_without_a_writer_does_not_hold_up_the_kernel(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    async with kept(tmp_path) as keeper:
-        assert (await run(keeper, "cat", stdin=tmp_path / "fifo"))[0].status == 0
+    async with open_supervisor(tmp_path) as processes:
+        assert (await run(processes, "cat", stdin=tmp_path / "fifo"))[0].status == 0
 
 
 async def test_a_long_stdin_does_not_wait_for_a_command_that_writes_as_long(tmp_path: Path) -> None:
     text = b"x" * 99 + b"\n"
-    async with kept(tmp_path) as keeper:
-        _, lines = await run(keeper, "cat", stdin=text * 50_000)
+    async with open_supervisor(tmp_path) as processes:
+        _, lines = await run(processes, "cat", stdin=text * 50_000)
     assert len(lines) == 50_000
 
 
 async def test_a_command_may_leave_its_stdin_unread(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, _ = await run(keeper, "true", stdin=b"x" * 5_000_000)
+    async with open_supervisor(tmp_path) as processes:
+        ended, _ = await run(processes, "true", stdin=b"x" * 5_000_000)
     assert ended.status == 0
 
 
 async def test_a_command_gets_exactly_the_environment_that_was_given(tmp_path: Path) -> None:
     env = {"PATH": PATH, "NAME": "value with = and \n in it", "NOT_UTF8": os.fsdecode(b"\xff"), "LANG": "C"}
-    async with kept(tmp_path) as keeper:
-        ended, _ = await run(keeper, "env", "-0", env=env)
+    async with open_supervisor(tmp_path) as processes:
+        ended, _ = await run(processes, "env", "-0", env=env)
     given = {os.fsencode(f"{name}={value}").decode("utf-8", "replace") for name, value in env.items()}
     assert set(ended.stdout_tail.split("\0")) - {""} == given
 
 
 async def test_a_command_runs_in_the_directory_and_in_a_session_of_its_own_with_default_signals(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         script = "pwd; cut -d' ' -f6 /proc/$$/stat; grep -E 'Sig(Ign|Blk)' /proc/self/status; ls /proc/$$/fd"
-        ended, lines = await run_script(keeper, script, cwd=tmp_path)
+        ended, lines = await run_script(processes, script, cwd=tmp_path)
     texts = [line.text for line in lines]
     assert texts[:2] == [str(tmp_path), str(ended.pid)]
     of_the_c_library = 0b11 << 31  # signals 32 and 33, which it keeps from programs and ignores in what it spawns
@@ -200,14 +200,14 @@ async def test_a_command_runs_in_the_directory_and_in_a_session_of_its_own_with_
 
 
 async def test_output_that_is_not_utf8_is_shown_as_far_as_it_can_be(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        _, lines = await run_script(keeper, r"printf 'a\377b\n\033[31mred\r\n'")
+    async with open_supervisor(tmp_path) as processes:
+        _, lines = await run_script(processes, r"printf 'a\377b\n\033[31mred\r\n'")
     assert [line.text for line in lines] == ["a\N{REPLACEMENT CHARACTER}b", "\x1b[31mred\r"]
 
 
 async def test_ten_megabytes_without_a_newline_are_one_line_cut_at_the_bound(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, lines = await run_script(keeper, r"head -c 10000000 /dev/zero | tr '\0' x; echo; echo after")
+    async with open_supervisor(tmp_path) as processes:
+        ended, lines = await run_script(processes, r"head -c 10000000 /dev/zero | tr '\0' x; echo; echo after")
     assert [(len(line.text), line.cut) for line in lines] == [(65536, True), (5, False)]
     assert ended.stdout_tail.endswith("xxx\nafter\n")
 
@@ -215,8 +215,8 @@ async def test_ten_megabytes_without_a_newline_are_one_line_cut_at_the_bound(tmp
 async def test_past_the_output_limit_lines_are_counted_and_the_log_ends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"before\n")
-    async with kept(tmp_path) as keeper:
-        ended, lines = await run_script(keeper, "seq 1000 1999; echo last", output_limit_bytes=500, log_path=log)
+    async with open_supervisor(tmp_path) as processes:
+        ended, lines = await run_script(processes, "seq 1000 1999; echo last", output_limit_bytes=500, log_path=log)
     assert len(lines) == 100
     assert ended.undelivered_lines == 901
     assert ended.stdout_tail.endswith("last\n")
@@ -235,26 +235,26 @@ async def test_a_flood_does_not_hold_up_the_lines_of_another_run(tmp_path: Path)
     def measure(line: Line) -> None:
         delays.append(time.monotonic() - float(line.text))
 
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def flood() -> None:
-            ended, _ = await run_script(keeper, "yes 123456789 | head -c 50000000", on_line=count)
+            ended, _ = await run_script(processes, "yes 123456789 | head -c 50000000", on_line=count)
             assert ended.status == 0
 
         nursery.start_soon(flood)
         await until(lambda: flooded)
         ticks = "import time\nfor _ in range(20): print(time.monotonic(), flush=True); time.sleep(0.005)"
-        await run(keeper, sys.executable, "-S", "-c", ticks, on_line=measure)
+        await run(processes, sys.executable, "-S", "-c", ticks, on_line=measure)
     assert flooded == 5_000_000
     assert len(delays) == 20
     assert sorted(delays)[10] < 0.25
 
 
 async def test_fifty_runs_at_once_each_get_their_own_lines(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def one(number: int) -> None:
-            ended, lines = await run_script(keeper, f"cat; echo {number}; exit {number}", stdin=b"%d\n" % number)
+            ended, lines = await run_script(processes, f"cat; echo {number}; exit {number}", stdin=b"%d\n" % number)
             assert (ended.status, [line.text for line in lines]) == (number, [str(number)] * 2)
 
         for number in range(50):
@@ -265,12 +265,12 @@ async def test_what_the_listener_raises_is_raised_once_the_tree_has_ended(tmp_pa
     def fail(line: Line) -> None:
         raise LookupError(line.text)
 
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         with pytest.raises(LookupError, match="up"):
-            await run_script(keeper, f"{daemon(marker)}; echo up; sleep 1000 # {marker}", on_line=fail)
+            await run_script(processes, f"{daemon(marker)}; echo up; sleep 1000 # {marker}", on_line=fail)
         assert not living(marker)
         with pytest.raises(LookupError, match="last words"):
-            await run_script(keeper, "printf 'last words'", on_line=fail)
+            await run_script(processes, "printf 'last words'", on_line=fail)
 
 
 async def test_an_outsider_that_holds_the_pipes_is_not_waited_for(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ async def test_an_outsider_that_holds_the_pipes_is_not_waited_for(tmp_path: Path
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+        async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
             taken: list[int] = []
 
             def take() -> None:
@@ -291,7 +291,7 @@ async def test_an_outsider_that_holds_the_pipes_is_not_waited_for(tmp_path: Path
                     connection.send(b"x")
 
             nursery.start_soon(trio.to_thread.run_sync, take)
-            _, lines = await run(keeper, sys.executable, "-S", "-c", script, address)
+            _, lines = await run(processes, sys.executable, "-S", "-c", script, address)
             assert [line.text for line in lines] == ["given away"]
             for fd in taken:
                 os.close(fd)
@@ -330,11 +330,11 @@ async def test_what_cannot_be_run_is_told_by_its_code(
     ]:
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(mode)
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         with pytest.raises(ProcessFailed) as caught:
-            await run(keeper, *command, **{"cwd": tmp_path, **options})
+            await run(processes, *command, **{"cwd": tmp_path, **options})
         assert caught.value.code == code
-        assert (await run(keeper, "true"))[0].status == 0
+        assert (await run(processes, "true"))[0].status == 0
 
 
 async def test_a_run_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -348,25 +348,25 @@ async def test_a_run_directory_that_cannot_be_made_is_told(tmp_path: Path) -> No
 
 
 async def test_a_command_that_takes_too_long_is_asked_to_end_and_still_heard(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         script = "trap 'echo sorry; exit 7' INT; echo up; while :; do sleep 0.01; done"
-        ended, lines = await run_script(keeper, script, timeout_s=1.0, first_signal=signal.SIGINT)
+        ended, lines = await run_script(processes, script, timeout_s=1.0, first_signal=signal.SIGINT)
     assert (ended.status, ended.reason) == (7, "timeout")
     assert [line.text for line in lines] == ["up", "sorry"]
 
 
 async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path, marker: str) -> None:
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         script = f"trap '' TERM INT; sleep 1000 & while :; do sleep 1000; done # {marker}"
-        ended, _ = await run_script(keeper, script, timeout_s=0.5, grace_s=0.2)
+        ended, _ = await run_script(processes, script, timeout_s=0.5, grace_s=0.2)
     assert (ended.signal, ended.reason) == (signal.SIGKILL, "timeout")
     assert 0.7 <= ended.duration_s < 10.0
 
 
 async def test_a_silent_command_is_ended_and_one_that_speaks_is_not(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         ended, lines = await run_script(
-            keeper, "for i in 1 2 3 4 5 6; do echo $i >&2; sleep 0.2; done; sleep 1000", silence_s=0.8
+            processes, "for i in 1 2 3 4 5 6; do echo $i >&2; sleep 0.2; done; sleep 1000", silence_s=0.8
         )
     assert (ended.signal, ended.reason, len(lines)) == (signal.SIGTERM, "silence", 6)
     assert ended.duration_s > 1.5
@@ -375,10 +375,10 @@ async def test_a_silent_command_is_ended_and_one_that_speaks_is_not(tmp_path: Pa
 @pytest.mark.parametrize("grace_s", [0.0, 0.2])
 async def test_cancelling_ends_the_whole_tree_before_it_returns(tmp_path: Path, marker: str, grace_s: float) -> None:
     listener = Listener()
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
         script = f"trap '' TERM; {daemon(marker)}; setsid sleep 1000 & echo up; while :; do sleep 1000; done # {marker}"
         nursery.start_soon(
-            lambda: keeper.run(
+            lambda: processes.run(
                 ["sh", "-c", script], cwd=tmp_path, env={"PATH": PATH}, on_line=listener, grace_s=grace_s
             )
         )
@@ -394,10 +394,10 @@ async def test_cancelling_ends_the_whole_tree_before_it_returns(tmp_path: Path, 
 async def test_a_cancelled_flood_is_not_stuck_in_writing_its_last_words(tmp_path: Path) -> None:
     listener = Listener()
     done = tmp_path / "done"
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
         script = f"trap 'seq 100000; touch {done}; exit' TERM; echo up; while :; do sleep 0.01; done"
         nursery.start_soon(
-            lambda: keeper.run(["sh", "-c", script], cwd=tmp_path, env={"PATH": PATH}, on_line=listener, grace_s=10)
+            lambda: processes.run(["sh", "-c", script], cwd=tmp_path, env={"PATH": PATH}, on_line=listener, grace_s=10)
         )
         await listener.heard("up")
         nursery.cancel_scope.cancel()
@@ -427,8 +427,8 @@ async def test_cancelling_at_any_step_of_the_start_leaves_nothing(tmp_path: Path
                 instrument = CancelAtStep(trio.lowlevel.current_task(), steps, scope)
                 trio.lowlevel.add_instrument(instrument)
                 try:
-                    async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
-                        await run_script(keeper, f"{daemon(marker)}; echo up; sleep 0.05 # {marker}", grace_s=0)
+                    async with open_process_supervisor(run_dir=tmp_path / "run") as processes:
+                        await run_script(processes, f"{daemon(marker)}; echo up; sleep 0.05 # {marker}", grace_s=0)
                     finished = instrument.remaining > 0
                 finally:
                     trio.lowlevel.remove_instrument(instrument)
@@ -440,20 +440,20 @@ async def test_cancelling_at_any_step_of_the_start_leaves_nothing(tmp_path: Path
 async def test_a_paused_run_stands_still_with_its_clocks_and_goes_on(tmp_path: Path, marker: str) -> None:
     listener = Listener()
     results: list[Exit] = []
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
         script = f"echo up; (while :; do sleep 0.01; done) & sleep 0.2; echo down # {marker}"
 
         async def carry_out() -> None:
-            results.append((await run_script(keeper, script, timeout_s=1.0, silence_s=1.0, on_line=listener))[0])
+            results.append((await run_script(processes, script, timeout_s=1.0, silence_s=1.0, on_line=listener))[0])
 
         nursery.start_soon(carry_out)
         await listener.heard("up")
-        keeper.pause_all()
-        keepers = await run_keepers()
+        processes.pause_all()
+        supervisors = await run_supervisors()
 
         def states() -> set[str]:
             found: set[str] = set()
-            for pid in set().union(*map(descendants_of, keepers)):
+            for pid in set().union(*map(descendants_of, supervisors)):
                 with suppress(OSError):
                     found.add(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
             return found
@@ -461,7 +461,7 @@ async def test_a_paused_run_stands_still_with_its_clocks_and_goes_on(tmp_path: P
         await until(lambda: "T" in states() and not {"R", "S"} & states())  # Z and D wait for one that is stopped
         await trio.sleep(1.2)  # past both limits
         assert not results
-        keeper.continue_all()
+        processes.continue_all()
         await until(lambda: results)
     assert (results[0].status, results[0].reason) == (0, "exited")
     assert listener.texts == ["up", "down"]
@@ -469,140 +469,144 @@ async def test_a_paused_run_stands_still_with_its_clocks_and_goes_on(tmp_path: P
 
 async def test_a_paused_run_can_be_cancelled(tmp_path: Path, marker: str) -> None:
     listener = Listener()
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: run_script(keeper, f"echo up; sleep 1000; : # {marker}", on_line=listener))
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: run_script(processes, f"echo up; sleep 1000; : # {marker}", on_line=listener))
         await listener.heard("up")
-        keeper.pause_all()
+        processes.pause_all()
         nursery.cancel_scope.cancel()
 
 
 async def test_hurrying_ends_a_grace_that_has_begun(tmp_path: Path, marker: str) -> None:
     listener = Listener()
     script = f"trap 'echo deaf' TERM; echo up; while :; do sleep 0.01; done # {marker}"
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def carry_out() -> None:
-            ended, _ = await run_script(keeper, script, timeout_s=1.0, grace_s=1000, on_line=listener)
+            ended, _ = await run_script(processes, script, timeout_s=1.0, grace_s=1000, on_line=listener)
             assert ended.signal == signal.SIGKILL
 
         nursery.start_soon(carry_out)
         await listener.heard("deaf")
-        keeper.hurry_all()
+        processes.hurry_all()
 
 
 # -- nothing is left -------------------------------------------------------------------------------------
 
 
 async def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path: Path, marker: str) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, _ = await run_script(keeper, f"{daemon(marker)}; {daemon(marker, 'clean')}; exit 4", grace_s=0.1)
+    async with open_supervisor(tmp_path) as processes:
+        ended, _ = await run_script(processes, f"{daemon(marker)}; {daemon(marker, 'clean')}; exit 4", grace_s=0.1)
         assert not living(marker)
     assert (ended.status, ended.reason, ended.survivors) == (4, "exited", ())
 
 
 async def test_what_a_command_leaves_behind_may_finish_what_it_is_writing(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
-        ended, lines = await run_script(keeper, "(sleep 0.05; echo late) & exit 0")
+    async with open_supervisor(tmp_path) as processes:
+        ended, lines = await run_script(processes, "(sleep 0.05; echo late) & exit 0")
     assert (ended.status, [line.text for line in lines]) == (0, ["late"])
 
 
 async def test_a_tree_that_keeps_forking_is_ended(tmp_path: Path, marker: str) -> None:
     hydra = f"import os, time  # {marker}\nwhile True:\n if os.fork(): time.sleep(0.002); os._exit(0)\n os.setsid()"
-    async with kept(tmp_path) as keeper:
-        await run(keeper, sys.executable, "-S", "-c", hydra, grace_s=0)
+    async with open_supervisor(tmp_path) as processes:
+        await run(processes, sys.executable, "-S", "-c", hydra, grace_s=0)
         assert not living(marker)
 
 
-async def test_killing_a_run_keeper_ends_its_tree_and_no_other(tmp_path: Path, marker: str) -> None:
+async def test_killing_a_run_supervisor_ends_its_tree_and_no_other(tmp_path: Path, marker: str) -> None:
     victim, other = Listener(), Listener()
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def fails() -> None:
             with pytest.raises(ProcessFailed) as caught:
-                await run_script(keeper, f"{daemon(marker, 'clean')}; echo up; sleep 1000 # {marker}", on_line=victim)
-            assert caught.value.code == "keeper_lost"
+                await run_script(
+                    processes, f"{daemon(marker, 'clean')}; echo up; sleep 1000 # {marker}", on_line=victim
+                )
+            assert caught.value.code == "reaper_lost"
             assert not living(marker)
             (tmp_path / "go").touch()
 
         nursery.start_soon(fails)
         await victim.heard("up")
-        (keeper_pid,) = await run_keepers()
+        (supervisor_pid,) = await run_supervisors()
         wait = f"echo up; until test -e {tmp_path / 'go'}; do sleep 0.01; done; echo fine"
-        nursery.start_soon(lambda: run_script(keeper, wait, on_line=other))
+        nursery.start_soon(lambda: run_script(processes, wait, on_line=other))
         await other.heard("up")
-        os.kill(keeper_pid, signal.SIGKILL)
+        os.kill(supervisor_pid, signal.SIGKILL)
     assert other.texts == ["up", "fine"]
 
 
-async def test_killing_the_main_keeper_ends_its_runs_and_the_next_run_starts_another(
-    tmp_path: Path, marker: str
-) -> None:
+async def test_killing_the_reaper_ends_its_runs_and_the_next_run_starts_another(tmp_path: Path, marker: str) -> None:
     listener = Listener()
-    async with kept(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as processes:
         async with trio.open_nursery() as nursery:
 
             async def fails() -> None:
                 script = f"{daemon(marker, 'clean')}; echo up; sleep 1000 # {marker}"
                 with pytest.raises(ProcessFailed) as caught:
-                    await run_script(keeper, script, on_line=listener, grace_s=0.1)
-                assert caught.value.code == "keeper_lost"
+                    await run_script(processes, script, on_line=listener, grace_s=0.1)
+                assert caught.value.code == "reaper_lost"
 
             for _ in range(3):
                 nursery.start_soon(fails)
             await until(lambda: len(listener.lines) == 3)
-            os.kill(await main_keeper(), signal.SIGKILL)
+            os.kill(await reaper(), signal.SIGKILL)
         assert not living(marker)
-        assert (await run_script(keeper, "exit 5"))[0].status == 5
+        assert (await run_script(processes, "exit 5"))[0].status == 5
 
 
-async def test_runs_that_meet_a_keeper_killed_a_moment_ago_are_carried_out_by_another(tmp_path: Path) -> None:
-    async with kept(tmp_path) as keeper:
+async def test_runs_that_meet_a_reaper_killed_a_moment_ago_are_carried_out_by_another(tmp_path: Path) -> None:
+    async with open_supervisor(tmp_path) as processes:
         for _ in range(5):
-            os.kill(await main_keeper(), signal.SIGKILL)
+            os.kill(await reaper(), signal.SIGKILL)
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
-                    nursery.start_soon(run, keeper, "true")
+                    nursery.start_soon(run, processes, "true")
 
 
-async def test_killing_both_keepers_of_a_run_still_ends_what_is_marked_as_its_own(tmp_path: Path, marker: str) -> None:
+async def test_killing_reaper_and_run_supervisor_still_ends_what_is_marked_as_the_runs_own(
+    tmp_path: Path, marker: str
+) -> None:
     listener = Listener()
-    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_RUN_ID": marker}
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_ROUND_ID": marker}
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def fails() -> None:
             with pytest.raises(ProcessFailed) as caught:
-                await run_script(keeper, f"{daemon(marker)}; echo up; sleep 1000 # {marker}", on_line=listener, env=env)
-            assert caught.value.code == "keeper_lost"
+                await run_script(
+                    processes, f"{daemon(marker)}; echo up; sleep 1000 # {marker}", on_line=listener, env=env
+                )
+            assert caught.value.code == "reaper_lost"
             assert not living(marker)
 
         nursery.start_soon(fails)
         await listener.heard("up")
-        keepers = {await main_keeper(), *await run_keepers()}
+        supervisors = {await reaper(), *await run_supervisors()}
         for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped, so that neither can answer the other's end
-            for pid in keepers:
+            for pid in supervisors:
                 os.kill(pid, number)
 
 
-async def test_keepers_that_somebody_stopped_do_not_hold_a_run_beyond_its_limits(
+async def test_stopped_supervisors_do_not_hold_a_run_beyond_its_limits(
     tmp_path: Path, marker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bound in ("_END_BOUND_S", "_CLOSE_BOUND_S"):
-        monkeypatch.setattr(f"tinytown.process.supervisor.{bound}", 0.5)
+    for bound in ("runner.END_BOUND_S", "supervisor.END_BOUND_S", "supervisor._CLOSE_BOUND_S"):
+        monkeypatch.setattr(f"tinytown.process.{bound}", 0.5)
     listener = Listener()
-    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_RUN_ID": marker}
+    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_ROUND_ID": marker}
     script = f"{daemon(marker)}; echo up; sleep 1000 # {marker}"
-    async with kept(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
 
         async def fails() -> None:
             with pytest.raises(ProcessFailed) as caught:
-                await run_script(keeper, script, on_line=listener, env=env, timeout_s=1.0, grace_s=0.1)
-            assert caught.value.code == "keeper_lost"
+                await run_script(processes, script, on_line=listener, env=env, timeout_s=1.0, grace_s=0.1)
+            assert caught.value.code == "reaper_lost"
 
         nursery.start_soon(fails)
         await listener.heard("up")
-        for pid in await run_keepers():
+        for pid in await run_supervisors():
             os.kill(pid, signal.SIGSTOP)
-        os.kill(await main_keeper(), signal.SIGSTOP)
+        os.kill(await reaper(), signal.SIGSTOP)
         nursery.start_soon(fails)
 
 
@@ -623,7 +627,7 @@ async def other_kernel(tmp_path: Path, marker: str) -> AsyncGenerator[trio.Proce
             await process.stdout.aclose()
 
 
-async def test_killing_the_kernel_ends_every_tree_and_both_kinds_of_keeper(tmp_path: Path, marker: str) -> None:
+async def test_killing_the_kernel_ends_every_tree_the_reaper_and_its_supervisors(tmp_path: Path, marker: str) -> None:
     async with other_kernel(tmp_path, marker) as kernel:
         below = descendants_of(kernel.pid)
         kernel.kill()
@@ -636,7 +640,7 @@ async def test_ctrl_c_is_the_kernels_and_ends_everything_in_order(tmp_path: Path
     async with other_kernel(tmp_path, marker) as kernel:
         below = descendants_of(kernel.pid)
         for pid in below:
-            if is_keeper(pid):
+            if is_reaper(pid):
                 os.kill(pid, signal.SIGINT)
                 os.kill(pid, signal.SIGTERM)
         kernel.terminate()
@@ -646,11 +650,11 @@ async def test_ctrl_c_is_the_kernels_and_ends_everything_in_order(tmp_path: Path
 
 async def test_the_next_kernel_sweeps_what_is_left_when_all_are_killed_at_once(tmp_path: Path, marker: str) -> None:
     async with other_kernel(tmp_path, marker) as kernel:
-        keepers = set(filter(is_keeper, descendants_of(kernel.pid)))
+        supervisors = set(filter(is_reaper, descendants_of(kernel.pid)))
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in (kernel.pid, *keepers):
+            for pid in (kernel.pid, *supervisors):
                 os.kill(pid, number)
-        await until(lambda: not any(start_time(pid) for pid in (kernel.pid, *keepers)))
+        await until(lambda: not any(start_time(pid) for pid in (kernel.pid, *supervisors)))
         assert len(living(marker)) == 6
         assert len(os.listdir(tmp_path / "run")) == 3
         found = await trio.to_thread.run_sync(lambda: sweep_orphans(tmp_path / "run", town_root=tmp_path))
@@ -660,7 +664,7 @@ async def test_the_next_kernel_sweeps_what_is_left_when_all_are_killed_at_once(t
     assert os.listdir(tmp_path / "run") == []
 
 
-async def test_the_sweep_ends_a_run_keeper_that_somebody_stopped_and_its_tree(tmp_path: Path, marker: str) -> None:
+async def test_the_sweep_ends_a_stopped_run_supervisor_and_its_tree(tmp_path: Path, marker: str) -> None:
     async with other_kernel(tmp_path, marker) as kernel:
         (main,) = children_of(kernel.pid)
         stopped = children_of(main)
@@ -677,7 +681,7 @@ async def test_the_sweep_ends_a_run_keeper_that_somebody_stopped_and_its_tree(tm
 def test_the_sweep_spares_other_towns_itself_and_a_pid_that_was_given_to_another(tmp_path: Path, marker: str) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path / "other"), "TINYTOWN_RUN_ID": "r"}
+    env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path / "other"), "TINYTOWN_ROUND_ID": "r"}
     command = [sys.executable, "-S", "-c", "print(flush=True); input()", marker]
     with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import tomlkit
 import trio
-from tinytown.kernel.transcripts import read_transcript, transcripts_directory
+from tinytown.kernel import read_transcript, transcripts_directory
 from tinytown_testing.models import ModelServer
 
 from tests.kernel.conftest import Place, make_root

@@ -1,6 +1,6 @@
-"""What all rounds of a kernel share: the town, the plugins, the keeper, and where work is done.
+"""What all parts of a kernel share: town, plugins, processes, workspaces, and the reporting of faults.
 
-Also where a plugin's failing is written down. Knows nothing of rounds and agents' lives.
+Knows nothing of rounds and workers.
 """
 
 from __future__ import annotations
@@ -21,84 +21,103 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.plugin import Plugins
-from tinytown.process.supervisor import ProcessSupervisor
+from tinytown.process import ProcessSupervisor
 from tinytown.town import Town
 
-_KEPT_S = 3.0
-#: Hooks that are asked for each round or task; what is wrong with the others is known before a town starts.
-_ASKED_AT_WORK = ("tinytown_prompt_sections", "tinytown_choose_agent")
+_CACHED_S = 3.0
+_LOG_EVERY_S = 60.0
+#: Hooks that are called while the town works; faults of the others are known before it starts.
+_HOOKS_AT_WORK = ("tinytown_prompt_sections", "tinytown_reporting_guide", "tinytown_choose_agent")
 _log = logging.getLogger("tinytown.kernel")
 
 
 @dataclass(slots=True)
 class KernelContext:
-    """What every round of a kernel needs."""
+    """What every part of a kernel needs.
+
+    `host_id` changes when the kernel registers again; `held` are the agents that may be able to begin a round once some
+    other round has ended or a budget is raised.
+    """
 
     town: Town
     plugins: Plugins
-    keeper: ProcessSupervisor
-    #: Agents that may go on when somebody else's round has ended, or a budget is raised.
+    processes: ProcessSupervisor
+    host_id: str
     held: set[str] = field(default_factory=set[str])
     _colleagues: tuple[Agent, ...] = ()
     _colleagues_until: float = float("-inf")
     _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     _plugin_data_until: float = float("-inf")
-    _told: list[TinytownError] = field(default_factory=list[TinytownError])
+    _reported: list[TinytownError] = field(default_factory=list[TinytownError])
+    _logged: dict[str, float] = field(default_factory=dict[str, float])
+
+    def log_error(self, error: TinytownError) -> None:
+        """Log an error that recurs, once a minute."""
+        now = trio.current_time()
+        self._logged = {text: at for text, at in self._logged.items() if now - at < _LOG_EVERY_S}
+        if error.message not in self._logged:
+            self._logged[error.message] = now
+            _log.error("%s", error)
+
+    async def wait_after(self, error: TinytownError) -> None:
+        """Log an error of the server and wait before the next attempt."""
+        self.log_error(error)
+        await trio.sleep(self.town.config.lease_s / 3)
 
     async def colleagues(self) -> tuple[Agent, ...]:
-        """The town's agents as they were a moment ago: with a thousand of them, asking for each prompt would be dear."""
+        """The town's agents. Cached for 3 s: listing 1,000 agents per prompt is expensive."""
         if trio.current_time() >= self._colleagues_until:
-            self._colleagues_until = trio.current_time() + _KEPT_S
+            self._colleagues_until = trio.current_time() + _CACHED_S
             try:
                 self._colleagues = await self.town.agents()
-            except ProtocolViolation as error:  # one record that cannot be read must not cost the others their work
+            except ProtocolViolation as error:  # one unreadable record must not stop the other agents
                 _log.warning("the agents cannot be listed: %s", error)
         return self._colleagues
 
     async def prompt_sections(self, agent: Agent, task: Task | None) -> tuple[str, ...]:
-        """What the plugins add to an agent's prompt; that one of them failed at it is told, and costs its own words only."""
+        """What the plugins add to an agent's prompt. A plugin that fails loses its own sections only, and is reported."""
         sections = self.plugins.prompt_sections(agent, task, await self._plugins_data())
-        await self.tell_faults()
+        await self.report_hook_faults()
         return sections
 
-    async def tell_faults(self) -> None:
-        """Tell the town of hooks that have failed at work: once for each plugin, as they are asked again and again."""
+    async def report_hook_faults(self) -> None:
+        """Report hooks that failed while the town works: once for each plugin and hook, as they are called again and again."""
         for problem in self.plugins.problems:
-            if problem.fields.get("stage") in _ASKED_AT_WORK and problem not in self._told:
-                self._told.append(problem)
+            if problem.fields.get("stage") in _HOOKS_AT_WORK and problem not in self._reported:
+                self._reported.append(problem)
                 _log.warning(problem.message, exc_info=problem.__cause__)
-                await _tell(self.town, problem.fields["plugin"], problem.message)
+                await _emit(self.town, problem.fields["plugin"], problem.message)
 
     async def _plugins_data(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the plugins that want it for prompts keep in the town, as it was a moment ago."""
+        """The data of the plugins that use it in prompts. Cached for 3 s."""
         if trio.current_time() >= self._plugin_data_until:
-            self._plugin_data_until = trio.current_time() + _KEPT_S
-            run, calls = self.town.run, self.town.operations
+            self._plugin_data_until = trio.current_time() + _CACHED_S
+            run, operations = self.town.run, self.town.operations
             try:
                 names = self.plugins.plugins_wanting_data
-                self._plugin_data = {name: await run(calls.plugin_data(name)) for name in names}
+                self._plugin_data = {name: await run(operations.plugin_data(name)) for name in names}
             except ProtocolViolation as error:
                 _log.warning("the data of a plugin cannot be read: %s", error)
         return self._plugin_data
 
-    async def report_fault(self, offered: object, what: str, error: Exception, *, so: str = "") -> None:
-        """Note that an object of a plugin failed; see the function of this name."""
-        await report_fault(self.town, self.plugins, offered, what, error, so=so)
+    async def report_fault(self, offered: object, what: str, error: Exception, *, consequence: str = "") -> None:
+        """Report that an object of a plugin failed; see the function of this name."""
+        await report_fault(self.town, self.plugins, offered, what, error, consequence=consequence)
 
     @asynccontextmanager
-    async def open_place(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        """The directory to work in, and to judge work in: that of the first workspace that claims it, or the town's root.
+    async def open_workspace(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+        """The directory to work in, and to run gates in: that of the first workspace that claims it, or the town's root.
 
         Raises: PluginFaulty when the workspace fails; what the block raises comes out as it is.
         """
-        asked: Workspace | None = None
+        workspace: Workspace | None = None
         raised: BaseException | None = None
         try:
             async with AsyncExitStack() as stack:
                 directory = self.town.root
-                for asked in self.plugins.workspaces:
-                    if asked.claims(agent, task):
-                        directory = await stack.enter_async_context(asked.open(agent, task))
+                for workspace in self.plugins.workspaces:
+                    if workspace.claims(agent, task):
+                        directory = await stack.enter_async_context(workspace.open(agent, task))
                         break
                 try:
                     yield directory
@@ -106,25 +125,25 @@ class KernelContext:
                     raised = error
                     raise
         except Exception as error:
-            if error is raised or asked is None:
+            if error is raised or workspace is None:
                 raise
-            what = f"workspace {asked.name}"
-            await self.report_fault(asked, what, error)
+            what = f"workspace {workspace.name}"
+            await self.report_fault(workspace, what, error)
             raise PluginFaulty(f"{what} failed: {shown(repr(error), 500)}") from error
 
 
 def accounts_by_kind(config: Config, plugins: Plugins) -> dict[str, str]:
-    """Kind of backend -> the account it uses: what the settings say, else what the backend says, else its kind."""
+    """Kind of backend -> its account: from the settings, else from the backend, else the kind itself."""
     configured = {kind: cli.account for kind, cli in config.agent_clis.items()}
     return {kind: configured.get(kind) or backend.account or kind for kind, backend in plugins.backends.items()}
 
 
 async def report_fault(
-    town: Town, plugins: Plugins, offered: object, what: str, error: Exception, *, so: str = ""
+    town: Town, plugins: Plugins, offered: object, what: str, error: Exception, *, consequence: str = ""
 ) -> None:
-    """Note that an object that a plugin `offered` has failed, and tell the town.
+    """Report that an object `offered` by a plugin failed: in the log, in `plugins`, and as an event.
 
-    `what` it is, in a word and its name (``sink journal``); `so` says what follows.
+    `what` names the object (``sink journal``), `consequence` says what happens next.
     """
     try:
         plugin = plugins.owner(offered)
@@ -132,9 +151,9 @@ async def report_fault(
         plugin = what
     plugins.mark_faulty(plugin, what, error)
     _log.warning("%s of plugin %s failed", what, plugin, exc_info=error)
-    await _tell(town, plugin, f"{what} failed: {shown(repr(error), 500)}{so and f'; {so}'}")
+    await _emit(town, plugin, f"{what} failed: {shown(repr(error), 500)}{consequence and f'; {consequence}'}")
 
 
-async def _tell(town: Town, plugin: str, text: str) -> None:
-    with suppress(TinytownError):  # it is in the log
+async def _emit(town: Town, plugin: str, text: str) -> None:
+    with suppress(TinytownError):  # the log has it
         await town.run(town.operations.emit("plugin_reported", {"plugin": plugin, "text": text}))

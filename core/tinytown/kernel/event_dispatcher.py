@@ -1,7 +1,7 @@
-"""From the event stream to status sinks, each at its own pace, never holding up an agent.
+"""Dispatches the event stream to status sinks, each at its own pace, never blocking an agent.
 
-The stream on the server is the buffer: a sink's position is kept there, so a slow sink lags and a restart goes on where
-the last one stopped. Only the kernel that holds the ``noticeboard`` lease feeds sinks. Knows nothing of what sinks do.
+The stream on the server is the buffer: a sink's position is kept there, so a slow sink lags, and a restart resumes where
+the last one stopped. Only the kernel that holds the ``noticeboard`` lease (the key's name of old) feeds sinks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BATCH = 200
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 _PUT_BOUND_S = 30.0
-_REMEMBER_BOUND_S = 1.0
+_CURSOR_BOUND_S = 1.0
 
 
 async def feed_sinks(town: Town, plugins: Plugins, host: str) -> None:
@@ -44,7 +44,7 @@ async def feed_sinks(town: Town, plugins: Plugins, host: str) -> None:
 
 
 async def flush_sinks(town: Town, plugins: Plugins, host: str) -> None:
-    """Hand over what has happened until now, then give the lease up: the last act of a kernel. Callers set the deadline."""
+    """Deliver the events until now, then release the lease: the last act of a kernel. Callers set the deadline."""
     if not plugins.sinks:
         return
     if await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=int(town.config.lease_s * 1000))):
@@ -61,11 +61,11 @@ async def _flush(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> N
     try:
         with without_cancellations():
             async with sink.open():
-                while await _hand_over(town, name, sink):
+                while await _deliver(town, name, sink):
                     pass
     except ServerUnreachable:
         return
-    except Exception as error:  # it gets them from the next kernel
+    except Exception as error:  # the next kernel delivers them
         await report_fault(town, plugins, sink, f"sink {name}", error)
 
 
@@ -80,7 +80,7 @@ async def _keep_lease(town: Town, host: str, lease_ms: int) -> None:
 
 
 async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> None:
-    """One sink, for ever: opened again with growing delays when it raises, with the same batch once more."""
+    """Feed one sink until cancelled. One that raises is reopened with growing delays and gets the same batch again."""
     failures = 0
     while True:
         try:
@@ -88,28 +88,28 @@ async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> No
                 async with sink.open():
                     while True:
                         seen = town.position.value
-                        if await _hand_over(town, name, sink):
+                        if await _deliver(town, name, sink):
                             failures = 0
                             continue
                         await town.wait_for_news(seen)
         except ServerUnreachable:
             pass
-        except Exception as error:  # a stranger's sink may raise anything; the others go on
+        except Exception as error:  # a sink may raise anything; the others continue
             failures += 1
-            if failures == 1:  # what it says every time after is the same, and telling is an event for it, too
-                await report_fault(town, plugins, sink, f"sink {name}", error, so="it is tried again")
+            if failures == 1:  # later reports would be the same, and each is an event for the sink, too
+                await report_fault(town, plugins, sink, f"sink {name}", error, consequence="retrying")
         await trio.sleep(min(_FIRST_RETRY_S * 2 ** min(failures, 16), _LONGEST_RETRY_S))
 
 
-async def _hand_over(town: Town, name: str, sink: StatusSink) -> bool:
-    """Give the sink its next batch and remember its new position; False when there is none."""
+async def _deliver(town: Town, name: str, sink: StatusSink) -> bool:
+    """Pass the sink its next batch and store its new position; False when there is none."""
     cursor = await town.run(town.operations.cursor(name)) or "0"
     events = await town.run(town.operations.events_after(cursor, count=_BATCH))
     if not events:
         return False
     with trio.fail_after(_PUT_BOUND_S):
         await sink.put(events)
-    # Shielded: what the sink has taken should not come again only because this kernel ends now.
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + _REMEMBER_BOUND_S):
+    # Shielded: a batch that was taken should not come again because this kernel is ending.
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CURSOR_BOUND_S):
         await town.run(town.operations.set_cursor(name, events[-1].id))
     return True

@@ -1,4 +1,4 @@
-"""The lock that says that a kernel runs a town on this machine: one for a directory. Knows files, not kernels."""
+"""The lock of a kernel on a town's directory: one kernel for each directory on a machine. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.errors import Refused
+from tinytown.process.pids import is_running
 
 _LOCK_ATTEMPTS = 10
 _LOCK_AGAIN_S = 0.01
@@ -18,11 +19,12 @@ _LOCK_AGAIN_S = 0.01
 
 @contextmanager
 def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
-    """Holds the town's directory for one kernel; asks whether it is still there, and this is its lock.
+    """Hold the town's directory for one kernel; yields whether the lock is still the one in that directory.
 
-    Raises: Refused with the pid of the one that has it.
+    Raises: Refused with the pid of the kernel that has it.
     """
     path = _lock_path(root)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -30,8 +32,8 @@ def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
         except BlockingIOError as error:
             pid = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
             raise Refused(
-                f"a kernel runs this town already (pid {pid})",
-                hint="tt status looks at it, tt stop ends it",
+                f"the kernel of this town is already running (pid {pid})",
+                hint="tt status shows it, tt stop ends it",
                 code="kernel_running",
                 pid=pid,
             ) from error
@@ -45,10 +47,23 @@ def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
         os.close(fd)
 
 
+def running_kernel(root: Path) -> int | None:
+    """The process id of the kernel that runs the town at `root` on this machine; None if none does. Changes nothing."""
+    with suppress(OSError), open(_lock_path(root), "rb") as lock:
+        text = lock.read(32).strip()
+        if not text.isdigit() or not is_running(int(text)):
+            return None
+        try:
+            # The pid may have been reused. A shared lock for a moment, and only in this case: a kernel that starts
+            # meanwhile tries again.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(text)
+    return None
+
+
 def _lock_path(root: Path) -> Path:
-    path = root / RUNTIME_DIRECTORY / "kernel.lock"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    return path
+    return root / RUNTIME_DIRECTORY / "kernel.lock"
 
 
 def _is_at(fd: int, path: Path) -> bool:
@@ -61,10 +76,7 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def _lock(fd: int) -> None:
-    """Take the lock; one that only somebody who looks has (`is_running`) is free again in a moment.
-
-    Raises: BlockingIOError when a kernel has it.
-    """
+    """Take the lock, which `running_kernel` may hold for a moment. Raises: BlockingIOError when a kernel has it."""
     for attempt in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,16 +86,3 @@ def _lock(fd: int) -> None:
             time.sleep(_LOCK_AGAIN_S)
         else:
             return
-
-
-def is_running(root: Path) -> bool:
-    """Whether a kernel of this machine holds the town's directory."""
-    fd = os.open(_lock_path(root), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)

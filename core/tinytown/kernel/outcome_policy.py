@@ -1,4 +1,4 @@
-"""What a round's end means: an answer read as an outcome, an error turned into one, and what follows for mail and task. Pure."""
+"""The outcome policy: what an outcome means for mail, task, agent and account; reads answers and errors as outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tinytown.errors import BackendUnavailable, PluginFaulty, ServerUnreachable,
 from tinytown.model.tasks import Fate, Task
 from tinytown.model.text import shown
 
-_TEXT_KEPT = 64 * 1024
+_TEXT_CHARACTERS = 64 * 1024
 _LONGEST_DELAY_S = 300.0
-_NO_TIME_S = 1e9  # decades: nonsense, like what is not a number
+_NONSENSE_S = 1e9  # decades
 
 Mail = Literal["ack", "nack", "return"]
 
@@ -36,54 +36,51 @@ class Resolution:
     throttled_ms: int | None = None
 
 
-def settlement(
-    outcome: Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, asked_for: bool = True
+def resolve(
+    outcome: Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, requested: bool = True
 ) -> Resolution:
-    """What follows from an outcome. Pure.
+    """The resolution of an outcome.
 
-    `deliveries` is the highest delivery count in the batch. `asked_for`: the kernel itself has ended the round.
+    `deliveries` is the highest delivery count in the batch. `requested`: the kernel itself ended the round.
     """
     tries = task.attempts if task is not None else deliveries
     delay_s = min(limits.retry_delay_s * 2 ** min(max(0, tries - 1), 16), _LONGEST_DELAY_S)
     match outcome:
         case Finished(text=text):
             if task is None or limits.completion == "auto":
-                return Resolution("ack", "complete", text=text[-_TEXT_KEPT:])
+                return Resolution("ack", "complete", text=text[-_TEXT_CHARACTERS:])
             if task.attempts > limits.reminders:
                 return Resolution(
-                    "ack", "fail", reason="ended without saying whether the task is done", text=text[-_TEXT_KEPT:]
+                    "ack", "fail", reason="ended without reporting on its task", text=text[-_TEXT_CHARACTERS:]
                 )
             return Resolution(
-                "nack", reason="you ended without saying whether the task is done: use tt task complete or fail"
+                "nack", reason="you ended without reporting on your task: report that it is complete, or that it failed"
             )
         case Failed(reason=reason, retryable=retryable):
             if task is not None and (not retryable or task.attempts >= limits.max_attempts):
-                return Resolution("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_KEPT:])
+                return Resolution("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_CHARACTERS:])
             return Resolution("nack", delay_s=delay_s, reason=shown(reason, 2000))
         case Lost(reason=reason, stderr_tail=tail):
-            told = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
+            text = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
             if task is not None and task.attempts >= limits.max_attempts:
-                return Resolution("ack", "fail", reason=shown(told, 2000), text=told)
-            return Resolution("nack", delay_s=delay_s, reason=shown(told, 2000))
-        case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, the mail need not be
-            throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NO_TIME_S else -1
+                return Resolution("ack", "fail", reason=shown(text, 2000), text=text)
+            return Resolution("nack", delay_s=delay_s, reason=shown(text, 2000))
+        case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, not the mail
+            throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NONSENSE_S else -1
             return Resolution("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
         case Unauthorized(reason=reason, hint=hint) | Unavailable(reason=reason, hint=hint):
             return Resolution("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
-        case Interrupted(reason=reason):  # by itself, time after time, it would be a busy loop
-            return Resolution("return", reason=reason, delay_s=0.0 if asked_for else limits.retry_delay_s)
+        case Interrupted(reason=reason):  # without the delay, a session that interrupts itself would be a busy loop
+            return Resolution("return", reason=reason, delay_s=0.0 if requested else limits.retry_delay_s)
         case _:
             assert_never(outcome)
 
 
 def read_outcome(answer: object) -> Outcome:
-    """What a session returned. Types promise what it is, but a stranger's session may break the promise.
-
-    Raises: PluginFaulty when it has.
-    """
+    """What a session returned, checked. Raises: PluginFaulty when it is no outcome."""
     try:
         outcome: Outcome = _decode_outcome(msgspec.json.encode(answer))
-    except (TypeError, ValueError) as error:  # ValueError: msgspec's own, and text that is no UTF-8
+    except (TypeError, ValueError) as error:  # ValueError: msgspec's, and text that is not UTF-8
         raise PluginFaulty(f"expected an Outcome from the backend, got {shown(repr(answer), 200)}: {error}") from error
     return outcome
 
@@ -92,7 +89,7 @@ _decode_outcome: Any = msgspec.json.Decoder(Outcome).decode
 
 
 def outcome_of(error: Exception) -> Outcome:
-    """How a round ended that came to its end by `error`."""
+    """The outcome of a round that raised `error`."""
     if isinstance(error, BackendUnavailable):
         return Unavailable(reason=error.message, hint=error.hint)
     if isinstance(error, ServerUnreachable):

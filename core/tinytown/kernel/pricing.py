@@ -1,4 +1,4 @@
-"""What a round has cost, as the ledger takes it: tokens as the backend told, money as it told or by the user's rate. Pure."""
+"""The cost of a round for the ledger: tokens as reported, money as reported or by the configured rate. Pure."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ _MOST = 10**15  # beyond this a number is no count of tokens, and would not be e
 
 
 def charge_of(outcome: Outcome, usage: Usage | None, rate: RateConfig | None) -> str:
-    """What the ledger is told of a round.
+    """The charge of a round, as `settle_round` takes it.
 
-    Empty for one that never came to be; `UNMEASURED` when the backend told nothing, unless the kind is free; else input,
-    output and cached tokens and the money in millionths of a dollar, -1 where neither the backend nor the user names a price.
+    Empty if the round did not take place; `UNMEASURED` when the backend reported no usage, unless the kind is free; else
+    input, output and cached tokens and millionths of a dollar, -1 where neither backend nor configuration has a price.
     """
     if usage is None:
         if isinstance(outcome, RateLimited | Unauthorized | Unavailable):
             return ""
         if rate is None or rate.input_usd_per_mtok or rate.output_usd_per_mtok:
             return UNMEASURED
-        usage = Usage()  # whatever it used, it was free
+        usage = Usage()  # free, whatever it used
     counts = [min(max(0, count), _MOST) for count in (usage.input_tokens, usage.output_tokens, usage.cached_tokens)]
     return " ".join(map(str, [*counts[:2], min(counts[2], counts[0]), _money(usage, rate)]))
 
 
 def _money(usage: Usage, rate: RateConfig | None) -> int:
-    """The user's rate counts before what the backend says: whoever sets one knows their contract."""
+    """Millionths of a dollar. A configured rate overrides what the backend reports."""
     if rate is None:
         usd = usage.cost_usd
         return round(usd * 1_000_000) if usd is not None and 0 <= usd < _MOST / 1_000_000 else -1
     cached_rate = rate.input_usd_per_mtok if rate.cached_usd_per_mtok is None else rate.cached_usd_per_mtok
     cached = min(usage.cached_tokens, usage.input_tokens)
-    # So many dollars for a million tokens are so many millionths of a dollar for one.
+    # Dollars per million tokens are millionths of a dollar per token.
     money = (
         (usage.input_tokens - cached) * rate.input_usd_per_mtok
         + cached * cached_rate

@@ -1,7 +1,6 @@
-"""What a kernel does about those that died: the first sweep, the beat that finds lost hosts, and forgetting old things.
+"""Recovery and retention: the sweep at start, the watch over the town's directory, and the removal of old records.
 
-What a lost host held comes back on the server itself, in the functions; here is who asks for it and when. Knows hosts
-and processes, not rounds.
+What a failed host held comes back on the server, in its functions. Knows hosts and processes, not rounds.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from tinytown.process.pids import is_running
 from tinytown.redis.locate import town_server
 from tinytown.town import Town
 
-_TIDY_EVERY_S = 60.0
+_RETENTION_EVERY_S = 60.0
 _END_BOUND_S = 5.0
 
 
 def run_directory(root: Path) -> Path:
-    """Where the records of running processes lie."""
+    """The directory with the records of running processes."""
     return root / RUNTIME_DIRECTORY / "run"
 
 
 def machine_id() -> str:
-    """Names this machine and its space of process ids: only there does a pid mean anything."""
+    """Identifies this machine and its pid namespace: the scope of a pid."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
         space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
@@ -43,9 +42,9 @@ def machine_id() -> str:
 
 
 async def sweep(town: Town, *, root: Path) -> list[Orphan]:
-    """A kernel's first act, while it holds the lock of its directory: end what earlier kernels here left behind.
+    """End what earlier kernels of this directory left behind; requires its lock.
 
-    Hosts of this machine whose process is gone give back at once what they held, without waiting for their lease.
+    Hosts of this machine whose process has ended release what they held at once, before their lease ends.
     """
     orphans = await trio.to_thread.run_sync(lambda: sweep_orphans(run_directory(root), town_root=root))
     for host in await town.run(town.operations.hosts()):
@@ -55,16 +54,16 @@ async def sweep(town: Town, *, root: Path) -> list[Orphan]:
 
 
 def is_alive(host: Host) -> bool:
-    """Whether the process of a host of this machine is there. Our own is not: it had an earlier kernel in it."""
+    """Whether the process of a host on this machine runs. This process does not count: its pid was reused."""
     return host.pid != os.getpid() and is_running(host.pid)
 
 
 async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
-    """Watch over the directory whose kernel lock `is_ours`. A kernel without it could be stopped by nobody.
+    """Watch the directory whose kernel lock `is_ours`: without it nothing could stop this kernel.
 
-    Raises: NotFound with code ``town_gone`` when it is gone; a server of ours that was in it has been ended.
+    Raises: NotFound with code ``town_gone`` when it is gone, after ending the embedded server that was in it.
     """
-    while is_ours():  # noqa: ASYNC110 - nobody tells of it
+    while is_ours():  # noqa: ASYNC110 - nothing announces it
         await trio.sleep(town.config.lease_s / 3)
     if (server := town_server(town.root, town.config)) is not None:
         await trio.to_thread.run_sync(server.end_left_behind, time.monotonic() + _END_BOUND_S)
@@ -72,8 +71,8 @@ async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
     raise NotFound(f"{where} was deleted or moved while a kernel ran there", code="town_gone")
 
 
-async def tidy(town: Town, config: Config) -> None:
-    """Forget finished tasks, events and days of the ledger beyond the configured bounds, now and then, until cancelled."""
+async def apply_retention(town: Town, config: Config) -> None:
+    """Remove finished tasks, events and ledger days beyond the configured bounds, once a minute, until cancelled."""
     limits = config.limits
     call = town.operations.apply_retention(
         finished_age_ms=int(limits.finished_days * 86_400_000),
@@ -83,7 +82,7 @@ async def tidy(town: Town, config: Config) -> None:
     costs = town.operations.apply_cost_retention(days=limits.costs_days)
     while True:
         with suppress(TinytownError):
-            for each in (call, costs):
-                while await town.run(each):
+            for operation in (call, costs):
+                while await town.run(operation):
                     pass
-        await trio.sleep(_TIDY_EVERY_S)
+        await trio.sleep(_RETENTION_EVERY_S)

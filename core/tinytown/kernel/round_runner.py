@@ -1,7 +1,7 @@
-"""One round: what an agent does with one batch of its mail, from the claim to the stored outcome.
+"""One round: the work on one batch of an agent's mail, from the claim to the stored outcome.
 
 Begins tasks, builds the prompt, runs the backend's session within its limits while renewing the leases, and settles
-everything in one step by the outcome. Knows nothing of an agent's life between rounds (see `hosting`).
+everything in one step by the outcome. Knows nothing of what happens between rounds (see `agent_worker`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,16 @@ from tinytown.contracts import (
     Usage,
 )
 from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
+from tinytown.identity import (
+    AGENT_ID_VARIABLE,
+    AGENT_NAME_VARIABLE,
+    ROUND_ID_VARIABLES,
+    TASK_ID_VARIABLE,
+    TASK_TOKEN_VARIABLE,
+)
 from tinytown.kernel.context import KernelContext
-from tinytown.kernel.gates import judge
-from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, settlement
+from tinytown.kernel.gates import run_gates
+from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, resolve
 from tinytown.kernel.pricing import charge_of
 from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
 from tinytown.kernel.recovery import machine_id
@@ -53,12 +60,12 @@ _SETTLE_FOR_S = 60.0
 _LAST_SETTLE_S = 5.0
 _BEGIN_BOUND_S = 5.0
 _AGAIN_S = 0.2
-_HELD_TASK_MS = 60_000  # then it is looked at whether the budget of the task has been raised
+_HELD_TASK_MS = 60_000  # until the next check whether the budget of the task was raised
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
 
 
 class Reporter:
-    """The `Report` of one round: keeps the last lines and the usage; the round sends lines on at a bounded rate."""
+    """The `Report` of one round: keeps the last lines and the usage; the round forwards lines at a bounded rate."""
 
     def __init__(self) -> None:
         self.latest: str | None = None
@@ -92,13 +99,13 @@ class RoundRunner:
 
     def __init__(
         self,
-        desk: KernelContext,
+        context: KernelContext,
         agent: Agent,
         get_session: Callable[[], Awaitable[AgentSession]],
         close_session: Callable[[], Awaitable[None]],
     ) -> None:
-        self._desk = desk
-        self._town = desk.town
+        self._context = context
+        self._town = context.town
         self.agent = agent
         self._fence = agent.token or ""
         self._get_session = get_session
@@ -106,22 +113,22 @@ class RoundRunner:
         self._session_id = agent.session_id
         self._scope: trio.CancelScope | None = None  # while the backend works
         self._storing: trio.CancelScope | None = None
-        self._judging: trio.CancelScope | None = None
-        self._why: str | None = None
-        self._lost: str | None = None
-        self._mistrusted = False
+        self._gating: trio.CancelScope | None = None
+        self._interrupt_reason: str | None = None
+        self._lost_reason: str | None = None
+        self._session_suspect = False
         self.round_id: str | None = None
 
     def interrupt(self, why: str) -> None:
         """End the round as interrupted."""
         if self.round_id is not None:
-            self._why = self._why or why
+            self._interrupt_reason = self._interrupt_reason or why
             if self._scope is not None:
                 self._scope.cancel()
 
     def lose_session(self, why: str) -> None:
         """End the round as lost: the session is gone."""
-        self._lost = why
+        self._lost_reason = why
         if self._scope is not None:
             self._scope.cancel()
 
@@ -129,24 +136,24 @@ class RoundRunner:
         """The outcome is stored in a few seconds or not at all; gates are left to the next kernel."""
         if self._storing is not None:
             self._storing.deadline = min(self._storing.deadline, trio.current_time() + _LAST_SETTLE_S)
-        if self._judging is not None:
-            self._judging.cancel()
+        if self._gating is not None:
+            self._gating.cancel()
 
-    async def judge(self, task_id: str) -> None:
-        """Have a submitted task judged, unless it is to be hurried."""
-        with trio.CancelScope() as self._judging:
-            await judge(self._desk, self.agent, task_id)
+    async def run_gates(self, task_id: str) -> None:
+        """Run the gates on a submitted task; `hurry` ends that."""
+        with trio.CancelScope() as self._gating:
+            await run_gates(self._context, self.agent, task_id)
 
     async def run(self, batch: Batch) -> Resolution | None:
-        """Do one round with the batch; what became of it, or None when there was nothing to do.
+        """Do one round with the batch; its resolution, or None when there was nothing to do.
 
         Cancelled: the mail goes back untouched before Cancelled goes on.
         Raises: StaleLease when the agent belongs to another kernel; ServerUnreachable before the round has begun.
         """
         self.round_id = round_id = new_id()
-        self._why, self._lost, self._mistrusted = None, None, False
+        self._interrupt_reason, self._lost_reason, self._session_suspect = None, None, False
         try:
-            # Shielded: what is begun without our knowing cannot be given back untouched.
+            # Shielded: a round that begins unnoticed could not be given back untouched.
             work: _Work | None = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _BEGIN_BOUND_S) as beginning:
                 work = await self._begin(batch, round_id)
@@ -158,29 +165,29 @@ class RoundRunner:
                 outcome = await self._outcome(work)
             except StaleLease:
                 raise
-            except BaseException:  # nothing but a cancellation from outside, alone or in a group
-                self._why = "its kernel was stopped"
+            except BaseException:  # only a cancellation from outside, alone or in a group
+                self._interrupt_reason = "its kernel was stopped"
                 with suppress(TinytownError):
-                    await self._store(Interrupted(reason=self._why), work, within_s=_LAST_SETTLE_S)
+                    await self._store(Interrupted(reason=self._interrupt_reason), work, within_s=_LAST_SETTLE_S)
                 raise
             settled, state = await self._store(outcome, work, within_s=_SETTLE_FOR_S)
-            if self._mistrusted or isinstance(outcome, Lost):
+            if self._session_suspect or isinstance(outcome, Lost):
                 await self._close_session()
             if state == "verifying" and work.task is not None:
-                await self.judge(work.task.id)
+                await self.run_gates(work.task.id)
             return settled
         finally:
-            self.round_id = self._storing = self._judging = None
+            self.round_id = self._storing = self._gating = None
 
     async def _begin(self, batch: Batch, round_id: str) -> _Work | None:
-        """What the round is about, begun on the server; None when nothing in the batch is to be worked on."""
-        deliveries = await self._bury_undecodable(batch.deliveries)
+        """The work of the round, begun on the server; None when nothing in the batch is to be worked on."""
+        deliveries = await self._dead_letter_undecodable(batch.deliveries)
         task, deliveries = await self._start_task(deliveries, round_id)
         if not deliveries:
             return None
         return _Work(round_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, round_id))
 
-    async def _bury_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+    async def _dead_letter_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         bad = [delivery for delivery in deliveries if delivery.message is None]
         if bad:
             await self._town.run(
@@ -191,9 +198,9 @@ class RoundRunner:
     async def _start_task(
         self, deliveries: tuple[Delivery, ...], round_id: str
     ) -> tuple[Task | None, tuple[Delivery, ...]]:
-        """Begin the task that the batch carries, if any; orders that are out of date are acknowledged and left out.
+        """Begin the task of the batch, if any; outdated orders are acknowledged and left out.
 
-        The task's `reason` is the one from before: why it came back is for the agent to know.
+        The task keeps its previous `reason`, so that the agent learns why the task came back.
         """
         for delivery in deliveries:
             body = delivery.message.body if delivery.message else None
@@ -206,7 +213,7 @@ class RoundRunner:
             except NotFound:
                 started = Started(stale=True, task=None)
             else:
-                if started.held:  # the rest of the mail need not wait for its budget
+                if started.held:  # the rest of the mail does not wait for its budget
                     why, nack = (
                         (started.task and started.task.reason) or "its budget is spent",
                         self._town.operations.nack,
@@ -222,7 +229,7 @@ class RoundRunner:
         return None, deliveries
 
     async def _outcome(self, work: _Work) -> Outcome:
-        """How the round ends, by itself or interrupted."""
+        """The outcome, by itself or interrupted."""
         outcome: Outcome | None = None
         try:
             with without_cancellations(), trio.CancelScope() as self._scope:
@@ -230,51 +237,50 @@ class RoundRunner:
                     self.agent.id, self._fence, work.round_id, work.task.id if work.task else ""
                 )
                 if await self._town.run(call) in ("paused", "stopped"):
-                    # Said after the claim: nothing has begun yet, so nothing is lost.
-                    self.interrupt("a person asked for it")
-                if self._why is not None:
+                    # Requested after the claim: nothing has begun yet, so nothing is lost.
+                    self.interrupt("requested by user")
+                if self._interrupt_reason is not None:
                     self._scope.cancel()
-                outcome = await self._attended(work)
+                outcome = await self._run_beside_leases(work)
         except ServerUnreachable as error:
             outcome = outcome_of(error)
         finally:
             self._scope = None
-        if self._lost is not None and not isinstance(outcome, Finished):
-            return Lost(reason=self._lost)
-        if outcome is None or (self._why is not None and not isinstance(outcome, Finished)):
-            return Interrupted(reason=self._why or "interrupted")
+        if self._lost_reason is not None and not isinstance(outcome, Finished):
+            return Lost(reason=self._lost_reason)
+        if outcome is None or (self._interrupt_reason is not None and not isinstance(outcome, Finished)):
+            return Interrupted(reason=self._interrupt_reason or "interrupted")
         return outcome
 
-    async def _attended(self, work: _Work) -> Outcome:
-        """The work itself, with its leases renewed and its progress told beside it. Whatever a plugin raises is its own
-        fault and costs this round only."""
+    async def _run_beside_leases(self, work: _Work) -> Outcome:
+        """Do the work while its leases are renewed and its progress is reported. What a plugin raises costs this round only."""
         outcome: Outcome | None = None
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew, work.deliveries)
-            nursery.start_soon(self._tell_progress, work)
+            nursery.start_soon(self._report_progress, work)
             try:
                 with without_cancellations():
                     outcome = await self._work(work)
-            except Exception as error:  # carried out of the nursery as it is, not in a group
+            except Exception as error:  # leaves the nursery as it is, not in a group
                 failure = error
             nursery.cancel_scope.cancel()
         if failure is not None:
-            self._mistrusted = True
+            self._session_suspect = True
             if not isinstance(failure, TinytownError):
-                backend = self._desk.plugins.backends.get(self.agent.cli)
-                await self._desk.report_fault(backend, f"backend {self.agent.cli}", failure)
+                backend = self._context.plugins.backends.get(self.agent.cli)
+                await self._context.report_fault(backend, f"backend {self.agent.cli}", failure)
             return outcome_of(failure)
         if outcome is None:
-            return Interrupted(reason=self._why or "interrupted")
+            return Interrupted(reason=self._interrupt_reason or "interrupted")
         return outcome
 
     async def _work(self, work: _Work) -> Outcome:
         limits = self._town.config.round
         bound_s = limits.timeout_s + limits.grace_s + _OVERTIME_S if limits.timeout_s else float("inf")
         messages = tuple(delivery.message for delivery in work.deliveries if delivery.message is not None)
-        async with self._desk.open_place(self.agent, work.task) as directory:
-            with self._desk.keeper.clock.move_on_after(bound_s):
+        async with self._context.open_workspace(self.agent, work.task) as directory:
+            with self._context.processes.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 prompt = await self._prompt(work.task, messages)
                 what = f"task {work.task.id}" if work.task else "mail"
@@ -294,13 +300,13 @@ class RoundRunner:
                     session_id=self._session_id,
                 )
                 return read_outcome(await session.run_round(round_, work.reporter))
-        self._mistrusted = True
-        return Failed(reason=f"the backend did not end within its time of {limits.timeout_s:g} s")
+        self._session_suspect = True
+        return Failed(reason=f"the backend did not end within its limit of {limits.timeout_s:g} s")
 
     async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
         needed: list[Task] = []
         for need in task.needs[:NEEDED_SHOWN] if task else ():
-            with suppress(NotFound):  # forgotten since
+            with suppress(NotFound):  # removed since
                 needed.append(await self._town.task(need))
         return build_prompt(
             agent=self.agent,
@@ -309,10 +315,10 @@ class RoundRunner:
             messages=messages,
             role=load_roles(self._town.config).get(self.agent.role or ""),
             needed=needed,
-            colleagues=await self._desk.colleagues(),
-            sections=await self._desk.prompt_sections(self.agent, task),
+            colleagues=await self._context.colleagues(),
+            sections=await self._context.prompt_sections(self.agent, task),
             explicit=self._town.config.round.completion == "explicit",
-            town_tools=(backend := self._desk.plugins.backends.get(self.agent.cli)) is not None
+            town_tools=(backend := self._context.plugins.backends.get(self.agent.cli)) is not None
             and backend.offers_town_tools,
         )
 
@@ -332,35 +338,35 @@ class RoundRunner:
                         return
                     held_until = trio.current_time() + lease_s
             except TinytownError:
-                pass  # told below when it lasts
+                pass  # below, when it lasts
             if trio.current_time() > held_until:
                 self.interrupt("the server could not be reached for a whole lease")
                 return
 
-    async def _tell_progress(self, work: _Work) -> None:
-        told: str | None = None
+    async def _report_progress(self, work: _Work) -> None:
+        reported: str | None = None
         while True:
             await trio.sleep(_REPORT_EVERY_S)
-            if work.reporter.latest is None or work.reporter.latest == told:
+            if work.reporter.latest is None or work.reporter.latest == reported:
                 continue
-            told = work.reporter.latest
+            reported = work.reporter.latest
             task_id = work.task.id if work.task else ""
-            members = {"agent": self.agent.name, "text": told, "task": task_id, "round_id": work.round_id}
+            members = {"agent": self.agent.name, "text": reported, "task": task_id, "round_id": work.round_id}
             with suppress(TinytownError):
                 await self._town.run(self._town.operations.emit("agent_reported", members))
 
     async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, str]:
-        """Store the outcome, insisting as long as the lease may still be ours; shielded, because it was promised.
+        """Store the outcome, retrying while the lease may still be ours; shielded, because that is promised.
 
-        What follows from the outcome, and the state of the task afterwards.
+        Returns the resolution, and the state of the task afterwards.
         """
         task, duration_s = work.task, trio.current_time() - work.began
-        settled = settlement(
+        settled = resolve(
             outcome,
             self._town.config.round,
             task,
             max(delivery.deliveries for delivery in work.deliveries),
-            asked_for=self._why is not None,
+            requested=self._interrupt_reason is not None,
         )
         if isinstance(outcome, Finished | Failed) and outcome.session_id:
             self._session_id = outcome.session_id
@@ -412,7 +418,7 @@ class RoundRunner:
                     state = await self._town.run(call)
                 except ServerUnreachable:
                     await trio.sleep(_AGAIN_S)
-                except StaleLease:  # nothing of it counts any more, but it was paid for
+                except StaleLease:  # the outcome no longer counts, but its cost does
                     late = self._town.operations.charge_round(
                         self.agent.id, work.round_id, charge, task_id=task.id if task else ""
                     )
@@ -428,7 +434,7 @@ _SCRIPTS = sysconfig.get_path("scripts")
 
 
 def round_environment(root: Path, agent: Agent, task: Task | None, round_id: str) -> Mapping[str, str]:
-    """The environment of a round's processes: the kernel's own, `tt` on the PATH, and who is calling when `tt` is run."""
+    """The environment of a round's processes: the kernel's own, `tt` on the PATH, and the identity of the agent."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TINYTOWN_AGENT_")}
     path = ours.get("PATH", os.defpath)
     if _SCRIPTS not in path.split(os.pathsep):
@@ -436,9 +442,9 @@ def round_environment(root: Path, agent: Agent, task: Task | None, round_id: str
     return ours | {
         "PATH": path,
         TOWN_VARIABLE: str(root),
-        "TINYTOWN_AGENT_ID": agent.id,
-        "TINYTOWN_AGENT_NAME": agent.name,
-        "TINYTOWN_TASK_ID": task.id if task else "",
-        "TINYTOWN_TASK_TOKEN": (task.token or "") if task else "",
-        "TINYTOWN_RUN_ID": round_id,
+        AGENT_ID_VARIABLE: agent.id,
+        AGENT_NAME_VARIABLE: agent.name,
+        TASK_ID_VARIABLE: task.id if task else "",
+        TASK_TOKEN_VARIABLE: (task.token or "") if task else "",
+        **dict.fromkeys(ROUND_ID_VARIABLES, round_id),
     }

@@ -1,8 +1,7 @@
-"""The files that rounds leave on the machine that did them: an agent's log, in which each round is marked, and of each of
-the latest rounds its transcript, which is what it was told and what it said last.
+"""The files that rounds leave on their machine: a log for each agent, in which each round is marked, and transcripts of the
+latest rounds (the prompt and the last output).
 
-Writing never fails a round: where the disk is full there is no transcript. Blocking and quick; knows nothing of how rounds
-are run.
+Writing never fails a round: on a full disk there is no transcript. Blocking and quick; knows nothing of how rounds run.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import msgspec
 
 from tinytown.config import RUNTIME_DIRECTORY, LimitsConfig
 
-PROMPT_KEPT_BYTES = 16 * 1024
-TAIL_KEPT_BYTES = 16 * 1024
+PROMPT_BYTES = 16 * 1024
+TAIL_BYTES = 16 * 1024
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round was told and what it said last. `prompt` is the head of a prompt of `prompt_bytes`, `tail` the last lines
-    that its backend reported; it is empty while the round goes on, or when its kernel did not live to see the end."""
+    """The prompt and the last output of a round. `prompt` is the head of a prompt of `prompt_bytes`, `tail` the last lines that
+    the backend reported; empty while the round is in progress, or when its kernel was killed before the end."""
 
     run: str
     prompt: str = ""
@@ -33,18 +32,18 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tail:
-    """The last lines of what is fed to it, at most `TAIL_KEPT_BYTES` of them."""
+    """The last lines that were added, at most `TAIL_BYTES` of them."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque()
         self._size_bytes = 0
 
     def add(self, line: str) -> None:
-        """Take one line; of a longer one than there is room for, its end."""
-        line = line.encode("utf-8", "replace")[-TAIL_KEPT_BYTES:].decode("utf-8", "ignore")
+        """Add one line; of one beyond the bound, its end."""
+        line = line.encode("utf-8", "replace")[-TAIL_BYTES:].decode("utf-8", "ignore")
         self._lines.append(line)
         self._size_bytes += len(line) + 1
-        while self._size_bytes > TAIL_KEPT_BYTES and len(self._lines) > 1:
+        while self._size_bytes > TAIL_BYTES and len(self._lines) > 1:
             self._size_bytes -= len(self._lines.popleft()) + 1
 
     def __str__(self) -> str:
@@ -65,27 +64,27 @@ class RoundFiles:
         return self._transcript.prompt_bytes
 
     def begin(self, prompt: str, about: str, directory: Path, limits: LimitsConfig) -> None:
-        """Mark the round's beginning in the log, begun anew if it is long, and write down what the agent is told.
+        """Mark the round's beginning in the log, rotated beyond ``log_bytes``, and write the prompt into a transcript.
 
-        The log is bounded by ``log_bytes`` of the limits; of older transcripts ``rounds_kept`` stay.
+        Of older transcripts ``rounds_kept`` stay.
         """
         raw = prompt.encode("utf-8", "replace")
         self._transcript = msgspec.structs.replace(
             self._transcript,
-            prompt=raw[:PROMPT_KEPT_BYTES].decode("utf-8", "ignore"),
+            prompt=raw[:PROMPT_BYTES].decode("utf-8", "ignore"),
             prompt_bytes=len(raw),
             directory=str(directory),
         )
         _bound_log(self.log, limits.log_bytes)
         self._began_at_byte = self._mark(f"begins {about}")
         with suppress(OSError):
-            for each in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
-                each.mkdir(mode=0o700, exist_ok=True)
+            for path in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
+                path.mkdir(mode=0o700, exist_ok=True)
             self._write_transcript("run", "prompt", "prompt_bytes", "directory")
             _keep_newest(self._transcripts, limits.rounds_kept)
 
     def end(self, about: str, tail: Tail) -> None:
-        """Mark the round's end and complete its transcript. A backend that wrote nothing into the log has its lines there now."""
+        """Mark the round's end and complete its transcript. If the backend wrote no log, its last lines go there."""
         if self._began_at_byte is None:
             return
         self._transcript = msgspec.structs.replace(self._transcript, tail=str(tail))
@@ -96,33 +95,33 @@ class RoundFiles:
         with suppress(OSError):
             self._write_transcript("tail")
 
-    def _mark(self, what: str) -> int | None:
-        """Write a line of ours into the log; how long it is then."""
+    def _mark(self, text: str) -> int | None:
+        """Append a mark to the log; its size in bytes then."""
         with suppress(OSError):
-            _append(self.log, f"{_mark_of(self._transcript.run)} {what} ---\n".encode())
+            _append(self.log, f"{_mark_of(self._transcript.run)} {text} ---\n".encode())
             return self.log.stat().st_size
         return None
 
     def _write_transcript(self, *members: str) -> None:
-        """Add a line with these members. Not a new file in the place of the old one: file systems sync those to the disk."""
-        told = {name: getattr(self._transcript, name) for name in members}
+        """Append a line with these members. Appended, not replaced: replacing a file makes some file systems sync it."""
+        fields = {name: getattr(self._transcript, name) for name in members}
         path = self._transcripts / f"{self._transcript.run}.jsonl"
         with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(told) + b"\n")
+            file.write(msgspec.json.encode(fields) + b"\n")
 
 
 def log_path(root: Path, agent: str) -> Path:
-    """Where an agent's output is kept."""
+    """The log of an agent's output."""
     return root / RUNTIME_DIRECTORY / "logs" / f"{agent}.log"
 
 
 def older_log(log: Path) -> Path:
-    """Where a log goes when it has become too long: the one before it is there."""
+    """The rotated log: what was in it before is lost."""
     return log.with_name(f"{log.name}.1")
 
 
 def transcripts_directory(root: Path, agent: str) -> Path:
-    """Where the transcripts of an agent's rounds are."""
+    """The directory of the transcripts of an agent's rounds."""
     return root / RUNTIME_DIRECTORY / "agents" / agent / "rounds"
 
 
@@ -130,16 +129,16 @@ def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:
     """The transcript of a round, if this machine has it."""
     try:
         lines = (transcripts_directory(root, agent) / f"{round_id}.jsonl").read_bytes().splitlines()
-        told: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for line in lines:
-            told |= msgspec.json.decode(line, type=dict[str, Any])
-        return msgspec.convert(told, Transcript)
+            fields |= msgspec.json.decode(line, type=dict[str, Any])
+        return msgspec.convert(fields, Transcript)
     except (OSError, ValueError):
         return None
 
 
 def round_begin(log: Path, round_id: str) -> tuple[Path, int] | None:
-    """Where a round begins: the log or the older one, and the position of its mark; None when neither has it (any more)."""
+    """Where a round begins: the log or the rotated one, and the position of its mark; None when neither has it."""
     mark = f"{_mark_of(round_id)} begins".encode()
     for path in (log, older_log(log)):
         with suppress(OSError), open(path, "rb") as file:
@@ -159,7 +158,7 @@ def _mark_of(round_id: str) -> str:
 
 
 def _append(path: Path, raw: bytes) -> None:
-    """Append whole lines to a log, whatever the last one was."""
+    """Append whole lines to a log, also after an unfinished one."""
     if not raw:
         return
     with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
@@ -177,7 +176,7 @@ def _bound_log(path: Path, limit_bytes: int) -> None:
 
 
 def _keep_newest(directory: Path, kept: int) -> None:
-    """Remove old transcripts. Half as many again may lie there, so that not every round has to look at all of them."""
+    """Remove old transcripts, once there are half as many again: checking their ages costs a call for each file."""
     if len(os.listdir(directory)) <= kept + max(4, kept // 2):
         return
     with os.scandir(directory) as entries:

@@ -1,7 +1,7 @@
 """What comes out of a process, made safe to hold: lines cut at a bound, a limit on the whole, tails and a log.
 
-Pure but for the log file. It does not read pipes (`processes` does) and does not clean what a line contains: control
-characters are left for whoever shows it.
+Pure but for the log file. Reads no pipes (`runner` does) and keeps control characters: escaping them is up to
+what displays a line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOG_END = b"\n[the log ends here: the output limit was reached]\n"
 class Line(NamedTuple):
     """One line without its newline; what is not UTF-8 stands as U+FFFD. `cut`: it was longer than the bound.
 
-    A named tuple, not a data class, because a flood makes hundreds of thousands of them a second.
+    A named tuple, not a data class: a flood of output makes hundreds of thousands a second.
     """
 
     stream: Literal["stdout", "stderr"]
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 class Channel:
-    """One of the two streams of a process: cuts it into lines and remembers its end."""
+    """One of the two streams of a process: cuts it into lines and keeps its tail."""
 
     def __init__(
         self, stream: Literal["stdout", "stderr"], line_limit_bytes: int, deliver: Callable[[Line], None]
@@ -38,7 +38,7 @@ class Channel:
         self._limit = line_limit_bytes
         self._deliver = deliver
         self._rest = bytearray()
-        self._dropping = False  # the beginning of this line was delivered, its rest is not wanted
+        self._dropping = False  # the beginning of this line was delivered, the rest is dropped
         self._tail = b""
 
     @property
@@ -47,7 +47,7 @@ class Channel:
         return self._tail.decode("utf-8", "replace")
 
     def remember(self, chunk: bytes) -> None:
-        """Take `chunk` into the tail."""
+        """Add `chunk` to the tail."""
         self._tail = (self._tail + chunk)[-TAIL_BYTES:] if len(chunk) < TAIL_BYTES else chunk[-TAIL_BYTES:]
 
     def feed(self, chunk: bytes) -> None:
@@ -105,28 +105,28 @@ class Output:
         self._log = _open_log(log_path) if log_path is not None else None
 
     def take(self, channel: Channel, chunk: bytes) -> None:
-        """What was read from one of the streams."""
+        """Log and deliver what was read from one of the streams."""
         channel.remember(chunk)
-        wanted, rest = chunk, b""
+        accepted, rest = chunk, b""
         if len(chunk) > self._remaining:
-            wanted, rest = chunk[: self._remaining], chunk[self._remaining :]
+            accepted, rest = chunk[: self._remaining], chunk[self._remaining :]
             self.undelivered_lines += rest.count(b"\n")
-        self._remaining -= len(wanted)
-        self._write_log(wanted)
+        self._remaining -= len(accepted)
+        self._write_log(accepted)
         if rest:
             self._write_log(_LOG_END)
             self._close_log()
-        if wanted:
-            channel.feed(wanted)
+        if accepted:
+            channel.feed(accepted)
 
     def close(self) -> None:
         """Close the log."""
         self._close_log()
 
     def _write_log(self, chunk: bytes) -> None:
-        """Append, as long as that works: a full disk must not end a run that is otherwise well.
+        """Append while that works: a full disk must not end the run.
 
-        Not in a thread: it goes to the system's cache, and a hop to a thread costs more than that.
+        Not in a thread: the write goes to the page cache, which is cheaper than a thread switch.
         """
         if self._log is not None:
             try:

@@ -1,4 +1,4 @@
-"""Time that stands still while a town is frozen, and limits by it. Knows trio alone; who freezes a town is the kernel's."""
+"""A clock that can be paused, and time limits by it. Knows trio only; pausing is up to the caller."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import trio
 
 
 class PausableClock:
-    """Makes time limits; `stop` and `go_on` hold for those in progress and those to come."""
+    """Makes time limits; `pause` and `resume` affect those in progress and those to come."""
 
     def __init__(self) -> None:
         self._limits: set[trio.CancelScope] = set()
-        self._stopped_at: float | None = None
-        self._stood_still_s = 0.0
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
         self._left_s: dict[trio.CancelScope, float] = {}
 
     @property
-    def stopped(self) -> bool:
+    def paused(self) -> bool:
         """Whether time stands still."""
-        return self._stopped_at is not None
+        return self._paused_at is not None
 
     def now(self) -> float:
-        """A moment in seconds. Only differences mean something: how much time has passed that counts."""
-        return (trio.current_time() if self._stopped_at is None else self._stopped_at) - self._stood_still_s
+        """A moment in seconds, without the pauses. Only differences mean something."""
+        return (trio.current_time() if self._paused_at is None else self._paused_at) - self._paused_s
 
-    def stop(self) -> None:
-        """Let time stand still."""
-        if self._stopped_at is None:
-            self._stopped_at = trio.current_time()
+    def pause(self) -> None:
+        """Stop time, until `resume`."""
+        if self._paused_at is None:
+            self._paused_at = trio.current_time()
             for scope in self._limits:
                 self._hold(scope)
 
-    def go_on(self) -> None:
-        """Let time go on, with what was left of it."""
-        if self._stopped_at is not None:
-            self._stood_still_s += trio.current_time() - self._stopped_at
-            self._stopped_at = None
+    def resume(self) -> None:
+        """Continue every limit with the time that was left."""
+        if self._paused_at is not None:
+            self._paused_s += trio.current_time() - self._paused_at
+            self._paused_at = None
         for scope, left_s in self._left_s.items():
             scope.deadline = trio.current_time() + left_s
         self._left_s.clear()
@@ -48,7 +48,7 @@ class PausableClock:
         """Like `trio.move_on_after`, by this clock."""
         with trio.move_on_after(seconds) as scope:
             self._limits.add(scope)
-            if self.stopped:
+            if self.paused:
                 self._hold(scope)
             try:
                 yield scope

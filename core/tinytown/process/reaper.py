@@ -1,20 +1,19 @@
-"""The process that keeps a kernel's runs: it starts each command in a tree of its own and leaves nothing of it behind.
+"""The process that runs a kernel's commands: it starts each in a tree of its own and leaves nothing of it behind.
 
-Started by `processes` by its file path, so it uses the standard library alone, and single-threaded, so that it may fork
-at any time. One *main keeper* per kernel forks one *run keeper* per command; both are child subreapers, so whatever a
-command starts, daemons in sessions of their own included, stays below its run keeper. Nobody here waits for orders to
-clean up: the end of a socket is the order. It knows nothing of agents, rounds or output; the command writes straight
-into the kernel's pipes.
+Started by `supervisor` by its file path: standard library only, and single-threaded, so that it may fork at any time.
+One *reaper* per kernel forks one *run supervisor* per command. Both are child subreapers, so whatever a command starts,
+daemons in sessions of their own included, stays below its run supervisor. Cleaning up needs no order: the end of a
+socket is the order. It knows nothing of agents, rounds or output; the command writes straight into the kernel's pipes.
 
-What dies, and who then ends the tree:
+If one of them dies, its tree is ended by another:
 
-- the command: its run keeper ends what it left behind;
-- the kernel: every run keeper reads the end of its control socket;
-- the main keeper: every run keeper reads the end of the lifeline, a pipe that the main keeper alone holds open;
-- a run keeper: its children fall to the main keeper, which kills them;
+- the command: its run supervisor ends what it left behind;
+- the kernel: every run supervisor reads the end of its control socket;
+- the reaper: every run supervisor reads the end of the lifeline, a pipe that the reaper alone holds open;
+- a run supervisor: its children fall to the reaper, which kills them;
 - all of them at once: `orphans.sweep_orphans`, run by the next kernel.
 
-Where there is no subreaper and no `/proc` (macOS), the command's process group is all that can be reached.
+Without subreaper and `/proc` (macOS), only the command's process group can be reached.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-#: What the kernel may write to a run keeper after the request. The end of the socket means `END` too.
+#: What the kernel may write to a run supervisor after the request. The end of the socket means `END` too.
 END, KILL, PAUSE, CONTINUE = b"e", b"k", b"p", b"c"
 
 SETTLE_S = 0.2  # what a command leaves behind may be about to end by itself, like the rest of a pipeline
@@ -45,9 +44,16 @@ KILL_BOUND_S = (
 KILL_AGAIN_S = 0.02
 FREEZE_PASSES = 100
 
+ROUND_ID_VARIABLES = ("TINYTOWN_ROUND_ID", "TINYTOWN_RUN_ID")  # the second is the name of old, for one release
+
 HAS_CHILD_LISTS = os.path.exists("/proc/thread-self/children")
 
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36  # Source: linux/prctl.h
+
+
+def round_id_in(env: Mapping[str, str]) -> str | None:
+    """The id of the round that a process with this environment belongs to."""
+    return next((env[name] for name in ROUND_ID_VARIABLES if env.get(name)), None)
 
 
 # -- a tree of processes ---------------------------------------------------------------------------------
@@ -65,7 +71,7 @@ def become_subreaper(name: str) -> None:
 
 
 def children_of(pid: int) -> set[int]:
-    """The children of all threads of `pid`, dead ones that nobody has waited for included; empty without `/proc`.
+    """The children of all threads of `pid`, zombies included; empty without `/proc`.
 
     Source: proc_pid_task(5), `children`: a child that ends during the reading may hide another, so ask again.
     """
@@ -103,14 +109,14 @@ def start_time(pid: int) -> int | None:
 
 
 def signal_each(pids: Collection[int], number: int) -> None:
-    """Send a signal to each that is still there and ours to signal."""
+    """Send a signal to each process that still exists and may be signalled."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
 def freeze_below(pid: int, spare: Collection[int] = ()) -> set[int]:
-    """Stop everything below `pid` and return it. Asked again until nobody new is found: the running can still fork."""
+    """Stop everything below `pid` and return it. Repeated until nothing new is found: running processes can still fork."""
     frozen: set[int] = set()
     for _ in range(FREEZE_PASSES):
         new = descendants_of(pid, spare) - frozen
@@ -126,25 +132,25 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
 
 
 class Children:
-    """The children of this process: a pipe that rings when one changes state, and who has ended."""
+    """The children of this process: a pipe that is readable when one changes state, and which have ended."""
 
     def __init__(self) -> None:
-        self.bell, self._ringing = os.pipe()
-        os.set_blocking(self.bell, False)
-        os.set_blocking(self._ringing, False)
-        signal.signal(signal.SIGCHLD, _do_nothing)  # only a signal with a handler rings
-        signal.set_wakeup_fd(self._ringing, warn_on_full_buffer=False)
+        self.notifications, self._notifying = os.pipe()
+        os.set_blocking(self.notifications, False)
+        os.set_blocking(self._notifying, False)
+        signal.signal(signal.SIGCHLD, _do_nothing)  # only a signal with a handler writes to the pipe
+        signal.set_wakeup_fd(self._notifying, warn_on_full_buffer=False)
         self.none_left = False
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
-        os.close(self.bell)
-        os.close(self._ringing)
+        os.close(self.notifications)
+        os.close(self._notifying)
 
     def ended(self) -> Iterator[tuple[int, int]]:
-        """Wait for all that have ended, as (pid, wait status); afterwards `none_left` is true or not."""
+        """Reap all that have ended, as (pid, wait status), and update `none_left`."""
         with suppress(BlockingIOError):
-            while os.read(self.bell, 4096):
+            while os.read(self.notifications, 4096):
                 pass
         while True:
             try:
@@ -171,7 +177,7 @@ def _poll(fds: Collection[int], timeout_s: float | None) -> set[int]:
 
 
 def _receive_request(control: socket.socket) -> dict[str, Any] | None:
-    """A length and that many bytes of JSON; None when the kernel went away, or changed its mind, before the end."""
+    """A length and that many bytes of JSON; None when the kernel ended or cancelled before all of it arrived."""
     wanted, received = 4, bytearray()
     while len(received) < wanted:
         chunk = b""
@@ -207,13 +213,17 @@ def _spawn(command: list[str], env: dict[str, str], stdio: tuple[int, int, int])
                     setsigmask=(),
                     setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
                 )
-            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:  # as execvp: look further
+            except (
+                FileNotFoundError,
+                PermissionError,
+                NotADirectoryError,
+            ) as error:  # as execvp: try the next directory
                 reason = error
     raise reason
 
 
 def _start(request: dict[str, Any], stdio: tuple[int, int, int]) -> tuple[int, dict[str, Any] | None]:
-    """Start the command; its pid, or 0 and what the `failed` report is to say."""
+    """Start the command; its pid, or 0 and the content of the `failed` report."""
     stage = "cwd"
     try:
         os.chdir(request["cwd"])  # of this process: it is the run's own
@@ -242,7 +252,7 @@ class RunSupervisor:
 
     Reports are lines of JSON: `{"starting": true}` before anything can have an effect; then `{"failed": {...}}`,
     or `{"started": pid}`, `{"exited": status, "signal": n}` (one of them null) and
-    `{"ended": true, "lost": whether the command was ended because the main keeper had died,
+    `{"ended": true, "lost": whether the command was ended because the reaper had died,
     "survivors": [pids that could not be killed]}`.
     """
 
@@ -252,28 +262,28 @@ class RunSupervisor:
         self._lifeline = lifeline
         self._record = os.path.join(run_dir, f"{os.getpid()}.json")
         self._children = Children()
-        self._watched = {control.fileno(), lifeline, self._children.bell}
+        self._watched = {control.fileno(), lifeline, self._children.notifications}
         self._main_pid = 0
         self._main_alive = False
         self._ending = False
         self._hurried = False
         self._lost = False
 
-    def keep(self) -> None:
-        """The whole life of a run keeper."""
+    def run(self) -> None:
+        """Read the request, run the command, end its tree."""
         request = _receive_request(self._control)
         if request is None:
             return
-        become_subreaper("tt-run-keeper")
+        become_subreaper("tt-run")
         self._write_record(request["env"])
         try:
-            self._tell({"starting": True})
+            self._report({"starting": True})
             self._main_pid, failure = _start(request, self._stdio)
             if failure is not None:
-                self._tell({"failed": failure})
+                self._report({"failed": failure})
                 return
             self._main_alive = True
-            self._tell({"started": self._main_pid})
+            self._report({"started": self._main_pid})
             while self._main_alive and not self._ending:
                 self._wait(None)
             self._end(request["first_signal"], request["grace_s"])
@@ -282,7 +292,7 @@ class RunSupervisor:
                 os.unlink(self._record)
 
     def _end(self, first_signal: int, grace_s: float) -> None:
-        """The command's group is asked first, what is left when the command has gone next, and then nobody is asked."""
+        """The command's group is signalled first, then what is left of the tree; after the grace all is killed."""
         if self._main_alive:
             deadline = time.monotonic() + grace_s
             signal_each([-self._main_pid], first_signal)
@@ -294,20 +304,20 @@ class RunSupervisor:
             while not self._ending and not self._children.none_left and self._wait_until(settled):
                 pass
             deadline = time.monotonic() + grace_s
-        asked: set[int] = set()
-        while not self._main_alive and not self._gone():
-            # Only children: theirs become ours as soon as they have gone, and are then asked in their turn.
-            new = (children_of(os.getpid()) or self._tree()) - asked
+        signalled: set[int] = set()
+        while not self._main_alive and not self._nothing_left():
+            # Only children: theirs become ours when they end, and are signalled in their turn.
+            new = (children_of(os.getpid()) or self._tree()) - signalled
             signal_each(new, signal.SIGTERM)
             signal_each(new, signal.SIGCONT)
-            asked |= new
+            signalled |= new
             if self._hurried or not self._wait_until(deadline):
                 break
         deadline = time.monotonic() + KILL_BOUND_S
-        while not self._gone() and time.monotonic() < deadline:
+        while not self._nothing_left() and time.monotonic() < deadline:
             signal_each(freeze_below(os.getpid()) or self._tree(), signal.SIGKILL)
             self._wait(KILL_AGAIN_S)
-        self._tell({"ended": True, "lost": self._lost, "survivors": sorted(self._tree())})
+        self._report({"ended": True, "lost": self._lost, "survivors": sorted(self._tree())})
 
     def _tree(self) -> set[int]:
         """Everything below; the command's group, as its negative number, where that is all that can be known."""
@@ -318,7 +328,7 @@ class RunSupervisor:
             return {-self._main_pid}
         return set()
 
-    def _gone(self) -> bool:
+    def _nothing_left(self) -> bool:
         return self._children.none_left and not self._tree()
 
     def _wait_until(self, deadline: float) -> bool:
@@ -330,13 +340,13 @@ class RunSupervisor:
         return True
 
     def _wait(self, timeout_s: float | None) -> None:
-        """Wait for one of: a child has ended, an order of the kernel, its end, the end of the main keeper."""
+        """Wait for the end of a child, an order of the kernel, its end, or the end of the reaper."""
         ready = _poll(self._watched, timeout_s)
         for pid, status in self._children.ended():
             if pid == self._main_pid:
                 self._main_alive = False
                 code = os.waitstatus_to_exitcode(status)
-                self._tell({"exited": code if code >= 0 else None, "signal": -code if code < 0 else None})
+                self._report({"exited": code if code >= 0 else None, "signal": -code if code < 0 else None})
         if self._lifeline in ready:
             self._watched.discard(self._lifeline)
             self._lost = self._main_alive
@@ -361,15 +371,15 @@ class RunSupervisor:
                 self._ending = True
                 self._hurried |= order == KILL
 
-    def _tell(self, report: dict[str, Any]) -> None:
-        with suppress(OSError):  # the kernel has gone; the end of its socket says so
+    def _report(self, report: dict[str, Any]) -> None:
+        with suppress(OSError):  # the kernel has ended, which its socket shows
             self._control.sendall(json.dumps(report).encode() + b"\n")
 
     def _write_record(self, env: dict[str, str]) -> None:
-        """Leave a note for the next kernel's sweep. Without it the sweep still has the environment to go by."""
+        """Leave a record for the next kernel's sweep, which otherwise goes by the environment alone."""
         with suppress(OSError), open(self._record, "w", encoding="ascii") as record:
             started = start_time(os.getpid())
-            names = {"town": env.get("TINYTOWN_TOWN"), "round_id": env.get("TINYTOWN_RUN_ID")}
+            names = {"town": env.get("TINYTOWN_TOWN"), "round_id": round_id_in(env)}
             json.dump({"pid": os.getpid(), "start_time": started, **names}, record)
 
 
@@ -377,11 +387,11 @@ class RunSupervisor:
 
 
 class Reaper:
-    """Forks a run keeper per request and kills what one that died before its time left to it.
+    """Forks a run supervisor per request and kills the orphans of those that were killed.
 
     A request is one byte with four descriptors: control socket, stdin, stdout, stderr. A copy of the control socket
-    is held until the run keeper is gone and nothing that fell to the main keeper is left, so that the kernel
-    may take the end of that socket for the end of the run, whatever happened.
+    is held until the run supervisor has ended and nothing that fell to the reaper is left, so that the end of that
+    socket always means the end of the run.
     """
 
     def __init__(self, kernel: socket.socket, run_dir: str) -> None:
@@ -389,21 +399,21 @@ class Reaper:
         self._run_dir = run_dir
         self._lifeline, self._lifeline_held = os.pipe()
         self._children = Children()
-        self._controls: dict[int, int] = {}  # run keeper's pid: our copy of its control socket
-        self._mourned: list[int] = []  # control sockets of run keepers whose orphans may be alive
+        self._controls: dict[int, int] = {}  # pid of a run supervisor: our copy of its control socket
+        self._orphaned_sockets: list[int] = []  # control sockets of ended run supervisors with orphans
         self._given_up: set[int] = set()
         self._serving = True
 
     def serve(self) -> None:
-        """Until the kernel has gone and every run keeper has finished."""
+        """Until the kernel and every run supervisor have ended."""
         kill_until: float | None = None
-        while self._serving or self._controls or self._mourned:
-            watched = {self._children.bell} | ({self._kernel.fileno()} if self._serving else set[int]())
+        while self._serving or self._controls or self._orphaned_sockets:
+            watched = {self._children.notifications} | ({self._kernel.fileno()} if self._serving else set[int]())
             ready = _poll(watched, None if kill_until is None else KILL_AGAIN_S)
             for pid, status in self._children.ended():
                 self._given_up.discard(pid)
                 if pid in self._controls:
-                    self._mourned.append(self._controls.pop(pid))
+                    self._orphaned_sockets.append(self._controls.pop(pid))
                     if status != 0:
                         with suppress(OSError):
                             os.unlink(os.path.join(self._run_dir, f"{pid}.json"))
@@ -416,8 +426,8 @@ class Reaper:
                 signal_each(freeze_below(os.getpid(), spare={*self._controls, *self._given_up}), signal.SIGKILL)
             if not orphans:
                 kill_until = None
-                while self._mourned:
-                    os.close(self._mourned.pop())
+                while self._orphaned_sockets:
+                    os.close(self._orphaned_sockets.pop())
             if self._kernel.fileno() in ready:
                 self._receive()
 
@@ -428,7 +438,7 @@ class Reaper:
             data, ancillary = b"", []
         if not data:
             self._serving = False
-            signal_each(self._controls, signal.SIGCONT)  # one that somebody stopped could not end its tree
+            signal_each(self._controls, signal.SIGCONT)  # a stopped one could not end its tree
             return
         fds = [fd for _, _, packed in ancillary for fd in struct.unpack(f"{len(packed) // 4}i", packed)]
         for fd in fds:
@@ -455,9 +465,9 @@ class Reaper:
         try:
             self._kernel.close()
             self._children.close()
-            for fd in (self._lifeline_held, *self._controls.values(), *self._mourned):
+            for fd in (self._lifeline_held, *self._controls.values(), *self._orphaned_sockets):
                 os.close(fd)
-            RunSupervisor(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).keep()
+            RunSupervisor(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).run()
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -470,18 +480,18 @@ class Reaper:
 
 
 def main() -> None:
-    """`keeper.py RUN_DIR` with the kernel's socket as stdin."""
+    """`reaper.py RUN_DIR` with the kernel's socket as stdin."""
     while (null := os.open(os.devnull, os.O_RDWR)) < 3:
         pass  # a kernel without stderr: nothing else may take its number
     kernel = socket.socket(fileno=os.dup(0))
     os.dup2(null, 0)
     os.close(null)
     os.chdir("/")
-    # A terminal's Ctrl-C and a service manager's SIGTERM are the kernel's to answer: it ends the runs in order.
+    # Ctrl-C of a terminal and SIGTERM of a service manager are for the kernel: it ends the runs in order.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _do_nothing)
-    become_subreaper("tt-keeper")
-    gc.disable()  # keeps the pages shared with the forked run keepers
+    become_subreaper("tt-reaper")
+    gc.disable()  # keeps the pages shared with the forked run supervisors
     gc.freeze()
     Reaper(kernel, sys.argv[1]).serve()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 
 from tinytown_adapters.run_notes import RunNotes
 

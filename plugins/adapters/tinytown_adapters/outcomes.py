@@ -13,7 +13,7 @@ from typing import assert_never
 from tinytown.contracts import Failed, Finished, Lost, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.errors import ProcessFailed
 from tinytown.model.text import shown
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 
 from tinytown_adapters.failures import Failure, failure_of
 from tinytown_adapters.run_notes import RunNotes
@@ -102,7 +102,7 @@ def outcome_of_no_run(error: ProcessFailed, advice: Advice) -> Outcome:
             return Unavailable(reason=error.message, hint=error.hint)
         case "arguments_too_long" | "bad_argument":
             return Failed(reason=str(error), retryable=False)
-        case "keeper_lost":
+        case "reaper_lost":
             return Lost(reason=str(error))
         case _:
             return Failed(reason=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 import trio
-from tinytown.process.supervisor import Line
+from tinytown.process import Line
 
 from tinytown_adapters.run_notes import Reader, RunNotes
 from tinytown_adapters.settings import CliSettings

@@ -11,7 +11,7 @@ from typing import Protocol
 import trio
 from tinytown.contracts import Report, Usage
 from tinytown.model.text import escape_control, shown
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 
 from tinytown_adapters.failures import Failure
 

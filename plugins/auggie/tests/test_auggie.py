@@ -12,7 +12,7 @@ import tinytown_auggie
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
-from tinytown.process.supervisor import Line
+from tinytown.process import Line
 from tinytown_adapters import CliSessionRecord, Launch, RunNotes, TownTools
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader

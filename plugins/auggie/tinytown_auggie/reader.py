@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 from tinytown_adapters import JsonLinesReader, Record, RunNotes, failure_of
 
 #: How it lists its MCP servers, before it begins on one stream or after its end on the other.

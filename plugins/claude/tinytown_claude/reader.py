@@ -10,7 +10,7 @@ import time
 
 import msgspec
 from tinytown.contracts import Usage
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 from tinytown_adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 
 _ABOUT = ("command", "file_path", "path", "pattern", "url", "query", "description", "prompt")

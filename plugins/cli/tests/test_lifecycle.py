@@ -237,7 +237,7 @@ def test_an_agent_whose_rounds_are_done_goes_on_after_a_restart(tt: Shell) -> No
     tt("start", "--background")
     tt("send", "ann", "first", "--info")
     told = tt("wait", "ann", "--for", "stopped", "--timeout", "60", "--json").json["agents"][0]
-    assert told["reason"] == "its rounds are done (1); tt restart goes on"
+    assert told["reason"] == "max_rounds reached (1); tt restart continues"
     told = tt("restart", "ann", "--rounds", "2", "--json").json["agents"][0]
     assert (told["rounds_completed"], told["max_rounds"]) == (0, 2)
     tt("send", "ann", "second", "--info")

@@ -7,7 +7,6 @@ a kernel does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -19,6 +18,8 @@ from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, prepare_runtime_directory
 from tinytown.errors import TinytownError
 from tinytown.identity import ROUND_VARIABLES, inside_a_round
+from tinytown.kernel import running_kernel
+from tinytown.process import is_running
 
 from tinytown_cli.context import CliContext
 
@@ -32,7 +33,6 @@ _END_S = 5.0
 _LOG_LIMIT_BYTES = 10 << 20
 _POLL_S = 0.02
 _ERROR = "error: "
-_LOCK = "kernel.lock"
 
 
 class Kernel(NamedTuple):
@@ -40,24 +40,6 @@ class Kernel(NamedTuple):
 
     pid: int
     started: bool = False
-
-
-def running_kernel(root: Path) -> int | None:
-    """The process id of the kernel that runs the town at `root` on this machine; None if none does."""
-    try:
-        with open(root / RUNTIME_DIRECTORY / _LOCK) as lock:
-            text = lock.read(32).strip()
-            if not text.isascii() or not text.isdigit() or not _is_alive(int(text)):
-                return None
-            try:
-                # The id may be somebody else's by now. A shared lock for a moment, and only in this case, because a
-                # kernel that starts in that very moment would take us for another.
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(text)
-    except OSError:
-        pass
-    return None
 
 
 def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
@@ -165,25 +147,11 @@ def end_kernel(pid: int, *, timeout_s: float, hurry_s: float = 10.0) -> bool:
 
 
 def _await_end(pid: int, deadline: float) -> bool:
-    while _is_alive(pid):
+    while is_running(pid):
         if time.monotonic() >= deadline:
             return False
         time.sleep(_POLL_S)  # somebody else's child cannot be waited for in any better way that all systems have
     return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        # One that has ended may go on as a zombie if nobody asks for its exit code.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
 
 
 def kernel_log(root: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from tinytown.config import convert_settings
 from tinytown.errors import ConfigError
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 from tinytown_adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, RunNotes, TownTools
 from tinytown_clis import Settings, tinytown_agent_backends
 from tinytown_clis.aider import AiderAdapter

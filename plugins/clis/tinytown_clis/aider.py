@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from tinytown.contracts import Usage
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 from tinytown_adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, RunNotes, failure_of
 
 _PROMPT_FILE = "prompt.md"

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tinytown.contracts import Usage
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import msgspec
 from tinytown.contracts import Usage
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tinytown.contracts import Finished, Outcome, Usage
-from tinytown.process.supervisor import Exit, Line
+from tinytown.process import Exit, Line
 from tinytown_adapters import RunNotes
 from tinytown_adapters.outcomes import Advice, outcome_of_exit
 from tinytown_codex.reader import CodexReader

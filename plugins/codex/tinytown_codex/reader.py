@@ -7,7 +7,7 @@ trying again or is about to give up, `turn.completed` or `turn.failed` close the
 from __future__ import annotations
 
 from tinytown.contracts import Usage
-from tinytown.process.supervisor import Exit
+from tinytown.process import Exit
 from tinytown_adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
 
 _TOOLS = {

@@ -18,7 +18,7 @@ from tinytown.errors import ConfigError
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Body, Confirmation, Informational, Message, Query, TaskAssign, TaskOrder
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import ProcessSupervisor
+from tinytown.process import ProcessSupervisor
 from trio.testing import MockClock
 
 
@@ -33,7 +33,7 @@ class Lines(list[str]):
 
 
 @asynccontextmanager
-async def session(keeper: ProcessSupervisor | None = None, **table: Any) -> AsyncGenerator[AgentSession]:
+async def session(processes: ProcessSupervisor | None = None, **table: Any) -> AsyncGenerator[AgentSession]:
     settings = convert_settings(tinytown_echo.tinytown_settings_type(), table, Path("tinytown.toml"), "plugins.echo")
     (backend,) = tinytown_echo.tinytown_agent_backends(settings)
     assert isinstance(backend, AgentBackend)
@@ -43,7 +43,7 @@ async def session(keeper: ProcessSupervisor | None = None, **table: Any) -> Asyn
         config=Config(name="town"),
         root=Path.cwd(),
         state_directory=Path.cwd(),
-        processes=keeper or ProcessSupervisor(Path.cwd()),
+        processes=processes or ProcessSupervisor(Path.cwd()),
     )
     async with backend.open(context) as opened:
         yield opened
@@ -105,18 +105,18 @@ async def test_a_cancelled_answer_is_none(autojump_clock: MockClock) -> None:
 
 
 async def test_no_time_passes_while_the_town_is_frozen(autojump_clock: MockClock, tmp_path: Path) -> None:
-    keeper, outcomes = ProcessSupervisor(tmp_path), list[Outcome]()
+    processes, outcomes = ProcessSupervisor(tmp_path), list[Outcome]()
 
     async def answer(parrot: AgentSession) -> None:
         outcomes.append(await parrot.run_round(replace(work(task="go"), timeout_s=4.0), Lines()))
 
-    async with session(keeper, delay_s=2.5) as parrot, trio.open_nursery() as nursery:
+    async with session(processes, delay_s=2.5) as parrot, trio.open_nursery() as nursery:
         nursery.start_soon(answer, parrot)
         await trio.sleep(2)
-        keeper.pause_all()
+        processes.pause_all()
         await trio.sleep(3600)
         assert not outcomes
-        keeper.continue_all()
+        processes.continue_all()
         began = trio.current_time()
     assert isinstance(outcomes[0], Finished)
     assert trio.current_time() - began == pytest.approx(0.5)

@@ -11,7 +11,7 @@ import msgspec
 import trio
 from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
-from tinytown.process.supervisor import ProcessSupervisor
+from tinytown.process import ProcessSupervisor
 
 TINYTOWN_HOOK_API = 2
 
@@ -50,9 +50,9 @@ class EchoBackend(AgentBackend):
 class EchoSession:
     """One agent's echo."""
 
-    def __init__(self, settings: Settings, keeper: ProcessSupervisor) -> None:
+    def __init__(self, settings: Settings, processes: ProcessSupervisor) -> None:
         self._settings = settings
-        self._clock = keeper.clock  # no time passes while the town is frozen
+        self._clock = processes.clock  # no time passes while the town is frozen
         self._failures_left = settings.fail_first
 
     async def run_round(self, work: Round, report: Report) -> Outcome:

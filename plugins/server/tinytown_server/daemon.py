@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from tinytown.errors import ServerUnreachable
-from tinytown.process.pids import is_running
+from tinytown.process import is_running
 
 _POLL_S = 0.005
 

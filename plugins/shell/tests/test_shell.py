@@ -1,4 +1,4 @@
-"""Rounds of real commands under a real keeper."""
+"""Rounds of real commands under a real processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tinytown.errors import ConfigError
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Body, Custom, Informational, Message, Query, TaskAssign, TaskOrder
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import open_process_supervisor
+from tinytown.process import open_process_supervisor
 from tinytown_shell.ends import ANSWER_BYTES, Answer
 
 DEADLINE_S = 30.0
@@ -104,7 +104,7 @@ def offered(config: Config, settings: Mapping[str, Any], root: Path) -> list[Age
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncGenerator[Town]:
     with trio.fail_after(DEADLINE_S):
-        async with open_process_supervisor(run_dir=tmp_path / "run") as keeper:
+        async with open_process_supervisor(run_dir=tmp_path / "run") as processes:
             yield Town(
                 tmp_path,
                 AgentContext(
@@ -112,7 +112,7 @@ async def town(tmp_path: Path) -> AsyncGenerator[Town]:
                     config=Config(name="town"),
                     root=tmp_path,
                     state_directory=tmp_path / "state",
-                    processes=keeper,
+                    processes=processes,
                 ),
             )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
-from tinytown.process.supervisor import Exit, Line, ProcessSupervisor
+from tinytown.process import Exit, Line, ProcessSupervisor
 
 ANSWER_BYTES = 64 * 1024
 _CUT = "[the beginning is left out]"
@@ -47,7 +47,7 @@ class Answer:
 
 
 async def run(
-    keeper: ProcessSupervisor,
+    processes: ProcessSupervisor,
     command: tuple[str, ...],
     work: Round,
     report: Report,
@@ -70,7 +70,7 @@ async def run(
 
     limit_s = timeout_s or work.timeout_s
     try:
-        ended = await keeper.run(
+        ended = await processes.run(
             command,
             cwd=directory or work.directory,
             env={**work.environment, **(environment or {})},
@@ -100,7 +100,7 @@ def _outcome_of_no_run(error: ProcessFailed) -> Outcome:
             return Unavailable(reason=error.message, hint=error.hint)
         case "arguments_too_long" | "bad_argument":
             return Failed(reason=str(error), retryable=False)
-        case "keeper_lost":
+        case "reaper_lost":
             return Lost(reason=str(error))
         case _:
             return Failed(reason=str(error))

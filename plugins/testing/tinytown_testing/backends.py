@@ -13,7 +13,7 @@ import trio
 from tinytown.concurrency import open_background
 from tinytown.contracts import AgentBackend, Finished, Lost, Outcome, RateLimited, Round, Unauthorized, Unavailable
 from tinytown.errors import BackendUnavailable
-from tinytown.kernel.transcripts import log_path
+from tinytown.kernel import log_path
 from tinytown.model.text import shown
 
 from tinytown_testing.backend_trial import LONG_S, BackendTrial, Listener, Seat, has_begun_or, told

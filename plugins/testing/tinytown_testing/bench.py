@@ -21,15 +21,12 @@ import msgspec
 import trio
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, URL_VARIABLE, Config, RedisConfig, load_config
 from tinytown.contracts import AgentContext, Round
-from tinytown.kernel.agent_worker import agent_directory
-from tinytown.kernel.recovery import run_directory
-from tinytown.kernel.round_runner import round_environment
-from tinytown.kernel.transcripts import log_path
+from tinytown.kernel import agent_directory, log_path, round_environment, run_directory
 from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR, new_id
 from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.tasks import Task
-from tinytown.process.supervisor import ProcessSupervisor, open_process_supervisor
+from tinytown.process import ProcessSupervisor, open_process_supervisor
 from tinytown.town import Town, connect_town
 from tinytown_server.server import EmbeddedServer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 from tinytown.model.text import shown
-from tinytown.process.reaper import descendants_of, signal_each, start_time
+from tinytown.process import descendants_of, signal_each, start_time
 
 #: From a key that means one thing for as long as it exists to words for it.
 Traces = Mapping[Hashable, str]

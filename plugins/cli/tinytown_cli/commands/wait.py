@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 from tinytown.client import TownClient
 from tinytown.errors import TinytownError, UsageError
+from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
@@ -18,7 +19,6 @@ from tinytown.protocol.operation import Operation
 from tinytown_cli.commands.events import describe
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.params import AGENT, TASK, split_list
 from tinytown_cli.serializers import agent_shape, task_shape
 

@@ -13,14 +13,14 @@ from typing import Any
 import click
 from tinytown.client import TownClient
 from tinytown.identity import caller_in
+from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.model.time import parse_rfc3339
-from tinytown.process.orphans import find_orphans, sweep_orphans
+from tinytown.process import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 
 
 @click.command(cls=TownCommand, examples=["tt recover", "tt recover --now"])

@@ -15,12 +15,12 @@ from typing import TypeVar
 from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.errors import NotFound, Refused, TinytownError
-from tinytown.kernel import log_path, older_log
+from tinytown.kernel import log_path, older_log, running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.protocol import Operation
-from tinytown_cli.kernel_process import kernel_log, running_kernel
+from tinytown_cli.kernel_process import kernel_log
 from tinytown_ops.doctor.finding import Finding
 from tinytown_ops.explain.blockers import why_task
 from tinytown_ops.explain.why_command import gather

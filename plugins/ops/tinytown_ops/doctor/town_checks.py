@@ -9,12 +9,12 @@ from contextlib import suppress
 from tinytown import __version__
 from tinytown.client import TownClient
 from tinytown.errors import TinytownError
+from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
 from tinytown.protocol import TOWN_LIBRARY
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_ops.doctor.finding import Finding
 from tinytown_ops.explain.deep_status import Depth, ServerHealth, look_deep
 

@@ -12,13 +12,13 @@ import click
 import msgspec
 from tinytown.config import CONFIG_FILE, load_config
 from tinytown.errors import ServerUnreachable, TinytownError
+from tinytown.kernel import running_kernel
 from tinytown.model.text import counted
 from tinytown.protocol import Keys
 from tinytown.redis import BlockingClient, address_of
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.town_registry import Registered, forget_towns, read_registry
 
 #: How long one town's server may take to answer before it counts as offline.
