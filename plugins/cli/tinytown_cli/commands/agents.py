@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused
-from tinytown.kernel import running_kernel, start_where_needed
+from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
@@ -19,6 +19,7 @@ from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import agent_table
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import AGENT, KIND, ROLE, TAG, no_start_option, split_list
 from tinytown_cli.serializers import agent_shape
 

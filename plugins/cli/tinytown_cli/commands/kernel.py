@@ -8,10 +8,11 @@ import click
 from tinytown.config import load_config, prepare_runtime_directory
 from tinytown.errors import Refused, TinytownError
 from tinytown.identity import caller_in, inside_a_round
+from tinytown.kernel import running_kernel
 from tinytown.redis import town_server
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import end_kernel, kernel_log, running_kernel, start_kernel
+from tinytown_cli.kernel_process import end_kernel, kernel_log, start_kernel
 
 
 @click.command(cls=TownCommand, examples=["tt start", "tt start --background", "python -m tinytown"])
@@ -49,7 +50,7 @@ def _refuse_second(root: Path) -> None:
 
 def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
     """Be the town's kernel."""
-    from tinytown.kernel.kernel import run_kernel  # late: trio and all that the kernel needs
+    from tinytown.kernel import run_kernel  # late: trio and all that the kernel needs
 
     prepare_runtime_directory(root)
     run_kernel(root, ready_fd=ready_fd)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from tinytown.client import TownClient
+from tinytown.kernel import running_kernel
 from tinytown.model.events import Event, event_fields
 from tinytown.model.results import Host, Status
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
@@ -16,7 +17,6 @@ from tinytown.model.text import counted, shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import agent_table, table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.serializers import agent_shape, event_shape, freeze_shape, host_shape, task_shape
 
 _DEEP_EVENTS = 500

@@ -17,11 +17,11 @@ from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.identity import ROUND_VARIABLES
+from tinytown.kernel import running_kernel
 from tinytown.model.tasks import FINISHED, TASK_STATES, TaskState
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.params import Word
 from tinytown_ops.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
 from tinytown_ops.conductor.context import build_context

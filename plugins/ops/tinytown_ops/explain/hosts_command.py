@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import click
+from tinytown.kernel import running_kernel
 from tinytown.model.results import Host
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import running_kernel
 from tinytown_cli.serializers import host_shape
 
 
