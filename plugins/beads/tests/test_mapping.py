@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tinytown_beads.cycles import cut_circles, needs_first
+from tinytown_beads.cycles import break_cycles, in_dependency_order
 from tinytown_beads.lines import beads_of, read_lines
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments
 
@@ -83,7 +83,7 @@ def test_who_is_held_and_why(fields: dict[str, Any], reason: str) -> None:
 )
 def test_what_is_no_work_is_carried(fields: dict[str, Any]) -> None:
     found = mapped(bead("a", **fields))
-    assert (list(found.views), list(found.carried)) == ([], ["a"])
+    assert (list(found.views), list(found.unmapped)) == ([], ["a"])
 
 
 def test_what_is_carried_becomes_a_task_when_work_waits_for_it() -> None:
@@ -179,21 +179,21 @@ NODES = st.sampled_from("abcdef")
 
 @given(edges=st.lists(st.tuples(NODES, NODES), max_size=20))
 def test_needs_without_circles_can_be_put_in_order(edges: list[tuple[str, str]]) -> None:
-    needs, cut = cut_circles(edges)
+    needs, cut = break_cycles(edges)
     kept = {(who, need) for who, each in needs.items() for need in each}
     assert kept | set(cut) == set(edges)
-    order = needs_first("fedcba", needs)
+    order = in_dependency_order("fedcba", needs)
     assert sorted(order) == list("abcdef")
     assert all(order.index(need) < order.index(who) for who, need in kept)
 
 
 @given(edges=st.lists(st.tuples(NODES, NODES).filter(lambda edge: edge[0] < edge[1]), max_size=20))
 def test_where_there_is_no_circle_nothing_is_cut(edges: list[tuple[str, str]]) -> None:
-    assert cut_circles(edges)[1] == []
+    assert break_cycles(edges)[1] == []
 
 
 def test_a_long_chain_and_a_large_tangle_take_no_time() -> None:
     chain = [(f"n{number}", f"n{number + 1}") for number in range(20_000)]
-    needs, cut = cut_circles(chain)
+    needs, cut = break_cycles(chain)
     assert (len(needs), cut) == (20_000, [])
-    assert needs_first([f"n{number}" for number in range(20_001)], needs)[0] == "n20000"
+    assert in_dependency_order([f"n{number}" for number in range(20_001)], needs)[0] == "n20000"

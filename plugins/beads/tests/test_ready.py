@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tinytown_beads.lines import beads_of, read_lines
-from tinytown_beads.ready import blocked, obstacles, ready
+from tinytown_beads.ready import blocked, blockers, ready
 
 from .conftest import MOMENT, bead, document, edge
 
@@ -172,7 +172,7 @@ def test_the_ready_beads_of_a_graph(name: str) -> None:
 def test_every_bead_is_ready_or_has_a_reason_why_not() -> None:
     for records, _ in [*GRAPHS.values(), *OURS_ALONE.values()]:
         beads = beads_of(read_lines(document(*records)))
-        reasons = obstacles(beads, NOW)
+        reasons = blockers(beads, NOW)
         assert set(reasons) | set(ready_in(records)) == set(beads)
         assert all(reasons.values())
 

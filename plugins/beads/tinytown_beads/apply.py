@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,8 @@ from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
 from tinytown_cli.public import TownClient
 
-from tinytown_beads.extra_fields import kept_fields, kept_table
-from tinytown_beads.mapping import task_priority
-from tinytown_beads.reconcile import Changing, Making, Meeting, TownState, town_state
-from tinytown_beads.task_as_bead import TABLE
-from tinytown_beads.view import BEYOND, View
+from tinytown_beads.patch_task import task_operations
+from tinytown_beads.reconcile import Create, Reconciliation, TownState, Update, town_state
 
 #: Calls in one write to the server.
 _AT_ONCE = 500
@@ -23,7 +20,7 @@ _ALL_TASKS = 1_000_000
 
 
 @dataclass(slots=True)
-class Carried:
+class Applied:
     """What became of it: the tasks as they are now, what was refused, and the fields that could not be changed, by bead."""
 
     made: list[str] = field(default_factory=list[str])
@@ -44,47 +41,47 @@ def read_town(town: TownClient) -> TownState:
     return town_state(tasks, agents)
 
 
-def carry(town: TownClient, meeting: Meeting) -> Carried:
-    """Do what `meeting` decided for the town. What one bead is refused is kept, with the reason, and the rest goes on.
+def apply(town: TownClient, reconciliation: Reconciliation) -> Applied:
+    """Do what `reconciliation` decided for the town. What one bead is refused is kept, with the reason, and the rest goes on.
 
     Raises: TinytownError when the server cannot be asked.
     """
-    carried = Carried(tasks={each.bead.id: each.task for each in meeting.changings})
-    _make(town, meeting.makings, carried)
-    _change(town, meeting, carried)
-    return carried
+    applied = Applied(tasks={each.bead.id: each.task for each in reconciliation.updates})
+    _make(town, reconciliation.creates, applied)
+    _change(town, reconciliation, applied)
+    return applied
 
 
-def _make(town: TownClient, makings: Sequence[Making], carried: Carried) -> None:
-    for begin in range(0, len(makings), _AT_ONCE):
-        chunk = makings[begin : begin + _AT_ONCE]
+def _make(town: TownClient, creates: Sequence[Create], applied: Applied) -> None:
+    for begin in range(0, len(creates), _AT_ONCE):
+        chunk = creates[begin : begin + _AT_ONCE]
         calls: list[Any] = []
         asked: list[str] = []
-        for making in chunk:
+        for create in chunk:
             try:
-                calls.append(town.operations.add_task(**making.arguments))
-                asked.append(making.bead.id)
+                calls.append(town.operations.add_task(**create.arguments))
+                asked.append(create.bead.id)
             except TinytownError as error:
-                carried.refused[making.bead.id] = error.message
+                applied.refused[create.bead.id] = error.message
         for key, answer in zip(asked, _ask(town, calls), strict=True):
             if isinstance(answer, TinytownError):
-                carried.refused[key] = answer.message
+                applied.refused[key] = answer.message
             else:
-                carried.made.append(key)
-                carried.tasks[key] = answer.task
+                applied.made.append(key)
+                applied.tasks[key] = answer.task
 
 
-def _change(town: TownClient, meeting: Meeting, carried: Carried) -> None:
-    task_ids = {meeting.ids(id_): id_ for id_ in meeting.town.tasks}
-    task_ids |= {key: task.id for key, task in carried.tasks.items()}
-    waiting: list[tuple[Changing, list[tuple[frozenset[str], Any]]]] = []
-    for each in meeting.changings:
+def _change(town: TownClient, reconciliation: Reconciliation, applied: Applied) -> None:
+    task_ids = {reconciliation.ids(id_): id_ for id_ in reconciliation.town.tasks}
+    task_ids |= {key: task.id for key, task in applied.tasks.items()}
+    waiting: list[tuple[Update, list[tuple[frozenset[str], Any]]]] = []
+    for each in reconciliation.updates:
         steps: list[tuple[frozenset[str], Any]] = []
-        for fields, make in _steps(town, each, meeting, task_ids):
+        for fields, make in task_operations(town, each, reconciliation, task_ids):
             try:
                 steps.append((fields, make()))
             except TinytownError as error:
-                _hold_back(carried, each.bead.id, fields, error)
+                _hold_back(applied, each.bead.id, fields, error)
         if steps:
             waiting.append((each, steps))
     answers = iter(_ask(town, [call for _, steps in waiting for _, call in steps]))
@@ -92,66 +89,15 @@ def _change(town: TownClient, meeting: Meeting, carried: Carried) -> None:
         for fields, _ in steps:
             answer = next(answers)
             if isinstance(answer, TinytownError):
-                _hold_back(carried, each.bead.id, fields, answer)
+                _hold_back(applied, each.bead.id, fields, answer)
             else:
-                carried.tasks[each.bead.id] = getattr(answer, "task", answer)
-                carried.changed.setdefault(each.bead.id, []).extend(sorted(fields))
+                applied.tasks[each.bead.id] = getattr(answer, "task", answer)
+                applied.changed.setdefault(each.bead.id, []).extend(sorted(fields))
 
 
-def _hold_back(carried: Carried, key: str, fields: frozenset[str], error: TinytownError) -> None:
-    carried.pending[key] = carried.pending.get(key, frozenset()) | fields
-    carried.refused[key] = error.message
-
-
-def _steps(
-    town: TownClient, each: Changing, meeting: Meeting, task_ids: Mapping[str, str]
-) -> list[tuple[frozenset[str], Callable[[], Any]]]:
-    """The calls that change one task, in order, each with the fields that it is about."""
-    wanted, fields, task, calls = each.merge.wanted, each.merge.to_town, each.task, town.operations
-    steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
-    reopens = "state" in fields and task.finished and not wanted.finished
-    if reopens:
-        steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="opened again in the bead file")))
-    kept = fields & {*BEYOND, "priority", "assignee"}
-    if kept and (reopens or not task.finished):
-        table = kept_table(each.bead, task, wanted, kept)
-        if table != kept_fields(task):
-            steps.append((kept & frozenset(BEYOND), lambda: calls.set_task_meta(task.id, TABLE, table or None)))
-    texts = fields & {"title", "description", "priority", "tags", "needs", "parent"}
-    if texts and (reopens or not task.finished):
-        # A finished task is history, here as there: what changes in its bead is kept in the file.
-        new = _new_fields(wanted, texts, task_ids)
-        steps.append((frozenset(texts), lambda: calls.update_task(task.id, **new)))
-    if "assignee" in fields and not task.finished:
-        agent = meeting.town.agent_for(wanted.assignee) if wanted.assignee else None
-        if agent is not None and agent.id != task.agent_id:
-            steps.append((frozenset({"assignee"}), lambda: calls.assign_task(task.id, agent.id)))
-        elif not wanted.assignee and task.assigned_to:
-            steps.append(
-                (frozenset({"assignee"}), lambda: calls.requeue_task(task.id, reason="nobody's, says its bead"))
-            )
-    if "held" in fields and not wanted.finished:
-        if wanted.held:
-            steps.append(
-                (frozenset({"held"}), lambda: calls.hold_task(task.id, reason=wanted.held, until=wanted.held_until))
-            )
-        elif task.held:
-            steps.append((frozenset({"held"}), lambda: calls.release_task(task.id)))
-    if "state" in fields and wanted.finished and not task.finished:
-        verb: Any = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}[wanted.state]
-        steps.append((frozenset({"state"}), lambda: calls.settle_task(verb, task.id, text=wanted.outcome)))
-    return steps
-
-
-def _new_fields(wanted: View, fields: frozenset[str], task_ids: Mapping[str, str]) -> dict[str, Any]:
-    new: dict[str, Any] = {name: getattr(wanted, name) for name in fields}
-    if "priority" in new:
-        new["priority"] = task_priority(wanted)
-    if "needs" in new:
-        new["needs"] = [task_ids[need] for need in wanted.needs if need in task_ids]
-    if "parent" in new:
-        new["parent"] = task_ids.get(wanted.parent, "")
-    return new
+def _hold_back(applied: Applied, key: str, fields: frozenset[str], error: TinytownError) -> None:
+    applied.pending[key] = applied.pending.get(key, frozenset()) | fields
+    applied.refused[key] = error.message
 
 
 def _ask(town: TownClient, calls: Sequence[Any]) -> list[Any]:

@@ -29,7 +29,7 @@ _COMPUTED = frozenset({"_type", "dependency_count", "dependent_count", "comment_
 _EDGE_KEYS = ("issue_id", "depends_on_id", "type")
 
 
-class BdProgram:
+class BdCli:
     """One `bd` at work in the directory above `.beads`."""
 
     def __init__(self, program: str, file: Path) -> None:
@@ -46,7 +46,7 @@ class BdProgram:
         theirs = {line.key: line for line in exported if line.bead}
         here = {line.key for line in lines if line.kind in ("bead", "tombstone")}
         told = [
-            with_changes(line, _news(line, theirs[line.key])) if line.bead and line.key in theirs else line
+            with_changes(line, _newer_fields(line, theirs[line.key])) if line.bead and line.key in theirs else line
             for line in lines
         ]
         if told and len(here) < len(here | set(theirs)):
@@ -91,14 +91,14 @@ class BdProgram:
         return done.stdout.decode("utf-8", "replace")
 
 
-def bd_for(file: Path, settings: Settings) -> BdProgram | None:
+def find_bd(file: Path, settings: Settings) -> BdCli | None:
     """The `bd` that a sync of `file` has to ask; None where there is none, no database, or the settings say never."""
     database = file.parent.name == ".beads" and (file.parent / "metadata.json").is_file()
     program = shutil.which("bd") if settings.bd == "auto" and database else None
-    return BdProgram(os.path.abspath(program), file) if program else None
+    return BdCli(os.path.abspath(program), file) if program else None
 
 
-def _news(ours: Line, theirs: Line) -> dict[str, Any]:
+def _newer_fields(ours: Line, theirs: Line) -> dict[str, Any]:
     """The fields in which the database says something newer. Sub-second times and what it never keeps are no news.
 
     A line that is as new as the record in the database wins: an import, which follows, goes by the same rule.

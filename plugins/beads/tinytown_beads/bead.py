@@ -15,7 +15,7 @@ from tinytown_beads.fields import PARENT_EDGE, STATUSES, TYPE_LABELS, Category
 from tinytown_beads.json_text import as_list, as_object, decode
 
 
-class NoBead(ValueError):
+class InvalidBead(ValueError):
     """A record that is no bead; says why."""
 
 
@@ -108,21 +108,21 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
     """The bead in a decoded record. Raises: NoBead."""
     title = _text(record, "title")
     if not title.strip():
-        raise NoBead("it has no title")
+        raise InvalidBead("it has no title")
     identity = _text(record, "id")
     if not identity:
-        raise NoBead("it has no id")
+        raise InvalidBead("it has no id")
     if len(identity) > 255:
-        raise NoBead("its id is longer than 255 characters")
+        raise InvalidBead("its id is longer than 255 characters")
     priority = record.get("priority", 0)
     if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= 4:
-        raise NoBead(f"its priority is no whole number from 0 to 4: {priority!r:.60}")
+        raise InvalidBead(f"its priority is no whole number from 0 to 4: {priority!r:.60}")
     timeout = record.get("timeout", 0)
     if not isinstance(timeout, int) or isinstance(timeout, bool):
-        raise NoBead(f"its timeout is no whole number: {timeout!r:.60}")
+        raise InvalidBead(f"its timeout is no whole number: {timeout!r:.60}")
     labels = as_list(record.get("labels") or [])
     if labels is None or not all(isinstance(each, str) for each in labels):
-        raise NoBead("its labels are no list of texts")
+        raise InvalidBead("its labels are no list of texts")
     return Bead(
         record=record,
         id=identity,
@@ -141,14 +141,14 @@ def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
         return ()
     found = as_list(record["dependencies"])
     if found is None:
-        raise NoBead("its dependencies are no list")
+        raise InvalidBead("its dependencies are no list")
     edges: list[Edge] = []
     for item in map(as_object, found):
         if item is None:
-            raise NoBead("one of its dependencies is no object")
+            raise InvalidBead("one of its dependencies is no object")
         target = _text(item, "depends_on_id")
         if not target:
-            raise NoBead("one of its dependencies has no depends_on_id")
+            raise InvalidBead("one of its dependencies has no depends_on_id")
         gate = "any-children" if _gate(item) == "any-children" else "all-children"
         edges.append(Edge(_text(item, "issue_id") or owner, target, _text(item, "type") or "blocks", gate))
     return tuple(edges)
@@ -169,5 +169,5 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise NoBead(f"its {key} is no text")
+        raise InvalidBead(f"its {key} is no text")
     return value

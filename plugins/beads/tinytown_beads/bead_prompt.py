@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinytown.model.tasks import Task
 
-from tinytown_beads.extra_fields import said_by
+from tinytown_beads.extra_fields import record_of
 from tinytown_beads.json_text import as_list, as_object
 
 _HEADINGS = {"design": "Design", "acceptance_criteria": "Acceptance criteria", "notes": "Notes"}
@@ -16,7 +16,7 @@ def bead_sections(task: Task | None) -> list[str]:
     """Paragraphs of Markdown from what a bead says beyond its task; none where there is nothing."""
     if task is None:
         return []
-    fields = said_by(task)
+    fields = record_of(task)
     sections = [
         f"## {heading}\n\n{_cut(text)}"
         for key, heading in _HEADINGS.items()

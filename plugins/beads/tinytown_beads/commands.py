@@ -17,8 +17,8 @@ from tinytown_beads.settings import read_settings
 if TYPE_CHECKING:
     from tinytown_beads.bead import Bead
     from tinytown_beads.merge import Side
-    from tinytown_beads.place import Place
     from tinytown_beads.report import Report
+    from tinytown_beads.store import BeadStore
 
 _PATH = click.Path(path_type=Path)
 _strict = click.option("--strict", is_flag=True, help="Do nothing at all when a line of the file is bad.")
@@ -72,8 +72,8 @@ def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry
 
     with context.open_town() as town:
         town.caller.refuse_agents("cannot bring beads in", "send the supervisor a message")
-        agent = _whom(town, into)
-        report = import_file(_place(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
+        agent = _recipient(town, into)
+        report = import_file(_store(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
     _answer(context, report)
 
 
@@ -90,14 +90,14 @@ def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -
     from tinytown_beads.exporting import export_file, export_town
 
     with context.open_town() as town:
-        place = _place(town)
+        store = _store(town)
         if str(path) == "-":
-            sys.stdout.buffer.write(export_town(place).document)
+            sys.stdout.buffer.write(export_town(store).document)
             sys.stdout.flush()
             return
         if path is None and not dry_run:
-            _default_file(place).parent.mkdir(parents=True, exist_ok=True)
-        report = export_file(place, path or _default_file(place), force=force, dry_run=dry_run)
+            _default_file(store).parent.mkdir(parents=True, exist_ok=True)
+        report = export_file(store, path or _default_file(store), force=force, dry_run=dry_run)
     _answer(context, report)
 
 
@@ -118,19 +118,19 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
     sides, unless one is preferred. Nothing is deleted because it is missing on the other side.
     """
     from tinytown_beads.syncing import sync_file
-    from tinytown_beads.watch import watch_both
+    from tinytown_beads.watch import watch_sync
 
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other")
     with context.open_town() as town:
         town.caller.refuse_agents("cannot sync beads", "send the supervisor a message")
-        place = _place(town)
-        file = path or _default_file(place)
+        store = _store(town)
+        file = path or _default_file(store)
         if not watch:
-            _answer(context, sync_file(place, file, strict=strict, dry_run=dry_run, prefer=prefer))
+            _answer(context, sync_file(store, file, strict=strict, dry_run=dry_run, prefer=prefer))
             return
         gc.enable()  # this goes on for ever
-        for report in watch_both(place, file, lambda: sync_file(place, file, strict=strict, prefer=prefer)):
+        for report in watch_sync(store, file, lambda: sync_file(store, file, strict=strict, prefer=prefer)):
             _answer(context, report)
 
 
@@ -158,11 +158,11 @@ def ready(
     from tinytown_beads.exporting import export_town
     from tinytown_beads.files import find_bead_file, read_file
     from tinytown_beads.lines import beads_of, read_lines
-    from tinytown_beads.ready import in_order, obstacles
+    from tinytown_beads.ready import blockers, sorted_beads
 
     if path is None:
         with context.open_town() as town:
-            lines = export_town(_place(town)).lines
+            lines = export_town(_store(town)).lines
     else:
         file = find_bead_file(path)
         content = read_file(file)
@@ -170,8 +170,8 @@ def ready(
             raise UsageError(f"no bead file at {file}", hint="leave it out for the town's own")
         lines = read_lines(content)
     found = beads_of(lines)
-    out = obstacles(found, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
-    ordered = in_order(found.values())
+    out = blockers(found, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
+    ordered = sorted_beads(found.values())
     rows = [each for each in ordered if each.id not in out]
     waiting = [each for each in ordered if each.id in out and not each.closed] if explain else []
     shape = {
@@ -194,7 +194,7 @@ def _ready_shape(bead: Bead) -> dict[str, object]:
     }
 
 
-def _whom(town: TownClient, into: str | None) -> str | None:
+def _recipient(town: TownClient, into: str | None) -> str | None:
     """The agent that `--into` names, '' for the backlog, None if it was not given. Raises: UsageError; NotFound."""
     if into is None or into == "backlog":
         return None if into is None else ""
@@ -204,14 +204,14 @@ def _whom(town: TownClient, into: str | None) -> str | None:
     return town.run(town.operations.agent(name)).name
 
 
-def _place(town: TownClient) -> Place:
-    from tinytown_beads.place import place_of
+def _store(town: TownClient) -> BeadStore:
+    from tinytown_beads.store import open_store
 
-    return place_of(town, read_settings(town.config))
+    return open_store(town, read_settings(town.config))
 
 
-def _default_file(place: Place) -> Path:
-    return place.town.root / place.settings.file
+def _default_file(store: BeadStore) -> Path:
+    return store.town.root / store.settings.file
 
 
 def _answer(context: CliContext, report: Report) -> None:

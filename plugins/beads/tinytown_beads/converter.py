@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from tinytown.contracts import Converted
 from tinytown.model.tasks import Task
 
-from tinytown_beads.cycles import needs_first
+from tinytown_beads.cycles import in_dependency_order
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of, recorded_bases, recorded_lines
@@ -49,7 +49,7 @@ class BeadConverter:
         by_key = {line.key: line for line in lines if line.bead}
         tasks = [
             {**task_arguments(beads[key], mapped), "origin": origin_of(by_key[key])}
-            for key in needs_first(mapped.views, {key: view.needs for key, view in mapped.views.items()})
+            for key in in_dependency_order(mapped.views, {key: view.needs for key, view in mapped.views.items()})
         ]
         return Converted(tasks=tuple(tasks), problems=tuple(problems_of(lines)))
 

@@ -13,19 +13,19 @@ from tinytown_beads.description import field_of
 from tinytown_beads.groups.record import Group
 from tinytown_beads.groups.town import add_group
 from tinytown_beads.merge import last_part
-from tinytown_beads.reconcile import Meeting, TownState
+from tinytown_beads.reconcile import Reconciliation, TownState
 from tinytown_beads.task_as_bead import task_id_for
 from tinytown_beads.view import tag_of
 
 TRACKS = "tracks"
 
 
-def convoys_in(meeting: Meeting) -> list[Group]:
+def convoy_groups(reconciliation: Reconciliation) -> list[Group]:
     """The groups that the open convoys of a file stand for."""
-    return groups_of(meeting.beads.values(), meeting.mapped.task_ids, meeting.town)
+    return groups_for(reconciliation.beads.values(), reconciliation.mapped.task_ids, reconciliation.town)
 
 
-def groups_of(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownState) -> list[Group]:
+def groups_for(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownState) -> list[Group]:
     """The groups that the open convoys among `beads` stand for: those with a member that `task_ids` has a task for."""
     groups: list[Group] = []
     for bead in beads:
@@ -49,7 +49,7 @@ def groups_of(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownStat
     return groups
 
 
-def make_groups(town: TownClient, groups: Iterable[Group]) -> list[str]:
+def create_groups(town: TownClient, groups: Iterable[Group]) -> list[str]:
     """Make those that are not there; their names."""
     made: list[str] = []
     for group in groups:

@@ -8,27 +8,27 @@ from collections.abc import Iterable, Mapping
 Edge = tuple[str, str]
 
 
-def cut_circles(edges: Iterable[Edge]) -> tuple[dict[str, tuple[str, ...]], list[Edge]]:
+def break_cycles(edges: Iterable[Edge]) -> tuple[dict[str, tuple[str, ...]], list[Edge]]:
     """The needs by whoever has them, and the edges that were left out because they close a circle.
 
     `edges` are (who, need), the ones to keep rather than others first.
     """
     wanted = list(dict.fromkeys(edges))
-    tangled = _tangled([edge for edge in wanted if edge[0] != edge[1]])
+    in_cycles = _in_cycles([edge for edge in wanted if edge[0] != edge[1]])
     kept: dict[str, list[str]] = defaultdict(list)
     inside: dict[str, list[str]] = defaultdict(list)  # the part of `kept` in which there may be circles
     cut: list[Edge] = []
     for who, need in wanted:
-        if who == need or (who in tangled and need in tangled and _reaches(inside, need, who)):
+        if who == need or (who in in_cycles and need in in_cycles and _reaches(inside, need, who)):
             cut.append((who, need))
             continue
         kept[who].append(need)
-        if who in tangled and need in tangled:
+        if who in in_cycles and need in in_cycles:
             inside[who].append(need)
     return {who: tuple(needs) for who, needs in kept.items()}, cut
 
 
-def needs_first(ids: Iterable[str], needs: Mapping[str, Iterable[str]]) -> list[str]:
+def in_dependency_order(ids: Iterable[str], needs: Mapping[str, Iterable[str]]) -> list[str]:
     """`ids` in their order, but each behind those of its needs that are among them; `needs` have no circles."""
     known, placed = dict.fromkeys(ids), dict[str, None]()
     for first in known:
@@ -43,7 +43,7 @@ def needs_first(ids: Iterable[str], needs: Mapping[str, Iterable[str]]) -> list[
     return list(placed)
 
 
-def _tangled(edges: list[Edge]) -> set[str]:
+def _in_cycles(edges: list[Edge]) -> set[str]:
     """What is left when everything without needs, then everything that nobody needs, is taken away again and again."""
     left = edges
     for way in (0, 1):
@@ -52,15 +52,15 @@ def _tangled(edges: list[Edge]) -> set[str]:
 
 
 def _without_ends(edges: list[Edge], way: int) -> list[Edge]:
-    beyond: dict[str, list[str]] = defaultdict(list)
+    extra_view_fields: dict[str, list[str]] = defaultdict(list)
     degree: dict[str, int] = defaultdict(int)
     for edge in edges:
-        beyond[edge[1 - way]].append(edge[way])
+        extra_view_fields[edge[1 - way]].append(edge[way])
         degree[edge[way]] += 1
         degree.setdefault(edge[1 - way], 0)
     free = [each for each, count in degree.items() if count == 0]
     for each in free:
-        for other in beyond[each]:
+        for other in extra_view_fields[each]:
             degree[other] -= 1
             if degree[other] == 0:
                 free.append(other)

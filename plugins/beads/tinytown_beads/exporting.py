@@ -16,8 +16,8 @@ from tinytown_beads.lines import Line, beads_of, extend, join
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merge import Base
 from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
-from tinytown_beads.place import Place, save_baseline
 from tinytown_beads.report import Report, dropped_by_bd
+from tinytown_beads.store import BeadStore, save_baseline
 from tinytown_beads.view import view_of_task
 from tinytown_beads.writing import write_lines
 
@@ -33,22 +33,22 @@ class Exported:
     known: Baseline | None
 
 
-def export_town(place: Place, file: Path | None = None) -> Exported:
+def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks.
 
     What was known of `file`, for which it is meant, comes first.
     """
     now = datetime.now(UTC)
-    state = read_town(place.town)
-    baselines = read_baselines(place.directory)
-    own = baselines.pop(baseline_path(place.directory, file), None) if file else None
-    lines, bases = _remembered([*([own] if own else []), *baselines.values()])
+    state = read_town(store.town)
+    baselines = read_baselines(store.directory)
+    own = baselines.pop(baseline_path(store.directory, file), None) if file else None
+    lines, bases = _merge_baselines([*([own] if own else []), *baselines.values()])
     there = {line.key for line in lines if line.kind == "bead"}
     strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
     extend(lines, (line for line in recorded_lines(strange) if line.key not in there))
     beads = beads_of(lines)
-    known = map_beads(beads, now, limit_bytes=place.town.config.limits.message_bytes)
-    ids = BeadIds(state.tasks.values(), place.prefix, known.task_ids)
+    known = map_beads(beads, now, limit_bytes=store.town.config.limits.message_bytes)
+    ids = BeadIds(state.tasks.values(), store.prefix, known.task_ids)
     tasks = {
         ids(task.id): task for task in sorted(state.tasks.values(), key=lambda task: (task.created_at or "", task.id))
     }
@@ -56,22 +56,22 @@ def export_town(place: Place, file: Path | None = None) -> Exported:
     bases = {**recorded_bases(beads, lost, ids, now), **bases}
     views = {key: view_of_task(task, ids) for key, task in tasks.items()}
     written = write_lines(lines, tasks, views, bases, ids)
-    report = Report("export", str(file or "-"), carried=known.carried)
+    report = Report("export", str(file or "-"), unmapped=known.unmapped)
     for key in beads:
-        if key not in known.carried:
+        if key not in known.unmapped:
             report.add(key, "written" if key in written.changed else "unchanged", written.changed.get(key, ()))
         else:
-            report.add(key, "unmapped", (), known.carried[key])
+            report.add(key, "unmapped", (), known.unmapped[key])
     for key in written.added:
         report.add(key, "appended")
     report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
     if written.changed or written.added:
-        known = map_beads(beads_of(written.lines), now, limit_bytes=place.town.config.limits.message_bytes)
+        known = map_beads(beads_of(written.lines), now, limit_bytes=store.town.config.limits.message_bytes)
     told = {key: Base(view, views[key]) for key, view in known.views.items() if key in views}
     return Exported(join(written.lines), written.lines, told, report, own)
 
 
-def _remembered(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
+def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
     """The lines of all baselines, each bead and memory once, with what was agreed on them."""
     lines: list[Line] = []
     bases: dict[str, Base] = {}
@@ -79,24 +79,24 @@ def _remembered(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Ba
     for number, baseline in enumerate(baselines):
         known, found = baseline.unpack()
         for line in known:
-            mark = (line.kind, line.key)
-            if (line.key and mark in seen) or (number and not line.key):
+            identity = (line.kind, line.key)
+            if (line.key and identity in seen) or (number and not line.key):
                 continue
-            seen.add(mark)
+            seen.add(identity)
             extend(lines, [line])
             if line.key in found:
                 bases.setdefault(line.key, found[line.key])
     return lines, bases
 
 
-def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:
+def export_file(store: BeadStore, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:
     """Write the town as beads to a file.
 
     In place of one that it has written or read itself and nobody has changed since; of another only with `force`.
     Raises: Refused with code ``exists`` or ``changed``.
     """
-    with locked(place.directory / "lock"):
-        exported = export_town(place, file)
+    with locked(store.directory / "lock"):
+        exported = export_town(store, file)
         before = read_file(file)
         if before is not None and before != exported.document and not force:
             if exported.known is None:
@@ -116,5 +116,5 @@ def export_file(place: Place, file: Path, *, force: bool = False, dry_run: bool 
         if not dry_run:
             if before != exported.document:
                 replace_file(file, exported.document, was=before)
-            save_baseline(place, file, exported.lines, exported.bases, exported.known)
+            save_baseline(store, file, exported.lines, exported.bases, exported.known)
         return exported.report

@@ -14,8 +14,8 @@ from tinytown.errors import NotFound, Refused
 from tinytown.model.tasks import Task
 from tinytown.town import Town
 
-from tinytown_beads.bead import Bead, NoBead, read_bead
-from tinytown_beads.extra_fields import said_by
+from tinytown_beads.bead import Bead, InvalidBead, read_bead
+from tinytown_beads.extra_fields import record_of
 from tinytown_beads.forge import look
 from tinytown_beads.mapping import opens_at
 
@@ -64,7 +64,7 @@ def _gate(task: Task) -> Bead | None:
     """The gate that a task was made of; None for everything else."""
     if not task.held or not task.origin:
         return None
-    with suppress(NoBead):
-        bead = read_bead(said_by(task))
+    with suppress(InvalidBead):
+        bead = read_bead(record_of(task))
         return bead if bead.kind == _GATE else None
     return None

@@ -56,7 +56,7 @@ def _decode_slowly(text: str) -> Any:
     """The same for what the quick decoder refuses: half of a surrogate pair, a number beyond all floats, and mistakes."""
     try:
         value, end = _DECODER.raw_decode(text, _blanks(text, 0))
-        value = _mended(value)
+        value = _repaired(value)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if _blanks(text, end) != len(text):
@@ -64,14 +64,14 @@ def _decode_slowly(text: str) -> Any:
     return value
 
 
-def _mended(value: Any) -> Any:
+def _repaired(value: Any) -> Any:
     """`value` with well-formed texts."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
-        return [_mended(each) for each in cast("Sequence[Any]", value)]
+        return [_repaired(each) for each in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {well_formed(key): _mended(each) for key, each in cast("dict[str, Any]", value).items()}
+        return {well_formed(key): _repaired(each) for key, each in cast("dict[str, Any]", value).items()}
     return value
 
 
@@ -149,13 +149,13 @@ def overlay(text: str, changes: Mapping[str, Any], order: Sequence[str] = ()) ->
     rank = {key: number for number, key in enumerate(order)}
     for key, value in changes.items():
         if key not in last_of and value is not ABSENT:
-            at = _place(rank, key, [piece[0] for piece in pieces])
+            at = _insert_at(rank, key, [piece[0] for piece in pieces])
             pieces.insert(at, (key, comma, encode(key) + colon + encode(value)))
     body = "".join((before or comma) * bool(number) + piece for number, (_, before, piece) in enumerate(pieces))
     return text[: there[0].begin] + body + text[there[-1].end :]
 
 
-def _place(rank: Mapping[str, int], key: str, keys: Sequence[str]) -> int:
+def _insert_at(rank: Mapping[str, int], key: str, keys: Sequence[str]) -> int:
     """Where a new key goes: before the first of `keys` that comes later in the order, else to the end."""
     own = rank.get(key, len(rank))
     return next((at for at, other in enumerate(keys) if rank.get(other, -1) > own), len(keys))

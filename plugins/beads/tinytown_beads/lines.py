@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tinytown_beads.bead import Bead, NoBead, read_bead
+from tinytown_beads.bead import Bead, InvalidBead, read_bead
 from tinytown_beads.fields import ISSUE_KEYS
 from tinytown_beads.json_text import as_object, decode, overlay
 
@@ -86,11 +86,11 @@ def with_changes(line: Line, changes: Mapping[str, Any]) -> Line:
     """The line of a bead with other values in some fields; see `json_text.overlay`."""
     if not changes:
         return line
-    mark = _BYTE_ORDER_MARK if line.raw.startswith(_BYTE_ORDER_MARK) else b""
-    body = line.raw.removeprefix(mark)
+    byte_order_mark = _BYTE_ORDER_MARK if line.raw.startswith(_BYTE_ORDER_MARK) else b""
+    body = line.raw.removeprefix(byte_order_mark)
     end = body[len(body.rstrip(b"\r\n")) :]
     text = overlay(line.text, changes, ISSUE_KEYS)
-    return _read_line(line.number, mark + text.encode() + end)
+    return _read_line(line.number, byte_order_mark + text.encode() + end)
 
 
 def new_line(record: Mapping[str, Any], number: int = 0) -> Line:
@@ -124,7 +124,7 @@ def _read_line(number: int, raw: bytes) -> Line:
         return Line(number, raw, "tombstone", key=str(record.get("id", "")))
     try:
         bead = read_bead(record)
-    except NoBead as error:
+    except InvalidBead as error:
         return Line(number, raw, "bad", problem=str(error))
     return Line(number, raw, "bead", key=bead.id, bead=bead)
 

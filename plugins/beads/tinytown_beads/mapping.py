@@ -13,16 +13,16 @@ from typing import Any, Literal
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 
 from tinytown_beads.bead import Bead, moment, stamp
-from tinytown_beads.cycles import cut_circles
-from tinytown_beads.extra_fields import beyond
+from tinytown_beads.cycles import break_cycles
+from tinytown_beads.extra_fields import extra_view_fields
 from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
 from tinytown_beads.json_text import as_list
 from tinytown_beads.ready import Graph, graph_of
 from tinytown_beads.task_as_bead import extras_of, own_outcome, own_title, task_id_for
-from tinytown_beads.view import View, ViewPriority, ViewState, odd_labels, plain, tag_of
+from tinytown_beads.view import View, ViewPriority, ViewState, clean_text, odd_labels, tag_of
 
 #: What stands for work, what others wait for though nobody works on it, and what is only kept.
-Place = Literal["work", "waiting", "carried"]
+TaskRole = Literal["work", "waiting", "unmapped"]
 
 _WAITING_KINDS = frozenset({"gate", "molecule", "escalation"})
 _PRIORITIES: tuple[ViewPriority, ...] = ("urgent", "high", "normal", "low", "lowest")
@@ -40,56 +40,56 @@ TITLE_LIMIT_BYTES = 1000
 class Mapped:
     """What a file of beads becomes.
 
-    `views` are those that become tasks, `task_ids` their tasks' ids, `carried` the others with their kind. `notes` say
-    what of a bead could not be said in a task, by the bead's id. `places` tells work from what is only waited for.
+    `views` are those that become tasks, `task_ids` their tasks' ids, `unmapped` the others with their kind. `notes` say
+    what of a bead could not be said in a task, by the bead's id. `task_roles` tells work from what is only waited for.
     """
 
     views: Mapping[str, View]
     task_ids: Mapping[str, str]
-    carried: Mapping[str, str]
-    places: Mapping[str, Place]
+    unmapped: Mapping[str, str]
+    task_roles: Mapping[str, TaskRole]
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> Mapped:
     """What `beads` become at the moment `now`; texts are cut to `limit_bytes`."""
     graph = graph_of(beads)
-    places = _places(beads)
-    carried = {key: _carried_kind(beads[key]) for key, place in places.items() if place == "carried"}
+    task_roles = _task_roles(beads)
+    unmapped = {key: _unmapped_kind(beads[key]) for key, task_role in task_roles.items() if task_role == "unmapped"}
     notes: dict[str, list[str]] = {}
-    needs = _needs(beads, graph, places, notes)
+    needs = _needs(beads, graph, task_roles, notes)
     views = {
-        key: _view(bead, needs.get(key, ()), places[key], now, limit_bytes, notes.setdefault(key, []))
+        key: _view(bead, needs.get(key, ()), task_roles[key], now, limit_bytes, notes.setdefault(key, []))
         for key, bead in beads.items()
-        if places[key] != "carried"
+        if task_roles[key] != "unmapped"
     }
     for bead in beads.values():
         dangling = sorted({edge.target for edge in bead.edges if edge.target not in beads})
         if dangling:
             notes.setdefault(bead.id, []).append(f"it points at what is not in the file: {', '.join(dangling[:5])}")
     task_ids = {key: task_id_for(beads[key]) for key in views}
-    return Mapped(views, task_ids, carried, places, {key: tuple(each) for key, each in notes.items() if each})
+    return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(each) for key, each in notes.items() if each})
 
 
-def _places(beads: Mapping[str, Bead]) -> dict[str, Place]:
-    places: dict[str, Place] = {key: _place(bead) for key, bead in beads.items()}
+def _task_roles(beads: Mapping[str, Bead]) -> dict[str, TaskRole]:
+    task_roles: dict[str, TaskRole] = {key: _task_role(bead) for key, bead in beads.items()}
     for bead in beads.values():
-        if places[bead.id] == "carried" or bead.closed:
+        if task_roles[bead.id] == "unmapped" or bead.closed:
             continue
         for edge in bead.edges:
             target = beads.get(edge.target)
-            if edge.type in BLOCKING_EDGES and target and places[target.id] == "carried" and _holds_up(target):
-                places[target.id] = "waiting"
-    return places
+            if edge.type in BLOCKING_EDGES and target and task_roles[target.id] == "unmapped" and _holds_up(target):
+                task_roles[target.id] = "waiting"
+    return task_roles
 
 
-def _place(bead: Bead) -> Place:
+def _task_role(bead: Bead) -> TaskRole:
     if bead.ephemeral or bead.flag("is_template") or bead.pinned or bead.kind in STATE_TYPES:
-        return "carried"
+        return "unmapped"
     return "waiting" if bead.kind in _WAITING_KINDS else "work"
 
 
-def _carried_kind(bead: Bead) -> str:
+def _unmapped_kind(bead: Bead) -> str:
     """What a bead is that becomes no task."""
     if bead.kind in STATE_TYPES:
         return bead.kind
@@ -101,7 +101,7 @@ def _holds_up(bead: Bead) -> bool:
 
 
 def _needs(
-    beads: Mapping[str, Bead], graph: Graph, places: Mapping[str, Place], notes: dict[str, list[str]]
+    beads: Mapping[str, Bead], graph: Graph, task_roles: Mapping[str, TaskRole], notes: dict[str, list[str]]
 ) -> dict[str, tuple[str, ...]]:
     """What each bead needs: by its own edges and by those of its parents. What closes a circle is left out and noted."""
     direct: dict[str, list[str]] = {}
@@ -116,19 +116,19 @@ def _needs(
                 if edge.type == PARENT_EDGE:
                     parents.setdefault(key, []).append(edge.target)
                 continue
-            direct.setdefault(key, []).extend(each for each in wanted if _can_be_needed(beads[each], places))
-    wanting = [key for key, place in places.items() if place != "carried"]
+            direct.setdefault(key, []).extend(each for each in wanted if _can_be_needed(beads[each], task_roles))
+    wanting = [key for key, task_role in task_roles.items() if task_role != "unmapped"]
     own = [(key, need) for key in wanting for need in direct.get(key, ())]
     inherited = [(key, need) for key in wanting if not beads[key].closed for need in _inherited(key, direct, parents)]
-    kept, cut = cut_circles([*own, *inherited])
+    kept, cut = break_cycles([*own, *inherited])
     for key, need in set(own).intersection(cut):
         notes.setdefault(key, []).append(f"its need of {need} would close a circle")
     return {key: tuple(sorted(each)) for key, each in kept.items()}
 
 
-def _can_be_needed(bead: Bead, places: Mapping[str, Place]) -> bool:
+def _can_be_needed(bead: Bead, task_roles: Mapping[str, TaskRole]) -> bool:
     """A bead that was closed undone holds nobody up in beads; here a task that failed would."""
-    return places[bead.id] != "carried" and _finished_state(bead)[0] in ("open", "completed")
+    return task_roles[bead.id] != "unmapped" and _finished_state(bead)[0] in ("open", "completed")
 
 
 def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]) -> list[str]:
@@ -144,7 +144,9 @@ def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, 
     return found
 
 
-def _view(bead: Bead, needs: tuple[str, ...], place: Place, now: datetime, limit_bytes: int, notes: list[str]) -> View:
+def _view(
+    bead: Bead, needs: tuple[str, ...], task_role: TaskRole, now: datetime, limit_bytes: int, notes: list[str]
+) -> View:
     state, outcome = _finished_state(bead)
     if state == "open" and bead.status == "in_progress":
         state = "in_progress"
@@ -155,19 +157,19 @@ def _view(bead: Bead, needs: tuple[str, ...], place: Place, now: datetime, limit
     if bead.kind != "task":
         tags.append(tag_of(bead.kind))
     return View(
-        title=plain(own_title(bead), TITLE_LIMIT_BYTES),
-        description=plain(said if said.strip() else bead.title, limit_bytes),
+        title=clean_text(own_title(bead), TITLE_LIMIT_BYTES),
+        description=clean_text(said if said.strip() else bead.title, limit_bytes),
         priority=_PRIORITIES[bead.priority],
         state=state,
-        outcome=plain(outcome, limit_bytes),
+        outcome=clean_text(outcome, limit_bytes),
         tags=tuple(sorted({tag for tag in tags if tag})),
         needs=needs,
         parent=bead.parent,
         assignee=bead.text("assignee"),
-        held="" if bead.closed else plain(_held(bead, place, now, notes), 1000),
-        held_until=_held_until(bead, place, now),
+        held="" if bead.closed else clean_text(_held(bead, task_role, now, notes), 1000),
+        held_until=_held_until(bead, task_role, now),
         odd_labels=odd_labels(bead.record),
-        **beyond(bead.record, bead.id),
+        **extra_view_fields(bead.record, bead.id),
     )
 
 
@@ -186,11 +188,11 @@ def _finished_state(bead: Bead) -> tuple[ViewState, str]:
     return "completed", reason
 
 
-def _held(bead: Bead, place: Place, now: datetime, notes: list[str]) -> str:
+def _held(bead: Bead, task_role: TaskRole, now: datetime, notes: list[str]) -> str:
     """Why nobody is to begin the bead's task although what it needs is done."""
     any_of = [edge.target for edge in bead.edges if edge.type == CHILDREN_EDGE and edge.gate == "any-children"]
     until = bead.defer_until
-    if place == "waiting":
+    if task_role == "waiting":
         return _awaited(bead)
     if bead.status == "deferred" or (until and until > now):
         return f"deferred until {bead.text('defer_until')}" if until else "deferred"
@@ -202,10 +204,10 @@ def _held(bead: Bead, place: Place, now: datetime, notes: list[str]) -> str:
     return ""
 
 
-def _held_until(bead: Bead, place: Place, now: datetime) -> str:
+def _held_until(bead: Bead, task_role: TaskRole, now: datetime) -> str:
     """When a hold ends by itself. A status never does."""
     until = bead.defer_until
-    if place == "waiting" or bead.category in ("frozen", "done") or bead.status == "blocked" or not until:
+    if task_role == "waiting" or bead.category in ("frozen", "done") or bead.status == "blocked" or not until:
         return ""
     return stamp(until) if until > now else ""
 

@@ -41,7 +41,7 @@ def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = No
     for name in COMPARED:
         ours, theirs = getattr(town, name), getattr(file, name)
         if name in SETS:
-            united = _united(base, name, theirs, ours)
+            united = _merged_set(base, name, theirs, ours)
             if united != ours:
                 to_town.add(name)
                 wanted[name] = united
@@ -67,32 +67,32 @@ def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = No
 
 
 def next_base(
-    before: Base | None, file: View, town: View, kept_back: frozenset[str], untold: frozenset[str] = frozenset()
+    before: Base | None, file: View, town: View, withheld: frozenset[str], unwritten: frozenset[str] = frozenset()
 ) -> Base | None:
     """What the sides have agreed on now.
 
-    In the fields `kept_back` they have not, and what was before goes on to count; None if there was nothing before. What
-    the town says in the fields `untold` has not been written into the file, and stays news.
+    In the fields `withheld` they have not, and what was before goes on to count; None if there was nothing before. What
+    the town says in the fields `unwritten` has not been written into the file, and stays news.
     """
     if before is None:
-        if kept_back:
+        if withheld:
             return None
-        both = {name: _both(getattr(file, name), getattr(town, name)) for name in untold & SETS}
+        both = {name: _common(getattr(file, name), getattr(town, name)) for name in unwritten & SETS}
         return Base(file, msgspec.structs.replace(town, **both))
-    old_file = {name: getattr(before.file, name) for name in kept_back}
-    old_town = {name: getattr(before.town, name) for name in kept_back | untold}
-    for name in (untold & SETS) - kept_back:
+    old_file = {name: getattr(before.file, name) for name in withheld}
+    old_town = {name: getattr(before.town, name) for name in withheld | unwritten}
+    for name in (unwritten & SETS) - withheld:
         gone = set(getattr(before.file, name)) - set(getattr(file, name))
-        shared = _both(getattr(file, name), getattr(town, name))
+        shared = _common(getattr(file, name), getattr(town, name))
         old_town[name] = tuple(sorted((set(old_town[name]) - gone) | set(shared)))
     return Base(msgspec.structs.replace(file, **old_file), msgspec.structs.replace(town, **old_town))
 
 
-def _both(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+def _common(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(theirs) & set(ours)))
 
 
-def _united(base: Base | None, name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+def _merged_set(base: Base | None, name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
     """Our set with what they added and without what they took away."""
     before = set(getattr(base.file, name)) if base else set(ours) & set(theirs)
     united = (set(ours) | (set(theirs) - before)) - (before - set(theirs))

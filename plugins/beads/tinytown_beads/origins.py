@@ -13,7 +13,7 @@ from tinytown_beads.bead import Bead
 from tinytown_beads.lines import Line, beads_of, read_lines
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merge import Base, last_part
-from tinytown_beads.ready import in_order
+from tinytown_beads.ready import sorted_beads
 from tinytown_beads.task_as_bead import FORMAT, bead_id_for
 from tinytown_beads.view import View, view_of_task
 
@@ -27,7 +27,7 @@ def origin_of(line: Line, *, made_here: bool = False) -> dict[str, Any]:
     return origin | ({"made_here": True} if made_here else {})
 
 
-def is_of_a_file(task: Task) -> bool:
+def is_from_file(task: Task) -> bool:
     """Whether a task was brought in with a bead file."""
     origin = task.origin or {}
     return origin.get("format") == FORMAT and not origin.get("made_here")
@@ -62,7 +62,7 @@ class BeadIds:
 def recorded_lines(tasks: Iterable[Task]) -> list[Line]:
     """The lines that tasks were made of, in the order of bead files."""
     lines = {line.key: line for task in tasks if (line := recorded_line(task)) is not None}
-    return [lines[bead.id] for bead in in_order(beads_of(lines.values()).values())]
+    return [lines[bead.id] for bead in sorted_beads(beads_of(lines.values()).values())]
 
 
 def recorded_bases(

@@ -12,7 +12,7 @@ from typing import Any
 from tinytown.model.tasks import Task
 
 from tinytown_beads.bead import Bead, moment, stamp
-from tinytown_beads.extra_fields import edge_word, in_order_of_time, loose_edges
+from tinytown_beads.extra_fields import edge_key, other_edges, sorted_comments
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.json_text import ABSENT, as_object, decode
 from tinytown_beads.task_as_bead import OURS, PRIORITIES, REFERENCE, bead_title, close_reason, extras_for, extras_of
@@ -42,7 +42,7 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
             case "metadata":
                 changes["metadata"] = _metadata(bead, now) or ABSENT
             case "comments":
-                changes["comments"] = in_order_of_time(now.comments) or ABSENT
+                changes["comments"] = sorted_comments(now.comments) or ABSENT
             case "state":
                 changes |= _status(bead, now, when)
             case "tags" | "odd_labels":
@@ -90,7 +90,7 @@ def _dependencies(bead: Bead, was: View, now: View, fields: Collection[str], whe
     gone = set(was.needs) - set(now.needs) if "needs" in fields else set[str]()
     added = sorted(set(now.needs) - set(was.needs)) if "needs" in fields else []
     loose_gone = set(was.edges) - set(now.edges) if "edges" in fields else set[str]()
-    loose = {edge_word(edge) for edge in loose_edges(bead.record.get("dependencies"), bead.id)}
+    loose = {edge_key(edge) for edge in other_edges(bead.record.get("dependencies"), bead.id)}
     kept: list[dict[str, Any]] = []
     for item in bead.record.get("dependencies") or ():
         edge = as_object(item) or {}
@@ -99,7 +99,7 @@ def _dependencies(bead: Bead, was: View, now: View, fields: Collection[str], whe
             continue
         if type_ == PARENT_EDGE and "parent" in fields:
             continue
-        if edge_word(edge) in loose & loose_gone:
+        if edge_key(edge) in loose & loose_gone:
             continue
         kept.append(edge)
     there = {edge.get("depends_on_id") for edge in kept}
@@ -166,7 +166,7 @@ def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: dateti
         "source_system": OURS,
         "metadata": {**(as_object(decode(view.metadata or "{}")) or {}), OURS: extras_for(task)},
         "labels": _own_labels(task, view),
-        "comments": in_order_of_time(view.comments),
+        "comments": sorted_comments(view.comments),
     }
     edges = list(_edges(id_, view, begun))
     if edges:

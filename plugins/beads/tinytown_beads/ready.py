@@ -45,7 +45,7 @@ def blocked(beads: Mapping[str, Bead]) -> dict[str, str]:
     graph = graph_of(beads)
     found: dict[str, str] = {}
     for key, edges in graph.edges.items():
-        reasons = [reason for edge in edges if not _settled(beads[key]) and (reason := _obstacle(edge, beads, graph))]
+        reasons = [reason for edge in edges if not _settled(beads[key]) and (reason := _blocker(edge, beads, graph))]
         if reasons:
             found[key] = reasons[0]
     spreading = list(found)
@@ -62,7 +62,7 @@ def _settled(bead: Bead) -> bool:
     return bead.closed or bead.status == "pinned"
 
 
-def _obstacle(edge: Edge, beads: Mapping[str, Bead], graph: Graph) -> str:
+def _blocker(edge: Edge, beads: Mapping[str, Bead], graph: Graph) -> str:
     if edge.type in BLOCKING_EDGES:
         return "" if _settled(beads[edge.target]) else f"it waits for {edge.target}"
     if edge.type != CHILDREN_EDGE:
@@ -74,7 +74,7 @@ def _obstacle(edge: Edge, beads: Mapping[str, Bead], graph: Graph) -> str:
     return f"it waits for the children of {edge.target}: {', '.join(waiting[:5])}"
 
 
-def obstacles(
+def blockers(
     beads: Mapping[str, Bead],
     now: datetime,
     *,
@@ -125,14 +125,14 @@ def ready(
     ephemeral: bool = False,
 ) -> list[Bead]:
     """The beads that are ready: by priority, then the newest first, then by id."""
-    out = obstacles(beads, now, types=types, deferred=deferred, ephemeral=ephemeral)
-    return in_order(bead for bead in beads.values() if bead.id not in out)
+    out = blockers(beads, now, types=types, deferred=deferred, ephemeral=ephemeral)
+    return sorted_beads(bead for bead in beads.values() if bead.id not in out)
 
 
-def in_order(beads: Iterable[Bead]) -> list[Bead]:
+def sorted_beads(beads: Iterable[Bead]) -> list[Bead]:
     """By priority, then the newest first, then by id, as files and lists have them."""
 
-    def place(bead: Bead) -> tuple[int, float, str]:
+    def sort_key(bead: Bead) -> tuple[int, float, str]:
         return bead.priority, -(moment(bead.text("created_at")) or _EPOCH).timestamp(), bead.id
 
-    return sorted(beads, key=place)
+    return sorted(beads, key=sort_key)

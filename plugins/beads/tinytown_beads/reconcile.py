@@ -12,7 +12,7 @@ from tinytown.model.tasks import Task
 
 from tinytown_beads.baseline import Baseline
 from tinytown_beads.bead import Bead
-from tinytown_beads.cycles import needs_first
+from tinytown_beads.cycles import in_dependency_order
 from tinytown_beads.lines import Line, beads_of
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments
 from tinytown_beads.merge import Base, Merge, Side, last_part, merge
@@ -22,7 +22,7 @@ from tinytown_beads.view import View, view_of_task
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class Create:
     """A task to make of a bead: the arguments of `Town.add_task`, with its agent if it is for one."""
 
     bead: Bead
@@ -30,7 +30,7 @@ class Making:
 
 
 @dataclass(frozen=True, slots=True)
-class Changing:
+class Update:
     """A task that is there, and what the two sides have to tell each other."""
 
     bead: Bead
@@ -57,7 +57,7 @@ def town_state(tasks: Sequence[Task], agents: Sequence[Agent]) -> TownState:
     return TownState({task.id: task for task in tasks}, named)
 
 
-class Meeting:
+class Reconciliation:
     """What is to be done so that `lines` and the town say the same.
 
     `into` is the agent that everything new is for, `""` the backlog; None lets the assignee decide. `baseline` is what was
@@ -83,8 +83,8 @@ class Meeting:
         self.ids = BeadIds(town.tasks.values(), prefix, self.mapped.task_ids)
         known, self.bases = baseline.unpack() if baseline else ([], {})
         self.known_lines = {line.key: line for line in known if line.kind == "bead"}
-        self.makings: list[Making] = []
-        self.changings: list[Changing] = []
+        self.creates: list[Create] = []
+        self.updates: list[Update] = []
         #: Beads that the town is not to have, with the reason.
         self.refused: dict[str, str] = {}
         #: Finished tasks that the town has forgotten since.
@@ -92,27 +92,27 @@ class Meeting:
         self._into = into
         self._prefer: Side | None = prefer
         self._now = now
-        self._making_ids: set[str] = set()
+        self._created_ids: set[str] = set()
         self._decide()
 
     def _decide(self) -> None:
         records = {line.key: line for line in self.lines if line.bead}
         there = self._there()
         self.bases |= self._recorded(there)
-        order = needs_first(self.mapped.views, {key: view.needs for key, view in self.mapped.views.items()})
+        order = in_dependency_order(self.mapped.views, {key: view.needs for key, view in self.mapped.views.items()})
         for key in order:
             bead, task = self.beads[key], there.get(key)
             if task is not None:
                 merged = merge(
                     self.bases.get(key), self.mapped.views[key], view_of_task(task, self.ids), prefer=self._prefer
                 )
-                self.changings.append(Changing(bead, task, merged))
+                self.updates.append(Update(bead, task, merged))
             elif key in self.refused:
                 continue
             elif key in self.bases and bead.closed and self.bases[key].town.finished:
                 self.forgotten.append(key)
             else:
-                self.makings.append(self._making(bead, records[key]))
+                self.creates.append(self._create(bead, records[key]))
 
     def _there(self) -> dict[str, Task]:
         """The tasks that are there already, by bead; a task that is something else keeps its place."""
@@ -147,18 +147,18 @@ class Meeting:
             if key in old
         }
 
-    def _making(self, bead: Bead, line: Line) -> Making:
+    def _create(self, bead: Bead, line: Line) -> Create:
         arguments: dict[str, Any] = {**task_arguments(bead, self.mapped), "origin": origin_of(line)}
         # What the town has forgotten, or was refused, holds nobody up.
         arguments["needs"] = [
-            need for need in arguments["needs"] if need in self.town.tasks or need in self._making_ids
+            need for need in arguments["needs"] if need in self.town.tasks or need in self._created_ids
         ]
-        self._making_ids.add(arguments["task_id"])
-        if not bead.closed and self.mapped.places[bead.id] == "work":
+        self._created_ids.add(arguments["task_id"])
+        if not bead.closed and self.mapped.task_roles[bead.id] == "work":
             agent = self._agent(bead)
             if agent:
                 arguments["agent"] = agent
-        return Making(bead, arguments)
+        return Create(bead, arguments)
 
     def _agent(self, bead: Bead) -> str:
         if self._into is not None:
@@ -169,7 +169,7 @@ class Meeting:
     @property
     def conflicts(self) -> dict[str, list[str]]:
         """The fields in which both sides changed to something else, by bead."""
-        return {each.bead.id: sorted(each.merge.conflicts) for each in self.changings if each.merge.conflicts}
+        return {each.bead.id: sorted(each.merge.conflicts) for each in self.updates if each.merge.conflicts}
 
 
 def _is_of(origin: Mapping[str, Any], key: str) -> bool:

@@ -40,7 +40,7 @@ class Report:
     rows: list[Row] = field(default_factory=list[Row])
     problems: list[str] = field(default_factory=list[str])
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    carried: Mapping[str, str] = field(default_factory=dict[str, str])
+    unmapped: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     file_changed: bool = False
     bd_skipped: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Report:
             ],
             "problems": self.problems,
             "notes": [{"id": id_, "note": note} for id_, notes in self.notes.items() for note in notes],
-            "kept_kinds": dict(Counter(self.carried.values())),
+            "kept_kinds": dict(Counter(self.unmapped.values())),
             "bd_drops": dict(self.dropped),
             "bd_skipped": self.bd_skipped,
         }
@@ -86,8 +86,8 @@ class Report:
         if len(lines) > _ROWS_SHOWN:
             lines = [*lines[:_ROWS_SHOWN], f"and {len(lines) - _ROWS_SHOWN} more: --json lists them"]
         lines = [f"problem: {each}" for each in self.problems[:_ROWS_SHOWN]] + lines
-        if self.carried:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(self.carried.values()).most_common())
+        if self.unmapped:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(self.unmapped.values()).most_common())
             lines.append(f"kept in the file and no tasks: {kinds}")
         if self.dropped:
             fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())

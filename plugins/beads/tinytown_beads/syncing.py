@@ -14,19 +14,19 @@ import msgspec
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.tasks import Task
 
-from tinytown_beads.apply import Carried, carry, read_town
+from tinytown_beads.apply import Applied, apply, read_town
 from tinytown_beads.baseline import baseline_path, read_baseline
-from tinytown_beads.bd_cli import bd_for
-from tinytown_beads.convoys import convoys_in, make_groups
+from tinytown_beads.bd_cli import find_bd
+from tinytown_beads.convoys import convoy_groups, create_groups
 from tinytown_beads.files import locked, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join, problems_of, read_lines, with_changes
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merge import Base, Side, next_base
-from tinytown_beads.origins import BeadIds, is_of_a_file, recorded_bases, recorded_lines
+from tinytown_beads.origins import BeadIds, is_from_file, recorded_bases, recorded_lines
 from tinytown_beads.patch_record import changes_to
-from tinytown_beads.place import Place, save_baseline
-from tinytown_beads.reconcile import Changing, Meeting, TownState
+from tinytown_beads.reconcile import Reconciliation, TownState, Update
 from tinytown_beads.report import Report
+from tinytown_beads.store import BeadStore, save_baseline
 from tinytown_beads.view import SETS, changed_fields, view_of_task
 from tinytown_beads.writing import Written, append, write_lines
 
@@ -34,43 +34,43 @@ _TRIES = 3
 
 
 def import_file(
-    place: Place, file: Path, *, into: str | None = None, strict: bool = False, dry_run: bool = False
+    store: BeadStore, file: Path, *, into: str | None = None, strict: bool = False, dry_run: bool = False
 ) -> Report:
     """Bring the beads of a file into the town. The file stays as it is.
 
     Raises: NotFound; UsageError with code ``bad_beads`` when `strict` and a line is bad; errors of the server.
     """
-    with locked(place.directory / "lock"):
+    with locked(store.directory / "lock"):
         content = read_file(file)
         if content is None:
             raise NotFound(f"no bead file at {file}", hint="bd export -o .beads/issues.jsonl writes one")
-        visit = _Visit(place, file, content, into=into, strict=strict)
-        report = visit.report("import", dry_run=dry_run)
+        session = _Session(store, file, content, into=into, strict=strict)
+        report = session.report("import", dry_run=dry_run)
         if not dry_run:
-            carried = carry(place.town, visit.meeting)
-            make_groups(place.town, convoys_in(visit.meeting))
-            visit.remember(visit.lines, carried, told=False)
-            visit.tell_town(report, carried)
+            applied = apply(store.town, session.reconciliation)
+            create_groups(store.town, convoy_groups(session.reconciliation))
+            session.remember(session.lines, applied, told=False)
+            session.record_results(report, applied)
         return report
 
 
 def sync_file(
-    place: Place, file: Path, *, strict: bool = False, dry_run: bool = False, prefer: Side | None = None
+    store: BeadStore, file: Path, *, strict: bool = False, dry_run: bool = False, prefer: Side | None = None
 ) -> Report:
     """Bring a file and the town in step, both ways. Raises: as `import_file`; Refused when the file does not keep still."""
-    with locked(place.directory / "lock"):
+    with locked(store.directory / "lock"):
         for attempt in range(_TRIES):
             content = read_file(file)
-            program = bd_for(file, place.settings)
+            program = find_bd(file, store.settings)
             known = content or b""
             if program is not None:
                 known = join(program.pull(read_lines(known)))
-            visit = _Visit(place, file, known, strict=strict, prefer=prefer)
-            report = visit.report("sync", dry_run=dry_run)
-            carried = Carried(tasks={each.bead.id: each.task for each in visit.meeting.changings})
+            session = _Session(store, file, known, strict=strict, prefer=prefer)
+            report = session.report("sync", dry_run=dry_run)
+            applied = Applied(tasks={each.bead.id: each.task for each in session.reconciliation.updates})
             if not dry_run:
-                carried = carry(place.town, visit.meeting)
-            written = visit.write(carried, report)
+                applied = apply(store.town, session.reconciliation)
+            written = session.write(applied, report)
             after = join(written.lines)
             report.file_changed = after != (content or b"")
             if dry_run:
@@ -83,21 +83,21 @@ def sync_file(
                 if attempt == _TRIES - 1:
                     raise
                 continue
-            make_groups(place.town, convoys_in(visit.meeting))
-            visit.remember(written.lines, carried, told=True)
-            visit.tell_town(report, carried)
+            create_groups(store.town, convoy_groups(session.reconciliation))
+            session.remember(written.lines, applied, told=True)
+            session.record_results(report, applied)
             if program is not None:
                 report.bd_skipped = program.push()
             return report
         raise AssertionError("it returns or raises")
 
 
-class _Visit:
+class _Session:
     """One look at a file and the town, and what follows from it."""
 
     def __init__(
         self,
-        place: Place,
+        store: BeadStore,
         file: Path,
         content: bytes,
         *,
@@ -105,7 +105,7 @@ class _Visit:
         strict: bool = False,
         prefer: Side | None = None,
     ) -> None:
-        self.place, self.file = place, file
+        self.store, self.file = store, file
         self.now = datetime.now(UTC)
         self.lines = read_lines(content)
         self.problems = problems_of(self.lines)
@@ -116,61 +116,61 @@ class _Visit:
                 code="bad_beads",
                 problems=self.problems,
             )
-        self.path = baseline_path(place.directory, file)
+        self.path = baseline_path(store.directory, file)
         self.baseline = read_baseline(self.path)
-        self.state: TownState = read_town(place.town)
-        self.limit_bytes = place.town.config.limits.message_bytes
-        self.meeting = Meeting(
+        self.state: TownState = read_town(store.town)
+        self.limit_bytes = store.town.config.limits.message_bytes
+        self.reconciliation = Reconciliation(
             self.lines,
             self.baseline,
             self.state,
             now=self.now,
-            prefix=place.prefix,
+            prefix=store.prefix,
             limit_bytes=self.limit_bytes,
             into=into,
             prefer=prefer,
         )
 
     def report(self, command: str, *, dry_run: bool) -> Report:
-        """What is to be done, as decided; `tell_town` puts in what became of it."""
-        meeting = self.meeting
+        """What is to be done, as decided; `record_results` puts in what became of it."""
+        reconciliation = self.reconciliation
         report = Report(command, str(self.file), dry_run, problems=self.problems)
-        report.notes, report.carried = meeting.mapped.notes, meeting.mapped.carried
-        for making in meeting.makings:
-            report.add(making.bead.id, "created")
-        for each in meeting.changings:
+        report.notes, report.unmapped = reconciliation.mapped.notes, reconciliation.mapped.unmapped
+        for create in reconciliation.creates:
+            report.add(create.bead.id, "created")
+        for each in reconciliation.updates:
             if each.merge.conflicts:
                 report.add(each.bead.id, "conflict", sorted(each.merge.conflicts), "both sides changed it")
             elif each.merge.to_town:
                 report.add(each.bead.id, "updated", sorted(each.merge.to_town))
             else:
                 report.add(each.bead.id, "unchanged")
-        for key, reason in meeting.refused.items():
+        for key, reason in reconciliation.refused.items():
             report.add(key, "skipped", (), reason)
-        for key in meeting.forgotten:
+        for key in reconciliation.forgotten:
             report.add(key, "forgotten", (), "it is finished, and the town has forgotten it")
-        for key, kind in meeting.mapped.carried.items():
+        for key, kind in reconciliation.mapped.unmapped.items():
             report.add(key, "unmapped", (), kind)
         return report
 
-    def tell_town(self, report: Report, carried: Carried) -> None:
+    def record_results(self, report: Report, applied: Applied) -> None:
         """What the town refused, and what it had no use for, in place of what was to be done."""
         for number, row in enumerate(report.rows):
-            if row.id in carried.refused and row.outcome in ("created", "updated"):
-                report.rows[number] = type(row)(row.id, "skipped", row.fields, carried.refused[row.id])
+            if row.id in applied.refused and row.outcome in ("created", "updated"):
+                report.rows[number] = type(row)(row.id, "skipped", row.fields, applied.refused[row.id])
             elif row.outcome == "updated":
-                fields = tuple(sorted(set(carried.changed.get(row.id, ()))))
+                fields = tuple(sorted(set(applied.changed.get(row.id, ()))))
                 report.rows[number] = type(row)(row.id, "updated" if fields else "unchanged", fields)
 
-    def write(self, carried: Carried, report: Report) -> Written:
+    def write(self, applied: Applied, report: Report) -> Written:
         """The lines of the file with the town's news."""
-        meeting, ids = self.meeting, self.meeting.ids
-        fields = {each.bead.id: each.merge.to_file for each in meeting.changings}
-        bases = {each.bead.id: self._base(each, ids) for each in meeting.changings}
-        for key in carried.made:
+        reconciliation, ids = self.reconciliation, self.reconciliation.ids
+        fields = {each.bead.id: each.merge.to_file for each in reconciliation.updates}
+        bases = {each.bead.id: self._base(each, ids) for each in reconciliation.updates}
+        for key in applied.made:
             fields[key] = frozenset()
         own = self._own()
-        tasks = {**carried.tasks, **own}
+        tasks = {**applied.tasks, **own}
         views = {key: view_of_task(task, ids) for key, task in tasks.items()}
         lines, made = list(self.lines), recorded_lines(own.values())
         extend(lines, made)
@@ -186,33 +186,33 @@ class _Visit:
             report.add(key, "appended")
         return written
 
-    def _base(self, each: Changing, ids: BeadIds) -> Base:
+    def _base(self, each: Update, ids: BeadIds) -> Base:
         """What was agreed; where nothing was, what both say now, so that sets are united."""
-        known = self.meeting.bases.get(each.bead.id)
+        known = self.reconciliation.bases.get(each.bead.id)
         if known is not None:
             return known
-        view, now = self.meeting.mapped.views[each.bead.id], view_of_task(each.task, ids)
+        view, now = self.reconciliation.mapped.views[each.bead.id], view_of_task(each.task, ids)
         shared = {name: tuple(sorted(set(getattr(view, name)) & set(getattr(now, name)))) for name in SETS}
         return Base(view, msgspec.structs.replace(now, **shared))
 
     def _own(self) -> dict[str, Task]:
         """The tasks that are no beads yet, the oldest first. One whose line was taken out of the file stays out."""
-        ids, known = self.meeting.ids, self.meeting.known_lines
+        ids, known = self.reconciliation.ids, self.reconciliation.known_lines
         found: dict[str, Task] = {}
         for task in sorted(self.state.tasks.values(), key=lambda task: (task.created_at or "", task.id)):
             key = ids(task.id)
-            if not is_of_a_file(task) and key not in self.meeting.beads and key not in known:
+            if not is_from_file(task) and key not in self.reconciliation.beads and key not in known:
                 found[key] = task
         return found
 
     def _write_back(self, written: Written, report: Report) -> None:
         """Lines that were taken out of the file: only those whose tasks have news come back."""
-        ids = self.meeting.ids
+        ids = self.reconciliation.ids
         by_bead = {ids(task.id): task for task in self.state.tasks.values()}
-        for key, line in self.meeting.known_lines.items():
-            if key in self.meeting.beads or line.bead is None:
+        for key, line in self.reconciliation.known_lines.items():
+            if key in self.reconciliation.beads or line.bead is None:
                 continue
-            task, base = by_bead.get(key), self.meeting.bases.get(key)
+            task, base = by_bead.get(key), self.reconciliation.bases.get(key)
             news = changed_fields(base.town, view_of_task(task, ids)) if task and base else frozenset[str]()
             if task is None or base is None or not news:
                 report.add(key, "missing", (), "it is not in the file any more; the town's task stays as it is")
@@ -220,30 +220,32 @@ class _Visit:
             changes = changes_to(line.bead, base.town, view_of_task(task, ids), sorted(news), self.now)
             append(written, [with_changes(line, changes)])
 
-    def remember(self, lines: Sequence[Line], carried: Carried, *, told: bool) -> None:
+    def remember(self, lines: Sequence[Line], applied: Applied, *, told: bool) -> None:
         """Write the baseline: what both sides say now, where they agree."""
-        ids = self.meeting.ids
-        mapped = self.meeting.mapped
+        ids = self.reconciliation.ids
+        mapped = self.reconciliation.mapped
         if lines is not self.lines:
             mapped = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes)
-        merges = {each.bead.id: each.merge for each in self.meeting.changings}
-        tasks = {ids(task.id): task for task in self.state.tasks.values()} | carried.tasks
+        merges = {each.bead.id: each.merge for each in self.reconciliation.updates}
+        tasks = {ids(task.id): task for task in self.state.tasks.values()} | applied.tasks
         bases: dict[str, Base] = {}
         for key, view in mapped.views.items():
-            task, before = tasks.get(key), self.meeting.bases.get(key)
+            task, before = tasks.get(key), self.reconciliation.bases.get(key)
             if task is None:
                 if before is not None:
                     bases[key] = before
                 continue
-            if key in self.meeting.refused:
+            if key in self.reconciliation.refused:
                 continue
             merged = merges.get(key)
-            kept_back = (merged.conflicts if merged else frozenset[str]()) | carried.pending.get(key, frozenset())
-            untold = merged.to_file if merged and not told else frozenset[str]()
-            base = next_base(before, view, view_of_task(task, ids), kept_back, untold)
+            withheld = (merged.conflicts if merged else frozenset[str]()) | applied.pending.get(key, frozenset())
+            unwritten = merged.to_file if merged and not told else frozenset[str]()
+            base = next_base(before, view, view_of_task(task, ids), withheld, unwritten)
             if base is not None:
                 bases[key] = base
         there = {line.key for line in lines if line.kind == "bead"}
-        gone = [line for key, line in self.meeting.known_lines.items() if key not in there and key in tasks]
-        bases |= {line.key: self.meeting.bases[line.key] for line in gone if line.key in self.meeting.bases}
-        save_baseline(self.place, self.file, lines, bases, self.baseline, gone)
+        gone = [line for key, line in self.reconciliation.known_lines.items() if key not in there and key in tasks]
+        bases |= {
+            line.key: self.reconciliation.bases[line.key] for line in gone if line.key in self.reconciliation.bases
+        }
+        save_baseline(self.store, self.file, lines, bases, self.baseline, gone)

@@ -15,7 +15,7 @@ import msgspec
 from tinytown.model.tasks import Task, TaskState
 
 from tinytown_beads.bead import moment, stamp
-from tinytown_beads.extra_fields import beyond, kept_fields, said_by
+from tinytown_beads.extra_fields import extra_fields, extra_view_fields, record_of
 from tinytown_beads.json_text import as_list
 
 ViewState = Literal["open", "in_progress", "completed", "failed", "cancelled"]
@@ -23,13 +23,13 @@ ViewState = Literal["open", "in_progress", "completed", "failed", "cancelled"]
 ViewPriority = Literal["urgent", "high", "normal", "low", "lowest"]
 
 #: What a task keeps in a table beside it.
-BEYOND: tuple[str, ...] = (
+EXTRA_FIELDS: tuple[str, ...] = (
     "issue_type", "design", "acceptance_criteria", "notes", "external_ref", "metadata", "comments", "edges", "odd_labels",
 )  # fmt: skip
 
 #: The fields of a view that are merged one by one; `outcome` goes with the state, `held_until` with the hold.
 COMPARED: tuple[str, ...] = (
-    "title", "description", "priority", "state", "tags", "needs", "parent", "assignee", "held", *BEYOND,
+    "title", "description", "priority", "state", "tags", "needs", "parent", "assignee", "held", *EXTRA_FIELDS,
 )  # fmt: skip
 
 #: Fields that hold a set: what one side adds or takes away never contradicts the other.
@@ -48,7 +48,7 @@ _STATES: dict[TaskState, ViewState] = {
 
 #: Control characters, what turns the direction of text, and halves of surrogate pairs.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_NO_WORD = re.compile(r"[^A-Za-z0-9 ._-]+")
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,7 +88,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
     """The view of a task; `bead_id` gives the bead for a task's id."""
     state = _STATES[task.state]
-    said = said_by(task) if task.origin or task.meta else {}
+    said = record_of(task) if task.origin or task.meta else {}
     return View(
         title=task.title,
         description=task.description,
@@ -98,11 +98,11 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
         tags=tuple(sorted(task.tags)),
         needs=tuple(sorted(map(bead_id, task.needs))),
         parent=bead_id(task.parent) if task.parent else "",
-        assignee=task.assigned_to or str(kept_fields(task).get("assignee") or ""),
+        assignee=task.assigned_to or str(extra_fields(task).get("assignee") or ""),
         held=task.held or "",
         held_until=stamp(until) if (until := moment(task.held_until or "")) else "",
         odd_labels=tuple(label for label in odd_labels(said) if tag_of(label) in task.tags or not tag_of(label)),
-        **beyond(said, bead_id(task.id)),
+        **extra_view_fields(said, bead_id(task.id)),
     )
 
 
@@ -121,7 +121,7 @@ def changed_fields(before: View, after: View) -> frozenset[str]:
     return frozenset(name for name in COMPARED if getattr(before, name) != getattr(after, name))
 
 
-def plain(text: str, limit_bytes: int) -> str:
+def clean_text(text: str, limit_bytes: int) -> str:
     """`text` as a town takes it: no control characters, no halves of pairs, at most `limit_bytes` as UTF-8."""
     cleaned = text if text.isprintable() else _UNFIT.sub("\ufffd", text)
     if len(cleaned.encode()) <= limit_bytes:
@@ -132,4 +132,4 @@ def plain(text: str, limit_bytes: int) -> str:
 @functools.lru_cache(maxsize=4096)  # a file has few labels, on many beads
 def tag_of(label: str) -> str:
     """The tag for a label, whose alphabet is wider: `gt:agent` becomes `gt.agent`. Empty if nothing is left."""
-    return _NO_WORD.sub(".", label).lstrip(" ._-")[:63]
+    return _NOT_IN_TAGS.sub(".", label).lstrip(" ._-")[:63]

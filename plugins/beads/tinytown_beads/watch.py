@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tinytown_beads.place import Place
 from tinytown_beads.report import Report
+from tinytown_beads.store import BeadStore
 
 #: How often the file is looked at, and how long both sides have to be quiet before they are brought together.
 _LOOK_S = 0.5
@@ -17,15 +17,15 @@ _OTHERS = frozenset(
 )
 
 
-def watch_both(place: Place, file: Path, sync: Callable[[], Report]) -> Iterator[Report]:
+def watch_sync(store: BeadStore, file: Path, sync: Callable[[], Report]) -> Iterator[Report]:
     """The report of `sync` at once and after each change, for ever. A sync that changed nothing is only told the first time."""
-    cursor = place.town.cursor()
+    cursor = store.town.cursor()
     report = sync()
     yield report
     seen = _mark(file)
     while True:
         news = False
-        for batch in place.town.follow(cursor, until=time.monotonic() + _LOOK_S):
+        for batch in store.town.follow(cursor, until=time.monotonic() + _LOOK_S):
             if batch:
                 cursor = batch[-1].id
                 news = news or any(event.type not in _OTHERS for event in batch)

@@ -13,7 +13,7 @@ from tinytown_beads.description import field_of, fields_in, with_field
 from tinytown_beads.json_text import encode
 from tinytown_beads.lines import beads_of, read_lines
 from tinytown_gastown.migration.backup_tables import records_of, rows_of
-from tinytown_gastown.migration.source import read_gastown, without_password
+from tinytown_gastown.migration.source import read_gastown, without_credentials
 
 from .conftest import HEADER, MEMORY, bead, document, edge
 
@@ -178,4 +178,4 @@ def test_torn_files_are_problems(tmp_path: Path) -> None:
     ],
 )
 def test_a_password_in_an_address_is_not_told(url: str, told: str) -> None:
-    assert without_password(url) == told
+    assert without_credentials(url) == told

@@ -8,23 +8,27 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "formula", "Run work defined as steps in a file.", "tinytown_gastown.formulas.commands:formula", section="Work"
     ),
-    Command("sling", "Assign work to an agent and start it.", "tinytown_gastown.verbs.work:sling", section="Work"),
-    Command("hook", "Show the work of an agent.", "tinytown_gastown.verbs.work:hook", section="Work"),
+    Command("sling", "Assign work to an agent and start it.", "tinytown_gastown.verbs.sling:sling", section="Work"),
+    Command("hook", "Show the work of an agent.", "tinytown_gastown.verbs.context:hook", section="Work"),
     Command(
-        "prime", "Print the context an agent needs to resume.", "tinytown_gastown.verbs.work:prime", section="Work"
+        "prime", "Print the context an agent needs to resume.", "tinytown_gastown.verbs.context:prime", section="Work"
     ),
-    Command("done", "Report how a task ended.", "tinytown_gastown.verbs.work:done", section="Work"),
+    Command("done", "Report how a task ended.", "tinytown_gastown.verbs.finish:done", section="Work"),
     Command(
         "handoff",
         "End a round and continue its task in another.",
-        "tinytown_gastown.verbs.work:handoff",
+        "tinytown_gastown.verbs.finish:handoff",
         section="Work",
     ),
-    Command("nudge", "Send an agent a short message.", "tinytown_gastown.verbs.talk:nudge", section="Work"),
-    Command("peek", "Show the last report of an agent.", "tinytown_gastown.verbs.talk:peek", section="Work"),
-    Command("escalate", "Ask a person for help.", "tinytown_gastown.verbs.talk:escalate", section="Work"),
-    Command("ready", "List the tasks that are ready to start.", "tinytown_gastown.verbs.graph:ready", section="Work"),
-    Command("dep", "Show and change the dependencies of tasks.", "tinytown_gastown.verbs.graph:dep", section="Work"),
+    Command("nudge", "Send an agent a short message.", "tinytown_gastown.verbs.messages:nudge", section="Work"),
+    Command("peek", "Show the last report of an agent.", "tinytown_gastown.verbs.messages:peek", section="Work"),
+    Command("escalate", "Ask a person for help.", "tinytown_gastown.verbs.messages:escalate", section="Work"),
+    Command(
+        "ready", "List the tasks that are ready to start.", "tinytown_gastown.verbs.dependencies:ready", section="Work"
+    ),
+    Command(
+        "dep", "Show and change the dependencies of tasks.", "tinytown_gastown.verbs.dependencies:dep", section="Work"
+    ),
 )
 
 #: Announced by an entry point alone until a command table may name nested commands.

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tinytown.errors import TinytownError
-from tinytown_beads.bd_cli import BdProgram, bd_for
+from tinytown_beads.bd_cli import BdCli, find_bd
 from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
 from tinytown_beads.lines import beads_of, join, read_lines
 from tinytown_beads.settings import Settings
@@ -99,11 +99,11 @@ def test_a_program_is_asked_only_where_it_has_a_database(tmp_path: Path, monkeyp
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     file = tmp_path / ".beads" / "issues.jsonl"
-    assert bd_for(file, Settings()) is None
+    assert find_bd(file, Settings()) is None
     file.parent.mkdir()
     (file.parent / "metadata.json").touch()
-    assert bd_for(file, Settings(bd="never")) is None
-    found = bd_for(file, Settings())
+    assert find_bd(file, Settings(bd="never")) is None
+    found = find_bd(file, Settings())
     assert found is not None
     with pytest.raises(TinytownError, match="it said nothing"):
         found.pull([])
@@ -136,7 +136,7 @@ def test_what_goes_through_the_real_program_comes_back_but_for_what_it_drops(tmp
     (tmp_path / "in.jsonl").write_bytes(content)
     bd("init", "--prefix", "tt", "--non-interactive", "--skip-hooks", "--skip-agents", "--quiet")
     bd("import", "in.jsonl")
-    program = BdProgram(str(BD), tmp_path / ".beads" / "issues.jsonl")
+    program = BdCli(str(BD), tmp_path / ".beads" / "issues.jsonl")
     assert join(program.pull(read_lines(content))) == content
     bd("export", "--all", "-o", "out.jsonl")
     back = beads_of(read_lines((tmp_path / "out.jsonl").read_bytes()))

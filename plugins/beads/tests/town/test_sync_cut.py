@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from tinytown_beads import apply, files
-from tinytown_beads.place import Place, place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
+from tinytown_beads.store import Place, open_store
 from tinytown_beads.syncing import sync_file
 from tinytown_cli.public import CliContext
 
@@ -39,7 +39,7 @@ class Scenario:
         context = CliContext()
         context.town = str(self.directory)
         with context.open_town() as town:
-            yield place_of(town, Settings(prefix="x"))
+            yield open_store(town, Settings(prefix="x"))
 
     def sync(self) -> Report:
         with self.place() as place:

@@ -20,7 +20,7 @@ from tinytown_cli.public import (
     table,
 )
 
-from tinytown_beads.groups.progress import Progress, group_shape, judged, waves_of
+from tinytown_beads.groups.progress import Progress, evaluate, group_shape, stages_of
 from tinytown_beads.groups.record import Group, field_of, now, with_tasks
 from tinytown_beads.groups.town import add_group, all_groups, change_group, find_group, find_progress
 
@@ -55,7 +55,7 @@ def create(
     field_of(name)
     with context.open_town() as town:
         found: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
-        waves = waves_of({task.id: task.needs for task in found})
+        waves = stages_of({task.id: task.needs for task in found})
         made = Group(
             name=name,
             created_at=now(),
@@ -225,7 +225,7 @@ def _answer(context: CliContext, town: TownClient, group: Group | None) -> None:
 
 def _state(progress: Progress) -> str:
     # What the record will say as soon as a kernel has looked.
-    return progress.group.state if progress.group.state == "closed" else judged(progress).state
+    return progress.group.state if progress.group.state == "closed" else evaluate(progress).state
 
 
 def _done(progress: Progress) -> str:

@@ -58,7 +58,7 @@ def progress_of(group: Group, tasks: Sequence[Task | None]) -> Progress:
     return Progress(group=group, tasks=known, states=states)
 
 
-def judged(progress: Progress) -> Group:
+def evaluate(progress: Progress) -> Group:
     """The group's record as it should be: completed when each member is, open again when one was opened again."""
     group = progress.group
     ended = {id_: state for id_, state in progress.states.items() if state in ("completed", "failed", "cancelled")}
@@ -72,7 +72,7 @@ def judged(progress: Progress) -> Group:
     return group
 
 
-def waves_of(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def stages_of(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     """In which waves tasks can be done that need `needs`; what is needed from outside is taken as there."""
     return stages({id_: [need for need in needs[id_] if need in needs] for id_ in needs})
 

@@ -18,11 +18,11 @@ from tinytown.model.messages import Informational
 from tinytown.model.tasks import FINISHED, Task
 from tinytown.town import Town
 
-from tinytown_beads.groups.progress import GONE, Progress, judged, progress_of
+from tinytown_beads.groups.progress import GONE, Progress, evaluate, progress_of
 from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups_in
 
 
-async def changing_groups(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChanged | None]]:
+async def group_changes(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChanged | None]]:
     """Every group once, and then each whose record or member changes, as its record was then; with what a member did."""
     latest = await town.run(town.operations.latest_events(1))
     data = await town.run(town.operations.plugin_data(PLUGIN))
@@ -51,7 +51,7 @@ class GroupReconciler:
         """Look at every group once, then at what happens to its members, until cancelled."""
         # Group -> member -> its state. Asking for all members whenever one moves would make a long chain of steps dear.
         known: dict[str, dict[str, str]] = {}
-        async with aclosing(changing_groups(town)) as groups:
+        async with aclosing(group_changes(town)) as groups:
             async for group, event in groups:
                 states = known.get(group.name, {})
                 if set(states) == set(group.tasks) and states:
@@ -75,16 +75,16 @@ class GroupReconciler:
             if group is None or group.state == "closed":
                 return {}
             progress = progress_of(group, [await _task(town, id_) for id_ in group.tasks])
-            found = judged(progress)
+            found = evaluate(progress)
             event = None
             if found.state != group.state:
                 happened = "group_completed" if found.state == "completed" else "group_reopened"
                 event = (happened, {"group": name, "owner": group.owner, "tasks": str(len(group.tasks))})
             elif group.told < group.completions:
-                await _tell(town, group, f"{group.completions}", _completed_text(group))
+                await _notify(town, group, f"{group.completions}", _completed_text(group))
                 found = msgspec.structs.replace(found, told=group.completions)
             elif progress.stuck and group.stuck != progress.failing:
-                await _tell(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
+                await _notify(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
                 found = msgspec.structs.replace(found, stuck=progress.failing)
             if found == group:
                 return progress.states
@@ -129,7 +129,7 @@ async def _task(town: Town, id_: str) -> Task | None:
     return task if task.id == id_ else None  # not one whose id only begins so
 
 
-async def _tell(town: Town, group: Group, occasion: str, text: str) -> None:
+async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
     """Send the notice to everybody who is to have it. The same occasion again is the same message."""
     for person in group.people:
         words = "\n".join((group.name, group.created_at, occasion, person))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tinytown.errors import ServerUnreachable
 from tinytown_cli.public import CliContext
-from tinytown_gastown.formulas.cooking import cook
-from tinytown_gastown.formulas.reading import read_file
-from tinytown_gastown.formulas.running import make_run, plan_run
+from tinytown_gastown.formulas.cook import cook
+from tinytown_gastown.formulas.library import read_file
+from tinytown_gastown.formulas.run import create_run, plan_run
 
 SHAPES = Path(__file__).parents[1] / "formulas" / "shapes"
 
@@ -140,11 +140,11 @@ def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
 
         monkeypatch.setattr(town.client, "run_all", cut)
         with pytest.raises(ServerUnreachable):
-            make_run(town, run, owner="supervisor")
+            create_run(town, run, owner="supervisor")
         monkeypatch.setattr(town.client, "run_all", ask)
-        made = make_run(town, run, owner="supervisor")
+        made = create_run(town, run, owner="supervisor")
         assert (len(made.created), len(made.existing)) == (250, 200)
-        assert make_run(town, run, owner="supervisor").created == ()
+        assert create_run(town, run, owner="supervisor").created == ()
         assert town.run(town.operations.task("long.s449")).needs == ("long.s448",)
 
 

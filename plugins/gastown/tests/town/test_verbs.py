@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytown_gastown import tinytown_commands
-from tinytown_gastown.verbs.choosing import NAMES
+from tinytown_gastown.verbs.choose_agent import NAMES
 
 
 def add(tt: Any, text: str, *options: str) -> str:

@@ -16,14 +16,14 @@ from tinytown.model.tasks import Task
 from tinytown_beads.apply import read_town
 from tinytown_beads.bead import Bead, stamp
 from tinytown_beads.exporting import export_town
-from tinytown_beads.extra_fields import kept_fields
+from tinytown_beads.extra_fields import extra_fields
 from tinytown_beads.fields import PARENT_EDGE
 from tinytown_beads.json_text import as_list, as_object
 from tinytown_beads.lines import beads_of, new_line
 from tinytown_beads.mapping import map_beads, task_arguments
 from tinytown_beads.origins import BeadIds, origin_of
-from tinytown_beads.place import Place, place_of
 from tinytown_beads.settings import read_settings
+from tinytown_beads.store import BeadStore, open_store
 from tinytown_beads.task_as_bead import TABLE
 from tinytown_cli.public import CliContext, TownClient
 
@@ -39,17 +39,17 @@ class Board:
 
     def __init__(self, town: TownClient) -> None:
         self.town = town
-        self.place: Place = place_of(town, read_settings(town.config))
+        self.store: BeadStore = open_store(town, read_settings(town.config))
         self.load()
 
     def load(self) -> None:
         """Read the town (again)."""
-        exported = export_town(self.place)
+        exported = export_town(self.store)
         self.document = exported.document
         beads = beads_of(exported.lines)
         known = map_beads(beads, self.now, limit_bytes=self.town.config.limits.message_bytes)
         state = read_town(self.town)
-        ids = BeadIds(state.tasks.values(), self.place.prefix, known.task_ids)
+        ids = BeadIds(state.tasks.values(), self.store.prefix, known.task_ids)
         self.tasks: dict[str, Task] = {ids(task.id): task for task in state.tasks.values()}
         self.beads: dict[str, Bead] = beads
         self.records: dict[str, Record] = {id_: dict(bead.record) for id_, bead in beads.items()}
@@ -102,11 +102,11 @@ class Board:
         found = as_list(self.records[id_].get("comments")) or []
         return [each for each in map(as_object, found) if each is not None]
 
-    def keep(self, id_: str, changes: Mapping[str, Any]) -> None:
+    def set_extra_fields(self, id_: str, changes: Mapping[str, Any]) -> None:
         """Keep fields of a bead beside its task, which has no place for them; None takes one out again."""
         if changes:
             before = self.task_of(id_)
-            table = {**kept_fields(before), **changes}
+            table = {**extra_fields(before), **changes}
             table = {key: value for key, value in table.items() if value is not None}
             self.tasks[id_] = self.town.run(self.town.operations.set_task_meta(before.id, TABLE, table or None))
 
@@ -117,8 +117,8 @@ class Board:
         if bead is None:
             raise UsageError(f"the issue cannot be made: {line.problem}")
         mapped = map_beads({**self.beads, bead.id: bead}, self.now)
-        if bead.id in mapped.carried:
-            raise UsageError(f"a {bead.issue_type} cannot be made here: {mapped.carried[bead.id]}")
+        if bead.id in mapped.unmapped:
+            raise UsageError(f"a {bead.issue_type} cannot be made here: {mapped.unmapped[bead.id]}")
         arguments = task_arguments(bead, mapped)
         # What it needs may go by another id in the town.
         to_task = {id_: task.id for id_, task in self.tasks.items()}
@@ -136,7 +136,7 @@ class Board:
         for length in range(_SHORTEST, _LONGEST + 1):
             for _ in range(8):
                 word = "".join(secrets.choice(_DIGITS) for _ in range(length))
-                if (id_ := f"{self.place.prefix}-{word}") not in self.records:
+                if (id_ := f"{self.store.prefix}-{word}") not in self.records:
                     return id_
         raise UsageError("no free id was found")
 
@@ -146,7 +146,7 @@ def stamp_now() -> str:
     return stamp(datetime.now(UTC))
 
 
-def invocation_at(directory: str | None) -> CliContext:
+def cli_context(directory: str | None) -> CliContext:
     """The context of a command that is typed in `directory`."""
     context = CliContext()
     context.town = str(Path(directory)) if directory else None
@@ -171,4 +171,4 @@ def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
     return [id_ for id_ in ids if fits(id_)]
 
 
-__all__ = ["Board", "Record", "invocation_at", "matching", "stamp_now"]
+__all__ = ["Board", "Record", "cli_context", "matching", "stamp_now"]

@@ -9,7 +9,7 @@ import click
 import msgspec
 from tinytown.errors import TinytownError
 
-from tinytown_gastown.bd.answering import common
+from tinytown_gastown.bd.output import common_options
 
 
 class Commands(click.Group):
@@ -23,13 +23,21 @@ class Commands(click.Group):
 
 
 def _commands() -> dict[str, click.Command]:
-    from tinytown_gastown.bd import edges, looking, writing
+    from tinytown_gastown.bd import comments, create, dependencies, queries, status, transfer, update
 
-    return {**looking.COMMANDS, **writing.COMMANDS, **edges.COMMANDS}
+    return {
+        "list": queries.list_, "show": queries.show, "ready": queries.ready_, "blocked": queries.blocked_,
+        "search": queries.search, "stats": queries.stats, "status": queries.stats, "count": queries.count,
+        "create": create.create, "new": create.create, "q": create.quick,
+        "update": update.update, "label": update.label,
+        "close": status.close, "done": status.close, "reopen": status.reopen,
+        "comment": comments.comment_, "comments": comments.comments,
+        "dep": dependencies.dep, "export": transfer.export, "import": transfer.import_,
+    }  # fmt: skip
 
 
 @click.command(cls=Commands, name="tt-bd", context_settings={"help_option_names": ["-h", "--help"]})
-@common
+@common_options
 def program() -> None:
     """The tasks of a town as issues, with the words of bd."""
 

@@ -26,10 +26,11 @@ from tinytown_cli.public import (
     table,
 )
 
-from tinytown_gastown.formulas.cooking import Cooked, CookedStep, cook
-from tinytown_gastown.formulas.reading import Shelf
-from tinytown_gastown.formulas.running import Run, make_run, plan_run
-from tinytown_gastown.formulas.values import parse_values
+from tinytown_gastown.formulas.cook import cook
+from tinytown_gastown.formulas.cooked import Cooked, CookedStep
+from tinytown_gastown.formulas.library import FormulaLibrary
+from tinytown_gastown.formulas.run import Run, create_run, plan_run
+from tinytown_gastown.formulas.variables import parse_values
 
 _VAR = click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="A value for one of its variables.")
 _PRESET = click.option("--preset", default="", help="Which of its choices of legs.")
@@ -49,15 +50,15 @@ def formula() -> None:
 @pass_cli_context
 def list_formulas(context: CliContext) -> None:
     """List the formulas that can be run by their name."""
-    shelf = Shelf(town_directory(context))
-    found = [_listed(shelf, name, place) for name, (_, place) in shelf.files().items()]
+    library = FormulaLibrary(town_directory(context))
+    found = [_listed(library, name, place) for name, (_, place) in library.files().items()]
     rows = [(each["name"], each["type"], str(each["steps"] or ""), each["place"], each["about"]) for each in found]
     context.emit({"formulas": found}, table(("formula", "type", "steps", "where", "about"), rows))
 
 
-def _listed(shelf: Shelf, name: str, place: str) -> dict[str, Any]:
+def _listed(library: FormulaLibrary, name: str, place: str) -> dict[str, Any]:
     try:
-        each = shelf.find(name).formula
+        each = library.find(name).formula
     except TinytownError as error:
         return {"name": name, "type": "bad", "steps": 0, "place": place, "about": error.message}
     steps = len(each.steps) or len(each.template) or len(each.legs) or len(each.aspects) or len(each.advice)
@@ -73,10 +74,10 @@ def _listed(shelf: Shelf, name: str, place: str) -> dict[str, Any]:
 @pass_cli_context
 def show(context: CliContext, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
     """Show what the formula NAME (or a file) comes to: its variables and, in their order, its steps."""
-    shelf = Shelf(town_directory(context))
-    found = shelf.find(name)
+    library = FormulaLibrary(town_directory(context))
+    found = library.find(name)
     try:
-        cooked = cooked_formula(shelf, name, words, preset=preset, legs=legs, strict=False)
+        cooked = cooked_formula(library, name, words, preset=preset, legs=legs, strict=False)
         steps = cooked.steps
         remarks, why = cooked.remarks, ""
     except UsageError as error:
@@ -128,14 +129,14 @@ def _about(text: str) -> list[str]:
 @pass_cli_context
 def check(context: CliContext, names: tuple[str, ...]) -> None:
     """Read formulas (by default all of the town's) and say what is wrong with them. Ends with 1 when anything is."""
-    shelf = Shelf(town_directory(context))
+    library = FormulaLibrary(town_directory(context))
     found: list[dict[str, Any]] = []
-    for name in names or tuple(shelf.files()):
+    for name in names or tuple(library.files()):
         problem, remarks = "", list[str]()
         try:
-            read = shelf.find(name).formula
+            read = library.find(name).formula
             if read.steps or read.extends or read.legs or read.aspects or read.template:
-                remarks = list(cooked_formula(shelf, name, (), strict=False).remarks)
+                remarks = list(cooked_formula(library, name, (), strict=False).remarks)
         except TinytownError as error:
             problem = str(error)
         found.append({"name": name, "problem": problem or None, "remarks": remarks})
@@ -204,7 +205,7 @@ def run(
         created: Sequence[str] = ()
         existing: Sequence[str] = ()
         if not dry_run:
-            created, existing = make_run(town, planned, owner=town.caller.agent_name or town.caller.address)
+            created, existing = create_run(town, planned, owner=town.caller.agent_name or town.caller.address)
             if any(task.details["agent"] for task in planned.tasks):
                 start_where_needed(context, town, may_start=not no_start)
     context.emit(
@@ -231,12 +232,12 @@ def planned_run(
     on: str = "",
 ) -> Run:
     """What running a formula would make; nothing is written."""
-    shelf = Shelf(town.root)
-    formula_ = shelf.find(name).formula
+    library = FormulaLibrary(town.root)
+    formula_ = library.find(name).formula
     called = run_name or _free_name(town, formula_.formula)
     if on and "issue" in formula_.variables and not any(word.startswith("issue=") for word in words):
         words = (*words, f"issue={town.run(town.operations.task(on)).id}")
-    cooked = cooked_formula(shelf, name, words, run=called, preset=preset, legs=legs)
+    cooked = cooked_formula(library, name, words, run=called, preset=preset, legs=legs)
     if backlog:
         steps = tuple(msgspec.structs.replace(step, assignee="") for step in cooked.steps)
         cooked = msgspec.structs.replace(cooked, steps=steps)
@@ -251,7 +252,7 @@ def _free_name(town: TownClient, formula_name: str) -> str:
 
 
 def cooked_formula(
-    shelf: Shelf,
+    library: FormulaLibrary,
     name: str,
     words: Sequence[str],
     *,
@@ -262,8 +263,8 @@ def cooked_formula(
 ) -> Cooked:
     """The formula `name` with the values of ``--var``."""
     return cook(
-        shelf.find(name).formula,
-        lambda other: shelf.named(other).formula,
+        library.find(name).formula,
+        lambda other: library.named(other).formula,
         given=parse_values(words),
         run=run,
         legs=split_list(tuple(legs)),

@@ -18,9 +18,9 @@ from tinytown.model.tasks import FINISHED, Task
 from tinytown.town import Town
 from tinytown_beads.forge import look
 from tinytown_beads.groups.record import PLUGIN, Group, groups_in
-from tinytown_beads.groups.service import changing_groups
+from tinytown_beads.groups.service import group_changes
 
-from tinytown_gastown.formulas.running import TABLE
+from tinytown_gastown.formulas.run import TABLE
 
 _FORGE = ("gh:pr", "gh:run")
 
@@ -44,7 +44,7 @@ class GateReconciler:
 
     async def _follow(self, town: Town) -> None:
         gated: dict[str, tuple[str, ...]] = {}
-        async with aclosing(changing_groups(town)) as groups:
+        async with aclosing(group_changes(town)) as groups:
             async for group, event in groups:
                 if event is not None and event.new not in FINISHED:
                     continue  # only what ends opens the way for others

@@ -10,7 +10,7 @@ from tinytown.errors import TinytownError, UsageError
 from tinytown_cli.public import CliContext, TownCommand, counted, pass_cli_context
 
 if TYPE_CHECKING:
-    from tinytown_gastown.migration.migrate import Moved
+    from tinytown_gastown.migration.migrate import RigMove
 
 
 @click.command(
@@ -59,7 +59,7 @@ def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool
     context.emit(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
 
 
-def _move_lines(move: Moved, *, dry_run: bool) -> list[str]:
+def _move_lines(move: RigMove, *, dry_run: bool) -> list[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in move.kinds.items()) or "no beads"
     lines = [f"{'would make' if dry_run else 'made'} {move.directory}: {kinds}"]
     if move.skipped:

@@ -13,14 +13,14 @@ from typing import Any
 
 from tinytown.errors import Refused
 from tinytown_beads.apply import read_town
-from tinytown_beads.convoys import groups_of, make_groups
+from tinytown_beads.convoys import create_groups, groups_for
 from tinytown_beads.description import field_of
 from tinytown_beads.files import read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join, read_lines
 from tinytown_beads.mapping import map_beads
-from tinytown_beads.place import place_of
 from tinytown_beads.report import Report
 from tinytown_beads.settings import read_settings
+from tinytown_beads.store import open_store
 from tinytown_beads.syncing import import_file
 from tinytown_cli.public import CliContext
 
@@ -30,7 +30,7 @@ BEAD_FILE = Path(".beads") / "issues.jsonl"
 
 
 @dataclass(slots=True)
-class Moved:
+class RigMove:
     """What became, or would become, of one rig."""
 
     rig: Rig
@@ -64,13 +64,13 @@ class Moved:
         }
 
 
-def plan_moves(old: GastownTown, into: Path) -> list[Moved]:
+def plan_moves(old: GastownTown, into: Path) -> list[RigMove]:
     """What to make of each rig. Headquarters become a town only where there is work in them."""
-    moves: list[Moved] = []
+    moves: list[RigMove] = []
     for rig in old.rigs.values():
         beads = beads_of(rig.lines)
         kinds = dict(Counter(bead.kind for bead in beads.values()).most_common())
-        move = Moved(rig, into / rig.name, len(beads), kinds)
+        move = RigMove(rig, into / rig.name, len(beads), kinds)
         move.agents = [
             {
                 "bead": bead.id,
@@ -87,7 +87,7 @@ def plan_moves(old: GastownTown, into: Path) -> list[Moved]:
     return moves
 
 
-def move_rig(move: Moved, old: GastownTown) -> None:
+def move_rig(move: RigMove, old: GastownTown) -> None:
     """Make the town of one rig and bring its beads in. Run again it goes on where it was.
 
     Raises: Refused with code ``exists`` for a directory in which something else is.
@@ -104,15 +104,15 @@ def move_rig(move: Moved, old: GastownTown) -> None:
     context = CliContext()
     context.town = str(directory)
     with context.open_town() as town:
-        place = place_of(town, read_settings(town.config))
-        _bring_lines(move, bead_file, place.directory / "from-gastown.jsonl")
-        move.report = import_file(place, bead_file)
+        store = open_store(town, read_settings(town.config))
+        _bring_lines(move, bead_file, store.directory / "from-gastown.jsonl")
+        move.report = import_file(store, bead_file)
         here = map_beads(beads_of(move.rig.lines), datetime.now(UTC)).task_ids
         elsewhere = [bead for rig in old.rigs.values() if rig is not move.rig for bead in beads_of(rig.lines).values()]
-        make_groups(town, groups_of(elsewhere, here, read_town(town)))
+        create_groups(town, groups_for(elsewhere, here, read_town(town)))
 
 
-def _bring_lines(move: Moved, bead_file: Path, kept: Path) -> None:
+def _bring_lines(move: RigMove, bead_file: Path, kept: Path) -> None:
     """What is new in the old town since the last time, into the bead file of the new one; `kept` is what it was then.
 
     A line that has changed on both sides stays as it is here, and is told.

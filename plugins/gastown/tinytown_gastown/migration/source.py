@@ -137,10 +137,10 @@ def _describe(rig: Rig, told: dict[str, Any]) -> None:
             setattr(rig, name, value.rstrip("-"))
     url = told.get("git_url")
     if isinstance(url, str) and url:
-        rig.repository = without_password(url)
+        rig.repository = without_credentials(url)
 
 
-def without_password(url: str) -> str:
+def without_credentials(url: str) -> str:
     """An address without the name and the password that may stand in it."""
     parts = urlsplit(url) if "://" in url else None
     if parts is None or "@" not in parts.netloc:
@@ -191,17 +191,17 @@ def _sort_by_prefix(town: GastownTown) -> None:
         for line in rig.lines:
             prefixes = [prefix for prefix in by_prefix if line.key.startswith(prefix)]
             home = by_prefix[max(prefixes, key=len)].name if prefixes and line.kind != "memory" else rig.name
-            mark = (
+            identity = (
                 line.kind if line.kind == "memory" else "bead",
                 f"{home}/{line.key}" if line.kind == "memory" else line.key,
             )
             if line.kind in ("blank", "bad", "header"):
                 continue
-            if mark not in places:
-                places[mark] = (home, len(sorted_[home]))
+            if identity not in places:
+                places[identity] = (home, len(sorted_[home]))
                 sorted_[home].append(line)
             else:
-                there, number = places[mark]
+                there, number = places[identity]
                 if _stamp(line) > _stamp(sorted_[there][number]):
                     sorted_[there][number] = line
     for name, lines in sorted_.items():

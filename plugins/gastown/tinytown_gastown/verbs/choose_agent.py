@@ -35,7 +35,7 @@ def idle_agent(agents: Sequence[Agent], task: Task | None, *, cli: str = "", rol
 def free_name(agents: Sequence[Agent]) -> str:
     """A name that no agent has."""
     taken = {word.lower() for agent in agents for word in (agent.name, agent.nickname or "")}
-    plain = [name for name in NAMES if name not in taken]
-    if plain:
-        return plain[0]
+    free = [name for name in NAMES if name not in taken]
+    if free:
+        return free[0]
     return next(f"{name}-{turn}" for turn in range(2, 10_000) for name in NAMES if f"{name}-{turn}" not in taken)

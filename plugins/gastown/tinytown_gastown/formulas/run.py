@@ -20,7 +20,7 @@ from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, grou
 from tinytown_beads.groups.town import change_group, known_tasks
 from tinytown_cli.public import TownClient, stages
 
-from tinytown_gastown.formulas.cooking import Cooked, CookedStep
+from tinytown_gastown.formulas.cooked import Cooked, CookedStep
 from tinytown_gastown.formulas.model import Gate
 
 #: The table that a step's task keeps beside it: formula, run, step, type, gate.
@@ -164,22 +164,22 @@ def duration_s(text: str | int) -> float:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
-class Made(NamedTuple):
+class RunResult(NamedTuple):
     """What a run has made: tasks of this call, and those that were there."""
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
 
 
-def make_run(town: TownClient, run: Run, *, owner: str) -> Made:
+def create_run(town: TownClient, run: Run, *, owner: str) -> RunResult:
     """Make the group and the tasks of a run, or what is missing of them.
 
     Raises: Refused with code ``exists`` when the name belongs to something else.
     """
     ids = tuple(task.id for task in run.tasks)
-    group = _claimed(town, run, ids, owner)
+    group = _claim_name(town, run, ids, owner)
     if group.origin.get("made"):
-        return Made((), ids)
+        return RunResult((), ids)
     there = {task.id for task in known_tasks(town, ids) if task is not None}
     missing = [task for task in run.tasks if task.id not in there]
     for first in range(0, len(missing), _AT_ONCE):
@@ -192,10 +192,10 @@ def make_run(town: TownClient, run: Run, *, owner: str) -> Made:
             if isinstance(answer, TinytownError) and answer.code != "exists":
                 raise answer
     change_group(town, run.name, lambda old: msgspec.structs.replace(old, origin={**old.origin, "made": True}))
-    return Made(tuple(task.id for task in missing), tuple(id_ for id_ in ids if id_ in there))
+    return RunResult(tuple(task.id for task in missing), tuple(id_ for id_ in ids if id_ in there))
 
 
-def _claimed(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) -> Group:
+def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) -> Group:
     """The run's group, made if it is not there. Raises: Refused with code ``exists``."""
     field = field_of(run.name)
     value = town.run(town.operations.plugin_field(PLUGIN, field))

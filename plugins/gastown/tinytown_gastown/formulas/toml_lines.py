@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 
-def lines_by_path(text: str) -> dict[Place, int]:
+def lines_by_path(text: str) -> dict[KeyPath, int]:
     """The line, counted from 1, of each table and key that begins one. Elements of arrays of tables are numbered from 0."""
-    found: dict[Place, int] = {}
-    elements: Counter[Place] = Counter()
-    table: Place = ()
+    found: dict[KeyPath, int] = {}
+    elements: Counter[KeyPath] = Counter()
+    table: KeyPath = ()
     closing = ""
     for number, line in enumerate(text.splitlines(), 1):
         if closing:
@@ -44,7 +44,7 @@ def lines_by_path(text: str) -> dict[Place, int]:
     return found
 
 
-def line_of(positions: dict[Place, int], path: Place) -> int | None:
+def line_of(positions: dict[KeyPath, int], path: KeyPath) -> int | None:
     """The line of `path`, or of the nearest thing around it that has one."""
     while path:
         if path in positions:
@@ -53,7 +53,7 @@ def line_of(positions: dict[Place, int], path: Place) -> int | None:
     return None
 
 
-def parse_path(where: str) -> Place:
+def parse_path(where: str) -> KeyPath:
     """The path that msgspec words like ``$.steps[2].gate``; it writes ``...`` for the key of a table of tables."""
     parts = re.findall(r"\.\.\.|\w+(?:-\w+)*", where.removeprefix("$"))
     return tuple(int(part) if part.isdigit() else part for part in parts)

@@ -6,24 +6,22 @@ gives a new one. Problems are ValueErrors that name the step.
 
 from __future__ import annotations
 
-import ast
 import fnmatch
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tinytown_gastown.formulas.model import Advice, AdviceStep, AdviceSteps, Formula, Gate, Loop, Pointcut, Step
+from tinytown_gastown.formulas.loops import STEPS, loop_passes
+from tinytown_gastown.formulas.model import Advice, AdviceStep, AdviceSteps, Formula, Gate, Pointcut, Step
+from tinytown_gastown.formulas.variables import substitute
 
 NESTING = 5
-STEPS = 20_000
-_MARKED = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A step on its way to become a task. `advised`: advice has added it, so that advice does not meet it again."""
+    """A step on its way to become a task. `from_advice`: advice has added it, so that no advice applies to it again."""
 
     id: str
     title: str = ""
@@ -39,10 +37,10 @@ class Draft:
     parent: str = ""
     expand: str = ""
     expand_vars: Mapping[str, str] = field(default_factory=dict[str, str])
-    advised: bool = False
+    from_advice: bool = False
 
 
-def drafts_of(steps: Sequence[Step], values: Mapping[str, str], remarks: list[str]) -> list[Draft]:
+def draft_steps(steps: Sequence[Step], values: Mapping[str, str], remarks: list[str]) -> list[Draft]:
     """The steps of a formula with their children and the passes of their loops, one after the other."""
     found: list[Draft] = []
     for step in steps:
@@ -58,7 +56,7 @@ def _add(found: list[Draft], step: Step, parent: str, values: Mapping[str, str],
             f"step {step.id!r}: on_complete makes steps from what one has found out, which is not supported"
         )
     if step.loop:
-        for each in _passes(step, step.loop, values):
+        for each in loop_passes(step, step.loop, values):
             _add(found, each, parent, values, remarks)
         return
     if not (step.title or step.expand):
@@ -111,107 +109,10 @@ def _waited_for(step: Step, remarks: list[str]) -> tuple[str, ...]:
     return needed
 
 
-# -- loops -----------------------------------------------------------------------------------------------
-
-
-def _passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]:
-    """The steps of all passes of a loop, each pass behind the one before it."""
-    if loop.until:
-        raise ValueError(
-            f"step {step.id!r}: loop.until asks while the formula runs, which is not supported; count or range"
-        )
-    numbers = _numbers(step, loop, values)
-    made: list[Step] = []
-    before: tuple[str, ...] = (*step.needs, *step.depends_on)
-    own = {each.id for each in loop.body}
-    for turn, number in enumerate(numbers, 1):
-        prefix = f"{step.id}.iter{turn}."
-        first, last = before, tuple(f"{prefix}{each.id}" for each in loop.body if not _needed_in(each.id, loop.body))
-        for each in loop.body:
-            inside = tuple(f"{prefix}{need}" if need in own else need for need in (*each.needs, *each.depends_on))
-            needs = inside if set(each.needs + each.depends_on) & own else (*first, *inside)
-            replaced = {loop.var: str(number)} if loop.var else {}
-            made.append(
-                _structured(
-                    each, id=f"{prefix}{each.id}", needs=needs, depends_on=(),
-                    title=mark(each.title, replaced), description=mark(each.description, replaced),
-                )
-            )  # fmt: skip
-        before = last
-    return made
-
-
-def _structured(step: Step, **changes: Any) -> Step:
-    import msgspec
-
-    return msgspec.structs.replace(step, **changes)
-
-
-def _needed_in(id_: str, steps: Sequence[Step]) -> bool:
-    return any(id_ in (*each.needs, *each.depends_on) for each in steps)
-
-
-def _numbers(step: Step, loop: Loop, values: Mapping[str, str]) -> range:
-    try:
-        if loop.count is not None:
-            return _bounded(range(1, _calculated(str(loop.count), values) + 1))
-        low, dots, high = loop.range.partition("..")
-        if dots:
-            return _bounded(range(_calculated(low, values), _calculated(high, values) + 1))
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"step {step.id!r}: its loop cannot be counted: {error}") from error
-    raise ValueError(f"step {step.id!r}: expected count or range = 'a..b' of its loop")
-
-
-def _bounded(numbers: range) -> range:
-    if len(numbers) > STEPS:
-        raise ValueError(f"{len(numbers):,} passes are too many")
-    return numbers
-
-
-_OPERATORS: dict[type, Callable[[int, int], int]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: lambda a, b: a // b,
-    ast.Pow: lambda base, exponent: base**exponent if 0 <= exponent <= 64 and abs(base) <= 64 else _too_large(),
-}
-
-
-def _too_large() -> int:
-    raise ValueError("a power is too large")
-
-
-def _calculated(text: str, values: Mapping[str, str]) -> int:
-    """The value of an expression of whole numbers, ``+ - * / ^`` and parentheses, with ``{name}`` for variables."""
-    filled = re.sub(r"\{+\s*(\w+)\s*\}+", lambda match: values.get(match[1], match[0]), text).replace("^", "**")
-    if len(filled) > 200:
-        raise ValueError("an expression of more than 200 characters")
-
-    def value(node: ast.expr) -> int:
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            return node.value
-        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return -value(node.operand)
-        raise ValueError(f"expected whole numbers and + - * / ^, got {text.strip()!r}")
-
-    try:
-        return value(ast.parse(filled.strip(), mode="eval").body)
-    except (SyntaxError, ZeroDivisionError, RecursionError) as error:
-        raise ValueError(f"expected whole numbers and + - * / ^, got {text.strip()!r}") from error
-
-
 # -- expansions ------------------------------------------------------------------------------------------
 
 
-def mark(text: str, values: Mapping[str, str]) -> str:
-    """`text` with each ``{name}`` that has a value replaced."""
-    return _MARKED.sub(lambda match: values.get(match[1], match[0]), text) if values and "{" in text else text
-
-
-def expanded(
+def expand_step(
     steps: list[Draft], target: str, formula: Formula, given: Mapping[str, str], remarks: list[str]
 ) -> list[Draft]:
     """The steps with `target` replaced by the template of an expansion.
@@ -227,7 +128,7 @@ def expanded(
         **defaults, **given,
         "target": goal.id, "target.id": goal.id, "target.title": goal.title, "target.description": goal.description,
     }  # fmt: skip
-    made = drafts_of(formula.template, {**defaults, **given}, remarks)
+    made = draft_steps(formula.template, {**defaults, **given}, remarks)
     if not made:
         raise ValueError(f"formula {formula.formula!r} has no template to put in place of {target!r}")
     named = {each.id: _named(each.id, goal.id, words) for each in made}
@@ -235,11 +136,11 @@ def expanded(
         replace(
             each,
             id=named[each.id],
-            title=mark(each.title, words),
-            description=mark(each.description, words),
-            needs=tuple(named.get(need, mark(need, words)) for need in each.needs),
+            title=substitute(each.title, words),
+            description=substitute(each.description, words),
+            needs=tuple(named.get(need, substitute(need, words)) for need in each.needs),
             parent=named.get(each.parent, goal.parent),
-            assignee=mark(each.assignee, words) or goal.assignee,
+            assignee=substitute(each.assignee, words) or goal.assignee,
             priority=goal.priority if each.priority is None else each.priority,
             labels=(*goal.labels, *each.labels),
         )
@@ -250,15 +151,15 @@ def expanded(
     last = tuple(each.id for each in inside if each.id not in needed)
     first = [each if set(each.needs) & own else replace(each, needs=(*goal.needs, *each.needs)) for each in inside]
     first[0] = replace(first[0], gate=first[0].gate or goal.gate, condition=first[0].condition or goal.condition)
-    others = [_rewired(step, goal.id, last) for step in steps]
+    others = [_rewire(step, goal.id, last) for step in steps]
     return [*others[:place], *first, *others[place + 1 :]]
 
 
 def _named(id_: str, target: str, words: Mapping[str, str]) -> str:
-    return mark(id_, words) if "{target" in id_ else f"{target}.{mark(id_, words)}"
+    return substitute(id_, words) if "{target" in id_ else f"{target}.{substitute(id_, words)}"
 
 
-def _rewired(step: Draft, old: str, new: Sequence[str]) -> Draft:
+def _rewire(step: Draft, old: str, new: Sequence[str]) -> Draft:
     if old not in step.needs:
         return step
     needs = [each for need in step.needs for each in (new if need == old else (need,))]
@@ -273,13 +174,13 @@ def matches(glob: str, id_: str) -> bool:
     return fnmatch.fnmatchcase(id_, glob)
 
 
-def advised(steps: list[Draft], advice: Sequence[Advice], pointcuts: Sequence[Pointcut]) -> list[Draft]:
+def apply_advice(steps: list[Draft], advice: Sequence[Advice], pointcuts: Sequence[Pointcut]) -> list[Draft]:
     """The steps with what advice puts before and after those that it is for."""
     for each in advice:
         before = (*_several(each.before), *_several(each.around.before))
         after = (*_several(each.around.after), *_several(each.after))
         for step in [step for step in steps if _is_for(each, pointcuts, step)]:
-            steps = _wrapped(steps, step.id, before, after)
+            steps = _surround(steps, step.id, before, after)
     return steps
 
 
@@ -288,7 +189,7 @@ def _several(steps: AdviceSteps) -> tuple[AdviceStep, ...]:
 
 
 def _is_for(advice: Advice, pointcuts: Sequence[Pointcut], step: Draft) -> bool:
-    if step.advised or not matches(advice.target, step.id):
+    if step.from_advice or not matches(advice.target, step.id):
         return False
     return not pointcuts or any(
         (each.glob and matches(each.glob, step.id))
@@ -298,7 +199,9 @@ def _is_for(advice: Advice, pointcuts: Sequence[Pointcut], step: Draft) -> bool:
     )
 
 
-def _wrapped(steps: list[Draft], target: str, before: Sequence[AdviceStep], after: Sequence[AdviceStep]) -> list[Draft]:
+def _surround(
+    steps: list[Draft], target: str, before: Sequence[AdviceStep], after: Sequence[AdviceStep]
+) -> list[Draft]:
     place = next(number for number, step in enumerate(steps) if step.id == target)
     goal = steps[place]
     words = {"step.id": goal.id, "step.title": goal.title, "step.description": goal.description}
@@ -307,13 +210,13 @@ def _wrapped(steps: list[Draft], target: str, before: Sequence[AdviceStep], afte
         words_of = {**words, **{f"args.{name}": str(value) for name, value in each.args.items()}}
         return Draft(
             id=_advised_id(each.id, goal.id, words),
-            title=mark(each.title, words_of) or mark(each.id, words_of),
-            description=mark(each.description, words_of),
+            title=substitute(each.title, words_of) or substitute(each.id, words_of),
+            description=substitute(each.description, words_of),
             type=each.type,
             needs=needs,
             parent=goal.parent,
             condition=goal.condition,
-            advised=True,
+            from_advice=True,
         )
 
     needs = goal.needs
@@ -326,16 +229,16 @@ def _wrapped(steps: list[Draft], target: str, before: Sequence[AdviceStep], afte
     for each in after:
         behind.append(made(each, last))
         last = (behind[-1].id,)
-    others = [_rewired(step, goal.id, last) for step in steps]
+    others = [_rewire(step, goal.id, last) for step in steps]
     return [*others[:place], *first, inner, *behind, *others[place + 1 :]]
 
 
 def _advised_id(id_: str, target: str, words: Mapping[str, str]) -> str:
     # The same advice may meet several steps.
-    return mark(id_, words) if "{step.id}" in id_ else f"{target}.{id_}"
+    return substitute(id_, words) if "{step.id}" in id_ else f"{target}.{id_}"
 
 
-def branched(steps: list[Draft], start: str, sides: Sequence[str], join: str) -> list[Draft]:
+def apply_branch(steps: list[Draft], start: str, sides: Sequence[str], join: str) -> list[Draft]:
     """The steps with `sides` running side by side behind `start`, and `join` behind all of them."""
     ids = {step.id for step in steps}
     if lacking := [each for each in (start, *sides, join) if each not in ids]:

@@ -19,7 +19,7 @@ from tinytown.errors import NotFound, UsageError
 from tinytown_beads import files
 
 from tinytown_gastown.formulas.model import Formula
-from tinytown_gastown.formulas.positions import Place, line_of, lines_by_path, parse_path
+from tinytown_gastown.formulas.toml_lines import KeyPath, line_of, lines_by_path, parse_path
 
 #: Below the town's root, in the order in which they are searched.
 DIRECTORIES = (".tt/formulas", "formulas", ".beads/formulas")
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     file: str
 
 
-class Shelf:
+class FormulaLibrary:
     """The formulas that a town at `root` has; without a town our own only. Each file is read once."""
 
     def __init__(self, root: Path | None) -> None:
@@ -131,7 +131,7 @@ def refuse(called: str, line: int | None, what: str, *, hint: str = "") -> NoRet
     raise UsageError(f"{where}: {what[:500]}", hint=hint, code="bad_formula", path=called, line=line)
 
 
-def _named(table: Any, path: Place, unknown: str) -> Place:
+def _named(table: Any, path: KeyPath, unknown: str) -> KeyPath:
     """The path with the first key that fits where msgspec names none."""
     if "..." not in path:
         return path
@@ -145,7 +145,7 @@ def _named(table: Any, path: Place, unknown: str) -> Place:
     return path[:place]
 
 
-def _called(table: Any, path: Place) -> str:
+def _called(table: Any, path: KeyPath) -> str:
     """Where in the formula something stands, by the id of the step around it."""
     words = ""
     current: Any = table
@@ -161,7 +161,7 @@ def _called(table: Any, path: Place) -> str:
     return words
 
 
-def _known_keys(path: Place) -> list[str]:
+def _known_keys(path: KeyPath) -> list[str]:
     """The keys of the table at `path`."""
     kind: Any = Formula
     for part in path:

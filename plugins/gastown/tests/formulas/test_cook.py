@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tinytown.errors import TinytownError, UsageError
-from tinytown_gastown.formulas.cooking import Cooked, cook
+from tinytown_gastown.formulas.cook import cook
+from tinytown_gastown.formulas.cooked import Cooked
 from tinytown_gastown.formulas.go_template import TemplateError, render
-from tinytown_gastown.formulas.reading import BUILT_IN, read_file, read_formula
-from tinytown_gastown.formulas.running import duration_s
+from tinytown_gastown.formulas.library import BUILT_IN, read_file, read_formula
+from tinytown_gastown.formulas.run import duration_s
 
 SHAPES = Path(__file__).parent / "shapes"
 HEAD = 'formula = "f"\n'

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 from tinytown.errors import NotFound, UsageError
-from tinytown_beads.extra_fields import loose_edges
+from tinytown_beads.extra_fields import other_edges
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.ready import graph_of
 
-from tinytown_gastown.bd.answering import Answering, answering, common
-from tinytown_gastown.bd.board import Board, invocation_at, stamp_now
-from tinytown_gastown.bd.looking import line_of
+from tinytown_gastown.bd.board import Board, cli_context, stamp_now
+from tinytown_gastown.bd.output import Output, common_options, pass_output
+from tinytown_gastown.bd.queries import line_of
 
 
 @click.group("dep")
-@common
+@common_options
 def dep() -> None:
     """Which issue waits for which."""
 
@@ -25,12 +25,12 @@ def dep() -> None:
 @click.option(
     "-t", "--type", "type_", default="blocks", help="How: blocks, parent-child, related, discovered-from, ..."
 )
-@common
-@answering
-def add(out: Answering, word: str, need: str, type_: str) -> None:
+@common_options
+@pass_output
+def add(out: Output, word: str, need: str, type_: str) -> None:
     """Have ID wait for, or have to do with, another."""
     out.refuse_readonly()
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
@@ -42,8 +42,8 @@ def add(out: Answering, word: str, need: str, type_: str) -> None:
             town.run(town.operations.update_task(task.id, parent=board.task_of(target).id))
         else:
             edge = {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp_now()}
-            loose = loose_edges(board.records[source].get("dependencies"), source)
-            board.keep(source, {"dependencies": [*loose, edge]})
+            loose = other_edges(board.records[source].get("dependencies"), source)
+            board.set_extra_fields(source, {"dependencies": [*loose, edge]})
     told = {"status": "added", "issue_id": source, "depends_on_id": target, "type": type_}
     out.answer(told, f"Added dependency: {source} depends on {target} ({type_})")
 
@@ -51,12 +51,12 @@ def add(out: Answering, word: str, need: str, type_: str) -> None:
 @dep.command("remove")
 @click.argument("word", metavar="ID")
 @click.argument("need", metavar="DEPENDS-ON-ID")
-@common
-@answering
-def remove(out: Answering, word: str, need: str) -> None:
+@common_options
+@pass_output
+def remove(out: Output, word: str, need: str) -> None:
     """Have ID no longer wait for another."""
     out.refuse_readonly()
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         source, target = board.find(word), board.find(need)
         task = board.task_of(source)
@@ -67,21 +67,21 @@ def remove(out: Answering, word: str, need: str) -> None:
             town.run(town.operations.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != other.id]))
         if other and other.id == task.parent:
             town.run(town.operations.update_task(task.id, parent=""))
-        loose = loose_edges(board.records[source].get("dependencies"), source)
+        loose = other_edges(board.records[source].get("dependencies"), source)
         left = [edge for edge in loose if edge.get("depends_on_id") != target]
         if left != loose:
-            board.keep(source, {"dependencies": left})
+            board.set_extra_fields(source, {"dependencies": left})
     told = {"status": "removed", "issue_id": source, "depends_on_id": target}
     out.answer(told, f"Removed dependency: {source} no longer depends on {target}")
 
 
 @dep.command("list")
 @click.argument("word", metavar="ID")
-@common
-@answering
-def list_(out: Answering, word: str) -> None:
+@common_options
+@pass_output
+def list_(out: Output, word: str) -> None:
     """List what ID depends on."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         edges = [edge for edge in board.beads[board.find(word)].edges if edge.target in board.beads]
         shapes = [board.shape(edge.target) | {"dependency_type": edge.type} for edge in edges]
@@ -91,11 +91,11 @@ def list_(out: Answering, word: str) -> None:
 
 @dep.command("tree")
 @click.argument("word", metavar="ID")
-@common
-@answering
-def tree(out: Answering, word: str) -> None:
+@common_options
+@pass_output
+def tree(out: Output, word: str) -> None:
     """Show what ID depends on, and what that depends on."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         graph, root = graph_of(board.beads), board.find(word)
         found: list[tuple[str, int]] = []
@@ -112,13 +112,10 @@ def tree(out: Answering, word: str) -> None:
 
 
 @dep.command("cycles")
-@common
-@answering
-def cycles(out: Answering) -> None:
+@common_options
+@pass_output
+def cycles(out: Output) -> None:
     """Look for circles; a town refuses to make one."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         Board(town)
     out.answer([], "No dependency cycles detected.")
-
-
-COMMANDS: dict[str, click.Command] = {"dep": dep}

@@ -12,6 +12,7 @@ from tinytown_gastown.formulas.patterns import fits_pattern
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 _COMPARISON = re.compile(r"(!?)\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*(?:(==|!=)\s*(.*?))?\s*")
+_MARKED = re.compile(r"\{([A-Za-z_][\w.]*)\}")
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -28,7 +29,7 @@ def parse_values(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def settle_values(formula: Formula, given: Mapping[str, str], *, strict: bool) -> dict[str, str]:
+def resolve_variables(formula: Formula, given: Mapping[str, str], *, strict: bool) -> dict[str, str]:
     """The value of every variable that has one. Raises: UsageError for a name that is none, a value that does not fit,
     and, when `strict`, for those that are missing, all at once."""
     declared = formula.variables
@@ -89,12 +90,12 @@ def _spelled(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """`text` with each ``{{name}}`` that has a value replaced; others stay as they are."""
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text) if "{{" in text else text
 
 
-def holds(condition: str, values: Mapping[str, str]) -> bool:
+def evaluate_condition(condition: str, values: Mapping[str, str]) -> bool:
     """Whether a step with this condition is wanted. Raises: ValueError for one that cannot be understood."""
     match = _COMPARISON.fullmatch(condition.strip())
     if match is None or (match[1] and match[3]):
@@ -103,3 +104,8 @@ def holds(condition: str, values: Mapping[str, str]) -> bool:
     if match[3]:
         return (value == match[4].strip().strip("\"'")) == (match[3] == "==")
     return (value not in ("", "false", "0")) != bool(match[1])
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """`text` with each ``{name}`` that has a value replaced."""
+    return _MARKED.sub(lambda match: values.get(match[1], match[0]), text) if values and "{" in text else text

@@ -16,7 +16,7 @@ from tinytown_beads.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BeadStore:
     """A town, the settings of the plugin, and the directory where baselines lie."""
 
     town: TownClient
@@ -28,16 +28,16 @@ class Place:
         return self.settings.prefix or self.town.config.name
 
 
-def place_of(town: TownClient, settings: Settings) -> Place:
+def open_store(town: TownClient, settings: Settings) -> BeadStore:
     """Where the plugin keeps its baselines: below the town's runtime directory, for their owner alone."""
     directory = town.root / ".tt" / "beads"
     directory.parent.mkdir(mode=0o700, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
-    return Place(town, settings, directory)
+    return BeadStore(town, settings, directory)
 
 
 def save_baseline(
-    place: Place,
+    store: BeadStore,
     file: Path,
     lines: Sequence[Line],
     bases: Mapping[str, Base],
@@ -45,8 +45,8 @@ def save_baseline(
     gone: Sequence[Line] = (),
 ) -> None:
     """Keep what is known of a bead file now; `gone` are lines that were taken out of it."""
-    order = before.order if before else next_order(place.directory)
+    order = before.order if before else next_order(store.directory)
     path = str(file.absolute()).encode("utf-8", "replace").decode()
     entries = entries_of(lines, gone, bases)
     baseline = Baseline(path=path, digest=digest(join(lines)), order=order, entries=entries)
-    write_baseline(baseline_path(place.directory, file), baseline)
+    write_baseline(baseline_path(store.directory, file), baseline)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
-from tinytown_gastown.verbs.choosing import NAMES, free_name, idle_agent
+from tinytown_gastown.verbs.choose_agent import NAMES, free_name, idle_agent
 
 
 def agent(name: str, **fields: Any) -> Agent:

@@ -159,7 +159,7 @@ def cycles(context: CliContext) -> None:
     """Look for tasks that wait for each other. The town refuses to make such a circle, so there should be none."""
     with context.open_town() as town:
         tasks = {task.id: task for task in town.run(town.operations.tasks(limit=_ALL))}
-    circle = find_cycle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
-    context.emit({"cycle": circle}, " -> ".join((*circle, circle[0])) if circle else "no task waits for itself")
-    if circle:
-        raise TinytownError(f"{len(circle)} tasks wait for each other", hint="tt dep remove", code="cycle")
+    cycle = find_cycle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
+    context.emit({"cycle": cycle}, " -> ".join((*cycle, cycle[0])) if cycle else "no task waits for itself")
+    if cycle:
+        raise TinytownError(f"{len(cycle)} tasks wait for each other", hint="tt dep remove", code="cycle")

@@ -15,47 +15,25 @@ import msgspec
 from tinytown.errors import UsageError
 from tinytown_cli.public import find_cycle
 
-from tinytown_gastown.formulas.go_template import TemplateError, render
-from tinytown_gastown.formulas.model import Compose, Formula, Gate, Leg
-from tinytown_gastown.formulas.values import fill, holds, settle_values
-from tinytown_gastown.formulas.weaving import NESTING, STEPS, Draft, advised, branched, drafts_of, expanded, matches
+from tinytown_gastown.formulas.cooked import Cooked, CookedStep
+from tinytown_gastown.formulas.legs import leg_steps
+from tinytown_gastown.formulas.loops import STEPS
+from tinytown_gastown.formulas.model import Compose, Formula, Gate
+from tinytown_gastown.formulas.transforms import (
+    NESTING,
+    Draft,
+    apply_advice,
+    apply_branch,
+    draft_steps,
+    expand_step,
+    matches,
+)
+from tinytown_gastown.formulas.variables import evaluate_condition, fill_placeholders, resolve_variables
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 #: Finds a formula by its name.
 Find = Callable[[str], Formula]
-
-
-class CookedStep(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that is ready to be a task; its text is whole. ``gate`` is what it waits for besides its needs."""
-
-    id: str
-    title: str
-    description: str
-    type: str = "task"
-    priority: int | None = None
-    labels: tuple[str, ...] = ()
-    metadata: dict[str, Any] = {}
-    needs: tuple[str, ...] = ()
-    parent: str = ""
-    assignee: str = ""
-    gate: Gate | None = None
-
-
-class Cooked(msgspec.Struct, frozen=True, kw_only=True):
-    """All steps of a formula with its values, each need among their ids. ``remarks`` say what makes no difference here."""
-
-    formula: str
-    title: str
-    kind: str
-    values: dict[str, str]
-    steps: tuple[CookedStep, ...]
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def needs(self) -> dict[str, tuple[str, ...]]:
-        """Each step's id -> what has to be completed before it."""
-        return {step.id: step.needs for step in self.steps}
 
 
 def cook(
@@ -75,12 +53,12 @@ def cook(
     """
     try:
         whole = _inherited(formula, find, ())
-        values = settle_values(whole, given, strict=strict)
+        values = resolve_variables(whole, given, strict=strict)
         remarks = _remarks(whole)
         if (legs or preset) and not (whole.legs or whole.aspects):
             raise UsageError(f"formula {whole.formula} has no legs to choose")
         if whole.legs or whole.aspects:
-            steps = _legs(whole, values, run or whole.formula, legs, preset)
+            steps = leg_steps(whole, values, run or whole.formula, legs, preset)
         else:
             steps = _steps(whole, find, values, remarks)
         _check(steps)
@@ -154,26 +132,26 @@ def _remarks(formula: Formula) -> list[str]:
 
 
 def _steps(formula: Formula, find: Find, values: dict[str, str], remarks: list[str]) -> list[CookedStep]:
-    steps = drafts_of(formula.steps, values, remarks)
+    steps = draft_steps(formula.steps, values, remarks)
     if not steps and formula.template:
         goal = Draft(id="main", title=values.get("title") or formula.formula, description=formula.description.strip())
-        steps = expanded([goal], "main", formula, values, remarks)
+        steps = expand_step([goal], "main", formula, values, remarks)
     if not steps:
         raise ValueError("it has no steps of its own; it is for other formulas to be put into them")
     for branch in formula.compose.branch:
-        steps = branched(steps, branch.from_, branch.steps, branch.join)
+        steps = apply_branch(steps, branch.from_, branch.steps, branch.join)
     for gate in formula.compose.gate:
         if not any(step.id == gate.before for step in steps):
             raise ValueError(f"compose.gate names {gate.before!r}, which is no step")
         waiting = Gate(type="conditional", condition=gate.condition)
         steps = [replace(step, gate=waiting) if step.id == gate.before else step for step in steps]
-    steps = advised(steps, formula.advice, formula.pointcuts)
+    steps = apply_advice(steps, formula.advice, formula.pointcuts)
     steps = _with_expansions(steps, formula.compose, find, remarks)
     for name in formula.compose.aspects:
         aspect = _inherited(find(name), find, ())
         if not aspect.advice:
             raise ValueError(f"formula {name!r} has no advice to be an aspect")
-        steps = advised(steps, aspect.advice, aspect.pointcuts)
+        steps = apply_advice(steps, aspect.advice, aspect.pointcuts)
     kept = _wanted(steps, values)
     review = "Look and report only: leave the code as it is." if formula.review_only else ""
     return [_cooked(step, values, kept, review) for step in kept]
@@ -184,17 +162,17 @@ def _with_expansions(steps: list[Draft], compose: Compose, find: Find, remarks: 
         inline = [step for step in steps if step.expand]
         for step in inline:
             given = dict(step.expand_vars)
-            steps = expanded(steps, step.id, find(step.expand), given, remarks)
+            steps = expand_step(steps, step.id, find(step.expand), given, remarks)
         if not inline:
             break
     else:
         raise ValueError(f"expansions are nested deeper than {NESTING}")
     for each in compose.expand:
-        steps = expanded(steps, each.target, find(each.with_), each.vars, remarks)
+        steps = expand_step(steps, each.target, find(each.with_), each.vars, remarks)
     for mapped in compose.map:
         chosen = [step.id for step in steps if matches(mapped.select, step.id)]
         for id_ in chosen:
-            steps = expanded(steps, id_, find(mapped.with_), mapped.vars, remarks)
+            steps = expand_step(steps, id_, find(mapped.with_), mapped.vars, remarks)
     if len(steps) > STEPS:
         raise ValueError(f"more than {STEPS:,} steps")
     return steps
@@ -205,7 +183,7 @@ def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
     found = steps
     for step in steps:
         try:
-            keeps = not step.condition or holds(step.condition, values)
+            keeps = not step.condition or evaluate_condition(step.condition, values)
         except ValueError as error:
             raise ValueError(f"step {step.id!r}: its condition cannot be understood: {error}") from error
         if not keeps:
@@ -226,24 +204,29 @@ def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
 def _cooked(step: Draft, values: Mapping[str, str], steps: Sequence[Draft], review: str) -> CookedStep:
     children = tuple(each.id for each in steps if each.parent == step.id)
     inherited = _needs_of_parents(step, {each.id: each for each in steps})
-    description = fill(step.description, values).strip()
+    description = fill_placeholders(step.description, values).strip()
     gate = step.gate
     if gate is not None:
         gate = msgspec.structs.replace(
-            gate, id=fill(gate.id, values), await_id=fill(gate.await_id, values), condition=fill(gate.condition, values)
+            gate,
+            id=fill_placeholders(gate.id, values),
+            await_id=fill_placeholders(gate.await_id, values),
+            condition=fill_placeholders(gate.condition, values),
         )
     return CookedStep(
         id=step.id,
-        title=fill(step.title, values),
-        description="\n\n".join(part for part in (description or fill(step.title, values), review) if part),
+        title=fill_placeholders(step.title, values),
+        description="\n\n".join(
+            part for part in (description or fill_placeholders(step.title, values), review) if part
+        ),
         type="epic" if children else step.type,
         priority=step.priority,
-        labels=tuple(dict.fromkeys(fill(label, values) for label in step.labels)),
+        labels=tuple(dict.fromkeys(fill_placeholders(label, values) for label in step.labels)),
         metadata=dict(step.metadata),
         # A step with children is done when they are.
         needs=tuple(dict.fromkeys((*step.needs, *inherited, *children))),
         parent=step.parent,
-        assignee=fill(step.assignee, values),
+        assignee=fill_placeholders(step.assignee, values),
         gate=gate,
     )
 
@@ -257,93 +240,6 @@ def _needs_of_parents(step: Draft, by_id: Mapping[str, Draft]) -> tuple[str, ...
         needs += by_id[parent].needs
         parent = by_id[parent].parent
     return tuple(needs)
-
-
-# -- convoys ---------------------------------------------------------------------------------------------
-
-
-def _legs(formula: Formula, values: dict[str, str], run: str, chosen: Sequence[str], preset: str) -> list[CookedStep]:
-    every = {leg.id: leg for leg in (*formula.legs, *formula.aspects)}
-    wanted = _chosen_legs(formula, every, chosen, preset)
-    known = _convoy_values(formula, values, run)
-    prompt = formula.prompts.get("base") or formula.prompts.get("leg") or "{{.leg.description}}"
-    note = "\n\nLook and report only: leave the code as it is." if formula.review_only else ""
-    steps = [
-        CookedStep(
-            id=leg.id,
-            title=leg.title or leg.id,
-            description=(_rendered(prompt, _leg_values(leg, formula, known), f"leg {leg.id!r}").strip() or leg.id)
-            + note,
-            assignee=leg.agent,
-        )
-        for leg in (every[id_] for id_ in wanted)
-    ]
-    if formula.synthesis:
-        after = [id_ for id_ in (formula.synthesis.depends_on or every) if id_ in wanted]
-        if strange := [id_ for id_ in formula.synthesis.depends_on if id_ not in every]:
-            raise ValueError(f"the synthesis depends on {strange[0]!r}, which is no leg")
-        text = formula.prompts.get("synthesis") or formula.synthesis.description or formula.synthesis.title
-        steps.append(
-            CookedStep(
-                id="synthesis",
-                title=formula.synthesis.title,
-                description=_rendered(
-                    text, {**known, "legs": [_leg_value(every[id_]) for id_ in wanted]}, "synthesis"
-                ).strip()
-                + note,
-                needs=tuple(after),
-                assignee=formula.synthesis.agent,
-            )
-        )
-    return steps
-
-
-def _chosen_legs(formula: Formula, every: Mapping[str, Leg], chosen: Sequence[str], preset: str) -> list[str]:
-    if preset:
-        if preset not in formula.presets:
-            known = ", ".join(formula.presets) or "none"
-            raise UsageError(f"formula {formula.formula} has no preset {preset[:80]!r}", hint=f"its presets: {known}")
-        chosen = [*formula.presets[preset].legs, *chosen]
-    for id_ in chosen:
-        if id_ not in every:
-            raise UsageError(f"formula {formula.formula} has no leg {id_[:80]!r}", hint=f"its legs: {', '.join(every)}")
-    return list(dict.fromkeys(chosen)) or list(every)
-
-
-def _convoy_values(formula: Formula, values: Mapping[str, str], run: str) -> dict[str, Any]:
-    """What the texts of legs may name: the inputs, and what Gastown makes of them."""
-    lists = {name: value.replace(",", " ").split() for name, value in values.items() if name == "files"}
-    told = "; ".join(f"{name} {value}" for name, value in values.items() if value)
-    known: dict[str, Any] = {
-        **values,
-        **lists,
-        "formula_name": formula.formula,
-        "review_id": run,
-        "target_description": told or "the project",
-        "pr_number": values.get("pr", ""),
-    }
-    directory = _rendered(formula.output.directory, known, "output.directory")
-    known["output"] = {"directory": directory, "synthesis": formula.output.synthesis}
-    return known
-
-
-def _leg_value(leg: Leg) -> dict[str, str]:
-    return {"id": leg.id, "title": leg.title or leg.id, "focus": leg.focus, "description": leg.description.strip()}
-
-
-def _leg_values(leg: Leg, formula: Formula, known: Mapping[str, Any]) -> dict[str, Any]:
-    values = {**known, "leg": _leg_value(leg)}
-    name = _rendered(formula.output.leg_pattern, values, "output.leg_pattern")
-    values["output_path"] = f"{known['output']['directory']}/{name}" if name else ""
-    values["leg"]["description"] = _rendered(leg.description.strip(), values, f"leg {leg.id!r}")
-    return values
-
-
-def _rendered(text: str, values: Mapping[str, Any], what: str) -> str:
-    try:
-        return render(text, values)
-    except TemplateError as error:
-        raise ValueError(f"the text of {what} cannot be filled in: {error}") from error
 
 
 # -- checks ----------------------------------------------------------------------------------------------
@@ -362,5 +258,5 @@ def _check(steps: Sequence[CookedStep]) -> None:
     for step in steps:
         if strange := [need for need in step.needs if need not in seen]:
             raise ValueError(f"step {step.id!r} needs {strange[0]!r}, which is no step")
-    if circle := find_cycle({step.id: step.needs for step in steps}):
-        raise ValueError(f"steps need each other in a circle: {' -> '.join((*circle, circle[0]))}"[:500])
+    if cycle := find_cycle({step.id: step.needs for step in steps}):
+        raise ValueError(f"steps need each other in a circle: {' -> '.join((*cycle, cycle[0]))}"[:500])

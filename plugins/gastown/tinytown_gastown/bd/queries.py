@@ -1,19 +1,16 @@
-"""The commands of ``tt-bd`` that change nothing: list, show, ready, blocked, search, stats, count, export, comments."""
+"""The commands of ``tt-bd`` that change nothing: list, show, ready, blocked, search, stats, count."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import click
-from tinytown.errors import UsageError
-from tinytown_beads.files import read_file, replace_file
-from tinytown_beads.ready import blocked, in_order, ready
+from tinytown_beads.ready import blocked, ready, sorted_beads
 
-from tinytown_gastown.bd.answering import Answering, answering, common, priority_of
-from tinytown_gastown.bd.board import Board, invocation_at, matching
-from tinytown_gastown.bd.writing import add_comment, claim_first
+from tinytown_gastown.bd.board import Board, cli_context, matching
+from tinytown_gastown.bd.inputs import split_values
+from tinytown_gastown.bd.output import Output, common_options, pass_output, priority_of
+from tinytown_gastown.bd.status import claim_first
 
 _LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="At most so many; 0 for all.")
 _TYPE = click.option("-t", "--type", "types", multiple=True, help="Only of this type.")
@@ -29,11 +26,7 @@ def line_of(board: Board, id_: str) -> str:
     return f"{id_} [P{bead.priority}] [{bead.issue_type}] {bead.status}{f' @{whom}' if whom else ''} - {bead.title}"
 
 
-def _several(values: tuple[str, ...]) -> list[str]:
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
-def _print(out: Answering, board: Board, ids: list[str], *, none: str) -> None:
+def _print(out: Output, board: Board, ids: list[str], *, none: str) -> None:
     out.answer([board.shape(id_) for id_ in ids], [line_of(board, id_) for id_ in ids] or none)
 
 
@@ -46,20 +39,20 @@ def _print(out: Answering, board: Board, ids: list[str], *, none: str) -> None:
 @click.option("--parent", default="", help="Only children of this issue.")
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
 @_LIMIT
-@common
-@answering
+@common_options
+@pass_output
 def list_(
-    out: Answering, statuses: tuple[str, ...], types: tuple[str, ...], priority: int | None, assignee: str,
+    out: Output, statuses: tuple[str, ...], types: tuple[str, ...], priority: int | None, assignee: str,
     labels: tuple[str, ...], parent: str, everything: bool, limit: int,
 ) -> None:  # fmt: skip
     """List issues that are not closed."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
-        wanted = _several(statuses)
-        ids = [bead.id for bead in in_order(board.beads.values()) if everything or wanted or not bead.closed]
+        wanted = split_values(statuses)
+        ids = [bead.id for bead in sorted_beads(board.beads.values()) if everything or wanted or not bead.closed]
         ids = matching(
-            board, ids, status=wanted, type=_several(types), priority=priority, assignee=assignee,
-            labels=_several(labels), parent=board.find(parent) if parent else "",
+            board, ids, status=wanted, type=split_values(types), priority=priority, assignee=assignee,
+            labels=split_values(labels), parent=board.find(parent) if parent else "",
         )  # fmt: skip
         _print(out, board, ids[: limit or None], none="No issues found.")
 
@@ -68,11 +61,11 @@ def list_(
 @click.argument("words", nargs=-1, required=True, metavar="ID...")
 @click.option("--include-comments", is_flag=True, help="They are always there.")
 @click.option("--include-dependents", is_flag=True, help="What waits for it, too.")
-@common
-@answering
-def show(out: Answering, words: tuple[str, ...], include_comments: bool, include_dependents: bool) -> None:
+@common_options
+@pass_output
+def show(out: Output, words: tuple[str, ...], include_comments: bool, include_dependents: bool) -> None:
     """Show issues."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         ids = [board.find(word) for word in words]
         shapes = [board.detail(id_) for id_ in ids]
@@ -103,19 +96,19 @@ def show(out: Answering, words: tuple[str, ...], include_comments: bool, include
 @click.option("--include-deferred", "deferred", is_flag=True, help="Deferred ones too.")
 @click.option("--claim", is_flag=True, help="Take the first one.")
 @_LIMIT
-@common
-@answering
+@common_options
+@pass_output
 def ready_(
-    out: Answering, types: tuple[str, ...], priority: int | None, assignee: str, unassigned: bool,
+    out: Output, types: tuple[str, ...], priority: int | None, assignee: str, unassigned: bool,
     labels: tuple[str, ...], deferred: bool, claim: bool, limit: int,
 ) -> None:  # fmt: skip
     """List issues that can be begun."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
-        found = ready(board.beads, board.now, types=_several(types), deferred=deferred)
+        found = ready(board.beads, board.now, types=split_values(types), deferred=deferred)
         ids = matching(
             board, [bead.id for bead in found], priority=priority, assignee=assignee, unassigned=unassigned or claim,
-            labels=_several(labels),
+            labels=split_values(labels),
         )  # fmt: skip
         ids = (
             [claimed] if claim and (claimed := claim_first(out, board, ids)) else [] if claim else ids[: limit or None]
@@ -124,14 +117,14 @@ def ready_(
 
 
 @click.command("blocked")
-@common
-@answering
-def blocked_(out: Answering) -> None:
+@common_options
+@pass_output
+def blocked_(out: Output) -> None:
     """List issues that wait for others."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         waiting = blocked(board.beads)
-        ids = [bead.id for bead in in_order(board.beads.values()) if bead.id in waiting and not bead.closed]
+        ids = [bead.id for bead in sorted_beads(board.beads.values()) if bead.id in waiting and not bead.closed]
         shapes = [
             board.shape(id_) | {"blocked_by": by, "blocked_by_count": len(by)}
             for id_ in ids
@@ -152,27 +145,27 @@ def _blockers(board: Board, id_: str) -> list[str]:
 @click.command("search")
 @click.argument("query")
 @_LIMIT
-@common
-@answering
-def search(out: Answering, query: str, limit: int) -> None:
+@common_options
+@pass_output
+def search(out: Output, query: str, limit: int) -> None:
     """List issues whose id, title or texts hold QUERY, closed ones too."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         fields = ("id", "title", "description", "design", "notes", "acceptance_criteria")
         ids = [
             bead.id
-            for bead in in_order(board.beads.values())
+            for bead in sorted_beads(board.beads.values())
             if any(query.lower() in str(board.records[bead.id].get(field, "")).lower() for field in fields)
         ]
         _print(out, board, ids[: limit or None], none=f"No issues found matching {query!r}.")
 
 
 @click.command("stats")
-@common
-@answering
-def stats(out: Answering) -> None:
+@common_options
+@pass_output
+def stats(out: Output) -> None:
     """Count issues by their status."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
         by_status = Counter(bead.status for bead in board.beads.values())
         summary = {
@@ -190,52 +183,11 @@ def stats(out: Answering) -> None:
 @click.command("count")
 @click.option("-s", "--status", "statuses", multiple=True, help="Only with this status.")
 @_TYPE
-@common
-@answering
-def count(out: Answering, statuses: tuple[str, ...], types: tuple[str, ...]) -> None:
+@common_options
+@pass_output
+def count(out: Output, statuses: tuple[str, ...], types: tuple[str, ...]) -> None:
     """Count issues."""
-    with invocation_at(out.directory).open_town() as town:
+    with cli_context(out.directory).open_town() as town:
         board = Board(town)
-        number = len(matching(board, list(board.beads), status=_several(statuses), type=_several(types)))
+        number = len(matching(board, list(board.beads), status=split_values(statuses), type=split_values(types)))
     out.answer({"count": number}, str(number))
-
-
-@click.command("comments")
-@click.argument("words", nargs=-1, required=True, metavar="ID | add ID TEXT")
-@common
-@answering
-def comments(out: Answering, words: tuple[str, ...]) -> None:
-    """Show an issue's comments; with add, write one."""
-    if words[0] == "add":
-        if len(words) != 3:
-            raise UsageError("expected comments add ID TEXT")
-        add_comment(out, words[1], words[2])
-        return
-    with invocation_at(out.directory).open_town() as town:
-        board = Board(town)
-        found = board.comments(board.find(words[0]))
-    out.answer(found, [f"{each.get('author')}: {each.get('text')}" for each in found] or "No comments.")
-
-
-@click.command("export")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead of to standard output.")
-@click.option("--all", "everything", is_flag=True, help="It is always all.")
-@common
-@answering
-def export(out: Answering, output: Path | None, everything: bool) -> None:
-    """Write the town as beads, each on a line: what `tt beads export` writes."""
-    with invocation_at(out.directory).open_town() as town:
-        board = Board(town)
-    if output is None:
-        sys.stdout.buffer.write(board.document)
-        sys.stdout.flush()
-        return
-    replace_file(output, board.document, was=read_file(output))
-    number = len(board.beads)
-    out.answer({"exported": number, "output": str(output)}, f"Exported {number} issues to {output}")
-
-
-COMMANDS: dict[str, click.Command] = {
-    "list": list_, "show": show, "ready": ready_, "blocked": blocked_, "search": search, "stats": stats, "status": stats,
-    "count": count, "comments": comments, "export": export,
-}  # fmt: skip

@@ -17,7 +17,7 @@ from tinytown.errors import TinytownError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Answering:
+class Output:
     """The global flags, and how answers are printed."""
 
     def __init__(self) -> None:
@@ -46,15 +46,15 @@ class Answering:
             raise TinytownError("operation not allowed in read-only mode")
 
 
-answering = click.make_pass_decorator(Answering, ensure=True)
+pass_output = click.make_pass_decorator(Output, ensure=True)
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value:
-        setattr(context.ensure_object(Answering), str(parameter.name), value)
+        setattr(context.ensure_object(Output), str(parameter.name), value)
 
 
-def common(command: F) -> F:
+def common_options(command: F) -> F:
     """The flags that stand anywhere on the line."""
     options = [
         click.option("--json", is_flag=True, expose_value=False, callback=_remember, help="Answer in JSON."),

@@ -1,0 +1,105 @@
+"""``tt hook`` and ``tt prime``: the work of an agent, and everything it needs to resume."""
+
+from __future__ import annotations
+
+import click
+from tinytown.errors import UsageError
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
+from tinytown_beads.groups.record import PLUGIN
+from tinytown_beads.notes import note_sections
+from tinytown_cli.public import (
+    AGENT,
+    CliContext,
+    TownClient,
+    TownCommand,
+    pass_cli_context,
+    task_shape,
+)
+
+
+@click.command(cls=TownCommand, examples=["tt hook", "tt hook worker"])
+@click.argument("agent", required=False, type=AGENT, default="")
+@pass_cli_context
+def hook(context: CliContext, agent: str) -> None:
+    """Show what AGENT has to do: the task it works on or begins next, and what waits behind it. Inside a round: yours."""
+    with context.open_town() as town:
+        found = _whose(town, agent)
+        task, others = _work_of(town, found)
+    answer = {
+        "agent": found.name,
+        "task": task_shape(task) if task else None,
+        "waiting": [task_shape(each) for each in others],
+    }
+    lines = (
+        [f"on the hook of {found.name}: {task.id}, {task.state}", task.title or "", task.description] if task else []
+    )
+    lines = [line for line in lines if line] or [f"nothing is on the hook of {found.name}"]
+    lines += [f"then {each.id}, {each.state}: {each.headline}" for each in others]
+    context.emit(answer, lines)
+
+
+def _whose(town: TownClient, agent: str) -> Agent:
+    if not (agent or town.caller.agent):
+        raise UsageError("expected an agent: outside of a round there is no own one", hint="tt list shows them")
+    return town.run(town.operations.agent(agent or town.caller.agent))
+
+
+def _work_of(town: TownClient, agent: Agent) -> tuple[Task | None, list[Task]]:
+    """The task that an agent works on or begins next, and its other open ones in their order."""
+    open_tasks = [task for task in town.run(town.operations.tasks(agent=agent.id, limit=1000)) if not task.finished]
+    rank = {"running": 0, "verifying": 1, "assigned": 2}
+    urgency = ("urgent", "high", "normal", "low")
+    open_tasks.reverse()  # the oldest first, inside what is alike
+    order = sorted(open_tasks, key=lambda each: (rank.get(each.state, 3), urgency.index(each.priority)))
+    if order and order[0].state in rank:
+        return order[0], order[1:]
+    return None, order
+
+
+@click.command(cls=TownCommand, examples=["tt prime", "tt prime worker"])
+@click.argument("agent", required=False, type=AGENT, default="")
+@pass_cli_context
+def prime(context: CliContext, agent: str) -> None:
+    """Print what AGENT has to know to go on: who it is, its task, its mail, notes. Inside a round: for yourself.
+
+    It is made from what the town knows now, so it can be asked for again whenever something was forgotten.
+    """
+    with context.open_town() as town:
+        found = _whose(town, agent)
+        task, others = _work_of(town, found)
+        mail = town.run(town.operations.peek(found.id, limit=50)).messages
+        others_here = [each.name for each in town.run(town.operations.agents()) if each.id != found.id]
+        data = town.run(town.operations.plugin_data(PLUGIN))
+    parts = [
+        f"# You are {found.name}{f', {found.role}' if found.role else ''}, an agent of the town {town.config.name}"
+    ]
+    if task:
+        parts.append(
+            f"## On your hook: task {task.id}, {task.state}\n\n{task.title}\n\n{task.description}".replace(
+                "\n\n\n\n", "\n\n"
+            )
+        )
+        parts += [f"Why it is there: {task.reason}"] if task.reason else []
+    else:
+        parts.append("## Nothing is on your hook\n\n`tt ready` shows what could be done, `tt inbox` your mail.")
+    if others:
+        parts.append("## Behind it\n\n" + "\n".join(f"- {each.id} ({each.state}): {each.headline}" for each in others))
+    letters = [each.message for each in mail if each.message is not None and each.message.type != "task_assign"]
+    if letters:
+        told = [f"- {each.type} from {each.sender}: {each.text.strip()[:500]}" for each in letters]
+        parts.append("## Your mail\n\n" + "\n".join(told))
+    parts += note_sections(found, data)
+    if others_here:
+        parts.append(f"## Who else is here\n\n{', '.join(others_here[:30])}")
+    parts.append(
+        "## What to type\n\n"
+        "`tt done --result TEXT` when it is done, `tt done --status escalated --result WHY` when a person has to look at it, "
+        "`tt handoff -m TEXT` to go on afresh, `tt escalate TEXT` for help, `tt remember TEXT` for what others should know."
+    )
+    text = "\n\n".join(part.strip() for part in parts)
+    answer = {
+        "agent": found.name, "role": found.role, "town": town.config.name, "text": text,
+        "task": task_shape(task) if task else None, "waiting": [each.id for each in others], "mail": len(letters),
+    }  # fmt: skip
+    context.emit(answer, text)

@@ -1,0 +1,117 @@
+"""``tt done`` and ``tt handoff``. Inside a round they act as its agent, with its token; the town decides what is legal."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import click
+from tinytown.errors import Refused, UsageError
+from tinytown.model.messages import Informational, Query
+from tinytown.model.tasks import Task
+from tinytown_cli.public import (
+    AGENT,
+    TASK,
+    CliContext,
+    TownClient,
+    TownCommand,
+    pass_cli_context,
+    read_text,
+    task_shape,
+)
+
+Status = Literal["completed", "escalated", "deferred"]
+
+
+@click.command(
+    cls=TownCommand,
+    examples=["tt done --result 'see src/count.py'", "tt done --status escalated --result 'the API key is missing'"],
+)
+@click.argument("task_word", metavar="[TASK]", required=False, default="", type=TASK)
+@click.option("--status", type=click.Choice(["completed", "escalated", "deferred"]), default="completed", show_default=True,
+              help="How it ended.")  # fmt: skip
+@click.option(
+    "--result", default="", metavar="TEXT", help="What came of it, or why it did not; - reads standard input."
+)
+@pass_cli_context
+def done(context: CliContext, task_word: str, status: Status, result: str) -> None:
+    """Say how a task ended. Inside a round: the round's own by default.
+
+    completed: it is done; the town's gates may have to agree. escalated: a person has to look at it; the supervisor is
+    asked, and the task is held. deferred: not now; the task is held until tt task release.
+    """
+    words = read_text(result)
+    with context.open_town() as town:
+        caller = town.caller
+        word = task_word or caller.task_id
+        if not word:
+            raise UsageError(
+                "expected a task: outside of a round there is no current one", hint="tt task list shows them"
+            )
+        if status == "completed":
+            settle = town.operations.settle_task
+            ended = (
+                settle("submit", word, text=words, by=caller.agent, token=caller.task_token)
+                if caller.is_agent
+                else settle("complete", word, text=words)
+            )
+            task = town.run(ended)
+        else:
+            if not words.strip():
+                raise UsageError(f"expected --result with the reason why it is {status}")
+            task = _put_off(town, town.run(town.operations.task(word)), status, words)
+    context.emit(task_shape(task), f"task {task.id} is {task.state}" + (f": {task.reason}" if task.reason else ""))
+
+
+def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
+    """Hold a task, and tell a person when one has to look. In one go: holding it ends the round that we may run in."""
+    calls: list[Any] = []
+    if status == "escalated":
+        question = Query(question=f"{task.headline} ({task.id}) needs a person: {words}")
+        calls.append(town.operations.send("supervisor", question, sender=town.caller.address, priority="urgent"))
+    calls.append(town.operations.hold_task(task.id, reason=f"{status}: {words}"[:1000]))
+    held: Task = town.run_all(calls)[-1]
+    return held
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt handoff -m 'the parser is done, the tests of the writer fail'",
+        "tt handoff --to rita -m 'needs your eyes'",
+    ],
+)
+@click.option(
+    "-m", "--message", default="", metavar="TEXT", help="What whoever goes on has to know; - reads standard input."
+)
+@click.option("-s", "--subject", default="", help="A line to begin it with.")
+@click.option("--to", "taker", default="", type=AGENT, metavar="AGENT", help="Who goes on.  [default: who has it]")
+@click.option(
+    "--task", "task_word", default="", type=TASK, metavar="TASK", help="The task.  [default: the round's own]"
+)
+@pass_cli_context
+def handoff(context: CliContext, message: str, subject: str, taker: str, task_word: str) -> None:
+    """End the round on a task and have it go on in another one, with what you leave as mail: yours, or another agent's."""
+    words = "\n\n".join(part for part in (subject, read_text(message).strip() if message else "") if part)
+    with context.open_town() as town:
+        word = task_word or town.caller.task_id
+        if not word:
+            raise UsageError(
+                "expected --task: outside of a round there is no current one", hint="tt task list shows them"
+            )
+        task = town.run(town.operations.task(word))
+        found = town.run(town.operations.agent(taker or task.agent_id or "")) if taker or task.agent_id else None
+        if found is None:
+            raise Refused(f"task {task.id} is nobody's", hint="--to AGENT gives it to somebody")
+        # All at once: the first of these may end the round that we run in.
+        calls: list[Any] = [town.operations.hold_task(task.id, reason="is handed over")]
+        if words:
+            note = Informational(summary=f"Handed over, {task.headline} ({task.id}): {words}")
+            calls.insert(0, town.operations.send(found.id, note, sender=town.caller.address, priority="high"))
+        if found.id != task.agent_id:
+            calls.append(town.operations.assign_task(task.id, found.id))
+        calls.append(town.operations.release_task(task.id))
+        given: Task = town.run_all(calls)[-1]
+    context.emit(
+        {"task_id": given.id, "agent": given.assigned_to, "state": given.state, "told": bool(words)},
+        f"task {given.id} is {given.state}, for {given.assigned_to}",
+    )

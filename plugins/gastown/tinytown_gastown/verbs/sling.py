@@ -1,0 +1,171 @@
+"""``tt sling``: work for an agent, which is added if it does not exist, and a kernel that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import click
+from tinytown.errors import NotFound, Refused, TinytownError
+from tinytown.model.messages import Informational
+from tinytown.model.tasks import Task
+from tinytown_cli.public import (
+    TASK,
+    CliContext,
+    TownClient,
+    TownCommand,
+    add_agent,
+    no_start_option,
+    pass_cli_context,
+    read_text,
+    start_where_needed,
+)
+
+from tinytown_gastown.formulas.commands import planned_run, run_lines
+from tinytown_gastown.formulas.library import FormulaLibrary
+from tinytown_gastown.formulas.run import Run, create_run
+from tinytown_gastown.verbs.choose_agent import free_name, idle_agent
+
+
+@click.command(
+    cls=TownCommand,
+    examples=[
+        "tt sling 1f3a worker",
+        "tt sling 1f3a --args 'keep the old flag working'",
+        "tt sling feature rita --var feature='a --dry-run option'",
+        "tt sling review --on 1f3a --var branch=topic",
+    ],
+)
+@click.argument("work", metavar="TASK|FORMULA")
+@click.argument("agent", required=False, default="")
+@click.option(
+    "--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the formula is a way to do."
+)
+@click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="A value for one of the formula's variables.")
+@click.option("--name", "run_name", metavar="RUN", help="What the formula's run is called.")
+@click.option(
+    "--args", "note", default="", metavar="TEXT", help="What the agent is to know besides; - reads standard input."
+)
+@click.option("--cli", default="", metavar="KIND", help="The kind of an agent that has to be added.")
+@click.option("--role", default="", help="What an agent has to be for, or is added for.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@no_start_option
+@pass_cli_context
+def sling(
+    context: CliContext,
+    work: str,
+    agent: str,
+    on_task: str,
+    words: tuple[str, ...],
+    run_name: str | None,
+    note: str,
+    cli: str,
+    role: str,
+    dry_run: bool,
+    no_start: bool,
+) -> None:
+    """Give TASK, or all tasks of FORMULA, to AGENT, and see that it begins.
+
+    An AGENT that is not there is added. Without AGENT it is one that has nothing to do, else a new one.
+    """
+    told = read_text(note).strip() if note else ""
+    with context.open_town() as town:
+        task = _task_or_none(town, work) if not (words or on_task or run_name) else None
+        taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, role or (task.role if task else "") or "")
+        answer: dict[str, Any] = {
+            "agent": taker.name, "spawned": taker.is_new and not dry_run, "run": None, "dry_run": dry_run,
+        }  # fmt: skip
+        if task is not None:
+            answer["task_ids"] = (task.id,)
+            lines = [_sling_task(context, town, task, taker, told, dry_run=dry_run)]
+        else:
+            planned, lines = _sling_formula(
+                context, town, work, run_name, words, taker, told, on=on_task, dry_run=dry_run
+            )
+            answer |= {"run": planned.name, "task_ids": tuple(each.id for each in planned.tasks)}
+        if not dry_run:
+            answer["kernel"] = start_where_needed(context, town, may_start=not no_start)
+    context.emit(answer, lines)
+
+
+class _Taker(NamedTuple):
+    """Who gets the work: an agent of the town, or one that has to be added for it."""
+
+    name: str
+    is_new: bool
+    cli: str
+    role: str
+
+
+def _sling_task(context: CliContext, town: TownClient, task: Task, taker: _Taker, told: str, *, dry_run: bool) -> str:
+    if task.finished or task.state in ("running", "verifying"):
+        raise Refused(f"task {task.id} is {task.state} and cannot be given away", hint=f"tt task show {task.id}")
+    if dry_run:
+        return f"task {task.id} would go to {taker.name}{', a new agent' if taker.is_new else ''}"
+    _add(context, town, taker)
+    _notify(town, taker.name, told, f"task {task.id}")
+    given = town.run(town.operations.assign_task(task.id, taker.name)).task
+    return f"task {given.id} is {given.state}, for {taker.name}" + (f": {given.reason}" if given.reason else "")
+
+
+def _sling_formula(
+    context: CliContext,
+    town: TownClient,
+    name: str,
+    run_name: str | None,
+    words: Sequence[str],
+    taker: _Taker,
+    told: str,
+    *,
+    on: str,
+    dry_run: bool,
+) -> tuple[Run, list[str]]:
+    # Everything is looked at with nobody's name first: a formula that cannot run adds no agent.
+    planned = planned_run(context, town, name, run_name, words, on=on)
+    created = existing = 0
+    if not dry_run:
+        _add(context, town, taker)
+        planned = planned_run(context, town, name, run_name, words, agent=taker.name, on=on)
+        made = create_run(town, planned, owner=town.caller.agent_name or town.caller.address)
+        created, existing = len(made.created), len(made.existing)
+        _notify(town, taker.name, told, planned.name)
+    lines = run_lines(planned, created=created, existing=existing, dry_run=dry_run)
+    return planned, [*lines, f"all of it {'would go' if dry_run else 'goes'} to {taker.name}"]
+
+
+def _task_or_none(town: TownClient, word: str) -> Task | None:
+    """The task that `word` means; None when it is a formula's name. A task with just this id goes before a formula of the
+    name, and that before a task whose id only begins so: the tasks of a run begin with its formula's name."""
+    (found,) = town.client.run_all([town.operations.task(word)])
+    if isinstance(found, Task) and found.id == word:
+        return found
+    if word in FormulaLibrary(town.root).files() or isinstance(found, NotFound):
+        return None
+    if isinstance(found, TinytownError):
+        raise found
+    nearest: Task = found
+    return nearest
+
+
+def _taker(town: TownClient, agent: str, task: Task | None, *, cli: str, role: str) -> tuple[str, bool]:
+    """The name of the agent that gets the work, and whether it has to be added."""
+    agents = town.run(town.operations.agents())
+    if agent:
+        try:
+            return town.run(town.operations.agent(agent)).name, False
+        except NotFound:
+            return agent, True
+    chosen = idle_agent(agents, task, cli=cli, role=role)
+    return (chosen.name, False) if chosen else (free_name(agents), True)
+
+
+def _add(context: CliContext, town: TownClient, taker: _Taker) -> None:
+    if taker.is_new:
+        agent, _ = add_agent(context, town, taker.name, cli=taker.cli or None, role=taker.role)
+        context.warn(f"{agent.name} has joined, of the kind {agent.cli}")
+
+
+def _notify(town: TownClient, agent: str, text: str, about: str) -> None:
+    if text:
+        body = Informational(summary=f"About {about}: {text}")
+        town.run(town.operations.send(agent, body, sender=town.caller.address))
