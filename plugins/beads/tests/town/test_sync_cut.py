@@ -13,7 +13,7 @@ import pytest
 from tinytown_beads import apply, files
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
-from tinytown_beads.store import Place, open_store
+from tinytown_beads.store import BeadStore, open_store
 from tinytown_beads.syncing import sync_file
 from tinytown_cli.public import CliContext
 
@@ -35,7 +35,7 @@ class Scenario:
         self.file = directory / "issues.jsonl"
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self) -> Iterator[BeadStore]:
         context = CliContext()
         context.town = str(self.directory)
         with context.open_town() as town:
