@@ -1,4 +1,4 @@
-"""`tt demo` as a person runs it: a process, real agents' processes, a real repository, a real server."""
+"""`tt demo` as a person runs it: processes, a real repository, a real server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
+def short_dir() -> Iterator[Path]:
     """A directory with a short path, because a socket's path may not be long."""
     directory = Path(tempfile.mkdtemp(prefix="ttd", dir="/tmp")).resolve()
     yield directory
@@ -38,9 +38,9 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def environment(place: Path) -> dict[str, str]:
-    """That of a person whose own settings would spoil the demo if they counted."""
-    home = place / "home"
+def environment(short_dir: Path) -> dict[str, str]:
+    """The environment of a person whose settings must not affect the demo."""
+    home = short_dir / "home"
     home.mkdir()
     (home / ".gitconfig").write_text(
         "[user]\nname = Somebody Else\n[commit]\ngpgsign = true\n[gpg]\nprogram = /nonexistent\n"
@@ -63,12 +63,12 @@ class Run:
 
     root: Path
     code: int
-    output: str
-    complaint: str
+    stdout: str
+    stderr: str
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.output.splitlines()]
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
     @property
     def report(self) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def git(root: Path, *words: str) -> str:
 
 
 def assert_nothing_runs(root: Path) -> None:
-    """No process of the town at `root`: none of an agent's round, no server, no keeper."""
+    """No process of the town at `root`: none of an agent's round, no server, no reaper."""
     assert not EmbeddedServer(root / ".tt").ping()
     if not PROC.is_dir():
         return
     mark = f"TINYTOWN_TOWN={root}\0".encode()
-    found = []
+    left = []
     for process in PROC.iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
@@ -116,12 +116,12 @@ def assert_nothing_runs(root: Path) -> None:
             cwd = os.readlink(process / "cwd")
             environ = (process / "environ").read_bytes()
             words = (process / "cmdline").read_bytes()
-        except OSError:  # ended while we looked, or another user's
+        except OSError:  # ended meanwhile, or another user's
             continue
         inside = cwd == str(root) or cwd.startswith(f"{root}/")
         if words and (inside or mark in environ or os.fsencode(root) in words):
-            found.append(words)
-    assert not found
+            left.append(words)
+    assert not left
 
 
 @contextmanager
@@ -137,15 +137,15 @@ def started(environment: dict[str, str], *words: str) -> Iterator[subprocess.Pop
 
 
 @pytest.fixture(scope="module")
-def both(place: Path, environment: dict[str, str]) -> tuple[Run, Run]:
+def both(short_dir: Path, environment: dict[str, str]) -> tuple[Run, Run]:
     """Two demos at the same time: one in plain lines, in a directory with blanks and umlauts, and one in JSON."""
-    first, second = place / "zwei Wörter" / "demo", place / "json"
+    first, second = short_dir / "zwei Wörter" / "demo", short_dir / "json"
     with (
         started(environment, "--dir", str(first)) as plain,
         started(environment, "--dir", str(second), "--json") as as_json,
     ):
-        told = as_json.communicate(timeout=DEADLINE_S), plain.communicate(timeout=DEADLINE_S)
-        return Run(first, plain.returncode, *told[1]), Run(second, as_json.returncode, *told[0])
+        outputs = as_json.communicate(timeout=DEADLINE_S), plain.communicate(timeout=DEADLINE_S)
+        return Run(first, plain.returncode, *outputs[1]), Run(second, as_json.returncode, *outputs[0])
 
 
 @pytest.fixture
@@ -158,37 +158,37 @@ def as_json(both: tuple[Run, Run]) -> Run:
     return both[1]
 
 
-def test_it_succeeds_and_says_what_came_of_it(plain: Run) -> None:
-    assert (plain.code, plain.complaint) == (0, ""), plain.output
-    assert "The demo succeeded in" in plain.output
-    assert f"cd '{plain.root}' && env -u REDIS_URL tt status" in plain.output
-    assert "core       was sent back: rejected: in 'Now—or never, now!' it finds now—or" in plain.output
-    assert re.search(r"^  [0-9a-f]{7,} Dashes of every kind separate words \(backend\)$", plain.output, re.MULTILINE)
-    assert "\x1b" not in plain.output
+def test_it_succeeds_and_reports_the_result(plain: Run) -> None:
+    assert (plain.code, plain.stderr) == (0, ""), plain.stdout
+    assert "The demo succeeded in" in plain.stdout
+    assert f"cd '{plain.root}' && env -u REDIS_URL tt status" in plain.stdout
+    assert "core       was rejected: in 'Now—or never, now!' it counts now—or" in plain.stdout
+    assert re.search(r"^  [0-9a-f]{7,} Dashes of every kind separate words \(backend\)$", plain.stdout, re.MULTILINE)
+    assert "\x1b" not in plain.stdout
 
 
 def test_each_notable_event_is_a_line_with_its_time(plain: Run) -> None:
-    story = plain.output.partition("\nWhat each agent did")[0].splitlines()
-    assert all(re.match(r" *\d+\.\d s  \S", line) for line in story)
-    for told in (
-        "designer begins with task design: Design the word counter",
-        "frontend asks designer: DESIGN.md leaves open",
-        "designer tells frontend: Alphabetically",
-        "task core goes back to backend: rejected: in 'Now—or never",
-        "reviewer completes task review: approved: all tests pass",
+    lines = plain.stdout.partition("\nAgents\n")[0].splitlines()
+    assert all(re.match(r" *\d+\.\d s  \S", line) for line in lines)
+    for expected in (
+        "designer starts task design: Design the word counter",
+        "frontend asks designer: DESIGN.md does not define",
+        "designer informs frontend: Alphabetical",
+        "task core returns to backend: rejected: in 'Now—or never",
+        "reviewer completes task review: approved: all tests and 3 texts of my own pass",
         "reviewer confirms to supervisor: approved",
     ):
-        assert any(told in line for line in story), told
+        assert any(expected in line for line in lines), expected
 
 
 def test_two_demos_at_once_do_not_disturb_each_other(both: tuple[Run, Run]) -> None:
-    assert [run.code for run in both] == [0, 0], [run.output[-1000:] + run.complaint for run in both]
+    assert [run.code for run in both] == [0, 0], [run.stdout[-1000:] + run.stderr for run in both]
     subjects = [git(run.root, "log", "--format=%an %s") for run in both]
     assert sorted(subjects[0].splitlines()) == sorted(subjects[1].splitlines())
 
 
 def test_json_is_events_and_then_one_report(as_json: Run) -> None:
-    assert (as_json.code, as_json.complaint) == (0, "")
+    assert (as_json.code, as_json.stderr) == (0, "")
     assert all({"type", "at"} <= event.keys() for event in as_json.lines)
     assert [event["type"] == "demo_report" for event in as_json.lines].count(True) == 1
     report = as_json.report
@@ -208,7 +208,7 @@ def test_json_is_events_and_then_one_report(as_json: Run) -> None:
     assert report["tool"]["passed"]
 
 
-def test_the_design_comes_first_and_its_two_parts_are_made_at_the_same_time(as_json: Run) -> None:
+def test_the_design_is_first_and_its_two_parts_run_at_the_same_time(as_json: Run) -> None:
     order = [(event["type"], event.get("task"), event.get("new")) for event in as_json.lines]
     designed = order.index(("task_state_changed", "design", "completed"))
     begun = {task: order.index(("task_state_changed", task, "running")) for task in ("core", "command", "review")}
@@ -218,14 +218,14 @@ def test_the_design_comes_first_and_its_two_parts_are_made_at_the_same_time(as_j
     assert max(done["core"], done["command"]) < begun["review"]
 
 
-def test_the_review_rejects_once_and_approves_after_the_correction(as_json: Run) -> None:
+def test_the_review_rejects_once_and_approves_after_the_fix(as_json: Run) -> None:
     core = [event["new"] for event in as_json.events("task_state_changed", task="core")]
     review = [event["new"] for event in as_json.events("task_state_changed", task="review")]
     assert core == ["blocked", "assigned", "running", "completed", "assigned", "running", "completed"]
     assert review == ["blocked", "assigned", "running", "blocked", "assigned", "running", "completed"]
     (rejection,) = as_json.report["rejections"]
     assert rejection["task"] == "core"
-    assert rejection["reason"].startswith("rejected: in 'Now—or never, now!' it finds now—or")
+    assert rejection["reason"].startswith("rejected: in 'Now—or never, now!' it counts now—or")
     (review_task,) = [task for task in as_json.report["tasks"] if task["id"] == "review"]
     assert review_task["result"].startswith("approved")
 
@@ -252,7 +252,7 @@ def test_each_agent_commits_its_own_work_under_its_own_name(plain: Run) -> None:
     assert log[1] == "designer <designer@tinytown.invalid> Design the word counter"
     assert sorted(log[2:4]) == [
         "backend <backend@tinytown.invalid> Count the words of a text",
-        "frontend <frontend@tinytown.invalid> Offer the word counter as a command",
+        "frontend <frontend@tinytown.invalid> Add the command line of the word counter",
     ]
     assert log[4:] == ["backend <backend@tinytown.invalid> Dashes of every kind separate words"]
     assert git(plain.root, "status", "--porcelain") == ""
@@ -261,7 +261,7 @@ def test_each_agent_commits_its_own_work_under_its_own_name(plain: Run) -> None:
     assert set(touched) == {"wordcount/__init__.py", "wordcount/core.py", "tests/test_core.py"}
 
 
-def test_the_first_version_really_had_the_defect_that_was_found(plain: Run) -> None:
+def test_the_first_version_has_the_defect_that_the_review_finds(plain: Run) -> None:
     def words_at(revision: str) -> str:
         source = git(plain.root, "show", f"{revision}:wordcount/core.py")
         return subprocess.run(
@@ -293,72 +293,71 @@ def test_the_tool_counts_words_and_its_tests_pass(plain: Run) -> None:
 
 
 def test_nothing_is_left_running(both: tuple[Run, Run]) -> None:
-    for each in both:
-        assert_nothing_runs(each.root)
+    for run_ in both:
+        assert_nothing_runs(run_.root)
 
 
-def test_nothing_that_exists_is_overwritten(place: Path, environment: dict[str, str]) -> None:
-    mine = place / "mine"
+def test_existing_files_are_not_overwritten(short_dir: Path, environment: dict[str, str]) -> None:
+    mine = short_dir / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("precious")
-    refused = run(mine, environment, "--dir", str(mine))
-    assert refused.code == 4
+    done = run(mine, environment, "--dir", str(mine))
+    assert done.code == 4
     assert (
-        refused.complaint
-        == f"error: expected a new or empty directory for the demo, got {mine}; choose another with --dir\n"
+        done.stderr == f"error: expected a new or empty directory for the demo, got {mine}; choose another with --dir\n"
     )
     assert run(mine, environment, "--dir", str(mine / "thesis.txt")).code == 4
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
-def test_without_dir_each_demo_has_a_new_directory_below_this_one(place: Path, environment: dict[str, str]) -> None:
-    here = place / "here"
+def test_without_dir_a_demo_makes_a_new_directory_below_the_current_one(
+    short_dir: Path, environment: dict[str, str]
+) -> None:
+    here = short_dir / "here"
     (here / "tinytown-demo").mkdir(parents=True)
     done = run(here / "tinytown-demo-2", environment, "--cli", "echo", cwd=here)
-    assert done.code == 0, done.complaint
-    assert "these agents have written no code" in done.output
+    assert done.code == 0, done.stderr
+    assert "these agents wrote no code" in done.stdout
     assert git(here / "tinytown-demo-2", "log", "--format=%an") == "tt demo\n"
     assert not any((here / "tinytown-demo").iterdir())
     assert_nothing_runs(done.root)
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_leaves_nothing_running(
-    place: Path, environment: dict[str, str], signal_: signal.Signals
-) -> None:
-    root = place / signal_.name
+def test_a_signal_leaves_nothing_running(short_dir: Path, environment: dict[str, str], signal_: signal.Signals) -> None:
+    root = short_dir / signal_.name
     with started(environment, "--dir", str(root)) as process:
         assert process.stdout is not None
-        assert any("begins with task core" in line for line in process.stdout)
+        assert any("starts task core" in line for line in process.stdout)
         process.send_signal(signal_)
-        _, complaint = process.communicate(timeout=20)
-    assert (process.returncode, complaint) == (130, "")
+        _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (130, "")
     assert_nothing_runs(root)
 
 
-def test_a_kind_that_is_not_installed_is_answered_with_those_that_are(environment: dict[str, str], place: Path) -> None:
-    unknown = run(place / "none", environment, "--dir", str(place / "none"), "--cli", "oracle")
+def test_an_unknown_kind_is_answered_with_the_available_ones(environment: dict[str, str], short_dir: Path) -> None:
+    unknown = run(short_dir / "none", environment, "--dir", str(short_dir / "none"), "--cli", "oracle")
     assert unknown.code == 3
-    assert "no kind of agent called 'oracle'; here are: " in unknown.complaint
-    assert "echo" in unknown.complaint
-    prose = run(place / "none", environment, "--dir", str(place / "none"), "--cli", "shell", "--json")
+    assert "no kind of agent called 'oracle'; available kinds: " in unknown.stderr
+    assert "echo" in unknown.stderr
+    prose = run(short_dir / "none", environment, "--dir", str(short_dir / "none"), "--cli", "shell", "--json")
     assert prose.code == 2
-    assert json.loads(prose.complaint)["error"]["code"] == "usage"
-    assert not (place / "none").exists()
+    assert json.loads(prose.stderr)["error"]["code"] == "usage"
+    assert not (short_dir / "none").exists()
 
 
-def test_without_the_shell_plugin_it_says_what_to_install(environment: dict[str, str], place: Path) -> None:
-    absent = run(place / "none", environment | {"TINYTOWN_BLOCK": "shell"}, "--dir", str(place / "none"))
+def test_without_the_shell_plugin_the_error_names_what_to_install(environment: dict[str, str], short_dir: Path) -> None:
+    absent = run(short_dir / "none", environment | {"TINYTOWN_BLOCK": "shell"}, "--dir", str(short_dir / "none"))
     assert absent.code == 1
-    assert absent.complaint.endswith("pip install tinytown-shell\n")
-    assert not (place / "none").exists()
+    assert absent.stderr.endswith("pip install tinytown-shell\n")
+    assert not (short_dir / "none").exists()
 
 
-def test_a_path_too_long_for_the_server_leaves_nothing_behind(environment: dict[str, str], place: Path) -> None:
-    root = place / ("long" * 30)
-    refused = run(root, environment, "--dir", str(root), "--json")
-    assert refused.code == 5
-    assert json.loads(refused.complaint)["error"]["code"] == "socket_path_too_long"
+def test_a_path_too_long_for_the_server_leaves_nothing_behind(environment: dict[str, str], short_dir: Path) -> None:
+    root = short_dir / ("long" * 30)
+    done = run(root, environment, "--dir", str(root), "--json")
+    assert done.code == 5
+    assert json.loads(done.stderr)["error"]["code"] == "socket_path_too_long"
     assert not root.exists()
 
 
@@ -373,8 +372,8 @@ def kinds(environment: dict[str, str]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("kinds")
-def test_agents_that_fail_make_it_fail_and_say_why(environment: dict[str, str], place: Path) -> None:
-    done = run(place / "broken", environment, "--dir", str(place / "broken"), "--cli", "broken", "--json")
+def test_failing_agents_make_the_demo_fail_with_their_reason(environment: dict[str, str], short_dir: Path) -> None:
+    done = run(short_dir / "broken", environment, "--dir", str(short_dir / "broken"), "--cli", "broken", "--json")
     assert done.code == 1
     assert done.report["succeeded"] is False
     assert "task design is failed: exit status 1" in done.report["problems"]
@@ -383,48 +382,48 @@ def test_agents_that_fail_make_it_fail_and_say_why(environment: dict[str, str], 
 
 
 @pytest.mark.usefixtures("kinds")
-def test_a_demo_that_does_not_end_is_ended(environment: dict[str, str], place: Path) -> None:
-    began = time.monotonic()
-    done = run(place / "slow", environment, "--dir", str(place / "slow"), "--cli", "slow", "--timeout", "2")
+def test_a_demo_ends_at_its_timeout(environment: dict[str, str], short_dir: Path) -> None:
+    start_s = time.monotonic()
+    done = run(short_dir / "slow", environment, "--dir", str(short_dir / "slow"), "--cli", "slow", "--timeout", "2")
     assert done.code == 1
-    assert "  the time was over\n" in done.output
-    assert time.monotonic() - began < 30
+    assert "  timed out\n" in done.stdout
+    assert time.monotonic() - start_s < 30
     assert_nothing_runs(done.root)
 
 
 @pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("no_colour", [False, True])
-def test_a_terminal_gets_a_picture_that_is_redrawn(environment: dict[str, str], place: Path, no_colour: bool) -> None:
-    root = place / f"terminal-{no_colour}"
+def test_a_terminal_shows_a_view_that_is_redrawn(environment: dict[str, str], short_dir: Path, no_colour: bool) -> None:
+    root = short_dir / f"terminal-{no_colour}"
     terminal = environment | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     terminal = {name: value for name, value in terminal.items() if name not in ("NO_COLOR", "FORCE_COLOR", "CI")}
     if no_colour:
         terminal["NO_COLOR"] = "1"
-    ours, theirs = pty.openpty()
+    terminal_end, process_end = pty.openpty()
     shown = bytearray()
     with subprocess.Popen(
         command("--dir", str(root), "--cli", "slow", "--timeout", "1"),
         env=terminal,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=process_end,
+        stdout=process_end,
+        stderr=process_end,
     ) as process:
-        os.close(theirs)
+        os.close(process_end)
         try:
             while True:
                 try:
-                    shown += os.read(ours, 65536)
-                except OSError:  # Linux says so when the other side is gone
+                    shown += os.read(terminal_end, 65536)
+                except OSError:  # Linux reports the end of the other side as an error
                     break
             assert process.wait(timeout=20) == 1
         finally:
             process.kill()
-            os.close(ours)
+            os.close(terminal_end)
     text = shown.decode()
     assert "tt demo" in text
     assert "latest line" in text
-    assert re.search(r"\x1b\[\d+F", text), "drawn over what was there"
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is there again"
+    assert re.search(r"\x1b\[\d+F", text), "drawn over the last one"
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is shown again"
     assert text.rindex("\x1b[?7h") > text.rindex("latest line")
     assert bool(re.search(r"\x1b\[[0-9;]*3\d[0-9;]*m", text)) is not no_colour
     assert_nothing_runs(root)

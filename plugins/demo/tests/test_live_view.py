@@ -1,4 +1,4 @@
-"""What the demo draws on a terminal, line by line; that it is drawn in place is `test_demo`'s."""
+"""The lines of the view on a terminal; `test_demo` tests that it is redrawn in place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGENTS = (
 )
 
 
-def test_columns_stand_below_each_other_whatever_is_in_them() -> None:
+def test_columns_are_aligned_whatever_they_hold() -> None:
     assert agent_table(AGENTS, {"designer": "thinking\n\x1b[2J about it"}, coloured=False) == [
         "agent                      state       task        latest line",
         "designer                   working     design      thinking \\x1b[2J about it",
@@ -23,7 +23,7 @@ def test_columns_stand_below_each_other_whatever_is_in_them() -> None:
     ]
 
 
-def test_states_have_colours_and_other_words_have_none() -> None:
+def test_only_states_are_coloured() -> None:
     tasks = [
         Task(id=state, description="x", state=state, assigned_to="failed?")
         for state in ("completed", "failed", "pending")
@@ -34,18 +34,18 @@ def test_states_have_colours_and_other_words_have_none() -> None:
     assert "\x1b" not in "".join(task_table(tasks, coloured=False))
 
 
-def test_a_picture_is_no_higher_than_the_screen_and_takes_the_place_of_the_last(
+def test_a_view_fits_the_screen_and_replaces_the_last_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in (("LINES", "6"), ("COLUMNS", "40"), ("NO_COLOR", "1")):
         monkeypatch.setenv(name, value)
     view = LiveView()
-    view.began(Path("somewhere"))
+    view.opened(Path("somewhere"))
     capsys.readouterr()
-    view.now(AGENTS, ())
+    view.update(AGENTS, ())
     drawn = capsys.readouterr().out
     assert drawn.count("\n") == 5
-    view.now(AGENTS, ())
+    view.update(AGENTS, ())
     assert capsys.readouterr().out.startswith("\x1b[5F")
-    view.ended()
+    view.closed()
     assert capsys.readouterr().out.endswith("\x1b[?25h")

@@ -1,7 +1,7 @@
 """The demo: a town of four agents that builds a small tool in a git repository of its own, from plan to review.
 
-`stage` makes the place, `plan` says who does what, `play` runs the town and watches, `view_*` show it, `report` says what
-came of it; `actor` and `wordcount` are the scripted agents, processes of their own that know the town only by `tt`.
+`demo_town` creates the town, `plan` defines agents and tasks, `demo_run` runs it, `views` and `live_view` show it, `report`
+checks the result. `scripted_agent` and `wordcount` are the agents: processes that reach the town through `tt` alone.
 """
 
 from __future__ import annotations

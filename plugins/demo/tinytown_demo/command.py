@@ -1,4 +1,4 @@
-"""``tt demo``: four agents build a small tool in a town of their own. What happens there is `tinytown_demo`'s business."""
+"""``tt demo``: four agents build a small tool in a town of their own."""
 
 from __future__ import annotations
 
@@ -27,26 +27,29 @@ _REAL_TIMEOUT_S = 3600.0
     "directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="A new or empty directory for it.  [default: ./tinytown-demo, or tinytown-demo-2, ...]",
+    help="A new or empty directory for the demo.  [default: ./tinytown-demo, or tinytown-demo-2, ...]",
 )
 @click.option(
-    "--cli", type=KIND, metavar="KIND", help="Real agents of this kind.  [default: scripted ones, which need no key]"
+    "--cli",
+    type=KIND,
+    metavar="KIND",
+    help="Use real agents of this kind.  [default: scripted agents, which need no key]",
 )
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="SECONDS", help="Give up after this long.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="SECONDS", help="Give up after this time.")
 @pass_cli_context
 def demo(context: CliContext, directory: Path | None, cli: str | None, timeout_s: float | None) -> None:
-    """Watch four agents design, build, review, correct and approve a small tool, in a git repository of its own.
+    """Watch four agents design, build, review, fix and approve a small tool in a git repository of its own.
 
-    The scripted agents need no key and no network. Nothing is left running; the directory stays. Exit code 0 means that
-    it all came out well.
+    The scripted agents need no key and no network. Nothing is left running; the directory is kept. Exit code 0 means that
+    everything succeeded.
     """
     if inside_a_round():
-        raise Refused("an agent's round starts no server, and the demo needs one", hint="let a person run it")
-    import trio  # late, like all that follows: `tt demo --help` does without
+        raise Refused("the demo starts a server, which an agent's round must not do", hint="run it outside of a round")
+    import trio  # late, like the imports below: `tt demo --help` does not need them
 
-    from tinytown_demo.play import View, open_interruptible, play
+    from tinytown_demo.demo_run import View, open_interruptible, run_demo
+    from tinytown_demo.demo_town import check_kinds
     from tinytown_demo.report import Report, make_report, report_lines
-    from tinytown_demo.stage import check_kinds
     from tinytown_demo.views import JsonView, PlainView, print_json
 
     check_kinds(cli)
@@ -64,12 +67,12 @@ def demo(context: CliContext, directory: Path | None, cli: str | None, timeout_s
         view = PlainView()
     limit_s = timeout_s or (_REAL_TIMEOUT_S if cli else _SCRIPTED_TIMEOUT_S)
 
-    async def perform() -> Report:
+    async def run_and_report() -> Report:
         async with open_interruptible():
-            return await make_report(await play(directory, view, cli=cli, timeout_s=limit_s), scripted=cli is None)
+            return await make_report(await run_demo(directory, view, cli=cli, timeout_s=limit_s), scripted=cli is None)
         raise AssertionError("it returns or raises")
 
-    report = trio.run(perform)
+    report = trio.run(run_and_report)
     if context.json:
         print_json(report)
     else:

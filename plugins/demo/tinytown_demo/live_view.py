@@ -1,6 +1,6 @@
-"""The demo on a terminal: agents, tasks and the latest lines, redrawn in place whenever something has happened.
+"""The demo on a terminal: agents, tasks and the latest events, redrawn in place at every event.
 
-Knows the few escape sequences that every terminal has; what is drawn is made by pure functions.
+Uses only escape sequences that every terminal has; pure functions produce the lines.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tinytown.model.events import AgentReported, Event
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 
-from tinytown_demo.story import line_of
+from tinytown_demo.event_lines import event_line
 
 _LINES = 10
 _GAP = "  "
-_COLUMN = 10  # at least, so that the picture does not jump when the first long word comes
-#: How a state is drawn: SGR parameters. Source: ECMA-48, 8.3.117.
+_COLUMN = 10  # minimum width, so that columns do not jump at the first long word
+#: The style of a state: SGR parameters. Source: ECMA-48, 8.3.117.
 _STYLES = {
     "working": "1;33",
     "running": "1;33",
@@ -35,13 +35,13 @@ _STYLES = {
 }
 _HEADING, _TITLE = "2", "1"
 
-#: While the picture is there the cursor is hidden, and a line that is too long is cut by the terminal, not continued.
+#: While the view is shown the cursor is hidden, and the terminal cuts long lines instead of wrapping them.
 _BEGIN, _END = "\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h"
 _CLEAR_LINE, _CLEAR_BELOW = "\x1b[K", "\x1b[J"
 
 
 class LiveView:
-    """A picture of the town on standard output, which has to be a terminal."""
+    """The state of the town on standard output, which must be a terminal."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -49,26 +49,26 @@ class LiveView:
         self._root: Path | None = None
         self._agents: tuple[Agent, ...] = ()
         self._tasks: tuple[Task, ...] = ()
-        self._said: dict[str, str] = {}
+        self._latest: dict[str, str] = {}
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._drawn = 0
 
-    def began(self, root: Path) -> None:
+    def opened(self, root: Path) -> None:
         self._root = root
         sys.stdout.write(_BEGIN)
         self._draw()
 
-    def happened(self, event: Event, text: str) -> None:
+    def event_happened(self, event: Event, text: str) -> None:
         if isinstance(event, AgentReported):
-            self._said[event.agent] = event.text
-        elif line := line_of(event, text):
+            self._latest[event.agent] = event.text
+        elif line := event_line(event, text):
             self._lines.append(f"{self._elapsed_s():5.1f} s  {shown(line, 1_000)}")
 
-    def now(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
+    def update(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
         self._agents, self._tasks = tuple(agents), tuple(tasks)
         self._draw()
 
-    def ended(self) -> None:
+    def closed(self) -> None:
         if self._root is not None:
             self._draw()
             sys.stdout.write(_END)
@@ -79,41 +79,41 @@ class LiveView:
 
     def _draw(self) -> None:
         head = f"tt demo  {self._elapsed_s():.1f} s  {shown(str(self._root or ''), 200)}"
-        rows = shutil.get_terminal_size().lines - 1  # the cursor stands below the last
-        picture = [
+        rows = shutil.get_terminal_size().lines - 1  # the cursor is below the last line
+        lines = [
             styled(head, _TITLE, self._coloured),
             "",
-            *agent_table(self._agents, self._said, coloured=self._coloured),
+            *agent_table(self._agents, self._latest, coloured=self._coloured),
             "",
             *task_table(self._tasks, coloured=self._coloured),
             "",
             *self._lines,
         ][:rows]
-        back = f"\x1b[{self._drawn}F" if self._drawn else ""
-        sys.stdout.write(back + "".join(f"{line}{_CLEAR_LINE}\n" for line in picture) + _CLEAR_BELOW)
+        move_up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        sys.stdout.write(move_up + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW)
         sys.stdout.flush()
-        self._drawn = len(picture)
+        self._drawn = len(lines)
 
 
-def agent_table(agents: Sequence[Agent], said: Mapping[str, str], *, coloured: bool) -> list[str]:
-    """What the agents are doing; `said` has the latest line of each, by name."""
-    rows = [(each.name, each.state, each.current_task or "", shown(said.get(each.name, ""), 200)) for each in agents]
+def agent_table(agents: Sequence[Agent], latest: Mapping[str, str], *, coloured: bool) -> list[str]:
+    """What the agents are doing; `latest` has the last line of each, by name."""
+    rows = [(item.name, item.state, item.current_task or "", shown(latest.get(item.name, ""), 200)) for item in agents]
     return _table(("agent", "state", "task", "latest line"), rows, coloured=coloured)
 
 
 def task_table(tasks: Sequence[Task], *, coloured: bool) -> list[str]:
-    """How far the tasks are."""
-    rows = [(each.id, each.state, each.assigned_to or "", shown(each.headline)) for each in tasks]
+    """The state of the tasks."""
+    rows = [(item.id, item.state, item.assigned_to or "", shown(item.headline)) for item in tasks]
     return _table(("task", "state", "agent", "title"), rows, coloured=coloured)
 
 
 def styled(text: str, style: str, coloured: bool) -> str:
-    """The text, drawn like that where colours are wanted and there is a style."""
+    """`text` in that style, if `coloured` and the style is not empty."""
     return f"\x1b[{style}m{text}\x1b[0m" if coloured and style else text
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, coloured: bool) -> list[str]:
-    """Lines of a table; only the last column may be as long as it likes."""
+    """The lines of a table. The last column is not padded."""
     widths = [max(_COLUMN, *map(len, column)) for column in zip(headings, *rows, strict=True)]
     styles = [_HEADING] * len(headings)
     lines = [_line(headings, styles, widths, coloured)]

@@ -1,4 +1,4 @@
-"""Who takes part in the demo and what each of them is to do: the same words for scripted agents and for real ones. Pure."""
+"""The agents of the demo and their tasks; the same texts for scripted and for real agents. Pure."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ class Part:
 
 
 _DESIGN = """\
-Design a small tool in Python that counts words, and write the design into DESIGN.md, one page at most, no code yet:
-- what a word is, for texts of every language (accents, apostrophes, dashes);
+Design a small Python tool that counts words. Write the design to DESIGN.md, one page at most, no code yet:
+- what counts as a word, in every language (accents, apostrophes, dashes);
 - wordcount/core.py with count_words(text) -> collections.Counter;
-- wordcount/__main__.py with the command `python -m wordcount [--top N] [FILE ...]`. Two agents will write these two files
-  at the same time, so the command imports wordcount.core inside main() only.
-Commit DESIGN.md, then tell backend and frontend that it is there: `tt send NAME --info "..."`. Answer what they ask you."""
+- wordcount/__main__.py with the command `python -m wordcount [--top N] [FILE ...]`. Two agents write these two files
+  at the same time, so the command imports wordcount.core only inside main().
+Commit DESIGN.md, then inform backend and frontend: `tt send NAME --info "..."`. Answer their questions."""
 
 _CORE = """\
 Write wordcount/core.py as DESIGN.md describes it (and an empty wordcount/__init__.py), with tests in tests/test_core.py
-that pass: `python -m unittest tests.test_core`. The agent frontend works in the same directory on other files: leave
-them alone, and commit only your own. If this task comes back to you as rejected, correct what the reviewer found, add
-a test for it, and commit again."""
+that pass: `python -m unittest tests.test_core`. The agent frontend works in the same directory on other files: do
+not touch them, and commit only your own. If this task comes back rejected, fix what the reviewer found, add a test for
+it, and commit again."""
 
 _COMMAND = """\
 Write wordcount/__main__.py as DESIGN.md describes it, with tests in tests/test_command.py that pass without
-wordcount/core.py: `python -m unittest tests.test_command`. What the design leaves open, ask the designer: `tt send designer
---query "..."`; the answer comes into your mailbox (`tt inbox`). The agent backend works in the same directory on other
-files: leave them alone, and commit only your own. If this task comes back to you as rejected, correct what the reviewer
-found, add a test for it, and commit again."""
+wordcount/core.py: `python -m unittest tests.test_command`. Ask the designer about what the design leaves open: `tt send
+designer --query "..."`; the answer arrives in your mailbox (`tt inbox`). The agent backend works in the same directory on
+other files: do not touch them, and commit only your own. If this task comes back rejected, fix what the reviewer found,
+add a test for it, and commit again."""
 
 _REVIEW = """\
-Review the word-count tool against DESIGN.md. Run all tests (`python -m unittest discover -s tests`), then try the tool on
-texts that the tests do not have. Change nothing yourself.
-- If something is wrong, reject the task that it belongs to: `tt task reopen core --reason "rejected: what is wrong, with an
-  example"`, or the same with `command`. Then end without completing this task; it comes back to you after the correction.
-- If all is well: `tt task complete --result "approved: ..."`, and `tt send supervisor --ack "approved: ..."`."""
+Review the word counter against DESIGN.md. Run all tests (`python -m unittest discover -s tests`), then try the tool on
+texts that the tests do not contain. Change nothing yourself.
+- If something is wrong, reject the task it belongs to: `tt task reopen core --reason "rejected: what is wrong, with an
+  example"`, or the same with `command`. Then end without completing this task; it comes back to you after the fix.
+- If everything is right: `tt task complete --result "approved: ..."`, and `tt send supervisor --ack "approved: ..."`."""
 
 _IDENTITY = """
 
@@ -56,9 +56,9 @@ PLAN: tuple[Part, ...] = (
         "frontend",
         "programmer",
         "command",
-        "Make it a command",
+        "Add the command line",
         _COMMAND + _IDENTITY.replace("NAME", "frontend"),
         ("design",),
     ),
-    Part("reviewer", "reviewer", "review", "Review the whole", _REVIEW, ("core", "command")),
+    Part("reviewer", "reviewer", "review", "Review the result", _REVIEW, ("core", "command")),
 )

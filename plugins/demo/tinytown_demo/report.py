@@ -1,7 +1,7 @@
-"""What came of a demo: who did what, what is in the repository, whether the tool works, and what went wrong.
+"""The report of a demo: what each agent did, what is in the repository, whether the tool works, and what failed.
 
-Looks at the repository as a person would: runs the tests and the tool, asks git. With real agents (`--cli`) it judges only
-that the plan was carried out and that tests, if there are any, pass; scripted agents have to have done everything.
+Checks the repository as a person would: runs the tests and the tool, asks git. With real agents (`--cli`) it requires only
+that all tasks are completed and that tests, if there are any, pass; of scripted agents it requires everything.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from tinytown.model.events import MessageSent, RoundEnded
 from tinytown.model.text import counted, escape_control, shown
 from tinytown.model.time import rfc3339
 
-from tinytown_demo.play import Played
+from tinytown_demo.demo_run import DemoRun
+from tinytown_demo.event_lines import rejections
 from tinytown_demo.repository import commits, uncommitted
-from tinytown_demo.story import rejections
 
 _CHECK_BOUND_S = 60.0
 _SHOWN_WORDS = 5
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one agent did. A task that was sent back and completed again counts once."""
+    """What one agent did. A task that was rejected and completed again counts once."""
 
     name: str
     cli: str
@@ -38,7 +38,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one task."""
+    """The final state of one task."""
 
     id: str
     title: str
@@ -48,7 +48,7 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A completed task that was sent back."""
+    """A completed task that was rejected."""
 
     task: str
     agent: str | None
@@ -65,7 +65,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """A command that was run in the repository when all was over; `output` is the end of what it printed."""
+    """A command run in the repository at the end; `output` is the end of what it printed."""
 
     command: str
     passed: bool
@@ -73,7 +73,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="demo_report"):
-    """The whole. `problems` is empty when the demo succeeded; `tests` and `tool` are None where there is no code."""
+    """The whole report. `problems` is empty if the demo succeeded; `tests` and `tool` are None if no code was written."""
 
     at: str
     succeeded: bool
@@ -90,31 +90,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="d
     tool: Check | None
 
 
-async def make_report(played: Played, *, scripted: bool) -> Report:
-    """The report of a demo that is over. Runs what the agents wrote, within bounds."""
-    root = played.root
+async def make_report(run: DemoRun, *, scripted: bool) -> Report:
+    """The report of a demo that has ended. Runs the code that the agents wrote, each command for at most 60 s."""
+    root = run.root
     has_tests = any((root / "tests").glob("test*.py"))
     has_tool = (root / "wordcount" / "__main__.py").is_file()
     tests = await _check(root, "-m", "unittest", "discover", "-s", "tests") if has_tests else None
     tool = await _check(root, "-m", "wordcount", "--top", str(_SHOWN_WORDS), "DESIGN.md") if has_tool else None
     history = [Commit(id=id_, author=author, subject=subject) for id_, author, subject in commits(root)]
     left = uncommitted(root)
-    problems = list(_problems(played, tests, tool, left, scripted=scripted))
+    problems = list(_problems(run, tests, tool, left, scripted=scripted))
     return Report(
-        at=_moment_of_last(played),
+        at=_time_of_last_event(run),
         succeeded=not problems,
         problems=tuple(problems),
         directory=str(root),
-        town=played.town,
-        duration_s=round(played.duration_s, 2),
-        agents=tuple(_agent_reports(played)),
+        town=run.town,
+        duration_s=round(run.duration_s, 2),
+        agents=tuple(_agent_reports(run)),
         tasks=tuple(
             TaskReport(id=task.id, title=task.headline, state=task.state, agent=task.assigned_to, result=task.result)
-            for task in played.tasks
+            for task in run.tasks
         ),
         rejections=tuple(
             Rejection(task=event.task, agent=event.agent, reason=event.reason or "", at=event.at)
-            for event in rejections(played.events)
+            for event in rejections(run.events)
         ),
         commits=tuple(history),
         uncommitted=tuple(left),
@@ -123,34 +123,36 @@ async def make_report(played: Played, *, scripted: bool) -> Report:
     )
 
 
-def _moment_of_last(played: Played) -> str:
-    """The moment of the last event, or 1970 without any."""
-    return played.events[-1].at if played.events else rfc3339(0)
+def _time_of_last_event(run: DemoRun) -> str:
+    """The time of the last event, or 1970 without any."""
+    return run.events[-1].at if run.events else rfc3339(0)
 
 
-def report_lines(report: Report, look_further: str) -> list[str]:
-    """The report for people; `look_further` stands before the commands that they may type next."""
-    lines = ["", "What each agent did"]
+def report_lines(report: Report, status_command: str) -> list[str]:
+    """The report for people; `status_command` is the first command that it suggests."""
+    lines = ["", "Agents"]
     for agent in report.agents:
         lines.append(
             f"  {agent.name:10} {counted(agent.tasks_completed, 'task')}, {counted(agent.rounds, 'round')}, "
             f"{counted(agent.sent, 'message')} sent, {agent.received} received"
         )
-    lines += ["", "What became of the tasks"]
+    lines += ["", "Tasks"]
     lines += [f"  {task.id:10} {task.state}" + _colon(task.result) for task in report.tasks]
-    lines += [f"  {task.task:10} was sent back" + _colon(task.reason) for task in report.rejections]
-    lines += ["", "git log --oneline"]
+    lines += [
+        f"  {task.task:10} was rejected" + _colon(task.reason.removeprefix("rejected: ")) for task in report.rejections
+    ]
+    lines += ["", "Commits"]
     lines += [f"  {commit.id} {commit.subject} ({commit.author})" for commit in report.commits]
     if report.uncommitted:
         lines.append(f"  not committed: {', '.join(report.uncommitted)}")
     for check in (report.tests, report.tool):
         if check is not None:
             lines += ["", f"$ {check.command}", *(f"  {line}" for line in check.output.splitlines()[-12:])]
-    lines += ["", f"The code is in {report.directory}. Look further:", f"  {look_further}"]
+    lines += ["", f"The code is in {report.directory}. To explore it:", f"  {status_command}"]
     lines += ["  tt task list        tt task show core        tt events -c 50        git log -p"]
-    lines += ["  (tt starts the town's server again, tt stop ends it)", ""]
+    lines += ["  (tt starts the town's server; tt stop stops it)", ""]
     if report.succeeded and report.tests is None and report.tool is None:
-        lines.append(f"The plan was carried out in {report.duration_s:.1f} s, but these agents have written no code.")
+        lines.append(f"All tasks were completed in {report.duration_s:.1f} s, but these agents wrote no code.")
     elif report.succeeded:
         lines.append(f"The demo succeeded in {report.duration_s:.1f} s.")
     else:
@@ -159,37 +161,37 @@ def report_lines(report: Report, look_further: str) -> list[str]:
 
 
 def _problems(
-    played: Played, tests: Check | None, tool: Check | None, left: list[str], *, scripted: bool
+    run: DemoRun, tests: Check | None, tool: Check | None, left: list[str], *, scripted: bool
 ) -> Iterator[str]:
-    if played.timed_out:
-        yield "the time was over"
-    for agent in played.agents:
+    if run.timed_out:
+        yield "timed out"
+    for agent in run.agents:
         if agent.state == "error":
-            yield f"agent {agent.name} cannot go on: {agent.reason or 'no reason given'}"
-    for task in played.tasks:
+            yield f"agent {agent.name} failed: {agent.reason or 'no reason given'}"
+    for task in run.tasks:
         if task.state != "completed":
             yield f"task {task.id} is {task.state}" + _colon(task.reason)
     if tests is not None and not tests.passed:
-        yield "the tests do not pass"
+        yield "the tests fail"
     if scripted:
         if tests is None or tool is None or not tool.passed:
-            yield "the tool does not work" if tool else "there is no tool"
-        if not rejections(played.events):
-            yield "the reviewer has sent nothing back"
+            yield "the tool fails" if tool else "the tool is missing"
+        if not rejections(run.events):
+            yield "the reviewer rejected nothing"
         if left:
             yield f"not committed: {', '.join(left)}"
 
 
-def _agent_reports(played: Played) -> Iterator[AgentReport]:
-    sent = [event for event in played.events if isinstance(event, MessageSent)]
-    rounds = [event.agent for event in played.events if isinstance(event, RoundEnded)]
-    for agent in played.agents:
-        mine = [task for task in played.tasks if task.assigned_to == agent.name]
+def _agent_reports(run: DemoRun) -> Iterator[AgentReport]:
+    sent = [event for event in run.events if isinstance(event, MessageSent)]
+    rounds = [event.agent for event in run.events if isinstance(event, RoundEnded)]
+    for agent in run.agents:
+        tasks = [task for task in run.tasks if task.assigned_to == agent.name]
         yield AgentReport(
             name=agent.name,
             cli=agent.cli,
             state=agent.state,
-            tasks_completed=sum(task.state == "completed" for task in mine),
+            tasks_completed=sum(task.state == "completed" for task in tasks),
             rounds=rounds.count(agent.name),
             sent=sum(event.sender == agent.name for event in sent),
             received=sum(event.recipient == agent.name for event in sent),

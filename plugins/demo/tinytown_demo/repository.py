@@ -1,7 +1,7 @@
-"""git in the demo's own repository: nothing of the person's git settings counts, and nobody trips over a lock.
+"""git in the demo's own repository, independent of the user's git settings.
 
-Several agents commit in one working tree at the same time; they take turns by a lock of their own, and wait when
-somebody else (an editor, a person's `git status`) holds git's. Standard library only: the scripted agents import it.
+Several agents commit in one working tree at the same time: they take turns with a lock of their own, and retry while
+another program (an editor, a `git status`) holds git's lock. Standard library only: the scripted agents import it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tinytown.errors import TinytownError
 
-_LOCK_PATIENCE_S = 5.0
+_LOCK_TIMEOUT_S = 5.0
 _LOCK_POLL_S = 0.05
 
-#: Settings of the repository itself, where a person's own could get in the way (signing, hooks, line ends).
+#: Settings of the repository that override those of the user (signing, hooks, line ends).
 _SETTINGS = {
     "user.name": "tt demo",
     "user.email": "demo@tinytown.invalid",
@@ -31,11 +31,11 @@ _SETTINGS = {
 
 
 def run_git(root: Path, *words: str) -> str:
-    """What git answers in the repository at `root`. Waits for git's lock for a while.
+    """The output of git in the repository at `root`. Retries for 5 s while git's lock is held.
 
-    Raises: TinytownError when git is missing or fails, with what it said.
+    Raises: TinytownError with git's message if git is missing or fails.
     """
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         try:
             done = subprocess.run(
@@ -47,12 +47,12 @@ def run_git(root: Path, *words: str) -> str:
                 check=False,
             )
         except FileNotFoundError as error:
-            raise TinytownError("expected git on the PATH, found none", hint="install git") from error
+            raise TinytownError("git is not on the PATH", hint="install git") from error
         if done.returncode == 0:
             return done.stdout.decode(errors="replace")
-        said = done.stderr.decode(errors="replace").strip()
-        if "index.lock" not in said or time.monotonic() > deadline:
-            raise TinytownError(f"git {words[0]} failed: {said or f'exit {done.returncode}'}")
+        message_text = done.stderr.decode(errors="replace").strip()
+        if "index.lock" not in message_text or time.monotonic() > deadline:
+            raise TinytownError(f"git {words[0]} failed: {message_text or f'exit {done.returncode}'}")
         time.sleep(_LOCK_POLL_S)
 
 
@@ -64,9 +64,9 @@ def make_repository(root: Path) -> None:
 
 
 def commit(root: Path, message: str, paths: Sequence[str], *, author: str | None = None) -> bool:
-    """Commit these paths, and nothing else, as `author` (default: the demo); whether there was something to commit."""
-    with open(root / run_git(root, "rev-parse", "--git-path", "turn.lock").strip(), "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    """Commit these paths alone as `author` (default: the demo); whether there was something to commit."""
+    with open(root / run_git(root, "rev-parse", "--git-path", "demo.lock").strip(), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         run_git(root, "add", "--", *paths)
         if not run_git(root, "status", "--porcelain", "--", *paths):
             return False
@@ -83,11 +83,11 @@ def commits(root: Path) -> list[tuple[str, str, str]]:
 
 
 def uncommitted(root: Path) -> list[str]:
-    """The paths that git calls changed or unknown."""
+    """The paths that git reports as changed or untracked."""
     return [line[3:] for line in run_git(root, "status", "--porcelain").splitlines()]
 
 
 def _environment() -> dict[str, str]:
-    # A demo that runs inside a git hook would otherwise work on the repository of the hook.
+    # Inside a git hook, GIT_* variables name the repository of the hook.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return inherited | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}

@@ -1,4 +1,4 @@
-"""The demo in plain lines, for pipes and logs, and as JSON lines, for programs. The picture on a terminal: `live_view`."""
+"""The demo as plain lines for pipes and logs, and as JSON lines for programs. For terminals see `live_view`."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from tinytown.model.events import Event, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import escape_control
 
-from tinytown_demo.story import line_of
+from tinytown_demo.event_lines import event_line
 
 
 class PlainView:
-    """A line for whatever is worth one, with the seconds since the beginning."""
+    """One line for each notable event, with the seconds since the start."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._start_s = time.monotonic()
 
-    def began(self, root: Path) -> None:
-        self._tell(f"a town with its own repository and its own server in {root}")
+    def opened(self, root: Path) -> None:
+        self._print(f"created a town with its own git repository and server in {root}")
 
-    def happened(self, event: Event, text: str) -> None:
-        if line := line_of(event, text):
-            self._tell(line)
+    def event_happened(self, event: Event, text: str) -> None:
+        if line := event_line(event, text):
+            self._print(line)
 
-    def now(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
-        """Nothing: what has changed has been told."""
+    def update(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
+        """Shows nothing: the events are shown."""
 
-    def ended(self) -> None:
-        """Nothing: the report follows."""
+    def closed(self) -> None:
+        """Shows nothing: the report follows."""
 
-    def _tell(self, line: str) -> None:
-        sys.stdout.write(f"{time.monotonic() - self._began:6.1f} s  {escape_control(line)}\n")
+    def _print(self, line: str) -> None:
+        sys.stdout.write(f"{time.monotonic() - self._start_s:6.1f} s  {escape_control(line)}\n")
         sys.stdout.flush()
 
 
 class JsonView:
-    """Every event as one line of JSON, as `tt events --json` prints it."""
+    """Each event as one line of JSON, as `tt events --json` prints it."""
 
-    def began(self, root: Path) -> None:
-        """Nothing: the report at the end says where."""
+    def opened(self, root: Path) -> None:
+        """Shows nothing: the report has the directory."""
 
-    def happened(self, event: Event, text: str) -> None:
+    def event_happened(self, event: Event, text: str) -> None:
         fields = event_fields(event)
         print_json({"type": fields.pop("type"), "at": fields.pop("at"), **fields})
 
-    def now(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
-        """Nothing: programs follow the events."""
+    def update(self, agents: Sequence[Agent], tasks: Sequence[Task]) -> None:
+        """Shows nothing: programs follow the events."""
 
-    def ended(self) -> None:
-        """Nothing: the report follows."""
+    def closed(self) -> None:
+        """Shows nothing: the report follows."""
 
 
 def print_json(value: object) -> None:

@@ -1,7 +1,7 @@
 # ruff: noqa: RUF001 - the texts are about characters that look like others
-"""What the scripted agents write: a small tool that counts words, in the versions that it goes through. Texts only.
+"""The files that the scripted agents write: a small tool that counts words, in its versions. Texts only.
 
-The first version of the core has a real defect that its own tests do not see; the reviewer's trial texts do.
+The first version of the core has a real defect that its own tests miss; the reviewer's trial texts reveal it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 DESIGN = """\
 # wordcount
 
-Counts the words of a text and prints the most frequent ones—no more than that.
+Counts the words of a text and prints the most frequent ones.
 
-## What a word is
+## Words
 
 - A run of letters and digits, of any script: `naïve`, `Straße`, `слово`, `2024`.
-- An apostrophe *inside* a word belongs to it: `don't` is one word. Quotes around a word do not.
-- Everything else separates words, dashes of every kind included: `now—or never` has three words.
-- Upper and lower case are the same word.
+- An apostrophe *inside* a word is part of it: `don't` is one word. Quotes around a word are not.
+- Everything else separates words, including dashes of every kind: `now—or never` has three words.
+- Case does not matter.
 
 ## wordcount/core.py (backend)
 
@@ -26,18 +26,18 @@ Counts the words of a text and prints the most frequent ones—no more than that
 
     python -m wordcount [--top N] [FILE ...]
 
-Reads the files, or standard input without any, and prints one word a line: the count, right-aligned, and the word.
-`--top N` prints the N most frequent only. A file that cannot be read is one line on stderr and exit code 1.
-The two parts are written side by side: the command imports `wordcount.core` inside `main()` only.
+Reads the files, or standard input if none is given, and prints one word per line: the right-aligned count and the word.
+`--top N` prints only the N most frequent. An unreadable file is one line on stderr and exit code 1.
+The two modules are written at the same time: the command imports `wordcount.core` only inside `main()`.
 """
 
-TIES_QUESTION = "DESIGN.md leaves open how words of the same count are ordered. What shall I do?"
-TIES_ANSWER = "Alphabetically, so that the same text always gives the same output."
+TIES_QUESTION = "DESIGN.md does not define the order of words with the same count. Which one do you want?"
+TIES_ANSWER = "Alphabetical, so that the same text always gives the same output."
 
 PACKAGE = '"""Counts words: see DESIGN.md."""\n'
 
 CORE_FIRST = '''\
-"""What counts as a word, and how many there are of each."""
+"""Splits a text into words and counts them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class CountWords(unittest.TestCase):
 """
 
 CORE_FIXED = '''\
-"""What counts as a word, and how many there are of each."""
+"""Splits a text into words and counts them."""
 
 from __future__ import annotations
 
@@ -150,11 +150,11 @@ class LinesOf(unittest.TestCase):
     def test_top_cuts_the_list(self) -> None:
         self.assertEqual(lines_of({"tea": 2, "milk": 1}, top=1), ["2  tea"])
 
-    def test_no_words_are_no_lines(self) -> None:
+    def test_no_words_give_no_lines(self) -> None:
         self.assertEqual(lines_of({}), [])
 """
 
-#: What the reviewer tries: a text, and the words that DESIGN.md finds in it.
+#: The texts that the reviewer tries, with the word counts according to DESIGN.md.
 TRIALS: tuple[tuple[str, dict[str, int]], ...] = (
     ("Tea, tea and 'tea'.", {"tea": 3, "and": 1}),
     ("Now—or never, now!", {"now": 2, "or": 1, "never": 1}),

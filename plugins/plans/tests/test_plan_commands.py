@@ -1,4 +1,4 @@
-"""``tt plan`` and ``tt sync`` as a person types them, with a real town at the other end."""
+"""``tt plan`` and ``tt sync`` as a person types them, with a real town."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def change(town: Shell, *pairs: tuple[str, str]) -> None:
     plan_file(town).write_text(text)
 
 
-def told(town: Shell, *words: str) -> dict[str, tuple[str, list[str]]]:
-    """What a sync says of each task: outcome and changes."""
+def sync(town: Shell, *words: str) -> dict[str, tuple[str, list[str]]]:
+    """What a sync reports of each task: outcome and changes."""
     answer = town("sync", *words, "--json").json
     tasks = {task["id"]: (task["outcome"], task["changes"]) for task in answer["tasks"]}
     for outcome in ("created", "updated", "unchanged", "skipped"):
-        assert answer[outcome] == sum(each == outcome for each, _ in tasks.values())
+        assert answer[outcome] == sum(other == outcome for other, _ in tasks.values())
     return tasks
 
 
@@ -85,14 +85,14 @@ def task(town: Shell, id_: str) -> dict[str, Any]:
 
 def everything(town: Shell) -> Any:
     """All tasks and all mail, as they are."""
-    tasks = sorted(town("task", "list", "--json").json["tasks"], key=lambda each: each["id"])
+    tasks = sorted(town("task", "list", "--json").json["tasks"], key=lambda item: item["id"])
     return tasks, [town("inbox", name, "--json").json for name in ("worker", "rita")]
 
 
 UNCHANGED: tuple[str, list[str]] = ("unchanged", [])
 
 
-def test_a_plan_is_begun_once_and_never_overwritten(tt: Shell) -> None:
+def test_init_writes_an_example_and_overwrites_nothing(tt: Shell) -> None:
     tt("init")
     tt("plan", code=3)
     assert "tt plan --init" in tt("plan", code=3).err
@@ -106,27 +106,28 @@ def test_a_plan_is_begun_once_and_never_overwritten(tt: Shell) -> None:
     assert not (tt.directory / "elsewhere.toml").exists()
 
 
-def test_the_plan_is_shown_in_waves(town: Shell) -> None:
+def test_the_plan_is_shown_in_stages(town: Shell) -> None:
     shown = town("plan", "--json").json
-    assert shown["waves"] == [["count", "logo", "names"], ["docs"]]
-    agents = {each["id"]: each["agent"] for each in shown["tasks"]}
+    assert shown["stages"] == [["count", "logo", "names"], ["docs"]]
+    assert shown["waves"] == shown["stages"], "the old name"
+    agents = {item["id"]: item["agent"] for item in shown["tasks"]}
     assert agents == {"docs": "rita", "count": "worker", "logo": None, "names": "worker"}
     lines = town("plan").out.splitlines()
     assert lines[0] == "a word counter"
     assert [line.split()[:2] for line in lines[3:]] == [["1", "count"], ["1", "logo"], ["1", "names"], ["2", "docs"]]
 
 
-def test_a_plan_needs_no_town_when_it_is_named(tt: Shell) -> None:
+def test_a_plan_that_is_named_needs_no_town(tt: Shell) -> None:
     below = tt.directory / "sub" / "plans"
     below.mkdir(parents=True)
     tt("plan", code=3)
     tt("plan", "--init", "--file", "sub/plans/release.toml")
-    assert tt("plan", "-f", "release.toml", "--json", cwd=below).json["waves"] == [["first"], ["second"]]
+    assert tt("plan", "-f", "release.toml", "--json", cwd=below).json["stages"] == [["first"], ["second"]]
     tt("plan", "--init", "--file", "no/such/place.toml", code=1)
 
 
-def test_a_push_makes_the_town_like_the_plan_and_a_second_one_changes_nothing(town: Shell) -> None:
-    assert {outcome for outcome, _ in told(town).values()} == {"created"}
+def test_a_push_creates_the_tasks_and_repeating_it_changes_nothing(town: Shell) -> None:
+    assert {outcome for outcome, _ in sync(town).values()} == {"created"}
     docs, count, logo, names = (task(town, id_) for id_ in ("docs", "count", "logo", "names"))
     assert (docs["state"], docs["assigned_to"], docs["needs"], docs["title"]) == (
         "blocked",
@@ -146,11 +147,11 @@ def test_a_push_makes_the_town_like_the_plan_and_a_second_one_changes_nothing(to
     assert [mail["task_id"] for mail in town("inbox", "worker", "--json").json["messages"]] == ["count"]
     before = everything(town)
     for _ in range(3):
-        assert set(map(str, told(town).values())) == {str(UNCHANGED)}
+        assert set(map(str, sync(town).values())) == {str(UNCHANGED)}
     assert everything(town) == before
 
 
-def test_a_push_starts_the_kernel_that_does_the_work(town: Shell) -> None:
+def test_a_push_starts_the_kernel(town: Shell) -> None:
     environment = {"TINYTOWN_NO_KERNEL": ""}
     assert "started the town's kernel" not in town("sync", "--dry-run", env=environment).err
     assert "no kernel runs" in town("sync", "--no-start", env=environment).err
@@ -159,8 +160,8 @@ def test_a_push_starts_the_kernel_that_does_the_work(town: Shell) -> None:
     town("stop")
 
 
-def test_what_changed_in_the_plan_changes_in_the_town(town: Shell) -> None:
-    told(town)
+def test_changes_in_the_plan_are_pushed(town: Shell) -> None:
+    sync(town)
     change(
         town,
         ('"The manual"', '"A manual"'),
@@ -171,7 +172,7 @@ def test_what_changed_in_the_plan_changes_in_the_town(town: Shell) -> None:
         ('needs = ["count"]', 'needs = ["count", "logo", "size"]'),
     )
     plan_file(town).write_text(plan_file(town).read_text() + '\n[[tasks]]\nid = "size"\ndescription = "measure"\n')
-    assert told(town) == {
+    assert sync(town) == {
         "docs": ("updated", ["title", "needs"]),
         "count": ("updated", ["description", "priority", "tags"]),
         "logo": ("updated", ["agent"]),
@@ -182,12 +183,12 @@ def test_what_changed_in_the_plan_changes_in_the_town(town: Shell) -> None:
     assert task(town, "count")["description"].startswith("count letters")
     assert task(town, "logo")["assigned_to"] == "rita"
     change(town, ('needs = ["count", "logo", "size"]', ""))
-    assert told(town)["docs"] == ("updated", ["needs"])
+    assert sync(town)["docs"] == ("updated", ["needs"])
     assert task(town, "docs")["state"] == "assigned"
-    assert set(map(str, told(town).values())) == {str(UNCHANGED)}
+    assert set(map(str, sync(town).values())) == {str(UNCHANGED)}
 
 
-def test_forward_references_and_needs_that_turn_round_are_fine(town: Shell) -> None:
+def test_forward_references_and_reversed_needs_are_pushed(town: Shell) -> None:
     chain = "".join(
         f'[[tasks]]\nid = "t{number}"\ndescription = "x"\nneeds = ["t{number + 1}"]\nagent = ""\n'
         for number in range(250)
@@ -200,16 +201,16 @@ def test_forward_references_and_needs_that_turn_round_are_fine(town: Shell) -> N
     )
     plan_file(town).write_text(turned + '[[tasks]]\nid = "t0"\ndescription = "x"\nagent = ""\n')
     assert town("sync", "--json").json["updated"] == 251
-    assert [each["id"] for each in town("backlog", "list", "--json").json["tasks"]] == ["t0"]
+    assert [item["id"] for item in town("backlog", "list", "--json").json["tasks"]] == ["t0"]
 
 
-def test_a_pull_writes_how_far_it_is_and_leaves_every_other_letter(town: Shell) -> None:
-    told(town)
+def test_a_pull_writes_progress_and_leaves_every_other_character(town: Shell) -> None:
+    sync(town)
     town("task", "complete", "count")
     town("backlog", "claim", "logo", "worker")
-    assert told(town, "pull", "--dry-run")["count"] == ("updated", ["status"])
+    assert sync(town, "pull", "--dry-run")["count"] == ("updated", ["status"])
     assert plan_file(town).read_text() == PLAN
-    assert told(town, "pull") == {
+    assert sync(town, "pull") == {
         "docs": ("updated", ["status"]),
         "count": ("updated", ["status"]),
         "logo": ("updated", ["status", "agent"]),
@@ -222,81 +223,81 @@ def test_a_pull_writes_how_far_it_is_and_leaves_every_other_letter(town: Shell) 
         .replace('agent = ""\nrole', 'agent = "worker"\nrole')
         .replace('parent = "count"\n', 'parent = "count"\nstatus = "assigned"\n')
     )
-    assert set(map(str, told(town, "pull").values())) == {str(UNCHANGED)}
-    assert set(map(str, told(town, "push").values())) == {str(UNCHANGED)}
+    assert set(map(str, sync(town, "pull").values())) == {str(UNCHANGED)}
+    assert set(map(str, sync(town, "push").values())) == {str(UNCHANGED)}
     assert plan_file(town).read_text() == after
 
 
-def test_a_dry_run_says_what_the_real_one_does_and_changes_nothing(town: Shell) -> None:
-    dry = told(town, "push", "--dry-run")
+def test_a_dry_run_reports_what_the_real_run_does_and_changes_nothing(town: Shell) -> None:
+    dry = sync(town, "push", "--dry-run")
     assert town("task", "list", "--json").json["tasks"] == []
-    assert told(town, "push") == dry
+    assert sync(town, "push") == dry
     change(town, ("draw one", "draw two"), ('agent = "rita"', 'agent = "worker"'))
     before = everything(town)
-    dry = told(town, "-n")
+    dry = sync(town, "-n")
     assert dry["logo"] == ("updated", ["description"])
     assert everything(town) == before
     assert "nothing was changed" in town("sync", "push", "-n").out
-    assert told(town) == dry
+    assert sync(town) == dry
 
 
-def test_a_task_that_was_opened_again_is_not_completed_by_a_plan_that_has_not_heard_of_it(town: Shell) -> None:
-    told(town)
+def test_an_outdated_plan_does_not_complete_a_reopened_task(town: Shell) -> None:
+    sync(town)
     town("task", "complete", "count")
-    told(town, "pull")
+    sync(town, "pull")
     town("task", "reopen", "count")
     skipped = town("sync", "--json").json["tasks"]
-    assert [each["reason"] for each in skipped if each["id"] == "count"] == [
-        "it was opened again in the town; tt sync pull writes that down"
+    assert [item["reason"] for item in skipped if item["id"] == "count"] == [
+        "it was reopened in the town; tt sync pull updates the plan"
     ]
     assert task(town, "count")["state"] == "assigned"
-    assert told(town, "pull")["count"] == ("updated", ["status"])
+    assert sync(town, "pull")["count"] == ("updated", ["status"])
 
 
 def test_a_person_may_settle_a_task_in_the_plan(town: Shell) -> None:
-    told(town)
+    sync(town)
     change(town, ('priority = "high"', 'priority = "high"\nstatus = "completed"'))
-    assert told(town, "pull")["count"] == ("skipped", []), "a pull leaves what was not pushed"
+    assert sync(town, "pull")["count"] == ("skipped", []), "a pull keeps what was not pushed"
     assert 'status = "completed"\n\n[[tasks]]\nid = "logo"' in plan_file(town).read_text()
-    assert told(town, "push")["count"] == ("updated", ["status"])
+    assert sync(town, "push")["count"] == ("updated", ["status"])
     assert task(town, "count")["state"] == "completed"
     assert task(town, "docs")["state"] == "assigned"
 
 
-def test_a_plan_holds_tasks_and_whoever_changed_that_last_is_heard(town: Shell) -> None:
+def test_a_plan_holds_tasks_and_the_last_change_wins(town: Shell) -> None:
     change(town, ('agent = ""', 'agent = ""\nheld = "ask ann"\nheld_until = "2100-01-01T00:00:00Z"'))
-    told(town)
+    sync(town)
     assert (task(town, "logo")["state"], task(town, "logo")["reason"]) == ("blocked", "held: ask ann")
-    assert told(town) == dict.fromkeys(("count", "docs", "logo", "names"), UNCHANGED)
+    assert sync(town) == dict.fromkeys(("count", "docs", "logo", "names"), UNCHANGED)
     town("task", "release", "logo")
-    assert told(town)["logo"] == UNCHANGED, "the plan has not heard of it"
-    told(town, "pull")
+    assert sync(town)["logo"] == UNCHANGED, "the plan has not changed"
+    sync(town, "pull")
     assert 'held = ""' in plan_file(town).read_text()
     change(town, ('held = ""', 'held = "ask ben"'))
-    assert told(town, "pull")["logo"] == ("skipped", [])
-    assert told(town)["logo"] == ("updated", ["held"])
+    assert sync(town, "pull")["logo"] == ("skipped", [])
+    assert sync(town)["logo"] == ("updated", ["held"])
     assert task(town, "logo")["held"] == "ask ben"
     change(town, ('held = "ask ben"', 'held = ""'))
-    assert told(town)["logo"] == ("updated", ["held"])
+    assert sync(town)["logo"] == ("updated", ["held"])
     assert task(town, "logo")["state"] == "pending"
 
 
-def test_what_is_worked_on_stays_and_says_why(town: Shell) -> None:
-    told(town)
+def test_a_finished_task_is_not_changed_and_the_reason_is_reported(town: Shell) -> None:
+    sync(town)
     town("task", "complete", "count")
     change(town, ("count words", "count bytes"))
     answer = town("sync")
     assert "1 skipped" in answer.out
-    assert "it is completed and keeps its description" in answer.out
+    assert "it is completed: description not changed" in answer.out
     assert "words" in task(town, "count")["description"]
 
 
-def test_a_pull_can_bring_tasks_that_came_another_way(town: Shell) -> None:
-    told(town)
+def test_a_pull_can_add_tasks_that_did_not_come_from_the_plan(town: Shell) -> None:
+    sync(town)
     extra = town("backlog", "add", "write\nit down", "--needs", "count", "--tags", "x", "--json").json["task_id"]
-    assert extra not in told(town, "pull")
-    assert told(town, "pull", "--new")[extra] == ("created", [])
-    entry = next(each for each in town("plan", "--json").json["tasks"] if each["id"] == extra)
+    assert extra not in sync(town, "pull")
+    assert sync(town, "pull", "--new")[extra] == ("created", [])
+    entry = next(item for item in town("plan", "--json").json["tasks"] if item["id"] == extra)
     assert (entry["description"], entry["needs"], entry["tags"], entry["status"], entry["agent"]) == (
         "write\nit down",
         ["count"],
@@ -304,11 +305,11 @@ def test_a_pull_can_bring_tasks_that_came_another_way(town: Shell) -> None:
         "blocked",
         None,
     )
-    assert set(map(str, told(town, "push").values())) == {str(UNCHANGED)}
+    assert set(map(str, sync(town, "push").values())) == {str(UNCHANGED)}
     town("sync", "push", "--new", code=2)
 
 
-def test_nothing_is_sent_when_an_agent_is_missing_or_stopped(town: Shell) -> None:
+def test_nothing_is_pushed_if_an_agent_is_missing_or_stopped(town: Shell) -> None:
     change(town, ('agent = "rita"', 'agent = "zed"'))
     error = town("sync", "--json", code=3).error
     assert "'zed'" in error["message"]
@@ -318,9 +319,9 @@ def test_nothing_is_sent_when_an_agent_is_missing_or_stopped(town: Shell) -> Non
     assert "tt resume rita" in town("sync", "--json", code=4).error["hint"]
     assert town("task", "list", "--json").json["tasks"] == []
     town("resume", "rita", "--no-start")
-    told(town)
+    sync(town)
     town("kill", "rita")
-    assert told(town)["count"] == UNCHANGED, "a task that has been given out needs nobody"
+    assert sync(town)["count"] == UNCHANGED, "an assigned task needs no check"
 
 
 def test_a_plan_in_another_directory_is_pushed_from_there(town: Shell) -> None:
@@ -333,13 +334,13 @@ def test_a_plan_in_another_directory_is_pushed_from_there(town: Shell) -> None:
 
 
 def test_a_pull_keeps_links_modes_and_line_ends(town: Shell) -> None:
-    told(town)
+    sync(town)
     real = town.directory / "real.toml"
     real.write_bytes(PLAN.replace("\n", "\r\n").encode())
     real.chmod(0o640)
     plan_file(town).unlink()
     plan_file(town).symlink_to("real.toml")
-    told(town, "pull")
+    sync(town, "pull")
     assert plan_file(town).is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
     assert b'\r\nstatus = "assigned"\r\n' in real.read_bytes()
@@ -353,7 +354,7 @@ def hostile(tt: Shell) -> Shell:
     return tt
 
 
-def test_files_that_are_no_plans_are_errors_in_one_line(hostile: Shell) -> None:
+def test_files_that_are_not_plans_are_errors_of_one_line(hostile: Shell) -> None:
     tt, place = hostile, hostile.directory
     (place / "binary").write_bytes(bytes(range(256)))
     with open(place / "huge", "wb") as file:
@@ -377,13 +378,13 @@ def test_files_that_are_no_plans_are_errors_in_one_line(hostile: Shell) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everything")
-def test_a_plan_that_may_not_be_written_is_left_alone(town: Shell) -> None:
-    told(town)
+def test_a_write_protected_plan_is_not_changed(town: Shell) -> None:
+    sync(town)
     plan_file(town).chmod(0o444)
     assert "write-protected" in town("sync", "pull", code=1).err
 
 
-def test_a_thousand_tasks_go_over_and_come_back(hostile: Shell) -> None:
+def test_a_thousand_tasks_are_pushed_and_pulled(hostile: Shell) -> None:
     text = "".join(
         f'[[tasks]]\nid = "t{number}"\ndescription = "do {number}"   # {number}\n\n' for number in range(1000)
     )
@@ -394,12 +395,12 @@ def test_a_thousand_tasks_go_over_and_come_back(hostile: Shell) -> None:
     assert plan_file(hostile).read_text() == text.replace("# 500\n", '# 500\nstatus = "completed"\n')
 
 
-def test_a_look_at_a_plan_imports_nothing_heavy(town: Shell) -> None:
+def test_the_commands_import_nothing_heavy(town: Shell) -> None:
     code = (
         "import sys; from tinytown_cli.main import run; run(sys.argv[1:]);"
         "print([name for name in ('trio', 'redis', 'tomlkit', 'pluggy') if name in sys.modules], file=sys.stderr)"
     )
-    for words in (["plan"], ["sync", "push"], ["towns"], ["config", "list"], ["config", "get", "name"], ["bootstrap"]):
+    for words in (["plan"], ["sync", "push"]):
         done = subprocess.run(
             [town.argv()[0], "-c", code, *words],
             cwd=town.directory,

@@ -1,7 +1,7 @@
-"""The plan of a town, ``tasks.toml``: its format as values, and what a plan and a town have to tell each other. Pure.
+"""The plan of a town as a file, ``tasks.toml``, and the commands ``tt plan`` and ``tt sync``.
 
-`reading` knows the format, `stages` the order of work, `comparing` what a push or a pull would change, `writing` how to put
-that into the file (and alone imports tomlkit). Nothing here reads files or talks to a server.
+`plan_file` knows the format, `comparison` what a push or a pull changes, `plan_update` how to write that into the file.
+These are pure; the two commands read files and talk to the town.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ def tinytown_commands() -> tuple[Command, ...]:
     """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
     return (
         Command(
-            "plan", "Show the plan in tasks.toml, or begin one.", "tinytown_plans.plan_command:plan", section="Work"
+            "plan", "Show the plan in tasks.toml, or start one.", "tinytown_plans.plan_command:plan", section="Work"
         ),
         Command(
             "sync",
-            "Send the plan to the town; write back how far it is.",
+            "Push the plan to the town; pull progress back.",
             "tinytown_plans.sync_command:sync",
             section="Work",
         ),

@@ -1,4 +1,4 @@
-"""``tt sync``: carries a plan into its town, and how far the town is back into the plan. What to do is decided in `plans`."""
+"""``tt sync``: pushes a plan to its town and pulls progress back. What to change is decided in `comparison`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import no_start_option
 
-from tinytown_plans.comparing import BASE, Pull, Push, compare_pull, compare_push, entry_of, remembered
+from tinytown_plans.comparison import BASE, Pull, Push, base_table, compare_pull, compare_push, entry_of
 from tinytown_plans.plan_command import file_option, load_plan, plan_path
-from tinytown_plans.reading import Plan, PlanTask, read_plan
+from tinytown_plans.plan_file import Plan, PlanTask, read_plan
 
-#: Calls in one write to the server.
+#: Operations in one write to the server.
 _AT_ONCE = 100
 _MANY_TASKS = 10_000
 
@@ -33,7 +33,7 @@ _VERBS = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}
 
 @click.command(
     cls=TownCommand,
-    examples=["tt sync push --dry-run", "tt sync", "tt sync pull && git commit -m 'how far we are' tasks.toml"],
+    examples=["tt sync push --dry-run", "tt sync", "tt sync pull && git commit -m 'update the plan' tasks.toml"],
 )
 @click.argument("direction", type=click.Choice(["push", "pull"]), default="push")
 @file_option
@@ -42,14 +42,14 @@ _VERBS = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}
 @no_start_option
 @pass_cli_context
 def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, new: bool, no_start: bool) -> None:
-    """Send the plan to the town (push), or write into it how far the town is (pull).
+    """Push the plan to the town, or pull progress back into the plan.
 
-    A task of the plan has the same id in the town, so a push may be repeated: it makes what is missing, changes what
-    is different and not being worked on, and gives out what has an agent. A pull writes status and agent of each task into
-    the file and leaves everything else there as it is, comments and unsent changes included.
+    A task has the same id in the plan and in the town, so a push can be repeated: it creates missing tasks, updates those
+    that are not being worked on, and assigns tasks that name an agent. A pull writes status and agent of each task into the
+    file and leaves everything else as it is, including comments and changes that are not pushed.
     """
     if new and direction == "push":
-        raise UsageError("--new is for tt sync pull: a push makes what is missing anyway")
+        raise UsageError("--new is for tt sync pull: a push always creates missing tasks")
     path = plan_path(context, file)
     plan, text = load_plan(path)
     with context.open_town() as town:
@@ -59,7 +59,7 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
             pushes = compare_push(plan, known, reader.agent_name)
             reader.check_agents(pushes)
             if not dry_run:
-                _run_all(town, [call for push in pushes for call in _calls(town, push)])
+                _run_all(town, [operation for push in pushes for operation in _steps(town, push)])
                 if any(push.agent for push in pushes):
                     start_where_needed(context, town, may_start=not no_start)
             report = [(push.task.id, push.outcome, push.changes, push.reason) for push in pushes]
@@ -69,7 +69,7 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
             if not dry_run:
                 _write(path, text, plan, pulls, added)
                 bases = {pull.id: pull.base for pull in pulls if pull.base}
-                bases |= {task.id: remembered(task.status, plan.agent_of(task), task.held) for task in added}
+                bases |= {task.id: base_table(task.status, plan.agent_of(task), task.held) for task in added}
                 _run_all(town, [town.operations.set_task_meta(id_, BASE, base) for id_, base in bases.items()])
             report = [(pull.id, pull.outcome, tuple(pull.values), pull.reason) for pull in pulls]
             report += [(task.id, "created", (), "") for task in added]
@@ -77,7 +77,7 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
 
 
 class _Reader:
-    """What the town knows of a plan."""
+    """The tasks and agents of a plan as the town has them."""
 
     def __init__(self, town: TownClient, plan: Plan) -> None:
         self.town = town
@@ -86,16 +86,16 @@ class _Reader:
         self.stopped: set[str] = set()
 
     def known_tasks(self) -> dict[str, Task]:
-        """The plan's tasks that are in the town, and in `names` the agents of both."""
-        calls = self.town.operations
+        """The plan's tasks that are in the town; fills `names` and `stopped` with the agents of both."""
+        operations = self.town.operations
         ids = [task.id for task in self.plan.tasks]
-        found = dict(zip(ids, _ask_all(self.town, [calls.task(id_) for id_ in ids]), strict=True))
-        # A town takes the beginning of an id for the id; a plan means all of it.
-        known = {id_: task for id_, task in found.items() if isinstance(task, Task) and task.id == id_}
+        answers = dict(zip(ids, _ask_all(self.town, [operations.task(id_) for id_ in ids]), strict=True))
+        # The town accepts a prefix of an id; a plan means the whole id.
+        known = {id_: task for id_, task in answers.items() if isinstance(task, Task) and task.id == id_}
         words = {self.plan.agent_of(task) for task in self.plan.tasks}
         words |= {str(task.meta.get(BASE, {}).get("agent", "")) for task in known.values()}
         spelled = sorted(words - {""})
-        agents = _ask_all(self.town, [calls.agent(word) for word in spelled])
+        agents = _ask_all(self.town, [operations.agent(word) for word in spelled])
         for word, agent in zip(spelled, agents, strict=True):
             if isinstance(agent, Agent):
                 self.names[word] = agent.name
@@ -107,78 +107,78 @@ class _Reader:
         return self.names.get(word, word)
 
     def check_agents(self, pushes: Sequence[Push]) -> None:
-        """Before anything is changed: can whoever is to get a task take it? Raises: NotFound; Refused for a stopped one."""
+        """Check the agents before anything is changed. Raises: NotFound; Refused for a stopped agent."""
         for push in pushes:
             if push.agent and push.agent not in self.names:
                 raise NotFound(
-                    f"task {push.task.id!r} is for {push.agent!r}, and the town has no such agent",
-                    hint=f"tt spawn {push.agent}, or name another; nothing was sent",
+                    f"task {push.task.id!r} names the agent {push.agent!r}, which does not exist",
+                    hint=f"run tt spawn {push.agent}, or name another agent; nothing was pushed",
                 )
             if push.agent in self.stopped:
                 raise Refused(
-                    f"task {push.task.id!r} is for {push.agent!r}, who is stopped and takes no tasks",
-                    hint=f"tt resume {push.agent}, or name another; nothing was sent",
+                    f"task {push.task.id!r} names the agent {push.agent!r}, which is stopped",
+                    hint=f"run tt resume {push.agent}, or name another agent; nothing was pushed",
                 )
 
     def unplanned(self) -> tuple[PlanTask, ...]:
         """Entries for the town's tasks that the plan does not have, the oldest first."""
         ids = {task.id for task in self.plan.tasks}
-        there = self.town.run(self.town.operations.tasks(limit=_MANY_TASKS))[::-1]
-        all_ids = ids | {task.id for task in there}
-        return tuple(entry_of(task, self.plan, all_ids) for task in there if task.id not in ids)
+        town_tasks = self.town.run(self.town.operations.tasks(limit=_MANY_TASKS))[::-1]
+        all_ids = ids | {task.id for task in town_tasks}
+        return tuple(entry_of(task, self.plan, all_ids) for task in town_tasks if task.id not in ids)
 
 
-def _calls(town: TownClient, push: Push) -> list[Operation[Any]]:
-    """The calls that carry out one step of a push, in order."""
-    calls, id_ = town.operations, push.task.id
+def _steps(town: TownClient, push: Push) -> list[Operation[Any]]:
+    """The operations of one step of a push, in order."""
+    operations, id_ = town.operations, push.task.id
     if push.outcome == "created":
         return [
-            calls.add_task(
+            operations.add_task(
                 **push.fields, task_id=id_, agent=push.agent, finished=push.finish, meta={BASE: push.base or {}}
             )
         ]
-    wanted: list[Operation[Any]] = []
+    steps: list[Operation[Any]] = []
     if push.fields:
-        wanted.append(calls.update_task(id_, **push.fields))
+        steps.append(operations.update_task(id_, **push.fields))
     if push.agent:
-        wanted.append(calls.assign_task(id_, push.agent))
+        steps.append(operations.assign_task(id_, push.agent))
     if push.requeue:
-        wanted.append(calls.requeue_task(id_, reason="the plan names no agent any more"))
+        steps.append(operations.requeue_task(id_, reason="the plan no longer names an agent"))
     if push.hold:
-        wanted.append(calls.hold_task(id_, reason=push.hold, until=push.task.held_until))
+        steps.append(operations.hold_task(id_, reason=push.hold, until=push.task.held_until))
     elif push.hold is not None:
-        wanted.append(calls.release_task(id_))
+        steps.append(operations.release_task(id_))
     if push.finish:
         verb: Any = _VERBS[push.finish]
-        wanted.append(calls.settle_task(verb, id_, text="said by the plan"))
+        steps.append(operations.settle_task(verb, id_, text="settled by the plan"))
     if push.base is not None:
-        wanted.append(calls.set_task_meta(id_, BASE, push.base))
-    return wanted
+        steps.append(operations.set_task_meta(id_, BASE, push.base))
+    return steps
 
 
-def _ask_all(town: TownClient, calls: Sequence[Operation[Any]]) -> list[Any]:
-    """What the town answers; None in the place of what it does not have, or what a word is no clear name of."""
+def _ask_all(town: TownClient, operations: Sequence[Operation[Any]]) -> list[Any]:
+    """The town's answers; None for what it does not have, and for ambiguous names."""
     answers: list[Any] = []
-    for begin in range(0, len(calls), _AT_ONCE):
-        answers += town.client.run_all(calls[begin : begin + _AT_ONCE])
+    for begin in range(0, len(operations), _AT_ONCE):
+        answers += town.client.run_all(operations[begin : begin + _AT_ONCE])
     for answer in answers:
         if isinstance(answer, TinytownError) and answer.code not in ("not_found", "ambiguous", "refused"):
             raise answer
     return [None if isinstance(answer, TinytownError) else answer for answer in answers]
 
 
-def _run_all(town: TownClient, calls: Sequence[Operation[Any]]) -> None:
-    """Raises the first error; what was done before it stays done, and the same again goes on from there."""
-    for begin in range(0, len(calls), _AT_ONCE):
-        town.run_all(calls[begin : begin + _AT_ONCE])
+def _run_all(town: TownClient, operations: Sequence[Operation[Any]]) -> None:
+    """Raises the first error; earlier operations stay done, and repeating the command continues."""
+    for begin in range(0, len(operations), _AT_ONCE):
+        town.run_all(operations[begin : begin + _AT_ONCE])
 
 
 def _write(path: Path, text: str, plan: Plan, pulls: Sequence[Pull], added: Sequence[PlanTask]) -> None:
-    from tinytown_plans.writing import write_back  # late: a push does without the module that changes files
+    from tinytown_plans.plan_update import write_back  # late: a push does not need tomlkit
 
     written = write_back(text, plan, {pull.id: pull.values for pull in pulls if pull.values}, added)
     if written != text:
-        read_plan(written, str(path))  # a task of the town that no plan can hold is an error before the file is touched
+        read_plan(written, str(path))  # a task that a plan cannot express is an error before the file is changed
         replace_text_file(path, written, was=text)
 
 
@@ -199,8 +199,8 @@ def _answer(
     rows = [
         (outcome, id_, ", ".join(changes), reason) for id_, outcome, changes, reason in report if outcome != "unchanged"
     ]
-    lines = table(("what", "task", "changes", "why"), rows) if rows else []
-    said = ", ".join(f"{number} {outcome}" for outcome, number in totals.items())
-    lines.append(f"{said}: {direction} of {path}" + (" (a dry run: nothing was changed)" if dry_run else ""))
+    lines = table(("outcome", "task", "changes", "reason"), rows) if rows else []
+    totals_text = ", ".join(f"{number} {outcome}" for outcome, number in totals.items())
+    lines.append(f"{totals_text}: {direction} of {path}" + (" (dry run: nothing was changed)" if dry_run else ""))
     shape = {"direction": direction, "file": str(path), "dry_run": dry_run, **totals, "tasks": tasks}
     context.emit(shape, lines)

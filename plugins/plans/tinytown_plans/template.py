@@ -1,4 +1,4 @@
-"""The plan to begin with: where it lies, and an example that can be pushed as it is and shows every key."""
+"""The default path of the plan, and an example that can be pushed as it is and shows every key."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ PLAN_FILE = "tasks.toml"
 
 #: What `tt plan --init` writes.
 TEMPLATE = '''\
-# The plan of this town. `tt plan` shows it, `tt sync push` sends it to the town, `tt sync pull` writes back how far it is.
+# The plan of this town. `tt plan` shows it, `tt sync push` sends it to the town, `tt sync pull` writes progress back.
 # Every key is described in docs/plans.md.
 
 [meta]
-description = "What this is all about"
-# default_agent = "worker"   # gets the tasks that name no agent; without it they go onto the backlog
+description = "What this plan is about"
+# default_agent = "worker"   # gets the tasks that name no agent; by default they go to the backlog
 
 [[tasks]]
-id = "first"                 # its name in the town too: the same id is the same task, however often it is pushed
+id = "first"                 # also its id in the town: the same id is the same task, however often it is pushed
 title = "A line for lists"
 description = """
-What is to be done, and how one sees that it is done.
+What to do, and how to check that it is done.
 """
 # agent = "worker"
 # priority = "high"          # urgent, high, normal, low
@@ -26,7 +26,7 @@ What is to be done, and how one sees that it is done.
 
 [[tasks]]
 id = "second"
-description = "What comes after it"
-needs = ["first"]            # these have to be completed before it
-# parent = "first"           # it is a part of that one
+description = "What comes next"
+needs = ["first"]            # must be completed first
+# parent = "first"           # the task that it is a part of
 '''

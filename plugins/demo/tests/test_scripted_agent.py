@@ -1,4 +1,4 @@
-"""The scripted agents read the prompts that the kernel really writes, and say what they mean when they cannot go on."""
+"""The scripted agents read the prompts of the kernel, and fail with one line."""
 
 from __future__ import annotations
 
@@ -10,42 +10,34 @@ from tinytown.kernel import build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Informational, Message, Query, TaskAssign
 from tinytown.model.tasks import Task
-from tinytown_demo.actor import Letter, read_prompt
+from tinytown_demo.scripted_agent import Mail, read_prompt
 
 BACKEND = Agent(id="a1", name="backend", cli="backend", role="programmer")
 
 
-def test_a_rejected_task_is_read_with_its_reason() -> None:
-    task = Task(
-        id="core", description="Count.\n\n## Your task other\n", reason="rejected: 1.5—2.5 are two",
-        rejection="rejected: 1.5—2.5 are two", needs=("design",)
-    )  # fmt: skip
+def test_the_task_is_read_from_its_heading_whatever_is_in_it() -> None:
+    task = Task(id="core", description="Count.\n\n## Your task other\n", rejection="rejected: 1.5—2.5 are two")
     order = Message(id="m1", sender="supervisor", recipient="backend", body=TaskAssign(task_id="core"))
     prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=task, messages=[order]))
-    assert (prompt.task, prompt.rejection, prompt.mail) == ("core", "1.5—2.5 are two", ())
-
-
-def test_a_task_that_was_not_rejected_has_no_rejection() -> None:
-    task = Task(id="core", description="Count.", reason="all it needs is completed")
-    assert read_prompt(build_prompt(agent=BACKEND, town="t", task=task, messages=[])).rejection is None
+    assert (prompt.task, prompt.mail) == ("core", ())
 
 
 def test_mail_is_read_with_kind_sender_and_id() -> None:
-    mail = [
+    messages = [
         Message(id="m-1", sender="frontend", recipient="backend", body=Query(question="Which?\n\nOr what?")),
         Message(id="m-2", sender="designer", recipient="backend", priority="urgent", body=Informational(summary="So.")),
     ]
-    prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=None, messages=mail, colleagues=[BACKEND]))
+    prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=None, messages=messages, colleagues=[BACKEND]))
     assert prompt.task is None
     assert prompt.mail == (
-        Letter("query", "frontend", "m-1", "Which?\n\nOr what?"),
-        Letter("informational", "designer", "m-2", "So."),
+        Mail("query", "frontend", "m-1", "Which?\n\nOr what?"),
+        Mail("informational", "designer", "m-2", "So."),
     )
 
 
-def test_an_agent_whose_part_is_unknown_says_which_there_are() -> None:
+def test_an_unknown_role_is_answered_with_the_known_ones() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tinytown_demo.actor", "plumber"],
+        [sys.executable, "-m", "tinytown_demo.scripted_agent", "plumber"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -56,7 +48,7 @@ def test_an_agent_whose_part_is_unknown_says_which_there_are() -> None:
 
 def test_an_agent_outside_of_a_repository_fails_with_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tinytown_demo.actor", "designer"],
+        [sys.executable, "-m", "tinytown_demo.scripted_agent", "designer"],
         input="## Your task design\n", cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,13 +1,13 @@
-"""What a pull writes into a plan: the values it should, and nothing else is another letter than before."""
+"""A pull writes the changed values into a plan and leaves every other character as it is."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tinytown.model.text import check_text
-from tinytown_plans.reading import PlanTask, read_plan
+from tinytown_plans.plan_file import PlanTask, read_plan
+from tinytown_plans.plan_update import write_back
 from tinytown_plans.template import TEMPLATE
-from tinytown_plans.writing import write_back
 
 #: The same examples every day, on a machine that may be busy.
 QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -39,7 +39,7 @@ tags = [
 """
 
 
-def test_only_the_lines_with_news_are_others() -> None:
+def test_only_lines_with_changes_differ() -> None:
     changes = {"a": {"status": "completed"}, "b": {"status": "running", "agent": "ann"}}
     written = write_back(PLAN, read_plan(PLAN, "x"), changes)
     assert written == PLAN.replace("'pending'  #", '"completed"  #').replace(
@@ -47,13 +47,13 @@ def test_only_the_lines_with_news_are_others() -> None:
     )
 
 
-def test_nothing_new_changes_nothing() -> None:
+def test_no_changes_leave_the_text_as_it_is() -> None:
     odd = "tasks=[{id='a',description='x'}]"  # no newline at its end
     assert write_back(odd, read_plan(odd, "x"), {}) == odd
     assert write_back(PLAN, read_plan(PLAN, "x"), {"a": {}}) == PLAN
 
 
-def test_tasks_of_the_town_are_added_at_the_end() -> None:
+def test_tasks_of_the_town_are_appended() -> None:
     new = [
         PlanTask(id="c", description='two\nlines "of" \\ it\n', tags=("a", "b"), needs=("a",), status="running"),
         PlanTask(id="d", description="\nodd\r\n'''", agent=""),
@@ -64,14 +64,14 @@ def test_tasks_of_the_town_are_added_at_the_end() -> None:
     assert read_plan(written, "x").tasks == (*plan.tasks, *new)
 
 
-def test_inline_tables_and_the_line_ends_of_windows_are_kept() -> None:
+def test_inline_tables_and_windows_line_ends_are_kept() -> None:
     inline = 'tasks = [\r\n  {id = "a", description = "x"},  # one\r\n]\r\n'
     written = write_back(
         inline, read_plan(inline, "x"), {"a": {"status": "failed"}}, [PlanTask(id="b", description="y")]
     )
     assert "\n" not in written.replace("\r\n", "")
     assert "# one\r\n" in written
-    assert [(each.id, each.status) for each in read_plan(written, "x").tasks] == [("a", "failed"), ("b", "pending")]
+    assert [(item.id, item.status) for item in read_plan(written, "x").tasks] == [("a", "failed"), ("b", "pending")]
 
 
 #: Texts that a town takes, of the characters that TOML treats in some way of its own.
@@ -89,26 +89,24 @@ def is_text(text: str) -> bool:
     pick=st.integers(0, 99),
     line=st.sampled_from(["# a comment\n", "\n", ""]),
 )
-def test_whatever_stands_in_a_plan_survives(
-    tasks: list[tuple[str, list[str]]], status: str, pick: int, line: str
-) -> None:
-    wanted = tuple(
+def test_any_text_in_a_plan_survives(tasks: list[tuple[str, list[str]]], status: str, pick: int, line: str) -> None:
+    expected = tuple(
         PlanTask(id=f"t{number}", description=text, title="x", tags=tuple(tags))
         for number, (text, tags) in enumerate(tasks)
         if is_text(text)
     )
-    text = line.join(write_back("", read_plan("", "x"), {}, [task]) for task in wanted)
+    text = line.join(write_back("", read_plan("", "x"), {}, [task]) for task in expected)
     plan = read_plan(text, "x")
-    assert plan.tasks == wanted
-    chosen = wanted[pick % len(wanted)].id
+    assert plan.tasks == expected
+    chosen = expected[pick % len(expected)].id
     written = write_back(text, plan, {chosen: {"status": status}})
     assert [task.status for task in read_plan(written, "x").tasks] == [
-        status if task.id == chosen else "pending" for task in wanted
+        status if task.id == chosen else "pending" for task in expected
     ]
     assert written.replace(f'status = "{status}"\n', "", 1) == text
 
 
-def test_the_example_to_begin_with_takes_every_change() -> None:
+def test_the_example_accepts_every_change() -> None:
     plan = read_plan(TEMPLATE, "x")
     written = write_back(TEMPLATE, plan, {"first": {"status": "completed"}, "second": {"status": "assigned"}})
     assert set(TEMPLATE.splitlines()) <= set(written.splitlines())

@@ -1,4 +1,4 @@
-"""What a plan may say, and how a mistake in one is told: with the file, the line and the task."""
+"""The format of a plan, and its errors: with the file, the line and the task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 from tinytown.errors import UsageError
-from tinytown_plans.reading import Plan, PlanMeta, PlanTask, read_plan
+from tinytown_plans.plan_file import Plan, PlanMeta, PlanTask, read_plan
 from tinytown_plans.template import TEMPLATE
 
 #: As Tinytown 0.10 for Rust writes it.
@@ -31,7 +31,7 @@ parent = "count"
 """
 
 
-def refused(text: str) -> UsageError:
+def error_of(text: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
         read_plan(text, "tasks.toml")
     error = caught.value
@@ -53,10 +53,10 @@ def test_a_plan_of_the_rust_tinytown_is_read() -> None:
         PlanTask(id="count", description="count words", agent="backend", status="completed", tags=("python", "core")),
         PlanTask(id="docs", description="describe it", parent="count"),
     )
-    assert [plan.agent_of(each) for each in plan.tasks] == ["backend", "backend"]
+    assert [plan.agent_of(item) for item in plan.tasks] == ["backend", "backend"]
 
 
-def test_the_keys_of_ours_are_read() -> None:
+def test_keys_that_tinytown_0_10_does_not_have_are_read() -> None:
     text = task(title='"T"', priority='"urgent"', role='"dev"', agent='""') + task(1, needs='["t0"]')
     plan = read_plan('meta = {default_agent = "ann"}\n' + text, "x")
     first, second = plan.tasks
@@ -69,24 +69,24 @@ def test_a_plan_may_be_empty(text: str) -> None:
     assert read_plan(text, "x") == Plan()
 
 
-def test_the_example_to_begin_with_is_a_plan() -> None:
-    assert [each.id for each in read_plan(TEMPLATE, "x").tasks] == ["first", "second"]
+def test_the_example_is_a_plan() -> None:
+    assert [item.id for item in read_plan(TEMPLATE, "x").tasks] == ["first", "second"]
 
 
-def test_an_array_of_inline_tables_will_do() -> None:
+def test_tasks_may_be_an_array_of_inline_tables() -> None:
     assert read_plan('tasks = [{id = "a", description = "x"}]', "x").tasks[0].id == "a"
-    assert "line" not in refused('tasks = [{id = "a"}]').message
+    assert "line" not in error_of('tasks = [{id = "a"}]').message
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "line"),
+    ("text", "parts", "line"),
     [
         (task() + task(1, nonsense='"x"'), ["line 5", "'t1'", "unknown key 'nonsense'"], 5),
         (task() + task(1, description=""), ["line 5", "'t1'", "lacks description"], 5),
         (task() + task(1, id=""), ["line 5", "task number 2", "lacks id"], 5),
-        (task() + task(1, needs='["t3"]'), ["line 5", "'t3'", "no task of this plan"], 5),
-        (task() + task(1, parent='"t3"'), ["line 5", "'t3'", "no task of this plan"], 5),
-        (task() + task(0), ["line 5", "'t0' is there twice (line 1)"], 5),
+        (task() + task(1, needs='["t3"]'), ["line 5", "'t3'", "not a task of this plan"], 5),
+        (task() + task(1, parent='"t3"'), ["line 5", "'t3'", "not a task of this plan"], 5),
+        (task() + task(0), ["line 5", "'t0' is used twice (line 1)"], 5),
         (task(status='"done"'), ["line 1", "'t0'", "done"], 1),
         (task(priority='"soon"'), ["line 1", "'t0'", "soon"], 1),
         (task(tags='"a,b"'), ["line 1", "'t0'", "tags"], 1),
@@ -117,32 +117,32 @@ def test_an_array_of_inline_tables_will_do() -> None:
         ("\ufeff[meta]\n", ["expected TOML"], None),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_task(text: str, words: list[str], line: int | None) -> None:
-    error = refused(text)
-    for word in words:
+def test_an_error_names_its_line_and_task(text: str, parts: list[str], line: int | None) -> None:
+    error = error_of(text)
+    for word in parts:
         assert word in error.message
     assert error.fields["line"] == line
     assert len(error.message) < 700
 
 
-def test_a_header_inside_a_text_is_no_entry() -> None:
+def test_a_header_inside_a_string_is_not_an_entry() -> None:
     text = task(description='"""\n[[tasks]]\nid = "no"\n"""') + "\n# [[tasks]]\n" + task(1, role='""')
     assert len(read_plan(text, "x").tasks) == 2
-    line = refused(text + task(2, nonsense="1")).fields["line"]
+    line = error_of(text + task(2, nonsense="1")).fields["line"]
     assert (text + task(2)).splitlines()[line - 1 :][:2] == ["[[tasks]]", 'id = "t2"']
 
 
-def test_a_long_circle_is_shown_as_one_line_and_a_long_chain_is_no_circle() -> None:
+def test_a_long_cycle_is_shown_on_one_line_and_a_long_chain_is_no_cycle() -> None:
     chain = "".join(task(number, needs=f'["t{number + 1}"]') for number in range(3000)) + task(3000)
     assert len(read_plan(chain, "x").tasks) == 3001
-    circle = chain.replace(task(3000), task(3000, needs='["t0"]'))
+    cycle = chain.replace(task(3000), task(3000, needs='["t0"]'))
     began = time.monotonic()
-    assert len(refused(circle).message) < 700
+    assert len(error_of(cycle).message) < 700
     assert time.monotonic() - began < 20
 
 
-def test_two_thousand_entries_are_searched_for_a_line_in_no_time() -> None:
+def test_the_line_of_an_error_is_found_quickly_among_two_thousand_entries() -> None:
     text = "".join(task(number, description='"""\n[[tasks]]\n"""') for number in range(2000)) + task(0)
     began = time.monotonic()
-    assert refused(text).fields["line"] == text.count("\n") - 3
+    assert error_of(text).fields["line"] == text.count("\n") - 3
     assert time.monotonic() - began < 20

@@ -1,9 +1,9 @@
 """From the text of a ``tasks.toml`` to frozen values, or to an error that names the line and the task.
 
 The format is that of Tinytown 0.10 for Rust (``[meta]`` with description and default_agent, ``[[tasks]]`` with id,
-description, agent, status, tags, parent) and what a task of ours has besides: title, needs, priority, role. Nothing is
-guessed: unknown keys, needs that nobody has, ids that are there twice and circles are errors. Ids are required, because a
-plan that is sent twice has to mean the same tasks.
+description, agent, status, tags, parent) plus title, needs, priority, role, held and held_until. Nothing is guessed:
+unknown keys, needs without a task, duplicate ids and cycles are errors. Ids are required, because a plan that is pushed
+twice has to mean the same tasks.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _HEADER = re.compile(r"^[ \t]*\[\[[ \t]*(?:tasks|\"tasks\"|'tasks')[ \t]*\]\]", 
 
 
 class PlanMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[meta]``: what the plan is about, and who gets the tasks that name nobody."""
+    """``[meta]``: the subject of the plan, and the agent of the tasks that name none."""
 
     description: str = ""
     default_agent: str = ""
 
 
 class PlanTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[[tasks]]``: one task. ``agent`` is None where the entry does not say; ``""`` is the backlog, whatever the default.
+    """``[[tasks]]``: one task. ``agent`` is None if the entry has none; ``""`` is the backlog, whatever the default.
 
-    ``status`` is how far the task was when it was last looked up, or what a person has made of it. ``held`` is why nobody
-    is to work on it yet, ``held_until`` (RFC 3339) until when.
+    ``status`` is the task's state at the last pull, or the outcome that a person wrote. ``held`` is why the task must not
+    start yet, ``held_until`` (RFC 3339) until when.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
-        """Each task's id -> what has to be completed before it."""
+        """Each task's id -> the ids of the tasks that must be completed before it."""
         return {task.id: task.needs for task in self.tasks}
 
     def agent_of(self, task: PlanTask) -> str:
@@ -73,9 +73,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_plan(text: str, name: str) -> Plan:
-    """The plan that `text` holds; `name` is what errors call its file.
+    """The plan that `text` holds; `name` is the name of its file in errors.
 
-    Raises: UsageError with code ``bad_plan``, and fields ``path`` and, where it is known, ``line``.
+    Raises: UsageError with code ``bad_plan``, and fields ``path`` and, if known, ``line``.
     """
     return _Reader(text, name).read()
 
@@ -89,16 +89,16 @@ class _Reader:
         try:
             table = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            self.refuse(f"expected TOML: {error}", hint="mend that line")
+            self.refuse(f"expected TOML: {error}", hint="fix that line")
         except RecursionError:
-            self.refuse("expected a plan, got arrays that are nested too deep")
+            self.refuse("expected a plan, got arrays nested too deeply")
         for key in table.keys() - {"meta", "tasks"}:
-            self.refuse(f"unknown key {shown(key)!r}", hint="known here: meta, tasks")
+            self.refuse(f"unknown key {shown(key)!r}", hint="known keys: meta, tasks")
         entries: Any = table.get("tasks", [])
         if not isinstance(entries, list):
-            self.refuse("expected tasks as an array of tables", hint="begin each with a line [[tasks]]")
+            self.refuse("expected tasks as an array of tables", hint="start each task with a line [[tasks]]")
         meta = self.meta(table.get("meta", {}))
-        tasks = tuple(self.entry(number, each) for number, each in enumerate(entries))  # pyright: ignore
+        tasks = tuple(self.entry(number, value) for number, value in enumerate(entries))  # pyright: ignore
         self.check_whole(tasks)
         return Plan(meta=meta, tasks=tasks)
 
@@ -110,8 +110,8 @@ class _Reader:
 
     def entry(self, number: int, value: Any) -> PlanTask:
         id_ = value.get("id") if isinstance(value, dict) else None  # pyright: ignore
-        called = f"task {shown(id_)!r}" if isinstance(id_, str) else f"task number {number + 1}"
-        task = self.convert(value, PlanTask, called, number)
+        subject = f"task {shown(id_)!r}" if isinstance(id_, str) else f"task number {number + 1}"
+        task = self.convert(value, PlanTask, subject, number)
 
         def check() -> None:
             check_task_id(task.id)
@@ -129,65 +129,69 @@ class _Reader:
             if task.held_until:
                 check_moment(task.held_until)
                 if not task.held:
-                    raise UsageError("it has held_until and no held", hint='add held = "why"')
+                    raise UsageError("it has held_until without held", hint='add held = "why"')
 
-        self.check(check, called, number)
+        self.check(check, subject, number)
         return task
 
     def check_whole(self, tasks: tuple[PlanTask, ...]) -> None:
-        """What no entry can say for itself."""
-        first: dict[str, int] = {}
+        """Check what concerns several entries."""
+        numbers: dict[str, int] = {}
         for number, task in enumerate(tasks):
-            if task.id in first:
-                before = f" (line {line})" if (line := self.line(first[task.id])) else ""
-                self.refuse(f"the id {task.id!r} is there twice{before}", hint="give each its own", number=number)
-            first[task.id] = number
+            if task.id in numbers:
+                line_note = f" (line {line})" if (line := self.line(numbers[task.id])) else ""
+                self.refuse(
+                    f"the id {task.id!r} is used twice{line_note}", hint="give each task its own id", number=number
+                )
+            numbers[task.id] = number
         for number, task in enumerate(tasks):
-            for what, ids in (("needs", task.needs), ("has the parent", (task.parent,) if task.parent else ())):
+            for problem, ids in (("needs", task.needs), ("has the parent", (task.parent,) if task.parent else ())):
                 for id_ in ids:
-                    if id_ not in first:
+                    if id_ not in numbers:
                         self.refuse(
-                            f"task {task.id!r} {what} {shown(id_)!r}, which is no task of this plan",
-                            hint="the ids are: " + shown(", ".join(first), 200),
+                            f"task {task.id!r} {problem} {shown(id_)!r}, which is not a task of this plan",
+                            hint="ids of this plan: " + shown(", ".join(numbers), 200),
                             number=number,
                         )
         for verb, edges in (
             ("need", {task.id: task.needs for task in tasks}),
             ("are part of", {task.id: (task.parent,) if task.parent else () for task in tasks}),
         ):
-            if circle := find_cycle(edges):
-                way = shown(" -> ".join([*circle, circle[0]]), 500)
+            if cycle := find_cycle(edges):
+                path = shown(" -> ".join([*cycle, cycle[0]]), 500)
                 self.refuse(
-                    f"tasks {verb} each other in a circle: {way}", hint="take one of them out", number=first[circle[0]]
+                    f"tasks {verb} each other in a cycle: {path}",
+                    hint="remove one of these edges",
+                    number=numbers[cycle[0]],
                 )
 
-    def convert(self, value: Any, kind: type[T], called: str, number: int | None = None) -> T:
+    def convert(self, value: Any, kind: type[T], subject: str, number: int | None = None) -> T:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            what, _, where = str(error).partition(" - at ")
+            problem, _, where = str(error).partition(" - at ")
             key = where.strip("`").removeprefix("$").removeprefix(".")
-            unknown = what.partition("unknown field `")[2].rstrip("`")
-            missing = what.partition("required field `")[2].rstrip("`")
-            known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+            unknown = problem.partition("unknown field `")[2].rstrip("`")
+            missing = problem.partition("required field `")[2].rstrip("`")
+            known_keys = ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
             if unknown:
                 self.refuse(
-                    f"{called} has the unknown key {shown(unknown)!r}", hint=f"known here: {known}", number=number
+                    f"{subject} has the unknown key {shown(unknown)!r}", hint=f"known keys: {known_keys}", number=number
                 )
             if missing:
-                self.refuse(f"{called} lacks {missing}", hint=f'add {missing} = "..."', number=number)
-            self.refuse(f"{called}: {shown(what, 200)}" + (f" at {key}" if key else ""), number=number)
+                self.refuse(f"{subject} lacks {missing}", hint=f'add {missing} = "..."', number=number)
+            self.refuse(f"{subject}: {shown(problem, 200)}" + (f" at {key}" if key else ""), number=number)
 
-    def check(self, checks: Any, called: str, number: int | None = None) -> None:
+    def check(self, checks: Any, subject: str, number: int | None = None) -> None:
         try:
             checks()
         except TinytownError as error:
-            self.refuse(f"{called}: {error.message}", hint=error.hint, number=number)
+            self.refuse(f"{subject}: {error.message}", hint=error.hint, number=number)
 
-    def refuse(self, what: str, *, hint: str = "", number: int | None = None) -> NoReturn:
+    def refuse(self, problem: str, *, hint: str = "", number: int | None = None) -> NoReturn:
         line = None if number is None else self.line(number)
         raise UsageError(
-            f"{self.name}{f', line {line}' if line else ''}: {what}",
+            f"{self.name}{f', line {line}' if line else ''}: {problem}",
             hint=hint,
             code="bad_plan",
             path=self.name,
@@ -195,15 +199,15 @@ class _Reader:
         )
 
     def line(self, number: int) -> int | None:
-        """Where the entry `number` begins, counted from 1; None in a plan whose tasks stand in an inline array."""
-        found, begin = -1, 0
+        """The line on which the entry `number` starts, counted from 1; None for tasks in an inline array."""
+        number_found, begin = -1, 0
         for match in _HEADER.finditer(self.text):
             try:
                 tomllib.loads(self.text[begin : match.start()])
             except tomllib.TOMLDecodeError:
-                continue  # what stands before it is not whole: this one is a line of a longer text
+                continue  # the text before it is incomplete: this header is a line of a multi-line string
             begin = match.start()
-            found += 1
-            if found == number:
+            number_found += 1
+            if number_found == number:
                 return self.text.count("\n", 0, begin) + 1
         return None

@@ -1,7 +1,4 @@
-"""The place where the demo happens: a fresh directory with a git repository and a town in it.
-
-Nothing that exists is overwritten: the directory is new or empty. Knows nothing of what will happen there.
-"""
+"""The town of the demo: a new or empty directory with a git repository and a town in it. Nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ TOWN = "wordcount"
 _DIRECTORY = "tinytown-demo"
 
 _README = """\
-A small tool that counts words, made by the agents of `tt demo`. DESIGN.md says what it does.
+A small tool that counts words, built by the agents of `tt demo`. DESIGN.md describes it.
 
     python -m unittest discover -s tests
     python -m wordcount --top 10 DESIGN.md
@@ -35,12 +32,12 @@ A small tool that counts words, made by the agents of `tt demo`. DESIGN.md says 
 _IGNORED = "__pycache__/\n.tt/\n"
 
 _SETTINGS = """\
-# The town of `tt demo`. Its rounds are short, and so is its patience with them.
+# The town of `tt demo`, with short rounds and short timeouts.
 name = "{name}"
 default_cli = {default}
 drain_s = 2.0
 
-# The server is the town's own, whatever your other towns use.
+# A server of its own, whatever your other towns use.
 [redis]
 
 [round]
@@ -57,14 +54,14 @@ env = {{ PYTHONDONTWRITEBYTECODE = "1" }}
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The `root` of the demo's town; ``is_new`` says that the directory was made for it."""
+class DemoTown:
+    """The `root` of the demo's town; ``is_new``: the directory was created for it."""
 
     root: Path
     is_new: bool
 
     def clear(self) -> None:
-        """Take away a stage on which nothing has happened."""
+        """Remove a town that was not opened."""
         for path in self.root.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -75,10 +72,10 @@ class Stage:
 
 
 def check_kinds(cli: str | None) -> None:
-    """See that the demo's agents can be run here, as `cli` or, without one, scripted.
+    """Check that agents of the kind `cli`, or scripted ones without it, can run here.
 
-    Raises: NotFound with the kinds that there are; UsageError for a kind that takes a task's text for a command;
-    BackendUnavailable where the plugin for scripted agents is missing.
+    Raises: NotFound with the available kinds; UsageError for a kind that runs a task's text as a command;
+    BackendUnavailable if the plugin for scripted agents is missing.
     """
     user = load_user_config()
     config = Config(name=TOWN, agent_clis=user.agent_clis, plugins=user.plugins)
@@ -86,62 +83,62 @@ def check_kinds(cli: str | None) -> None:
     if cli is None:
         if "shell" not in kinds:
             raise BackendUnavailable(
-                "the scripted agents of the demo are commands, and no plugin here runs commands",
+                "the scripted agents of the demo need the kind 'shell', which is not available",
                 hint="pip install tinytown-shell",
             )
     elif cli not in kinds:
         raise NotFound(
-            f"no kind of agent called {shown(cli)!r}; here are: {', '.join(kinds) or 'none'}",
-            hint="leave out --cli for scripted agents; tt plugins lists more",
+            f"no kind of agent called {shown(cli)!r}; available kinds: {', '.join(kinds) or 'none'}",
+            hint="leave out --cli for scripted agents; tt plugins lists all kinds",
             code="unknown_kind",
             kinds=kinds,
         )
     elif cli == "shell" and not user.plugins.get("shell", {}).get("command"):
         raise UsageError(
-            "expected a kind of agent that understands prose; 'shell' would run the text of its task as a command",
+            "expected a kind of agent that understands prose; 'shell' runs the text of a task as a command",
             hint="leave out --cli for scripted agents",
         )
 
 
-def make_stage(wanted: Path | None, *, cli: str | None, round_timeout_s: float) -> Stage:
-    """A new town in a new repository, in the directory `wanted` or else in a new one below the current.
+def make_demo_town(directory: Path | None, *, cli: str | None, round_timeout_s: float) -> DemoTown:
+    """A new town in a new repository, in `directory` or else in a new one below the current directory.
 
-    Raises: Refused when `wanted` is there and not empty; TinytownError when it cannot be made, or git fails.
+    Raises: Refused if `directory` exists and is not empty; TinytownError if it cannot be created, or git fails.
     """
     try:
-        stage = _fresh(wanted) if wanted is not None else _first_free(Path.cwd())
+        demo_town = _fresh(directory) if directory is not None else _first_free(Path.cwd())
     except OSError as error:
         raise TinytownError(
-            f"cannot make the directory {error.filename}: {error.strerror}", hint="choose another with --dir"
+            f"cannot create the directory {error.filename}: {error.strerror}", hint="choose another with --dir"
         ) from error
     try:
-        root = stage.root
+        root = demo_town.root
         make_repository(root)
         (root / "README.md").write_text(_README, encoding="utf-8")
         (root / ".gitignore").write_text(_IGNORED, encoding="utf-8")
         (root / CONFIG_FILE).write_text(settings_text(cli, round_timeout_s), encoding="utf-8")
         commit(root, "An empty project and its town", ("README.md", ".gitignore", CONFIG_FILE))
     except BaseException:
-        stage.clear()
+        demo_town.clear()
         raise
-    return stage
+    return demo_town
 
 
 def settings_text(cli: str | None, round_timeout_s: float) -> str:
-    """The town's settings: all agents of the kind `cli`, or scripted ones, a kind for each."""
-    # The strings of JSON are strings of TOML too.
+    """The town's settings: all agents of the kind `cli`, or a kind of its own for each scripted agent."""
+    # A JSON string is a TOML string.
     text = _SETTINGS.format(name=TOWN, default=json.dumps(cli or "shell"), timeout_s=round_timeout_s)
     if cli is None:
         for part in PLAN:
-            command = (sys.executable, "-m", "tinytown_demo.actor", part.agent)
+            command = (sys.executable, "-m", "tinytown_demo.scripted_agent", part.agent)
             text += _SCRIPTED.format(
                 kind=part.agent, command=", ".join(json.dumps(word, ensure_ascii=False) for word in command)
             )
     return text
 
 
-def _fresh(wanted: Path) -> Stage:
-    root, is_new = wanted.absolute(), not os.path.lexists(wanted)
+def _fresh(directory: Path) -> DemoTown:
+    root, is_new = directory.absolute(), not os.path.lexists(directory)
     if not is_new and not (root.is_dir() and not any(root.iterdir())):
         raise Refused(
             f"expected a new or empty directory for the demo, got {shown(str(root), 200)}",
@@ -149,13 +146,13 @@ def _fresh(wanted: Path) -> Stage:
             code="exists",
         )
     root.mkdir(parents=True, exist_ok=True)
-    return Stage(root.resolve(), is_new)
+    return DemoTown(root.resolve(), is_new)
 
 
-def _first_free(parent: Path) -> Stage:
+def _first_free(parent: Path) -> DemoTown:
     for number in count(1):
         root = parent.resolve() / (_DIRECTORY if number == 1 else f"{_DIRECTORY}-{number}")
         with contextlib.suppress(FileExistsError):
             root.mkdir()
-            return Stage(root, is_new=True)
+            return DemoTown(root, is_new=True)
     raise AssertionError("there is always a next number")
