@@ -12,7 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 from tinytown import contracts
-from tinytown.contracts import AgentContext, Command, Converted, Outcome, Round, Usage, Verdict
+from tinytown.contracts import (
+    AgentContext,
+    Command,
+    Completer,
+    Converted,
+    Finding,
+    Outcome,
+    ReportingGuide,
+    Round,
+    SectionContent,
+    ToolResult,
+    Usage,
+    Verdict,
+)
 from tinytown.hookspecs import HOOK_API
 from tinytown.plugin import HOOKS
 
@@ -21,7 +34,7 @@ HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
 CONTRACTS = {
     name: kind
     for name, kind in vars(contracts).items()
-    if getattr(kind, "_is_protocol", False) and kind.__module__ == contracts.__name__
+    if getattr(kind, "_is_protocol", False) and kind.__module__.startswith("tinytown.")
 }
 PLUGINS = ("shell", "echo", "journal", "beads")
 
@@ -79,7 +92,9 @@ def test_the_outcomes_are_told_with_their_fields() -> None:
     assert told == {kind.__name__: list(kind.__struct_fields__) for kind in Outcome.__args__}
 
 
-@pytest.mark.parametrize("kind", [Usage, Converted, Verdict, Command])
+@pytest.mark.parametrize(
+    "kind", [Usage, Converted, Verdict, Command, Completer, Finding, SectionContent, ReportingGuide, ToolResult]
+)
 def test_small_values_are_told_with_their_fields(kind: type[Any]) -> None:
     names = [*inspect.get_annotations(kind)]
     paragraphs = [each for each in re.split(r"\n\n|\n- ", PAGE) if f"`{kind.__name__}" in each]

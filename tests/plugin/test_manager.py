@@ -16,6 +16,7 @@ from tinytown.config import AgentCli, Config
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused
 from tinytown.hookspecs import HOOK_API
 from tinytown.model.agents import Agent
+from tinytown.model.events import OtherEvent
 from tinytown.model.tasks import Task
 from tinytown.plugin import HOOKS, PluginReport, Plugins, load_plugins, survey_plugins
 
@@ -34,6 +35,7 @@ class Backend(AgentBackend):
 """
 AGENTS = tuple(Agent(id=str(uuid4()), name=name, cli="none") for name in ("ada", "ben"))
 TASK = Task(id="t1", description="do it")
+EVENT = OtherEvent(id="1-0", at="", type="greeted")
 
 
 class Workshop:
@@ -91,17 +93,24 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Works
 
 EVERYTHING = """
 import msgspec
-from tinytown.contracts import Command
+from tinytown.contracts import Command, Completer, ReportingGuide
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     word: str = "hello"
+
+class Backend(AgentBackend):
+    def __init__(self, kind):
+        self.kind = kind
+    def open(self, context):
+        raise AssertionError("nothing opens it here")
 
 class Anything:
     def __init__(self, name, keeps=()):
         self.name = self.kind = self.format = name
         self.keeps = self.loses = keeps
+        self.description, self.arguments, self.changes = "does it", Settings, False
     def __getattr__(self, method):
-        if method in ("open", "read", "write", "put", "claims", "check", "run"):
+        if method in ("open", "read", "write", "put", "claims", "check", "run", "call"):
             return lambda *arguments: None
         raise AttributeError(method)
 
@@ -111,7 +120,7 @@ def tinytown_settings_type():
 
 @hookimpl
 def tinytown_agent_backends(settings, config, root):
-    return [Anything(f"{settings.word}-{config.name}-{root.name}")]
+    return [Backend(f"{settings.word}-{config.name}-{root.name}")]
 
 @hookimpl
 def tinytown_converters(settings):
@@ -135,7 +144,31 @@ def tinytown_services(settings):
 
 @hookimpl
 def tinytown_commands():
-    return [Command("greet", "Say hello.", "greeting.cli:greet")]
+    return [Command("greet", "Say hello.", "greeting.cli:greet"), Command("task greet", "Greet.", "greeting.cli:task")]
+
+@hookimpl
+def tinytown_completers():
+    return [Completer("greetings", "greeting.cli:greetings")]
+
+@hookimpl
+def tinytown_health_checks():
+    return [Anything("check")]
+
+@hookimpl
+def tinytown_status_sections():
+    return [Anything("section")]
+
+@hookimpl
+def tinytown_agent_tools(settings):
+    return [Anything("tool")]
+
+@hookimpl
+def tinytown_reporting_guide(agent, town_tools):
+    return ReportingGuide(task="t {}", mail="m", agents=agent.name, reporting=str(town_tools), acting="")
+
+@hookimpl
+def tinytown_event_text(event):
+    return f"greeted {event}"
 
 @hookimpl
 def tinytown_prompt_sections(agent, task):
@@ -173,16 +206,23 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
     assert plugins.prompt_sections(AGENTS[0], TASK) == ("# For ada", "do it")
     assert plugins.prompt_sections(AGENTS[0], None) == ("# For ada", "nothing to do")
     assert plugins.choose_agent(TASK, AGENTS) == "ben"
+    assert plugins.completers["greetings"].target == "greeting.cli:greetings"
+    assert plugins.commands["task greet"].help == "Greet."
+    assert [*plugins.health_checks, *plugins.status_sections, *plugins.agent_tools] == ["check", "section", "tool"]
+    guide = plugins.reporting_guide(AGENTS[0], True)
+    assert guide is not None
+    assert (guide.agents, guide.reporting) == ("ada", "True")
+    assert plugins.event_text(EVENT) is not None
     assert plugins.problems == ()
     (report,) = [each for each in plugins.reports if each.name == "all"]
     assert (report.status, report.reason, report.distribution, report.version) == ("active", "", "tinytown-all", "2.5")
     assert report.hooks == tuple(sorted(HOOKS))
-    assert report.offers["commands"] == ("greet",)
-    assert msgspec.json.decode(msgspec.json.encode(report))["offers"]["sinks"] == ["sink", root]
+    assert report.contributions["commands"] == ("greet", "task greet")
+    assert msgspec.json.decode(msgspec.json.encode(report))["contributions"]["sinks"] == ["sink", root]
 
 
-def test_the_names_of_ten_hooks_are_known() -> None:
-    assert len(HOOKS) == 10
+def test_the_names_of_all_hooks_are_known() -> None:
+    assert len(HOOKS) == 16
     assert HOOKS["tinytown_status_sinks"] == ("settings", "config", "root")
 
 
@@ -280,7 +320,7 @@ def test_ctrl_c_while_a_plugin_is_imported_is_the_persons(workshop: Workshop) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "got"), [(None, "got none"), ("2", "got 2"), ("'1'", "got '1'"), ("True", "got True")]
+    ("value", "got"), [(None, "got none"), ("3", "got 3"), ("'1'", "got '1'"), ("True", "got True")]
 )
 def test_another_hook_api_is_refused(workshop: Workshop, value: str | None, got: str) -> None:
     workshop.install("old", f"TINYTOWN_HOOK_API = {value}" if value else "", head="")
@@ -288,6 +328,29 @@ def test_another_hook_api_is_refused(workshop: Workshop, value: str | None, got:
     assert report.status == "refused"
     assert f"expected TINYTOWN_HOOK_API = {HOOK_API}" in report.reason
     assert got in report.reason
+
+
+CHANGES = "see docs/reference/plugins.md, section 'What changed in API 2'"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("TINYTOWN_HOOK_API = 1", f"expected TINYTOWN_HOOK_API = {HOOK_API}"),
+        ("import tinytown.names", "it imports what this version of Tinytown lacks: No module named 'tinytown.names'"),
+        ("from tinytown.contracts import Invocation", "cannot import name 'Invocation' from 'tinytown.contracts'"),
+    ],
+)
+def test_a_plugin_of_api_1_is_refused_with_the_place_of_the_table_of_changes(
+    workshop: Workshop, source: str, reason: str
+) -> None:
+    workshop.install("old", source, head="")
+    plugins = workshop.load()
+    (report,) = [each for each in plugins.reports if each.name == "old"]
+    assert report.status == "refused"
+    assert reason in report.reason
+    assert plugins.problems[0].hint == CHANGES
+    assert "## What changed in API 2\n" in (Path(__file__).parents[2] / "docs/reference/plugins.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -367,6 +430,12 @@ def test_metadata_that_cannot_be_read_costs_nobody_else_anything(workshop: Works
             "@hookimpl\ndef tinytown_commands():\n    return [Command('a', 'b', 'c.d')]",
             "expected 'module:function' as the target of 'a', got 'c.d'",
         ),
+        ("@hookimpl\ndef tinytown_completers():\n    return [('a', 'b:c')]", "expected a Completer, got tuple"),
+        (
+            "from tinytown.contracts import Command\n"
+            "@hookimpl\ndef tinytown_commands():\n    return [Command('a b c', 'b', 'c:d')]",
+            "expected letters, digits, '.', '_' or '-' as name, got 'a b c'",
+        ),
         ("@hookimpl\ndef tinytown_settings_type():\n    return dict", "expected a subclass of msgspec.Struct"),
         ("@hookimpl\ndef tinytown_settings_type():\n    return 7", "expected a subclass of msgspec.Struct, got int 7"),
     ],
@@ -427,6 +496,30 @@ def test_a_choice_that_is_none_leaves_it_to_the_next_plugin(workshop: Workshop, 
     assert plugins.reports[0].status == "faulty"
 
 
+@pytest.mark.parametrize("answer", ["7", "[]", "1 / 0"])
+def test_an_answer_of_the_wrong_type_leaves_guide_and_event_text_to_the_next_plugin(
+    workshop: Workshop, answer: str
+) -> None:
+    workshop.install(
+        "a",
+        f"@hookimpl\ndef tinytown_reporting_guide():\n    return {answer}\n"
+        f"@hookimpl\ndef tinytown_event_text():\n    return {answer}\n",
+    )
+    workshop.install("b", EVERYTHING)
+    plugins = workshop.load()
+    guide = plugins.reporting_guide(AGENTS[1], False)
+    assert guide is not None
+    assert guide.agents == "ben"
+    assert str(plugins.event_text(EVENT)).startswith("greeted ")
+    assert plugins.reports[0].status == "faulty"
+
+
+def test_without_an_opinion_there_is_neither_guide_nor_event_text(workshop: Workshop) -> None:
+    plugins = workshop.load()
+    assert plugins.reporting_guide(AGENTS[0], True) is None
+    assert plugins.event_text(EVENT) is None
+
+
 def test_the_second_of_two_backends_of_one_kind_is_refused_alone(workshop: Workshop) -> None:
     for name, kinds in (("a", "'same', 'a'"), ("b", "'same', 'b'")):
         workshop.install(
@@ -438,7 +531,7 @@ def test_the_second_of_two_backends_of_one_kind_is_refused_alone(workshop: Works
     (report,) = [each for each in plugins.reports if each.name == "b"]
     assert report.status == "active"
     assert "the plugin 'a' already has the kind 'same'" in report.reason
-    assert report.offers == {"backends": ("b",)}
+    assert report.contributions == {"backends": ("b",)}
     (problem,) = plugins.problems
     assert isinstance(problem, PluginRefused)
 
@@ -555,7 +648,7 @@ def test_a_settings_type_that_lets_unknown_keys_pass_is_refused(workshop: Worksh
 
 
 def test_a_plugin_that_the_config_names_must_be_installed(workshop: Workshop) -> None:
-    with pytest.raises(PluginError, match="pip install tinytown-absent") as caught:
+    with pytest.raises(PluginError, match="install the distribution that brings it") as caught:
         workshop.load(plugins={"absent": {"colour": "red"}})
     assert caught.value.fields["plugin"] == "absent"
     workshop.install("zest", "")
@@ -569,10 +662,10 @@ def test_a_plugin_that_the_config_names_must_be_installed(workshop: Workshop) ->
     [("import no_such_module_anywhere", PluginFaulty), ("@hookimpl\nasync def tinytown_gates(): pass", PluginRefused)],
 )
 def test_a_plugin_that_the_config_names_must_work(workshop: Workshop, source: str, error: type[PluginError]) -> None:
-    workshop.install("desired_state", source)
-    assert workshop.report("desired_state").status != "active"
-    with pytest.raises(error, match="plugin 'wanted'"):
-        workshop.load(plugins={"desired_state": {}})
+    workshop.install("required", source)
+    assert workshop.report("required").status != "active"
+    with pytest.raises(error, match="plugin 'required'"):
+        workshop.load(plugins={"required": {}})
 
 
 def test_under_strict_plugins_any_problem_is_an_error(workshop: Workshop) -> None:
@@ -585,7 +678,7 @@ def test_under_strict_plugins_any_problem_is_an_error(workshop: Workshop) -> Non
 def test_a_kind_of_agent_that_no_plugin_understands_is_an_error(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.metadata, "distributions", list)
+    monkeypatch.setattr("tinytown.plugin.loader.installed", lambda group: ())
     config = Config(name="town", agent_clis={"linter": AgentCli(command="lint")})
     with pytest.raises(ConfigError, match=r"no working plugin makes agents of \[agent_clis\.linter\]") as caught:
         load_plugins(config, workshop.directory)

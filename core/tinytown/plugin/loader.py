@@ -1,15 +1,13 @@
-"""One plugin: found by its entry point, imported, checked against the rules, and called for itself alone.
+"""One plugin: found by its entry point, imported, checked against the rules, and called alone.
 
-Knows hooks by name and arguments, not what their answers mean. Finding reads metadata only, so that a blocked plugin is
-never imported.
+Knows hooks by name and arguments, not what their answers mean. Finding reads the index of entry points only, so that a
+blocked plugin is never imported.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -17,7 +15,7 @@ import msgspec
 import pluggy
 
 from tinytown import hookspecs
-from tinytown.entry_points import IndexedEntryPoint
+from tinytown.entry_points import IndexedEntryPoint, installed
 from tinytown.errors import PluginRefused
 from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, PROJECT
 
@@ -25,6 +23,8 @@ from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, PROJECT
 BLOCK_VARIABLE = "TINYTOWN_BLOCK"
 
 Status = Literal["active", "blocked", "refused", "faulty", "missing"]
+
+_CHANGES = "see docs/reference/plugins.md, section 'What changed in API 2'"
 
 #: Every hook and the names of its arguments.
 HOOKS: Mapping[str, tuple[str, ...]] = {
@@ -34,12 +34,16 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: The hooks whose first answer counts.
+_FIRST_ANSWER = {hook for hook in HOOKS if vars(hookspecs)[hook].tinytown_spec["firstresult"]}
+
+
 class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
     """A plugin as people see it.
 
-    ``status``: ``active``; ``blocked`` by the person, never imported; ``refused`` for breaking a rule; ``faulty`` since
-    something of it failed; ``missing`` though the configuration names it. ``reason`` is one line. ``offers`` has the
-    names of its objects by shelf: ``{"backends": ("shell",)}``.
+    ``status``: ``active``; ``blocked`` by the user, never imported; ``refused`` for breaking a rule; ``faulty`` since
+    something of it failed; ``missing`` though the configuration names it. ``reason`` is one line. ``contributions`` has
+    the names of its objects by kind: ``{"backends": ("echo",)}``.
     """
 
     name: str
@@ -48,27 +52,27 @@ class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str = ""
     hooks: tuple[str, ...] = ()
-    offers: dict[str, tuple[str, ...]] = {}
+    contributions: dict[str, tuple[str, ...]] = {}
 
 
 @dataclass(slots=True, eq=False)
 class Plugin:
     """One plugin and how it is doing. `manager` knows it alone; without one, none of its hooks may be called.
 
-    `ranks` has its hooks and when each wants to be asked: -1 for ``tryfirst``, 1 for ``trylast``, 0 for neither;
-    `arguments` which arguments each names.
+    `ranks` has its hooks and when each is to be called: -1 for ``tryfirst``, 1 for ``trylast``, 0 for neither;
+    `arguments` has which arguments each names.
     """
 
     name: str
     distribution: str = ""
     version: str = ""
-    entry_point: importlib.metadata.EntryPoint | IndexedEntryPoint | None = None
+    entry_point: IndexedEntryPoint | None = None
     status: Status = "active"
     reason: str = ""
     manager: pluggy.PluginManager | None = None
     ranks: dict[str, int] = field(default_factory=dict[str, int])
     arguments: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    offers: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    contributions: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @property
     def source(self) -> str:
@@ -79,13 +83,18 @@ class Plugin:
         """Import it and make its hooks callable. Raises PluginRefused, and whatever its code raises."""
         if self.entry_point is None:
             return
-        module = self.entry_point.load()
+        try:
+            module = self.entry_point.load()
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != PROJECT:
+                raise
+            raise PluginRefused(f"it imports what this version of Tinytown lacks: {error}", hint=_CHANGES) from error
         api = getattr(module, "TINYTOWN_HOOK_API", None)
         if type(api) is not int or api != HOOK_API:
             raise PluginRefused(
                 f"expected TINYTOWN_HOOK_API = {HOOK_API} in {self.entry_point.value}, "
                 + ("got none" if api is None else f"got {api!r}"),
-                hint="install a release of it that is made for this version of Tinytown",
+                hint=_CHANGES if api == 1 else "install a release of it that is made for this version of Tinytown",
             )
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -108,7 +117,7 @@ class Plugin:
     def call(self, hook: str, arguments: Mapping[str, Any]) -> list[Any]:
         """Every answer but None to a hook that it implements. Raises whatever the plugin raises."""
         answer = getattr(self.manager.hook, hook)(**arguments) if self.manager and hook in self.ranks else None
-        if hook == "tinytown_choose_agent":  # here pluggy hands over the first answer only
+        if hook in _FIRST_ANSWER:  # here pluggy hands over an answer and no list
             return [] if answer is None else [answer]
         return cast(list[Any], answer or [])
 
@@ -120,7 +129,7 @@ class Plugin:
             status=self.status,
             reason=self.reason,
             hooks=tuple(sorted(self.ranks)),
-            offers=dict(self.offers),
+            contributions=dict(self.contributions),
         )
 
 
@@ -132,27 +141,8 @@ def load_plugin(entry: IndexedEntryPoint) -> Plugin:
 
 
 def installed_plugins() -> list[Plugin]:
-    """Every plugin that has an entry point, by name, none of them imported. Two may have the same name.
-
-    Distributions without our group are told apart by one search of a text, and broken ones cost nobody else anything.
-    """
-    return sorted(_scan(), key=lambda plugin: (plugin.name, plugin.distribution))
-
-
-def _scan() -> Iterator[Plugin]:
-    seen: set[str] = set()
-    for distribution in importlib.metadata.distributions():
-        try:
-            if f"[{ENTRY_POINT_GROUP}]" not in (distribution.read_text("entry_points.txt") or ""):
-                continue
-            name, version = distribution.metadata["Name"], distribution.version
-            entry_points = tuple(distribution.entry_points.select(group=ENTRY_POINT_GROUP))
-        except Exception:  # metadata that cannot be read belongs to a package that cannot be called installed
-            continue
-        normalized = re.sub(r"[-_.]+", "-", name).lower()
-        if normalized not in seen:  # the first on the path is the one that would be imported
-            seen.add(normalized)
-            yield from (Plugin(each.name, name, version, each) for each in entry_points)
+    """Every plugin that has an entry point, by name, none of them imported. Two may have the same name."""
+    return [Plugin(entry.name, entry.distribution, entry.version, entry) for entry in installed(ENTRY_POINT_GROUP)]
 
 
 def _check_implementation(hook: str, function: Any, *, wraps: bool) -> None:

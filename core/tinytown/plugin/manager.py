@@ -1,6 +1,6 @@
-"""What all plugins of a town offer, each object on its shelf, and who is to blame for what fails.
+"""What all plugins of a town contribute, by kind and name, and which plugin is responsible for what fails.
 
-Knows what each hook has to return. It runs no method of the objects: whoever does, says with `Plugins.mark_faulty` what
+Knows what each hook has to return. It runs no method of the objects: their callers report with `Plugins.mark_faulty` what
 went wrong. What a plugin raises, be it SystemExit, stays with that plugin.
 """
 
@@ -18,31 +18,49 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from tinytown.config import CONFIG_FILE, Config, convert_settings
-from tinytown.contracts import AgentBackend, AgentTool, Command, Converter, Gate, Service, StatusSink, Workspace
+from tinytown.contracts import (
+    AgentBackend,
+    AgentTool,
+    Command,
+    Completer,
+    Converter,
+    Gate,
+    HealthCheck,
+    ReportingGuide,
+    Service,
+    StatusSection,
+    StatusSink,
+    Workspace,
+)
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
 from tinytown.model.agents import Agent
+from tinytown.model.events import Event
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
+from tinytown.packages import install_hint
 from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, Plugin, PluginReport, Status, installed_plugins
 
 
-class _Shelf(NamedTuple):
-    """Which hook fills a shelf, what its objects must fulfil, and which of their attributes they are called by."""
+class _Kind(NamedTuple):
+    """A kind of contribution: the hook that returns it, its contract, and the attribute that names it."""
 
     hook: str
     contract: type
     key: str
 
 
-_SHELVES = {
-    "backends": _Shelf("tinytown_agent_backends", AgentBackend, "kind"),
-    "converters": _Shelf("tinytown_converters", Converter, "format"),
-    "sinks": _Shelf("tinytown_status_sinks", StatusSink, "name"),
-    "workspaces": _Shelf("tinytown_workspaces", Workspace, "name"),
-    "gates": _Shelf("tinytown_gates", Gate, "name"),
-    "services": _Shelf("tinytown_services", Service, "name"),
-    "commands": _Shelf("tinytown_commands", Command, "name"),
-    "agent_tools": _Shelf("tinytown_agent_tools", AgentTool, "name"),
+_KINDS = {
+    "backends": _Kind("tinytown_agent_backends", AgentBackend, "kind"),
+    "converters": _Kind("tinytown_converters", Converter, "format"),
+    "sinks": _Kind("tinytown_status_sinks", StatusSink, "name"),
+    "workspaces": _Kind("tinytown_workspaces", Workspace, "name"),
+    "gates": _Kind("tinytown_gates", Gate, "name"),
+    "services": _Kind("tinytown_services", Service, "name"),
+    "commands": _Kind("tinytown_commands", Command, "name"),
+    "completers": _Kind("tinytown_completers", Completer, "name"),
+    "health_checks": _Kind("tinytown_health_checks", HealthCheck, "name"),
+    "status_sections": _Kind("tinytown_status_sections", StatusSection, "name"),
+    "agent_tools": _Kind("tinytown_agent_tools", AgentTool, "name"),
 }
 T = TypeVar("T")
 
@@ -53,30 +71,34 @@ _NO_DATA: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Plugins:
-    """All plugins of a town and what they offer; see `load_plugins`.
+    """All plugins of a town and what they contribute; see `load_plugins`.
 
-    Objects stand on their shelves by name (a backend's kind, a converter's format), each name once, in the order in which
-    plugins are asked: those whose hook says ``tryfirst``, then by the plugin's name, then those with ``trylast``.
+    Contributions of a kind are held by name (a backend's kind, a converter's format), each name once, in the order in which
+    plugins are called: those whose hook says ``tryfirst``, then by the plugin's name, then those with ``trylast``.
     """
 
     def __init__(self, config: Config, root: Path) -> None:
-        self._shelves: dict[str, dict[str, Any]] = {shelf: {} for shelf in _SHELVES}
+        self._contributions: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
         self._config = config
         self._path = root.absolute() / CONFIG_FILE
         self._plugins = installed_plugins()
         # By plugin and stage, so that it cannot grow for ever.
         self._problems: dict[tuple[str, str], TinytownError] = {}
         self._load()
-        self._fill_shelves()
+        self._collect()
         self._check_agent_clis()
-        self.backends: Mapping[str, AgentBackend] = self._shelves["backends"]
-        self.converters: Mapping[str, Converter] = self._shelves["converters"]
-        self.sinks: Mapping[str, StatusSink] = self._shelves["sinks"]
-        self.commands: Mapping[str, Command] = self._shelves["commands"]
-        self.agent_tools: Mapping[str, AgentTool] = self._shelves["agent_tools"]
-        self.workspaces: tuple[Workspace, ...] = tuple(self._shelves["workspaces"].values())
-        self.gates: tuple[Gate, ...] = tuple(self._shelves["gates"].values())
-        self.services: tuple[Service, ...] = tuple(self._shelves["services"].values())
+        known = self._contributions
+        self.backends: Mapping[str, AgentBackend] = known["backends"]
+        self.converters: Mapping[str, Converter] = known["converters"]
+        self.sinks: Mapping[str, StatusSink] = known["sinks"]
+        self.commands: Mapping[str, Command] = known["commands"]
+        self.completers: Mapping[str, Completer] = known["completers"]
+        self.health_checks: Mapping[str, HealthCheck] = known["health_checks"]
+        self.status_sections: Mapping[str, StatusSection] = known["status_sections"]
+        self.agent_tools: Mapping[str, AgentTool] = known["agent_tools"]
+        self.workspaces: tuple[Workspace, ...] = tuple(known["workspaces"].values())
+        self.gates: tuple[Gate, ...] = tuple(known["gates"].values())
+        self.services: tuple[Service, ...] = tuple(known["services"].values())
 
     @property
     def reports(self) -> tuple[PluginReport, ...]:
@@ -98,23 +120,22 @@ class Plugins:
             if asked_for or self._config.strict_plugins or isinstance(problem, ConfigError):
                 raise problem
 
-    def owner(self, offered: object) -> str:
-        """The name of the plugin that an object on one of the shelves comes from. Raises: NotFound."""
-        for shelf, objects in self._shelves.items():
-            for name, each in objects.items():
-                if each is offered:
-                    return next(plugin.name for plugin in self._plugins if name in plugin.offers.get(shelf, ()))
-        raise NotFound(f"no plugin has offered {_described(offered)}")
+    def owner(self, contributed: object) -> str:
+        """The name of the plugin that contributed an object. Raises: NotFound."""
+        for kind, objects in self._contributions.items():
+            for name, known in objects.items():
+                if known is contributed:
+                    return next(plugin.name for plugin in self._plugins if name in plugin.contributions.get(kind, ()))
+        raise NotFound(f"no plugin has contributed {_described(contributed)}")
 
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
-        """Note that something of a plugin failed at run time, and get that as an error that says whose it is.
+        """Record that something of a plugin failed at run time; the error that names the plugin.
 
-        `stage` says where, in a word or two out of a few (``sink journal``): for each the first failure is kept. The
-        plugin's objects stay on their shelves; what becomes of the one that failed is for the caller to decide. See
-        `owner` for whose it is.
+        `stage` says where, in a word or two (``sink journal``); of each stage the first failure is kept. The plugin's
+        objects stay registered; what becomes of the one that failed is for the caller to decide. `owner` has the name.
         """
-        found = next((each for each in self._plugins if each.name == plugin and each.manager), Plugin(plugin))
-        return self._blame(found, stage, error)
+        known = next((known for known in self._plugins if known.name == plugin and known.manager), Plugin(plugin))
+        return self._blame(known, stage, error)
 
     @property
     def plugins_wanting_data(self) -> tuple[str, ...]:
@@ -145,6 +166,26 @@ class Plugins:
                         return name
         return None
 
+    def reporting_guide(self, agent: Agent, town_tools: bool) -> ReportingGuide | None:
+        """How the prompt of `agent` says to report, by the first plugin with an opinion; None without one.
+
+        `town_tools`: whether the agent's backend offers the town's tools to its model.
+        """
+        arguments = {"agent": agent, "town_tools": town_tools}
+        return self._first("tinytown_reporting_guide", arguments, ReportingGuide, "a ReportingGuide")
+
+    def event_text(self, event: Event) -> str | None:
+        """One line about an event, by the first plugin with an opinion; None without one."""
+        return self._first("tinytown_event_text", {"event": event}, str, "a text")
+
+    def _first(self, hook: str, arguments: Mapping[str, Any], kind: type[T], what: str) -> T | None:
+        """The first answer to a hook that is a `kind`."""
+        for plugin in self._implementing(hook):
+            with self._blaming(plugin, hook):
+                for answer in plugin.call(hook, arguments):
+                    return _expect(answer, kind, what)
+        return None
+
     # -- loading -----------------------------------------------------------------------------------------
 
     def _load(self) -> None:
@@ -168,21 +209,21 @@ class Plugins:
                 self._plugins.append(absent)
                 problem = PluginRefused(
                     f"it is not installed, but {self._path} or your own settings have [plugins.{name}]",
-                    hint=f"pip install tinytown-{name}",
+                    hint=install_hint("plugins", name, "install the distribution that brings it, or remove the table"),
                 )
                 self._blame(absent, "load", problem, "missing")
         self._plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
 
-    def _fill_shelves(self) -> None:
+    def _collect(self) -> None:
         town: dict[str, Any] = {"config": self._config, "root": self._path.parent}
         arguments = {plugin.name: town | {"settings": self._settings(plugin)} for plugin in self._plugins}
-        for shelf, (hook, _, _) in _SHELVES.items():
+        for kind, (hook, _, _) in _KINDS.items():
             for plugin in self._implementing(hook):
                 with self._blaming(plugin, hook):
                     named = {name: arguments[plugin.name][name] for name in HOOKS[hook]}
                     for answer in plugin.call(hook, named):
-                        for offered in _items(answer):
-                            self._shelve(plugin, shelf, offered)
+                        for contributed in _items(answer):
+                            self._register(plugin, kind, contributed)
 
     def _settings(self, plugin: Plugin) -> msgspec.Struct | None:
         """Its table as its settings type. If they do not fit, none of its other hooks is called."""
@@ -210,34 +251,36 @@ class Plugins:
         plugin.manager = None
         return None
 
-    def _shelve(self, plugin: Plugin, shelf: str, offered: Any) -> None:
-        hook, contract, key = _SHELVES[shelf]
-        objects = self._shelves[shelf]
+    def _register(self, plugin: Plugin, kind: str, contributed: Any) -> None:
+        hook, contract, key = _KINDS[kind]
+        objects = self._contributions[kind]
         with self._blaming(plugin, hook):
-            _expect_contract(offered, contract)
-            name = _expect(getattr(offered, key), str, f"a text as {key}")
-            if not _NAME.fullmatch(name):
+            _expect_contract(contributed, contract)
+            name = _expect(getattr(contributed, key), str, f"a text as {key}")
+            # A command below another one has a name of two words.
+            words = name.split(" ", 1) if isinstance(contributed, Command) else [name]
+            if not all(_NAME.fullmatch(word) for word in words):
                 raise PluginFaulty(f"expected letters, digits, '.', '_' or '-' as {key}, got {name!r}")
-            if isinstance(offered, Command) and not _TARGET.fullmatch(offered.target):
-                raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {offered.target!r}")
+            if isinstance(contributed, (Command, Completer)) and not _TARGET.fullmatch(contributed.target):
+                raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {contributed.target!r}")
             if name in objects:
                 taken = PluginRefused(
-                    f"the plugin {self.owner(objects[name])!r} already has the {key} {name!r} among the {shelf}",
+                    f"the plugin {self.owner(objects[name])!r} already has the {key} {name!r} among the {kind}",
                     hint="block one of the two if it is the wrong one",
                 )
                 self._blame(plugin, f"{hook} {name}", taken, plugin.status)
                 return
-            objects[name] = offered
-            plugin.offers[shelf] = (*plugin.offers.get(shelf, ()), name)
+            objects[name] = contributed
+            plugin.contributions[kind] = (*plugin.contributions.get(kind, ()), name)
 
     def _check_agent_clis(self) -> None:
         """A table that no plugin understands would be a kind that silently does not exist."""
         if any(plugin.status == "blocked" for plugin in self._plugins):
             return
-        for kind in sorted(self._config.agent_clis.keys() - self._shelves["backends"].keys()):
+        for kind in sorted(self._config.agent_clis.keys() - self._contributions["backends"].keys()):
             self._problems["", kind] = ConfigError(
                 f"{self._path}: no working plugin makes agents of [agent_clis.{kind}]",
-                hint="pip install tinytown-shell, or see tt plugins",
+                hint=install_hint("settings", "agent_clis"),
                 path=str(self._path),
                 key=f"agent_clis.{kind}",
             )
@@ -296,19 +339,19 @@ def _expect(value: Any, kind: type[T], what: str) -> T:
     return value
 
 
-def _expect_contract(offered: Any, contract: type) -> None:
+def _expect_contract(contributed: Any, contract: type) -> None:
     """Raises PluginFaulty for an object that lacks something of its Protocol, or is no Command where one is due."""
-    if isinstance(offered, type):
-        raise PluginFaulty(f"expected an object that is a {contract.__name__}, got {_described(offered)} itself")
-    if contract is Command:
-        _expect(offered, Command, "a Command")
+    if isinstance(contributed, type):
+        raise PluginFaulty(f"expected an object that is a {contract.__name__}, got {_described(contributed)} itself")
+    if contract in (Command, Completer):
+        _expect(contributed, contract, f"a {contract.__name__}")
     attributes = inspect.get_annotations(contract)
     methods = [name for name, value in vars(contract).items() if inspect.isfunction(value) and name[0] != "_"]
-    lacking = [name for name in attributes if not hasattr(offered, name)]
-    lacking += [f"{name}()" for name in methods if not callable(getattr(offered, name, None))]
+    lacking = [name for name in attributes if not hasattr(contributed, name)]
+    lacking += [f"{name}()" for name in methods if not callable(getattr(contributed, name, None))]
     if lacking:
         raise PluginFaulty(
-            f"expected {contract.__name__}, got {_described(offered)}, which lacks {', '.join(lacking)}",
+            f"expected {contract.__name__}, got {_described(contributed)}, which lacks {', '.join(lacking)}",
             hint=f"subclass tinytown.contracts.{contract.__name__}: what may be left out then has its default",
         )
 

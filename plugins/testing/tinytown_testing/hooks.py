@@ -35,5 +35,5 @@ async def _leaves_nothing(trial: AnnouncingTrial) -> None:
 @PLUGIN.promise("L3", "Asked again, it offers the same.")
 async def _same_again(trial: AnnouncingTrial) -> None:
     first, second = trial.survey(), trial.survey()
-    if first.offers != second.offers:
-        raise Broken(f"it offered {first.offers} and then {second.offers}")
+    if first.contributions != second.contributions:
+        raise Broken(f"it offered {first.contributions} and then {second.contributions}")

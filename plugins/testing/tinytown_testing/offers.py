@@ -71,7 +71,7 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
             if "L3" in {finding.promise.id for finding in reports[0].broken}:
                 return tuple(reports)  # what would be tried is not there again
         for shelf, check in _CHECKS.items():
-            for offered in report.offers.get(shelf, ()):
+            for offered in report.contributions.get(shelf, ()):
 
                 def make(shelf: str = shelf, offered: str = offered) -> Any:
                     return _take(survey(), shelf, offered)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from tinytown.packages import default_kind, install_hint
 from tinytown_cli.backend_warnings import warnings_by_kind
 from tinytown_cli.command_table import COMMANDS
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -29,7 +30,7 @@ def plugins(context: CliContext) -> None:
     lines = (
         [*table(("plugin", "distribution", "status", "about"), rows)]
         if rows
-        else ["no plugins: pip install tinytown-shell"]
+        else [f"no plugins: {install_hint('kinds', default_kind())}"]
     )
     problems = [*(each.message for each in found.problems), *_hidden_commands(found.reports)]
     warnings = warnings_by_kind(found.backends)
@@ -40,7 +41,7 @@ def plugins(context: CliContext) -> None:
 
 def _hidden_commands(reports: Sequence[PluginReport]) -> Iterator[str]:
     for report in reports:
-        for name in report.offers.get("commands", ()):
+        for name in report.contributions.get("commands", ()):
             if name in COMMANDS:
                 yield f"plugin {report.name!r}: the command {name!r} is never run: tt has one of this name"
 
@@ -53,10 +54,11 @@ def _shape(report: PluginReport) -> dict[str, Any]:
         "status": report.status,
         "reason": report.reason,
         "hooks": report.hooks,
-        "offers": report.offers,
+        "contributions": report.contributions,
+        "offers": report.contributions,  # its name until 0.1, for one release more
     }
 
 
 def _about(report: PluginReport) -> str:
-    offers = "; ".join(f"{shelf}: {', '.join(names)}" for shelf, names in report.offers.items())
-    return report.reason or offers or f"hooks: {', '.join(report.hooks)}"
+    contributions = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in report.contributions.items())
+    return report.reason or contributions or f"hooks: {', '.join(report.hooks)}"
