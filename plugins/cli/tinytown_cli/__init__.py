@@ -1,1 +1,1 @@
-"""The command line: one module per family of commands. `commands` lists them all, `frame` holds what they share."""
+"""The command line. `command_table` lists the essential commands, `framework` is what every command is built on."""

@@ -1,7 +1,7 @@
-"""Reading and writing the small text files that people and commands share: bounded, whole or not at all, locked.
+"""Reads and writes small files that people and commands share: bounded in size, replaced atomically, under a lock.
 
-What was written is on the disk, under its name, when the writing function returns. Knows nothing of what stands in them.
-What a file should not be (a directory, a pipe, a device, a film) is an error before anything is read from it.
+When a writing function returns, the file is on the disk. A directory, pipe, device or oversized file is an error before
+anything is read from it. Knows nothing of what the files contain.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _POLL_S = 0.02
 
 
 def read_text_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str | None:
-    """What stands in a file, line ends as they are; None if there is none.
+    """The text of a file with its line ends unchanged; None if there is none.
 
-    Raises: ConfigError for one that cannot be read, is no ordinary file, is longer than `limit_bytes`, or is not UTF-8.
+    Raises: ConfigError for one that cannot be read, is not a regular file, is longer than `limit_bytes`, or is not UTF-8.
     """
     raw = read_file(path, limit_bytes=limit_bytes)
     try:
@@ -39,9 +39,9 @@ def read_text_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str | None:
 
 
 def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
-    """The bytes of a file, whatever they are; None if there is none. Raises: ConfigError, as `read_text_file` does."""
+    """The bytes of a file; None if there is none. Raises: ConfigError, as `read_text_file` does."""
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -49,7 +49,7 @@ def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
         raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _unreadable(path, "it is no ordinary file")
+        raise _unreadable(path, "it is not a regular file")
     with open(descriptor, "rb") as file:
         try:
             raw = file.read(limit_bytes + 1)
@@ -61,11 +61,11 @@ def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"cannot read {shown(str(path), 300)}: {why}", hint="name a text file", path=str(path))
+    return ConfigError(f"cannot read {shown(str(path), 300)}: {why}", hint="name a regular text file", path=str(path))
 
 
 def write_new_file(path: Path, text: str | bytes) -> None:
-    """Write a file that must not exist, all at once: whoever looks sees nothing or the whole.
+    """Write a file that must not exist, atomically.
 
     Raises: Refused with code ``exists``; TinytownError if it cannot be written.
     """
@@ -75,8 +75,8 @@ def write_new_file(path: Path, text: str | bytes) -> None:
             sync_directory(path.parent)
     except FileExistsError as error:
         raise Refused(
-            f"{path} is there already, and nothing is overwritten",
-            hint="look at it, or name another file",
+            f"{path} already exists and is not overwritten",
+            hint="remove it, or name another file",
             code="exists",
         ) from error
     except OSError as error:
@@ -92,26 +92,26 @@ def replace_text_file(
     private: bool = False,
     limit_bytes: int = LIMIT_BYTES,
 ) -> None:
-    """Put `text` into a file that held `was` (None: that was not there), all at once.
+    """Put `text` into a file that held `was` (None: it did not exist), atomically.
 
-    `mode` is for a new file; one that is there keeps its own, but a `private` one is for its owner alone from now on. A
-    symbolic link stays one: what it points to is written. Raises: Refused if somebody changed it meanwhile;
+    `mode` is for a new file; an existing one keeps its own, but a `private` one becomes readable by its owner only. A
+    symbolic link stays: its target is written. Raises: Refused if the file changed meanwhile;
     TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
     read = read_file if isinstance(was, bytes) else read_text_file
     if read(target, limit_bytes=limit_bytes) != was:
-        raise Refused(f"{path} was changed by somebody else just now", hint="look at it, and try again")
+        raise Refused(f"{path} changed while it was being edited", hint="check it, then try again")
     try:
         if was is not None:
             mode = stat.S_IMODE(target.stat().st_mode)
             if not os.access(target, os.W_OK):
-                raise PermissionError(0, "it is write-protected")
+                raise PermissionError(0, "the file is write-protected")
         if private:
             mode = 0o600
         with _draft(target, text, mode) as draft:
             if was is not None:
-                draft.chmod(mode)  # whatever the umask took away
+                draft.chmod(mode)  # despite the umask
             os.replace(draft, target)
             sync_directory(target.parent)
     except OSError as error:
@@ -120,7 +120,7 @@ def replace_text_file(
 
 @contextlib.contextmanager
 def _draft(path: Path, text: str | bytes, mode: int) -> Generator[Path]:
-    """The text in a file beside `path`, on disk, gone afterwards."""
+    """A synced temporary file beside `path` that holds the text; removed afterwards."""
     draft = path.with_name(f".{path.name[:200]}.{new_id()[:8]}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -136,15 +136,15 @@ def _draft(path: Path, text: str | bytes, mode: int) -> Generator[Path]:
 
 def _unwritable(path: Path, error: OSError) -> TinytownError:
     return TinytownError(
-        f"cannot write {path}: {error.strerror or error}", hint="check the directory's owner, mode and free space"
+        f"cannot write {path}: {error.strerror or error}", hint="check the owner, mode and free space of its directory"
     )
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Hold the lock file at `path`, so that of several commands one changes things at a time.
+    """Hold the lock file at `path`: one command at a time.
 
-    Raises: TinytownError if somebody holds it for long, or it cannot be made.
+    Raises: TinytownError if another process holds it for more than 3 s, or it cannot be created.
     """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     try:
@@ -158,7 +158,9 @@ def locked(path: Path) -> Generator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise TinytownError(f"another command holds {path}", hint="try again in a moment") from error
+                    raise TinytownError(
+                        f"another command holds the lock {path}", hint="try again in a moment"
+                    ) from error
                 time.sleep(_POLL_S)  # a blocking lock has no deadline
             except OSError as error:
                 raise _unwritable(path, error) from error
@@ -168,7 +170,7 @@ def locked(path: Path) -> Generator[None]:
 
 
 def make_user_directory() -> None:
-    """Make a person's own directory, ``~/.tt``, for them alone. Raises: TinytownError if it cannot be made."""
+    """Create the user's directory, ``~/.tt``, with mode 0700. Raises: TinytownError if it cannot be created."""
     directory = user_directory()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

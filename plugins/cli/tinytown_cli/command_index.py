@@ -13,10 +13,10 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinytown.plugin import cache_file, installed, read_cache, write_cache
+from tinytown.entry_points import cache_file, installed, read_cache, write_cache
 
 if TYPE_CHECKING:
-    from tinytown.plugin import IndexedEntryPoint
+    from tinytown.entry_points import IndexedEntryPoint
 
 COMMAND_GROUP = "tinytown.commands"
 

@@ -13,9 +13,9 @@ from typing import TypeAlias, cast
 import click
 from tinytown.client import TownClient
 from tinytown.config import Config, load_config
+from tinytown.entry_points import installed
 from tinytown.errors import NotFound
 from tinytown.model.events import EVENT_TYPES, MessageSent
-from tinytown.plugin import installed
 from tinytown.redis import BlockingClient, address_of, town_server
 from tinytown.roles import load_roles
 

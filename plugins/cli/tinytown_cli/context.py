@@ -1,7 +1,7 @@
-"""What was asked for beside the command itself, and how answers are printed: for people, or as JSON.
+"""The common options of a command line, and the output of commands: text for people, or JSON.
 
-Everything a command prints on stdout goes through `CliContext.emit`, which makes text safe for a terminal. JSON
-carries texts as they are. Also finds and opens the town that a command is about.
+Everything that a command prints on stdout goes through `CliContext.emit`, which makes text safe for a terminal. JSON
+carries texts unchanged. Also finds and opens the town of the command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CliContext:
-    """The options that every command takes, wherever on the line they stood."""
+    """The options that every command takes, given before or after its name."""
 
     def __init__(self) -> None:
         self.town: str | None = None
@@ -31,7 +31,7 @@ class CliContext:
         self._deferred: Exception | None = None
 
     def town_root(self) -> Path:
-        """The root of the town that the command is about: of ``--town``, TINYTOWN_TOWN or the current directory.
+        """The root of the town: of ``--town``, TINYTOWN_TOWN or the current directory.
 
         Raises: NotFound.
         """
@@ -40,25 +40,25 @@ class CliContext:
         return find_town(Path(self.town) if self.town else None)
 
     def open_town(self) -> AbstractContextManager[TownClient]:
-        """The town that the command is about, with its server up; see `tinytown.client.open_town_client`."""
+        """The town, with its server up; see `tinytown.client.open_town_client`."""
         from tinytown.client import open_town_client
 
         return open_town_client(Path(self.town) if self.town else None, on_connect=self.explain)
 
     def defer_error(self, error: Exception) -> None:
-        """Raise `error` once the answer is out: what was asked for is done, what was to follow has failed.
+        """Raise `error` after the output: the command did its work, but a step that follows it failed.
 
-        Who saw the error alone would do it again.
+        An error alone would make the user run the command again.
         """
         self._deferred = error
 
     def emit(self, value: Any, lines: str | Iterable[str]) -> None:
         """Print `value` as one line of JSON, or, for people, the `lines`.
 
-        Raises: what `defer_error` was told; BrokenPipeError when nobody reads any more; TinytownError when it cannot be written.
+        Raises: the error of `defer_error`; BrokenPipeError if stdout has no reader; TinytownError if it cannot be written.
         """
-        told = [lines] if isinstance(lines, str) else lines
-        text = "" if self.json else "".join(escape_control(line) + "\n" for line in told)
+        lines = [lines] if isinstance(lines, str) else lines
+        text = "" if self.json else "".join(escape_control(line) + "\n" for line in lines)
         try:
             if self.json:
                 sys.stdout.buffer.write(_in_json(value) + b"\n")
@@ -68,14 +68,14 @@ class CliContext:
             raise
         except OSError as error:
             raise TinytownError(
-                f"the answer cannot be written: {error.strerror}", hint="what was asked for is done all the same"
+                f"cannot write the output: {error.strerror}", hint="the command itself is done"
             ) from error
         if deferred := self._deferred:
             self._deferred = None
             raise deferred
 
     def warn(self, line: str) -> None:
-        """Print a remark that is no part of the answer, on stderr."""
+        """Print a line on stderr that is not part of the output."""
         sys.stderr.write(escape_control(line) + "\n")
         sys.stderr.flush()
 
@@ -90,7 +90,7 @@ def _in_json(value: Any) -> bytes:
 
     try:
         return msgspec.json.encode(value)
-    except UnicodeEncodeError:  # a path with bytes that are no text
+    except UnicodeEncodeError:  # a path that is not UTF-8
         import json
 
         return json.dumps(msgspec.to_builtins(value)).encode()

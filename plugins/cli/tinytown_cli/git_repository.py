@@ -1,4 +1,4 @@
-"""Which git repository and branch a directory belongs to, read from git's files: no process is started.
+"""The git repository and branch of a directory, read from git's files without starting a process.
 
 Source: gitrepository-layout(5): ``.git`` is a directory, or, in a worktree, a file that says ``gitdir: <path>``; its
 ``HEAD`` holds ``ref: refs/heads/<branch>`` or a commit.
@@ -15,7 +15,7 @@ def repository_root(directory: Path) -> Path | None:
 
 
 def branch(root: Path) -> str | None:
-    """The branch that is checked out in the working tree at `root`; None for a bare commit or anything unreadable."""
+    """The branch checked out in the working tree at `root`; None for a detached HEAD or an unreadable file."""
     git = root / ".git"
     try:
         if git.is_file():
@@ -27,7 +27,7 @@ def branch(root: Path) -> str | None:
 
 
 def town_words(directory: Path) -> str:
-    """What a town in `directory` might be called: the repository with its branch, else the directory."""
+    """A name for a town in `directory`, before it is normalized: the repository and branch, else the directory."""
     root = repository_root(directory)
     if root is None:
         return directory.name

@@ -1,7 +1,6 @@
-"""The kernel as a process of this machine: whether one runs, starting one in the background, and ending it.
+"""The kernel as a process of this machine: finding it, starting it in the background, and ending it.
 
-A kernel holds a lock in the town's directory, with its process id in it, for as long as it lives. Knows nothing of what
-a kernel does.
+A running kernel holds a lock file in the town's directory that contains its process id. Knows nothing of what a kernel does.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from tinytown.process import is_running
 
 from tinytown_cli.context import CliContext
 
-#: Set by whoever starts kernels himself: no command starts one then.
+#: If set, no command starts a kernel.
 NO_KERNEL_VARIABLE = "TINYTOWN_NO_KERNEL"
 
-#: How long a kernel may take to be ready: it loads plugins and may have to start the server.
+#: A kernel loads plugins and may have to start the server before it is ready.
 READY_TIMEOUT_S = 15.0
 
 _END_S = 5.0
@@ -46,7 +45,7 @@ def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
     """The town's kernel on this machine, started in the background if none runs.
 
     None where none runs and none may be started: inside a round, with `may_start` off, or by `NO_KERNEL_VARIABLE`.
-    Raises: TinytownError with code ``kernel_not_started`` and what the kernel said.
+    Raises: TinytownError with code ``kernel_not_started`` and the last error of its log.
     """
     if pid := running_kernel(root):
         return Kernel(pid)
@@ -55,15 +54,15 @@ def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
     try:
         return Kernel(start_kernel(root), started=True)
     except TinytownError:
-        if pid := running_kernel(root):  # somebody else was quicker by a moment
+        if pid := running_kernel(root):  # another process started one meanwhile
             return Kernel(pid)
         raise
 
 
 def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool) -> dict[str, Any]:
-    """See that the town has a kernel here, and say on stderr what was done; ``{"running", "pid", "started"}``.
+    """Start a kernel if the town has none here, and report that on stderr; ``{"running", "pid", "started"}``.
 
-    Whoever calls this has done something already: an error is owed to the invocation, and comes after the answer.
+    The caller has done its work already, so an error is deferred: see `CliContext.defer_error`.
     """
     try:
         kernel = ensure_kernel(town.root, may_start=may_start)
@@ -72,28 +71,28 @@ def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool
         return {"running": False, "pid": None, "started": False}
     if kernel is None:
         if not town.caller.is_agent:
-            context.warn("no kernel runs: tt start runs one")
+            context.warn("no kernel is running; start one with: tt start")
         return {"running": False, "pid": None, "started": False}
     if kernel.started:
-        context.warn(f"started the town's kernel in the background (process {kernel.pid}); tt stop ends it")
+        context.warn(f"started the kernel in the background (process {kernel.pid}); stop it with: tt stop")
     return {"running": True, "pid": kernel.pid, "started": kernel.started}
 
 
 def start_kernel(root: Path) -> int:
     """Start a kernel that outlives this process, and wait until it is ready; its process id.
 
-    It lives in a session of its own, writes to `kernel_log` and inherits nothing of an agent's round.
+    It runs in a session of its own, writes to `kernel_log` and does not inherit the identity of an agent's round.
     Raises: TinytownError with code ``kernel_not_started``.
     """
-    import subprocess  # late: mostly a kernel runs already
+    import subprocess  # late: usually a kernel is running already
     import sys
 
     try:
         log = _open_log(root)
     except OSError as error:
         raise TinytownError(
-            f"no kernel could be started: {kernel_log(root)}, where it is to say what it has to say: {error.strerror}",
-            hint="see that it can be written, and tt start",
+            f"cannot start a kernel: cannot write its log {kernel_log(root)}: {error.strerror}",
+            hint="make it writable, then run tt start",
             code="kernel_not_started",
         ) from error
     log_begin = log.stat().st_size
@@ -112,29 +111,29 @@ def start_kernel(root: Path) -> int:
             )
         os.close(ready_end)
         ready_end = -1
-        said = _read_byte(ready, READY_TIMEOUT_S)
+        answer = _read_byte(ready, READY_TIMEOUT_S)
     finally:
         os.close(ready)
         if ready_end >= 0:
             os.close(ready_end)
-    if said == b"1":
-        process.returncode = 0  # it is not ours to wait for: it outlives us
+    if answer == b"1":
+        process.returncode = 0  # it outlives this process, which never waits for it
         return process.pid
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
-    why = _last_error(log, log_begin) if said == b"" else f"it was not ready within {READY_TIMEOUT_S:g} s"
+    why = _last_error(log, log_begin) if answer == b"" else f"it was not ready within {READY_TIMEOUT_S:g} s"
     raise TinytownError(
-        f"no kernel could be started: {why or 'it ended without a word'}",
-        hint=f"see {log}, or run tt start to watch it",
+        f"cannot start a kernel: {why or 'it exited without an error message'}",
+        hint=f"see {log}, or run tt start in the foreground",
         code="kernel_not_started",
     )
 
 
 def end_kernel(pid: int, *, timeout_s: float, hurry_s: float = 10.0) -> bool:
-    """Ask a kernel to come to its end and wait for it; after `timeout_s` ask again, which makes it hurry.
+    """Send SIGTERM to a kernel and wait for its end; after `timeout_s` send a second one, which cuts rounds short.
 
-    Returns whether it is gone `hurry_s` after that at the latest.
+    Returns whether it ended within `hurry_s` after that.
     """
     for patience_s in (timeout_s, hurry_s):
         try:
@@ -150,12 +149,12 @@ def _await_end(pid: int, deadline: float) -> bool:
     while is_running(pid):
         if time.monotonic() >= deadline:
             return False
-        time.sleep(_POLL_S)  # somebody else's child cannot be waited for in any better way that all systems have
+        time.sleep(_POLL_S)  # portable: only a parent can wait for a process
     return True
 
 
 def kernel_log(root: Path) -> Path:
-    """Where a kernel in the background says what it has to say; not among the agents' logs, one of whom may be `kernel`."""
+    """The log of a kernel in the background; not among the agents' logs, since an agent may be called ``kernel``."""
     return root / RUNTIME_DIRECTORY / "kernel.log"
 
 
@@ -170,7 +169,7 @@ def _open_log(root: Path) -> Path:
 
 
 def _read_byte(descriptor: int, timeout_s: float) -> bytes | None:
-    """The next byte, nothing at the end of the pipe, None when neither comes in time."""
+    """The next byte, empty at the end of the pipe, None if neither comes within `timeout_s`."""
     readable, _, _ = select.select([descriptor], [], [], timeout_s)
     return os.read(descriptor, 1) if readable else None
 

@@ -1,4 +1,4 @@
-"""From the words of a command line to an exit code: runs the command, and turns every error into one line on stderr.
+"""Runs a command line: from its words to an exit code. Every error becomes one line on stderr.
 
 With ``--json`` the line is ``{"error": {"code", "message", "hint"}}``. A traceback is shown with ``--debug`` only.
 """
@@ -19,14 +19,14 @@ from tinytown_cli.framework import make_root
 PROGRAM = "tt"
 
 INTERRUPTED = 130
-#: What a shell reports for a process that wrote into a pipe nobody reads any more.
+#: What a shell reports for a process that wrote into a pipe without a reader.
 READER_GONE = 141
 
 _COMPLETE_VARIABLE = "_TT_COMPLETE"
 
 
 def run(words: Sequence[str]) -> int:
-    """Do what the command line `words` (without the program's name) ask for; the exit code."""
+    """Run the command line `words`, which lack the program's name; the exit code."""
     options = words[: words.index("--")] if "--" in words else words
     as_json, debug = "--json" in options, "--debug" in options
     _prepare_streams()
@@ -36,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Python would complain when it flushes at its end.
+        # Without this Python reports an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except Exception as error:
@@ -50,10 +50,10 @@ def run(words: Sequence[str]) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open what the caller has closed, and let a terminal that cannot show a character show an escape."""
+    """Open the streams that the caller closed, and escape characters that a stream cannot encode."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open until the process exits
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -82,12 +82,12 @@ def _report(error: Exception, *, as_json: bool) -> int:
         if as_json:
             import json
 
-            told = {"error": {"code": code, "message": message, "hint": hint}}
-            sys.stderr.write(json.dumps(told, ensure_ascii=False) + "\n")
+            report = {"error": {"code": code, "message": message, "hint": hint}}
+            sys.stderr.write(json.dumps(report, ensure_ascii=False) + "\n")
         else:
             sys.stderr.write(f"error: {message}; {hint}\n" if hint else f"error: {message}\n")
         sys.stderr.flush()
-    except OSError:  # nobody is there to read it
+    except OSError:  # stderr has no reader
         pass
     return exit_code
 
@@ -98,19 +98,29 @@ def _explain(error: Exception) -> tuple[str, str, str, int]:
         return error.code, error.message, error.hint, error.exit_code
     if isinstance(error, click.ClickException):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        return "usage", _in_our_words(error.format_message()), f"see {command} --help", 2
-    if isinstance(error, UnicodeEncodeError):  # bytes of the command line that are no text arrive as surrogates
-        return "usage", f"expected UTF-8 text, got other bytes in {shown(ascii(error.object))}", "convert it", 2
-    if isinstance(error, FileNotFoundError) and not error.filename and _is_nowhere():
-        return "not_found", f"the current directory cannot be read: {error.strerror}", "change to one that exists", 3
+        return "usage", _plain(error.format_message()), f"{command} --help", 2
+    if isinstance(error, UnicodeEncodeError):  # undecodable bytes of the command line arrive as surrogates
+        return (
+            "usage",
+            f"expected UTF-8 text, got other bytes in {shown(ascii(error.object))}",
+            "convert it to UTF-8",
+            2,
+        )
+    if isinstance(error, FileNotFoundError) and not error.filename and _lacks_directory():
+        return "not_found", f"cannot read the current directory: {error.strerror}", "change to one that exists", 3
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename else ""
-        return "failed", f"{named}{error.strerror}", "run again with --debug to see where", 1
-    return "internal", f"internal error: {type(error).__name__}: {error}", "run again with --debug and report it", 1
+        return "failed", f"{named}{error.strerror}", "run it again with --debug for details", 1
+    return (
+        "internal",
+        f"internal error: {type(error).__name__}: {error}",
+        "run it again with --debug and report the traceback",
+        1,
+    )
 
 
-def _is_nowhere() -> bool:
-    """Whether the current directory is gone, which many a function of the system tells without a name."""
+def _lacks_directory() -> bool:
+    """Whether the current directory was deleted: the system reports that without a file name."""
     try:
         os.getcwd()
     except OSError:
@@ -118,8 +128,8 @@ def _is_nowhere() -> bool:
     return False
 
 
-def _in_our_words(text: str) -> str:
-    """What click says of a mistake: plainer where it names its own types, and without all of a huge word."""
+def _plain(text: str) -> str:
+    """A message of click without the names of its types, shortened in the middle if a word in it is huge."""
     text = text.strip().rstrip(".")
     for theirs, ours in _PLAINER.items():
         text = text.replace(theirs, ours)

@@ -1,8 +1,8 @@
-"""Changes a TOML file that a person wrote, and keeps their comments, order and spelling. Pure: from text to text.
+"""Changes values in a TOML file and keeps its comments, order and spelling. Pure: from text to text.
 
-tomlkit does the work, and is not trusted: the text has to survive unchanged when nothing is changed, and the result is
-read again by the standard library and compared with what was asked for. What does not come out right is refused, so
-nobody's file is ever written with a mistake in it. Knows nothing of files and of what the tables mean.
+tomlkit makes the change and its result is verified: parsing and printing alone must leave the text unchanged, and the
+result, parsed by the standard library, must equal the requested data. Anything else is refused. Knows nothing of files and
+of what the tables mean.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Comment, InlineTable, Whitespace
 
-#: Where a value is: names of tables and positions in arrays. The position behind the last one adds a table.
+#: The path of a value: names of tables and positions in arrays. The position after the last one adds a table.
 Place: TypeAlias = tuple[str | int, ...]
 
 
 def edit(text: str, changes: Iterable[tuple[Place, Any]]) -> str:
     """`text`, a valid TOML file, with each place set to its value, or without it where the value is None.
 
-    Tables on the way are made as needed; a table or an array whose last item is removed goes too.
+    Missing tables are created; a table or an array whose last item is removed is removed too.
 
     Raises: TinytownError with code ``not_editable`` for a file that cannot be changed without disturbing the rest of it.
     """
@@ -40,7 +40,7 @@ def edit(text: str, changes: Iterable[tuple[Place, Any]]) -> str:
     except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise _not_editable(f"{type(error).__name__}: {error}") from error
     if not came_out_right:
-        raise _not_editable("the result would say something else")
+        raise _not_editable("the result would differ from the requested change")
     return edited
 
 
@@ -51,15 +51,15 @@ def _parse(text: str) -> Any:
     except (TOMLKitError, RecursionError) as error:
         raise _not_editable(str(error)) from error
     if tomlkit.dumps(document) != whole:
-        # Seen when [[tasks]] stand apart with other tables between them.
-        raise _not_editable("its tables are out of order; put those of one kind next to each other")
+        # Seen when [[tasks]] are separated by other tables.
+        raise _not_editable("its tables are out of order; put the tables of one array next to each other")
     return document
 
 
 def _not_editable(why: str) -> TinytownError:
     return TinytownError(
-        f"the TOML file cannot be changed without disturbing it: {why}",
-        hint="make the change by hand",
+        f"cannot edit the TOML file without disturbing the rest of it: {why}",
+        hint="edit the file by hand",
         code="not_editable",
     )
 
@@ -70,7 +70,7 @@ def _with_line_ends_of(text: str, edited: str) -> str:
 
 
 def _set_plain(table: Any, place: Place, value: Any) -> None:
-    """The change as it is meant, on what the standard library reads."""
+    """The change, on the data that the standard library parsed."""
     way, last = place[:-1], place[-1]
     parents: list[tuple[Any, str | int]] = []
     for step, after in zip(way, place[1:], strict=True):
@@ -90,7 +90,7 @@ def _set_plain(table: Any, place: Place, value: Any) -> None:
 
 
 def _set(table: Any, place: Place, value: Any) -> None:
-    """The same change on the document that keeps everything else."""
+    """The same change, on the document that keeps everything else."""
     way, last = place[:-1], place[-1]
     parents: list[tuple[Any, str | int]] = []
     for step, after in zip(way, place[1:], strict=True):
@@ -113,19 +113,19 @@ def _set(table: Any, place: Place, value: Any) -> None:
 
 def _item(value: Any) -> Any:
     if isinstance(value, str) and "\n" in value[1:] and "\r" not in value and not value.startswith("\n"):
-        # A newline behind the opening quotes is no part of the text, and makes it start at the margin.
+        # TOML ignores a newline after the opening quotes: the text starts at the margin.
         return tomlkit.value(f'"""\n{tomlkit.string(value, multiline=True).as_string()[3:]}')
     return value
 
 
 def _add(table: Any, name: str, item: Any) -> None:
-    """A new key right behind the last one. tomlkit alone would put it behind the comments that belong to what follows."""
+    """Add a key right after the last one. tomlkit alone puts it after the comments of what follows."""
     body: list[tuple[Any, Any]] = getattr(getattr(table, "value", table), "body", [])
     behind: list[tuple[Any, Any]] = []
     if not isinstance(table, InlineTable):
         while body and isinstance(body[-1][1], Comment | Whitespace):
             behind.insert(0, body.pop())
-        if not body and isinstance(table, TOMLDocument):  # what a file begins with stays its beginning
+        if not body and isinstance(table, TOMLDocument):  # comments at the start of the file stay there
             body.extend(behind)
             behind.clear()
     table[name] = item

@@ -1,7 +1,7 @@
-"""The list of a person's towns, ``~/.tt/towns.toml``: ``[[towns]]`` with path and name, as Tinytown 0.10 for Rust has it.
+"""The list of a user's towns, ``~/.tt/towns.toml``: ``[[towns]]`` with path and name.
 
-A list that cannot be read is never written: what stands in it is worth more than the entry that is missing. Changes are
-made under a lock, all at once, and leave everything else in the file as it is.
+A list that cannot be read is never written. Changes are atomic, made under a lock, and leave the rest of the file unchanged.
+Source: the format of Tinytown 0.10 for Rust.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tinytown_cli.atomic_files import locked, make_user_directory, read_text_fil
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
-    """A town on the list: the directory it was made in, and what it was called then."""
+    """A town on the list: its directory, and its name when it was registered."""
 
     path: str
     name: str = ""
@@ -30,7 +30,7 @@ class _Registry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def registry_path() -> Path:
-    """Where the list lies."""
+    """The path of the list."""
     return user_directory() / "towns.toml"
 
 
@@ -40,9 +40,9 @@ def read_registry() -> tuple[Registered, ...]:
 
 
 def register_town(root: Path, name: str) -> None:
-    """Put a town on the list, or tell the list its new name.
+    """Put a town on the list, or update its name there.
 
-    Raises: ConfigError for a list that cannot be read, or a path that is no text; TinytownError if it cannot be written.
+    Raises: ConfigError for a list that cannot be read, or a path that is not UTF-8; TinytownError if it cannot be written.
     """
     path = registry_path()
     where = check_utf8(str(root))
@@ -50,7 +50,7 @@ def register_town(root: Path, name: str) -> None:
     with locked(path.with_suffix(".lock")):
         text = read_text_file(path)
         towns = _read(text)
-        number = next((number for number, each in enumerate(towns) if each.path == where), len(towns))
+        number = next((number for number, town in enumerate(towns) if town.path == where), len(towns))
         entry = {"path": where, "name": name}
         if number == len(towns):
             _write(path, text, [(("towns", number), entry)])
@@ -59,14 +59,14 @@ def register_town(root: Path, name: str) -> None:
 
 
 def forget_towns(paths: Collection[str]) -> tuple[Registered, ...]:
-    """Take the towns at `paths` off the list; those that were on it. Raises like `register_town`."""
+    """Remove the towns at `paths` from the list; returns those that were on it. Raises like `register_town`."""
     path = registry_path()
     if not paths:
         return ()
     with locked(path.with_suffix(".lock")):
         text = read_text_file(path)
         towns = _read(text)
-        gone = [number for number, each in enumerate(towns) if each.path in paths]
+        gone = [number for number, town in enumerate(towns) if town.path in paths]
         if gone:
             _write(path, text, [(("towns", number), None) for number in reversed(gone)])
         return tuple(towns[number] for number in gone)
@@ -78,11 +78,11 @@ def _read(text: str | None) -> tuple[Registered, ...]:
         return msgspec.convert(tomllib.loads(text or ""), _Registry).towns
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise ConfigError(
-            f"{path} is no list of towns: {error}", hint="mend it, or move it away", path=str(path)
+            f"{path} is not a valid list of towns: {error}", hint="fix it, or move it away", path=str(path)
         ) from error
 
 
 def _write(path: Path, text: str | None, changes: list[tuple[tuple[str | int, ...], object]]) -> None:
-    from tinytown_cli.toml_edit import edit  # late: looking at the list does without it
+    from tinytown_cli.toml_edit import edit  # late: reading the list does not need it
 
     replace_text_file(path, edit(text or "", changes), was=text, private=True)
