@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import trio
 
@@ -20,7 +20,7 @@ from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
 from tinytown.model.details import MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
-from tinytown.model.ids import SUPERVISOR
+from tinytown.model.ids import SUPERVISOR, check_id
 from tinytown.model.messages import Body, Message, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
@@ -30,6 +30,9 @@ from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, town_server
 from tinytown.roles import start_of_agent
+
+if TYPE_CHECKING:
+    from tinytown.redis.commands import PluginRedis
 
 T = TypeVar("T")
 
@@ -80,6 +83,15 @@ class Town:
     @property
     def name(self) -> str:
         return self.config.name
+
+    def redis(self, plugin: str) -> PluginRedis:
+        """redis-py's async commands on the town's own connection, for what a plugin keeps beside its data: ``redis.key(name)``.
+
+        Calls raise redis.exceptions for error replies, and UsageError for a command that others on the connection would notice.
+        """
+        from tinytown.redis.commands import PluginRedis  # importing redis-py takes 0.3 s
+
+        return PluginRedis(self.link, self.operations.keys, check_id("a plugin name", plugin))
 
     async def run(self, operation: Operation[T]) -> T:
         """The result of `operation`, whose function library is loaded first if the server lacks it."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from tinytown.model.ids import check_town_name
+from tinytown.model.ids import check_id, check_town_name
 
-#: Pattern of each key below the base -> Redis type. ``<...>`` stands for an id, a name or a state.
+#: Pattern of each key below the base -> Redis type (``any``: as its owner likes). ``<...>`` stands for an id, a name or a state.
 KEYS: dict[str, str] = {
     "meta": "hash",
     "seq": "string",
@@ -57,6 +57,7 @@ KEYS: dict[str, str] = {
     "lease:<name>": "string",
     "plugins": "set",
     "plugin:<plugin>": "hash",
+    "plugin:<plugin>:<key>": "any",
     "op:<op>": "string",
     "cursors": "hash",
     "events": "stream",
@@ -109,6 +110,10 @@ class Keys(msgspec.Struct, frozen=True):
     def plugin(self, plugin: str) -> str:
         """What a plugin keeps in the town."""
         return f"{self.base}:plugin:{plugin}"
+
+    def plugin_key(self, plugin: str, name: str) -> str:
+        """A key of a plugin's own, of whatever type. Raises: UsageError for an illegal name of a plugin or key."""
+        return f"{self.plugin(check_id('a plugin name', plugin))}:{check_id('a key', name)}"
 
     def trace(self, message_id: str) -> str:
         """The history of a message."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinytown.redis.blocking_client import BlockingClient
+    from tinytown.redis.commands import PluginRedis
     from tinytown.redis.locate import address_of, town_server
     from tinytown.redis.url import Address, parse_url, redact
 
 __all__ = [
     "Address",
     "BlockingClient",
+    "PluginRedis",
     "address_of",
     "parse_url",
     "redact",
@@ -24,6 +26,7 @@ __all__ = [
 
 _MODULES = {
     "Address": "url",
+    "PluginRedis": "commands",
     "BlockingClient": "blocking_client",
     "address_of": "locate",
     "town_server": "locate",

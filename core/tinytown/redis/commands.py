@@ -18,6 +18,7 @@ from redis.commands import AsyncCoreCommands
 from redis.exceptions import RedisError
 
 from tinytown.errors import UsageError
+from tinytown.protocol.keys import Keys
 from tinytown.protocol.operation import Argument, ErrorReply, Reply
 from tinytown.redis.link import Link
 
@@ -115,6 +116,23 @@ class Redis(AsyncCoreCommands):
                 return {self._value(k, decode=decode): self._value(v, decode=decode) for k, v in items}
             case _:
                 return reply
+
+
+class PluginRedis(Redis):
+    """redis-py's commands for one plugin; `key` gives it keys of its own. Made by `Town.redis`.
+
+    Strings come as `str`. The keys lie in the town's slot, go with `tt reset`, and are neither saved by `tt save` nor bounded
+    by the town: give them a time to live. Since hook API 2.
+    """
+
+    def __init__(self, link: Link, keys: Keys, plugin: str) -> None:
+        super().__init__(link, decode=True)
+        self._keys = keys
+        self._plugin = plugin
+
+    def key(self, name: str) -> str:
+        """``tt:{town}:plugin:PLUGIN:NAME``. Raises: UsageError for an illegal name."""
+        return self._keys.plugin_key(self._plugin, name)
 
 
 class Batch(AsyncCoreCommands):

@@ -262,3 +262,15 @@ def test_a_file_of_version_1_is_restored_in_the_words_of_today(town: Town) -> No
             if "state" in record:
                 record["state"] = words.get(record["state"], record["state"])
     assert again == expected
+
+
+def test_a_reset_removes_the_keys_that_plugins_have_beside_their_data_and_no_others(
+    client: BlockingClient, town: Town
+) -> None:
+    other = another_town(client)
+    for each in (town, other):
+        for number in range(3):
+            each.command("SET", each.operations.keys.plugin_key("rules", f"k{number}"), "v")
+    transfer(town).reset()
+    assert [key for key in town.dump() if key.startswith("plugin:")] == []
+    assert len([key for key in other.dump() if key.startswith("plugin:")]) == 3

@@ -5,7 +5,7 @@ They are a function library of their own beside the town's: a kernel never needs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,6 +83,18 @@ class SnapshotOperations:
     def sweep(self, holder: str) -> Operation[bool]:
         """Remove a page of what was put and not listed, or reset away; whether there may be more."""
         return self._call("sweep", bool, holder)
+
+    def plugin_keys(self, cursor: int = 0) -> Operation[tuple[int, list[bytes]]]:
+        """Some of the keys that plugins have beside their data, and the cursor for the next ones (0: that was all)."""
+
+        def decode(reply: Reply) -> tuple[int, list[bytes]]:
+            return int(reply[0]), reply[1]
+
+        return Operation(("SCAN", cursor, "MATCH", f"{self.keys.base}:plugin:*:*", "COUNT", PAGE), decode)
+
+    def unlink(self, keys: Sequence[bytes]) -> Operation[int]:
+        """Remove keys."""
+        return Operation(("UNLINK", *keys), int)
 
     def reset(self, holder: str) -> Operation[Emptied]:
         """Take everything out of the town but its settings and counters, in one step; refused while a kernel takes part.

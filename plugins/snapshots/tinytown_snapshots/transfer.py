@@ -172,7 +172,17 @@ class Transfer:
             emptied = self.run(self.moving.reset(holder))
             while self.run(self.moving.sweep(holder)):
                 pass
+            self._remove_plugin_keys()
             return emptied
+
+    def _remove_plugin_keys(self) -> None:
+        cursor, keys = self.run(self.moving.plugin_keys())
+        while cursor or keys:
+            if keys:
+                self.run(self.moving.unlink(keys))
+            if not cursor:
+                return
+            cursor, keys = self.run(self.moving.plugin_keys(cursor))
 
     @contextlib.contextmanager
     def hold(self) -> Generator[str]:
