@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tinytown import roles
 from tinytown.config import Config, read_config
-from tinytown.errors import ConfigError
+from tinytown.entry_points import IndexedEntryPoint
+from tinytown.errors import ConfigError, UsageError
 from tinytown.model.ids import check_word
 from tinytown.model.text import check_text
-from tinytown.roles import doubt_role, load_roles, start_of_agent
+from tinytown.roles import choose_kind, doubt_role, load_roles, start_of_agent
 
 BUILT_IN = ["worker", "reviewer", "researcher", "architect", "tester", "devops", "security", "docs"]
 FILE = Path("/town/tinytown.toml")
@@ -42,9 +44,9 @@ def test_a_table_changes_the_keys_that_it_holds_and_keeps_the_others() -> None:
 
 
 def test_a_town_adds_roles_of_its_own_behind_the_others() -> None:
-    roles = load_roles(config(translator={"purpose": "translates"}))
-    assert [*roles] == [*BUILT_IN, "translator"]
-    assert (roles["translator"].purpose, roles["translator"].origin) == ("translates", "town")
+    known = load_roles(config(translator={"purpose": "translates"}))
+    assert [*known] == [*BUILT_IN, "translator"]
+    assert (known["translator"].purpose, known["translator"].origin) == ("translates", "town")
 
 
 def test_an_agent_gets_what_was_asked_for_then_what_its_role_says_then_what_the_town_says() -> None:
@@ -53,6 +55,33 @@ def test_an_agent_gets_what_was_asked_for_then_what_its_role_says_then_what_the_
     assert start_of_agent(town, "reviewer", cli="other", tags=("go",)) == ("other", ("go",))
     assert start_of_agent(town, "a free word", cli=None, tags=()) == ("plain", ())
     assert start_of_agent(town, "", cli=None, tags=()) == ("plain", ())
+
+
+def without_default(monkeypatch: pytest.MonkeyPatch, *distributions: str) -> Config:
+    """A town that has no default kind, on a machine with these distributions."""
+    entries = tuple(IndexedEntryPoint("x", "x", name, "1") for name in distributions)
+    monkeypatch.setattr(roles, "installed", lambda group: entries)
+    return Config(name="t")
+
+
+@pytest.mark.parametrize(("kinds", "chosen"), [(["own"], "own"), (["own", "shell"], "shell"), (["shell"], "shell")])
+def test_without_a_default_the_only_kind_or_the_standard_one_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[str], chosen: str
+) -> None:
+    assert choose_kind(without_default(monkeypatch), kinds) == chosen
+
+
+def test_where_no_kind_is_known_the_standard_one_is_chosen_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_kind(without_default(monkeypatch, "tinytown-shell"), ()) == "shell"
+    with pytest.raises(UsageError, match="available kinds: none") as caught:
+        choose_kind(without_default(monkeypatch, "tinytown-other"), ())
+    assert caught.value.hint == "pip install tinytown-shell"
+
+
+def test_without_a_default_several_kinds_are_an_error_that_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="available kinds: mine, yours") as caught:
+        choose_kind(without_default(monkeypatch, "tinytown-shell"), {"yours", "mine"})
+    assert (caught.value.code, caught.value.fields["kinds"]) == ("no_default_kind", ["mine", "yours"])
 
 
 @pytest.mark.parametrize("word", ["revewier", "Reviewer", "testr", "tester ", "translatr"])

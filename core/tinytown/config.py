@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,7 @@ from tinytown.errors import ConfigError, NotFound, UsageError
 from tinytown.model.ids import check_agent_name, check_label, check_town_name, check_word
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES
 from tinytown.model.text import check_text, shown
+from tinytown.packages import moved_settings
 
 CONFIG_FILE = "tinytown.toml"
 RUNTIME_DIRECTORY = ".tt"
@@ -183,8 +185,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type."""
 
     name: str
-    default_cli: str = "shell"
-    conductor_cli: str | None = None
+    default_cli: str | None = None
     max_agents: int = 1_000
     lease_s: float = 10.0
     drain_s: float = 10.0
@@ -293,6 +294,7 @@ def load_config(root: Path) -> Config:
 def read_config(table: Mapping[str, Any], path: Path) -> Config:
     """The settings of a town whose file at `path` holds, or is to hold, `table`. Raises ConfigError like `load_config`."""
     user = load_user_config()
+    table = _with_moved_keys(table, path)
     config = convert_settings(Config, table, path)
     _check(config, path)
     merged: dict[str, Any] = {
@@ -305,6 +307,23 @@ def read_config(table: Mapping[str, Any], path: Path) -> Config:
     if os.environ.get(URL_VARIABLE):
         redis = msgspec.structs.replace(redis, url=os.environ[URL_VARIABLE])
     return msgspec.structs.replace(config, redis=redis, host=_host(config, table, user), **merged)
+
+
+def _with_moved_keys(table: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """`table` with each key that has moved at its new place, and a FutureWarning that names it."""
+    old_keys = table.keys() - set(Config.__struct_fields__)
+    for old, new in moved_settings().items() if old_keys else ():
+        if old not in old_keys:
+            continue
+        warnings.warn(f"{path}: {old} is now {new}", FutureWarning, stacklevel=2)
+        result = section = {key: value for key, value in table.items() if key != old}
+        *above, name = new.split(".")
+        for part in above:
+            section[part] = dict(section.get(part, {}))
+            section = section[part]
+        section.setdefault(name, table[old])
+        table = result
+    return table
 
 
 def _host(config: Config, table: Mapping[str, Any], user: UserConfig) -> HostConfig:

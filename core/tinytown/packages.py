@@ -29,6 +29,11 @@ def install_hint(what: Missing, name: str, otherwise: str = "") -> str:
     return f"pip install {distribution}" if distribution else otherwise
 
 
+def moved_settings() -> dict[str, str]:
+    """Keys of ``tinytown.toml`` that a plugin reads by now, with their new names; the old ones work for one release."""
+    return {old: new for table in _packages().values() for old, new in table.get("moved_settings", {}).items()}
+
+
 def default_kind() -> str:
     """The kind of agents that are spawned where nobody configured one."""
     return next(str(table["default_kind"]) for table in _packages().values() if "default_kind" in table)

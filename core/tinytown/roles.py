@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,9 @@ from typing import Literal
 import msgspec
 
 from tinytown.config import Config, RoleConfig
+from tinytown.entry_points import installed
+from tinytown.errors import UsageError
+from tinytown.packages import default_kind, distribution_of, install_hint
 
 _DATA = Path(__file__).with_name("roles.toml")
 
@@ -52,10 +55,36 @@ def load_roles(config: Config) -> dict[str, Role]:
     return roles
 
 
-def start_of_agent(config: Config, role: str, *, cli: str | None, tags: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The backend and the tags that a new agent gets: what was asked for, else its role's, else the town's backend."""
+def start_of_agent(
+    config: Config, role: str, *, cli: str | None, tags: Sequence[str], kinds: Collection[str] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """The kind and the tags that a new agent gets: those given, else its role's, else the town's default kind.
+
+    `kinds` are those that are offered, as far as known. Raises: UsageError, see `choose_kind`.
+    """
     known = load_roles(config).get(role) or Role(name=role)
-    return cli or known.cli or config.default_cli, tuple(tags) or known.tags
+    return cli or known.cli or choose_kind(config, kinds), tuple(tags) or known.tags
+
+
+def choose_kind(config: Config, kinds: Collection[str]) -> str:
+    """The kind of agents that are spawned without one: ``default_cli``, else the only one of `kinds`, else the standard one.
+
+    Raises: UsageError with code ``no_default_kind`` if there is none.
+    """
+    if config.default_cli:
+        return config.default_cli
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    standard = default_kind()
+    distribution = distribution_of("kinds", standard)
+    if standard in kinds or (not kinds and distribution in {entry.distribution for entry in installed("tinytown")}):
+        return standard
+    raise UsageError(
+        f"expected a kind of agents, because the town has no default; available kinds: {', '.join(sorted(kinds)) or 'none'}",
+        hint="name one with --cli, or set default_cli in tinytown.toml" if kinds else install_hint("kinds", standard),
+        code="no_default_kind",
+        kinds=sorted(kinds),
+    )
 
 
 def doubt_role(config: Config, word: str) -> str:

@@ -144,9 +144,9 @@ class Town:
 
         Raises: NotFound with code ``unknown_kind`` when kernels run and none has the backend: nobody would take it up.
         """
-        kind, words = start_of_agent(self.config, role, cli=cli, tags=tags)
         hosts = (await self.run(self.operations.status(agents=False))).hosts
         kinds = sorted({each for host in hosts for each in host.backends})
+        kind, words = start_of_agent(self.config, role, cli=cli, tags=tags, kinds=kinds)
         if hosts and kind not in kinds:
             raise NotFound(
                 f"no kernel of the town has agents of the kind {shown(kind)!r}; there are: {', '.join(kinds) or 'none'}",

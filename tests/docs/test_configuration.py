@@ -22,6 +22,7 @@ from tinytown.config import (
     RoundConfig,
     UserConfig,
 )
+from tinytown.packages import moved_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -81,3 +82,22 @@ def test_every_environment_variable_that_the_code_reads_is_on_the_page() -> None
     named -= {"TINYTOWN_HOOK_API"}
     missing = {name for name in named if f"`{name}`" not in PAGE}
     assert not missing
+
+
+def test_a_key_that_has_moved_works_at_its_old_place_with_a_warning_and_is_on_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "tinytown.toml"
+    for old, new in moved_settings().items():
+        *sections, name = new.split(".")
+        with pytest.warns(FutureWarning, match=rf"tinytown\.toml: {re.escape(old)} is now {re.escape(new)}"):
+            table: Any = config.read_config({"name": "t", old: "value"}, path)
+        assert sections[0] == "plugins"
+        assert table.plugins[sections[1]][name] == "value"
+        assert f"| `{old}` | `{new}` |" in PAGE
+
+
+def test_the_new_place_of_a_key_wins_over_the_old_one(tmp_path: Path) -> None:
+    table = {"name": "t", "conductor_cli": "old", "plugins": {"ops": {"conductor_cli": "new"}}}
+    with pytest.warns(FutureWarning):
+        read = config.read_config(table, tmp_path / "tinytown.toml")
+    assert read.plugins["ops"]["conductor_cli"] == "new"
+    assert table["plugins"] == {"ops": {"conductor_cli": "new"}}, "what was read from the file stays as it is"

@@ -17,7 +17,7 @@ def codes_in_source() -> set[str]:
     found = {kind.code for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TinytownError)}
     found |= set(errors.REPLY_CODES)
     for path in [*ROOT.glob("core/tinytown/**/*.py"), *ROOT.glob("plugins/*/tinytown_*/**/*.py")]:
-        if path.name != "obstacles.py":  # codes there are reasons why a task waits, and stand with tt task why
+        if path.name != "blockers.py":  # codes there are reasons why a task waits, documented with tt task why
             found |= set(re.findall(r"\bcode=\"([a-z_]+)\"", path.read_text()))
     for path in ROOT.glob("core/tinytown/**/*.lua"):
         found |= set(re.findall(r"\brefuse\('([a-z_]+)'", path.read_text()))

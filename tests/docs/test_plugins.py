@@ -36,7 +36,7 @@ CONTRACTS = {
     for name, kind in vars(contracts).items()
     if getattr(kind, "_is_protocol", False) and kind.__module__.startswith("tinytown.")
 }
-PLUGINS = ("shell", "echo", "journal", "beads")
+PLUGINS = ("shell", "echo", "journal", "ops", "beads")
 
 
 def section(heading: str) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from tinytown.errors import TinytownError
@@ -30,6 +32,7 @@ def run(words: Sequence[str]) -> int:
     options = words[: words.index("--")] if "--" in words else words
     as_json, debug = "--json" in options, "--debug" in options
     _prepare_streams()
+    warnings.showwarning = _show_warning
     try:
         code = _invoke(words)
         sys.stdout.flush()
@@ -47,6 +50,11 @@ def run(words: Sequence[str]) -> int:
         return _report(error, as_json=as_json)
     else:
         return code
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A Python warning, such as the one for a setting that has moved, as one line."""
+    sys.stderr.write(f"warning: {escape_control(str(message))}\n")
 
 
 def _prepare_streams() -> None:

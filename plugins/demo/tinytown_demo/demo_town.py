@@ -14,6 +14,7 @@ from pathlib import Path
 from tinytown.config import CONFIG_FILE, Config, load_user_config
 from tinytown.errors import BackendUnavailable, NotFound, Refused, TinytownError, UsageError
 from tinytown.model.text import shown
+from tinytown.packages import install_hint
 from tinytown.plugin import survey_plugins
 
 from tinytown_demo.plan import PLAN
@@ -84,7 +85,7 @@ def check_kinds(cli: str | None) -> None:
         if "shell" not in kinds:
             raise BackendUnavailable(
                 "the scripted agents of the demo need the kind 'shell', which is not available",
-                hint="pip install tinytown-shell",
+                hint=install_hint("kinds", "shell"),
             )
     elif cli not in kinds:
         raise NotFound(

@@ -16,6 +16,7 @@ import msgspec
 from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY
 from tinytown.errors import UsageError
 from tinytown.model.ids import check_agent_name, town_name_from
+from tinytown.packages import install_hint
 from tinytown.redis import parse_url
 
 #: Kinds of agents that the old Tinytown brought itself and wrote into every file; here a plugin each brings them.
@@ -83,6 +84,7 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
     old_name = str(table.get("name") or "")
     name = town_name_from(old_name)
     lines, taken, left = [f"name = {json.dumps(name)}"], ["name"], list[NotTaken]()
+    tables: list[str] = []
     for key, value in table.items():
         if key == "name":
             if name != old_name:
@@ -90,12 +92,13 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
         elif key == "default_cli":
             _default_cli(str(value), lines, taken, left)
         elif key == "conductor_cli" and isinstance(value, str) and value.strip():
-            lines.append(f"conductor_cli = {json.dumps(value)}")
+            tables += ["", "[plugins.ops]", f"conductor_cli = {json.dumps(value)}"]
             taken.append(key)
         elif key not in ("redis", "agent_clis"):
             left += _left_out(key, value)
     lines += _redis(_table(table.get("redis")), taken, left)
     lines += _agent_clis(_table(table.get("agent_clis")), taken, left)
+    lines += tables
     head = "# Taken over from the tinytown.toml of Tinytown 0.10. Settings: docs/reference/configuration.md\n"
     return NewSettings(name=name, text=head + "\n".join(lines) + "\n", taken=tuple(taken), not_taken=tuple(left))
 
@@ -143,8 +146,8 @@ def _agent_clis(clis: Mapping[str, Any], taken: list[str], left: list[NotTaken])
         key, table = f"agent_clis.{name}", _table(cli)
         command = str(table.get("command", ""))
         if name in PRESETS:
-            distribution = f"tinytown-{name.partition('-')[0]}"
-            left.append(NotTaken(key=key, reason=f"a plugin brings this kind: pip install {distribution}"))
+            hint = install_hint("kinds", name.partition("-")[0], "see tt plugins")
+            left.append(NotTaken(key=key, reason=f"a plugin brings this kind: {hint}"))
             continue
         try:
             check_agent_name(name)

@@ -82,13 +82,13 @@ def test_another_cli_is_told_where_to_read(in_town: Shell, fakes: Mapping[str, s
 
 
 def test_what_the_town_is_set_to_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
-    in_town("config", "set", "conductor_cli", "my-cli --read {context_file} 'two words'")
+    in_town("config", "set", "plugins.ops.conductor_cli", "my-cli --read {context_file} 'two words'")
     try:
         said, code = on_terminal(in_town, "conductor", env=fakes)
         assert code == 7
         assert "<--read><.tt/conductor.md><two words>" in said
     finally:
-        in_town("config", "unset", "conductor_cli")
+        in_town("config", "unset", "plugins.ops.conductor_cli")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 from tinytown.contracts import Command, Completer
 from tinytown.hookspecs import hookimpl
 
 TINYTOWN_HOOK_API = 2
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.ops]``. `conductor_cli`: the coding CLI that ``tt conductor`` runs, or a whole command."""
+
+    conductor_cli: str | None = None
+
+
+@hookimpl
+def tinytown_settings_type() -> type[Settings]:
+    return Settings
 
 
 @hookimpl

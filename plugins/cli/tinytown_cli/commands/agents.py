@@ -13,6 +13,7 @@ from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
 from tinytown.model.text import shown
+from tinytown.packages import install_hint
 from tinytown.roles import start_of_agent
 from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.commands.roles import warn_of_role
@@ -119,7 +120,8 @@ def add_agent(
     """
     check_agent_name(name)
     hosts = town.run(town.operations.status(agents=False)).hosts
-    kind, words = start_of_agent(town.config, role, cli=cli, tags=tags)
+    kinds = {kind for host in hosts for kind in host.backends}
+    kind, words = start_of_agent(town.config, role, cli=cli, tags=tags, kinds=kinds)
     warnings = _look_at_kind(town, hosts, kind)
     agent = town.run(
         town.operations.create_agent(
@@ -165,7 +167,7 @@ def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[st
     if kind not in backends and not is_known:
         raise NotFound(
             f"no kind of agent called {shown(kind)!r}; here are: {', '.join(sorted(backends)) or 'none'}",
-            hint=f"pip install tinytown-{kind}" if kind.isascii() and kind.isalnum() else "tt plugins lists more",
+            hint=install_hint("kinds", kind, "tt plugins lists more"),
             code="unknown_kind",
             kinds=sorted(backends),
         )

@@ -17,6 +17,7 @@ from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, Usag
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
+from tinytown.packages import install_hint
 from tinytown.protocol.operation import Operation
 from tinytown_cli.atomic_files import read_file, replace_text_file, write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -141,7 +142,9 @@ def _converter(town: TownClient, name: str) -> Converter:
         known = ", ".join(sorted(converters))
         raise NotFound(
             f"no plugin has the format {shown(name)!r}",
-            hint=f"there are: {known}" if known else "pip install tinytown-beads, or write one: tt plugin new",
+            hint=f"there are: {known}"
+            if known
+            else install_hint("formats", name, "tt plugins lists what is installed"),
         )
     return converters[name]
 

@@ -14,6 +14,7 @@ from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, l
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
+from tinytown.packages import default_kind
 from tinytown.redis import parse_url, town_server
 from tinytown_cli.atomic_files import write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -142,7 +143,7 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
         check_agent_name(cli)
     return _TEMPLATE.format(
         name=name,
-        default_cli=f'default_cli = "{cli}"' if cli else f'# default_cli = "{Config(name=name).default_cli}"',
+        default_cli=f'default_cli = "{cli}"' if cli else f'# default_cli = "{default_kind()}"',
         redis=f"[redis]\nurl = {json.dumps(redis_url)}"
         if redis_url
         else '# [redis]\n# url = "redis://redis.example:6379/0"',

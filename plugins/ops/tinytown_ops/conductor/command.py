@@ -14,7 +14,14 @@ from typing import NoReturn
 
 import click
 from tinytown.client import TownClient
-from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
+from tinytown.config import (
+    CONFIG_FILE,
+    RUNTIME_DIRECTORY,
+    TOWN_VARIABLE,
+    Config,
+    convert_settings,
+    prepare_runtime_directory,
+)
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.identity import ROUND_VARIABLES
 from tinytown.kernel import running_kernel
@@ -23,6 +30,7 @@ from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import Word
+from tinytown_ops import Settings
 from tinytown_ops.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
 from tinytown_ops.conductor.context import build_context
 
@@ -38,7 +46,7 @@ _TASKS_READ = 60
 )
 @click.option(
     "-c", "--cli", "name", type=Word("name", "coding_clis"), metavar="NAME",
-    help="Which coding CLI.  [default: conductor_cli, else default_cli, else the first that is installed]",
+    help="Which coding CLI.  [default: plugins.ops.conductor_cli, else default_cli, else the first that is installed]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with its latest session, if it has one here.")
 @click.option("--print", "print_only", is_flag=True, help="Print what it would be told, and start nothing.")
@@ -50,7 +58,7 @@ def conductor(context: CliContext, name: str | None, resume: bool, print_only: b
     """
     with context.open_town() as town:
         town.caller.refuse_agents("cannot conduct the town", "send the supervisor a message")
-        words = None if print_only else _words(town.config, name, resume=resume)
+        words = None if print_only else _words(town.root, town.config, name, resume=resume)
         briefing = _context(town)
         root = town.root
     if words is None:
@@ -63,24 +71,26 @@ def conductor(context: CliContext, name: str | None, resume: bool, print_only: b
     _become(root, words, _write(root, briefing))
 
 
-def _words(config: Config, name: str | None, *, resume: bool) -> list[str]:
+def _words(root: Path, config: Config, name: str | None, *, resume: bool) -> list[str]:
     """The command of the CLI that was asked for, or is set, or is installed.
 
     Raises: NotFound for one that is unknown or not installed, with what to install; ConfigError.
     """
-    wanted = name or config.conductor_cli
+    wanted = name or _settings(config, root).conductor_cli
     if wanted and wanted not in BY_NAME:
         if name or not (" " in wanted or "/" in wanted or CONTEXT_FILE in wanted):
             known = ", ".join(BY_NAME)
             raise NotFound(
                 f"no coding CLI called {shown(wanted)!r}; known are: {known}",
-                hint="conductor_cli in tinytown.toml takes any command, with {context_file} in it",
+                hint="plugins.ops.conductor_cli in tinytown.toml takes any command, with {context_file} in it",
             )
         try:
             command = shlex.split(wanted)
         except ValueError as error:
-            raise ConfigError(f"cannot split conductor_cli into words: {error}", key="conductor_cli") from error
-        _check_installed(command[0], "install it, or change conductor_cli in tinytown.toml")
+            raise ConfigError(
+                f"cannot split plugins.ops.conductor_cli into words: {error}", key="plugins.ops.conductor_cli"
+            ) from error
+        _check_installed(command[0], "install it, or change plugins.ops.conductor_cli in tinytown.toml")
         return command
     here = installed()
     fallback = next(iter([each for each in here if each.name == config.default_cli] or here), None)
@@ -92,6 +102,11 @@ def _words(config: Config, name: str | None, *, resume: bool) -> list[str]:
         )
     _check_installed(cli.program, cli.install)
     return list(cli.resume if resume else cli.start)
+
+
+def _settings(config: Config, root: Path) -> Settings:
+    """This plugin's own settings. Raises: ConfigError."""
+    return convert_settings(Settings, config.plugins.get("ops", {}), root / CONFIG_FILE, "plugins.ops")
 
 
 def _check_installed(program: str, how: str) -> None:

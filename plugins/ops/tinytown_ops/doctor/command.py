@@ -17,6 +17,7 @@ import click
 from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY, Config, load_config
 from tinytown.errors import NotFound, TinytownError
+from tinytown.packages import default_kind, install_hint
 from tinytown.redis import BlockingClient, address_of
 from tinytown_cli.backend_warnings import warnings_by_kind
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -114,7 +115,7 @@ def _plugins(context: CliContext) -> Iterator[Finding]:
     if kinds:
         yield Finding("plugins", "ok", f"{names}; kinds of agents: {kinds}")
     else:
-        yield Finding("plugins", "problem", f"{names}; no kind of agent", "pip install tinytown-shell")
+        yield Finding("plugins", "problem", f"{names}; no kind of agent", install_hint("kinds", default_kind()))
     concerned: dict[str, list[str]] = {}
     for kind, told in warnings_by_kind(found.backends).items():
         for warning in told:

@@ -19,6 +19,7 @@ from tinytown.kernel import log_path, older_log, running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
+from tinytown.packages import install_hint
 from tinytown.protocol import Operation
 from tinytown_cli.kernel_process import kernel_log
 from tinytown_ops.doctor.finding import Finding
@@ -46,7 +47,7 @@ def try_a_task(link: TownClient) -> Iterator[Finding]:
     hosts = link.run(link.operations.status(agents=False)).hosts
     kind = next((kind for kind in _KINDS if any(kind in host.backends for host in hosts)), None)
     if kind is None:
-        yield Finding(_CHECK, "note", "not tried: no kernel has the kind echo or shell", "pip install tinytown-echo")
+        yield Finding(_CHECK, "note", "not tried: no kernel has the kind echo or shell", install_hint("kinds", "echo"))
         return
     agent: Agent | None = None
     task: Task | None = None

@@ -16,6 +16,7 @@ from tinytown.model.results import Freeze, Host
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
+from tinytown.packages import install_hint
 from tinytown_ops.costs.ledger import Account
 
 _DEPTH = 12
@@ -170,7 +171,7 @@ def _without_host(agent: Agent, situation: Situation) -> list[Obstacle]:
         return obstacle(
             "no_backend",
             f"no kernel has a backend of the kind {agent.cli} (they run on {names})",
-            f"install the plugin for {agent.cli} there (pip install tinytown-{agent.cli}) and restart the kernel: tt plugins",
+            f"install its plugin there ({install_hint('kinds', agent.cli, 'see tt plugins')}) and restart the kernel",
         )
     fitting = [host for host in fitting if set(agent.labels) <= set(host.labels)]
     if not fitting:
