@@ -1,8 +1,9 @@
-"""The front door, for people and for CI: `nox -l` lists what it opens. Knows no plugin by name but the demo's.
+"""The front door, for people and for CI: `nox -l` lists what it opens.
 
 Every session works in a virtual environment of its own under `.nox/`; `dev` alone makes the one you work in, `.venv`.
-Plugins are found by globbing `plugins/*`. The root is always named first in the same pip command as a plugin, because
-`tinytown` need not be on an index. What a session builds or measures lands in the session's scratch directory.
+Distributions are `core` and whatever `plugins/*` holds; the root is a meta distribution without a module. Ours need not
+be on an index, so a distribution is always installed in one pip command with those of ours that it depends on. What a
+session builds or measures lands in the session's scratch directory.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterable
+from email.parser import HeaderParser
 from pathlib import Path
+from typing import Any
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -24,11 +30,22 @@ nox.options.sessions = ["lint", "types", "tests", "docs"]
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
+CORE = Path("core")
 PLUGINS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("plugins/*/pyproject.toml"))
-DISTRIBUTIONS = [Path(), *PLUGINS]
-DEMO_PLUGINS = ["echo", "journal", "shell"]
+DISTRIBUTIONS = [CORE, *PLUGINS]
 #: Two workers even on one core: most of a test's time is spent waiting for a process or a server.
 IN_PARALLEL = ["-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "worksteal"]
+#: Imports a distribution's modules one by one: what it needs and does not declare is missing here. `conftest`-like
+#: modules and `__main__` are programs.
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    assert package.__file__.startswith(sys.prefix), package.__file__
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+"""
 
 NPM_CLIS = [
     "@anthropic-ai/claude-code",
@@ -40,17 +57,44 @@ NPM_CLIS = [
 ]
 AIDER_PYTHONS = ["python3.12", "python3.11", "python3.10"]
 
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+def load(distribution: Path) -> dict[str, Any]:
+    """The pyproject.toml of a distribution; `Path()` is the root's."""
+    return nox.project.load_toml(ROOT / distribution / "pyproject.toml")
 
 
-def group(name: str) -> list[str]:
-    """The requirements of a dependency group of pyproject.toml."""
-    return list(nox.project.dependency_groups(PROJECT, name))
+def is_ours(requirement: str) -> bool:
+    return Requirement(requirement).name.startswith("tinytown")
 
 
-def editable(*plugins: Path) -> list[str]:
-    """pip arguments that install the root and `plugins` from the tree, the root first."""
-    return [argument for path in (Path(), *plugins) for argument in ("-e", f"./{path.as_posix()}")]
+def group(name: str, distribution: Path = Path()) -> list[str]:
+    """The requirements of a dependency group, empty if there is no such group."""
+    project = load(distribution)
+    return list(nox.project.dependency_groups(project, name)) if name in project.get("dependency-groups", {}) else []
+
+
+def test_requirements() -> list[str]:
+    """What all tests need beside our distributions."""
+    named = dict.fromkeys(text for path in (Path(), *PLUGINS) for text in group("test", path))
+    return [text for text in named if not is_ours(text)]
+
+
+def with_dependencies(*names: str) -> list[Path]:
+    """The distributions of these folders (``plugins/NAME``, or ``core``), and those of ours that they depend on."""
+    by_name = {load(path)["project"]["name"]: path for path in DISTRIBUTIONS}
+    wanted, chosen = [f"tinytown-{name}" for name in names], dict[str, Path]()
+    while wanted:
+        name = wanted.pop()
+        if name not in chosen:
+            chosen[name] = by_name[name]
+            needed = load(by_name[name])["project"]["dependencies"]
+            wanted += [Requirement(text).name for text in needed if is_ours(text)]
+    return list(chosen.values())
+
+
+def editable(paths: Iterable[Path] = DISTRIBUTIONS) -> list[str]:
+    """pip arguments that install these distributions from the tree, by default all."""
+    return [argument for path in paths for argument in ("-e", f"./{path.as_posix()}")]
 
 
 def test_paths() -> list[str]:
@@ -74,8 +118,8 @@ def runs(python: str) -> bool:
 @nox.session
 def demo(session: nox.Session) -> None:
     """A town of four agents does real work in a fresh git repository: no key, no network, nothing left running."""
-    session.install(".", *(f"./plugins/{name}" for name in DEMO_PLUGINS))
-    session.run("python", "-m", "tinytown", "demo", *session.posargs)
+    session.install(*(f"./{path}" for path in with_dependencies("demo", "server", "shell", "echo", "journal")))
+    session.run("tt", "demo", *session.posargs)
 
 
 @nox.session(venv_backend="none")
@@ -84,22 +128,22 @@ def dev(session: nox.Session) -> None:
     if not (ROOT / ".venv").exists():
         session.run(sys.executable, "-m", "venv", ".venv", external=True)
     python = str(ROOT / ".venv" / "bin" / "python")
-    groups = [requirement for name in ("test", "types", "lint", "docs") for requirement in group(name)]
-    session.run(python, "-m", "pip", "install", *editable(*PLUGINS), "nox", *groups, external=True)
+    tools = [*test_requirements(), *(text for name in ("types", "lint", "docs") for text in group(name))]
+    session.run(python, "-m", "pip", "install", *editable(), "nox", *tools, external=True)
     session.log("activate it with: source .venv/bin/activate")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests of the kernel and of every plugin; arguments go to pytest, `nox -s tests -- -k reconnect`."""
-    session.install(*editable(*PLUGINS), *group("test"))
+    session.install(*editable(), *test_requirements())
     run_pytest(session, *test_paths())
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy and pyright, both strict, over the kernel and every plugin."""
-    session.install(*editable(*PLUGINS), *group("types"))
+    session.install(*editable(), *group("types"))
     packages = [str(package) for path in PLUGINS for package in sorted(path.glob("tinytown_*"))]
     search_path = os.pathsep.join(str(path) for path in PLUGINS)
     session.run("mypy", "core/tinytown", *packages, env={"MYPYPATH": search_path})
@@ -132,14 +176,14 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks of `tests/bench`, beside peers in their own environments; `nox -s bench -- --help` says more."""
-    session.install(".", *(f"./{path}" for path in PLUGINS))
+    session.install(*(f"./{path}" for path in DISTRIBUTIONS))
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Towns at work while all that can fail does; `nox -s chaos -- --peers` does the same to other task queues."""
-    session.install(".", *(f"./{path}" for path in PLUGINS))
+    session.install(*(f"./{path}" for path in DISTRIBUTIONS))
     session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
@@ -150,7 +194,7 @@ def real_clis(session: nox.Session) -> None:
     The newest of each that the registries give is installed into the scratch directory; directories that already hold
     some can be named in TINYTOWN_REAL_CLIS instead.
     """
-    session.install(*editable(*PLUGINS), *group("test"))
+    session.install(*editable(), *test_requirements())
     places = os.environ.get("TINYTOWN_REAL_CLIS", "")
     if not places:
         scratch = Path(session.create_tmp()).resolve()
@@ -172,25 +216,85 @@ def real_clis(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def wheels(session: nox.Session) -> None:
-    """Build wheel and sdist of everything, install the wheels where no source is in sight, use and test them there."""
-    session.install("build")
+    """Build everything through its sdist, and test each plugin from wheels with only what it declares.
+
+    A plugin's environment has its dependencies and the group `test` of its pyproject.toml, from a directory of wheels
+    alone. Arguments choose plugins: `nox -s wheels -- echo mcp`.
+    """
+    session.install("build", *load(CORE)["build-system"]["requires"])
     scratch = Path(session.create_tmp()).resolve()
-    built, away = scratch / "dist", scratch / "away"
-    for directory in (built, away):
+    built, wheelhouse, away = scratch / "dist", scratch / "wheelhouse", scratch / "away"
+    for directory in (built, wheelhouse, away):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-    for path in DISTRIBUTIONS:
+    for path in (*DISTRIBUTIONS, Path()):
         # Through the sdist, so that a file missing there is missed here.
-        session.run("python", "-m", "build", "--outdir", str(built), str(path))
-    session.install(*map(str, sorted(built.glob("*.whl"))), *group("test"))
-    for path in PLUGINS:
-        shutil.copytree(ROOT / path / "tests", away / path / "tests")
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(built), f"./{path}", silent=True)
+    check_meta_distribution(session, built)
+    everything = [str(path) for path in sorted(built.glob("*.whl"))]
+    session.run("pip", "wheel", "--quiet", "--wheel-dir", str(wheelhouse), *everything, *test_requirements())
+
+    def environment(name: str, *requirements: str) -> Path:
+        """The directory of the programs of a new environment with these requirements, all of them from wheels."""
+        home = scratch / "environments" / name
+        shutil.rmtree(home, ignore_errors=True)
+        session.run("python", "-m", "venv", "--without-pip", str(home), silent=True)
+        install(home / "bin", *requirements)
+        return home / "bin"
+
+    def install(programs: Path, *requirements: str) -> None:
+        offline = ["--no-index", "--find-links", str(wheelhouse), "--no-compile", "--quiet"]
+        session.run("pip", "--python", str(programs / "python"), "install", *offline, *requirements)
+
+    def passes(*command: str) -> bool:
+        """Whether a command succeeds; the others are run all the same, as they say more about one cause."""
+        try:
+            session.run(*command, external=True)
+        except CommandFailed:
+            return False
+        return True
+
+    # The tests see no source of ours: neither the tree nor anything that another distribution's tests have.
+    shutil.copy(ROOT / "pyproject.toml", away)
     with session.chdir(away):
-        session.run("python", "-c", "import sys, tinytown; sys.exit(not tinytown.__file__.startswith(sys.prefix))")
-        session.run("tt", "version")
-        session.run("tt", "--help", silent=True)
-        session.run("python", "-m", "tinytown", "plugins", "--json")
-        session.run("pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "-p", "no:cacheprovider", ".")
+        failed: list[str] = []
+        if not session.posargs:
+            core = environment("core", "tinytown-core")
+            if not passes(str(core / "python"), "-c", IMPORT_ALL, "tinytown"):
+                failed.append("core")
+            meta = environment("meta", "tinytown")
+            if not all(passes(str(meta / "tt"), *words) for words in (["version"], ["--help"], ["plugins", "--json"])):
+                failed.append("meta")
+        chosen = [path for path in PLUGINS if not session.posargs or path.name in session.posargs]
+        for path in chosen:
+            name = load(path)["project"]["name"]
+            programs = environment(path.name, name)
+            packages = [package.name for package in (ROOT / path).glob("tinytown_*")]
+            imports = passes(str(programs / "python"), "-c", IMPORT_ALL, *packages)
+            install(programs, *group("test", path))
+            shutil.copytree(ROOT / path / "tests", away / path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+            parallel = IN_PARALLEL if any("xdist" in text for text in group("test", path)) else []
+            if (
+                not passes(str(programs / "pytest"), "-q", "-p", "no:cacheprovider", *parallel, str(path))
+                or not imports
+            ):
+                failed.append(path.name)
+            shutil.rmtree(away / path)
+    if failed:
+        session.error(f"from wheels these failed: {', '.join(failed)}")
+
+
+def check_meta_distribution(session: nox.Session, built: Path) -> None:
+    """The wheel `tinytown` holds no module, and all that it depends on is among the wheels."""
+    (path,) = built.glob("tinytown-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        modules = [name for name in wheel.namelist() if ".dist-info/" not in name]
+        (metadata,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        headers = HeaderParser().parsestr(wheel.read(metadata).decode())
+    names = {Requirement(text).name for text in headers.get_all("Requires-Dist", [])}
+    missing = [name for name in sorted(names) if not list(built.glob(f"{name.replace('-', '_')}-*.whl"))]
+    if modules or missing or not names:
+        session.error(f"the meta distribution holds {modules}, depends on {sorted(names)}, and {missing} is not built")
 
 
 @nox.session
@@ -198,12 +302,11 @@ def minimums(session: nox.Session) -> None:
     """The tests on the lowest versions of our dependencies that pyproject.toml allows."""
     floors: dict[str, Version] = {}
     for path in DISTRIBUTIONS:
-        project = nox.project.load_toml(ROOT / path / "pyproject.toml")["project"]
-        for requirement in map(Requirement, project["dependencies"]):
+        for requirement in map(Requirement, load(path)["project"]["dependencies"]):
             applies = requirement.marker is None or requirement.marker.evaluate()
             if applies and not requirement.name.startswith("tinytown"):
                 (floor,) = (Version(clause.version) for clause in requirement.specifier if clause.operator == ">=")
                 floors[requirement.name] = max(floor, floors.get(requirement.name, floor))
     pins = [f"{name}=={floor}" for name, floor in floors.items()]
-    session.install(*editable(*PLUGINS), *pins, *group("test"))
+    session.install(*editable(), *pins, *test_requirements())
     run_pytest(session, *test_paths())

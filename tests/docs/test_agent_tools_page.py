@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 PAGE = Path(__file__).parents[2] / "docs" / "agent-tools.md"
 

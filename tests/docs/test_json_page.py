@@ -14,7 +14,7 @@ from tinytown.model.events import EVENT_TYPES, KnownEvent
 from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address
 from tinytown_cli.framework import make_root
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 from plugins.migrate.tests.old_towns import write_old_town
 

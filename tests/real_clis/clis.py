@@ -19,7 +19,7 @@ import pytest
 from tinytown.config import Config
 from tinytown.contracts import AgentBackend
 from tinytown.plugin import load_plugins
-from tinytown_testing import Bench
+from tinytown_testing import Sandbox
 from tinytown_testing.models import ModelServer
 
 DIRECTORIES_VARIABLE = "TINYTOWN_REAL_CLIS"
@@ -64,11 +64,11 @@ class RealCli:
             pytest.skip(f"there is no {self.kind} in {DIRECTORIES_VARIABLE}: {self.install}")
         return os.pathsep.join((places, os.environ["PATH"]))
 
-    def backend(self, bench: Bench, server: ModelServer, **settings: Any) -> AgentBackend:
+    def backend(self, sandbox: Sandbox, server: ModelServer, **settings: Any) -> AgentBackend:
         """What the installed plugin makes of it."""
         given = {**self.settings(server.url), **settings}
         given["extra_args"] = (*self.settings(server.url).get("extra_args", ()), *settings.get("extra_args", ()))
-        plugins = load_plugins(Config(name="bench", plugins=self.tables(given)), bench.root)
+        plugins = load_plugins(Config(name="bench", plugins=self.tables(given)), sandbox.root)
         return plugins.backends[self.kind]
 
     def tables(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

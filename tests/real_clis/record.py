@@ -21,10 +21,10 @@ from typing import Any
 
 import msgspec
 import trio
-from tinytown_adapters import CliBackend, CliSessionRecord, CliSettings, Launch
-from tinytown_adapters.remembered import write_private
+from tinytown_adapters import CliBackend, CliSessionRecord, CliSettings, RunRequest
+from tinytown_adapters.session_store import write_private
 from tinytown_adapters.town_tools import prepare_town_tools
-from tinytown_testing import Bench, open_bench
+from tinytown_testing import Sandbox, open_sandbox
 from tinytown_testing.models import ModelServer, Script
 from tinytown_testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
 
@@ -83,27 +83,27 @@ async def record_all(cli: RealCli) -> None:
     version = version_of(cli, path)
     plugin, *inner = cli.table or (cli.kind,)
     target = ROOT.joinpath("plugins", plugin, "tests", "recordings", *inner)
-    async with open_bench() as bench:
-        git(bench.work, "init", "-q")
-        git(bench.work, "config", "user.name", "Ada")
-        git(bench.work, "config", "user.email", "ada@example.org")
+    async with open_sandbox() as sandbox:
+        git(sandbox.work, "init", "-q")
+        git(sandbox.work, "config", "user.name", "Ada")
+        git(sandbox.work, "config", "user.email", "ada@example.org")
         with ModelServer() as server:
-            async with bench.open_town():
+            async with sandbox.open_town():
                 session = ""
                 for name, situation in SITUATIONS.items():
                     if name in _NEED_A_SHELL and not cli.has_shell:
                         continue
-                    scrubber = _scrubber(bench, places)
+                    scrubber = _scrubber(sandbox, places)
                     id_ = session if name == "resume" else _NO_SESSION
                     file = target / f"{name}.jsonl"
-                    events = record_one(cli, bench, server, path, version, name, situation, file, scrubber, id_)
+                    events = record_one(cli, sandbox, server, path, version, name, situation, file, scrubber, id_)
                     if name == "answer":
                         session = session_of(events, scrubber)
                     print(f"{cli.kind} {name}: {len(events)} events, ended with {events[-1]}", flush=True)
 
 
-def _scrubber(bench: Bench, places: Sequence[str]) -> Scrubber:
-    known = {str(bench.work): "/work", str(bench.base): "/bench", KEY: "a-key", socket.gethostname(): "host"}
+def _scrubber(sandbox: Sandbox, places: Sequence[str]) -> Scrubber:
+    known = {str(sandbox.work): "/work", str(sandbox.base): "/bench", KEY: "a-key", socket.gethostname(): "host"}
     for place in places:
         known |= {place: "/clis", str(Path(place).parent): "/clis"}
     return Scrubber(known | {str(Path(sys.prefix)): "/python", sys.executable: "/python/bin/python"})
@@ -117,7 +117,7 @@ def version_of(cli: RealCli, path: str) -> str:
 
 def record_one(
     cli: RealCli,
-    bench: Bench,
+    sandbox: Sandbox,
     server: ModelServer,
     path: str,
     version: str,
@@ -127,9 +127,9 @@ def record_one(
     scrubber: Scrubber,
     session_id: str,
 ) -> list[dict[str, Any]]:
-    backend = cli.backend(bench, server)
+    backend = cli.backend(sandbox, server)
     assert isinstance(backend, CliBackend)
-    place = bench.context(bench.agent(cli=cli.kind)).state_directory / name
+    place = sandbox.context(sandbox.agent(cli=cli.kind)).state_directory / name
     shared = place.with_name("answer")  # where the session is that is gone on with
     prompt = f"do it <stub>{msgspec.json.encode(situation.replies).decode()}</stub>"
     if not cli.has_shell:
@@ -137,46 +137,46 @@ def record_one(
             "do it",
             Script([COMMIT, {"text": EDIT_TEXT} if name == "tool" else situation.replies[-1]]),
         )
-    round_ = bench.round(bench.agent(cli=cli.kind), prompt)
+    round_ = sandbox.round(sandbox.agent(cli=cli.kind), prompt)
     session = None
     if situation.resume:
-        session = CliSessionRecord(id=session_id, agent_id="", directory=str(bench.work))
+        session = CliSessionRecord(id=session_id, agent_id="", directory=str(sandbox.work))
     home = shared if name == "resume" else place
     (home / "state").mkdir(parents=True, exist_ok=True)
     environment = {**round_.environment, "PATH": path, **cli.environment(server.url)}
     if not situation.logged_in:
         environment |= dict.fromkeys(cli.keys, "")
-    launch: Launch[CliSettings] = Launch(
+    request: RunRequest[CliSettings] = RunRequest(
         settings=backend.settings,
         permissions="full",
         prompt=prompt,
-        directory=bench.work,
-        place=home,
+        directory=sandbox.work,
+        work_dir=home,
         has_own_state=True,
         session=session,
         tools=prepare_town_tools(home, environment) if situation.tools else None,
         environment=environment,
     )
-    plan = backend.adapter.plan(launch)
-    for written, content in plan.files.items():
+    spec = backend.adapter.command_spec(request)
+    for written, content in spec.files.items():
         write_private(home / written, content)
-    env = {key: value for key, value in {**environment, **plan.environment}.items() if value is not None}
-    (bench.work / TOOL_FILE).unlink(missing_ok=True)
+    env = {key: value for key, value in {**environment, **spec.environment}.items() if value is not None}
+    (sandbox.work / TOOL_FILE).unlink(missing_ok=True)
     scrubber.places = {**scrubber.places, str(home): "/agent"}
     about = {
         "cli": cli.kind,
         "version": version,
         "recorded": date.today().isoformat(),
         "scenario": name,
-        "arguments": [scrubber.scrub(each) for each in (cli.kind, *plan.arguments)],
+        "arguments": [scrubber.scrub(each) for each in (cli.kind, *spec.arguments)],
     }
     return record(
-        [*backend.command, *plan.arguments],
+        [*backend.command, *spec.arguments],
         file,
         about=about,
-        cwd=bench.work,
+        cwd=sandbox.work,
         env=env,
-        stdin=plan.stdin or b"",
+        stdin=spec.stdin or b"",
         scrubber=scrubber,
         interrupt=situation.interrupt,
         limit_s=situation.limit_s,

@@ -28,7 +28,7 @@ from tinytown.contracts import (
     Usage,
 )
 from tinytown.model.agents import Agent
-from tinytown_testing import Bench, open_bench
+from tinytown_testing import Sandbox, open_sandbox
 from tinytown_testing.models import ModelServer, Script
 
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
@@ -58,7 +58,7 @@ class Stage:
     """A bench with a git repository to work in, a model server, and sessions of one real CLI."""
 
     cli: RealCli
-    bench: Bench
+    sandbox: Sandbox
     server: ModelServer
     path: str
     report: Lines = field(default_factory=Lines)
@@ -77,9 +77,9 @@ class Stage:
 
     @asynccontextmanager
     async def session(self, name: str = "ada", **settings: Any) -> AsyncGenerator[Seat]:
-        backend = self.cli.backend(self.bench, self.server, **settings)
-        agent = self.agents.setdefault(name, self.bench.agent(name, cli=self.cli.kind))
-        async with backend.open(self.bench.context(agent)) as session:
+        backend = self.cli.backend(self.sandbox, self.server, **settings)
+        agent = self.agents.setdefault(name, self.sandbox.agent(name, cli=self.cli.kind))
+        async with backend.open(self.sandbox.context(agent)) as session:
             yield Seat(self, session, agent)
 
 
@@ -100,8 +100,8 @@ class Seat:
     async def run_prompt(self, prompt: str, *, report: Lines | None = None, **options: Any) -> Outcome:
         stage = self.stage
         environment = {"PATH": stage.path, **stage.cli.environment(stage.server.url), **options.pop("environment", {})}
-        directory = options.pop("directory", stage.bench.work)
-        round_ = stage.bench.round(self.agent, prompt, environment=environment, timeout_s=60.0, grace_s=2.0)
+        directory = options.pop("directory", stage.sandbox.work)
+        round_ = stage.sandbox.round(self.agent, prompt, environment=environment, timeout_s=60.0, grace_s=2.0)
         return await self.session.run_round(replace(round_, directory=directory), report or stage.report)
 
 
@@ -115,12 +115,14 @@ def cli(request: pytest.FixtureRequest) -> RealCli:
 async def stage(cli: RealCli) -> AsyncGenerator[Stage]:
     path = cli.path()
     with trio.fail_after(DEADLINE_S), ModelServer() as server:
-        async with open_bench() as bench:
-            git(bench.work, "init", "-q")
-            git(bench.work, "config", "user.name", "Ada")
-            git(bench.work, "config", "user.email", "ada@example.org")
-            (bench.work / ".git" / "info" / "exclude").write_text(".aider*\n")  # where aider keeps what it has indexed
-            yield Stage(cli, bench, server, path)
+        async with open_sandbox() as sandbox:
+            git(sandbox.work, "init", "-q")
+            git(sandbox.work, "config", "user.name", "Ada")
+            git(sandbox.work, "config", "user.email", "ada@example.org")
+            (sandbox.work / ".git" / "info" / "exclude").write_text(
+                ".aider*\n"
+            )  # where aider keeps what it has indexed
+            yield Stage(cli, sandbox, server, path)
 
 
 def running(words: str) -> bool:
@@ -168,13 +170,13 @@ async def test_a_task_that_changes_and_commits_a_file(stage: Stage) -> None:
         assert outcome.usage is not None
         assert outcome.usage.input_tokens > 0
         assert stage.report.used[-1] == outcome.usage
-    assert (stage.bench.work / "hello.txt").read_text() == "hi\n"
-    assert git(stage.bench.work, "log", "--format=%s").split() == ["hello"]
-    assert git(stage.bench.work, "status", "--porcelain") == ""
+    assert (stage.sandbox.work / "hello.txt").read_text() == "hi\n"
+    assert git(stage.sandbox.work, "log", "--format=%s").split() == ["hello"]
+    assert git(stage.sandbox.work, "status", "--porcelain") == ""
     if stage.cli.tells_progress:
         wanted = "git commit -qm hello" if stage.cli.has_shell else "Commit "
         assert any(wanted in line for line in stage.report.lines)
-    log = stage.bench.root / ".tt" / "logs" / "ada.log"
+    log = stage.sandbox.root / ".tt" / "logs" / "ada.log"
     assert "all done" in log.read_text()
 
 
@@ -200,7 +202,7 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Sta
         pytest.skip("its sessions have no ids")
     async with stage.session() as agent:
         first = await agent.run({"text": "one"}, say="remember the colour teal")
-        state = next(stage.bench.root.glob(f".tt/agents/ada/{stage.cli.place}/state"))
+        state = next(stage.sandbox.root.glob(f".tt/agents/ada/{stage.cli.place}/state"))
         shutil.rmtree(state)
         second = await agent.run({"text": "two"}, say="and now")
         third = await agent.run({"text": "three"}, say="and then")
@@ -216,8 +218,8 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Sta
 async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stage: Stage) -> None:
     async with stage.session() as agent:
         first = await agent.run({"text": "one"})
-        stage.bench.work.rename(stage.bench.base / "elsewhere")
-        stage.bench.work.mkdir()
+        stage.sandbox.work.rename(stage.sandbox.base / "elsewhere")
+        stage.sandbox.work.mkdir()
         second = await agent.run({"text": "two"})
     assert isinstance(first, Finished)
     assert isinstance(second, Finished)
@@ -325,11 +327,11 @@ async def test_killed_in_the_middle_of_a_tool_call_it_is_lost_with_all_its_proce
     async with stage.session() as agent, trio.open_nursery() as nursery:
         nursery.start_soon(work, agent)
         await until(lambda: running(tool))
-        for pid in started_processes(stage.bench):
+        for pid in started_processes(stage.sandbox):
             os.kill(pid, signal.SIGKILL)
     assert not running(tool)
     assert isinstance(outcomes[0], Lost)
-    assert not list(started_processes(stage.bench))
+    assert not list(started_processes(stage.sandbox))
 
 
 async def test_its_time_limit_ends_it(stage: Stage, tool: str) -> None:
@@ -356,14 +358,14 @@ async def test_two_agents_at_once_do_not_mix(stage: Stage) -> None:
         assert isinstance(outcome, Finished)
         assert outcome.text == f"I am {name}"
         if stage.cli.has_shell:
-            assert (stage.bench.work / f"{name}.txt").read_text().strip() == name
+            assert (stage.sandbox.work / f"{name}.txt").read_text().strip() == name
 
 
 async def test_what_may_only_read_changes_nothing(stage: Stage) -> None:
     async with stage.session(permissions="read") as agent:
         outcome = await agent.run({"shell": "echo hi > hello.txt"}, {"text": "end"})
     assert isinstance(outcome, Finished)
-    assert not (stage.bench.work / "hello.txt").exists()
+    assert not (stage.sandbox.work / "hello.txt").exists()
 
 
 async def test_what_may_write_keeps_to_its_workspace(stage: Stage) -> None:
@@ -377,15 +379,15 @@ async def test_what_may_write_keeps_to_its_workspace(stage: Stage) -> None:
     assert isinstance(outcome, Finished)
     assert not outside.exists()
     if stage.cli.commits_under_write:
-        assert git(stage.bench.work, "log", "--format=%s").split() == ["hello"]
+        assert git(stage.sandbox.work, "log", "--format=%s").split() == ["hello"]
 
 
 async def test_what_may_write_commits_in_a_linked_worktree_too(stage: Stage) -> None:
     if not stage.cli.commits_under_write:
         pytest.skip("it commits nothing with permissions of this kind, or not on this machine")
-    git(stage.bench.work, "commit", "-q", "--allow-empty", "-m", "first")
-    linked = stage.bench.base / "linked"
-    git(stage.bench.work, "worktree", "add", "-q", str(linked))
+    git(stage.sandbox.work, "commit", "-q", "--allow-empty", "-m", "first")
+    linked = stage.sandbox.base / "linked"
+    git(stage.sandbox.work, "worktree", "add", "-q", str(linked))
     async with stage.session(permissions="write") as agent:
         outcome = await agent.run(
             {"shell": "echo hi > hello.txt && git add hello.txt && git commit -qm hello"},
@@ -419,7 +421,7 @@ async def test_root_may_work_too(stage: Stage) -> None:
     async with stage.session(permissions="full") as agent:
         outcome = await agent.run({"shell": "echo 42 > f.txt && git add . && git commit -qm f"}, {"text": "end"})
     assert isinstance(outcome, Finished)
-    assert (stage.bench.work / "f.txt").read_text() == "42\n"
+    assert (stage.sandbox.work / "f.txt").read_text() == "42\n"
 
 
 async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
@@ -445,9 +447,9 @@ def asked(stage: Stage) -> str:
     return str(next(each for each in reversed(stage.server.requests) if "model" in each)["body"])
 
 
-def started_processes(bench: Bench) -> Iterator[int]:
+def started_processes(sandbox: Sandbox) -> Iterator[int]:
     """The processes that the keeper of this bench has started itself."""
-    mark = os.fsencode(bench.root)
+    mark = os.fsencode(sandbox.root)
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])

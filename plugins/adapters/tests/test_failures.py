@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tinytown_adapters import FailureKind, failure_of
-from tinytown_adapters.resets import reset_after_s
+from tinytown_adapters.rate_limit_reset import reset_after_s
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

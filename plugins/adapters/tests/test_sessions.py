@@ -1,4 +1,4 @@
-"""Rounds of any coding CLI: a toy that says what it is told to, under a real keeper."""
+"""Rounds of any coding CLI: a scripted CLI under a real process supervisor."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from tinytown_adapters import (
     CliAdapter,
     CliBackend,
     CliSettings,
+    CommandSpec,
     JsonLinesReader,
-    Launch,
     Permissions,
-    Plan,
     Record,
-    RunNotes,
+    RunRequest,
+    RunState,
     backends_for,
     failure_of,
 )
-from tinytown_testing import Bench, open_bench
+from tinytown_testing import Sandbox, open_sandbox
 
 DEADLINE_S = 30.0
 
 
 class ToyReader(JsonLinesReader):
-    def take(self, record: Record) -> None:
-        said = self.notes
-        said.session(record.text("session"))
+    def on_record(self, record: Record) -> None:
+        state = self.state
+        state.session(record.text("session"))
         if record.get("say"):
-            said.say(record.text("say"))
+            state.add_text(record.text("say"))
         if record.get("tool"):
-            said.start_tool(record.text("tool"))
+            state.start_tool(record.text("tool"))
         if record.get("retry"):
-            said.retry(failure_of(record.text("retry")))
+            state.retry(failure_of(record.text("retry")))
         if record.get("fail"):
-            said.fail(failure_of(record.text("fail")))
+            state.fail(failure_of(record.text("fail")))
         if record.get("used"):
-            said.use(Usage(input_tokens=record.count("used")))
+            state.set_usage(Usage(input_tokens=record.count("used")))
         if record.flag("done"):
-            said.finish(record.text("text"))
+            state.finish(record.text("text"))
 
 
 class ToyAdapter(CliAdapter[CliSettings]):
@@ -75,16 +75,19 @@ class ToyAdapter(CliAdapter[CliSettings]):
     prompt_limit_chars: ClassVar[int | None] = 100_000
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"toy-mini": {"model": "mini"}}
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        return Plan(
-            arguments=[launch.session.id if launch.session else "", launch.permissions],
-            stdin=launch.prompt.encode(),
-            files={"notes/model.txt": launch.settings.model.encode()},
-            environment={"TOY_STATE": str(launch.state) if launch.has_own_state else None, "PLACE": str(launch.place)},
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        return CommandSpec(
+            arguments=[request.session.id if request.session else "", request.permissions],
+            stdin=request.prompt.encode(),
+            files={"notes/model.txt": request.settings.model.encode()},
+            environment={
+                "TOY_STATE": str(request.state_directory) if request.has_own_state else None,
+                "WORK_DIR": str(request.work_dir),
+            },
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> ToyReader:
-        return ToyReader(notes)
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> ToyReader:
+        return ToyReader(state)
 
 
 class StayingToy(ToyAdapter):
@@ -105,36 +108,36 @@ class Lines:
 
 @dataclass
 class Toys:
-    bench: Bench
+    sandbox: Sandbox
     agent: Agent
     report: Lines = field(default_factory=Lines)
     adapter: ToyAdapter = field(default_factory=ToyAdapter)
 
     def backend(self, **settings: Any) -> CliBackend[CliSettings]:
-        return backends_for(self.adapter, msgspec.convert(settings, CliSettings), self.bench.root)[0]
+        return backends_for(self.adapter, msgspec.convert(settings, CliSettings), self.sandbox.root)[0]
 
     @asynccontextmanager
     async def session(self, **settings: Any) -> AsyncGenerator[AgentSession]:
-        async with self.backend(**settings).open(self.bench.context(self.agent)) as session:
+        async with self.backend(**settings).open(self.sandbox.context(self.agent)) as session:
             yield session
 
     def round(self, script: str, *, environment: Mapping[str, str] | None = None, **changes: Any) -> Round:
-        return replace(self.bench.round(self.agent, script, environment=environment), **changes)
+        return replace(self.sandbox.round(self.agent, script, environment=environment), **changes)
 
     async def run(self, script: str, changes: Mapping[str, Any] = {}, **settings: Any) -> Outcome:
         async with self.session(**settings) as session:
             return await session.run_round(self.round(script, **changes), self.report)
 
     @property
-    def place(self) -> Path:
-        return self.bench.context(self.agent).state_directory / "toy"
+    def work_dir(self) -> Path:
+        return self.sandbox.context(self.agent).state_directory / "toy"
 
 
 @pytest.fixture
 async def toys() -> AsyncGenerator[Toys]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as bench:
-            yield Toys(bench, bench.agent(cli="toy"))
+        async with open_sandbox() as sandbox:
+            yield Toys(sandbox, sandbox.agent(cli="toy"))
 
 
 DONE = """echo '{"done": true, "text": "well done"}'"""
@@ -153,7 +156,7 @@ async def test_it_has_finished_when_everything_says_so(toys: Toys) -> None:
 async def test_it_is_told_the_directory_that_it_is_started_in(toys: Toys) -> None:
     script = r"""tr '\0' '\n' </proc/$$/environ | sed -n 's/^PWD=\(.*\)/{"say": "\1"}/p'"""
     await toys.run(script, {"environment": {"PWD": "/"}})
-    assert toys.report.lines == [str(toys.bench.work)]
+    assert toys.report.lines == [str(toys.sandbox.work)]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ async def test_it_has_failed_when_one_thing_does_not(toys: Toys, script: str, re
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "desired_state"),
+    ("script", "kind", "wanted"),
     [
         ("echo 'rate limit; try again in 5s' >&2; exit 1", RateLimited, {"retry_after_s": 5.0}),
         ("""echo '{"fail": "overloaded"}'; exit 1""", RateLimited, {"retry_after_s": 60.0}),
@@ -244,7 +247,7 @@ async def test_a_model_that_gives_no_sign_is_given_up_but_not_a_tool_that_works(
 
 @pytest.mark.parametrize("script", ['echo \'{"say": "hm"}\'', 'echo \'{"retry": "overloaded"}\''])
 async def test_its_clock_stands_still_while_the_town_is_frozen(toys: Toys, script: str) -> None:
-    keeper = toys.bench.context(toys.agent).keeper
+    processes = toys.sandbox.processes
     began, outcomes = trio.Event(), list[Outcome]()
 
     async def run() -> None:
@@ -255,9 +258,9 @@ async def test_its_clock_stands_still_while_the_town_is_frozen(toys: Toys, scrip
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         await began.wait()
-        keeper.pause_all()
+        processes.pause_all()
         await trio.sleep(2.0)  # longer than both limits
-        keeper.continue_all()
+        processes.continue_all()
     assert isinstance(outcomes[0], Finished)
 
 
@@ -288,7 +291,7 @@ async def test_a_session_is_gone_on_with_over_rounds_and_kernels(toys: Toys) -> 
 
 async def test_an_agent_of_an_old_name_begins_a_session_of_its_own(toys: Toys) -> None:
     await toys.run(RESUMABLE)
-    toys.agent = toys.bench.agent(toys.agent.name, cli="toy")
+    toys.agent = toys.sandbox.agent(toys.agent.name, cli="toy")
     outcome = await toys.run(RESUMABLE)
     assert isinstance(outcome, Finished)
     assert outcome.text == "new"
@@ -297,7 +300,7 @@ async def test_an_agent_of_an_old_name_begins_a_session_of_its_own(toys: Toys) -
 async def test_a_session_that_stays_in_its_directory_is_not_asked_for_elsewhere(toys: Toys) -> None:
     toys.adapter = StayingToy()
     await toys.run(RESUMABLE)
-    elsewhere = await toys.run(RESUMABLE, {"directory": toys.bench.home})
+    elsewhere = await toys.run(RESUMABLE, {"directory": toys.sandbox.home})
     assert isinstance(elsewhere, Finished)
     assert elsewhere.text == "new"
 
@@ -333,30 +336,30 @@ async def test_a_session_that_was_interrupted_is_gone_on_with(toys: Toys) -> Non
 
 
 async def test_it_gets_its_files_its_environment_and_nothing_secret(toys: Toys) -> None:
-    script = f"""echo "$2 $(cat "$PLACE/notes/model.txt") $GITHUB_TOKEN.$TOY_KEY.$EXTRA.$TOY_STATE" >&2
+    script = f"""echo "$2 $(cat "$WORK_DIR/notes/model.txt") $GITHUB_TOKEN.$TOY_KEY.$EXTRA.$TOY_STATE" >&2
     echo '{{"say": "'"$TINYTOWN_AGENT_NAME"'"}}'; {DONE}"""
     environment = {"GITHUB_TOKEN": "secret", "TOY_KEY": "key"}
     async with toys.session(model="large", permissions="read", env={"EXTRA": "more"}) as session:
         await session.run_round(toys.round(script, environment=environment), toys.report)
-    raw = (toys.place / "last-run.log").read_text()
-    assert f"read large .key.more.{toys.place}/state" in raw
+    raw = (toys.work_dir / "last-run.log").read_text()
+    assert f"read large .key.more.{toys.work_dir}/state" in raw
     assert toys.report.lines == ["ada"]
-    assert (toys.place / "notes" / "model.txt").stat().st_mode & 0o777 == 0o600
-    assert (toys.place / "state").stat().st_mode & 0o777 == 0o700
+    assert (toys.work_dir / "notes" / "model.txt").stat().st_mode & 0o777 == 0o600
+    assert (toys.work_dir / "state").stat().st_mode & 0o777 == 0o700
 
 
 async def test_without_a_key_in_the_environment_it_keeps_its_state_where_it_always_does(toys: Toys) -> None:
     script = f"""echo '{{"say": "state '"$TOY_STATE"'"}}'; {DONE}"""
     await toys.run(script)
     await toys.run(script, state="agent")
-    assert toys.report.lines == ["state", f"state {toys.place}/state"]
+    assert toys.report.lines == ["state", f"state {toys.work_dir}/state"]
 
 
 async def test_the_log_has_what_people_read_and_the_last_run_what_the_cli_printed(toys: Toys) -> None:
     await toys.run(f"""printf '%s\\n' '{{"say": "two\\nlines \\u001b[31m"}}'; {DONE}""")
     log = toys.round("").log_path.read_text()
     assert log == "two\nlines \\x1b[31m\n"
-    assert '"say"' in (toys.place / "last-run.log").read_text()
+    assert '"say"' in (toys.work_dir / "last-run.log").read_text()
 
 
 # -- kinds and settings ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Adapters: coding CLIs as agents. What they all need is here; what one of them alone does is its plugin's.
 
-An adapter is data and two methods (`CliAdapter`): from a `Launch` to a `Plan` (arguments, environment, files), and a
-`Reader` that turns the lines of its output into a `RunNotes`. The rest is one session class for all of them: the
+An adapter is data and two methods (`CliAdapter`): from a `RunRequest` to a `CommandSpec` (arguments, environment, files), and a
+`Reader` that turns the lines of its output into a `RunState`. The rest is one session class for all of them: the
 limits and the end of the process tree, the outcome, sessions that are gone on with, permissions, the environment, the
 town's own tools. `backends_for` makes backends of an adapter and its settings. Names are imported when first touched, so
 that whoever starts the town's tools for a CLI need not import trio.
@@ -13,35 +13,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinytown_adapters.adapter import CliAdapter, Launch, Plan
+    from tinytown_adapters.adapter import CliAdapter, CommandSpec, RunRequest
     from tinytown_adapters.backend import CliBackend, backends_for
     from tinytown_adapters.environment import is_secret
     from tinytown_adapters.failures import Failure, FailureKind, failure_of
-    from tinytown_adapters.git_places import git_directories
+    from tinytown_adapters.git_layout import git_directories
     from tinytown_adapters.json_lines import JsonLinesReader, Record, record_of
-    from tinytown_adapters.remembered import CliSessionRecord
-    from tinytown_adapters.run_notes import Reader, RunNotes
+    from tinytown_adapters.run_state import Reader, RunState
+    from tinytown_adapters.session_store import CliSessionRecord
     from tinytown_adapters.settings import CliSettings, Permissions
     from tinytown_adapters.town_tools import TownTools
 
-_HOMES = {
+_MODULES = {
     "CliAdapter": "adapter",
     "CliBackend": "backend",
-    "CliSessionRecord": "remembered",
+    "CliSessionRecord": "session_store",
     "CliSettings": "settings",
+    "CommandSpec": "adapter",
     "Failure": "failures",
     "FailureKind": "failures",
     "JsonLinesReader": "json_lines",
-    "Launch": "adapter",
     "Permissions": "settings",
-    "Plan": "adapter",
-    "Reader": "run_notes",
+    "Reader": "run_state",
     "Record": "json_lines",
+    "RunRequest": "adapter",
+    "RunState": "run_state",
     "TownTools": "town_tools",
-    "RunNotes": "run_notes",
     "backends_for": "backend",
     "failure_of": "failures",
-    "git_directories": "git_places",
+    "git_directories": "git_layout",
     "is_secret": "environment",
     "record_of": "json_lines",
 }
@@ -51,15 +51,15 @@ __all__ = [
     "CliBackend",
     "CliSessionRecord",
     "CliSettings",
+    "CommandSpec",
     "Failure",
     "FailureKind",
     "JsonLinesReader",
-    "Launch",
     "Permissions",
-    "Plan",
     "Reader",
     "Record",
-    "RunNotes",
+    "RunRequest",
+    "RunState",
     "TownTools",
     "backends_for",
     "failure_of",
@@ -70,6 +70,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"tinytown_adapters.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"tinytown_adapters.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

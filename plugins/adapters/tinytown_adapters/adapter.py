@@ -1,6 +1,6 @@
 """What one coding CLI is to Tinytown: the contract of an adapter, and the values that go in and out of it. Starts nothing.
 
-To write one: subclass `CliAdapter`, fill in the data, and say in `plan` how the CLI is called and in `reader` how it is
+To write one: subclass `CliAdapter`, fill in the data, and say in `command_spec` how the CLI is called and in `reader` how it is
 read. `tinytown_adapters.backend.backends_for` does the rest.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from tinytown_adapters.remembered import CliSessionRecord
-from tinytown_adapters.run_notes import Reader, RunNotes
+from tinytown_adapters.run_state import Reader, RunState
+from tinytown_adapters.session_store import CliSessionRecord
 from tinytown_adapters.settings import CliSettings, Permissions
 from tinytown_adapters.town_tools import TownTools
 
@@ -23,11 +23,11 @@ S_co = TypeVar("S_co", bound=CliSettings, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Launch(Generic[S_co]):
+class RunRequest(Generic[S_co]):
     """What a run of the CLI is to be about.
 
     - `permissions` is decided: never None. `directory` is where the CLI will be started.
-    - `place` is a directory of this agent's for this CLI (mode 0700): whatever a `Plan` has to write goes there.
+    - `work_dir` is a directory of this agent's for this CLI (mode 0700): whatever a `CommandSpec` has to write goes there.
     - `has_own_state`: the CLI is to keep its login, settings and sessions in `state`; else where it always does.
     - `session` is the one to go on with, None for a new one.
     - `tools` are the town's own, None when they are not to be offered.
@@ -38,31 +38,31 @@ class Launch(Generic[S_co]):
     permissions: Permissions
     prompt: str
     directory: Path
-    place: Path
+    work_dir: Path
     has_own_state: bool
     session: CliSessionRecord | None
     tools: TownTools | None
     environment: Mapping[str, str]
 
     @property
-    def temporary(self) -> Path:
+    def temporary_directory(self) -> Path:
         """A directory for temporary files, which is there: for a CLI whose sandbox is to leave the common one alone."""
-        return self.place / "tmp"
+        return self.work_dir / "tmp"
 
     @property
-    def state(self) -> Path:
+    def state_directory(self) -> Path:
         """Where the CLI is to keep its state if it `has_own_state`; it is there then."""
-        return self.place / "state"
+        return self.work_dir / "state"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CommandSpec:
     """How to start the CLI once.
 
     - `arguments` come after the command; the settings' `extra_args` are in it, where this CLI wants them. No prompt and
       no secret: anybody on the machine can read arguments.
     - `stdin` is given and closed; None means `/dev/null`.
-    - `files` are written before the start, in `Launch.place` (names with ``/`` make directories), readable by the owner
+    - `files` are written before the start, in `RunRequest.work_dir` (names with ``/`` make directories), readable by the owner
       alone.
     - `environment` is added last; None removes a variable.
     - `first_signal` is the one that makes the CLI end its tools too, when it has to end.
@@ -89,7 +89,7 @@ class CliAdapter(ABC, Generic[S]):
     - `takes_tools`: whether it takes MCP servers.
     - `tools_need_own_state`: it takes them from its settings files alone, so only where these are the agent's own.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
-    - `tells_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
+    - `reports_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
     - `prompt_limit_chars`: the longest prompt that it takes.
     - `presets`: further kinds that come with it, each with the settings in which it differs.
     """
@@ -107,16 +107,16 @@ class CliAdapter(ABC, Generic[S]):
     takes_tools: ClassVar[bool] = True
     tools_need_own_state: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = False
-    tells_progress: ClassVar[bool] = True
+    reports_progress: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = None
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @abstractmethod
-    def plan(self, launch: Launch[S]) -> Plan:
+    def command_spec(self, request: RunRequest[S]) -> CommandSpec:
         """How to start it for this. Pure but for looking at files. Called once for each run."""
 
     @abstractmethod
-    def reader(self, notes: RunNotes, launch: Launch[S]) -> Reader:
+    def reader(self, state: RunState, request: RunRequest[S]) -> Reader:
         """What reads that run's output."""
 
     def permissions_by_default(self) -> Permissions:

@@ -20,12 +20,12 @@ from tinytown.config import CONFIG_FILE
 from tinytown.contracts import AgentBackend, AgentContext, Failed, Outcome, Report, Round
 from tinytown.errors import ConfigError, ProcessFailed
 
-from tinytown_adapters.adapter import CliAdapter, Launch
+from tinytown_adapters.adapter import CliAdapter, RunRequest
 from tinytown_adapters.environment import cli_environment
-from tinytown_adapters.outcomes import Advice, outcome_of_exit, outcome_of_failure, outcome_of_no_run
-from tinytown_adapters.remembered import CliSessionRecord, recall_session, remember_session, write_private
+from tinytown_adapters.outcomes import FixHints, outcome_of_exit, outcome_of_failure, outcome_of_no_run
 from tinytown_adapters.run_clock import RunClock
-from tinytown_adapters.run_notes import RunNotes
+from tinytown_adapters.run_state import RunState
+from tinytown_adapters.session_store import CliSessionRecord, load_session, store_session, write_private
 from tinytown_adapters.settings import CliSettings, Permissions, settings_by_kind
 from tinytown_adapters.town_tools import TownTools, prepare_town_tools
 
@@ -56,15 +56,15 @@ class CliBackend(AgentBackend, Generic[S]):
         self.command = _command(adapter, settings, root, table)
         if settings.permissions is not None:
             _check_permissions(adapter, settings.permissions, root, table)
-        self.offers_town_tools = self.gives_town_tools(os.environ)
-        self.advice = Advice(adapter.title, adapter.install, adapter.login, f"{table}.model")
+        self.offers_town_tools = self.uses_town_tools(os.environ)
+        self.hints = FixHints(adapter.title, adapter.install, adapter.login, f"{table}.model")
 
     @property
     def permissions(self) -> Permissions:
         """What the model may do: as chosen, or by default."""
         return self.settings.permissions or self.adapter.permissions_by_default()
 
-    def gives_town_tools(self, environment: Mapping[str, str]) -> bool:
+    def uses_town_tools(self, environment: Mapping[str, str]) -> bool:
         """Whether the CLI gets the town's own tools: `offers_town_tools` for a round with this environment."""
         has_place = not self.adapter.tools_need_own_state or self.has_own_state(environment)
         return self.adapter.takes_tools and self.settings.town_tools and has_place
@@ -79,7 +79,7 @@ class CliBackend(AgentBackend, Generic[S]):
         """What a person should know before an agent of this kind is spawned, one sentence each."""
         found: list[str] = []
         if shutil.which(self.command[0]) is None:
-            found.append(f"{self.advice.title} is not installed here ({self.command[0]}): {self.advice.install}")
+            found.append(f"{self.hints.title} is not installed here ({self.command[0]}): {self.hints.install}")
         if self.permissions == "full" and self.settings.permissions is None:
             found.append(
                 f"agents of the kind {self.kind!r} run every command that the model wants, without asking, with all"
@@ -100,7 +100,7 @@ class CliSession(Generic[S]):
         self._adapter = backend.adapter
         self._settings = backend.settings
         self._context = context
-        self._place = context.state_directory / backend.adapter.plugin
+        self._work_dir = context.state_directory / backend.adapter.plugin
 
     async def run_round(self, work: Round, report: Report) -> Outcome:
         """One run of the CLI, two when the session to go on with turns out to be gone or full."""
@@ -113,72 +113,72 @@ class CliSession(Generic[S]):
         due = self._context.processes.clock.now() + self._limit_s(work)
         session = self._session_to_resume(work)
         try:
-            outcome, notes = await self._run(work, report, session, due)
-            failure = notes.failure
+            outcome, state = await self._run(work, report, session, due)
+            failure = state.failure
             if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
                 report.line(f"begins a new session: {failure.reason}")
-                remember_session(self._place, None)
+                store_session(self._work_dir, None)
                 outcome, _ = await self._run(work, report, None, due)
         except ProcessFailed as error:
-            return outcome_of_no_run(error, self._backend.advice)
+            return outcome_of_no_run(error, self._backend.hints)
         except OSError as error:
-            return Failed(reason=f"cannot prepare {self._place}: {error}")
+            return Failed(reason=f"cannot prepare {self._work_dir}: {error}")
         return outcome
 
     async def _run(
         self, work: Round, report: Report, session: CliSessionRecord | None, due: float
-    ) -> tuple[Outcome, RunNotes]:
+    ) -> tuple[Outcome, RunState]:
         """One run of the CLI. Raises: ProcessFailed when it could not be started or watched; OSError."""
-        launch = self._launch(work, session)
-        plan = self._adapter.plan(launch)
-        for name, content in plan.files.items():
-            write_private(self._place / name, content)
-        raw_log = self._place / _RAW_LOG
+        request = self._run_request(work, session)
+        spec = self._adapter.command_spec(request)
+        for name, content in spec.files.items():
+            write_private(self._work_dir / name, content)
+        raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
         with _open_log(work.log_path) as keep:
-            notes = RunNotes(report, keep)
-            reader = self._adapter.reader(notes, launch)
-            clock = RunClock(notes, self._settings, tells_progress=self._adapter.tells_progress)
+            state = RunState(report, keep)
+            reader = self._adapter.reader(state, request)
+            clock = RunClock(state, self._settings, reports_progress=self._adapter.reports_progress)
             try:
-                with trio.CancelScope() as clock.scope, self._context.processes.on_pause(clock.stand_still):
-                    clock.wind()
+                with trio.CancelScope() as clock.scope, self._context.processes.on_pause(clock.on_pause):
+                    clock.update_deadline()
                     ended = await self._context.processes.run(
-                        [*self._backend.command, *plan.arguments],
-                        cwd=launch.directory,
-                        env=_with(launch.environment, plan.environment),
-                        on_line=lambda line: clock.hear(line, reader),
-                        stdin=plan.stdin,
+                        [*self._backend.command, *spec.arguments],
+                        cwd=request.directory,
+                        env=_with(request.environment, spec.environment),
+                        on_line=lambda line: clock.read_line(line, reader),
+                        stdin=spec.stdin,
                         timeout_s=None if due == inf else max(0.0, due - self._context.processes.clock.now()),
                         silence_s=work.silence_s,
                         grace_s=work.grace_s,
-                        first_signal=plan.first_signal,
+                        first_signal=spec.first_signal,
                         line_limit_bytes=_LINE_LIMIT_BYTES,
                         log_path=raw_log,
                     )
                     reader.end(ended)
-                    advice = self._backend.advice
-                    return outcome_of_exit(ended, notes, advice, limit_s=self._limit_s(work)), notes
-                return self._given_up(notes), notes
+                    hints = self._backend.hints
+                    return outcome_of_exit(ended, state, hints, limit_s=self._limit_s(work)), state
+                return self._outcome_of_stall(state), state
             finally:
-                self._remember(work, notes)
+                self._store_session(work, state)
 
     def _limit_s(self, work: Round) -> float:
         return self._settings.timeout_s or work.timeout_s or inf
 
-    def _launch(self, work: Round, session: CliSessionRecord | None) -> Launch[S]:
+    def _run_request(self, work: Round, session: CliSessionRecord | None) -> RunRequest[S]:
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
         environment = cli_environment(work.environment, allowed=allowed, added=settings.env)
         environment["PWD"] = str(work.directory)  # the kernel's would lead astray who believes it more than the system
         has_own_state = self._backend.has_own_state(environment)
         for name in ("", "tmp", *(["state"] if has_own_state else [])):
-            (self._place / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Launch(
+            (self._work_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return RunRequest(
             settings=settings,
             permissions=self._backend.permissions,
             prompt=work.prompt,
             directory=work.directory,
-            place=self._place,
+            work_dir=self._work_dir,
             has_own_state=has_own_state,
             session=session,
             tools=self._tools(work.environment),
@@ -186,12 +186,12 @@ class CliSession(Generic[S]):
         )
 
     def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
-        return prepare_town_tools(self._place, environment) if self._backend.gives_town_tools(environment) else None
+        return prepare_town_tools(self._work_dir, environment) if self._backend.uses_town_tools(environment) else None
 
     def _session_to_resume(self, work: Round) -> CliSessionRecord | None:
         if not self._settings.resume:
             return None
-        session = recall_session(self._place, self._context.agent.id)
+        session = load_session(self._work_dir, self._context.agent.id)
         if session is None and work.session_id:
             session = CliSessionRecord(
                 id=work.session_id, agent_id=self._context.agent.id, directory=str(work.directory)
@@ -199,26 +199,26 @@ class CliSession(Generic[S]):
         stays = self._adapter.sessions_stay_in_directory
         return None if session and stays and session.directory != str(work.directory) else session
 
-    def _remember(self, work: Round, notes: RunNotes) -> None:
+    def _store_session(self, work: Round, state: RunState) -> None:
         """The session that the CLI said it was in, also when the round was cut off; one that said nothing changes nothing."""
-        if notes.session_id:
+        if state.session_id:
             record = CliSessionRecord(
-                id=notes.session_id,
+                id=state.session_id,
                 agent_id=self._context.agent.id,
                 directory=str(work.directory),
-                used=notes.session_used,
+                used=state.session_used,
             )
-            remember_session(self._place, record)
+            store_session(self._work_dir, record)
 
-    def _given_up(self, notes: RunNotes) -> Outcome:
+    def _outcome_of_stall(self, state: RunState) -> Outcome:
         """The outcome of a run that our own clock has ended."""
         title = self._adapter.title
-        if notes.retrying is not None:
-            return outcome_of_failure(notes.retrying, notes, self._backend.advice)
+        if state.retrying is not None:
+            return outcome_of_failure(state.retrying, state, self._backend.hints)
         return Failed(
             reason=f"{title} heard nothing from its model for {self._settings.stall_s:g} s",
-            usage=notes.used,
-            session_id=notes.session_id,
+            usage=state.used,
+            session_id=state.session_id,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 from tinytown.model.text import shown
 
-from tinytown_adapters.resets import reset_after_s
+from tinytown_adapters.rate_limit_reset import reset_after_s
 
 FailureKind = Literal[
     "rate_limited",  # this account has asked too much for now

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 from tinytown.process import Exit, Line
 
-from tinytown_adapters.run_notes import RunNotes
+from tinytown_adapters.run_state import RunState
 
 
 class Record:
@@ -88,26 +88,26 @@ def record_of(text: str) -> Record | None:
 
 
 class JsonLinesReader(ABC):
-    """A `Reader` for such CLIs: give it `take` for the records, and `complain` or `end` where there is more to see."""
+    """A `Reader` for such CLIs: give it `on_record` for the records, and `on_stderr` or `end` where there is more to see."""
 
-    def __init__(self, notes: RunNotes) -> None:
-        self.notes = notes
+    def __init__(self, state: RunState) -> None:
+        self.state = state
 
     def read(self, line: Line) -> None:
         if line.stream == "stderr":
-            self.complain(line.text)
+            self.on_stderr(line.text)
         elif line.cut:
-            self.notes.note(f"[a line of output was too long to read: {line.text[:80]}]")
+            self.state.log_line(f"[a line of output was too long to read: {line.text[:80]}]")
         elif (record := record_of(line.text)) is not None:
-            self.take(record)
+            self.on_record(record)
         elif line.text.strip():
-            self.notes.note(line.text)
+            self.state.log_line(line.text)
 
     @abstractmethod
-    def take(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         """One record of the standard output."""
 
-    def complain(self, text: str) -> None:  # noqa: B027 - nothing is what most readers do
+    def on_stderr(self, text: str) -> None:  # noqa: B027 - nothing is what most readers do
         """A line of the standard error. It stands in the log and in the exit's tail; nothing else is made of it here."""
 
     def end(self, ended: Exit) -> None:  # noqa: B027

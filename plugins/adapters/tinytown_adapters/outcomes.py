@@ -16,7 +16,7 @@ from tinytown.model.text import shown
 from tinytown.process import Exit
 
 from tinytown_adapters.failures import Failure, failure_of
-from tinytown_adapters.run_notes import RunNotes
+from tinytown_adapters.run_state import RunState
 
 _OVERLOADED_S = 60.0
 _TAIL_LENGTH = 2000
@@ -27,7 +27,7 @@ _BY_SIGNAL = {128 + number: number for number in (signal.SIGHUP, signal.SIGKILL,
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class FixHints:
     """What a person is told who has to do something: how to install the CLI `title`, how to log in, which key sets its model."""
 
     title: str
@@ -36,42 +36,42 @@ class Advice:
     model_key: str
 
 
-def outcome_of_exit(ended: Exit, notes: RunNotes, advice: Advice, *, limit_s: float) -> Outcome:
+def outcome_of_exit(ended: Exit, state: RunState, hints: FixHints, *, limit_s: float) -> Outcome:
     """How a run ended that was not ended by us for another reason than its limits. `limit_s`: the one on its time."""
     if ended.reason == "timeout":
-        return _failed(notes, f"ended after {limit_s:g} s, the time limit of a round")
+        return _failed(state, f"ended after {limit_s:g} s, the time limit of a round")
     if ended.reason == "silence":
-        return _failed(notes, "ended after too long without any output")
+        return _failed(state, "ended after too long without any output")
     number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
-    if number is not None and (ended.status is None or not notes.is_final):
+    if number is not None and (ended.status is None or not state.is_final):
         name = signal.strsignal(number) or "unknown"
-        return Lost(reason=f"{advice.title} was killed by signal {number} ({name})", stderr_tail=ended.stderr_tail)
+        return Lost(reason=f"{hints.title} was killed by signal {number} ({name})", stderr_tail=ended.stderr_tail)
     if ended.status is None:
-        return Lost(reason=f"{advice.title} could not be ended", stderr_tail=ended.stderr_tail)
-    if notes.failure is not None:
-        return outcome_of_failure(notes.failure, notes, advice)
-    if ended.status in _NOT_THERE and not notes.is_final:
-        return Unavailable(reason=_with_tail(f"{advice.title} cannot be started", ended), hint=advice.install)
+        return Lost(reason=f"{hints.title} could not be ended", stderr_tail=ended.stderr_tail)
+    if state.failure is not None:
+        return outcome_of_failure(state.failure, state, hints)
+    if ended.status in _NOT_THERE and not state.is_final:
+        return Unavailable(reason=_with_tail(f"{hints.title} cannot be started", ended), hint=hints.install)
     if ended.status != 0:
-        return outcome_of_failure(failure_at_end(ended, notes, advice), notes, advice)
-    if not notes.is_final:
-        return _failed(notes, _with_tail(f"{advice.title} ended without a result", ended))
-    return Finished(text=notes.text, usage=notes.used, session_id=notes.session_id)
+        return outcome_of_failure(failure_at_end(ended, state, hints), state, hints)
+    if not state.is_final:
+        return _failed(state, _with_tail(f"{hints.title} ended without a result", ended))
+    return Finished(text=state.text, usage=state.used, session_id=state.session_id)
 
 
-def failure_at_end(ended: Exit, notes: RunNotes, advice: Advice) -> Failure:
+def failure_at_end(ended: Exit, state: RunState, hints: FixHints) -> Failure:
     """The failure of a run that named none but ended with a status: by what it said on stderr, or tried again for."""
-    if notes.retrying is not None:
-        return notes.retrying
+    if state.retrying is not None:
+        return state.retrying
     found = failure_of(ended.stderr_tail)
     return Failure(
         kind=found.kind,
-        reason=_with_tail(f"{advice.title} ended with status {ended.status}", ended),
+        reason=_with_tail(f"{hints.title} ended with status {ended.status}", ended),
         retry_after_s=found.retry_after_s,
     )
 
 
-def outcome_of_failure(failure: Failure, notes: RunNotes, advice: Advice) -> Outcome:
+def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Outcome:
     """What a failure means for the round: whose doing it is decides whether it is tried again, and when."""
     match failure.kind:
         case "rate_limited":
@@ -80,24 +80,24 @@ def outcome_of_failure(failure: Failure, notes: RunNotes, advice: Advice) -> Out
             wait_s = _OVERLOADED_S if failure.retry_after_s is None else failure.retry_after_s
             return RateLimited(reason=f"the model is overloaded: {failure.reason}", retry_after_s=wait_s)
         case "unauthorized":
-            return Unauthorized(reason=failure.reason, hint=advice.login)
+            return Unauthorized(reason=failure.reason, hint=hints.login)
         case "no_credit":
             return Unauthorized(reason=failure.reason, hint="add credit to the account, or use another one")
         case "model_unknown":
-            return Unavailable(reason=failure.reason, hint=f"set {advice.model_key} to one that your account has")
+            return Unavailable(reason=failure.reason, hint=f"set {hints.model_key} to one that your account has")
         case "context_too_long" | "refused":
-            return _failed(notes, failure.reason, retryable=False)
+            return _failed(state, failure.reason, retryable=False)
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":
-            return _failed(notes, failure.reason)
+            return _failed(state, failure.reason)
         case _:
             assert_never(failure.kind)
 
 
-def outcome_of_no_run(error: ProcessFailed, advice: Advice) -> Outcome:
+def outcome_of_no_run(error: ProcessFailed, hints: FixHints) -> Outcome:
     """How a round ended whose CLI could not be started or watched."""
     match error.code:
         case "command_not_found" | "command_not_executable":
-            return Unavailable(reason=f"{advice.title} is not installed: {error.message}", hint=advice.install)
+            return Unavailable(reason=f"{hints.title} is not installed: {error.message}", hint=hints.install)
         case "no_such_directory":
             return Unavailable(reason=error.message, hint=error.hint)
         case "arguments_too_long" | "bad_argument":
@@ -108,8 +108,8 @@ def outcome_of_no_run(error: ProcessFailed, advice: Advice) -> Outcome:
             return Failed(reason=str(error))
 
 
-def _failed(notes: RunNotes, reason: str, *, retryable: bool = True) -> Failed:
-    return Failed(reason=reason, retryable=retryable, usage=notes.used, session_id=notes.session_id)
+def _failed(state: RunState, reason: str, *, retryable: bool = True) -> Failed:
+    return Failed(reason=reason, retryable=retryable, usage=state.used, session_id=state.session_id)
 
 
 def _with_tail(reason: str, ended: Exit) -> str:

@@ -13,10 +13,10 @@ import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable
 from tinytown.process import Line
-from tinytown_adapters import CliSessionRecord, Launch, RunNotes, TownTools
+from tinytown_adapters import CliSessionRecord, RunRequest, RunState, TownTools
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader
-from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
 from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -31,9 +31,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def sandbox() -> AsyncIterator[Sandbox]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as opened:
+        async with open_sandbox() as opened:
             yield opened
 
 
@@ -43,19 +43,19 @@ def backend(**settings: Any) -> AgentBackend:
     return tinytown_auggie.tinytown_agent_backends(made, Path())[0]
 
 
-def launch(place: Path, **changes: Any) -> Launch[Settings]:
+def request(work_dir: Path, **changes: Any) -> RunRequest[Settings]:
     given: dict[str, Any] = {
         "settings": Settings(),
         "permissions": "full",
         "prompt": "do it",
-        "directory": place,
-        "place": place,
+        "directory": work_dir,
+        "work_dir": work_dir,
         "has_own_state": False,
         "session": None,
         "tools": None,
         "environment": {},
     }
-    return Launch(**{**given, **changes})
+    return RunRequest(**{**given, **changes})
 
 
 async def test_auggie_keeps_the_promises_of_a_backend() -> None:
@@ -66,8 +66,8 @@ async def test_auggie_keeps_the_promises_of_a_backend() -> None:
 
 
 @pytest.mark.parametrize("name", ["answer", "tool", "failed_tool", "mcp", "resume"])
-async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, name: str) -> None:
-    outcome, lines = await play_recording(bench, backend(), name)
+async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(sandbox: Sandbox, name: str) -> None:
+    outcome, lines = await play_recording(sandbox, backend(), name)
     assert outcome == Finished(text="word", session_id=SESSION)
     assert lines == ["word"]
 
@@ -87,8 +87,8 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: 
         ("no_session", Failed, "No session found"),
     ],
 )
-async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_recording(bench, backend(), name)
+async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, kind)
     assert reason in getattr(outcome, "reason", "")
 
@@ -102,7 +102,7 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
 
         def usage(self, usage: object) -> None: ...
 
-    reader = AuggieReader(RunNotes(Ear()), "town")
+    reader = AuggieReader(RunState(Ear()), "town")
     for text in ("🔌 Waiting for 2 MCP server(s)", "   ✅ other", "❌ other (failed)", "   ❌ town (failed)", "more"):
         reader.read(Line("stdout", text, cut=False))
     assert lines == ["warning: the town's tools are not there: its MCP server has failed", "more"]
@@ -112,10 +112,10 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     settings = Settings(model="m", max_turns=3, patience_s=7, rules=("R.md",), extra_args=("--quiet",))
     session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
     tools = TownTools("python3", ("-m", "tools"))
-    plan = AuggieAdapter().plan(
-        launch(tmp_path, settings=settings, session=session, tools=tools, permissions="read", has_own_state=True)
+    spec = AuggieAdapter().command_spec(
+        request(tmp_path, settings=settings, session=session, tools=tools, permissions="read", has_own_state=True)
     )
-    words = " ".join(plan.arguments)
+    words = " ".join(spec.arguments)
     for wanted in (
         f"--instruction-file {tmp_path}/prompt.md",
         "--permission launch-process:deny",
@@ -129,11 +129,11 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
         f"--augment-cache-dir {tmp_path}/state",
     ):
         assert wanted in words
-    assert plan.arguments[-1] == "--quiet"
-    assert plan.files["prompt.md"] == b"do it"
-    assert b'"python3"' in plan.files["town-mcp.json"]
+    assert spec.arguments[-1] == "--quiet"
+    assert spec.files["prompt.md"] == b"do it"
+    assert b'"python3"' in spec.files["town-mcp.json"]
 
 
 def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
-    plan = AuggieAdapter().plan(launch(tmp_path, settings=Settings(patience_s=0)))
-    assert plan.arguments == ["--print", "--output-format", "json", "--instruction-file", f"{tmp_path}/prompt.md"]
+    spec = AuggieAdapter().command_spec(request(tmp_path, settings=Settings(patience_s=0)))
+    assert spec.arguments == ["--print", "--output-format", "json", "--instruction-file", f"{tmp_path}/prompt.md"]

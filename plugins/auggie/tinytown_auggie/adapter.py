@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
+from tinytown_adapters import CliAdapter, CliSettings, CommandSpec, Permissions, RunRequest, RunState
 
 from tinytown_auggie.reader import AuggieReader
 
@@ -48,13 +48,13 @@ class AuggieAdapter(CliAdapter[Settings]):
     # Under "write" the model has no shell: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
-    tells_progress: ClassVar[bool] = False
+    reports_progress: ClassVar[bool] = False
 
-    def plan(self, launch: Launch[Settings]) -> Plan:
-        settings = launch.settings
-        arguments = ["--print", "--output-format", "json", "--instruction-file", str(launch.place / _PROMPT_FILE)]
-        files = {_PROMPT_FILE: launch.prompt.encode("utf-8", "replace")}
-        for tool in _DENIED[launch.permissions]:
+    def command_spec(self, request: RunRequest[Settings]) -> CommandSpec:
+        settings = request.settings
+        arguments = ["--print", "--output-format", "json", "--instruction-file", str(request.work_dir / _PROMPT_FILE)]
+        files = {_PROMPT_FILE: request.prompt.encode("utf-8", "replace")}
+        for tool in _DENIED[request.permissions]:
             arguments += ["--permission", f"{tool}:deny"]
         if settings.patience_s:
             # It is patient without end and tells nothing of it, so that our own clock cannot be.
@@ -65,18 +65,18 @@ class AuggieAdapter(CliAdapter[Settings]):
             arguments += ["--max-turns", str(settings.max_turns)]
         for path in settings.rules:
             arguments += ["--rules", path]
-        if launch.session is not None:
-            arguments += ["--resume", launch.session.id]
-        if launch.tools is not None:
-            files[_MCP_FILE] = launch.tools.claude_style()
-            arguments += ["--mcp-config", str(launch.place / _MCP_FILE)]
-        if launch.has_own_state:
-            arguments += ["--augment-cache-dir", str(launch.state)]
-        return Plan(
+        if request.session is not None:
+            arguments += ["--resume", request.session.id]
+        if request.tools is not None:
+            files[_MCP_FILE] = request.tools.as_mcp_servers()
+            arguments += ["--mcp-config", str(request.work_dir / _MCP_FILE)]
+        if request.has_own_state:
+            arguments += ["--augment-cache-dir", str(request.state_directory)]
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
             files=files,
             environment={"AUGMENT_DISABLE_AUTO_UPDATE": "1", "NO_COLOR": "1"},
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[Settings]) -> AuggieReader:
-        return AuggieReader(notes, launch.tools.name if launch.tools else "")
+    def reader(self, state: RunState, request: RunRequest[Settings]) -> AuggieReader:
+        return AuggieReader(state, request.tools.name if request.tools else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from tinytown.process import Exit, Line
-from tinytown_adapters import JsonLinesReader, Record, RunNotes, failure_of
+from tinytown_adapters import JsonLinesReader, Record, RunState, failure_of
 
 #: How it lists its MCP servers, before it begins on one stream or after its end on the other.
 _SERVER = re.compile(r"\s*(?P<sign>🔌|✅|❌)\s+(?P<name>Waiting for|[\w-]+( \(failed\))?$)")
@@ -18,8 +18,8 @@ _SERVER = re.compile(r"\s*(?P<sign>🔌|✅|❌)\s+(?P<name>Waiting for|[\w-]+( 
 class AuggieReader(JsonLinesReader):
     """One run of Auggie. `tools_name` is what the town's MCP server was called, empty without one."""
 
-    def __init__(self, notes: RunNotes, tools_name: str = "") -> None:
-        super().__init__(notes)
+    def __init__(self, state: RunState, tools_name: str = "") -> None:
+        super().__init__(state)
         self._tools_name = tools_name
 
     def read(self, line: Line) -> None:
@@ -27,21 +27,21 @@ class AuggieReader(JsonLinesReader):
         if found is None:
             super().read(line)
         elif found["sign"] == "❌" and found["name"].partition(" ")[0] == self._tools_name:
-            self.notes.warn("the town's tools are not there: its MCP server has failed")
+            self.state.warn("the town's tools are not there: its MCP server has failed")
 
-    def take(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         if record.text("type") != "result":
             return
-        self.notes.session(record.text("session_id"))
+        self.state.session(record.text("session_id"))
         text = record.text("result")
         if record.flag("is_error") or record.text("subtype") not in ("", "success"):
-            self.notes.fail(failure_of(text or record.text("subtype")))
-            self.notes.finish()
+            self.state.fail(failure_of(text or record.text("subtype")))
+            self.state.finish()
         else:
-            self.notes.say(text)
-            self.notes.finish()
+            self.state.add_text(text)
+            self.state.finish()
 
     def end(self, ended: Exit) -> None:
-        if ended.status and not self.notes.is_final and ended.stderr_tail.strip():
+        if ended.status and not self.state.is_final and ended.stderr_tail.strip():
             lines = (line.strip(" ❌\t") for line in ended.stderr_tail.splitlines())
-            self.notes.fail(failure_of("\n".join(line for line in lines if line)))
+            self.state.fail(failure_of("\n".join(line for line in lines if line)))

@@ -12,10 +12,10 @@ import tinytown_claude
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
-from tinytown_adapters import CliSessionRecord, Launch, TownTools
+from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
 from tinytown_claude import permissions
 from tinytown_claude.adapter import ClaudeAdapter, Settings
-from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
 from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -31,9 +31,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def sandbox() -> AsyncIterator[Sandbox]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as opened:
+        async with open_sandbox() as opened:
             yield opened
 
 
@@ -43,19 +43,19 @@ def backend(**settings: Any) -> AgentBackend:
     return tinytown_claude.tinytown_agent_backends(made, Path())[0]
 
 
-def launch(place: Path, **changes: Any) -> Launch[Settings]:
+def request(work_dir: Path, **changes: Any) -> RunRequest[Settings]:
     given: dict[str, Any] = {
         "settings": Settings(),
         "permissions": "full",
         "prompt": "do it",
-        "directory": place,
-        "place": place,
+        "directory": work_dir,
+        "work_dir": work_dir,
         "has_own_state": False,
         "session": None,
         "tools": None,
         "environment": {"IS_SANDBOX": "1"},
     }
-    return Launch(**{**given, **changes})
+    return RunRequest(**{**given, **changes})
 
 
 async def test_claude_keeps_the_promises_of_a_backend() -> None:
@@ -76,9 +76,9 @@ async def test_claude_keeps_the_promises_of_a_backend() -> None:
     ],
 )
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
-    bench: Bench, name: str, lines: list[str]
+    sandbox: Sandbox, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_recording(bench, backend(), name)
+    outcome, told = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
@@ -101,14 +101,14 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
         ("cut", Failed, "connect"),
     ],
 )
-async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_recording(bench, backend(), name)
+async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, kind)
     assert reason.lower() in getattr(outcome, "reason", "").lower()
 
 
-async def test_when_a_limit_is_over_is_handed_on(bench: Bench) -> None:
-    outcome, _ = await play_recording(bench, backend(), "rate_limit_reset")
+async def test_when_a_limit_is_over_is_handed_on(sandbox: Sandbox) -> None:
+    outcome, _ = await play_recording(sandbox, backend(), "rate_limit_reset")
     assert isinstance(outcome, RateLimited)
     assert outcome.retry_after_s == 90.0
 
@@ -117,8 +117,10 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     settings = Settings(model="opus", max_turns=3, max_budget_usd=0.5, extra_args=("--effort", "low"))
     session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
     tools = TownTools("python3", ("-m", "tools"))
-    plan = ClaudeAdapter().plan(launch(tmp_path, settings=settings, session=session, tools=tools, has_own_state=True))
-    words = " ".join(plan.arguments)
+    spec = ClaudeAdapter().command_spec(
+        request(tmp_path, settings=settings, session=session, tools=tools, has_own_state=True)
+    )
+    words = " ".join(spec.arguments)
     for wanted in (
         "-p --output-format stream-json --verbose",
         "--dangerously-skip-permissions",
@@ -129,16 +131,16 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
         f"--mcp-config {tmp_path}/town-mcp.json --strict-mcp-config",
     ):
         assert wanted in words
-    assert plan.arguments[-2:] == ["--effort", "low"]
-    assert plan.stdin == b"do it"
-    assert plan.files == {"town-mcp.json": tools.claude_style()}
-    assert plan.environment["CLAUDE_CONFIG_DIR"] == str(tmp_path / "state")
+    assert spec.arguments[-2:] == ["--effort", "low"]
+    assert spec.stdin == b"do it"
+    assert spec.files == {"town-mcp.json": tools.as_mcp_servers()}
+    assert spec.environment["CLAUDE_CONFIG_DIR"] == str(tmp_path / "state")
 
 
 def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
-    plan = ClaudeAdapter().plan(launch(tmp_path))
-    assert plan.arguments == ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
-    assert "CLAUDE_CONFIG_DIR" not in plan.environment
+    spec = ClaudeAdapter().command_spec(request(tmp_path))
+    assert spec.arguments == ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+    assert "CLAUDE_CONFIG_DIR" not in spec.environment
 
 
 def with_sandbox(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
@@ -147,8 +149,8 @@ def with_sandbox(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
 
 
 def test_reading_is_all_that_the_profile_read_leaves(tmp_path: Path) -> None:
-    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="read"))
-    tools = plan.arguments[plan.arguments.index("--tools") + 1].split(",")
+    spec = ClaudeAdapter().command_spec(request(tmp_path, permissions="read"))
+    tools = spec.arguments[spec.arguments.index("--tools") + 1].split(",")
     assert not {"Bash", "Edit", "Write", "NotebookEdit"} & set(tools)
     assert "Read" in tools
 
@@ -156,9 +158,9 @@ def test_reading_is_all_that_the_profile_read_leaves(tmp_path: Path) -> None:
 def test_writing_is_held_to_the_workspace_by_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_sandbox(monkeypatch, True)
     assert ClaudeAdapter().permissions_by_default() == "write"
-    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="write"))
-    assert b'"failIfUnavailable":true' in plan.files[permissions.SETTINGS_FILE]
-    assert "Bash" in plan.arguments[plan.arguments.index("--allowedTools") + 1]
+    spec = ClaudeAdapter().command_spec(request(tmp_path, permissions="write"))
+    assert b'"failIfUnavailable":true' in spec.files[permissions.SETTINGS_FILE]
+    assert "Bash" in spec.arguments[spec.arguments.index("--allowedTools") + 1]
 
 
 def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
@@ -166,8 +168,10 @@ def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
 ) -> None:
     with_sandbox(monkeypatch, False)
     assert ClaudeAdapter().permissions_by_default() == "full"
-    plan = ClaudeAdapter().plan(launch(tmp_path, permissions="write", settings=Settings(allow=("Bash(git *)",))))
-    allowed = plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
+    spec = ClaudeAdapter().command_spec(
+        request(tmp_path, permissions="write", settings=Settings(allow=("Bash(git *)",)))
+    )
+    allowed = spec.arguments[spec.arguments.index("--allowedTools") + 1].split(",")
     assert "Bash" not in allowed
     assert "Bash(git *)" in allowed
     assert any("bubblewrap" in each for each in ClaudeAdapter().warnings(Settings(), "write", []))
@@ -175,8 +179,8 @@ def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
 
 def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    plan = ClaudeAdapter().plan(launch(tmp_path, environment={}))
-    assert "--dangerously-skip-permissions" not in plan.arguments
-    assert "Bash" in plan.arguments[plan.arguments.index("--allowedTools") + 1].split(",")
+    spec = ClaudeAdapter().command_spec(request(tmp_path, environment={}))
+    assert "--dangerously-skip-permissions" not in spec.arguments
+    assert "Bash" in spec.arguments[spec.arguments.index("--allowedTools") + 1].split(",")
     assert any("root" in each for each in ClaudeAdapter().warnings(Settings(), "full", []))
     assert ClaudeAdapter().warnings(Settings(), "full", ["IS_SANDBOX"]) == []

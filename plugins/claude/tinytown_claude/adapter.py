@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
-from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes
+from tinytown_adapters import CliAdapter, CliSettings, CommandSpec, Permissions, RunRequest, RunState
 
 from tinytown_claude.permissions import has_sandbox, permission_arguments, permission_warnings
 from tinytown_claude.reader import ClaudeReader
@@ -53,40 +53,40 @@ class ClaudeAdapter(CliAdapter[Settings]):
     sessions_stay_in_directory: ClassVar[bool] = True
     prompt_limit_chars: ClassVar[int | None] = 2_500_000  # 10 MB on its standard input, of at most 4 bytes each
 
-    def plan(self, launch: Launch[Settings]) -> Plan:
-        settings = launch.settings
-        town = f"mcp__{launch.tools.name}" if launch.tools else ""
-        granted = permission_arguments(launch, [*settings.allow, *filter(None, [town])])
+    def command_spec(self, request: RunRequest[Settings]) -> CommandSpec:
+        settings = request.settings
+        town = f"mcp__{request.tools.name}" if request.tools else ""
+        granted = permission_arguments(request, [*settings.allow, *filter(None, [town])])
         arguments = ["-p", "--output-format", "stream-json", "--verbose", *granted.arguments]
         files: dict[str, bytes] = dict(granted.files)
-        if launch.session is not None:
-            arguments += ["--resume", launch.session.id]
+        if request.session is not None:
+            arguments += ["--resume", request.session.id]
         if settings.model:
             arguments += ["--model", settings.model]
         if settings.max_turns:
             arguments += ["--max-turns", str(settings.max_turns)]
         if settings.max_budget_usd:
             arguments += ["--max-budget-usd", f"{settings.max_budget_usd:.4f}"]
-        if launch.tools is not None:
-            files[_MCP_FILE] = launch.tools.claude_style()
-            arguments += ["--mcp-config", str(launch.place / _MCP_FILE), "--strict-mcp-config"]
+        if request.tools is not None:
+            files[_MCP_FILE] = request.tools.as_mcp_servers()
+            arguments += ["--mcp-config", str(request.work_dir / _MCP_FILE), "--strict-mcp-config"]
         environment: dict[str, str | None] = {
             # The town tries again later, too; what it must not do is to wait for hours.
-            "CLAUDE_CODE_MAX_RETRIES": launch.environment.get("CLAUDE_CODE_MAX_RETRIES", "4"),
+            "CLAUDE_CODE_MAX_RETRIES": request.environment.get("CLAUDE_CODE_MAX_RETRIES", "4"),
             "DISABLE_AUTOUPDATER": "1",
         }
-        if launch.has_own_state:
-            environment["CLAUDE_CONFIG_DIR"] = str(launch.state)
-        return Plan(
+        if request.has_own_state:
+            environment["CLAUDE_CONFIG_DIR"] = str(request.state_directory)
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             files=files,
             environment=environment,
             first_signal=signal.SIGINT,  # SIGTERM leaves its tools running
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[Settings]) -> ClaudeReader:
-        return ClaudeReader(notes, launch.tools.name if launch.tools else "")
+    def reader(self, state: RunState, request: RunRequest[Settings]) -> ClaudeReader:
+        return ClaudeReader(state, request.tools.name if request.tools else "")
 
     def permissions_by_default(self) -> Permissions:
         # Without its sandbox it lets pass, unasked, only the shell commands that it knows to be harmless: too few.

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-from tinytown_adapters import CliSettings, Launch, Permissions, git_directories
+from tinytown_adapters import CliSettings, Permissions, RunRequest, git_directories
 
 SETTINGS_FILE = "claude-settings.json"
 
@@ -36,9 +36,9 @@ def has_sandbox() -> bool:
     return sys.platform == "darwin" or all(shutil.which(name) for name in _SANDBOX_PROGRAMS)
 
 
-def permission_arguments(launch: Launch[CliSettings], allowed: Sequence[str]) -> Granted:
+def permission_arguments(request: RunRequest[CliSettings], allowed: Sequence[str]) -> Granted:
     """How to hold the model to the launch's profile; `allowed` are further tools that it may use."""
-    match launch.permissions:
+    match request.permissions:
         case "read":
             tools = ["--tools", ",".join(_READING_TOOLS), "--permission-mode", "dontAsk"]
             return Granted([*tools, *_allow(*_READING_TOOLS, *allowed)])
@@ -46,13 +46,13 @@ def permission_arguments(launch: Launch[CliSettings], allowed: Sequence[str]) ->
             edits = ["--permission-mode", "acceptEdits"]
             if not has_sandbox():
                 return Granted([*edits, *_allow(*_READING_TOOLS, *allowed)])
-            settings = ["--settings", str(launch.place / SETTINGS_FILE)]
+            settings = ["--settings", str(request.work_dir / SETTINGS_FILE)]
             return Granted(
                 [*edits, *_allow("Bash", *_READING_TOOLS, *allowed), *settings],
-                {SETTINGS_FILE: msgspec.json.encode({"sandbox": _sandbox(launch)})},
+                {SETTINGS_FILE: msgspec.json.encode({"sandbox": _sandbox(request)})},
             )
         case "full":
-            if not _is_root() or launch.environment.get(_TRUSTED_PLACE) == "1":
+            if not _is_root() or request.environment.get(_TRUSTED_PLACE) == "1":
                 return Granted(["--dangerously-skip-permissions"])
             return Granted(["--permission-mode", "acceptEdits", *_allow(*_ALL_TOOLS, *allowed)])
 
@@ -76,14 +76,14 @@ def _allow(*tools: str) -> list[str]:
     return ["--allowedTools", ",".join(tools)] if tools else []
 
 
-def _sandbox(launch: Launch[CliSettings]) -> dict[str, object]:
+def _sandbox(request: RunRequest[CliSettings]) -> dict[str, object]:
     return {
         "enabled": True,
         "failIfUnavailable": True,
         "autoAllowBashIfSandboxed": True,
         "allowUnsandboxedCommands": False,
         # A linked worktree commits into the repository that it belongs to.
-        "filesystem": {"allowWrite": [str(each) for each in git_directories(launch.directory)]},
+        "filesystem": {"allowWrite": [str(each) for each in git_directories(request.directory)]},
         # All of the network, and the socket of the town's own server.
         "network": {"allowedDomains": ["*"], "allowAllUnixSockets": True, "allowLocalBinding": True},
     }

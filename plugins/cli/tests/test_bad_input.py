@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 LIMIT = 1 << 20
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import DEADLINE_S, Shell, stop_all
+from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, stop_towns
 
 SCRIPTS = str(Path(sys.executable).parent)
 
@@ -34,7 +34,7 @@ def town() -> Iterator[Shell]:
     tt("wait", "ada")
     yield tt
     tt("stop", "--timeout", "5")
-    stop_all(directory)
+    stop_towns(directory)
     shutil.rmtree(directory)
 
 
@@ -172,7 +172,7 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def until(self, text: str) -> None:
-        deadline = time.monotonic() + DEADLINE_S / 3
+        deadline = time.monotonic() + COMMAND_TIMEOUT_S / 3
         while text not in self.said:
             assert time.monotonic() < deadline, self.said
             if select.select([self.master], [], [], 0.1)[0]:
@@ -180,7 +180,7 @@ class Terminal:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(DEADLINE_S / 3)
+        self.process.wait(COMMAND_TIMEOUT_S / 3)
         os.close(self.master)
 
 
@@ -222,7 +222,7 @@ def test_a_real_fish_completes(town: Shell) -> None:
         words = ["--no-config", "-c", 'tt completion fish | source; complete -C "$argv"', "--", line]
         env = town.variables | {"PATH": f"{SCRIPTS}:/usr/bin:/bin", "HOME": town.variables["TINYTOWN_HOME"]}
         done = subprocess.run(
-            [fish, *words], cwd=town.directory, env=env, capture_output=True, timeout=DEADLINE_S / 3, check=True
+            [fish, *words], cwd=town.directory, env=env, capture_output=True, timeout=COMMAND_TIMEOUT_S / 3, check=True
         )
         assert done.stderr == b""
         return done.stdout.decode().splitlines()

@@ -12,7 +12,7 @@ import pytest
 from tinytown import __version__
 from tinytown_cli.command_table import COMMANDS
 from tinytown_cli.framework import TownCommand, TownGroup, make_root
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 HEAVY = {
     "trio",

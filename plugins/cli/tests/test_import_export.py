@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 #: Lines of `title: description`. Without a title a task is refused by the town, without a colon it is a problem.
 CONVERTER = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinytown.config import load_config
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import Shell, stop_all
+from tinytown_testing.shell import Shell, stop_towns
 
 NOBODY = 65534
 
@@ -185,7 +185,7 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(tt: Shell) -> None:
     (tt.directory / ".tt").chmod(0o755)
     found = {each["check"]: each for each in tt("doctor", "--json", code=1).json["findings"]}
     assert found["files"]["fix"].startswith("chmod 700")
-    stop_all(tt.directory)
+    stop_towns(tt.directory)
     (tt.directory / "tinytown.toml").write_text("name = 'x'\n[plugins.absent]\n")
     found = {each["check"]: each for each in tt("doctor", "--json", code=1).json["findings"]}
     assert "absent" in found["plugins"]["found"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tinytown.config import load_config
 from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
 from tinytown_server.daemon import await_end
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def test_a_task_is_held_for_a_while_and_released(in_town: Shell) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:

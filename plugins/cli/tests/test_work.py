@@ -9,7 +9,7 @@ from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.locate import address_of
 from tinytown.redis.url import Address
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def identity(tt: Shell, agent: str, **more: str) -> dict[str, str]:

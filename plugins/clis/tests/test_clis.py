@@ -15,7 +15,7 @@ import tinytown_clis
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized
-from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
 from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -41,9 +41,9 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def sandbox() -> AsyncIterator[Sandbox]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as opened:
+        async with open_sandbox() as opened:
             yield opened
 
 
@@ -63,10 +63,12 @@ async def test_a_kind_keeps_the_promises_of_a_backend(kind: str) -> None:
 
 @by_kind
 @pytest.mark.parametrize("name", ["answer", "tool", "mcp", "resume"])
-async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: Bench, kind: str, name: str) -> None:
+async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
+    sandbox: Sandbox, kind: str, name: str
+) -> None:
     if not (RECORDINGS / kind / f"{name}.jsonl").exists():
         pytest.skip(f"{kind} has no such run")
-    outcome, lines = await play_recording(bench, backend(kind), name)
+    outcome, lines = await play_recording(sandbox, backend(kind), name)
     assert isinstance(outcome, Finished)
     assert outcome.session_id
     if (kind, name) != ("aider", "tool"):
@@ -93,8 +95,8 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(bench: 
         ("cut", Failed),
     ],
 )
-async def test_what_went_wrong_is_told_apart(bench: Bench, kind: str, name: str, expected: type[Outcome]) -> None:
+async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, kind: str, name: str, expected: type[Outcome]) -> None:
     if not (RECORDINGS / kind / f"{name}.jsonl").exists():
         pytest.skip(f"{kind} has no such run")
-    outcome, _ = await play_recording(bench, backend(kind), name)
+    outcome, _ = await play_recording(sandbox, backend(kind), name)
     assert isinstance(outcome, expected)

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import pytest
 from tinytown.config import convert_settings
+from tinytown.contracts import AgentBackend
 from tinytown.errors import ConfigError
 from tinytown.process import Exit, Line
-from tinytown_adapters import CliAdapter, CliSessionRecord, CliSettings, Launch, Plan, RunNotes, TownTools
+from tinytown_adapters import CliAdapter, CliSessionRecord, CliSettings, CommandSpec, RunRequest, RunState, TownTools
 from tinytown_clis import Settings, tinytown_agent_backends
 from tinytown_clis.aider import AiderAdapter
 from tinytown_clis.copilot import CopilotAdapter
@@ -27,28 +28,28 @@ by_kind = pytest.mark.parametrize("kind", ADAPTERS)
 TOOLS = TownTools("python3", ("-m", "tools"))
 
 
-def launch(place: Path, **changes: Any) -> Launch[CliSettings]:
+def request(work_dir: Path, **changes: Any) -> RunRequest[CliSettings]:
     given: dict[str, Any] = {
         "settings": CliSettings(),
         "permissions": "full",
         "prompt": "do it",
-        "directory": place,
-        "place": place,
+        "directory": work_dir,
+        "work_dir": work_dir,
         "has_own_state": True,
         "session": None,
         "tools": None,
         "environment": {},
     }
-    return Launch(**{**given, **changes})
+    return RunRequest(**{**given, **changes})
 
 
-def plan(kind: str, place: Path, **changes: Any) -> Plan:
-    return ADAPTERS[kind].plan(launch(place, **changes))
+def spec(kind: str, work_dir: Path, **changes: Any) -> CommandSpec:
+    return ADAPTERS[kind].command_spec(request(work_dir, **changes))
 
 
 @by_kind
 def test_a_prompt_is_never_an_argument(kind: str, tmp_path: Path) -> None:
-    made = plan(kind, tmp_path, prompt="--help; $(id)")
+    made = spec(kind, tmp_path, prompt="--help; $(id)")
     assert not [word for word in made.arguments if "$(id)" in word]
     assert b"--help; $(id)" in (made.stdin or made.files["prompt.md"])
 
@@ -57,50 +58,52 @@ def test_a_prompt_is_never_an_argument(kind: str, tmp_path: Path) -> None:
 def test_model_session_and_extra_arguments_are_handed_on(kind: str, tmp_path: Path) -> None:
     settings = CliSettings(model="a-model", extra_args=("--more",))
     session = CliSessionRecord(id="s-1", agent_id="a", directory="/")
-    words = plan(kind, tmp_path, settings=settings, session=session).arguments
+    words = spec(kind, tmp_path, settings=settings, session=session).arguments
     assert list(words[words.index("--model") :])[:2] == ["--model", "a-model"]
     assert words[-1] == "--more"
     resumed = "--restore-chat-history" if kind == "aider" else "s-1"
     assert any(resumed in word for word in words)
-    assert not any(resumed in word for word in plan(kind, tmp_path).arguments)
+    assert not any(resumed in word for word in spec(kind, tmp_path).arguments)
 
 
 @by_kind
 def test_less_permission_is_said_in_the_words_of_the_cli(kind: str, tmp_path: Path) -> None:
-    said = {
+    message = {
         each: json.dumps(
-            [plan(kind, tmp_path, permissions=each).arguments, plan(kind, tmp_path, permissions=each).environment]
+            [spec(kind, tmp_path, permissions=each).arguments, spec(kind, tmp_path, permissions=each).environment]
         )
         for each in ADAPTERS[kind].permissions_offered
     }
-    assert len(set(said.values())) == len(said) > 1
+    assert len(set(message.values())) == len(message) > 1
     wide = ("--yolo", "yolo", "--allow-all", "--force", "--auto")
-    assert not [word for word in wide if f'"{word}"' in said["read"]]
+    assert not [word for word in wide if f'"{word}"' in message["read"]]
 
 
 @pytest.mark.parametrize("kind", ["gemini", "copilot", "opencode"])
 def test_the_towns_tools_are_an_mcp_server_of_its_settings(kind: str, tmp_path: Path) -> None:
-    made = plan(kind, tmp_path, tools=TOOLS)
+    made = spec(kind, tmp_path, tools=TOOLS)
     texts = [*(content.decode() for content in made.files.values()), *map(str, made.environment.values())]
     told = next(json.loads(text) for text in texts if '"python3"' in text)
     server = told.get("mcpServers", told.get("mcp"))["town"]
     assert [server["command"], *server.get("args", [])] in (["python3", "-m", "tools"], [["python3", "-m", "tools"]])
 
 
-def test_gemini_takes_tools_only_where_its_settings_are_the_agents_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gemini_gets_the_tools_only_if_its_settings_are_the_agents_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gemini() -> AgentBackend:
+        return next(backend for backend in tinytown_agent_backends(Settings(), Path()) if backend.kind == "gemini")
+
     for name in GeminiAdapter.login_variables:
         monkeypatch.delenv(name, raising=False)
-    gemini = next(each for each in tinytown_agent_backends(Settings(), Path()) if each.kind == "gemini")
-    assert not gemini.offers_town_tools  # type: ignore[attr-defined]
-    assert any("GEMINI_API_KEY" in warning for warning in gemini.warnings())  # type: ignore[attr-defined]
+    assert not gemini().offers_town_tools
+    assert any("GEMINI_API_KEY" in warning for warning in gemini().warnings())
     monkeypatch.setenv("GEMINI_API_KEY", "x")
-    assert gemini.offers_town_tools  # type: ignore[attr-defined]
-    assert not any("GEMINI_API_KEY" in warning for warning in gemini.warnings())  # type: ignore[attr-defined]
+    assert gemini().offers_town_tools
+    assert not any("GEMINI_API_KEY" in warning for warning in gemini().warnings())
 
 
 def test_what_opencode_is_configured_with_is_kept(tmp_path: Path) -> None:
     given = {"provider": {"mine": {}}, "mcp": {"other": {"enabled": True}}, "share": "auto"}
-    made = plan("opencode", tmp_path, tools=TOOLS, environment={"OPENCODE_CONFIG_CONTENT": json.dumps(given)})
+    made = spec("opencode", tmp_path, tools=TOOLS, environment={"OPENCODE_CONFIG_CONTENT": json.dumps(given)})
     told = json.loads(str(made.environment["OPENCODE_CONFIG_CONTENT"]))
     assert told["provider"] == {"mine": {}}
     assert set(told["mcp"]) == {"other", "town"}
@@ -111,9 +114,9 @@ def test_a_new_chat_of_aider_has_no_history(tmp_path: Path) -> None:
     history = tmp_path / "chat-history.md"
     history.write_text("old")
     session = CliSessionRecord(id="chat-history", agent_id="a", directory="/")
-    plan("aider", tmp_path, session=session)
+    spec("aider", tmp_path, session=session)
     assert history.exists()
-    plan("aider", tmp_path)
+    spec("aider", tmp_path)
     assert not history.exists()
 
 
@@ -193,8 +196,8 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
     answer = recorded(kind, "answer")
     for text in STRANGE:
         for stream in ("stdout", "stderr"):
-            notes = RunNotes(Ear())
-            reader = ADAPTERS[kind].reader(notes, launch(tmp_path))
+            state = RunState(Ear())
+            reader = ADAPTERS[kind].reader(state, request(tmp_path))
             reader.read(Line(stream, text, cut=False))
             reader.read(Line(stream, text, cut=True))
             for line in answer:
@@ -202,4 +205,4 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
             reader.end(
                 Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
             )
-            assert "{answer}" in notes.text, (stream, text)
+            assert "{answer}" in state.text, (stream, text)

@@ -16,7 +16,16 @@ from typing import ClassVar
 
 from tinytown.contracts import Usage
 from tinytown.process import Exit, Line
-from tinytown_adapters import CliAdapter, CliSettings, Failure, Launch, Permissions, Plan, RunNotes, failure_of
+from tinytown_adapters import (
+    CliAdapter,
+    CliSettings,
+    CommandSpec,
+    Failure,
+    Permissions,
+    RunRequest,
+    RunState,
+    failure_of,
+)
 
 _PROMPT_FILE = "prompt.md"
 _HISTORY_FILE = "chat-history.md"
@@ -88,27 +97,27 @@ class AiderAdapter(CliAdapter[CliSettings]):
     takes_tools: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = True
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings, place = launch.settings, launch.place
-        arguments = [*_QUIET, "--message-file", str(place / _PROMPT_FILE)]
-        arguments += ["--chat-history-file", str(place / _HISTORY_FILE)]
-        arguments += ["--input-history-file", str(place / "input-history")]
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings, work_dir = request.settings, request.work_dir
+        arguments = [*_QUIET, "--message-file", str(work_dir / _PROMPT_FILE)]
+        arguments += ["--chat-history-file", str(work_dir / _HISTORY_FILE)]
+        arguments += ["--input-history-file", str(work_dir / "input-history")]
         if settings.model:
             arguments += ["--model", settings.model]
-        if launch.permissions == "read":
+        if request.permissions == "read":
             arguments += ["--chat-mode", "ask"]
-        if launch.session is not None:
+        if request.session is not None:
             arguments.append("--restore-chat-history")
         else:
-            (place / _HISTORY_FILE).unlink(missing_ok=True)
-        return Plan(
+            (work_dir / _HISTORY_FILE).unlink(missing_ok=True)
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            files={_PROMPT_FILE: launch.prompt.encode("utf-8", "replace")},
+            files={_PROMPT_FILE: request.prompt.encode("utf-8", "replace")},
             environment={"NO_COLOR": "1"},
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> AiderReader:
-        return AiderReader(notes)
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> AiderReader:
+        return AiderReader(state)
 
     def warnings(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         return ["aider keeps what it has indexed in the repository: put .aider* into .gitignore"]
@@ -117,8 +126,8 @@ class AiderAdapter(CliAdapter[CliSettings]):
 class AiderReader:
     """One run of aider."""
 
-    def __init__(self, notes: RunNotes) -> None:
-        self._notes = notes
+    def __init__(self, state: RunState) -> None:
+        self._state = state
         self._head_seen = self._head_over = False
         self._answered = False
         self._lines: deque[str] = deque(maxlen=_MOST_LINES)
@@ -138,12 +147,12 @@ class AiderReader:
             self._error, self._status, self._explained = text, _STATUSES.get(found[1]), False
             self._answered = False
         elif _RETRYING.match(text):
-            self._notes.retry(self._failure(text))
+            self._state.retry(self._failure(text))
         elif found := _TOKENS.match(text):
             self._answer(found.groupdict())
         elif _DONE.match(text):
-            self._notes.start_tool(text)
-            self._notes.end_tool()
+            self._state.start_tool(text)
+            self._state.end_tool()
         elif self._error:
             self._explained = self._explained or text.startswith(_EXPLANATION)
             if not self._explained:  # it breaks a long line of its own into several
@@ -154,10 +163,10 @@ class AiderReader:
     def end(self, ended: Exit) -> None:
         """It has answered when the last that it told of was an answer; its status is 0 whatever happened."""
         if self._error:
-            self._notes.fail(self._failure(self._error))
+            self._state.fail(self._failure(self._error))
         elif self._answered:
-            self._notes.session(_SESSION)
-            self._notes.finish()
+            self._state.session(_SESSION)
+            self._state.finish()
 
     def _failure(self, otherwise: str) -> Failure:
         return failure_of(self._error[-_LONGEST_ERROR:] or otherwise, status=self._status)
@@ -165,7 +174,7 @@ class AiderReader:
     def _answer(self, told: Mapping[str, str | None]) -> None:
         self._error = ""
         self._answered = True
-        self._notes.say("\n".join(self._lines).strip())
+        self._state.add_text("\n".join(self._lines).strip())
         self._lines.clear()
         cost = told["cost"]
         self._used = Usage(
@@ -174,7 +183,7 @@ class AiderReader:
             cached_tokens=self._used.cached_tokens + _number(told["cached"]),
             cost_usd=_amount(cost) if cost else self._used.cost_usd,
         )
-        self._notes.use(self._used)
+        self._state.set_usage(self._used)
 
 
 def _number(text: str | None) -> int:

@@ -15,13 +15,13 @@ from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,
+    CommandSpec,
     Failure,
     JsonLinesReader,
-    Launch,
     Permissions,
-    Plan,
     Record,
-    RunNotes,
+    RunRequest,
+    RunState,
     failure_of,
 )
 
@@ -54,65 +54,65 @@ class CopilotAdapter(CliAdapter[CliSettings]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings = launch.settings
-        arguments = ["--output-format", "json", "--no-ask-user", *_ALLOWED[launch.permissions]]
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings = request.settings
+        arguments = ["--output-format", "json", "--no-ask-user", *_ALLOWED[request.permissions]]
         files: dict[str, bytes] = {}
         if settings.model:
             arguments += ["--model", settings.model]
-        if launch.session is not None:
-            arguments.append(f"--resume={launch.session.id}")
-        if launch.tools is not None:
-            files[_MCP_FILE] = launch.tools.claude_style(type="local", tools=["*"])
-            arguments += ["--additional-mcp-config", f"@{launch.place / _MCP_FILE}"]
-            if launch.permissions != "full":
-                arguments += ["--allow-tool", launch.tools.name]
+        if request.session is not None:
+            arguments.append(f"--resume={request.session.id}")
+        if request.tools is not None:
+            files[_MCP_FILE] = request.tools.as_mcp_servers(type="local", tools=["*"])
+            arguments += ["--additional-mcp-config", f"@{request.work_dir / _MCP_FILE}"]
+            if request.permissions != "full":
+                arguments += ["--allow-tool", request.tools.name]
         environment: dict[str, str | None] = {"COPILOT_AUTO_UPDATE": "false", "NO_COLOR": "1"}
-        if launch.has_own_state:
-            environment["COPILOT_HOME"] = str(launch.state)
-        return Plan(
+        if request.has_own_state:
+            environment["COPILOT_HOME"] = str(request.state_directory)
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             files=files,
             environment=environment,
             first_signal=signal.SIGINT,
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CopilotReader:
-        return CopilotReader(notes, launch.tools.name if launch.tools else "")
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> CopilotReader:
+        return CopilotReader(state, request.tools.name if request.tools else "")
 
 
 class CopilotReader(JsonLinesReader):
     """One run of Copilot CLI. `tools_name` is what the town's MCP server was called, empty without one."""
 
-    def __init__(self, notes: RunNotes, tools_name: str = "") -> None:
-        super().__init__(notes)
+    def __init__(self, state: RunState, tools_name: str = "") -> None:
+        super().__init__(state)
         self._tools_name = tools_name
 
-    def take(self, record: Record) -> None:
-        notes, data = self.notes, record.record("data")
+    def on_record(self, record: Record) -> None:
+        state, data = self.state, record.record("data")
         match record.text("type"):
             case "session.mcp_servers_loaded":
                 for server in data.records("servers"):
                     if server.text("name") == self._tools_name and server.text("status") == "failed":
-                        notes.warn("the town's tools are not there: its MCP server has failed")
+                        state.warn("the town's tools are not there: its MCP server has failed")
             case "model.call_failure":
                 status = data.count("statusCode") or None
-                notes.retry(failure_of(data.text("errorMessage"), status=status, otherwise="unreachable"))
+                state.retry(failure_of(data.text("errorMessage"), status=status, otherwise="unreachable"))
             case "abort":
-                notes.fail(Failure(kind="other", reason=f"it was aborted: {data.text('reason')}"))
+                state.fail(Failure(kind="other", reason=f"it was aborted: {data.text('reason')}"))
             case "assistant.message":
-                notes.say(data.text("content"))
+                state.add_text(data.text("content"))
                 for call in data.records("toolRequests"):
-                    notes.start_tool(call.text("name"), call.brief("arguments", keys=_ABOUT))
+                    state.start_tool(call.text("name"), call.brief("arguments", keys=_ABOUT))
             case "tool.execution_complete":
                 problem = data.text("error", "message") or data.text("result", "content") or "it was refused"
-                notes.end_tool("" if data.flag("success") else problem[:200])
+                state.end_tool("" if data.flag("success") else problem[:200])
             case "session.error":
                 status = data.count("statusCode") or None
-                notes.fail(failure_of(f"{data.text('message')} ({data.text('errorType')})", status=status))
+                state.fail(failure_of(f"{data.text('message')} ({data.text('errorType')})", status=status))
             case "session.warning":
-                notes.warn(data.text("message"))
+                state.warn(data.text("message"))
             case "result":
                 self._result(record)
             case _:
@@ -120,12 +120,12 @@ class CopilotReader(JsonLinesReader):
 
     def end(self, ended: Exit) -> None:
         """A missing login and an unknown session are told on standard error alone."""
-        if ended.status and not self.notes.is_final:
+        if ended.status and not self.state.is_final:
             found = failure_of(ended.stderr_tail)
             if found.kind in ("unauthorized", "no_session"):
-                self.notes.fail(found)
+                self.state.fail(found)
 
     def _result(self, record: Record) -> None:
         """Of usage it tells requests and milliseconds, no tokens."""
-        self.notes.session(record.text("sessionId"))
-        self.notes.finish()
+        self.state.session(record.text("sessionId"))
+        self.state.finish()

@@ -16,12 +16,12 @@ from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,
+    CommandSpec,
     JsonLinesReader,
-    Launch,
     Permissions,
-    Plan,
     Record,
-    RunNotes,
+    RunRequest,
+    RunState,
     failure_of,
 )
 
@@ -44,42 +44,42 @@ class CursorAdapter(CliAdapter[CliSettings]):
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "full")
     takes_tools: ClassVar[bool] = False
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings = launch.settings
-        arguments = ["--print", "--output-format", "stream-json", "--trust", *_PERMISSIONS[launch.permissions]]
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings = request.settings
+        arguments = ["--print", "--output-format", "stream-json", "--trust", *_PERMISSIONS[request.permissions]]
         if settings.model:
             arguments += ["--model", settings.model]
-        if launch.session is not None:
-            arguments += ["--resume", launch.session.id]
-        return Plan(
+        if request.session is not None:
+            arguments += ["--resume", request.session.id]
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             environment={"NO_COLOR": "1", "NO_OPEN_BROWSER": "1"},
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CursorReader:
-        return CursorReader(notes)
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> CursorReader:
+        return CursorReader(state)
 
 
 class CursorReader(JsonLinesReader):
     """One run of Cursor's CLI."""
 
-    def take(self, record: Record) -> None:
-        notes = self.notes
-        notes.session(record.text("session_id"))
+    def on_record(self, record: Record) -> None:
+        state = self.state
+        state.session(record.text("session_id"))
         match record.text("type"), record.text("subtype"):
             case "assistant", _:
                 for part in record.records("message", "content"):
-                    notes.say(part.text("text"))
+                    state.add_text(part.text("text"))
             case "tool_call", "started":
                 name, call = _tool(record)
-                notes.start_tool(name, call.brief("args", keys=_ABOUT))
+                state.start_tool(name, call.brief("args", keys=_ABOUT))
             case "tool_call", "completed":
-                notes.end_tool(_problem(_tool(record)[1]))
+                state.end_tool(_problem(_tool(record)[1]))
             case "result", subtype:
                 usage = record.record("usage")
                 if usage:
-                    notes.use(
+                    state.set_usage(
                         Usage(
                             input_tokens=usage.count("inputTokens"),
                             output_tokens=usage.count("outputTokens"),
@@ -87,17 +87,17 @@ class CursorReader(JsonLinesReader):
                         )
                     )
                 if record.flag("is_error") or subtype not in ("", "success"):
-                    notes.fail(failure_of(record.text("result") or subtype))
-                    notes.finish()
+                    state.fail(failure_of(record.text("result") or subtype))
+                    state.finish()
                 else:
-                    notes.finish(record.text("result"))
+                    state.finish(record.text("result"))
             case _:
                 pass
 
     def end(self, ended: Exit) -> None:
         """What made it fail is told on standard error alone."""
-        if ended.status and not self.notes.is_final and ended.stderr_tail.strip():
-            self.notes.fail(failure_of(ended.stderr_tail))
+        if ended.status and not self.state.is_final and ended.stderr_tail.strip():
+            self.state.fail(failure_of(ended.stderr_tail))
 
 
 def _tool(record: Record) -> tuple[str, Record]:

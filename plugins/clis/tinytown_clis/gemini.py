@@ -17,13 +17,13 @@ from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,
+    CommandSpec,
     Failure,
     JsonLinesReader,
-    Launch,
     Permissions,
-    Plan,
     Record,
-    RunNotes,
+    RunRequest,
+    RunState,
     failure_of,
 )
 
@@ -53,31 +53,31 @@ class GeminiAdapter(CliAdapter[CliSettings]):
     tools_need_own_state: ClassVar[bool] = True
     sessions_stay_in_directory: ClassVar[bool] = True
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings = launch.settings
-        arguments = ["--output-format", "stream-json", "--approval-mode", _APPROVAL[launch.permissions]]
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings = request.settings
+        arguments = ["--output-format", "stream-json", "--approval-mode", _APPROVAL[request.permissions]]
         if settings.model:
             arguments += ["--model", settings.model]
-        if launch.session is not None:
-            arguments += ["--resume", launch.session.id]
+        if request.session is not None:
+            arguments += ["--resume", request.session.id]
         files: dict[str, bytes] = {}
         environment: dict[str, str | None] = {
             "GEMINI_CLI_NO_RELAUNCH": "true",
             "GEMINI_CLI_TRUST_WORKSPACE": "true",
             "NO_COLOR": "1",
         }
-        if launch.has_own_state:
-            files[_SETTINGS_FILE] = _settings(launch)
-            environment["GEMINI_CLI_HOME"] = str(launch.state)
-        return Plan(
+        if request.has_own_state:
+            files[_SETTINGS_FILE] = _settings(request)
+            environment["GEMINI_CLI_HOME"] = str(request.state_directory)
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             files=files,
             environment=environment,
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> GeminiReader:
-        return GeminiReader(notes)
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> GeminiReader:
+        return GeminiReader(state)
 
     def warnings(self, settings: CliSettings, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         own = settings.state == "agent" or (
@@ -91,66 +91,66 @@ class GeminiAdapter(CliAdapter[CliSettings]):
         ]
 
 
-def _settings(launch: Launch[CliSettings]) -> bytes:
+def _settings(request: RunRequest[CliSettings]) -> bytes:
     """Settings for what has no option: its patience, its updates, the login by key, the town's tools."""
     settings: dict[str, object] = {
         "general": {"maxAttempts": _ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     }
-    if launch.environment.get("GEMINI_API_KEY"):
+    if request.environment.get("GEMINI_API_KEY"):
         # With a base URL of one's own and nothing selected it takes a way to log in that it then refuses.
         settings["security"] = {"auth": {"selectedType": "gemini-api-key"}}
-    if launch.tools is not None:
-        server = {"command": launch.tools.command, "args": launch.tools.arguments, "trust": True}
-        settings["mcpServers"] = {launch.tools.name: server}
+    if request.tools is not None:
+        server = {"command": request.tools.command, "args": request.tools.arguments, "trust": True}
+        settings["mcpServers"] = {request.tools.name: server}
     return msgspec.json.encode(settings)
 
 
 class GeminiReader(JsonLinesReader):
     """One run of Gemini CLI."""
 
-    def take(self, record: Record) -> None:
-        notes = self.notes
+    def on_record(self, record: Record) -> None:
+        state = self.state
         if session_id := record.text("session_id"):
-            notes.session(session_id)
+            state.session(session_id)
         match record.text("type"):
             case "message" if record.text("role") == "assistant":
-                notes.add(record.text("content"))
+                state.add_delta(record.text("content"))
             case "tool_use":
-                notes.start_tool(record.text("tool_name"), record.brief("parameters", keys=_ABOUT))
+                state.start_tool(record.text("tool_name"), record.brief("parameters", keys=_ABOUT))
             case "tool_result":
                 failed = record.text("status") != "success"
-                notes.end_tool((record.text("error", "message") or record.text("output"))[:200] if failed else "")
+                state.end_tool((record.text("error", "message") or record.text("output"))[:200] if failed else "")
             case "error":
-                notes.warn(record.text("message"))
+                state.warn(record.text("message"))
             case "result":
                 self._result(record)
             case _:
                 pass
 
-    def complain(self, text: str) -> None:
+    def on_stderr(self, text: str) -> None:
         if found := _RETRY.search(text):
             status = int(found[1]) if found[1] else None
-            self.notes.retry(failure_of(text, status=status, otherwise="unreachable"))
+            self.state.retry(failure_of(text, status=status, otherwise="unreachable"))
 
     def end(self, ended: Exit) -> None:
         """What went wrong before the first record is told on standard error, below a stack trace, and by the status."""
-        if self.notes.is_final or not ended.status:
+        if self.state.is_final or not ended.status:
             return
         reason = _last_message(ended.stderr_tail)
         match ended.status:
             case 41:
-                self.notes.fail(Failure(kind="unauthorized", reason=reason))
+                self.state.fail(Failure(kind="unauthorized", reason=reason))
             case 42 if "session" in reason.lower():
-                self.notes.fail(Failure(kind="no_session", reason=reason))
+                self.state.fail(Failure(kind="no_session", reason=reason))
             case 53:
-                self.notes.fail(Failure(kind="limit_reached", reason=reason))
+                self.state.fail(Failure(kind="limit_reached", reason=reason))
             case _:
                 pass
 
     def _result(self, record: Record) -> None:
-        notes, stats = self.notes, record.record("stats")
+        state, stats = self.state, record.record("stats")
         if stats:
-            notes.use(
+            state.set_usage(
                 Usage(
                     input_tokens=stats.count("input_tokens"),
                     output_tokens=stats.count("output_tokens"),
@@ -160,8 +160,8 @@ class GeminiReader(JsonLinesReader):
         if record.text("status") == "error":
             text = record.text("error", "message") or record.text("error", "type")
             code = _CODE.search(text)
-            notes.fail(failure_of(text, status=int(code[1]) if code else None))
-        notes.finish()
+            state.fail(failure_of(text, status=int(code[1]) if code else None))
+        state.finish()
 
 
 def _last_message(stderr: str) -> str:

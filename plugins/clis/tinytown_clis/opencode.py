@@ -18,13 +18,13 @@ from tinytown.process import Exit
 from tinytown_adapters import (
     CliAdapter,
     CliSettings,
+    CommandSpec,
     Failure,
     JsonLinesReader,
-    Launch,
     Permissions,
-    Plan,
     Record,
-    RunNotes,
+    RunRequest,
+    RunState,
     failure_of,
 )
 
@@ -53,44 +53,44 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings = launch.settings
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings = request.settings
         arguments = ["run", "--format", "json", "--print-logs", "--log-level", "ERROR"]
-        if launch.permissions == "full":
+        if request.permissions == "full":
             arguments.append("--auto")
         if settings.model:
             arguments += ["--model", settings.model]
-        if launch.session is not None:
-            arguments += ["--session", launch.session.id]
+        if request.session is not None:
+            arguments += ["--session", request.session.id]
         environment: dict[str, str | None] = {
             # The highest of its configurations, merged over a person's own.
-            "OPENCODE_CONFIG_CONTENT": _configuration(launch),
+            "OPENCODE_CONFIG_CONTENT": _configuration(request),
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "NO_COLOR": "1",
         }
-        if launch.has_own_state:
+        if request.has_own_state:
             # Its sessions alone: XDG_DATA_HOME would move what the model's commands keep there, too.
-            environment["OPENCODE_DB"] = str(launch.state / "opencode.db")
-        return Plan(
+            environment["OPENCODE_DB"] = str(request.state_directory / "opencode.db")
+        return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             environment=environment,
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> OpencodeReader:
-        return OpencodeReader(notes)
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> OpencodeReader:
+        return OpencodeReader(state)
 
 
-def _configuration(launch: Launch[CliSettings]) -> str:
+def _configuration(request: RunRequest[CliSettings]) -> str:
     """What has no option: permissions, sharing, the town's tools. On top of what the environment says already."""
-    given = _record(launch.environment.get("OPENCODE_CONFIG_CONTENT", ""))
+    given = _record(request.environment.get("OPENCODE_CONFIG_CONTENT", ""))
     ours: dict[str, object] = {"share": "disabled", "autoupdate": False}
-    if _PERMISSIONS[launch.permissions]:
-        ours["permission"] = _PERMISSIONS[launch.permissions]
-    if launch.tools is not None:
-        server = {"type": "local", "command": [launch.tools.command, *launch.tools.arguments], "enabled": True}
+    if _PERMISSIONS[request.permissions]:
+        ours["permission"] = _PERMISSIONS[request.permissions]
+    if request.tools is not None:
+        server = {"type": "local", "command": [request.tools.command, *request.tools.arguments], "enabled": True}
         known = given.get("mcp")
-        ours["mcp"] = {**(known if isinstance(known, dict) else {}), launch.tools.name: server}
+        ours["mcp"] = {**(known if isinstance(known, dict) else {}), request.tools.name: server}
     return msgspec.json.encode({**given, **ours}).decode()
 
 
@@ -104,38 +104,38 @@ def _record(text: str) -> dict[str, object]:
 class OpencodeReader(JsonLinesReader):
     """One run of opencode."""
 
-    def __init__(self, notes: RunNotes) -> None:
-        super().__init__(notes)
+    def __init__(self, state: RunState) -> None:
+        super().__init__(state)
         self._used = Usage()
 
-    def take(self, record: Record) -> None:
-        notes, part = self.notes, record.record("part")
-        notes.session(record.text("sessionID"))
+    def on_record(self, record: Record) -> None:
+        state, part = self.state, record.record("part")
+        state.session(record.text("sessionID"))
         match record.text("type"):
             case "text":
-                notes.say(part.text("text"))
+                state.add_text(part.text("text"))
             case "tool_use":
                 # It is told when it is over.
-                notes.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
+                state.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
                 failed = part.text("state", "status") == "error"
-                notes.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")
+                state.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")
             case "step_finish":
                 self._finish_step(part)
             case "error":
-                notes.fail(_failure(record.record("error")))
+                state.fail(_failure(record.record("error")))
             case _:
                 pass
 
-    def complain(self, text: str) -> None:
+    def on_stderr(self, text: str) -> None:
         if found := _STREAM_ERROR.search(text):
-            self.notes.retry(failure_of(found[1], otherwise="server_error"))
+            self.state.retry(failure_of(found[1], otherwise="server_error"))
 
     def end(self, ended: Exit) -> None:
         """A run may end with an error of which standard error alone tells."""
         if ended.status and "Session not found" in ended.stderr_tail:
-            self.notes.fail(Failure(kind="no_session", reason="Session not found"))
-        elif ended.status and self.notes.retrying is not None:
-            self.notes.fail(self.notes.retrying)
+            self.state.fail(Failure(kind="no_session", reason="Session not found"))
+        elif ended.status and self.state.retrying is not None:
+            self.state.fail(self.state.retrying)
 
     def _finish_step(self, part: Record) -> None:
         tokens, before = part.record("tokens"), self._used
@@ -146,9 +146,9 @@ class OpencodeReader(JsonLinesReader):
             cached_tokens=before.cached_tokens + cached,
             cost_usd=(before.cost_usd or 0.0) + (part.number("cost") or 0.0),
         )
-        self.notes.use(self._used)
+        self.state.set_usage(self._used)
         if part.text("reason") != "tool-calls":
-            self.notes.finish()
+            self.state.finish()
 
 
 def _failure(error: Record) -> Failure:

@@ -13,9 +13,9 @@ import tinytown_codex
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
-from tinytown_adapters import CliSessionRecord, CliSettings, Launch, TownTools
+from tinytown_adapters import CliSessionRecord, CliSettings, RunRequest, TownTools
 from tinytown_codex.adapter import CodexAdapter
-from tinytown_testing import Bench, check_agent_backend, open_bench
+from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
 from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -34,9 +34,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def sandbox() -> AsyncIterator[Sandbox]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as opened:
+        async with open_sandbox() as opened:
             yield opened
 
 
@@ -50,19 +50,19 @@ def backend() -> AgentBackend:
     return backends()["codex"]
 
 
-def launch(place: Path, **changes: Any) -> Launch[CliSettings]:
+def request(work_dir: Path, **changes: Any) -> RunRequest[CliSettings]:
     given: dict[str, Any] = {
         "settings": CliSettings(),
         "permissions": "write",
         "prompt": "do it",
-        "directory": place,
-        "place": place,
+        "directory": work_dir,
+        "work_dir": work_dir,
         "has_own_state": False,
         "session": None,
         "tools": None,
         "environment": {},
     }
-    return Launch(**{**given, **changes})
+    return RunRequest(**{**given, **changes})
 
 
 async def test_codex_keeps_the_promises_of_a_backend() -> None:
@@ -83,9 +83,9 @@ async def test_codex_keeps_the_promises_of_a_backend() -> None:
     ],
 )
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
-    bench: Bench, name: str, lines: list[str]
+    sandbox: Sandbox, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_recording(bench, backend(), name)
+    outcome, told = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
@@ -108,16 +108,18 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
         ("cut", Failed, ""),
     ],
 )
-async def test_what_went_wrong_is_told_apart(bench: Bench, name: str, kind: type[Outcome], reason: str) -> None:
-    outcome, _ = await play_recording(bench, backend(), name)
+async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: type[Outcome], reason: str) -> None:
+    outcome, _ = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, kind)
     assert reason.lower() in getattr(outcome, "reason", "").lower()
 
 
-async def test_rounds_of_one_session_do_not_count_twice(bench: Bench) -> None:
-    agent = bench.agent(cli="codex")
-    first, _ = await play_recording(bench, backend(), "answer", agent=agent)
-    again, _ = await play_recording(bench, backend(), "answer", agent=agent)  # says the same sum for the whole session
+async def test_rounds_of_one_session_do_not_count_twice(sandbox: Sandbox) -> None:
+    agent = sandbox.agent(cli="codex")
+    first, _ = await play_recording(sandbox, backend(), "answer", agent=agent)
+    again, _ = await play_recording(
+        sandbox, backend(), "answer", agent=agent
+    )  # says the same sum for the whole session
     assert isinstance(first, Finished)
     assert isinstance(again, Finished)
     assert first.usage != Usage()
@@ -127,18 +129,18 @@ async def test_rounds_of_one_session_do_not_count_twice(bench: Bench) -> None:
 def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     settings = CliSettings(model="gpt-5.4", extra_args=("-c", "x=1"))
     session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
-    plan = CodexAdapter().plan(launch(tmp_path, settings=settings, session=session, has_own_state=True))
-    assert plan.arguments[:3] == ["exec", "--json", "--skip-git-repo-check"]
+    spec = CodexAdapter().command_spec(request(tmp_path, settings=settings, session=session, has_own_state=True))
+    assert spec.arguments[:3] == ["exec", "--json", "--skip-git-repo-check"]
     # Options come before `resume`: behind it Codex knows few of them.
-    assert plan.arguments[-7:] == ["-m", "gpt-5.4", "-c", "x=1", "resume", "s1", "-"]
-    assert plan.stdin == b"do it"
-    assert plan.environment == {"CODEX_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
+    assert spec.arguments[-7:] == ["-m", "gpt-5.4", "-c", "x=1", "resume", "s1", "-"]
+    assert spec.stdin == b"do it"
+    assert spec.environment == {"CODEX_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp")}
 
 
 def test_the_towns_tools_are_settings_that_codex_can_read(tmp_path: Path) -> None:
     tools = TownTools("/a path/python", ("-m", 'qu"ote\\ é 🏘'))
-    plan = CodexAdapter().plan(launch(tmp_path, tools=tools))
-    words = [plan.arguments[n + 1] for n, word in enumerate(plan.arguments) if word == "-c"]
+    spec = CodexAdapter().command_spec(request(tmp_path, tools=tools))
+    words = [spec.arguments[n + 1] for n, word in enumerate(spec.arguments) if word == "-c"]
     settings = tomllib.loads("\n".join(words))
     assert settings["mcp_servers"]["town"] == {
         "command": "/a path/python",
@@ -151,13 +153,15 @@ def test_the_towns_tools_are_settings_that_codex_can_read(tmp_path: Path) -> Non
 def test_writing_reaches_the_workspace_its_repository_and_the_network(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").touch()
-    words = " ".join(CodexAdapter().plan(launch(tmp_path)).arguments)
+    words = " ".join(CodexAdapter().command_spec(request(tmp_path)).arguments)
     assert "--sandbox workspace-write" in words
     assert f"--add-dir {tmp_path}/.git" in words
     assert "sandbox_workspace_write.network_access=true" in words
     assert "sandbox_workspace_write.exclude_slash_tmp=true" in words
-    assert "--sandbox read-only" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="read")).arguments)
-    assert "bypass" in " ".join(CodexAdapter().plan(launch(tmp_path, permissions="full")).arguments)
+    assert "--sandbox read-only" in " ".join(
+        CodexAdapter().command_spec(request(tmp_path, permissions="read")).arguments
+    )
+    assert "bypass" in " ".join(CodexAdapter().command_spec(request(tmp_path, permissions="full")).arguments)
 
 
 def test_there_is_a_smaller_one() -> None:

@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
-from tinytown_adapters import CliAdapter, CliSettings, Launch, Permissions, Plan, RunNotes, TownTools, git_directories
+from tinytown_adapters import (
+    CliAdapter,
+    CliSettings,
+    CommandSpec,
+    Permissions,
+    RunRequest,
+    RunState,
+    TownTools,
+    git_directories,
+)
 
 from tinytown_codex.reader import CodexReader
 
@@ -30,43 +39,43 @@ class CodexAdapter(CliAdapter[CliSettings]):
     prompt_limit_chars: ClassVar[int | None] = 1_000_000  # it takes 1,048,576 in all and adds some of its own
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"codex-mini": {"model": "gpt-5.4-mini"}}
 
-    def plan(self, launch: Launch[CliSettings]) -> Plan:
-        settings = launch.settings
-        arguments = ["exec", "--json", "--skip-git-repo-check", *_permission_arguments(launch)]
+    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+        settings = request.settings
+        arguments = ["exec", "--json", "--skip-git-repo-check", *_permission_arguments(request)]
         if settings.model:
             arguments += ["-m", settings.model]
-        if launch.tools is not None:
-            arguments += _tools_arguments(launch.tools)
+        if request.tools is not None:
+            arguments += _tools_arguments(request.tools)
         arguments += settings.extra_args
-        if launch.session is not None:  # what comes after `resume` may be no option of `exec`
-            arguments += ["resume", launch.session.id]
+        if request.session is not None:  # what comes after `resume` may be no option of `exec`
+            arguments += ["resume", request.session.id]
         environment: dict[str, str | None] = {}
-        if launch.permissions == "write":
-            environment["TMPDIR"] = str(launch.temporary)
-        if launch.has_own_state:
-            environment["CODEX_HOME"] = str(launch.state)
-        return Plan(
+        if request.permissions == "write":
+            environment["TMPDIR"] = str(request.temporary_directory)
+        if request.has_own_state:
+            environment["CODEX_HOME"] = str(request.state_directory)
+        return CommandSpec(
             arguments=[*arguments, "-"],
-            stdin=launch.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt.encode("utf-8", "replace"),
             environment=environment,
             first_signal=signal.SIGINT,
         )
 
-    def reader(self, notes: RunNotes, launch: Launch[CliSettings]) -> CodexReader:
+    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> CodexReader:
         return CodexReader(
-            notes,
-            used_before=launch.session.used if launch.session else None,
-            tools_name=launch.tools.name if launch.tools else "",
+            state,
+            used_before=request.session.used if request.session else None,
+            tools_name=request.tools.name if request.tools else "",
         )
 
 
-def _permission_arguments(launch: Launch[CliSettings]) -> Sequence[str]:
-    match launch.permissions:
+def _permission_arguments(request: RunRequest[CliSettings]) -> Sequence[str]:
+    match request.permissions:
         case "read":
             return ["--sandbox", "read-only"]
         case "write":
             # Without these two, no commit, and neither `tt` nor any package index.
-            git = [word for each in git_directories(launch.directory) for word in ("--add-dir", str(each))]
+            git = [word for each in git_directories(request.directory) for word in ("--add-dir", str(each))]
             # It would open /tmp, too, and leave an empty directory .git in there, which git takes the place for a repository by.
             settings = ("network_access=true", "exclude_slash_tmp=true")
             own = [word for each in settings for word in ("-c", f"sandbox_workspace_write.{each}")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinytown.contracts import Usage
 from tinytown.process import Exit
-from tinytown_adapters import Failure, JsonLinesReader, Record, RunNotes, failure_of
+from tinytown_adapters import Failure, JsonLinesReader, Record, RunState, failure_of
 
 _TOOLS = {
     "command_execution": ("shell", ("command",)),
@@ -23,17 +23,17 @@ _NO_SUCH_TOOLS = "required MCP servers failed to initialize"
 class CodexReader(JsonLinesReader):
     """One run of Codex. `used_before` is what a resumed session had consumed: it counts by session, we by run."""
 
-    def __init__(self, notes: RunNotes, *, used_before: Usage | None = None, tools_name: str = "") -> None:
-        super().__init__(notes)
+    def __init__(self, state: RunState, *, used_before: Usage | None = None, tools_name: str = "") -> None:
+        super().__init__(state)
         self._before = used_before or Usage()
         self._tools_name = tools_name
         self._last_error = ""
 
-    def take(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         match record.text("type"):
             case "thread.started":
-                self.notes.session(record.text("thread_id"))
-                self.notes.session_used = self._before  # until it says what it has consumed
+                self.state.session(record.text("thread_id"))
+                self.state.session_used = self._before  # until it says what it has consumed
             case "item.started":
                 self._start(record.record("item"))
             case "item.completed":
@@ -42,48 +42,48 @@ class CodexReader(JsonLinesReader):
                 self._error(record.text("message"))
             case "turn.completed":
                 self._use(record.record("usage"))
-                self.notes.finish()
+                self.state.finish()
             case "turn.failed":
-                self.notes.fail(failure_of(record.text("error", "message") or self._last_error))
-                self.notes.finish()
+                self.state.fail(failure_of(record.text("error", "message") or self._last_error))
+                self.state.finish()
             case _:
                 pass
 
     def end(self, ended: Exit) -> None:
         """A session that is not there, a wrong setting, or a missing key are told on stderr, or by an error alone."""
-        if ended.status and not self.notes.is_final:
-            said = self._last_error or ended.stderr_tail.strip()
-            if self._tools_name and _NO_SUCH_TOOLS.lower() in said.lower():
-                self.notes.fail(Failure(kind="tools_missing", reason=f"the town's tools did not start: {said}"))
-            elif self._last_error or failure_of(said).kind != "other":
-                self.notes.fail(failure_of(said))
+        if ended.status and not self.state.is_final:
+            message = self._last_error or ended.stderr_tail.strip()
+            if self._tools_name and _NO_SUCH_TOOLS.lower() in message.lower():
+                self.state.fail(Failure(kind="tools_missing", reason=f"the town's tools did not start: {message}"))
+            elif self._last_error or failure_of(message).kind != "other":
+                self.state.fail(failure_of(message))
 
     def _start(self, item: Record) -> None:
         kind = item.text("type")
         if kind in _TOOLS:
             name, keys = _TOOLS[kind]
             about = next(filter(None, (item.brief(key) for key in keys)), "")
-            self.notes.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
+            self.state.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
 
     def _complete(self, item: Record) -> None:
         match item.text("type"):
             case "agent_message":
-                self.notes.say(item.text("text"))
+                self.state.add_text(item.text("text"))
             case "file_change":
                 for change in item.records("changes"):
-                    self.notes.note(f"{change.text('kind') or 'change'} {change.text('path')}")
+                    self.state.log_line(f"{change.text('kind') or 'change'} {change.text('path')}")
             case "error":  # never the end: a run that it appears in may succeed
-                self.notes.warn(item.text("message"))
+                self.state.warn(item.text("message"))
             case kind if kind in _TOOLS:
                 failed = item.text("status") in ("failed", "declined")
-                self.notes.end_tool(_problem(item) if failed else "")
+                self.state.end_tool(_problem(item) if failed else "")
             case _:
                 pass
 
     def _error(self, message: str) -> None:
         self._last_error = message
         if message.startswith("Reconnecting"):
-            self.notes.retry(failure_of(message, otherwise="unreachable"))
+            self.state.retry(failure_of(message, otherwise="unreachable"))
 
     def _use(self, usage: Record) -> None:
         if not usage:
@@ -93,8 +93,8 @@ class CodexReader(JsonLinesReader):
             output_tokens=usage.count("output_tokens"),
             cached_tokens=usage.count("cached_input_tokens"),
         )
-        self.notes.session_used = total
-        self.notes.use(
+        self.state.session_used = total
+        self.state.set_usage(
             Usage(
                 input_tokens=max(0, total.input_tokens - self._before.input_tokens),
                 output_tokens=max(0, total.output_tokens - self._before.output_tokens),
@@ -105,6 +105,6 @@ class CodexReader(JsonLinesReader):
 
 def _problem(item: Record) -> str:
     """Why a tool call did not work, in a line."""
-    said = item.text("error", "message") or item.text("aggregated_output").strip()
+    message = item.text("error", "message") or item.text("aggregated_output").strip()
     code = item.number("exit_code")
-    return (said or (f"exit status {code:g}" if code is not None else item.text("status")))[-_LONGEST_PROBLEM:]
+    return (message or (f"exit status {code:g}" if code is not None else item.text("status")))[-_LONGEST_PROBLEM:]

@@ -12,7 +12,7 @@ import pytest
 from tinytown.model.ids import new_id
 from tinytown.protocol import TownOperations
 from tinytown.redis import Address, BlockingClient
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 #: A plugin with tools of every kind of behaviour.
 PLUGIN = """

@@ -11,7 +11,7 @@ import pytest
 from tinytown.redis import Address, BlockingClient
 from tinytown_migrate.old_settings import convert_settings, is_old, old_server_url
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 from plugins.migrate.tests.old_towns import ADA, write_old_town
 

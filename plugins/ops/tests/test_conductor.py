@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tinytown_ops.coding_clis import CODING_CLIS, CONTEXT_FILE, ask_versions
-from tinytown_testing.pytest_plugin import DEADLINE_S, Shell
+from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell
 
 #: Says how it was started and what the context holds, reads a line from the terminal, and ends with a code of its own.
 FAKE = """#!/bin/sh
@@ -45,7 +45,7 @@ def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "")
     )
     os.close(slave)
     os.write(master, f"{typed}\n".encode())
-    said, deadline = b"", time.monotonic() + DEADLINE_S / 2
+    said, deadline = b"", time.monotonic() + COMMAND_TIMEOUT_S / 2
     while time.monotonic() < deadline:
         if select.select([master], [], [], 0.1)[0]:
             try:
@@ -56,7 +56,7 @@ def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "")
                 break
             said += chunk
     os.close(master)
-    return said.decode().replace("\r\n", "\n"), process.wait(DEADLINE_S)
+    return said.decode().replace("\r\n", "\n"), process.wait(COMMAND_TIMEOUT_S)
 
 
 def test_the_cli_takes_the_terminal_over_and_knows_the_town(in_town: Shell, fakes: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tinytown.errors import UsageError
 from tinytown_ops.settings.keys import key_text, parse_key, read_value, redact_value
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 TOWN = """\
 # Our settings.

@@ -7,7 +7,7 @@ import time
 import pytest
 from tinytown.protocol import TownOperations
 from tinytown.redis import Address, BlockingClient
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 HOUR_MS = 3_600_000
 

@@ -11,7 +11,7 @@ import pytest
 from tinytown.client import TownClient
 from tinytown_cli.context import CliContext
 from tinytown_ops.doctor.town_checks import _clock  # pyright: ignore[reportPrivateUsage]
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 @pytest.fixture

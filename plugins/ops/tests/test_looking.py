@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tinytown_testing.pytest_plugin import Shell, stop_all
+from tinytown_testing.shell import Shell, stop_towns
 
 #: Colours, a title, a bell, a line that overwrites itself, and a character that turns text around.
 DIRTY = r"printf '\033[31mred\033[0m\n\033]0;title\007ring\007\nhalf\rwhole\nevil\342\200\256txt\nlast line'"
@@ -36,7 +36,7 @@ def busy() -> Iterator[Shell]:
     tt("wait", "ada", "bob")
     yield tt
     tt("stop", "--timeout", "5")
-    stop_all(directory)
+    stop_towns(directory)
     shutil.rmtree(directory)
 
 

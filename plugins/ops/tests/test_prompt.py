@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def test_the_next_round_is_shown_and_nothing_is_taken(in_town: Shell) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinytown.model.tasks import Task
 from tinytown_ops.explain.tree_command import Branch, grow
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def add(tt: Shell, *words: str) -> str:

@@ -24,7 +24,7 @@ from tinytown.model.events import OtherEvent, RoundEnded
 from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
 from tinytown_ops.top.view import Model, columns, fit, frame, log_frame, text_of
-from tinytown_testing.pytest_plugin import DEADLINE_S, Shell, stop_all
+from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, stop_towns
 
 NOW_MS = 1_769_852_000_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-B]|[=>78])")
@@ -162,7 +162,7 @@ class Terminal:
 
     def shows(self, *texts: str) -> str:
         """Wait until a whole screen has all of the texts. Another size makes it draw itself anew."""
-        deadline, width = time.monotonic() + DEADLINE_S / 3, 80
+        deadline, width = time.monotonic() + COMMAND_TIMEOUT_S / 3, 80
         while time.monotonic() < deadline:
             self.said, width = "", 161 - width
             self.resize(24, width)
@@ -175,7 +175,7 @@ class Terminal:
 
     def end(self) -> int:
         """The exit code, once the terminal is as it was."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + COMMAND_TIMEOUT_S
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read(0.05)
         self.read(0.05)
@@ -200,7 +200,7 @@ def busy() -> Iterator[Shell]:
     tt("wait", "ada")
     yield tt
     tt("stop", "--timeout", "5")
-    stop_all(directory)
+    stop_towns(directory)
     shutil.rmtree(directory)
 
 

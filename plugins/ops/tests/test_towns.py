@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 BROKEN = ["towns = 3\n", "[[towns]]\nname = 'x'\n", "[[towns]]\npath = 3\n", "not toml", "x" * 100]
 

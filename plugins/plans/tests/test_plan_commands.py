@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 PLAN = """\
 # What we want by Friday.

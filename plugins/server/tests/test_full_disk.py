@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinytown_testing.pytest_plugin import Shell, stop_all
+from tinytown_testing.shell import Shell, stop_towns
 
 from plugins.server.tests.disks import CAN_MOUNT, cut_power, mounted, new_image
 
@@ -24,7 +24,7 @@ def town_on(tt: Shell, *words: str | Path) -> Iterator[Path]:
             try:
                 yield tt.directory
             finally:
-                stop_all(tt.directory)
+                stop_towns(tt.directory)
     finally:
         tt.directory = place
 

@@ -8,7 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 def fill(tt: Shell) -> None:

@@ -38,11 +38,11 @@ SLACK_S = 1.5
 ALL = BackendScenarios(
     answer=lambda word: Scenario(task=f"say {word}"),
     work=Scenario(task="sh exec sleep 60"),
-    stubborn=Scenario(task="sh trap '' TERM INT; echo ready; while :; do sleep 1; done", says="ready"),
-    killed=Scenario(task="sh echo last words >&2; kill -9 $$", says="last words"),
+    stubborn=Scenario(task="sh trap '' TERM INT; echo ready; while :; do sleep 1; done", marker="ready"),
+    killed=Scenario(task="sh echo last words >&2; kill -9 $$", marker="last words"),
     missing_tool=Scenario(task="tool"),
-    prints=lambda path: Scenario(task=f"sh cat {path}"),
-    late_output=Scenario(task="sh (sleep 0.3; echo afterthought) & echo done", says="afterthought"),
+    output=lambda path: Scenario(task=f"sh cat {path}"),
+    late_output=Scenario(task="sh (sleep 0.3; echo afterthought) & echo done", marker="afterthought"),
     rate_limit=Scenario(task="throttled"),
     login_error=Scenario(task="locked out"),
     silent=Scenario(task="sh exec sleep 60"),
@@ -510,8 +510,8 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B12", TakesMissingForFailed, "missing_tool"),
     ("B13", TakesKilledForFailed, "killed"),
     ("B13", DropsStderr, "killed"),
-    ("B14", ReadsAsciiOnly, "prints"),
-    ("B14", GivesSurrogates, "prints"),
+    ("B14", ReadsAsciiOnly, "output"),
+    ("B14", GivesSurrogates, "output"),
     ("B15", HandsLateOutputOn, "late_output"),
     ("B16", SharesItsWord, ""),
     ("B17", WritesHome, ""),
@@ -522,7 +522,7 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B19", TakesThrottledForFailed, "rate_limit login_error"),
     ("B20", LocksOutWithoutAHint, "rate_limit login_error"),
     ("B21", IsImpatient, ""),
-    ("B22", Ponders, "prints"),
+    ("B22", Ponders, "output"),
     ("B23", HasANumberedAccount, ""),
     ("B23", HasATokenForTools, ""),
     ("B23", WarnsInOneText, ""),
@@ -552,7 +552,7 @@ async def check(make: Any, scenarios: BackendScenarios, **options: Any) -> Check
 
 async def test_a_good_backend_keeps_every_promise() -> None:
     report = await check(Good, ALL)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["backend"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["backend"]), str(report)
 
 
 @pytest.mark.parametrize(
@@ -572,9 +572,9 @@ async def test_a_broken_backend_breaks_exactly_this_promise(
 
     scenarios = BackendScenarios(**{name: getattr(ALL, name) for name in ["answer", *names.split()]})
     report = await check(make, scenarios)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
-    (finding,) = report.broken
-    assert finding.seen
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
+    (result,) = report.broken
+    assert result.detail
 
 
 def test_every_promise_of_a_backend_has_something_that_breaks_it() -> None:

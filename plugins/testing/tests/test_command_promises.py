@@ -96,14 +96,14 @@ def _modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[None]
 async def test_a_good_command_keeps_every_promise(target: str) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_command(command(target=target))
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["command"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["command"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{make().target}" for id, make in BREAKERS])
 async def test_a_broken_command_breaks_exactly_this_promise(promise: str, breaker: Callable[[], Command]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_command(breaker)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_command_has_something_that_breaks_it() -> None:

@@ -160,14 +160,14 @@ BREAKERS: list[tuple[str, type[Good]]] = [
 async def test_a_good_converter_keeps_every_promise() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_converter(Good, scenarios=SCENARIOS)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["converter"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["converter"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{each.__name__}" for id, each in BREAKERS])
 async def test_a_broken_converter_breaks_exactly_this_promise(promise: str, breaker: type[Good]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_converter(breaker, scenarios=SCENARIOS)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_converter_has_something_that_breaks_it() -> None:

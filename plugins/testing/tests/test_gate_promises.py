@@ -157,7 +157,7 @@ def _nothing_stays() -> Generator[None]:
 async def test_a_good_gate_keeps_every_promise() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_gate(Good, scenarios=SCENARIOS)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["gate"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["gate"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{each.__name__}" for id, each in BREAKERS])
@@ -168,7 +168,7 @@ async def test_a_broken_gate_breaks_exactly_this_promise(
         monkeypatch.setattr(trial, "LONGEST_GAP_S", 0.1)  # so that the mistake need not take long
     with trio.fail_after(DEADLINE_S):
         report = await check_gate(breaker, scenarios=SCENARIOS, slack_s=SLACK_S)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_gate_has_something_that_breaks_it() -> None:

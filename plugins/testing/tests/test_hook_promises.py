@@ -103,14 +103,14 @@ PROMPT_BREAKERS: list[tuple[str, Callable[..., Any]]] = [
 async def test_good_prompt_sections_keep_every_promise(good: Callable[..., Any]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_prompt_sections(lambda: good, data=DATA)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["prompt"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["prompt"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), PROMPT_BREAKERS)
 async def test_broken_prompt_sections_break_exactly_this_promise(promise: str, breaker: Callable[..., Any]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_prompt_sections(lambda: breaker, data=DATA)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 # -- choosers --------------------------------------------------------------------------------------------
@@ -154,14 +154,14 @@ CHOOSER_BREAKERS: list[tuple[str, Callable[..., Any]]] = [
 async def test_a_good_chooser_keeps_every_promise(good: Callable[..., Any]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_chooser(lambda: good)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["chooser"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["chooser"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), CHOOSER_BREAKERS)
 async def test_a_broken_chooser_breaks_exactly_this_promise(promise: str, breaker: Callable[..., Any]) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_chooser(lambda: breaker)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 # -- hooks that announce ---------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ async def test_good_hooks_keep_every_promise_of_a_plugin(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with trio.fail_after(DEADLINE_S):
         of_hooks, of_gate = await check_plugin("calm")
-    assert [finding.status for finding in of_hooks.findings] == ["ok"] * len(PROMISES["plugin"]), str(of_hooks)
+    assert [result.status for result in of_hooks.results] == ["ok"] * len(PROMISES["plugin"]), str(of_hooks)
     assert of_gate.subject == "gate strict"
 
 
@@ -218,7 +218,7 @@ async def test_broken_hooks_break_exactly_this_promise_of_a_plugin(
     monkeypatch.syspath_prepend(tmp_path)
     with trio.fail_after(DEADLINE_S):
         of_hooks, *_ = await check_plugin(name)
-    assert [finding.promise.id for finding in of_hooks.broken] == [promise], str(of_hooks)
+    assert [result.promise.id for result in of_hooks.broken] == [promise], str(of_hooks)
 
 
 async def test_a_neighbour_that_already_offers_the_same_hides_nothing(

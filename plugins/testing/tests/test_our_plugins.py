@@ -40,25 +40,25 @@ async def test_echo() -> None:
         work=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
         silent=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
         **dict.fromkeys(
-            ("stubborn", "killed", "missing_tool", "prints", "late_output", "rate_limit", "login_error"),
+            ("stubborn", "killed", "missing_tool", "output", "late_output", "rate_limit", "login_error"),
             "an echo has no tool",
         ),
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(lambda: EchoBackend(EchoSettings()), scenarios=scenarios)
     report.raise_if_broken()
-    assert {finding.seen for finding in report.not_applicable} == {"an echo has no tool"}
+    assert {result.detail for result in report.not_applicable} == {"an echo has no tool"}
 
 
 async def test_shell_runs_the_text_of_a_task() -> None:
     scenarios = BackendScenarios(
         answer=lambda word: Scenario(task=f"echo {word}"),
         work=Scenario(task="sleep 60"),
-        stubborn=Scenario(task=STUBBORN, says="ready"),
-        killed=Scenario(task="echo last words >&2; kill -9 $$", says="last words"),
+        stubborn=Scenario(task=STUBBORN, marker="ready"),
+        killed=Scenario(task="echo last words >&2; kill -9 $$", marker="last words"),
         missing_tool=Scenario(environment={"PATH": "/nonexistent"}),
-        prints=lambda path: Scenario(task=f"cat {path}"),
-        late_output=Scenario(task="(sleep 0.3; echo too late) & echo done", says="too late"),
+        output=lambda path: Scenario(task=f"cat {path}"),
+        late_output=Scenario(task="(sleep 0.3; echo too late) & echo done", marker="too late"),
         rate_limit="a script has no account",
         login_error="a script has no account",
         silent=Scenario(task="sleep 60"),
@@ -66,12 +66,12 @@ async def test_shell_runs_the_text_of_a_task() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(ScriptBackend, scenarios=scenarios)
     report.raise_if_broken()
-    assert [finding.promise.id for finding in report.not_applicable] == ["B19", "B20"]
+    assert [result.promise.id for result in report.not_applicable] == ["B19", "B20"]
 
 
 async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
-    def script(text: str, says: str = "") -> Scenario:
-        return Scenario(make=command("sh", "-c", text), says=says)
+    def script(text: str, marker: str = "") -> Scenario:
+        return Scenario(make=command("sh", "-c", text), marker=marker)
 
     scenarios = BackendScenarios(
         answer=lambda word: Scenario(task=word),
@@ -79,7 +79,7 @@ async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
         stubborn=script(STUBBORN, "ready"),
         killed=script("echo last words >&2; kill -9 $$", "last words"),
         missing_tool=Scenario(make=command("no-such-tool")),
-        prints=lambda path: Scenario(make=command("cat", str(path))),
+        output=lambda path: Scenario(make=command("cat", str(path))),
         late_output=script("(sleep 0.3; echo too late) & echo done", "too late"),
         rate_limit="a command has no account",
         login_error="a command has no account",
@@ -88,7 +88,7 @@ async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(command("cat"), scenarios=scenarios)
     report.raise_if_broken()
-    assert [finding.promise.id for finding in report.not_applicable] == ["B19", "B20"]
+    assert [result.promise.id for result in report.not_applicable] == ["B19", "B20"]
 
 
 async def test_shell_hands_over_a_prompt_in_a_file() -> None:
@@ -101,11 +101,11 @@ async def test_shell_hands_over_a_prompt_in_a_file() -> None:
 async def test_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
 
-    def taken() -> list[str]:
+    def received() -> list[str]:
         return [json.loads(line)["id"] for line in path.read_bytes().splitlines()]
 
     @contextmanager
-    def out_of_order() -> Iterator[None]:
+    def unavailable() -> Iterator[None]:
         aside = path.rename(path.with_suffix(".aside"))
         path.mkdir()
         yield
@@ -115,7 +115,7 @@ async def test_journal(tmp_path: Path) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_status_sink(
             lambda: Journal(path, JournalSettings()),
-            scenarios=SinkScenarios(taken=taken, out_of_order=out_of_order),
+            scenarios=SinkScenarios(received=received, unavailable=unavailable),
         )
     report.raise_if_broken()
     assert report.not_applicable == ()
@@ -127,4 +127,4 @@ async def test_a_journal_without_a_place_is_caught(tmp_path: Path) -> None:
         report = await check_status_sink(lambda: Journal(tmp_path / "file" / "journal", JournalSettings()))
     with pytest.raises(BrokenPromise) as caught:
         report.raise_if_broken()
-    assert caught.value.findings[0].promise.id == "S3"
+    assert caught.value.results[0].promise.id == "S3"

@@ -98,7 +98,7 @@ def tinytown_gates():
 
 def test_a_good_plugin_is_ok_promise_by_promise(tt: Shell) -> None:
     shown = tt("plugin", "test", "echo").stdout
-    assert shown.startswith("plugin echo\n  ok              L1   Its hooks only announce")
+    assert shown.startswith("plugin echo\n  ok              L1   Its hooks return quickly")
     assert "\nbackend echo\n  ok              B1   Its kind is a word" in shown
     assert "  not applicable  B13  " in shown
     assert shown.endswith(" not applicable\n")
@@ -108,23 +108,23 @@ def test_a_good_plugin_is_ok_promise_by_promise(tt: Shell) -> None:
 def test_a_broken_promise_is_shown_and_ends_with_1(tt: Shell) -> None:
     tt.install("odd", HEAD.format(body="return None"))
     shown = tt("plugin", "test", "odd", code=1).stdout
-    assert "  BROKEN          G2   It gives a verdict on any work" in shown
+    assert "  BROKEN          G2   It returns a verdict on any work" in shown
     assert "expected Verdict from check(), got NoneType None" in shown
-    told = tt.json("plugin", "test", "odd", code=1)
-    assert (told["plugin"], told["broken"]) == ("odd", 1)
-    _, report = told["reports"]
+    outcome_text = tt.json("plugin", "test", "odd", code=1)
+    assert (outcome_text["plugin"], outcome_text["broken"]) == ("odd", 1)
+    _, report = outcome_text["reports"]
     assert report["subject"] == "gate odd"
     assert [each["id"] for each in report["promises"]] == [promise.id for promise in PROMISES["gate"]]
     assert [each["status"] for each in report["promises"][:2]] == ["ok", "broken"]
 
 
 def test_settings_come_from_a_named_file_only(tt: Shell) -> None:
-    (tt.directory / "tinytown.toml").write_text('name = "x"\n[plugins.echo]\ncolour = "red"\n')
+    (tt.directory / "settings.toml").write_text('name = "x"\n[plugins.echo]\ncolour = "red"\n')
     assert tt.json("plugin", "test", "echo")["broken"] == 0
-    error = tt.error("plugin", "test", "echo", "--config", "tinytown.toml", code=1)
+    error = tt.error("plugin", "test", "echo", "--config", "settings.toml", code=1)
     assert "plugins.echo.colour" in error["message"]
-    (tt.directory / "tinytown.toml").write_text('[plugins.echo]\nprefix = "x"\n')
-    assert tt.json("plugin", "test", "echo", "--config", "tinytown.toml")["broken"] == 0
+    (tt.directory / "settings.toml").write_text('[plugins.echo]\nprefix = "x"\n')
+    assert tt.json("plugin", "test", "echo", "--config", "settings.toml")["broken"] == 0
     assert tt.error("plugin", "test", "echo", "--config", "absent.toml", code=2)["code"] == "config"
 
 
@@ -151,10 +151,10 @@ def test_a_plugin_without_promises_is_told_from_one_that_keeps_them(tt: Shell) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_keeps_every_promise_and_passes_its_own_test(tt: Shell, kind: str) -> None:
-    told = tt.json("plugin", "new", "my-tool", "--kind", kind)
-    directory = Path(told["directory"])
+    outcome_text = tt.json("plugin", "new", "my-tool", "--kind", kind)
+    directory = Path(outcome_text["directory"])
     assert directory == tt.directory / "tinytown-my-tool"
-    assert sorted(told["files"]) == sorted(
+    assert sorted(outcome_text["files"]) == sorted(
         str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
     )
     tt.install_package(directory)

@@ -25,7 +25,7 @@ class Good:
     name = "good"
 
     def __init__(self) -> None:
-        self.seen = 0
+        self.detail = 0
 
     async def run(self, town: Town) -> None:
         async with aclosing(cast("AsyncGenerator[Event]", town.events())) as events:
@@ -33,7 +33,7 @@ class Good:
                 self.notice(event)
 
     def notice(self, event: Event) -> None:
-        self.seen += 1
+        self.detail += 1
 
 
 class NameOfTwoWords(Good):
@@ -68,9 +68,9 @@ class LeavesAFd(Good):
 
 class RunsOnce(Good):
     async def run(self, town: Town) -> None:
-        if self.seen:
+        if self.detail:
             raise RuntimeError("I have been here before")
-        self.seen = 1
+        self.detail = 1
         await super().run(town)
 
 
@@ -115,7 +115,7 @@ def _nothing_stays() -> Generator[None]:
 async def test_a_good_service_keeps_every_promise() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_service(Good)
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["service"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["service"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{each.__name__}" for id, each in BREAKERS])
@@ -126,7 +126,7 @@ async def test_a_broken_service_breaks_exactly_this_promise(
         monkeypatch.setattr(trial, "LONGEST_GAP_S", 0.1)  # so that the mistake need not take long
     with trio.fail_after(DEADLINE_S):
         report = await check_service(breaker, slack_s=SLACK_S)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_service_has_something_that_breaks_it() -> None:

@@ -25,7 +25,7 @@ class Destination:
         self.fds: list[int] = []
 
     @contextmanager
-    def out_of_order(self) -> Generator[None]:
+    def unavailable(self) -> Generator[None]:
         self.in_order = False
         yield
         self.in_order = True
@@ -220,14 +220,14 @@ def destination() -> Generator[Destination]:
 
 
 def scenarios_of(destination: Destination) -> SinkScenarios:
-    taken: Callable[[], list[str]] = lambda: list(destination.ids)  # noqa: E731
-    return SinkScenarios(taken=taken, out_of_order=destination.out_of_order)
+    received: Callable[[], list[str]] = lambda: list(destination.ids)  # noqa: E731
+    return SinkScenarios(received=received, unavailable=destination.unavailable)
 
 
 async def test_a_good_sink_keeps_every_promise(destination: Destination) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_status_sink(lambda: Good(destination), scenarios=scenarios_of(destination))
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["sink"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["sink"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{each.__name__}" for id, each in BREAKERS])
@@ -240,7 +240,7 @@ async def test_a_broken_sink_breaks_exactly_this_promise(
         report = await check_status_sink(
             lambda: breaker(destination), scenarios=scenarios_of(destination), slack_s=SLACK_S
         )
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_sink_has_something_that_breaks_it() -> None:

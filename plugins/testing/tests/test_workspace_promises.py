@@ -200,7 +200,7 @@ def _nothing_stays() -> Generator[None]:
 async def test_a_good_workspace_keeps_every_promise(tmp_path: Path) -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_workspace(lambda: Good(tmp_path))
-    assert [finding.status for finding in report.findings] == ["ok"] * len(PROMISES["workspace"]), str(report)
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["workspace"]), str(report)
 
 
 @pytest.mark.parametrize(("promise", "breaker"), BREAKERS, ids=[f"{id}-{each.__name__}" for id, each in BREAKERS])
@@ -211,7 +211,7 @@ async def test_a_broken_workspace_breaks_exactly_this_promise(
         monkeypatch.setattr(trial, "LONGEST_GAP_S", 0.1)  # so that the mistake need not take long
     with trio.fail_after(DEADLINE_S):
         report = await check_workspace(lambda: breaker(tmp_path), slack_s=SLACK_S)
-    assert [finding.promise.id for finding in report.broken] == [promise], str(report)
+    assert [result.promise.id for result in report.broken] == [promise], str(report)
 
 
 def test_every_promise_of_a_workspace_has_something_that_breaks_it() -> None:

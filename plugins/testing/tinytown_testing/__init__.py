@@ -1,50 +1,61 @@
-"""The kit that plugins are tested with: numbered promises for each contract, tried on your own object.
+"""The kit that plugins are tested with: numbered promises for each contract, checked on your own object.
 
     report = await check_agent_backend(MyBackend, scenarios=BackendScenarios(answer=...))
     report.raise_if_broken()
 
-Ours pass the same kit. It needs no pytest; `run_check` does without an async test, and `open_bench` gives a temporary
-town for tests of your own.
+Our own plugins pass the same kit. It needs no pytest: `run_check` runs a check without an async test, and `open_sandbox`
+gives a temporary town for tests of your own. With pytest, `tinytown_testing.pytest_plugin` adds fixtures.
+
+Everything is imported when first used, so that a pytest run of another project, which loads the fixtures by their entry
+point, pays nothing.
 """
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
-from tinytown.hookspecs import hookimpl
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from tinytown_testing.advice import check_chooser, check_prompt_sections
-from tinytown_testing.backends import check_agent_backend
-from tinytown_testing.bench import Bench, open_bench
-from tinytown_testing.commands import check_command
-from tinytown_testing.converters import check_converter
-from tinytown_testing.gates import check_gate
-from tinytown_testing.offers import PROMISES, check_plugin
-from tinytown_testing.promises import BrokenPromise, CheckReport, Finding, Promise, run_check
-from tinytown_testing.scenarios import (
-    BackendScenarios,
-    ConverterScenarios,
-    GateScenario,
-    GateScenarios,
-    Scenario,
-    SinkScenarios,
-)
-from tinytown_testing.services import check_service
-from tinytown_testing.sinks import check_status_sink
-from tinytown_testing.workspaces import check_workspace
+if TYPE_CHECKING:
+    from tinytown_testing.backend_trial import ReportRecorder
+    from tinytown_testing.backends import check_agent_backend
+    from tinytown_testing.commands import check_command
+    from tinytown_testing.converters import check_converter
+    from tinytown_testing.gates import check_gate
+    from tinytown_testing.hook_checks import check_chooser, check_prompt_sections
+    from tinytown_testing.plugin_check import PROMISES, check_plugin
+    from tinytown_testing.promises import BrokenPromise, CheckReport, Promise, PromiseResult, run_check
+    from tinytown_testing.sandbox import Sandbox, open_sandbox
+    from tinytown_testing.scenarios import (
+        BackendScenarios,
+        ConverterScenarios,
+        GateScenario,
+        GateScenarios,
+        Scenario,
+        SinkScenarios,
+    )
+    from tinytown_testing.services import check_service
+    from tinytown_testing.shell import Answer, Shell
+    from tinytown_testing.sinks import check_status_sink
+    from tinytown_testing.towns import TownDirectory
+    from tinytown_testing.workspaces import check_workspace
 
 __all__ = [
     "PROMISES",
+    "Answer",
     "BackendScenarios",
-    "Bench",
     "BrokenPromise",
     "CheckReport",
     "ConverterScenarios",
-    "Finding",
     "GateScenario",
     "GateScenarios",
     "Promise",
+    "PromiseResult",
+    "ReportRecorder",
+    "Sandbox",
     "Scenario",
+    "Shell",
     "SinkScenarios",
+    "TownDirectory",
     "check_agent_backend",
     "check_chooser",
     "check_command",
@@ -55,22 +66,43 @@ __all__ = [
     "check_service",
     "check_status_sink",
     "check_workspace",
-    "open_bench",
+    "open_sandbox",
     "run_check",
 ]
 
+_MODULES = {
+    "PROMISES": "plugin_check",
+    "Answer": "shell",
+    "BackendScenarios": "scenarios",
+    "BrokenPromise": "promises",
+    "CheckReport": "promises",
+    "ConverterScenarios": "scenarios",
+    "GateScenario": "scenarios",
+    "GateScenarios": "scenarios",
+    "Promise": "promises",
+    "PromiseResult": "promises",
+    "ReportRecorder": "backend_trial",
+    "Sandbox": "sandbox",
+    "Scenario": "scenarios",
+    "Shell": "shell",
+    "SinkScenarios": "scenarios",
+    "TownDirectory": "towns",
+    "check_agent_backend": "backends",
+    "check_chooser": "hook_checks",
+    "check_command": "commands",
+    "check_converter": "converters",
+    "check_gate": "gates",
+    "check_plugin": "plugin_check",
+    "check_prompt_sections": "hook_checks",
+    "check_service": "services",
+    "check_status_sink": "sinks",
+    "check_workspace": "workspaces",
+    "open_sandbox": "sandbox",
+    "run_check": "promises",
+}
 
-TINYTOWN_HOOK_API = 2
 
-
-@hookimpl
-def tinytown_commands() -> tuple[Command, ...]:
-    """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
-    return (
-        Command(
-            "plugin",
-            "Write a plugin: begin one, and test what it promises.",
-            "tinytown_testing.command:plugin",
-            section="More",
-        ),
-    )
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

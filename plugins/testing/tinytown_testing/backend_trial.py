@@ -17,23 +17,23 @@ import trio
 from tinytown.contracts import AgentBackend, AgentSession, Finished, Outcome, Round, Usage
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import changed_environment
+from tinytown_testing.leaks import has_process, leftover_processes
 from tinytown_testing.promises import Broken, NotApplicable
+from tinytown_testing.sandbox import changed_environment
 from tinytown_testing.scenarios import BackendScenarios, Scenario
-from tinytown_testing.traces import has_process, processes_left
 from tinytown_testing.trial import Trial
 
 GRACE_S = 0.3
 LONG_S = 30.0  # for what nothing ends early
-LOOK_AGAIN_S = 0.01
+POLL_S = 0.01
 
 
-class Listener:
+class ReportRecorder:
     """A `Report` that remembers what it was told, and what was wrong with that."""
 
     def __init__(self, line_delay_s: float = 0.0) -> None:
         self.lines: list[str] = []
-        self.complaints: list[str] = []
+        self.problems: list[str] = []
         self.over = False
         self._line_delay_s = line_delay_s
 
@@ -48,13 +48,13 @@ class Listener:
 
     def _expect(self, method: str, value: object, kind: type) -> None:
         if not isinstance(value, kind):
-            self.complaints.append(f"report.{method}() got {type(value).__name__} {shown(repr(value))}")
+            self.problems.append(f"report.{method}() got {type(value).__name__} {shown(repr(value))}")
         if self.over:
-            self.complaints.append(f"report.{method}({shown(repr(value))}) came after the round had ended")
+            self.problems.append(f"report.{method}({shown(repr(value))}) came after the round had ended")
 
 
 @dataclass(slots=True)
-class Seat:
+class SessionTrial:
     """An open session and what is needed to give it rounds."""
 
     trial: BackendTrial
@@ -69,47 +69,47 @@ class Seat:
         timeout_s: float | None = None,
         silence_s: float | None = None,
         line_delay_s: float = 0.0,
-    ) -> tuple[Outcome, Listener]:
+    ) -> tuple[Outcome, ReportRecorder]:
         """A round in the situation (default: the session's); its outcome and what was reported of it."""
         scenario = scenario or self.scenario
         round_ = self.new_round(scenario, timeout_s, silence_s)
-        listener = Listener(line_delay_s)
+        recorder = ReportRecorder(line_delay_s)
         limits_s = [limit_s + GRACE_S for limit_s in (timeout_s, silence_s) if limit_s is not None]
         bound_s = min(limits_s, default=LONG_S)
-        outcome = await self.trial.in_time("the round", bound_s, lambda: _listening(self.session, round_, listener))
-        return checked_outcome(outcome), listener
+        outcome = await self.trial.within("the round", bound_s, lambda: _run_round(self.session, round_, recorder))
+        return checked_outcome(outcome), recorder
 
-    async def answer(self) -> tuple[str, Outcome, Listener]:
+    async def answer(self) -> tuple[str, Outcome, ReportRecorder]:
         """A round that is about a word of its own; Broken if it ends with another."""
         word, scenario = self.trial.new_answer()
-        outcome, listener = await self.run(scenario)
+        outcome, recorder = await self.run(scenario)
         if self.trial.scenarios.answer is not None and not (isinstance(outcome, Finished) and word in outcome.text):
-            raise Broken(f"the task was to answer {word!r}, the outcome is {told(outcome)}")
-        return word, outcome, listener
+            raise Broken(f"the task was to answer {word!r}, the outcome is {outcome_text(outcome)}")
+        return word, outcome, recorder
 
     async def cancel(
         self,
         scenario: Scenario,
         *,
         at_step: int | None = None,
-        under_way: Callable[[Round, Listener], bool] | None = None,
+        under_way: Callable[[Round, ReportRecorder], bool] | None = None,
     ) -> None:
         """A round that is cancelled at a step, or once it is under way. Broken if it or a process of it goes on."""
-        round_, listener = self.new_round(scenario, None, None), Listener()
+        round_, recorder = self.new_round(scenario, None, None), ReportRecorder()
 
         async def until_under_way() -> None:
             assert under_way is not None
-            while not under_way(round_, listener):  # noqa: ASYNC110 - a process of somebody else's rings no bell
-                await trio.sleep(LOOK_AGAIN_S)
+            while not under_way(round_, recorder):  # noqa: ASYNC110 - a process of somebody else's rings no bell
+                await trio.sleep(POLL_S)
 
-        await self.trial.cancelled(
+        await self.trial.cancel_and_wait(
             "the round",
-            lambda: _listening(self.session, round_, listener),
+            lambda: _run_round(self.session, round_, recorder),
             grace_s=GRACE_S,
             at_step=at_step,
             when=until_under_way if under_way else None,
         )
-        left = await processes_left("TINYTOWN_RUN_ID", round_.round_id)
+        left = await leftover_processes("TINYTOWN_RUN_ID", round_.round_id)
         if left:
             raise Broken(f"a cancelled round left {', '.join(left)}")
 
@@ -124,19 +124,19 @@ class BackendTrial(Trial):
     @asynccontextmanager
     async def session(
         self, scenario: Scenario | None = None, *, name: str = "ada", backend: AgentBackend | None = None
-    ) -> AsyncGenerator[Seat]:
+    ) -> AsyncGenerator[SessionTrial]:
         """A session of a fresh backend (or of `backend`) for the agent `name`, in the situation."""
         scenario = scenario or Scenario()
         made = backend or (scenario.make or self.make)()
-        agent = self.bench.agent(name, cli=str(made.kind))
+        agent = self.sandbox.agent(name, cli=str(made.kind))
 
         def new_round(scenario: Scenario, timeout_s: float | None, silence_s: float | None) -> Round:
             limits: dict[str, Any] = {"timeout_s": timeout_s, "silence_s": silence_s, "grace_s": GRACE_S}
-            return self.bench.round(agent, scenario.task, environment=scenario.environment, **limits)
+            return self.sandbox.round(agent, scenario.task, environment=scenario.environment, **limits)
 
         with changed_environment(scenario.environment):
-            async with made.open(self.bench.context(agent)) as session:
-                yield Seat(self, session, scenario, new_round)
+            async with made.open(self.sandbox.context(agent)) as session:
+                yield SessionTrial(self, session, scenario, new_round)
 
     def new_answer(self) -> tuple[str, Scenario]:
         """A fresh word, and the round that is answered with it."""
@@ -162,27 +162,27 @@ def checked_outcome(outcome: object) -> Outcome:
     return outcome
 
 
-def told(outcome: Outcome) -> str:
+def outcome_text(outcome: Outcome) -> str:
     """An outcome as it stands in what was seen."""
     return shown(repr(outcome), 400)
 
 
-def has_begun_or(seconds: float) -> Callable[[Round, Listener], bool]:
+def started_or_after(seconds: float) -> Callable[[Round, ReportRecorder], bool]:
     """Whether a round has a process or has reported something; at the latest after some time."""
     due = trio.current_time() + seconds
 
-    def under_way(round_: Round, listener: Listener) -> bool:
-        seen = bool(listener.lines) or has_process("TINYTOWN_RUN_ID", round_.round_id)
-        return seen or trio.current_time() > due
+    def under_way(round_: Round, recorder: ReportRecorder) -> bool:
+        detail = bool(recorder.lines) or has_process("TINYTOWN_RUN_ID", round_.round_id)
+        return detail or trio.current_time() > due
 
     return under_way
 
 
-async def _listening(session: AgentSession, round_: Round, listener: Listener) -> object:
+async def _run_round(session: AgentSession, round_: Round, recorder: ReportRecorder) -> object:
     try:
-        return await session.run_round(round_, listener)
+        return await session.run_round(round_, recorder)
     finally:
-        listener.over = True
+        recorder.over = True
 
 
 def _plain(word: str) -> Scenario:

@@ -16,11 +16,18 @@ from tinytown.errors import BackendUnavailable
 from tinytown.kernel import log_path
 from tinytown.model.text import shown
 
-from tinytown_testing.backend_trial import LONG_S, BackendTrial, Listener, Seat, has_begun_or, told
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport, NotApplicable, raised
+from tinytown_testing.backend_trial import (
+    LONG_S,
+    BackendTrial,
+    ReportRecorder,
+    SessionTrial,
+    outcome_text,
+    started_or_after,
+)
+from tinytown_testing.leaks import files_below
+from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import BackendScenarios, Scenario
-from tinytown_testing.traces import files_below
 from tinytown_testing.trial import (
     CANCELLED_AT_STEPS,
     SLACK_S,
@@ -31,7 +38,7 @@ from tinytown_testing.trial import (
     expect_texts,
 )
 
-BACKEND = Book[BackendTrial]("backend")
+BACKEND = Contract[BackendTrial]("backend")
 
 _TIMEOUT_S = 0.4
 _UNDER_WAY_S = 0.3  # after which a round that shows nothing of itself counts as under way
@@ -69,18 +76,18 @@ async def check_agent_backend(
     *,
     scenarios: BackendScenarios | None = None,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the backends that `make` makes to all promises of a backend, or to those in `only` (``{"B3"}``).
 
-    On `bench` if given, else on one of its own. What is to end in some time may take `slack_s` more. Real time passes:
+    On `sandbox` if given, else on one of its own. What is to end in some time may take `slack_s` more. Real time passes:
     do not use a clock that jumps. Raises: UsageError for an unknown promise; nothing for a broken one, see
     `CheckReport.raise_if_broken`.
     """
-    async with on_bench(bench) as place:
+    async with use_sandbox(sandbox) as place:
         trial = BackendTrial(place, slack_s, make, scenarios or BackendScenarios())
-        return await BACKEND.hold(f"backend {shown(str(make().kind))}", trial, only)
+        return await BACKEND.check(f"backend {shown(str(make().kind))}", trial, only)
 
 
 # -- the session -----------------------------------------------------------------------------------------
@@ -91,68 +98,70 @@ async def _kind(trial: BackendTrial) -> None:
     check_word("kind", trial.make().kind)
 
 
-@BACKEND.promise("B2", "Nothing is started before a session is entered.")
+@BACKEND.promise("B2", "Nothing starts before a session is entered.")
 async def _nothing_before_entering(trial: BackendTrial) -> None:
     backend = trial.make()
-    async with trial.leaving_nothing("asking for a session, without entering it,"):
-        made = backend.open(trial.bench.context(trial.bench.agent(cli=str(backend.kind))))
+    async with trial.expect_no_leaks("asking for a session, without entering it,"):
+        made = backend.open(trial.sandbox.context(trial.sandbox.agent(cli=str(backend.kind))))
         expect_context_manager(made)
         await trio.lowlevel.checkpoint()
         del made
 
 
-@BACKEND.promise("B3", "A session opens and closes with nothing to do, and leaves nothing.", rests_on=("B2",))
+@BACKEND.promise("B3", "A session without rounds opens and closes, and leaves nothing behind.", requires=("B2",))
 async def _opens_and_closes(trial: BackendTrial) -> None:
     async def open_and_close() -> None:
         async with trial.session():
             pass
 
-    await trial.in_time("opening and closing", LONG_S, open_and_close)  # what is made once and kept is made here
-    async with trial.leaving_nothing("a session that had nothing to do"):
+    await trial.within("opening and closing", LONG_S, open_and_close)  # what is made once and kept is made here
+    async with trial.expect_no_leaks("a session that had nothing to do"):
         await open_and_close()
 
 
-@BACKEND.promise("B4", "A round ends with an outcome, and the outcome is about its task.", rests_on=("B3",))
+@BACKEND.promise("B4", "A round returns an outcome, and the outcome is about its task.", requires=("B3",))
 async def _answers(trial: BackendTrial) -> None:
-    async with trial.session() as seat:
-        await seat.answer()
+    async with trial.session() as session:
+        await session.answer()
 
 
-@BACKEND.promise("B5", "It reports lines of text and usage, and nothing more once a round has ended.", rests_on=("B4",))
+@BACKEND.promise("B5", "It reports lines of text and usage, and nothing after the round has ended.", requires=("B4",))
 async def _reports(trial: BackendTrial) -> None:
-    async with trial.session() as seat:
-        _, _, listener = await seat.answer()
+    async with trial.session() as session:
+        _, _, recorder = await session.answer()
         await trio.sleep(_LATE_S)
-    if listener.complaints:
-        raise Broken(listener.complaints[0])
+    if recorder.problems:
+        raise Broken(recorder.problems[0])
 
 
-@BACKEND.promise("B6", "A session does one round after the other, each about its own task.", rests_on=("B4",))
+@BACKEND.promise("B6", "A session runs several rounds in turn, each about its own task.", requires=("B4",))
 async def _round_after_round(trial: BackendTrial) -> None:
-    async with trial.session() as seat:
+    async with trial.session() as session:
         earlier: list[str] = []
         for _ in range(3):
-            word, outcome, _ = await seat.answer()
+            word, outcome, _ = await session.answer()
             _expect_none_of(earlier, outcome, "of an earlier round")
             earlier.append(word)
 
 
-@BACKEND.promise("B7", "A session that has worked leaves nothing when it closes.", rests_on=("B6",))
+@BACKEND.promise("B7", "A session that has run rounds leaves nothing behind when it closes.", requires=("B6",))
 async def _leaves_nothing(trial: BackendTrial) -> None:
     async def work() -> None:
-        async with trial.session() as seat:
-            await seat.answer()
-            await seat.answer()
+        async with trial.session() as session:
+            await session.answer()
+            await session.answer()
 
     await work()
-    async with trial.leaving_nothing("a session that had worked"):
+    async with trial.expect_no_leaks("a session that had worked"):
         await work()
 
 
 # -- cancellation and time -------------------------------------------------------------------------------
 
 
-@BACKEND.promise("B8", "Cancelled while it opens or closes, it ends at once and leaves nothing.", rests_on=("B3",))
+@BACKEND.promise(
+    "B8", "Cancelled while it opens or closes, it ends promptly and leaves nothing behind.", requires=("B3",)
+)
 async def _cancelled_in_open(trial: BackendTrial) -> None:
     opened = trio.Event()
 
@@ -161,63 +170,67 @@ async def _cancelled_in_open(trial: BackendTrial) -> None:
             opened.set()
             await trio.sleep_forever()
 
-    async with trial.leaving_nothing("a session that was cancelled while it opened"):
+    async with trial.expect_no_leaks("a session that was cancelled while it opened"):
         for step in CANCELLED_AT_STEPS:
             if not opened.is_set():
-                await trial.cancelled("opening", open_and_stay, at_step=step, when=opened.wait)
+                await trial.cancel_and_wait("opening", open_and_stay, at_step=step, when=opened.wait)
         opened = trio.Event()
-        await trial.cancelled("closing", open_and_stay, when=opened.wait)
+        await trial.cancel_and_wait("closing", open_and_stay, when=opened.wait)
 
 
 @BACKEND.promise(
     "B9",
-    "Cancelled, a round ends within its grace time with all its processes, and the session can go on.",
-    rests_on=("B7",),
+    "A cancelled round and all its processes end within the grace period, and the session stays usable.",
+    requires=("B7",),
 )
 async def _cancelled_in_a_round(trial: BackendTrial) -> None:
     work = trial.scenarios.work
-    async with trial.leaving_nothing("a session with cancelled rounds"):
-        async with trial.session() as seat:
+    async with trial.expect_no_leaks("a session with cancelled rounds"):
+        async with trial.session() as session:
             for step in CANCELLED_AT_STEPS:
-                await seat.cancel(trial.new_answer()[1], at_step=step)
-            await seat.answer()
+                await session.cancel(trial.new_answer()[1], at_step=step)
+            await session.answer()
         if isinstance(work, Scenario):
-            async with trial.session(work) as seat:
-                await seat.cancel(work, under_way=has_begun_or(_UNDER_WAY_S))
+            async with trial.session(work) as session:
+                await session.cancel(work, under_way=started_or_after(_UNDER_WAY_S))
                 if work.make is None:
-                    await seat.answer()
+                    await session.answer()
 
 
-@BACKEND.promise("B10", "A process that ignores signals does not outlive a cancelled round.", rests_on=("B9",))
+@BACKEND.promise("B10", "A process that ignores signals does not outlive a cancelled round.", requires=("B9",))
 async def _stubborn(trial: BackendTrial) -> None:
     scenario = trial.given("stubborn")
 
-    def under_way(_: Round, listener: Listener) -> bool:
-        return any(scenario.says in line for line in listener.lines)
+    def under_way(_: Round, recorder: ReportRecorder) -> bool:
+        return any(scenario.marker in line for line in recorder.lines)
 
-    async with trial.session(scenario) as seat:
-        await seat.cancel(scenario, under_way=under_way)
+    async with trial.session(scenario) as session:
+        await session.cancel(scenario, under_way=under_way)
 
 
-@BACKEND.promise("B11", "A round that takes longer than its time limit is ended, and is no success.", rests_on=("B9",))
+@BACKEND.promise(
+    "B11", "A round that exceeds its time limit is ended, and does not count as finished.", requires=("B9",)
+)
 async def _timeout(trial: BackendTrial) -> None:
     scenario = trial.given("work")
-    async with trial.session(scenario) as seat:
-        outcome, _ = await seat.run(scenario, timeout_s=_TIMEOUT_S)
+    async with trial.session(scenario) as session:
+        outcome, _ = await session.run(scenario, timeout_s=_TIMEOUT_S)
     if isinstance(outcome, Finished):
-        raise Broken(f"after its time limit of {_TIMEOUT_S} s the outcome was {told(outcome)}")
+        raise Broken(f"after its time limit of {_TIMEOUT_S} s the outcome was {outcome_text(outcome)}")
 
 
 # -- what goes wrong with tools and accounts ---------------------------------------------------------------
 
 
-@BACKEND.promise("B12", "Without its tool it is unavailable, with a hint how to get it.", rests_on=("B4",))
+@BACKEND.promise(
+    "B12", "If its tool is missing, the outcome is Unavailable with a hint how to install it.", requires=("B4",)
+)
 async def _missing_tool(trial: BackendTrial) -> None:
     scenario = trial.given("missing_tool")
     outcome: Outcome
     try:
-        async with trial.session(scenario) as seat:
-            outcome, _ = await seat.run(scenario)
+        async with trial.session(scenario) as session:
+            outcome, _ = await session.run(scenario)
     except BackendUnavailable as error:
         outcome = Unavailable(reason=error.message, hint=error.hint)
     _expect_kind(outcome, Unavailable)
@@ -225,55 +238,55 @@ async def _missing_tool(trial: BackendTrial) -> None:
 
 
 @BACKEND.promise(
-    "B13", "When its tool is killed, the round is lost, with the end of the tool's stderr.", rests_on=("B4",)
+    "B13", "If its tool is killed, the outcome is Lost with the end of the tool's stderr.", requires=("B4",)
 )
 async def _killed(trial: BackendTrial) -> None:
     scenario = trial.given("killed")
-    async with trial.session(scenario) as seat:
-        outcome, _ = await seat.run(scenario)
+    async with trial.session(scenario) as session:
+        outcome, _ = await session.run(scenario)
     _expect_kind(outcome, Lost)
-    if scenario.says not in getattr(outcome, "stderr_tail", ""):
-        raise Broken(f"the tool said {scenario.says!r} on its standard error, the outcome is {told(outcome)}")
+    if scenario.marker not in getattr(outcome, "stderr_tail", ""):
+        raise Broken(f"the tool said {scenario.marker!r} on its standard error, the outcome is {outcome_text(outcome)}")
 
 
-@BACKEND.promise("B14", "Whatever its tool prints, the round ends with an outcome.", rests_on=("B4",))
+@BACKEND.promise("B14", "Whatever its tool prints, the round returns an outcome.", requires=("B4",))
 async def _any_output(trial: BackendTrial) -> None:
-    prints = trial.scenarios.prints
-    if prints is None or isinstance(prints, str):
-        raise NotApplicable(prints or "no scenario 'prints' was given")
-    path = trial.bench.base / "output"
+    scenario_for = trial.scenarios.output
+    if scenario_for is None or isinstance(scenario_for, str):
+        raise NotApplicable(scenario_for or "no scenario 'output' was given")
+    path = trial.sandbox.base / "output"
     for what, output in OUTPUTS.items():
         path.write_bytes(output)
-        scenario = prints(path)
+        scenario = scenario_for(path)
         try:
-            async with trial.session(scenario) as seat:
-                await seat.run(scenario)
+            async with trial.session(scenario) as session:
+                await session.run(scenario)
         except Exception as error:
             raise Broken(f"{what}: {raised(error)}") from error
 
 
-@BACKEND.promise("B15", "Output that comes late neither holds up its round nor gets into the next.", rests_on=("B6",))
+@BACKEND.promise("B15", "Late output neither delays its round nor appears in the next.", requires=("B6",))
 async def _late_output(trial: BackendTrial) -> None:
     scenario = trial.given("late_output")
-    async with trial.session(scenario) as seat:
-        _, first = await seat.run(scenario)
-        outcome, second = await seat.run(trial.new_answer()[1])
+    async with trial.session(scenario) as session:
+        _, first = await session.run(scenario)
+        outcome, second = await session.run(trial.new_answer()[1])
         await trio.sleep(_LATE_S)
-    if first.complaints:
-        raise Broken(first.complaints[0])
-    if any(scenario.says in line for line in second.lines):
-        raise Broken(f"the next round reported {scenario.says!r}")
-    _expect_none_of([scenario.says], outcome, "that the round before had printed")
+    if first.problems:
+        raise Broken(first.problems[0])
+    if any(scenario.marker in line for line in second.lines):
+        raise Broken(f"the next round reported {scenario.marker!r}")
+    _expect_none_of([scenario.marker], outcome, "that the round before had printed")
 
 
-@BACKEND.promise("B16", "Two sessions at once do not mix.", rests_on=("B6",))
+@BACKEND.promise("B16", "Two concurrent sessions do not mix.", requires=("B6",))
 async def _two_sessions(trial: BackendTrial) -> None:
     backend = trial.make()
-    rounds: dict[str, list[tuple[str, Outcome, Listener]]] = {"ada": [], "ben": []}
+    rounds: dict[str, list[tuple[str, Outcome, ReportRecorder]]] = {"ada": [], "ben": []}
 
-    async def work(name: str, seat: Seat, done: trio.Event) -> None:
+    async def work(name: str, session: SessionTrial, done: trio.Event) -> None:
         for _ in range(3):
-            rounds[name].append(await seat.answer())
+            rounds[name].append(await session.answer())
         done.set()
 
     async with (
@@ -288,134 +301,138 @@ async def _two_sessions(trial: BackendTrial) -> None:
             await end.wait()
     for mine, others in (("ada", "ben"), ("ben", "ada")):
         words = [word for word, _, _ in rounds[others]]
-        for _, outcome, listener in rounds[mine]:
+        for _, outcome, recorder in rounds[mine]:
             _expect_none_of(words, outcome, f"of {others}, who worked at the same time as {mine}")
-            for line in listener.lines:
+            for line in recorder.lines:
                 if any(word in line for word in words):
                     raise Broken(f"{mine} reported {line!r}, which is of {others}, who worked at the same time")
 
 
 @BACKEND.promise(
     "B17",
-    "It writes in its own directories only: the state directory, that of the round, the log.",
-    rests_on=("B6", "B9"),
+    "It writes only to its state directory, the round's directory and the log.",
+    requires=("B6", "B9"),
 )
 async def _own_directories(trial: BackendTrial) -> None:
-    bench = trial.bench
-    nowhere = bench.base / "nowhere"
+    sandbox = trial.sandbox
+    nowhere = sandbox.base / "nowhere"
     nowhere.mkdir(exist_ok=True)
-    own = (bench.context(bench.agent()).state_directory, bench.work, bench.temporary, bench.root / ".tt" / "run")
-    log = log_path(bench.root, "ada")
-    before = files_below(bench.base)
+    own = (
+        sandbox.context(sandbox.agent()).state_directory,
+        sandbox.work,
+        sandbox.temporary,
+        sandbox.root / ".tt" / "run",
+    )
+    log = log_path(sandbox.root, "ada")
+    before = files_below(sandbox.base)
     work = trial.scenarios.work
     with contextlib.chdir(nowhere):
-        async with trial.session() as seat:
-            await seat.answer()
-            await seat.answer()
+        async with trial.session() as session:
+            await session.answer()
+            await session.answer()
         if isinstance(work, Scenario):
-            async with trial.session(work) as seat:
-                await seat.cancel(work, under_way=has_begun_or(_LATE_S))
-    for path, about in files_below(bench.base).items():
+            async with trial.session(work) as session:
+                await session.cancel(work, under_way=started_or_after(_LATE_S))
+    for path, about in files_below(sandbox.base).items():
         is_own = path == log or any(path == each or each in path.parents for each in own)
         if not is_own and before.get(path) != about:
-            raise Broken(f"it wrote {path.relative_to(bench.base)}, seen from the directory that holds town and home")
+            raise Broken(f"it wrote {path.relative_to(sandbox.base)}, seen from the directory that holds town and home")
 
 
-@BACKEND.promise("B18", "Any prompt is taken: empty, huge, with control characters, from all planes.", rests_on=("B6",))
+@BACKEND.promise("B18", "It accepts any prompt: empty, huge, with control characters, in any script.", requires=("B6",))
 async def _hostile_prompts(trial: BackendTrial) -> None:
-    async with trial.session() as seat:
+    async with trial.session() as session:
         for what, prompt in HOSTILE_PROMPTS.items():
             try:
-                await seat.run(Scenario(task=prompt))
+                await session.run(Scenario(task=prompt))
             except Exception as error:
                 raise Broken(f"{what}: {raised(error)}") from error
 
 
-@BACKEND.promise("B19", "A throttled account is told from other failures.", rests_on=("B4",))
+@BACKEND.promise("B19", "A throttled account is reported as RateLimited.", requires=("B4",))
 async def _rate_limit(trial: BackendTrial) -> None:
     scenario = trial.given("rate_limit")
-    async with trial.session(scenario) as seat:
-        outcome, _ = await seat.run(scenario)
+    async with trial.session(scenario) as session:
+        outcome, _ = await session.run(scenario)
     _expect_kind(outcome, RateLimited)
 
 
 @BACKEND.promise(
-    "B20", "A missing or refused login is told from other failures, with a hint what to do.", rests_on=("B4",)
+    "B20", "A missing or rejected login is reported as Unauthorized with a hint how to fix it.", requires=("B4",)
 )
 async def _login_error(trial: BackendTrial) -> None:
     scenario = trial.given("login_error")
-    async with trial.session(scenario) as seat:
-        outcome, _ = await seat.run(scenario)
+    async with trial.session(scenario) as session:
+        outcome, _ = await session.run(scenario)
     _expect_kind(outcome, Unauthorized)
     _expect_text(outcome, "hint")
 
 
-@BACKEND.promise("B21", "A slow listener changes nothing.", rests_on=("B5",))
+@BACKEND.promise("B21", "A slow report receiver does not change the outcome.", requires=("B5",))
 async def _slow_listener(trial: BackendTrial) -> None:
     scenario = trial.new_answer()[1]
-    if callable(trial.scenarios.prints):
-        path = trial.bench.base / "output"
+    if callable(trial.scenarios.output):
+        path = trial.sandbox.base / "output"
         path.write_bytes(b"line\n" * 10)
-        scenario = trial.scenarios.prints(path)
-    async with trial.session(scenario) as seat:
-        quick, _ = await seat.run(scenario)
-    async with trial.session(scenario) as seat:
-        slow, _ = await seat.run(scenario, line_delay_s=_SLOW_LINE_S)
+        scenario = trial.scenarios.output(path)
+    async with trial.session(scenario) as session:
+        quick, _ = await session.run(scenario)
+    async with trial.session(scenario) as session:
+        slow, _ = await session.run(scenario, line_delay_s=_SLOW_LINE_S)
     if type(quick) is not type(slow):
-        raise Broken(f"with a listener that takes {_SLOW_LINE_S} s for a line the outcome was {told(slow)}")
+        raise Broken(f"with a listener that takes {_SLOW_LINE_S} s for a line the outcome was {outcome_text(slow)}")
 
 
-@BACKEND.promise("B22", "It never holds up the event loop.", rests_on=("B4",))
+@BACKEND.promise("B22", "It never blocks the event loop.", requires=("B4",))
 async def _event_loop(trial: BackendTrial) -> None:
-    path = trial.bench.base / "output"
+    path = trial.sandbox.base / "output"
     path.write_bytes(b"a line of some length, one of many\n" * 30_000)
 
     async def work() -> None:
-        async with trial.session() as seat:
-            await seat.answer()
-        if callable(trial.scenarios.prints):
-            scenario = trial.scenarios.prints(path)
-            async with trial.session(scenario) as seat:
-                await seat.run(scenario)
+        async with trial.session() as session:
+            await session.answer()
+        if callable(trial.scenarios.output):
+            scenario = trial.scenarios.output(path)
+            async with trial.session(scenario) as session:
+                await session.run(scenario)
 
-    await trial.with_pulse("the session", work)
+    await trial.expect_responsive("the session", work)
 
 
-@BACKEND.promise("B23", "What it says of itself beside its kind is of the right type, and said at once.")
+@BACKEND.promise("B23", "Its optional members have the right types, and warnings() returns promptly.")
 async def _about_itself(trial: BackendTrial) -> None:
     backend = trial.make()
-    if (account := getattr(backend, "account", None)) is not None and not expect(account, str, "as account").strip():
-        raise Broken("expected a name as account, or none at all, got an empty one")
-    expect(getattr(backend, "offers_town_tools", False), bool, "as offers_town_tools")
-    ask = getattr(backend, "warnings", None)
-    if ask is not None:
-        expect_quick("asking warnings()", lambda: expect_texts(ask(), "from warnings()"))
+    account = expect(backend.account, str, "as account")
+    if account != account.strip():
+        raise Broken(f"expected a name as account, or an empty text, got {account!r}")
+    expect(backend.offers_town_tools, bool, "as offers_town_tools")
+    expect_quick("warnings()", lambda: expect_texts(backend.warnings(), "from warnings()"))
 
 
 @BACKEND.promise(
     "B24",
-    "A round that says nothing for longer than its limit of silence is ended, and is no success.",
-    rests_on=("B9",),
+    "A round that is silent for longer than its silence limit is ended, and does not count as finished.",
+    requires=("B9",),
 )
 async def _silence(trial: BackendTrial) -> None:
     scenario = trial.given("silent")
-    async with trial.session(scenario) as seat:
-        outcome, _ = await seat.run(scenario, silence_s=_TIMEOUT_S)
+    async with trial.session(scenario) as session:
+        outcome, _ = await session.run(scenario, silence_s=_TIMEOUT_S)
     if isinstance(outcome, Finished):
-        raise Broken(f"after {_TIMEOUT_S} s of silence the outcome was {told(outcome)}")
+        raise Broken(f"after {_TIMEOUT_S} s of silence the outcome was {outcome_text(outcome)}")
 
 
 def _expect_none_of(words: Collection[str], outcome: Outcome, whose: str) -> None:
     for word in words:
         if word in repr(outcome):
-            raise Broken(f"the outcome {told(outcome)} has {word!r}, {whose}")
+            raise Broken(f"the outcome {outcome_text(outcome)} has {word!r}, {whose}")
 
 
 def _expect_kind(outcome: Outcome, kind: type[Outcome]) -> None:
     if not isinstance(outcome, kind):
-        raise Broken(f"expected {kind.__name__}, got {told(outcome)}")
+        raise Broken(f"expected {kind.__name__}, got {outcome_text(outcome)}")
 
 
 def _expect_text(outcome: Outcome, attribute: str) -> None:
     if not str(getattr(outcome, attribute)).strip():
-        raise Broken(f"expected a {attribute} for the person, got {told(outcome)}")
+        raise Broken(f"expected a {attribute} for the person, got {outcome_text(outcome)}")

@@ -18,7 +18,7 @@ from tinytown_cli.params import PLUGIN
 from tinytown_testing.scaffold import KINDS, write_package
 
 if TYPE_CHECKING:
-    from tinytown_testing import CheckReport, Finding
+    from tinytown_testing import CheckReport, PromiseResult
 
 _STATUS = {"ok": "ok", "broken": "BROKEN", "not_applicable": "not applicable"}
 
@@ -49,7 +49,7 @@ def test(context: CliContext, name: str, config: str | None) -> None:
 
     reports = trio.run(check)
     counts = {
-        status: sum(finding.status == status for report in reports for finding in report.findings) for status in _STATUS
+        status: sum(result.status == status for report in reports for result in report.results) for status in _STATUS
     }
     shape = {"plugin": name, **counts, "reports": [_shape(report) for report in reports]}
     context.emit(shape, _lines(name, reports, counts))
@@ -86,26 +86,27 @@ def _read(path: str) -> str:
 
 
 def _shape(report: CheckReport) -> dict[str, Any]:
-    return {"subject": report.subject, "promises": [_finding_shape(finding) for finding in report.findings]}
+    return {"subject": report.subject, "promises": [_finding_shape(result) for result in report.results]}
 
 
-def _finding_shape(finding: Finding) -> dict[str, Any]:
+def _finding_shape(result: PromiseResult) -> dict[str, Any]:
     return {
-        "id": finding.promise.id,
-        "promise": finding.promise.sentence,
-        "status": finding.status,
-        "seen": finding.seen,
-        "duration_s": round(finding.duration_s, 3),
+        "id": result.promise.id,
+        "promise": result.promise.sentence,
+        "status": result.status,
+        "detail": result.detail,
+        "seen": result.detail,  # the name until 0.2
+        "duration_s": round(result.duration_s, 3),
     }
 
 
 def _lines(name: str, reports: Sequence[CheckReport], counts: dict[str, int]) -> Iterator[str]:
     for report in reports:
         yield report.subject
-        for finding in report.findings:
-            yield f"  {_STATUS[finding.status]:<14}  {finding.promise.id:<3}  {finding.promise.sentence}"
-            if finding.seen:
-                yield f"{'':23}{finding.seen}"
+        for result in report.results:
+            yield f"  {_STATUS[result.status]:<14}  {result.promise.id:<3}  {result.promise.sentence}"
+            if result.detail:
+                yield f"{'':23}{result.detail}"
     if reports:
         yield f"{counts['ok']} ok, {counts['broken']} broken, {counts['not_applicable']} not applicable"
     else:

@@ -13,8 +13,8 @@ import click
 from tinytown.contracts import Command
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport
+from tinytown_testing.promises import Broken, CheckReport, Contract
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.trial import SLACK_S, Trial, check_word, expect
 
 
@@ -48,22 +48,22 @@ def _all_below(words: str, command: click.Command) -> Iterator[tuple[str, click.
             yield from _all_below(f"{words} {name}", each)
 
 
-COMMAND = Book[CommandTrial]("command")
+COMMAND = Contract[CommandTrial]("command")
 
 
 async def check_command(
     make: Callable[[], Command],
     *,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the command that `make` announces to all promises of a command, or to those in `only`.
 
     The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
-        return await COMMAND.hold(f"command {shown(str(make().name))}", CommandTrial(place, slack_s, make), only)
+    async with use_sandbox(sandbox) as place:
+        return await COMMAND.check(f"command {shown(str(make().name))}", CommandTrial(place, slack_s, make), only)
 
 
 @COMMAND.promise("K1", "Its name is a word that can be typed.")
@@ -78,20 +78,20 @@ async def _help(trial: CommandTrial) -> None:
         raise Broken(f"expected one line as help, got {shown(repr(text))}")
 
 
-@COMMAND.promise("K3", "Its target is a click command, and importing it does nothing else.")
+@COMMAND.promise("K3", "Its target is a click command, and importing it has no other effect.")
 async def _target(trial: CommandTrial) -> None:
-    async with trial.leaving_nothing("importing it"):
+    async with trial.expect_no_leaks("importing it"):
         trial.load()
 
 
-@COMMAND.promise("K4", "Asked for help, it and every command below it say what they do.", rests_on=("K3",))
+@COMMAND.promise("K4", "It and all its subcommands describe themselves in --help.", requires=("K3",))
 async def _says_what_it_does(trial: CommandTrial) -> None:
     for words, command in trial.all_below():
         if not (command.help or "").strip():
             raise Broken(f"tt {words} --help does not say what it does; give its function a docstring")
 
 
-@COMMAND.promise("K5", "It and every command below it take --json, as the others do.", rests_on=("K3",))
+@COMMAND.promise("K5", "It and all its subcommands accept --json.", requires=("K3",))
 async def _json(trial: CommandTrial) -> None:
     for words, command in trial.all_below():
         if not any("--json" in parameter.opts for parameter in command.params):

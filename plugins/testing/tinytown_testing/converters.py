@@ -17,9 +17,9 @@ from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.protocol.operations import TownOperations
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport, NotApplicable, raised
-from tinytown_testing.samples import odd_tasks, sample_tasks
+from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
+from tinytown_testing.samples import sample_tasks, unusual_tasks
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import ConverterScenarios
 from tinytown_testing.trial import SLACK_S, Trial, check_word, expect
 
@@ -71,7 +71,7 @@ _FIELDS = {"description": "description", "title": "title", "priority": "priority
     "meta": "meta",
 }
 
-CONVERTER = Book[ConverterTrial]("converter")
+CONVERTER = Contract[ConverterTrial]("converter")
 
 
 async def check_converter(
@@ -79,19 +79,19 @@ async def check_converter(
     *,
     scenarios: ConverterScenarios | None = None,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the converters that `make` makes to all promises of a converter, or to those in `only`.
 
     The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
+    async with use_sandbox(sandbox) as place:
         trial = ConverterTrial(place, slack_s, make, scenarios or ConverterScenarios())
-        return await CONVERTER.hold(f"converter {shown(str(make().format))}", trial, only)
+        return await CONVERTER.check(f"converter {shown(str(make().format))}", trial, only)
 
 
-@CONVERTER.promise("C1", "Its format is a word, and what it keeps and loses are lists of texts.")
+@CONVERTER.promise("C1", "Its format is a word, and `keeps` and `loses` are lists of texts.")
 async def _format(trial: ConverterTrial) -> None:
     converter = trial.make()
     check_word("format", converter.format)
@@ -101,7 +101,7 @@ async def _format(trial: ConverterTrial) -> None:
             raise Broken(f"expected a list of texts as {attribute}, got {shown(repr(said))}")
 
 
-@CONVERTER.promise("C2", "It writes tasks as bytes, and reads as many out of them, without a problem.")
+@CONVERTER.promise("C2", "It writes tasks as bytes, and reads as many back without problems.")
 async def _round_trip(trial: ConverterTrial) -> None:
     converter = trial.make()
     for tasks in (sample_tasks(), ()):
@@ -112,9 +112,9 @@ async def _round_trip(trial: ConverterTrial) -> None:
             raise Broken(f"of {len(tasks)} tasks that it wrote it read {len(converted.tasks)}")
 
 
-@CONVERTER.promise("C3", "What it reads are tasks as a town takes them.", rests_on=("C2",))
+@CONVERTER.promise("C3", "A town accepts the tasks that it reads.", requires=("C2",))
 async def _as_a_town_takes_them(trial: ConverterTrial) -> None:
-    converter, calls = trial.make(), TownOperations(trial.bench.config.name)
+    converter, calls = trial.make(), TownOperations(trial.sandbox.config.name)
     for document in trial.documents(converter):
         for task in _read(converter, document).tasks:
             try:
@@ -123,7 +123,7 @@ async def _as_a_town_takes_them(trial: ConverterTrial) -> None:
                 raise Broken(f"Town.add_task refuses {shown(repr(dict(task)), 200)}: {error}") from error
 
 
-@CONVERTER.promise("C4", "The fields of a task that it says it keeps come back as they were.", rests_on=("C2",))
+@CONVERTER.promise("C4", "The task fields named in `keeps` survive a round trip.", requires=("C2",))
 async def _keeps(trial: ConverterTrial) -> None:
     converter = trial.make()
     fields = trial.kept_fields(converter)
@@ -132,16 +132,16 @@ async def _keeps(trial: ConverterTrial) -> None:
     _expect_kept(converter, sample_tasks(), fields)
 
 
-@CONVERTER.promise("C5", "Any text comes back as it was: quotes, lines, delimiters, all planes.", rests_on=("C4",))
+@CONVERTER.promise("C5", "Any text survives a round trip: quotes, newlines, delimiters, any script.", requires=("C4",))
 async def _any_text(trial: ConverterTrial) -> None:
     converter = trial.make()
     if "description" not in trial.kept_fields(converter):
         raise NotApplicable("it does not say that it keeps the description")
-    for task in odd_tasks():
+    for task in unusual_tasks():
         _expect_kept(converter, (task,), ["description"])
 
 
-@CONVERTER.promise("C6", "No content makes it raise: what it cannot read becomes a problem, or nothing.")
+@CONVERTER.promise("C6", "No content makes it raise: unreadable parts become problems or are skipped.")
 async def _any_content(trial: ConverterTrial) -> None:
     converter = trial.make()
     for what, document in GARBAGE.items():
@@ -153,7 +153,7 @@ async def _any_content(trial: ConverterTrial) -> None:
             _read_anything(converter, f"a document with a bad byte at {cut}", spoilt)
 
 
-@CONVERTER.promise("C7", "A problem names the line that it is in.", rests_on=("C6",))
+@CONVERTER.promise("C7", "A problem names its line.", requires=("C6",))
 async def _problems_name_lines(trial: ConverterTrial) -> None:
     bad_lines = trial.scenarios.bad_lines
     if bad_lines is None or isinstance(bad_lines, str):
@@ -166,7 +166,7 @@ async def _problems_name_lines(trial: ConverterTrial) -> None:
 
 
 @CONVERTER.promise(
-    "C8", "The same document gives the same tasks, and the same tasks the same document.", rests_on=("C2",)
+    "C8", "The same document always gives the same tasks, and the same tasks the same document.", requires=("C2",)
 )
 async def _same_again(trial: ConverterTrial) -> None:
     tasks = sample_tasks()
@@ -178,9 +178,7 @@ async def _same_again(trial: ConverterTrial) -> None:
             raise Broken(f"reading the same document again gave other tasks: {shown(repr(document))}")
 
 
-@CONVERTER.promise(
-    "C9", "A document rewritten with the tasks that were read from it is the same, byte for byte.", rests_on=("C3",)
-)
+@CONVERTER.promise("C9", "A document rewritten with its own tasks is unchanged, byte for byte.", requires=("C3",))
 async def _rewrites(trial: ConverterTrial) -> None:
     converter = trial.make()
     if not isinstance(converter, RewritingConverter):
@@ -194,8 +192,8 @@ async def _rewrites(trial: ConverterTrial) -> None:
 
 @CONVERTER.promise(
     "C10",
-    "Rewritten with a task that has changed, a document says the new and keeps the others.",
-    rests_on=("C4", "C9"),
+    "Rewritten with a changed task, a document has the change and keeps the other tasks.",
+    requires=("C4", "C9"),
 )
 async def _rewrites_changes(trial: ConverterTrial) -> None:
     converter = trial.make()

@@ -12,9 +12,9 @@ import trio
 from tinytown.contracts import Gate, Verdict
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport, NotApplicable, raised
+from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import HOSTILE_TEXTS
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import GateScenario, GateScenarios
 from tinytown_testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect
 
@@ -32,17 +32,17 @@ class GateTrial(Trial):
 
     def work(self, scenario: GateScenario) -> Path:
         """A new directory with the scenario's work in it."""
-        directory = self.bench.work / f"judged-{next(_numbers)}"
+        directory = self.sandbox.work / f"judged-{next(_numbers)}"
         directory.mkdir()
         scenario.prepare(directory)
         return directory
 
     async def verdict(self, scenario: GateScenario, directory: Path | None = None, gate: Gate | None = None) -> Verdict:
         """The verdict on the scenario's work. Broken unless it is one."""
-        agent = self.bench.agent()
-        task = self.bench.task(scenario.task, agent=agent)
+        agent = self.sandbox.agent()
+        task = self.sandbox.task(scenario.task, agent=agent)
         where, judge = directory or self.work(scenario), gate or self.make()
-        verdict = await self.in_time("the check", _CHECK_S, lambda: judge.check(task, where))
+        verdict = await self.within("the check", _CHECK_S, lambda: judge.check(task, where))
         expect(expect(verdict, Verdict, "from check()").passed, bool, "as passed")
         expect(verdict.evidence, str, "as evidence")
         return verdict
@@ -63,7 +63,7 @@ class GateTrial(Trial):
 _SMALL = GateScenario(prepare=lambda directory: (directory / "work.txt").write_text("some work\n"))
 _NOTHING = GateScenario(prepare=lambda directory: None)
 
-GATE = Book[GateTrial]("gate")
+GATE = Contract[GateTrial]("gate")
 
 
 async def check_gate(
@@ -71,16 +71,16 @@ async def check_gate(
     *,
     scenarios: GateScenarios | None = None,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the gates that `make` makes to all promises of a gate, or to those in `only`.
 
     The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
+    async with use_sandbox(sandbox) as place:
         trial = GateTrial(place, slack_s, make, scenarios or GateScenarios())
-        return await GATE.hold(f"gate {shown(str(make().name))}", trial, only)
+        return await GATE.check(f"gate {shown(str(make().name))}", trial, only)
 
 
 @GATE.promise("G1", "Its name is a word that can be typed and stored.")
@@ -88,16 +88,16 @@ async def _name(trial: GateTrial) -> None:
     check_word("name", trial.make().name)
 
 
-@GATE.promise("G2", "It gives a verdict on any work, and leaves nothing running.")
+@GATE.promise("G2", "It returns a verdict on any work, and leaves nothing running.")
 async def _verdict(trial: GateTrial) -> None:
     for scenario in trial.known():
         await trial.verdict(scenario)
-    async with trial.leaving_nothing("a check"):
+    async with trial.expect_no_leaks("a check"):
         for scenario in trial.known():
             await trial.verdict(scenario)
 
 
-@GATE.promise("G3", "An empty directory and a task with any text are judged like other work.", rests_on=("G2",))
+@GATE.promise("G3", "It accepts an empty directory, and a task with any text.", requires=("G2",))
 async def _any_work(trial: GateTrial) -> None:
     await trial.verdict(_NOTHING)
     for what, text in HOSTILE_TEXTS.items():
@@ -107,30 +107,30 @@ async def _any_work(trial: GateTrial) -> None:
             raise Broken(f"a task with {what}: {raised(error)}") from error
 
 
-@GATE.promise("G4", "Good work passes.", rests_on=("G2",))
+@GATE.promise("G4", "Good work passes.", requires=("G2",))
 async def _passes(trial: GateTrial) -> None:
     verdict = await trial.verdict(trial.given("passing"))
     if not verdict.passed:
         raise Broken(f"work that should pass was refused: {shown(verdict.evidence, 200)}")
 
 
-@GATE.promise("G5", "Bad work is refused.", rests_on=("G2",))
+@GATE.promise("G5", "Bad work is refused.", requires=("G2",))
 async def _refuses(trial: GateTrial) -> None:
     verdict = await trial.verdict(trial.given("refused"))
     if verdict.passed:
         raise Broken(f"work that should be refused passed: {shown(verdict.evidence, 200) or 'without evidence'}")
 
 
-@GATE.promise("G6", "A refusal comes with evidence: the agent has nothing else to go by.", rests_on=("G2",))
+@GATE.promise("G6", "A refusal includes evidence: it is all that the agent learns.", requires=("G2",))
 async def _evidence(trial: GateTrial) -> None:
     refusals = [verdict for scenario in trial.known() if not (verdict := await trial.verdict(scenario)).passed]
     if not refusals:
-        raise NotApplicable("it refused nothing, and no scenario 'refused' was given")
+        raise NotApplicable("refused nothing, and no scenario 'refused' was given")
     if not all(verdict.evidence.strip() for verdict in refusals):
-        raise Broken("it refused without evidence")
+        raise Broken("refused without evidence")
 
 
-@GATE.promise("G7", "The same work gets the same verdict, and stays as it is.", rests_on=("G2",))
+@GATE.promise("G7", "The same work gets the same verdict, and is not changed.", requires=("G2",))
 async def _same_again(trial: GateTrial) -> None:
     for scenario in trial.known():
         directory = trial.work(scenario)
@@ -143,17 +143,19 @@ async def _same_again(trial: GateTrial) -> None:
             raise Broken(f"the check changed {changed[0].relative_to(directory)}")
 
 
-@GATE.promise("G8", "Cancelled, a check ends at once and leaves nothing running.", rests_on=("G2",))
+@GATE.promise("G8", "A cancelled check ends promptly and leaves nothing running.", requires=("G2",))
 async def _cancelled(trial: GateTrial) -> None:
     slow = trial.scenarios.slow if isinstance(trial.scenarios.slow, GateScenario) else None
-    async with trial.leaving_nothing("a check that was cancelled"):
+    async with trial.expect_no_leaks("a check that was cancelled"):
         for step in CANCELLED_AT_STEPS:
-            await trial.cancelled("the check", lambda: trial.verdict(trial.known()[0]), at_step=step)
+            await trial.cancel_and_wait("the check", lambda: trial.verdict(trial.known()[0]), at_step=step)
         if slow is not None:
-            await trial.cancelled("the check", lambda: trial.verdict(slow), when=partial(trio.sleep, _UNDER_WAY_S))
+            await trial.cancel_and_wait(
+                "the check", lambda: trial.verdict(slow), when=partial(trio.sleep, _UNDER_WAY_S)
+            )
 
 
-@GATE.promise("G9", "It never holds up the event loop.", rests_on=("G2",))
+@GATE.promise("G9", "It never blocks the event loop.", requires=("G2",))
 async def _event_loop(trial: GateTrial) -> None:
     scenarios = trial.known()
 
@@ -161,4 +163,4 @@ async def _event_loop(trial: GateTrial) -> None:
         for scenario in scenarios:
             await trial.verdict(scenario)
 
-    await trial.with_pulse("the check", work)
+    await trial.expect_responsive("the check", work)

@@ -1,7 +1,7 @@
-"""Promises: numbered sentences about an object of a plugin, each with a check, and what came of checking them.
+"""Promises: numbered sentences about an object of a plugin, each with a check, and the results of the checks.
 
-Knows how a book of promises is kept, run and reported, and that a check may hang; what is promised stands in the other
-modules of this package. A promise that could not be tried is never reported as kept.
+Knows how the promises of a contract are registered, checked and reported, and that a check may hang; the promises
+themselves are in the other modules of this package. A promise that was not checked is never reported as ok.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tinytown.concurrency import open_background
 from tinytown.errors import TinytownError, UsageError
 from tinytown.model.text import shown
 
-from tinytown_testing.shields import Shields
+from tinytown_testing.force_cancel import ForceCancel
 
 Status = Literal["ok", "broken", "not_applicable"]
 
-#: What one promise may take before it counts as broken, whatever it is about.
-PATIENCE_S = 300.0
-_STUCK_S = 5.0  # beyond the patience, before shields are taken away
-_SEEN_LENGTH = 600
+#: After this long a promise counts as broken, whatever it is about.
+PROMISE_TIMEOUT_S = 300.0
+_STUCK_S = 5.0  # after the timeout, before new shields are removed
+_DETAIL_LENGTH = 600
 _RAISED_LENGTH = 300
 
 
 class Attempt(Protocol):
     """What every trial has."""
 
-    shields: Shields
+    force_cancel: ForceCancel
 
 
 T = TypeVar("T", bound=Attempt)
@@ -41,54 +41,54 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One numbered sentence. It is not tried when one of those that it `rests_on` is broken, or rests on a broken one."""
+    """One numbered sentence. It is skipped if a promise that it `requires` is broken or skipped."""
 
     id: str
     sentence: str
-    rests_on: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What came of one promise: `seen` is what broke it, or why it could not be tried."""
+class PromiseResult:
+    """The result of one check: `detail` is what was observed, or why the promise does not apply."""
 
     promise: Promise
     status: Status
-    seen: str = ""
+    detail: str = ""
     duration_s: float = 0.0
 
     def __str__(self) -> str:
         line = f"{self.promise.id} {self.status.replace('_', ' ')}: {self.promise.sentence}"
-        return f"{line}\n    {self.seen}" if self.seen else line
+        return f"{line}\n    {self.detail}" if self.detail else line
 
 
 class BrokenPromise(AssertionError):
-    """At least one promise is broken; says which, and what was seen. `findings` has them."""
+    """At least one promise is broken. The message names each with what was observed; `results` has them."""
 
-    def __init__(self, subject: str, findings: tuple[Finding, ...]) -> None:
-        super().__init__("\n".join([subject, *map(str, findings)]))
+    def __init__(self, subject: str, results: tuple[PromiseResult, ...]) -> None:
+        super().__init__("\n".join([subject, *map(str, results)]))
         self.subject = subject
-        self.findings = findings
+        self.results = results
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What came of all promises that `subject` (``backend echo``) was held to, in their order."""
+    """The results of all promises checked on `subject` (``backend echo``), in order."""
 
     subject: str
-    findings: tuple[Finding, ...]
+    results: tuple[PromiseResult, ...]
 
     @property
-    def broken(self) -> tuple[Finding, ...]:
+    def broken(self) -> tuple[PromiseResult, ...]:
         return self._having("broken")
 
     @property
-    def passed(self) -> tuple[Finding, ...]:
+    def passed(self) -> tuple[PromiseResult, ...]:
         return self._having("ok")
 
     @property
-    def not_applicable(self) -> tuple[Finding, ...]:
-        """Those that could not be tried, each with the reason in `seen`."""
+    def not_applicable(self) -> tuple[PromiseResult, ...]:
+        """Those that were not checked, each with the reason in `detail`."""
         return self._having("not_applicable")
 
     def raise_if_broken(self) -> None:
@@ -97,25 +97,25 @@ class CheckReport:
             raise BrokenPromise(self.subject, self.broken)
 
     def __str__(self) -> str:
-        return "\n".join([self.subject, *map(str, self.findings)])
+        return "\n".join([self.subject, *map(str, self.results)])
 
-    def _having(self, status: Status) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.status == status)
+    def _having(self, status: Status) -> tuple[PromiseResult, ...]:
+        return tuple(result for result in self.results if result.status == status)
 
 
 class Broken(Exception):
-    """Raised inside a check: the promise is broken, and this is what was seen."""
+    """Raised inside a check: the promise is broken, and this is what was observed."""
 
 
 class NotApplicable(Exception):
-    """Raised inside a check: the promise cannot be tried, for this reason."""
+    """Raised inside a check: the promise cannot be checked, for this reason."""
 
 
-class Book(Generic[T]):
+class Contract(Generic[T]):
     """The promises of one contract. A check takes a trial and raises `Broken` or `NotApplicable`."""
 
-    def __init__(self, contract: str) -> None:
-        self.contract = contract
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._checks: dict[str, tuple[Promise, Callable[[T], Awaitable[None]]]] = {}
 
     @property
@@ -123,82 +123,82 @@ class Book(Generic[T]):
         return tuple(promise for promise, _ in self._checks.values())
 
     def promise(
-        self, id: str, sentence: str, *, rests_on: tuple[str, ...] = ()
+        self, id: str, sentence: str, *, requires: tuple[str, ...] = ()
     ) -> Callable[[Callable[[T], Awaitable[None]]], Callable[[T], Awaitable[None]]]:
-        """The decorator that makes a function the check of a new promise."""
+        """A decorator: the function checks a new promise."""
         assert id not in self._checks, id
-        assert self._checks.keys() >= set(rests_on), "a promise rests on earlier ones"
+        assert self._checks.keys() >= set(requires), "a promise requires earlier ones only"
 
-        def enter(check: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
-            self._checks[id] = (Promise(id, sentence, rests_on), check)
+        def register(check: Callable[[T], Awaitable[None]]) -> Callable[[T], Awaitable[None]]:
+            self._checks[id] = (Promise(id, sentence, requires), check)
             return check
 
-        return enter
+        return register
 
-    async def hold(self, subject: str, trial: T, only: Collection[str] | None) -> CheckReport:
-        """Try the promises (those in `only`, or all), one after the other. Raises: UsageError for an unknown id."""
+    async def check(self, subject: str, trial: T, only: Collection[str] | None) -> CheckReport:
+        """Check all promises, or those in `only`, one by one. Raises: UsageError for an unknown id."""
         unknown = set(only or ()) - self._checks.keys()
         if unknown:
             raise UsageError(
-                f"no such promise of a {self.contract}: {', '.join(sorted(unknown))}",
+                f"a {self.name} has no promise {', '.join(sorted(unknown))}",
                 hint=f"the promises are {', '.join(self._checks)}",
             )
-        findings: list[Finding] = []
-        unfit: dict[str, str] = {}  # promise that nothing can rest on -> the broken one that is the reason
+        results: list[PromiseResult] = []
+        causes: dict[str, str] = {}  # broken or skipped promise -> the broken one that is the cause
         for promise, check in self._checks.values():
             if only is not None and promise.id not in only:
                 continue
-            reason = next((unfit[id] for id in promise.rests_on if id in unfit), None)
-            if reason is not None:
-                unfit[promise.id] = reason
-                findings.append(Finding(promise, "not_applicable", f"it rests on {reason}, which is broken"))
+            cause = next((causes[id] for id in promise.requires if id in causes), None)
+            if cause is not None:
+                causes[promise.id] = cause
+                results.append(PromiseResult(promise, "not_applicable", f"requires {cause}, which is broken"))
                 continue
-            findings.append(await _try(promise, check, trial))
-            if findings[-1].status == "broken":
-                unfit[promise.id] = promise.id
-        return CheckReport(subject, tuple(findings))
+            results.append(await _try(promise, check, trial))
+            if results[-1].status == "broken":
+                causes[promise.id] = promise.id
+        return CheckReport(subject, tuple(results))
 
 
-async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T) -> Finding:
+async def _try(promise: Promise, check: Callable[[T], Awaitable[None]], trial: T) -> PromiseResult:
     began = trio.current_time()
 
-    def found(status: Status, seen: str = "") -> Finding:
-        return Finding(promise, status, shown(seen, _SEEN_LENGTH), trio.current_time() - began)
+    def result(status: Status, detail: str = "") -> PromiseResult:
+        return PromiseResult(promise, status, shown(detail, _DETAIL_LENGTH), trio.current_time() - began)
 
     try:
         async with open_background() as nursery:
             over = trio.Event()
-            nursery.start_soon(_free_the_stuck, over, trial.shields)
+            nursery.start_soon(_unblock, over, trial.force_cancel)
             try:
-                with trio.move_on_after(PATIENCE_S) as patience:
+                with trio.move_on_after(PROMISE_TIMEOUT_S) as timeout:
                     await check(trial)
             finally:
                 over.set()
-        if patience.cancelled_caught:
-            return found("broken", f"this took more than {PATIENCE_S:.0f} s")
+        if timeout.cancelled_caught:
+            return result("broken", f"timed out after {PROMISE_TIMEOUT_S:.0f} s")
     except NotApplicable as reason:
-        return found("not_applicable", str(reason))
-    except Broken as seen:
-        return found("broken", str(seen))
-    except (Exception, SystemExit) as error:  # the object's code may raise anything; it is the object's doing
-        return found("broken", f"it raised {described(error)}")
-    return found("ok")
+        return result("not_applicable", str(reason))
+    except Broken as broken:
+        return result("broken", str(broken))
+    except (Exception, SystemExit) as error:  # the object's code may raise anything
+        return result("broken", f"raised {described(error)}")
+    return result("ok")
 
 
-async def _free_the_stuck(over: trio.Event, shields: Shields) -> None:
-    """See to it that the check ends: some time after it should have, whether its patience or its caller ended it."""
+async def _unblock(over: trio.Event, force_cancel: ForceCancel) -> None:
+    """Make sure that the check ends, some time after its timeout or its caller cancelled it."""
     try:
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(PROMISE_TIMEOUT_S):
             await over.wait()
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _STUCK_S):
             await over.wait()
         if not over.is_set():
-            shields.take_later_ones_away()
+            force_cancel.remove_new_shields()
 
 
 def described(error: BaseException) -> str:
-    """An error with the place it was raised at, as far as that is outside of this kit."""
+    """An error, and where it was raised if that is outside this kit."""
     text = str(error) if isinstance(error, TinytownError) else "".join(traceback.format_exception_only(error)).strip()
     named = text if not isinstance(error, TinytownError) else f"{type(error).__name__}: {text}"
     kit = Path(__file__).parent
@@ -209,8 +209,8 @@ def described(error: BaseException) -> str:
 
 
 def raised(error: Exception) -> str:
-    """What a piece of the object's code has raised, in words; what a trial has seen stays as it is."""
-    return str(error) if isinstance(error, Broken) else f"it raised {shown(repr(error), _RAISED_LENGTH)}"
+    """The text for an error raised by the object's code; that of a broken promise is unchanged."""
+    return str(error) if isinstance(error, Broken) else f"raised {shown(repr(error), _RAISED_LENGTH)}"
 
 
 def run_check(

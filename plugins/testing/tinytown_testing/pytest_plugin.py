@@ -1,128 +1,145 @@
-"""Commands run as a person runs them: whole processes, in a directory, with an environment without any town in it."""
+"""Fixtures for pytest, loaded by the entry point ``tinytown`` of the group ``pytest11``. None of them is automatic.
+
+Imports nothing of Tinytown until a fixture is used: pytest loads this in every project of the environment.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
-from tinytown_server.server import EmbeddedServer
 
+if TYPE_CHECKING:
+    from tinytown.redis.blocking_client import BlockingClient
+
+    from tinytown_testing.bare_town import BareTown
+    from tinytown_testing.scripted_backend import ScriptedBackend
+    from tinytown_testing.shell import Shell
+    from tinytown_testing.towns import KernelProcess, KernelStarter, TownDirectory
+
+#: Seconds that a test with the fixture `deadline` may take, unless it has a mark of its own.
 DEADLINE_S = 180
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command said and how it ended."""
-
-    out: str
-    err: str
-    code: int
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def error(self) -> dict[str, str]:
-        """The error of ``--json``: the last line on stderr."""
-        found: dict[str, str] = json.loads(self.err.splitlines()[-1])["error"]
-        return found
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "deadline_s(seconds): how long a test may take that uses the fixture `deadline`")
 
 
-class Shell:
-    """Types commands in `directory`. Each must end with the exit code `code`, and never with a traceback."""
+@pytest.fixture
+def deadline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Raises TimeoutError in a test that takes more than 180 s, or the seconds of its mark ``deadline_s``."""
+    mark = request.node.get_closest_marker("deadline_s")
+    seconds: float = mark.args[0] if mark else DEADLINE_S
 
-    def __init__(self, directory: Path, home: Path) -> None:
-        self.directory = directory
-        self.variables = {
-            name: value for name, value in os.environ.items() if not name.startswith(("TINYTOWN_", "REDIS_", "_TT_"))
-        }
-        # The commands of the interpreter that runs the tests come first: agents type `tt`.
-        path = os.pathsep.join((str(Path(sys.executable).parent), self.variables.get("PATH", os.defpath)))
-        self.variables |= {"TINYTOWN_HOME": str(home), "TINYTOWN_NO_KERNEL": "1", "PATH": path, "COLUMNS": "120"}
-        # Waiting for the disk is tried elsewhere; here it would only take time.
-        (home / "config.toml").write_text('[redis]\ndurability = "fast"\n')
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"the test took more than {seconds:g} s")
 
-    def argv(self, *words: str | bytes) -> list[str | bytes]:
-        return [sys.executable, "-m", "tinytown", *words]
-
-    def __call__(
-        self,
-        *words: str | bytes,
-        code: int = 0,
-        given: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> Answer:
-        done = subprocess.run(
-            self.argv(*words),
-            cwd=cwd or self.directory,
-            env=self.variables | dict(env or {}),
-            input=given,
-            capture_output=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        answer = Answer(done.stdout.decode(), done.stderr.decode(), done.returncode)
-        assert "Traceback" not in answer.err, answer.err
-        assert answer.code == code, f"{words!r} ended with {answer.code}: {answer.out}{answer.err}"
-        return answer
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
-def stop_all(directory: Path) -> None:
-    """End the kernels and servers of the towns below `directory`; processes that are left there are ended and an error."""
-    for lock in directory.rglob("kernel.lock"):
-        if (text := lock.read_text().strip()).isdigit():
-            with contextlib.suppress(ProcessLookupError):  # a test has killed it
-                os.kill(int(text), signal.SIGTERM)
-    for socket in directory.rglob("redis.sock"):
-        EmbeddedServer(socket.parent).stop()
-    left: list[int] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            inside = Path(os.readlink(process / "cwd")).is_relative_to(directory)
-        except OSError:
-            continue
-        if inside and int(process.name) != os.getpid():
-            os.kill(int(process.name), signal.SIGKILL)
-            left.append(int(process.name))
-    assert left == []
-
-
-def make_place() -> Iterator[Shell]:
-    # Not pytest's own directory: a socket's path has to be short.
-    directory = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
-    (directory / "home").mkdir()
-    (directory / "here").mkdir()
-    yield Shell(directory / "here", directory / "home")
-    stop_all(directory)
-    shutil.rmtree(directory)
+# -- the command line, in processes of its own -------------------------------------------------------------
 
 
 @pytest.fixture
 def tt() -> Iterator[Shell]:
-    """A shell in an empty directory."""
-    yield from make_place()
+    """Runs ``tt`` in an empty directory."""
+    from tinytown_testing.shell import open_shell
+
+    with open_shell() as shell:
+        yield shell
 
 
 @pytest.fixture(scope="module")
 def in_town() -> Iterator[Shell]:
-    """A shell in a town that the tests of a module share; it has no kernel. Each test uses names of its own."""
-    for shell in make_place():
+    """Runs ``tt`` in a town without a kernel that the tests of a module share. Each test uses names of its own."""
+    from tinytown_testing.shell import open_shell
+
+    with open_shell() as shell:
         shell("init", "--name", "shared")
         yield shell
+
+
+# -- towns and kernels -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_town_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removes from the environment what names a town, a server or a person's settings."""
+    for name in list(os.environ):
+        if name == "REDIS_URL" or (name.startswith("TINYTOWN_") and not name.startswith("TINYTOWN_FAULT")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TINYTOWN_HOME", "/nonexistent")
+
+
+@pytest.fixture
+def town_dir(no_town_environment: None) -> Iterator[TownDirectory]:
+    """The directory of a town of its own, configured for quick tests. A process that is left in it fails the test."""
+    from tinytown_testing.towns import TownDirectory
+
+    town_dir = TownDirectory.make()
+    try:
+        yield town_dir
+    finally:
+        town_dir.close()
+
+
+@pytest.fixture
+def start_kernel(town_dir: TownDirectory) -> Iterator[KernelStarter]:
+    """Starts the town's kernel in a process of its own, as often as it is called."""
+    from tinytown_testing.towns import KernelStarter
+
+    starter = KernelStarter(town_dir.root)
+    try:
+        yield starter
+    finally:
+        starter.close()
+
+
+@pytest.fixture
+def running_kernel(start_kernel: KernelStarter) -> KernelProcess:
+    """The kernel of `town_dir`, running in a process of its own."""
+    return start_kernel()
+
+
+@pytest.fixture
+def scripted_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedBackend:
+    """What the plugin `scripted` offers in this process: agents whose rounds the test scripts. Change it before a kernel runs."""
+    from tinytown_testing import scripted_backend
+
+    directory = tmp_path / "scripted-plugin"
+    offered = scripted_backend.install(directory)
+    monkeypatch.syspath_prepend(str(directory))
+    return offered
+
+
+# -- a server, and towns on it without any kernel ----------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def server_client() -> Iterator[BlockingClient]:
+    """A client of a real server that the tests of a session share."""
+    from tinytown_testing.bare_town import open_server_client
+
+    with open_server_client() as client:
+        yield client
+
+
+@pytest.fixture
+def bare_town(server_client: BlockingClient) -> Iterator[BareTown]:
+    """A new town, alone on the server of the session. A key that the protocol does not have fails the test."""
+    from tinytown_testing.bare_town import expect_known_keys, fresh_town
+
+    town = fresh_town(server_client)
+    yield town
+    expect_known_keys(town)

@@ -27,8 +27,8 @@ from tinytown.contracts import AgentBackend, Outcome
 from tinytown.model.agents import Agent
 
 from tinytown_testing import fake_cli
-from tinytown_testing.backend_trial import Listener
-from tinytown_testing.bench import Bench
+from tinytown_testing.backend_trial import ReportRecorder
+from tinytown_testing.sandbox import Sandbox
 from tinytown_testing.scenarios import BackendScenarios, Scenario
 
 #: What a recorded prompt asks the model to say, so that a replayed one can say something else.
@@ -73,11 +73,11 @@ def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate
     return BackendScenarios(
         answer=lambda word: Scenario(task=word),
         work=Scenario(task=fake(play="interrupted")),
-        stubborn=Scenario(task=fake(stubborn="ready"), says="ready"),
-        killed=Scenario(task=fake(die="last words"), says="last words"),
+        stubborn=Scenario(task=fake(stubborn="ready"), marker="ready"),
+        killed=Scenario(task=fake(die="last words"), marker="last words"),
         missing_tool=Scenario(environment={"PATH": "/nonexistent"}),
-        prints=lambda path: Scenario(task=fake(print=str(path))),
-        late_output=Scenario(task=fake(late="too late"), says="too late"),
+        output=lambda path: Scenario(task=fake(print=str(path))),
+        late_output=Scenario(task=fake(late="too late"), marker="too late"),
         rate_limit=Scenario(task=fake(play=rate_limit)),
         login_error=Scenario(task=fake(play=login_error)),
         silent=Scenario(task=fake(play="interrupted")),
@@ -85,17 +85,17 @@ def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate
 
 
 async def play_recording(
-    bench: Bench, backend: AgentBackend, name: str, *, agent: Agent | None = None
+    sandbox: Sandbox, backend: AgentBackend, name: str, *, agent: Agent | None = None
 ) -> tuple[Outcome, list[str]]:
     """A round on the bench in which the fake CLI does what the recording `name` says; its outcome, and what was reported.
 
     The answer of the model is ``word``.
     """
-    chosen, listener = agent or bench.agent(cli=backend.kind), Listener()
-    async with backend.open(bench.context(chosen)) as session:
+    chosen, recorder = agent or sandbox.agent(cli=backend.kind), ReportRecorder()
+    async with backend.open(sandbox.context(chosen)) as session:
         wanted = json.dumps({"play": name})
-        outcome = await session.run_round(bench.round(chosen, f"<fake>{wanted}</fake> word"), listener)
-    return outcome, listener.lines
+        outcome = await session.run_round(sandbox.round(chosen, f"<fake>{wanted}</fake> word"), recorder)
+    return outcome, recorder.lines
 
 
 @dataclass(slots=True)
@@ -170,12 +170,12 @@ def record(
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        listeners = [
+        recorders = [
             threading.Thread(target=listen, args=(process.stdout, "out"), daemon=True),
             threading.Thread(target=listen, args=(process.stderr, "err"), daemon=True),
         ]
-        for listener in listeners:
-            listener.start()
+        for recorder in recorders:
+            recorder.start()
         try:
             process.stdin.write(stdin)
             process.stdin.close()
@@ -201,8 +201,8 @@ def record(
             note(tool="ended")
         elif tool:
             os.kill(tool, signal.SIGKILL)  # its streams are still open in it
-        for listener in listeners:
-            listener.join(5.0)
+        for recorder in recorders:
+            recorder.join(5.0)
     note(**({"status": status} if status >= 0 else {"signal": -status}))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in ({**about}, *events)))

@@ -56,13 +56,13 @@ def sample_events(count: int, *, after: int = 0) -> tuple[Event, ...]:
     )
 
 
-def odd_events(*, after: int = 0) -> tuple[Event, ...]:
+def unusual_events(*, after: int = 0) -> tuple[Event, ...]:
     """Events with nothing but what they must have, of types nobody knows, and with texts as strangers write them."""
     kinds: tuple[Any, ...] = KnownEvent.__args__
     odd: list[Event] = []
     for kind in kinds:
         needed = [each.name for each in msgspec.structs.fields(kind) if each.required]
-        odd.append(kind(**dict.fromkeys(needed, "x") | _place(after + len(odd))))
+        odd.append(kind(**dict.fromkeys(needed, "x") | _stream_position(after + len(odd))))
     for fields in ({"type": "from_the_future", "anything": "at all"}, {}):
         odd.append(read_event(_stream_id(after + len(odd)), fields))
     for text in (*HOSTILE_TEXTS.values(), "\x00\x07\x1b[31m\r\x7f\u2028"):
@@ -91,21 +91,21 @@ def sample_tasks() -> tuple[Task, ...]:
     return tuple(tasks)
 
 
-def odd_tasks() -> tuple[Task, ...]:
+def unusual_tasks() -> tuple[Task, ...]:
     """One task for each hostile text."""
     return tuple(Task(id=new_id(), description=text) for text in HOSTILE_TEXTS.values())
 
 
-def odd_rounds(agent: Agent) -> tuple[tuple[Agent, Task | None], ...]:
+def unusual_rounds(agent: Agent) -> tuple[tuple[Agent, Task | None], ...]:
     """Agents and tasks that a workspace may be asked about: no task, tasks with any text, agents without anything."""
     bare = Agent(id=new_id(), name="0", cli="x")
     titled = Task(id=new_id(), description="../../x", title="../../etc/x; rm -rf \n \U0001f3d8 " + "x" * 500)
-    return ((agent, None), (bare, None), (agent, titled), *((bare, task) for task in odd_tasks()))
+    return ((agent, None), (bare, None), (agent, titled), *((bare, task) for task in unusual_tasks()))
 
 
 def _stream_id(number: int) -> str:
     return f"{_BEGAN_MS + number // 3}-{number % 3}"
 
 
-def _place(number: int) -> dict[str, str]:
+def _stream_position(number: int) -> dict[str, str]:
     return {"id": _stream_id(number), "at": "2026-01-31T09:30:00.125Z"}

@@ -1,7 +1,7 @@
-"""Writes the package of a new plugin from the templates in `new_plugin`: all of its files, or none.
+"""Writes the package of a new plugin from the templates in `templates`: all of its files, or none.
 
-The templates are whole files with the few words left out that depend on the name; what they make keeps every promise of
-its contract as it stands.
+The templates are whole files with placeholders for what depends on the name. The result keeps every promise of its
+contract as it is.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from tinytown import __version__
 from tinytown.errors import Refused, TinytownError, UsageError
 from tinytown.model.text import shown
 
-#: What can be begun, and what the new plugin then does.
+#: What `tt plugin new` can create, and what the new plugin does.
 KINDS = MappingProxyType(
     {
-        "backend": "agents that hand their prompt to a tool",
-        "sink": "a town's events as lines of JSON in a file",
-        "converter": "tasks as lines of JSON",
-        "workspace": "a directory of its own for each agent",
-        "gate": "no task is completed while a file has a conflict marker in it",
-        "service": "the supervisor hears of every task that failed",
-        "command": "how much is on the backlog, by priority",
-        "prompt": "agents are told to look at their work again before they report it",
-        "chooser": "a task goes to the agent that is named in its tags",
+        "backend": "agents that pass their prompt to a command-line tool",
+        "sink": "appends a town's events to a file as JSON lines",
+        "converter": "reads and writes tasks as JSON lines",
+        "workspace": "a separate directory for each agent",
+        "gate": "refuses work with unresolved merge conflicts",
+        "service": "notifies the supervisor of failed tasks",
+        "command": "counts the backlog by priority",
+        "prompt": "asks agents to review their work before they report",
+        "chooser": "assigns a task to the agent named in its tags",
     }
 )
 
+#: What a template may import beside the core, and the version that we need.
+_LIBRARIES = MappingProxyType({"msgspec": "0.21", "trio": "0.30"})
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME_LENGTH = 40
 
@@ -81,6 +83,7 @@ def write_package(name: str, kind: str, directory: Path) -> tuple[str, ...]:
 
 def _contents(name: str, kind: str) -> dict[str, str]:
     """Path -> text of each file of the package."""
+    release = ".".join(__version__.split(".")[:2])
     identifier = name.replace("-", "_")
     module = f"tinytown_{identifier}"
     words = {
@@ -90,22 +93,30 @@ def _contents(name: str, kind: str) -> dict[str, str]:
         "class": "".join(part.capitalize() for part in name.removesuffix(f"-{kind}").split("-")) + kind.capitalize(),
         "kind": kind,
         "summary": KINDS[kind],
-        "hints": "",
-        "tinytown": ".".join(__version__.split(".")[:2]),
+        "entry_points": "",
+        "dependencies": f'"tinytown-core>={release}"',
+        "tinytown": release,
     }
-    templates = files("tinytown_cli") / "new_plugin"
+    templates = files("tinytown_testing") / "templates"
 
     def filled(template: str) -> str:
         return Template((templates / f"{template}.in").read_text(encoding="utf-8")).substitute(words)
 
+    module_text = filled(f"{kind}.py")
+    for library, floor in _LIBRARIES.items():
+        if f"\nimport {library}\n" in module_text:
+            words["dependencies"] += f', "{library}>={floor}"'
     more: dict[str, str] = {}
     if kind == "command":
-        words["hints"] = f'\n[project.entry-points."tinytown.commands"]\n{name} = "{module}.command:{identifier}"\n'
+        words["dependencies"] += f', "tinytown-cli>={release}", "click>=8.1.7"'
+        words["entry_points"] = (
+            f'\n[project.entry-points."tinytown.commands"]\n{name} = "{module}.command:{identifier}"\n'
+        )
         more[f"{module}/command.py"] = filled("command_body.py")
     return {
         "pyproject.toml": filled("pyproject.toml"),
         "README.md": filled("README.md"),
-        f"{module}/__init__.py": filled(f"{kind}.py"),
+        f"{module}/__init__.py": module_text,
         **more,
         f"{module}/py.typed": "",
         f"tests/test_{identifier}.py": filled(f"test_{kind}.py"),

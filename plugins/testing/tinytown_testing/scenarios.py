@@ -19,14 +19,14 @@ class Scenario:
     """A round that gets a backend into one situation.
 
     It is about `task`, with `environment` on top of the usual one (of the round and of this process: ``{"PATH": ""}``
-    hides a tool), and with a backend from `make` where the situation is in the settings. `says` are the words by which
+    hides a tool), and with a backend from `make` where the situation is in the settings. `marker` are the words by which
     the situation is known; each field of `BackendScenarios` tells which.
     """
 
     task: str = "echo hello"
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     make: Callable[[], AgentBackend] | None = None
-    says: str = ""
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +35,13 @@ class BackendScenarios:
 
     - `answer`: from a word to a round that ends well with this word in its text.
     - `work`: goes on for at least a minute.
-    - `stubborn`: as `work`, with a process in it that ignores SIGTERM and SIGINT; it `says` something, in a reported
+    - `stubborn`: as `work`, with a process in it that ignores SIGTERM and SIGINT; it `marker` something, in a reported
       line, when it has come so far.
-    - `killed`: the tool is killed by a signal, after it wrote what it `says` to its standard error.
+    - `killed`: the tool is killed by a signal, after it wrote what it `marker` to its standard error.
     - `missing_tool`: the tool is not installed.
-    - `prints`: from a file to a round whose tool writes the content of that file, byte for byte, to its standard output
+    - `output`: from a file to a round whose tool writes the content of that file, byte for byte, to its standard output
       and ends with status 0.
-    - `late_output`: the tool ends at once, but something that it started prints what it `says` a moment later.
+    - `late_output`: the tool ends at once, but something that it started prints what it `marker` a moment later.
     - `rate_limit`: the account is throttled.
     - `login_error`: there is no valid login or key.
     - `silent`: as `work`, and from some moment on nothing is said.
@@ -52,7 +52,7 @@ class BackendScenarios:
     stubborn: Scenario | str | None = None
     killed: Scenario | str | None = None
     missing_tool: Scenario | str | None = None
-    prints: Callable[[Path], Scenario] | str | None = None
+    output: Callable[[Path], Scenario] | str | None = None
     late_output: Scenario | str | None = None
     rate_limit: Scenario | str | None = None
     login_error: Scenario | str | None = None
@@ -63,12 +63,12 @@ class BackendScenarios:
 class SinkScenarios:
     """The situations of a status sink.
 
-    - `taken`: the ids of the events that have arrived, in order, as somebody sees them who looks at the destination.
-    - `out_of_order`: a context manager; inside of it the destination takes nothing.
+    - `received`: the ids of the events that have arrived, in order, as somebody sees them who looks at the destination.
+    - `unavailable`: a context manager; inside of it the destination takes nothing.
     """
 
-    taken: Callable[[], Sequence[str]] | str | None = None
-    out_of_order: Callable[[], AbstractContextManager[object]] | str | None = None
+    received: Callable[[], Sequence[str]] | str | None = None
+    unavailable: Callable[[], AbstractContextManager[object]] | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

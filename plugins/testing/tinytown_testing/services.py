@@ -18,8 +18,8 @@ from tinytown.model.messages import Informational
 from tinytown.model.text import shown
 from tinytown.town import Town
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport
+from tinytown_testing.promises import Broken, CheckReport, Contract
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word
 
 _QUIET_S = 0.2
@@ -57,25 +57,25 @@ class ServiceTrial(Trial):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + self.slack_s):
                 await ended.wait()
             if not ended.is_set():  # which another promise is about
-                self.shields.take_later_ones_away()
+                self.force_cancel.remove_new_shields()
 
 
-SERVICE = Book[ServiceTrial]("service")
+SERVICE = Contract[ServiceTrial]("service")
 
 
 async def check_service(
     make: Callable[[], Service],
     *,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the services that `make` makes to all promises of a service, or to those in `only`.
 
     The rest is as with `check_agent_backend`. Raises: ServerUnreachable when no embedded server can be started.
     """
-    async with on_bench(bench) as place, place.open_town() as town:
-        return await SERVICE.hold(f"service {shown(str(make().name))}", ServiceTrial(place, slack_s, make, town), only)
+    async with use_sandbox(sandbox) as place, place.open_town() as town:
+        return await SERVICE.check(f"service {shown(str(make().name))}", ServiceTrial(place, slack_s, make, town), only)
 
 
 @SERVICE.promise("V1", "Its name is a word that can be typed and stored.")
@@ -89,17 +89,17 @@ async def _runs(trial: ServiceTrial) -> None:
         await trio.sleep(_QUIET_S)
 
 
-@SERVICE.promise("V3", "Cancelled at whatever moment, it ends at once and leaves nothing.", rests_on=("V2",))
+@SERVICE.promise("V3", "Cancelled at any moment, it ends promptly and leaves nothing behind.", requires=("V2",))
 async def _cancelled(trial: ServiceTrial) -> None:
     async def run() -> None:
         await trial.make().run(trial.town)
 
-    async with trial.leaving_nothing("a service that was cancelled"):
+    async with trial.expect_no_leaks("a service that was cancelled"):
         for step in CANCELLED_AT_STEPS:
-            await trial.cancelled("the service", run, at_step=step, when=partial(trio.sleep, _MOMENT_S))
+            await trial.cancel_and_wait("the service", run, at_step=step, when=partial(trio.sleep, _MOMENT_S))
 
 
-@SERVICE.promise("V4", "It can be started again.", rests_on=("V3",))
+@SERVICE.promise("V4", "It can be restarted.", requires=("V3",))
 async def _again(trial: ServiceTrial) -> None:
     service = trial.make()
     for _ in range(3):
@@ -107,7 +107,7 @@ async def _again(trial: ServiceTrial) -> None:
             await trio.sleep(_MOMENT_S)
 
 
-@SERVICE.promise("V5", "It goes on while agents, tasks and mail come and go.", rests_on=("V2",))
+@SERVICE.promise("V5", "It keeps running while agents, tasks and mail come and go.", requires=("V2",))
 async def _goes_on(trial: ServiceTrial) -> None:
     town = trial.town
     async with trial.running():
@@ -122,17 +122,17 @@ async def _goes_on(trial: ServiceTrial) -> None:
         await trio.sleep(_QUIET_S)
 
 
-@SERVICE.promise("V6", "It never holds up the event loop.", rests_on=("V2",))
+@SERVICE.promise("V6", "It never blocks the event loop.", requires=("V2",))
 async def _event_loop(trial: ServiceTrial) -> None:
     async def work() -> None:
         async with trial.running():
             await trial.town.add_task("something to notice")
             await trio.sleep(_QUIET_S)
 
-    await trial.with_pulse("the service", work)
+    await trial.expect_responsive("the service", work)
 
 
-@SERVICE.promise("V7", "It rests while nothing happens.", rests_on=("V6",))
+@SERVICE.promise("V7", "It is idle while nothing happens.", requires=("V6",))
 async def _idle(trial: ServiceTrial) -> None:
     windows: list[int] = []
     async with trial.running():

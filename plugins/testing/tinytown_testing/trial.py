@@ -18,10 +18,10 @@ from tinytown.errors import UsageError
 from tinytown.model.ids import check_agent_name
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import Bench
+from tinytown_testing.force_cancel import ForceCancel
+from tinytown_testing.leaks import held_resources, leaked_since
 from tinytown_testing.promises import Broken
-from tinytown_testing.shields import Shields
-from tinytown_testing.traces import left_since, traces
+from tinytown_testing.sandbox import Sandbox
 
 T = TypeVar("T")
 
@@ -37,14 +37,14 @@ LONGEST_GAP_S = 0.3
 _GAP_ATTEMPTS = 3
 
 
-class Pulse:
+class LoopMonitor:
     """The longest time for which the event loop did nothing else."""
 
     def __init__(self) -> None:
         self._last = trio.current_time()
         self.longest_gap_s = 0.0
 
-    def feel(self) -> None:
+    def tick(self) -> None:
         now = trio.current_time()
         self.longest_gap_s = max(self.longest_gap_s, now - self._last)
         self._last = now
@@ -54,26 +54,26 @@ class Pulse:
 class Trial:
     """One attempt at one promise on a bench."""
 
-    bench: Bench
+    sandbox: Sandbox
     slack_s: float
-    shields: Shields = field(default_factory=Shields, kw_only=True)
+    force_cancel: ForceCancel = field(default_factory=ForceCancel, kw_only=True)
 
     @asynccontextmanager
-    async def leaving_nothing(self, when: str) -> AsyncGenerator[None]:
+    async def expect_no_leaks(self, when: str) -> AsyncGenerator[None]:
         """Broken if more is held after the block than before: tasks, threads, descriptors, processes, temporary files."""
-        before = traces(self.bench.root, self.bench.temporary)
+        before = held_resources(self.sandbox.root, self.sandbox.temporary)
         yield
-        left = await left_since(before, self.bench.root, self.bench.temporary)
+        left = await leaked_since(before, self.sandbox.root, self.sandbox.temporary)
         if left:
             raise Broken(f"{when} left {', '.join(left)}")
 
-    async def in_time(self, what: str, bound_s: float, call: Callable[[], Awaitable[T]]) -> T:
+    async def within(self, what: str, bound_s: float, call: Callable[[], Awaitable[T]]) -> T:
         """The result of a call. Broken if it does not end within `bound_s` and the slack."""
         with trio.move_on_after(bound_s + self.slack_s):
             return await call()
         raise Broken(f"{what} had not ended after {bound_s + self.slack_s:.1f} s")
 
-    async def cancelled(
+    async def cancel_and_wait(
         self,
         what: str,
         call: Callable[[], Awaitable[object]],
@@ -95,7 +95,7 @@ class Trial:
 
         async def live() -> None:
             try:
-                with _asking_at(at_step, ask), scope:
+                with _call_at_step(at_step, ask), scope:
                     await call()
             finally:
                 ended.set()
@@ -113,20 +113,20 @@ class Trial:
             with trio.move_on_after(grace_s + self.slack_s):
                 await ended.wait()
             if not ended.is_set():
-                self.shields.take_later_ones_away()
+                self.force_cancel.remove_new_shields()
                 raise Broken(f"{what} went on for {grace_s + self.slack_s:.1f} s after it was cancelled")
         return scope.cancelled_caught
 
-    async def with_pulse(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def expect_responsive(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
         """Broken if the event loop stands still during the call, and not by chance."""
         gaps_s: list[float] = []
         while len(gaps_s) < _GAP_ATTEMPTS and (not gaps_s or gaps_s[-1] > LONGEST_GAP_S):
-            pulse = Pulse()
+            monitor = LoopMonitor()
             async with open_background() as nursery:
-                nursery.start_soon(_beat, pulse)
+                nursery.start_soon(_tick_forever, monitor)
                 await call()
-                pulse.feel()
-            gaps_s.append(pulse.longest_gap_s)
+                monitor.tick()
+            gaps_s.append(monitor.longest_gap_s)
         if min(gaps_s) > LONGEST_GAP_S:
             raise Broken(f"{what} let nothing else run for {min(gaps_s):.2f} s")
 
@@ -160,12 +160,12 @@ def expect(value: object, kind: type[T], where: str) -> T:
 
 def expect_texts(value: object, where: str) -> list[str]:
     """The texts one by one. Broken unless the value has texts and nothing else in it."""
-    told = f"{type(value).__name__} {shown(repr(value))}"
+    outcome_text = f"{type(value).__name__} {shown(repr(value))}"
     if inspect.iscoroutine(value):
         value.close()  # or Python would complain, later and elsewhere, that nobody awaited it
         raise Broken(f"expected a list of texts {where}, got a coroutine: it must not be async")
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise Broken(f"expected a list of texts {where}, got {told}")
+        raise Broken(f"expected a list of texts {where}, got {outcome_text}")
     return [expect(each, str, f"in the list of texts {where}") for each in cast("Iterable[object]", value)]
 
 
@@ -180,19 +180,19 @@ def expect_context_manager(made: object) -> None:
         )
 
 
-async def _beat(pulse: Pulse) -> None:
+async def _tick_forever(monitor: LoopMonitor) -> None:
     while True:
-        pulse.feel()
+        monitor.tick()
         await trio.sleep(_TICK_S)
 
 
 @contextmanager
-def _asking_at(step: int | None, ask: Callable[[], None]) -> Generator[None]:
+def _call_at_step(step: int | None, ask: Callable[[], None]) -> Generator[None]:
     """Call `ask` before the step of the current task that is `step` steps ahead."""
     if step is None:
         yield
         return
-    instrument = _AtStep(trio.lowlevel.current_task(), step, ask)
+    instrument = _StepTrigger(trio.lowlevel.current_task(), step, ask)
     instrument.begin()
     trio.lowlevel.add_instrument(instrument)
     try:
@@ -201,7 +201,7 @@ def _asking_at(step: int | None, ask: Callable[[], None]) -> Generator[None]:
         trio.lowlevel.remove_instrument(instrument)
 
 
-class _AtStep(trio.abc.Instrument):
+class _StepTrigger(trio.abc.Instrument):
     def __init__(self, task: trio.lowlevel.Task, step: int, ask: Callable[[], None]) -> None:
         self._task = task
         self._steps_left = step

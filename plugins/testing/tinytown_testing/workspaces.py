@@ -13,9 +13,9 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport, raised
-from tinytown_testing.samples import odd_rounds
+from tinytown_testing.promises import Broken, CheckReport, Contract, raised
+from tinytown_testing.samples import unusual_rounds
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.trial import (
     CANCELLED_AT_STEPS,
     SLACK_S,
@@ -44,7 +44,7 @@ class WorkspaceTrial(Trial):
         self, workspace: Workspace | None = None, agent: Agent | None = None, task: Task | None = None
     ) -> AsyncGenerator[Path]:
         """The directory of a round. Broken unless one can work in it."""
-        agent = agent or self.bench.agent()
+        agent = agent or self.sandbox.agent()
         async with (workspace or self.make()).open(agent, task) as directory:
             if not (expect(directory, Path, "from open()").is_absolute() and directory.is_dir()):
                 raise Broken(f"expected the absolute path of a directory, got {directory}")
@@ -54,22 +54,22 @@ class WorkspaceTrial(Trial):
             yield directory
 
 
-WORKSPACE = Book[WorkspaceTrial]("workspace")
+WORKSPACE = Contract[WorkspaceTrial]("workspace")
 
 
 async def check_workspace(
     make: Callable[[], Workspace],
     *,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the workspaces that `make` makes to all promises of a workspace, or to those in `only`.
 
     The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
-        return await WORKSPACE.hold(f"workspace {shown(str(make().name))}", WorkspaceTrial(place, slack_s, make), only)
+    async with use_sandbox(sandbox) as place:
+        return await WORKSPACE.check(f"workspace {shown(str(make().name))}", WorkspaceTrial(place, slack_s, make), only)
 
 
 @WORKSPACE.promise("W1", "Its name is a word that can be typed and stored.")
@@ -77,36 +77,36 @@ async def _name(trial: WorkspaceTrial) -> None:
     check_word("name", trial.make().name)
 
 
-@WORKSPACE.promise("W2", "It claims or disclaims any round, with or without a task, at once, and says the same again.")
+@WORKSPACE.promise("W2", "claims() answers promptly and consistently for any round, with or without a task.")
 async def _claims(trial: WorkspaceTrial) -> None:
     workspace = trial.make()
-    for agent, task in odd_rounds(trial.bench.agent()):
+    for agent, task in unusual_rounds(trial.sandbox.agent()):
         answers: list[object] = [workspace.claims(agent, task), workspace.claims(agent, task)]
         if not isinstance(answers[0], bool) or answers[0] != answers[1]:
             raise Broken(f"expected True or False twice from claims(), got {answers[0]!r} and {answers[1]!r}")
-    agent = trial.bench.agent()
+    agent = trial.sandbox.agent()
     expect_quick("asking claims()", lambda: workspace.claims(agent, None))
 
 
-@WORKSPACE.promise("W3", "It gives a directory that can be worked in, and leaves nothing running.")
+@WORKSPACE.promise("W3", "It provides a writable directory, and leaves nothing running.")
 async def _opens(trial: WorkspaceTrial) -> None:
     async def open_and_close() -> None:
-        workspace, agent = trial.make(), trial.bench.agent()
-        made = workspace.open(agent, trial.bench.task("do it", agent=agent))
+        workspace, agent = trial.make(), trial.sandbox.agent()
+        made = workspace.open(agent, trial.sandbox.task("do it", agent=agent))
         expect_context_manager(made)
         del made
         async with trial.opened(workspace):
             pass
 
-    await trial.in_time("opening and closing", _OPEN_S, open_and_close)
-    async with trial.leaving_nothing("a workspace"):
+    await trial.within("opening and closing", _OPEN_S, open_and_close)
+    async with trial.expect_no_leaks("a workspace"):
         await open_and_close()
 
 
-@WORKSPACE.promise("W4", "An agent gets a directory for one round after the other.", rests_on=("W3",))
+@WORKSPACE.promise("W4", "An agent gets a directory for several rounds in turn.", requires=("W3",))
 async def _again(trial: WorkspaceTrial) -> None:
-    workspace, agent = trial.make(), trial.bench.agent()
-    task = trial.bench.task("do it", agent=agent)
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    task = trial.sandbox.task("do it", agent=agent)
     for _ in range(2):  # the same task, as after a failure
         async with trial.opened(workspace, agent, task):
             pass
@@ -114,10 +114,10 @@ async def _again(trial: WorkspaceTrial) -> None:
         pass
 
 
-@WORKSPACE.promise("W5", "Two agents at once each have a directory of their own.", rests_on=("W3",))
+@WORKSPACE.promise("W5", "Two agents at once have separate directories.", requires=("W3",))
 async def _two_agents(trial: WorkspaceTrial) -> None:
     workspace = trial.make()
-    ada, ben = trial.bench.agent("ada"), trial.bench.agent("ben")
+    ada, ben = trial.sandbox.agent("ada"), trial.sandbox.agent("ben")
     async with trial.opened(workspace, ada) as first, trial.opened(workspace, ben) as second:
         if first.resolve() == second.resolve():
             raise Broken(f"two agents at once got {first}")
@@ -126,10 +126,10 @@ async def _two_agents(trial: WorkspaceTrial) -> None:
             raise Broken(f"what was written in {first} is in {second}, too")
 
 
-@WORKSPACE.promise("W6", "Whatever the agent and the task are called, there is a directory.", rests_on=("W2", "W4"))
+@WORKSPACE.promise("W6", "Any names of agents and tasks are accepted.", requires=("W2", "W4"))
 async def _any_names(trial: WorkspaceTrial) -> None:
     workspace = trial.make()
-    for agent, task in odd_rounds(trial.bench.agent()):
+    for agent, task in unusual_rounds(trial.sandbox.agent()):
         if workspace.claims(agent, task):
             try:
                 async with trial.opened(workspace, agent, task):
@@ -139,11 +139,11 @@ async def _any_names(trial: WorkspaceTrial) -> None:
 
 
 @WORKSPACE.promise(
-    "W7", "An error of the round comes out as it is, and the next round has a directory.", rests_on=("W4",)
+    "W7", "An error raised in the round passes through unchanged, and the next round has a directory.", requires=("W4",)
 )
 async def _errors_come_out(trial: WorkspaceTrial) -> None:
-    workspace, agent = trial.make(), trial.bench.agent()
-    task, error = trial.bench.task("do it", agent=agent), _RoundFailed("an error of the round")
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    task, error = trial.sandbox.task("do it", agent=agent), _RoundFailed("an error of the round")
     came: BaseException | None = None
     try:
         async with trial.opened(workspace, agent, task):
@@ -158,39 +158,39 @@ async def _errors_come_out(trial: WorkspaceTrial) -> None:
 
 @WORKSPACE.promise(
     "W8",
-    "Cancelled while it opens, is used or closes, it ends at once, leaves nothing running, and can be opened again.",
-    rests_on=("W4",),
+    "Cancelled while it opens, is used or closes, it ends promptly, leaves nothing running, and opens again.",
+    requires=("W4",),
 )
 async def _cancelled(trial: WorkspaceTrial) -> None:
-    workspace, agent = trial.make(), trial.bench.agent()
-    task, reached = trial.bench.task("do it", agent=agent), trio.Event()
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    task, reached = trial.sandbox.task("do it", agent=agent), trio.Event()
 
     async def open_and_stay() -> None:
         async with trial.opened(workspace, agent, task):
             reached.set()
             await trio.sleep_forever()
 
-    async with trial.leaving_nothing("a workspace that was cancelled"):
+    async with trial.expect_no_leaks("a workspace that was cancelled"):
         for step in CANCELLED_AT_STEPS:
             if not reached.is_set():
-                await trial.cancelled("the workspace", open_and_stay, at_step=step, when=reached.wait)
+                await trial.cancel_and_wait("the workspace", open_and_stay, at_step=step, when=reached.wait)
         async with trial.opened(workspace, agent, task):
             pass
 
 
-@WORKSPACE.promise("W9", "It never holds up the event loop.", rests_on=("W3",))
+@WORKSPACE.promise("W9", "It never blocks the event loop.", requires=("W3",))
 async def _event_loop(trial: WorkspaceTrial) -> None:
     async def work() -> None:
         async with trial.opened():
             pass
 
-    await trial.with_pulse("the workspace", work)
+    await trial.expect_responsive("the workspace", work)
 
 
-@WORKSPACE.promise("W10", "Opened again after a round, for the gates, it has what the round left.", rests_on=("W4",))
+@WORKSPACE.promise("W10", "Opened again for the gates after a round, it contains the round's work.", requires=("W4",))
 async def _for_the_gates(trial: WorkspaceTrial) -> None:
-    workspace, agent = trial.make(), trial.bench.agent()
-    task = trial.bench.task("do it", agent=agent)
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    task = trial.sandbox.task("do it", agent=agent)
     async with trial.opened(workspace, agent, task) as directory:
         (directory / "work.txt").write_text("the work")
     async with trial.opened(workspace, agent, task) as directory:

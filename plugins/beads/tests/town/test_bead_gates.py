@@ -12,7 +12,7 @@ from tinytown_beads.bead import stamp
 from tinytown_beads.converter import BeadConverter
 from tinytown_beads.gates import BeadGateReconciler
 from tinytown_beads.json_text import encode
-from tinytown_testing import check_service, open_bench
+from tinytown_testing import check_service, open_sandbox
 
 DEADLINE_S = 60.0
 
@@ -47,7 +47,7 @@ async def test_a_timer_opens_at_its_time_and_what_waits_for_it_goes_on() -> None
     ago = stamp(datetime.now(UTC) - timedelta(hours=1))
     hour_ns = 3_600_000_000_000
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as bench, bench.open_town() as town:
+        async with open_sandbox() as sandbox, sandbox.open_town() as town:
             await bring_in(
                 town,
                 gate("g-now", "timer", created_at=ago, timeout=hour_ns + 2_000_000_000),
@@ -71,7 +71,7 @@ async def test_a_merged_pull_request_opens_its_gate(tmp_path: Path) -> None:
     gh.write_text('#!/bin/sh\ncase $3 in 12) echo \'{"state":"MERGED"}\';; *) echo \'{"state":"OPEN"}\';; esac\n')
     gh.chmod(0o755)
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as bench, bench.open_town() as town:
+        async with open_sandbox() as sandbox, sandbox.open_town() as town:
             await bring_in(town, gate("g-12", "gh:pr", await_id="12"), gate("g-13", "gh:pr", await_id="13"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(BeadGateReconciler(str(gh), every_s=0.1).run, town)

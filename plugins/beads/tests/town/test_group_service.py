@@ -15,7 +15,7 @@ from tinytown.town import Town
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupReconciler
 from tinytown_gastown.formulas.service import GateReconciler
-from tinytown_testing import check_service, open_bench
+from tinytown_testing import check_service, open_sandbox
 
 DEADLINE_S = 60.0
 
@@ -29,7 +29,7 @@ async def test_it_keeps_what_a_service_promises() -> None:
 @asynccontextmanager
 async def open_town() -> AsyncGenerator[Town]:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as bench, bench.open_town() as town:
+        async with open_sandbox() as sandbox, sandbox.open_town() as town:
             yield town
 
 

@@ -10,7 +10,7 @@ import trio
 from tinytown_beads.forge import look
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of
 from tinytown_gastown.formulas.service import GateReconciler
-from tinytown_testing import check_service, open_bench
+from tinytown_testing import check_service, open_sandbox
 
 DEADLINE_S = 60.0
 
@@ -56,7 +56,7 @@ async def test_without_the_program_a_gate_stays_shut(tmp_path: Path) -> None:
 
 async def test_a_merged_pull_request_lets_its_step_go_and_a_closed_one_is_asked_of_a_person(gh: Path) -> None:
     with trio.fail_after(DEADLINE_S):
-        async with open_bench() as bench, bench.open_town() as town:
+        async with open_sandbox() as sandbox, sandbox.open_town() as town:
             steps: dict[str, Any] = {}
             for name in ("merged", "closed"):
                 table = {"formula": "f", "run": "g", "step": name, "gate": {"type": "gh:pr", "await_id": name}}

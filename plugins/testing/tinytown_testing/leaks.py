@@ -18,13 +18,13 @@ from tinytown.model.text import shown
 from tinytown.process import descendants_of, signal_each, start_time
 
 #: From a key that means one thing for as long as it exists to words for it.
-Traces = Mapping[Hashable, str]
+HeldResources = Mapping[Hashable, str]
 
 _SETTLE_S = 0.5  # what was told to end may take a moment to be gone
-_LOOK_AGAIN_S = 0.01
+_POLL_S = 0.01
 
 
-def traces(root: Path, temporary: Path) -> Traces:
+def held_resources(root: Path, temporary: Path) -> HeldResources:
     """Everything that is held at this moment by this process, the processes below it and those of the town at `root`."""
     held: dict[Hashable, str] = {}
     held.update((task, f"the task {task.name}") for task in _tasks(trio.lowlevel.current_root_task()))
@@ -35,26 +35,26 @@ def traces(root: Path, temporary: Path) -> Traces:
     return held
 
 
-async def left_since(before: Traces, root: Path, temporary: Path) -> list[str]:
+async def leaked_since(before: HeldResources, root: Path, temporary: Path) -> list[str]:
     """In words, what is held that was not held `before`, after a moment for what is just ending. Processes are ended."""
     deadline = trio.current_time() + _SETTLE_S
     while True:
         await trio.lowlevel.checkpoint()
-        now = traces(root, temporary)
+        now = held_resources(root, temporary)
         left = {key: text for key, text in now.items() if key not in before}
         if not left or trio.current_time() > deadline:
             break
         gc.collect()  # what nobody refers to any more is not held
-        await trio.sleep(_LOOK_AGAIN_S)
+        await trio.sleep(_POLL_S)
     _end(left)
     return list(left.values())
 
 
-async def processes_left(variable: str, value: str) -> list[str]:
+async def leftover_processes(variable: str, value: str) -> list[str]:
     """In words, the processes that have this in their environment, after a moment for those just ending; ended then."""
     deadline = trio.current_time() + _SETTLE_S
     while (left := dict(_described(set(_marked(variable, value))))) and trio.current_time() < deadline:  # noqa: ASYNC110
-        await trio.sleep(_LOOK_AGAIN_S)
+        await trio.sleep(_POLL_S)
     _end(left)
     return list(left.values())
 

@@ -1,7 +1,6 @@
-"""The last resort against code that hides from cancellation for ever: without it a trial of such code could never end.
+"""The last resort against code that shields itself from cancellation for ever: without it, its trial never ends.
 
-Knows trio's cancel scopes, and that a shield without a deadline is never right (the kernel's own have one, or are older
-than the trial).
+A shield without a deadline is always a mistake here: those of the kernel have one, or are older than the trial.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from math import inf
 import trio
 
 
-class Shields:
-    """Remembers which shields there are, so that later ones can be told from them."""
+class ForceCancel:
+    """Removes the shields without a deadline that were made after it."""
 
     def __init__(self) -> None:
         self._earlier = list(_without_deadline())
 
-    def take_later_ones_away(self) -> None:
-        """Let cancellation reach what has hidden itself since then."""
+    def remove_new_shields(self) -> None:
+        """Let cancellation reach code that has shielded itself since then."""
         for scope in _without_deadline():
             if not any(scope is each for each in self._earlier):
                 scope.shield = False

@@ -2,7 +2,7 @@
 
 While a bench is open, HOME and TMPDIR point into it and nothing of a town or a server is in the environment, so that
 whoever writes where it should not is caught and does no harm. That concerns the whole process: one bench at a time.
-A server is started only by `Bench.open_town`.
+A server is started only by `Sandbox.open_town`.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _CREATED_AT = "2026-01-31T09:30:00.125Z"
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What `open_bench` gives. `base` holds everything: the town's `root`, `home`, `temporary` and `work`.
+class Sandbox:
+    """What `open_sandbox` gives. `base` holds everything: the town's `root`, `home`, `temporary` and `work`.
 
     `work` is an empty directory for rounds, outside of the town.
     """
 
     base: Path
     config: Config
-    keeper: ProcessSupervisor
+    processes: ProcessSupervisor
 
     @property
     def root(self) -> Path:
@@ -86,7 +86,7 @@ class Bench:
             config=self.config,
             root=self.root,
             state_directory=agent_directory(self.root, agent.name),
-            processes=self.keeper,
+            processes=self.processes,
         )
 
     def round(
@@ -135,7 +135,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(*, toml: str = "") -> AsyncGenerator[Bench]:
+async def open_sandbox(*, toml: str = "") -> AsyncGenerator[Sandbox]:
     """A bench whose town has `toml` as its ``tinytown.toml``; what it says of a server is left out, the name it may omit.
 
     Raises: ConfigError for settings that a town could not have.
@@ -151,19 +151,19 @@ async def open_bench(*, toml: str = "") -> AsyncGenerator[Bench]:
         with _redirected(base):
             # What a plugin promises does not hang on the disk, and syncing takes time.
             config = msgspec.structs.replace(load_config(root), redis=RedisConfig(durability="fast"))
-            async with open_process_supervisor(run_dir=run_directory(root)) as keeper:
-                yield Bench(base, config, keeper)
+            async with open_process_supervisor(run_dir=run_directory(root)) as processes:
+                yield Sandbox(base, config, processes)
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
 @asynccontextmanager
-async def on_bench(bench: Bench | None) -> AsyncGenerator[Bench]:
+async def use_sandbox(sandbox: Sandbox | None) -> AsyncGenerator[Sandbox]:
     """The bench itself, or one for as long as the block lasts."""
-    if bench is not None:
-        yield bench
+    if sandbox is not None:
+        yield sandbox
     else:
-        async with open_bench() as own:
+        async with open_sandbox() as own:
             yield own
 
 

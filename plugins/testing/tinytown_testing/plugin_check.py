@@ -15,14 +15,14 @@ from tinytown.errors import NotFound, PluginFaulty
 from tinytown.plugin import PluginReport, Plugins, survey_plugins
 from tinytown.plugin.loader import Plugin, installed_plugins
 
-from tinytown_testing.advice import CHOOSER, PROMPT, check_chooser, check_prompt_sections
 from tinytown_testing.backends import BACKEND, check_agent_backend
-from tinytown_testing.bench import Bench, open_bench
 from tinytown_testing.commands import COMMAND, check_command
 from tinytown_testing.converters import CONVERTER, check_converter
 from tinytown_testing.gates import GATE, check_gate
-from tinytown_testing.hooks import PLUGIN, AnnouncingTrial
+from tinytown_testing.hook_checks import CHOOSER, PROMPT, check_chooser, check_prompt_sections
+from tinytown_testing.plugin_promises import PLUGIN, PluginTrial
 from tinytown_testing.promises import CheckReport, Promise
+from tinytown_testing.sandbox import Sandbox, open_sandbox
 from tinytown_testing.services import SERVICE, check_service
 from tinytown_testing.sinks import SINK, check_status_sink
 from tinytown_testing.trial import SLACK_S
@@ -30,8 +30,8 @@ from tinytown_testing.workspaces import WORKSPACE, check_workspace
 
 #: By what a plugin offers, what is promised of it; ``plugin`` has what is promised of every one.
 PROMISES: dict[str, tuple[Promise, ...]] = {
-    book.contract: book.promises
-    for book in (PLUGIN, BACKEND, SINK, CONVERTER, WORKSPACE, GATE, SERVICE, COMMAND, PROMPT, CHOOSER)
+    contract.name: contract.promises
+    for contract in (PLUGIN, BACKEND, SINK, CONVERTER, WORKSPACE, GATE, SERVICE, COMMAND, PROMPT, CHOOSER)
 }
 
 _CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
@@ -56,19 +56,19 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
     without hooks. Raises: NotFound when no such plugin is installed; PluginFaulty, with the reason, when the town cannot
     use it; ConfigError for `toml`.
     """
-    async with open_bench(toml=toml) as bench:
+    async with open_sandbox(toml=toml) as sandbox:
         others = {each.name for each in installed_plugins()} - {name}
-        config = msgspec.structs.replace(bench.config, blocked_plugins=(*bench.config.blocked_plugins, *others))
+        config = msgspec.structs.replace(sandbox.config, blocked_plugins=(*sandbox.config.blocked_plugins, *others))
 
         def survey() -> Plugins:
-            return survey_plugins(config, bench.root)
+            return survey_plugins(config, sandbox.root)
 
         report = _report(survey(), name)
         reports: list[CheckReport] = []
         if report.hooks:
-            trial = AnnouncingTrial(bench, SLACK_S, lambda: _report(survey(), name))
-            reports.append(await PLUGIN.hold(f"plugin {name}", trial, None))
-            if "L3" in {finding.promise.id for finding in reports[0].broken}:
+            trial = PluginTrial(sandbox, SLACK_S, lambda: _report(survey(), name))
+            reports.append(await PLUGIN.check(f"plugin {name}", trial, None))
+            if "L3" in {result.promise.id for result in reports[0].broken}:
                 return tuple(reports)  # what would be tried is not there again
         for shelf, check in _CHECKS.items():
             for offered in report.contributions.get(shelf, ()):
@@ -76,11 +76,11 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
                 def make(shelf: str = shelf, offered: str = offered) -> Any:
                     return _take(survey(), shelf, offered)
 
-                reports.append(await check(make, bench=bench))
-        return (*reports, *await _check_functions(report, bench))
+                reports.append(await check(make, sandbox=sandbox))
+        return (*reports, *await _check_functions(report, sandbox))
 
 
-async def _check_functions(report: PluginReport, bench: Bench) -> list[CheckReport]:
+async def _check_functions(report: PluginReport, sandbox: Sandbox) -> list[CheckReport]:
     """What the hooks promise that are no announcements but the thing itself."""
     plugin = next(each for each in installed_plugins() if each.name == report.name)
     plugin.load()
@@ -91,7 +91,7 @@ async def _check_functions(report: PluginReport, bench: Bench) -> list[CheckRepo
             def make(hook: str = hook) -> Callable[..., Any]:
                 return _function(plugin, hook)
 
-            found = await check(make, bench=bench)
+            found = await check(make, sandbox=sandbox)
             reports.append(dataclasses.replace(found, subject=f"{found.subject} {report.name}"))
     return reports
 

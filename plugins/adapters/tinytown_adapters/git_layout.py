@@ -12,13 +12,13 @@ def git_directories(directory: Path) -> tuple[Path, ...]:
     One for a plain repository (``.git``); for a linked worktree the one that it shares and its own, which mostly lies in it: a
     sandbox may protect it nevertheless. None outside of git.
     """
-    for place in (directory, *directory.parents):
-        entry = place / ".git"
+    for work_dir in (directory, *directory.parents):
+        entry = work_dir / ".git"
         if (entry / "HEAD").is_file():
             return (entry,)
         if entry.is_file():
             with suppress(OSError, ValueError):
-                own = (place / entry.read_text().removeprefix("gitdir:").strip()).resolve()
+                own = (work_dir / entry.read_text().removeprefix("gitdir:").strip()).resolve()
                 shared = own / "commondir"
                 common = (own / shared.read_text().strip()).resolve() if shared.is_file() else own
                 return (own,) if common == own else (common, own)

@@ -15,9 +15,9 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 
-from tinytown_testing.bench import Bench, on_bench
-from tinytown_testing.promises import Book, Broken, CheckReport, raised
-from tinytown_testing.samples import odd_rounds, sample_tasks
+from tinytown_testing.promises import Broken, CheckReport, Contract, raised
+from tinytown_testing.samples import sample_tasks, unusual_rounds
+from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.trial import SLACK_S, Trial, expect_quick, expect_texts
 
 
@@ -50,12 +50,12 @@ class HookTrial(Trial):
 
     async def at_once(self, ask: Callable[[], object]) -> None:
         """Broken unless asking is quick and leaves nothing: a kernel can do nothing else meanwhile."""
-        async with self.leaving_nothing("asking it"):
+        async with self.expect_no_leaks("asking it"):
             expect_quick("asking it", ask)
 
 
-PROMPT = Book[HookTrial]("prompt")
-CHOOSER = Book[HookTrial]("chooser")
+PROMPT = Contract[HookTrial]("prompt")
+CHOOSER = Contract[HookTrial]("chooser")
 
 
 async def check_prompt_sections(
@@ -63,46 +63,46 @@ async def check_prompt_sections(
     *,
     data: Mapping[str, Any] | None = None,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the function that `make` gives to the promises of ``tinytown_prompt_sections``, or to those in `only`.
 
     `data` is what the plugin keeps in the town, by default nothing. The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
-        return await PROMPT.hold("prompt sections", HookTrial(place, slack_s, make, data or {}), only)
+    async with use_sandbox(sandbox) as place:
+        return await PROMPT.check("prompt sections", HookTrial(place, slack_s, make, data or {}), only)
 
 
 async def check_chooser(
     make: Callable[[], Callable[..., object]],
     *,
     only: Collection[str] | None = None,
-    bench: Bench | None = None,
+    sandbox: Sandbox | None = None,
     slack_s: float = SLACK_S,
 ) -> CheckReport:
     """Hold the function that `make` gives to the promises of ``tinytown_choose_agent``, or to those in `only`.
 
     The rest is as with `check_agent_backend`.
     """
-    async with on_bench(bench) as place:
-        return await CHOOSER.hold("chooser", HookTrial(place, slack_s, make), only)
+    async with use_sandbox(sandbox) as place:
+        return await CHOOSER.check("chooser", HookTrial(place, slack_s, make), only)
 
 
 # -- prompt sections -------------------------------------------------------------------------------------
 
 
-@PROMPT.promise("P1", "It answers with texts, none of them blank.")
+@PROMPT.promise("P1", "It returns texts, none of them blank.")
 async def _texts(trial: HookTrial) -> None:
-    agent = trial.bench.agent()
-    for section in trial.sections(agent, trial.bench.task("do it", agent=agent)):
+    agent = trial.sandbox.agent()
+    for section in trial.sections(agent, trial.sandbox.task("do it", agent=agent)):
         if not section.strip():
             raise Broken(f"expected a section with something in it, got {section!r}")
 
 
-@PROMPT.promise("P2", "Any agent and any task get an answer, and so does an agent without a task.", rests_on=("P1",))
+@PROMPT.promise("P2", "It accepts any agent and any task, and an agent without a task.", requires=("P1",))
 async def _any_round(trial: HookTrial) -> None:
-    for agent, task in odd_rounds(trial.bench.agent()):
+    for agent, task in unusual_rounds(trial.sandbox.agent()):
         for data in (trial.data, dict[str, Any]()):
             try:
                 trial.sections(agent, task, copy.deepcopy(data))
@@ -110,10 +110,10 @@ async def _any_round(trial: HookTrial) -> None:
                 raise Broken(f"for {shown(repr(task), 200)}: {raised(error)}") from error
 
 
-@PROMPT.promise("P3", "Asked again, it says the same, and what it was given is as it was.", rests_on=("P1",))
+@PROMPT.promise("P3", "Called again, it returns the same, and its arguments are unchanged.", requires=("P1",))
 async def _same_again(trial: HookTrial) -> None:
-    agent = trial.bench.agent()
-    task, data = trial.bench.task("do it", agent=agent), copy.deepcopy(dict(trial.data))
+    agent = trial.sandbox.agent()
+    task, data = trial.sandbox.task("do it", agent=agent), copy.deepcopy(dict(trial.data))
     first, second = trial.sections(agent, task, data), trial.sections(agent, task, data)
     if first != second:
         raise Broken(f"the same question got {shown(repr(first), 200)} and then {shown(repr(second), 200)}")
@@ -121,26 +121,26 @@ async def _same_again(trial: HookTrial) -> None:
         raise Broken(f"the data {shown(repr(trial.data), 200)} became {shown(repr(data), 200)}")
 
 
-@PROMPT.promise("P4", "It answers at once, and leaves nothing.", rests_on=("P1",))
+@PROMPT.promise("P4", "It returns promptly, and leaves nothing behind.", requires=("P1",))
 async def _prompt_at_once(trial: HookTrial) -> None:
-    agent = trial.bench.agent()
-    task = trial.bench.task("do it", agent=agent)
+    agent = trial.sandbox.agent()
+    task = trial.sandbox.task("do it", agent=agent)
     await trial.at_once(lambda: trial.sections(agent, task))
 
 
 # -- choosers --------------------------------------------------------------------------------------------
 
 
-@CHOOSER.promise("A1", "It names one of the agents, or nobody.")
+@CHOOSER.promise("A1", "It returns the name of one of the agents, or None.")
 async def _one_of_them(trial: HookTrial) -> None:
-    agents = tuple(trial.bench.agent(name) for name in ("ada", "ben", "cleo"))
+    agents = tuple(trial.sandbox.agent(name) for name in ("ada", "ben", "cleo"))
     for task in sample_tasks():
         trial.choice(task, agents)
 
 
-@CHOOSER.promise("A2", "It can be asked about any task and any agents, also when there is none.", rests_on=("A1",))
+@CHOOSER.promise("A2", "It accepts any task and any agents, also an empty list.", requires=("A1",))
 async def _any_task(trial: HookTrial) -> None:
-    for agent, task in odd_rounds(trial.bench.agent()):
+    for agent, task in unusual_rounds(trial.sandbox.agent()):
         for agents in ((agent,), ()):
             if task is not None:
                 try:
@@ -149,7 +149,7 @@ async def _any_task(trial: HookTrial) -> None:
                     raise Broken(f"for {shown(repr(task), 200)} and {len(agents)} agents: {raised(error)}") from error
 
 
-@CHOOSER.promise("A3", "It answers at once, and leaves nothing.", rests_on=("A2",))
+@CHOOSER.promise("A3", "It returns promptly, and leaves nothing behind.", requires=("A2",))
 async def _choice_at_once(trial: HookTrial) -> None:
-    agents = tuple(trial.bench.agent(f"agent-{number}") for number in range(100))
-    await trial.at_once(lambda: trial.choice(trial.bench.task("do it"), agents))
+    agents = tuple(trial.sandbox.agent(f"agent-{number}") for number in range(100))
+    await trial.at_once(lambda: trial.choice(trial.sandbox.task("do it"), agents))

@@ -20,7 +20,7 @@ _TEXT_LENGTH = 256 * 1024
 
 
 class Reader(Protocol):
-    """Reads the output of one run of a CLI and writes its `RunNotes`. Never raises for what it reads."""
+    """Reads the output of one run of a CLI and writes its `RunState`. Never raises for what it reads."""
 
     def read(self, line: Line) -> None:
         """One line of either stream: it may be cut, not be text, or be of a kind that did not exist yesterday."""
@@ -31,7 +31,7 @@ class Reader(Protocol):
         ...
 
 
-class RunNotes:
+class RunState:
     """One run of a CLI. What readers call is in the present tense; what they have made of it are the attributes.
 
     `text` is the answer, `session_id` the CLI's own id of the session, `used` what the run has consumed, `session_used`
@@ -39,9 +39,9 @@ class RunNotes:
     what ended it badly, `retrying` why the CLI is trying again at the moment.
     """
 
-    def __init__(self, report: Report, keep: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, report: Report, write_log: Callable[[str], None] = lambda text: None) -> None:
         self._report = report
-        self._keep = keep  # takes what is told whole, for the log
+        self._write_log = write_log  # takes what is told whole, for the log
         self._deltas: list[str] = []
         self._tools = 0
         self.text = ""
@@ -62,57 +62,57 @@ class RunNotes:
         """The CLI's id for this session; empty is as good as not said."""
         self.session_id = session_id or self.session_id
 
-    def say(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         """A whole text of the model's: the answer, unless another one follows."""
-        self._go_on()
+        self._clear_retry()
         if text.strip():
             self._deltas.clear()
             self.text = text[-_TEXT_LENGTH:]
-            self._tell(text)
+            self._emit(text)
 
-    def add(self, delta: str) -> None:
-        """A piece of a text; `say_pieces` ends it."""
-        self._go_on()
+    def add_delta(self, delta: str) -> None:
+        """A piece of a text; `end_text` ends it."""
+        self._clear_retry()
         self._deltas.append(delta)
 
-    def say_pieces(self) -> None:
+    def end_text(self) -> None:
         """The pieces so far are one text."""
         if self._deltas:
-            self.say("".join(self._deltas))
+            self.add_text("".join(self._deltas))
 
     def start_tool(self, name: str, about: str = "") -> None:
         """The model has called a tool; `about` tells the call from others (a command, a path)."""
-        self.say_pieces()
-        self._go_on()
+        self.end_text()
+        self._clear_retry()
         self._tools += 1
-        self._tell(f"{name}: {about}" if about else name)
+        self._emit(f"{name}: {about}" if about else name)
 
     def end_tool(self, problem: str = "") -> None:
         """A tool call is over; `problem` says why it did not work."""
-        self._go_on()
+        self._clear_retry()
         self._tools = max(0, self._tools - 1)
         if problem:
-            self._tell(f"failed: {problem}")
+            self._emit(f"failed: {problem}")
 
-    def use(self, usage: Usage) -> None:
+    def set_usage(self, usage: Usage) -> None:
         """What this run has consumed so far, in all."""
         self.used = usage
         self._report.usage(usage)
 
     def warn(self, text: str) -> None:
         """Something that a person should know; the run goes on."""
-        self._tell(f"warning: {text}")
+        self._emit(f"warning: {text}")
 
-    def note(self, text: str) -> None:
+    def log_line(self, text: str) -> None:
         """A line that belongs to no record: shown to those who watch."""
-        self._tell(text)
+        self._emit(text)
 
     def retry(self, failure: Failure) -> None:
         """The CLI has met an error and is trying again by itself. Its next sign of work ends this."""
         self.retrying = failure
         if self.retrying_since is None:
             self.retrying_since = trio.current_time()
-        self._tell(f"trying again: {failure.reason}")
+        self._emit(f"trying again: {failure.reason}")
 
     def fail(self, failure: Failure) -> None:
         """The run has failed. The first failure counts."""
@@ -120,15 +120,15 @@ class RunNotes:
 
     def finish(self, text: str | None = None) -> None:
         """The record that ends a run has come, with the answer if it holds one."""
-        self.say_pieces()
+        self.end_text()
         self._tools = 0
         self.is_final = True
         if text:
             self.text = text[-_TEXT_LENGTH:]
 
-    def _go_on(self) -> None:
+    def _clear_retry(self) -> None:
         self.retrying = self.retrying_since = None
 
-    def _tell(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         self._report.line(shown(text, _LINE_LENGTH))
-        self._keep(escape_control(text[:_TEXT_LENGTH]))
+        self._write_log(escape_control(text[:_TEXT_LENGTH]))

@@ -24,22 +24,22 @@ class CliSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     used: Usage | None = None
 
 
-def recall_session(place: Path, agent_id: str) -> CliSessionRecord | None:
+def load_session(work_dir: Path, agent_id: str) -> CliSessionRecord | None:
     """The session that the agent was in last; None for a new agent, also one of an old name."""
     try:
-        record = msgspec.json.decode((place / _FILE).read_bytes(), type=CliSessionRecord)
+        record = msgspec.json.decode((work_dir / _FILE).read_bytes(), type=CliSessionRecord)
     except (OSError, ValueError):
         return None
     return record if record.agent_id == agent_id and record.id else None
 
 
-def remember_session(place: Path, record: CliSessionRecord | None) -> None:
+def store_session(work_dir: Path, record: CliSessionRecord | None) -> None:
     """Keep this one, or none. What cannot be written is forgotten: the next round then begins a session."""
     with suppress(OSError):
         if record is None:
-            (place / _FILE).unlink(missing_ok=True)
+            (work_dir / _FILE).unlink(missing_ok=True)
         else:
-            write_private(place / _FILE, msgspec.json.encode(record))
+            write_private(work_dir / _FILE, msgspec.json.encode(record))
 
 
 def write_private(path: Path, content: bytes) -> None:
