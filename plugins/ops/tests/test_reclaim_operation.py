@@ -9,7 +9,6 @@ import pytest
 from tinytown.client import TownClient, open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query, TaskOrder
-from tinytown_cli.context import CliContext
 from tinytown_ops.doctor.reclaim_operation import reclaim_from
 from tinytown_testing.pytest_plugin import Shell
 
@@ -18,9 +17,7 @@ from tinytown_testing.pytest_plugin import Shell
 def town(tt: Shell) -> Iterator[TownClient]:
     """A town with ann, who has two tasks and mail, and ben."""
     tt("init", "--name", "reclaimed")
-    context = CliContext()
-    context.town = str(Path(tt.directory))
-    with open_town_client(context) as town:
+    with open_town_client(Path(tt.directory)) as town:
         for name in ("ann", "ben"):
             town.run(town.operations.create_agent(name, cli="echo"))
         town.run(town.operations.add_task("one", agent="ann", task_id="one"))
