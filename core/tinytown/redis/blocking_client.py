@@ -114,22 +114,22 @@ class BlockingClient:
         """
         packed = [pack(operation.command) for operation in operations]
         deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        answers: list[Reply] = [None] * len(operations)
+        replies: list[Reply] = [None] * len(operations)
         unanswered = list(range(len(operations)))
         for is_last in (False, True):
             if not unanswered:
                 break
             got, why = self._attempt([packed[i] for i in unanswered], deadline, may_raise=not is_last)
             for i, reply in zip(unanswered, got, strict=False):
-                answers[i] = reply
-            again: list[int] = []
+                replies[i] = reply
+            to_repeat: list[int] = []
             for i in unanswered[len(got) :]:
                 if operations[i].repeatable and not is_last and time.monotonic() < deadline:
-                    again.append(i)
+                    to_repeat.append(i)
                 else:
-                    answers[i] = unconfirmed(why)
-            unanswered = again
-        return answers
+                    replies[i] = unconfirmed(why)
+            unanswered = to_repeat
+        return replies
 
     def _attempt(
         self, packed: list[bytes], deadline: float, *, may_raise: bool
@@ -141,7 +141,7 @@ class BlockingClient:
             if may_raise:
                 raise
             return [], error
-        return self._converse(packed, deadline)
+        return self._request_replies(packed, deadline)
 
     # -- the connection ----------------------------------------------------------------------------------
 
@@ -152,17 +152,17 @@ class BlockingClient:
         except OSError as error:
             raise connect_error(error, address) from error
         self._parser = Parser(address)
-        answers, why = self._converse([pack(command) for command in address.handshake()], deadline)
+        replies, why = self._request_replies([pack(command) for command in address.handshake()], deadline)
         try:
             # Before asking why it ended: an error may be all the server had to say, and it explains more.
-            self.server_version = check_handshake(address, answers)
+            self.server_version = check_handshake(address, replies)
             if why is not None:
                 raise why
         except TinytownError:
             self.close()
             raise
 
-    def _converse(self, packed: list[bytes], deadline: float) -> tuple[list[Reply], TinytownError | None]:
+    def _request_replies(self, packed: list[bytes], deadline: float) -> tuple[list[Reply], TinytownError | None]:
         """As many replies as came, and why no more did, in which case the connection is closed."""
         assert self._socket is not None
         assert self._parser is not None

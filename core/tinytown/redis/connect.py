@@ -17,7 +17,7 @@ from tinytown.redis.resp import Parser, check_handshake, connect_error, pack
 from tinytown.redis.url import Address
 
 #: A server that does not accept and introduce itself within this time is treated as not there.
-DIAL_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 RECEIVE_SIZE_BYTES = 64 * 1024
 
 # A link that only listens would never notice that the other machine is gone; names that this system lacks are left out.
@@ -33,22 +33,22 @@ class Connection:
     version: str
 
 
-async def dial(address: Address, tls: ssl.SSLContext | None) -> Connection:
+async def connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """A connection to `address`, whose stream the caller owns; `tls` is for ``rediss`` only.
 
     Raises: ServerUnreachable with the codes of `wire.connect_error` and `wire.handshake_error`; ProtocolViolation.
     """
     try:
-        with trio.fail_after(DIAL_TIMEOUT_S):
+        with trio.fail_after(CONNECT_TIMEOUT_S):
             stream = await _open_stream(address, tls)
             try:
-                return await _introduce(address, stream)
+                return await _handshake(address, stream)
             except BaseException:
                 await trio.aclose_forcefully(stream)
                 raise
     except trio.TooSlowError as error:
         raise ServerUnreachable(
-            f"{address.redacted} did not answer within {DIAL_TIMEOUT_S:g} s", hint="is it up, and not frozen?"
+            f"{address.redacted} did not answer within {CONNECT_TIMEOUT_S:g} s", hint="is it up, and not frozen?"
         ) from error
     except (OSError, trio.BrokenResourceError) as error:
         raise connect_error(error, address) from error
@@ -73,7 +73,7 @@ async def _open_stream(address: Address, tls: ssl.SSLContext | None) -> trio.abc
     return secured
 
 
-async def _introduce(address: Address, stream: trio.abc.Stream) -> Connection:
+async def _handshake(address: Address, stream: trio.abc.Stream) -> Connection:
     commands = address.handshake()
     parser = Parser(address)
     await stream.send_all(b"".join(map(pack, commands)))

@@ -18,7 +18,7 @@ import trio
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
 from tinytown.protocol.function_library import MAX_LIBRARY_LOADS
 from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, load_library, raise_for
-from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, dial
+from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, connect
 from tinytown.redis.pipeline import Caller, Pipeline, Request
 from tinytown.redis.resp import PASSING, connect_error, pack
 from tinytown.redis.url import Address
@@ -71,15 +71,15 @@ class Link:
         self._offline_wait_s = offline_wait_s
         self._stall_s = stall_s
         self._prepare = prepare
-        self._conversation = Pipeline(limit=BACKLOG_LIMIT, on_message=on_push)
-        self._work = trio.lowlevel.ParkingLot()  # where the writer waits for requests
-        self._quiet_since = 0.0
+        self._pipeline = Pipeline(limit=BACKLOG_LIMIT, on_message=on_push)
+        self._has_requests = trio.lowlevel.ParkingLot()  # where the writer waits for requests
+        self._last_byte_at = 0.0
         self._lost_at = 0.0
         self._failures = 0
         self._at_once = False
-        self._trouble: TinytownError = ServerUnreachable("the client is closed")
+        self._failure: TinytownError = ServerUnreachable("the client is closed")
         self._session: trio.CancelScope | None = None
-        self._life = trio.CancelScope(shield=True)
+        self._lifetime = trio.CancelScope(shield=True)
 
     # -- for callers -------------------------------------------------------------------------------------
 
@@ -136,13 +136,13 @@ class Link:
         A channel counts as listened to once the server has granted it, even if the caller was cancelled meanwhile.
         Raises: ServerUnreachable with code ``server_refused`` for a channel this user may not listen to.
         """
-        await self._listen("SUBSCRIBE", channels)
+        await self._subscribe("SUBSCRIBE", channels)
 
     async def unsubscribe(self, *channels: str | bytes) -> None:
         """No longer listen to `channels`; harmless for one that was not listened to."""
-        await self._listen("UNSUBSCRIBE", channels)
+        await self._subscribe("UNSUBSCRIBE", channels)
 
-    async def _listen(self, verb: str, channels: tuple[str | bytes, ...]) -> None:
+    async def _subscribe(self, verb: str, channels: tuple[str | bytes, ...]) -> None:
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         # One command for each: then each has exactly one answer, a push or an error.
         requests = [Request(pack((verb, name)), repeatable=True, channel=name) for name in names]
@@ -154,78 +154,78 @@ class Link:
     async def _exchange(self, requests: list[Request]) -> None:
         """Have `requests` settled."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._life.cancel_called:
+        if self._lifetime.cancel_called:
             raise ServerUnreachable("the client is closed")
         if not requests:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         caller = Caller(len(requests))
-        self._conversation.ask(requests, caller)
-        self._work.unpark()
+        self._pipeline.enqueue(requests, caller)
+        self._has_requests.unpark()
         try:
             await caller.answered.wait()
         finally:
             if not caller.answered.is_set():
-                caller.gone = True
+                caller.cancelled = True
                 if self.blocking and any(request.sends and not request.settled for request in requests):
-                    self._give_up()
+                    self._abandon()
 
     # -- the connection ----------------------------------------------------------------------------------
 
     async def first_connection(self) -> Connection:
         """The first connection, tried a few times. Raises: why there is none."""
-        began = trio.current_time()
+        started = trio.current_time()
         while True:
             try:
                 return await self._connect()
             except TinytownError as error:
                 # A server that is loading is there; one that nobody answers for most likely is not.
                 patience_s = FIRST_CONNECT_S if error.code == "server_unreachable" else self._offline_wait_s
-                if error.code not in PASSING or trio.current_time() - began > patience_s:
+                if error.code not in PASSING or trio.current_time() - started > patience_s:
                     raise
             await trio.sleep(self._next_delay_s())
 
-    def begin(self, connection: Connection) -> None:
+    def use(self, connection: Connection) -> None:
         """Count `connection` as the present one, and say so to whoever wants to know; `keep` then serves it."""
-        self._quiet_since = trio.current_time()
+        self._last_byte_at = trio.current_time()
         self.generation += 1
         self.server_version = connection.version
         self.connected = True
-        self._conversation.reconnected()
+        self._pipeline.reconnected()
         if self._on_connected is not None:
             try:
                 self._on_connected()
             except Exception:  # it is not the connection's fault
                 _log.exception("the handler of a new connection failed")
 
-    async def keep(self, connection: Connection) -> None:
+    async def serve(self, connection: Connection) -> None:
         """Serve `connection`, then the next one, until `close`."""
         self._failures = 0
         # Shielded, because the block may have things to finish over the link while it is being cancelled (a kernel gives
         # its leases back); `close` is what ends it, as soon as the block does.
-        with self._life:
+        with self._lifetime:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_long_waits)
+                nursery.start_soon(self._expire_waiting)
                 while True:
-                    began = trio.current_time()
+                    started = trio.current_time()
                     await self._serve(connection)
-                    if trio.current_time() - began >= _STEADY_S:
+                    if trio.current_time() - started >= _STEADY_S:
                         self._failures = 0
                     connection = await self._reconnect()
-                    self.begin(connection)
+                    self.use(connection)
                     _log.info("connected to %s again", self.address.redacted)
 
     def close(self) -> None:
         """End `keep`, and fail whoever still waits or comes later."""
-        self._life.cancel()
+        self._lifetime.cancel()
         closed = ServerUnreachable("the client is closed")
-        self._conversation.lose(closed)
-        self._conversation.fail_waiting(closed)
+        self._pipeline.connection_lost(closed)
+        self._pipeline.fail_waiting(closed)
 
     async def _connect(self) -> Connection:
         if self._prepare is not None:
             await self._prepare()
-        return await dial(self.address, self._tls)
+        return await connect(self.address, self._tls)
 
     async def _reconnect(self) -> Connection:
         while True:
@@ -233,19 +233,19 @@ class Link:
             try:
                 return await self._connect()
             except TinytownError as error:
-                self._trouble = error
+                self._failure = error
                 if error.code not in PASSING:
-                    self._conversation.fail_waiting(error)
+                    self._pipeline.fail_waiting(error)
 
-    async def _end_long_waits(self) -> None:
+    async def _expire_waiting(self) -> None:
         """During an outage, end what has waited `offline_wait_s` of it."""
         while True:
             now = trio.current_time()
             since = now
             if not self.connected:
                 if now >= self._lost_at + self._offline_wait_s:
-                    self._conversation.fail_waiting(self._trouble, queued_before=now - self._offline_wait_s)
-                oldest_at = self._conversation.oldest_queued_at()
+                    self._pipeline.fail_waiting(self._failure, queued_before=now - self._offline_wait_s)
+                oldest_at = self._pipeline.oldest_queued_at()
                 since = now if oldest_at is None else max(oldest_at, self._lost_at)
             await trio.sleep_until(since + self._offline_wait_s)
 
@@ -263,7 +263,7 @@ class Link:
             self.connected = False
             self._lost_at = trio.current_time()
             await trio.aclose_forcefully(connection.stream)
-        self._conversation.lose(self._trouble)
+        self._pipeline.connection_lost(self._failure)
 
     async def _until_broken(self, work: Callable[[S], Awaitable[None]], subject: S) -> None:
         try:
@@ -274,28 +274,28 @@ class Link:
             self._break(connect_error(error, self.address))
 
     async def _write(self, connection: Connection) -> None:
-        conversation = self._conversation
+        pipeline = self._pipeline
         while True:
-            while not conversation.waiting:
-                await self._work.park()
-            if not conversation.outstanding:
-                self._quiet_since = trio.current_time()
-            if data := conversation.take():
+            while not pipeline.waiting:
+                await self._has_requests.park()
+            if not pipeline.outstanding:
+                self._last_byte_at = trio.current_time()
+            if data := pipeline.flush():
                 await connection.stream.send_all(data)
 
     async def _read(self, connection: Connection) -> None:
-        hear = self._conversation.hear
+        feed = self._pipeline.feed
         while data := await connection.stream.receive_some(RECEIVE_SIZE_BYTES):
-            self._quiet_since = trio.current_time()
+            self._last_byte_at = trio.current_time()
             for reply in connection.parser.replies(data):
-                hear(reply)
+                feed(reply)
         raise ServerUnreachable(f"{self.address.redacted} closed the connection")
 
     async def _watch(self, stall_s: float) -> None:
         """Raise when replies are due and not one byte has come for `stall_s`."""
         while True:
             now = trio.current_time()
-            due_at = (self._quiet_since if self._conversation.outstanding else now) + stall_s
+            due_at = (self._last_byte_at if self._pipeline.outstanding else now) + stall_s
             if now >= due_at:
                 raise ServerUnreachable(f"{self.address.redacted} has been silent for {stall_s:g} s with answers due")
             await trio.sleep_until(due_at)
@@ -304,13 +304,13 @@ class Link:
         """End the present connection; the first reason counts."""
         if self._session is not None and not self._session.cancel_called:
             _log.warning("lost the connection: %s", why.message)
-            self._trouble = why
+            self._failure = why
             self._session.cancel()
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         """End the present connection for the sake of a caller who no longer waits; dial again at once."""
         if self._session is not None and not self._session.cancel_called:
-            self._trouble = ServerUnreachable("a blocking call on the same connection was given up")
+            self._failure = ServerUnreachable("a blocking call on the same connection was given up")
             self._at_once = True
             self._session.cancel()
 
@@ -368,8 +368,8 @@ async def open_link(
     try:
         async with trio.open_nursery() as nursery:
             # Not `nursery.start`: being cancelled there would leave a shielded task that nobody can end.
-            link.begin(connection)
-            nursery.start_soon(link.keep, connection)
+            link.use(connection)
+            nursery.start_soon(link.serve, connection)
             try:
                 yield link
             finally:

@@ -28,12 +28,12 @@ _WRITE_SIZE_BYTES = 128 * 1024
 class Caller:
     """Whoever waits for `missing` answers; `gone` once it has been cancelled and wants none."""
 
-    __slots__ = ("answered", "gone", "missing")
+    __slots__ = ("answered", "cancelled", "missing")
 
     def __init__(self, missing: int) -> None:
         self.missing = missing
         self.answered = trio.Event()
-        self.gone = False
+        self.cancelled = False
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +57,7 @@ class Request:
 
     @property
     def unwanted(self) -> bool:
-        return self.caller is not None and self.caller.gone
+        return self.caller is not None and self.caller.cancelled
 
     def settle(self) -> None:
         self.settled = True
@@ -106,7 +106,7 @@ class Pipeline:
         """Whether `take` has something to look at."""
         return bool(self._waiting)
 
-    def ask(self, requests: Sequence[Request], caller: Caller) -> None:
+    def enqueue(self, requests: Sequence[Request], caller: Caller) -> None:
         """Queue all of `requests`, or none. Raises: LimitReached."""
         if len(self._waiting) + len(self._sent) + len(requests) > self._limit:
             self._waiting = deque(request for request in self._waiting if not request.unwanted)
@@ -120,7 +120,7 @@ class Pipeline:
             request.caller, request.queued_at = caller, now
         self._waiting.extend(requests)
 
-    def take(self) -> bytes:
+    def flush(self) -> bytes:
         """The next bytes to write, from now on outstanding; empty if nobody wants what was waiting."""
         pieces: list[bytes] = []
         size_bytes = 0
@@ -133,13 +133,13 @@ class Pipeline:
                 size_bytes += len(request.data)
         return b"".join(pieces)
 
-    def hear(self, reply: Reply) -> None:
+    def feed(self, reply: Reply) -> None:
         """Give `reply` to the request it belongs to, wanted or not, or the push to whom it concerns.
 
         Raises: ProtocolViolation for a reply to nothing.
         """
         if is_push(reply):
-            self._hear_push(reply)
+            self._feed_push(reply)
             return
         request = self._sent[0] if self._sent else None
         if request is None or (request.channel is not None and not isinstance(reply, ErrorReply)):
@@ -152,7 +152,7 @@ class Pipeline:
             Request(pack(("SUBSCRIBE", channel)), repeatable=True, channel=channel) for channel in self.channels
         )
 
-    def lose(self, why: TinytownError) -> None:
+    def connection_lost(self, why: TinytownError) -> None:
         """The connection is gone: what was outstanding waits again if it may be repeated, and else is unconfirmed."""
         while self._waiting and self._waiting[0].caller is None:
             self._waiting.popleft()  # `reconnected` makes them anew
@@ -185,7 +185,7 @@ class Pipeline:
             if request.caller is None and isinstance(reply, ErrorReply):
                 _log.warning("cannot listen to %r any more: %s", request.channel, reply.text)
 
-    def _hear_push(self, push: Sequence[Reply]) -> None:
+    def _feed_push(self, push: Sequence[Reply]) -> None:
         match push:
             case [b"message", bytes(channel), bytes(payload)]:
                 if self._on_message is not None:
