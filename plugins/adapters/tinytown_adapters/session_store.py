@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from tinytown.contracts import Usage
+from tinytown.files import replace_file
 
 _FILE = "session.json"
 
@@ -45,10 +45,4 @@ def store_session(work_dir: Path, record: CliSessionRecord | None) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """A file that its owner alone can read, whole or not at all. Raises: OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    with suppress(FileNotFoundError):
-        fresh.unlink()
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    fresh.replace(path)
+    replace_file(path, content)

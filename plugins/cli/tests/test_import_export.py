@@ -142,7 +142,7 @@ def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> No
     ("words", "code", "said"),
     [
         (("import", "absent.txt", "--format", "colons"), 2, "there is no file absent.txt"),
-        (("import", ".", "--format", "colons"), 2, "it is no ordinary file"),
+        (("import", ".", "--format", "colons"), 2, "it is not a regular file"),
         (("import", "-", "--format", "morse"), 3, "no plugin has the format 'morse'"),
         (("import", "-"), 2, "missing option '--format'"),
         (("import", "-", "--format", "colons", "--agent", "nobody"), 3, "no agent called"),

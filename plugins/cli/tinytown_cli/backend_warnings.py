@@ -7,13 +7,13 @@ with the settings and plugins of its start.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinytown.config import RUNTIME_DIRECTORY
+from tinytown.files import replace_file
 from tinytown.model.text import shown
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def warnings_by_kind(backends: Mapping[str, AgentBackend]) -> dict[str, list[str
 def cache_warnings(root: Path, kernel_pid: int, warnings: Mapping[str, Sequence[str]]) -> None:
     """Cache the warnings of the town at `root` while this kernel runs. An unwritable cache costs time and nothing else."""
     path = root / RUNTIME_DIRECTORY / _FILE
-    partial = path.with_name(f".{_FILE}.{os.getpid()}")
     with suppress(OSError):
-        partial.write_text(json.dumps({"kernel": kernel_pid, "warnings": warnings}))
-        partial.replace(path)
+        replace_file(path, json.dumps({"kernel": kernel_pid, "warnings": warnings}).encode())
 
 
 def cached_warnings(root: Path, kernel_pid: int) -> dict[str, list[str]] | None:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound
+from tinytown.files import read_text_file, write_new_file
 from tinytown.model.graph import stages
 from tinytown.model.text import shown
-from tinytown_cli.atomic_files import read_text_file, write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
+from tinytown.files import replace_text_file
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
-from tinytown_cli.atomic_files import replace_text_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

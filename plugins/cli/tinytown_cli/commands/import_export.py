@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, UsageError
+from tinytown.files import read_file, replace_text_file, write_new_file
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
 from tinytown.packages import install_hint
 from tinytown.protocol.operation import Operation
-from tinytown_cli.atomic_files import read_file, replace_text_file, write_new_file
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +22,7 @@ from tinytown.config import (
     prepare_runtime_directory,
 )
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
+from tinytown.files import replace_file
 from tinytown.identity import ROUND_VARIABLES
 from tinytown.kernel import running_kernel
 from tinytown.model.tasks import FINISHED, TASK_STATES, TaskState
@@ -148,10 +148,7 @@ def _kinds(town: TownClient, hosts: Sequence[object]) -> list[str]:
 def _write(root: Path, context: str) -> Path:
     """Keep the context where the CLI can read it, for us alone; a half-written one is never seen."""
     path = prepare_runtime_directory(root) / "conductor.md"
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix="conductor-", suffix=".md")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(context.encode("utf-8", "replace"))
-    os.replace(fresh, path)
+    replace_file(path, context.encode("utf-8", "replace"))
     return path
 
 
