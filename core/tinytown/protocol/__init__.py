@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinytown.protocol.function_library import TOWN_LIBRARY, FunctionLibrary
-    from tinytown.protocol.keys import Keys
+    from tinytown.protocol.keys import KEYS, Keys
     from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, function_call, load_library
     from tinytown.protocol.operations import TownOperations
     from tinytown.protocol.town_operations import SCHEMA
 
 __all__ = [
+    "KEYS",
     "SCHEMA",
     "TOWN_LIBRARY",
     "Argument",
@@ -33,6 +34,7 @@ _MODULES = {
     "Argument": "operation",
     "ErrorReply": "operation",
     "FunctionLibrary": "function_library",
+    "KEYS": "keys",
     "Keys": "keys",
     "Operation": "operation",
     "Reply": "operation",

@@ -14,6 +14,7 @@ from tinytown_echo import EchoBackend
 from tinytown_echo import Settings as EchoSettings
 from tinytown_journal import Journal
 from tinytown_journal import Settings as JournalSettings
+from tinytown_server.server import EmbeddedServer
 from tinytown_shell.backends import CommandBackend, ScriptBackend
 from tinytown_testing import (
     BackendScenarios,
@@ -21,6 +22,7 @@ from tinytown_testing import (
     Scenario,
     SinkScenarios,
     check_agent_backend,
+    check_server_provider,
     check_status_sink,
 )
 
@@ -128,3 +130,10 @@ async def test_a_journal_without_a_place_is_caught(tmp_path: Path) -> None:
     with pytest.raises(BrokenPromise) as caught:
         report.raise_if_broken()
     assert caught.value.results[0].promise.id == "S3"
+
+
+async def test_the_embedded_server() -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_server_provider(EmbeddedServer)
+    report.raise_if_broken()
+    assert report.not_applicable == ()

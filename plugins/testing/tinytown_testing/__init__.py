@@ -16,11 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tinytown_testing.agent_tools import check_agent_tool
     from tinytown_testing.backend_trial import ReportRecorder
     from tinytown_testing.backends import check_agent_backend
-    from tinytown_testing.commands import check_command
+    from tinytown_testing.commands import check_command, check_completer
     from tinytown_testing.converters import check_converter
     from tinytown_testing.gates import check_gate
+    from tinytown_testing.health_checks import check_health_check
     from tinytown_testing.hook_checks import check_chooser, check_prompt_sections
     from tinytown_testing.plugin_check import PROMISES, check_plugin
     from tinytown_testing.promises import BrokenPromise, CheckReport, Promise, PromiseResult, run_check
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
         Scenario,
         SinkScenarios,
     )
+    from tinytown_testing.servers import check_server_provider
     from tinytown_testing.services import check_service
     from tinytown_testing.shell import Answer, Shell
     from tinytown_testing.sinks import check_status_sink
+    from tinytown_testing.status_sections import check_status_section
     from tinytown_testing.towns import TownDirectory
     from tinytown_testing.workspaces import check_workspace
 
@@ -57,13 +61,18 @@ __all__ = [
     "SinkScenarios",
     "TownDirectory",
     "check_agent_backend",
+    "check_agent_tool",
     "check_chooser",
     "check_command",
+    "check_completer",
     "check_converter",
     "check_gate",
+    "check_health_check",
     "check_plugin",
     "check_prompt_sections",
+    "check_server_provider",
     "check_service",
+    "check_status_section",
     "check_status_sink",
     "check_workspace",
     "open_sandbox",
@@ -88,13 +97,18 @@ _MODULES = {
     "SinkScenarios": "scenarios",
     "TownDirectory": "towns",
     "check_agent_backend": "backends",
+    "check_agent_tool": "agent_tools",
     "check_chooser": "hook_checks",
     "check_command": "commands",
+    "check_completer": "commands",
     "check_converter": "converters",
     "check_gate": "gates",
+    "check_health_check": "health_checks",
     "check_plugin": "plugin_check",
     "check_prompt_sections": "hook_checks",
+    "check_server_provider": "servers",
     "check_service": "services",
+    "check_status_section": "status_sections",
     "check_status_sink": "sinks",
     "check_workspace": "workspaces",
     "open_sandbox": "sandbox",

@@ -24,7 +24,7 @@ from tinytown_testing.backend_trial import (
     outcome_text,
     started_or_after,
 )
-from tinytown_testing.leaks import files_below
+from tinytown_testing.leaks import snapshot_files
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import BackendScenarios, Scenario
@@ -324,7 +324,7 @@ async def _own_directories(trial: BackendTrial) -> None:
         sandbox.root / ".tt" / "run",
     )
     log = log_path(sandbox.root, "ada")
-    before = files_below(sandbox.base)
+    before = snapshot_files(sandbox.base)
     work = trial.scenarios.work
     with contextlib.chdir(nowhere):
         async with trial.session() as session:
@@ -333,7 +333,7 @@ async def _own_directories(trial: BackendTrial) -> None:
         if isinstance(work, Scenario):
             async with trial.session(work) as session:
                 await session.cancel(work, under_way=started_or_after(_LATE_S))
-    for path, about in files_below(sandbox.base).items():
+    for path, about in snapshot_files(sandbox.base).items():
         is_own = path == log or any(path == each or each in path.parents for each in own)
         if not is_own and before.get(path) != about:
             raise Broken(f"it wrote {path.relative_to(sandbox.base)}, seen from the directory that holds town and home")

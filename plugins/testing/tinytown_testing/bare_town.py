@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.protocol.keys import KEYS
-from tinytown.protocol.operation import Argument, Operation, Reply
-from tinytown.protocol.operations import TownOperations, load_library
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
+from tinytown.protocol import KEYS, Argument, Operation, Reply, TownOperations, load_library
+from tinytown.redis import Address, BlockingClient
 from tinytown_server.server import EmbeddedServer
 
 T = TypeVar("T")

@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import click
-from tinytown.contracts import Command
+from tinytown.contracts import Command, Completer
 from tinytown.model.text import shown
 
 from tinytown_testing.promises import Broken, CheckReport, Contract
 from tinytown_testing.sandbox import Sandbox, use_sandbox
-from tinytown_testing.trial import SLACK_S, Trial, check_word, expect
+from tinytown_testing.trial import SLACK_S, Trial, check_word, expect, expect_list
 
 
 @dataclass(slots=True)
@@ -66,9 +67,13 @@ async def check_command(
         return await COMMAND.check(f"command {shown(str(make().name))}", CommandTrial(place, slack_s, make), only)
 
 
-@COMMAND.promise("K1", "Its name is a word that can be typed.")
+@COMMAND.promise("K1", "Its name is one word that can be typed, or two.")
 async def _name(trial: CommandTrial) -> None:
-    check_word("name", trial.make().name)
+    words = expect(trial.make().name, str, "as name").split(" ")
+    if len(words) > 2:
+        raise Broken(f"expected one word or two as name, got {trial.make().name!r}")
+    for word in words:
+        check_word("name", word)
 
 
 @COMMAND.promise("K2", "Its help is one line of text.")
@@ -96,3 +101,70 @@ async def _json(trial: CommandTrial) -> None:
     for words, command in trial.all_below():
         if not any("--json" in parameter.opts for parameter in command.params):
             raise Broken(f"tt {words} has no option --json; build it with TownCommand of tinytown_cli.public")
+
+
+# -- completers --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class CompleterTrial(Trial):
+    """One attempt at one promise of a completer."""
+
+    make: Callable[[], Completer]
+
+    def load(self) -> Callable[[click.Context], object]:
+        """The function that the target names. Broken unless it can be called."""
+        target = expect(self.make().target, str, "as target")
+        module, _, attribute = target.partition(":")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise Broken(f"{target} cannot be loaded: {shown(repr(error), 300)}") from error
+        if not callable(function):
+            raise Broken(f"expected a function at {target}, got {type(function).__name__} {shown(repr(function))}")
+        return cast("Callable[[click.Context], object]", function)
+
+
+COMPLETER = Contract[CompleterTrial]("completer")
+
+
+async def check_completer(
+    make: Callable[[], Completer],
+    *,
+    only: Collection[str] | None = None,
+    sandbox: Sandbox | None = None,
+    slack_s: float = SLACK_S,
+) -> CheckReport:
+    """Check the completer that `make` announces for all its promises, or for those in `only`.
+
+    The rest is as with `check_agent_backend`.
+    """
+    async with use_sandbox(sandbox) as place:
+        trial = CompleterTrial(place, slack_s, make)
+        return await COMPLETER.check(f"completer {shown(str(make().name))}", trial, only)
+
+
+@COMPLETER.promise("E1", "Its name is a word that can be typed and stored.")
+async def _completer_name(trial: CompleterTrial) -> None:
+    check_word("name", trial.make().name)
+
+
+@COMPLETER.promise("E2", "Its target is a function, and importing it has no other effect.")
+async def _completer_target(trial: CompleterTrial) -> None:
+    async with trial.expect_no_leaks("importing it"):
+        trial.load()
+
+
+@COMPLETER.promise(
+    "E3", "It returns pairs of a word and a remark, or raises an error where there is no town.", requires=("E2",)
+)
+async def _pairs(trial: CompleterTrial) -> None:
+    function = trial.load()
+    with click.Context(click.Command("tt")) as context:
+        try:
+            answer = function(context)
+        except Exception:  # whatever it is: then nothing is completed
+            return
+    for pair in expect_list(answer, tuple, "from the function"):
+        if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise Broken(f"expected pairs of a word and a remark, got {shown(repr(pair))}")

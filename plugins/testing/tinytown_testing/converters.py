@@ -15,7 +15,7 @@ from tinytown.errors import UsageError
 from tinytown.model.ids import new_id
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
-from tinytown.protocol.operations import TownOperations
+from tinytown.protocol import TownOperations
 
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import sample_tasks, unusual_tasks

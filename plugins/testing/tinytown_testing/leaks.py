@@ -64,7 +64,7 @@ def has_process(variable: str, value: str) -> bool:
     return next(_marked(variable, value), None) is not None
 
 
-def files_below(base: Path) -> dict[Path, tuple[int, int, int]]:
+def snapshot_files(base: Path) -> dict[Path, tuple[int, int, int]]:
     """Every file and directory below `base`, with what changes when somebody writes to it; directories by mode alone."""
     found: dict[Path, tuple[int, int, int]] = {}
     for path in base.rglob("*"):

@@ -1,7 +1,7 @@
-"""All promises at once: an installed plugin, found as a kernel finds it, and everything that it offers put to the test.
+"""All promises at once: an installed plugin, found as a kernel finds it, with all its contributions checked.
 
-Its hooks are called for the bench's town, never for a real one, so that what they return can do no harm there. No other
-plugin is in that town: what they have wrong, and what they already offer, is not its doing.
+Its hooks are called for the sandbox's town, never for a real one, so that what they return can do no harm. No other plugin
+is in that town: neither their faults nor their contributions count.
 """
 
 from __future__ import annotations
@@ -12,26 +12,46 @@ from typing import Any, cast
 
 import msgspec
 from tinytown.errors import NotFound, PluginFaulty
-from tinytown.plugin import PluginReport, Plugins, survey_plugins
-from tinytown.plugin.loader import Plugin, installed_plugins
+from tinytown.hookspecs import ENTRY_POINT_GROUP
+from tinytown.plugin import Plugin, PluginReport, Plugins, installed, load_plugin, survey_plugins
 
+from tinytown_testing.agent_tools import AGENT_TOOL, check_agent_tool
 from tinytown_testing.backends import BACKEND, check_agent_backend
-from tinytown_testing.commands import COMMAND, check_command
+from tinytown_testing.commands import COMMAND, COMPLETER, check_command, check_completer
 from tinytown_testing.converters import CONVERTER, check_converter
 from tinytown_testing.gates import GATE, check_gate
+from tinytown_testing.health_checks import HEALTH_CHECK, check_health_check
 from tinytown_testing.hook_checks import CHOOSER, PROMPT, check_chooser, check_prompt_sections
 from tinytown_testing.plugin_promises import PLUGIN, PluginTrial
 from tinytown_testing.promises import CheckReport, Promise
 from tinytown_testing.sandbox import Sandbox, open_sandbox
+from tinytown_testing.servers import SERVER
 from tinytown_testing.services import SERVICE, check_service
 from tinytown_testing.sinks import SINK, check_status_sink
+from tinytown_testing.status_sections import STATUS_SECTION, check_status_section
 from tinytown_testing.trial import SLACK_S
 from tinytown_testing.workspaces import WORKSPACE, check_workspace
 
-#: By what a plugin offers, what is promised of it; ``plugin`` has what is promised of every one.
+#: The promises by contract; ``plugin`` has those of every plugin.
 PROMISES: dict[str, tuple[Promise, ...]] = {
     contract.name: contract.promises
-    for contract in (PLUGIN, BACKEND, SINK, CONVERTER, WORKSPACE, GATE, SERVICE, COMMAND, PROMPT, CHOOSER)
+    for contract in (
+        PLUGIN,
+        BACKEND,
+        SINK,
+        CONVERTER,
+        WORKSPACE,
+        GATE,
+        SERVICE,
+        COMMAND,
+        COMPLETER,
+        HEALTH_CHECK,
+        STATUS_SECTION,
+        AGENT_TOOL,
+        SERVER,
+        PROMPT,
+        CHOOSER,
+    )
 }
 
 _CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
@@ -42,6 +62,10 @@ _CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
     "gates": check_gate,
     "services": check_service,
     "commands": check_command,
+    "completers": check_completer,
+    "health_checks": check_health_check,
+    "status_sections": check_status_section,
+    "agent_tools": check_agent_tool,
 }
 _HOOK_CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
     "tinytown_prompt_sections": check_prompt_sections,
@@ -50,14 +74,14 @@ _HOOK_CHECKS: dict[str, Callable[..., Awaitable[CheckReport]]] = {
 
 
 async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
-    """Hold everything that the installed plugin `name` offers to its promises, in a town whose ``tinytown.toml`` is `toml`.
+    """Check all contributions of the installed plugin `name`, in a town whose ``tinytown.toml`` is `toml`.
 
-    Situations that only a maker can bring about are not tried, see `BackendScenarios`. There is no report for a plugin
+    Situations that only its maker can create are skipped, see `BackendScenarios`. There is no report for a plugin
     without hooks. Raises: NotFound when no such plugin is installed; PluginFaulty, with the reason, when the town cannot
     use it; ConfigError for `toml`.
     """
     async with open_sandbox(toml=toml) as sandbox:
-        others = {each.name for each in installed_plugins()} - {name}
+        others = {entry.name for entry in installed(ENTRY_POINT_GROUP)} - {name}
         config = msgspec.structs.replace(sandbox.config, blocked_plugins=(*sandbox.config.blocked_plugins, *others))
 
         def survey() -> Plugins:
@@ -69,12 +93,12 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
             trial = PluginTrial(sandbox, SLACK_S, lambda: _report(survey(), name))
             reports.append(await PLUGIN.check(f"plugin {name}", trial, None))
             if "L3" in {result.promise.id for result in reports[0].broken}:
-                return tuple(reports)  # what would be tried is not there again
-        for shelf, check in _CHECKS.items():
-            for offered in report.contributions.get(shelf, ()):
+                return tuple(reports)  # the contributions to check are not there again
+        for kind, check in _CHECKS.items():
+            for offered in report.contributions.get(kind, ()):
 
-                def make(shelf: str = shelf, offered: str = offered) -> Any:
-                    return _take(survey(), shelf, offered)
+                def make(kind: str = kind, offered: str = offered) -> Any:
+                    return _take(survey(), kind, offered)
 
                 reports.append(await check(make, sandbox=sandbox))
         return (*reports, *await _check_functions(report, sandbox))
@@ -82,8 +106,7 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
 
 async def _check_functions(report: PluginReport, sandbox: Sandbox) -> list[CheckReport]:
     """What the hooks promise that are no announcements but the thing itself."""
-    plugin = next(each for each in installed_plugins() if each.name == report.name)
-    plugin.load()
+    plugin = load_plugin(next(entry for entry in installed(ENTRY_POINT_GROUP) if entry.name == report.name))
     reports: list[CheckReport] = []
     for hook, check in _HOOK_CHECKS.items():
         if hook in report.hooks:
@@ -119,9 +142,9 @@ def _report(plugins: Plugins, name: str) -> PluginReport:
     return report
 
 
-def _take(plugins: Plugins, shelf: str, name: str) -> Any:
+def _take(plugins: Plugins, kind: str, name: str) -> Any:
     """The object of this name, made afresh by its hook."""
-    objects = getattr(plugins, shelf)
+    objects = getattr(plugins, kind)
     if isinstance(objects, Mapping):
         return cast("Mapping[str, Any]", objects)[name]
     return next(each for each in objects if each.name == name)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tinytown.redis.blocking_client import BlockingClient
+    from tinytown.redis import BlockingClient
 
     from tinytown_testing.bare_town import BareTown
     from tinytown_testing.scripted_backend import ScriptedBackend

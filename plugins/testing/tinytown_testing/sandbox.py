@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 import trio
+from tinytown.client import TownClient, connect
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, URL_VARIABLE, Config, RedisConfig, load_config
 from tinytown.contracts import AgentContext, Round
 from tinytown.kernel import agent_directory, log_path, round_environment, run_directory
@@ -132,6 +133,15 @@ class Sandbox:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 30):
                 await trio.to_thread.run_sync(server.stop)
+
+    @contextmanager
+    def open_client(self) -> Generator[TownClient]:
+        """The town with its embedded server, as commands reach it. The server is ended afterwards."""
+        try:
+            with connect(self.root, self.config) as town:
+                yield town
+        finally:
+            EmbeddedServer(self.root / RUNTIME_DIRECTORY).stop()
 
 
 @asynccontextmanager

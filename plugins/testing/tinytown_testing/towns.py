@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import trio
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, load_config
-from tinytown.kernel.kernel import Kernel, open_kernel
+from tinytown.kernel import Kernel, open_kernel
 from tinytown.model.events import Event, event_fields
 from tinytown.plugin import load_plugins
 from tinytown.town import Town, connect_town

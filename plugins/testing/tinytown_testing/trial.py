@@ -35,6 +35,8 @@ _TICK_S = 0.01
 #: Between two ticks of the event loop. A person does not notice less, and a busy machine causes less.
 LONGEST_GAP_S = 0.3
 _GAP_ATTEMPTS = 3
+#: What a command may wait for one plugin.
+LONGEST_WAIT_S = 10.0
 
 
 class LoopMonitor:
@@ -167,6 +169,21 @@ def expect_texts(value: object, where: str) -> list[str]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise Broken(f"expected a list of texts {where}, got {outcome_text}")
     return [expect(each, str, f"in the list of texts {where}") for each in cast("Iterable[object]", value)]
+
+
+def expect_list(value: object, kind: type[T], where: str) -> list[T]:
+    """The items of a sequence. Broken when it is none, or has an item of another type."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise Broken(f"expected a list of {kind.__name__} {where}, got {type(value).__name__} {shown(repr(value))}")
+    return [expect(item, kind, f"in the list {where}") for item in cast("Iterable[object]", value)]
+
+
+def expect_prompt(what: str, call: Callable[[], object]) -> None:
+    """Broken if a call for which a command waits takes more than `LONGEST_WAIT_S`."""
+    began = time.monotonic()
+    call()
+    if (taken_s := time.monotonic() - began) > LONGEST_WAIT_S:
+        raise Broken(f"{what} took {taken_s:.1f} s")
 
 
 def expect_context_manager(made: object) -> None:
