@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,19 +24,8 @@ _strict = click.option("--strict", is_flag=True, help="Do nothing at all when a 
 _dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
-class _BeadsGroup(TownGroup):
-    """Also has what other distributions announce as ``beads.NAME`` in the group `tinytown.commands`."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
-            for entry_point in importlib.metadata.entry_points(group="tinytown.commands", name=f"beads.{cmd_name}"):
-                found = entry_point.load()
-        return found
-
-
 @click.group(
-    cls=_BeadsGroup,
+    cls=TownGroup,
     examples=["tt beads import ../shop --dry-run", "tt beads export beads.jsonl", "tt beads sync --watch"],
 )
 def beads() -> None:

@@ -10,7 +10,6 @@ import pytest
 from tinytown.contracts import Command
 from tinytown.hookspecs import HOOK_API
 from tinytown_gastown import TINYTOWN_HOOK_API, tinytown_commands
-from tinytown_gastown.command_table import NESTED
 
 
 def test_the_hooks_are_of_this_version() -> None:
@@ -24,7 +23,7 @@ def test_no_two_commands_have_one_name() -> None:
 
 def test_the_entry_points_name_just_these_commands() -> None:
     announced = importlib.metadata.distribution("tinytown-gastown").entry_points.select(group="tinytown.commands")
-    table = {command.name.replace(" ", "."): command.target for command in (*tinytown_commands(), *NESTED)}
+    table = {command.name.replace(" ", "."): command.target for command in tinytown_commands()}
     assert {entry_point.name: entry_point.value for entry_point in announced} == table
 
 

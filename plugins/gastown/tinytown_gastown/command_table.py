@@ -6,6 +6,12 @@ from tinytown.contracts import Command
 
 COMMANDS: tuple[Command, ...] = (
     Command(
+        "beads from-gastown",
+        "Make a town for each rig of a Gastown town.",
+        "tinytown_gastown.migration.command:from_gastown",
+        section="Work",
+    ),
+    Command(
         "formula", "Run work defined as steps in a file.", "tinytown_gastown.formulas.commands:formula", section="Work"
     ),
     Command("sling", "Assign work to an agent and start it.", "tinytown_gastown.verbs.sling:sling", section="Work"),
@@ -28,15 +34,5 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "dep", "Show and change the dependencies of tasks.", "tinytown_gastown.verbs.dependencies:dep", section="Work"
-    ),
-)
-
-#: Announced by an entry point alone until a command table may name nested commands.
-NESTED: tuple[Command, ...] = (
-    Command(
-        "beads from-gastown",
-        "Make a town for each rig of a Gastown town.",
-        "tinytown_gastown.migration.command:from_gastown",
-        section="Work",
     ),
 )
