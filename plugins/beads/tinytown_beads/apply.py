@@ -46,7 +46,7 @@ def apply(town: TownClient, reconciliation: Reconciliation) -> Applied:
 
     Raises: TinytownError when the server cannot be asked.
     """
-    applied = Applied(tasks={each.bead.id: each.task for each in reconciliation.updates})
+    applied = Applied(tasks={update.bead.id: update.task for update in reconciliation.updates})
     _make(town, reconciliation.creates, applied)
     _change(town, reconciliation, applied)
     return applied
@@ -75,15 +75,15 @@ def _change(town: TownClient, reconciliation: Reconciliation, applied: Applied) 
     task_ids = {reconciliation.ids(id_): id_ for id_ in reconciliation.town.tasks}
     task_ids |= {key: task.id for key, task in applied.tasks.items()}
     waiting: list[tuple[Update, list[tuple[frozenset[str], Any]]]] = []
-    for each in reconciliation.updates:
+    for update in reconciliation.updates:
         steps: list[tuple[frozenset[str], Any]] = []
-        for fields, make in task_operations(town, each, reconciliation, task_ids):
+        for fields, make in task_operations(town, update, reconciliation, task_ids):
             try:
                 steps.append((fields, make()))
             except TinytownError as error:
-                _hold_back(applied, each.bead.id, fields, error)
+                _hold_back(applied, update.bead.id, fields, error)
         if steps:
-            waiting.append((each, steps))
+            waiting.append((update, steps))
     answers = iter(_ask(town, [call for _, steps in waiting for _, call in steps]))
     for each, steps in waiting:
         for fields, _ in steps:

@@ -88,9 +88,11 @@ def entry_of(line: Line, base: Base | None) -> Entry:
 
 def baseline_path(directory: Path, file: Path) -> Path:
     """Where the baseline of a bead file lies."""
-    told = os.path.realpath(file)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(told).stem)[:40]
-    return directory / f"{name}-{hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.baseline"
+    real_path = os.path.realpath(file)
+    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(real_path).stem)[:40]
+    return (
+        directory / f"{name}-{hashlib.sha256(real_path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}.baseline"
+    )
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -115,8 +117,10 @@ def read_baseline(path: Path) -> Baseline | None:
 
 def read_baselines(directory: Path) -> dict[Path, Baseline]:
     """All baselines of a town by their own files, in the order in which its bead files were first met."""
-    found = {path: baseline for path in directory.glob("*.baseline") if (baseline := read_baseline(path)) is not None}
-    return dict(sorted(found.items(), key=lambda each: (each[1].order, each[1].path)))
+    baselines = {
+        path: baseline for path in directory.glob("*.baseline") if (baseline := read_baseline(path)) is not None
+    }
+    return dict(sorted(baselines.items(), key=lambda item: (item[1].order, item[1].path)))
 
 
 def next_order(directory: Path) -> int:
@@ -132,7 +136,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """Keep a baseline, for its owner alone: it holds all texts of the file."""
     head = _Head(version=_VERSION, path=baseline.path, digest=baseline.digest, order=baseline.order)
     encode = msgspec.json.encode
-    content = b"".join(encode(each) + b"\n" for each in (head, *baseline.entries))
+    content = b"".join(encode(part) + b"\n" for part in (head, *baseline.entries))
     before = read_file(path)
     if content != before:
         replace_file(path, content, was=before, mode=0o600)
@@ -140,6 +144,6 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 
 def entries_of(lines: Sequence[Line], gone: Sequence[Line], bases: Mapping[str, Base]) -> tuple[Entry, ...]:
     """The entries for the lines of a file, and behind them for those that are gone."""
-    there = [entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines]
-    left = [msgspec.structs.replace(entry_of(line.ended(), bases.get(line.key)), gone=True) for line in gone]
-    return (*there, *left)
+    present = [entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines]
+    removed = [msgspec.structs.replace(entry_of(line.ended(), bases.get(line.key)), gone=True) for line in gone]
+    return (*present, *removed)

@@ -45,24 +45,24 @@ class BdCli:
             exported = read_lines(read_file(path) or b"")
         theirs = {line.key: line for line in exported if line.bead}
         here = {line.key for line in lines if line.kind in ("bead", "tombstone")}
-        told = [
+        merged = [
             with_changes(line, _newer_fields(line, theirs[line.key])) if line.bead and line.key in theirs else line
             for line in lines
         ]
-        if told and len(here) < len(here | set(theirs)):
-            told[-1] = told[-1].ended()
-        return told + [line for key, line in theirs.items() if key not in here]
+        if merged and len(here) < len(here | set(theirs)):
+            merged[-1] = merged[-1].ended()
+        return merged + [line for key, line in theirs.items() if key not in here]
 
     def push(self) -> tuple[str, ...]:
         """Bring the file into the database; what `bd` skipped, in its own words."""
-        answer = self._run("import", str(self.file.absolute()), "--json")
+        output = self._run("import", str(self.file.absolute()), "--json")
         try:
-            told = as_object(decode(answer)) or {}
+            result = as_object(decode(output)) or {}
         except ValueError:
             return ()
-        told = as_object(told.get("data")) or told
-        stale = [f"{each}: bd has a newer one" for each in as_list(told.get("stale_skipped_ids")) or []]
-        return (*stale, *map(str, as_list(told.get("skipped_dependencies")) or []))
+        result = as_object(result.get("data")) or result
+        stale = [f"{bead_id}: bd has a newer one" for bead_id in as_list(result.get("stale_skipped_ids")) or []]
+        return (*stale, *map(str, as_list(result.get("skipped_dependencies")) or []))
 
     def _run(self, *words: str) -> str:
         """What `bd` prints. Raises: BackendUnavailable if it cannot be started; TinytownError if it fails or hangs."""
@@ -82,9 +82,9 @@ class BdCli:
         except subprocess.TimeoutExpired as error:
             raise TinytownError(f"bd {words[0]} did not end within {_TIMEOUT_S:.0f} s", code="bd_failed") from error
         if done.returncode:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+            output = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
             raise TinytownError(
-                f"bd {words[0]} ended with {done.returncode}: {said[-1][:300] if said else 'it said nothing'}",
+                f"bd {words[0]} ended with {done.returncode}: {output[-1][:300] if output else 'it output nothing'}",
                 hint='bd config set types.custom tells it other types; [plugins.beads] bd = "never" leaves it alone',
                 code="bd_failed",
             )
@@ -99,7 +99,7 @@ def find_bd(file: Path, settings: Settings) -> BdCli | None:
 
 
 def _newer_fields(ours: Line, theirs: Line) -> dict[str, Any]:
-    """The fields in which the database says something newer. Sub-second times and what it never keeps are no news.
+    """The fields in which the database says something newer. Sub-second times and what it never keeps do not count.
 
     A line that is as new as the record in the database wins: an import, which follows, goes by the same rule.
     """
@@ -109,12 +109,12 @@ def _newer_fields(ours: Line, theirs: Line) -> dict[str, Any]:
     mine, other = moment(ours.bead.text("updated_at")), moment(theirs.bead.text("updated_at"))
     if mine and (other is None or other <= mine):
         return {}
-    news: dict[str, Any] = {}
+    newer: dict[str, Any] = {}
     for key in ISSUE_KEYS:
         if key in _COMPUTED or key in DROPPED_KEYS or _same(key, old.get(key), new.get(key)):
             continue
-        news[key] = new.get(key, ABSENT)
-    return news
+        newer[key] = new.get(key, ABSENT)
+    return newer
 
 
 def _same(key: str, ours: Any, theirs: Any) -> bool:
@@ -132,8 +132,10 @@ def _same(key: str, ours: Any, theirs: Any) -> bool:
 
 
 def _edges(value: Any) -> set[tuple[Any, ...]]:
-    return {tuple(edge.get(key) for key in _EDGE_KEYS) for each in as_list(value) or [] if (edge := as_object(each))}
+    return {tuple(edge.get(key) for key in _EDGE_KEYS) for item in as_list(value) or [] if (edge := as_object(item))}
 
 
 def _comments(value: Any) -> set[tuple[Any, ...]]:
-    return {(each.get("author"), each.get("text")) for item in as_list(value) or [] if (each := as_object(item))}
+    return {
+        (comment.get("author"), comment.get("text")) for item in as_list(value) or [] if (comment := as_object(item))
+    }

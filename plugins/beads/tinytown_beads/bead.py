@@ -93,8 +93,8 @@ def moment(text: str) -> datetime | None:
     if dot:
         head += tail.lstrip("0123456789")
     try:
-        found = datetime.fromisoformat(head)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        parsed = datetime.fromisoformat(head)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -121,7 +121,7 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
     if not isinstance(timeout, int) or isinstance(timeout, bool):
         raise InvalidBead(f"its timeout is no whole number: {timeout!r:.60}")
     labels = as_list(record.get("labels") or [])
-    if labels is None or not all(isinstance(each, str) for each in labels):
+    if labels is None or not all(isinstance(label, str) for label in labels):
         raise InvalidBead("its labels are no list of texts")
     return Bead(
         record=record,
@@ -139,11 +139,11 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
 def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
     if not record.get("dependencies"):
         return ()
-    found = as_list(record["dependencies"])
-    if found is None:
+    items = as_list(record["dependencies"])
+    if items is None:
         raise InvalidBead("its dependencies are no list")
     edges: list[Edge] = []
-    for item in map(as_object, found):
+    for item in map(as_object, items):
         if item is None:
             raise InvalidBead("one of its dependencies is no object")
         target = _text(item, "depends_on_id")

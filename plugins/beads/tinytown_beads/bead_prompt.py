@@ -22,10 +22,14 @@ def bead_sections(task: Task | None) -> list[str]:
         for key, heading in _HEADINGS.items()
         if isinstance(text := fields.get(key), str) and text.strip()
     ]
-    comments = [as_object(each) or {} for each in as_list(fields.get("comments")) or []]
-    said = [f"- {each.get('author', '?')}: {each['text']}" for each in comments if isinstance(each.get("text"), str)]
-    if said:
-        sections.append("## Comments\n\n" + _cut("\n".join(said[-_COMMENTS_SHOWN:])))
+    comments = [as_object(item) or {} for item in as_list(fields.get("comments")) or []]
+    entries = [
+        f"- {comment.get('author', '?')}: {comment['text']}"
+        for comment in comments
+        if isinstance(comment.get("text"), str)
+    ]
+    if entries:
+        sections.append("## Comments\n\n" + _cut("\n".join(entries[-_COMMENTS_SHOWN:])))
     return sections
 
 

@@ -157,18 +157,18 @@ def ready(
         if content is None:
             raise UsageError(f"no bead file at {file}", hint="leave it out for the town's own")
         lines = read_lines(content)
-    found = beads_of(lines)
-    out = blockers(found, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
-    ordered = sorted_beads(found.values())
-    rows = [each for each in ordered if each.id not in out]
-    waiting = [each for each in ordered if each.id in out and not each.closed] if explain else []
-    shape = {
-        "ready": [_ready_shape(each) for each in rows],
-        "waiting": [{"id": each.id, "title": each.title, "reason": out[each.id]} for each in waiting],
+    beads_by_id = beads_of(lines)
+    reasons = blockers(beads_by_id, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
+    ordered = sorted_beads(beads_by_id.values())
+    rows = [bead for bead in ordered if bead.id not in reasons]
+    waiting = [bead for bead in ordered if bead.id in reasons and not bead.closed] if explain else []
+    answer = {
+        "ready": [_ready_shape(row) for row in rows],
+        "waiting": [{"id": bead.id, "title": bead.title, "reason": reasons[bead.id]} for bead in waiting],
     }
-    cells = [(each.id, f"P{each.priority}", each.issue_type, each.title) for each in rows]
-    told = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
-    context.emit(shape, [*told, *(f"{each.id}: {out[each.id]}" for each in waiting)])
+    cells = [(row.id, f"P{row.priority}", row.issue_type, row.title) for row in rows]
+    lines_shown = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
+    context.emit(answer, [*lines_shown, *(f"{bead.id}: {reasons[bead.id]}" for bead in waiting)])
 
 
 def _ready_shape(bead: Bead) -> dict[str, object]:

@@ -14,10 +14,10 @@ def _plain(key: str) -> str:
 
 def fields_in(text: str) -> dict[str, str]:
     """The values by their keys, lower case and without separators; ``null`` is empty. Of two the first counts."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for match in _LINE.finditer(text):
-        found.setdefault(_plain(match[1]), "" if match[2] == "null" else match[2])
-    return found
+        fields.setdefault(_plain(match[1]), "" if match[2] == "null" else match[2])
+    return fields
 
 
 def field_of(text: str, key: str) -> str:

@@ -43,9 +43,9 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     baselines = read_baselines(store.directory)
     own = baselines.pop(baseline_path(store.directory, file), None) if file else None
     lines, bases = _merge_baselines([*([own] if own else []), *baselines.values()])
-    there = {line.key for line in lines if line.kind == "bead"}
-    strange = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in there]
-    extend(lines, (line for line in recorded_lines(strange) if line.key not in there))
+    in_lines = {line.key for line in lines if line.kind == "bead"}
+    unknown = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in in_lines]
+    extend(lines, (line for line in recorded_lines(unknown) if line.key not in in_lines))
     beads = beads_of(lines)
     known = map_beads(beads, now, limit_bytes=store.town.config.limits.message_bytes)
     ids = BeadIds(state.tasks.values(), store.prefix, known.task_ids)
@@ -67,8 +67,8 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
     if written.changed or written.added:
         known = map_beads(beads_of(written.lines), now, limit_bytes=store.town.config.limits.message_bytes)
-    told = {key: Base(view, views[key]) for key, view in known.views.items() if key in views}
-    return Exported(join(written.lines), written.lines, told, report, own)
+    agreed = {key: Base(view, views[key]) for key, view in known.views.items() if key in views}
+    return Exported(join(written.lines), written.lines, agreed, report, own)
 
 
 def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
@@ -77,15 +77,15 @@ def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[st
     bases: dict[str, Base] = {}
     seen: set[tuple[str, str]] = set()
     for number, baseline in enumerate(baselines):
-        known, found = baseline.unpack()
+        known, known_bases = baseline.unpack()
         for line in known:
             identity = (line.kind, line.key)
             if (line.key and identity in seen) or (number and not line.key):
                 continue
             seen.add(identity)
             extend(lines, [line])
-            if line.key in found:
-                bases.setdefault(line.key, found[line.key])
+            if line.key in known_bases:
+                bases.setdefault(line.key, known_bases[line.key])
     return lines, bases
 
 

@@ -28,36 +28,36 @@ def record_of(task: Task) -> dict[str, Any]:
     """The record of the bead that a task was made of, empty for one that was none, with what has been said since."""
     origin = task.origin or {}
     record = origin.get("record")
-    found: dict[str, Any] | None = None
+    record_fields: dict[str, Any] | None = None
     if origin.get("format") == FORMAT and isinstance(record, str):
         try:
-            found = as_object(decode(record))
+            record_fields = as_object(decode(record))
         except ValueError:
-            found = None
-    return {**(found or {}), **extra_fields(task)}
+            record_fields = None
+    return {**(record_fields or {}), **extra_fields(task)}
 
 
 def extra_view_fields(record: Mapping[str, Any], id_: str) -> dict[str, Any]:
     """What the record of the bead `id_` says beyond a task, as the fields of a `View` that it fills."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key in TEXTS:
         text = record.get(key)
         if text and isinstance(text, str) and not (key == "external_ref" and text.startswith(REFERENCE)):
-            found[key] = text
+            fields[key] = text
     type_ = record.get("issue_type")
     if isinstance(type_, str) and type_ not in ("", "task"):
-        found["issue_type"] = type_
+        fields["issue_type"] = type_
     if table := as_object(record.get("metadata")):
         others = {key: table[key] for key in sorted(table) if key != OURS}
         if others:
-            found["metadata"] = encode(others)
+            fields["metadata"] = encode(others)
     if comments := as_list(record.get("comments")):
-        found["comments"] = tuple(sorted({encode(each) for each in comments if as_object(each)}))
+        fields["comments"] = tuple(sorted({encode(comment) for comment in comments if as_object(comment)}))
     if edges := record.get("dependencies"):
         loose = {edge_key(edge) for edge in other_edges(edges, id_)}
         if loose:
-            found["edges"] = tuple(sorted(loose))
-    return found
+            fields["edges"] = tuple(sorted(loose))
+    return fields
 
 
 def other_edges(edges: object, id_: str) -> list[dict[str, Any]]:
@@ -79,8 +79,8 @@ def sorted_comments(comments: Iterable[str]) -> list[Any]:
     """Comments as a record has them: by their time, then by their ids."""
 
     def sort_key(comment: Mapping[str, Any]) -> tuple[str, str]:
-        told = str(comment.get("created_at", ""))
-        when = moment(told)
-        return stamp(when) if when else told, str(comment.get("id", ""))
+        created_at = str(comment.get("created_at", ""))
+        when = moment(created_at)
+        return stamp(when) if when else created_at, str(comment.get("id", ""))
 
     return sorted(map(decode, comments), key=sort_key)

@@ -38,10 +38,10 @@ def find_bead_file(path: Path) -> Path:
 def _redirected(directory: Path) -> Path:
     """Where a worktree says that its beads are."""
     try:
-        told = (directory / "redirect").read_text("utf-8").strip()
+        target = (directory / "redirect").read_text("utf-8").strip()
     except (OSError, ValueError):
         return directory
-    return (directory.parent / told) if told else directory
+    return (directory.parent / target) if target else directory
 
 
 def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:

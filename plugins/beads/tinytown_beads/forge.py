@@ -25,12 +25,12 @@ async def look(gh: str, gate: Mapping[str, Any], directory: str) -> Verdict:
     if not _WORD.fullmatch(word):
         return "lost"
     if gate.get("type") == "gh:pr":
-        told = await _ask([gh, "pr", "view", word, "--json", "state"], directory)
-        return {"MERGED": "open", "CLOSED": "lost"}.get(str(told.get("state")), "shut")  # type: ignore[return-value]
-    told = await _ask([gh, "run", "view", word, "--json", "status,conclusion"], directory)
-    if told.get("status") != "completed":
+        answer = await _ask([gh, "pr", "view", word, "--json", "state"], directory)
+        return {"MERGED": "open", "CLOSED": "lost"}.get(str(answer.get("state")), "shut")  # type: ignore[return-value]
+    answer = await _ask([gh, "run", "view", word, "--json", "status,conclusion"], directory)
+    if answer.get("status") != "completed":
         return "shut"
-    return "open" if told.get("conclusion") == "success" else "lost"
+    return "open" if answer.get("conclusion") == "success" else "lost"
 
 
 async def _ask(command: list[str], directory: str) -> Mapping[str, Any]:

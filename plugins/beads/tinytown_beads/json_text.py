@@ -69,9 +69,9 @@ def _repaired(value: Any) -> Any:
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
-        return [_repaired(each) for each in cast("Sequence[Any]", value)]
+        return [_repaired(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {well_formed(key): _repaired(each) for key, each in cast("dict[str, Any]", value).items()}
+        return {well_formed(key): _repaired(item) for key, item in cast("dict[str, Any]", value).items()}
     return value
 
 
@@ -82,8 +82,8 @@ def as_object(value: object) -> dict[str, Any] | None:
 
 def as_list(value: object) -> list[Any] | None:
     """A decoded value, if it is a list."""
-    found: list[Any] | None = cast("Any", value) if isinstance(value, list) else None
-    return found
+    items: list[Any] | None = cast("Any", value) if isinstance(value, list) else None
+    return items
 
 
 def encode(value: Any) -> str:
@@ -99,7 +99,7 @@ def well_formed(text: str) -> str:
 
 def members(text: str) -> list[Member]:
     """The members of the object that `text` is, in order. Raises: ValueError if it is none."""
-    found: list[Member] = []
+    parsed: list[Member] = []
     at = _blanks(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("it is no object")
@@ -112,7 +112,7 @@ def members(text: str) -> list[Member]:
                 raise ValueError("it is no object")
             value = _blanks(text, colon + 1)
             _, end = _DECODER.raw_decode(text, value)
-            found.append(Member(key, at, value, end))
+            parsed.append(Member(key, at, value, end))
             at = _blanks(text, end)
             if text[at : at + 1] == ",":
                 at = _blanks(text, at + 1)
@@ -120,7 +120,7 @@ def members(text: str) -> list[Member]:
                 raise ValueError("it is no object")
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return found
+    return parsed
 
 
 def overlay(text: str, changes: Mapping[str, Any], order: Sequence[str] = ()) -> str:
@@ -128,16 +128,16 @@ def overlay(text: str, changes: Mapping[str, Any], order: Sequence[str] = ()) ->
 
     `ABSENT` takes a key away. A new key goes to its place in `order`, else to the end, with blanks as the others have.
     """
-    there = members(text)
-    if not there:
+    existing = members(text)
+    if not existing:
         added = {key: value for key, value in changes.items() if value is not ABSENT}
         return encode(added) if added else text
-    colon = _between(text, there[0])
-    comma = text[there[0].end : there[1].begin] if len(there) > 1 else ","
-    last_of = {member.key: number for number, member in enumerate(there)}
+    colon = _between(text, existing[0])
+    comma = text[existing[0].end : existing[1].begin] if len(existing) > 1 else ","
+    last_of = {member.key: number for number, member in enumerate(existing)}
     pieces: list[tuple[str, str, str]] = []  # key, blanks before it, text
-    for number, member in enumerate(there):
-        before = text[there[number - 1].end : member.begin] if number else ""
+    for number, member in enumerate(existing):
+        before = text[existing[number - 1].end : member.begin] if number else ""
         piece = text[member.begin : member.end]
         if member.key in changes:
             value = changes[member.key]
@@ -152,7 +152,7 @@ def overlay(text: str, changes: Mapping[str, Any], order: Sequence[str] = ()) ->
             at = _insert_at(rank, key, [piece[0] for piece in pieces])
             pieces.insert(at, (key, comma, encode(key) + colon + encode(value)))
     body = "".join((before or comma) * bool(number) + piece for number, (_, before, piece) in enumerate(pieces))
-    return text[: there[0].begin] + body + text[there[-1].end :]
+    return text[: existing[0].begin] + body + text[existing[-1].end :]
 
 
 def _insert_at(rank: Mapping[str, int], key: str, keys: Sequence[str]) -> int:

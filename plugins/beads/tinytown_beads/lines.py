@@ -45,7 +45,7 @@ class Line(msgspec.Struct, frozen=True):
 def read_lines(document: bytes) -> list[Line]:
     """The lines of a document. A bad one never raises; of two beads with one id the later counts."""
     *whole, rest = document.split(b"\n")
-    raws = [each + b"\n" for each in whole] + ([rest] if rest else [])
+    raws = [part + b"\n" for part in whole] + ([rest] if rest else [])
     lines = [_read_line(number, raw) for number, raw in enumerate(raws, 1)]
     latest: dict[str, int] = {}
     for index, line in enumerate(lines):

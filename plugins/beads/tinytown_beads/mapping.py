@@ -68,7 +68,7 @@ def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DE
         if dangling:
             notes.setdefault(bead.id, []).append(f"it points at what is not in the file: {', '.join(dangling[:5])}")
     task_ids = {key: task_id_for(beads[key]) for key in views}
-    return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(each) for key, each in notes.items() if each})
+    return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(note) for key, note in notes.items() if note})
 
 
 def _task_roles(beads: Mapping[str, Bead]) -> dict[str, TaskRole]:
@@ -116,14 +116,14 @@ def _needs(
                 if edge.type == PARENT_EDGE:
                     parents.setdefault(key, []).append(edge.target)
                 continue
-            direct.setdefault(key, []).extend(each for each in wanted if _can_be_needed(beads[each], task_roles))
+            direct.setdefault(key, []).extend(target for target in wanted if _can_be_needed(beads[target], task_roles))
     wanting = [key for key, task_role in task_roles.items() if task_role != "unmapped"]
     own = [(key, need) for key in wanting for need in direct.get(key, ())]
     inherited = [(key, need) for key in wanting if not beads[key].closed for need in _inherited(key, direct, parents)]
     kept, cut = break_cycles([*own, *inherited])
     for key, need in set(own).intersection(cut):
         notes.setdefault(key, []).append(f"its need of {need} would close a circle")
-    return {key: tuple(sorted(each)) for key, each in kept.items()}
+    return {key: tuple(sorted(target)) for key, target in kept.items()}
 
 
 def _can_be_needed(bead: Bead, task_roles: Mapping[str, TaskRole]) -> bool:
@@ -133,15 +133,15 @@ def _can_be_needed(bead: Bead, task_roles: Mapping[str, TaskRole]) -> bool:
 
 def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]) -> list[str]:
     """What the parents need, and their parents."""
-    found: list[str] = []
+    inherited: list[str] = []
     seen, above = {key}, list(parents.get(key, ()))
     while above:
         parent = above.pop()
         if parent not in seen:
             seen.add(parent)
-            found += direct.get(parent, ())
+            inherited += direct.get(parent, ())
             above += parents.get(parent, ())
-    return found
+    return inherited
 
 
 def _view(
@@ -150,15 +150,15 @@ def _view(
     state, outcome = _finished_state(bead)
     if state == "open" and bead.status == "in_progress":
         state = "in_progress"
-    said = bead.text("description")
-    if len(said.encode("utf-8", "replace")) > limit_bytes:
+    description = bead.text("description")
+    if len(description.encode("utf-8", "replace")) > limit_bytes:
         notes.append(f"its description is cut to {limit_bytes:,} bytes in the task")
     tags = [tag_of(label) for label in bead.labels]
     if bead.kind != "task":
         tags.append(tag_of(bead.kind))
     return View(
         title=clean_text(own_title(bead), TITLE_LIMIT_BYTES),
-        description=clean_text(said if said.strip() else bead.title, limit_bytes),
+        description=clean_text(description if description.strip() else bead.title, limit_bytes),
         priority=_PRIORITIES[bead.priority],
         state=state,
         outcome=clean_text(outcome, limit_bytes),
@@ -181,9 +181,9 @@ def _finished_state(bead: Bead) -> tuple[ViewState, str]:
     own = own_outcome(bead)
     if own is not None:
         return own
-    told = reason.strip().lower()
+    lowered = reason.strip().lower()
     for word, state in _UNDONE.items():
-        if told.startswith(word):
+        if lowered.startswith(word):
             return state, reason.strip()[len(word) :].lstrip(" :-") or reason
     return "completed", reason
 

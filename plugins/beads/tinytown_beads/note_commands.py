@@ -80,11 +80,11 @@ def recall(context: CliContext, word: str) -> None:
 def forget(context: CliContext, key: str) -> None:
     """Take the note KEY out of all prompts."""
     with context.open_town() as town:
-        found = next((note for note in _notes(town) if note.key == key), None)
-        if found is None:
+        forgotten = next((note for note in _notes(town) if note.key == key), None)
+        if forgotten is None:
             raise NotFound(f"no note called {key[:80]!r}", hint="tt recall shows them")
         town.run(town.operations.set_plugin_field(PLUGIN, field_of(key), None))
-    context.emit(found, f"forgotten: {key}")
+    context.emit(forgotten, f"forgotten: {key}")
 
 
 def _notes(town: TownClient) -> tuple[Note, ...]:

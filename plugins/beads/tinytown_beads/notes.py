@@ -45,32 +45,32 @@ def field_of(key: str) -> str:
 
 def notes_in(data: Mapping[str, Any]) -> tuple[Note, ...]:
     """The notes among all that the plugin keeps, oldest first; what cannot be understood is left out."""
-    found: list[Note] = []
+    notes: list[Note] = []
     for field, value in data.items():
         if field.startswith(PREFIX):
             try:
-                found.append(msgspec.convert(value, Note))
+                notes.append(msgspec.convert(value, Note))
             except msgspec.ValidationError:
                 continue
-    return tuple(sorted(found, key=lambda note: (note.at, note.key)))
+    return tuple(sorted(notes, key=lambda note: (note.at, note.key)))
 
 
 def note_sections(agent: Agent, data: Mapping[str, Any]) -> list[str]:
     """What an agent's prompt says of the notes: nothing when there are none for it. Of too many, the oldest are left out."""
     notes = [note for note in notes_in(data) if not note.agent or note.agent.lower() == agent.name.lower()]
-    told: list[str] = []
+    entries: list[str] = []
     length = 0
     for note in reversed(notes):
         text = _told(note)
         length += len(text)
         if length > TOLD_CHARACTERS:
-            told.append(f"- and {len(notes) - len(told)} older ones: `tt recall`")
+            entries.append(f"- and {len(notes) - len(entries)} older ones: `tt recall`")
             break
-        told.append(text)
-    if not told:
+        entries.append(text)
+    if not entries:
         return []
     head = "## What this town remembers\n\nNotes that agents and people have left (`tt remember`, `tt recall`, `tt forget`)."
-    return ["\n\n".join((head, *reversed(told)))]
+    return ["\n\n".join((head, *reversed(entries)))]
 
 
 def _told(note: Note) -> str:

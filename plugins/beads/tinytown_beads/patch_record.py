@@ -102,13 +102,13 @@ def _dependencies(bead: Bead, was: View, now: View, fields: Collection[str], whe
         if edge_key(edge) in loose & loose_gone:
             continue
         kept.append(edge)
-    there = {edge.get("depends_on_id") for edge in kept}
+    targets = {edge.get("depends_on_id") for edge in kept}
     wanted = [(need, "blocks") for need in added]
     if "edges" in fields:
         wanted += [_loose(word) for word in now.edges if word not in loose]
     if "parent" in fields and now.parent:
         wanted.append((now.parent, PARENT_EDGE))
-    return kept + [edge_record(bead.id, target, type_, when) for target, type_ in wanted if target not in there]
+    return kept + [edge_record(bead.id, target, type_, when) for target, type_ in wanted if target not in targets]
 
 
 def _loose(word: str) -> tuple[str, str]:
@@ -204,11 +204,11 @@ def refreshed_metadata(bead: Bead, task: Task, changes: Mapping[str, Any]) -> di
     before = extras_of(bead)
     if not before:
         return {}
-    told = extras_for(task)
-    if told.get("state") == before.get("state"):
+    extras = extras_for(task)
+    if extras.get("state") == before.get("state"):
         # A task that was made in its final state has no words for how it came there.
-        told |= {name: before[name] for name in ("result", "reason") if name in before and name not in told}
+        extras |= {name: before[name] for name in ("result", "reason") if name in before and name not in extras}
     if before.get("needs") == [task.parent]:
-        told.setdefault("needs", [task.parent])  # dropped when it was read, because it was closed undone
+        extras.setdefault("needs", [task.parent])  # dropped when it was read, because it was closed undone
     metadata = as_object(changes.get("metadata", bead.record.get("metadata"))) or {}
-    return {} if before == told else {"metadata": {**metadata, OURS: told}}
+    return {} if before == extras else {"metadata": {**metadata, OURS: extras}}

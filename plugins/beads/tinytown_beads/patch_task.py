@@ -18,17 +18,17 @@ from tinytown_beads.view import EXTRA_FIELDS, View
 
 
 def task_operations(
-    town: TownClient, each: Update, reconciliation: Reconciliation, task_ids: Mapping[str, str]
+    town: TownClient, update: Update, reconciliation: Reconciliation, task_ids: Mapping[str, str]
 ) -> list[tuple[frozenset[str], Callable[[], Any]]]:
     """The calls that change one task, in order, each with the fields that it is about."""
-    wanted, fields, task, calls = each.merge.wanted, each.merge.to_town, each.task, town.operations
+    wanted, fields, task, calls = update.merge.wanted, update.merge.to_town, update.task, town.operations
     steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
     reopens = "state" in fields and task.finished and not wanted.finished
     if reopens:
         steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="opened again in the bead file")))
     kept = fields & {*EXTRA_FIELDS, "priority", "assignee"}
     if kept and (reopens or not task.finished):
-        table = _extra_table(each.bead, task, wanted, kept)
+        table = _extra_table(update.bead, task, wanted, kept)
         if table != extra_fields(task):
             steps.append((kept & frozenset(EXTRA_FIELDS), lambda: calls.set_task_meta(task.id, TABLE, table or None)))
     texts = fields & {"title", "description", "priority", "tags", "needs", "parent"}

@@ -36,26 +36,26 @@ def graph_of(beads: Mapping[str, Bead]) -> Graph:
             if edge.type == PARENT_EDGE:
                 children[edge.target].append(edge.source)
     return Graph(
-        {key: tuple(each) for key, each in edges.items()}, {key: tuple(each) for key, each in children.items()}
+        {key: tuple(group) for key, group in edges.items()}, {key: tuple(child) for key, child in children.items()}
     )
 
 
 def blocked(beads: Mapping[str, Bead]) -> dict[str, str]:
     """The beads that are blocked, each with a reason: by an open bead, by children it waits for, or by a blocked parent."""
     graph = graph_of(beads)
-    found: dict[str, str] = {}
+    reasons_by_bead: dict[str, str] = {}
     for key, edges in graph.edges.items():
         reasons = [reason for edge in edges if not _settled(beads[key]) and (reason := _blocker(edge, beads, graph))]
         if reasons:
-            found[key] = reasons[0]
-    spreading = list(found)
+            reasons_by_bead[key] = reasons[0]
+    spreading = list(reasons_by_bead)
     while spreading:
         parent = spreading.pop()
         for child in graph.children.get(parent, ()):
-            if child not in found and not _settled(beads[child]):
-                found[child] = f"its parent {parent} is blocked"
+            if child not in reasons_by_bead and not _settled(beads[child]):
+                reasons_by_bead[child] = f"its parent {parent} is blocked"
                 spreading.append(child)
-    return found
+    return reasons_by_bead
 
 
 def _settled(bead: Bead) -> bool:
@@ -84,7 +84,7 @@ def blockers(
 ) -> dict[str, str]:
     """The beads that are not ready, each with a reason. `types` are asked for though they are left out otherwise."""
     waiting, graph = blocked(beads), graph_of(beads)
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for bead in beads.values():
         until = bead.defer_until
         if bead.status != "open":
@@ -104,8 +104,8 @@ def blockers(
         else:
             reason = waiting.get(bead.id, "")
         if reason:
-            found[bead.id] = reason
-    return found
+            reasons[bead.id] = reason
+    return reasons
 
 
 def _deferred_parent(bead: Bead, beads: Mapping[str, Bead], graph: Graph, now: datetime) -> str:
@@ -125,8 +125,8 @@ def ready(
     ephemeral: bool = False,
 ) -> list[Bead]:
     """The beads that are ready: by priority, then the newest first, then by id."""
-    out = blockers(beads, now, types=types, deferred=deferred, ephemeral=ephemeral)
-    return sorted_beads(bead for bead in beads.values() if bead.id not in out)
+    reasons = blockers(beads, now, types=types, deferred=deferred, ephemeral=ephemeral)
+    return sorted_beads(bead for bead in beads.values() if bead.id not in reasons)
 
 
 def sorted_beads(beads: Iterable[Bead]) -> list[Bead]:

@@ -97,11 +97,11 @@ class Reconciliation:
 
     def _decide(self) -> None:
         records = {line.key: line for line in self.lines if line.bead}
-        there = self._there()
-        self.bases |= self._recorded(there)
+        existing = self._there()
+        self.bases |= self._recorded(existing)
         order = in_dependency_order(self.mapped.views, {key: view.needs for key, view in self.mapped.views.items()})
         for key in order:
-            bead, task = self.beads[key], there.get(key)
+            bead, task = self.beads[key], existing.get(key)
             if task is not None:
                 merged = merge(
                     self.bases.get(key), self.mapped.views[key], view_of_task(task, self.ids), prefer=self._prefer
@@ -116,7 +116,7 @@ class Reconciliation:
 
     def _there(self) -> dict[str, Task]:
         """The tasks that are there already, by bead; a task that is something else keeps its place."""
-        there: dict[str, Task] = {}
+        existing: dict[str, Task] = {}
         taken: dict[str, str] = {}
         for key in self.mapped.views:
             id_ = self.mapped.task_ids[key]
@@ -128,14 +128,14 @@ class Reconciliation:
                 taken[id_] = key
             elif extras_of(self.beads[key]) or key in self.bases or _is_of(origin, key):
                 taken[id_] = key
-                there[key] = task
+                existing[key] = task
             else:
                 self.refused[key] = f"the town has a task {id_} that is no bead"
-        return there
+        return existing
 
-    def _recorded(self, there: Mapping[str, Task]) -> dict[str, Base]:
+    def _recorded(self, existing: Mapping[str, Task]) -> dict[str, Base]:
         """What may be thought to have been agreed where no baseline says it: by the records that tasks keep."""
-        lost = {key: task for key, task in there.items() if key not in self.bases}
+        lost = {key: task for key, task in existing.items() if key not in self.bases}
         if not lost:
             return {}
         lines = [line for task in lost.values() if (line := recorded_line(task)) is not None]
@@ -163,13 +163,13 @@ class Reconciliation:
     def _agent(self, bead: Bead) -> str:
         if self._into is not None:
             return self._into
-        found = self.town.agent_for(bead.text("assignee")) if bead.text("assignee") else None
-        return found.name if found else ""
+        agent = self.town.agent_for(bead.text("assignee")) if bead.text("assignee") else None
+        return agent.name if agent else ""
 
     @property
     def conflicts(self) -> dict[str, list[str]]:
         """The fields in which both sides changed to something else, by bead."""
-        return {each.bead.id: sorted(each.merge.conflicts) for each in self.updates if each.merge.conflicts}
+        return {update.bead.id: sorted(update.merge.conflicts) for update in self.updates if update.merge.conflicts}
 
 
 def _is_of(origin: Mapping[str, Any], key: str) -> bool:

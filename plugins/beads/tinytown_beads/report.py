@@ -52,8 +52,8 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How many beads had each outcome; `unmapped` counts those that are kept and are no tasks."""
-        found = Counter(row.outcome for row in self.rows)
-        return {outcome: found[outcome] for outcome in OUTCOMES}
+        counts_by_outcome = Counter(row.outcome for row in self.rows)
+        return {outcome: counts_by_outcome[outcome] for outcome in OUTCOMES}
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -78,21 +78,21 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report for people."""
-        told = [
+        shown = [
             row for row in self.rows if row.outcome in ("skipped", "conflict", "missing") or (row.reason and row.fields)
         ]
-        lines = [f"{row.outcome} {row.id}{_fields(row)}{': ' + row.reason if row.reason else ''}" for row in told]
+        lines = [f"{row.outcome} {row.id}{_fields(row)}{': ' + row.reason if row.reason else ''}" for row in shown]
         lines += [f"note {id_}: {note}" for id_, notes in self.notes.items() for note in notes]
         if len(lines) > _ROWS_SHOWN:
             lines = [*lines[:_ROWS_SHOWN], f"and {len(lines) - _ROWS_SHOWN} more: --json lists them"]
-        lines = [f"problem: {each}" for each in self.problems[:_ROWS_SHOWN]] + lines
+        lines = [f"problem: {problem}" for problem in self.problems[:_ROWS_SHOWN]] + lines
         if self.unmapped:
             kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(self.unmapped.values()).most_common())
             lines.append(f"kept in the file and no tasks: {kinds}")
         if self.dropped:
             fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())
             lines.append(f"bd will drop when it imports this: {fields}")
-        lines += [f"bd did not take {each}" for each in self.bd_skipped]
+        lines += [f"bd did not take {skipped}" for skipped in self.bd_skipped]
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
         lines.append(f"{self.command} of {self.file}: {counts or 'nothing'}" + self._dry)
         return lines
@@ -108,13 +108,13 @@ def _fields(row: Row) -> str:
 
 def dropped_by_bd(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """How many records have a field, of their own or of an edge, that `bd import` accepts and does not keep, by field."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for record in records:
         if lost := record.keys() - _KEPT_KEYS:
-            found.update(lost)
+            counts.update(lost)
         if not record.get("dependencies"):
             continue
         edges = [as_object(edge) or {} for edge in as_list(record["dependencies"]) or []]
         for key in ("metadata", "thread_id", "created_by"):
-            found[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)
-    return {key: count for key, count in sorted(found.items()) if count}
+            counts[f"dependencies.{key}"] += any(edge.get(key) not in (None, "", "{}") for edge in edges)
+    return {key: count for key, count in sorted(counts.items()) if count}

@@ -49,7 +49,7 @@ def import_file(
         if not dry_run:
             applied = apply(store.town, session.reconciliation)
             create_groups(store.town, convoy_groups(session.reconciliation))
-            session.remember(session.lines, applied, told=False)
+            session.remember(session.lines, applied, file_written=False)
             session.record_results(report, applied)
         return report
 
@@ -67,7 +67,7 @@ def sync_file(
                 known = join(program.pull(read_lines(known)))
             session = _Session(store, file, known, strict=strict, prefer=prefer)
             report = session.report("sync", dry_run=dry_run)
-            applied = Applied(tasks={each.bead.id: each.task for each in session.reconciliation.updates})
+            applied = Applied(tasks={update.bead.id: update.task for update in session.reconciliation.updates})
             if not dry_run:
                 applied = apply(store.town, session.reconciliation)
             written = session.write(applied, report)
@@ -84,7 +84,7 @@ def sync_file(
                     raise
                 continue
             create_groups(store.town, convoy_groups(session.reconciliation))
-            session.remember(written.lines, applied, told=True)
+            session.remember(written.lines, applied, file_written=True)
             session.record_results(report, applied)
             if program is not None:
                 report.bd_skipped = program.push()
@@ -138,13 +138,13 @@ class _Session:
         report.notes, report.unmapped = reconciliation.mapped.notes, reconciliation.mapped.unmapped
         for create in reconciliation.creates:
             report.add(create.bead.id, "created")
-        for each in reconciliation.updates:
-            if each.merge.conflicts:
-                report.add(each.bead.id, "conflict", sorted(each.merge.conflicts), "both sides changed it")
-            elif each.merge.to_town:
-                report.add(each.bead.id, "updated", sorted(each.merge.to_town))
+        for update in reconciliation.updates:
+            if update.merge.conflicts:
+                report.add(update.bead.id, "conflict", sorted(update.merge.conflicts), "both sides changed it")
+            elif update.merge.to_town:
+                report.add(update.bead.id, "updated", sorted(update.merge.to_town))
             else:
-                report.add(each.bead.id, "unchanged")
+                report.add(update.bead.id, "unchanged")
         for key, reason in reconciliation.refused.items():
             report.add(key, "skipped", (), reason)
         for key in reconciliation.forgotten:
@@ -165,8 +165,8 @@ class _Session:
     def write(self, applied: Applied, report: Report) -> Written:
         """The lines of the file with the town's news."""
         reconciliation, ids = self.reconciliation, self.reconciliation.ids
-        fields = {each.bead.id: each.merge.to_file for each in reconciliation.updates}
-        bases = {each.bead.id: self._base(each, ids) for each in reconciliation.updates}
+        fields = {update.bead.id: update.merge.to_file for update in reconciliation.updates}
+        bases = {update.bead.id: self._base(update, ids) for update in reconciliation.updates}
         for key in applied.made:
             fields[key] = frozenset()
         own = self._own()
@@ -186,24 +186,24 @@ class _Session:
             report.add(key, "appended")
         return written
 
-    def _base(self, each: Update, ids: BeadIds) -> Base:
+    def _base(self, update: Update, ids: BeadIds) -> Base:
         """What was agreed; where nothing was, what both say now, so that sets are united."""
-        known = self.reconciliation.bases.get(each.bead.id)
+        known = self.reconciliation.bases.get(update.bead.id)
         if known is not None:
             return known
-        view, now = self.reconciliation.mapped.views[each.bead.id], view_of_task(each.task, ids)
+        view, now = self.reconciliation.mapped.views[update.bead.id], view_of_task(update.task, ids)
         shared = {name: tuple(sorted(set(getattr(view, name)) & set(getattr(now, name)))) for name in SETS}
         return Base(view, msgspec.structs.replace(now, **shared))
 
     def _own(self) -> dict[str, Task]:
         """The tasks that are no beads yet, the oldest first. One whose line was taken out of the file stays out."""
         ids, known = self.reconciliation.ids, self.reconciliation.known_lines
-        found: dict[str, Task] = {}
+        new_tasks: dict[str, Task] = {}
         for task in sorted(self.state.tasks.values(), key=lambda task: (task.created_at or "", task.id)):
             key = ids(task.id)
             if not is_from_file(task) and key not in self.reconciliation.beads and key not in known:
-                found[key] = task
-        return found
+                new_tasks[key] = task
+        return new_tasks
 
     def _write_back(self, written: Written, report: Report) -> None:
         """Lines that were taken out of the file: only those whose tasks have news come back."""
@@ -213,20 +213,20 @@ class _Session:
             if key in self.reconciliation.beads or line.bead is None:
                 continue
             task, base = by_bead.get(key), self.reconciliation.bases.get(key)
-            news = changed_fields(base.town, view_of_task(task, ids)) if task and base else frozenset[str]()
-            if task is None or base is None or not news:
+            changed = changed_fields(base.town, view_of_task(task, ids)) if task and base else frozenset[str]()
+            if task is None or base is None or not changed:
                 report.add(key, "missing", (), "it is not in the file any more; the town's task stays as it is")
                 continue
-            changes = changes_to(line.bead, base.town, view_of_task(task, ids), sorted(news), self.now)
+            changes = changes_to(line.bead, base.town, view_of_task(task, ids), sorted(changed), self.now)
             append(written, [with_changes(line, changes)])
 
-    def remember(self, lines: Sequence[Line], applied: Applied, *, told: bool) -> None:
+    def remember(self, lines: Sequence[Line], applied: Applied, *, file_written: bool) -> None:
         """Write the baseline: what both sides say now, where they agree."""
         ids = self.reconciliation.ids
         mapped = self.reconciliation.mapped
         if lines is not self.lines:
             mapped = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes)
-        merges = {each.bead.id: each.merge for each in self.reconciliation.updates}
+        merges = {update.bead.id: update.merge for update in self.reconciliation.updates}
         tasks = {ids(task.id): task for task in self.state.tasks.values()} | applied.tasks
         bases: dict[str, Base] = {}
         for key, view in mapped.views.items():
@@ -239,12 +239,12 @@ class _Session:
                 continue
             merged = merges.get(key)
             withheld = (merged.conflicts if merged else frozenset[str]()) | applied.pending.get(key, frozenset())
-            unwritten = merged.to_file if merged and not told else frozenset[str]()
+            unwritten = merged.to_file if merged and not file_written else frozenset[str]()
             base = next_base(before, view, view_of_task(task, ids), withheld, unwritten)
             if base is not None:
                 bases[key] = base
-        there = {line.key for line in lines if line.kind == "bead"}
-        gone = [line for key, line in self.reconciliation.known_lines.items() if key not in there and key in tasks]
+        in_file = {line.key for line in lines if line.kind == "bead"}
+        gone = [line for key, line in self.reconciliation.known_lines.items() if key not in in_file and key in tasks]
         bases |= {
             line.key: self.reconciliation.bases[line.key] for line in gone if line.key in self.reconciliation.bases
         }

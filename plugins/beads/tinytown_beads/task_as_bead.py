@@ -69,20 +69,20 @@ def extras_of(bead: Bead) -> Mapping[str, Any]:
 
 def extras_for(task: Task) -> dict[str, Any]:
     """What the bead of a task of ours has no field for."""
-    told: dict[str, Any] = {"id": task.id}
+    extras: dict[str, Any] = {"id": task.id}
     if task.finished:
-        told["state"] = task.state
+        extras["state"] = task.state
     if task.title != bead_title(task):
-        told["title"] = task.title
+        extras["title"] = task.title
     if task.parent in task.needs:
-        told["needs"] = [task.parent]  # a pair of beads has one edge
+        extras["needs"] = [task.parent]  # a pair of beads has one edge
     if task.finished:
-        told |= {name: value for name, value in (("result", task.result), ("reason", task.reason)) if value}
+        extras |= {name: value for name, value in (("result", task.result), ("reason", task.reason)) if value}
     if task.origin and task.origin.get("format") != FORMAT:
-        told["origin"] = task.origin
+        extras["origin"] = task.origin
     tables = {name: table for name, table in task.meta.items() if name != TABLE}
-    told |= {name: value for name, value in (("role", task.role), ("meta", tables)) if value}
-    return told
+    extras |= {name: value for name, value in (("role", task.role), ("meta", tables)) if value}
+    return extras
 
 
 def own_title(bead: Bead) -> str:
@@ -100,10 +100,10 @@ def bead_title(task: Task) -> str:
 
 def cut_title(title: str, description: str, otherwise: str) -> str:
     """A title, or else the first line of a description, as `bd` takes it."""
-    told = title.strip() or description.strip().partition("\n")[0].strip() or otherwise
-    if len(told.encode()) <= TITLE_LIMIT_BYTES:
-        return told
-    return told.encode()[: TITLE_LIMIT_BYTES - 3].decode("utf-8", "ignore") + "…"
+    text = title.strip() or description.strip().partition("\n")[0].strip() or otherwise
+    if len(text.encode()) <= TITLE_LIMIT_BYTES:
+        return text
+    return text.encode()[: TITLE_LIMIT_BYTES - 3].decode("utf-8", "ignore") + "…"
 
 
 def close_reason(state: str, outcome: str) -> str:
@@ -119,6 +119,6 @@ def own_outcome(bead: Bead) -> tuple[Literal["completed", "failed", "cancelled"]
     state = extras.get("state")
     if state not in ("completed", "failed", "cancelled"):
         return None
-    said = extras.get("result" if state == "completed" else "reason")
-    outcome = said if isinstance(said, str) else ""
+    text = extras.get("result" if state == "completed" else "reason")
+    outcome = text if isinstance(text, str) else ""
     return (state, outcome) if close_reason(state, outcome) == bead.text("close_reason") else None

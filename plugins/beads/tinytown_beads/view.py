@@ -88,11 +88,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
     """The view of a task; `bead_id` gives the bead for a task's id."""
     state = _STATES[task.state]
-    said = record_of(task) if task.origin or task.meta else {}
+    record = record_of(task) if task.origin or task.meta else {}
     return View(
         title=task.title,
         description=task.description,
-        priority="lowest" if task.priority == "low" and said.get("priority") == 4 else task.priority,
+        priority="lowest" if task.priority == "low" and record.get("priority") == 4 else task.priority,
         state=state,
         outcome=(task.result if state == "completed" else task.reason) or "" if task.finished else "",
         tags=tuple(sorted(task.tags)),
@@ -101,8 +101,8 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
         assignee=task.assigned_to or str(extra_fields(task).get("assignee") or ""),
         held=task.held or "",
         held_until=stamp(until) if (until := moment(task.held_until or "")) else "",
-        odd_labels=tuple(label for label in odd_labels(said) if tag_of(label) in task.tags or not tag_of(label)),
-        **extra_view_fields(said, bead_id(task.id)),
+        odd_labels=tuple(label for label in odd_labels(record) if tag_of(label) in task.tags or not tag_of(label)),
+        **extra_view_fields(record, bead_id(task.id)),
     )
 
 
@@ -111,7 +111,7 @@ def odd_labels(record: Mapping[str, Any]) -> tuple[str, ...]:
     labels = as_list(record.get("labels"))
     if not labels:
         return ()
-    return tuple(sorted({each for each in labels if isinstance(each, str) and tag_of(each) != each}))
+    return tuple(sorted({label for label in labels if isinstance(label, str) and tag_of(label) != label}))
 
 
 def changed_fields(before: View, after: View) -> frozenset[str]:

@@ -24,12 +24,12 @@ def watch_sync(store: BeadStore, file: Path, sync: Callable[[], Report]) -> Iter
     yield report
     seen = _mark(file)
     while True:
-        news = False
+        changed = False
         for batch in store.town.follow(cursor, until=time.monotonic() + _LOOK_S):
             if batch:
                 cursor = batch[-1].id
-                news = news or any(event.type not in _OTHERS for event in batch)
-        if not news and _mark(file) == seen:
+                changed = changed or any(event.type not in _OTHERS for event in batch)
+        if not changed and _mark(file) == seen:
             continue
         report = sync()
         seen = _mark(file)

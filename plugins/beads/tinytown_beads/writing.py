@@ -42,7 +42,7 @@ def write_lines(
 
     `fields` names, for some beads, the only fields to write. Tasks without a line get one at the end, in their order.
     """
-    there = {line.key for line in lines if line.kind == "bead"}
+    in_lines = {line.key for line in lines if line.kind == "bead"}
     written = Written([])
     for line in lines:
         task = tasks.get(line.key) if line.bead else None
@@ -60,7 +60,7 @@ def write_lines(
         if changes:
             written.changed[line.key] = sorted(changes)
         written.lines.append(with_changes(line, changes))
-    new = [(id_, task) for id_, task in tasks.items() if id_ not in there]
+    new = [(id_, task) for id_, task in tasks.items() if id_ not in in_lines]
     append(written, (new_line(new_record(task, id_, ids, _last_change(task))) for id_, task in new))
     return written
 

@@ -54,18 +54,18 @@ def create(
     """Make a group called NAME of these tasks."""
     field_of(name)
     with context.open_town() as town:
-        found: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
-        waves = stages_of({task.id: task.needs for task in found})
+        members: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
+        waves = stages_of({task.id: task.needs for task in members})
         made = Group(
             name=name,
             created_at=now(),
             owner=_address(town, owner or town.caller.address),
-            notify=tuple(_address(town, word) for each in notify for word in each.split(",") if word.strip()),
+            notify=tuple(_address(town, word) for names in notify for word in names.split(",") if word.strip()),
             description=description,
-            tasks=tuple(dict.fromkeys(task.id for task in found)),
+            tasks=tuple(dict.fromkeys(task.id for task in members)),
         )
         if dry_run:
-            titles = {task.id: f"{task.state}  {task.headline}" for task in found}
+            titles = {task.id: f"{task.state}  {task.headline}" for task in members}
             lines = [line for number, wave in enumerate(waves, 1) for line in _wave_lines(number, wave, titles)]
             context.emit({"name": name, "waves": waves}, lines or ["no tasks, no waves"])
             return
@@ -123,14 +123,21 @@ def _member(group: Group, word: str) -> str:
 def list_groups(context: CliContext, everything: bool) -> None:
     """List the groups, the oldest first."""
     with context.open_town() as town:
-        chosen = [each for each in all_groups(town) if everything or each.state != "closed"]
-        found = [find_progress(town, each) for each in chosen]
+        groups = [progress for progress in all_groups(town) if everything or progress.state != "closed"]
+        progresses = [find_progress(town, progress) for progress in groups]
     rows = [
-        (each.group.name, _state(each), _done(each), each.group.owner, _counted(each), each.group.description)
-        for each in found
+        (
+            progress.group.name,
+            _state(progress),
+            _done(progress),
+            progress.group.owner,
+            _counted(progress),
+            progress.group.description,
+        )
+        for progress in progresses
     ]
     lines = table(("group", "state", "done", "owner", "tasks", "about"), rows) if rows else ["no groups"]
-    context.emit({"groups": [group_shape(each) for each in found]}, lines)
+    context.emit({"groups": [group_shape(progress) for progress in progresses]}, lines)
 
 
 @group.command("status", examples=["tt group status release", "tt group status release --json"])

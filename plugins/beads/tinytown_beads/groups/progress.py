@@ -35,8 +35,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counts(self) -> dict[str, int]:
         """How many members are in each state; those with none are left out."""
-        found = Counter(self.states.values())
-        return {state: found[state] for state in (*TASK_STATES, GONE) if found[state]}
+        counts_by_state = Counter(self.states.values())
+        return {state: counts_by_state[state] for state in (*TASK_STATES, GONE) if counts_by_state[state]}
 
     @property
     def stuck(self) -> bool:

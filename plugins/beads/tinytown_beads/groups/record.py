@@ -72,14 +72,14 @@ def read_group(name: str, value: Any) -> Group:
 
 def groups_in(data: Mapping[str, Any]) -> tuple[Group, ...]:
     """The groups among all that the plugin keeps, oldest first; what cannot be understood is left out."""
-    found: list[Group] = []
+    groups: list[Group] = []
     for field, value in data.items():
         if field.startswith(PREFIX):
             try:
-                found.append(msgspec.convert(value, Group))
+                groups.append(msgspec.convert(value, Group))
             except msgspec.ValidationError:
                 continue  # one that a newer version wrote must not hide all the others
-    return tuple(sorted(found, key=lambda group: (group.created_at, group.name)))
+    return tuple(sorted(groups, key=lambda group: (group.created_at, group.name)))
 
 
 def with_tasks(group: Group, added: Iterable[str] = (), removed: Iterable[str] = ()) -> Group:

@@ -32,7 +32,7 @@ async def group_changes(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChan
     async with aclosing(town.events(latest[-1].id if latest else "0")) as events:
         async for event in events:
             if isinstance(event, TaskStateChanged):
-                for group in [each for each in groups.values() if event.task in each.tasks]:
+                for group in [candidate for candidate in groups.values() if event.task in candidate.tasks]:
                     yield group, event
             elif isinstance(event, PluginDataChanged) and event.plugin == PLUGIN and event.field.startswith(PREFIX):
                 groups.pop(event.field.removeprefix(PREFIX), None)
@@ -75,22 +75,22 @@ class GroupReconciler:
             if group is None or group.state == "closed":
                 return {}
             progress = progress_of(group, [await _task(town, id_) for id_ in group.tasks])
-            found = evaluate(progress)
+            updated = evaluate(progress)
             event = None
-            if found.state != group.state:
-                happened = "group_completed" if found.state == "completed" else "group_reopened"
+            if updated.state != group.state:
+                happened = "group_completed" if updated.state == "completed" else "group_reopened"
                 event = (happened, {"group": name, "owner": group.owner, "tasks": str(len(group.tasks))})
             elif group.told < group.completions:
                 await _notify(town, group, f"{group.completions}", _completed_text(group))
-                found = msgspec.structs.replace(found, told=group.completions)
+                updated = msgspec.structs.replace(updated, told=group.completions)
             elif progress.stuck and group.stuck != progress.failing:
                 await _notify(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
-                found = msgspec.structs.replace(found, stuck=progress.failing)
-            if found == group:
+                updated = msgspec.structs.replace(updated, stuck=progress.failing)
+            if updated == group:
                 return progress.states
             # Somebody else's change in between is looked at with the next round of this loop.
             await town.run(
-                town.operations.set_plugin_field(PLUGIN, PREFIX + name, as_value(found), expected=value, event=event)
+                town.operations.set_plugin_field(PLUGIN, PREFIX + name, as_value(updated), expected=value, event=event)
             )
 
 
@@ -102,8 +102,8 @@ def _matters(group: Group, states: dict[str, str], event: TaskStateChanged) -> b
 
 def _decides(group: Group, states: dict[str, str]) -> bool:
     """Whether the group may be completed, open again or stuck by now, so that it has to be looked at as a whole."""
-    told = set(states.values())
-    return group.state != "open" or told == {"completed"} or bool(told & {"failed", "cancelled", GONE})
+    present = set(states.values())
+    return group.state != "open" or present == {"completed"} or bool(present & {"failed", "cancelled", GONE})
 
 
 async def _note(town: Town, name: str, event: TaskStateChanged) -> None:
@@ -149,8 +149,8 @@ def _completed_text(group: Group) -> str:
 
 
 def _stuck_text(progress: Progress) -> str:
-    told = [f"{id_} is {progress.states[id_]}" for id_ in progress.failing[:20]]
-    words = ", ".join(told) + (" and more" if len(progress.failing) > 20 else "")
+    failures = [f"{id_} is {progress.states[id_]}" for id_ in progress.failing[:20]]
+    words = ", ".join(failures) + (" and more" if len(progress.failing) > 20 else "")
     return (
         f"group {progress.group.name} cannot be completed as it is: {words}. Reopen these tasks (tt task reopen ID), or "
         f"take them out (tt group remove {progress.group.name} ID)"

@@ -49,12 +49,12 @@ def change_group(town: TownClient, name: str, change: Callable[[Group], Group | 
 
 def known_tasks(town: TownClient, ids: Sequence[str]) -> list[Task | None]:
     """The tasks with just these ids, None for one that is not there."""
-    found: list[Task | None] = []
+    tasks: list[Task | None] = []
     for id_, answer in zip(ids, town.client.run_all([town.operations.task(id_) for id_ in ids]), strict=True):
         if isinstance(answer, TinytownError) and not isinstance(answer, NotFound | UsageError):
             raise answer
-        found.append(answer if isinstance(answer, Task) and answer.id == id_ else None)
-    return found
+        tasks.append(answer if isinstance(answer, Task) and answer.id == id_ else None)
+    return tasks
 
 
 def find_progress(town: TownClient, group: Group) -> Progress:

@@ -64,11 +64,11 @@ class Board:
             return word
         near = [id_ for id_ in self.records if id_.startswith(word) or id_.partition("-")[2] == word] if word else []
         by_task = [id_ for id_, task in self.tasks.items() if word and task.id.startswith(word)]
-        found = list(dict.fromkeys((*near, *by_task)))
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(f"ambiguous id {word[:80]!r}: {', '.join(found[:8])}")
+        candidates = list(dict.fromkeys((*near, *by_task)))
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise UsageError(f"ambiguous id {word[:80]!r}: {', '.join(candidates[:8])}")
         raise NotFound(f"no issue found matching {word[:80]!r}")
 
     def task_of(self, id_: str) -> Task:
@@ -99,8 +99,8 @@ class Board:
 
     def comments(self, id_: str) -> list[Record]:
         """What has been said about a bead, the oldest first."""
-        found = as_list(self.records[id_].get("comments")) or []
-        return [each for each in map(as_object, found) if each is not None]
+        items = as_list(self.records[id_].get("comments")) or []
+        return [item for item in map(as_object, items) if item is not None]
 
     def set_extra_fields(self, id_: str, changes: Mapping[str, Any]) -> None:
         """Keep fields of a bead beside its task, which has no place for them; None takes one out again."""

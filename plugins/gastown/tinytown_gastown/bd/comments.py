@@ -54,5 +54,5 @@ def comments(out: Output, words: tuple[str, ...]) -> None:
         return
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
-        found = board.comments(board.find(words[0]))
-    out.answer(found, [f"{each.get('author')}: {each.get('text')}" for each in found] or "No comments.")
+        entries = board.comments(board.find(words[0]))
+    out.answer(entries, [f"{entry.get('author')}: {entry.get('text')}" for entry in entries] or "No comments.")

@@ -44,8 +44,8 @@ def add(out: Output, word: str, need: str, type_: str) -> None:
             edge = {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp_now()}
             loose = other_edges(board.records[source].get("dependencies"), source)
             board.set_extra_fields(source, {"dependencies": [*loose, edge]})
-    told = {"status": "added", "issue_id": source, "depends_on_id": target, "type": type_}
-    out.answer(told, f"Added dependency: {source} depends on {target} ({type_})")
+    result = {"status": "added", "issue_id": source, "depends_on_id": target, "type": type_}
+    out.answer(result, f"Added dependency: {source} depends on {target} ({type_})")
 
 
 @dep.command("remove")
@@ -71,8 +71,8 @@ def remove(out: Output, word: str, need: str) -> None:
         left = [edge for edge in loose if edge.get("depends_on_id") != target]
         if left != loose:
             board.set_extra_fields(source, {"dependencies": left})
-    told = {"status": "removed", "issue_id": source, "depends_on_id": target}
-    out.answer(told, f"Removed dependency: {source} no longer depends on {target}")
+    result = {"status": "removed", "issue_id": source, "depends_on_id": target}
+    out.answer(result, f"Removed dependency: {source} no longer depends on {target}")
 
 
 @dep.command("list")
@@ -98,16 +98,16 @@ def tree(out: Output, word: str) -> None:
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         graph, root = graph_of(board.beads), board.find(word)
-        found: list[tuple[str, int]] = []
+        visited: list[tuple[str, int]] = []
         stack, seen = [(root, 0)], set[str]()
         while stack:
             id_, depth = stack.pop()
-            found.append((id_, depth))
+            visited.append((id_, depth))
             if id_ not in seen:
                 seen.add(id_)
                 stack += [(edge.target, depth + 1) for edge in reversed(graph.edges.get(id_, ()))]
-        shapes = [board.shape(id_) | {"depth": depth} for id_, depth in found]
-        lines = [f"{'  ' * depth}{line_of(board, id_)}" for id_, depth in found]
+        shapes = [board.shape(id_) | {"depth": depth} for id_, depth in visited]
+        lines = [f"{'  ' * depth}{line_of(board, id_)}" for id_, depth in visited]
     out.answer(shapes, lines)
 
 

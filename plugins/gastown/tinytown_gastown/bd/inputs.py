@@ -24,8 +24,8 @@ ASSIGNEE = click.option("-a", "--assignee", help="Who works on it.")
 
 def actor_of(out: Output, town: TownClient) -> str:
     """Who is said to do something."""
-    told = out.actor or os.environ.get("BD_ACTOR") or os.environ.get("BEADS_ACTOR")
-    return told or town.caller.agent_name or town.caller.address
+    actor = out.actor or os.environ.get("BD_ACTOR") or os.environ.get("BEADS_ACTOR")
+    return actor or town.caller.agent_name or town.caller.address
 
 
 def clean_input(text: str) -> str:

@@ -57,10 +57,12 @@ def run(words: list[str]) -> int:
     except click.NoSuchOption as error:
         context = error.ctx
         known = (
-            [name for each in context.command.params for name in each.opts if name.startswith("--")] if context else []
+            [name for param in context.command.params for name in param.opts if name.startswith("--")]
+            if context
+            else []
         )
-        whom = context.command_path if context else "tt-bd"
-        return _failed(f"unknown flag: {error.option_name}", f"{whom} has: {', '.join(known)}", as_json)
+        command_name = context.command_path if context else "tt-bd"
+        return _failed(f"unknown flag: {error.option_name}", f"{command_name} has: {', '.join(known)}", as_json)
     except click.ClickException as error:
         return _failed(error.format_message().rstrip("."), "", as_json)
     except click.Abort:
@@ -75,8 +77,8 @@ def run(words: list[str]) -> int:
 
 def _failed(message: str, hint: str, as_json: bool) -> int:
     if as_json:
-        told = {"error": message, **({"hint": hint} if hint else {}), "schema_version": 1}
-        sys.stderr.write(msgspec.json.encode(told).decode() + "\n")
+        line = {"error": message, **({"hint": hint} if hint else {}), "schema_version": 1}
+        sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
     else:
         flat = " ".join(f"{message}{f' ({hint})' if hint else ''}".split())
         sys.stderr.write("Error: " + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in flat) + "\n")

@@ -22,8 +22,8 @@ _PRIORITY = click.option("-p", "--priority", callback=priority_of, help="Only of
 def line_of(board: Board, id_: str) -> str:
     """A bead on one line."""
     bead = board.beads[id_]
-    whom = board.records[id_].get("assignee")
-    return f"{id_} [P{bead.priority}] [{bead.issue_type}] {bead.status}{f' @{whom}' if whom else ''} - {bead.title}"
+    assignee = board.records[id_].get("assignee")
+    return f"{id_} [P{bead.priority}] [{bead.issue_type}] {bead.status}{f' @{assignee}' if assignee else ''} - {bead.title}"
 
 
 def _print(out: Output, board: Board, ids: list[str], *, none: str) -> None:
@@ -83,7 +83,7 @@ def show(out: Output, words: tuple[str, ...], include_comments: bool, include_de
                 str(shape[key]) for key in ("description", "design", "acceptance_criteria", "notes") if shape.get(key)
             ]
             lines += [f"waits for {edge.target} ({edge.type})" for edge in board.beads[id_].edges if edge.source == id_]
-            lines += [f"{each.get('author')}: {each.get('text')}" for each in shape.get("comments") or ()]
+            lines += [f"{comment.get('author')}: {comment.get('text')}" for comment in shape.get("comments") or ()]
         out.answer(shapes, lines)
 
 
@@ -105,9 +105,9 @@ def ready_(
     """List issues that can be begun."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
-        found = ready(board.beads, board.now, types=split_values(types), deferred=deferred)
+        ready_beads = ready(board.beads, board.now, types=split_values(types), deferred=deferred)
         ids = matching(
-            board, [bead.id for bead in found], priority=priority, assignee=assignee, unassigned=unassigned or claim,
+            board, [bead.id for bead in ready_beads], priority=priority, assignee=assignee, unassigned=unassigned or claim,
             labels=split_values(labels),
         )  # fmt: skip
         ids = (

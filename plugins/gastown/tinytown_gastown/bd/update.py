@@ -82,7 +82,7 @@ def _update(out: Output, board: Board, id_: str, *, status: str | None, claim: b
         others = {key: value for key, value in metadata.items() if key != OURS}
         kept["metadata"] = {**others, **dict(map(_pair, set_metadata))}
     if add_label or remove_label or issue_type is not None:
-        labels = [each for each in board.beads[id_].labels if each not in split_values(remove_label)]
+        labels = [label_ for label_ in board.beads[id_].labels if label_ not in split_values(remove_label)]
         labels = list(dict.fromkeys((*labels, *split_values(add_label))))
         own["tags"] = tags_for(labels, issue_type or board.beads[id_].issue_type)
         kept["labels"] = labels
@@ -133,11 +133,11 @@ def label(out: Output, verb: str, word: str, labels: tuple[str, ...]) -> None:
         if verb != "list":
             out.refuse_readonly()
             before = board.beads[id_].labels
-            after = [each for each in before if each not in labels] if verb == "remove" else [*before, *labels]
+            after = [label_ for label_ in before if label_ not in labels] if verb == "remove" else [*before, *labels]
             after = list(dict.fromkeys(after))
             task = board.task_of(id_)
             town.run(town.operations.update_task(task.id, tags=tags_for(after, board.beads[id_].issue_type)))
             board.set_extra_fields(id_, {"labels": after})
             board.load()
-        found = list(board.beads[id_].labels)
-    out.answer({"issue_id": id_, "labels": found}, ", ".join(found) or "No labels.")
+        current = list(board.beads[id_].labels)
+    out.answer({"issue_id": id_, "labels": current}, ", ".join(current) or "No labels.")

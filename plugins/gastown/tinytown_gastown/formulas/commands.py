@@ -51,19 +51,25 @@ def formula() -> None:
 def list_formulas(context: CliContext) -> None:
     """List the formulas that can be run by their name."""
     library = FormulaLibrary(town_directory(context))
-    found = [_listed(library, name, place) for name, (_, place) in library.files().items()]
-    rows = [(each["name"], each["type"], str(each["steps"] or ""), each["place"], each["about"]) for each in found]
-    context.emit({"formulas": found}, table(("formula", "type", "steps", "where", "about"), rows))
+    formulas = [_listed(library, name, place) for name, (_, place) in library.files().items()]
+    rows = [(row["name"], row["type"], str(row["steps"] or ""), row["place"], row["about"]) for row in formulas]
+    context.emit({"formulas": formulas}, table(("formula", "type", "steps", "where", "about"), rows))
 
 
 def _listed(library: FormulaLibrary, name: str, place: str) -> dict[str, Any]:
     try:
-        each = library.find(name).formula
+        formula_ = library.find(name).formula
     except TinytownError as error:
         return {"name": name, "type": "bad", "steps": 0, "place": place, "about": error.message}
-    steps = len(each.steps) or len(each.template) or len(each.legs) or len(each.aspects) or len(each.advice)
-    about = each.description.strip().partition("\n")[0]
-    return {"name": name, "type": each.kind, "steps": steps, "place": place, "about": about}
+    steps = (
+        len(formula_.steps)
+        or len(formula_.template)
+        or len(formula_.legs)
+        or len(formula_.aspects)
+        or len(formula_.advice)
+    )
+    about = formula_.description.strip().partition("\n")[0]
+    return {"name": name, "type": formula_.kind, "steps": steps, "place": place, "about": about}
 
 
 @formula.command("show", examples=["tt formula show feature", "tt formula show review --preset quick"])
@@ -75,34 +81,39 @@ def _listed(library: FormulaLibrary, name: str, place: str) -> dict[str, Any]:
 def show(context: CliContext, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
     """Show what the formula NAME (or a file) comes to: its variables and, in their order, its steps."""
     library = FormulaLibrary(town_directory(context))
-    found = library.find(name)
+    source = library.find(name)
     try:
         cooked = cooked_formula(library, name, words, preset=preset, legs=legs, strict=False)
         steps = cooked.steps
         remarks, why = cooked.remarks, ""
     except UsageError as error:
-        if found.formula.steps or found.formula.legs or found.formula.template or found.formula.aspects:
+        if source.formula.steps or source.formula.legs or source.formula.template or source.formula.aspects:
             raise
         steps, remarks, why = (), (), error.message
     variables = {
-        each: {"description": v.description, "required": v.required and v.default is None, "default": v.default}
-        for each, v in found.formula.variables.items()
+        variable: {"description": v.description, "required": v.required and v.default is None, "default": v.default}
+        for variable, v in source.formula.variables.items()
     }
-    lines = [f"{found.formula.formula}, {found.formula.kind}, from {found.file}", *_about(found.formula.description)]
+    lines = [
+        f"{source.formula.formula}, {source.formula.kind}, from {source.file}",
+        *_about(source.formula.description),
+    ]
     lines += [why] if why else []
-    for each, value in variables.items():
+    for variable, value in variables.items():
         given = (
             "required" if value["required"] else f"default {value['default']!r}" if value["default"] is not None else ""
         )
-        lines.append(f"--var {each}=...  {value['description']}{f'  [{given}]' if given else ''}")
-    lines += [f"preset {each}: {', '.join(preset_.legs)}" for each, preset_ in found.formula.presets.items()]
-    rows = [(each.id, ", ".join(each.needs), each.gate.type if each.gate else "", each.title) for each in steps]
+        lines.append(f"--var {variable}=...  {value['description']}{f'  [{given}]' if given else ''}")
+    lines += [
+        f"preset {preset_name}: {', '.join(preset_.legs)}" for preset_name, preset_ in source.formula.presets.items()
+    ]
+    rows = [(step.id, ", ".join(step.needs), step.gate.type if step.gate else "", step.title) for step in steps]
     lines += table(("step", "needs", "gate", "title"), rows) if rows else []
     shape = {
-        "formula": found.formula.formula, "type": found.formula.kind, "file": found.file,
-        "description": found.formula.description.strip(), "variables": variables,
-        "presets": {each: preset_.legs for each, preset_ in found.formula.presets.items()},
-        "steps": [_step_shape(each) for each in steps], "remarks": remarks,
+        "formula": source.formula.formula, "type": source.formula.kind, "file": source.file,
+        "description": source.formula.description.strip(), "variables": variables,
+        "presets": {preset_name: preset_.legs for preset_name, preset_ in source.formula.presets.items()},
+        "steps": [_step_shape(step) for step in steps], "remarks": remarks,
     }  # fmt: skip
     context.emit(shape, [*lines, *remarks])
 
@@ -130,7 +141,7 @@ def _about(text: str) -> list[str]:
 def check(context: CliContext, names: tuple[str, ...]) -> None:
     """Read formulas (by default all of the town's) and say what is wrong with them. Ends with 1 when anything is."""
     library = FormulaLibrary(town_directory(context))
-    found: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
     for name in names or tuple(library.files()):
         problem, remarks = "", list[str]()
         try:
@@ -139,13 +150,13 @@ def check(context: CliContext, names: tuple[str, ...]) -> None:
                 remarks = list(cooked_formula(library, name, (), strict=False).remarks)
         except TinytownError as error:
             problem = str(error)
-        found.append({"name": name, "problem": problem or None, "remarks": remarks})
-    lines = [f"{each['name']}: {each['problem'] or 'good'}" for each in found]
-    lines += [f"{each['name']}: {remark}" for each in found for remark in each["remarks"]]
-    context.emit({"formulas": found}, lines)
-    if bad := [each["name"] for each in found if each["problem"]]:
+        checks.append({"name": name, "problem": problem or None, "remarks": remarks})
+    lines = [f"{result['name']}: {result['problem'] or 'good'}" for result in checks]
+    lines += [f"{result['name']}: {remark}" for result in checks for remark in result["remarks"]]
+    context.emit({"formulas": checks}, lines)
+    if bad := [result["name"] for result in checks if result["problem"]]:
         raise TinytownError(
-            f"{len(bad)} of {len(found)} formulas cannot be run: {', '.join(bad)}"[:500], code="bad_formula"
+            f"{len(bad)} of {len(checks)} formulas cannot be run: {', '.join(bad)}"[:500], code="bad_formula"
         )
 
 

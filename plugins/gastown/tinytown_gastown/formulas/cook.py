@@ -91,7 +91,7 @@ def _inherited(formula: Formula, find: Find, behind: tuple[str, ...]) -> Formula
 
 def _merged(parent: Formula, child: Formula) -> Formula:
     def by_id(first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple({**{each.id: each for each in first}, **{each.id: each for each in second}}.values())
+        return tuple({**{item.id: item for item in first}, **{item.id: item for item in second}}.values())
 
     compose = Compose(
         **{name: (*getattr(parent.compose, name), *getattr(child.compose, name)) for name in Compose.__struct_fields__}
@@ -120,12 +120,12 @@ def _merged(parent: Formula, child: Formula) -> Formula:
 def _remarks(formula: Formula) -> list[str]:
     if formula.compose.hooks:
         raise ValueError("compose.hooks attaches formulas to each other while they run, which is not supported")
-    found: list[str] = []
+    remarks: list[str] = []
     if formula.compose.bond_points:
-        found.append("compose.bond_points makes no difference: formulas are not joined while they run")
+        remarks.append("compose.bond_points makes no difference: formulas are not joined while they run")
     if formula.agent:
-        found.append(f"agent = {formula.agent!r} makes no difference: say --agent")
-    return found
+        remarks.append(f"agent = {formula.agent!r} makes no difference: say --agent")
+    return remarks
 
 
 # -- workflows -------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def _with_expansions(steps: list[Draft], compose: Compose, find: Find, remarks: 
             break
     else:
         raise ValueError(f"expansions are nested deeper than {NESTING}")
-    for each in compose.expand:
-        steps = expand_step(steps, each.target, find(each.with_), each.vars, remarks)
+    for expansion in compose.expand:
+        steps = expand_step(steps, expansion.target, find(expansion.with_), expansion.vars, remarks)
     for mapped in compose.map:
         chosen = [step.id for step in steps if matches(mapped.select, step.id)]
         for id_ in chosen:
@@ -180,30 +180,30 @@ def _with_expansions(steps: list[Draft], compose: Compose, find: Find, remarks: 
 
 def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
     """The steps whose condition holds; what needed one that is left out needs what that one needed."""
-    found = steps
+    remaining = steps
     for step in steps:
         try:
             keeps = not step.condition or evaluate_condition(step.condition, values)
         except ValueError as error:
             raise ValueError(f"step {step.id!r}: its condition cannot be understood: {error}") from error
         if not keeps:
-            needs = next(each.needs for each in found if each.id == step.id)
-            found = [
+            needs = next(other.needs for other in remaining if other.id == step.id)
+            remaining = [
                 replace(
-                    each,
+                    other,
                     needs=tuple(
-                        dict.fromkeys(n for need in each.needs for n in (needs if need == step.id else (need,)))
+                        dict.fromkeys(n for need in other.needs for n in (needs if need == step.id else (need,)))
                     ),
                 )
-                for each in found
-                if step.id not in (each.id, each.parent)
+                for other in remaining
+                if step.id not in (other.id, other.parent)
             ]
-    return found
+    return remaining
 
 
 def _cooked(step: Draft, values: Mapping[str, str], steps: Sequence[Draft], review: str) -> CookedStep:
-    children = tuple(each.id for each in steps if each.parent == step.id)
-    inherited = _needs_of_parents(step, {each.id: each for each in steps})
+    children = tuple(other.id for other in steps if other.parent == step.id)
+    inherited = _needs_of_parents(step, {other.id: other for other in steps})
     description = fill_placeholders(step.description, values).strip()
     gate = step.gate
     if gate is not None:
@@ -256,7 +256,7 @@ def _check(steps: Sequence[CookedStep]) -> None:
         if step.priority is not None and not 0 <= step.priority <= 4:
             raise ValueError(f"step {step.id!r}: expected a priority of 0 to 4, got {step.priority}")
     for step in steps:
-        if strange := [need for need in step.needs if need not in seen]:
-            raise ValueError(f"step {step.id!r} needs {strange[0]!r}, which is no step")
+        if unknown := [need for need in step.needs if need not in seen]:
+            raise ValueError(f"step {step.id!r} needs {unknown[0]!r}, which is no step")
     if cycle := find_cycle({step.id: step.needs for step in steps}):
         raise ValueError(f"steps need each other in a circle: {' -> '.join((*cycle, cycle[0]))}"[:500])

@@ -32,13 +32,13 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 def _tokens(template: str) -> list[tuple[str, str]]:
     """Texts and actions in turn: ``("text", ...)`` or ``("action", ...)``."""
-    found: list[tuple[str, str]] = []
+    tokens: list[tuple[str, str]] = []
     at = 0
     for match in _TOKEN.finditer(template):
-        found += [("text", template[at : match.start()]), ("action", match[2])]
+        tokens += [("text", template[at : match.start()]), ("action", match[2])]
         at = match.end()
-    found.append(("text", template[at:]))
-    return [(kind, text) for kind, text in found if text or kind == "action"]
+    tokens.append(("text", template[at:]))
+    return [(kind, text) for kind, text in tokens if text or kind == "action"]
 
 
 def _parse(tokens: Sequence[tuple[str, str]], at: int, depth: int) -> tuple[list[Node], int]:

@@ -32,8 +32,8 @@ def leg_steps(
     ]
     if formula.synthesis:
         after = [id_ for id_ in (formula.synthesis.depends_on or every) if id_ in wanted]
-        if strange := [id_ for id_ in formula.synthesis.depends_on if id_ not in every]:
-            raise ValueError(f"the synthesis depends on {strange[0]!r}, which is no leg")
+        if unknown := [id_ for id_ in formula.synthesis.depends_on if id_ not in every]:
+            raise ValueError(f"the synthesis depends on {unknown[0]!r}, which is no leg")
         text = formula.prompts.get("synthesis") or formula.synthesis.description or formula.synthesis.title
         steps.append(
             CookedStep(
@@ -65,13 +65,13 @@ def _chosen_legs(formula: Formula, every: Mapping[str, Leg], chosen: Sequence[st
 def _convoy_values(formula: Formula, values: Mapping[str, str], run: str) -> dict[str, Any]:
     """What the texts of legs may name: the inputs, and what Gastown makes of them."""
     lists = {name: value.replace(",", " ").split() for name, value in values.items() if name == "files"}
-    told = "; ".join(f"{name} {value}" for name, value in values.items() if value)
+    target = "; ".join(f"{name} {value}" for name, value in values.items() if value)
     known: dict[str, Any] = {
         **values,
         **lists,
         "formula_name": formula.formula,
         "review_id": run,
-        "target_description": told or "the project",
+        "target_description": target or "the project",
         "pr_number": values.get("pr", ""),
     }
     directory = _rendered(formula.output.directory, known, "output.directory")

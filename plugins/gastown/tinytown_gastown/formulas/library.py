@@ -47,14 +47,14 @@ class FormulaLibrary:
 
     def files(self) -> dict[str, tuple[Path, str]]:
         """Name -> file and where it was found, for every formula; the first of a name counts."""
-        found: dict[str, tuple[Path, str]] = {}
+        formulas: dict[str, tuple[Path, str]] = {}
         for directory, place in self._places:
             entries = sorted(directory.iterdir()) if directory.is_dir() else []
             for suffix in SUFFIXES:
                 for path in entries:
                     if path.name.endswith(suffix):
-                        found.setdefault(path.name.removesuffix(suffix), (path, place))
-        return dict(sorted(found.items()))
+                        formulas.setdefault(path.name.removesuffix(suffix), (path, place))
+        return dict(sorted(formulas.items()))
 
     def find(self, name: str) -> Found:
         """The formula `name`, or the one in the file that it names. Raises: NotFound, UsageError for a bad file."""
@@ -69,14 +69,14 @@ class FormulaLibrary:
                 raise UsageError(
                     f"expected the name of a formula, got {name[:80]!r}", hint="tt formula list shows them"
                 )
-            there = self.files()
-            if name not in there:
-                near = difflib.get_close_matches(name, there, n=3)
+            available = self.files()
+            if name not in available:
+                near = difflib.get_close_matches(name, available, n=3)
                 raise NotFound(
                     f"no formula called {name!r} in {', '.join(place for _, place in self._places)}",
                     hint=f"do you mean {' or '.join(near)}?" if near else "tt formula list shows them",
                 )
-            path, place = there[name]
+            path, place = available[name]
             self._read[name] = read_file(path, path.name if place == "built in" else f"{place}/{path.name}")
         return self._read[name]
 
@@ -178,6 +178,6 @@ def _struct_in(annotation: Any) -> Any:
         return annotation
     inside: tuple[Any, ...] = getattr(annotation, "__args__", ())
     for inner in inside:
-        if found := _struct_in(inner):
-            return found
+        if names := _struct_in(inner):
+            return names
     return None

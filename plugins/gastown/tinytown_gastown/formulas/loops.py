@@ -24,18 +24,18 @@ def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]
     numbers = _numbers(step, loop, values)
     made: list[Step] = []
     before: tuple[str, ...] = (*step.needs, *step.depends_on)
-    own = {each.id for each in loop.body}
+    own = {inner.id for inner in loop.body}
     for turn, number in enumerate(numbers, 1):
         prefix = f"{step.id}.iter{turn}."
-        first, last = before, tuple(f"{prefix}{each.id}" for each in loop.body if not _needed_in(each.id, loop.body))
-        for each in loop.body:
-            inside = tuple(f"{prefix}{need}" if need in own else need for need in (*each.needs, *each.depends_on))
-            needs = inside if set(each.needs + each.depends_on) & own else (*first, *inside)
+        first, last = before, tuple(f"{prefix}{inner.id}" for inner in loop.body if not _needed_in(inner.id, loop.body))
+        for inner in loop.body:
+            inside = tuple(f"{prefix}{need}" if need in own else need for need in (*inner.needs, *inner.depends_on))
+            needs = inside if set(inner.needs + inner.depends_on) & own else (*first, *inside)
             replaced = {loop.var: str(number)} if loop.var else {}
             made.append(
                 msgspec.structs.replace(
-                    each, id=f"{prefix}{each.id}", needs=needs, depends_on=(),
-                    title=substitute(each.title, replaced), description=substitute(each.description, replaced),
+                    inner, id=f"{prefix}{inner.id}", needs=needs, depends_on=(),
+                    title=substitute(inner.title, replaced), description=substitute(inner.description, replaced),
                 )
             )  # fmt: skip
         before = last
@@ -43,7 +43,7 @@ def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]
 
 
 def _needed_in(id_: str, steps: Sequence[Step]) -> bool:
-    return any(id_ in (*each.needs, *each.depends_on) for each in steps)
+    return any(id_ in (*step.needs, *step.depends_on) for step in steps)
 
 
 def _numbers(step: Step, loop: Loop, values: Mapping[str, str]) -> range:

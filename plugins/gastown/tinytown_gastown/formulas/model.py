@@ -235,4 +235,6 @@ class Formula(_Table, frozen=True, kw_only=True):
     def variables(self) -> dict[str, Variable]:
         """Variables and inputs by name; a plain value is a default."""
         given = {**self.inputs, **self.vars}
-        return {name: each if isinstance(each, Variable) else Variable(default=each) for name, each in given.items()}
+        return {
+            name: value if isinstance(value, Variable) else Variable(default=value) for name, value in given.items()
+        }

@@ -70,11 +70,11 @@ class Run(NamedTuple):
     @property
     def digest(self) -> str:
         """What tells this run from another one of the same name."""
-        told = [
+        content = [
             (task.id, task.description, {name: value for name, value in task.details.items() if name != "held_until"})
             for task in self.tasks
         ]
-        return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 
 def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on: str = "") -> Run:
@@ -85,12 +85,12 @@ def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on
     what no task may have.
     """
     field_of(name)
-    names = {each.name.lower(): each for each in town.run(town.operations.agents())}
+    names = {known_agent.name.lower(): known_agent for known_agent in town.run(town.operations.agents())}
     if agent:
-        found = town.run(town.operations.agent(agent))
-        if found.desired_state == "stopped":
-            raise Refused(f"agent {found.name!r} is stopped and takes no tasks", hint=f"tt resume {found.name}")
-        agent = found.name
+        taker = town.run(town.operations.agent(agent))
+        if taker.desired_state == "stopped":
+            raise Refused(f"agent {taker.name!r} is stopped and takes no tasks", hint=f"tt resume {taker.name}")
+        agent = taker.name
     parent = town.run(town.operations.task(on)).id if on else ""
     remarks = list(cooked.remarks)
     order = [id_ for wave in stages(cooked.needs) for id_ in wave]
@@ -142,15 +142,15 @@ def _tag(label: str) -> str:
 
 def hold_of(gate: Gate, task_id: str) -> dict[str, str]:
     """How a task is held that waits for this gate: a reason, and until when if a clock opens it."""
-    said = " ".join(part for part in (gate.id or gate.await_id, gate.condition, *gate.approvers) if part)
+    detail = " ".join(part for part in (gate.id or gate.await_id, gate.condition, *gate.approvers) if part)
     if gate.type == "timer":
         seconds = duration_s(gate.timeout)
         moment = datetime.now(UTC) + timedelta(seconds=seconds)
         until = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"held": f"waits {seconds:g} s{said and f': {said}'}", "held_until": until}
-    whom = {"gh:pr": "for pull request", "gh:run": "for CI run", "human": "for a person:", "mail": "for mail:"}
-    words = whom.get(gate.type, "until a person says so:")
-    return {"held": f"waits {words} {said or 'no more is said'} (tt task release {task_id})"[:500]}
+        return {"held": f"waits {seconds:g} s{detail and f': {detail}'}", "held_until": until}
+    awaited = {"gh:pr": "for pull request", "gh:run": "for CI run", "human": "for a person:", "mail": "for mail:"}
+    words = awaited.get(gate.type, "until a person says so:")
+    return {"held": f"waits {words} {detail or 'no more is said'} (tt task release {task_id})"[:500]}
 
 
 def duration_s(text: str | int) -> float:
@@ -180,8 +180,8 @@ def create_run(town: TownClient, run: Run, *, owner: str) -> RunResult:
     group = _claim_name(town, run, ids, owner)
     if group.origin.get("made"):
         return RunResult((), ids)
-    there = {task.id for task in known_tasks(town, ids) if task is not None}
-    missing = [task for task in run.tasks if task.id not in there]
+    existing = {task.id for task in known_tasks(town, ids) if task is not None}
+    missing = [task for task in run.tasks if task.id not in existing]
     for first in range(0, len(missing), _AT_ONCE):
         calls = [
             town.operations.add_task(task.description, task_id=task.id, **task.details)
@@ -192,7 +192,7 @@ def create_run(town: TownClient, run: Run, *, owner: str) -> RunResult:
             if isinstance(answer, TinytownError) and answer.code != "exists":
                 raise answer
     change_group(town, run.name, lambda old: msgspec.structs.replace(old, origin={**old.origin, "made": True}))
-    return RunResult(tuple(task.id for task in missing), tuple(id_ for id_ in ids if id_ in there))
+    return RunResult(tuple(task.id for task in missing), tuple(id_ for id_ in ids if id_ in existing))
 
 
 def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) -> Group:
@@ -210,14 +210,14 @@ def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) ->
         if town.run(town.operations.set_plugin_field(PLUGIN, field, as_value(group), expected=None)):
             return group
         value = town.run(town.operations.plugin_field(PLUGIN, field))
-    found = next(iter(groups_in({field: value})), None)
-    if found is None or found.origin.get("digest") != run.digest:
+    stored = next(iter(groups_in({field: value})), None)
+    if stored is None or stored.origin.get("digest") != run.digest:
         raise Refused(
             f"there is a group called {run.name!r} already, and it is not this run of this formula",
             hint="give another --name",
             code="exists",
         )
-    return found
+    return stored
 
 
 def _is_of(task: Task, run: str) -> bool:

@@ -49,12 +49,12 @@ class GateReconciler:
                 if event is not None and event.new not in FINISHED:
                     continue  # only what ends opens the way for others
                 steps = _open_steps(group)
-                found = gated.get(group.name)
-                if found is None:
-                    found = await _gated(town, steps)
+                with_gate = gated.get(group.name)
+                if with_gate is None:
+                    with_gate = await _gated(town, steps)
                     if group.origin.get("made"):  # until then some of its tasks are not there yet
-                        gated[group.name] = found
-                for id_ in found:
+                        gated[group.name] = with_gate
+                for id_ in with_gate:
                     if id_ in steps:
                         await self._ask_where_needed(town, id_, group.owner)
 
@@ -93,15 +93,15 @@ def _open_steps(group: Group) -> tuple[str, ...]:
 
 async def _gated(town: Town, steps: Sequence[str]) -> tuple[str, ...]:
     """The steps that have a gate, among those whose tasks are there."""
-    found: list[str] = []
+    with_gate: list[str] = []
     for id_ in steps:
         try:
             task = await town.task(id_)
         except (NotFound, UsageError):
             continue
         if task.id == id_ and _gate(task):
-            found.append(id_)
-    return tuple(found)
+            with_gate.append(id_)
+    return tuple(with_gate)
 
 
 async def _waiting(town: Town, id_: str) -> Task | None:

@@ -17,7 +17,7 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 def lines_by_path(text: str) -> dict[KeyPath, int]:
     """The line, counted from 1, of each table and key that begins one. Elements of arrays of tables are numbered from 0."""
-    found: dict[KeyPath, int] = {}
+    positions: dict[KeyPath, int] = {}
     elements: Counter[KeyPath] = Counter()
     table: KeyPath = ()
     closing = ""
@@ -35,13 +35,13 @@ def lines_by_path(text: str) -> dict[KeyPath, int]:
                     elements[table] += 1
                 if elements[table]:
                     table = (*table, elements[table] - 1)
-            found.setdefault(table, number)
+            positions.setdefault(table, number)
         elif key := _KEY.match(line):
-            found.setdefault((*table, *(part.strip("\"'") for part in key[1].split("."))), number)
+            positions.setdefault((*table, *(part.strip("\"'") for part in key[1].split("."))), number)
         for quotes in ('"""', "'''"):
             if line.count(quotes) % 2:
                 closing = quotes
-    return found
+    return positions
 
 
 def line_of(positions: dict[KeyPath, int], path: KeyPath) -> int | None:

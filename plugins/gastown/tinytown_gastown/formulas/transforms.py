@@ -42,29 +42,29 @@ class Draft:
 
 def draft_steps(steps: Sequence[Step], values: Mapping[str, str], remarks: list[str]) -> list[Draft]:
     """The steps of a formula with their children and the passes of their loops, one after the other."""
-    found: list[Draft] = []
+    drafts: list[Draft] = []
     for step in steps:
-        _add(found, step, "", values, remarks)
-    return found
+        _add(drafts, step, "", values, remarks)
+    return drafts
 
 
-def _add(found: list[Draft], step: Step, parent: str, values: Mapping[str, str], remarks: list[str]) -> None:
-    if len(found) > STEPS:
+def _add(drafts: list[Draft], step: Step, parent: str, values: Mapping[str, str], remarks: list[str]) -> None:
+    if len(drafts) > STEPS:
         raise ValueError(f"more than {STEPS:,} steps")
     if step.on_complete:
         raise ValueError(
             f"step {step.id!r}: on_complete makes steps from what one has found out, which is not supported"
         )
     if step.loop:
-        for each in loop_passes(step, step.loop, values):
-            _add(found, each, parent, values, remarks)
+        for loop_pass in loop_passes(step, step.loop, values):
+            _add(drafts, loop_pass, parent, values, remarks)
         return
     if not (step.title or step.expand):
         raise ValueError(f"step {step.id!r} has no title")
     needs = (*step.needs, *step.depends_on)
     if step.waits_for:
         needs += _waited_for(step, remarks)
-    found.append(
+    drafts.append(
         Draft(
             id=step.id,
             title=step.title or step.id,
@@ -83,7 +83,7 @@ def _add(found: list[Draft], step: Step, parent: str, values: Mapping[str, str],
         )
     )
     for child in step.children:
-        _add(found, child, step.id, values, remarks)
+        _add(drafts, child, step.id, values, remarks)
 
 
 def _whole_text(step: Step) -> str:
@@ -123,7 +123,9 @@ def expand_step(
     if place is None:
         raise ValueError(f"there is no step {target!r} to expand")
     goal = steps[place]
-    defaults = {name: str(each.default) for name, each in formula.variables.items() if each.default is not None}
+    defaults = {
+        name: str(variable.default) for name, variable in formula.variables.items() if variable.default is not None
+    }
     words = {
         **defaults, **given,
         "target": goal.id, "target.id": goal.id, "target.title": goal.title, "target.description": goal.description,
@@ -131,25 +133,25 @@ def expand_step(
     made = draft_steps(formula.template, {**defaults, **given}, remarks)
     if not made:
         raise ValueError(f"formula {formula.formula!r} has no template to put in place of {target!r}")
-    named = {each.id: _named(each.id, goal.id, words) for each in made}
+    named = {inner.id: _named(inner.id, goal.id, words) for inner in made}
     inside = [
         replace(
-            each,
-            id=named[each.id],
-            title=substitute(each.title, words),
-            description=substitute(each.description, words),
-            needs=tuple(named.get(need, substitute(need, words)) for need in each.needs),
-            parent=named.get(each.parent, goal.parent),
-            assignee=substitute(each.assignee, words) or goal.assignee,
-            priority=goal.priority if each.priority is None else each.priority,
-            labels=(*goal.labels, *each.labels),
+            inner,
+            id=named[inner.id],
+            title=substitute(inner.title, words),
+            description=substitute(inner.description, words),
+            needs=tuple(named.get(need, substitute(need, words)) for need in inner.needs),
+            parent=named.get(inner.parent, goal.parent),
+            assignee=substitute(inner.assignee, words) or goal.assignee,
+            priority=goal.priority if inner.priority is None else inner.priority,
+            labels=(*goal.labels, *inner.labels),
         )
-        for each in made
+        for inner in made
     ]
-    own = {each.id for each in inside}
-    needed = {need for each in inside for need in each.needs}
-    last = tuple(each.id for each in inside if each.id not in needed)
-    first = [each if set(each.needs) & own else replace(each, needs=(*goal.needs, *each.needs)) for each in inside]
+    own = {inner.id for inner in inside}
+    needed = {need for inner in inside for need in inner.needs}
+    last = tuple(inner.id for inner in inside if inner.id not in needed)
+    first = [inner if set(inner.needs) & own else replace(inner, needs=(*goal.needs, *inner.needs)) for inner in inside]
     first[0] = replace(first[0], gate=first[0].gate or goal.gate, condition=first[0].condition or goal.condition)
     others = [_rewire(step, goal.id, last) for step in steps]
     return [*others[:place], *first, *others[place + 1 :]]
@@ -162,7 +164,7 @@ def _named(id_: str, target: str, words: Mapping[str, str]) -> str:
 def _rewire(step: Draft, old: str, new: Sequence[str]) -> Draft:
     if old not in step.needs:
         return step
-    needs = [each for need in step.needs for each in (new if need == old else (need,))]
+    needs = [other for need in step.needs for other in (new if need == old else (need,))]
     return replace(step, needs=tuple(dict.fromkeys(needs)))
 
 
@@ -176,10 +178,10 @@ def matches(glob: str, id_: str) -> bool:
 
 def apply_advice(steps: list[Draft], advice: Sequence[Advice], pointcuts: Sequence[Pointcut]) -> list[Draft]:
     """The steps with what advice puts before and after those that it is for."""
-    for each in advice:
-        before = (*_several(each.before), *_several(each.around.before))
-        after = (*_several(each.around.after), *_several(each.after))
-        for step in [step for step in steps if _is_for(each, pointcuts, step)]:
+    for rule in advice:
+        before = (*_several(rule.before), *_several(rule.around.before))
+        after = (*_several(rule.around.after), *_several(rule.after))
+        for step in [step for step in steps if _is_for(rule, pointcuts, step)]:
             steps = _surround(steps, step.id, before, after)
     return steps
 
@@ -192,10 +194,10 @@ def _is_for(advice: Advice, pointcuts: Sequence[Pointcut], step: Draft) -> bool:
     if step.from_advice or not matches(advice.target, step.id):
         return False
     return not pointcuts or any(
-        (each.glob and matches(each.glob, step.id))
-        or (each.type and each.type == step.type)
-        or (each.label and each.label in step.labels)
-        for each in pointcuts
+        (pointcut.glob and matches(pointcut.glob, step.id))
+        or (pointcut.type and pointcut.type == step.type)
+        or (pointcut.label and pointcut.label in step.labels)
+        for pointcut in pointcuts
     )
 
 
@@ -206,13 +208,13 @@ def _surround(
     goal = steps[place]
     words = {"step.id": goal.id, "step.title": goal.title, "step.description": goal.description}
 
-    def made(each: AdviceStep, needs: tuple[str, ...]) -> Draft:
-        words_of = {**words, **{f"args.{name}": str(value) for name, value in each.args.items()}}
+    def made(added: AdviceStep, needs: tuple[str, ...]) -> Draft:
+        words_of = {**words, **{f"args.{name}": str(value) for name, value in added.args.items()}}
         return Draft(
-            id=_advised_id(each.id, goal.id, words),
-            title=substitute(each.title, words_of) or substitute(each.id, words_of),
-            description=substitute(each.description, words_of),
-            type=each.type,
+            id=_advised_id(added.id, goal.id, words),
+            title=substitute(added.title, words_of) or substitute(added.id, words_of),
+            description=substitute(added.description, words_of),
+            type=added.type,
             needs=needs,
             parent=goal.parent,
             condition=goal.condition,
@@ -221,13 +223,13 @@ def _surround(
 
     needs = goal.needs
     first: list[Draft] = []
-    for each in before:
-        first.append(made(each, needs))
+    for added in before:
+        first.append(made(added, needs))
         needs = (first[-1].id,)
     inner, last = replace(goal, needs=needs), (goal.id,)
     behind: list[Draft] = []
-    for each in after:
-        behind.append(made(each, last))
+    for added in after:
+        behind.append(made(added, last))
         last = (behind[-1].id,)
     others = [_rewire(step, goal.id, last) for step in steps]
     return [*others[:place], *first, inner, *behind, *others[place + 1 :]]
@@ -241,10 +243,10 @@ def _advised_id(id_: str, target: str, words: Mapping[str, str]) -> str:
 def apply_branch(steps: list[Draft], start: str, sides: Sequence[str], join: str) -> list[Draft]:
     """The steps with `sides` running side by side behind `start`, and `join` behind all of them."""
     ids = {step.id for step in steps}
-    if lacking := [each for each in (start, *sides, join) if each not in ids]:
+    if lacking := [id_ for id_ in (start, *sides, join) if id_ not in ids]:
         raise ValueError(f"a branch names {lacking[0]!r}, which is no step")
-    found: list[Draft] = []
+    branched: list[Draft] = []
     for step in steps:
         extra = (start,) if step.id in sides else tuple(sides) if step.id == join else ()
-        found.append(replace(step, needs=tuple(dict.fromkeys((*step.needs, *extra)))))
-    return found
+        branched.append(replace(step, needs=tuple(dict.fromkeys((*step.needs, *extra)))))
+    return branched

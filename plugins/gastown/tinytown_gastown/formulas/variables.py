@@ -18,25 +18,25 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 def parse_values(words: Sequence[str]) -> dict[str, str]:
     """The values of ``--var NAME=VALUE``. Raises: UsageError."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise UsageError(f"expected --var NAME=VALUE, got {word[:80]!r}")
-        if name in found:
+        if name in values:
             raise UsageError(f"expected a value for {name!r} once, got it twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def resolve_variables(formula: Formula, given: Mapping[str, str], *, strict: bool) -> dict[str, str]:
     """The value of every variable that has one. Raises: UsageError for a name that is none, a value that does not fit,
     and, when `strict`, for those that are missing, all at once."""
     declared = formula.variables
-    if strange := [name for name in given if name not in declared]:
+    if unknown := [name for name in given if name not in declared]:
         known = ", ".join(declared) or "it has none"
         raise UsageError(
-            f"formula {formula.formula} has no variable {strange[0][:80]!r}", hint=f"its variables: {known}"
+            f"formula {formula.formula} has no variable {unknown[0][:80]!r}", hint=f"its variables: {known}"
         )
     values: dict[str, str] = {}
     for name, variable in declared.items():
@@ -55,7 +55,7 @@ def resolve_variables(formula: Formula, given: Mapping[str, str], *, strict: boo
         )
     ]
     if strict and missing:
-        alternatives = {name for each in missing for name in declared[each].required_unless}
+        alternatives = {name for absent in missing for name in declared[absent].required_unless}
         one_of = " or ".join(missing) if alternatives and set(missing) <= alternatives | {missing[0]} else ""
         raise UsageError(
             f"formula {formula.formula} needs a value for {one_of or ', '.join(missing)}",

@@ -56,14 +56,14 @@ def _record(
     edges: Mapping[str, list[dict[str, Any]]],
     comments: Mapping[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    said: dict[str, Any] = {key: row.get(key) for key in ISSUE_KEYS}
+    stored: dict[str, Any] = {key: row.get(key) for key in ISSUE_KEYS}
     id_ = str(row.get("id"))
-    said |= {"_type": "issue", "timeout": row.get("timeout_ns") or row.get("timeout")}
-    said |= {flag: True if row.get(flag) in (1, True, "1") else None for flag in _FLAGS}
+    stored |= {"_type": "issue", "timeout": row.get("timeout_ns") or row.get("timeout")}
+    stored |= {flag: True if row.get(flag) in (1, True, "1") else None for flag in _FLAGS}
     for key in ("metadata", "waiters"):
-        said[key] = _json(row.get(key))
-    said |= {"labels": sorted(labels.get(id_, [])), "dependencies": edges.get(id_), "comments": comments.get(id_)}
-    record = {key: value for key, value in said.items() if value not in (None, "", [], {}, 0)}
+        stored[key] = _json(row.get(key))
+    stored |= {"labels": sorted(labels.get(id_, [])), "dependencies": edges.get(id_), "comments": comments.get(id_)}
+    record = {key: value for key, value in stored.items() if value not in (None, "", [], {}, 0)}
     record["priority"] = row.get("priority") or 0
     return {key: record[key] for key in ISSUE_KEYS if key in record}
 
@@ -73,7 +73,7 @@ def _json(value: object) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        found = decode(value) if value else None
+        parsed = decode(value) if value else None
     except ValueError:
         return None
-    return found if as_object(found) or as_list(found) else None
+    return parsed if as_object(parsed) or as_list(parsed) else None

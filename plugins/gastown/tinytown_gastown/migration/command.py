@@ -56,7 +56,7 @@ def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool
     }
     lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
     lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
-    context.emit(shape, [*lines, *(f"problem: {each}" for each in old.problems)])
+    context.emit(shape, [*lines, *(f"problem: {problem}" for problem in old.problems)])
 
 
 def _move_lines(move: RigMove, *, dry_run: bool) -> list[str]:

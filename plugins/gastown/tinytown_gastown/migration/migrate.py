@@ -120,10 +120,10 @@ def _bring_lines(move: RigMove, bead_file: Path, kept: Path) -> None:
     new, before = move.rig.lines, read_file(bead_file)
     last = {line.key: line.text for line in read_lines(read_file(kept) or b"") if line.key}
     lines = [] if before is None else read_lines(before)
-    there = {(line.kind, line.key): number for number, line in enumerate(lines) if line.key}
+    positions = {(line.kind, line.key): number for number, line in enumerate(lines) if line.key}
     more: list[Line] = []
     for line in new:
-        number = there.get((line.kind, line.key))
+        number = positions.get((line.kind, line.key))
         if number is None:
             more += [line] if line.key not in last else []  # what was taken out of the file stays out
         elif line.text != lines[number].text and line.text != last.get(line.key):

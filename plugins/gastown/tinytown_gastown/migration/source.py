@@ -107,35 +107,35 @@ def _rigs(town: GastownTown) -> dict[str, list[Path]]:
         return town.rigs[name]
 
     registry = as_object((_object(town, root / "mayor" / "rigs.json")).get("rigs")) or {}
-    for name, told in registry.items():
-        if (found := rig(name)) is not None:
-            _describe(found, as_object(told) or {})
+    for name, settings in registry.items():
+        if (known := rig(name)) is not None:
+            _describe(known, as_object(settings) or {})
     for path in sorted(root.glob("*/config.json")):
-        told = _object(town, path)
-        if (told.get("type") == "rig" or "git_url" in told) and (found := rig(path.parent.name)) is not None:
-            _describe(found, told)
+        settings = _object(town, path)
+        if (settings.get("type") == "rig" or "git_url" in settings) and (known := rig(path.parent.name)) is not None:
+            _describe(known, settings)
     for route in rows_of(read_file(root / ".beads" / "routes.jsonl") or b""):
-        told, prefix = route.get("path"), route.get("prefix")
-        if not isinstance(told, str) or not isinstance(prefix, str) or told in ("", "."):
+        settings, prefix = route.get("path"), route.get("prefix")
+        if not isinstance(settings, str) or not isinstance(prefix, str) or settings in ("", "."):
             continue
-        place = (root / told).resolve()
+        place = (root / settings).resolve()
         if not place.is_relative_to(root):
             town.problems.append(
-                f"the route of {prefix[:40]!r} leads out of the town, to {told[:200]!r}, and is not followed"
+                f"the route of {prefix[:40]!r} leads out of the town, to {settings[:200]!r}, and is not followed"
             )
             continue
-        if (found := rig(place.relative_to(root).parts[0])) is not None:
-            found.prefix = found.prefix or prefix.rstrip("-")
-            places[found.name].append(place)
+        if (known := rig(place.relative_to(root).parts[0])) is not None:
+            known.prefix = known.prefix or prefix.rstrip("-")
+            places[known.name].append(place)
     return places
 
 
-def _describe(rig: Rig, told: dict[str, Any]) -> None:
-    beads = as_object(told.get("beads")) or {}
-    for name, value in (("prefix", beads.get("prefix")), ("branch", told.get("default_branch"))):
+def _describe(rig: Rig, settings: dict[str, Any]) -> None:
+    beads = as_object(settings.get("beads")) or {}
+    for name, value in (("prefix", beads.get("prefix")), ("branch", settings.get("default_branch"))):
         if isinstance(value, str) and value and not getattr(rig, name):
             setattr(rig, name, value.rstrip("-"))
-    url = told.get("git_url")
+    url = settings.get("git_url")
     if isinstance(url, str) and url:
         rig.repository = without_credentials(url)
 
@@ -201,9 +201,9 @@ def _sort_by_prefix(town: GastownTown) -> None:
                 places[identity] = (home, len(sorted_[home]))
                 sorted_[home].append(line)
             else:
-                there, number = places[identity]
-                if _stamp(line) > _stamp(sorted_[there][number]):
-                    sorted_[there][number] = line
+                owner, number = places[identity]
+                if _stamp(line) > _stamp(sorted_[owner][number]):
+                    sorted_[owner][number] = line
     for name, lines in sorted_.items():
         town.rigs[name].lines = lines
 
@@ -215,8 +215,8 @@ def _stamp(line: Line) -> str:
 def _formulas(root: Path, place: Path) -> list[Path]:
     """The formulas below a place; a link that leads out of the town is none."""
     directory = place / ".beads" / "formulas"
-    found = (path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
-    return sorted(path for path in found if path.resolve().is_relative_to(root))
+    paths = (path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
+    return sorted(path for path in paths if path.resolve().is_relative_to(root))
 
 
 def _work_places(root: Path, name: str) -> Iterator[str]:
@@ -228,12 +228,12 @@ def _work_places(root: Path, name: str) -> Iterator[str]:
 
 
 def _object(town: GastownTown, path: Path) -> dict[str, Any]:
-    found = None
+    parsed = None
     try:
         content = read_file(path)
-        found = None if content is None else as_object(decode(content))
+        parsed = None if content is None else as_object(decode(content))
     except UsageError as error:
         town.problems.append(error.message)
     except ValueError as error:
         town.problems.append(f"{path.relative_to(town.root)} cannot be read: {error}")
-    return found or {}
+    return parsed or {}

@@ -24,18 +24,18 @@ from tinytown_cli.public import (
 def hook(context: CliContext, agent: str) -> None:
     """Show what AGENT has to do: the task it works on or begins next, and what waits behind it. Inside a round: yours."""
     with context.open_town() as town:
-        found = _whose(town, agent)
-        task, others = _work_of(town, found)
+        owner = _whose(town, agent)
+        task, others = _work_of(town, owner)
     answer = {
-        "agent": found.name,
+        "agent": owner.name,
         "task": task_shape(task) if task else None,
-        "waiting": [task_shape(each) for each in others],
+        "waiting": [task_shape(other) for other in others],
     }
     lines = (
-        [f"on the hook of {found.name}: {task.id}, {task.state}", task.title or "", task.description] if task else []
+        [f"on the hook of {owner.name}: {task.id}, {task.state}", task.title or "", task.description] if task else []
     )
-    lines = [line for line in lines if line] or [f"nothing is on the hook of {found.name}"]
-    lines += [f"then {each.id}, {each.state}: {each.headline}" for each in others]
+    lines = [line for line in lines if line] or [f"nothing is on the hook of {owner.name}"]
+    lines += [f"then {other.id}, {other.state}: {other.headline}" for other in others]
     context.emit(answer, lines)
 
 
@@ -66,13 +66,13 @@ def prime(context: CliContext, agent: str) -> None:
     It is made from what the town knows now, so it can be asked for again whenever something was forgotten.
     """
     with context.open_town() as town:
-        found = _whose(town, agent)
-        task, others = _work_of(town, found)
-        mail = town.run(town.operations.peek(found.id, limit=50)).messages
-        others_here = [each.name for each in town.run(town.operations.agents()) if each.id != found.id]
+        owner = _whose(town, agent)
+        task, others = _work_of(town, owner)
+        mail = town.run(town.operations.peek(owner.id, limit=50)).messages
+        others_here = [item.name for item in town.run(town.operations.agents()) if item.id != owner.id]
         data = town.run(town.operations.plugin_data(PLUGIN))
     parts = [
-        f"# You are {found.name}{f', {found.role}' if found.role else ''}, an agent of the town {town.config.name}"
+        f"# You are {owner.name}{f', {owner.role}' if owner.role else ''}, an agent of the town {town.config.name}"
     ]
     if task:
         parts.append(
@@ -84,12 +84,14 @@ def prime(context: CliContext, agent: str) -> None:
     else:
         parts.append("## Nothing is on your hook\n\n`tt ready` shows what could be done, `tt inbox` your mail.")
     if others:
-        parts.append("## Behind it\n\n" + "\n".join(f"- {each.id} ({each.state}): {each.headline}" for each in others))
-    letters = [each.message for each in mail if each.message is not None and each.message.type != "task_assign"]
+        parts.append(
+            "## Behind it\n\n" + "\n".join(f"- {other.id} ({other.state}): {other.headline}" for other in others)
+        )
+    letters = [item.message for item in mail if item.message is not None and item.message.type != "task_assign"]
     if letters:
-        told = [f"- {each.type} from {each.sender}: {each.text.strip()[:500]}" for each in letters]
-        parts.append("## Your mail\n\n" + "\n".join(told))
-    parts += note_sections(found, data)
+        letter_lines = [f"- {letter.type} from {letter.sender}: {letter.text.strip()[:500]}" for letter in letters]
+        parts.append("## Your mail\n\n" + "\n".join(letter_lines))
+    parts += note_sections(owner, data)
     if others_here:
         parts.append(f"## Who else is here\n\n{', '.join(others_here[:30])}")
     parts.append(
@@ -99,7 +101,7 @@ def prime(context: CliContext, agent: str) -> None:
     )
     text = "\n\n".join(part.strip() for part in parts)
     answer = {
-        "agent": found.name, "role": found.role, "town": town.config.name, "text": text,
-        "task": task_shape(task) if task else None, "waiting": [each.id for each in others], "mail": len(letters),
+        "agent": owner.name, "role": owner.role, "town": town.config.name, "text": text,
+        "task": task_shape(task) if task else None, "waiting": [other.id for other in others], "mail": len(letters),
     }  # fmt: skip
     context.emit(answer, text)

@@ -38,22 +38,22 @@ def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no
     with context.open_town() as town:
         owner = agent or town.caller.agent
         backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))
-        found = list(backlog)
+        tasks = list(backlog)
         if claim:
-            _claim(context, town, found, owner, no_start=no_start)
+            _claim(context, town, tasks, owner, no_start=no_start)
             return
         if owner:
             own = town.run(town.operations.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
-            found = [*reversed(own), *found][:limit]
-    rows = [(each.id, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline) for each in found]
+            tasks = [*reversed(own), *tasks][:limit]
+    rows = [(task.id, task.priority, task.assigned_to or "-", ",".join(task.tags), task.headline) for task in tasks]
     lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["nothing can be begun"]
-    context.emit({"tasks": [task_shape(each) for each in found]}, lines)
+    context.emit({"tasks": [task_shape(task) for task in tasks]}, lines)
 
 
-def _claim(context: CliContext, town: TownClient, found: Sequence[Task], owner: str, *, no_start: bool) -> None:
+def _claim(context: CliContext, town: TownClient, tasks: Sequence[Task], owner: str, *, no_start: bool) -> None:
     if not owner:
         raise UsageError("expected --agent: outside of a round there is no own one", hint="tt list shows them")
-    for task in found:
+    for task in tasks:
         try:
             claimed = town.run(town.operations.claim_from_backlog(task.id, owner)).task
         except (Refused, NotFound) as error:
@@ -122,9 +122,9 @@ def tree(context: CliContext, task_word: str, depth: int) -> None:
             wanted = [id_ for id_ in dict.fromkeys(wanted) if id_ not in known]
             if not wanted:
                 break
-            found = town.client.run_all([town.operations.task(id_) for id_ in wanted])
-            known |= {each.id: each for each in found if isinstance(each, Task)}
-            wanted = [need for each in found if isinstance(each, Task) for need in each.needs]
+            answers = town.client.run_all([town.operations.task(id_) for id_ in wanted])
+            known |= {answer.id: answer for answer in answers if isinstance(answer, Task)}
+            wanted = [need for answer in answers if isinstance(answer, Task) for need in answer.needs]
     lines: list[str] = []
     _draw(lines, root.id, known, "", set())
     context.emit(_tree_shape(root.id, known, set()), lines)

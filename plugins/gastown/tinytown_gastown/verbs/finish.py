@@ -99,16 +99,16 @@ def handoff(context: CliContext, message: str, subject: str, taker: str, task_wo
                 "expected --task: outside of a round there is no current one", hint="tt task list shows them"
             )
         task = town.run(town.operations.task(word))
-        found = town.run(town.operations.agent(taker or task.agent_id or "")) if taker or task.agent_id else None
-        if found is None:
+        taker_agent = town.run(town.operations.agent(taker or task.agent_id or "")) if taker or task.agent_id else None
+        if taker_agent is None:
             raise Refused(f"task {task.id} is nobody's", hint="--to AGENT gives it to somebody")
         # All at once: the first of these may end the round that we run in.
         calls: list[Any] = [town.operations.hold_task(task.id, reason="is handed over")]
         if words:
             note = Informational(summary=f"Handed over, {task.headline} ({task.id}): {words}")
-            calls.insert(0, town.operations.send(found.id, note, sender=town.caller.address, priority="high"))
-        if found.id != task.agent_id:
-            calls.append(town.operations.assign_task(task.id, found.id))
+            calls.insert(0, town.operations.send(taker_agent.id, note, sender=town.caller.address, priority="high"))
+        if taker_agent.id != task.agent_id:
+            calls.append(town.operations.assign_task(task.id, taker_agent.id))
         calls.append(town.operations.release_task(task.id))
         given: Task = town.run_all(calls)[-1]
     context.emit(

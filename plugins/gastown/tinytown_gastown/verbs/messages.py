@@ -56,17 +56,17 @@ def peek(context: CliContext, agent: str, lines: int) -> None:
         word = agent or town.caller.agent
         if not word:
             raise UsageError("expected an agent", hint="tt list shows them")
-        found = town.run(town.operations.agent(word))
+        shown = town.run(town.operations.agent(word))
         events = town.run(town.operations.latest_events(_EVENTS))
-    told = [event for event in events if isinstance(event, AgentReported) and event.agent == found.name][-lines:]
+    reports = [event for event in events if isinstance(event, AgentReported) and event.agent == shown.name][-lines:]
     context.emit(
         {
-            "agent": found.name,
-            "state": found.state,
-            "task": found.current_task,
-            "lines": [{"at": event.at, "text": event.text, "task": event.task} for event in told],
+            "agent": shown.name,
+            "state": shown.state,
+            "task": shown.current_task,
+            "lines": [{"at": event.at, "text": event.text, "task": event.task} for event in reports],
         },
-        [f"{found.name} is {found.state}", *(f"{event.at[11:19]}  {event.text}" for event in told)],
+        [f"{shown.name} is {shown.state}", *(f"{event.at[11:19]}  {event.text}" for event in reports)],
     )
 
 

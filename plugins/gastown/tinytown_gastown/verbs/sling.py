@@ -68,7 +68,7 @@ def sling(
 
     An AGENT that is not there is added. Without AGENT it is one that has nothing to do, else a new one.
     """
-    told = read_text(note).strip() if note else ""
+    note_text = read_text(note).strip() if note else ""
     with context.open_town() as town:
         task = _task_or_none(town, work) if not (words or on_task or run_name) else None
         taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, role or (task.role if task else "") or "")
@@ -77,12 +77,12 @@ def sling(
         }  # fmt: skip
         if task is not None:
             answer["task_ids"] = (task.id,)
-            lines = [_sling_task(context, town, task, taker, told, dry_run=dry_run)]
+            lines = [_sling_task(context, town, task, taker, note_text, dry_run=dry_run)]
         else:
             planned, lines = _sling_formula(
-                context, town, work, run_name, words, taker, told, on=on_task, dry_run=dry_run
+                context, town, work, run_name, words, taker, note_text, on=on_task, dry_run=dry_run
             )
-            answer |= {"run": planned.name, "task_ids": tuple(each.id for each in planned.tasks)}
+            answer |= {"run": planned.name, "task_ids": tuple(planned_task.id for planned_task in planned.tasks)}
         if not dry_run:
             answer["kernel"] = start_where_needed(context, town, may_start=not no_start)
     context.emit(answer, lines)
@@ -97,13 +97,13 @@ class _Taker(NamedTuple):
     role: str
 
 
-def _sling_task(context: CliContext, town: TownClient, task: Task, taker: _Taker, told: str, *, dry_run: bool) -> str:
+def _sling_task(context: CliContext, town: TownClient, task: Task, taker: _Taker, note: str, *, dry_run: bool) -> str:
     if task.finished or task.state in ("running", "verifying"):
         raise Refused(f"task {task.id} is {task.state} and cannot be given away", hint=f"tt task show {task.id}")
     if dry_run:
         return f"task {task.id} would go to {taker.name}{', a new agent' if taker.is_new else ''}"
     _add(context, town, taker)
-    _notify(town, taker.name, told, f"task {task.id}")
+    _notify(town, taker.name, note, f"task {task.id}")
     given = town.run(town.operations.assign_task(task.id, taker.name)).task
     return f"task {given.id} is {given.state}, for {taker.name}" + (f": {given.reason}" if given.reason else "")
 
@@ -115,7 +115,7 @@ def _sling_formula(
     run_name: str | None,
     words: Sequence[str],
     taker: _Taker,
-    told: str,
+    note: str,
     *,
     on: str,
     dry_run: bool,
@@ -128,7 +128,7 @@ def _sling_formula(
         planned = planned_run(context, town, name, run_name, words, agent=taker.name, on=on)
         made = create_run(town, planned, owner=town.caller.agent_name or town.caller.address)
         created, existing = len(made.created), len(made.existing)
-        _notify(town, taker.name, told, planned.name)
+        _notify(town, taker.name, note, planned.name)
     lines = run_lines(planned, created=created, existing=existing, dry_run=dry_run)
     return planned, [*lines, f"all of it {'would go' if dry_run else 'goes'} to {taker.name}"]
 
@@ -136,14 +136,14 @@ def _sling_formula(
 def _task_or_none(town: TownClient, word: str) -> Task | None:
     """The task that `word` means; None when it is a formula's name. A task with just this id goes before a formula of the
     name, and that before a task whose id only begins so: the tasks of a run begin with its formula's name."""
-    (found,) = town.client.run_all([town.operations.task(word)])
-    if isinstance(found, Task) and found.id == word:
-        return found
-    if word in FormulaLibrary(town.root).files() or isinstance(found, NotFound):
+    (answer,) = town.client.run_all([town.operations.task(word)])
+    if isinstance(answer, Task) and answer.id == word:
+        return answer
+    if word in FormulaLibrary(town.root).files() or isinstance(answer, NotFound):
         return None
-    if isinstance(found, TinytownError):
-        raise found
-    nearest: Task = found
+    if isinstance(answer, TinytownError):
+        raise answer
+    nearest: Task = answer
     return nearest
 
 
