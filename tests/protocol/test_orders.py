@@ -161,7 +161,7 @@ def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Kern
         desk.begin("job")
         state = desk.settle(batch, "nack")
         assert state == ("failed" if number == 4 else "assigned")
-    assert desk.task().reason == "its order was given up: so it went"
+    assert desk.task().reason == "its order became a dead letter: so it went"
     assert [letter.id for letter in desk.town.run(desk.operations.dead_letters())] == ["job.1"]
     assert desk.town.run(desk.operations.redrive("job.1")) == ("job.1",)
     assert (desk.task().state, desk.task().attempts, desk.inbox()) == ("assigned", 0, ["job.1"])

@@ -376,11 +376,11 @@ def test_the_towns_state_forbids(people: Town, what: str) -> None:
     assert error.hint or error.code in HINTLESS
 
 
-def test_a_circle_of_many_is_refused(town: Town) -> None:
+def test_a_cycle_of_many_is_refused(town: Town) -> None:
     for number in range(6):
         town.run(town.operations.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
     error = town.refusal(town.operations.add_need("t0", "t5"))
-    assert "circle" in error.message
+    assert "dependency cycle" in error.message
 
 
 def test_messages_and_letters_are_found_by_a_unique_beginning(town: Town) -> None:

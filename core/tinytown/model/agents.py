@@ -1,6 +1,6 @@
-"""Agents: the record, its two states, and the one table of legal transitions. Knows nothing of who runs them.
+"""Agents: the record, its two states, and the one table of legal transitions. Does not know who runs them.
 
-*Wanted* is what people ask for; *observed* is what the kernel that holds the agent's lease has seen. The tables are
+The *desired state* is what users request; the *state* is what the kernel that holds the agent's lease reports. The tables are
 compiled into the server-side functions, which are the only place where either is written.
 """
 
@@ -19,7 +19,7 @@ AgentState = Literal["starting", "idle", "working", "paused", "draining", "suspe
 
 DESIRED_STATES: tuple[DesiredState, ...] = ("running", "paused", "drained", "stopped")
 
-#: From each observed state, where an agent may go next. Losing its host leads to `cold` from anywhere.
+#: From each state, where an agent may go next. Losing its host leads to `suspended` from any.
 TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
     "starting": ("idle", "working", "paused", "draining", "suspended", "stopped", "error"),
     "idle": ("working", "paused", "draining", "suspended", "stopped", "error"),
@@ -31,7 +31,7 @@ TRANSITIONS: Mapping[AgentState, tuple[AgentState, ...]] = {
     "error": ("starting", "idle", "suspended", "stopped"),
 }
 
-#: How the reason of an agent begins that is cold because it sleeps.
+#: How the reason of an agent begins that is suspended because it sleeps.
 ASLEEP = "asleep"
 
 
@@ -55,7 +55,7 @@ class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """One agent. Times are RFC 3339 in UTC.
 
-    ``state`` is the observed state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
+    ``state`` is the actual state, with its ``reason`` and ``since``; ``host`` and ``token`` belong to the kernel that
     holds the agent's lease. ``account`` is what it shares with its vendor, known once a kernel has had it. Only a host that
     has all of its ``labels`` takes it. ``rounds_completed`` counts the rounds that came to an end of their own, well or badly,
     and ``max_rounds`` bounds that number (0: no limit). ``open_tasks`` counts its tasks that are not finished.
@@ -89,7 +89,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """How people see it: ``Ada Mason [reviewer]``."""
+        """Its name for screens: ``Ada Mason [reviewer]``."""
         return f"{self.nickname or self.name} [{self.role or self.name}]"
 
     @property

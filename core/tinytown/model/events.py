@@ -1,7 +1,7 @@
 """Everything that can happen in a town, as one tagged union. Pure; who writes and reads events is not known here.
 
-Events are written by the server-side functions in the same atomic step as the change they tell of, so none is missing
-and none is told twice. Their JSON has at least ``type`` and ``at``. A type that this version does not know is kept as
+Events are written by the server-side functions in the same atomic step as the change they report, so none is missing
+and none is written twice. Their JSON has at least ``type`` and ``at``. A type that this version does not know is kept as
 `OtherEvent`, so plugins and newer kernels may add their own.
 """
 
@@ -36,7 +36,7 @@ class AgentSpawned(Happening, frozen=True, kw_only=True, tag="agent_spawned"):
 
 
 class AgentDesiredStateChanged(Happening, frozen=True, kw_only=True, tag="agent_desired_state_changed"):
-    """Somebody asked that an agent be running, paused, drained or stopped."""
+    """The desired state of an agent was set: running, paused, drained or stopped."""
 
     agent: str
     desired_state: str
@@ -44,7 +44,7 @@ class AgentDesiredStateChanged(Happening, frozen=True, kw_only=True, tag="agent_
 
 
 class AgentStateChanged(Happening, frozen=True, kw_only=True, tag="agent_state_changed"):
-    """A kernel saw an agent go from one state to another, while people wanted it to be ``wanted``."""
+    """An agent went from one state to another, while its desired state was ``desired_state``."""
 
     agent: str
     old: str
@@ -113,7 +113,7 @@ class TaskAdded(Happening, frozen=True, kw_only=True, tag="task_added"):
 
 
 class TaskUpdated(Happening, frozen=True, kw_only=True, tag="task_updated"):
-    """What a task says was changed: its text, priority, tags or needs."""
+    """A task was edited: its text, priority, tags or needs."""
 
     task: str
     title: str = ""
@@ -131,7 +131,7 @@ class TaskStateChanged(Happening, frozen=True, kw_only=True, tag="task_state_cha
 
 
 class TaskDeleted(Happening, frozen=True, kw_only=True, tag="task_deleted"):
-    """A person has had a task forgotten."""
+    """A task was deleted by a user."""
 
     task: str
     title: str = ""
@@ -157,13 +157,13 @@ class RoundEnded(Happening, frozen=True, kw_only=True, tag="round_ended"):
 
 
 class HostJoined(Happening, frozen=True, kw_only=True, tag="host_joined"):
-    """A kernel took up work in the town."""
+    """A kernel registered in the town."""
 
     host: str
 
 
 class HostLeft(Happening, frozen=True, kw_only=True, tag="host_left"):
-    """A kernel left in good order, or its lease ran out (`reason`)."""
+    """A kernel deregistered, or its lease expired (`reason`)."""
 
     host: str
     reason: str = ""
@@ -178,7 +178,7 @@ class AccountParked(Happening, frozen=True, kw_only=True, tag="account_parked"):
 
 
 class AccountUnparked(Happening, frozen=True, kw_only=True, tag="account_unparked"):
-    """The agents of an account may go on: its time is over, or somebody said so (`reason`)."""
+    """The agents of an account may work again: its time is over, or a user ended it (`reason`)."""
 
     account: str
     reason: str | None = None
@@ -192,19 +192,19 @@ class HostFroze(Happening, frozen=True, kw_only=True, tag="host_froze"):
 
 
 class TownFrozen(Happening, frozen=True, kw_only=True, tag="town_frozen"):
-    """Somebody froze the town: nothing runs and nothing is begun until it is thawed."""
+    """The town was frozen: nothing runs and nothing starts until it is thawed."""
 
     reason: str = ""
 
 
 class TownThawed(Happening, frozen=True, kw_only=True, tag="town_thawed"):
-    """Somebody let the town go on."""
+    """The town was thawed."""
 
     reason: str = ""
 
 
 class BudgetSpent(Happening, frozen=True, kw_only=True, tag="budget_spent"):
-    """A budget was used up: no round begins on it. ``spent`` and ``limit`` are dollars or tokens, as its name says."""
+    """A budget was used up: no round starts on it. ``spent`` and ``limit`` are in dollars or tokens, by its name."""
 
     budget: str
     spent: float
@@ -214,20 +214,20 @@ class BudgetSpent(Happening, frozen=True, kw_only=True, tag="budget_spent"):
 
 
 class BudgetsChanged(Happening, frozen=True, kw_only=True, tag="budgets_changed"):
-    """The town's budgets are others now; ``changed`` names those that are."""
+    """The town's budgets were set; ``changed`` names those that changed."""
 
     changed: str
 
 
 class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"):
-    """A plugin failed, was fenced off, or missed events."""
+    """A plugin failed, was isolated, or missed events."""
 
     plugin: str
     text: str
 
 
 class PluginDataChanged(Happening, frozen=True, kw_only=True, tag="plugin_data_changed"):
-    """Something that a plugin keeps in the town was written or removed."""
+    """Data of a plugin was written or removed."""
 
     plugin: str
     field: str

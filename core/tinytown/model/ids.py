@@ -1,6 +1,6 @@
 """Names and ids: what a town, an agent, a task or a message may be called. Pure; knows nothing of what they name.
 
-A name is an address that people type and that ends up in file paths, Redis keys and prompts, so the alphabet is
+A name is an address that users type and that ends up in file paths, Redis keys and prompts, so the alphabet is
 small. Ids are random UUIDs (version 4) in text form; any of them may be shortened to a unique prefix.
 """
 
@@ -43,13 +43,13 @@ def short_id(full: str) -> str:
 
 def check_town_name(name: str) -> str:
     """`name` itself. Raises UsageError unless it is 1 to 63 of ``a-z 0-9 . _ -``, beginning with a letter or digit."""
-    told = "a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-'"
-    return _matched(_TOWN_NAME, name, told, hint=f"try {town_name_from(name)!r}")
+    expected = "a town name of 1 to 63 lower-case letters, digits, '.', '_' or '-'"
+    return _matched(_TOWN_NAME, name, expected, hint=f"try {town_name_from(name)!r}")
 
 
-def _matched(pattern: re.Pattern[str], text: str, told: str, *, hint: str = "") -> str:
+def _matched(pattern: re.Pattern[str], text: str, expected: str, *, hint: str = "") -> str:
     if not pattern.fullmatch(text):
-        raise UsageError(f"expected {told}, got {shown(text)!r}", hint=hint)
+        raise UsageError(f"expected {expected}, got {shown(text)!r}", hint=hint)
     return text
 
 
@@ -60,8 +60,8 @@ def town_name_from(text: str) -> str:
 
 def check_agent_name(name: str) -> str:
     """`name` itself. Raises UsageError for an illegal or reserved one (`supervisor` and `conductor` are the human side)."""
-    told = "an agent name of 1 to 63 letters, digits, '.', '_' or '-'"
-    _matched(_AGENT_NAME, name, told, hint="begin with a letter or digit and leave out spaces, slashes and colons")
+    expected = "an agent name of 1 to 63 letters, digits, '.', '_' or '-'"
+    _matched(_AGENT_NAME, name, expected, hint="begin with a letter or digit and leave out spaces, slashes and colons")
     if name.lower() in SUPERVISOR_NAMES:
         raise UsageError(
             f"{name!r} is the human side of the town and cannot be an agent's name",
@@ -81,7 +81,7 @@ def check_label(text: str) -> str:
 
 
 def check_id(what: str, text: str) -> str:
-    """`text` itself, checked as an id that somebody else made (ours are UUIDs, which pass)."""
+    """`text` itself, checked as an id made elsewhere (ours are UUIDs, which pass)."""
     return _matched(_ID, text, f"{what} of 1 to 128 letters, digits, '.', '_' or '-'")
 
 

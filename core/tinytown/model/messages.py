@@ -17,7 +17,7 @@ PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low")
 #: How a receiver treats a message: an order to work on, a question, something to know, a receipt, or for the town itself.
 Category = Literal["task", "query", "informational", "confirmation", "other"]
 
-#: Bytes of UTF-8 that one message may carry unless the town's configuration says otherwise.
+#: Bytes of UTF-8 that one message may carry unless the town's configuration sets another limit.
 DEFAULT_MESSAGE_LIMIT_BYTES = 1 << 20
 
 
@@ -74,7 +74,7 @@ class Informational(_Body, frozen=True, kw_only=True, tag="informational"):
 
 
 class AckType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a confirmation says: received, acknowledged, thanks, approved, or rejected with a reason."""
+    """The kind of a confirmation: received, acknowledged, thanks, approved, or rejected with a reason."""
 
     type: str
     reason: str | None = None

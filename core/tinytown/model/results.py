@@ -33,7 +33,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """What a claim got. ``next_due_ms`` is the server time at which something falls due, or None; ``now_ms`` is the server's.
 
-    ``held`` says why the agent may begin nothing now: then nothing was leased, ``next_due_ms`` is when that ends by itself, and
+    ``held`` is why the agent may start nothing now: then nothing was leased, ``next_due_ms`` is when that ends by itself, and
     ``waiting`` whether there is something that it could begin.
     """
 
@@ -101,8 +101,8 @@ class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
-    when its lease ends is told by `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while
-    it goes on."""
+    when its lease ends is known from `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while
+    the town is not frozen."""
 
     id: str
     name: str = ""
@@ -127,7 +127,7 @@ class Freeze(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """The agents that a host has taken over, and in how many seconds another may be taken (inf: when somebody rings)."""
+    """The agents that a host has taken over, and in how many seconds another may be taken (inf: not before a notification)."""
 
     agents: tuple[Agent, ...]
     due_s: float

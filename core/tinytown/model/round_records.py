@@ -16,7 +16,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One round that has ended. Times are RFC 3339 in UTC by the clock of its kernel.
 
     `text` is the end of the final answer, at most `TEXT_CHARACTERS`. `usage` has the members of `contracts.Usage`, as far
-    as the backend told. `host` is the machine that has the round's files.
+    as the backend reported. `host` is the machine that has the round's files.
     """
 
     round_id: str
@@ -40,7 +40,7 @@ _decoder = msgspec.json.Decoder(RoundRecord)
 
 
 def read_round(raw: bytes) -> RoundRecord | None:
-    """The record in its stored form, or None where a foreign hand has spoilt it."""
+    """The record in its stored form, or None if it cannot be read."""
     try:
         return _decoder.decode(raw)
     except ValueError:

@@ -37,10 +37,10 @@ FINISHED: frozenset[TaskState] = frozenset({"completed", "failed", "cancelled"})
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work. Times are RFC 3339 in UTC; ids are text.
 
-    ``reason`` and ``since`` say why and since when the task is in its present state. ``needs`` are the tasks that must
+    ``reason`` and ``since``: why and since when the task is in its present state. ``needs`` are the tasks that must
     be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``round_id`` and
     ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``held`` is why
-    somebody holds the task, which is blocked until it is released, or until ``held_until``. ``rejection`` is why finished
+    the task is held, which is blocked until it is released, or until ``held_until``. ``rejection`` is why finished
     work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``. ``origin`` is where an
     importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
     """

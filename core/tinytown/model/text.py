@@ -1,4 +1,4 @@
-"""Text as people may safely see it: on one line, without control characters, counted, bounded. Pure."""
+"""Text that is safe to show: on one line, without control characters, counted, bounded. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shown(text: str, limit: int = 80) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """How many there are of a thing, as people say it: ``1 task``, ``0 tasks``, ``1,200 tasks``."""
+    """A number of things in words: ``1 task``, ``0 tasks``, ``1,200 tasks``."""
     return f"{count:,} {thing}" + "s" * (count != 1)
 
 

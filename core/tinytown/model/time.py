@@ -21,7 +21,7 @@ def parse_rfc3339(text: str) -> int:
 
 
 def check_moment(text: str) -> int:
-    """What somebody has written as RFC 3339, in milliseconds since 1970. Raises: UsageError for anything else."""
+    """`text` in RFC 3339 as milliseconds since 1970. Raises: UsageError for anything else."""
     try:
         return parse_rfc3339(text)
     except (ValueError, OverflowError, OSError) as error:

@@ -1,6 +1,6 @@
 """The protocol as values: key names, operations and the server-side functions. Pure, no IO.
 
-What plugins use stands here and is imported when first used.
+What plugins use is exported here and imported when first used.
 """
 
 from __future__ import annotations

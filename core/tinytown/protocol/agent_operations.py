@@ -17,7 +17,7 @@ from tinytown.protocol.operation_base import OperationBase, flat, json_text, mem
 
 
 class AgentOperations(OperationBase):
-    """What people ask of agents, and what the kernel that holds one reports."""
+    """What users request of agents, and what the kernel that holds one reports."""
 
     def create_agent(
         self,
@@ -81,11 +81,11 @@ class AgentOperations(OperationBase):
         )
 
     def reset_round_count(self, agent: str, *, max_rounds: int | None = None) -> Operation[Agent]:
-        """Count the rounds of an agent that nobody hosts from 0 again, up to another bound if one is given."""
+        """Count the rounds of an agent without a host from 0 again, up to another bound if one is given."""
         return self._once("agent_reset_round_count", decoders.to_agent, agent, "" if max_rounds is None else max_rounds)
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
-        """Take an agent that nobody hosts out of the town.
+        """Remove an agent without a host from the town.
 
         With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
         """
@@ -168,5 +168,5 @@ class AgentOperations(OperationBase):
         )
 
     def unpark_account(self, account: str, *, reason: str = "") -> Operation[bool]:
-        """Let the agents of an account go on before its time is over; whether it was parked."""
+        """Unpark an account before its time is over; whether it was parked."""
         return self._once("account_unpark", bool, account, reason)

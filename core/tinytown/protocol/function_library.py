@@ -65,5 +65,5 @@ class FunctionLibrary:
 #: The town's own functions.
 TOWN_LIBRARY: FunctionLibrary = FunctionLibrary("tinytown", None)
 
-#: How often one operation loads a library that the server lacks; somebody may be removing it at the same time.
+#: How often one operation loads a library that the server lacks; another client may remove it at the same time.
 MAX_LIBRARY_LOADS = 5

@@ -15,26 +15,26 @@ class HostOperations(OperationBase):
     """Registering, heartbeats, leases."""
 
     def register_host(self, host: str, *, lease_ms: int, details: Mapping[str, str]) -> Operation[tuple[str, ...]]:
-        """Take part in the town as a kernel; ids of kernels that were found lost."""
+        """Register a kernel in the town; ids of kernels whose leases had expired."""
         return self._once("host_register", decoders.to_texts, check_id("a host id", host), lease_ms, *flat(details))
 
     def heartbeat(self, host: str, *, lease_ms: int, capacity: int | None = None) -> Operation[tuple[str, ...]]:
-        """Renew a kernel's lease and give back what lost kernels held; ids of this kernel's agents that have mail.
+        """Renew a kernel's lease and release what lost kernels held; ids of this kernel's agents that have mail.
 
-        `capacity` is how many agents it takes at most from now on, 0 when it is about to leave.
+        `capacity` is how many agents it takes at most from now on, 0 before it deregisters.
         """
         return self._call("host_heartbeat", decoders.to_texts, host, lease_ms, "" if capacity is None else capacity)
 
     def sweep(self) -> Operation[tuple[str, ...]]:
-        """Give back what lost kernels held, and release what was held until now; ids of the kernels. Any beat does the same."""
+        """Release what lost kernels held, and tasks whose hold is over; ids of the kernels. Every heartbeat does the same."""
         return self._call("hosts_expire", decoders.to_texts)
 
     def deregister_host(self, host: str, *, reason: str) -> Operation[int]:
-        """End a kernel's part in the town; its agents are free for others at once."""
+        """Deregister a kernel; its agents are free for others at once."""
         return self._call("host_deregister", int, host, reason)
 
     def hosts(self) -> Operation[tuple[Host, ...]]:
-        """The kernels that take part."""
+        """The registered kernels."""
         return self._call("hosts", decoders.to_hosts)
 
     def acquire_lease(self, name: str, holder: str, *, lease_ms: int) -> Operation[bool]:
@@ -42,5 +42,5 @@ class HostOperations(OperationBase):
         return self._call("lease_acquire", bool, check_id("a lease's name", name), holder, lease_ms)
 
     def release_lease(self, name: str, holder: str) -> Operation[bool]:
-        """Give a lease back before it runs out."""
+        """Release a lease before it expires."""
         return self._once("lease_release", bool, name, holder)

@@ -32,7 +32,7 @@ class ErrorReply(Exception):
 
     @property
     def kind(self) -> str:
-        """The first word, by which errors are told apart: ``NOPERM``, ``READONLY``, ``TT``."""
+        """The first word, which identifies the error: ``NOPERM``, ``READONLY``, ``TT``."""
         return self.text.partition(" ")[0]
 
 

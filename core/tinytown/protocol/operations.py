@@ -18,7 +18,7 @@ from tinytown.protocol.town_operations import SCHEMA, WholeTownOperations
 class TownOperations(MailOperations, TaskOperations, AgentOperations, HostOperations, WholeTownOperations):
     """Makes the operations of the town `name`. Holds nothing but key names; safe to share.
 
-    Arguments named ``agent`` or ``task`` take what people type: a name, an id, a nickname, a unique beginning of one.
+    Arguments named ``agent`` or ``task`` take what users type: a name, an id, a nickname, a unique beginning of one.
     Making an operation raises UsageError for values that can never be right; running it raises what the town's state refuses.
     """
 

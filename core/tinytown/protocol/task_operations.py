@@ -41,7 +41,7 @@ class TaskOperations(OperationBase):
         """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
 
         With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
-        One that was `finished` elsewhere is made in that state (completed, failed or cancelled), and nobody is told to do it.
+        One that was `finished` elsewhere is made in that state (completed, failed or cancelled), without an order.
         """
         fields = self._task_fields(
             description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
@@ -72,7 +72,7 @@ class TaskOperations(OperationBase):
         role: str | None = None,
         parent: str | None = None,
     ) -> Operation[Task]:
-        """Change what a task says, as long as nobody works on it and it is not finished; what is None stays as it is."""
+        """Edit a task that is neither in progress nor finished; what is None is not changed."""
         fields = self._task_fields(
             description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
         )
@@ -110,7 +110,7 @@ class TaskOperations(OperationBase):
         return self._call("task_current", decoders.to_optional_task, agent)
 
     def assign_task(self, task: str, agent: str) -> Operation[Assigned]:
-        """Give a task that nobody works on to an agent."""
+        """Assign a task that is not in progress to an agent."""
         return self._once("task_assign", decoders.to_assigned, task, agent)
 
     def start_task(self, agent_id: str, fence: str, task: str, round_id: str) -> Operation[Started]:
@@ -126,7 +126,7 @@ class TaskOperations(OperationBase):
         by: str = "",
         token: str = "",
     ) -> Operation[Task]:
-        """Complete, submit (say done), fail or cancel a task.
+        """Complete, submit (report as done), fail or cancel a task.
 
         An agent gives its id and its round's task token; a person gives neither.
         """
@@ -154,15 +154,15 @@ class TaskOperations(OperationBase):
         )
 
     def release_task(self, task: str) -> Operation[Task]:
-        """Let a held task go on: to its agent, else onto the backlog, unless a need is open."""
+        """Release a held task: to its agent, else onto the backlog, unless a need is open."""
         return self._once("task_release", decoders.to_task, task)
 
     def delete_task(self, task: str) -> Operation[str]:
-        """Forget a task that nobody works on and that no open task needs; its id."""
+        """Delete a task that is not in progress and that no open task needs; its id."""
         return self._once("task_delete", decoders.to_text, task)
 
     def add_need(self, task: str, need: str) -> Operation[Task]:
-        """Make a task wait for another; refuses a circle."""
+        """Make a task wait for another; refuses a dependency cycle."""
         return self._call("task_need", decoders.to_task, task, need)
 
     def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:

@@ -35,7 +35,7 @@ class WholeTownOperations(OperationBase):
     """The town itself, its ledger, the data of plugins and the event stream."""
 
     def setup(self, settings: Mapping[str, int]) -> Operation[str]:
-        """Make the town's data if there is none and store its bounds; the schema that the data has."""
+        """Create the town's data if there is none, migrate older data, and store the bounds; the schema of the data."""
         return self._call("town_setup", decoders.to_text, SCHEMA, *flat(settings))
 
     def status(self, *, agents: bool = True) -> Operation[Status]:
@@ -43,19 +43,19 @@ class WholeTownOperations(OperationBase):
         return self._call("status", decoders.to_status, int(agents))
 
     def freeze(self, *, reason: str) -> Operation[bool]:
-        """Let all kernels freeze what runs, and begin nothing; whether the town was not frozen before."""
+        """Freeze what runs on all kernels, and start nothing; whether the town was not frozen before."""
         return self._once("town_freeze", bool, check_text("a reason", reason, 10_000))
 
     def thaw(self, *, reason: str) -> Operation[bool]:
-        """Let the town go on; whether it was frozen before."""
+        """Thaw the town; whether it was frozen."""
         return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
     def report_frozen(self, host: str, commands: int | None) -> Operation[int]:
-        """Tell how many commands a kernel has frozen; None when it goes on."""
+        """Report how many commands a kernel has frozen; None when it has thawed them."""
         return self._once("host_report_frozen", int, host, "" if commands is None else commands)
 
     def apply_retention(self, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
-        """Forget a few of what is older or more than this; how many tasks went. Made again it goes on until that is 0."""
+        """Delete some of what is older or more than this; how many tasks. Repeat it until that is 0."""
         return self._call("apply_retention", int, finished_age_ms, finished_count, events)
 
     def charge_round(self, agent_id: str, round_id: str, charge: str, *, task_id: str = "") -> Operation[int]:
@@ -63,25 +63,25 @@ class WholeTownOperations(OperationBase):
         return self._call("round_charge", int, agent_id, check_id("a round id", round_id), task_id, charge)
 
     def set_budgets(self, numbers: Mapping[str, int]) -> Operation[tuple[str, ...]]:
-        """Let these budgets and no others hold from now on, see `BudgetsConfig.server_numbers`; names of what has changed."""
+        """Set these budgets and no others, see `BudgetsConfig.server_numbers`; names of what has changed."""
         return self._once("budgets_set", decoders.to_texts, *flat(numbers))
 
     def apply_cost_retention(self, *, days: int) -> Operation[int]:
-        """Forget one day that is older than so many; 1 when one went. Made again it goes on until that is 0."""
+        """Delete the costs of one day that is older than so many; 1, or 0 when there is none. Repeat it until that is 0."""
         return self._call("costs_apply_retention", int, days)
 
     def plugin_data(self, plugin: str) -> Operation[Mapping[str, Any]]:
-        """All that a plugin keeps in the town: field -> value."""
+        """All data of a plugin in the town: field -> value."""
 
         key = self.keys.plugin(check_id("a plugin's name", plugin))
         return Operation(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
 
     def plugins_with_data(self) -> Operation[tuple[str, ...]]:
-        """The names of the plugins that keep anything in the town."""
+        """The names of the plugins that have data in the town."""
         return Operation(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(decoders.to_texts(reply))))
 
     def plugin_field(self, plugin: str, field: str) -> Operation[Any]:
-        """One of the things that a plugin keeps; None when there is nothing."""
+        """One value of a plugin; None if there is none."""
 
         key = self.keys.plugin(check_id("a plugin's name", plugin))
         return Operation(
@@ -91,10 +91,10 @@ class WholeTownOperations(OperationBase):
     def set_plugin_field(
         self, plugin: str, field: str, value: Any, *, expected: Any = msgspec.UNSET, event: OwnEvent | None = None
     ) -> Operation[bool]:
-        """Keep `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
+        """Store `value`, anything that JSON can hold, for a plugin; None removes the field. Whether it was done.
 
-        With `expected` only if the field holds just that, as it was read (None: nothing): so that nobody overwrites
-        what somebody else has written in between. An `event` of the plugin's own, type and members, is told in the same
+        With `expected` only if the field holds just that, as it was read (None: nothing): so that concurrent writers do
+        not overwrite each other. An `event` of the plugin's own, type and members, is written in the same
         step, when something changed.
         """
         own = (check_id("an event type", event[0]), *flat(event[1])) if event else ()
@@ -136,7 +136,7 @@ class WholeTownOperations(OperationBase):
         return Operation(("HGET", self.keys.cursors, sink), decoders.to_optional_text)
 
     def set_cursor(self, sink: str, position: str) -> Operation[str]:
-        """Remember how far a sink has read; the position."""
+        """Store how far a sink has read; the position."""
 
         def decode(reply: Reply) -> str:
             int(reply)

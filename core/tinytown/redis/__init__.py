@@ -1,6 +1,6 @@
 """Talking to a Redis or Valkey server: the link on trio, the blocking client, and where a town's server is.
 
-What plugins use stands here and is imported when first used: the blocking client needs no trio.
+What plugins use is exported here and imported when first used: the blocking client needs no trio.
 """
 
 from __future__ import annotations

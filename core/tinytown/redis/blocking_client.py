@@ -28,7 +28,7 @@ _LOADING_POLL_S = 0.05
 class BlockingClient:
     """A blocking client for one thread; connects when first used, and is a context manager that closes.
 
-    `timeout_s` bounds each connect and each exchange; ``math.inf`` waits for ever. Every method that talks to the server
+    `timeout_s` bounds each connect and each exchange; ``math.inf`` waits for ever. Every method that uses the server
     raises ServerUnreachable with the codes of `resp`, Unconfirmed if no answer came after the request was handed over, and
     what `protocol.operation` makes of the server's errors.
     """
@@ -62,7 +62,7 @@ class BlockingClient:
                 elif busy is None or in_time:
                     raise
                 if not in_time:
-                    raise busy from busy.__cause__  # says more than that the last of many attempts ran out of time
+                    raise busy from busy.__cause__  # more specific than the timeout of the last attempt
                 time.sleep(_LOADING_POLL_S)
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class BlockingClient:
         self._parser = Parser(address)
         replies, why = self._request_replies([pack(command) for command in address.handshake()], deadline)
         try:
-            # Before asking why it ended: an error may be all the server had to say, and it explains more.
+            # Before asking why it ended: the server may have sent only an error, which explains more.
             self.server_version = check_handshake(address, replies)
             if why is not None:
                 raise why

@@ -70,7 +70,7 @@ class Redis(AsyncCoreCommands):
         return self.shape(reply, args[0], options)
 
     def batch(self, *, atomic: bool = False) -> Batch:
-        """An empty batch; with `atomic` its commands happen all together, with nobody else's in between."""
+        """An empty batch; with `atomic` its commands happen all together, and no other command runs in between."""
         return Batch(self, self._link, atomic=atomic)
 
     def words(self, args: tuple[Any, ...]) -> tuple[Argument, ...]:
@@ -162,7 +162,7 @@ class Batch(AsyncCoreCommands):
     async def execute(self, *, raise_on_error: bool = True) -> list[Any]:
         """The answers in order, and an empty batch again.
 
-        Without `raise_on_error` an error stands in its place. When the server refuses a command of an atomic batch
+        Without `raise_on_error` an error takes its place. When the server refuses a command of an atomic batch
         before running it, none is run and its error is raised in either case.
         """
         commands, self._commands = self._commands, []

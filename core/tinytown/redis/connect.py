@@ -36,7 +36,7 @@ class Connection:
 async def connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """A connection to `address`, whose stream the caller owns; `tls` is for ``rediss`` only.
 
-    Raises: ServerUnreachable with the codes of `wire.connect_error` and `wire.handshake_error`; ProtocolViolation.
+    Raises: ServerUnreachable with the codes of `resp.connect_error` and `resp.check_handshake`; ProtocolViolation.
     """
     try:
         with trio.fail_after(CONNECT_TIMEOUT_S):
@@ -81,7 +81,7 @@ async def _handshake(address: Address, stream: trio.abc.Stream) -> Connection:
     while len(answers) < len(commands):
         data = await stream.receive_some(RECEIVE_SIZE_BYTES)
         if not data:
-            # An error may be all it had to say ("max number of clients reached"), and it explains more.
+            # The server may have sent only an error ("max number of clients reached"), which explains more.
             check_handshake(address, answers)
             raise ServerUnreachable(f"{address.redacted} closed the connection while we introduced ourselves")
         answers.extend(parser.replies(data))

@@ -1,8 +1,8 @@
-"""One connection to a server under trio, shared by everybody in the process, that mends itself.
+"""One connection to a server under trio, shared by all tasks of the process, that reconnects by itself.
 
-All callers that run in one scheduler tick share one write. The link dials again with growing delays when the connection
+All callers that run in one scheduler tick share one write. The link reconnects with growing delays when the connection
 breaks, notices a server that has gone silent, and listens again to the same channels. Which reply belongs to whom is
-decided in `conversation`; how a connection is made, in `dial`; what a reply means, by the call that asked.
+decided in `pipeline`; how a connection is made, in `connect`; what a reply means, by the operation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 #: How many requests may wait or be outstanding on one link.
 BACKLOG_LIMIT = 100_000
 
-#: How long the very first connection is tried before the caller hears that there is none.
+#: How long the very first connection is tried before `open_link` fails.
 FIRST_CONNECT_S = 1.0
 
 _FIRST_DELAY_S = 0.02
@@ -44,7 +44,7 @@ class Link:
     """A shared connection; made by `open_link`, valid inside its block. All its async methods are checkpoints.
 
     A caller that is cancelled while its request is out does not undo it: the request may or may not be carried out, and
-    its reply is swallowed in its turn. Errors of the server in reply to a request are raised as `protocol.replies` says;
+    its reply is swallowed in its turn. Errors of the server in reply to a request are raised as `protocol.operation` does;
     beside them every method raises ServerUnreachable when there was no connection for `offline_wait_s` or the link is
     closed, Unconfirmed when the connection broke after the request was handed over and it is not repeatable, and
     LimitReached when too many requests wait.
@@ -179,14 +179,14 @@ class Link:
             try:
                 return await self._connect()
             except TinytownError as error:
-                # A server that is loading is there; one that nobody answers for most likely is not.
+                # A server that is loading exists; one that does not answer most likely does not.
                 patience_s = FIRST_CONNECT_S if error.code == "server_unreachable" else self._offline_wait_s
                 if error.code not in PASSING or trio.current_time() - started > patience_s:
                     raise
             await trio.sleep(self._next_delay_s())
 
     def use(self, connection: Connection) -> None:
-        """Count `connection` as the present one, and say so to whoever wants to know; `keep` then serves it."""
+        """Make `connection` the present one and call `on_connected`; `serve` then uses it."""
         self._last_byte_at = trio.current_time()
         self.generation += 1
         self.server_version = connection.version
@@ -216,7 +216,7 @@ class Link:
                     _log.info("connected to %s again", self.address.redacted)
 
     def close(self) -> None:
-        """End `keep`, and fail whoever still waits or comes later."""
+        """End `serve`, and fail the requests that wait or come later."""
         self._lifetime.cancel()
         closed = ServerUnreachable("the client is closed")
         self._pipeline.connection_lost(closed)
@@ -308,14 +308,14 @@ class Link:
             self._session.cancel()
 
     def _abandon(self) -> None:
-        """End the present connection for the sake of a caller who no longer waits; dial again at once."""
+        """End the present connection because a caller of a blocking command was cancelled; reconnect at once."""
         if self._session is not None and not self._session.cancel_called:
             self._failure = ServerUnreachable("a blocking call on the same connection was given up")
             self._at_once = True
             self._session.cancel()
 
     def _next_delay_s(self) -> float:
-        """How long to wait before dialling; grows, and is not the same for everybody who lost the same server."""
+        """How long to wait before connecting; grows, with jitter so that clients do not reconnect all at once."""
         if self._at_once:
             self._at_once = False
             return 0.0
@@ -342,18 +342,18 @@ async def open_link(
     prepare: Callable[[], Awaitable[None]] | None = None,
     blocking: bool = False,
 ) -> AsyncGenerator[Link]:
-    """A connected link, mending itself until the block ends; usable to its very end, also when it is being cancelled.
+    """A connected link that reconnects by itself until the block ends; usable to its end, also while it is being cancelled.
 
     `on_push` gets (channel, payload) of each message; `on_connected` is called after every connect, before anything
-    that waited goes out: whatever pushes were missed, this is when to look. Both must be quick; what they raise is
-    logged. `prepare` is awaited before every dial, and its TinytownErrors count as failures to connect. `stall_s`: with
+    that waited goes out: this is when to check for missed pushes. Both must be quick; what they raise is logged.
+    `prepare` is awaited before every attempt to connect, and its TinytownErrors count as failures to connect. `stall_s`: with
     replies due and not a byte for that long the connection counts as broken. For blocking commands open a second link
     with ``stall_s=None, blocking=True``: a caller that is cancelled then takes the connection down with it, so that the
     next blocking command does not stand in line behind its; others' non-repeatable requests on that link end as
     Unconfirmed.
 
     Raises: ServerUnreachable, ProtocolViolation or ConfigError as themselves (never in a group) when there is no first
-    connection. In the end, whoever still waits on the link gets ServerUnreachable.
+    connection. At the end of the block, requests that wait get ServerUnreachable.
     """
     link = Link(
         address,
@@ -367,7 +367,7 @@ async def open_link(
     connection = await link.first_connection()
     try:
         async with trio.open_nursery() as nursery:
-            # Not `nursery.start`: being cancelled there would leave a shielded task that nobody can end.
+            # Not `nursery.start`: being cancelled there would leave a shielded task that cannot be ended.
             link.use(connection)
             nursery.start_soon(link.serve, connection)
             try:
@@ -375,7 +375,7 @@ async def open_link(
             finally:
                 link.close()
     except BaseExceptionGroup as group:
-        # `keep` raises nothing, so this is the block's own exception, which its writer expects as it was.
+        # `serve` raises nothing, so this is the block's own exception, which its writer expects as it was.
         if len(group.exceptions) == 1:
             raise group.exceptions[0] from group.exceptions[0].__cause__
         raise

@@ -26,7 +26,7 @@ _WRITE_SIZE_BYTES = 128 * 1024
 
 
 class Caller:
-    """Whoever waits for `missing` answers; `gone` once it has been cancelled and wants none."""
+    """A caller that waits for `missing` replies; `cancelled` if it no longer wants them."""
 
     __slots__ = ("answered", "cancelled", "missing")
 
@@ -86,7 +86,7 @@ class Pipeline:
     """The requests of one link, and the channels it listens to.
 
     `limit` bounds the requests that wait or are outstanding. ``channels`` is what the server has granted and not been
-    asked to end, whatever became of the caller who asked.
+    asked to end, also if its caller was cancelled.
     """
 
     def __init__(self, *, limit: int, on_message: Callable[[bytes, bytes], None] | None) -> None:
@@ -103,7 +103,7 @@ class Pipeline:
 
     @property
     def waiting(self) -> bool:
-        """Whether `take` has something to look at."""
+        """Whether requests wait to be flushed."""
         return bool(self._waiting)
 
     def enqueue(self, requests: Sequence[Request], caller: Caller) -> None:
@@ -121,7 +121,7 @@ class Pipeline:
         self._waiting.extend(requests)
 
     def flush(self) -> bytes:
-        """The next bytes to write, from now on outstanding; empty if nobody wants what was waiting."""
+        """The next bytes to write, from now on outstanding; empty if all callers that waited were cancelled."""
         pieces: list[bytes] = []
         size_bytes = 0
         while self._waiting and size_bytes < _WRITE_SIZE_BYTES:

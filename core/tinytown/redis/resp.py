@@ -1,8 +1,8 @@
-"""The Redis wire protocol as both clients speak it: packing, parsing, and what a failed introduction means. No IO.
+"""The Redis wire protocol as both clients speak it: packing, parsing, and what a failed handshake means. No IO.
 
 `hiredis` does the work. Replies are bytes throughout (per-reply decoding goes wrong around pushes), and error replies
 come out as `ErrorReply` values. Foreign errors of connecting (sockets, TLS, garbage instead of a server) become ours
-here and nowhere else; what an error reply means *after* the handshake is the business of `protocol.replies`.
+here and nowhere else; what an error reply means *after* the handshake is decided by `protocol.operation`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tinytown.redis.url import Address
 #: The oldest server that has function libraries.
 OLDEST_MAJOR: Final = 7
 
-#: Codes of a failed connect that may mend themselves; with any other code waiting does not help.
+#: Codes of connection failures that may be temporary; with any other code waiting does not help.
 PASSING: Final = frozenset({"server_unreachable", "server_loading", "server_busy"})
 
 _MORE: Final = object()
 # Its stub says "a tuple of one item" and not what it returns.
 _pack_command = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
-_WHAT_NOW = "see that the server runs, and look at redis.url or REDIS_URL"
+_HINT = "check that the server runs, and check redis.url or REDIS_URL"
 
 
 def pack(command: tuple[Argument, ...]) -> bytes:
@@ -48,7 +48,7 @@ class Parser:
     def replies(self, data: bytes | bytearray) -> Iterator[Reply]:
         """Every reply that `data`, the next bytes from the server, completes; to be consumed to the end.
 
-        Raises: ProtocolViolation, again and again, once the other side has said something that is not RESP3.
+        Raises: ProtocolViolation, again and again, once the peer has sent something that is not RESP3.
         """
         try:
             self._reader.feed(bytes(data))
@@ -97,7 +97,7 @@ def handshake_error(error_reply: ErrorReply, address: Address) -> ServerUnreacha
         given = "the user or password is wrong" if address.password else "it wants a password"
         return ServerUnreachable(
             f"{url} refused to let us in: {given}",
-            hint="look at the user and password in REDIS_URL or redis.url",
+            hint="check the user and password in REDIS_URL or redis.url",
             code="wrong_password",
         )
     if "db index" in plain or "select is not allowed" in plain:
@@ -127,18 +127,18 @@ def connect_error(error: BaseException, address: Address) -> TinytownError:
         return ours
     if address.scheme == "rediss" and (fault := _tls_error(chain, url)) is not None:
         return fault
-    told = next((_reason(link) for link in reversed(chain) if isinstance(link, OSError)), str(error))
-    hint = _WHAT_NOW
+    reason = next((_reason(link) for link in reversed(chain) if isinstance(link, OSError)), str(error))
+    hint = _HINT
     if address.scheme == "rediss":
         hint += "; a server that wants a certificate of ours may just hang up: see redis.cert_file"
-    return ServerUnreachable(f"cannot reach {url}: {told or type(error).__name__}", hint=hint)
+    return ServerUnreachable(f"cannot reach {url}: {reason or type(error).__name__}", hint=hint)
 
 
 def unconfirmed(why: TinytownError | None) -> Unconfirmed:
     """What a request ends with that was handed over and, because of `why`, never answered."""
     error = Unconfirmed(
         f"it may or may not have been carried out: {why.message if why else 'no answer came'}",
-        hint="look before you repeat it",
+        hint="check its effect before you repeat it",
     )
     error.__cause__ = why
     return error

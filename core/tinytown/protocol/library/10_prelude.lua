@@ -1,4 +1,4 @@
--- What every library builds on: time, refusals, records, events, and finding agents and tasks by what people type.
+-- What every library builds on: time, refusals, records, events, and finding agents and tasks by what users type.
 -- Every function gets one key, the town's base "tt:{town}", from which all others are derived, and text arguments.
 -- A function checks everything before it writes anything: a refusal leaves no trace.
 
@@ -42,7 +42,7 @@ local function truncate(text, bytes)
   return string.sub(text, 1, bytes) .. '…'
 end
 
--- What a person typed, fit to stand in a sentence.
+-- What a user typed, quoted for a message.
 local function quoted(ref)
   return '"' .. string.gsub(truncate(ref, 80), '%c+', ' ') .. '"'
 end
@@ -53,10 +53,10 @@ local function refuse(code, message, hint, fields)
   error({ err = 'TT ' .. code .. ' ' .. cjson.encode(detail) })
 end
 
--- The one that was found, of `found` ids or names that begin with `ref`; nil where there is none.
-local function unique_match(found, things, ref)
-  if #found < 2 then return found[1] end
-  local some = { unpack(found, 1, math.min(#found, 8)) }
+-- The only one of `matches`, ids or names that begin with `ref`; nil if there is none. Refuses several.
+local function unique_match(matches, things, ref)
+  if #matches < 2 then return matches[1] end
+  local some = { unpack(matches, 1, math.min(#matches, 8)) }
   table.sort(some)
   refuse('ambiguous', 'more than one ' .. things .. ' begins with ' .. quoted(ref) .. ': ' .. table.concat(some, ', '),
     'write more of it', { candidates = some })
@@ -93,7 +93,7 @@ local function notify(base, agent_id, what)
   redis.call('PUBLISH', base .. ':notify:' .. agent_id, what)
 end
 
--- Lines of the story of a message. The key is made by `send` with a time to live and kept short-lived here.
+-- Lines of the history of a message. The key is made by `send` with a time to live and kept short-lived here.
 local function trace_lines(base, id, lines)
   local key = base .. ':trace:' .. id
   if redis.call('APPEND', key, lines) == #lines then
@@ -110,7 +110,7 @@ local function starts_with(text, prefix)
   return string.sub(text, 1, #prefix) == prefix
 end
 
--- An agent that sleeps is held by nobody.
+-- An agent that sleeps has no host.
 local function sleeps(desired_state, state, host)
   return state == 'suspended' and host == '' and desired_state ~= 'stopped'
 end
@@ -120,7 +120,7 @@ local function agent_by_id(base, id)
   return id, name, desired_state == 'stopped', sleeps(desired_state, state, host)
 end
 
--- The id and name of the agent that `ref` means, whether it is retired, and whether it sleeps (nil: not looked at); refuses
+-- The id and name of the agent that `ref` means, whether it is retired, and whether it sleeps (nil: not checked); refuses
 -- what is unknown or ambiguous.
 -- Tried in this order: id, name, nickname, label "Nick [role]", then a unique beginning of a name, nickname or id.
 local function find_agent(base, ref)
@@ -169,8 +169,8 @@ local function find_task(base, ref)
   refuse('not_found', 'no task ' .. quoted(ref) .. ' in this town', 'tt task list shows the tasks', { task = truncate(ref, 200) })
 end
 
--- The holder of an agent's lease proves itself by its token; whoever lost the lease is turned away. An empty fence is
--- nobody's: it opens only mailboxes that no kernel holds, the human side's above all.
+-- The holder of an agent's lease proves itself by its token; whoever lost the lease is refused. An empty fence
+-- opens only mailboxes that no kernel holds, above all the human side's.
 local function check_fence(base, agent_id, fence, empty_is_fine)
   local token = redis.call('HGET', base .. ':agent:' .. agent_id, 'token') or ''
   if token ~= fence or (fence == '' and not empty_is_fine) then

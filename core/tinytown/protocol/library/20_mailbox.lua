@@ -3,7 +3,7 @@
 -- A member is a letter for the kind of message and its id ("t" orders, "q" questions, "i" news, "c" receipts, "o" other),
 -- so that mail can be counted by kind without reading bodies. Beside its body each message that was ever leased or
 -- delayed has a line "score deliveries token" in :state, from which it returns to its old place. While it is leased the
--- line ends with the moment of the claim; the message's story gets its line about the lease only when the lease ends.
+-- line ends with the moment of the claim; the line about the lease is added to the message's history only when the lease ends.
 
 local CLASS_NAMES = { t = 'task', q = 'query', i = 'informational', c = 'confirmation', o = 'other' }
 
@@ -41,7 +41,7 @@ local function unleased_state(base, box, member)
   return score, deliveries
 end
 
--- Tells whoever holds an agent of its mail. One that sleeps (nil: to be looked at) wants a host from the moment on at which
+-- Notifies the host of an agent of its mail. One that sleeps (nil: to be checked) wants a host from the moment on at which
 -- the mail is due (nil: at once).
 local function notify_mail(base, agent_id, what, asleep, due)
   notify(base, agent_id, what)
@@ -69,8 +69,8 @@ local function queue_mail(base, agent_id, id, class, priority, due, asleep)
     notify_mail(base, agent_id, 'mail', asleep, due)
   else
     redis.call('ZADD', box .. ':queue', score, member)
-    -- A busy mailbox needs no second ring: its owner claims until it is empty. Urgent mail may interrupt a round, but not
-    -- one after which none may begin: it would be cut off for nothing.
+    -- A busy mailbox needs no second notification: its owner claims until it is empty. Urgent mail may interrupt a round, but not
+    -- one after which none may begin: it would be interrupted for nothing.
     if priority == 'urgent' and not start_blocker(base, agent_id, now_ms()) then
       notify_mail(base, agent_id, 'urgent', asleep)
     elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
@@ -79,7 +79,7 @@ local function queue_mail(base, agent_id, id, class, priority, due, asleep)
   end
 end
 
--- Puts a message into a mailbox and tells of it; one with an id that is there already changes nothing, and the answer is false.
+-- Puts a message into a mailbox, with event and history; one with an id that is there already changes nothing, and the answer is false.
 local function post(base, agent_id, name, sender, id, class, priority, body, due, asleep, trace_ttl_s)
   if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 0 then return false end
   queue_mail(base, agent_id, id, class, priority, due, asleep)
@@ -90,7 +90,7 @@ local function post(base, agent_id, name, sender, id, class, priority, body, due
   return true
 end
 
--- The same without a word.
+-- The same without event and history.
 local function put_mail(base, agent_id, id, class, priority, body, due)
   if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 1 then
     queue_mail(base, agent_id, id, class, priority, due)
@@ -403,7 +403,7 @@ register_once('remove', function(base, a)
   return ids
 end)
 
--- trace: message id -> its story, a line "<ms> <what>" for each station
+-- trace: message id -> its history, a line "<ms> <what>" for each station
 register('trace', function(base, a)
   local agents, members = redis.call('ZRANGE', base .. ':agents', 0, -1), {}
   agents[#agents + 1] = SUPERVISOR_ID

@@ -1,4 +1,4 @@
--- Dead letters, after they have been buried: listed, put back into their mailboxes, dropped.
+-- Dead letters: listed, put back into their mailboxes, dropped.
 
 -- dead_list: limit -> the fields of each dead letter with its id, newest first
 register('dead_list', function(base, a)

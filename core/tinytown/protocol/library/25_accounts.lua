@@ -1,7 +1,7 @@
 -- Accounts: what agents of one or more kinds share with their vendor. A throttled one is parked, on all hosts, until a time.
 --
--- The time is the one that the vendor named, or one that grows with each throttle in a row. The first call behind it that
--- asks finds the account free; the count of throttles ends with the first round that goes well, or when people say so.
+-- The time is the one that the vendor gave, or one that grows with each throttle in a row. The first call behind it that
+-- asks finds the account free; the count of throttles ends with the first round that goes well, or when a user unparks it.
 
 local FIRST_PARK_MS = 2000
 local LONGEST_PARK_MS = 300000

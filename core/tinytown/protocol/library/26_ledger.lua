@@ -1,9 +1,9 @@
--- The ledger: what rounds have cost, for how much more there is money, and what rounds in progress have reserved of it.
+-- The ledger: what rounds have cost, what is left of the budgets, and what rounds in progress have reserved of it.
 --
 -- :costs holds one line of numbers for the town and for each agent, task, kind and account (field "<what> <name>"),
 -- :costs:day:<day> the same of one day (UTC). Money is in millionths of a dollar: whole numbers add up exactly. A line is
--- "rounds input output cached money unpriced unmeasured last-day"; unpriced rounds told tokens without a price, unmeasured
--- ones told nothing. Agents are entered by name: a name that is taken again goes on with its budget.
+-- "rounds input output cached money unpriced unmeasured last-day"; unpriced rounds reported tokens without a price,
+-- unmeasured ones reported nothing. Agents are entered by name: a name that is taken again continues its budget.
 
 local UNITS = { 'usd', 'tokens' }
 local DAY_MS = 86400000
@@ -95,7 +95,7 @@ end
 
 start_blocker = function(base, agent_id, now, unbound)
   if agent_id == SUPERVISOR_ID then return nil end
-  if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw lets it go on' end
+  if redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 then return 'the town is frozen: tt thaw resumes it' end
   if unbound then return nil end
   local why, until_ms = parked(base, agent_id, now)
   if why or redis.call('EXISTS', base .. ':budgets') == 0 then return why, until_ms end
@@ -124,7 +124,7 @@ unreserve = function(base, agent_id)
   redis.call('HDEL', base .. ':reserved', agent_id)
 end
 
--- News for the human side from the town itself, unless its mailbox is full. The id begins with `about`.
+-- A message to the human side from the town itself, unless its mailbox is full. The id begins with `about`.
 local function notify_supervisor(base, about, text, now)
   if redis.call('HLEN', mailbox(base, SUPERVISOR_ID) .. ':bodies') >= setting(base, 'mailbox_messages', 10000) then return end
   local id = about .. '.' .. integer_text(redis.call('INCR', base .. ':seq'))
@@ -144,7 +144,7 @@ local function report_spent(base, scope, unit, name, spent, limit, now)
   notify_supervisor(base, 'budget.' .. budget, text, now)
 end
 
--- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was told.
+-- Enters what a round has cost, once: "<input> <output> <cached> <money>" (money -1: not known), or "-" when nothing was reported.
 charge = function(base, agent_id, round_id, task_id, usage, now)
   if usage == '' or redis.call('EXISTS', base .. ':agent:' .. agent_id) == 0 then return end
   if not redis.call('SET', base .. ':op:paid.' .. round_id, '[1]', 'NX', 'EX', OP_TTL_S) then return end
@@ -202,7 +202,7 @@ register_once('budgets_set', function(base, a)
   return changed
 end)
 
--- What an agent or a task that is gone has cost is from then on that of nobody in particular.
+-- The costs of a deleted agent or task are added to the unattributed ones (an empty name).
 local function add_to_unattributed(base, what, name, row)
   local nobody = what .. ' '
   redis.call('HSET', base .. ':costs', nobody,
@@ -210,7 +210,7 @@ local function add_to_unattributed(base, what, name, row)
   redis.call('HDEL', base .. ':costs', nobody .. name)
 end
 
--- An agent or a task goes. Its line goes with the last day that tells of it, or now, when that day was forgotten before.
+-- An agent or a task goes. Its line goes with the last day that names it, or now, when that day was forgotten before.
 local function close_line(base, what, name)
   local line = redis.call('HGET', base .. ':costs', what .. ' ' .. name)
   if not line then return end
@@ -219,7 +219,7 @@ local function close_line(base, what, name)
 end
 
 -- costs_apply_retention: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. The lines
--- of agents and tasks that are gone go with the last day that tells of them.
+-- of agents and tasks that are gone go with the last day that names them.
 register('costs_apply_retention', function(base, a)
   local oldest = redis.call('ZRANGE', base .. ':costs:days', '-inf',
     '(' .. math.floor(now_ms() / DAY_MS) - tonumber(a[1]) + 1, 'BYSCORE', 'LIMIT', 0, 1)[1]

@@ -185,7 +185,7 @@ local function check_move(task, to)
   local from = task.state
   if from ~= to and not TASK_MOVES[from][to] then
     refuse('refused', 'task ' .. task.id .. ' is ' .. from .. ' and cannot become ' .. to,
-      'tt task show ' .. task.id .. ' tells more', { task = task.id, state = from })
+      'tt task show ' .. task.id .. ' shows more', { task = task.id, state = from })
   end
 end
 
@@ -329,7 +329,7 @@ end
 
 local function check_acyclic(base, id, need)
   if reaches(base, need, id) then
-    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; the other way round would be a circle',
+    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; this would be a dependency cycle',
       'tt task show ' .. need, { task = id, need = need })
   end
 end

@@ -173,7 +173,7 @@ end
 local TERMINAL_OF = { complete = 'completed', fail = 'failed', cancel = 'cancelled' }
 
 -- task_settle: op, complete | submit | fail | cancel, id, agent_id of the caller ('' = a person), token, text -> fields.
--- `submit` says done; with gates the task is verified first, without them it is completed at once.
+-- `submit` reports it as done; with gates the task is verified first, without them it is completed at once.
 register_once('task_settle', function(base, a)
   local verb, by, token, text = a[1], a[3], a[4], a[5]
   local id = find_task(base, a[2])
@@ -181,7 +181,7 @@ register_once('task_settle', function(base, a)
   check_holder(task, verb, by, token)
   local gated = verb == 'submit' and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
   local to = gated and 'verifying' or TERMINAL_OF[verb] or 'completed'
-  -- Said twice by the same holder is said once.
+  -- A repetition by the same holder changes nothing.
   if by ~= '' and task.state == to then return id end
   if to ~= 'cancelled' and to ~= 'failed' and by ~= '' and redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
     refuse('refused', 'task ' .. id .. ' ' .. needs_reason(base, id), 'end your round; it is offered again when they are completed',
@@ -216,7 +216,7 @@ register_once('task_reopen', function(base, a)
   return { id, route_task(base, task, a[2], now) }
 end, present_assigned)
 
--- People take a task away from the round that works on it, if one does: that was no attempt.
+-- Takes a task from the round that works on it, if there is one; that does not count as an attempt.
 local function interrupt_round(base, task)
   if task.state ~= 'running' then return end
   notify(base, task.agent_id, 'stop-round ' .. task.round_id)
@@ -236,8 +236,8 @@ register_once('task_requeue', function(base, a)
   return id
 end, present_task)
 
--- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then nobody is given it; a round that
--- works on it is ended.
+-- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then it is not assigned; a round that
+-- works on it is interrupted.
 register_once('task_hold', function(base, a)
   local id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, id)
@@ -275,7 +275,7 @@ local function release_due_holds(base, now)
   end
 end
 
--- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a circle
+-- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a dependency cycle
 register('task_need', function(base, a)
   local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
   local task = read_task(base, id)
@@ -293,7 +293,7 @@ register('task_need', function(base, a)
 end)
 
 -- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
--- on it: a round has been told the old text, and what is finished is history.
+-- on it: a round has the old text in its prompt, and finished tasks are not edited.
 register('task_update', function(base, a)
   local id, now, changed = find_task(base, a[1]), now_ms(), {}
   local task, key = read_task(base, id), task_key(base, id)

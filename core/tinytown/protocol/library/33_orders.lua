@@ -10,7 +10,7 @@ end
 
 fail_dead_order = function(base, task_id, reason, now)
   local task = read_task(base, task_id)
-  move(base, task, 'failed', 'its order was given up: ' .. reason, now)
+  move(base, task, 'failed', 'its order became a dead letter: ' .. reason, now)
 end
 
 -- A redriven order is valid again when its task failed with it. -> was it

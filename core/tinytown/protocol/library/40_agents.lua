@@ -1,4 +1,4 @@
--- Agents: what people want of them, what the kernel holding their lease has seen, and the end of a round.
+-- Agents: their desired states, the states that their kernels report, and the end of a round.
 --
 -- An agent's lease is its host's: `host` names the kernel and `token` is the fencing token given out with the agent.
 -- :placement holds the agents that want a host, by the moment from which one may take them.
@@ -13,7 +13,7 @@ local function agent_reply(base, id)
   return { flat, mail_counts(base, id) }
 end
 
--- Like `find_agent`, but for the human side, which is none.
+-- Like `find_agent`, but refuses the human side.
 local function find_real_agent(base, ref)
   local id, name = find_agent(base, ref)
   if id == SUPERVISOR_ID then
@@ -39,8 +39,8 @@ local function report_state(base, id, state, reason, now)
   emit(base, 'agent_state_changed', 'agent', name, 'old', old, 'new', state, 'desired_state', desired_state, 'reason', reason, 'task', task or '')
 end
 
--- What was submitted, and by whom, is judged by a kernel that has the agent: one that nobody has and that is to do nothing
--- more is placed once again for that.
+-- Submitted work is verified by the kernel that has the agent: an agent without a host that is to do nothing more is placed
+-- once again for that.
 local function place_unverified(base)
   for _, task_id in ipairs(redis.call('ZRANGE', base .. ':tasks:state:' .. 'verifying', 0, MAX_PER_CALL - 1)) do
     local id = redis.call('HGET', task_key(base, task_id), 'agent_id')
@@ -79,7 +79,7 @@ register('agent_create', function(base, a)
     if starts_with(holder, id .. ' ') then return agent_reply(base, id) end
     refuse('exists', 'an agent called "' .. name .. '" lives in this town already', 'choose another name, or tt list', { agent = name })
   end
-  -- Whoever is found under a name today is found under it tomorrow.
+  -- A reference that finds an agent today finds the same one later.
   if redis.call('HEXISTS', base .. ':nicknames', lower) == 1 or redis.call('ZSCORE', base .. ':agents', lower) then
     refuse('exists', '"' .. name .. '" is another agent\'s nickname or id', 'choose another name, or tt list', { agent = name })
   end
@@ -231,7 +231,7 @@ register_once('agent_place', function(base, a)
     end
     if chosen then chosen.agents = chosen.agents + 1 end
     if not cli then
-      redis.call('ZREM', base .. ':placement', id) -- a foreign hand has deleted its record
+      redis.call('ZREM', base .. ':placement', id) -- its record was deleted outside the functions
     elseif why then
       report_state(base, id, state, why, now)
     elseif chosen.id == host then
@@ -296,7 +296,7 @@ register_once('agent_release', function(base, a)
     desired_state = 'stopped'
     set_desired_state(base, id, name, desired_state, 'drained')
   end
-  -- What people want may have changed since the kernel looked, and nobody will look again: there is no holder now.
+  -- The desired state may have changed since the kernel read it, and there is no holder that would read it again.
   if desired_state == 'stopped' then state = 'stopped' end
   if state == 'stopped' and desired_state ~= 'stopped' then state, retry_ms = 'suspended', 0 end
   check_state_move(base, id, state)

@@ -1,10 +1,10 @@
--- Hosts: kernels that run agents. One lease a host, renewed by its beat; all agents it holds hang on that lease.
+-- Hosts: kernels that run agents. One lease for each host, renewed by its heartbeat; it covers all agents of the host.
 
 local function remove_host(base, host, now, reason)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
     local desired_state, state = unpack(redis.call('HMGET', agent_key(base, id), 'desired_state', 'state'))
     unreserve(base, id)
-    if state then -- else a foreign hand has deleted its record, which must not keep the host from being lost
+    if state then -- else its record was deleted outside the functions, which must not keep the host from being lost
       release_from_host(base, id, now, reason)
       if desired_state == 'stopped' then
         if state ~= 'stopped' then report_state(base, id, 'stopped', reason, now) end
@@ -29,7 +29,7 @@ local function expire_hosts(base, now)
   return lost
 end
 
--- host_register: op, host, lease_ms, then name and value of what it tells of itself -> hosts that were lost before
+-- host_register: op, host, lease_ms, then name and value of its details -> hosts whose leases had expired
 register_once('host_register', function(base, a)
   local host, now = a[1], now_ms()
   local lost = expire_hosts(base, now)
@@ -66,7 +66,7 @@ register('host_heartbeat', function(base, a)
   return ready
 end)
 
--- hosts_expire -> hosts that were lost; what a beat does for others, for who does not beat
+-- hosts_expire -> hosts that were lost; what a heartbeat does for others, for clients that are no kernel
 register('hosts_expire', function(base)
   return expire_hosts(base, now_ms())
 end)

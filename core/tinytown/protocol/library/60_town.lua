@@ -1,4 +1,4 @@
--- The town as a whole: its settings, its status in one answer, events from outside, and what may be forgotten.
+-- The town as a whole: its settings, its status in one answer, events from outside, and retention.
 
 -- town_setup: schema, then name and value of settings -> schema that the town's data has, after it was migrated from an older one;
 -- refuses to migrate while a kernel of the older version runs
@@ -30,8 +30,8 @@ register('status', function(base, a)
     redis.call('ZCARD', base .. ':dead'), hosts, agents, mail_counts(base, SUPERVISOR_ID) }
 end)
 
--- town_freeze: op, reason -> 1 when it was not frozen before. Kernels hear of it by the event and freeze what runs; nothing
--- is begun from now on.
+-- town_freeze: op, reason -> 1 when it was not frozen before. Kernels see the event and freeze what runs; nothing
+-- starts from now on.
 register_once('town_freeze', function(base, a)
   if redis.call('HSETNX', base .. ':meta', 'frozen_at', integer_text(now_ms())) == 0 then return 0 end
   redis.call('HSET', base .. ':meta', 'frozen_why', a[1])
@@ -46,7 +46,7 @@ register_once('town_thaw', function(base, a)
   return 1
 end)
 
--- host_report_frozen: op, host, how many commands it has frozen ('' = it goes on) -> 1
+-- host_report_frozen: op, host, how many commands it has frozen ('' = it has thawed them) -> 1
 register_once('host_report_frozen', function(base, a)
   local key = base .. ':host:' .. a[1]
   if redis.call('EXISTS', key) == 0 then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = a[1] }) end
@@ -64,7 +64,7 @@ end)
 local MAX_DELETED_PER_CALL = 200
 
 -- apply_retention: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
--- A few at a time: called again it goes on, until there is nothing left to forget.
+-- A few at a time: called again it goes on, until there is nothing left to delete.
 register('apply_retention', function(base, a)
   local gone, before = 0, now_ms() - tonumber(a[1])
   local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])

@@ -1,4 +1,4 @@
--- What plugins keep in the town: a hash of JSON texts for each, which only that plugin understands.
+-- Data of plugins: for each a hash of JSON texts that only that plugin interprets.
 
 local PLUGIN_FIELDS = 10000
 

@@ -1,4 +1,4 @@
--- What an agent has, given to another or put onto the backlog. What is being worked on at that moment stays where it is.
+-- What an agent has, given to another or put onto the backlog. What is in progress stays where it is.
 
 local PRIORITY_OF = { [0] = 'urgent', 'high', 'normal', 'low' }
 
