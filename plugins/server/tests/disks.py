@@ -32,10 +32,10 @@ def cut_power(image: Path, after: Path) -> None:
 
 
 @contextmanager
-def mounted(place: Path, *words: str | Path) -> Iterator[None]:
+def mounted(place: Path, *options: str | Path) -> Iterator[None]:
     """A file system at `place`, as `words` tell mount. Skips the test where root may not either, as in a container."""
     place.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *words, place], capture_output=True, text=True, check=False)
+    done = subprocess.run(["mount", *options, place], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"cannot mount a file system: {done.stderr.strip()}")
     try:

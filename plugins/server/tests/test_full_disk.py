@@ -13,14 +13,14 @@ from plugins.server.tests.disks import CAN_MOUNT, cut_power, mounted, new_image
 
 
 @contextlib.contextmanager
-def town_on(tt: Shell, *words: str | Path) -> Iterator[Path]:
+def town_on(tt: Shell, *options: str | Path) -> Iterator[Path]:
     """Type in a file system of its own, whose root is given; nothing of it runs when it goes."""
     place = tt.directory
     tt.directory = place / "disk"
     # As it is for who has chosen nothing.
     Path(tt.variables["TINYTOWN_HOME"], "config.toml").unlink(missing_ok=True)
     try:
-        with mounted(tt.directory, *words):
+        with mounted(tt.directory, *options):
             try:
                 yield tt.directory
             finally:

@@ -44,8 +44,8 @@ def client(server: EmbeddedServer) -> closing[redis.Redis]:
 
 
 @contextmanager
-def running(home: Path, durability: Durability = "safe") -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(home)
+def running(directory: Path, durability: Durability = "safe") -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(directory)
     server.ensure(durability=durability)
     try:
         yield server

@@ -16,12 +16,12 @@ from types import FrameType
 import pytest
 import redis
 from tinytown.errors import ServerUnreachable
-from tinytown_server import daemon as server_process
-from tinytown_server import directory as server_home
+from tinytown_server import daemon, data_directory
 from tinytown_server import log as server_log
 from tinytown_server.server import EmbeddedServer, find_binary
 
 CORE = Path(__file__).parents[3] / "core"
+PLUGIN = Path(__file__).parents[1]
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -56,7 +56,7 @@ def deadline() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def outside_of_any_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TINYTOWN_RUN_ID", "TINYTOWN_REDIS_SERVER"):
+    for name in ("TINYTOWN_ROUND_ID", "TINYTOWN_REDIS_SERVER"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -113,7 +113,7 @@ def kill(server: EmbeddedServer) -> None:
 def child(server: EmbeddedServer) -> subprocess.Popen[str]:
     """A process at the point of calling ensure(); it goes on when it is sent a line."""
     return subprocess.Popen(
-        [sys.executable, "-c", ENSURE, str(server.home)],
+        [sys.executable, "-c", ENSURE, str(server.directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -154,7 +154,7 @@ def test_the_first_starts_and_the_next_attaches_to_the_same_process(server: Embe
 
 def test_only_its_owner_can_reach_anything_of_it(server: EmbeddedServer) -> None:
     server.ensure()
-    modes = {path.name: path.stat().st_mode & 0o777 for path in [server.home, *server.home.rglob("*")]}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [server.directory, *server.directory.rglob("*")]}
     assert modes[".tt"] == 0o700
     assert {name for name, mode in modes.items() if mode & 0o077} == set()
 
@@ -164,7 +164,7 @@ def test_stopping_ends_the_process_and_keeps_the_data(server: EmbeddedServer) ->
     fill(server)
     pid = pid_of(server)
     assert server.stop()
-    assert not server_process.is_running(pid)
+    assert not daemon.is_running(pid)
     assert not server.socket_path.exists()
     assert not server.stop()
     assert server.ensure() == "started"
@@ -225,7 +225,7 @@ def test_a_starter_killed_at_any_moment_does_not_keep_others_from_a_server(serve
         starter.communicate(timeout=10)
         assert server.ensure() in ("started", "attached")
         fill(server, 10)
-        assert sys.platform != "linux" or working_in(server.home) == [server.pid()]
+        assert sys.platform != "linux" or working_in(server.directory) == [server.pid()]
         assert server.stop()
 
 
@@ -275,9 +275,9 @@ def test_no_secret_of_its_starter_stays_with_the_server(
 def test_inside_an_agents_round_nothing_is_started_and_nothing_made(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TINYTOWN_RUN_ID", "r-1")
+    monkeypatch.setenv("TINYTOWN_ROUND_ID", "r-1")
     assert refusal(server, timeout_s=0.1).code == "server_down"
-    assert not server.home.exists()
+    assert not server.directory.exists()
 
 
 def test_inside_an_agents_round_a_server_is_attached_to_and_waited_for(
@@ -286,7 +286,7 @@ def test_inside_an_agents_round_a_server_is_attached_to_and_waited_for(
     outside = child(server)  # has the environment of before
     assert outside.stdout is not None
     outside.stdout.readline()
-    monkeypatch.setenv("TINYTOWN_RUN_ID", "r-1")
+    monkeypatch.setenv("TINYTOWN_ROUND_ID", "r-1")
     said: list[str] = []
     inside = threading.Thread(target=lambda: said.append(server.ensure(timeout_s=20)))
     inside.start()
@@ -311,7 +311,7 @@ def test_importing_it_costs_a_quick_command_little() -> None:
     code = f"import sys, tinytown_server.server; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={"PYTHONPATH": str(CORE)},
+        env={"PYTHONPATH": os.pathsep.join([str(CORE), str(PLUGIN)])},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -329,7 +329,7 @@ def test_any_directory_name_works_and_redis_py_understands_its_url(town: Path, n
     assert server.ensure() == "started"
     with closing(redis.Redis.from_url(server.url)) as ask:
         assert ask.ping()
-    assert server_process.recorded_pid(server.home) == server.pid()
+    assert daemon.recorded_pid(server.directory) == server.pid()
 
 
 def test_a_relative_directory_is_meant_from_where_one_stood_when_it_was_named(
@@ -338,33 +338,33 @@ def test_a_relative_directory_is_meant_from_where_one_stood_when_it_was_named(
     monkeypatch.chdir(town)
     server = EmbeddedServer(Path(".tt"))
     monkeypatch.chdir("/")
-    assert server.home == town / ".tt"
+    assert server.directory == town / ".tt"
 
 
 def test_a_directory_open_to_others_is_closed_to_them(server: EmbeddedServer) -> None:
-    server.home.mkdir()
-    server.home.chmod(0o777)
+    server.directory.mkdir()
+    server.directory.chmod(0o777)
     server.ensure()
-    assert server.home.stat().st_mode & 0o777 == 0o700
+    assert server.directory.stat().st_mode & 0o777 == 0o700
 
 
 @AS_ROOT
 def test_a_directory_of_another_user_is_refused_untouched(server: EmbeddedServer) -> None:
-    server.home.mkdir(mode=0o755)
-    os.chown(server.home, NOBODY, NOBODY)
+    server.directory.mkdir(mode=0o755)
+    os.chown(server.directory, NOBODY, NOBODY)
     error = refusal(server)
     assert error.code == "foreign_directory"
     assert str(NOBODY) in error.message
-    assert server.home.stat().st_mode & 0o777 == 0o755
-    assert list(server.home.iterdir()) == []
+    assert server.directory.stat().st_mode & 0o777 == 0o755
+    assert list(server.directory.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_directory_is_told(server: EmbeddedServer) -> None:
-    server.home.write_text("mine")
+    server.directory.write_text("mine")
     error = refusal(server)
     assert error.code == "directory_not_writable"
-    assert str(server.home) in error.message
-    assert server.home.read_text() == "mine"
+    assert str(server.directory) in error.message
+    assert server.directory.read_text() == "mine"
 
 
 def test_a_directory_that_would_lie_nowhere_is_told(town: Path) -> None:
@@ -373,12 +373,12 @@ def test_a_directory_that_would_lie_nowhere_is_told(town: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["cannot be made", "cannot be written to"])
 def test_a_read_only_directory_is_told(server: EmbeddedServer, is_there: bool) -> None:
-    locked = server.home if is_there else server.home.parent
+    locked = server.directory if is_there else server.directory.parent
     locked.mkdir(exist_ok=True)
     locked.chmod(0o500)
     user = os.geteuid()
     if user == 0:  # for root every directory is writable, so be somebody else for a moment
-        os.chown(server.home.parent, NOBODY, NOBODY)
+        os.chown(server.directory.parent, NOBODY, NOBODY)
         os.chown(locked, NOBODY, NOBODY)
         os.seteuid(NOBODY)
     try:
@@ -387,17 +387,17 @@ def test_a_read_only_directory_is_told(server: EmbeddedServer, is_there: bool) -
         os.seteuid(user)
         locked.chmod(0o700)
     assert error.code == "directory_not_writable"
-    assert str(server.home) in error.message
+    assert str(server.directory) in error.message
 
 
 def test_a_path_too_long_for_a_socket_is_told_with_its_length(town: Path) -> None:
-    longest = server_home.SOCKET_PATH_LIMIT_BYTES - len("/redis.sock") - len(str(town)) - 1
+    longest = data_directory.SOCKET_PATH_LIMIT_BYTES - len("/redis.sock") - len(str(town)) - 1
     assert EmbeddedServer(town / ("x" * longest)).ensure() == "started"
     too_long = EmbeddedServer(town / ("y" * (longest - 1) + "é"))
     error = refusal(too_long)
     assert error.code == "socket_path_too_long"
-    assert str(server_home.SOCKET_PATH_LIMIT_BYTES + 1) in error.message
-    assert not too_long.home.exists()
+    assert str(data_directory.SOCKET_PATH_LIMIT_BYTES + 1) in error.message
+    assert not too_long.directory.exists()
 
 
 def test_a_town_moved_while_nothing_runs_simply_works(town: Path) -> None:
@@ -405,7 +405,7 @@ def test_a_town_moved_while_nothing_runs_simply_works(town: Path) -> None:
     old.ensure()
     fill(old)
     kill(old)  # so that its stale socket and pid file move along
-    old.home.rename(new.home)
+    old.directory.rename(new.directory)
     assert new.ensure() == "started"
     with client(new) as ask:
         assert ask.dbsize() == 200
@@ -416,7 +416,7 @@ def test_a_running_server_moves_along_with_its_town_and_harms_nobody_at_the_old_
     old.ensure()
     fill(old)
     moved = old.pid()
-    old.home.rename(new.home)
+    old.directory.rename(new.directory)
     assert new.ensure() == "attached"
     assert new.pid() == moved
     assert old.ensure() == "started"
@@ -437,7 +437,7 @@ def test_a_copied_town_gets_a_server_of_its_own_and_leaves_the_first_one_alone(t
     first, copy = EmbeddedServer(town / "first"), EmbeddedServer(town / "copy")
     first.ensure()
     fill(first)
-    shutil.copytree(first.home, copy.home, ignore=shutil.ignore_patterns("redis.sock"))
+    shutil.copytree(first.directory, copy.directory, ignore=shutil.ignore_patterns("redis.sock"))
     assert copy.pid() is None
     assert copy.ensure() == "started"
     assert first.ping()
@@ -454,7 +454,7 @@ def test_a_server_whose_socket_was_removed_is_ended_before_another_starts(server
     server.socket_path.unlink()
     assert server.pid() == unreachable
     assert server.ensure() == "started"
-    assert not server_process.is_running(unreachable)
+    assert not daemon.is_running(unreachable)
     with client(server) as ask:
         assert ask.dbsize() == 200
 
@@ -468,11 +468,11 @@ def test_a_server_whose_directory_was_deleted_is_ended(server: EmbeddedServer, t
     left = pid_of(server)
     with client(server) as connected:
         connected.ping()
-        shutil.rmtree(server.home)
+        shutil.rmtree(server.directory)
         assert connected.ping()  # it knows nothing of it
         assert server.pid() is None
         assert server.ensure() == "started" if ends == "ensure" else server.stop()
-    assert not server_process.is_running(left)
+    assert not daemon.is_running(left)
     assert other.ping()
     if ends == "stop":
         assert not server.stop()
@@ -504,7 +504,7 @@ def test_damaged_data_is_named_and_never_repaired(
     server.ensure()
     fill(server)
     server.stop()
-    data = server.home / "appendonlydir"
+    data = server.directory / "appendonlydir"
     damage(data / name)
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     error = refusal(server)
@@ -520,7 +520,7 @@ def test_a_last_write_cut_short_by_a_crash_is_dropped_and_nothing_else(server: E
     server.ensure()
     fill(server)
     server.stop()
-    log = server.home / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    log = server.directory / "appendonlydir" / "appendonly.aof.1.incr.aof"
     os.truncate(log, log.stat().st_size - 7)
     assert server.ensure() == "started"
     with client(server) as ask:
@@ -530,7 +530,7 @@ def test_a_last_write_cut_short_by_a_crash_is_dropped_and_nothing_else(server: E
 def test_data_of_a_newer_server_is_not_called_damaged(server: EmbeddedServer) -> None:
     server.ensure()
     server.stop()
-    base = server.home / "appendonlydir" / "appendonly.aof.1.base.rdb"
+    base = server.directory / "appendonlydir" / "appendonly.aof.1.base.rdb"
     data = base.read_bytes()
     digits = len(data) - len(data.lstrip(b"REDISVALKEY"))
     base.write_bytes(data[:digits] + b"9" * (9 - digits) + data[9:])
@@ -564,7 +564,7 @@ def test_a_hanging_server_is_told_from_an_absent_one(server: EmbeddedServer) -> 
         assert caught.value.code == "server_not_stopping"
     finally:
         os.kill(pid, signal.SIGCONT)
-    server_process.await_end(pid, time.monotonic() + 10)  # it was asked to, twice
+    daemon.await_end(pid, time.monotonic() + 10)  # it was asked to, twice
 
 
 def test_a_loading_server_is_waited_for(server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -698,7 +698,7 @@ def find_without_the_wheel(path: Path) -> str:
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={"PYTHONPATH": str(CORE), "PATH": str(path)},
+        env={"PYTHONPATH": os.pathsep.join([str(CORE), str(PLUGIN)]), "PATH": str(path)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

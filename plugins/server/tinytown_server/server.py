@@ -1,8 +1,8 @@
-"""The one server of a town: found, started, attached to, checked and stopped.
+"""The embedded server of one town: started, attached to, checked and stopped.
 
-Whoever comes first starts it, everybody else attaches, and it goes on between commands. Blocking and standard
-library only, because quick commands come through here; the kernel calls it in a thread. Says PING, INFO, SHUTDOWN
-and one CONFIG SET; knows no keys and no calls (see `protocol`), and nothing of servers that ``redis.url`` names.
+The first process starts it, the others attach, and it keeps running between commands. Blocking and standard library
+only, because quick commands import it; the kernel calls it in a thread. Sends PING, INFO, SHUTDOWN and one CONFIG SET;
+knows no keys and no operations, and nothing of servers that ``redis.url`` names.
 """
 
 from __future__ import annotations
@@ -17,14 +17,10 @@ from typing import Literal
 
 from tinytown.errors import ServerUnreachable
 
-from tinytown_server import daemon as server_process
-from tinytown_server import directory as server_home
+from tinytown_server import daemon, data_directory
 from tinytown_server.binary import Binary, find_binary
 
-__all__ = ["RUN_VARIABLE", "Binary", "Durability", "EmbeddedServer", "find_binary"]
-
-#: Set in the process tree of an agent's round. Whatever is started there is ended with the round.
-RUN_VARIABLE = "TINYTOWN_RUN_ID"
+__all__ = ["Binary", "Durability", "EmbeddedServer", "find_binary"]
 
 #: ``safe`` has every write on the disk before it is acknowledged. ``fast`` syncs once a second: when the machine dies, or the
 #: server while its disk is busy, the last second or two are lost.
@@ -37,15 +33,15 @@ _GRACE_S = 2.0
 
 
 class EmbeddedServer:
-    """The server of the town whose runtime directory (``<town>/.tt``) is `home`. Holds nothing open, safe to share."""
+    """The server of the town whose runtime directory (``<town>/.tt``) is `directory`. Holds nothing open."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = Path(os.path.abspath(home))
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(os.path.abspath(directory))
 
     @property
     def socket_path(self) -> Path:
         """The Unix socket the server listens on."""
-        return self.home / "redis.sock"
+        return self.directory / "redis.sock"
 
     @property
     def url(self) -> str:
@@ -55,7 +51,7 @@ class EmbeddedServer:
     @property
     def log_path(self) -> Path:
         """The server's own log."""
-        return self.home / "redis.log"
+        return self.directory / "redis.log"
 
     def ensure(self, *, durability: Durability = "safe", timeout_s: float = 10.0) -> Literal["started", "attached"]:
         """Make sure that a server answers, starting one if there is none. Blocks for about `timeout_s` at most.
@@ -64,22 +60,24 @@ class EmbeddedServer:
         durable than asked for is made more durable, never less. Inside an agent's round nothing is started.
 
         Raises: ServerUnreachable with code
-        ``socket_path_too_long``, ``foreign_directory``, ``directory_not_writable``: `home` cannot hold a server;
+        ``socket_path_too_long``, ``foreign_directory``, ``directory_not_writable``: the directory cannot hold a server;
         ``no_server_binary``, ``server_too_old``: nothing suitable to start;
         ``corrupt_aof``, ``server_failed``: it ended while starting, for the reason in its log;
-        ``server_loading``, ``server_not_answering``, ``server_not_stopping``: one is there, but of no use in time;
+        ``server_loading``, ``server_not_answering``, ``server_not_stopping``: one is there, but not ready in time;
         ``server_down``: none is there, and an agent's round must not start one.
         """
+        from tinytown.identity import inside_a_round  # late: whoever only pings does without it
+
         deadline = time.monotonic() + timeout_s
         unreachable_from = time.monotonic() + _GRACE_S
-        inside_round = bool(os.environ.get(RUN_VARIABLE))
-        server_home.refuse_long(self.socket_path)
-        server_home.claim(self.home, create=not inside_round)
+        inside_round = inside_a_round()
+        data_directory.check_socket_path(self.socket_path)
+        data_directory.claim(self.directory, create=not inside_round)
         log_byte: int | None = None  # where the log of the server that we have started begins
         while not self._await_answer(deadline):
             if time.monotonic() >= deadline:
                 raise self._absent(inside_round=inside_round)
-            lock = None if inside_round else server_home.take_lock(self.home)
+            lock = None if inside_round else data_directory.take_lock(self.directory)
             if lock is not None:
                 try:
                     log_byte = self._start(lock, log_byte, durability, deadline)
@@ -92,7 +90,7 @@ class EmbeddedServer:
             if log_byte is None:
                 self._sync_every_write(deadline)
             else:
-                server_home.settle(self.home)
+                data_directory.sync_names(self.directory)
         return "started" if log_byte is not None else "attached"
 
     def ping(self, *, timeout_s: float = 1.0) -> bool:
@@ -103,10 +101,10 @@ class EmbeddedServer:
         """The process id of the running server, answering or not; None if there is none."""
         try:
             with self._connect(timeout_s=1.0) as connection:
-                listening = server_process.listening_pid(connection)
+                listening = daemon.listening_pid(connection)
         except OSError:
             listening = None
-        return listening or server_process.recorded_pid(self.home)
+        return listening or daemon.recorded_pid(self.directory)
 
     def version(self) -> str | None:
         """The running server's version, for example ``9.1.2``; None if none answers."""
@@ -135,8 +133,8 @@ class EmbeddedServer:
         except TimeoutError:
             obeys = False
         if not obeys:
-            server_process.terminate(pid)
-        server_process.await_end(pid, deadline)
+            daemon.terminate(pid)
+        daemon.await_end(pid, deadline)
         return True
 
     def end_left_behind(self, deadline: float) -> bool:
@@ -144,11 +142,11 @@ class EmbeddedServer:
 
         Their data is gone with it. Raises: ServerUnreachable with code ``server_not_stopping``.
         """
-        found = server_process.left_behind(self.home)
+        found = daemon.serving_deleted(self.directory)
         for pid in found:
-            server_process.terminate(pid, signal.SIGKILL)
+            daemon.terminate(pid, signal.SIGKILL)
         for pid in found:
-            server_process.await_end(pid, deadline)
+            daemon.await_end(pid, deadline)
         return bool(found)
 
     def _connect(self, timeout_s: float) -> socket.socket:
@@ -178,7 +176,7 @@ class EmbeddedServer:
             raise
         except PermissionError as error:
             raise ServerUnreachable(
-                f"expected {self.socket_path} to be ours, it may not be used: {error.strerror}",
+                f"the socket {self.socket_path} belongs to another user: {error.strerror}",
                 hint="stop the server that another user started there",
                 code="foreign_directory",
             ) from error
@@ -208,14 +206,14 @@ class EmbeddedServer:
                 if is_loading:
                     raise ServerUnreachable(
                         f"the server at {self.socket_path} is still loading its data",
-                        hint="try again in a while",
+                        hint="try again later",
                         code="server_loading",
                     )
-                raise self._not_answering(f"process {self.pid()} accepts connections and says nothing")
+                raise self._not_answering(f"process {self.pid()} accepts connections but does not reply")
             time.sleep(_POLL_S)
 
     def _sync_every_write(self, deadline: float) -> None:
-        """Make a server that runs safe. One that is kept by a script, or has too many clients, is asked again."""
+        """Have a running server sync every write. One that is busy with a script, or has too many clients, is asked again."""
         command = "CONFIG SET appendfsync always"
         answer: bytes | None = None
         with suppress(TimeoutError):
@@ -224,8 +222,8 @@ class EmbeddedServer:
                     break
                 time.sleep(_POLL_S)
         if answer != b"+OK":
-            said = answer.decode(errors="replace") if answer else "nothing"
-            raise self._not_answering(f"asked to sync every write, it said {said}")
+            reply = answer.decode(errors="replace") if answer else "nothing"
+            raise self._not_answering(f"asked to sync every write, it replied {reply}")
 
     def _start(self, lock: int, failed_from: int | None, durability: Durability, deadline: float) -> int:
         """Launch a server with the `lock` in hand; returns where its log begins.
@@ -236,12 +234,12 @@ class EmbeddedServer:
 
         binary = find_binary()
         if failed_from is not None:
-            raise server_log.why_it_failed(self.log_path, from_byte=failed_from, program=binary.path)
-        log_byte = server_log.set_aside(self.log_path)
+            raise server_log.start_failure(self.log_path, from_byte=failed_from, program=binary.path)
+        log_byte = server_log.rotate(self.log_path)
         self.end_left_behind(deadline)
-        server_process.launch(
+        daemon.launch(
             binary.path,
-            self.home,
+            self.directory,
             appendfsync="always" if durability == "safe" else "everysec",
             lock=lock,
             timeout_s=max(deadline - time.monotonic(), 0.1),
@@ -250,10 +248,10 @@ class EmbeddedServer:
 
     def _end_unreachable(self, deadline: float) -> None:
         """End a server whose socket file was removed: it holds the lock and nobody can reach it any more."""
-        pid = server_process.recorded_pid(self.home)
+        pid = daemon.recorded_pid(self.directory)
         if pid is not None:
-            server_process.terminate(pid)
-            server_process.await_end(pid, deadline)
+            daemon.terminate(pid)
+            daemon.await_end(pid, deadline)
 
     def _absent(self, *, inside_round: bool) -> ServerUnreachable:
         if inside_round:

@@ -1,6 +1,6 @@
-"""The directory an embedded server lives in: whether it can hold one, and the lock that lets it hold no more than one.
+"""The data directory of an embedded server: whether it can hold one, and the lock that keeps it to one.
 
-Whoever can enter it can reach the server's socket and so rules the town: it is ours alone, or it is refused.
+A user who can enter it can reach the server's socket and so control the town: it is private to this user, or refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tinytown.files import sync_directory
 SOCKET_PATH_LIMIT_BYTES = 107 if sys.platform == "linux" else 103
 
 
-def refuse_long(socket_path: Path) -> None:
+def check_socket_path(socket_path: Path) -> None:
     """Raises: ServerUnreachable with code ``socket_path_too_long``, fields ``size_bytes`` and ``limit_bytes``."""
     size_bytes = len(os.fsencode(socket_path))
     if size_bytes > SOCKET_PATH_LIMIT_BYTES:
@@ -33,8 +33,8 @@ def refuse_long(socket_path: Path) -> None:
         )
 
 
-def claim(home: Path, *, create: bool) -> None:
-    """Make `home` a directory that only we can enter. Without `create`, one that is absent stays absent.
+def claim(directory: Path, *, create: bool) -> None:
+    """Make `directory` one that only this user can enter. Without `create`, one that is absent stays absent.
 
     Raises: ServerUnreachable with code ``foreign_directory`` (another user's) or ``directory_not_writable`` (a file
     is in its place, its parent is missing or read-only), field ``path``.
@@ -42,58 +42,58 @@ def claim(home: Path, *, create: bool) -> None:
     try:
         if create:
             with contextlib.suppress(FileExistsError):
-                home.mkdir(mode=0o700)
-        status = home.stat()
+                directory.mkdir(mode=0o700)
+        status = directory.stat()
         if not stat.S_ISDIR(status.st_mode):
-            raise not_writable(home, os.strerror(errno.ENOTDIR))
+            raise not_writable(directory, os.strerror(errno.ENOTDIR))
         if status.st_uid != os.geteuid():
             raise ServerUnreachable(
-                f"expected {home} to belong to user {os.geteuid()}, it belongs to user {status.st_uid}",
+                f"expected {directory} to belong to user {os.geteuid()}, it belongs to user {status.st_uid}",
                 hint="run as its owner, or use a town of your own",
                 code="foreign_directory",
-                path=str(home),
+                path=str(directory),
             )
         if status.st_mode & 0o077:
-            home.chmod(0o700)
+            directory.chmod(0o700)
     except FileNotFoundError as error:
         if create:
-            raise not_writable(home, f"{home.parent} does not exist") from error
+            raise not_writable(directory, f"{directory.parent} does not exist") from error
     except OSError as error:
-        raise not_writable(home, error.strerror or str(error)) from error
+        raise not_writable(directory, error.strerror or str(error)) from error
 
 
-def settle(home: Path) -> None:
-    """Have `home` itself, and the names of the files that a new server has made in it, on the disk.
+def sync_names(directory: Path) -> None:
+    """Sync `directory` itself, and the names of the files that a new server has made in it.
 
-    The server syncs its files and the directory that they are in, and leaves the directories above to others.
+    The server syncs its files and the directory that they are in, but not the directories above.
     """
-    sync_directory(home)
-    sync_directory(home.parent)
+    sync_directory(directory)
+    sync_directory(directory.parent)
 
 
-def not_writable(home: Path, why: str) -> ServerUnreachable:
-    """The error for a `home` that cannot hold a server's files."""
+def not_writable(directory: Path, why: str) -> ServerUnreachable:
+    """The error for a `directory` that cannot hold a server's files."""
     return ServerUnreachable(
-        f"the server needs a directory that it can write to, {home} is none: {why}",
+        f"the server cannot write to its data directory {directory}: {why}",
         hint="make it writable, put the town elsewhere, or set redis.url to a server that runs elsewhere",
         code="directory_not_writable",
-        path=str(home),
+        path=str(directory),
     )
 
 
-def take_lock(home: Path) -> int | None:
-    """An open file that holds the lock of `home`; None at once if somebody else holds it.
+def take_lock(directory: Path) -> int | None:
+    """An open file that holds the lock of `directory`; None at once if another process holds it.
 
     The server inherits the file and keeps it for life, so the lock is held exactly as long as a server runs or is being
-    started: a starter killed half-way leaves either no server or one that holds the lock. Two servers would ruin
-    the data they share. Renaming the directory changes nothing; a copy of it has a lock of its own.
+    started: a starter that is killed leaves either no server or one that holds the lock. Two servers would corrupt
+    the data that they share. Renaming the directory changes nothing; a copy of it has a lock of its own.
 
     Raises: ServerUnreachable with code ``directory_not_writable``.
     """
     try:
-        lock = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise not_writable(home, error.strerror or str(error)) from error
+        raise not_writable(directory, error.strerror or str(error)) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,5 +101,5 @@ def take_lock(home: Path) -> int | None:
         return None
     except OSError as error:
         os.close(lock)
-        raise not_writable(home, f"it does not support locks: {error.strerror}") from error
+        raise not_writable(directory, f"it does not support locks: {error.strerror}") from error
     return lock
