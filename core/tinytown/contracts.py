@@ -3,7 +3,7 @@
 Hooks announce, contracts act, the kernel owns every task. Subclass the Protocol: optional members then have their
 defaults, and a type checker sees what is missing. Async methods run in a task of the kernel, may be cancelled at any
 checkpoint, and must leave nothing behind; whatever they raise is that plugin's fault and costs its own work only. The
-kit (`tinytown_testing`) checks each contract promise by promise. All of it exists since hook API 2 unless it says otherwise.
+test kit checks each contract promise by promise. All of it exists since hook API 2 unless it says otherwise.
 """
 
 from __future__ import annotations

@@ -139,8 +139,7 @@ local function report_spent(base, scope, unit, name, spent, limit, now)
     'agent', scope == 'agent' and name or '', 'task', scope == 'task' and name or '')
   local whose = { town = 'No round begins', day = 'No round begins before tomorrow (UTC)',
     agent = 'Agent ' .. name .. ' begins no round', task = 'No round begins on task ' .. name }
-  local text = spent_words(scope, unit, spent, limit) .. '. ' .. whose[scope] .. ' unless the budget is raised: tt config set budgets.' ..
-    budget .. ' ...'
+  local text = spent_words(scope, unit, spent, limit) .. '. ' .. whose[scope] .. ' unless budgets.' .. budget .. ' is raised'
   notify_supervisor(base, 'budget.' .. budget, text, now)
 end
 
