@@ -28,13 +28,13 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         await agent.resume()
         assert (await town.wait_for_task(task.id)).result == "ok"
         told = [round.prompt for round in table.rounds]
-        assert "sent back" not in told[0]
+        assert "rejected" not in told[0]
         for prompt in told[1:]:
             assert "```text\nthe tests\nare red\n```" in prompt
             assert "```text\nmy first go\n```" in prompt
-        assert "What became of it last" not in told[1]
-        assert "Its last state change: requested by user" in told[2]
-        assert "What became of it last: no space left" in told[3]
+        assert "Last change of its state" not in told[1]
+        assert "Last change of its state: requested by user" in told[2]
+        assert "Last change of its state: no space left" in told[3]
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 
 
@@ -61,7 +61,7 @@ async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(place,
             agent = await town.spawn(name, role=role)
             await town.wait_for_task((await agent.assign("do it")).id)
         told = [round.prompt for round in table.rounds]
-        assert "## Your role: reviewer\n\nYou are the one who judges finished work" in told[0]
+        assert "## Your role: reviewer\n\nAn agent of this role judges finished work" in told[0]
         assert "Look twice." in told[0]
         assert ["Your role" in prompt for prompt in told] == [True, False, False]
         assert (await (await town.agent("rita")).info()).tags == ("review", "audit")

@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from tinytown.config import Config
-from tinytown.contracts import Workspace
+from tinytown.contracts import ReportingGuide, Workspace
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
@@ -79,6 +79,13 @@ class KernelContext:
         sections = self.plugins.prompt_sections(agent, task, await self._plugins_data())
         await self.report_hook_faults()
         return sections
+
+    async def reporting_guide(self, agent: Agent) -> ReportingGuide | None:
+        """How the agent is to report, according to the plugins; one that fails at it is reported."""
+        backend = self.plugins.backends.get(agent.cli)
+        guide = self.plugins.reporting_guide(agent, town_tools=backend is not None and backend.offers_town_tools)
+        await self.report_hook_faults()
+        return guide
 
     async def report_hook_faults(self) -> None:
         """Report hooks that failed while the town works: once for each plugin and hook, as they are called again and again."""

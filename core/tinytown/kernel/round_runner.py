@@ -318,8 +318,7 @@ class RoundRunner:
             colleagues=await self._context.colleagues(),
             sections=await self._context.prompt_sections(self.agent, task),
             explicit=self._town.config.round.completion == "explicit",
-            town_tools=(backend := self._context.plugins.backends.get(self.agent.cli)) is not None
-            and backend.offers_town_tools,
+            guide=await self._context.reporting_guide(self.agent),
         )
 
     async def _renew(self, deliveries: tuple[Delivery, ...]) -> None:

@@ -21,7 +21,10 @@ from tinytown.model.messages import (
 )
 from tinytown.model.tasks import Task
 from tinytown.roles import Role, load_roles
+from tinytown_cli.reporting import tinytown_reporting_guide as guide_by_command
+from tinytown_mcp import tinytown_reporting_guide as guide_by_tools
 
+BY_COMMAND, BY_TOOLS = guide_by_command(), guide_by_tools(town_tools=True)
 ADA = Agent(id="a1", name="ada", cli="claude")
 RITA = Agent(id="a2", name="rita", cli="codex", role="reviewer")
 TOWN = (ADA, RITA, Agent(id="a3", name="bob", cli="shell", state="working"))
@@ -51,10 +54,11 @@ def changed(task: Task, **members: Any) -> Task:
     return msgspec.structs.replace(task, **members)
 
 
-#: Name of the golden file -> the arguments of `build_prompt`; `agent` is ada and `town` word-tools unless they are given.
+#: Name of the golden file -> arguments of `build_prompt`; the defaults are those of `prompt` in test_prompts.py.
 CASES: Mapping[str, Mapping[str, Any]] = {
     "a-first-task": {"task": TASK, "messages": [ORDER], "colleagues": TOWN},
-    "with-the-town-tools": {"task": TASK, "messages": [ORDER], "colleagues": TOWN, "town_tools": True},
+    "with-the-town-tools": {"task": TASK, "messages": [ORDER], "colleagues": TOWN, "guide": BY_TOOLS},
+    "without-a-guide": {"task": TASK, "messages": [ORDER], "colleagues": TOWN, "guide": None},
     "explicit-completion": {"task": TASK, "messages": [ORDER], "explicit": True},
     "a-role-with-instructions": {
         "agent": msgspec.structs.replace(RITA, parent="lead"),
@@ -116,7 +120,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "mail-without-a-task": {
         "task": None,
         "messages": [letter(1, TaskOrder(description="Tidy up."))],
-        "town_tools": True,
+        "guide": BY_TOOLS,
     },
     "hostile-texts": {
         "task": changed(

@@ -42,6 +42,7 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
         colleagues = town.run(town.operations.agents())
         plugins = load_town_plugins(town.root, town.config)
         data = {name: town.run(town.operations.plugin_data(name)) for name in plugins.plugins_wanting_data}
+        backend = plugins.backends.get(found.cli)
         text = build_prompt(
             agent=found,
             town=town.config.name,
@@ -52,7 +53,7 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
             colleagues=colleagues,
             sections=plugins.prompt_sections(found, task, data),
             explicit=town.config.round.completion == "explicit",
-            town_tools=(backend := plugins.backends.get(found.cli)) is not None and backend.offers_town_tools,
+            guide=plugins.reporting_guide(found, town_tools=backend is not None and backend.offers_town_tools),
         )
     shape = {
         "agent": found.name,
