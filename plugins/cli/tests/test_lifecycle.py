@@ -9,8 +9,7 @@ import time
 
 import pytest
 from tinytown.config import load_config
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
+from tinytown.redis import BlockingClient, address_of
 from tinytown_server.daemon import await_end
 from tinytown_testing.shell import Shell
 

@@ -5,9 +5,7 @@ import signal
 import subprocess
 
 from tinytown.config import load_config
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of
-from tinytown.redis.url import Address
+from tinytown.redis import Address, BlockingClient, address_of
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.shell import Shell
 

@@ -15,7 +15,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
-from tinytown.protocol.operation import Operation
+from tinytown.protocol import Operation
 from tinytown_cli.commands.events import describe
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
