@@ -1,7 +1,7 @@
-"""From where a command is typed to a town that answers: its directory, settings and server, over the light client.
+"""A blocking client of a town: found by its directory, with its settings read and its server up.
 
-Starts the embedded server if it has to, installs the function library if the server lacks it, and refuses data of
-another version. Imports neither trio nor redis-py. Knows nothing of what commands ask.
+Starts the town's own server if necessary, installs the function library if the server lacks it, and refuses data of
+another version. Imports neither trio nor redis-py. Knows nothing of commands.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["LONGEST_WAIT_S", "TownClient", "connect", "open_town_client"]
 
 T = TypeVar("T")
 
-#: How long one wait for events lasts at most. Whoever waits looks again then, should an event be missing.
+#: How long one wait for events lasts at most; the caller can check again then, in case an event was missed.
 LONGEST_WAIT_S = 5.0
 
 #: A disk with less room than this is full.
@@ -36,7 +36,11 @@ _FULL_BYTES = 1 << 20
 
 
 class TownClient:
-    """A town that answers, for the length of one command. Errors are those of the calls and of `BlockingClient`."""
+    """A connected town, for the length of one command. Blocking, without trio; see `open_town_client`.
+
+    `root` is the town's directory, `config` its settings, `caller` the agent or user that this process acts for, and `operations`
+    what `run` takes. Methods raise the errors of the operations and of `BlockingClient`: ServerUnreachable, Unconfirmed.
+    """
 
     def __init__(self, root: Path, config: Config, client: BlockingClient) -> None:
         self.root = root
@@ -45,13 +49,13 @@ class TownClient:
         self.operations = TownOperations(config.name, message_limit_bytes=config.limits.message_bytes)
         self.caller: Caller = caller_in(root)
 
-    def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T:
-        """What the town answers to `call`."""
-        return self.client.run(call, timeout_s=timeout_s)
+    def run(self, operation: Operation[T], *, timeout_s: float | None = None) -> T:
+        """The town's answer to `operation`, within `timeout_s` seconds (default: those of the client)."""
+        return self.client.run(operation, timeout_s=timeout_s)
 
-    def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]:
-        """What the town answers to `calls`, asked at once; raises the first error among the answers."""
-        answers = self.client.run_all(calls)
+    def run_all(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        """The town's answers to `operations`, sent at once. Raises: the first error among the answers."""
+        answers = self.client.run_all(operations)
         for answer in answers:
             if isinstance(answer, TinytownError):
                 raise answer
@@ -67,15 +71,15 @@ class TownClient:
                 code="other_schema",
             )
 
-    def server_told(self) -> dict[str, str]:
-        """What the server says of itself, by the names that INFO has for it."""
+    def server_info(self) -> dict[str, str]:
+        """The server's INFO, by the names of its fields."""
         info: bytes = self.client.command("INFO")
         return dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
 
     def server_version(self) -> str:
         """The version of the server, Valkey's own where it is one."""
-        told = self.server_told()
-        return told.get("valkey_version") or told.get("redis_version") or self.client.server_version
+        fields = self.server_info()
+        return fields.get("valkey_version") or fields.get("redis_version") or self.client.server_version
 
     def now_ms(self) -> int:
         """The server's clock, in milliseconds since 1970."""
@@ -90,7 +94,7 @@ class TownClient:
     def follow(self, cursor: str, *, until: float = float("inf")) -> Iterator[tuple[Event, ...]]:
         """Events behind `cursor` in batches as they happen, until the moment `until` of `time.monotonic`.
 
-        A batch is empty after each `LONGEST_WAIT_S` without events. A server that went away is sought once more.
+        A batch is empty after each `LONGEST_WAIT_S` without events. After a lost connection it connects once more.
         """
         while (left_s := until - time.monotonic()) > 0:
             wait_s = min(left_s, LONGEST_WAIT_S)
@@ -116,8 +120,8 @@ def open_town_client(
     Raises: NotFound without a town; ConfigError; ServerUnreachable if no connection succeeds; Refused for data of another
     version.
     """
-    found = find_town(root)
-    with connect(found, load_config(found), on_connect=on_connect) as town:
+    town_root = find_town(root)
+    with connect(town_root, load_config(town_root), on_connect=on_connect) as town:
         yield town
 
 
@@ -154,12 +158,12 @@ def _explained(root: Path, config: Config) -> Generator[None]:
 
 
 def _ensure_server(root: Path, config: Config) -> str:
-    """How the server was found: started, attached, or named by the configuration."""
+    """How the server was reached: ``started``, ``attached``, or ``named`` by the configuration."""
     server = town_server(root, config)
     if server is None:
         return "named"
-    found = server.ensure(durability=config.redis.durability)
-    if found == "started":
+    state = server.ensure(durability=config.redis.durability)
+    if state == "started":
         with contextlib.suppress(OSError):
             prepare_runtime_directory(root)
-    return found
+    return state

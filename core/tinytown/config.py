@@ -122,15 +122,15 @@ class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[host]``: what a kernel tells of the machine it runs on. Agents may ask for its labels."""
+    """``[host]``: what a kernel publishes about its machine. Agents may require its labels."""
 
     labels: tuple[str, ...] = ()
 
 
 class RateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[rates.KIND]``: what a million tokens cost, in dollars, for backends that do not tell or whose price is another.
+    """``[rates.KIND]``: what a million tokens cost, in dollars, for backends that report no cost or have another price.
 
-    Without ``cached_usd_per_mtok`` what came from the vendor's cache costs as much as other input.
+    Without ``cached_usd_per_mtok`` input from the vendor's cache costs as much as other input.
     """
 
     input_usd_per_mtok: float
@@ -166,14 +166,14 @@ class BudgetsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @property
     def server_numbers(self) -> dict[str, int]:
         """What the server-side functions hold, by the names they know it under: money in millionths of a dollar."""
-        told = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("agents", *_RESERVES)}
+        numbers = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("agents", *_RESERVES)}
         for agent, own in self.agents.items():
-            told |= {f"agent_usd {agent.lower()}": own.usd, f"agent_tokens {agent.lower()}": own.tokens}
-        if any(number is not None for number in told.values()):
-            told |= {name: getattr(self, name) for name in _RESERVES}
+            numbers |= {f"agent_usd {agent.lower()}": own.usd, f"agent_tokens {agent.lower()}": own.tokens}
+        if any(number is not None for number in numbers.values()):
+            numbers |= {name: getattr(self, name) for name in _RESERVES}
         return {
             name: round(number * 1_000_000) if "_usd" in name else number
-            for name, number in told.items()
+            for name, number in numbers.items()
             if number is not None
         }
 
@@ -362,7 +362,7 @@ def _read_toml(path: Path) -> dict[str, Any] | None:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start})", path=str(path)) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend that line", path=str(path)) from error
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="fix that line", path=str(path)) from error
 
 
 def convert_settings(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = "") -> T:
@@ -399,7 +399,7 @@ def _name_entry(kind: type[msgspec.Struct], table: Mapping[str, Any], key: str) 
 
 
 def _check(config: Config, path: Path) -> None:
-    """What types alone cannot say."""
+    """What types alone cannot check."""
 
     def check(key: str, claim: bool, expected: str) -> None:
         if not claim:

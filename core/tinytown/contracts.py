@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round consumed, as far as the backend tells: tokens, and money in US dollars.
+    """What a round consumed, as far as the backend reports it: tokens, and money in US dollars.
 
     ``input_tokens`` are all that went in; ``cached_tokens`` are those of them that came from the vendor's cache.
     """
@@ -67,7 +67,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 class RateLimited(msgspec.Struct, frozen=True, kw_only=True, tag="rate_limited"):
-    """The account is throttled, for `retry_after_s` seconds if the backend said so; else for a time that grows."""
+    """The account is throttled, for `retry_after_s` seconds if the backend reports it; else with a growing delay."""
 
     reason: str = "rate limited"
     retry_after_s: float | None = None
@@ -94,7 +94,7 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True, tag="interrupted"):
 
 
 class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
-    """The backend's process went away under it; `stderr_tail` is what it said last."""
+    """The backend's process ended unexpectedly; `stderr_tail` is the end of its error output."""
 
     reason: str
     stderr_tail: str = ""
@@ -143,7 +143,7 @@ class Round:
 
 
 class Report(Protocol):
-    """Where a session tells what happens during a round. Calls return at once and never fail; text may be shortened."""
+    """How a session reports what happens during a round. Calls return at once and never fail; text may be shortened."""
 
     def line(self, text: str) -> None:
         """A line of output or progress, for people who watch."""
@@ -309,7 +309,7 @@ class Command:
     """A command of the command line. `target` is ``module:attribute`` of a click command, imported only when it is typed.
 
     `name` may have two words (``task why``): the command then hangs below another one. `section` is the heading of
-    ``tt --help`` that it stands under.
+    ``tt --help`` that lists it.
     """
 
     name: str
@@ -331,7 +331,7 @@ class Completer:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a health check looked at: what it found and, unless all is well, what to do about it."""
+    """One result of a health check: what was found and, unless all is well, how to fix it."""
 
     check: str
     level: Literal["ok", "note", "problem"]
@@ -428,7 +428,7 @@ class AgentTool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReportingGuide:
-    """In what words an agent is told where to read more and how to report.
+    """How a prompt says where to read more and how to report.
 
     `task` is formatted with the task's id; `mail` and `agents` name where the rest of a long list is. `reporting` says how
     to settle the task of the round, `acting` what else an agent can do; both are Markdown.

@@ -2,7 +2,7 @@
 
 Each error says in one line what was expected, what came and, in ``hint``, what to try. ``code`` is the stable
 word that programs compare (`tt --json` prints it) and ``exit_code`` is what the command line ends with.
-A class exists only where somebody catches it differently; finer differences are told by ``code``.
+A class exists only where callers catch it differently; ``code`` makes finer distinctions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TinytownError(Exception):
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
-# -- the person's ----------------------------------------------------------------------------------------
+# -- the user's ----------------------------------------------------------------------------------------
 
 
 class UsageError(TinytownError):
@@ -65,7 +65,7 @@ class Refused(TinytownError):
 
 
 class StaleLease(Refused):
-    """The caller's lease has passed to somebody else; whatever it did since is not accepted."""
+    """Another agent holds the lease by now; changes made under the caller's are not accepted."""
 
     code = "stale_lease"
 
@@ -113,7 +113,7 @@ class Unconfirmed(ServerUnreachable):
 
 
 class ProtocolViolation(TinytownError):
-    """The server, or a record in it, said something that this version cannot understand."""
+    """The server, or a record in it, answered something that this version cannot decode."""
 
     code = "protocol_violation"
     exit_code = 5

@@ -95,7 +95,7 @@ def tinytown_commands() -> Sequence[Command]:  # type: ignore[empty-body]
     """Commands for the command line; the code behind one is imported only when it is typed.
 
     Called outside of a town too. Each command also has an entry point of the group ``tinytown.commands``
-    (``name = "module:attribute"``), so that typing it imports no other plugin.
+    (``name = "module:attribute"``, with a dot for a space in the name), so that typing it imports no other plugin.
     """
 
 
@@ -119,7 +119,7 @@ def tinytown_agent_tools(settings: Any, config: Config, root: Path) -> Sequence[
     """Tools for agents beside the town's own, served to their coding CLI over MCP. Since API 2."""
 
 
-# -- asked while the town works, each time anew: answer quickly -------------------------------------------------
+# -- called while the town works, each time anew: answer quickly -------------------------------------------------
 
 
 @hookspec
@@ -135,7 +135,7 @@ def tinytown_prompt_sections(  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def tinytown_reporting_guide(agent: Agent, town_tools: bool) -> ReportingGuide | None:
-    """How the prompt tells an agent to read more and to report; None for no opinion, the first plugin with one decides.
+    """How the prompt says where to read more and how to report; None for no opinion, the first plugin with one decides.
 
     Called by the kernel for each round. With `town_tools` the agent's backend offers the town's tools. Without any
     answer the agent's final text counts as its report. Since API 2.

@@ -49,9 +49,9 @@ def load_roles(config: Config) -> dict[str, Role]:
     roles = dict(_built_in())
     for name, table in config.roles.items():
         before = roles.get(name) or Role(name=name)
-        said = {key: value for key in RoleConfig.__struct_fields__ if (value := getattr(table, key)) is not None}
-        origin = "town" if name not in _built_in() else "changed" if said else "built-in"
-        roles[name] = msgspec.structs.replace(before, **said, origin=origin)
+        changed = {key: value for key in RoleConfig.__struct_fields__ if (value := getattr(table, key)) is not None}
+        origin = "town" if name not in _built_in() else "changed" if changed else "built-in"
+        roles[name] = msgspec.structs.replace(before, **changed, origin=origin)
     return roles
 
 
@@ -88,7 +88,7 @@ def choose_kind(config: Config, kinds: Collection[str]) -> str:
 
 
 def doubt_role(config: Config, word: str) -> str:
-    """A remark for whoever wrote `word` where a role is expected, when it looks like a misspelt one; else nothing."""
+    """A warning about `word` as a role if it looks like a misspelt one; else empty."""
     roles = load_roles(config)
     if not word or word in roles:
         return ""

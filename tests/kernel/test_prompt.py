@@ -61,7 +61,7 @@ async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(place,
             agent = await town.spawn(name, role=role)
             await town.wait_for_task((await agent.assign("do it")).id)
         told = [round.prompt for round in table.rounds]
-        assert "## Your role: reviewer\n\nAn agent of this role judges finished work" in told[0]
+        assert "## Your role: reviewer\n\nAn agent of this role reviews finished work" in told[0]
         assert "Look twice." in told[0]
         assert ["Your role" in prompt for prompt in told] == [True, False, False]
         assert (await (await town.agent("rita")).info()).tags == ("review", "audit")

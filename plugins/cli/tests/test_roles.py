@@ -6,7 +6,7 @@ from tinytown_testing.shell import Shell
 def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     listed = tt("roles", "--json").json["roles"]
     assert [each["name"] for each in listed][:2] == ["worker", "reviewer"]
-    assert "judges finished work" in tt("roles").out
+    assert "reviews finished work" in tt("roles").out
     (shown,) = tt("roles", "reviewer", "--json").json["roles"]
     assert shown in listed
     assert shown["instructions"].splitlines()[0] in tt("roles", "reviewer").out

@@ -127,7 +127,7 @@ def test_the_town_and_its_agents_are_shown(round_town: RoundTown) -> None:
     assert [(agent["name"], agent["role"], agent["is_you"]) for agent in agents] == [
         ("ada", "reviewer", True), ("bob", None, False),
     ]  # fmt: skip
-    assert "judges finished work" in agents[0]["purpose"]
+    assert "reviews finished work" in agents[0]["purpose"]
     assert tools.text("who_is_who").endswith("supervisor: the human in charge")
 
 

@@ -118,7 +118,7 @@ def look_deep(town: TownClient) -> Depth:
 
 def server_health(town: TownClient) -> ServerHealth:
     """How the server says it is. Raises what `TownClient` raises."""
-    told = town.server_told()
+    told = town.server_info()
 
     def number(name: str) -> int:
         return int(told.get(name) or 0)
