@@ -1,4 +1,4 @@
-"""Towns as Tinytown 0.10 left them on a server, in each of its three layouts, written by hand."""
+"""Towns of Tinytown 0.10 on a server, in each of its three layouts, written by hand."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ URGENT = [message(7, "task", to=ADA, description="the newer"), message(6, "task"
 
 
 def write_old_town(client: BlockingClient, layout: Layout, name: str = "shop") -> None:
-    """One town with something of everything, as the Rust program wrote it."""
+    """Write a town with records of every kind, as the Rust program wrote it."""
     base = "tt:" if layout == "nameless" else f"tt:{name}:"
     for kind, records in (("agent", AGENTS), ("task", TASKS)):
         for record in records:
@@ -101,5 +101,5 @@ def write_old_town(client: BlockingClient, layout: Layout, name: str = "shop") -
         client.command("HSET", f"{base}mission:{GONE}:work", "w1", "{}")
 
 
-#: What is near, and not of the old Tinytown or not of its town `shop`.
+#: Similar keys that are not of Tinytown 0.10, or not of its town `shop`.
 STRANGERS = ["tt:{shop}:agent:" + ADA, "tt:shop:more:agent:" + GONE, "tt:shop", "tt:agent", "other:agent:" + ADA]

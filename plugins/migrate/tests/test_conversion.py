@@ -1,4 +1,4 @@
-"""A town of Tinytown 0.10 comes along: the same ids, tasks where they were, mail in its order, and nothing lost in silence."""
+"""A migrated town of Tinytown 0.10 has the same ids, task states and mail order, and nothing is lost silently."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tinytown_migrate.conversion import Converted, convert
 from tinytown_migrate.source import OldTown, find_keys, read_town
 from tinytown_snapshots.checks import check
 from tinytown_snapshots.lines import gather, read_lines, to_bytes
-from tinytown_snapshots.merging import DIFFERS
+from tinytown_snapshots.merge_plan import DIFFERS
 from tinytown_snapshots.transfer import Restored, Transfer
+from tinytown_testing.bare_town import BareTown, expect_known_keys, fresh_town
 
-from plugins.migrate.tests.old_towns import (
+from .old_towns import (
     ADA,
     BOB,
     DONE,
@@ -33,37 +34,35 @@ from plugins.migrate.tests.old_towns import (
     Layout,
     write_old_town,
 )
-from tests.protocol.conftest import Town, fresh_town, key_type
 
 
-def old_town(client: BlockingClient, layout: Layout) -> OldTown:
-    write_old_town(client, layout)
-    return read_town(client, find_keys(client), None if layout == "nameless" else "shop")
+def old_town(server_client: BlockingClient, layout: Layout) -> OldTown:
+    write_old_town(server_client, layout)
+    return read_town(server_client, find_keys(server_client), None if layout == "nameless" else "shop")
 
 
 @pytest.fixture(params=get_args(Layout))
-def moved(client: BlockingClient, request: pytest.FixtureRequest) -> Iterator[tuple[Town, Converted]]:
-    """A town of ours into which the old one was brought, and what was said about it."""
-    town = fresh_town(client)
-    converted = convert(old_town(client, request.param), taken={})
-    bring(town, converted)
+def migrated(server_client: BlockingClient, request: pytest.FixtureRequest) -> Iterator[tuple[BareTown, Converted]]:
+    """A town into which the old one was migrated, and its conversion."""
+    town = fresh_town(server_client)
+    converted = convert(old_town(server_client, request.param), taken={})
+    restore(town, converted)
     yield town, converted
-    for key, kind, _, _ in town.rows():
-        assert key_type(key) == kind
+    expect_known_keys(town)
 
 
-def bring(town: Town, converted: Converted) -> Restored:
+def restore(town: BareTown, converted: Converted) -> Restored:
     again = read_lines(to_bytes(converted.snapshot))
     check(again)
     assert gather(again).counts == converted.snapshot.counts
     return Transfer(town.client, town.operations).restore(converted.snapshot, merge=True, known_s=1000)
 
 
-def test_agents_keep_their_ids_and_get_names_that_are_theirs_alone(moved: tuple[Town, Converted]) -> None:
-    town, converted = moved
-    agents = {each.id: each for each in town.run(town.operations.agents())}
-    assert {id_: each.name for id_, each in agents.items()} == {ADA: "ada", BOB: "bob", TWIN: "ada-c000"}
-    assert [(each.id, each.new) for each in converted.renamed] == [(TWIN, "ada-c000")]
+def test_agents_keep_their_ids_and_get_unique_names(migrated: tuple[BareTown, Converted]) -> None:
+    town, converted = migrated
+    agents = {item.id: item for item in town.run(town.operations.agents())}
+    assert {id_: item.name for id_, item in agents.items()} == {ADA: "ada", BOB: "bob", TWIN: "ada-c000"}
+    assert [(item.id, item.new) for item in converted.renamed] == [(TWIN, "ada-c000")]
     ada, bob, twin = agents[ADA], agents[BOB], agents[TWIN]
     assert (ada.desired_state, ada.state, ada.role, ada.nickname) == ("running", "starting", "reviewer", "Ada Mason")
     assert (bob.desired_state, bob.state, bob.parent, bob.cli) == ("stopped", "stopped", "ada", "claude")
@@ -72,10 +71,10 @@ def test_agents_keep_their_ids_and_get_names_that_are_theirs_alone(moved: tuple[
     assert any("claude --print --verbose" in note for note in converted.notes)
 
 
-def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
-    town, _ = moved
-    tasks = {each.id: each for each in town.run(town.operations.tasks())}
-    states = {id_: (each.state, each.assigned_to) for id_, each in tasks.items()}
+def test_tasks_keep_their_states_and_agents(migrated: tuple[BareTown, Converted]) -> None:
+    town, _ = migrated
+    tasks = {item.id: item for item in town.run(town.operations.tasks())}
+    states = {id_: (item.state, item.assigned_to) for id_, item in tasks.items()}
     assert states == {
         RUNNING: ("assigned", "ada"),
         WAITING: ("assigned", "ada"),
@@ -85,7 +84,7 @@ def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
         FIRST_ON_BACKLOG: ("pending", None),
         SECOND_ON_BACKLOG: ("pending", None),
     }
-    backlog = [each.id for each in town.run(town.operations.tasks(state="backlog"))]
+    backlog = [item.id for item in town.run(town.operations.tasks(state="backlog"))]
     assert backlog == [FORGOTTEN, ORPHAN, FIRST_ON_BACKLOG, SECOND_ON_BACKLOG]
     assert tasks[WAITING].tags == ("plan-t-1", "python")
     assert (tasks[DONE].result, tasks[DONE].completed_at) == ("it works", "2025-11-02T12:00:00.000Z")
@@ -94,9 +93,9 @@ def test_tasks_are_where_they_were(moved: tuple[Town, Converted]) -> None:
     assert origin["record"]["assigned_to"] == ADA
 
 
-def test_mail_is_in_the_order_in_which_it_is_to_be_read(moved: tuple[Town, Converted]) -> None:
-    town, _ = moved
-    bodies = [each.message.body for each in town.run(town.operations.peek("ada")).messages if each.message]
+def test_mail_is_in_delivery_order(migrated: tuple[BareTown, Converted]) -> None:
+    town, _ = migrated
+    bodies = [item.message.body for item in town.run(town.operations.peek("ada")).messages if item.message]
     assert bodies[:7] == [
         TaskOrder(description="the older"),
         TaskOrder(description="the newer"),
@@ -119,42 +118,42 @@ def test_mail_is_in_the_order_in_which_it_is_to_be_read(moved: tuple[Town, Conve
     assert (question.message.sender, question.message.text) == ("ada", "may I?")
 
 
-def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(moved: tuple[Town, Converted]) -> None:
-    town, converted = moved
-    letters = {each.reason.partition(": ")[2]: each for each in town.run(town.operations.dead_letters())}
+def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(migrated: tuple[BareTown, Converted]) -> None:
+    town, converted = migrated
+    letters = {item.reason.partition(": ")[2]: item for item in town.run(town.operations.dead_letters())}
     assert set(letters) == {"it cannot be read", f"there is no agent {GONE}"}
     assert letters["it cannot be read"].raw == b"this is no JSON"
     assert "orders left behind, because their tasks are finished or another agent's: 1" in converted.notes
 
 
-def test_brought_along_twice_nothing_is_there_twice(moved: tuple[Town, Converted]) -> None:
-    town, converted = moved
+def test_brought_along_twice_nothing_is_there_twice(migrated: tuple[BareTown, Converted]) -> None:
+    town, converted = migrated
     run, calls = town.run, town.operations
     run(calls.settle_task("complete", WAITING))
     ada = run(calls.agent("ada"))
     batch = run(calls.claim(ada.id, token="c", count=1))
     assert run(calls.ack(ada.id, batch.deliveries)) == (True,)
     before = town.dump()
-    again = bring(town, converted)
+    again = restore(town, converted)
     assert set(again.added.values()) == {0}
-    assert {each.reason for each in again.conflicts} == {DIFFERS}
+    assert {item.reason for item in again.conflicts} == {DIFFERS}
     assert {key: value for key, value in town.dump().items() if key != "events"} == {
         key: value for key, value in before.items() if key != "events"
     }
 
 
-def test_names_of_agents_that_live_in_the_new_town_are_not_taken(client: BlockingClient) -> None:
-    town = fresh_town(client)
+def test_names_of_agents_of_the_new_town_are_not_taken(server_client: BlockingClient) -> None:
+    town = fresh_town(server_client)
     mine = town.run(town.operations.create_agent("Ada", cli="shell"))
-    converted = convert(old_town(client, "hash"), taken={"ada": mine.id})
-    bring(town, converted)
-    assert {each.id: each.name for each in town.run(town.operations.agents())}[ADA] == "ada-a000"
+    converted = convert(old_town(server_client, "hash"), taken={"ada": mine.id})
+    restore(town, converted)
+    assert {item.id: item.name for item in town.run(town.operations.agents())}[ADA] == "ada-a000"
     assert town.run(town.operations.agent("Ada")).id == mine.id
 
 
-def test_the_same_old_town_gives_the_same_snapshot(client: BlockingClient) -> None:
-    client.command("FLUSHALL")
-    town = old_town(client, "hash")
+def test_the_same_old_town_gives_the_same_snapshot(server_client: BlockingClient) -> None:
+    server_client.command("FLUSHALL")
+    town = old_town(server_client, "hash")
     assert to_bytes(convert(town, taken={}).snapshot) == to_bytes(convert(town, taken={}).snapshot)
 
 
@@ -177,7 +176,7 @@ RECORD = st.dictionaries(st.sampled_from(FIELDS), VALUE)
         | st.builds(lambda d: msgspec.json.encode({"id": "m", "type": "task_assign", **d}), RECORD)
     ),
 )
-def test_whatever_an_old_town_holds_becomes_a_snapshot_that_fits(
+def test_any_old_town_becomes_a_valid_snapshot(
     agents: dict[str, dict[str, object]], tasks: dict[str, dict[str, object]], backlog: list[str], mail: list[bytes]
 ) -> None:
     town = OldTown("x", agents=agents, tasks=tasks, backlog=backlog, inboxes={ADA: mail}, urgent={GONE: mail})

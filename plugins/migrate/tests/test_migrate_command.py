@@ -1,4 +1,4 @@
-"""Coming from Tinytown 0.10, as people type it: from a server or a directory, with the settings, once or twice."""
+"""`tt migrate` as people type it: from a server or a directory, with the settings, once or twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinytown_migrate.old_settings import convert_settings, is_old, old_server_u
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.shell import Shell
 
-from plugins.migrate.tests.old_towns import ADA, write_old_town
+from .old_towns import ADA, write_old_town
 
 OLD_TOML = """\
 name = "Shop"
@@ -62,26 +62,26 @@ def url(old: Path) -> str:
     return f"unix://{old / 'server' / 'redis.sock'}"
 
 
-def test_a_town_is_made_from_the_old_ones_directory(tt: Shell, old: Path) -> None:
+def test_a_town_is_created_from_the_directory_of_the_old_one(tt: Shell, old: Path) -> None:
     before = {path: path.read_bytes() for path in old.iterdir() if path.is_file()}
     dry = tt("migrate", "--from-town", str(old), "--dry-run", "--json").json
     assert list(tt.directory.iterdir()) == []
-    told = tt("migrate", "--from-town", str(old), "--json").json
-    assert (told["old_town"], told["layouts"]) == ("Shop", {"hash": 10})
+    report = tt("migrate", "--from-town", str(old), "--json").json
+    assert (report["old_town"], report["layouts"]) == ("Shop", {"hash": 10})
     added = {"agents": 3, "tasks": 7, "messages": 10, "dead_letters": 2, "plugin_data": 0}
-    assert told["added"] == dry["added"] == added
-    assert told["config"]["file"] == str(tt.directory / "tinytown.toml")
-    assert told["left_out"] == {"activity": 1, "events": 1, "mission": 2}
-    assert len(Path(told["leftovers"]).read_text().splitlines()) == 4
+    assert report["added"] == dry["added"] == added
+    assert report["config"]["file"] == str(tt.directory / "tinytown.toml")
+    assert report["left_out"] == {"activity": 1, "events": 1, "mission": 2}
+    assert len(Path(report["leftovers"]).read_text().splitlines()) == 4
     assert {path: path.read_bytes() for path in before} == before
     status = tt("status", "--json").json
     assert (status["town"], status["tasks"]["pending"], status["dead"]) == ("shop", 4, 2)
     assert tt("inbox", "ada", "--json").json["messages"][0]["description"] == "the older"
     again = tt("migrate", "--from-town", str(old), "--json").json
-    assert (set(again["added"].values()), again["same"], again["conflicts"]) == ({0}, told["added"], [])
+    assert (set(again["added"].values()), again["same"], again["conflicts"]) == ({0}, report["added"], [])
 
 
-def test_no_secret_of_the_old_settings_is_in_the_new_ones(tt: Shell, old: Path) -> None:
+def test_the_new_settings_hold_no_secret(tt: Shell, old: Path) -> None:
     answer = tt("migrate", "--from-town", str(old))
     text = (tt.directory / "tinytown.toml").read_text()
     for secret in ("tt_secret", "sk-secret"):
@@ -109,18 +109,18 @@ def test_in_its_own_directory_the_old_file_is_kept_as_a_copy(tt: Shell, old: Pat
     assert (old / "tinytown.toml.old").read_text() == before
 
 
-def test_a_town_that_is_here_keeps_its_settings_and_its_agents(tt: Shell, old: Path) -> None:
+def test_an_existing_town_keeps_its_settings_and_agents(tt: Shell, old: Path) -> None:
     tt("init", "--name", "mine")
     tt("spawn", "ada", "--cli", "shell")
     settings = (tt.directory / "tinytown.toml").read_text()
-    told = tt("migrate", "--from", url(old), "--json").json
-    assert {each["new"] for each in told["renamed"]} == {"ada-a000", "ada-c000"}
-    assert (told["config"], told["conflicts"]) == (None, [])
+    report = tt("migrate", "--from", url(old), "--json").json
+    assert {item["new"] for item in report["renamed"]} == {"ada-a000", "ada-c000"}
+    assert (report["config"], report["conflicts"]) == (None, [])
     assert (tt.directory / "tinytown.toml").read_text() == settings
-    assert {each["id"]: each["name"] for each in tt("list", "--json").json["agents"]}[ADA] == "ada-a000"
+    assert {item["id"]: item["name"] for item in tt("list", "--json").json["agents"]}[ADA] == "ada-a000"
 
 
-def test_several_towns_on_one_server_are_listed_and_chosen_from(tt: Shell, old: Path) -> None:
+def test_one_of_several_towns_on_a_server_is_chosen(tt: Shell, old: Path) -> None:
     tt("init", "--name", "mine")
     with BlockingClient(Address("unix", path=str(old / "server" / "redis.sock"))) as client:
         write_old_town(client, "nameless")
@@ -128,13 +128,13 @@ def test_several_towns_on_one_server_are_listed_and_chosen_from(tt: Shell, old: 
     assert error["code"] == "ambiguous"
     assert "Shop" in error["message"]
     assert tt("migrate", "--from", url(old), "--name", "zed", "--json", code=3).error["code"] == "not_found"
-    told = tt("migrate", "--from", url(old), "--nameless", "--output", "old.jsonl", "--json").json
-    assert (told["old_town"], told["layouts"]) == (None, {"json": 10})
-    tt("restore", told["output"])
+    report = tt("migrate", "--from", url(old), "--nameless", "--output", "old.jsonl", "--json").json
+    assert (report["old_town"], report["layouts"]) == (None, {"json": 10})
+    tt("restore", report["output"])
     assert len(tt("list", "--json").json["agents"]) == 3
 
 
-def test_words_that_cannot_be_meant_are_refused(tt: Shell, old: Path) -> None:
+def test_invalid_options_are_refused(tt: Shell, old: Path) -> None:
     tt("init", "--name", "mine")
     tt("migrate", code=2)
     tt("migrate", "--from", url(old), "--from-town", str(old), code=2)
@@ -153,14 +153,14 @@ def test_a_password_of_the_environment_is_used_and_never_shown(tt: Shell, old: P
     try:
         tt("init", "--name", "mine")
         tt("migrate", "--from", url(old), code=5)
-        told = tt("migrate", "--from", url(old), "--dry-run", "-v", env={"TINYTOWN_REDIS_PASSWORD": "hunter2"})
-        assert "hunter2" not in told.out + told.err
+        report = tt("migrate", "--from", url(old), "--dry-run", "-v", env={"TINYTOWN_REDIS_PASSWORD": "hunter2"})
+        assert "hunter2" not in report.out + report.err
     finally:
         with BlockingClient(Address("unix", path=str(socket), password="hunter2")) as client:
             client.command("CONFIG", "SET", "requirepass", "")
 
 
-def test_where_an_old_town_has_its_server(tmp_path: Path) -> None:
+def test_the_server_of_an_old_town_is_found(tmp_path: Path) -> None:
     socket = tmp_path / "redis.sock"
     socket.touch()
     assert old_server_url({"redis": {"socket_path": "redis.sock"}}, tmp_path) == f"unix://{socket}"
@@ -174,18 +174,18 @@ def test_where_an_old_town_has_its_server(tmp_path: Path) -> None:
     assert old_server_url({"redis": {"url": "redis://u:p@h:1/2"}}, tmp_path) == "redis://u:p@h:1/2"
 
 
-def test_settings_that_have_no_place_are_named_with_the_reason() -> None:
+def test_settings_without_a_counterpart_are_reported_with_the_reason() -> None:
     table = tomllib.loads(OLD_TOML.format(socket="s") + "\n[townhall]\nrest_port = 1\n[x]\ny = 1\n")
     assert is_old(table)
-    told = {each.key: each.reason for each in convert_settings(table).not_taken}
-    assert {"name", "max_agents", "agent.idle_timeout_secs", "townhall", "x.y", "redis.password"} <= set(told)
-    assert "tinytown-claude" in told["agent_clis.claude"]
-    assert "TINYTOWN_REDIS_PASSWORD" in told["redis.password"]
+    report = {item.key: item.reason for item in convert_settings(table).not_taken}
+    assert {"name", "max_agents", "agent.idle_timeout_secs", "townhall", "x.y", "redis.password"} <= set(report)
+    assert "tinytown-claude" in report["agent_clis.claude"]
+    assert "TINYTOWN_REDIS_PASSWORD" in report["redis.password"]
     assert not is_old(tomllib.loads('name = "x"\n[redis]\nurl = "redis://h"\n'))
 
 
-def test_an_external_server_stays_the_towns_without_its_password() -> None:
+def test_an_external_server_is_kept_without_its_password() -> None:
     table = {"name": "x", "redis": {"url": "rediss://u:p@h:7/2", "tls_ca_cert": "ca.pem", "host": "unused"}}
     settings = convert_settings(table)
     assert tomllib.loads(settings.text)["redis"] == {"url": "rediss://u@h:7/2", "ca_file": "ca.pem"}
-    assert json.dumps([each.key for each in settings.not_taken]).count("redis") == 2
+    assert json.dumps([item.key for item in settings.not_taken]).count("redis") == 2

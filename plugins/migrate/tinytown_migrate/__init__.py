@@ -1,7 +1,7 @@
-"""Coming from Tinytown 0.10 for Rust: what its server holds and what its settings say, as a snapshot and settings of ours.
+"""Migration from Tinytown 0.10 for Rust: its data becomes a snapshot, its settings a new ``tinytown.toml``.
 
-`source` reads the old keys and changes none, `conversion` makes a snapshot of them, `old_settings` reads the old
-``tinytown.toml``. Putting the snapshot into a town is `tinytown_snapshots`' business.
+`source` reads the old keys and changes none, `conversion` makes a snapshot of them, `old_settings` converts the settings.
+`tinytown_snapshots` restores the snapshot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def tinytown_commands() -> tuple[Command, ...]:
     return (
         Command(
             "migrate",
-            "Bring a town of Tinytown 0.10 along.",
+            "Migrate a town of Tinytown 0.10.",
             "tinytown_migrate.cli_commands:migrate",
             section="The town",
         ),

@@ -1,4 +1,4 @@
-"""``tt migrate``: agents, tasks, mail and settings of a Tinytown 0.10 for Rust, brought into a town of ours."""
+"""``tt migrate``: migrates agents, tasks, mail and settings of a Tinytown 0.10 for Rust into a town."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from tinytown_migrate.old_settings import NewSettings
     from tinytown_migrate.source import OldTown
 
-#: The old file is kept under this name when ours takes its place.
+#: The old settings are kept under this name when the new ones replace them.
 OLD_CONFIG_FILE = "tinytown.toml.old"
 
-#: How long the ids of messages that were brought along are known, so that what was read does not come a second time.
+#: How long the ids of migrated messages are known, so that handled mail is not migrated again.
 _KNOWN_S = 400 * 86_400
-_STORY = "brought from Tinytown 0.10"
+_STORY = "migrated from Tinytown 0.10"
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -57,14 +57,10 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
     type=_DIRECTORY,
     help="The old town's directory: its server, and its settings.",
 )
-@click.option(
-    "--name", "old_name", metavar="NAME", help="Which of the old towns on that server.  [default: the only one]"
-)
-@click.option("--nameless", is_flag=True, help="The keys from before towns had names.")
-@click.option("--dry-run", is_flag=True, help="Say what would be brought along, and write nothing.")
-@click.option(
-    "--write", is_flag=True, help=f"Put the settings in place of a {CONFIG_FILE} that is there, and keep a copy of it."
-)
+@click.option("--name", "old_name", metavar="NAME", help="The old town on that server.  [default: the only one]")
+@click.option("--nameless", is_flag=True, help="Migrate keys from before towns had names.")
+@click.option("--dry-run", is_flag=True, help="Show what would be migrated, and write nothing.")
+@click.option("--write", is_flag=True, help=f"Replace an existing {CONFIG_FILE} and keep a copy of it.")
 @click.option(
     "--output",
     metavar="FILE",
@@ -82,11 +78,11 @@ def migrate(
     write: bool,
     output: Path | None,
 ) -> None:
-    """Bring the agents, tasks and mail of a Tinytown 0.10 (in Rust) into this town, with the same ids.
+    """Migrate agents, tasks and mail of a Tinytown 0.10 (in Rust) into this town, with the same ids.
 
-    The old server is only read, whichever of its three layouts it has. Run twice, it adds what is new. What has no place
-    here (events, activity, missions) is kept in .tt/ as JSON lines. With --from-town a town is made here, from the old
-    settings, where there is none.
+    The old server is only read, whichever of its three layouts it has. Repeating the command adds what is new. Data
+    without a counterpart (events, activity, missions) is kept in .tt/ as JSON lines. With --from-town and without a town
+    here, one is created from the old settings.
     """
     if (from_url is None) == (from_town is None):
         raise UsageError("expected either --from URL or --from-town DIR", hint="tt migrate --help has examples")
@@ -95,17 +91,17 @@ def migrate(
     table = None if from_town is None else _old_table(from_town)
     address = _source_address(from_url, from_town, table)
     settings = _new_settings(table)
-    wanted = old_name or (str(table.get("name")) if table is not None and not nameless else None)
-    town = _read(address, wanted, nameless=nameless)
-    move = _Move(context, address, town, settings, dry_run=dry_run)
+    requested_name = old_name or (str(table.get("name")) if table is not None and not nameless else None)
+    town = _read(address, requested_name, nameless=nameless)
+    migration = _Migration(context, address, town, settings, dry_run=dry_run)
     if output is not None:
-        move.write_file(output)
+        migration.write_file(output)
     else:
-        move.into_town(write=write)
+        migration.into_town(write=write)
 
 
 def _old_table(directory: Path) -> Mapping[str, Any]:
-    """The old settings: of a town that has ours already, the copy that was kept."""
+    """The old settings; for a town that was migrated already, the copy that was kept."""
     from tinytown_migrate.old_settings import is_old
 
     for name in (CONFIG_FILE, OLD_CONFIG_FILE):
@@ -139,35 +135,33 @@ def _new_settings(table: Mapping[str, Any] | None) -> NewSettings | None:
     return None if table is None else convert_settings(table)
 
 
-def _read(address: Address, wanted: str | None, *, nameless: bool) -> OldTown:
+def _read(address: Address, requested_name: str | None, *, nameless: bool) -> OldTown:
     from tinytown_migrate.source import find_keys, read_town, town_names
 
     with BlockingClient(address, timeout_s=30.0) as client:
         keys = find_keys(client)
         names = town_names(keys)
-        name = None if nameless else wanted
-        if not nameless and wanted is None:
+        name = None if nameless else requested_name
+        if not nameless and requested_name is None:
             if len(names) > 1:
-                told = ", ".join(
-                    shown(each) if each is not None else "one without a name" for each in sorted(names, key=str)
+                listed = ", ".join(
+                    shown(item) if item is not None else "one without a name" for item in sorted(names, key=str)
                 )
                 raise UsageError(
-                    f"there are {len(names)} old towns on {address.redacted}: {told}",
+                    f"there are {len(names)} old towns on {address.redacted}: {listed}",
                     hint="choose one with --name, or --nameless",
                     code="ambiguous",
                 )
             name = next(iter(names), None)
         if name not in names:
-            there = ", ".join(shown(each) for each in names if each is not None) or "none"
+            there = ", ".join(shown(item) for item in names if item is not None) or "none"
             which = "without a name" if name is None else f"called {shown(name)!r}"
-            raise NotFound(
-                f"no old town {which} on {address.redacted}; there: {there}", hint="choose another with --name"
-            )
+            raise NotFound(f"no old town {which} on {address.redacted}; found: {there}", hint="choose one with --name")
         return read_town(client, keys, name)
 
 
-class _Move:
-    """One old town on its way: into a file, or into a town of ours."""
+class _Migration:
+    """The migration of one old town into a file or a town."""
 
     def __init__(
         self, context: CliContext, address: Address, old: OldTown, settings: NewSettings | None, *, dry_run: bool
@@ -186,7 +180,7 @@ class _Move:
 
     def into_town(self, *, write: bool) -> None:
         root, has_settings = self._root(write=write)
-        caller_in(root).refuse_agents("cannot bring a town along", "send the supervisor a message")
+        caller_in(root).refuse_agents("cannot migrate a town", "send the supervisor a message")
         if not has_settings:
             if self.dry_run:
                 converted = self._convert({})
@@ -199,19 +193,19 @@ class _Move:
             with contextlib.suppress(OSError):
                 if os.path.realpath(target.path) == os.path.realpath(self.address.path):
                     raise Refused(
-                        f"the old server has the socket {target.path}, which the new one needs",
-                        hint="tt migrate --output old.jsonl, stop the old server, then tt restore old.jsonl",
+                        f"the old server uses the socket {target.path}, which the new one needs",
+                        hint="run tt migrate --output old.jsonl, stop the old server, then run tt restore old.jsonl",
                     )
         if config.redis.url is None:
             prepare_runtime_directory(root)
-        with connect(root, config, on_connect=self.context.explain) as link:
+        with connect(root, config, on_connect=self.context.explain) as town_client:
             from tinytown_snapshots.transfer import Transfer
 
             from tinytown_migrate.conversion import agents_here
 
             if not self.dry_run:
-                link.run(link.operations.setup(config.server_settings))
-            transfer = Transfer(link, link.operations)
+                town_client.run(town_client.operations.setup(config.server_settings))
+            transfer = Transfer(town_client, town_client.operations)
             converted = self._convert(agents_here(transfer.read().snapshot))
             restored = transfer.restore(
                 converted.snapshot, merge=True, dry_run=self.dry_run, story=_STORY, known_s=_KNOWN_S
@@ -232,7 +226,7 @@ class _Move:
         return converted
 
     def _root(self, *, write: bool) -> tuple[Path, bool]:
-        """The root of our town, and whether its settings are there and stay."""
+        """The root of the new town, and whether its settings exist and are kept."""
         from tinytown_migrate.old_settings import is_old
 
         named = self.context.town
@@ -249,8 +243,8 @@ class _Move:
             if self.dry_run and self.settings is not None:
                 return root, False
             raise Refused(
-                f"{root / CONFIG_FILE} is the old Tinytown's",
-                hint=f"--from-town {root} --write puts ours in its place and keeps it as {OLD_CONFIG_FILE}",
+                f"{root / CONFIG_FILE} belongs to Tinytown 0.10",
+                hint=f"--from-town {root} --write replaces it and keeps it as {OLD_CONFIG_FILE}",
                 code="exists",
             )
         return root, True
@@ -275,8 +269,8 @@ class _Move:
         if not self.old.leftovers:
             return None
         name = town_name_from(self.old.name or "nameless")
-        path = prepare_runtime_directory(root) / f"brought-from-{name}.jsonl"
-        text = b"".join(msgspec.json.encode(each) + b"\n" for each in self.old.leftovers).decode()
+        path = prepare_runtime_directory(root) / f"migrated-from-{name}.jsonl"
+        text = b"".join(msgspec.json.encode(item) + b"\n" for item in self.old.leftovers).decode()
         replace_text_file(path, text, was=read_text_file(path), mode=0o600)
         return path
 
@@ -290,15 +284,15 @@ class _Move:
         output: Path | None = None,
     ) -> None:
         import msgspec
-        from tinytown_snapshots.merging import DIFFERS
+        from tinytown_snapshots.merge_plan import DIFFERS
 
         counts = converted.snapshot.counts
         same = dict(restored.same) if restored else dict.fromkeys(counts, 0)
         conflicts = list(restored.conflicts) if restored else []
-        # What was brought along before has gone its own way since, which is what it was brought for.
-        for each in [each for each in conflicts if each.reason == DIFFERS]:
-            conflicts.remove(each)
-            same[f"{each.kind}s"] += 1
+        # Records of an earlier migration have changed since, as they should.
+        for item in [item for item in conflicts if item.reason == DIFFERS]:
+            conflicts.remove(item)
+            same[f"{item.kind}s"] += 1
         left_out: dict[str, int] = {}
         for leftover in self.old.leftovers:
             left_out[leftover.kind] = left_out.get(leftover.kind, 0) + 1
@@ -337,11 +331,11 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     if config := answer["config"]:
         if config["file"]:
             lines.append(f"{'would write' if answer['dry_run'] else 'wrote'} {config['file']}")
-            lines += [f"  not taken over: {each['key']}: {each['reason']}" for each in config["not_taken"]]
+            lines += [f"  not taken over: {item['key']}: {item['reason']}" for item in config["not_taken"]]
         else:
             lines.append(f"settings: left as they are here; --write takes over {', '.join(config['taken'])}")
     lines += restored_lines(answer)
-    lines += [f"renamed: agent {shown(each['old'])!r} is {each['new']}" for each in answer["renamed"]]
+    lines += [f"renamed: agent {shown(item['old'])!r} is {item['new']}" for item in answer["renamed"]]
     lines += [f"note: {note}" for note in answer["notes"]]
     if answer["left_out"]:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(answer["left_out"].items()))

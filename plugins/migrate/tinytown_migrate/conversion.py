@@ -46,7 +46,7 @@ _STATES: dict[str, SavedState] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-_WANTED: dict[str, DesiredState] = {
+_DESIRED_STATES: dict[str, DesiredState] = {
     "starting": "running",
     "idle": "running",
     "working": "running",
@@ -59,7 +59,7 @@ _WANTED: dict[str, DesiredState] = {
 
 
 class Renamed(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent whose name cannot stay what it was."""
+    """An agent that needs another name."""
 
     id: str
     old: str
@@ -67,7 +67,7 @@ class Renamed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):
-    """The snapshot, and what is to be said about it."""
+    """The snapshot, and notes for the report."""
 
     snapshot: Snapshot
     renamed: tuple[Renamed, ...]
@@ -75,7 +75,7 @@ class Converted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Letter(NamedTuple):
-    """A message on its way: what it was, and the priority of the place it lay at."""
+    """A message of the old town, and the priority of its place there."""
 
     raw: bytes
     message: Message | None
@@ -92,7 +92,7 @@ class _Conversion:
     notes: list[str] = field(default_factory=list[str])
     dead: list[DeadLetterRecord] = field(default_factory=list[DeadLetterRecord])
     seen: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    buried: set[str] = field(default_factory=set[str])
+    dead_ids: set[str] = field(default_factory=set[str])
     done_orders: int = 0
 
 
@@ -105,7 +105,7 @@ def convert(town: OldTown, *, taken: dict[str, str]) -> Converted:
     messages = list(_messages(work, letters, tasks))
     if work.done_orders:
         work.notes.append(
-            f"orders left behind, because their tasks are finished or another agent's: {work.done_orders}"
+            f"orders not migrated, because their tasks are finished or have another agent: {work.done_orders}"
         )
     snapshot = Snapshot(
         schema=SCHEMA,
@@ -123,14 +123,14 @@ def convert(town: OldTown, *, taken: dict[str, str]) -> Converted:
 def _agents(work: _Conversion) -> list[AgentRecord]:
     records = work.town.agents
     order = sorted(records, key=lambda id_: (_moment(records[id_].get("created_at")), id_))
-    mine = [id_ for id_ in order if id_ != SUPERVISOR_ID and records[id_].get("agent_type") != "supervisor"]
-    for id_ in mine:
+    own = [id_ for id_ in order if id_ != SUPERVISOR_ID and records[id_].get("agent_type") != "supervisor"]
+    for id_ in own:
         work.names[id_] = _name(work, id_, str(records[id_].get("name", "")))
-    return [_agent(work, id_, records[id_]) for id_ in mine]
+    return [_agent(work, id_, records[id_]) for id_ in own]
 
 
 def _name(work: _Conversion, id_: str, old: str) -> str:
-    """A legal name that no other agent has: the old one if that is possible."""
+    """A legal, unique name: the old one if possible."""
     nearest = re.sub(r"[^A-Za-z0-9._-]+", "-", old).lstrip("._-")[:50] or "agent"
     for name in (old, nearest, f"{nearest}-{short_id(id_)}", f"{nearest}-{id_[:13]}"):
         try:
@@ -148,7 +148,9 @@ def _name(work: _Conversion, id_: str, old: str) -> str:
 
 def _agent(work: _Conversion, id_: str, fields: Fields) -> AgentRecord:
     name, since = work.names[id_], _moment(fields.get("last_heartbeat") or fields.get("created_at"))
-    wanted = "stopped" if id_ in work.town.stopped else _WANTED.get(str(fields.get("state", "")).lower(), "running")
+    desired = (
+        "stopped" if id_ in work.town.stopped else _DESIRED_STATES.get(str(fields.get("state", "")).lower(), "running")
+    )
     nickname = _word(str(fields.get("nickname", "")))
     if nickname and work.taken.setdefault(nickname.lower(), id_) != id_:
         nickname = ""
@@ -162,10 +164,10 @@ def _agent(work: _Conversion, id_: str, fields: Fields) -> AgentRecord:
         nickname=nickname,
         role=role,
         parent=parent,
-        desired_state=wanted,
-        state="stopped" if wanted == "stopped" else "",
-        reason=f"was {fields.get('state', 'stopped')} in Tinytown 0.10" if wanted == "stopped" else "",
-        since=since if wanted == "stopped" else "",
+        desired_state=desired,
+        state="stopped" if desired == "stopped" else "",
+        reason=f"was {fields.get('state', 'stopped')} in Tinytown 0.10" if desired == "stopped" else "",
+        since=since if desired == "stopped" else "",
         created_at=_moment(fields.get("created_at")),
         rounds_completed=_number(fields.get("rounds_completed")),
         tasks_completed=_number(fields.get("tasks_completed")),
@@ -173,7 +175,7 @@ def _agent(work: _Conversion, id_: str, fields: Fields) -> AgentRecord:
 
 
 def _kind(work: _Conversion, name: str, cli: str) -> str:
-    """The kind of agent that a preset's name or a whole command means."""
+    """The kind of agent for a preset's name or a whole command."""
     try:
         return check_agent_name(cli)
     except UsageError:
@@ -200,13 +202,13 @@ def _word(text: str) -> str:
 
 
 def _tasks(work: _Conversion, letters: dict[str, list[_Letter]]) -> dict[str, TaskRecord]:
-    """The tasks by id: those on the backlog last, in its order."""
-    records, place = work.town.tasks, {id_.lower(): number for number, id_ in enumerate(work.town.backlog)}
-    if missing := [id_ for id_ in place if id_ not in records]:
+    """The tasks by id, those of the backlog last and in its order."""
+    records, positions = work.town.tasks, {id_.lower(): number for number, id_ in enumerate(work.town.backlog)}
+    if missing := [id_ for id_ in positions if id_ not in records]:
         work.notes.append(
             f"on the backlog without a task: {', '.join(missing[:5])}" + (" and more" if missing[5:] else "")
         )
-    order = sorted(records, key=lambda id_: (place.get(id_, -1), _moment(records[id_].get("created_at")), id_))
+    order = sorted(records, key=lambda id_: (positions.get(id_, -1), _moment(records[id_].get("created_at")), id_))
     priorities: dict[tuple[str, str], Priority] = {
         (agent, letter.message.body.task_id.lower()): letter.priority
         for agent, waiting in letters.items()
@@ -222,7 +224,7 @@ def _task(work: _Conversion, id_: str, fields: Fields, priorities: dict[tuple[st
     known = agent_id in work.names and agent_id != SUPERVISOR_ID
     reason = ""
     if state == "assigned" and not known:
-        state, reason = "pending", "its agent was not in the old town any more"
+        state, reason = "pending", "its agent no longer existed in the old town"
     if state == "pending":
         agent_id, known = "", False
     result = escape_control(str(fields.get("result", "")))
@@ -267,15 +269,15 @@ def _tags(tags: Any) -> list[str]:
 
 
 def _letters(town: OldTown, agent_id: str) -> list[_Letter]:
-    """The mail of one agent in the order in which it is to be read, first-in first-out inside a priority.
+    """The mail of one agent in delivery order, first-in first-out inside a priority.
 
     The old urgent list was read newest first, and so was urgent and high mail in the inbox: both were pushed in front.
     """
     letters = [_letter(raw, "urgent") for raw in reversed(town.urgent.get(agent_id, []))]
     inbox = [_letter(raw, None) for raw in town.inboxes.get(agent_id, [])]
-    pushed_in_front = [each for each in inbox if each.priority in ("urgent", "high")]
+    pushed_in_front = [record for record in inbox if record.priority in ("urgent", "high")]
     letters += reversed(pushed_in_front)
-    letters += [each for each in inbox if each.priority not in ("urgent", "high")]
+    letters += [record for record in inbox if record.priority not in ("urgent", "high")]
     return letters
 
 
@@ -292,7 +294,7 @@ def _messages(
     work: _Conversion, letters: dict[str, list[_Letter]], tasks: dict[str, TaskRecord]
 ) -> Iterator[MessageRecord]:
     ordered: set[str] = set()
-    told = {
+    delivered = {
         letter.message.body.task_id.lower()
         for agent_id, waiting in letters.items()
         for letter in waiting
@@ -301,9 +303,9 @@ def _messages(
     }  # fmt: skip
     mailboxes = [*dict.fromkeys([SUPERVISOR_ID, *work.names, *letters])]
     for agent_id in mailboxes:
-        untold = [task for task in tasks.values() if _is_valid(task, agent_id) and task.id not in told]
-        # What it had begun to work on comes first: its order was taken out of the mailbox when it began.
-        for task in untold:
+        undelivered = [task for task in tasks.values() if _is_valid(task, agent_id) and task.id not in delivered]
+        # Started tasks come first: their orders left the mailbox when they started.
+        for task in undelivered:
             yield _order(work, task)
         for letter in letters.get(agent_id, ()):
             yield from _message(work, agent_id, letter, tasks, ordered)
@@ -338,15 +340,15 @@ def _message(
 ) -> Iterator[MessageRecord]:
     message = letter.message
     if message is None:
-        _bury(work, agent_id, letter, "unreadable", "it cannot be read")
+        _add_dead_letter(work, agent_id, letter, "unreadable", "unreadable")
         return
     if (agent_id, message.id) in work.seen:
-        return  # the same message twice is one
+        return  # a duplicate
     work.seen.add((agent_id, message.id))
     if isinstance(message.body, TaskAssign):
         task = tasks.get(message.body.task_id.lower())
         if task is None:
-            _bury(work, agent_id, letter, message.id, f"there is no task {message.body.task_id}")
+            _add_dead_letter(work, agent_id, letter, message.id, f"no task {message.body.task_id}")
         elif not _is_valid(task, agent_id):
             work.done_orders += 1
         elif task.id not in ordered:
@@ -354,7 +356,7 @@ def _message(
             yield _order(work, task)
         return
     if agent_id not in work.names:
-        _bury(work, agent_id, letter, message.id, f"there is no agent {agent_id}")
+        _add_dead_letter(work, agent_id, letter, message.id, f"no agent {agent_id}")
         return
     yield MessageRecord(
         agent=work.names[agent_id],
@@ -367,7 +369,7 @@ def _message(
 
 
 def _readdressed(work: _Conversion, message: Message, agent_id: str, priority: Priority) -> bytes:
-    """The message with names for ids, as mail has them here, and without what a terminal might obey."""
+    """The message with names for ids and with control characters escaped."""
     fields = message_fields(message)
     fields["from"] = work.names.get(message.sender.lower(), message.sender or SUPERVISOR)
     fields["to"], fields["priority"] = work.names[agent_id], priority
@@ -378,13 +380,13 @@ def _visible(value: Any) -> Any:
     return escape_control(value) if isinstance(value, str) else value
 
 
-def _bury(work: _Conversion, agent_id: str, letter: _Letter, id_: str, reason: str) -> None:
+def _add_dead_letter(work: _Conversion, agent_id: str, letter: _Letter, id_: str, reason: str) -> None:
     digest = hashlib.sha256(agent_id.encode() + letter.raw).hexdigest()[:32]
-    if id_ == "unreadable" or id_ in work.buried:
+    if id_ == "unreadable" or id_ in work.dead_ids:
         id_ = f"{id_[:90]}-{digest}"
-    if id_ in work.buried:
-        return  # the same message twice is one
-    work.buried.add(id_)
+    if id_ in work.dead_ids:
+        return  # a duplicate
+    work.dead_ids.add(id_)
     body, raw = embedded(letter.raw)
     category: Category = letter.message.category if letter.message else "other"
     work.dead.append(
@@ -396,7 +398,7 @@ def _bury(work: _Conversion, agent_id: str, letter: _Letter, id_: str, reason: s
             priority=letter.priority,
             seq=next(work.seq),
             category=category,
-            reason=f"brought from Tinytown 0.10: {reason}",
+            reason=f"migrated from Tinytown 0.10: {reason}",
             body=body,
             raw=raw,
         )
@@ -407,7 +409,7 @@ def _bury(work: _Conversion, agent_id: str, letter: _Letter, id_: str, reason: s
 
 
 def _moment(text: Any) -> str:
-    """A time in our form; the beginning of time for what is none, so that nothing depends on when this runs."""
+    """A time as RFC 3339; 1970 for invalid ones, so that the result does not depend on when this runs."""
     try:
         return rfc3339(parse_rfc3339(str(text)))
     except (ValueError, OverflowError):
@@ -422,8 +424,8 @@ def _number(value: Any) -> int:
 
 
 def agents_here(snapshot: Snapshot) -> dict[str, str]:
-    """The names and nicknames that are taken in a town, in lower case, with the ids of who has them."""
+    """The names and nicknames taken in a town, in lower case, with the agents' ids."""
     pairs: Sequence[tuple[str, str]] = [
-        (word.lower(), each.id) for each in snapshot.agents for word in (each.name, each.nickname) if word
+        (word.lower(), record.id) for record in snapshot.agents for word in (record.name, record.nickname) if word
     ]
     return dict(pairs)

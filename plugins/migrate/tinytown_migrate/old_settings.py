@@ -1,6 +1,6 @@
-"""The ``tinytown.toml`` of Tinytown 0.10: where its server is, and what of it becomes a setting of ours. Pure.
+"""Converts the ``tinytown.toml`` of Tinytown 0.10, and finds its server. Pure.
 
-Nothing secret is taken over: a password stays out of the new file, with a note where to put it.
+Secrets are not converted: a password is left out, with a note where to put it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from tinytown.model.ids import check_agent_name, town_name_from
 from tinytown.packages import install_hint
 from tinytown.redis import parse_url
 
-#: Kinds of agents that the old Tinytown brought itself and wrote into every file; here a plugin each brings them.
+#: Kinds that Tinytown 0.10 wrote into every file; here each comes with a plugin.
 PRESETS = ("claude", "auggie", "codex", "codex-mini", "aider", "gemini", "copilot", "cursor")
 
-#: Keys that only the old Tinytown has. (It ignored those it did not know, and forgot them.)
+#: Keys that only Tinytown 0.10 has.
 _OLD_ONLY = frozenset({"use_central_redis", "use_streams", "agent", "townhall"})
 _OLD_REDIS = frozenset(
     {"use_socket", "socket_path", "host", "port", "persist", "aof_path", "password", "tls_enabled", "bind"}
@@ -30,24 +30,24 @@ _OLD_REDIS = frozenset(
 _FOR_A_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~\\\n]|^\s*\w+=")
 
 _NO_PLACE: dict[str, str] = {
-    "max_agents": "it bounded nothing in the old Tinytown, and would here; the default is 1,000",
+    "max_agents": "Tinytown 0.10 did not enforce it; the default here is 1,000",
     "use_central_redis": "a town has a server of its own unless redis.url names one",
-    "use_streams": "nothing read it",
-    "agent.idle_timeout_secs": "no setting of that kind here",
-    "townhall": "belongs to a plugin here",
-    "redis.password": f"no secret belongs into the file: set {PASSWORD_VARIABLE}",
+    "use_streams": "Tinytown 0.10 did not use it",
+    "agent.idle_timeout_secs": "no such setting",
+    "townhall": "a plugin of its own here",
+    "redis.password": f"secrets do not belong in the file: set {PASSWORD_VARIABLE}",
 }
 
 
 class NotTaken(msgspec.Struct, frozen=True, kw_only=True):
-    """A key of the old file that is not in the new one, and why."""
+    """A key of the old file that is not in the new one, and the reason."""
 
     key: str
     reason: str
 
 
 class NewSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The text of our file, the keys it took over, and those it did not."""
+    """The text of the new file, the converted keys, and the others."""
 
     name: str
     text: str
@@ -80,7 +80,7 @@ def old_server_url(table: Mapping[str, Any], root: Path) -> str:
 
 
 def convert_settings(table: Mapping[str, Any]) -> NewSettings:
-    """Our settings for what an old file says."""
+    """The new settings for those of an old file."""
     old_name = str(table.get("name") or "")
     name = town_name_from(old_name)
     lines, taken, left = [f"name = {json.dumps(name)}"], ["name"], list[NotTaken]()
@@ -88,7 +88,7 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
     for key, value in table.items():
         if key == "name":
             if name != old_name:
-                left.append(NotTaken(key="name", reason=f"{old_name!r} is no legal name here: it is {name!r} now"))
+                left.append(NotTaken(key="name", reason=f"{old_name!r} is not a legal name; it becomes {name!r}"))
         elif key == "default_cli":
             _default_cli(str(value), lines, taken, left)
         elif key == "conductor_cli" and isinstance(value, str) and value.strip():
@@ -99,7 +99,7 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
     lines += _redis(_table(table.get("redis")), taken, left)
     lines += _agent_clis(_table(table.get("agent_clis")), taken, left)
     lines += tables
-    head = "# Taken over from the tinytown.toml of Tinytown 0.10. Settings: docs/reference/configuration.md\n"
+    head = "# Converted from the tinytown.toml of Tinytown 0.10. Settings: docs/reference/configuration.md\n"
     return NewSettings(name=name, text=head + "\n".join(lines) + "\n", taken=tuple(taken), not_taken=tuple(left))
 
 
@@ -108,19 +108,19 @@ def _default_cli(value: str, lines: list[str], taken: list[str], left: list[NotT
         lines.append(f"default_cli = {json.dumps(check_agent_name(value))}")
         taken.append("default_cli")
     except UsageError:
-        left.append(NotTaken(key="default_cli", reason="a whole command: write it as [agent_clis.NAME]"))
+        left.append(NotTaken(key="default_cli", reason="a whole command; define it as [agent_clis.NAME]"))
 
 
 def _left_out(key: str, value: Any) -> list[NotTaken]:
     below = _table(value)
     if below and key not in _NO_PLACE:
-        return [each for name, item in below.items() for each in _left_out(f"{key}.{name}", item)]
-    return [NotTaken(key=key, reason=_NO_PLACE.get(key, "not known here"))]
+        return [item for name, item in below.items() for item in _left_out(f"{key}.{name}", item)]
+    return [NotTaken(key=key, reason=_NO_PLACE.get(key, "unknown setting"))]
 
 
 def _redis(redis: Mapping[str, Any], taken: list[str], left: list[NotTaken]) -> list[str]:
     if not redis.get("url"):
-        reason = "the new town has a server of its own; an external one is named by redis.url"
+        reason = "the new town has a server of its own; redis.url names an external one"
         known = [key for key in redis if key != "password"]
         left += [NotTaken(key=f"redis.{key}", reason=reason) for key in known]
         if redis.get("password"):
@@ -147,7 +147,7 @@ def _agent_clis(clis: Mapping[str, Any], taken: list[str], left: list[NotTaken])
         command = str(table.get("command", ""))
         if name in PRESETS:
             hint = install_hint("kinds", name.partition("-")[0], "see tt plugins")
-            left.append(NotTaken(key=key, reason=f"a plugin brings this kind: {hint}"))
+            left.append(NotTaken(key=key, reason=f"this kind comes with a plugin: {hint}"))
             continue
         try:
             check_agent_name(name)
@@ -157,12 +157,12 @@ def _agent_clis(clis: Mapping[str, Any], taken: list[str], left: list[NotTaken])
         if not command.strip():
             left.append(NotTaken(key=key, reason="it has no command"))
             continue
-        # The old Tinytown gave every command to a shell; here only those go there that need one.
+        # Tinytown 0.10 ran every command in a shell; here only commands that need one.
         words = json.dumps(["sh", "-c", command] if _FOR_A_SHELL.search(command) else command, ensure_ascii=False)
         lines += ["", f"[agent_clis.{json.dumps(name)}]", f"command = {words}"]
         taken.append(f"{key}.command")
         left += [
-            NotTaken(key=f"{key}.{ignored}", reason="the old Tinytown ignored it; here it would be obeyed")
+            NotTaken(key=f"{key}.{ignored}", reason="Tinytown 0.10 ignored it; here it would take effect")
             for ignored in ("workdir", "env")
             if table.get(ignored)
         ]

@@ -1,8 +1,8 @@
-"""The keys of a Tinytown 0.10 on its server, read and sorted; nothing there is changed, and nothing is decided here.
+"""Reads and sorts the keys of a Tinytown 0.10 on its server. Changes nothing and decides nothing.
 
 It had three layouts: keys before towns had names (``tt:agent:<id>``), then ``tt:<town>:agent:<id>`` with records as JSON
-strings, then with records as hashes. All three may lie on one server. A town's name may hold anything, so keys are found
-with SCAN over ``tt:*`` and taken apart here, never by a pattern with a name in it. Ours begin with ``tt:{``.
+strings, then with records as hashes. One server may have all three. A town's name may hold anything, so keys are found
+with SCAN over ``tt:*`` and taken apart here, never by a pattern with a name in it. Keys of this version begin with ``tt:{``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Fields = dict[str, Any]
 
 
 class Client(Protocol):
-    """What is needed of a client: the blocking one, `redis.light.BlockingClient`, has it."""
+    """What a client must offer; `BlockingClient` does."""
 
     def command(self, *words: Argument, timeout_s: float | None = None) -> Reply: ...
 
@@ -50,7 +50,7 @@ class OldKey(NamedTuple):
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
-    """A key for which this Tinytown has no place, with what it holds."""
+    """A key without a counterpart in this version, with its value."""
 
     key: str
     kind: str
@@ -59,7 +59,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class OldTown:
-    """What one town of the old kind has on its server. Records are fields by their old names; mail is as it lies there."""
+    """An old town on its server. Records have their old field names; mail is raw."""
 
     name: str | None
     agents: dict[str, Fields] = field(default_factory=dict[str, Fields])
@@ -74,18 +74,18 @@ class OldTown:
 
 def find_keys(client: Client) -> list[OldKey]:
     """Every key of a Tinytown 0.10 on the server, sorted."""
-    found: set[bytes] = set()
+    all_keys: set[bytes] = set()
     cursor: Any = b"0"
     while True:
         cursor, keys = client.command("SCAN", cursor, "MATCH", "tt:*", "COUNT", _SCAN_COUNT)
-        found.update(keys)
+        all_keys.update(keys)
         if int(cursor) == 0:
             break
-    return [parsed for key in sorted(found) if (parsed := parse_key(key)) is not None]
+    return [parsed for key in sorted(all_keys) if (parsed := parse_key(key)) is not None]
 
 
 def parse_key(key: bytes) -> OldKey | None:
-    """A key taken apart; None for one that is not of the old Tinytown."""
+    """The parts of a key; None for a key that is not of Tinytown 0.10."""
     text = key.decode("utf-8", "replace")
     if match := _NAMELESS.fullmatch(text):
         return OldKey(None, match["kind"] or match["single"], (match["id"] or "").lower(), key)
@@ -97,19 +97,19 @@ def parse_key(key: bytes) -> OldKey | None:
 
 
 def town_names(keys: Iterable[OldKey]) -> dict[str | None, int]:
-    """The towns that have agents, tasks or mail there, with the number of their keys."""
+    """The towns with agents, tasks or mail, with the number of their keys."""
     return dict(Counter(key.town for key in keys if key.kind in ("agent", "task", "inbox", "urgent", "backlog")))
 
 
 def read_town(client: Client, keys: Iterable[OldKey], name: str | None) -> OldTown:
-    """All that the town `name` (None: the keys without a name) has."""
-    mine = [key for key in keys if key.town == name]
-    types = _ask(client, [("TYPE", key.key) for key in mine])
+    """The town `name` (None: the keys without a name)."""
+    own_keys = [key for key in keys if key.town == name]
+    types = _ask(client, [("TYPE", key.key) for key in own_keys])
     town = OldTown(name)
-    reads = [_reading(key, _text(type_)) for key, type_ in zip(mine, types, strict=True)]
+    reads = [_reading(key, _text(type_)) for key, type_ in zip(own_keys, types, strict=True)]
     values = _ask(client, reads)
-    for key, type_, value in zip(mine, types, values, strict=True):
-        _sort_in(town, key, _text(type_), value)
+    for key, type_, value in zip(own_keys, types, values, strict=True):
+        _add_key(town, key, _text(type_), value)
     return town
 
 
@@ -128,7 +128,7 @@ def _reading(key: OldKey, type_: str) -> tuple[Argument, ...]:
 def _ask(client: Client, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
     answers: list[Any] = []
     for begin in range(0, len(commands), _AT_ONCE):
-        calls = [Operation(words, _as_it_is) for words in commands[begin : begin + _AT_ONCE]]
+        calls = [Operation(words, _unchanged) for words in commands[begin : begin + _AT_ONCE]]
         answers += client.run_all(calls)
     for answer in answers:
         if isinstance(answer, TinytownError):
@@ -136,11 +136,11 @@ def _ask(client: Client, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
     return answers
 
 
-def _as_it_is(reply: Reply) -> Reply:
+def _unchanged(reply: Reply) -> Reply:
     return reply
 
 
-def _sort_in(town: OldTown, key: OldKey, type_: str, value: Any) -> None:
+def _add_key(town: OldTown, key: OldKey, type_: str, value: Any) -> None:
     if key.kind in ("agent", "task") and (fields := _record(type_, value)) is not None:
         (town.agents if key.kind == "agent" else town.tasks)[key.id] = fields
         town.layouts["hash" if type_ == "hash" else "json"] += 1
@@ -157,7 +157,7 @@ def _sort_in(town: OldTown, key: OldKey, type_: str, value: Any) -> None:
 
 
 def _record(type_: str, value: Any) -> Fields | None:
-    """A record's fields from either form; None for what is neither."""
+    """A record's fields from either layout; None for other values."""
     if type_ == "hash":
         return {name: text for name, text in _plain(value).items() if text != ""}
     if type_ != "string":
@@ -168,7 +168,7 @@ def _record(type_: str, value: Any) -> Fields | None:
         return None
     if not isinstance(fields, dict):
         return None
-    return {name: each for name, each in cast(Fields, fields).items() if each is not None}
+    return {name: item for name, item in cast(Fields, fields).items() if item is not None}
 
 
 def _text(value: Any) -> str:
@@ -176,10 +176,10 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A reply as JSON can hold it."""
+    """A reply as JSON values."""
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
-        return {_text(name): _plain(each) for name, each in items}
+        return {_text(name): _plain(item) for name, item in items}
     if isinstance(value, list | tuple | set):
-        return [_plain(each) for each in cast("list[object]", value)]
+        return [_plain(item) for item in cast("list[object]", value)]
     return _text(value) if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""A file that does not fit is refused by the number of its line, and nothing of it is restored."""
+"""An invalid file is refused with the number of its line, and nothing of it is restored."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query
 from tinytown.redis import BlockingClient
 from tinytown_snapshots.lines import is_snapshot
+from tinytown_testing.bare_town import BareTown, add_town
 
-from plugins.snapshots.tests.conftest import another_town, loaded, saved, transfer
-from plugins.snapshots.tests.test_round_trip import fill
-from tests.protocol.conftest import Town
+from .conftest import fill, loaded, saved, transfer
 
 
 @pytest.fixture
-def lines(town: Town) -> list[dict[str, Any]]:
-    """The snapshot of a town with something of everything, line by line."""
+def lines(town: BareTown) -> list[dict[str, Any]]:
+    """The snapshot of a town with records of every kind, line by line."""
     fill(town)
     return [json.loads(line) for line in saved(town).splitlines()]
 
@@ -58,7 +57,7 @@ def test_a_newer_version_of_the_format_is_refused() -> None:
     assert "version 3" in refusal(packed([head])).message
 
 
-def test_a_newer_schema_is_refused(town: Town) -> None:
+def test_a_newer_schema_is_refused(town: BareTown) -> None:
     head = {"type": "header", "format": "tinytown-snapshot", "version": 2, "schema": "9"}
     with pytest.raises(Refused) as caught:
         transfer(town).restore(loaded(packed([head])))
@@ -78,18 +77,18 @@ def test_a_newer_schema_is_refused(town: Town) -> None:
         ("colours", {"value": None}, "without a value"),
         ("n.1", {"plugin": "rules", "field": "colours"}, "is that of line"),
         ("ann", {"desired_state": "asleep"}, "asleep"),
-        ("ann", {"other": {"token": "7"}}, "nothing to restore"),
+        ("ann", {"other": {"token": "7"}}, "cannot be restored"),
         ("ann", {"created_at": "yesterday"}, "yesterday"),
         ("free", {"state": "running"}, "running"),
         ("free", {"state": "completed"}, "since when"),
         ("free", {"state": "assigned", "assigned_to": "zed", "agent_id": "z", "order": "free.1"}, "zed"),
         ("free", {"needs": ["now"], "open_needs": ["now"]}, "with open needs"),
-        ("free", {"open_needs": ["now"]}, "none of its needs"),
+        ("free", {"open_needs": ["now"]}, "not one of its needs"),
         ("free", {"description": "\u001b[2J"}, "control character"),
         ("free", {"tags": ["a:b"]}, "tag"),
         ("next", {"needs": ["gone"], "open_needs": ["gone"]}, "not in this snapshot"),
         ("now", {"id": "next"}, "is that of line"),
-        ("now", {"needs": ["next"]}, "circle"),
+        ("now", {"needs": ["next"]}, "cycle"),
         ("now.1", {"agent": "ben"}, "order"),
         ("now.1", {"id": "now.2"}, "order"),
         ("why", {"agent": "zed"}, "zed"),
@@ -99,9 +98,7 @@ def test_a_newer_schema_is_refused(town: Town) -> None:
         ("ill", {"priority": "soon"}, "soon"),
     ],
 )
-def test_a_line_that_does_not_fit_is_named(
-    lines: list[dict[str, Any]], id_: str, change: dict[str, Any], why: str
-) -> None:
+def test_an_invalid_line_is_named(lines: list[dict[str, Any]], id_: str, change: dict[str, Any], why: str) -> None:
     number = number_of(lines, id_)
     changed = {name: value for name, value in (lines[number - 1] | change).items() if value is not ...}
     error = refusal(packed([*lines[: number - 1], changed, *lines[number:]]))
@@ -116,7 +113,7 @@ def test_an_assigned_task_without_its_order_is_refused(lines: list[dict[str, Any
     assert error.fields["line"] == number_of(lines, "now")
 
 
-def test_a_file_that_was_cut_off_is_refused_wherever_it_was_cut(lines: list[dict[str, Any]]) -> None:
+def test_a_truncated_file_is_refused_wherever_it_ends(lines: list[dict[str, Any]]) -> None:
     whole = packed(lines)
     for end in range(0, len(whole) - 1, 97):
         if whole[end - 1 : end] != b"\n":
@@ -129,7 +126,7 @@ def test_the_order_of_the_lines_does_not_matter(lines: list[dict[str, Any]]) -> 
 
 @settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_snapshot_or_refused_in_words(content: bytes) -> None:
+def test_any_bytes_are_a_snapshot_or_refused(content: bytes) -> None:
     head = b'{"type":"header","format":"tinytown-snapshot","version":1,"schema":"1"}\n'
     for whole in (content, head + content, head + b'{"type":"message","body":' + content + b"}\n"):
         with contextlib.suppress(UsageError):
@@ -143,15 +140,15 @@ def test_only_a_snapshot_may_be_replaced() -> None:
         assert not is_snapshot(text)
 
 
-def test_a_restore_that_breaks_in_the_middle_leaves_nothing(client: BlockingClient, town: Town) -> None:
+def test_an_interrupted_restore_leaves_nothing(server_client: BlockingClient, town: BareTown) -> None:
     fill(town)
-    snapshot, again = loaded(saved(town)), another_town(client)
-    mover = transfer(again)
-    with mover.hold() as holder:
-        from tinytown_snapshots.restoring import rows
+    snapshot, again = loaded(saved(town)), add_town(server_client)
+    restore = transfer(again)
+    with restore.hold() as holder:
+        from tinytown_snapshots.restore_rows import rows
 
-        mover.run(mover.moving.put(holder, list(rows(snapshot, now_ms=0, agent_ids={}, story="restored"))[:5]))
-    # Its command was killed here: nobody sees anything, and the next one starts afresh.
+        restore.run(restore.functions.put(holder, list(rows(snapshot, now_ms=0, agent_ids={}, story="restored"))[:5]))
+    # The command was killed here: nothing is visible, and the next one starts from scratch.
     assert again.run(again.operations.status()).tasks["assigned"] == 0
     assert again.run(again.operations.agents()) == ()
     assert saved(again).count(b"\n") == 2
@@ -160,19 +157,19 @@ def test_a_restore_that_breaks_in_the_middle_leaves_nothing(client: BlockingClie
     assert not [key for key in again.dump() if "unlisted" in key]
 
 
-def test_two_restores_at_once_are_one(client: BlockingClient, town: Town) -> None:
+def test_a_second_restore_at_the_same_time_is_refused(server_client: BlockingClient, town: BareTown) -> None:
     fill(town)
-    snapshot, again = loaded(saved(town)), another_town(client)
+    snapshot, again = loaded(saved(town)), add_town(server_client)
     with transfer(again).hold(), pytest.raises(Refused) as caught:
         transfer(again).restore(snapshot)
     assert caught.value.code == "busy"
 
 
-def test_a_town_that_is_not_empty_is_left_as_it_is(client: BlockingClient, town: Town) -> None:
+def test_a_town_that_is_not_empty_is_not_changed(server_client: BlockingClient, town: BareTown) -> None:
     fill(town)
     snapshot = loaded(saved(town))
     for thing in ("task", "agent", "message"):
-        again = another_town(client)
+        again = add_town(server_client)
         if thing == "task":
             again.run(again.operations.add_task("mine"))
         elif thing == "agent":
@@ -186,9 +183,9 @@ def test_a_town_that_is_not_empty_is_left_as_it_is(client: BlockingClient, town:
         assert saved(again) == before
 
 
-def test_a_dry_run_writes_nothing(client: BlockingClient, town: Town) -> None:
+def test_a_dry_run_writes_nothing(server_client: BlockingClient, town: BareTown) -> None:
     fill(town)
-    again = another_town(client)
+    again = add_town(server_client)
     before = again.dump()
     assert transfer(again).restore(loaded(saved(town)), dry_run=True).added["tasks"] == 7
     assert again.dump() == before

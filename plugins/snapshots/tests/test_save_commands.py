@@ -1,4 +1,4 @@
-"""Saving, restoring and resetting a town, as people type it."""
+"""`tt save`, `tt restore` and `tt reset` as people type them."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def fill(tt: Shell) -> None:
     tt("send", "supervisor", "and this", "--info")
 
 
-def test_a_saved_town_comes_back_as_it_was(tt: Shell) -> None:
+def test_a_restored_town_is_as_it_was(tt: Shell) -> None:
     fill(tt)
-    told = tt("save", "--json").json
+    report = tt("save", "--json").json
     file = tt.directory / "tinytown.jsonl"
-    assert told["file"] == str(file)
-    assert (told["agents"], told["tasks"], told["messages"], told["dead_letters"]) == (1, 2, 3, 0)
+    assert report["file"] == str(file)
+    assert (report["agents"], report["tasks"], report["messages"], report["dead_letters"]) == (1, 2, 3, 0)
     content = file.read_bytes()
-    assert len(content) == told["size_bytes"]
+    assert len(content) == report["size_bytes"]
     before = {words: tt(*words, "--json").json for words in [("task", "list"), ("backlog", "list"), ("inbox", "ann")]}
     tt("reset", "--force")
     assert tt("list", "--json").json == {"agents": []}
     assert tt("restore", "tinytown.jsonl").out.startswith("added 1 agent, 2 tasks, 3 messages, 0 dead letters")
     assert {words: tt(*words, "--json").json for words in before} == before
-    assert tt("save").out.rstrip().endswith("which has not changed")
+    assert tt("save").out.rstrip().endswith("(unchanged)")
     assert file.read_bytes() == content
 
 
-def test_a_snapshot_moves_to_a_town_of_another_name_elsewhere(tt: Shell) -> None:
+def test_a_snapshot_is_restored_into_a_town_of_another_name(tt: Shell) -> None:
     fill(tt)
     tt("save", "moved.jsonl")
     elsewhere = tt.directory / "elsewhere"
@@ -50,7 +50,7 @@ def test_a_snapshot_moves_to_a_town_of_another_name_elsewhere(tt: Shell) -> None
     assert b"here" not in saved.replace(b'"there"', b"")
 
 
-def test_a_snapshot_goes_through_a_pipe(tt: Shell) -> None:
+def test_a_snapshot_is_saved_to_and_restored_from_a_pipe(tt: Shell) -> None:
     fill(tt)
     piped = tt("save", "-").out
     tt("save")
@@ -63,7 +63,7 @@ def test_a_snapshot_goes_through_a_pipe(tt: Shell) -> None:
     assert tt("restore", "-", "--merge", "--json", code=2).error["code"] == "bad_snapshot"
 
 
-def test_a_snapshot_goes_where_it_is_told_to_and_nothing_else_is_overwritten(tt: Shell) -> None:
+def test_only_a_snapshot_or_an_empty_file_is_overwritten(tt: Shell) -> None:
     fill(tt)
     before = (tt.directory / "tinytown.toml").read_text()
     error = tt("save", "tinytown.toml", "--json", code=4).error
@@ -76,7 +76,7 @@ def test_a_snapshot_goes_where_it_is_told_to_and_nothing_else_is_overwritten(tt:
     assert not list(tt.directory.glob(".*.jsonl.*"))
 
 
-def test_a_snapshot_is_for_its_owner_alone_unless_they_say_otherwise(tt: Shell) -> None:
+def test_a_snapshot_is_private_unless_its_mode_was_changed(tt: Shell) -> None:
     fill(tt)
     tt("save")
     file = tt.directory / "tinytown.jsonl"
@@ -87,7 +87,7 @@ def test_a_snapshot_is_for_its_owner_alone_unless_they_say_otherwise(tt: Shell) 
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-def test_git_shows_what_changed_line_by_line(tt: Shell) -> None:
+def test_git_shows_changes_line_by_line(tt: Shell) -> None:
     fill(tt)
     tt("save")
 
@@ -107,17 +107,17 @@ def test_git_shows_what_changed_line_by_line(tt: Shell) -> None:
     assert json.loads(changed[0][1:])["description"] == "one more"
 
 
-def test_restoring_into_a_town_that_is_not_empty_is_refused_or_a_merge(tt: Shell) -> None:
+def test_restoring_into_a_town_that_is_not_empty_needs_merge(tt: Shell) -> None:
     fill(tt)
     tt("save")
     tt("backlog", "add", "new since")
     error = tt("restore", "tinytown.jsonl", "--json", code=4).error
     assert error["code"] == "not_empty"
-    told = tt("restore", "tinytown.jsonl", "--merge", "--dry-run", "--json").json
-    assert (told["dry_run"], set(told["added"].values()), told["same"]["tasks"]) == (True, {0}, 2)
+    report = tt("restore", "tinytown.jsonl", "--merge", "--dry-run", "--json").json
+    assert (report["dry_run"], set(report["added"].values()), report["same"]["tasks"]) == (True, {0}, 2)
 
 
-def test_a_broken_snapshot_is_refused_by_its_line(tt: Shell) -> None:
+def test_an_invalid_snapshot_is_refused_with_its_line(tt: Shell) -> None:
     fill(tt)
     tt("save")
     tt("reset", "--force")
@@ -133,7 +133,7 @@ def test_a_broken_snapshot_is_refused_by_its_line(tt: Shell) -> None:
     tt("restore", "pipe", code=2)
 
 
-def test_a_reset_says_what_would_go_and_saves_before_it_does_it(tt: Shell) -> None:
+def test_a_reset_shows_what_it_would_remove_and_saves_a_snapshot_first(tt: Shell) -> None:
     fill(tt)
     answer = tt("reset", "--json", code=4)
     assert answer.json == {
@@ -142,25 +142,25 @@ def test_a_reset_says_what_would_go_and_saves_before_it_does_it(tt: Shell) -> No
     }  # fmt: skip
     assert answer.error["code"] == "needs_force"
     assert len(tt("list", "--json").json["agents"]) == 1
-    told = tt("reset", "--force", "--json").json
-    assert Path(told["saved"]).parent == tt.directory / ".tt"
-    assert told["reset"]
+    report = tt("reset", "--force", "--json").json
+    assert Path(report["saved"]).parent == tt.directory / ".tt"
+    assert report["reset"]
     assert tt("status", "--json").json["tasks"]["pending"] == 0
     assert not tt("reset", "--json").json["saved"], "an empty town needs no force and no snapshot"
-    tt("restore", told["saved"])
+    tt("restore", report["saved"])
     assert len(tt("list", "--json").json["agents"]) == 1
 
 
-def test_a_reset_of_the_agents_only_keeps_their_work(tt: Shell) -> None:
+def test_a_reset_of_agents_only_keeps_their_work(tt: Shell) -> None:
     fill(tt)
-    told = tt("reset", "--agents-only", "--force", "--no-save", "--json").json
-    assert (told["agents"], told["tasks"], told["messages"], told["saved"]) == (1, 1, 1, None)
-    assert [each["description"] for each in tt("backlog", "list", "--json").json["tasks"]] == ["first", "later"]
-    assert [each["agent"] for each in tt("dead", "list", "--json").json["dead"]] == ["ann"]
+    report = tt("reset", "--agents-only", "--force", "--no-save", "--json").json
+    assert (report["agents"], report["tasks"], report["messages"], report["saved"]) == (1, 1, 1, None)
+    assert [item["description"] for item in tt("backlog", "list", "--json").json["tasks"]] == ["first", "later"]
+    assert [item["agent"] for item in tt("dead", "list", "--json").json["dead"]] == ["ann"]
     assert len(tt("inbox", "--json").json["messages"]) == 1
 
 
-def test_no_town_is_reset_while_its_kernel_runs(tt: Shell) -> None:
+def test_a_town_is_not_reset_while_a_kernel_runs(tt: Shell) -> None:
     fill(tt)
     tt("start", "--background")
     error = tt("reset", "--force", "--json", code=4).error
@@ -170,10 +170,25 @@ def test_no_town_is_reset_while_its_kernel_runs(tt: Shell) -> None:
     tt("reset", "--force")
 
 
-def test_an_agent_inside_a_round_saves_and_neither_restores_nor_resets(tt: Shell) -> None:
+def test_an_agent_can_save_but_neither_restore_nor_reset(tt: Shell) -> None:
     fill(tt)
     tt("save")
     env = {"TINYTOWN_TOWN": str(tt.directory), "TINYTOWN_AGENT_ID": "ann", "TINYTOWN_AGENT_NAME": "ann"}
     tt("save", env=env)
     tt("reset", "--force", env=env, code=4)
     tt("restore", "tinytown.jsonl", "--merge", env=env, code=4)
+
+
+def test_a_snapshot_of_version_1_is_restored_by_the_command(tt: Shell) -> None:
+    content = Path(__file__).with_name("recordings").joinpath("version_1.jsonl").read_bytes()
+    tt("init", "--name", "here")
+    report = tt("restore", "-", "--json", given=content).json
+    assert report["added"] == {"agents": 8, "tasks": 9, "messages": 6, "dead_letters": 1, "plugin_data": 2}
+    agents = {agent["name"]: agent for agent in tt("list", "--json").json["agents"]}
+    assert (agents["ben"]["desired_state"], agents["dan"]["state"]) == ("paused", "suspended")
+    tt("save")
+    saved = [json.loads(line) for line in (tt.directory / "tinytown.jsonl").read_bytes().splitlines()]
+    before = [json.loads(line) for line in content.splitlines()]
+    assert [line["type"] for line in saved] == [line["type"] for line in before]
+    assert [line.get("id") for line in saved] == [line.get("id") for line in before]
+    assert tt("restore", "-", "--merge", "--json", given=content).json["same"] == report["added"]

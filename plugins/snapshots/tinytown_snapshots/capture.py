@@ -1,7 +1,7 @@
-"""From a server's pages to a snapshot: joins what lies in several keys, and leaves out what belongs to a moment.
+"""From the pages of a server to a snapshot: joins records of several keys and omits transient state. Pure.
 
-Pure but for the pages it is given. The names of fields that are kept, derived or left out stand in tables here; a field that
-is in none of them goes into the record's ``other``, so that nothing a newer version writes is lost.
+The tables here name the fields that are kept, derived or omitted; a field in none of them goes into the record's
+``other``, so that nothing a newer version writes is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CATEGORIES: dict[str, Category] = {
     "t": "task", "q": "query", "i": "informational", "c": "confirmation", "o": "other",
 }  # fmt: skip
 
-#: Fields of the server's records that a snapshot leaves out: they belong to a lease, a round or a machine.
+#: Fields of the server's records that a snapshot omits: they belong to a lease, a round or a machine.
 AGENT_VOLATILE = frozenset(
     {
         "host",
@@ -73,7 +73,7 @@ Fields = dict[str, str]
 
 @dataclass
 class _Raw:
-    """What the pages held, before it is joined."""
+    """The content of the pages before it is joined."""
 
     meta: Fields = field(default_factory=dict[str, str])
     seq: int = 0
@@ -85,7 +85,7 @@ class _Raw:
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot as the server has it: ``seq`` is the town's counter, ``event`` the newest event's id at the beginning."""
+    """A snapshot with the town's sequence counter (``seq``) and the id of its newest event when reading began (``event``)."""
 
     snapshot: Snapshot
     seq: int
@@ -93,49 +93,51 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def capture(items: Iterable[list[Any]], event: str) -> Captured:
-    """The snapshot that the `items` of all pages make. Raises: ProtocolViolation for a record that is none."""
+    """The snapshot of the `items` of all pages. Raises: ProtocolViolation for an invalid record."""
     raw = _Raw()
     for item in items:
-        _sort_in(raw, item)
+        _add_item(raw, item)
     schema = raw.meta.pop("schema", "")
-    for name in ("frozen_at", "frozen_why"):  # a moment's, no setting
+    for name in ("frozen_at", "frozen_why"):  # transient, not settings
         raw.meta.pop(name, None)
     names = {fields["id"]: fields["name"] for _, fields, _ in raw.agents} | {SUPERVISOR_ID: SUPERVISOR}
-    agents = [_understood("agent", each[1]["id"], _agent, *each) for each in raw.agents]
-    tasks = [_understood("task", each[0]["id"], _task, *each, raw) for each in raw.tasks]
+    agents = [_read_record("agent", record[1]["id"], _agent, *record) for record in raw.agents]
+    tasks = [_read_record("task", record[0]["id"], _task, *record, raw) for record in raw.tasks]
     orders = {task.id: task.order for task in tasks if task.state == "assigned"}
     messages = [
         message
         for id_, box in raw.boxes.items()
-        for message in _understood("mailbox of", names[id_], _mailbox, names[id_], box, orders)
+        for message in _read_record("mailbox of", names[id_], _mailbox, names[id_], box, orders)
     ]
-    letters = [_understood("dead letter", each[0], _dead, *each) for each in raw.dead]
+    letters = [_read_record("dead letter", record[0], _dead, *record) for record in raw.dead]
     snapshot = Snapshot(
         schema=schema,
         settings=dict(sorted(raw.meta.items())),
         agents=tuple(agents),
         tasks=tuple(tasks),
-        messages=in_order(messages, {each.name: each.seq for each in agents}),
-        dead_letters=tuple(sorted(letters, key=lambda each: (each.at, each.id))),
+        messages=in_order(messages, {record.name: record.seq for record in agents}),
+        dead_letters=tuple(sorted(letters, key=lambda record: (record.at, record.id))),
         plugin_data=tuple(
-            data for each in sorted(raw.plugins.items()) for data in _understood("plugin", each[0], _plugin, *each)
+            data
+            for record in sorted(raw.plugins.items())
+            for data in _read_record("plugin", record[0], _plugin, *record)
         ),
     )
     return Captured(snapshot=snapshot, seq=raw.seq, event=event)
 
 
-def _understood(what: str, id_: str, read: Callable[..., T], *args: Any) -> T:
-    """What `read` makes of a record; one that a foreign hand has spoilt is named, and nothing is left out in silence."""
+def _read_record(what: str, id_: str, read: Callable[..., T], *args: Any) -> T:
+    """The result of `read`. An invalid record is an error with its name; none is omitted silently."""
     try:
         return read(*args)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ProtocolViolation(
-            f"the record of {what} {shown(id_)} cannot be understood: {type(error).__name__}: {error}",
-            hint="take it out of the town, then save again",
+            f"the record of {what} {shown(id_)} is invalid: {type(error).__name__}: {error}",
+            hint="remove it from the town, then save again",
         ) from error
 
 
-def _sort_in(raw: _Raw, item: list[Any]) -> None:
+def _add_item(raw: _Raw, item: list[Any]) -> None:
     kind = item[0].decode()
     if kind == "town":
         raw.meta, raw.seq = _fields(item[1]), int(item[2])
@@ -147,7 +149,7 @@ def _sort_in(raw: _Raw, item: list[Any]) -> None:
         raw.plugins[item[1].decode()] = item[2]
     elif kind == "task":
         fields = _fields(item[1]) | {"lineage_attempts": item[3].decode()}
-        raw.tasks.append((fields, sorted(each.decode() for each in item[2])))
+        raw.tasks.append((fields, sorted(record.decode() for record in item[2])))
     else:
         raw.dead.append((item[1].decode(), {name.decode(): value for name, value in _pairs(item[2])}))
 
@@ -163,8 +165,8 @@ def _fields(flat: Sequence[bytes]) -> Fields:
         raise ProtocolViolation(f"a record of the town is not UTF-8: {flat[:4]!r}") from error
 
 
-def _known(kind: type[msgspec.Struct], fields: Fields, volatile: frozenset[str]) -> dict[str, Any]:
-    """The fields that the record `kind` has, as its values; what it does not know is in ``other``."""
+def _record_values(kind: type[msgspec.Struct], fields: Fields, volatile: frozenset[str]) -> dict[str, Any]:
+    """The fields of the record `kind`, as its values; unknown ones are in ``other``."""
     values: dict[str, Any] = {"other": {}}
     for name, text in sorted(fields.items()):
         if name in volatile or text == "":
@@ -183,11 +185,11 @@ def _known(kind: type[msgspec.Struct], fields: Fields, volatile: frozenset[str])
 
 
 def _agent(seq: int, fields: Fields, placed: bool) -> AgentRecord:
-    values = _known(AgentRecord, fields, AGENT_VOLATILE)
+    values = _record_values(AgentRecord, fields, AGENT_VOLATILE)
     values["seq"] = seq
     stopped = fields["desired_state"] == "stopped"
     if stopped or not (placed or fields.get("host")):
-        # Nobody is to take it: that is how it was left, and why.
+        # No kernel is to run it: keep its state and the reason.
         values["state"] = (
             "stopped" if stopped else fields["state"] if fields["state"] in ("stopped", "error") else "suspended"
         )
@@ -201,13 +203,13 @@ def _task(fields: Fields, open_needs: list[str], raw: _Raw) -> TaskRecord:
     origin = fields.pop("origin") if _is_json(fields.get("origin", "")) else ""
     state, reason, order = fields["state"], fields.get("reason", ""), fields.get("order", "")
     if state == "running" and open_needs:
-        # One of its needs was opened again meanwhile. Its round would have ended so, see `take_back_running`.
+        # One of its needs was reopened: the end of its round blocks it, see `take_back_running`.
         states = {task["id"]: task["state"] for task, _ in raw.tasks}
         state, order = "blocked", ""
         reason = "needs " + ", ".join(sorted(f"{need} ({states.get(need, 'gone')})" for need in open_needs))
     elif state == "running":
         state = "assigned"
-    values = _known(TaskRecord, fields, TASK_VOLATILE)
+    values = _record_values(TaskRecord, fields, TASK_VOLATILE)
     values |= {"state": state, "reason": reason, "order": order, "open_needs": tuple(open_needs), "meta": tables}
     return TaskRecord(**values, origin=msgspec.Raw(origin.encode()) if origin else msgspec.UNSET)
 
@@ -221,7 +223,7 @@ def _is_table(name: str, fields: Fields) -> bool:
 
 
 def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> list[MessageRecord]:
-    """The messages of one mailbox; what is leased is where it was, delivered once less."""
+    """The messages of one mailbox; a leased one is back in its place, with one delivery less."""
     messages: list[MessageRecord] = []
     queue, leases, delayed, bodies, states = box
     content = dict(_pairs(bodies))
@@ -254,7 +256,7 @@ def _mailbox(agent: str, box: list[Any], orders: dict[str, str]) -> list[Message
 
 
 def is_order(category: Category, message_id: str, body: bytes) -> str:
-    """The task whose order a message is; '' for any other. Like `order_standing` of the functions."""
+    """The id of the task whose order a message is; '' for other messages. Like `order_standing` of the functions."""
     task_id, dot, number = message_id.rpartition(".")
     fits = dot and number.isascii() and number.isdigit() and category == "task" and b'"type":"task_assign"' in body
     return task_id if fits else ""
@@ -269,7 +271,7 @@ def _called_off(member: bytes, body: bytes, orders: dict[str, str]) -> bool:
 def _plugin(plugin: str, flat: list[bytes]) -> list[PluginDataRecord]:
     for value in flat[1::2]:
         if not _is_json(value.decode()):
-            raise ValueError(f"{value[:80]!r} is no JSON")
+            raise ValueError(f"{value[:80]!r} is not JSON")
     return [
         PluginDataRecord(plugin=plugin, field=name.decode(), value=msgspec.Raw(value))
         for name, value in sorted(_pairs(flat))

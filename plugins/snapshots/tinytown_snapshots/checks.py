@@ -1,7 +1,7 @@
-"""Whether the records of a file make a town that can be: legal names, nothing twice, nothing that points nowhere. Pure.
+"""Validates the records of a file: legal names, no duplicates, no dangling references. Pure.
 
-What the server-side functions keep true of every town is asked for here, line by line, because a file may have been
-edited, merged or cut. Refuses the first line that does not fit; see `lines.bad_line`.
+The server-side functions keep these invariants in every town; they are checked here, line by line, because a file may have
+been edited, merged or cut. Refuses the first invalid line; see `lines.bad_line`.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from tinytown_snapshots.records import (
     TaskRecord,
 )
 
-#: No task is larger, whatever bound a town has set for itself.
+#: No text is larger, whatever limit a town has configured.
 _TEXT_LIMIT_BYTES = 64 * DEFAULT_MESSAGE_LIMIT_BYTES
 
 
 def check(numbered: Iterable[Numbered]) -> None:
-    """Raises: UsageError with code ``bad_snapshot`` and the number of the first line that does not fit."""
+    """Raises: UsageError with code ``bad_snapshot`` and the number of the first invalid line."""
     checker = _Checker()
     lines = list(numbered)
-    # What others point to comes first, wherever it stands in the file.
-    for kind, judge in checker.judges.items():
+    # Records that others refer to come first, wherever they are in the file.
+    for kind, check_record in checker.record_checks.items():
         for number, record in lines:
             if isinstance(record, kind):
                 try:
-                    judge(number, record)
+                    check_record(number, record)
                 except (UsageError, ValueError) as error:
                     if isinstance(error, UsageError) and error.code == "bad_snapshot":
                         raise
@@ -61,7 +61,7 @@ def check(numbered: Iterable[Numbered]) -> None:
 
 class _Checker:
     def __init__(self) -> None:
-        self.judges: dict[type, Callable[[int, Any], None]] = {
+        self.record_checks: dict[type, Callable[[int, Any], None]] = {
             Settings: self._settings,
             AgentRecord: self._agent,
             TaskRecord: self._task,
@@ -128,27 +128,27 @@ class _Checker:
     def _state(self, task: TaskRecord) -> None:
         holder = self.agents.get(task.assigned_to)
         if not set(task.open_needs) <= set(task.needs):
-            raise ValueError("an open need that is none of its needs")
+            raise ValueError("an open need that is not one of its needs")
         if task.state == "assigned":
             if holder is None or holder.id != task.agent_id:
-                raise ValueError(f"it is assigned to {task.assigned_to!r}, which is no agent of this snapshot")
+                raise ValueError(f"it is assigned to {task.assigned_to!r}, which is not an agent of this snapshot")
             if not task.order:
-                raise ValueError("it is assigned, and has no order")
+                raise ValueError("it is assigned without an order")
             self.orders[task.order] = task.id
         if task.state == "pending" and task.agent_id:
-            raise ValueError("it is pending, and an agent has it")
+            raise ValueError("it is pending but has an agent")
         if task.state == "blocked" and not task.open_needs and not task.held:
-            raise ValueError("it is blocked, and has no open need")
+            raise ValueError("it is blocked without an open need")
         if (task.held or task.held_until) and (task.state != "blocked" or not task.held):
-            raise ValueError("only a task that is blocked can be held, and there must be a reason")
+            raise ValueError("only a blocked task can be held, and only with a reason")
         if task.state in ("pending", "assigned") and task.open_needs:
             raise ValueError(f"it is {task.state} with open needs")
         if task.state in FINISHED and not task.completed_at:
-            raise ValueError(f"it is {task.state}, and not said since when")
+            raise ValueError(f"it is {task.state}, without the time since when")
         if task.order and task.state != "assigned":
-            raise ValueError(f"it is {task.state}, and has an order")
+            raise ValueError(f"it is {task.state} but has an order")
         if task.agent_id and task.state not in FINISHED and (holder is None or holder.id != task.agent_id):
-            raise ValueError(f"it belongs to {task.assigned_to!r}, which is no agent of this snapshot")
+            raise ValueError(f"it belongs to {task.assigned_to!r}, which is not an agent of this snapshot")
 
     def _message(self, number: int, message: MessageRecord) -> None:
         check_id("a message id", message.id)
@@ -160,7 +160,7 @@ class _Checker:
         content = _content(message)
         task_id = is_order(message.category, message.id, content)
         if task_id and (self.orders.pop(message.id, None), self._holder(task_id)) != (task_id, message.agent):
-            raise ValueError(f"an order of task {task_id}, which has another one or none")
+            raise ValueError(f"an order of task {task_id}, which has another order or none")
 
     def _holder(self, task_id: str) -> str:
         return self.tasks[task_id][1].assigned_to if task_id in self.tasks else ""
@@ -181,7 +181,7 @@ class _Checker:
             raise ValueError("a plugin's data without a value")
 
     def check_graph(self) -> None:
-        """What no line shows by itself: orders that are missing, needs that are, and circles of needs."""
+        """Check across lines: missing orders, missing needs, and cycles of needs."""
         for task_id in self.orders.values():
             raise bad_line(self.tasks[task_id][0], "its order is in no mailbox")
         for number, task in self.tasks.values():
@@ -194,7 +194,7 @@ class _Checker:
             graphlib.TopologicalSorter({id_: task.needs for id_, (_, task) in self.tasks.items()}).prepare()
         except graphlib.CycleError as error:
             number = self.tasks[error.args[1][0]][0]
-            raise bad_line(number, f"its needs are a circle: {' needs '.join(error.args[1][::-1])}") from error
+            raise bad_line(number, f"its needs form a cycle: {' needs '.join(error.args[1][::-1])}") from error
 
 
 def _times(*moments: str) -> None:
@@ -204,8 +204,8 @@ def _times(*moments: str) -> None:
 
 
 def _others(fields: dict[str, str], volatile: frozenset[str]) -> None:
-    if wrong := sorted(set(fields) & volatile):
-        raise ValueError(f"{wrong[0]} is nothing to restore")
+    if transient := sorted(set(fields) & volatile):
+        raise ValueError(f"{transient[0]} cannot be restored")
 
 
 def _content(message: MessageRecord | DeadLetterRecord) -> bytes:

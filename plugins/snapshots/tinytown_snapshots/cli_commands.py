@@ -1,4 +1,4 @@
-"""``tt save``, ``restore`` and ``reset``: the whole town into a file, out of one, and away."""
+"""``tt save``, ``restore`` and ``reset``: save the whole town to a file, restore it, and empty it."""
 
 from __future__ import annotations
 
@@ -39,48 +39,49 @@ _STREAM = Path("-")
 @click.argument("file", required=False, type=_FILE)
 @pass_cli_context
 def save(context: CliContext, file: Path | None) -> None:
-    """Write the town's agents, tasks and mail to FILE (- for standard output): JSON lines that git can show the differences of.
+    """Save the town's agents, tasks and mail to FILE (- for standard output) as JSON lines that diff well in git.
 
-    The default is tinytown.jsonl beside tinytown.toml. An older snapshot there is replaced, any other file is left alone. An
-    unchanged town gives an unchanged file. It holds no token, lease, password or address, but all texts: what people
-    have written into tasks and mail is in it.
+    The default is tinytown.jsonl beside tinytown.toml. An older snapshot is replaced; any other file is refused. An
+    unchanged town gives an unchanged file. It holds no token, lease, password or address, but all texts of tasks and
+    mail.
     """
     from tinytown_snapshots.lines import to_bytes
 
     if file == _STREAM and context.json:
         raise UsageError(
-            "the snapshot and the answer cannot both go to standard output", hint="leave out --json, or name a file"
+            "the snapshot and the JSON report cannot both go to standard output",
+            hint="leave out --json, or name a file",
         )
     with context.open_town() as town:
         if file == _STREAM:
             sys.stdout.buffer.write(to_bytes(_snapshot_of(town)))
             return
         answer = save_town(town, file or town.root / DEFAULT_FILE)
-    said = f"saved {in_words(answer)} to {answer['file']}"
-    context.emit(answer, said if answer["changed"] else f"{said}, which has not changed")
+    summary = f"saved {in_words(answer)} to {answer['file']}"
+    context.emit(answer, summary if answer["changed"] else f"{summary} (unchanged)")
 
 
 def save_town(town: TownClient, path: Path) -> dict[str, Any]:
-    """Write the snapshot of `town` to `path`; what `tt save --json` prints."""
+    """Write the snapshot of `town` to `path`; the report of `tt save --json`."""
     return write_snapshot(_snapshot_of(town), path)
 
 
 def _snapshot_of(town: TownClient) -> Snapshot:
-    from tinytown_snapshots.transfer import Transfer  # late, like all of it: `tt --help` does without
+    from tinytown_snapshots.transfer import Transfer  # late: `tt --help` does not need it
 
     return Transfer(town, town.operations).read().snapshot
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> dict[str, Any]:
-    """Write `snapshot` to `path`, in place of an older one but of no other file; what was written, with counts."""
+    """Write `snapshot` to `path`; the path with counts. Raises: Refused if there is a file that is not a snapshot."""
     from tinytown_snapshots.lines import is_snapshot, to_bytes
 
     text = to_bytes(snapshot).decode()
     before = read_text_file(path, limit_bytes=_LIMIT_BYTES)
     if before is not None and not is_snapshot(before):
-        raise Refused(f"{path} is not a snapshot, and is left alone", hint="name another file", code="exists")
+        raise Refused(f"{path} exists and is not a snapshot", hint="name another file", code="exists")
     if text != before:
-        # What people write to agents is not for everybody on this machine.
+        # Texts of tasks and mail are not for other users of this machine.
         replace_text_file(path, text, was=before, mode=0o600, limit_bytes=_LIMIT_BYTES)
     counts = {"changed": text != before, "size_bytes": len(text.encode()), **snapshot.counts}
     return {"file": str(path.resolve()), **counts}
@@ -94,7 +95,7 @@ def read_snapshot(path: Path) -> Snapshot:
     if path == _STREAM:
         raw = sys.stdin.buffer.read(_LIMIT_BYTES)
     elif (text := read_text_file(path, limit_bytes=_LIMIT_BYTES)) is None:
-        raise NotFound(f"no snapshot at {path}", hint="tt save makes one")
+        raise NotFound(f"no snapshot at {path}", hint="tt save writes one")
     else:
         raw = text.encode()
     numbered = read_lines(raw)
@@ -111,14 +112,16 @@ def read_snapshot(path: Path) -> Snapshot:
     ],
 )
 @click.argument("file", type=_FILE)
-@click.option("--merge", is_flag=True, help="Into a town that is not empty: add what is not there, change nothing.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--merge", is_flag=True, help="Restore into a town that is not empty: add what is missing, change nothing."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be restored, and change nothing.")
 @pass_cli_context
 def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None:
-    """Bring back what tt save wrote to FILE (- for standard input), into an empty town or, with --merge, into any.
+    """Restore a snapshot from FILE (- for standard input) into an empty town or, with --merge, into any town.
 
-    All of the file is read and checked before anything is written, and then it is in the town at once, or not at all.
-    Agents that were running want a kernel again: tt start.
+    The whole file is checked before anything is written; the restore is atomic. Agents that were running start again with
+    the next kernel: tt start.
     """
     from tinytown_snapshots.transfer import Transfer
 
@@ -131,7 +134,7 @@ def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None
 
 
 def restored_shape(restored: Restored) -> dict[str, Any]:
-    """What a restore did, as `tt restore --json` and `tt migrate --json` print it."""
+    """The report of a restore, as `tt restore --json` and `tt migrate --json` print it."""
     import msgspec
 
     shape: dict[str, Any] = msgspec.to_builtins(restored)
@@ -139,15 +142,16 @@ def restored_shape(restored: Restored) -> dict[str, Any]:
 
 
 def restored_lines(answer: Mapping[str, Any]) -> list[str]:
-    """The same for people."""
+    """The report for people."""
     lines = [f"{'would add' if answer['dry_run'] else 'added'} {in_words(answer['added'])}"]
     if any(answer["same"].values()):
-        lines.append(f"there already: {in_words(answer['same'])}")
+        lines.append(f"already there: {in_words(answer['same'])}")
     conflicts = answer["conflicts"]
     if conflicts:
-        lines.append(f"left out, and kept as the town has it: {len(conflicts)}")
+        lines.append(f"conflicts, not restored: {len(conflicts)}")
     lines += [
-        f"  {each['kind'].replace('_', ' ')} {each['id']}: {each['reason']}" for each in conflicts[:_CONFLICTS_SHOWN]
+        f"  {conflict['kind'].replace('_', ' ')} {conflict['id']}: {conflict['reason']}"
+        for conflict in conflicts[:_CONFLICTS_SHOWN]
     ]
     if len(conflicts) > _CONFLICTS_SHOWN:
         lines.append(f"  and {len(conflicts) - _CONFLICTS_SHOWN} more: --json lists them")
@@ -155,35 +159,35 @@ def restored_lines(answer: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(counts: Mapping[str, Any]) -> str:
-    """Counts as people say them: ``2 agents, 1 task, 0 messages, 0 dead letters``, and, where there is any, what plugins keep."""
+    """Counts as text: ``2 agents, 1 task, 0 messages, 0 dead letters``, and plugin data if there is any."""
     names = {"agents": "agent", "tasks": "task", "messages": "message", "dead_letters": "dead letter"}
-    said = ", ".join(counted(counts[key], name) for key, name in names.items())
-    return f"{said}, {counts['plugin_data']} kept by plugins" if counts["plugin_data"] else said
+    text = ", ".join(counted(counts[key], name) for key, name in names.items())
+    return f"{text}, {counted(counts['plugin_data'], 'plugin record')}" if counts["plugin_data"] else text
 
 
 @click.command(cls=TownCommand, examples=["tt reset", "tt reset --force", "tt reset --agents-only --force"])
 @click.option(
-    "--agents-only", is_flag=True, help="Only the agents: tasks go onto the backlog, mail to the dead letters."
+    "--agents-only", is_flag=True, help="Remove only the agents: tasks go to the backlog, mail to the dead letters."
 )
-@click.option("--force", is_flag=True, help="Do it. Without, it is only said what would go.")
-@click.option("--no-save", is_flag=True, help="Save no snapshot into .tt/ first.")
+@click.option("--force", is_flag=True, help="Remove it. Without --force, only show what would be removed.")
+@click.option("--no-save", is_flag=True, help="Do not save a snapshot to .tt/ first.")
 @pass_cli_context
 def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) -> None:
-    """Take everything out of the town: agents, tasks, mail, dead letters and events. Its settings and files stay.
+    """Remove everything from the town: agents, tasks, mail, dead letters and events. Settings and files are kept.
 
-    First it says what would go, and refuses. With --force a snapshot is saved into .tt/, and tt restore brings that back.
-    No kernel may run the town meanwhile.
+    Without --force it only shows what would be removed. With --force it first saves a snapshot to .tt/, which tt restore
+    restores. No kernel may run the town meanwhile.
     """
     root = context.town_root()
     with context.open_town() as town:
         town.caller.refuse_agents("cannot reset the town", "send the supervisor a message")
-        counts = _what_would_go(town, agents_only=agents_only)
+        counts = _counts_to_remove(town, agents_only=agents_only)
         answer: dict[str, Any] = {"reset": False, "agents_only": agents_only, "saved": None, **counts}
         if not force and any(counts.values()):
-            context.emit(answer, f"would go: {in_words(counts)}")
+            context.emit(answer, f"would remove: {in_words(counts)}")
             raise Refused(
-                f"nothing was taken out of town {town.config.name}",
-                hint="--force does it, after saving a snapshot into .tt/",
+                f"nothing was removed from town {town.config.name}",
+                hint="--force removes it, after saving a snapshot to .tt/",
                 code="needs_force",
             )
         _refuse_kernels(town, root)
@@ -192,18 +196,18 @@ def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) ->
             answer["saved"] = save_town(town, prepare_runtime_directory(root) / f"before-reset-{moment}.jsonl")["file"]
         answer |= _remove_agents(town) if agents_only else _empty(town)
     answer["reset"] = True
-    lines = [f"gone: {in_words(answer)}"]
+    lines = [f"removed: {in_words(answer)}"]
     if answer["saved"]:
-        lines.append(f"tt restore {answer['saved']} brings it back")
+        lines.append(f"to undo: tt restore {answer['saved']}")
     context.emit(answer, lines)
 
 
-def _what_would_go(town: TownClient, *, agents_only: bool) -> dict[str, int]:
+def _counts_to_remove(town: TownClient, *, agents_only: bool) -> dict[str, int]:
     status = town.run(town.operations.status())
     counts = {
         "agents": len(status.agents),
-        "tasks": sum(each.open_tasks for each in status.agents),
-        "messages": sum(each.mail.total for each in status.agents),
+        "tasks": sum(agent.open_tasks for agent in status.agents),
+        "messages": sum(agent.mail.total for agent in status.agents),
         "dead_letters": 0,
         "plugin_data": 0,
     }
@@ -211,10 +215,10 @@ def _what_would_go(town: TownClient, *, agents_only: bool) -> dict[str, int]:
         counts["tasks"] = sum(status.tasks.values())
         counts["messages"] += status.supervisor_mail.total
         counts["dead_letters"] = status.dead
-        kept = town.run_all(
+        plugin_data = town.run_all(
             [town.operations.plugin_data(plugin) for plugin in town.run(town.operations.plugins_with_data())]
         )
-        counts["plugin_data"] = sum(map(len, kept))
+        counts["plugin_data"] = sum(map(len, plugin_data))
     return counts
 
 
@@ -223,7 +227,7 @@ def _refuse_kernels(town: TownClient, root: Path) -> None:
     hosts = town.run(town.operations.status(agents=False)).hosts
     if pid or hosts:
         where = f"as process {pid}" if pid else f"on {', '.join(sorted(host.name for host in hosts))}"
-        raise Refused(f"a kernel runs this town, {where}", hint="tt stop ends it", code="kernel_running")
+        raise Refused(f"a kernel runs this town, {where}", hint="run tt stop", code="kernel_running")
 
 
 def _empty(town: TownClient) -> dict[str, int]:
@@ -233,20 +237,20 @@ def _empty(town: TownClient) -> dict[str, int]:
 
 
 def _remove_agents(town: TownClient) -> dict[str, int]:
-    """One agent after another, as `tt remove --force` does; called again it goes on."""
+    """Remove the agents one by one, as `tt remove --force` does; after an interruption, repeating it continues."""
     agents = town.run(town.operations.agents())
-    if any(each.host for each in agents):
-        # A kernel that is gone has still its name on them: whoever joins sweeps that away.
+    if any(agent.host for agent in agents):
+        # They still have the host of a kernel that ended: registering a host clears that.
         host = new_id()
         town.run(town.operations.register_host(host, lease_ms=1000, details={"name": "tt reset"}))
         town.run(town.operations.deregister_host(host, reason="reset"))
         agents = town.run(town.operations.agents())
     dead = town.run(town.operations.status(agents=False)).dead
-    for each in agents:
-        town.run(town.operations.remove_agent(each.id, force=True))
+    for agent in agents:
+        town.run(town.operations.remove_agent(agent.id, force=True))
     return {
         "agents": len(agents),
-        "tasks": sum(each.open_tasks for each in agents),
+        "tasks": sum(agent.open_tasks for agent in agents),
         "messages": town.run(town.operations.status(agents=False)).dead - dead,
         "dead_letters": 0,
         "plugin_data": 0,

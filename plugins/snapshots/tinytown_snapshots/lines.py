@@ -1,6 +1,6 @@
 """Snapshots as the bytes of a file: one record a line, in the order of `Snapshot`, always the same for the same town.
 
-Reading refuses what does not fit by the number of its line; whether the records fit together is `checks`' business.
+Reading refuses invalid records by the number of their line; `checks` validates them together.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def to_bytes(snapshot: Snapshot) -> bytes:
     return b"".join(_encode(record) + b"\n" for record in records)
 
 
-def bad_line(number: int, why: str) -> UsageError:
-    """The error of a line that does not fit."""
+def bad_line(number: int, reason: str) -> UsageError:
+    """The error of an invalid line."""
     return UsageError(
-        f"line {number} of the snapshot does not fit: {why}",
-        hint="nothing was restored; mend the line or take an older snapshot",
+        f"line {number} of the snapshot is invalid: {reason}",
+        hint="nothing was restored; fix the line or use an older snapshot",
         code="bad_snapshot",
         line=number,
     )
@@ -65,22 +65,22 @@ def bad_line(number: int, why: str) -> UsageError:
 def read_lines(content: bytes) -> list[Numbered]:
     """The records of a file, the header first.
 
-    Raises: UsageError with code ``bad_snapshot`` (field ``line``) for another format, a newer version, a line that is
-    cut off, is no record or has a member that this version does not know.
+    Raises: UsageError with code ``bad_snapshot`` (field ``line``) for another format, a newer version, or a line
+    that is incomplete, not a record, or has a member unknown to this version.
     """
     if not content:
         raise bad_line(1, "the file is empty")
     *lines, last = content.split(b"\n")
-    found: list[Numbered] = []
+    records_read: list[Numbered] = []
     for number, line in enumerate(lines, 1):
-        found.append(Numbered(number, _read_line(number, line)))
+        records_read.append(Numbered(number, _read_line(number, line)))
         if number == 1:
-            _check_header(found[0].record)
-        elif isinstance(found[-1].record, Header):
+            _check_header(records_read[0].record)
+        elif isinstance(records_read[-1].record, Header):
             raise bad_line(number, "a second header")
-    if last or not found:
-        raise bad_line(len(lines) + 1, "it does not end with a newline, so something is cut off")
-    return found
+    if last or not records_read:
+        raise bad_line(len(lines) + 1, "it does not end with a newline, so the file is truncated")
+    return records_read
 
 
 def _read_line(number: int, line: bytes) -> Record:
@@ -111,7 +111,7 @@ def _check_header(header: Record) -> None:
         raise _other_format()
     if header.version > VERSION:
         raise UsageError(
-            f"the snapshot has version {header.version} of the format, this Tinytown knows {VERSION}",
+            f"the snapshot has version {header.version} of the format; this Tinytown supports {VERSION}",
             hint="use the Tinytown that saved it, or a newer one",
             code="bad_snapshot",
             line=1,
@@ -120,42 +120,42 @@ def _check_header(header: Record) -> None:
 
 def _other_format() -> UsageError:
     return UsageError(
-        f"line 1 of the snapshot does not fit: expected a header of the format {FORMAT!r}",
-        hint="is it a file that tt save wrote?",
+        f"line 1 of the snapshot is invalid: expected a header of the format {FORMAT!r}",
+        hint="name a file that tt save wrote",
         code="bad_snapshot",
         line=1,
     )
 
 
 def gather(numbered: list[Numbered]) -> Snapshot:
-    """The records of a file put together, each kind in its order whatever the order of the lines."""
+    """The snapshot of a file's records, each kind in its order whatever the order of the lines."""
 
     def all_of(kind: type[T]) -> list[T]:
-        return [each.record for each in numbered if isinstance(each.record, kind)]
+        return [record.record for record in numbered if isinstance(record.record, kind)]
 
     header = all_of(Header)[0]
-    settings = [each.values for each in all_of(Settings)]
-    agents = sorted(all_of(AgentRecord), key=lambda each: each.seq)
-    place = {each.name: each.seq for each in agents}
+    settings = [record.values for record in all_of(Settings)]
+    agents = sorted(all_of(AgentRecord), key=lambda record: record.seq)
+    place = {record.name: record.seq for record in agents}
     return Snapshot(
         schema=SCHEMA if header.schema == _OLD_SCHEMA else header.schema,
         settings=settings[0] if settings else {},
         agents=tuple(agents),
-        tasks=tuple(sorted(all_of(TaskRecord), key=lambda each: each.seq)),
+        tasks=tuple(sorted(all_of(TaskRecord), key=lambda record: record.seq)),
         messages=in_order(all_of(MessageRecord), place),
-        dead_letters=tuple(sorted(all_of(DeadLetterRecord), key=lambda each: (each.at, each.id))),
-        plugin_data=tuple(sorted(all_of(PluginDataRecord), key=lambda each: (each.plugin, each.field))),
+        dead_letters=tuple(sorted(all_of(DeadLetterRecord), key=lambda record: (record.at, record.id))),
+        plugin_data=tuple(sorted(all_of(PluginDataRecord), key=lambda record: (record.plugin, record.field))),
     )
 
 
 def in_order(messages: list[MessageRecord], place: dict[str, int]) -> tuple[MessageRecord, ...]:
     """Messages by mailbox (the human side's first, then by the agent's `place`) and, inside one, as they are delivered."""
     rank = ("urgent", "high", "normal", "low").index
-    return tuple(sorted(messages, key=lambda each: (place.get(each.agent, 0), rank(each.priority), each.seq)))
+    return tuple(sorted(messages, key=lambda record: (place.get(record.agent, 0), rank(record.priority), record.seq)))
 
 
 def is_snapshot(text: str) -> bool:
-    """Whether a file that holds `text` may be replaced by a snapshot: it is one, of whatever version, or empty."""
+    """Whether a file with `text` may be replaced by a snapshot: it is one, of any version, or empty."""
     head = text.partition("\n")[0].encode()
     try:
         record = _decode(head)

@@ -1,4 +1,4 @@
-"""The format of a snapshot: which records there are, and what stands in them. Pure; knows neither files nor servers.
+"""The format of a snapshot: its records and their members. Pure; knows neither files nor servers.
 
 A snapshot holds what people and agents have made, and nothing that belongs to a moment or a machine: no leases, tokens,
 hosts or rounds, no sessions of backends. So a task that runs is saved as assigned, with its order in the mailbox, and
@@ -37,7 +37,7 @@ class _Record(
 
 
 class Header(_Record, frozen=True, kw_only=True, tag="header"):
-    """The first line. ``version`` is the format's, ``schema`` that of the town's data."""
+    """The first line: ``version`` of the format, ``schema`` of the town's data."""
 
     format: str
     version: int
@@ -45,13 +45,13 @@ class Header(_Record, frozen=True, kw_only=True, tag="header"):
 
 
 class Settings(_Record, frozen=True, kw_only=True, tag="settings"):
-    """What the server keeps of the town's settings, as text."""
+    """The town's settings on the server, as text."""
 
     values: Texts = {}
 
 
 class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
-    """An agent. ``state`` is empty for one that has or waits for a host; else stopped, suspended or error."""
+    """An agent. ``state`` is empty if it has or waits for a host; otherwise stopped, suspended or error."""
 
     seq: int
     id: str
@@ -75,7 +75,7 @@ class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
 
 
 class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
-    """A task. ``order`` is the id of the message that tells its agent to work on it, ``orders`` how many there have been.
+    """A task. ``order`` is the id of the message that orders its agent to do it, ``orders`` their number so far.
     ``lineage_attempts`` counts those of the task and of all that was made of it, see ``round.lineage_attempts``.
 
     ``origin`` and the tables of ``meta`` are JSON as it was written. ``other`` keeps fields that this version does not know.
@@ -114,7 +114,7 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
 
 
 class MessageRecord(_Record, frozen=True, kw_only=True, tag="message"):
-    """A message in the mailbox of `agent`. ``due``: not before then. A body that is no JSON is in ``raw`` (base64)."""
+    """A message in the mailbox of `agent`. ``due``: not delivered before. A body that is not JSON is in ``raw`` (base64)."""
 
     agent: str
     priority: Priority
@@ -128,12 +128,12 @@ class MessageRecord(_Record, frozen=True, kw_only=True, tag="message"):
 
     @property
     def content(self) -> bytes:
-        """The body as it lies on the server."""
+        """The body as stored on the server."""
         return body_bytes(self.body, self.raw)
 
 
 class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):
-    """A message that was given up, with the place to which it would go back."""
+    """A dead letter, with its place in the mailbox."""
 
     at: str
     id: str
@@ -154,7 +154,7 @@ class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):
 
 
 class PluginDataRecord(_Record, frozen=True, kw_only=True, tag="plugin_data"):
-    """One thing that a plugin keeps in the town, as JSON as it was written."""
+    """One field of a plugin's data in the town, as the JSON that was written."""
 
     plugin: str
     field: str
@@ -162,7 +162,7 @@ class PluginDataRecord(_Record, frozen=True, kw_only=True, tag="plugin_data"):
 
     @property
     def id(self) -> str:
-        """What it is called among all of them."""
+        """Its unique id."""
         return f"{self.plugin}:{self.field}"
 
 
@@ -171,7 +171,7 @@ Record = Header | Settings | AgentRecord | TaskRecord | MessageRecord | DeadLett
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A whole town. Each kind is in its order: agents and tasks by age, mail by mailbox and place, dead letters by time,
-    what plugins keep by name."""
+    plugin data by name."""
 
     schema: str
     settings: dict[str, str] = {}
@@ -183,7 +183,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each kind."""
+        """The number of records of each kind."""
         return {
             "agents": len(self.agents),
             "tasks": len(self.tasks),
@@ -194,18 +194,18 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def highest_seq(self) -> int:
-        """The highest place among the records; 0 when there is none."""
+        """The highest sequence number of the records; 0 without records."""
         kinds = (self.agents, self.tasks, self.messages, self.dead_letters)
-        return max((each.seq for kind in kinds for each in kind), default=0)
+        return max((record.seq for kind in kinds for record in kind), default=0)
 
 
 def body_bytes(body: Json, raw: str) -> bytes:
-    """The inverse of `embedded`. Raises: binascii.Error for what is no base64."""
+    """The inverse of `embedded`. Raises: binascii.Error for invalid base64."""
     return bytes(body) if isinstance(body, msgspec.Raw) else base64.b64decode(raw, validate=True)
 
 
 def embedded(content: bytes) -> tuple[Json, str]:
-    """A body as it stands in a record, ``body`` and ``raw``: JSON as it is, or anything else in base64."""
+    """``body`` and ``raw`` of a record: JSON unchanged, or anything else in base64."""
     if _is_line_of_json(content):
         return msgspec.Raw(content), ""
     return UNSET, base64.b64encode(content).decode()

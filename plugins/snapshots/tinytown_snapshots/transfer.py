@@ -1,6 +1,6 @@
-"""Reading a town into a snapshot and putting one into a town, call by call, over whatever client runs the calls.
+"""Reads a town into a snapshot and restores one, operation by operation, over any client.
 
-Blocking; knows neither files nor the command line. A page takes the server some milliseconds, however large the town.
+Blocking; knows neither files nor the command line. A page takes the server some milliseconds, however large the town is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tinytown.protocol import SCHEMA, Operation, TownOperations
 
 from tinytown_snapshots.capture import Captured, capture
 from tinytown_snapshots.functions import LEASE, LEASE_MS, PAGE, Emptied, SnapshotOperations
-from tinytown_snapshots.merging import Conflict, Plan, plan_merge
+from tinytown_snapshots.merge_plan import Conflict, Plan, plan_merge
 from tinytown_snapshots.records import Snapshot
-from tinytown_snapshots.restoring import KNOWN_S, rows
+from tinytown_snapshots.restore_rows import KNOWN_S, rows
 
 T = TypeVar("T")
 
 _PUT_AT_ONCE = 200
 _TRIES = 5
-#: A page is quick, but a server that a script of another town keeps busy is not.
+#: A page is quick, but the server may be busy with a script of another town.
 _TIMEOUT_S = 60.0
 
-#: Events that change nothing which a snapshot holds and another page may contradict.
+#: Types of events that do not concern what a snapshot holds.
 _HARMLESS = frozenset(
     {
         "agent_reported",
@@ -47,15 +47,15 @@ _HARMLESS = frozenset(
 
 
 class Runner(Protocol):
-    """What runs calls: the light client, or a `TownClient` around it."""
+    """Runs operations: a `BlockingClient` or a `TownClient`."""
 
     def run(self, call: Operation[T], *, timeout_s: float | None = None) -> T: ...
 
-    def run_all(self, calls: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run_all(self, operations: Sequence[Operation[Any]]) -> list[Any]: ...
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restore did, or would do: counts of what was added and what was there, and what was left out."""
+    """The result of a restore, or of a dry run: counts of records added and already there, and the conflicts."""
 
     added: dict[str, int]
     same: dict[str, int]
@@ -63,41 +63,42 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transfer:
-    """Moves the town of `calls` over `client`."""
+    """Saves, restores and resets the town of `operations` over `client`."""
 
-    def __init__(self, client: Runner, calls: TownOperations, *, page: int = PAGE) -> None:
+    def __init__(self, client: Runner, operations: TownOperations, *, page: int = PAGE) -> None:
         self.client = client
-        self.operations = calls
-        self.moving = SnapshotOperations(calls.keys)
+        self.operations = operations
+        self.functions = SnapshotOperations(operations.keys)
         self.page = page
 
     def run(self, operation: Operation[T]) -> T:
-        """The result of an operation on a whole town, which may take its time."""
+        """The result of an operation on a whole town, with a timeout of 60 s."""
         return self.client.run(operation, timeout_s=_TIMEOUT_S)
 
     def read(self) -> Captured:
         """The town as it is at one moment.
 
-        A town of one page is read in one step. A larger one is read again when it has changed meanwhile. Raises: Refused
-        with code ``changing`` when it does not stay as it is for long enough.
+        A town of one page is read in one step. A larger one is read again if it changed meanwhile.
+
+        Raises: Refused with code ``changing`` if it changes in each of five attempts.
         """
         for _ in range(_TRIES):
-            first = self.run(self.moving.page(size=self.page))
+            first = self.run(self.functions.page(size=self.page))
             items, cursor = first.items, first.cursor
             while cursor:
-                following = self.run(self.moving.page(cursor, size=self.page))
+                following = self.run(self.functions.page(cursor, size=self.page))
                 items, cursor = items + following.items, following.cursor
             if not first.cursor or not self._changed_since(first.event):
                 return capture(items, first.event)
         raise Refused(
             "the town changes faster than it can be read",
-            hint="stop its kernels for a moment: tt stop, and tt start afterwards",
+            hint="stop its kernels meanwhile: tt stop, then tt start",
             code="changing",
         )
 
     def _changed_since(self, event: str) -> bool:
         since = self.client.run(self.operations.events_after(event if event != "0-0" else "0", count=1000))
-        return len(since) == 1000 or any(each.type not in _HARMLESS for each in since)
+        return len(since) == 1000 or any(item.type not in _HARMLESS for item in since)
 
     def restore(
         self,
@@ -108,10 +109,12 @@ class Transfer:
         story: str = "restored",
         known_s: int = KNOWN_S,
     ) -> Restored:
-        """Put a checked snapshot into the town: into an empty one, or, to `merge`, what the town lacks of it.
+        """Restore a checked snapshot into an empty town or, with `merge`, add what the town lacks.
 
-        All of it or, when anything goes wrong, nothing. `story` and `known_s` are for the traces of the messages. Raises:
-        Refused when the town is not empty and this is no merge, has another schema, or changes meanwhile.
+        Atomic: on any error nothing is restored. `story` is the first line of the traces of the messages, which are kept
+        for `known_s` seconds.
+
+        Raises: Refused if the town is not empty without `merge`, has another schema, or changes meanwhile.
         """
         if incoming.schema != SCHEMA:
             raise Refused(
@@ -133,44 +136,44 @@ class Transfer:
         raise AssertionError("it returns or raises")
 
     def _whole(self, incoming: Snapshot) -> Plan:
-        page = self.run(self.moving.page(size=1))
+        page = self.run(self.functions.page(size=1))
         if page.cursor or len(page.items) > 1:
             raise Refused(
                 "the town is not empty",
-                hint="--merge adds what is not there, tt reset empties the town",
+                hint="--merge adds what is missing, tt reset empties the town",
                 code="not_empty",
             )
         return Plan(added=incoming, same=dict.fromkeys(incoming.counts, 0), conflicts=())
 
     def _plan(self, incoming: Snapshot) -> tuple[Plan, Captured]:
         captured = self.read()
-        here = {each.id for each in captured.snapshot.messages}
-        strange = [each.id for each in incoming.messages if each.id not in here]
-        known = self._in_pages([Operation(("EXISTS", self.operations.keys.trace(id_)), bool) for id_ in strange])
-        handled = frozenset(id_ for id_, exists in zip(strange, known, strict=True) if exists)
+        here = {item.id for item in captured.snapshot.messages}
+        unknown = [item.id for item in incoming.messages if item.id not in here]
+        known = self._in_pages([Operation(("EXISTS", self.operations.keys.trace(id_)), bool) for id_ in unknown])
+        handled = frozenset(id_ for id_, exists in zip(unknown, known, strict=True) if exists)
         return plan_merge(captured.snapshot, captured.seq, incoming, handled=handled), captured
 
     def _put(self, holder: str, added: Snapshot, captured: Captured | None, *, story: str, known_s: int) -> None:
-        agent_ids = {each.name: each.id for each in captured.snapshot.agents} if captured else {}
-        while self.run(self.moving.sweep(holder)):
+        agent_ids = {item.name: item.id for item in captured.snapshot.agents} if captured else {}
+        while self.run(self.functions.sweep(holder)):
             pass
         try:
             waiting = rows(added, now_ms=int(time.time() * 1000), agent_ids=agent_ids, story=story, known_s=known_s)
             while chunk := list(islice(waiting, _PUT_AT_ONCE)):
-                self.run(self.moving.put(holder, chunk))
+                self.run(self.functions.put(holder, chunk))
             event = captured.event if captured else ""
-            self.run(self.moving.list_all(holder, event=event, highest=added.highest_seq, settings=added.settings))
+            self.run(self.functions.list_all(holder, event=event, highest=added.highest_seq, settings=added.settings))
         except BaseException:
             with contextlib.suppress(TinytownError):
-                while self.run(self.moving.sweep(holder)):
+                while self.run(self.functions.sweep(holder)):
                     pass
             raise
 
     def reset(self) -> Emptied:
-        """Take everything out of the town but its settings, at once. Raises: Refused while a kernel takes part in it."""
+        """Remove everything but the settings, atomically. Raises: Refused while a kernel runs the town."""
         with self.hold() as holder:
-            emptied = self.run(self.moving.reset(holder))
-            while self.run(self.moving.sweep(holder)):
+            emptied = self.run(self.functions.reset(holder))
+            while self.run(self.functions.sweep(holder)):
                 pass
             self._remove_plugin_keys()
             return emptied
@@ -186,11 +189,13 @@ class Transfer:
 
     @contextlib.contextmanager
     def hold(self) -> Generator[str]:
-        """Be the only one who moves this town; the holder's word. Raises: Refused with code ``busy``."""
+        """Hold the lease of the town's transfers; its holder id. Raises: Refused with code ``busy``."""
         holder = new_id()
         if not self.client.run(self.operations.acquire_lease(LEASE, holder, lease_ms=LEASE_MS)):
             raise Refused(
-                "another command restores or resets this town", hint="wait for it, then try again", code="busy"
+                "another command is restoring or resetting this town",
+                hint="try again when it has finished",
+                code="busy",
             )
         try:
             yield holder
@@ -198,5 +203,7 @@ class Transfer:
             with contextlib.suppress(TinytownError):
                 self.client.run(self.operations.release_lease(LEASE, holder))
 
-    def _in_pages(self, calls: Sequence[Operation[T]]) -> list[T]:
-        return [answer for i in range(0, len(calls), PAGE) for answer in self.client.run_all(calls[i : i + PAGE])]
+    def _in_pages(self, operations: Sequence[Operation[T]]) -> list[T]:
+        return [
+            answer for i in range(0, len(operations), PAGE) for answer in self.client.run_all(operations[i : i + PAGE])
+        ]

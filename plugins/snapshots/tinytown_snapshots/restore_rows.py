@@ -1,4 +1,4 @@
-"""From a snapshot's records to what `SnapshotOperations.put` writes: fields, places and the edges of the graph of needs. Pure."""
+"""From a snapshot's records to the rows that `SnapshotOperations.put` writes: fields, scores and dependants. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tinytown_snapshots.records import AgentRecord, DeadLetterRecord, MessageRec
 
 _LETTERS: dict[Category, str] = {category: letter for letter, category in CATEGORIES.items()}
 
-#: How long the id of a message that was put into a mailbox is known, so that it is not put there again.
+#: How long the id of a restored message is known, so that it is not restored again.
 KNOWN_S = 3600
 
 
 def rows(
     snapshot: Snapshot, *, now_ms: int, agent_ids: Mapping[str, str], story: str, known_s: int = KNOWN_S
 ) -> Iterator[Row]:
-    """The records to put, agents first.
+    """The rows to write, agents first.
 
-    `agent_ids` are the names and ids of agents that are in the town already; `story` is the first line that the trace
-    of a message begins with, known for `known_s` seconds.
+    `agent_ids` are the names and ids of agents already in the town; `story` is the first line of the trace of each
+    message, kept for `known_s` seconds.
     """
     ids = {**agent_ids, **{agent.name: agent.id for agent in snapshot.agents}, SUPERVISOR: SUPERVISOR_ID}
     here = set(ids.values())
@@ -110,9 +110,9 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
         "origin": bytes(task.origin).decode() if isinstance(task.origin, msgspec.Raw) else "",
     }
     fields |= {f"meta:{name}": bytes(table).decode() for name, table in task.meta.items()}
-    # Like every record that went through a change: these are there even when they are empty.
-    always = {name: fields[name] for name in ("assigned_to", "agent_id", "reason")} | {"attempts": str(task.attempts)}
-    present = {name: text for name, text in fields.items() if text} | always | task.other
+    # These fields exist even if empty, as in every record that was changed.
+    required = {name: fields[name] for name in ("assigned_to", "agent_id", "reason")} | {"attempts": str(task.attempts)}
+    present = {name: text for name, text in fields.items() if text} | required | task.other
     rank = _score(task.priority, task.seq) if task.state == "pending" else ""
     lineage = str(task.lineage_attempts or "")
     return Row(["task", present, task.open_needs, rank, agent_here, lineage])
@@ -120,9 +120,9 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
 
 def _message(message: MessageRecord, agent_id: str, story: str, known_s: int) -> Row:
     member, score = _LETTERS[message.category] + message.id, _score(message.priority, message.seq)
-    told = f"{story} for {message.agent}"
+    trace_line = f"{story} for {message.agent}"
     due, deliveries = _ms(message.due), str(message.deliveries)
-    return Row(["message", agent_id, member, score, deliveries, due, told, str(known_s)], message.content)
+    return Row(["message", agent_id, member, score, deliveries, due, trace_line, str(known_s)], message.content)
 
 
 def _letter(letter: DeadLetterRecord) -> Row:
