@@ -121,12 +121,12 @@ def test_mail_is_in_delivery_order(migrated: tuple[BareTown, Converted]) -> None
 def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(migrated: tuple[BareTown, Converted]) -> None:
     town, converted = migrated
     letters = {item.reason.partition(": ")[2]: item for item in town.run(town.operations.dead_letters())}
-    assert set(letters) == {"it cannot be read", f"there is no agent {GONE}"}
-    assert letters["it cannot be read"].raw == b"this is no JSON"
-    assert "orders left behind, because their tasks are finished or another agent's: 1" in converted.notes
+    assert set(letters) == {"unreadable", f"no agent {GONE}"}
+    assert letters["unreadable"].raw == b"this is no JSON"
+    assert "orders not migrated, because their tasks are finished or have another agent: 1" in converted.notes
 
 
-def test_brought_along_twice_nothing_is_there_twice(migrated: tuple[BareTown, Converted]) -> None:
+def test_a_repeated_migration_adds_nothing(migrated: tuple[BareTown, Converted]) -> None:
     town, converted = migrated
     run, calls = town.run, town.operations
     run(calls.settle_task("complete", WAITING))

@@ -118,11 +118,13 @@ def test_a_task_whose_need_has_another_state_is_left_out(server_client: Blocking
     reasons_by_id = reasons(merged(other, snapshot))
     assert "other content" in reasons_by_id["one"]
     assert reasons_by_id["two"] == "it needs one, which is completed in the town"
-    assert reasons_by_id["three"] == "it needs two, which could not be brought along"
+    assert reasons_by_id["three"] == "it needs two, which is not restored"
     assert [item.id for item in other.run(other.operations.tasks())] == ["one"]
 
 
-def test_a_task_of_the_snapshot_is_freed_by_a_need_that_was_here(server_client: BlockingClient, town: BareTown) -> None:
+def test_a_task_of_the_snapshot_is_unblocked_by_a_need_of_the_town(
+    server_client: BlockingClient, town: BareTown
+) -> None:
     town.run(town.operations.add_task("one", task_id="one"))
     other = add_town(server_client)
     merged(other, loaded(saved(town)))
@@ -133,7 +135,7 @@ def test_a_task_of_the_snapshot_is_freed_by_a_need_that_was_here(server_client: 
     assert other.run(other.operations.task("two")).state == "pending"
 
 
-def test_a_town_that_changes_between_looking_and_writing_is_looked_at_again(
+def test_a_town_that_changes_between_reading_and_writing_is_read_again(
     server_client: BlockingClient, town: BareTown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(town)
@@ -142,20 +144,20 @@ def test_a_town_that_changes_between_looking_and_writing_is_looked_at_again(
     restore = transfer(other)
     put, times = restore.functions.put, []
 
-    def meddling(*args: object) -> object:
+    def put_after_a_change(*args: object) -> object:
         times.append(1)
         if len(times) == 1:
             other.run(other.operations.create_agent("ann", cli="shell"))
         return put(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restore.functions, "put", meddling)
+    monkeypatch.setattr(restore.functions, "put", put_after_a_change)
     restored = restore.restore(loaded(saved(town)), merge=True)
     assert len(times) > 1
-    assert "taken here, by ann" in " ".join(reasons(restored).values())
+    assert "taken in the town by ann" in " ".join(reasons(restored).values())
     assert not [key for key in other.dump() if "unlisted" in key]
 
 
-def test_a_reset_is_refused_while_a_kernel_takes_part(town: BareTown) -> None:
+def test_a_reset_is_refused_while_a_kernel_runs_the_town(town: BareTown) -> None:
     fill(town)
     before = saved(town)
     with pytest.raises(Refused):
@@ -163,9 +165,7 @@ def test_a_reset_is_refused_while_a_kernel_takes_part(town: BareTown) -> None:
     assert saved(town) == before
 
 
-def test_a_reset_leaves_settings_and_counters_and_no_other_town_is_touched(
-    server_client: BlockingClient, town: BareTown
-) -> None:
+def test_a_reset_keeps_settings_and_counters_and_other_towns(server_client: BlockingClient, town: BareTown) -> None:
     fill(town)
     other = add_town(server_client)
     fill(other)

@@ -144,14 +144,14 @@ def test_a_town_that_changes_while_it_is_read_is_read_again(town: BareTown, monk
     results: list[Captured] = []
     page, calls_made = reader.functions.page, [0]
 
-    def meddling(cursor: str = "", *, size: int) -> Any:
+    def page_after_a_change(cursor: str = "", *, size: int) -> Any:
         calls_made[0] += 1
         if calls_made[0] == 3:
             town.run(town.operations.settle_task("cancel", "free"))
         return page(cursor, size=size)
 
     town.run(reader.functions.page())  # the functions are there
-    monkeypatch.setattr(reader.functions, "page", meddling)
+    monkeypatch.setattr(reader.functions, "page", page_after_a_change)
     results.append(reader.read())
     assert {item.id: item.state for item in results[0].snapshot.tasks}["free"] == "cancelled"
     assert results[0].snapshot == transfer(town).read().snapshot
@@ -190,12 +190,12 @@ def test_a_file_of_version_1_is_restored_in_the_words_of_today(town: BareTown) -
 
 
 def test_a_reset_removes_the_keys_that_plugins_have_beside_their_data_and_no_others(
-    client: BlockingClient, town: Town
+    server_client: BlockingClient, town: BareTown
 ) -> None:
-    other = another_town(client)
-    for each in (town, other):
+    other = add_town(server_client)
+    for owner in (town, other):
         for number in range(3):
-            each.command("SET", each.operations.keys.plugin_key("rules", f"k{number}"), "v")
+            owner.command("SET", owner.operations.keys.plugin_key("rules", f"k{number}"), "v")
     transfer(town).reset()
     assert [key for key in town.dump() if key.startswith("plugin:")] == []
     assert len([key for key in other.dump() if key.startswith("plugin:")]) == 3

@@ -179,13 +179,13 @@ class Transfer:
             return emptied
 
     def _remove_plugin_keys(self) -> None:
-        cursor, keys = self.run(self.moving.plugin_keys())
+        cursor, keys = self.run(self.functions.plugin_keys())
         while cursor or keys:
             if keys:
-                self.run(self.moving.unlink(keys))
+                self.run(self.functions.unlink(keys))
             if not cursor:
                 return
-            cursor, keys = self.run(self.moving.plugin_keys(cursor))
+            cursor, keys = self.run(self.functions.plugin_keys(cursor))
 
     @contextlib.contextmanager
     def hold(self) -> Generator[str]:
