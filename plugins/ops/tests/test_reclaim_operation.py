@@ -10,7 +10,7 @@ from tinytown.client import TownClient, open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query, TaskOrder
 from tinytown_ops.doctor.reclaim_operation import reclaim_from
-from tinytown_testing.pytest_plugin import Shell
+from tinytown_testing.shell import Shell
 
 
 @pytest.fixture
