@@ -70,7 +70,7 @@ def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str,
         (("task", "list", "--state", "asleep"), 2, "is not one of"),
         (("task", "list", "--agent", "nobody"), 3, "no agent called"),
         (("task", "list", "--limit", "0"), 2, "not in the range"),
-        (("task",), 2, "expected one of show, list"),
+        (("task",), 2, "expected one of cancel, complete"),
         (("backlog", "claim", "none-such", "taken"), 3, "no task"),
         (("wait",), 2, "expected an agent or --task"),
         (("wait", "nobody"), 3, "no agent called"),
@@ -166,8 +166,8 @@ def test_an_answer_that_cannot_be_written_is_an_error_that_says_what_is_done(
         )  # fmt: skip
     assert done.returncode == 1
     told = done.stderr.decode().splitlines()[-1]
-    assert "the answer cannot be written: No space left on device" in told
-    assert "what was asked for is done all the same" in told
+    assert "cannot write the output: No space left on device" in told
+    assert "the command itself is done" in told
 
 
 def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(in_town: Shell) -> None:

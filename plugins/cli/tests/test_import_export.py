@@ -73,17 +73,17 @@ def test_what_one_town_exports_another_reads(town: Shell) -> None:
     town("backlog", "add", "paint it \u00e9", "--title", "Two")
     assert titles(town) == ["One", "Two"]
     told = town("task", "export", "all.txt", "--format", "colons")
-    assert told.out == "2 tasks written into all.txt; the format does not hold: needs\n"
+    assert told.out == "wrote 2 tasks to all.txt; the format does not keep: needs\n"
     assert (town.directory / "all.txt").read_bytes() == "One: write it\nTwo: paint it \u00e9\n".encode("latin-1")
     assert town("task", "export", "-", "--format", "colons", "--state", "completed").out == ""
     town("reset", "--force")
-    assert town("task", "import", "all.txt", "--format", "colons").out == "2 tasks made, 0 known already\n"
+    assert town("task", "import", "all.txt", "--format", "colons").out == "2 tasks imported, 0 already known\n"
     assert titles(town) == ["One", "Two"]
 
 
 def test_a_dry_run_changes_nothing_and_standard_input_is_a_file_too(town: Shell) -> None:
     words = ("task", "import", "-", "--format", "colons")
-    assert town(*words, "-n", given=b"One: write it\n").out == "1 task would be made, 0 known already\n"
+    assert town(*words, "-n", given=b"One: write it\n").out == "1 task to import, 0 already known\n"
     assert titles(town) == []
     town("spawn", "ada")
     made = town(*words, "--agent", "ada", "--json", given=b"One: write it\n").json
@@ -93,7 +93,7 @@ def test_a_dry_run_changes_nothing_and_standard_input_is_a_file_too(town: Shell)
 def test_what_cannot_be_read_is_told_and_the_rest_is_done_unless_strict(town: Shell) -> None:
     write(town, "odd.txt", "One: write it\nnonsense\nEmpty:  \n")
     refused = town("task", "import", "odd.txt", "--format", "colons", "--strict", "--json", code=4)
-    assert "2 problems in odd.txt, and nothing is done: line 2: no colon" in refused.error["message"]
+    assert "2 problems in odd.txt, nothing was imported: line 2: no colon" in refused.error["message"]
     assert titles(town) == []
     told = town("task", "import", "odd.txt", "--format", "colons", "--json", code=1).json
     assert (told["created"], told["problems"][0]) == (1, "line 2: no colon")
@@ -141,14 +141,14 @@ def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> No
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("import", "absent.txt", "--format", "colons"), 2, "there is no file absent.txt"),
+        (("import", "absent.txt", "--format", "colons"), 2, "no such file: absent.txt"),
         (("import", ".", "--format", "colons"), 2, "it is not a regular file"),
-        (("import", "-", "--format", "morse"), 3, "no plugin has the format 'morse'"),
+        (("import", "-", "--format", "morse"), 3, "no installed plugin has the format 'morse'"),
         (("import", "-"), 2, "missing option '--format'"),
         (("import", "-", "--format", "colons", "--agent", "nobody"), 3, "no agent called"),
         (("export", "absent/x.txt", "--format", "colons"), 1, "cannot write absent/x.txt"),
         (("export", "x.txt", "--format", "colons", "--agent", "nobody"), 3, "no agent called"),
-        (("export", "absent.jsonl", "--format", "beads", "--update"), 2, "there is no file absent.jsonl"),
+        (("export", "absent.jsonl", "--format", "beads", "--update"), 2, "no such file: absent.jsonl"),
     ],
 )
 def test_what_cannot_be_done_says_what_to_do(town: Shell, words: tuple[str, ...], code: int, said: str) -> None:

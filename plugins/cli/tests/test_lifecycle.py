@@ -77,7 +77,7 @@ def test_a_hold_without_a_good_reason_or_moment_is_an_error_in_one_line(
 def test_a_town_is_frozen_and_thawed_and_says_so(in_town: Shell) -> None:
     told = in_town("estop", "--reason", "the bill", "--json").json
     assert (told["was_frozen"], told["frozen"]["reason"], told["hosts"]) == (False, "the bill", [])
-    assert "was frozen already" in in_town("estop").out
+    assert "was already frozen" in in_town("estop").out
     assert "the bill; tt thaw lets it go on" in in_town("status").out
     assert in_town("status", "--json").json["frozen"]["reason"] == "the bill"
     assert in_town("thaw", "--json").json == {"was_frozen": True}

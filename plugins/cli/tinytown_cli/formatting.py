@@ -1,7 +1,4 @@
-"""Rows of text under headings, as plain text: for eyes, not for programs (those have ``--json``).
-
-Here are also the two tables that several commands show, of agents and of tasks.
-"""
+"""Tables as plain text for people; programs read ``--json``. Also the tables of agents and of tasks."""
 
 from __future__ import annotations
 
@@ -17,20 +14,20 @@ from tinytown.model.time import parse_rfc3339
 
 _GAP = "  "
 _SHORT = 8
-#: How much of its last column a table should have room for.
-_LAST = 6
+#: A terminal too narrow for this much of the last column gets fewer columns.
+_LAST_COLUMN = 6
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> list[str]:
-    """The lines of a table. On a terminal what is too long is cut at its edge; in a pipe all is kept whole.
+    """The lines of a table, with its headings in capitals. A terminal cuts long lines at its edge; a pipe keeps them whole.
 
-    Where a terminal is too narrow to show something of the last column, columns of `spare` are left out, the first of them first.
+    On a terminal too narrow for the last column, the columns of `spare` are left out, in their order.
     """
     cells = [[shown(cell, 10_000) for cell in row] for row in rows]
     edge = terminal_width()
     for name in spare:
         widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-        if edge is None or sum(widths[:-1]) + len(_GAP) * len(widths[:-1]) + _LAST <= edge:
+        if edge is None or sum(widths[:-1]) + len(_GAP) * len(widths[:-1]) + _LAST_COLUMN <= edge:
             break
         at = headings.index(name)
         headings, cells = [*headings[:at], *headings[at + 1 :]], [[*row[:at], *row[at + 1 :]] for row in cells]
@@ -43,7 +40,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequ
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that stdout is, or None when it is none."""
+    """The columns of the terminal on stdout; None if stdout is not a terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
@@ -51,7 +48,7 @@ def terminal_width() -> int | None:
 
 
 def agent_table(agents: Sequence[Agent]) -> list[str]:
-    """The agents as a table for people."""
+    """The agents as a table."""
     rows = [
         (
             each.name,
@@ -68,19 +65,19 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
         for each in agents
     ]
     return table(
-        ("name", "nickname", "role", "kind", "state", "for", "mail", "tasks", "rounds", "about"),
+        ("name", "nickname", "role", "kind", "state", "age", "mail", "tasks", "rounds", "notes"),
         rows,
         spare=("nickname", "kind", "role", "rounds", "tasks"),
     )
 
 
 def _state(agent: Agent) -> str:
-    settled = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.desired_state]
-    return agent.state if not settled or agent.state == settled else f"{agent.state} ({agent.desired_state})"
+    expected = {"running": "", "paused": "paused", "drained": "stopped", "stopped": "stopped"}[agent.desired_state]
+    return agent.state if not expected or agent.state == expected else f"{agent.state} ({agent.desired_state})"
 
 
 def _age(since: str | None) -> str:
-    """For how long something has been so, in its largest unit. By this machine's clock, so only roughly."""
+    """The time since then in its largest unit, by the clock of this machine."""
     if since is None:
         return ""
     seconds = max(0, time.time() - parse_rfc3339(since) / 1000)
@@ -97,12 +94,13 @@ def _mail(agent: Agent) -> str:
 
 
 def _current(agent: Agent) -> str:
-    at_it = agent.current_task and agent.state not in ("error", "starting", "suspended", "stopped")
-    return f"task {agent.current_task[:8]}" if at_it and agent.current_task else ""
+    if not agent.current_task or agent.state in ("error", "starting", "suspended", "stopped"):
+        return ""
+    return f"task {agent.current_task[:_SHORT]}"
 
 
 def task_table(tasks: Sequence[Task]) -> list[str]:
-    """The tasks as a table for people."""
+    """The tasks as a table."""
     rows = [
         (each.id[:_SHORT], each.state, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline)
         for each in tasks

@@ -60,6 +60,24 @@ class TownCommand(click.Command):
 class _ExtensibleGroup(click.Group):
     """A group that plugins may add commands to. They are listed from the index, and imported only when they are typed."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word in self._own_names(ctx) or word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        try:
+            command = find_added_command(ctx, word)
+        except Exception:
+            if not ctx.resilient_parsing:
+                raise
+            command = None
+        if command or ctx.resilient_parsing:  # completion prints no error
+            return word if command else None, command, args[1:]
+        from tinytown_cli.plugin_commands import unknown_command
+
+        raise unknown_command(ctx, f"{_path(ctx)} {word}".strip(), self.list_commands(ctx))
+
     def _own_names(self, ctx: click.Context) -> list[str]:
         return super().list_commands(ctx)
 
@@ -134,25 +152,6 @@ class RootGroup(_ExtensibleGroup):
             return cast(click.Command, load(COMMANDS[cmd_name].target))
         return find_added_command(ctx, cmd_name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
-        if word in COMMANDS or word.startswith("-"):
-            return super().resolve_command(ctx, args)
-        try:
-            if command := find_added_command(ctx, word):
-                return word, command, args[1:]
-        except Exception:
-            if ctx.resilient_parsing:  # completion prints no error
-                return None, None, []
-            raise
-        if ctx.resilient_parsing:
-            return None, None, []
-        from tinytown_cli.plugin_commands import unknown_command
-
-        raise unknown_command(ctx, word, self.list_commands(ctx))
-
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """Heading -> name and help of its commands: the essential ones, then those of plugins."""
         listed = {heading: [(name, each.help) for name, each in own.items()] for heading, own in SECTIONS.items()}
@@ -169,7 +168,9 @@ class RootGroup(_ExtensibleGroup):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
-        formatter.write_text("tt COMMAND --help describes a command, with examples. tt plugins lists the plugins.")
+        formatter.write_text(
+            "tt COMMAND --help describes a command, and names the package of one that is not installed."
+        )
 
 
 def _path(ctx: click.Context) -> str:

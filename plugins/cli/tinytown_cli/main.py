@@ -106,7 +106,7 @@ def _explain(error: Exception) -> tuple[str, str, str, int]:
         return error.code, error.message, error.hint, error.exit_code
     if isinstance(error, click.ClickException):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        return "usage", _plain(error.format_message()), f"{command} --help", 2
+        return "usage", _plain(error.format_message()), f"see {command} --help", 2
     if isinstance(error, UnicodeEncodeError):  # undecodable bytes of the command line arrive as surrogates
         return (
             "usage",

@@ -1,6 +1,6 @@
-"""What people type for agents, tasks, texts and lists: parameter types that complete in the shell, and their reading.
+"""Parameter types for agents, tasks, times and the like, which the shell completes, and options that several commands share.
 
-Names and ids are not resolved here: the server does that, in the same step that uses them.
+Names and ids are not resolved here: the server resolves them in the operation that uses them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     _Word = click.ParamType[str]
 else:
-    _Word = click.ParamType  # older releases of click have no generic one
+    _Word = click.ParamType  # not generic in older releases of click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Most that is read from standard input: no text of a town is longer, and its own bound is checked later.
+#: The most that is read from standard input; the operations check their own limits.
 _INPUT_LIMIT_BYTES = 64 << 20
 
 PRIORITY = click.Choice(PRIORITIES)
@@ -46,7 +46,7 @@ class Word(_Word):
         self._completer = completer
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        # A variable of a script that holds nothing must not come to mean all agents, or nobody.
+        # An empty variable of a script must not select all agents, or none.
         is_typed = ctx and param and ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if self.name == "agent" and is_typed and not value.strip():
             self.fail("expected an agent, got an empty name", param, ctx)
@@ -69,7 +69,7 @@ class Word(_Word):
 
 
 class Moment(NamedTuple):
-    """A point in time, as people say it: so long ago, or a date with a time. Milliseconds."""
+    """A point in time: `ago_ms` before now, or `at_ms` since 1970."""
 
     ago_ms: int | None = None
     at_ms: int = 0
@@ -79,12 +79,12 @@ class Moment(NamedTuple):
         return self.at_ms if self.ago_ms is None else max(0, now_ms - self.ago_ms)
 
     def ahead_ms(self, now_ms: int) -> int:
-        """The same for a moment to come, where a span means from now on."""
+        """The same for a time in the future: `ago_ms` after now."""
         return self.at_ms if self.ago_ms is None else now_ms + self.ago_ms
 
 
 class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A `Moment`: ``90s``, ``10m``, ``2h``, ``3d``, or RFC 3339; without a zone it is the local time."""
+    """A `Moment`: ``90s``, ``10m``, ``2h``, ``3d``, or RFC 3339, without a zone in local time."""
 
     name = "time"
 
@@ -108,29 +108,29 @@ _AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
 
-#: An agent: its name, nickname, id, or the beginning of one.
+#: An agent: its name, nickname or id, or a unique prefix of one.
 AGENT = Word("agent", "agents")
-#: A task: its id or the beginning of it.
+#: A task: its id or a unique prefix.
 TASK = Word("task", "tasks")
-#: A message: its id or the beginning of it.
+#: A message: its id or a unique prefix.
 MESSAGE = Word("message", "messages")
-#: A role, or any other word: see `tinytown.roles`.
+#: A role, which need not be a known one: see `tinytown.roles`.
 ROLE = Word("role", "roles")
-#: What makes an agent act.
+#: A kind of agents.
 KIND = Word("kind", "kinds")
 TAG = Word("tag", "tags")
-#: A type of event. Which there are is checked in the town: plugins have types of their own.
+#: A type of events; plugins have types of their own, so the town checks it.
 EVENT_TYPE = Word("type", "event_types")
-#: A dead letter: its id or the beginning of it, or ``all``.
+#: A dead letter: its id or a unique prefix, or ``all``.
 LETTER = Word("message", "dead_letters")
 PLUGIN = Word("plugin", "plugins")
-#: A round: the beginning of its id, or its number among an agent's.
-ROUND = Word("run", "rounds")
+#: A round: its id or a unique prefix, or its number among the rounds of an agent.
+ROUND = Word("round", "rounds")
 MOMENT = MomentWord()
 
 
 def read_text(text: str) -> str:
-    """`text` itself, or, for ``-``, what standard input holds. Bytes that are no UTF-8 are kept for the check to find."""
+    """`text`, or standard input for ``-``. Bytes that are not UTF-8 become surrogates, which a later check refuses."""
     if text != "-":
         return text
     raw = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
@@ -140,28 +140,28 @@ def read_text(text: str) -> str:
 
 
 def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
-    """The items of an option that may be repeated and whose values may hold several, with commas between."""
+    """The items of a repeatable option whose values may be lists separated by commas."""
     return tuple(item for value in values for part in value.split(",") if (item := part.strip()))
 
 
 def hold_options(command: F) -> F:
-    """The options ``--hold`` and ``--hold-until`` of commands that make a task."""
+    """The options ``--hold`` and ``--hold-until`` of commands that add a task."""
     until = click.option(
-        "--hold-until", type=MOMENT, metavar="TIME", help="With --hold, until then: 10m, 2h, 3d from now, or a date."
+        "--hold-until", type=MOMENT, metavar="TIME", help="With --hold: release it after 10m, 2h, 3d, or at a date."
     )
-    return click.option("--hold", metavar="REASON", help="Hold it, for this reason, until tt task release.")(
+    return click.option("--hold", metavar="REASON", help="Hold the task for this reason until tt task release.")(
         until(command)
     )
 
 
 def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:
-    """The two as `TownOperations.add_task` takes them: a reason and a time, or empty. `now_ms` is asked where it matters.
+    """The two options as `TownOperations.add_task` takes them: a reason and a time, or empty. `now_ms` is called if needed.
 
     Raises: UsageError.
     """
     if hold is None:
         if until is not None:
-            raise UsageError("expected --hold REASON with --hold-until", hint="say why it is held")
+            raise UsageError("expected --hold REASON with --hold-until", hint="--hold 'until the design is agreed'")
         return "", ""
     if not hold.strip():
         raise UsageError("expected a reason, got an empty text", hint="--hold 'until the design is agreed'")
@@ -170,11 +170,11 @@ def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int])
     now = now_ms()
     if (moment := until.ahead_ms(now)) <= now:
         raise UsageError(
-            "expected a moment to come, got one that is over", hint="leave it out to hold until tt task release"
+            "expected a time in the future for --hold-until", hint="leave it out to hold the task until tt task release"
         )
     return hold, rfc3339(moment)
 
 
 def no_start_option(command: F) -> F:
-    """The option ``--no-start`` of commands that start a kernel where none runs."""
-    return click.option("--no-start", is_flag=True, help="Start no kernel in the background where none runs.")(command)
+    """The option ``--no-start`` of commands that start a kernel if none is running."""
+    return click.option("--no-start", is_flag=True, help="Do not start a kernel if none is running.")(command)

@@ -16,6 +16,7 @@ import click
 from tinytown.config import Config, load_config
 from tinytown.errors import NotFound, PluginFaulty, PluginRefused, TinytownError, UsageError
 from tinytown.model.text import shown
+from tinytown.packages import install_hint
 
 from tinytown_cli.command_index import announcing, blocked_by_environment, contributions
 from tinytown_cli.command_table import load
@@ -81,17 +82,22 @@ def load_command(context: CliContext, name: str) -> click.Command | None:
     return command
 
 
-def unknown_command(ctx: click.Context, word: str, known: Sequence[str]) -> Exception:
-    """The error for a command that does not exist, is not available, or is not installed."""
-    if distributions := announcing(word):
+def unknown_command(ctx: click.Context, name: str, known: Sequence[str]) -> Exception:
+    """The error for the command `name` that does not exist, is not available, or is not installed.
+
+    `known` are the last words of the commands that could be meant.
+    """
+    if distributions := announcing(name):
         return UsageError(
-            f"the command {shown(word)!r} of {' and '.join(sorted(distributions))} is not available: "
+            f"the command {name!r} of {' and '.join(sorted(distributions))} is not available: "
             "its plugin is blocked or faulty",
             hint="tt plugins",
         )
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if hint := install_hint("commands", name):
+        return UsageError(f"the command {name!r} is not installed", hint=hint)
+    near = difflib.get_close_matches(name.rpartition(" ")[2], known, n=3, cutoff=0.6)
     suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
-    return click.UsageError(f"no such command: {shown(word)}{suggestion}", ctx)
+    return click.UsageError(f"no such command: {shown(name)}{suggestion}", ctx)
 
 
 def _blocked(context: CliContext) -> set[str]:

@@ -1,4 +1,4 @@
-"""What records look like in JSON, for every command alike; ``docs/reference/json.md`` describes each. Pure."""
+"""Records as JSON, the same for every command; ``docs/reference/json.md`` describes each. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from tinytown.model.messages import message_fields
 from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
 
+_OLD_EVENT_MEMBERS = {"wanted": "desired_state", "run": "round_id"}
+
+
+def deprecated(**members: Any) -> dict[str, Any]:
+    """Members under the names that they had in the previous release. They are removed in the next one."""
+    return members
+
 
 def agent_shape(agent: Agent) -> dict[str, Any]:
-    """An agent. Its lease's token stays on the server."""
+    """An agent, without the token of its lease."""
     return {
         "name": agent.name,
         "id": agent.id,
@@ -22,6 +29,7 @@ def agent_shape(agent: Agent) -> dict[str, Any]:
         "role": agent.role,
         "nickname": agent.nickname,
         "desired_state": agent.desired_state,
+        **deprecated(wanted=agent.desired_state),
         "state": agent.state,
         "reason": agent.reason,
         "since": agent.since,
@@ -41,23 +49,23 @@ def agent_shape(agent: Agent) -> dict[str, Any]:
 
 
 def task_shape(task: Task) -> dict[str, Any]:
-    """A task. The token of its round is for the agent that has it, and for nobody else."""
+    """A task, without the token of its round."""
     shape: dict[str, Any] = msgspec.to_builtins(task)
     del shape["token"]
-    return shape
+    return {**shape, **deprecated(run_id=task.round_id)}
 
 
-def lying_shape(lying: MailboxEntry) -> dict[str, Any]:
-    """A message as it lies in a mailbox. One that cannot be decoded has its bytes in ``raw`` and no other members."""
-    if lying.message is None:
-        told: dict[str, Any] = {"id": None, "raw": lying.raw.decode("utf-8", "replace")}
+def mailbox_entry_shape(entry: MailboxEntry) -> dict[str, Any]:
+    """A message in a mailbox. One that cannot be decoded has its bytes in ``raw`` and no other members of a message."""
+    if entry.message is None:
+        message: dict[str, Any] = {"id": None, "raw": entry.raw.decode("utf-8", "replace")}
     else:
-        told = message_fields(lying.message)
-    return {**told, "place": lying.place, "deliveries": lying.deliveries, "until": lying.until}
+        message = message_fields(entry.message)
+    return {**message, "place": entry.place, "deliveries": entry.deliveries, "until": entry.until}
 
 
-def letter_shape(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter; ``message`` is null and ``raw`` its bytes when it cannot be decoded."""
+def dead_letter_shape(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter. If it cannot be decoded, ``message`` is null and ``raw`` has its bytes."""
     message = letter.message
     return {
         "id": letter.id,
@@ -71,7 +79,7 @@ def letter_shape(letter: DeadLetter) -> dict[str, Any]:
 
 
 def host_shape(host: Host) -> dict[str, Any]:
-    """A kernel that takes part in the town."""
+    """A kernel of the town."""
     return {
         "id": host.id,
         "name": host.name,
@@ -88,11 +96,14 @@ def host_shape(host: Host) -> dict[str, Any]:
 
 
 def freeze_shape(freeze: Freeze | None) -> dict[str, Any] | None:
-    """Since when a town is frozen, and why; null for one that is not."""
+    """Since when a town is frozen, and why; null if it is not."""
     return None if freeze is None else {"since": freeze.since, "reason": freeze.reason}
 
 
 def event_shape(event: Event) -> dict[str, Any]:
     """An event: ``type``, ``at``, ``id``, and the members of its type."""
     fields = event_fields(event)
+    for old, new in _OLD_EVENT_MEMBERS.items():
+        if new in fields:
+            fields |= deprecated(**{old: fields[new]})
     return {"type": fields.pop("type"), "at": fields.pop("at"), **fields}

@@ -1,4 +1,4 @@
-"""``tt dead``: messages that were delivered too often or cannot be read."""
+"""``tt dead``: messages that were delivered too often or cannot be decoded."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import LETTER
-from tinytown_cli.serializers import letter_shape
+from tinytown_cli.serializers import dead_letter_shape
 
 
 @click.group(cls=TownGroup, examples=["tt dead list", "tt dead redrive all"])
 def dead() -> None:
-    """Messages that were delivered too often or cannot be read."""
+    """Manage dead letters: messages that were delivered too often or cannot be decoded."""
 
 
 @dead.command("list", examples=["tt dead list", "tt dead list --limit 500 --json"])
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The maximum number of letters."
+)
 @pass_cli_context
 def list_dead(context: CliContext, limit: int) -> None:
     """List the dead letters, the newest first."""
     with context.open_town() as town:
         letters = town.run(town.operations.dead_letters(limit=limit))
     rows = [(each.id[:8], each.agent, each.at, str(each.deliveries), each.reason, _text(each)) for each in letters]
-    lines = table(("message", "to", "at", "deliveries", "reason", "text"), rows) if rows else ["no dead letters"]
-    context.emit({"dead": [letter_shape(each) for each in letters]}, lines)
+    lines = table(("message", "to", "since", "deliveries", "reason", "text"), rows) if rows else ["no dead letters"]
+    context.emit({"dead": [dead_letter_shape(each) for each in letters]}, lines)
 
 
 def _text(letter: DeadLetter) -> str:
@@ -41,33 +43,35 @@ def show(context: CliContext, message: str) -> None:
     """Show one dead letter in full."""
     with context.open_town() as town:
         letters = town.run(town.operations.dead_letters(limit=town.config.limits.dead_letters))
-    found = [each for each in letters if message and each.id.startswith(message)]
-    if not found:
-        raise NotFound(f"no dead letter {shown(message)!r}", hint="tt dead list shows them")
-    if len(found) > 1:
-        names = ", ".join(each.id for each in found[:8])
+    matches = [letter for letter in letters if message and letter.id.startswith(message)]
+    if not matches:
+        raise NotFound(f"no dead letter {shown(message)!r}", hint="tt dead list")
+    if len(matches) > 1:
+        names = ", ".join(letter.id for letter in matches[:8])
         raise UsageError(f"more than one dead letter begins with {shown(message)!r}: {names}", code="ambiguous")
-    letter = found[0]
+    letter = matches[0]
     sender = letter.message.sender if letter.message else "?"
     head = f"{letter.id}  from {sender} to {letter.agent}, {letter.deliveries} deliveries, {letter.at}: {letter.reason}"
-    context.emit(letter_shape(letter), [head, "", _text(letter)])
+    context.emit(dead_letter_shape(letter), [head, "", _text(letter)])
 
 
 @dead.command("redrive", examples=["tt dead redrive 6d2c", "tt dead redrive all"])
 @click.argument("message", type=LETTER)
 @pass_cli_context
 def redrive(context: CliContext, message: str) -> None:
-    """Put a dead letter (or all) back into its mailbox, with a clean count."""
+    """Return a dead letter (or all) to its mailbox, with its delivery count reset."""
     with context.open_town() as town:
         ids = town.run(town.operations.redrive(message))
-    context.emit({"redriven": ids}, [f"{each} is in its mailbox again" for each in ids] or ["no dead letters"])
+    context.emit(
+        {"redriven": ids}, [f"returned {letter_id} to its mailbox" for letter_id in ids] or ["no dead letters"]
+    )
 
 
 @dead.command("drop", examples=["tt dead drop 6d2c", "tt dead drop all"])
 @click.argument("message", type=LETTER)
 @pass_cli_context
 def drop(context: CliContext, message: str) -> None:
-    """Delete a dead letter (or all) for good."""
+    """Delete a dead letter (or all) permanently."""
     with context.open_town() as town:
         ids = town.run(town.operations.drop(message))
-    context.emit({"dropped": ids}, [f"{each} is deleted" for each in ids] or ["no dead letters"])
+    context.emit({"dropped": ids}, [f"deleted {letter_id}" for letter_id in ids] or ["no dead letters"])

@@ -1,4 +1,4 @@
-"""``tt estop`` and ``tt thaw``: everything that runs stands still at once, on every host, and goes on where it was."""
+"""``tt estop`` and ``tt thaw``: suspend every running process of a town, on every host, and resume it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tinytown_cli.serializers import freeze_shape
 _ANSWER_S = 3.0
 
 
-@click.command(cls=TownCommand, examples=["tt estop", "tt estop --reason 'the bill!'"])
-@click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
+@click.command(cls=TownCommand, examples=["tt estop", "tt estop --reason 'unexpected costs'"])
+@click.option("--reason", default="", metavar="TEXT", help="The reason; - reads standard input.")
 @pass_cli_context
 def estop(context: CliContext, reason: str) -> None:
-    """Freeze every running process of the town at once, on every host, and begin nothing, until tt thaw.
+    """Emergency stop: freeze every running process of the town, on every host, and start nothing until tt thaw.
 
-    Nothing is lost and nobody's time runs out meanwhile. Kernels that start later stand still too.
+    No work is lost, and timeouts do not count frozen time. Kernels that start later are frozen too.
     """
     with context.open_town() as town:
         cursor = town.cursor()
-        is_new = town.run(town.operations.freeze(reason=read_text(reason) or _asked_by(town)))
-        hosts = _answers(town, cursor)
+        is_new = town.run(town.operations.freeze(reason=read_text(reason) or _requested_by(town)))
+        hosts = _await_hosts(town, cursor)
         seen = town.run(town.operations.status())
     working = [each.name for each in seen.agents if each.state == "working"]
     shape = {
@@ -42,12 +42,12 @@ def estop(context: CliContext, reason: str) -> None:
     context.emit(shape, _lines(shape, hosts))
 
 
-def _asked_by(town: TownClient) -> str:
-    return f"asked by {town.caller.agent_name or town.caller.address}"
+def _requested_by(town: TownClient) -> str:
+    return f"requested by {town.caller.agent_name or town.caller.address}"
 
 
-def _answers(town: TownClient, cursor: str) -> tuple[Host, ...]:
-    """The kernels, once each has said what it has frozen, or when they have had their time."""
+def _await_hosts(town: TownClient, cursor: str) -> tuple[Host, ...]:
+    """The kernels, once all of them have reported what they froze, or after `_ANSWER_S`."""
     until = time.monotonic() + _ANSWER_S
     hosts = town.run(town.operations.hosts())
     while any(each.frozen is None for each in hosts) and time.monotonic() < until:
@@ -60,27 +60,27 @@ def _answers(town: TownClient, cursor: str) -> tuple[Host, ...]:
 
 
 def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
-    is_frozen = "was frozen already" if shape["was_frozen"] else "is frozen"
+    verb = "was already frozen" if shape["was_frozen"] else "is frozen"
     what = (
         f"{counted(shape['commands'], 'command')} stopped on {counted(len(hosts), 'host')}"
         if hosts
-        else "no kernel runs"
+        else "no kernel is running"
     )
-    lines = [f"the town {is_frozen}: {what}; nothing is begun until tt thaw"]
+    lines = [f"the town {verb}: {what}; resume it with: tt thaw"]
     if shape["agents"]:
-        lines.append(f"in the middle of a round: {', '.join(shape['agents'])}")
+        lines.append(f"frozen within a round: {', '.join(shape['agents'])}")
     return lines + [
-        f"the kernel on {each.name}, process {each.pid}, has not answered within {_ANSWER_S:g} s"
+        f"the kernel on {each.name} (process {each.pid}) did not answer within {_ANSWER_S:g} s"
         for each in hosts
         if each.frozen is None
     ]
 
 
 @click.command(cls=TownCommand, examples=["tt thaw"])
-@click.option("--reason", default="", metavar="TEXT", help="Why; - reads standard input.")
+@click.option("--reason", default="", metavar="TEXT", help="The reason; - reads standard input.")
 @pass_cli_context
 def thaw(context: CliContext, reason: str) -> None:
-    """Let a frozen town go on: what stood still takes up where it was, with the time that it had left."""
+    """Resume a frozen town: its processes continue where they stopped, with the time that they had left."""
     with context.open_town() as town:
-        was_frozen = town.run(town.operations.thaw(reason=read_text(reason) or _asked_by(town)))
-    context.emit({"was_frozen": was_frozen}, "the town goes on" if was_frozen else "the town was not frozen")
+        was_frozen = town.run(town.operations.thaw(reason=read_text(reason) or _requested_by(town)))
+    context.emit({"was_frozen": was_frozen}, "the town is resumed" if was_frozen else "the town was not frozen")

@@ -1,7 +1,6 @@
-"""``tt task import`` and ``tt task export``: tasks out of a document and back, by the converters of plugins.
+"""``tt task import`` and ``tt task export``: tasks from a document and back, by the converters of plugins.
 
-What a format keeps and loses is the converter's to say; what becomes of a task is the town's. A document is read whole
-before anything is changed.
+A document is read completely before anything is changed.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _MOST = 10_000
 T = TypeVar("T")
 
 _format = click.option(
-    "--format", "name", required=True, metavar="FORMAT", help="One that a plugin has; see tt plugins."
+    "--format", "name", required=True, metavar="FORMAT", help="A format of a plugin; see tt plugins."
 )
 
 
@@ -43,36 +42,37 @@ _format = click.option(
 )
 @click.argument("path", metavar="FILE")
 @_format
-@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Whom all of it is for.  [default: the backlog]")
-@click.option("--strict", is_flag=True, help="Do nothing at all when something in the file cannot be read.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--agent", default="", type=AGENT, metavar="AGENT", help="The agent to assign all tasks to.  [default: the backlog]"
+)
+@click.option("--strict", is_flag=True, help="Change nothing if any part of the file cannot be read.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @pass_cli_context
 def import_(context: CliContext, path: str, name: str, agent: str, strict: bool, dry_run: bool) -> None:
-    """Make the tasks that stand in FILE (- for standard input). Those that the town has already stay as they are.
+    """Add the tasks in FILE (- for standard input). Tasks that the town already has are left unchanged.
 
-    Ends with 1 if anything in FILE could not become a task, after the rest has. A document without ids of tasks gives new
-    ones each time it is read.
+    Exits with 1 if a part of FILE cannot be imported; the rest is. A document without task ids gives new tasks each time.
     """
-    from tinytown.contracts import Converted  # late, as below: the other commands of the group do without plugins
+    from tinytown.contracts import Converted  # late: the other commands of the group need no plugins
 
     document = _document(path)
     with context.open_town() as town:
         if agent:
-            town.run(town.operations.agent(agent))  # says once, and not of each task, that there is no such agent
+            town.run(town.operations.agent(agent))  # one error for an unknown agent, not one for each task
         converter = _converter(town, name)
-        converted = _asked(name, lambda: converter.read(document), Converted)
+        converted = _ask(name, lambda: converter.read(document), Converted)
         problems = [*converted.problems]
         calls = [_call(town, task, agent, problems) for task in converted.tasks]
         if problems and strict:
             raise Refused(
-                f"{counted(len(problems), 'problem')} in {path}, and nothing is done: {shown(problems[0], 300)}",
-                hint="mend the file, or leave out --strict",
+                f"{counted(len(problems), 'problem')} in {path}, nothing was imported: {shown(problems[0], 300)}",
+                hint="fix the file, or leave out --strict",
             )
-        made, known = ([], 0) if dry_run else _make(town, [call for call in calls if call], problems)
-    count = sum(call is not None for call in calls) if dry_run else len(made)
-    shape = {"format": name, "dry_run": dry_run, "created": count, "known": known, "tasks": made, "problems": problems}
-    would = "would be made" if dry_run else "made"
-    lines = [f"{counted(count, 'task')} {would}, {known} known already", *(f"problem: {each}" for each in problems)]
+        added, known = ([], 0) if dry_run else _add(town, [call for call in calls if call], problems)
+    count = sum(call is not None for call in calls) if dry_run else len(added)
+    shape = {"format": name, "dry_run": dry_run, "created": count, "known": known, "tasks": added, "problems": problems}
+    verb = "to import" if dry_run else "imported"
+    lines = [f"{counted(count, 'task')} {verb}, {known} already known", *(f"problem: {each}" for each in problems)]
     context.emit(shape, lines)
     if problems:
         click.get_current_context().exit(1)
@@ -84,30 +84,32 @@ def import_(context: CliContext, path: str, name: str, agent: str, strict: bool,
 )
 @click.argument("path", metavar="FILE")
 @_format
-@click.option("--state", type=click.Choice(TASK_STATES), help="Only those in this state.")
-@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only those of this agent.")
-@click.option("--tag", default="", type=TAG, help="Only those with this tag.")
-@click.option("--update", is_flag=True, help="Put what has changed into FILE; the rest of it stays byte for byte.")
+@click.option("--state", type=click.Choice(TASK_STATES), help="Only tasks in this state.")
+@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only tasks of this agent.")
+@click.option("--tag", default="", type=TAG, help="Only tasks with this tag.")
+@click.option("--update", is_flag=True, help="Write changes into an existing FILE; the rest of it stays byte for byte.")
 @pass_cli_context
 def export(
     context: CliContext, path: str, name: str, state: TaskState | None, agent: str, tag: str, update: bool
 ) -> None:
-    """Write tasks into FILE (- for standard output), the oldest first. A FILE that is there is not overwritten."""
+    """Write tasks to FILE (- for standard output), the oldest first. An existing FILE is not overwritten."""
     from tinytown.contracts import RewritingConverter
 
     before = _document(path) if update else b""
     with context.open_town() as town:
         converter = _converter(town, name)
         if update and not isinstance(converter, RewritingConverter):
-            raise UsageError(f"the format {name!r} cannot update a document", hint="write a new one, without --update")
-        found = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=_MOST))[::-1]
-        if len(found) == _MOST:
-            context.warn(f"note: there may be more than these {_MOST:,}, the newest; choose with --state or --tag")
+            raise UsageError(
+                f"the format {name!r} cannot update a document", hint="leave out --update, and name a new file"
+            )
+        tasks = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=_MOST))[::-1]
+        if len(tasks) == _MOST:
+            context.warn(f"note: only the newest {_MOST:,} tasks are exported; select with --state or --tag")
         if update and isinstance(converter, RewritingConverter):
-            document = _asked(name, lambda: converter.rewrite(before, found), bytes)
+            document = _ask(name, lambda: converter.rewrite(before, tasks), bytes)
         else:
-            document = _asked(name, lambda: converter.write(found), bytes)
-    shape = {"format": name, "file": path, "tasks": len(found), "loses": [*converter.loses], "document": None}
+            document = _ask(name, lambda: converter.write(tasks), bytes)
+    shape = {"format": name, "file": path, "tasks": len(tasks), "loses": [*converter.loses], "document": None}
     if path == "-":
         if context.json:
             context.emit({**shape, "document": document.decode("utf-8", "replace")}, ())
@@ -118,20 +120,20 @@ def export(
         replace_text_file(Path(path), document, was=before, limit_bytes=_LIMIT_BYTES)
     else:
         write_new_file(Path(path), document)
-    lost = f"; the format does not hold: {', '.join(converter.loses)}" if converter.loses else ""
-    context.emit(shape, f"{counted(len(found), 'task')} written into {path}{lost}")
+    lost = f"; the format does not keep: {', '.join(converter.loses)}" if converter.loses else ""
+    context.emit(shape, f"wrote {counted(len(tasks), 'task')} to {path}{lost}")
 
 
 def _document(path: str) -> bytes:
     if path == "-":
         document = sys.stdin.buffer.read(_LIMIT_BYTES + 1)
         if len(document) > _LIMIT_BYTES:
-            raise UsageError(f"standard input is longer than {_LIMIT_BYTES:,} bytes")
+            raise UsageError(f"expected at most {_LIMIT_BYTES:,} bytes on standard input, got more")
         return document
-    found = read_file(Path(path), limit_bytes=_LIMIT_BYTES)
-    if found is None:
-        raise UsageError(f"there is no file {shown(path)}", hint="name one, or - for standard input")
-    return found
+    content = read_file(Path(path), limit_bytes=_LIMIT_BYTES)
+    if content is None:
+        raise UsageError(f"no such file: {shown(path)}", hint="name an existing file, or - for standard input")
+    return content
 
 
 def _converter(town: TownClient, name: str) -> Converter:
@@ -141,16 +143,14 @@ def _converter(town: TownClient, name: str) -> Converter:
     if name not in converters:
         known = ", ".join(sorted(converters))
         raise NotFound(
-            f"no plugin has the format {shown(name)!r}",
-            hint=f"there are: {known}"
-            if known
-            else install_hint("formats", name, "tt plugins lists what is installed"),
+            f"no installed plugin has the format {shown(name)!r}",
+            hint=install_hint("formats", name, f"available formats: {known or 'none'}"),
         )
     return converters[name]
 
 
-def _asked(name: str, ask: Callable[[], object], kind: type[T]) -> T:
-    """What a stranger's converter answers. Raises: PluginFaulty for anything but a `kind`."""
+def _ask(name: str, ask: Callable[[], object], kind: type[T]) -> T:
+    """The answer of a plugin's converter. Raises: PluginFaulty unless it is a `kind`."""
     try:
         answer = ask()
     except Exception as error:
@@ -161,7 +161,7 @@ def _asked(name: str, ask: Callable[[], object], kind: type[T]) -> T:
 
 
 def _call(town: TownClient, task: Mapping[str, Any], agent: str, problems: list[str]) -> Operation[Assigned] | None:
-    """What makes this task; None, and a problem more, for one that no town would take."""
+    """The operation that adds this task; None, and one more problem, if the task is not valid."""
     try:
         arguments: dict[str, Any] = {**task, "agent": agent or task.get("agent", "")}
         return town.operations.add_task(**arguments)
@@ -170,13 +170,13 @@ def _call(town: TownClient, task: Mapping[str, Any], agent: str, problems: list[
         return None
 
 
-def _make(town: TownClient, calls: Sequence[Operation[Assigned]], problems: list[str]) -> tuple[list[str], int]:
-    """Make tasks one after the other, since one may need those before it: the ids of the new, how many were there."""
-    made: list[str] = []
+def _add(town: TownClient, calls: Sequence[Operation[Assigned]], problems: list[str]) -> tuple[list[str], int]:
+    """Add tasks one by one, since they may need each other: the ids of the new ones, and the number of known ones."""
+    added: list[str] = []
     known = 0
     for call in calls:
         try:
-            made.append(town.run(call).task.id)
+            added.append(town.run(call).task.id)
         except TinytownError as error:
             if not isinstance(error, Refused | NotFound | UsageError):
                 raise
@@ -184,4 +184,4 @@ def _make(town: TownClient, calls: Sequence[Operation[Assigned]], problems: list
                 known += 1
             else:
                 problems.append(str(error))
-    return made, known
+    return added, known

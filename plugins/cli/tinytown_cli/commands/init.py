@@ -1,10 +1,11 @@
-"""``tt init``: from a directory to a town with its server up. It leaves everything, or, when something fails, nothing."""
+"""``tt init``: creates a town in a directory and starts its server. If a step fails, everything is undone."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -23,17 +24,17 @@ from tinytown_cli.git_repository import town_words
 from tinytown_cli.params import KIND
 
 _TEMPLATE = """\
-# A Tinytown town. Every setting is described in docs/reference/configuration.md; no secret belongs into this file.
+# A Tinytown town. Every setting is described in docs/reference/configuration.md; never put a secret into this file.
 name = "{name}"
 
-# The kind of agent that `tt spawn` makes without --cli.
+# The kind of agent that `tt spawn` adds without --cli.
 {default_cli}
 
-# Without a url the town has a server of its own in .tt/. A password goes into TINYTOWN_REDIS_PASSWORD.
+# Without a url the town runs its own server in .tt/. A password goes into TINYTOWN_REDIS_PASSWORD.
 {redis}
-# durability = "fast"   # sync once a second: quicker, and the last seconds are lost when the machine dies
+# durability = "fast"   # sync once a second: faster, but a crash of the machine loses the last seconds
 
-# A command that agents of this kind run, with the prompt on its standard input.
+# A kind of agents that run this command, with the prompt on its standard input.
 # [agent_clis.tests]
 # command = "pytest -q"
 # timeout_s = 600
@@ -49,18 +50,18 @@ name = "{name}"
     ],
 )
 @click.option("-n", "--name", help="The town's name.  [default: the git repository and branch, else the directory]")
-@click.option("-c", "--cli", type=KIND, metavar="KIND", help="The kind of agent that spawn makes by default.")
-@click.option("--redis-url", metavar="URL", help="Use this server instead of one of the town's own.")
-@click.option("--join", is_flag=True, help="With an external server: take part in a town of this name that is there.")
-@click.option("--inside", is_flag=True, help="Allow a town inside another town.")
+@click.option("-c", "--cli", type=KIND, metavar="KIND", help="The default kind of agent for tt spawn.")
+@click.option("--redis-url", metavar="URL", help="Use this server instead of an embedded one.")
+@click.option("--join", is_flag=True, help="With an external server: join the town of this name that exists there.")
+@click.option("--inside", is_flag=True, help="Allow a town inside another one.")
 @pass_cli_context
 def init(
     context: CliContext, name: str | None, cli: str | None, redis_url: str | None, join: bool, inside: bool
 ) -> None:
-    """Make a town in this directory (or in --town PATH).
+    """Create a town in this directory (or in --town PATH).
 
-    Writes tinytown.toml, makes .tt/ for what the town needs at run time (git ignores it), starts the town's server
-    and installs its functions. Nothing that exists is overwritten.
+    Writes tinytown.toml, creates .tt/ for runtime files (git ignores it), starts the town's server and installs its
+    functions. Existing files are never overwritten.
     """
     root = _directory(context.town)
     _refuse_existing(root, inside=inside)
@@ -71,7 +72,9 @@ def init(
         config = load_config(root)
         if config.redis.url is None:
             if inside_a_round():
-                raise Refused("an agent's round starts no server, and a new town needs one", hint="let a person do it")
+                raise Refused(
+                    "an agent's round cannot start the server of a new town", hint="ask a person to run tt init"
+                )
             if not (root / RUNTIME_DIRECTORY).exists():
                 undo.callback(_remove_runtime_directory, root, config)
             prepare_runtime_directory(root)
@@ -88,21 +91,21 @@ def init(
             "redis": {"url": url, "version": version},
         },
         [
-            f"town {config.name} is ready in {root}",
+            f"created town {config.name} in {root}",
             f"settings: {CONFIG_FILE}    server: {url}",
-            "next: tt spawn worker --cli shell, then tt assign worker 'echo hello'",
+            "next: tt spawn worker --cli shell && tt assign worker 'echo hello'",
         ],
     )
 
 
 def _register(context: CliContext, root: Path, name: str) -> None:
-    """Put the town on the list of `tt towns`. A town that is not on it is a town all the same."""
-    from tinytown_cli.town_registry import register_town  # late: it changes a file of a person's own
+    """Put the town on the user's list of towns. If that fails, the town works all the same."""
+    from tinytown_cli.town_registry import register_town  # late: tomlkit
 
     try:
         register_town(root, name)
     except TinytownError as error:
-        context.warn(f"note: tt towns will not show this town: {error}")
+        context.warn(f"note: this town is not on your list of towns: {error}")
 
 
 def _directory(named: str | None) -> Path:
@@ -110,8 +113,8 @@ def _directory(named: str | None) -> Path:
         root = Path(named or ".").resolve(strict=True)
     except OSError as error:
         if named is None:
-            raise  # it is the current one, which is told for every command alike
-        raise NotFound(f"no such directory: {named}", hint="make it first, then tt init in it") from error
+            raise  # the current directory: reported as for every command
+        raise NotFound(f"no such directory: {named}", hint=f"mkdir -p {shlex.quote(named)}") from error
     if not root.is_dir():
         raise UsageError(f"expected a directory, got {root}")
     return root
@@ -119,25 +122,25 @@ def _directory(named: str | None) -> Path:
 
 def _refuse_existing(root: Path, *, inside: bool) -> None:
     if os.path.lexists(root / CONFIG_FILE):
-        raise Refused(f"there is a {CONFIG_FILE} in {root} already", hint="tt status shows that town", code="exists")
+        raise Refused(f"{root} already has a {CONFIG_FILE}", hint="tt status", code="exists")
     if inside:
         return
     with contextlib.suppress(NotFound):
         outer = find_town(root)
         raise Refused(
-            f"{root} lies inside the town at {outer}",
-            hint="use that one, or say --inside to have another",
+            f"{root} is inside the town at {outer}",
+            hint="use that town, or pass --inside to create another",
             code="exists",
         )
 
 
 def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | None) -> str:
-    """The text of the settings file, from values that have been checked."""
+    """The text of the settings file, from checked values."""
     name = check_town_name(name) if name is not None else town_name_from(town_words(root))
     if redis_url is not None and parse_url(redis_url).password:
         raise UsageError(
-            "the server's password may not stand in the town's file",
-            hint="leave it out of the URL and put it into the variable TINYTOWN_REDIS_PASSWORD",
+            "expected a URL without a password, since the town's file may be committed",
+            hint="set TINYTOWN_REDIS_PASSWORD instead",
         )
     if cli is not None:
         check_agent_name(cli)
@@ -151,13 +154,13 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
 
 
 def _set_up(link: TownClient, *, join: bool) -> None:
-    """Store the town's bounds. An embedded server is ours; an external one may hold a town of this name already."""
-    # Opening the link has marked the town's data with its schema; only a town that was set up has bounds.
+    """Store the town's limits. Only an external server may already hold a town of this name."""
+    # Connecting has stored the schema of the town's data; only a town that was set up has limits.
     words = ("HEXISTS", f"{link.operations.keys.base}:meta", "max_agents")
     if link.config.redis.url is not None and not join and link.client.command(*words):
         raise Refused(
-            f"a town called {link.config.name!r} is on {link.client.address.redacted} already",
-            hint="choose another name, or say --join to take part in it from this machine",
+            f"{link.client.address.redacted} already has a town called {link.config.name!r}",
+            hint="choose another --name, or pass --join to join it from this machine",
             code="exists",
         )
     link.run(link.operations.setup(link.config.server_settings))

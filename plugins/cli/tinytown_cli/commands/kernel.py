@@ -1,4 +1,4 @@
-"""``tt start`` and ``tt stop``: the town's kernel in the foreground, in the background, and its end."""
+"""``tt start`` and ``tt stop``: run the town's kernel in the foreground or the background, and stop it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tinytown_cli.kernel_process import end_kernel, kernel_log, start_kernel
 
 
 @click.command(cls=TownCommand, examples=["tt start", "tt start --background", "python -m tinytown"])
-@click.option("--background", is_flag=True, help="Start it as a process of its own and return when it is ready.")
-@click.option("--ready-fd", type=int, hidden=True, help="Where to say that it is ready; for who starts it.")
+@click.option("--background", is_flag=True, help="Start a background process and return when it is ready.")
+@click.option("--ready-fd", type=int, hidden=True, help="File descriptor to report readiness on.")
 @pass_cli_context
 def start(context: CliContext, background: bool, ready_fd: int | None) -> None:
-    """Run the town's kernel until Ctrl-C or SIGTERM; a second one makes it hurry. There is one for a town and machine."""
+    """Run the town's kernel until Ctrl-C or SIGTERM; a second one interrupts its rounds. A town has one kernel per machine."""
     root = context.town_root()
     load_config(root)
     if inside_a_round():
-        raise Refused("an agent's round cannot run a kernel", hint="it would end with the round")
+        raise Refused("cannot run a kernel inside an agent's round: it would end with the round")
     _refuse_second(root)
     if not background:
         run_in_foreground(root, ready_fd=ready_fd)
@@ -32,24 +32,24 @@ def start(context: CliContext, background: bool, ready_fd: int | None) -> None:
     try:
         pid = start_kernel(root)
     except TinytownError:
-        _refuse_second(root)  # somebody else was quicker by a moment
+        _refuse_second(root)  # another process started one meanwhile
         raise
     log = kernel_log(root)
-    context.emit({"pid": pid, "log": str(log)}, [f"the kernel runs as process {pid}", f"log: {log}"])
+    context.emit({"pid": pid, "log": str(log)}, [f"started the kernel (process {pid})", f"log: {log}"])
 
 
 def _refuse_second(root: Path) -> None:
     if pid := running_kernel(root):
         raise Refused(
-            f"a kernel runs this town already (pid {pid})",
-            hint="tt status looks at it, tt stop ends it",
+            f"the town's kernel is already running (process {pid})",
+            hint="stop it first with: tt stop",
             code="kernel_running",
             pid=pid,
         )
 
 
 def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
-    """Be the town's kernel."""
+    """Run the town's kernel in this process until a signal ends it."""
     from tinytown.kernel import run_kernel  # late: trio and all that the kernel needs
 
     prepare_runtime_directory(root)
@@ -59,22 +59,22 @@ def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
 @click.command(cls=TownCommand, examples=["tt stop", "tt stop --timeout 5 --keep-server"])
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
-    help="How long rounds may take to end before they are interrupted.",
+    help="Let running rounds finish for so long, then interrupt them.",
 )  # fmt: skip
-@click.option("--keep-server", is_flag=True, help="Leave the town's embedded server running.")
+@click.option("--keep-server", is_flag=True, help="Keep the embedded server running.")
 @pass_cli_context
 def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
-    """Stop the town's kernel on this machine, then its embedded server. Mail and tasks stay, and go on at the next start."""
+    """Stop the town's kernel on this machine, then its embedded server. Mail and tasks are kept for the next start."""
     root = context.town_root()
     config = load_config(root)
-    caller_in(root).refuse_agents("cannot stop the town", "send the supervisor a message")
+    caller_in(root).refuse_agents("cannot stop the town", "ask a person: tt send supervisor TEXT")
     pid = running_kernel(root)
     if pid is not None:
-        context.explain(f"asking process {pid} to come to its end")
+        context.explain(f"sending SIGTERM to process {pid}")
         if not end_kernel(pid, timeout_s=timeout_s):
             raise TinytownError(
-                f"the kernel (process {pid}) is still there, though it was asked twice to end",
-                hint=f"see {kernel_log(root)}; kill -9 {pid} loses nothing",
+                f"the kernel (process {pid}) did not stop after two SIGTERMs",
+                hint=f"see {kernel_log(root)}; kill -9 {pid} is safe",
             )
     server = None if keep_server else town_server(root, config)
     server_stopped = server is not None and server.stop()

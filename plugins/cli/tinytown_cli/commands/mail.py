@@ -16,7 +16,7 @@ from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
-from tinytown_cli.serializers import lying_shape
+from tinytown_cli.serializers import mailbox_entry_shape
 from tinytown_ops.explain.trace_command import whole_message_id
 
 _SHORT = 8
@@ -147,7 +147,7 @@ def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> Non
 
 
 def _inbox_shape(box: Inbox) -> dict[str, Any]:
-    return {"agent": box.agent, "messages": [lying_shape(each) for each in box.messages]}
+    return {"agent": box.agent, "messages": [mailbox_entry_shape(each) for each in box.messages]}
 
 
 def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:

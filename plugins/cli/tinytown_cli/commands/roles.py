@@ -1,4 +1,4 @@
-"""``tt roles``: what an agent may be for; and the remark about a role that nobody knows but somebody may have meant."""
+"""``tt roles``: the roles of a town; and the warning about a role that looks misspelt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tinytown_cli.params import ROLE
 @click.argument("role", required=False, type=ROLE)
 @pass_cli_context
 def roles(context: CliContext, role: str | None) -> None:
-    """List the roles that agents may have, or show ROLE whole. Outside of a town: those that every town knows."""
+    """List the roles that agents may have, or show ROLE in full. Outside of a town: the built-in roles."""
     known = load_roles(_config(context))
     if role is None:
         chosen = [*known.values()]
@@ -33,14 +33,14 @@ def roles(context: CliContext, role: str | None) -> None:
     else:
         near = difflib.get_close_matches(role.lower(), [*known], n=1)
         raise NotFound(
-            f"no role called {shown(role)!r}; here are: {', '.join(known)}",
-            hint=f"do you mean {near[0]}?" if near else f"a table [roles.{shown(role)}] in tinytown.toml makes one",
+            f"no role called {shown(role)!r}; available roles: {', '.join(known)}",
+            hint=f"did you mean {near[0]}?" if near else f"define it in a table [roles.{shown(role)}] of tinytown.toml",
         )
     context.emit({"roles": [_shape(each) for each in chosen]}, lines)
 
 
 def warn_of_role(context: CliContext, config: Config, word: str) -> None:
-    """Say so, on stderr, when a role that was given looks like a misspelt one. It is taken as it is."""
+    """Warn about a role that looks misspelt. It is used as given."""
     if doubt := doubt_role(config, word):
         context.warn(f"note: {doubt}")
 

@@ -13,7 +13,7 @@ from tinytown_cli.framework import TownCommand, make_root
 @click.command(cls=TownCommand, examples=["tt version", "tt version --json"])
 @pass_cli_context
 def version(context: CliContext) -> None:
-    """Print the version; with --json also those of Python and of the server-side functions."""
+    """Print the version; with --json also the versions of Python and of the server-side functions."""
     python = ".".join(map(str, sys.version_info[:3]))
     shape = {"version": __version__, "python": python}
     if context.json:
@@ -23,7 +23,7 @@ def version(context: CliContext) -> None:
     context.emit(shape, f"tinytown {__version__}, Python {python}")
 
 
-#: click's own cuts a word, or what is said of it, at the first comma in it.
+#: click's own script cuts a word and its description at the first comma.
 _FISH = """\
 function %(complete_func)s
     set -l answer (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) %(prog_name)s)
@@ -54,7 +54,7 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_cli_context
 def completion(context: CliContext, shell: str) -> None:
-    """Print the script that makes SHELL complete commands, options, agents and tasks."""
+    """Print the completion script for SHELL: commands, options, agents, tasks and more."""
     from click.shell_completion import FishComplete, get_completion_class
 
     class _Fish(FishComplete):
