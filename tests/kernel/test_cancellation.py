@@ -14,8 +14,8 @@ from tinytown.kernel import running_kernel
 from tinytown.model.results import Placement
 
 
-async def use(place: Any) -> None:
-    async with tinytown.open_town(place.root, kernel=True) as town:
+async def use(town_dir: Any) -> None:
+    async with tinytown.open_town(town_dir.root, kernel=True) as town:
         ada, bea = await town.agent("ada"), await town.agent("bea")
         await ada.assign("sleep 1000 & echo working; sleep 1000")
         await bea.assign("echo quick")
@@ -24,21 +24,21 @@ async def use(place: Any) -> None:
 
 @pytest.mark.faults
 @pytest.mark.deadline_s(60)
-async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
-    place.configure('default_cli = "shell"\n', grace_s=0.1)
-    async with place.connect() as watching:
+async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(town_dir) -> None:
+    town_dir.configure('default_cli = "shell"\n', grace_s=0.1)
+    async with town_dir.connect() as watching:
         for name in ("ada", "bea"):
             await watching.spawn(name)
-        server = place.server.pid()
+        server = town_dir.server.pid()
         for deadline_s in itertools.chain((step / 200 for step in range(40)), (0.3, 0.5)):
             began = trio.current_time()
             with trio.move_on_after(deadline_s):
-                await use(place)
+                await use(town_dir)
             assert trio.current_time() - began < deadline_s + 4.5, deadline_s
-            assert running_kernel(place.root) is None
+            assert running_kernel(town_dir.root) is None
             assert (await watching.status()).hosts == (), deadline_s
-            assert not list((place.root / ".tt" / "run").glob("*.json"))
-            assert [pid for pid in place.processes() if pid != server] == [], deadline_s
+            assert not list((town_dir.root / ".tt" / "run").glob("*.json"))
+            assert [pid for pid in town_dir.processes() if pid != server] == [], deadline_s
             for agent in await watching.agents():
                 assert agent.host is None
                 assert agent.mail.leased == 0
@@ -49,26 +49,26 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(place) -> None:
         assert await watching.dead_letters() == ()
 
 
-async def test_a_cancelled_round_gives_its_mail_back_untouched(place, table) -> None:
+async def test_a_cancelled_round_gives_its_mail_back_untouched(town_dir, scripted_backend) -> None:
     async def forever(work: Any, report: Any) -> None:
         await trio.sleep_forever()
 
-    table.script = forever
+    scripted_backend.script = forever
     with trio.CancelScope() as scope:
-        async with place.open() as town:
+        async with town_dir.open() as town:
             agent = await town.spawn("ada")
             task = await agent.assign("do it")
-            await table.begun(1)
+            await scripted_backend.wait_for_rounds(1)
             scope.cancel()
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         now = await town.task(task.id)
         assert (now.state, now.attempts, now.reason) == ("assigned", 0, "its kernel was stopped")
         inbox = await town.run(town.operations.peek("ada"))
-        assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
+        assert [(entry.place, entry.deliveries) for entry in inbox.messages] == [("queued", 0)]
         assert (await town.run(town.operations.agent("ada"))).state == "suspended"
 
 
-async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(place, table) -> None:
+async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(town_dir, scripted_backend) -> None:
     async def brittle(work: Any, report: Any) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
@@ -77,43 +77,43 @@ async def test_a_backend_that_raises_while_it_is_cancelled_stops_nobody(place, t
             finally:
                 raise ValueError("cannot stand this")
 
-    table.script = brittle
+    scripted_backend.script = brittle
     with trio.CancelScope() as scope:
-        async with place.open() as town:
+        async with town_dir.open() as town:
             agent = await town.spawn("ada")
             await agent.assign("do it")
-            await table.begun(1)
+            await scripted_backend.wait_for_rounds(1)
             scope.cancel()
     assert scope.cancelled_caught
-    async with place.open() as town:
+    async with town_dir.open() as town:
         agent = await town.agent("ada")
-        await table.begun(2)
+        await scripted_backend.wait_for_rounds(2)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda agent: agent.state == "paused")
 
 
-async def test_a_kernel_that_is_stopped_lets_rounds_end_within_its_bound(place, start_kernel, file_appears) -> None:
-    place.configure('default_cli = "shell"\ndrain_s = 20.0\n')
-    async with place.connect() as town:
+async def test_a_kernel_that_is_stopped_lets_rounds_end_within_its_bound(town_dir, start_kernel, wait_for_file) -> None:
+    town_dir.configure('default_cli = "shell"\ndrain_s = 20.0\n')
+    async with town_dir.connect() as town:
         ada = await town.spawn("ada")
         kernel = await trio.to_thread.run_sync(start_kernel)
         task = await ada.assign("touch begun; while [ ! -e go ]; do sleep 0.02; done; echo in time")
-        await file_appears(place.root / "begun")
+        await wait_for_file(town_dir.root / "begun")
         waiting = await ada.assign("echo not any more")
         kernel.signal(signal.SIGTERM)
-        (place.root / "go").touch()
+        (town_dir.root / "go").touch()
         assert await trio.to_thread.run_sync(kernel.wait) == 0
         assert (await town.task(task.id)).result == "in time"
         assert (await town.task(waiting.id)).state == "assigned"
 
 
-async def test_a_kernel_that_is_stopped_ends_rounds_that_take_longer(place, start_kernel, file_appears) -> None:
-    place.configure('default_cli = "shell"\ndrain_s = 0.2\n', grace_s=0.2)
-    async with place.connect() as town:
+async def test_a_kernel_that_is_stopped_ends_rounds_that_take_longer(town_dir, start_kernel, wait_for_file) -> None:
+    town_dir.configure('default_cli = "shell"\ndrain_s = 0.2\n', grace_s=0.2)
+    async with town_dir.connect() as town:
         ada = await town.spawn("ada")
         kernel = await trio.to_thread.run_sync(start_kernel)
         task = await ada.assign("trap '' TERM; touch begun; while :; do sleep 0.1; done")
-        await file_appears(place.root / "begun")
+        await wait_for_file(town_dir.root / "begun")
         began = trio.current_time()
         assert await trio.to_thread.run_sync(kernel.stop) == 0
         assert trio.current_time() - began < 5
@@ -121,29 +121,31 @@ async def test_a_kernel_that_is_stopped_ends_rounds_that_take_longer(place, star
 
 
 @pytest.mark.faults
-async def test_a_program_that_ends_with_control_c_leaves_nothing(place, start_kernel, file_appears) -> None:
-    place.configure('default_cli = "shell"\n', grace_s=0.1)
-    async with place.connect() as town:
+async def test_a_program_that_ends_with_control_c_leaves_nothing(town_dir, start_kernel, wait_for_file) -> None:
+    town_dir.configure('default_cli = "shell"\n', grace_s=0.1)
+    async with town_dir.connect() as town:
         agent = await town.spawn("ada")
         kernel = await trio.to_thread.run_sync(start_kernel)
         task = await agent.assign("touch begun; sleep 1000 & sleep 1000")
-        await file_appears(place.root / "begun")
+        await wait_for_file(town_dir.root / "begun")
         for number in (signal.SIGINT, signal.SIGTERM):  # the second hurries
             os.kill(kernel.pid, number)
         assert await trio.to_thread.run_sync(kernel.wait) == 0
-        assert [pid for pid in place.processes() if pid != place.server.pid()] == []
+        assert [pid for pid in town_dir.processes() if pid != town_dir.server.pid()] == []
         assert (await town.status()).hosts == ()
         now = await town.task(task.id)
         assert (now.state, now.attempts) == ("assigned", 0)
-        assert "Traceback" not in kernel.said
+        assert "Traceback" not in kernel.output
 
 
-async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(place, table, monkeypatch) -> None:
+async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
     """The server has given the agent to the kernel, and the answer arrives when all the others have been told to leave."""
-    place.configure("drain_s = 5.0\n")
+    town_dir.configure("drain_s = 5.0\n")
     placed, closing = trio.Event(), trio.Event()
-    async with place.open() as town:
-        run, kernel = town.run, place.kernel
+    async with town_dir.open() as town:
+        run, kernel = town.run, town_dir.kernel
 
         async def late(call: Any) -> Any:
             answer = await run(call)
@@ -163,8 +165,8 @@ async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(pl
                 closing.set()
             return leave(*words, capacity=capacity, **more)
 
-        monkeypatch.setattr(town.operations, "beat", beat)
-    assert not table.rounds
-    async with place.connect() as town:
-        (lying,) = (await town.run(town.operations.peek("ada", limit=5))).messages
-        assert (lying.place, lying.deliveries) == ("queued", 0)
+        monkeypatch.setattr(town.operations, "heartbeat", beat)
+    assert not scripted_backend.rounds
+    async with town_dir.connect() as town:
+        (entry,) = (await town.run(town.operations.peek("ada", limit=5))).messages
+        assert (entry.place, entry.deliveries) == ("queued", 0)

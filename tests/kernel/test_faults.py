@@ -38,19 +38,19 @@ async def unknown_keys(town: Any) -> list[str]:
     return [key for key in keys if not any(known.fullmatch(key[len(base) + 1 :]) for known in _KNOWN)]
 
 
-def rounds_processes(place: Any, keepers: set[int]) -> list[int]:
+def rounds_processes(town_dir: Any, keepers: set[int]) -> list[int]:
     """Processes of rounds: those that bear a run's mark, the kernel and the server excepted."""
-    return [pid for pid in place.processes() if pid not in keepers]
+    return [pid for pid in town_dir.processes() if pid not in keepers]
 
 
 @pytest.mark.faults
 @pytest.mark.deadline_s(100)
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_every_task_is_completed_once_whatever_is_killed(place, start_kernel, seed) -> None:
-    place.configure(TOWN, max_attempts=100, retry_delay_s=0.02, grace_s=0.2)
+async def test_every_task_is_completed_once_whatever_is_killed(town_dir, start_kernel, seed) -> None:
+    town_dir.configure(TOWN, max_attempts=100, retry_delay_s=0.02, grace_s=0.2)
     chance = random.Random(seed)
     killed: Counter[str] = Counter()
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         kernel = await trio.to_thread.run_sync(start_kernel)
         agents = [await town.spawn(f"a{number}") for number in range(AGENTS)]
         tasks: list[str] = []
@@ -68,9 +68,9 @@ async def test_every_task_is_completed_once_whatever_is_killed(place, start_kern
                 if victim == "kernel":
                     await trio.to_thread.run_sync(kernel.kill)
                     await trio.to_thread.run_sync(kernel.start)
-                elif victim == "server" and (pid := place.server.pid()):
+                elif victim == "server" and (pid := town_dir.server.pid()):
                     os.kill(pid, signal.SIGKILL)
-                elif candidates := rounds_processes(place, {kernel.pid, place.server.pid() or 0}):
+                elif candidates := rounds_processes(town_dir, {kernel.pid, town_dir.server.pid() or 0}):
                     with suppress(ProcessLookupError):
                         os.kill(chance.choice(candidates), signal.SIGKILL)
                 killed[victim] += 1
@@ -88,16 +88,16 @@ async def test_every_task_is_completed_once_whatever_is_killed(place, start_kern
             event.task for event in events if event.type == "task_state_changed" and event.new == "completed"
         )
         assert completed == Counter(tasks)
-        done = Counter((place.root / "done.log").read_text().split())
+        done = Counter((town_dir.root / "done.log").read_text().split())
         assert set(done) == set(tasks)
         assert sum(done.values()) - TASKS <= AGENTS * (killed["kernel"] + killed["server"]) + killed["agent"]
         assert await town.dead_letters() == ()
         assert await unknown_keys(town) == []
         assert all(agent.open_tasks == agent.mail.total == 0 for agent in await town.agents())
-        assert rounds_processes(place, {kernel.pid, place.server.pid() or 0, *children(kernel.pid)}) == []
+        assert rounds_processes(town_dir, {kernel.pid, town_dir.server.pid() or 0, *children(kernel.pid)}) == []
         assert await trio.to_thread.run_sync(kernel.stop) == 0
-        assert rounds_processes(place, {place.server.pid() or 0}) == []
-        assert not list((place.root / ".tt" / "run").glob("*.json"))
+        assert rounds_processes(town_dir, {town_dir.server.pid() or 0}) == []
+        assert not list((town_dir.root / ".tt" / "run").glob("*.json"))
 
 
 def children(pid: int) -> set[int]:
@@ -110,14 +110,14 @@ def children(pid: int) -> set[int]:
 
 @pytest.mark.faults
 async def test_what_a_killed_kernel_had_is_free_again_as_soon_as_the_next_one_comes(
-    place, start_kernel, file_appears
+    town_dir, start_kernel, wait_for_file
 ) -> None:
-    place.configure('default_cli = "shell"\nlease_s = 60.0\n', grace_s=0.2)
-    async with place.connect() as town:
+    town_dir.configure('default_cli = "shell"\nlease_s = 60.0\n', grace_s=0.2)
+    async with town_dir.connect() as town:
         kernel = await trio.to_thread.run_sync(start_kernel)
         agent = await town.spawn("ada")
         task = await agent.assign("echo x >> began; sleep 1000 & test $(wc -l < began) = 2 || sleep 1000; echo done")
-        await file_appears(place.root / "began", "x")
+        await wait_for_file(town_dir.root / "began", "x")
         kernel.kill()
         await trio.to_thread.run_sync(kernel.start)  # well within the lease: the same machine knows that it is dead
         done = await town.wait_for_task(task.id)
@@ -127,27 +127,27 @@ async def test_what_a_killed_kernel_had_is_free_again_as_soon_as_the_next_one_co
 
 
 @pytest.mark.faults
-async def test_nothing_of_a_round_survives_the_kill_of_its_kernel(place, start_kernel, file_appears) -> None:
-    place.configure('default_cli = "shell"\n', grace_s=0.2)
-    async with place.connect() as town:
+async def test_nothing_of_a_round_survives_the_kill_of_its_kernel(town_dir, start_kernel, wait_for_file) -> None:
+    town_dir.configure('default_cli = "shell"\n', grace_s=0.2)
+    async with town_dir.connect() as town:
         kernel = await trio.to_thread.run_sync(start_kernel)
         agent = await town.spawn("ada")
         await agent.assign("setsid sleep 1000 & (sleep 1000 &) ; echo up > up; exec sleep 1000")
-        await file_appears(place.root / "up", "up")
-        assert len(rounds_processes(place, {kernel.pid, place.server.pid() or 0})) >= 3
+        await wait_for_file(town_dir.root / "up", "up")
+        assert len(rounds_processes(town_dir, {kernel.pid, town_dir.server.pid() or 0})) >= 3
         kernel.kill()
-        while rounds_processes(place, {place.server.pid() or 0}):  # noqa: ASYNC110 - other processes end
+        while rounds_processes(town_dir, {town_dir.server.pid() or 0}):  # noqa: ASYNC110 - other processes end
             await trio.sleep(0.01)
 
 
 @pytest.mark.faults
-async def test_an_agents_process_that_is_killed_costs_an_attempt(place, start_kernel, file_appears) -> None:
-    place.configure('default_cli = "shell"\n')
-    async with place.connect() as town:
+async def test_an_agents_process_that_is_killed_costs_an_attempt(town_dir, start_kernel, wait_for_file) -> None:
+    town_dir.configure('default_cli = "shell"\n')
+    async with town_dir.connect() as town:
         await trio.to_thread.run_sync(start_kernel)
         agent = await town.spawn("ada")
         task = await agent.assign("test -e pid || { echo $$ > pid; exec sleep 1000; }; echo done")
-        await file_appears(place.root / "pid", "\n")
-        os.kill(int((place.root / "pid").read_text()), signal.SIGKILL)
+        await wait_for_file(town_dir.root / "pid", "\n")
+        os.kill(int((town_dir.root / "pid").read_text()), signal.SIGKILL)
         done = await town.wait_for_task(task.id)
         assert (done.state, done.result, done.attempts) == ("completed", "done", 2)

@@ -12,50 +12,50 @@ from tinytown_server.server import EmbeddedServer
 SHELL = 'default_cli = "shell"\n'
 
 
-async def test_nobody_else_can_look_into_a_towns_files(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_nobody_else_can_look_into_a_towns_files(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.assign("echo secret")
         await agent.wait_for_idle()
-        runtime = place.root / ".tt"
+        runtime = town_dir.root / ".tt"
         modes = {
-            path.relative_to(place.root).as_posix(): path.stat().st_mode & 0o777
+            path.relative_to(town_dir.root).as_posix(): path.stat().st_mode & 0o777
             for path in (runtime, *runtime.rglob("*"))
         }
         open_to_others = {name: oct(mode) for name, mode in modes.items() if mode & 0o077}
-        within = {name for name in open_to_others if (place.root / name).is_dir()}
+        within = {name for name in open_to_others if (town_dir.root / name).is_dir()}
         assert modes[".tt"] == modes[".tt/agents/ada"] == modes[".tt/logs"] == 0o700
         assert modes[".tt/logs/ada.log"] == 0o600
         assert not within
 
 
-async def test_an_agents_log_is_bounded(place) -> None:
-    place.configure(SHELL + "[limits]\nlog_bytes = 10_000\n")
-    async with place.open() as town:
+async def test_an_agents_log_is_bounded(town_dir) -> None:
+    town_dir.configure(SHELL + "[limits]\nlog_bytes = 10_000\n")
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for number in range(8):
             await agent.assign(f"for i in $(seq 400); do echo line {number} $i; done")
         await agent.wait_for_idle()
-        logs = sorted((place.root / ".tt" / "logs").glob("ada.log*"))
+        logs = sorted((town_dir.root / ".tt" / "logs").glob("ada.log*"))
         assert [path.name for path in logs] == ["ada.log", "ada.log.1"]
         assert sum(path.stat().st_size for path in logs) < 30_000
         assert "line 7 400" in logs[0].read_text()
 
 
-async def test_a_town_that_was_moved_between_kernels_goes_on(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_a_town_that_was_moved_between_kernels_goes_on(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         done = await town.wait_for_task((await agent.assign("pwd")).id)
-        assert done.result == str(place.root)
+        assert done.result == str(town_dir.root)
         await agent.interrupt()
         await agent.wait_until(lambda agent: agent.state == "paused")
         waiting = await agent.assign("pwd")
-    place.server.stop()
+    town_dir.server.stop()
     moved = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp")).resolve() / "town"
     try:
-        shutil.move(place.root, moved)
+        shutil.move(town_dir.root, moved)
         async with tinytown.open_town(moved) as town:
             assert (await town.task(done.id)).state == "completed"
             await (await town.agent("ada")).resume()
@@ -63,12 +63,12 @@ async def test_a_town_that_was_moved_between_kernels_goes_on(place) -> None:
     finally:
         EmbeddedServer(moved / ".tt").stop()
         shutil.rmtree(moved.parent)
-        place.root.mkdir(exist_ok=True)
+        town_dir.root.mkdir(exist_ok=True)
 
 
-async def test_a_directory_with_nothing_but_a_toml_file_is_a_town(place) -> None:
-    place.configure(SHELL)
-    assert [path.name for path in place.root.iterdir()] == ["tinytown.toml"]
-    async with place.open() as town:
+async def test_a_directory_with_nothing_but_a_toml_file_is_a_town(town_dir) -> None:
+    town_dir.configure(SHELL)
+    assert [path.name for path in town_dir.root.iterdir()] == ["tinytown.toml"]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         assert (await town.wait_for_task((await agent.assign("echo ok")).id)).result == "ok"

@@ -42,16 +42,16 @@ async def stops_growing(path: Path) -> int:
 
 
 @pytest.fixture
-def counting(place: Any, table: Any) -> Any:
-    place.configure(COUNTING, timeout_s=2.0)
-    return place
+def counting(town_dir: Any, scripted_backend: Any) -> Any:
+    town_dir.configure(COUNTING, timeout_s=2.0)
+    return town_dir
 
 
-async def test_processes_stand_still_and_their_time_with_them(counting, file_appears) -> None:
+async def test_processes_stand_still_and_their_time_with_them(counting, wait_for_file) -> None:
     count = counting.root / "count"
     async with counting.open() as town:
         task = await (await town.spawn("ann", cli="counter")).assign("count")
-        await file_appears(count, "x")
+        await wait_for_file(count, "x")
         with trio.fail_after(WITHIN_S):
             assert await town.freeze("the bill")
             assert await frozen_hosts(town, 1) == [1]
@@ -71,12 +71,12 @@ async def test_processes_stand_still_and_their_time_with_them(counting, file_app
         done = await town.wait_for_task(task.id)
         assert (done.state, done.attempts) == ("completed", 1)
         await town.wait_until(lambda: town.run(town.operations.hosts()), lambda hosts: hosts[0].frozen is None)
-    assert [event["reason"] for event in counting.told("town_frozen")] == ["the bill"]
-    assert [event["reason"] for event in counting.told("town_thawed")] == ["it is paid"]
+    assert [event["reason"] for event in counting.recorded("town_frozen")] == ["the bill"]
+    assert [event["reason"] for event in counting.recorded("town_thawed")] == ["it is paid"]
 
 
-async def test_nothing_is_begun_in_a_frozen_town_and_all_of_it_after(place, table) -> None:
-    async with place.open() as town:
+async def test_nothing_is_begun_in_a_frozen_town_and_all_of_it_after(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ann", tags=["x"])
         await town.wait_for_idle()
         await town.freeze("the bill")
@@ -84,24 +84,28 @@ async def test_nothing_is_begun_in_a_frozen_town_and_all_of_it_after(place, tabl
         await agent.assign("a task")
         await town.add_task("on the backlog", tags=["x"])
         await agent.wait_until(lambda now: "frozen" in (now.reason or ""))
-        assert not table.rounds
+        assert not scripted_backend.rounds
         await town.thaw("enough")
         await town.wait_for_idle()
-        assert [round.task and round.task.description for round in table.rounds] == [None, "a task", "on the backlog"]
+        assert [round.task and round.task.description for round in scripted_backend.rounds] == [
+            None,
+            "a task",
+            "on the backlog",
+        ]
 
 
-async def test_a_limit_of_a_round_without_processes_stands_still_too(place, table) -> None:
+async def test_a_limit_of_a_round_without_processes_stands_still_too(town_dir, scripted_backend) -> None:
     go_on = trio.Event()
 
     async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="done")
 
-    table.script = wait
-    place.configure(timeout_s=0.2, grace_s=0.1)  # and a second of overtime
-    async with place.open() as town:
+    scripted_backend.script = wait
+    town_dir.configure(timeout_s=0.2, grace_s=0.1)  # and a second of overtime
+    async with town_dir.open() as town:
         task = await (await town.spawn("ann")).assign("wait")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await town.freeze("the bill")
         await trio.sleep(2.5)  # the measured span itself
         await town.thaw("enough")
@@ -109,33 +113,33 @@ async def test_a_limit_of_a_round_without_processes_stands_still_too(place, tabl
         assert (await town.wait_for_task(task.id)).attempts == 1
 
 
-async def test_a_town_stays_frozen_from_one_kernel_to_the_next(place, table) -> None:
-    async with place.open() as town:
+async def test_a_town_stays_frozen_from_one_kernel_to_the_next(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         await town.spawn("ann")
         await town.freeze("the bill")
-    async with place.open() as town:
+    async with town_dir.open() as town:
         assert await frozen_hosts(town, 1) == [0]
         agent = await town.agent("ann")
         await agent.send("a message")
         await agent.wait_until(lambda now: "frozen" in (now.reason or ""))
-        assert not table.rounds
+        assert not scripted_backend.rounds
         await town.thaw("enough")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
 
 
 async def test_every_kernel_freezes_what_it_runs_and_one_that_dies_frozen_leaves_nothing(
-    counting, start_kernel, rounds_end, file_appears
+    counting, start_kernel, wait_for_round_ends, wait_for_file
 ) -> None:
     count = counting.root / "count"
     kernel = start_kernel()
     async with counting.connect() as town:
         task = await (await town.spawn("ann", cli="counter")).assign("count")
-        await file_appears(count, "x")
+        await wait_for_file(count, "x")
         await town.freeze("the bill")
         assert await frozen_hosts(town, 1) == [1]
         kernel.signal(signal.SIGKILL)
         kernel.wait()
-        await rounds_end(counting)
+        await wait_for_round_ends(counting)
         kernel.start()
         assert await frozen_hosts(town, 1) == [0]
         assert (await town.task(task.id)).state == "assigned"
@@ -144,34 +148,34 @@ async def test_every_kernel_freezes_what_it_runs_and_one_that_dies_frozen_leaves
         assert (await town.wait_for_task(task.id)).state == "completed"
 
 
-async def test_what_is_frozen_can_be_ended(counting, rounds_end, file_appears) -> None:
+async def test_what_is_frozen_can_be_ended(counting, wait_for_round_ends, wait_for_file) -> None:
     async with counting.open() as town:
         agent = await town.spawn("ann", cli="counter")
         task = await agent.assign("count")
-        await file_appears(counting.root / "count", "x")
+        await wait_for_file(counting.root / "count", "x")
         await town.freeze("the bill")
         await frozen_hosts(town, 1)
         with trio.fail_after(WITHIN_S):
             await agent.kill(now=True)
             await agent.wait_until(lambda now: now.state == "stopped")
-            await rounds_end(counting)
+            await wait_for_round_ends(counting)
         assert (await town.task(task.id)).attempts == 0
 
 
 async def test_a_lease_that_is_lost_while_all_stands_still_costs_the_round_and_no_work(
-    counting, rounds_end, file_appears
+    counting, wait_for_round_ends, wait_for_file
 ) -> None:
     counting.configure("lease_s = 1.0\n" + COUNTING, timeout_s=20.0)
     async with counting.open() as town:
         agent = await town.spawn("ann", cli="counter")
         task = await agent.assign("count")
-        await file_appears(counting.root / "count", "x")
+        await wait_for_file(counting.root / "count", "x")
         await town.freeze("the bill")
         await frozen_hosts(town, 1)
         (lost,) = await town.run(town.operations.hosts())
         await town.run(town.operations.deregister_host(lost.id, reason="its lease ran out"))
         await agent.wait_until(lambda now: now.host not in (None, "", lost.id) and "frozen" in (now.reason or ""))
-        await rounds_end(counting)
+        await wait_for_round_ends(counting)
         assert await frozen_hosts(town, 1) == [0]
         assert (await town.task(task.id)).state == "assigned"
         (counting.root / "done").touch()

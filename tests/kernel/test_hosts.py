@@ -33,11 +33,11 @@ HELD = "echo $TINYTOWN_RUN_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; e
 class Network:
     """A server with a Unix socket and a TCP port, and towns' directories that know it by an address."""
 
-    def __init__(self, start: Callable[..., Any], place: Any) -> None:
+    def __init__(self, start: Callable[..., Any], town_dir: Any) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
         self.socket = self.home / "s"
         self.port = free_port()
-        self._make = type(place)
+        self._make = type(town_dir)
         self._start = start
         self.places: list[Any] = []
         options = ["--bind", "127.0.0.1", "--unixsocket", str(self.socket), "--dir", str(self.home), "--save", ""]
@@ -56,9 +56,9 @@ class Network:
         self.places.append(made)
         return made
 
-    async def start(self, place: Any, **options: Any) -> Any:
+    async def start(self, town_dir: Any, **options: Any) -> Any:
         """A kernel in the directory, running."""
-        return await trio.to_thread.run_sync(functools.partial(self._start, place.root, **options))
+        return await trio.to_thread.run_sync(functools.partial(self._start, town_dir.root, **options))
 
     def listen_on(self, address: str) -> None:
         """Serve another address of this machine, too."""
@@ -68,8 +68,8 @@ class Network:
     def close(self) -> None:
         self._server.kill()
         self._server.wait()
-        for place in self.places:
-            place.close()
+        for town_dir in self.places:
+            town_dir.close()
         shutil.rmtree(self.home)
 
 
@@ -81,8 +81,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def network(place, start_kernel) -> Iterator[Network]:
-    made = Network(start_kernel, place)
+def network(town_dir, start_kernel) -> Iterator[Network]:
+    made = Network(start_kernel, town_dir)
     try:
         yield made
     finally:
@@ -118,9 +118,9 @@ async def roots(town: Any) -> dict[str, str]:
     return {host.id: host.root for host in await town.run(town.operations.hosts())}
 
 
-async def ended(place: Any, kernel: Any) -> None:
+async def ended(town_dir: Any, kernel: Any) -> None:
     """Wait until nothing runs in the directory but its kernel."""
-    while place.processes() != [kernel.pid]:  # noqa: ASYNC110 - other processes end
+    while town_dir.processes() != [kernel.pid]:  # noqa: ASYNC110 - other processes end
         await trio.sleep(0.01)
 
 
@@ -128,7 +128,7 @@ async def ended(place: Any, kernel: Any) -> None:
 @pytest.mark.deadline_s(60)
 @pytest.mark.parametrize("fate", ["killed", "frozen", "refused", "silent"])
 async def test_a_host_that_dies_or_is_cut_off_is_replaced_within_a_lease_and_cannot_act_when_it_is_back(
-    network, fate, file_appears
+    network, fate, wait_for_file
 ) -> None:
     async with open_gate(network) as gate:
         first, second = network.checkout(f"unix://{gate.path}"), network.checkout()
@@ -138,7 +138,7 @@ async def test_a_host_that_dies_or_is_cut_off_is_replaced_within_a_lease_and_can
             before = set((await all_hosted(town)).values())
             (old,) = before
             task = await agents[0].assign(HELD)
-            await file_appears(first.root / "runs", "\n")
+            await wait_for_file(first.root / "runs", "\n")
             await network.start(second)
             await town.wait_until(lambda: roots(town), lambda now: len(now) == 2)
             match fate:
@@ -150,7 +150,7 @@ async def test_a_host_that_dies_or_is_cut_off_is_replaced_within_a_lease_and_can
                     gate.shut(fate)
             with trio.fail_after(LEASE_S + SLACK_S):
                 await all_hosted(town, not_by=old)
-            await file_appears(second.root / "runs", "\n")
+            await wait_for_file(second.root / "runs", "\n")
             if fate in ("refused", "silent"):
                 await ended(first, lost)  # while it is still cut off: its lease is over, and it knows
             match fate:
@@ -199,7 +199,7 @@ async def test_agents_go_where_their_backend_and_their_labels_are_and_say_what_i
         for name, (cli, labels, _) in wishes.items():
             await town.spawn(name, cli=cli, labels=labels)
         found = await all_hosted(town)
-        assert all(found[name] == by_root[str(place.root)] for name, (_, _, place) in wishes.items() if place)
+        assert all(found[name] == by_root[str(town_dir.root)] for name, (_, _, town_dir) in wishes.items() if town_dir)
         arm = await town.spawn("arm", labels=["arm"])
         await arm.wait_until(
             lambda now: now.reason == 'waiting for a kernel with the backend "shell", with the label "arm"'
@@ -217,8 +217,8 @@ async def test_agents_go_where_their_backend_and_their_labels_are_and_say_what_i
 async def test_two_checkouts_share_one_town_through_a_server_on_the_network(network) -> None:
     url = f"redis://127.0.0.1:{network.port}/0"
     places = [network.checkout(url), network.checkout(url)]
-    for place in places:
-        await network.start(place)
+    for town_dir in places:
+        await network.start(town_dir)
     async with places[0].connect() as town:
         agents = [await town.spawn(f"a{number}") for number in range(6)]
         found = await all_hosted(town)
@@ -227,10 +227,10 @@ async def test_two_checkouts_share_one_town_through_a_server_on_the_network(netw
         by_host = await roots(town)
         for agent, task in zip(agents, tasks, strict=True):
             assert (await town.wait_for_task(task.id)).result == by_host[found[agent.name]]
-    for place in places:
-        told = await ask(place, "hosts", "--json")
+    for town_dir in places:
+        told = await ask(town_dir, "hosts", "--json")
         assert {host["root"] for host in told["hosts"]} == {str(each.root) for each in places}
-        assert [host["root"] for host in told["hosts"] if host["here"]] == [str(place.root)]
+        assert [host["root"] for host in told["hosts"] if host["here"]] == [str(town_dir.root)]
         assert all(0 < host["lease_left_s"] <= LEASE_S for host in told["hosts"])
         assert sorted(host["agents"] for host in told["hosts"]) == [3, 3]
 
@@ -283,16 +283,16 @@ def machine() -> Iterator[Machine]:
 @pytest.mark.faults
 @pytest.mark.deadline_s(60)
 async def test_a_machine_whose_network_cable_is_pulled_is_replaced_and_ends_its_rounds_by_itself(
-    machine, network, file_appears
+    machine, network, wait_for_file
 ) -> None:
     network.listen_on(machine.near)
     first, second = network.checkout(f"redis://{machine.near}:{network.port}/0"), network.checkout()
-    far = await network.start(first, within=machine.within)
+    far = await network.start(first, prefix=machine.within)
     async with second.connect() as town:
         ada = await town.spawn("ada")
         (old,) = (await all_hosted(town)).values()
         task = await ada.assign(HELD)
-        await file_appears(first.root / "runs", "\n")
+        await wait_for_file(first.root / "runs", "\n")
         await network.start(second)
         machine.cut()
         with trio.fail_after(LEASE_S + SLACK_S):
@@ -307,9 +307,9 @@ async def test_a_machine_whose_network_cable_is_pulled_is_replaced_and_ends_its_
         assert old not in await roots(town)
 
 
-async def ask(place: Any, *words: str) -> Any:
+async def ask(town_dir: Any, *words: str) -> Any:
     """What a command says when it is typed in the directory."""
     command = [sys.executable, "-m", "tinytown", *words]
     environment = {**os.environ, "TINYTOWN_HOME": "/nonexistent"}
-    done = await trio.run_process(command, cwd=place.root, env=environment, capture_stdout=True)
+    done = await trio.run_process(command, cwd=town_dir.root, env=environment, capture_stdout=True)
     return json.loads(done.stdout)

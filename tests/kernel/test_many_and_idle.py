@@ -17,9 +17,9 @@ async def commands_handled(town: Any) -> Counter[str]:
     return Counter({name: int(rest.partition(",")[0]) for name, rest in rows})
 
 
-async def test_fifty_idle_agents_ask_the_server_for_next_to_nothing(place, table) -> None:
-    place.configure("lease_s = 10.0\n")
-    async with place.open() as town:
+async def test_fifty_idle_agents_ask_the_server_for_next_to_nothing(town_dir, scripted_backend) -> None:
+    town_dir.configure("lease_s = 10.0\n")
+    async with town_dir.open() as town:
         for number in range(50):
             await town.spawn(f"a{number}", role="tester")
         await town.wait_for_idle()
@@ -35,9 +35,9 @@ async def test_fifty_idle_agents_ask_the_server_for_next_to_nothing(place, table
 
 
 @pytest.mark.deadline_s(100)
-async def test_a_thousand_agents_are_idle_in_one_kernel_and_each_gets_its_own_mail(place, table) -> None:
-    place.configure("lease_s = 10.0\n")
-    async with place.open() as town:
+async def test_a_thousand_agents_are_idle_in_one_kernel_and_each_gets_its_own_mail(town_dir, scripted_backend) -> None:
+    town_dir.configure("lease_s = 10.0\n")
+    async with town_dir.open() as town:
         async with trio.open_nursery() as nursery:
             for number in range(1000):
                 nursery.start_soon(town.spawn, f"a{number}")
@@ -45,9 +45,9 @@ async def test_a_thousand_agents_are_idle_in_one_kernel_and_each_gets_its_own_ma
             await town.wait_for_idle()
         assert (await town.status()).hosts[0].backends
         await (await town.agent("a777")).send("hello, you")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await town.wait_for_idle("a777")
-        assert [round.messages[0].recipient for round in table.rounds] == ["a777"]
+        assert [round.messages[0].recipient for round in scripted_backend.rounds] == ["a777"]
         assert [agent.name for agent in await town.agents() if agent.rounds_completed] == ["a777"]
         began = trio.current_time()
     assert trio.current_time() - began < 20

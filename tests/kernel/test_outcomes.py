@@ -16,9 +16,13 @@ async def forever(work: Any, report: Any) -> None:
     await trio.sleep_forever()
 
 
-async def test_a_finished_round_completes_its_task_with_the_final_text(place, table, answering) -> None:
-    table.script = answering(Finished(text="here it is", usage=Usage(input_tokens=3), session_id="s1"))
-    async with place.open() as town:
+async def test_a_finished_round_completes_its_task_with_the_final_text(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    scripted_backend.script = scripted_answers(
+        Finished(text="here it is", usage=Usage(input_tokens=3), session_id="s1")
+    )
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.result, task.attempts) == ("completed", "here it is", 1)
@@ -28,7 +32,7 @@ async def test_a_finished_round_completes_its_task_with_the_final_text(place, ta
         assert info.session_id == "s1"
         await agent.assign("more")
         await agent.wait_for_idle()
-        assert [round.session_id for round in table.rounds] == [None, "s1"]
+        assert [round.session_id for round in scripted_backend.rounds] == [None, "s1"]
         (_, record) = await town.run(town.operations.rounds("ada"))
         assert record.usage is not None
         assert record.usage["input_tokens"] == 3
@@ -37,17 +41,17 @@ async def test_a_finished_round_completes_its_task_with_the_final_text(place, ta
 
 
 async def test_a_failed_round_is_tried_again_with_growing_delays_until_the_budget_is_spent(
-    place, table, answering
+    town_dir, scripted_backend, scripted_answers
 ) -> None:
-    place.configure(max_attempts=3, retry_delay_s=0.2)
+    town_dir.configure(max_attempts=3, retry_delay_s=0.2)
     began: list[float] = []
 
     async def fail(work: Any, report: Any) -> Failed:
         began.append(trio.current_time())
         return Failed(reason=f"no luck on attempt {work.task.attempts}")
 
-    table.script = fail
-    async with place.open() as town:
+    scripted_backend.script = fail
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts, task.reason) == ("failed", 3, "no luck on attempt 3")
@@ -55,53 +59,63 @@ async def test_a_failed_round_is_tried_again_with_growing_delays_until_the_budge
         first, second = began[1] - began[0], began[2] - began[1]
         assert first >= 0.2
         assert second >= 0.4
-        assert "no luck on attempt 1" in table.rounds[1].prompt
+        assert "no luck on attempt 1" in scripted_backend.rounds[1].prompt
 
 
-async def test_a_failure_that_is_not_retryable_fails_the_task_at_once(place, table, answering) -> None:
-    table.script = answering(Failed(reason="there is no such file", retryable=False))
-    async with place.open() as town:
+async def test_a_failure_that_is_not_retryable_fails_the_task_at_once(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    scripted_backend.script = scripted_answers(Failed(reason="there is no such file", retryable=False))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts, task.reason) == ("failed", 1, "there is no such file")
 
 
-async def test_the_retry_budget_holds_over_kernels_and_agents(place, table, answering, until) -> None:
-    place.configure(max_attempts=3, retry_delay_s=0.01)
-    table.script = answering(Failed(reason="first"), forever)
-    async with place.open() as town:
+async def test_the_retry_budget_holds_over_kernels_and_agents(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
+    town_dir.configure(max_attempts=3, retry_delay_s=0.01)
+    scripted_backend.script = scripted_answers(Failed(reason="first"), forever)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 2)
-    table.script = answering(Failed(reason="second"), forever)
-    async with place.open() as town:
+    scripted_backend.script = scripted_answers(Failed(reason="second"), forever)
+    async with town_dir.open() as town:
         await town.wait_until(lambda: town.task(task.id), lambda now: now.state == "running" and now.attempts == 3)
         await town.run(town.operations.set_desired_state("ada", "paused", now=True))
-        await until(town, task, "assigned")
-        table.script = answering(Failed(reason="third"))
+        await wait_for_task_state(town, task, "assigned")
+        scripted_backend.script = scripted_answers(Failed(reason="third"))
         await town.spawn("bea")
         await town.run(town.operations.assign_task(task.id, "bea"))
         ended = await town.wait_for_task(task.id)
         assert (ended.state, ended.attempts, ended.assigned_to, ended.reason) == ("failed", 3, "bea", "third")
 
 
-async def test_a_lost_process_counts_as_an_attempt_and_gets_a_new_session(place, table, answering) -> None:
-    table.script = answering(Lost(reason="killed", stderr_tail="Segmentation fault\n"), Finished(text="fine"))
-    async with place.open() as town:
+async def test_a_lost_process_counts_as_an_attempt_and_gets_a_new_session(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    scripted_backend.script = scripted_answers(
+        Lost(reason="killed", stderr_tail="Segmentation fault\n"), Finished(text="fine")
+    )
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("completed", 2)
-        assert "Segmentation fault" in table.rounds[1].prompt
-        assert table.backends[0].opened == ["ada", "ada"]
-    assert table.backends[0].closed == ["ada", "ada"]
+        assert "Segmentation fault" in scripted_backend.rounds[1].prompt
+        assert scripted_backend.backends[0].opened == ["ada", "ada"]
+    assert scripted_backend.backends[0].closed == ["ada", "ada"]
 
 
 @pytest.mark.parametrize("outcome", [Unauthorized, Unavailable])
 async def test_without_login_or_tool_the_agent_stops_in_error_and_its_mail_stays(
-    place, table, answering, outcome
+    town_dir, scripted_backend, scripted_answers, outcome
 ) -> None:
-    table.script = answering(outcome(reason="not logged in", hint="run claude login"), Finished(text="fine"))
-    async with place.open() as town:
+    scripted_backend.script = scripted_answers(
+        outcome(reason="not logged in", hint="run claude login"), Finished(text="fine")
+    )
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         info = await agent.wait_until(lambda agent: agent.state == "error")
@@ -116,49 +130,57 @@ async def test_without_login_or_tool_the_agent_stops_in_error_and_its_mail_stays
         assert (await town.wait_for_task(task.id)).state == "completed"
 
 
-async def test_an_interrupted_round_gives_its_mail_back_untouched(place, table, answering, until) -> None:
-    table.script = answering(forever, Finished(text="fine"))
-    async with place.open() as town:
+async def test_an_interrupted_round_gives_its_mail_back_untouched(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
+    scripted_backend.script = scripted_answers(forever, Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda agent: agent.state == "paused")
         now = await town.task(task.id)
         assert (now.state, now.attempts) == ("assigned", 0)
         inbox = await town.run(town.operations.peek("ada"))
-        assert [(lying.place, lying.deliveries) for lying in inbox.messages] == [("queued", 0)]
+        assert [(entry.place, entry.deliveries) for entry in inbox.messages] == [("queued", 0)]
         await agent.resume()
         assert (await town.wait_for_task(task.id)).attempts == 1
 
 
-async def test_a_backend_that_interrupts_itself_is_no_busy_loop(place, table, answering) -> None:
-    place.configure(retry_delay_s=0.3)
-    table.script = answering(Interrupted(), Interrupted(), Finished(text="fine"))
-    async with place.open() as town:
+async def test_a_backend_that_interrupts_itself_is_no_busy_loop(town_dir, scripted_backend, scripted_answers) -> None:
+    town_dir.configure(retry_delay_s=0.3)
+    scripted_backend.script = scripted_answers(Interrupted(), Interrupted(), Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         began = trio.current_time()
         assert (await town.wait_for_task((await agent.assign("do it")).id)).attempts == 1
         assert trio.current_time() - began >= 0.6
 
 
-async def test_whatever_a_backend_raises_costs_an_attempt_and_is_reported(place, table, answering) -> None:
-    table.script = answering(ValueError("boom"), ExceptionGroup("many", [OSError(5, "io")]), Finished(text="fine"))
-    async with place.open() as town:
+async def test_whatever_a_backend_raises_costs_an_attempt_and_is_reported(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    scripted_backend.script = scripted_answers(
+        ValueError("boom"), ExceptionGroup("many", [OSError(5, "io")]), Finished(text="fine")
+    )
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("completed", 3)
-        assert "ValueError('boom')" in table.rounds[1].prompt
+        assert "ValueError('boom')" in scripted_backend.rounds[1].prompt
         await agent.wait_for_idle()
-        await place.hears(town, 2, "plugin_reported")
-        assert place.told("plugin_reported")[0]["plugin"] == "scripted"
+        await town_dir.wait_for_events(town, 2, "plugin_reported")
+        assert town_dir.recorded("plugin_reported")[0]["plugin"] == "scripted"
 
 
 @pytest.mark.parametrize("nonsense", [None, "done", 42, Finished(text=None), Finished(text="\ud800"), object()])  # type: ignore[arg-type]
-async def test_a_backend_that_returns_nonsense_costs_an_attempt_and_is_named(place, table, answering, nonsense) -> None:
-    place.configure(max_attempts=1)
-    table.script = answering(nonsense)
-    async with place.open() as town:
+async def test_a_backend_that_returns_nonsense_costs_an_attempt_and_is_named(
+    town_dir, scripted_backend, scripted_answers, nonsense
+) -> None:
+    town_dir.configure(max_attempts=1)
+    scripted_backend.script = scripted_answers(nonsense)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert task.state == "failed"
@@ -166,20 +188,22 @@ async def test_a_backend_that_returns_nonsense_costs_an_attempt_and_is_named(pla
         await agent.wait_for_idle()
 
 
-async def test_a_backend_that_hangs_beyond_its_limit_is_cut_off(place, table, answering, monkeypatch) -> None:
+async def test_a_backend_that_hangs_beyond_its_limit_is_cut_off(
+    town_dir, scripted_backend, scripted_answers, monkeypatch
+) -> None:
     monkeypatch.setattr(tinytown.kernel.round_runner, "_OVERTIME_S", 0.1)
-    place.configure(timeout_s=0.2, grace_s=0.1)
-    table.script = answering(forever, Finished(text="fine"))
-    async with place.open() as town:
+    town_dir.configure(timeout_s=0.2, grace_s=0.1)
+    scripted_backend.script = scripted_answers(forever, Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("completed", 2)
-        assert "did not end within its limit of 0.2 s" in table.rounds[1].prompt
-        assert table.backends[0].opened == ["ada", "ada"]
+        assert "did not end within its limit of 0.2 s" in scripted_backend.rounds[1].prompt
+        assert scripted_backend.backends[0].opened == ["ada", "ada"]
 
 
-async def test_a_session_that_does_not_open_costs_an_attempt(place, table) -> None:
-    backend = table.backends[0]
+async def test_a_session_that_does_not_open_costs_an_attempt(town_dir, scripted_backend) -> None:
+    backend = scripted_backend.backends[0]
     opened = backend.open
     errors = [OSError("no port"), BackendUnavailable("no claude here", hint="install it")]
 
@@ -189,7 +213,7 @@ async def test_a_session_that_does_not_open_costs_an_attempt(place, table) -> No
         return opened(context)
 
     backend.open = fail_first
-    async with place.open() as town:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         info = await agent.wait_until(lambda agent: agent.state == "error")
@@ -199,10 +223,10 @@ async def test_a_session_that_does_not_open_costs_an_attempt(place, table) -> No
         assert (await town.wait_for_task(task.id)).attempts == 2
 
 
-async def test_a_session_may_have_nurseries_and_time_limits_of_its_own(place, table) -> None:
+async def test_a_session_may_have_nurseries_and_time_limits_of_its_own(town_dir, scripted_backend) -> None:
     from contextlib import asynccontextmanager
 
-    backend = table.backends[0]
+    backend = scripted_backend.backends[0]
     opened = backend.open
     beats: list[str] = []
 
@@ -222,7 +246,7 @@ async def test_a_session_may_have_nurseries_and_time_limits_of_its_own(place, ta
                 nursery.cancel_scope.cancel()
 
     backend.open = with_background
-    async with place.open() as town:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for _ in range(3):
             assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
@@ -235,10 +259,12 @@ async def test_a_session_may_have_nurseries_and_time_limits_of_its_own(place, ta
     assert beats == ["begun", "ended"] * 2
 
 
-async def test_a_session_that_breaks_between_or_under_rounds_is_opened_anew(place, table, answering, until) -> None:
+async def test_a_session_that_breaks_between_or_under_rounds_is_opened_anew(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
     from contextlib import asynccontextmanager
 
-    backend = table.backends[0]
+    backend = scripted_backend.backends[0]
     opened = backend.open
     breaks: list[trio.Event] = []
 
@@ -256,36 +282,38 @@ async def test_a_session_that_breaks_between_or_under_rounds_is_opened_anew(plac
             nursery.cancel_scope.cancel()
 
     backend.open = fragile
-    table.script = answering(Finished(text="one"), forever, Finished(text="two"))
-    async with place.open() as town:
+    scripted_backend.script = scripted_answers(Finished(text="one"), forever, Finished(text="two"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("first")).id)
         breaks[0].set()
         await trio.testing.wait_all_tasks_blocked(0.05)
         task = await agent.assign("second")
-        await table.begun(2)
+        await scripted_backend.wait_for_rounds(2)
         breaks[1].set()
         ended = await town.wait_for_task(task.id)
         assert (ended.state, ended.result, ended.attempts) == ("completed", "two", 2)
         assert len(breaks) == 3
 
 
-async def test_with_explicit_completion_an_agent_is_reminded_and_then_fails(place, table, answering) -> None:
-    place.configure(completion="explicit", reminders=2)
-    table.script = answering(Finished(text="I think that is it"))
-    async with place.open() as town:
+async def test_with_explicit_completion_an_agent_is_reminded_and_then_fails(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    town_dir.configure(completion="explicit", reminders=2)
+    scripted_backend.script = scripted_answers(Finished(text="I think that is it"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("failed", 3)
         assert task.reason == "ended without reporting on its task"
         assert task.result == "I think that is it"
-        assert "only when you have said so" in table.rounds[0].prompt
-        assert "you ended without reporting on your task" in table.rounds[1].prompt
+        assert "only when you have said so" in scripted_backend.rounds[0].prompt
+        assert "you ended without reporting on your task" in scripted_backend.rounds[1].prompt
 
 
-async def test_with_explicit_completion_what_the_agent_says_counts(place, table) -> None:
-    place.configure(completion="explicit")
-    async with place.open() as town:
+async def test_with_explicit_completion_what_the_agent_says_counts(town_dir, scripted_backend) -> None:
+    town_dir.configure(completion="explicit")
+    async with town_dir.open() as town:
 
         async def complete(work: Any, report: Any) -> Finished:
             call = town.operations.settle_task(
@@ -294,78 +322,82 @@ async def test_with_explicit_completion_what_the_agent_says_counts(place, table)
             await town.run(call)
             return Finished(text="not this")
 
-        table.script = complete
+        scripted_backend.script = complete
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.result, task.attempts) == ("completed", "by myself", 1)
         await agent.wait_for_idle()
 
 
-async def test_an_agent_stops_when_its_rounds_are_done(place, table, answering) -> None:
-    table.script = answering(Failed(reason="once"), Finished(text="fine"))
-    async with place.open() as town:
+async def test_an_agent_stops_when_its_rounds_are_done(town_dir, scripted_backend, scripted_answers) -> None:
+    scripted_backend.script = scripted_answers(Failed(reason="once"), Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada", max_rounds=2)
         for number in range(3):
             await agent.send(f"order {number}")
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert (info.desired_state, info.rounds_completed) == ("stopped", 2)
         assert info.reason == "max_rounds reached (2); tt restart continues"
-        (told,) = await place.hears(town, 1, "agent_state_changed", new="working")
+        (told,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="working")
         assert told["desired_state"] == "running"
-        (told,) = await place.hears(town, 1, "agent_state_changed", new="stopped")
+        (told,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="stopped")
         assert told["desired_state"] == "stopped"
         again = await town.run(town.operations.reset_round_count(agent.id, max_rounds=3))
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
-        assert len(table.rounds) == 2
+        assert len(scripted_backend.rounds) == 2
         assert len(await agent.inbox()) == 2
 
 
-async def test_an_agent_does_no_more_rounds_than_it_may_whatever_cuts_them_off(place, table, answering, until) -> None:
-    table.script = answering(forever, Failed(reason="once"), Finished(text="fine"))
-    async with place.open() as town:
+async def test_an_agent_does_no_more_rounds_than_it_may_whatever_cuts_them_off(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
+    scripted_backend.script = scripted_answers(forever, Failed(reason="once"), Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada", max_rounds=2)
         for number in range(3):
             await agent.send(f"order {number}")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda agent: agent.state == "paused")
         assert (await agent.info()).rounds_completed == 0
         await agent.resume()
         await agent.wait_until(lambda agent: agent.state == "stopped")
-        assert len(table.rounds) == 3
+        assert len(scripted_backend.rounds) == 3
         await agent.resume()  # they are done, whoever asks
         await agent.wait_until(lambda agent: agent.desired_state == "stopped" and agent.state == "stopped")
         assert (await agent.info()).rounds_completed == 2
-        assert len(table.rounds) == 3
+        assert len(scripted_backend.rounds) == 3
 
 
-async def test_an_urgent_message_interrupts_a_round_if_so_configured(place, table, answering, until) -> None:
-    place.configure(interrupt_on_urgent=True)
-    table.script = answering(forever, Finished(text="fine"))
-    async with place.open() as town:
+async def test_an_urgent_message_interrupts_a_round_if_so_configured(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
+    town_dir.configure(interrupt_on_urgent=True)
+    scripted_backend.script = scripted_answers(forever, Finished(text="fine"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await agent.send(Query(question="are you sure?"), priority="urgent")
         assert (await town.wait_for_task(task.id)).attempts == 1
-        assert [len(round.messages) for round in table.rounds] == [1, 2]
-        assert "are you sure?" in table.rounds[1].prompt
+        assert [len(round.messages) for round in scripted_backend.rounds] == [1, 2]
+        assert "are you sure?" in scripted_backend.rounds[1].prompt
 
 
 @pytest.mark.parametrize("hindrance", ["frozen", "parked", "spent"])
-async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, table, hindrance) -> None:
+async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(town_dir, scripted_backend, hindrance) -> None:
     go_on = trio.Event()
 
     async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished()
 
-    place.configure(interrupt_on_urgent=True)
-    table.script = wait
-    async with place.open() as town:
+    town_dir.configure(interrupt_on_urgent=True)
+    scripted_backend.script = wait
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         if hindrance == "frozen":
             await town.freeze("the bill")
         elif hindrance == "parked":
@@ -380,27 +412,29 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(place, t
         assert (await town.wait_for_task(task.id)).attempts == 1
 
 
-async def test_without_that_setting_urgent_mail_waits_for_the_next_round_and_comes_first(place, table, until) -> None:
+async def test_without_that_setting_urgent_mail_waits_for_the_next_round_and_comes_first(
+    town_dir, scripted_backend, wait_for_task_state
+) -> None:
     go_on = trio.Event()
 
     async def wait(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished()
 
-    table.script = wait
-    async with place.open() as town:
+    scripted_backend.script = wait
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await agent.send("later")
         await agent.send("now", priority="urgent")
         go_on.set()
         await agent.wait_for_idle()
-        assert [round.messages[0].text for round in table.rounds] == [f"task {task.id}", "now", "later"]
+        assert [round.messages[0].text for round in scripted_backend.rounds] == [f"task {task.id}", "now", "later"]
 
 
-async def test_notes_ride_along_with_one_order_a_round(place, table) -> None:
-    async with place.open() as town:
+async def test_notes_ride_along_with_one_order_a_round(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.interrupt()
         await agent.wait_until(lambda agent: agent.state == "paused")
@@ -410,17 +444,17 @@ async def test_notes_ride_along_with_one_order_a_round(place, table) -> None:
         second = await agent.assign("second")
         await agent.resume()
         await agent.wait_for_idle()
-        assert [[message.type for message in round.messages] for round in table.rounds] == [
+        assert [[message.type for message in round.messages] for round in scripted_backend.rounds] == [
             ["informational", "task_assign", "query"],
             ["task_assign"],
         ]
-        assert "the port is 80" in table.rounds[0].prompt
-        assert "which port?" in table.rounds[0].prompt
+        assert "the port is 80" in scripted_backend.rounds[0].prompt
+        assert "which port?" in scripted_backend.rounds[0].prompt
         assert [(await town.task(task.id)).state for task in (first, second)] == ["completed", "completed"]
 
 
-async def test_orders_that_are_out_of_date_are_skipped(place, table) -> None:
-    async with place.open() as town:
+async def test_orders_that_are_out_of_date_are_skipped(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.interrupt()
         await agent.wait_until(lambda agent: agent.state == "paused")
@@ -432,22 +466,26 @@ async def test_orders_that_are_out_of_date_are_skipped(place, table) -> None:
         task = await agent.assign("this")
         await agent.resume()
         await town.wait_for_task(task.id)
-        assert [round.task.description for round in table.rounds] == ["this"]
+        assert [round.task.description for round in scripted_backend.rounds] == ["this"]
 
 
-async def test_a_task_that_is_cancelled_takes_its_round_along(place, table, answering, until) -> None:
-    table.script = answering(forever)
-    async with place.open() as town:
+async def test_a_task_that_is_cancelled_takes_its_round_along(
+    town_dir, scripted_backend, scripted_answers, wait_for_task_state
+) -> None:
+    scripted_backend.script = scripted_answers(forever)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await town.cancel_task(task.id, "not needed")
         await agent.wait_for_idle()
         assert (await town.task(task.id)).state == "cancelled"
 
 
-async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobody_up(place, table) -> None:
-    async with place.open() as town:
+async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobody_up(
+    town_dir, scripted_backend
+) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.interrupt()
         await agent.wait_until(lambda agent: agent.state == "paused")
@@ -459,25 +497,29 @@ async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobod
         await agent.wait_for_idle()
         (letter,) = await town.dead_letters()
         assert (letter.id, letter.reason) == (bad.message_id, "its body cannot be decoded")
-        assert [round.messages[0].text for round in table.rounds] == ["good"]
+        assert [round.messages[0].text for round in scripted_backend.rounds] == ["good"]
 
 
-async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_letter(place, table, answering) -> None:
-    place.configure("[limits]\nmax_deliveries = 2\n", retry_delay_s=0.01)
-    table.script = answering(Failed(reason="no luck"))
-    async with place.open() as town:
+async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_letter(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    town_dir.configure("[limits]\nmax_deliveries = 2\n", retry_delay_s=0.01)
+    scripted_backend.script = scripted_answers(Failed(reason="no luck"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         sent = await agent.send("do it")
         await agent.wait_until(lambda agent: agent.mail.total == 0)
         (letter,) = await town.dead_letters()
         assert (letter.id, letter.deliveries) == (sent.message_id, 2)
-        assert len(table.rounds) == 2
+        assert len(scripted_backend.rounds) == 2
 
 
-async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place, table, answering) -> None:
-    place.configure(max_attempts=2, lineage_attempts=3)
-    table.script = answering(Failed(reason="no luck"))
-    async with place.open() as town:
+async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    town_dir.configure(max_attempts=2, lineage_attempts=3)
+    scripted_backend.script = scripted_answers(Failed(reason="no luck"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         first = await town.wait_for_task((await agent.assign("do it")).id)
         assert (first.state, first.reason, first.attempts) == ("failed", "no luck", 2)
@@ -487,7 +529,7 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place,
         assert part.reason == spent
         for retried in (await agent.assign("a part of the part", parent=part.id), await town.reopen_task(first.id)):
             assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")
-        assert len(table.rounds) == 3
+        assert len(scripted_backend.rounds) == 3
         told = [message.text for message in await town.inbox()]
         assert told[0] == f"task {part.id} (a part of it) failed: {spent}"
         assert len(told) == 3
@@ -495,10 +537,12 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(place,
         assert other.reason == "no luck"
 
 
-async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_more(place, table, answering) -> None:
-    place.configure("[limits]\nmailbox_messages = 2\n", max_attempts=1, lineage_attempts=1)
-    table.script = answering(Failed(reason="no luck"))
-    async with place.open() as town:
+async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_more(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    town_dir.configure("[limits]\nmailbox_messages = 2\n", max_attempts=1, lineage_attempts=1)
+    scripted_backend.script = scripted_answers(Failed(reason="no luck"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         first = await town.wait_for_task((await agent.assign("do it")).id)
         for _ in range(4):
@@ -507,20 +551,20 @@ async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_
         assert len(await town.inbox()) == 2
 
 
-async def test_a_round_that_was_interrupted_costs_its_lineage_nothing(place, table) -> None:
-    place.configure(lineage_attempts=1)
+async def test_a_round_that_was_interrupted_costs_its_lineage_nothing(town_dir, scripted_backend) -> None:
+    town_dir.configure(lineage_attempts=1)
     go_on = trio.Event()
 
     async def work(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="done")
 
-    table.script = work
-    async with place.open() as town:
+    scripted_backend.script = work
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         for number in (1, 2):
-            await table.begun(number)
+            await scripted_backend.wait_for_rounds(number)
             await agent.interrupt(now=True)
             await agent.wait_until(lambda now: now.state == "paused")
             await agent.resume()

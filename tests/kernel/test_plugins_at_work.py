@@ -44,42 +44,44 @@ class Shed:
             raise RuntimeError("cannot merge")
 
 
-async def test_the_first_workspace_that_claims_a_round_gives_its_directory(place, table, tmp_path) -> None:
+async def test_the_first_workspace_that_claims_a_round_gives_its_directory(
+    town_dir, scripted_backend, tmp_path
+) -> None:
     declines, serves, spare = (
         Shed("a", tmp_path / "a", claims=False),
         Shed("b", tmp_path / "b"),
         Shed("c", tmp_path / "c"),
     )
-    table.workspaces = [declines, serves, spare]
-    async with place.open() as town:
+    scripted_backend.workspaces = [declines, serves, spare]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
         await agent.wait_for_idle()
-        assert [round.directory for round in table.rounds] == [tmp_path / "b"]
+        assert [round.directory for round in scripted_backend.rounds] == [tmp_path / "b"]
         assert (declines.diary, serves.diary, spare.diary) == ([], ["opened for ada", "closed"], [])
 
 
-async def test_without_a_workspace_the_round_is_at_the_towns_root(place, table) -> None:
-    async with place.open() as town:
+async def test_without_a_workspace_the_round_is_at_the_towns_root(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
-        assert table.rounds[0].directory == place.root
+        assert scripted_backend.rounds[0].directory == town_dir.root
 
 
 @pytest.mark.parametrize(("stage", "what"), [("claims", "no idea"), ("open", "no room"), ("close", "cannot merge")])
 async def test_a_workspace_that_raises_costs_an_attempt_and_its_plugin_is_named(
-    place, table, tmp_path, stage, what
+    town_dir, scripted_backend, tmp_path, stage, what
 ) -> None:
     shed = Shed("shed", tmp_path, fail_at=stage)
-    table.workspaces = [shed]
-    async with place.open() as town:
+    scripted_backend.workspaces = [shed]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         failed = await town.wait_until(lambda: town.task(task.id), lambda now: what in (now.reason or ""))
         assert "workspace shed failed" in failed.reason
         shed.fail_at = ""
         assert (await town.wait_for_task(task.id)).state == "completed"
-        await place.hears(town, 1, "plugin_reported", plugin="scripted")
+        await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
 
 
 # -- gates -----------------------------------------------------------------------------------------------
@@ -104,11 +106,11 @@ class Judge:
         return verdict
 
 
-async def test_a_task_is_completed_when_every_gate_lets_it_pass(place, table, tmp_path) -> None:
+async def test_a_task_is_completed_when_every_gate_lets_it_pass(town_dir, scripted_backend, tmp_path) -> None:
     first, second = Judge(Verdict(passed=True)), Judge(Verdict(passed=True), name="other")
-    table.gates = [first, second]
-    table.workspaces = [Shed("shed", tmp_path)]
-    async with place.open() as town:
+    scripted_backend.gates = [first, second]
+    scripted_backend.workspaces = [Shed("shed", tmp_path)]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.result) == ("completed", "did do it")
@@ -116,78 +118,86 @@ async def test_a_task_is_completed_when_every_gate_lets_it_pass(place, table, tm
         assert (await agent.info()).tasks_completed == 1
 
 
-async def test_a_refused_task_goes_back_to_its_agent_with_the_evidence(place, table) -> None:
-    table.gates = [Judge(Verdict(passed=False, evidence="2 tests failed"), Verdict(passed=True))]
-    async with place.open() as town:
+async def test_a_refused_task_goes_back_to_its_agent_with_the_evidence(town_dir, scripted_backend) -> None:
+    scripted_backend.gates = [Judge(Verdict(passed=False, evidence="2 tests failed"), Verdict(passed=True))]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts) == ("completed", 2)
-        assert "gate judge: 2 tests failed" in table.rounds[1].prompt
+        assert "gate judge: 2 tests failed" in scripted_backend.rounds[1].prompt
 
 
-async def test_a_gate_that_raises_lets_nothing_pass(place, table) -> None:
-    table.gates = [Judge(RuntimeError("no pytest"), Verdict(passed=True))]
-    async with place.open() as town:
+async def test_a_gate_that_raises_lets_nothing_pass(town_dir, scripted_backend) -> None:
+    scripted_backend.gates = [Judge(RuntimeError("no pytest"), Verdict(passed=True))]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert task.attempts == 2
-        assert "gate judge failed: RuntimeError('no pytest')" in table.rounds[1].prompt
-        await place.hears(town, 1, "plugin_reported")
+        assert "gate judge failed: RuntimeError('no pytest')" in scripted_backend.rounds[1].prompt
+        await town_dir.wait_for_events(town, 1, "plugin_reported")
 
 
-async def test_a_task_that_gates_refuse_time_after_time_fails_when_its_budget_is_spent(place, table) -> None:
-    place.configure(max_attempts=2)
-    table.gates = [Judge(Verdict(passed=False, evidence="still red"))]
-    async with place.open() as town:
+async def test_a_task_that_gates_refuse_time_after_time_fails_when_its_budget_is_spent(
+    town_dir, scripted_backend
+) -> None:
+    town_dir.configure(max_attempts=2)
+    scripted_backend.gates = [Judge(Verdict(passed=False, evidence="still red"))]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
         assert (task.state, task.attempts, task.reason) == ("failed", 2, "gate judge: still red")
         await agent.wait_for_idle()
 
 
-async def test_a_task_whose_kernel_stopped_while_a_gate_judged_is_judged_by_the_next(place, table, until) -> None:
-    table.gates = [Judge(None)]
-    async with place.open() as town:
+async def test_a_task_whose_kernel_stopped_while_a_gate_judged_is_judged_by_the_next(
+    town_dir, scripted_backend, wait_for_task_state
+) -> None:
+    scripted_backend.gates = [Judge(None)]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await until(town, task, "verifying")
-    table.gates = [Judge(Verdict(passed=True))]
-    async with place.open() as town:
+        await wait_for_task_state(town, task, "verifying")
+    scripted_backend.gates = [Judge(Verdict(passed=True))]
+    async with town_dir.open() as town:
         assert (await town.wait_for_task(task.id)).state == "completed"
-        assert len(table.rounds) == 1
+        assert len(scripted_backend.rounds) == 1
 
 
-async def test_what_a_stopped_agent_has_submitted_is_judged_by_whichever_kernel_is_there(place, table, until) -> None:
-    table.gates = [Judge(None)]
-    async with place.open() as town:
+async def test_what_a_stopped_agent_has_submitted_is_judged_by_whichever_kernel_is_there(
+    town_dir, scripted_backend, wait_for_task_state
+) -> None:
+    scripted_backend.gates = [Judge(None)]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
-        await until(town, task, "verifying")
+        await wait_for_task_state(town, task, "verifying")
         await agent.kill()
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         ada = await town.run(town.operations.agent("ada"))
         assert (ada.desired_state, ada.state, (await town.task(task.id)).state) == ("stopped", "stopped", "verifying")
-    table.gates = [Judge(Verdict(passed=True))]
-    async with place.open() as town:
+    scripted_backend.gates = [Judge(Verdict(passed=True))]
+    async with town_dir.open() as town:
         assert (await town.wait_for_task(task.id)).state == "completed"
         agent = await town.agent("ada")
         await agent.wait_until(lambda now: now.state == "stopped" and now.host is None)
-        assert len(table.rounds) == 1
+        assert len(scripted_backend.rounds) == 1
 
 
-async def test_gates_that_judge_what_another_kernel_has_left_hold_up_no_kernels_end(place, table, until) -> None:
-    table.gates = [Judge(None)]
-    async with place.open() as town:
+async def test_gates_that_judge_what_another_kernel_has_left_hold_up_no_kernels_end(
+    town_dir, scripted_backend, wait_for_task_state
+) -> None:
+    scripted_backend.gates = [Judge(None)]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         tasks = [await agent.assign("do it"), await agent.assign("and this")]
         for task in tasks:
-            await until(town, task, "verifying")
+            await wait_for_task_state(town, task, "verifying")
             if task is tasks[0]:
                 await agent.interrupt(now=True)
-                place.kernel.hurry()  # the gate is left to the next kernel
+                town_dir.kernel.hurry()  # the gate is left to the next kernel
                 await agent.resume()
-    async with place.open():
-        gate = table.gates[0]
+    async with town_dir.open():
+        gate = scripted_backend.gates[0]
         while len(gate.seen) < 3:  # noqa: ASYNC110 - a gate tells nobody
             await trio.sleep(0.01)
         began = trio.current_time()
@@ -195,7 +205,9 @@ async def test_gates_that_judge_what_another_kernel_has_left_hold_up_no_kernels_
     assert len(gate.seen) == 3
 
 
-async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(place, table, monkeypatch) -> None:
+async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
     monkeypatch.setattr("tinytown.kernel.round_runner._SETTLE_FOR_S", 0.2)
 
     class Slow(Judge):
@@ -203,8 +215,8 @@ async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(
             await trio.sleep(0.5)
             return Verdict(passed=True)
 
-    table.gates = [Slow()]
-    async with place.open() as town:
+    scripted_backend.gates = [Slow()]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
 
@@ -235,28 +247,32 @@ class Clock:
                 raise
 
 
-async def test_a_service_runs_as_long_as_the_kernel(place, table) -> None:
+async def test_a_service_runs_as_long_as_the_kernel(town_dir, scripted_backend) -> None:
     clock = Clock()
-    table.services = [clock]
-    async with place.open():
+    scripted_backend.services = [clock]
+    async with town_dir.open():
         await clock.runs.wait_value(1)
         assert not clock.cancelled
     assert clock.cancelled
 
 
-async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(place, table, monkeypatch) -> None:
+async def test_a_service_that_raises_or_ends_is_started_again_later_and_later(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
     monkeypatch.setattr("tinytown.kernel.kernel._FIRST_RETRY_S", 0.05)
     clock = Clock(OSError("no port"), ExceptionGroup("two", [ValueError("a"), ValueError("b")]), "end")
-    table.services = [clock]
-    async with place.open() as town:
+    scripted_backend.services = [clock]
+    async with town_dir.open() as town:
         began = trio.current_time()
         await clock.runs.wait_value(4)
         assert trio.current_time() - began >= 0.1 + 0.2 + 0.4
-        await place.hears(town, 3, "plugin_reported")
-        assert "service clock failed: OSError('no port'); restarted in" in place.told("plugin_reported")[0]["text"]
+        await town_dir.wait_for_events(town, 3, "plugin_reported")
+        assert (
+            "service clock failed: OSError('no port'); restarted in" in town_dir.recorded("plugin_reported")[0]["text"]
+        )
 
 
-async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(place, table) -> None:
+async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(town_dir, scripted_backend) -> None:
     class Brittle(Clock):
         async def run(self, town: Any) -> None:
             async with trio.open_nursery() as nursery:
@@ -268,8 +284,8 @@ async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(
                     raise ValueError("while cancelled")
 
     clock = Brittle()
-    table.services = [clock]
-    async with place.open():
+    scripted_backend.services = [clock]
+    async with town_dir.open():
         await clock.runs.wait_value(1)
 
 
@@ -328,30 +344,30 @@ class NeverOpen(Diary):
         yield
 
 
-async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(place, table) -> None:
+async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(town_dir, scripted_backend) -> None:
     diary = Diary()
-    table.sinks = [diary]
-    async with place.open() as town:
+    scripted_backend.sinks = [diary]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for number in range(5):
             await agent.assign(f"task {number}")
         await agent.wait_for_idle()
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         told = await town.run(town.operations.events_after("0"))
     assert diary.ids == [event.id for event in told]
     assert told[-1].type == "host_left"
 
 
-async def test_a_sink_goes_on_where_the_last_kernel_stopped(place, table) -> None:
+async def test_a_sink_goes_on_where_the_last_kernel_stopped(town_dir, scripted_backend) -> None:
     before, after = Diary(), Diary()
-    table.sinks = [before]
-    async with place.open() as town:
+    scripted_backend.sinks = [before]
+    async with town_dir.open() as town:
         await town.spawn("ada")
         await before.has("agent_spawned")
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         await town.spawn("bea")  # while no kernel runs
-    table.sinks = [after]
-    async with place.open() as town:
+    scripted_backend.sinks = [after]
+    async with town_dir.open() as town:
         await after.has("host_joined")
         told = await town.run(town.operations.events_after("0"))
         expected = [event.id for event in told]
@@ -359,11 +375,13 @@ async def test_a_sink_goes_on_where_the_last_kernel_stopped(place, table) -> Non
         assert (before.ids + after.ids)[: len(expected)] == expected
 
 
-async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_on(place, table, monkeypatch) -> None:
+async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_on(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
     monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
     moody, diary = Moody(failures=2), Diary()
-    table.sinks = [moody, diary]
-    async with place.open() as town:
+    scripted_backend.sinks = [moody, diary]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
         await diary.has("agent_spawned")
@@ -377,12 +395,12 @@ async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_o
 
 @pytest.mark.parametrize("kind", [Stuck, NeverOpen])
 async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the_end(
-    place, table, monkeypatch, kind
+    town_dir, scripted_backend, monkeypatch, kind
 ) -> None:
     monkeypatch.setattr("tinytown.kernel.kernel._LEAVE_BOUND_S", 0.5)
     stuck, diary = kind("stuck"), Diary()
-    table.sinks = [stuck, diary]
-    async with place.open() as town:
+    scripted_backend.sinks = [stuck, diary]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for number in range(20):
             await agent.assign(f"task {number}")
@@ -393,7 +411,7 @@ async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the
     assert stuck.seen == []
 
 
-async def test_a_sink_that_takes_too_long_gets_its_batch_again(place, table, monkeypatch) -> None:
+async def test_a_sink_that_takes_too_long_gets_its_batch_again(town_dir, scripted_backend, monkeypatch) -> None:
     monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_PUT_BOUND_S", 0.1)
     monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
 
@@ -407,8 +425,8 @@ async def test_a_sink_that_takes_too_long_gets_its_batch_again(place, table, mon
             await super().put(events)
 
     sink = Dozing()
-    table.sinks = [sink]
-    async with place.open() as town:
+    scripted_backend.sinks = [sink]
+    async with town_dir.open() as town:
         await town.spawn("ada")
         await sink.has("agent_spawned")
         assert sink.seen[0].type == "host_joined"
@@ -417,45 +435,49 @@ async def test_a_sink_that_takes_too_long_gets_its_batch_again(place, table, mon
 # -- prompt sections and routing -------------------------------------------------------------------------
 
 
-async def test_what_plugins_add_to_a_prompt_is_in_it(place, table) -> None:
-    table.sections = lambda agent, task: [f"## House rules for {agent.name}\n\nTask {task.id if task else 'none'}."]
-    async with place.open() as town:
+async def test_what_plugins_add_to_a_prompt_is_in_it(town_dir, scripted_backend) -> None:
+    scripted_backend.sections = lambda agent, task: [
+        f"## House rules for {agent.name}\n\nTask {task.id if task else 'none'}."
+    ]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)
-        assert f"## House rules for ada\n\nTask {task.id}." in table.rounds[0].prompt
+        assert f"## House rules for ada\n\nTask {task.id}." in scripted_backend.rounds[0].prompt
 
 
-async def test_what_a_plugin_keeps_in_the_town_reaches_its_part_of_the_prompt(place, table) -> None:
-    async with place.open() as town:
+async def test_what_a_plugin_keeps_in_the_town_reaches_its_part_of_the_prompt(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         await town.run(town.operations.set_plugin_field("scripted", "note", "## Mind the gap"))
         await town.run(town.operations.set_plugin_field("other", "note", "not for you"))
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
-        assert "## Mind the gap" in table.rounds[0].prompt
-        assert "not for you" not in table.rounds[0].prompt
+        assert "## Mind the gap" in scripted_backend.rounds[0].prompt
+        assert "not for you" not in scripted_backend.rounds[0].prompt
 
 
-async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section_and_is_told_once(place, table) -> None:
+async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section_and_is_told_once(
+    town_dir, scripted_backend
+) -> None:
     def broken(agent: Any, task: Any) -> list[str]:
         raise KeyError("rules")
 
-    table.sections = broken
-    async with place.open() as town:
+    scripted_backend.sections = broken
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for _ in range(2):
             assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
-        (told,) = await place.hears(town, 1, "plugin_reported", plugin="scripted")
+        (told,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
         assert "tinytown_prompt_sections: KeyError: 'rules'" in told["text"]
 
 
-async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(place, table) -> None:
-    async with place.open() as town:
+async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         await town.spawn("bea", role="reviewer")
         agent = await town.spawn("ada", role="developer")
         need = await agent.assign("first")
         task = await agent.assign("Build the thing", title="The thing", needs=[need.id])
         await town.wait_for_task(task.id)
-        prompt = table.rounds[1].prompt
+        prompt = scripted_backend.rounds[1].prompt
         for expected in (
             "# You are ada, developer, an agent of the town t",
             f"## Your task {task.id}",
@@ -469,15 +491,15 @@ async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(plac
         assert "- ada" not in prompt
 
 
-async def test_a_plugin_chooses_the_agent_for_a_task_of_the_backlog(place, table) -> None:
+async def test_a_plugin_chooses_the_agent_for_a_task_of_the_backlog(town_dir, scripted_backend) -> None:
     asked: AsyncValue[list[list[str]]] = AsyncValue([])
 
     def choose(task: Any, agents: Sequence[Any]) -> str | None:
         asked.value = [*asked.value, [agent.name for agent in agents]]
         return "bea" if "ui" in task.tags else None
 
-    table.choose = choose
-    async with place.open() as town:
+    scripted_backend.choose = choose
+    async with town_dir.open() as town:
         for name in ("ada", "bea", "eve"):
             await town.spawn(name)
         await (await town.agent("eve")).interrupt()
@@ -489,17 +511,21 @@ async def test_a_plugin_chooses_the_agent_for_a_task_of_the_backlog(place, table
         await asked.wait_value(lambda asked: len(asked) == 2)
 
 
-async def test_what_lay_on_the_backlog_before_the_kernel_or_its_agent_came_is_routed_too(place, table) -> None:
-    table.choose = lambda task, agents: "ada"
-    async with place.connect() as town:
+async def test_what_lay_on_the_backlog_before_the_kernel_or_its_agent_came_is_routed_too(
+    town_dir, scripted_backend
+) -> None:
+    scripted_backend.choose = lambda task, agents: "ada"
+    async with town_dir.connect() as town:
         early = await town.add_task("early")
-    async with place.open() as town:
+    async with town_dir.open() as town:
         assert (await town.task(early.id)).state == "pending"
         await town.spawn("ada")
         assert (await town.wait_for_task(early.id)).assigned_to == "ada"
 
 
-async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_backlog(place, table) -> None:
+async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_backlog(
+    town_dir, scripted_backend
+) -> None:
     answers: list[Any] = [ZeroDivisionError(), "nobody", "ada"]
 
     def choose(task: Any, agents: Any) -> Any:
@@ -508,21 +534,23 @@ async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_
             raise answer
         return answer
 
-    async with place.open() as town:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
-        table.choose = choose
+        scripted_backend.choose = choose
         tasks = [await town.add_task(f"task {number}") for number in range(3)]
         await town.wait_until(trio.lowlevel.checkpoint, lambda _: not answers)
         await town.wait_until(town.agents, lambda agents: agents[0].tasks_completed == 1)
         states = [(await town.task(task.id)).state for task in tasks]
         assert sorted(states) == ["completed", "pending", "pending"]
-        (told,) = await place.hears(town, 1, "plugin_reported", plugin="scripted")
+        (told,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
         assert "tinytown_choose_agent: ZeroDivisionError" in told["text"]
 
 
-async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_being_asked(place, table) -> None:
-    async with place.open() as town:
+async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_being_asked(
+    town_dir, scripted_backend
+) -> None:
+    async with town_dir.open() as town:
         await town.spawn("ada", role="tester")
         await town.spawn("bea", tags=["docs"])
         await town.wait_for_idle()
@@ -538,9 +566,9 @@ async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_
         assert (await town.task(other.id)).state == "pending"
 
 
-async def test_with_auto_claim_off_nobody_helps_himself(place, table) -> None:
-    place.configure("auto_claim = false\n")
-    async with place.open() as town:
+async def test_with_auto_claim_off_nobody_helps_himself(town_dir, scripted_backend) -> None:
+    town_dir.configure("auto_claim = false\n")
+    async with town_dir.open() as town:
         agent = await town.spawn("ada", role="tester")
         task = await town.add_task("test it", role="tester")
         await agent.send("an order")

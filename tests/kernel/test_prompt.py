@@ -14,20 +14,20 @@ async def forever(work: Any, report: Any) -> None:
 
 
 async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_in_between(
-    place, table, answering
+    town_dir, scripted_backend, scripted_answers
 ) -> None:
-    table.script = answering(Finished(text="my first go"), forever, Failed(reason="no space left"), Finished(text="ok"))
-    async with place.open() as town:
+    scripted_backend.script = scripted_answers(Finished(text="my first go"), forever, Failed(reason="no space left"), Finished(text="ok"))
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         await town.wait_for_task(task.id)
         await town.reopen_task(task.id, "the tests\nare red")
-        await table.begun(2)
+        await scripted_backend.wait_for_rounds(2)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda info: info.state == "paused")
         await agent.resume()
         assert (await town.wait_for_task(task.id)).result == "ok"
-        told = [round.prompt for round in table.rounds]
+        told = [round.prompt for round in scripted_backend.rounds]
         assert "rejected" not in told[0]
         for prompt in told[1:]:
             assert "```text\nthe tests\nare red\n```" in prompt
@@ -38,13 +38,13 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 
 
-async def test_what_a_gate_has_against_the_work_is_a_rejection_too(place, table) -> None:
-    table.gates = [Strict()]
-    async with place.open() as town:
+async def test_what_a_gate_has_against_the_work_is_a_rejection_too(town_dir, scripted_backend) -> None:
+    scripted_backend.gates = [Strict()]
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         done = await town.wait_for_task((await agent.assign("do it")).id)
         assert (done.state, done.rejection) == ("completed", "gate strict: not the first time")
-        assert "```text\ngate strict: not the first time\n```" in table.rounds[1].prompt
+        assert "```text\ngate strict: not the first time\n```" in scripted_backend.rounds[1].prompt
 
 
 class Strict:
@@ -54,26 +54,26 @@ class Strict:
         return Verdict(passed=task.attempts > 1, evidence="not the first time")
 
 
-async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(place, table) -> None:
-    place.configure('[roles.reviewer]\ninstructions = "Look twice."\n')
-    async with place.open() as town:
+async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(town_dir, scripted_backend) -> None:
+    town_dir.configure('[roles.reviewer]\ninstructions = "Look twice."\n')
+    async with town_dir.open() as town:
         for name, role in (("rita", "reviewer"), ("ada", "programmer"), ("bob", "")):
             agent = await town.spawn(name, role=role)
             await town.wait_for_task((await agent.assign("do it")).id)
-        told = [round.prompt for round in table.rounds]
+        told = [round.prompt for round in scripted_backend.rounds]
         assert "## Your role: reviewer\n\nAn agent of this role reviews finished work" in told[0]
         assert "Look twice." in told[0]
         assert ["Your role" in prompt for prompt in told] == [True, False, False]
         assert (await (await town.agent("rita")).info()).tags == ("review", "audit")
 
 
-async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(place, table) -> None:
-    table.backends[0].offers_town_tools = True
-    async with place.open() as town:
+async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(town_dir, scripted_backend) -> None:
+    scripted_backend.backends[0].offers_town_tools = True
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
         await town.send("ada", "tidy up", sender=SUPERVISOR)
-        await table.begun(2)
-        assert "- `task_complete` when" in table.rounds[0].prompt
-        assert "`task_complete`" not in table.rounds[1].prompt
-        assert "`send` gives another agent work" in table.rounds[1].prompt
+        await scripted_backend.wait_for_rounds(2)
+        assert "- `task_complete` when" in scripted_backend.rounds[0].prompt
+        assert "`task_complete`" not in scripted_backend.rounds[1].prompt
+        assert "`send` gives another agent work" in scripted_backend.rounds[1].prompt

@@ -16,16 +16,16 @@ SHELL = 'default_cli = "shell"\n'
 TT = shlex.join([sys.executable, "-m", "tinytown"])
 
 
-async def test_a_rounds_process_knows_its_town_agent_task_and_run(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_a_rounds_process_knows_its_town_agent_task_and_run(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("env")
         done = await town.wait_for_task(task.id)
         environment = dict(line.partition("=")[::2] for line in (done.result or "").splitlines())
         (record,) = await town.run(town.operations.rounds("ada"))
         assert {name: environment[f"TINYTOWN_{name}"] for name in NAMES} == {
-            "TOWN": str(place.root),
+            "TOWN": str(town_dir.root),
             "AGENT_ID": agent.id,
             "AGENT_NAME": "ada",
             "TASK_ID": task.id,
@@ -37,29 +37,29 @@ async def test_a_rounds_process_knows_its_town_agent_task_and_run(place) -> None
         assert environment["HOME"] == os.environ["HOME"]
 
 
-async def test_an_order_without_a_task_has_no_task_in_its_environment(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_an_order_without_a_task_has_no_task_in_its_environment(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.send("env > env.txt")
         await agent.wait_for_idle()
-        lines = (place.root / "env.txt").read_text().splitlines()
+        lines = (town_dir.root / "env.txt").read_text().splitlines()
         assert "TINYTOWN_TASK_ID=" in lines
         assert "TINYTOWN_TASK_TOKEN=" in lines
 
 
 async def test_a_kernel_that_is_started_inside_a_round_does_not_pass_that_round_on(
-    place, start_kernel, monkeypatch
+    town_dir, start_kernel, monkeypatch
 ) -> None:
-    place.configure(SHELL)
+    town_dir.configure(SHELL)
     monkeypatch.setenv("TINYTOWN_AGENT_ID", "somebody")
     monkeypatch.setenv("TINYTOWN_TASK_TOKEN", "77")
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         await trio.to_thread.run_sync(start_kernel)
         agent = await town.spawn("ada")
         await agent.send("env > env.txt")
         await agent.wait_for_idle()
-        text = (place.root / "env.txt").read_text()
+        text = (town_dir.root / "env.txt").read_text()
         assert f"TINYTOWN_AGENT_ID={agent.id}\n" in text
         assert "TINYTOWN_TASK_TOKEN=\n" in text
 
@@ -70,10 +70,10 @@ def needs_commands() -> None:
         pytest.skip("the command line is not there yet")
 
 
-async def test_an_agents_process_completes_its_own_task_from_any_directory(place) -> None:
+async def test_an_agents_process_completes_its_own_task_from_any_directory(town_dir) -> None:
     needs_commands()
-    place.configure(SHELL, completion="explicit")
-    async with place.open() as town:
+    town_dir.configure(SHELL, completion="explicit")
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign(f"cd / && {TT} task complete --result 'by myself' && echo not this")
         done = await town.wait_for_task(task.id)
@@ -82,10 +82,10 @@ async def test_an_agents_process_completes_its_own_task_from_any_directory(place
         assert (await agent.info()).tasks_completed == 1
 
 
-async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(place, file_appears) -> None:
+async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(town_dir, wait_for_file) -> None:
     needs_commands()
-    place.configure(SHELL)
-    async with place.open() as town:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         # The first attempt leaves its environment behind and is lost; the second goes on until it is told to end.
         script = (
@@ -93,8 +93,8 @@ async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(place, fi
             "else env > first; kill -9 $$; fi"
         )
         task = await agent.assign(script)
-        await file_appears(place.root / "second")
-        stale = dict(line.partition("=")[::2] for line in (place.root / "first").read_text().splitlines())
+        await wait_for_file(town_dir.root / "second")
+        stale = dict(line.partition("=")[::2] for line in (town_dir.root / "first").read_text().splitlines())
         done = await trio.run_process(
             [sys.executable, "-m", "tinytown", "task", "complete", "--result", "too late"],
             env=stale,
@@ -109,5 +109,5 @@ async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(place, fi
                 town.operations.settle_task("fail", task.id, text="x", by=agent.id, token=stale["TINYTOWN_TASK_TOKEN"])
             )
         assert (await town.task(task.id)).state == "running"
-        (place.root / "go").touch()
+        (town_dir.root / "go").touch()
         assert (await town.wait_for_task(task.id)).result == "right"

@@ -33,88 +33,88 @@ def round_output(log: Path, round_id: str) -> list[bytes]:
 SHELL = 'default_cli = "shell"\n'
 
 
-async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("echo one; printf two")).id)
         (record,) = await town.run(town.operations.rounds("ada"))
-        transcript = read_transcript(place.root, "ada", record.round_id)
+        transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert "echo one; printf two" in transcript.prompt
         assert len(transcript.prompt.encode()) == transcript.prompt_bytes == record.prompt_bytes
-        assert (transcript.tail, transcript.directory) == ("one\ntwo", str(place.root))
-        begin, *said, end = round_output(log_path(place.root, "ada"), record.round_id)
+        assert (transcript.tail, transcript.directory) == ("one\ntwo", str(town_dir.root))
+        begin, *said, end = round_output(log_path(town_dir.root, "ada"), record.round_id)
         assert said == [b"one\n", b"two\n"]
         assert f"task {task.id}".encode() in begin
         assert end.endswith(b"finished ---\n")
 
 
-async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.assign("seq 100000 # " + "é" * PROMPT_BYTES)
         await agent.wait_for_idle()
         (record,) = await town.run(town.operations.rounds("ada"))
-        transcript = read_transcript(place.root, "ada", record.round_id)
+        transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert PROMPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_BYTES < transcript.prompt_bytes
         assert len(transcript.tail) <= TAIL_BYTES
         assert transcript.tail.endswith("99999\n100000")
 
 
-async def test_what_a_backend_without_processes_reports_stands_in_the_log(place, table) -> None:
+async def test_what_a_backend_without_processes_reports_stands_in_the_log(town_dir, scripted_backend) -> None:
     async def script(work, report) -> Finished:
         report.line("thinking")
         return Finished(text="done")
 
-    table.script = script
-    async with place.open() as town:
+    scripted_backend.script = script
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.assign("do it")
         await agent.wait_for_idle()
         (record,) = await town.run(town.operations.rounds("ada"))
-        assert round_output(log_path(place.root, "ada"), record.round_id)[1:-1] == [b"thinking\n"]
+        assert round_output(log_path(town_dir.root, "ada"), record.round_id)[1:-1] == [b"thinking\n"]
 
 
-async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_ones_go(place) -> None:
-    place.configure(SHELL + "[limits]\nrounds_kept = 3\nlog_bytes = 1\n")
-    async with place.open() as town:
+async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_ones_go(town_dir) -> None:
+    town_dir.configure(SHELL + "[limits]\nrounds_kept = 3\nlog_bytes = 1\n")
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         for number in range(12):
             await agent.assign(f"echo {number}")
         await agent.wait_for_idle()
         records = await town.run(town.operations.rounds("ada", limit=99))
         assert [each.text for each in records] == ["11", "10", "9"]
-        kept = os.listdir(transcripts_directory(place.root, "ada"))
+        kept = os.listdir(transcripts_directory(town_dir.root, "ada"))
         assert {f"{each.round_id}.jsonl" for each in records} <= set(kept)
         assert len(kept) <= 8
         # Of a log that is begun anew with every round, the one before is there too.
-        found = [round_output(log_path(place.root, "ada"), each.round_id)[1:-1] for each in records]
+        found = [round_output(log_path(town_dir.root, "ada"), each.round_id)[1:-1] for each in records]
         assert found == [[b"11\n"], [b"10\n"], []]
-        assert older_log(log_path(place.root, "ada")).exists()
+        assert older_log(log_path(town_dir.root, "ada")).exists()
 
 
-async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.assign("echo first")
         await agent.wait_for_idle()
-        directory = transcripts_directory(place.root, "ada")
+        directory = transcripts_directory(town_dir.root, "ada")
         for path in directory.iterdir():
             path.unlink()
         directory.rmdir()
         directory.write_text("a file is in its place")
         assert (await town.wait_for_task((await agent.assign("echo second")).id)).result == "second"
         (record, _) = await town.run(town.operations.rounds("ada"))
-        assert read_transcript(place.root, "ada", record.round_id) is None
+        assert read_transcript(town_dir.root, "ada", record.round_id) is None
 
 
-async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_id(place) -> None:
-    place.configure(SHELL)
-    async with place.open() as town:
+async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_id(town_dir) -> None:
+    town_dir.configure(SHELL)
+    async with town_dir.open() as town:
         agents = [await town.spawn(name) for name in ("ada", "bob", "cleo")]
         tasks = [(await agent.assign(f"echo {agent.name} {number}")) for number in range(3) for agent in agents]
         for agent in agents:

@@ -15,43 +15,43 @@ from tinytown.protocol import SCHEMA
 SHELL = 'default_cli = "shell"\n'
 
 
-def kill_server(place: Any) -> int:
-    pid: int = place.server.pid()
+def kill_server(town_dir: Any) -> int:
+    pid: int = town_dir.server.pid()
     os.kill(pid, signal.SIGKILL)
     return pid
 
 
 @pytest.mark.faults
-async def test_idle_agents_go_on_when_the_server_was_killed(place, table) -> None:
-    async with place.open() as town:
+async def test_idle_agents_go_on_when_the_server_was_killed(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(10)]
         await town.wait_for_idle()
-        host = place.kernel.host_id
+        host = town_dir.kernel.host_id
         for _ in range(3):
-            pid = kill_server(place)
+            pid = kill_server(town_dir)
             began = trio.current_time()
             tasks = [await agent.assign("do it") for agent in agents]
             for task in tasks:
                 assert (await town.wait_for_task(task.id)).state == "completed"
             assert trio.current_time() - began < 5
-            assert place.server.pid() != pid
-        assert place.kernel.host_id == host  # the lease was kept
+            assert town_dir.server.pid() != pid
+        assert town_dir.kernel.host_id == host  # the lease was kept
 
 
 @pytest.mark.faults
-async def test_rounds_in_progress_outlast_a_killed_server_and_are_stored(place, table) -> None:
+async def test_rounds_in_progress_outlast_a_killed_server_and_are_stored(town_dir, scripted_backend) -> None:
     go_on = trio.Event()
 
     async def work(work: Any, report: Any) -> Finished:
         await go_on.wait()
         return Finished(text="survived")
 
-    table.script = work
-    async with place.open() as town:
+    scripted_backend.script = work
+    async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(5)]
         tasks = [await agent.assign("do it") for agent in agents]
-        await table.begun(5)
-        kill_server(place)
+        await scripted_backend.wait_for_rounds(5)
+        kill_server(town_dir)
         go_on.set()
         for task in tasks:
             done = await town.wait_for_task(task.id)
@@ -59,8 +59,10 @@ async def test_rounds_in_progress_outlast_a_killed_server_and_are_stored(place, 
 
 
 @pytest.mark.faults
-async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_are_done_again(place, table) -> None:
-    place.configure("lease_s = 0.6\n")
+async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_are_done_again(
+    town_dir, scripted_backend
+) -> None:
+    town_dir.configure("lease_s = 0.6\n")
     ways = ["hang", "hang"]
 
     async def work(work: Any, report: Any) -> Finished:
@@ -69,17 +71,17 @@ async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_
             await trio.sleep_forever()
         return Finished(text="done again")
 
-    table.script = work
-    async with place.open() as town:
+    scripted_backend.script = work
+    async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(2)]
         idle = await town.spawn("idle")
         await idle.wait_for_idle()
         tasks = [await agent.assign("do it") for agent in agents]
-        await table.begun(2)
-        pid = place.server.pid()
+        await scripted_backend.wait_for_rounds(2)
+        pid = town_dir.server.pid()
         os.kill(pid, signal.SIGSTOP)
         try:
-            while any(worker._runner._scope for worker in place.kernel.placement.workers.values()):  # noqa: ASYNC110
+            while any(worker._runner._scope for worker in town_dir.kernel.placement.workers.values()):  # noqa: ASYNC110
                 await trio.sleep(0.02)  # until the kernel itself has cut the rounds off
         finally:
             os.kill(pid, signal.SIGCONT)
@@ -90,7 +92,9 @@ async def test_a_server_frozen_for_longer_than_a_lease_ends_the_rounds_and_they_
 
 
 @pytest.mark.faults
-async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_agent(place, table, monkeypatch) -> None:
+async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_agent(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
     import functools
 
     import tinytown.town
@@ -98,14 +102,14 @@ async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_ag
 
     # Whoever needs the server gives up after half a second instead of ten.
     monkeypatch.setattr(tinytown.town, "open_link", functools.partial(open_link, offline_wait_s=0.5))
-    async with place.open() as town:
+    async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(5)]
         await town.wait_for_idle()
-        binary = place.root / ".tt" / "redis.sock"
-        pid = place.server.pid()
+        binary = town_dir.root / ".tt" / "redis.sock"
+        pid = town_dir.server.pid()
         os.kill(pid, signal.SIGSTOP)
         os.rename(binary, binary.with_suffix(".away"))  # who connects anew finds nothing
-        for worker in place.kernel.placement.workers.values():
+        for worker in town_dir.kernel.placement.workers.values():
             worker.notify("mail")  # all of them look, and cannot
         os.kill(pid, signal.SIGKILL)
         with trio.move_on_after(1.5):
@@ -120,8 +124,8 @@ async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_ag
             assert (await town.wait_for_task(task.id)).state == "completed"
 
 
-async def test_a_server_that_lost_its_functions_gets_them_again(place, table) -> None:
-    async with place.open() as town:
+async def test_a_server_that_lost_its_functions_gets_them_again(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
         for _ in range(3):
@@ -130,9 +134,11 @@ async def test_a_server_that_lost_its_functions_gets_them_again(place, table) ->
 
 
 @pytest.mark.parametrize("lost", ["claim", "task_start"])
-async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken(place, table, lost) -> None:
-    place.configure("lease_s = 6.0\n")  # an agent looks again after a third of it
-    async with place.open() as town:
+async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken(
+    town_dir, scripted_backend, lost
+) -> None:
+    town_dir.configure("lease_s = 6.0\n")  # an agent looks again after a third of it
+    async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.wait_for_idle()
         run, answers = town.run, list[str]()
@@ -151,12 +157,12 @@ async def test_mail_whose_claim_got_no_answer_is_claimed_again_and_not_overtaken
             done = await town.wait_for_task(task.id)
             assert done.state == "completed"
         assert len(answers) > len(tasks)
-        ended = [event["task"] for event in await place.hears(town, len(tasks), "round_ended")]
+        ended = [event["task"] for event in await town_dir.wait_for_events(town, len(tasks), "round_ended")]
         assert ended == [task.id for task in tasks]
 
 
-async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(place, table) -> None:
-    async with place.open() as town:
+async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(town_dir, scripted_backend) -> None:
+    async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(5)]
         tasks = []
         for number in range(40):
@@ -167,24 +173,24 @@ async def test_functions_lost_in_the_middle_of_rounds_do_no_harm(place, table) -
         assert {(await town.task(task.id)).state for task in tasks} == {"completed"}
 
 
-async def test_a_town_that_was_emptied_begins_anew_and_says_so(place, table, answering) -> None:
+async def test_a_town_that_was_emptied_begins_anew_and_says_so(town_dir, scripted_backend, scripted_answers) -> None:
     async def forever(work: Any, report: Any) -> None:
         await trio.sleep_forever()
 
-    table.script = answering(forever, Finished(text="a new life"))
-    async with place.open() as town:
+    scripted_backend.script = scripted_answers(forever, Finished(text="a new life"))
+    async with town_dir.open() as town:
         old = [await town.spawn(f"a{number}") for number in range(3)]
         await old[0].assign("do it")
-        await table.begun(1)
-        host = place.kernel.host_id
+        await scripted_backend.wait_for_rounds(1)
+        host = town_dir.kernel.host_id
         await town.link.command("FLUSHALL")
         await town.wait_until(town.status, lambda status: len(status.hosts) == 1 and status.hosts[0].id != host)
-        (event,) = await place.hears(town, 1, "town_emptied")
+        (event,) = await town_dir.wait_for_events(town, 1, "town_emptied")
         assert "must be created again" in event["text"]
         assert await town.agents() == ()
-        assert table.backends[0].closed == ["a0"]
+        assert scripted_backend.backends[0].closed == ["a0"]
         agent = await town.spawn("ada")
         assert (await town.wait_for_task((await agent.assign("do it")).id)).result == "a new life"
         assert (await town.status()).schema == str(SCHEMA)
-    async with place.connect() as town:
+    async with town_dir.connect() as town:
         assert (await town.status()).hosts == ()

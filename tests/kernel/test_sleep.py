@@ -22,19 +22,19 @@ async def asleep(agent: AgentHandle) -> None:
 
 
 @pytest.fixture
-def sleepy(place: Any, table: Any, answering: Any) -> Any:
-    table.script = answering(Finished(text="done", session_id="session-1"))
-    place.configure(LONG_LEASE, idle_timeout_s=0.1)
-    return place
+def sleepy(town_dir: Any, scripted_backend: Any, scripted_answers: Any) -> Any:
+    scripted_backend.script = scripted_answers(Finished(text="done", session_id="session-1"))
+    town_dir.configure(LONG_LEASE, idle_timeout_s=0.1)
+    return town_dir
 
 
-async def test_a_sleeping_agent_has_no_session_and_takes_no_place(sleepy, table) -> None:
+async def test_a_sleeping_agent_has_no_session_and_takes_no_place(sleepy, scripted_backend) -> None:
     sleepy.configure(LONG_LEASE + "capacity = 1\n", idle_timeout_s=0.1)
     async with sleepy.open() as town:
         first = await town.spawn("first")
         await first.send("hello")
         await asleep(first)
-        assert table.backends[0].closed == ["first"]
+        assert scripted_backend.backends[0].closed == ["first"]
         second = await town.spawn("second")  # the one place is free for it
         await second.send("hello")
         await asleep(second)
@@ -66,45 +66,47 @@ async def free_what_it_needs(town: Town) -> None:
 
 
 @pytest.mark.parametrize("wake", [send, assign, send_later, add_to_the_backlog, free_what_it_needs])
-async def test_what_there_is_to_do_wakes_an_agent_at_once_and_its_session_id_is_kept(sleepy, table, wake) -> None:
+async def test_what_there_is_to_do_wakes_an_agent_at_once_and_its_session_id_is_kept(
+    sleepy, scripted_backend, wake
+) -> None:
     async with sleepy.open() as town:
         agent = await town.spawn("ann", tags=["writing"])
         await agent.send("hello")
         await asleep(agent)
         with trio.fail_after(WITHIN_S):
             await wake(town)
-            await table.begun(2)
-        assert [round.session_id for round in table.rounds] == [None, "session-1"]
+            await scripted_backend.wait_for_rounds(2)
+        assert [round.session_id for round in scripted_backend.rounds] == [None, "session-1"]
         await asleep(agent)
         assert (await agent.info()).at_rest
 
 
-async def test_mail_that_comes_while_an_agent_falls_asleep_wakes_it(sleepy, table) -> None:
+async def test_mail_that_comes_while_an_agent_falls_asleep_wakes_it(sleepy, scripted_backend) -> None:
     async with sleepy.open() as town:
         agent = await town.spawn("ann")
         for number in range(1, 16):  # about when its time is over, a little sooner or later
             await agent.send(f"message {number}")
             with trio.fail_after(WITHIN_S):
-                await table.begun(number)
+                await scripted_backend.wait_for_rounds(number)
             await trio.sleep(0.09 + number * 0.002)
-        told = [round.messages[0].text for round in table.rounds]
+        told = [round.messages[0].text for round in scripted_backend.rounds]
         assert told == [f"message {number}" for number in range(1, 16)]
 
 
-async def test_delayed_mail_is_no_reason_to_stay_awake_but_to_wake_in_time(sleepy, table) -> None:
+async def test_delayed_mail_is_no_reason_to_stay_awake_but_to_wake_in_time(sleepy, scripted_backend) -> None:
     async with sleepy.open() as town:
         agent = await town.spawn("ann")
         await send_later(town)
         await asleep(agent)
-        assert not table.rounds
+        assert not scripted_backend.rounds
         with trio.fail_after(WITHIN_S):
-            await table.begun(1)
+            await scripted_backend.wait_for_rounds(1)
 
 
 async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_to_begin(
-    sleepy, table, answering
+    sleepy, scripted_backend, scripted_answers
 ) -> None:
-    table.script = answering(RateLimited(retry_after_s=3600.0), Finished(text="done"))
+    scripted_backend.script = scripted_answers(RateLimited(retry_after_s=3600.0), Finished(text="done"))
     async with sleepy.open() as town:
         ann, ben = await town.spawn("ann"), await town.spawn("ben")
         await ann.send("hello")
@@ -116,7 +118,7 @@ async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_
         await ben.wait_until(lambda now: now.state == "idle" and "throttled until" in (now.reason or ""))
         await town.run(town.operations.unpark_account("scripted", reason="a person knows better"))
         with trio.fail_after(WITHIN_S):
-            await table.begun(3)
+            await scripted_backend.wait_for_rounds(3)
             await asleep(ann)
             await asleep(ben)
 
@@ -135,19 +137,21 @@ async def test_a_sleeping_agent_is_closed_paused_and_killed_like_any_other(sleep
                 await agent.wait_until(lambda now, state=state: now.state == state)
 
 
-async def test_a_sleeping_agent_is_not_woken_for_the_backlog_where_agents_claim_nothing(sleepy, table) -> None:
+async def test_a_sleeping_agent_is_not_woken_for_the_backlog_where_agents_claim_nothing(
+    sleepy, scripted_backend
+) -> None:
     sleepy.configure(LONG_LEASE + "auto_claim = false\n", idle_timeout_s=0.1)
     async with sleepy.open() as town:
         agent = await town.spawn("ann", tags=["writing"])
         await asleep(agent)
         await add_to_the_backlog(town)
         await send(town)
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         await asleep(agent)
         assert (await town.status()).backlog == 1
 
 
-async def test_the_kind_says_when_its_agents_sleep(sleepy, table) -> None:
+async def test_the_kind_says_when_its_agents_sleep(sleepy, scripted_backend) -> None:
     sleepy.configure(
         LONG_LEASE + '[agent_clis.scripted]\ncommand = "true"\nidle_timeout_s = 0\n[plugins.shell]\n',
         idle_timeout_s=0.1,
@@ -157,12 +161,12 @@ async def test_the_kind_says_when_its_agents_sleep(sleepy, table) -> None:
         assert town.config.idle_timeout_s("another") == 0.1
 
 
-async def test_a_hold_is_over_at_its_moment_and_wakes_whoever_it_was_for(sleepy, table) -> None:
+async def test_a_hold_is_over_at_its_moment_and_wakes_whoever_it_was_for(sleepy, scripted_backend) -> None:
     async with sleepy.open() as town:
         agent = await town.spawn("ann")
         await asleep(agent)
         now_ms = (await town.run(town.operations.claim("nobody", token="t"))).now_ms
         with trio.fail_after(WITHIN_S):
             await agent.assign("a task", held="until it is time", held_until=rfc3339(now_ms + 500))
-            assert not table.rounds
-            await table.begun(1)
+            assert not scripted_backend.rounds
+            await scripted_backend.wait_for_rounds(1)

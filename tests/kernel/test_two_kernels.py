@@ -25,17 +25,17 @@ TOWN = 'default_cli = "shell"\nlease_s = {lease}\ncapacity = {capacity}\n[redis]
 class Pair:
     """Two directories of one town, and a server."""
 
-    def __init__(self, place: Any, second: Any, home: Path, start: Callable[..., Any]) -> None:
-        self.first, self.second = place, second
+    def __init__(self, town_dir: Any, second: Any, home: Path, start: Callable[..., Any]) -> None:
+        self.first, self.second = town_dir, second
         self.home = home
         self._start = start
 
     def configure(self, *, capacity: int = 1000) -> None:
-        for place in (self.first, self.second):
-            place.configure(TOWN.format(home=self.home, lease=LEASE_S, capacity=capacity), grace_s=0.1)
+        for town_dir in (self.first, self.second):
+            town_dir.configure(TOWN.format(home=self.home, lease=LEASE_S, capacity=capacity), grace_s=0.1)
 
-    async def start(self, place: Any) -> Any:
-        return await trio.to_thread.run_sync(self._start, place.root)
+    async def start(self, town_dir: Any) -> Any:
+        return await trio.to_thread.run_sync(self._start, town_dir.root)
 
     @asynccontextmanager
     async def watch(self) -> AsyncGenerator[Any]:
@@ -45,16 +45,16 @@ class Pair:
 
 
 @pytest.fixture
-def pair(place, start_kernel) -> Any:
+def pair(town_dir, start_kernel) -> Any:
     home = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
-    second = type(place)(Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp")).resolve())
+    second = type(town_dir)(Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp")).resolve())
     command = [find_binary().path, "--port", "0", "--unixsocket", f"{home}/s", "--dir", str(home), "--save", ""]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         next(line for line in server.stdout if "Ready to accept" in line)
         server.stdout.close()
-        pair = Pair(place, second, home, start_kernel)
+        pair = Pair(town_dir, second, home, start_kernel)
         pair.configure()
         yield pair
     finally:
@@ -89,7 +89,7 @@ async def test_each_agent_is_hosted_by_one_kernel_and_room_is_kept_to(pair) -> N
         found = await placed(town, 6, 2)
         assert sorted([*found.values()].count(host) for host in set(found.values())) == [3, 3]
         assert sorted(host.root for host in (await town.status()).hosts) == sorted(
-            str(place.root) for place in (pair.first, pair.second)
+            str(town_dir.root) for town_dir in (pair.first, pair.second)
         )
 
 
@@ -107,7 +107,7 @@ async def test_an_agent_that_waits_for_room_gets_it_as_soon_as_another_goes(pair
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fate", ["killed", "frozen"])
-async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair, fate, file_appears) -> None:
+async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair, fate, wait_for_file) -> None:
     first = await pair.start(pair.first)
     async with pair.watch() as town:
         names = [f"a{number}" for number in range(5)]
@@ -117,7 +117,7 @@ async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair,
         task = await agents[0].assign(
             "echo $TINYTOWN_RUN_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
         )
-        await file_appears(pair.first.root / "runs", "\n")
+        await wait_for_file(pair.first.root / "runs", "\n")
         waiting = await agents[1].assign("echo waited")
         await town.wait_for_task(waiting.id)
         second = await pair.start(pair.second)
@@ -130,7 +130,7 @@ async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair,
             await town.wait_until(
                 lambda: hosts_of(town), lambda found: None not in found.values() and not before & set(found.values())
             )
-        await file_appears(pair.second.root / "runs", "\n")
+        await wait_for_file(pair.second.root / "runs", "\n")
         assert (await town.task(task.id)).attempts == 2
 
         if fate == "frozen":
@@ -172,12 +172,14 @@ async def test_a_kernel_that_stops_in_good_order_hands_its_agents_over_at_once(p
         assert done.result == "moved"
 
 
-async def test_only_one_of_two_kernels_feeds_the_sinks_and_the_other_takes_over(pair, table, tmp_path) -> None:
-    for place in (pair.first, pair.second):
+async def test_only_one_of_two_kernels_feeds_the_sinks_and_the_other_takes_over(
+    pair, scripted_backend, tmp_path
+) -> None:
+    for town_dir in (pair.first, pair.second):
         text = TOWN.format(home=pair.home, lease=LEASE_S, capacity=10)
-        place.configure(text + f'[plugins.journal]\npath = "{tmp_path}/{place.root.name}.jsonl"\n')
+        town_dir.configure(text + f'[plugins.journal]\npath = "{tmp_path}/{town_dir.root.name}.jsonl"\n')
     first = await pair.start(pair.first)
-    journals = [tmp_path / f"{place.root.name}.jsonl" for place in (pair.first, pair.second)]
+    journals = [tmp_path / f"{town_dir.root.name}.jsonl" for town_dir in (pair.first, pair.second)]
     async with pair.watch() as town:
         await pair.start(pair.second)
         await town.spawn("ada")
@@ -190,9 +192,11 @@ async def test_only_one_of_two_kernels_feeds_the_sinks_and_the_other_takes_over(
             await trio.sleep(0.01)
 
 
-async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_other(pair, table, answering) -> None:
+async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_other(
+    pair, scripted_backend, scripted_answers
+) -> None:
     pair.configure(capacity=1)
-    table.script = answering(RateLimited(retry_after_s=3600), Finished(text="fine"))
+    scripted_backend.script = scripted_answers(RateLimited(retry_after_s=3600), Finished(text="fine"))
     async with pair.first.open() as town:
         ada = await town.spawn("ada", cli="scripted")
         await ada.wait_for_idle()
@@ -206,10 +210,10 @@ async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_oth
             await town.run(town.operations.unpark_account("scripted"))
             assert (await town.wait_for_task(task.id)).attempts == 1
             await ada.wait_for_idle()
-            assert len(table.rounds) == 3
+            assert len(scripted_backend.rounds) == 3
 
 
-async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_may_use(pair, table) -> None:
+async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_may_use(pair, scripted_backend) -> None:
     pair.configure(capacity=1)
     go = trio.Event()
 
@@ -217,25 +221,25 @@ async def test_a_budget_holds_over_both_kernels_and_what_one_leaves_the_other_ma
         await go.wait()
         return Finished(text="fine", usage=Usage(cost_usd=0.1))
 
-    table.script = work
+    scripted_backend.script = work
     async with pair.first.open() as town, pair.second.open():
         await town.run(town.operations.set_budgets(BudgetsConfig(day_usd=0.5, reserve_usd=0.5).server_numbers))
         agents = [await town.spawn(name, cli="scripted") for name in ("ada", "bea")]
         await placed(town, 2, 2)
         tasks = [await agent.assign("do it") for agent in agents]
         await town.wait_until(town.agents, lambda now: sum("reserved" in (each.reason or "") for each in now) == 1)
-        await table.begun(1)
+        await scripted_backend.wait_for_rounds(1)
         go.set()
         for task in tasks:
             assert (await town.wait_for_task(task.id)).attempts == 1
-        assert len(table.rounds) == 2
+        assert len(scripted_backend.rounds) == 2
 
 
-async def test_a_frozen_town_stands_still_on_every_host(pair, file_appears) -> None:
+async def test_a_frozen_town_stands_still_on_every_host(pair, wait_for_file) -> None:
     pair.configure(capacity=1)
-    for place in (pair.first, pair.second):
-        await pair.start(place)
-    counts = [place.root / "count" for place in (pair.first, pair.second)]
+    for town_dir in (pair.first, pair.second):
+        await pair.start(town_dir)
+    counts = [town_dir.root / "count" for town_dir in (pair.first, pair.second)]
 
     def grown(sizes: list[int]) -> list[bool]:
         return [count.stat().st_size > size for count, size in zip(counts, sizes, strict=True)]
@@ -246,7 +250,7 @@ async def test_a_frozen_town_stands_still_on_every_host(pair, file_appears) -> N
             for name in ("ada", "bea")
         ]
         for count in counts:
-            await file_appears(count, "x")
+            await wait_for_file(count, "x")
         with trio.fail_after(SLACK_S):
             await town.freeze("the bill")
             await town.wait_until(
@@ -259,6 +263,6 @@ async def test_a_frozen_town_stands_still_on_every_host(pair, file_appears) -> N
         await town.thaw("it is paid")
         while not all(grown(sizes)):  # noqa: ASYNC110 - other processes write
             await trio.sleep(0.01)
-        for place in (pair.first, pair.second):
-            (place.root / "go").touch()
+        for town_dir in (pair.first, pair.second):
+            (town_dir.root / "go").touch()
         assert [(await town.wait_for_task(task.id)).attempts for task in tasks] == [1, 1]
