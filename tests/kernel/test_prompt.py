@@ -16,7 +16,9 @@ async def forever(work: Any, report: Any) -> None:
 async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_in_between(
     town_dir, scripted_backend, scripted_answers
 ) -> None:
-    scripted_backend.script = scripted_answers(Finished(text="my first go"), forever, Failed(reason="no space left"), Finished(text="ok"))
+    scripted_backend.script = scripted_answers(
+        Finished(text="my first go"), forever, Failed(reason="no space left"), Finished(text="ok")
+    )
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
@@ -67,7 +69,9 @@ async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(town_d
         assert (await (await town.agent("rita")).info()).tags == ("review", "audit")
 
 
-async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(town_dir, scripted_backend) -> None:
+async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(
+    town_dir, scripted_backend
+) -> None:
     scripted_backend.backends[0].offers_town_tools = True
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
