@@ -10,35 +10,30 @@ What programs use stands here and is imported when first touched; plugins see `t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tinytown.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from tinytown.hookspecs import hookimpl
-    from tinytown.kernel.kernel import open_town
-    from tinytown.model.agents import Agent
-    from tinytown.model.events import Event
-    from tinytown.model.messages import Message
-    from tinytown.model.tasks import Task
-    from tinytown.town import AgentHandle, Town
+    from tinytown.hookspecs import hookimpl as hookimpl
+    from tinytown.kernel.kernel import open_town as open_town
+    from tinytown.model.agents import Agent as Agent
+    from tinytown.model.events import Event as Event
+    from tinytown.model.messages import Message as Message
+    from tinytown.model.tasks import Task as Task
+    from tinytown.town import AgentHandle as AgentHandle, Town as Town
 
 __version__ = "0.1.0"
 
-__all__ = ["Agent", "AgentHandle", "Event", "Message", "Task", "Town", "__version__", "hookimpl", "open_town"]
-
-_HOMES = {
-    "Agent": "model.agents",
-    "AgentHandle": "town",
-    "Event": "model.events",
-    "Message": "model.messages",
-    "Task": "model.tasks",
-    "Town": "town",
-    "hookimpl": "hookspecs",
-    "open_town": "kernel.kernel",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"tinytown.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "hookspecs": "hookimpl",
+        "kernel.kernel": "open_town",
+        "model.agents": "Agent",
+        "model.events": "Event",
+        "model.messages": "Message",
+        "model.tasks": "Task",
+        "town": "AgentHandle Town",
+    },
+)

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown.contracts import ReportingGuide
 from tinytown.kernel.prompt import build_prompt
 from tinytown.model.messages import Informational, TaskOrder

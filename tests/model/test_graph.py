@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.model.graph import find_cycle, stages
 
 #: The same examples every day, on a machine that may be busy.

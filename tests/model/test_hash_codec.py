@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tinytown.model.agents import Agent, MailCounts, read_agent
 from tinytown.model.events import EVENT_TYPES, AgentReported, OtherEvent, RoundEnded, event_fields, read_event
 from tinytown.model.hash_codec import pairs, read_record

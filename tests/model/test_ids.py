@@ -4,8 +4,7 @@ import re
 import uuid
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tinytown.errors import UsageError
 from tinytown.model import ids as names
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tinytown.errors import UsageError
 from tinytown.model.time import check_moment, parse_rfc3339, rfc3339
 

@@ -29,8 +29,7 @@ from tinytown_testing.models import ModelServer, Script
 from tinytown_testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
 
 from tests.real_clis.clis import DIRECTORIES_VARIABLE, KEY, REAL_CLIS, RealCli, git
-from tests.real_clis.test_towns import COMMIT
-from tests.real_clis.test_towns import EDIT as EDIT_TEXT
+from tests.real_clis.test_towns import COMMIT, EDIT as EDIT_TEXT
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0

@@ -3,8 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
 from tinytown.protocol.operation import ErrorReply
 from tinytown.redis.resp import PASSING, Parser, check_handshake, handshake_error, is_push, pack

@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from tinytown.errors import ConfigError
 from tinytown.redis.url import Address, parse_url, redact
 

@@ -28,7 +28,7 @@ by_plugin = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.nam
 
 #: The floors of the core, the lowest first. An import goes to a lower floor, never to another room on the same one.
 FLOORS: list[set[str]] = [
-    {"errors", "entry_points", "packages", "concurrency"},
+    {"errors", "entry_points", "packages", "exports", "concurrency"},
     {"model", "process"},
     {"config"},
     {"identity", "roles", "protocol", "files"},
@@ -51,7 +51,7 @@ STANDARD_LIBRARY_ONLY = {CORE / "process" / "reaper.py", CORE / "entry_points.py
 #: The rooms and modules of the core that may import a third-party package. What is not named here belongs to a plugin.
 THIRD_PARTY: dict[str, set[str]] = {
     "hiredis": {"redis"},
-    "msgspec": {name for name in FLOOR if name not in ("errors", "entry_points", "packages", "concurrency")},
+    "msgspec": {name for name in FLOOR if name not in ("errors", "entry_points", "packages", "exports", "concurrency")},
     "pluggy": {"hookspecs", "plugin"},
     "redis": {"redis"},
     "trio": {"concurrency", "process", "redis", "town", "kernel"},
@@ -215,16 +215,12 @@ def test_this_module_needs_the_standard_library_alone(path: Path) -> None:
 
 
 def exports(init: Path) -> set[str]:
-    """The names in ``__all__`` of a package."""
+    """The names that the front of a package declares under ``TYPE_CHECKING``."""
+    names: set[str] = set()
     for node in ast.parse(init.read_text()).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
-            assert isinstance(node, (ast.Assign, ast.AnnAssign))
-            assert node.value is not None
-            return set(ast.literal_eval(node.value))
-    return set()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            names.update(alias.name for each in node.body if isinstance(each, ast.ImportFrom) for alias in each.names)
+    return names
 
 
 #: What the front of each room exports. All modules of `model` are public.

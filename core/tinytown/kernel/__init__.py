@@ -5,74 +5,41 @@ What programs and plugins use stands here and is imported when first used: askin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tinytown.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from tinytown.kernel.agent_worker import agent_directory
-    from tinytown.kernel.kernel import Kernel, open_kernel, open_town, run_kernel
-    from tinytown.kernel.lock import kernel_lock, running_kernel
-    from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
-    from tinytown.kernel.recovery import is_alive, machine_id, run_directory
-    from tinytown.kernel.round_runner import round_environment
+    from tinytown.kernel.agent_worker import agent_directory as agent_directory
+    from tinytown.kernel.kernel import (
+        Kernel as Kernel,
+        open_kernel as open_kernel,
+        open_town as open_town,
+        run_kernel as run_kernel,
+    )
+    from tinytown.kernel.lock import kernel_lock as kernel_lock, running_kernel as running_kernel
+    from tinytown.kernel.prompt import NEEDED_SHOWN as NEEDED_SHOWN, build_prompt as build_prompt
+    from tinytown.kernel.recovery import is_alive as is_alive, machine_id as machine_id, run_directory as run_directory
+    from tinytown.kernel.round_runner import round_environment as round_environment
     from tinytown.kernel.transcripts import (
-        Transcript,
-        has_ended,
-        log_path,
-        older_log,
-        read_transcript,
-        round_begin,
-        transcripts_directory,
+        Transcript as Transcript,
+        has_ended as has_ended,
+        log_path as log_path,
+        older_log as older_log,
+        read_transcript as read_transcript,
+        round_begin as round_begin,
+        transcripts_directory as transcripts_directory,
     )
 
-__all__ = [
-    "NEEDED_SHOWN",
-    "Kernel",
-    "Transcript",
-    "agent_directory",
-    "build_prompt",
-    "has_ended",
-    "is_alive",
-    "kernel_lock",
-    "log_path",
-    "machine_id",
-    "older_log",
-    "open_kernel",
-    "open_town",
-    "read_transcript",
-    "round_begin",
-    "round_environment",
-    "run_directory",
-    "run_kernel",
-    "running_kernel",
-    "transcripts_directory",
-]
-
-_MODULES = {
-    "NEEDED_SHOWN": "prompt",
-    "Kernel": "kernel",
-    "Transcript": "transcripts",
-    "agent_directory": "agent_worker",
-    "build_prompt": "prompt",
-    "has_ended": "transcripts",
-    "is_alive": "recovery",
-    "kernel_lock": "lock",
-    "log_path": "transcripts",
-    "machine_id": "recovery",
-    "older_log": "transcripts",
-    "open_kernel": "kernel",
-    "open_town": "kernel",
-    "read_transcript": "transcripts",
-    "round_begin": "transcripts",
-    "round_environment": "round_runner",
-    "run_directory": "recovery",
-    "run_kernel": "kernel",
-    "running_kernel": "lock",
-    "transcripts_directory": "transcripts",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "agent_worker": "agent_directory",
+        "kernel": "Kernel open_kernel open_town run_kernel",
+        "lock": "kernel_lock running_kernel",
+        "prompt": "NEEDED_SHOWN build_prompt",
+        "recovery": "is_alive machine_id run_directory",
+        "round_runner": "round_environment",
+        "transcripts": "Transcript has_ended log_path older_log read_transcript round_begin transcripts_directory",
+    },
+)

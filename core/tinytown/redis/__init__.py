@@ -5,37 +5,22 @@ What plugins use is exported here and imported when first used: the blocking cli
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tinytown.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from tinytown.redis.blocking_client import BlockingClient
-    from tinytown.redis.commands import PluginRedis
-    from tinytown.redis.locate import address_of, town_server
-    from tinytown.redis.url import Address, parse_url, redact
+    from tinytown.redis.blocking_client import BlockingClient as BlockingClient
+    from tinytown.redis.commands import PluginRedis as PluginRedis
+    from tinytown.redis.locate import address_of as address_of, town_server as town_server
+    from tinytown.redis.url import Address as Address, parse_url as parse_url, redact as redact
 
-__all__ = [
-    "Address",
-    "BlockingClient",
-    "PluginRedis",
-    "address_of",
-    "parse_url",
-    "redact",
-    "town_server",
-]
-
-_MODULES = {
-    "Address": "url",
-    "PluginRedis": "commands",
-    "BlockingClient": "blocking_client",
-    "address_of": "locate",
-    "town_server": "locate",
-    "parse_url": "url",
-    "redact": "url",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "blocking_client": "BlockingClient",
+        "commands": "PluginRedis",
+        "locate": "address_of town_server",
+        "url": "Address parse_url redact",
+    },
+)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown_adapters import FailureKind, failure_of
 from tinytown_adapters.rate_limit_reset import reset_after_s
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown.model.messages import PRIORITIES
 from tinytown.model.tasks import Task
 from tinytown_beads.converter import BeadConverter

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown_beads.json_text import ABSENT, decode, encode, members, overlay
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown_beads.bead import moment
 from tinytown_beads.fields import ISSUE_KEYS
 from tinytown_beads.json_text import decode, encode

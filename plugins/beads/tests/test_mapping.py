@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown_beads.cycles import break_cycles, in_dependency_order
 from tinytown_beads.lines import beads_of, read_lines
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments

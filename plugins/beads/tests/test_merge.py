@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown_beads.merge import Base, Merge, merge, next_base
 from tinytown_beads.view import COMPARED, SETS, View, changed_fields
 

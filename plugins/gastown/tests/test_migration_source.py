@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown.errors import NotFound, UsageError
 from tinytown_beads.description import field_of, fields_in, with_field
 from tinytown_beads.json_text import encode

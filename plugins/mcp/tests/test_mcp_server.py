@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown.contracts import ToolResult
 from tinytown.errors import Refused
 from tinytown_mcp.mcp_server import LINE_LIMIT_BYTES, Tool, ToolServer, serve

@@ -7,8 +7,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.model.messages import Confirmation, Informational, Query, TaskAssign, TaskOrder, Unknown
 from tinytown.redis import BlockingClient
 from tinytown_migrate.conversion import Converted, convert

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.model.text import check_text
 from tinytown_plans.plan_file import PlanTask, read_plan
 from tinytown_plans.plan_update import write_back

@@ -16,8 +16,7 @@ from types import FrameType
 import pytest
 import redis
 from tinytown.errors import ServerUnreachable
-from tinytown_server import daemon, data_directory
-from tinytown_server import log as server_log
+from tinytown_server import daemon, data_directory, log as server_log
 from tinytown_server.server import EmbeddedServer, find_binary
 
 CORE = Path(__file__).parents[3] / "core"

@@ -7,8 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query
 from tinytown.redis import BlockingClient

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 from tinytown.config import AgentCli
-from tinytown_echo import EchoBackend
-from tinytown_echo import Settings as EchoSettings
-from tinytown_journal import Journal
-from tinytown_journal import Settings as JournalSettings
+from tinytown_echo import EchoBackend, Settings as EchoSettings
+from tinytown_journal import Journal, Settings as JournalSettings
 from tinytown_server.server import EmbeddedServer
 from tinytown_shell.backends import CommandBackend, ScriptBackend
 from tinytown_testing import (

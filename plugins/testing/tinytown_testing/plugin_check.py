@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import msgspec
+from tinytown.entry_points import installed
 from tinytown.errors import NotFound, PluginFaulty
 from tinytown.hookspecs import ENTRY_POINT_GROUP
-from tinytown.plugin import Plugin, PluginReport, Plugins, installed, load_plugin, survey_plugins
+from tinytown.plugin import Plugin, PluginReport, Plugins, load_plugin, survey_plugins
 
 from tinytown_testing.agent_tools import AGENT_TOOL, check_agent_tool
 from tinytown_testing.backends import BACKEND, check_agent_backend

@@ -6,8 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from tinytown.errors import TinytownError, UsageError
 from tinytown_gastown.formulas.cook import cook
 from tinytown_gastown.formulas.cooked import Cooked
