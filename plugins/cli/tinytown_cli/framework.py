@@ -86,7 +86,8 @@ class _ExtensibleGroup(click.Group):
         return "" if command is None or command.hidden else command.get_short_help_str(200)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*(own := self._own_names(ctx)), *(added_commands(ctx).keys() - own)]
+        own = self._own_names(ctx)
+        return [*own, *(name for name in added_commands(ctx) if name not in own)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or find_added_command(ctx, cmd_name)
