@@ -13,11 +13,11 @@ NUMBERS = 99
 
 def rows(heading: str) -> list[list[str]]:
     """The cells of each row of the tables whose first line is `heading`."""
-    found: list[list[str]] = []
+    cells: list[list[str]] = []
     for table in PAGE.split(heading + "\n")[1:]:
         lines = table.splitlines()[1:]
-        found += [[cell.strip() for cell in line.strip("|").split(" | ")] for line in _while_rows(lines)]
-    return found
+        cells += [[cell.strip() for cell in line.strip("|").split(" | ")] for line in _while_rows(lines)]
+    return cells
 
 
 def _while_rows(lines: list[str]) -> list[str]:
@@ -25,9 +25,9 @@ def _while_rows(lines: list[str]) -> list[str]:
     return lines[:end]
 
 
-def test_every_row_is_held_by_tests_that_exist() -> None:
+def test_every_row_names_tests_that_exist() -> None:
     written = {name for path in SOURCES for name in re.findall(r"def (test_\w+)", path.read_text())}
-    checked = rows("| what | held by |") + rows("| | here | held by |")
+    checked = rows("| behaviour | tests |") + rows("| | here | tests |")
     assert len(checked) > 100
     for row in checked:
         named = re.findall(r"`(test_\w+)`", row[-1])
@@ -35,10 +35,10 @@ def test_every_row_is_held_by_tests_that_exist() -> None:
         assert set(named) <= written, set(named) - written
 
 
-def test_each_weakness_is_told_once() -> None:
-    told: list[int] = []
-    for row in rows("| | here | held by |") + rows("| | why there is no test |"):
+def test_each_weakness_is_listed_once() -> None:
+    numbers: list[int] = []
+    for row in rows("| | here | tests |") + rows("| | why there is no test |"):
         for part in row[0].split(", "):
             first, _, last = part.partition(" to ")
-            told += range(int(first), int(last or first) + 1)
-    assert sorted(told) == list(range(1, NUMBERS + 1))
+            numbers += range(int(first), int(last or first) + 1)
+    assert sorted(numbers) == list(range(1, NUMBERS + 1))
