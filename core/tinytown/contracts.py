@@ -21,7 +21,9 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import Event
 from tinytown.model.messages import Message
 from tinytown.model.tasks import Task
-from tinytown.redis.locate import ServerProvider as ServerProvider, TownServer as TownServer
+from tinytown.redis.locate import ServerProgram as ServerProgram
+from tinytown.redis.locate import ServerProvider as ServerProvider
+from tinytown.redis.locate import TownServer as TownServer
 
 if TYPE_CHECKING:
     from tinytown.client import TownClient
@@ -363,9 +365,13 @@ class SectionContent:
 
 @runtime_checkable
 class StatusSection(Protocol):
-    """Something that ``tt status --deep`` shows beside the town itself. `name` is its member of the JSON object."""
+    """Something that ``tt status`` shows beside the town itself, with ``--deep`` or, about open tasks, with ``--tasks``.
+
+    `name` is its member of the JSON object.
+    """
 
     name: str
+    option: Literal["deep", "tasks"] = "deep"
 
     def read(self, town: TownClient) -> SectionContent | None:
         """The section as it is now; None leaves it out. Called in the process of the command."""

@@ -8,24 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.client import open_town_client
 from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
-from tinytown_ops.explain import blockers as obstacles
-from tinytown_ops.explain.blockers import Obstacle, why_task
-from tinytown_ops.explain.why_command import gather
+from tinytown_cli import backlog_pickup
+from tinytown_cli.context import CliContext
+from tinytown_ops.explain import blockers
+from tinytown_ops.explain.blockers import Blocker, task_blockers
+from tinytown_ops.explain.situation import read_situation
 
 
-def walk(reasons: Iterable[Obstacle]) -> list[Obstacle]:
+def walk(reasons: Iterable[Blocker]) -> list[Blocker]:
     return [each for reason in reasons for each in (reason, *walk(reason.because))]
 
 
-async def why(town_dir, task: Any) -> list[Obstacle]:
+async def why(place, task: Any) -> list[Blocker]:
     """The reasons and those behind them, as the command finds them."""
 
-    def look() -> list[Obstacle]:
-        with open_town_client(town_dir.root) as town:
+    def look() -> list[Blocker]:
+        context = CliContext()
+        context.town = str(place.root)
+        with context.open_town() as town:
             found = town.run(town.operations.task(task.id))
-            return walk(why_task(found, gather(town, [found])))
+            return walk(task_blockers(found, read_situation(town, [found])))
 
     return await trio.to_thread.run_sync(look)
 
@@ -34,7 +37,7 @@ async def codes(town_dir, task: Any) -> list[str]:
     return [each.code for each in await why(town_dir, task)]
 
 
-async def comes(town_dir, town, task: Any, *wanted: str) -> list[Obstacle]:
+async def comes(place, town, task: Any, *wanted: str) -> list[Blocker]:
     """The reasons once they are these."""
     while True:
         seen = town.position.value
@@ -45,8 +48,12 @@ async def comes(town_dir, town, task: Any, *wanted: str) -> list[Obstacle]:
 
 
 def test_every_reason_that_there_is_is_brought_about_here() -> None:
-    source = Path(obstacles.__file__).read_text()
-    known = set(re.findall(r'(?:code=|add\(|obstacle\(\s*)"([a-z_]+)"', source)) | {"completed", "failed", "cancelled"}
+    source = Path(blockers.__file__).read_text() + Path(backlog_pickup.__file__).read_text()
+    known = set(re.findall(r'(?:code=|add\(|[bB]locker\(\s*)"([a-z_]+)"', source)) | {
+        "completed",
+        "failed",
+        "cancelled",
+    }
     assert len(known) > 25
     here = Path(__file__).read_text()
     assert {each for each in known if here.count(f'"{each}"') < 1} == set()
@@ -104,7 +111,7 @@ async def test_a_held_task_says_who_holds_it_and_until_when(town_dir, scripted_b
         )
         found = await why(town_dir, task)
         assert [each.code for each in found] == ["held", "need_open", "no_words"]
-        assert found[0].text.startswith("it is held: the customer thinks about it, until ")
+        assert found[0].text.startswith("it is on hold: the customer thinks about it, until ")
         assert found[0].fix == f"tt task release {task.id}"
 
 
@@ -179,13 +186,13 @@ async def test_a_task_behind_others_says_what_is_before_it(town_dir, scripted_ba
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         first, second, third = [await agent.assign(text) for text in ("first", "second", "third")]
-        await scripted_backend.wait_for_rounds(1)
-        (reason,) = await comes(town_dir, town, first, "running")
-        assert reason.text.startswith("ada works on it for ")
-        assert await codes(town_dir, second) == ["agent_busy"]
-        found = await why(town_dir, third)
+        await table.begun(1)
+        (reason,) = await comes(place, town, first, "running")
+        assert reason.text.startswith("ada has been working on it for ")
+        assert await codes(place, second) == ["agent_busy"]
+        found = await why(place, third)
         assert [each.code for each in found] == ["agent_busy", "order_behind"]
-        assert found[1].text.startswith("1 message comes before it")
+        assert found[1].text.startswith("1 message ahead of it")
         released.set()
         await town.wait_for_task(third.id)
         assert await codes(town_dir, third) == ["completed"]
@@ -198,17 +205,15 @@ async def test_a_failed_round_is_tried_again_later(town_dir, scripted_backend, s
         task = await (await town.spawn("ada")).assign("do it")
         found = await comes(town_dir, town, task, "order_delayed")
         assert "no luck" in found[0].text
-        assert re.search(r"comes again at \d\d:\d\d:\d\d, in (60|59) s: ", found[0].text)
+        assert re.search(r"it is retried at \d\d:\d\d:\d\d \(in (60|59) s\): ", found[0].text)
 
 
-async def test_a_throttled_account_is_the_reason(town_dir, scripted_backend, scripted_answers) -> None:
-    scripted_backend.script = scripted_answers(RateLimited(retry_after_s=600))
-    async with town_dir.open() as town:
+async def test_a_rate_limited_account_is_the_reason(place, table, answering) -> None:
+    table.script = answering(RateLimited(retry_after_s=600))
+    async with place.open() as town:
         task = await (await town.spawn("ada")).assign("do it")
-        (reason,) = await comes(town_dir, town, task, "account_parked")
-        assert re.fullmatch(
-            r"the account scripted is throttled; it may be used again at [\d:]+, in 10 min", reason.text
-        )
+        (reason,) = await comes(place, town, task, "account_parked")
+        assert re.fullmatch(r"the account scripted is rate limited until [\d:]+ \(in 10 min\)", reason.text)
         assert reason.fix == "tt accounts unpark scripted"
 
 
@@ -331,8 +336,8 @@ async def test_a_task_that_nothing_holds_up_is_about_to_begin(town_dir, scripted
         await town.run(
             town.operations.report_agent_state(agent.id, placed.token or "", "idle", "it is somebody's birthday")
         )
-        (reason,) = await why(town_dir, task)
-        assert (reason.code, reason.text) == ("agent_waits", "ada waits: it is somebody's birthday")
+        (reason,) = await why(place, task)
+        assert (reason.code, reason.text) == ("agent_waits", "ada is waiting: it is somebody's birthday")
 
 
 async def test_a_hold_and_a_frozen_town_are_reasons(town_dir, scripted_backend) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -19,6 +19,14 @@ from tinytown.redis.url import Address, parse_url
 
 #: The group of entry points that name a `ServerProvider`.
 SERVERS_GROUP = "tinytown.servers"
+
+
+class ServerProgram(NamedTuple):
+    """The program of a server: `version` is empty where only the running server knows it, `source` is where it was found."""
+
+    path: str
+    version: str
+    source: str
 
 
 @runtime_checkable
@@ -33,6 +41,10 @@ class TownServer(Protocol):
     @property
     def log_path(self) -> Path:
         """Its log, for people."""
+        ...
+
+    def program(self) -> ServerProgram:
+        """The program that `ensure` starts. Raises: ServerUnreachable with a hint if there is none."""
         ...
 
     def ensure(

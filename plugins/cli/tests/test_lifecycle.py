@@ -46,7 +46,7 @@ def test_a_task_can_be_held_from_the_beginning(in_town: Shell, made: tuple[str, 
 def test_whoever_adds_to_the_backlog_is_told_when_nobody_will_take_it(in_town: Shell) -> None:
     in_town("spawn", "smith", "--role", "mason", "--tags", "iron")
     plain = in_town("backlog", "add", "anything", "--json")
-    assert plain.json["remarks"] == ["it has neither role nor tags by which an agent would take it"]
+    assert plain.json["remarks"] == ["no agent picks up tasks without a role or tag"]
     assert f"tt backlog claim {plain.json['task_id'][:8]} AGENT gives it to one" in plain.err
     assert (
         "no agent has the tag wood; tt spawn NAME --tags wood" in in_town("backlog", "add", "x", "--tags", "wood").err

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tinytown_ops.coding_clis import CODING_CLIS, CONTEXT_FILE, ask_versions
+from tinytown_ops.coding_clis import CODING_CLIS, CONTEXT_FILE, installed_versions
 from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell
 
 #: Says how it was started and what the context holds, reads a line from the terminal, and ends with a code of its own.
@@ -88,14 +88,14 @@ def test_what_the_town_is_set_to_is_started(in_town: Shell, fakes: Mapping[str, 
         assert code == 7
         assert "<--read><.tt/conductor.md><two words>" in said
     finally:
-        in_town("config", "unset", "plugins.ops.conductor_cli")
+        in_town("config", "unset", "plugins.ops")
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("--cli", "gemini"), "gemini is not on the PATH; npm install -g @google/gemini-cli"),
-        (("--cli", "clod"), "no coding CLI called 'clod'; known are: claude, codex"),
+        (("--cli", "clod"), "no coding CLI called 'clod'; known: claude, codex"),
         (("--cli", "../../bin/sh"), "no coding CLI called"),
         (("--cli", "rm -rf {context_file}"), "no coding CLI called"),
     ],
@@ -107,7 +107,7 @@ def test_a_cli_that_is_not_there_is_named_with_what_to_install(
 
 
 def test_without_any_cli_one_is_proposed(in_town: Shell) -> None:
-    assert "for instance npm install" in in_town("conductor", env={"PATH": "/usr/bin:/bin"}, code=3).err
+    assert "for example: npm install" in in_town("conductor", env={"PATH": "/usr/bin:/bin"}, code=3).err
 
 
 def test_without_a_terminal_nothing_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
@@ -135,7 +135,7 @@ def test_the_context_tells_of_a_fresh_town_and_of_one_at_work(tt: Shell) -> None
     assert "[assigned, ada] build the wall" in going
     assert "[pending] paint it" in going
     assert "- mail for you: 1 (`tt inbox`)" in going
-    assert "The town has been at work" in going
+    assert "The town has work in progress" in going
     assert not (tt.directory / ".tt" / "conductor.md").exists()
 
 
@@ -158,11 +158,11 @@ def test_versions_are_asked_for_all_at_once_and_not_for_ever(tmp_path: Path, mon
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     began = time.monotonic()
-    found = {each.cli.name: each.version for each in ask_versions(CODING_CLIS)}
+    found = {each.cli.name: each.version for each in installed_versions(CODING_CLIS)}
     assert time.monotonic() - began < 20
     assert found == {
         "claude": "2.1.197 (Claude Code)",
-        "codex": "asked for its version it ended with 3",
-        "gemini": "it did not say its version within 5 s",
+        "codex": "--version exited with 3",
+        "gemini": "did not report its version within 5 s",
         "aider": "\\x1b[2Jaider 0.86",
     }

@@ -221,7 +221,7 @@ def test_what_a_town_could_not_use_is_refused_before_it_is_written(
 
 
 def test_the_name_is_no_setting_to_change_in_passing(town: Shell) -> None:
-    assert "address" in town("config", "set", "name", "other", code=4).err
+    assert "selects the town's data" in town("config", "set", "name", "other", code=4).err
     town("config", "unset", "name", code=2)
     assert settings_file(town).read_text() == TOWN
 
@@ -271,14 +271,14 @@ def test_a_persons_own_settings_need_no_town(tt: Shell) -> None:
 
 def test_what_keeps_a_change_from_counting_is_said(town: Shell) -> None:
     answer = town("config", "set", "redis.url", "redis://h", env={"REDIS_URL": "redis://other"})
-    assert "the environment says otherwise" in answer.err
+    assert "the environment setting takes precedence" in answer.err
     town("config", "set", "default_cli", "shell")
-    assert "the town says otherwise" in town("config", "set", "--user", "default_cli", "echo").err
+    assert "the town setting takes precedence" in town("config", "set", "--user", "default_cli", "echo").err
     town("config", "unset", "redis.url")
     tt = town
     tt("init", "--inside", cwd=_made(tt.directory / "real"))
     tt("start", "--background", cwd=tt.directory / "real")
-    assert "reads it when it starts again" in tt("config", "set", "drain_s", "5", cwd=tt.directory / "real").err
+    assert "to apply it" in tt("config", "set", "drain_s", "5", cwd=tt.directory / "real").err
     tt("stop", cwd=tt.directory / "real")
 
 

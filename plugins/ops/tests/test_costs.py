@@ -57,8 +57,8 @@ def test_costs_are_shown_by_agent_task_day_and_kind_and_an_unknown_price_is_not_
     assert "ann" in text.splitlines()[1]
     assert "0.0213+" in text.splitlines()[1]
     assert "unknown" in text.splitlines()[2]
-    assert "1 of 3 rounds told no price: [rates.KIND] names one" in text
-    assert "1 of 3 rounds told nothing" in text
+    assert "1 of 3 rounds reported no price; set [rates.KIND]" in text
+    assert "1 of 3 rounds reported no usage" in text
     told = spent("costs", "--by", "task", "--json").json
     assert [(row["title"], row["usd"]) for row in told["rows"]] == [("The parser", 0.0213), (None, None)]
     assert told["total"]["rounds"] == 3
@@ -76,14 +76,14 @@ def test_what_is_no_day_and_no_dimension_is_said_to_be_none(own_town: Shell) -> 
         "expected a day such as 2026-01-31, got 'yesterday'"
     )
     own_town("costs", "--by", "weather", code=2)
-    assert "no round has cost anything yet" in own_town("costs").out
+    assert "no costs yet" in own_town("costs").out
 
 
 def test_budgets_are_shown_and_what_the_file_says_is_let_hold(spent: Shell) -> None:
-    assert "no budgets: tt config set budgets.day_usd 20 sets one" in spent("budget").out
+    assert "no budgets; for example: tt config set budgets.day_usd 20" in spent("budget").out
     spent("config", "set", "budgets.day_usd", "0.02")
     spent("config", "set", "budgets.agents.ann.tokens", "5000")
-    assert "tinytown.toml says otherwise" in spent("budget").out
+    assert "tinytown.toml differs" in spent("budget").out
     told = spent("budget", "--apply", "--json").json
     assert (told["as_in_file"], told["changed"]) == (
         True,
@@ -93,8 +93,8 @@ def test_budgets_are_shown_and_what_the_file_says_is_let_hold(spent: Shell) -> N
     assert (day["limit"], day["spent"], day["left"]) == (0.02, 0.0213, 0.0)
     own = next(each for each in told["budgets"] if each["agent"] == "ann")
     assert (own["limit"], own["spent"], own["left"]) == (5000.0, 3450.0, 1550.0)
-    assert "otherwise" not in spent("budget").out
-    assert "budgets in dollars do not count them" in spent("budget").out
+    assert "differs" not in spent("budget").out
+    assert "budgets in dollars do not include them" in spent("budget").out
     assert "day_usd" in spent("costs").out
 
 
@@ -117,10 +117,10 @@ def test_a_throttled_account_is_shown_and_let_go(spent: Shell) -> None:
     (account,) = spent("accounts", "--json").json["accounts"]
     assert (account["name"], account["agents"], account["kinds"]) == ("shell", 2, ["shell"])
     assert account["parked_until"]
-    assert spent("accounts", "unpark", "shell").out == "shell is free\n"
-    assert spent("accounts", "unpark", "shell").out == "shell is free, as it was before\n"
+    assert spent("accounts", "unpark", "shell").out == "shell is available\n"
+    assert spent("accounts", "unpark", "shell").out == "shell is available (it was not parked)\n"
     assert spent("accounts", "list", "--json").json["accounts"][0]["parked_until"] is None
-    assert "here are: shell" in spent("accounts", "unpark", "claude", "--json", code=3).error["message"]
+    assert "known accounts: shell" in spent("accounts", "unpark", "claude", "--json", code=3).error["message"]
     spent("accounts", "nonsense", code=2)
 
 

@@ -82,7 +82,7 @@ def test_history_tells_of_rounds_the_latest_last(busy: Shell) -> None:
     assert rounds(busy, "--limit", "1") == rounds(busy)[-1:]
     assert rounds(busy, "--task", told[1]["task"][:13]) == [told[1]]
     shown = busy("history").out.splitlines()
-    assert shown[0].split() == ["ENDED", "AGENT", "ROUND", "TASK", "OUTCOME", "TOOK", "TOKENS", "COST", "RESULT"]
+    assert shown[0].split() == ["ENDED", "AGENT", "ROUND", "TASK", "OUTCOME", "DURATION", "TOKENS", "COST", "RESULT"]
     assert len(shown) == 5
     assert "exit status 3" in busy("history", "ada").out.splitlines()[-1]
 
@@ -104,7 +104,7 @@ def test_history_shows_one_round_in_full(busy: Shell) -> None:
     [
         (("nobody",), 3, "no agent called"),
         (("--task", "nonesuch"), 3, "no task"),
-        (("--round", "1"), 2, "expected an agent beside the number 1"),
+        (("--round", "1"), 2, "expected an agent with the number 1"),
         (("ada", "--round", "99"), 3, "ada has 3 rounds on record, not 99"),
         (("--round", "zzz"), 3, "no round 'zzz'"),
         (("--round", '","run":"'), 3, "no round"),
@@ -186,7 +186,7 @@ def test_an_agent_without_output_has_an_empty_log(busy: Shell) -> None:
     busy("spawn", "dora", "--cli", "shell")
     told = busy("logs", "dora")
     assert told.out == ""
-    assert "nothing has been written" in told.err
+    assert "has no output yet" in told.err
 
 
 def test_events_are_chosen_by_agent_task_type_and_time(busy: Shell) -> None:
@@ -262,7 +262,7 @@ def test_a_deep_look_tells_of_every_agents_latest_round_and_what_it_waits_for(bu
     told = busy("status", "--deep", "--tasks", "--json").json
     ada = told["deep"]["agents"]["ada"]
     assert ada["last_round"]["run"] == rounds(busy, "ada")[-1]["run"]
-    assert (ada["doing"], ada["why"]) == ("nothing is given to it", [])
+    assert (ada["activity"], ada["doing"], ada["why"]) == ("no work assigned", "no work assigned", [])
     assert 0 < ada["lease_left_s"] <= 10
     assert [each["code"] for each in told["deep"]["agents"]["emil"]["why"]] == ["agent_paused"]
     assert [each["code"] for each in told["why"][task]] == ["agent_paused"]
@@ -274,7 +274,7 @@ def test_a_deep_look_tells_of_every_agents_latest_round_and_what_it_waits_for(bu
     shown = busy("status", "--deep", "--tasks").out
     assert "emil is paused for" in shown
     assert "append-only file" in shown
-    assert "lately:" in shown
+    assert "latest events of ada:" in shown
     assert [
         line for line in shown.splitlines() if task[:8] in line and "for later" in line and "emil is paused" in line
     ]

@@ -33,7 +33,7 @@ def test_an_agent_without_work_is_shown_what_it_would_take_from_the_backlog_or_t
     assert "bob has nothing to do" in idle.err
     need = in_town("backlog", "add", "grind the flour", "--json").json["task_id"]
     in_town("assign", "bob", "bake cakes", "--needs", need)
-    assert "bob has nothing to do yet (tt task list --agent bob)" in in_town("prompt", "bob").err
+    assert "(tt task list --agent bob lists its waiting tasks)" in in_town("prompt", "bob").err
     in_town("backlog", "add", "make a candle", "--role", "chandler")
     bread = in_town("backlog", "add", "bake bread", "--tags", "baker", "--json").json["task_id"]
     assert in_town("prompt", "bob", "--json").json["task_id"] == bread

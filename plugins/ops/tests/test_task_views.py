@@ -38,7 +38,7 @@ def test_a_tree_shows_parts_and_needs_and_their_states(in_town: Shell) -> None:
     assert in_town("task", "tree", "nonesuch", code=3).err
 
 
-def test_parents_in_a_circle_are_drawn_once() -> None:
+def test_a_cycle_of_parents_is_drawn_once() -> None:
     first = Task(id="a", description="a", parent="b", needs=("gone",))
     second = Task(id="b", description="b", parent="a")
     (branch,) = grow([first], {"a": first, "b": second})
@@ -57,17 +57,17 @@ def test_a_very_long_chain_is_cut() -> None:
     assert (depth, branch.cut) == (40, True)
 
 
-def test_why_tells_people_what_to_do(in_town: Shell) -> None:
+def test_why_explains_each_reason_and_its_fix(in_town: Shell) -> None:
     in_town("spawn", "mason")
     in_town("interrupt", "mason")
     wall = in_town("assign", "mason", "raise a wall", "--json").json["task_id"]
     roof = add(in_town, "put a roof on", "--needs", wall)
     lines = in_town("task", "why", roof[:13]).out.splitlines()
     assert lines[0] == f"task {roof} (put a roof on) is blocked"
-    assert lines[1] == f"  waits for task {wall[:8]} (raise a wall), which is assigned to mason"
+    assert lines[1] == f"  waiting for task {wall[:8]} (raise a wall), which is assigned to mason"
     assert lines[2].startswith("    mason is paused for ")
     assert lines[3] == "      -> tt resume mason"
-    assert lines[4:] == ["    no kernel runs", "      -> tt start --background"]
+    assert lines[4:] == ["    no kernel is running", "      -> tt start --background"]
     told = in_town("task", "why", roof, "--json").json
     assert told["task"]["id"] == roof
     assert [each["code"] for each in told["reasons"]] == ["need_open"]

@@ -23,7 +23,9 @@ from tinytown.model.agents import Agent, MailCounts
 from tinytown.model.events import OtherEvent, RoundEnded
 from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
-from tinytown_ops.top.view import Model, columns, fit, frame, log_frame, text_of
+from tinytown_ops.top.model import Model
+from tinytown_ops.top.text_width import columns, fit
+from tinytown_ops.top.view import frame, log_frame, text_of
 from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, stop_towns
 
 NOW_MS = 1_769_852_000_000
@@ -44,7 +46,7 @@ def model(*agents: Agent) -> Model:
         supervisor_mail=MailCounts(),
         schema="1",
     )
-    made.loaded(
+    made.update(
         [
             status,
             (),
@@ -74,9 +76,9 @@ def test_a_frame_fits_its_screen_whatever_the_town_holds(width: int, height: int
         *(agent(f"agent-{n}", state="error", reason=nasty, since="2026-01-31T09:30:00.000Z") for n in range(40))
     )
     for number in range(30):
-        made.heard(OtherEvent(id=f"{number}-0", at="2026-01-31T09:30:00.000Z", type=nasty, fields={nasty: nasty}))
+        made.add_event(OtherEvent(id=f"{number}-0", at="2026-01-31T09:30:00.000Z", type=nasty, fields={nasty: nasty}))
     made.note = nasty
-    made.move(25)
+    made.move_selection(25)
     for lines in (frame(made, width, height, NOW_MS), log_frame("ada", [nasty] * 50, 3, width, height)):
         assert len(lines) <= height
         for line in lines:
@@ -85,7 +87,7 @@ def test_a_frame_fits_its_screen_whatever_the_town_holds(width: int, height: int
             assert "\n" not in text_of(line)
     if height >= 6 and width >= 20:
         assert any(
-            span.style == "chosen" and "agent-25" in span.text
+            span.style == "selected" and "agent-25" in span.text
             for line in frame(made, width, height, NOW_MS)
             for span in line
         )
@@ -93,21 +95,21 @@ def test_a_frame_fits_its_screen_whatever_the_town_holds(width: int, height: int
 
 def test_the_chosen_agent_stays_chosen_when_others_come_and_go() -> None:
     made = model(agent("ada"), agent("bob"))
-    assert made.chosen == "ada"
-    made.move(1)
-    made.move(5)
-    assert made.chosen == "bob"
-    made.loaded([model(agent("new"), agent("ada"), agent("bob")).status, (), ()])
-    assert made.chosen == "bob"
-    made.loaded([model(agent("new")).status, (), ()])
-    assert made.chosen == "new"
+    assert made.selected == "ada"
+    made.move_selection(1)
+    made.move_selection(5)
+    assert made.selected == "bob"
+    made.update([model(agent("new"), agent("ada"), agent("bob")).status, (), ()])
+    assert made.selected == "bob"
+    made.update([model(agent("new")).status, (), ()])
+    assert made.selected == "new"
 
 
 def test_rates_and_costs_are_those_of_the_rounds() -> None:
     made = model(agent("ada"), agent("bob"))
     assert (made.rate(NOW_MS), made.rate(NOW_MS, "bob")) == (0.2, 0.0)
     assert (made.cost(), made.cost("ada"), made.cost("bob")) == (0.5, 0.5, None)
-    made.heard(RoundEnded(id="1-0", at="2026-01-31T09:33:00.000Z", agent="bob", round_id="s", outcome="finished"))
+    made.add_event(RoundEnded(id="1-0", at="2026-01-31T09:33:00.000Z", agent="bob", round_id="s", outcome="finished"))
     assert "bob ends a round" in "\n".join(text_of(line) for line in frame(made, 120, 30, NOW_MS))
 
 

@@ -37,7 +37,7 @@ def make(tt: Shell, name: str) -> Path:
 
 
 def test_init_puts_a_town_on_the_list_once(tt: Shell) -> None:
-    assert tt("towns").out == "no towns: tt init makes one\n"
+    assert tt("towns").out == "no towns: tt init creates one\n"
     assert not registry(tt).exists()
     root = make(tt, "one")
     registry(tt).write_text("# mine\n" + registry(tt).read_text() + "[other]\nkept = true\n")
@@ -107,7 +107,7 @@ def test_the_last_town_can_be_forgotten(tt: Shell) -> None:
     tt("stop", cwd=root)
     shutil.rmtree(root)
     assert f"forgotten: {root}" in tt("towns", "--prune").out
-    assert tt("towns").out == "no towns: tt init makes one\n"
+    assert tt("towns").out == "no towns: tt init creates one\n"
     make(tt, "next")
     assert [each["name"] for each in listed(tt)] == ["next"]
 

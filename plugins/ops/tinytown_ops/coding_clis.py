@@ -1,5 +1,6 @@
-"""The coding CLIs that are known by name: the program of each, how it is got, and how a person talks with one that has been
-told about the town. Data, and looking on the PATH; how agents run them is their plugins' business.
+"""The coding CLIs that `tt conductor` and `tt doctor` know: program, installation, and the command of an interactive session.
+
+Data, and a search of the PATH; how agents run these CLIs is up to their plugins.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import NamedTuple
 
 from tinytown.model.text import shown
 
-#: In the words of a command, the path of the file that holds the context.
+#: In the arguments of a command: the path of the context file.
 CONTEXT_FILE = "{context_file}"
 
 _VERSION_S = 5.0
-_ASK = f"You are the conductor of this town. Read {CONTEXT_FILE} first, and do as it says."
+_FIRST_MESSAGE = f"You are the conductor of this town. Read {CONTEXT_FILE} first and follow it."
 
 
 class CodingCli(NamedTuple):
-    """A coding CLI. `start` and `resume` are the words of an interactive session: a new one, and its latest one again. The
-    context goes through a file, named by an option of its own or in a short first message: command lines are bounded."""
+    """A coding CLI. `start` and `resume` are the arguments of an interactive session, new or resumed.
+
+    The context is passed as a file, by an option or in a short first message: the length of a command line is limited.
+    """
 
     name: str
     program: str
@@ -38,7 +41,9 @@ CODING_CLIS: tuple[CodingCli, ...] = (
         ("claude", "--append-system-prompt-file", CONTEXT_FILE),
         ("claude", "--continue", "--append-system-prompt-file", CONTEXT_FILE),
     ),
-    CodingCli("codex", "codex", "npm install -g @openai/codex", ("codex", _ASK), ("codex", "resume", "--last")),
+    CodingCli(
+        "codex", "codex", "npm install -g @openai/codex", ("codex", _FIRST_MESSAGE), ("codex", "resume", "--last")
+    ),
     CodingCli(
         "auggie",
         "auggie",
@@ -50,11 +55,15 @@ CODING_CLIS: tuple[CodingCli, ...] = (
         "gemini",
         "gemini",
         "npm install -g @google/gemini-cli",
-        ("gemini", "-i", _ASK),
+        ("gemini", "-i", _FIRST_MESSAGE),
         ("gemini", "--resume", "latest"),
     ),
     CodingCli(
-        "copilot", "copilot", "npm install -g @github/copilot", ("copilot", "-i", _ASK), ("copilot", "--continue")
+        "copilot",
+        "copilot",
+        "npm install -g @github/copilot",
+        ("copilot", "-i", _FIRST_MESSAGE),
+        ("copilot", "--continue"),
     ),
     CodingCli(
         "aider",
@@ -63,17 +72,23 @@ CODING_CLIS: tuple[CodingCli, ...] = (
         ("aider", "--read", CONTEXT_FILE),
         ("aider", "--restore-chat-history", "--read", CONTEXT_FILE),
     ),
-    CodingCli("cursor", "cursor-agent", "see cursor.com/cli", ("cursor-agent", _ASK), ("cursor-agent", "resume")),
     CodingCli(
-        "opencode", "opencode", "npm install -g opencode-ai", ("opencode", "--prompt", _ASK), ("opencode", "--continue")
+        "cursor", "cursor-agent", "see cursor.com/cli", ("cursor-agent", _FIRST_MESSAGE), ("cursor-agent", "resume")
+    ),
+    CodingCli(
+        "opencode",
+        "opencode",
+        "npm install -g opencode-ai",
+        ("opencode", "--prompt", _FIRST_MESSAGE),
+        ("opencode", "--continue"),
     ),
 )
 
-BY_NAME = {each.name: each for each in CODING_CLIS}
+BY_NAME = {cli.name: cli for cli in CODING_CLIS}
 
 
-class Found(NamedTuple):
-    """A coding CLI that is on the PATH, and the first line of what it says of its version (empty if it said nothing)."""
+class InstalledCli(NamedTuple):
+    """A coding CLI on the PATH, with the first line of its ``--version`` (empty if it printed nothing)."""
 
     cli: CodingCli
     path: str
@@ -81,27 +96,27 @@ class Found(NamedTuple):
 
 
 def installed() -> list[CodingCli]:
-    """Those that are on the PATH."""
-    return [each for each in CODING_CLIS if shutil.which(each.program)]
+    """The coding CLIs on the PATH."""
+    return [cli for cli in CODING_CLIS if shutil.which(cli.program)]
 
 
-def ask_versions(clis: Sequence[CodingCli]) -> list[Found]:
-    """Which of them are on the PATH and which version each is; all are asked at once, and given up after five seconds."""
+def installed_versions(clis: Sequence[CodingCli]) -> list[InstalledCli]:
+    """Those of `clis` on the PATH, with their versions. They run concurrently, for at most 5 s."""
 
-    def ask(cli: CodingCli) -> Found | None:
+    def read(cli: CodingCli) -> InstalledCli | None:
         path = shutil.which(cli.program)
-        return Found(cli, path, program_version(path)) if path else None
+        return InstalledCli(cli, path, program_version(path)) if path else None
 
     if not clis:
         return []
     with ThreadPoolExecutor(len(clis)) as threads:
-        return [found for found in threads.map(ask, clis) if found is not None]
+        return [cli for cli in threads.map(read, clis) if cli is not None]
 
 
 def program_version(path: str) -> str:
-    """The first line of what a program says of its version, or why it says nothing; after five seconds it is given up."""
+    """The first line of a program's ``--version``, or why there is none. Takes at most 5 s."""
     try:
-        # A session of its own: whatever it starts is ended with it when it takes too long.
+        # A session of its own, so that a timeout ends everything that it started.
         process = subprocess.Popen(
             [path, "--version"],
             stdin=subprocess.DEVNULL,
@@ -110,14 +125,14 @@ def program_version(path: str) -> str:
             start_new_session=True,
         )
     except OSError as error:
-        return f"it cannot be started: {error.strerror}"
+        return f"cannot be started: {error.strerror}"
     try:
-        said, _ = process.communicate(timeout=_VERSION_S)
+        output, _ = process.communicate(timeout=_VERSION_S)
     except subprocess.TimeoutExpired:
         _end_group(process)
-        return f"it did not say its version within {_VERSION_S:g} s"
-    first = next((line for line in said.decode("utf-8", "replace").splitlines() if line.strip()), "")
-    return shown(first) if process.returncode == 0 else f"asked for its version it ended with {process.returncode}"
+        return f"did not report its version within {_VERSION_S:g} s"
+    first = next((line for line in output.decode("utf-8", "replace").splitlines() if line.strip()), "")
+    return shown(first) if process.returncode == 0 else f"--version exited with {process.returncode}"
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

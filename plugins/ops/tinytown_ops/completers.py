@@ -14,8 +14,11 @@ from tinytown_ops.costs import ledger
 def accounts(ctx: click.Context) -> Iterable[tuple[str, str]]:
     """Accounts, with whether they are rate-limited."""
     with running_town(ctx) as town:
-        found = town.run(ledger.accounts(town.operations.keys))
-    return [(each.name, f"parked until {each.parked_until}" if each.parked_until else "available") for each in found]
+        known = town.run(ledger.accounts(town.operations.keys))
+    return [
+        (account.name, f"parked until {account.parked_until}" if account.parked_until else "available")
+        for account in known
+    ]
 
 
 def coding_clis(_ctx: click.Context) -> Iterable[tuple[str, str]]:

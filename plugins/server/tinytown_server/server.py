@@ -13,12 +13,15 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinytown.errors import ServerUnreachable
 
 from tinytown_server import daemon, data_directory
 from tinytown_server.binary import Binary, find_binary
+
+if TYPE_CHECKING:
+    from tinytown.contracts import ServerProgram
 
 __all__ = ["Binary", "Durability", "EmbeddedServer", "find_binary"]
 
@@ -52,6 +55,12 @@ class EmbeddedServer:
     def log_path(self) -> Path:
         """The server's own log."""
         return self.directory / "redis.log"
+
+    def program(self) -> ServerProgram:
+        """The program that `ensure` starts. Raises: ServerUnreachable, as `find_binary`."""
+        from tinytown.contracts import ServerProgram  # late: quick commands come through this module
+
+        return ServerProgram(*find_binary())
 
     def ensure(self, *, durability: Durability = "safe", timeout_s: float = 10.0) -> Literal["started", "attached"]:
         """Make sure that a server answers, starting one if there is none. Blocks for about `timeout_s` at most.

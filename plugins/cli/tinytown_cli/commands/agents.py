@@ -254,7 +254,7 @@ def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, ti
     if not wait:
         _want(context, agents, "stopped", "is asked to stop", now=now)
         return
-    from tinytown_cli.commands.wait import await_agents
+    from tinytown_cli.waiting import await_agents
 
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     with context.open_town() as town:
@@ -274,7 +274,7 @@ def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, ti
 @pass_cli_context
 def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
     """Stop agents at once and start them afresh: their work is offered to them again, and their rounds count from 0."""
-    from tinytown_cli.commands.wait import await_agents
+    from tinytown_cli.waiting import await_agents
 
     with context.open_town() as town:
         asked = _ask(town, agents, "stopped", now=True)

@@ -6,6 +6,7 @@ import click
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.text import counted
+from tinytown_cli.backlog_pickup import pickup_blocker
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.commands.tasks import whole_task_id
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -26,7 +27,6 @@ from tinytown_cli.params import (
     split_list,
 )
 from tinytown_cli.serializers import task_shape
-from tinytown_ops.explain.blockers import why_nobody_takes
 
 
 @click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
@@ -80,11 +80,11 @@ def add(
         ).task
         warn_of_role(context, town.config, role)
         agents = town.run(town.operations.agents())
-    never = why_nobody_takes(added, agents, auto_claim=town.config.auto_claim)
-    if never:
-        context.warn(f"note: {never.text}; {never.fix}")
+    blocker = pickup_blocker(added, agents, auto_claim=town.config.auto_claim)
+    if blocker:
+        context.warn(f"note: {blocker.text}; {blocker.fix}")
     context.emit(
-        {"task_id": added.id, "state": added.state, "remarks": [never.text] if never else []},
+        {"task_id": added.id, "state": added.state, "remarks": [blocker.text] if blocker else []},
         f"task {added.id} is {added.state}" + (f": {added.reason}" if added.reason else " on the backlog"),
     )
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import click
 from tinytown.client import TownClient
+from tinytown.errors import TinytownError
 from tinytown.kernel import running_kernel
 from tinytown.model.events import Event, event_fields
 from tinytown.model.results import Host, Status
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import agent_table, table
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.plugin_commands import load_town_plugins
 from tinytown_cli.serializers import agent_shape, event_shape, freeze_shape, host_shape, task_shape
 
 _DEEP_EVENTS = 500
@@ -28,59 +31,62 @@ _TASKS_SHOWN = 200
 @click.option(
     "--deep",
     is_flag=True,
-    help="With each agent's latest round, why it waits, its latest events; server, sinks, hosts.",
+    help="Also show details: what plugins add, and the latest events of each agent.",
 )
-@click.option(
-    "--tasks", "with_tasks", is_flag=True, help="With the tasks that are not finished, and why they are not running."
-)
+@click.option("--tasks", "with_tasks", is_flag=True, help="Also show the tasks that are not finished.")
 @pass_cli_context
 def status(context: CliContext, deep: bool, with_tasks: bool) -> None:
-    """The whole town at one glance: server, kernel, agents, mail, tasks."""
+    """Show the state of the town: server, kernel, agents, mail, tasks."""
     with context.open_town() as town:
         seen = town.run(town.operations.status())
         shape = _shape(town, seen)
         lines = _lines(shape, seen)
-        if deep:
-            lines += _add_depth(town, seen, shape)
         if with_tasks:
             lines += _add_tasks(town, shape)
+        if deep or with_tasks:
+            lines += _add_sections(
+                town, shape, {name for name, is_on in (("deep", deep), ("tasks", with_tasks)) if is_on}
+            )
+        if deep:
+            lines += _add_events(town, seen, shape)
     context.emit(shape, lines)
 
 
-def _add_depth(town: TownClient, seen: Status, shape: dict[str, Any]) -> list[str]:
-    from tinytown_cli.commands.events import describe
-    from tinytown_ops.explain.deep_status import deep_lines, depth_shape, look_deep
+def _add_sections(town: TownClient, shape: dict[str, Any], options: Set[str]) -> list[str]:
+    """Add what plugins contribute for these options to `shape`; its lines. A section that fails costs only itself."""
+    plugins = load_town_plugins(town.root, town.config, strict=False)
+    lines: list[str] = []
+    for section in plugins.status_sections.values():
+        if section.option not in options:
+            continue
+        try:
+            content = section.read(town)
+        except TinytownError as error:
+            lines += ["", f"{section.name}: {error.message}"]
+        except Exception as error:  # a plugin's code may raise anything
+            problem = plugins.mark_faulty(plugins.owner(section), f"status section {section.name}", error)
+            lines += ["", f"{section.name}: {problem.message}"]
+        else:
+            if content is not None:
+                shape[section.name] = content.value
+                lines += ["", f"{content.title}:", *content.lines]
+    return lines
 
-    depth = look_deep(town)
-    happened = _latest_by_agent(town, [each.name for each in seen.agents])
-    shape["deep"] = depth_shape(depth)
-    shape["events"] = {name: [event_shape(each) for each in events] for name, events in happened.items()}
-    lines = list(deep_lines(depth, seen.agents))
-    for name, events in happened.items():
-        lines += ["", f"{name}, lately:"] + [f"  {describe(event)}" for event in events]
+
+def _add_events(town: TownClient, seen: Status, shape: dict[str, Any]) -> list[str]:
+    latest = _latest_by_agent(town, [agent.name for agent in seen.agents])
+    shape["events"] = {name: [event_shape(event) for event in events] for name, events in latest.items()}
+    lines: list[str] = []
+    for name, events in latest.items():
+        lines += ["", f"latest events of {name}:"] + [f"  {describe(event)}" for event in events]
     return lines
 
 
 def _add_tasks(town: TownClient, shape: dict[str, Any]) -> list[str]:
-    from tinytown_ops.explain.blockers import why_task
-    from tinytown_ops.explain.why_command import gather
-
     tasks = _open_tasks(town)
-    situation = gather(town, tasks)
-    reasons = {each.id: why_task(each, situation) for each in tasks}
-    shape["open_tasks"] = [task_shape(each) for each in tasks]
-    shape["why"] = {task_id: list(found) for task_id, found in reasons.items()}
-    rows = [
-        (
-            each.id[:8],
-            each.state,
-            each.assigned_to or "-",
-            shown(each.headline, 40),
-            "; ".join(why.text for why in reasons[each.id]),
-        )
-        for each in tasks
-    ]
-    return ["", *(table(("task", "state", "agent", "title", "why"), rows) if rows else ["no open tasks"])]
+    shape["open_tasks"] = [task_shape(task) for task in tasks]
+    rows = [(task.id[:8], task.state, task.assigned_to or "-", shown(task.headline, 40)) for task in tasks]
+    return ["", *(table(("task", "state", "agent", "title"), rows) if rows else ["no open tasks"])]
 
 
 def kernel_shape(root: Path, hosts: Sequence[Host]) -> dict[str, Any]:

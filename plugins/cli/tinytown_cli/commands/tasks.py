@@ -35,8 +35,6 @@ from tinytown_cli.params import (
     split_list,
 )
 from tinytown_cli.serializers import task_shape
-from tinytown_ops.explain.tree_command import tree
-from tinytown_ops.explain.why_command import why
 
 
 @click.command(
@@ -158,8 +156,6 @@ def list_tasks(context: CliContext, state: TaskState | None, agent: str, tag: st
 
 task.add_command(export)
 task.add_command(import_)
-task.add_command(tree)
-task.add_command(why)
 
 
 @task.command("current", examples=["tt task current", "tt task current worker"])

@@ -1,4 +1,4 @@
-"""``tt conductor``: a person's own coding CLI, in the foreground, told about the town and how to run it."""
+"""``tt conductor``: a person's own coding CLI, in the foreground, that knows the town and how to run it."""
 
 from __future__ import annotations
 
@@ -13,31 +13,25 @@ from typing import NoReturn
 
 import click
 from tinytown.client import TownClient
-from tinytown.config import (
-    CONFIG_FILE,
-    RUNTIME_DIRECTORY,
-    TOWN_VARIABLE,
-    Config,
-    convert_settings,
-    prepare_runtime_directory,
-)
+from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.files import replace_file
 from tinytown.identity import ROUND_VARIABLES
 from tinytown.kernel import running_kernel
+from tinytown.model.results import Host
 from tinytown.model.tasks import FINISHED, TASK_STATES, TaskState
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import Word
-from tinytown_ops import Settings
 from tinytown_ops.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
 from tinytown_ops.conductor.context import build_context
+from tinytown_ops.plugin_settings import read_settings
 
-#: Names the file with the context to the CLI and to all that it starts.
+#: Path of the context file, for the CLI and everything that it starts.
 CONTEXT_VARIABLE = "TINYTOWN_CONTEXT_FILE"
 
-_TASKS_READ = 60
+_TASKS_LIMIT = 60
 
 
 @click.command(
@@ -46,67 +40,60 @@ _TASKS_READ = 60
 )
 @click.option(
     "-c", "--cli", "name", type=Word("name", "coding_clis"), metavar="NAME",
-    help="Which coding CLI.  [default: plugins.ops.conductor_cli, else default_cli, else the first that is installed]",
+    help="Which coding CLI.  [default: conductor_cli in [plugins.ops], default_cli, the first installed]",
 )  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with its latest session, if it has one here.")
-@click.option("--print", "print_only", is_flag=True, help="Print what it would be told, and start nothing.")
+@click.option("--resume", is_flag=True, help="Resume its latest session, if there is one here.")
+@click.option("--print", "print_only", is_flag=True, help="Print its context and start nothing.")
 @pass_cli_context
 def conductor(context: CliContext, name: str | None, resume: bool, print_only: bool) -> None:
-    """Talk with a coding CLI that runs the town for you: it is told who is here, what there is to do, and the commands.
+    """Run the town through a coding CLI: it gets the agents, the open tasks and the commands as context.
 
-    The CLI takes this terminal over and works in the town's directory. What it is told lies in .tt/conductor.md.
+    The CLI takes over this terminal and works in the town's directory. Its context is in .tt/conductor.md.
     """
     with context.open_town() as town:
         town.caller.refuse_agents("cannot conduct the town", "send the supervisor a message")
-        words = None if print_only else _words(town.root, town.config, name, resume=resume)
-        briefing = _context(town)
+        command = None if print_only else _command(town.root, town.config, name, resume=resume)
+        markdown = _context(town)
         root = town.root
-    if words is None:
-        context.emit({"context": briefing}, briefing.splitlines())
+    if command is None:
+        context.emit({"context": markdown}, markdown.splitlines())
         return
     if context.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "expected a terminal to talk on", hint="tt conductor --print prints what the CLI would be told"
-        )
-    _become(root, words, _write(root, briefing))
+        raise UsageError("expected a terminal", hint="tt conductor --print prints the context that the CLI would get")
+    _become(root, command, _write(root, markdown))
 
 
-def _words(root: Path, config: Config, name: str | None, *, resume: bool) -> list[str]:
-    """The command of the CLI that was asked for, or is set, or is installed.
+def _command(root: Path, config: Config, name: str | None, *, resume: bool) -> list[str]:
+    """The command of the CLI that was named, or is configured, or is installed.
 
     Raises: NotFound for one that is unknown or not installed, with what to install; ConfigError.
     """
-    wanted = name or _settings(config, root).conductor_cli
+    wanted = name or read_settings(root, config).conductor_cli
     if wanted and wanted not in BY_NAME:
         if name or not (" " in wanted or "/" in wanted or CONTEXT_FILE in wanted):
             known = ", ".join(BY_NAME)
             raise NotFound(
-                f"no coding CLI called {shown(wanted)!r}; known are: {known}",
-                hint="plugins.ops.conductor_cli in tinytown.toml takes any command, with {context_file} in it",
+                f"no coding CLI called {shown(wanted)!r}; known: {known}",
+                hint="conductor_cli in [plugins.ops] takes any command, with {context_file} in it",
             )
         try:
             command = shlex.split(wanted)
         except ValueError as error:
             raise ConfigError(
-                f"cannot split plugins.ops.conductor_cli into words: {error}", key="plugins.ops.conductor_cli"
+                f"cannot parse conductor_cli as a command: {error}", key="plugins.ops.conductor_cli"
             ) from error
-        _check_installed(command[0], "install it, or change plugins.ops.conductor_cli in tinytown.toml")
+        _check_installed(command[0], "install it, or change conductor_cli in [plugins.ops]")
         return command
-    here = installed()
-    fallback = next(iter([each for each in here if each.name == config.default_cli] or here), None)
+    available = installed()
+    fallback = next(iter([cli for cli in available if cli.name == config.default_cli] or available), None)
     cli = BY_NAME[wanted] if wanted else fallback
     if cli is None:
         raise NotFound(
-            f"no coding CLI is installed; known are: {', '.join(each.program for each in CODING_CLIS)}",
-            hint=f"for instance {CODING_CLIS[0].install}",
+            f"no coding CLI is installed; known: {', '.join(known.program for known in CODING_CLIS)}",
+            hint=f"for example: {CODING_CLIS[0].install}",
         )
     _check_installed(cli.program, cli.install)
     return list(cli.resume if resume else cli.start)
-
-
-def _settings(config: Config, root: Path) -> Settings:
-    """This plugin's own settings. Raises: ConfigError."""
-    return convert_settings(Settings, config.plugins.get("ops", {}), root / CONFIG_FILE, "plugins.ops")
 
 
 def _check_installed(program: str, how: str) -> None:
@@ -121,8 +108,8 @@ def _context(town: TownClient) -> str:
     status, backlog, *by_state = town.run_all(
         [
             town.operations.status(),
-            town.operations.tasks(state="backlog", limit=_TASKS_READ),
-            *(town.operations.tasks(state=state, limit=_TASKS_READ) for state in open_states),
+            town.operations.tasks(state="backlog", limit=_TASKS_LIMIT),
+            *(town.operations.tasks(state=state, limit=_TASKS_LIMIT) for state in open_states),
         ]
     )
     return build_context(
@@ -136,26 +123,26 @@ def _context(town: TownClient) -> str:
     )
 
 
-def _kinds(town: TownClient, hosts: Sequence[object]) -> list[str]:
-    found = {kind for host in hosts for kind in getattr(host, "backends", ())}
-    if found or running_kernel(town.root):
-        return sorted(found)
-    from tinytown_cli.plugin_commands import load_town_plugins  # late: a kernel that runs has told already
+def _kinds(town: TownClient, hosts: Sequence[Host]) -> list[str]:
+    kinds = {kind for host in hosts for kind in host.backends}
+    if kinds or running_kernel(town.root):
+        return sorted(kinds)
+    from tinytown_cli.plugin_commands import load_town_plugins  # late: a running kernel has published its kinds
 
     return sorted(load_town_plugins(town.root, town.config, strict=False).backends)
 
 
 def _write(root: Path, context: str) -> Path:
-    """Keep the context where the CLI can read it, for us alone; a half-written one is never seen."""
+    """Write the context to a private file, atomically, for the CLI to read."""
     path = prepare_runtime_directory(root) / "conductor.md"
     replace_file(path, context.encode("utf-8", "replace"))
     return path
 
 
-def _become(root: Path, words: Sequence[str], context_file: Path) -> NoReturn:
-    """Be the CLI from now on, in the town's directory. Raises: TinytownError when it cannot be started."""
+def _become(root: Path, arguments: Sequence[str], context_file: Path) -> NoReturn:
+    """Replace this process by the CLI, in the town's directory. Raises: TinytownError if it cannot be started."""
     shown_file = os.path.join(RUNTIME_DIRECTORY, context_file.name)
-    command = [word.replace(CONTEXT_FILE, shown_file) for word in words]
+    command = [argument.replace(CONTEXT_FILE, shown_file) for argument in arguments]
     environment = {name: value for name, value in os.environ.items() if name not in ROUND_VARIABLES}
     scripts, path = sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)
     if scripts not in path.split(os.pathsep):
@@ -168,5 +155,5 @@ def _become(root: Path, words: Sequence[str], context_file: Path) -> NoReturn:
         os.execvpe(command[0], command, environment)
     except OSError as error:
         raise TinytownError(
-            f"cannot start {shown(command[0])}: {error.strerror}", hint="run it by itself to see why"
+            f"cannot start {shown(command[0])}: {error.strerror}", hint="run it directly to see why"
         ) from error

@@ -1,4 +1,4 @@
-"""``tt accounts``: what agents share with their vendors, and letting a throttled one go on."""
+"""``tt accounts``: the vendor accounts that agents share, which are rate limited, and releasing one."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import Word
 from tinytown_ops.costs import ledger
-from tinytown_ops.costs.serializers import account_shape
 
 
 @click.group(cls=TownGroup, alone="list", examples=["tt accounts", "tt accounts unpark claude"])
 def accounts() -> None:
-    """What agents share with their vendors. A throttled account is parked: its agents wait, on all hosts."""
+    """Vendor accounts that agents share. A rate-limited account is parked: its agents wait, on all hosts."""
 
 
 @accounts.command("list", examples=["tt accounts list", "tt accounts list --json"])
 @pass_cli_context
 def list_accounts(context: CliContext) -> None:
-    """List the accounts, and until when each is parked."""
+    """List accounts, and until when each is parked."""
     with context.open_town() as town:
         found = town.run(ledger.accounts(town.operations.keys))
     rows = [
         (
-            each.name,
-            f"parked until {each.parked_until}" if each.parked_until else "free",
-            str(each.agents),
-            ", ".join(each.kinds),
+            account.name,
+            f"parked until {account.parked_until}" if account.parked_until else "available",
+            str(account.agents),
+            ", ".join(account.kinds),
         )
-        for each in found
+        for account in found
     ]
-    lines = table(("account", "state", "agents", "kinds"), rows) if rows else ["no accounts yet: no agent has one"]
-    context.emit({"accounts": [account_shape(each) for each in found]}, lines)
+    lines = table(("account", "state", "agents", "kinds"), rows) if rows else ["no accounts: there are no agents"]
+    context.emit({"accounts": found}, lines)
 
 
 @accounts.command("unpark", examples=["tt accounts unpark claude"])
 @click.argument("account", type=Word("account", "accounts"))
 @pass_cli_context
 def unpark(context: CliContext, account: str) -> None:
-    """Let the agents of ACCOUNT go on at once. If it is still throttled, they are told so and wait again."""
+    """Release ACCOUNT now. If it is still rate limited, its agents find out and wait again."""
     with context.open_town() as town:
-        known = {each.name for each in town.run(ledger.accounts(town.operations.keys))}
+        known = {known.name for known in town.run(ledger.accounts(town.operations.keys))}
         if account not in known:
             raise NotFound(
-                f"no account called {shown(account)!r}; here are: {', '.join(sorted(known)) or 'none'}",
+                f"no account called {shown(account)!r}; known accounts: {', '.join(sorted(known)) or 'none'}",
                 hint="tt accounts list shows them",
             )
-        reason = f"asked by {town.caller.agent_name or town.caller.address}"
+        reason = f"requested by {town.caller.agent_name or town.caller.address}"
         was_parked = town.run(town.operations.unpark_account(account, reason=reason))
     context.emit(
-        {"account": account, "was_parked": was_parked}, f"{account} is free{'' if was_parked else ', as it was before'}"
+        {"account": account, "was_parked": was_parked},
+        f"{account} is available{'' if was_parked else ' (it was not parked)'}",
     )

@@ -1,8 +1,9 @@
-"""``tt costs`` and ``tt budget``: what rounds have cost, and what is left."""
+"""``tt costs`` and ``tt budget``: what rounds cost, and what is left of the budgets."""
 
 from __future__ import annotations
 
 import click
+import msgspec
 from tinytown.client import TownClient
 from tinytown.model.text import counted
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -10,22 +11,21 @@ from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import BY, Budget, CostRow, Costs
-from tinytown_ops.costs.serializers import budget_shape, cost_shape
 
 
 @click.command(
     cls=TownCommand,
     examples=["tt costs", "tt costs --by task --limit 10", "tt costs --by agent --since 2026-01-31 --json"],
 )
-@click.option("--by", type=click.Choice(BY), default="agent", show_default=True, help="What to add up by.")
-@click.option("--since", default="", metavar="DAY", help="Only from this day on (UTC), such as 2026-01-31.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many lines.")
+@click.option("--by", type=click.Choice(BY), default="agent", show_default=True, help="Group by this.")
+@click.option("--since", default="", metavar="DAY", help="Only from this day on (UTC), for example 2026-01-31.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of rows.")
 @pass_cli_context
 def costs(context: CliContext, by: ledger.By, since: str, limit: int) -> None:
-    """What rounds have cost in tokens and money, the dearest first, and what is left of the budgets.
+    """Show what rounds cost in tokens and money, the most expensive first, and what is left of the budgets.
 
-    Money is what backends report, or what the rates in tinytown.toml make of the tokens. Where neither is known it is
-    said to be unknown. Lines of nobody are rounds without a task, or of agents and tasks that are gone.
+    Money is what backends report, else the tokens times the rates in tinytown.toml; where neither is known, the cost is
+    unknown. Rows named (none) are rounds without a task, or of agents and tasks that were removed.
     """
     with context.open_town() as town:
         found = town.run(ledger.costs(town.operations.keys, by=by, since=since))
@@ -35,9 +35,9 @@ def costs(context: CliContext, by: ledger.By, since: str, limit: int) -> None:
         "by": by,
         "today": found.today,
         "since": found.since,
-        "total": cost_shape(found.total),
-        "rows": [{**cost_shape(row), "title": title or None} for row, title in zip(rows, titles, strict=True)],
-        "budgets": [budget_shape(each) for each in found.budgets],
+        "total": found.total,
+        "rows": [{**msgspec.to_builtins(row), "title": title or None} for row, title in zip(rows, titles, strict=True)],
+        "budgets": found.budgets,
     }
     context.emit(shape, _lines(found, rows, titles))
 
@@ -48,12 +48,12 @@ def _titles(town: TownClient, rows: tuple[CostRow, ...]) -> tuple[str, ...]:
 
 def _lines(found: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> list[str]:
     if not found.total.rounds and not found.budgets:
-        return ["no round has cost anything yet"]
+        return ["no costs yet"]
     named = [
         (_name(found, row), *_numbers(row), *([title] if found.by == "task" else []))
         for row, title in zip(rows, titles, strict=True)
     ]
-    named.append(("all", *_numbers(found.total), *([""] if found.by == "task" else [])))
+    named.append(("total", *_numbers(found.total), *([""] if found.by == "task" else [])))
     headings = (found.by, "rounds", "input", "cached", "output", "usd", *(["title"] if found.by == "task" else []))
     lines = table(headings, named)
     lines += ["", *unknown] if (unknown := _unknown(found.total)) else []
@@ -61,21 +61,20 @@ def _lines(found: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> 
 
 
 def _unknown(total: CostRow) -> list[str]:
-    """What the sum leaves out, and how that can be mended."""
-    found: list[str] = []
+    """What the total leaves out, and how to fix that."""
+    notes: list[str] = []
+    rounds = counted(total.rounds, "round")
     if total.unpriced_rounds:
-        found.append(
-            f"{total.unpriced_rounds:,} of {counted(total.rounds, 'round')} told no price: [rates.KIND] names one"
-        )
+        notes.append(f"{total.unpriced_rounds:,} of {rounds} reported no price; set [rates.KIND]")
     if total.unmeasured_rounds:
-        found.append(
-            f"{total.unmeasured_rounds:,} of {counted(total.rounds, 'round')} told nothing: [rates.KIND] with 0 says it is free"
+        notes.append(
+            f"{total.unmeasured_rounds:,} of {rounds} reported no usage; set [rates.KIND] to 0 if the kind is free"
         )
-    return found
+    return notes
 
 
 def _name(found: Costs, row: CostRow) -> str:
-    return (row.name[:8] if found.by == "task" else row.name) or ("town" if found.by == "town" else "(nobody)")
+    return (row.name[:8] if found.by == "task" else row.name) or ("town" if found.by == "town" else "(none)")
 
 
 def _numbers(row: CostRow) -> tuple[str, ...]:
@@ -93,47 +92,49 @@ def budget_lines(budgets: tuple[Budget, ...]) -> list[str]:
     """The budgets as a table for people."""
     rows = [
         (
-            f"{each.budget}{f' of {each.agent}' if each.agent else ''}",
-            *(_amount(each, number) for number in (each.limit, each.spent, each.reserved, each.left)),
+            f"{budget.budget}{f' of {budget.agent}' if budget.agent else ''}",
+            *(_amount(budget, number) for number in (budget.limit, budget.spent, budget.reserved, budget.left)),
         )
-        for each in budgets
+        for budget in budgets
     ]
     return table(("budget", "limit", "spent", "reserved", "left"), rows)
 
 
 def _amount(budget: Budget, number: float | None) -> str:
     if number is None:
-        return "each"
+        return "per " + budget.budget.partition("_")[0]
     return f"{number:,.2f}" if budget.budget.endswith("_usd") else f"{number:,.0f}"
 
 
 @click.command(cls=TownCommand, examples=["tt budget", "tt budget --apply"])
-@click.option("--apply", is_flag=True, help="Let what tinytown.toml says hold at once.")
+@click.option("--apply", is_flag=True, help="Apply the budgets of tinytown.toml now.")
 @pass_cli_context
 def budget(context: CliContext, apply: bool) -> None:
-    """What is left of the budgets.
+    """Show what is left of the budgets.
 
-    They stand in tinytown.toml. tt config set lets a new one hold at once where a kernel runs; after editing the file by
-    hand, --apply does, or the kernel's next start.
+    Budgets are set in tinytown.toml. tt config set applies a change at once while a kernel is running; after editing the
+    file by hand, run --apply, or restart the kernel.
     """
     with context.open_town() as town:
         changed = apply_budgets(town) if apply else ()
         found = town.run(ledger.costs(town.operations.keys))
-        differs = _in_file(town) != {(each.budget, each.agent): each.limit for each in found.budgets}
+        differs = _in_file(town) != {(budget.budget, budget.agent): budget.limit for budget in found.budgets}
     lines = [f"changed: {', '.join(changed)}"] if changed else []
-    lines += budget_lines(found.budgets) if found.budgets else ["no budgets: tt config set budgets.day_usd 20 sets one"]
+    lines += (
+        budget_lines(found.budgets) if found.budgets else ["no budgets; for example: tt config set budgets.day_usd 20"]
+    )
     unknown = _unknown(found.total)
-    if unknown and any(each.budget.endswith("_usd") for each in found.budgets):
-        lines += [*unknown, "budgets in dollars do not count them"]
+    if unknown and any(budget.budget.endswith("_usd") for budget in found.budgets):
+        lines += [*unknown, "budgets in dollars do not include them"]
     if differs:
-        lines.append("tinytown.toml says otherwise: tt budget --apply lets it hold")
-    shape = {"budgets": [budget_shape(each) for each in found.budgets], "changed": changed, "as_in_file": not differs}
+        lines.append("tinytown.toml differs: tt budget --apply applies it")
+    shape = {"budgets": found.budgets, "changed": changed, "as_in_file": not differs}
     context.emit(shape, lines)
 
 
 def apply_budgets(town: TownClient) -> tuple[str, ...]:
-    """Let what the town's file says hold from now on; names of what has changed. Raises: Refused when an agent asks."""
-    town.caller.refuse_agents("may not change budgets", "they are for people to change")
+    """Apply the budgets of the town's file; the names of those that changed. Raises: Refused if the caller is an agent."""
+    town.caller.refuse_agents("may not change budgets", "only people change budgets")
     return town.run(town.operations.set_budgets(town.config.budgets.server_numbers))
 
 

@@ -1,7 +1,7 @@
-"""What a town's ledger says: what rounds have cost, what is left of the budgets, and which accounts are throttled.
+"""Reads a town's ledger: what rounds cost, what is left of the budgets, and which accounts are rate limited.
 
-Each question is one read-only call, for whatever client runs calls; nothing is written. How the ledger is kept is the
-kernel's (``protocol/library``). Money stands there in millionths of a dollar, and a price that nobody knows is None, never 0.
+Each read is one read-only operation, for any client; nothing is written. The kernel writes the ledger (``protocol/library``).
+Money is in millionths of a dollar there, and an unknown price is None, never 0.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")
 _MICROS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: First day (its number, or "" for all time), 1 when days are wanted -> today (its number), the lines of all time, budgets,
-#: reservations, then days, 1 when one is asked for (else it is today), and its lines or that of the town alone.
+#: First day (its number, or "" for all time), 1 to group by day -> today (its number), the totals of all time, budgets,
+#: reservations, then days: name, 1 if it was asked for (else it is today), and its totals or only that of the town.
 _READ_COSTS = """
 local base, since, today = KEYS[1], tonumber(ARGV[1]), math.floor(redis.call('TIME')[1] / 86400)
 local reply = { today, redis.call('HGETALL', base .. ':costs'), redis.call('HGETALL', base .. ':budgets'),
@@ -66,10 +66,10 @@ return { t[1] .. '', agents, parked, redis.call('HGETALL', KEYS[1] .. ':throttle
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rounds of `name` (an agent, a task's id, a day, ...) have cost. An empty name is nobody in particular.
+    """What the rounds of `name` (an agent, a task's id, a day, ...) cost. The name is empty for rounds without one.
 
-    ``cached_tokens`` are a part of ``input_tokens``. ``usd`` is None when no round of them has a known price; it does not
-    hold ``unpriced_rounds`` (tokens were told, no price) and ``unmeasured_rounds`` (nothing was told).
+    `cached_tokens` are a part of `input_tokens`. `usd` is None if the price of no round is known; it leaves out
+    `unpriced_rounds` (usage was reported, no price) and `unmeasured_rounds` (no usage was reported).
     """
 
     name: str = ""
@@ -83,13 +83,12 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted_tokens(self) -> int:
-        """The tokens that count against a budget: all but those from the vendor's cache."""
+        """Tokens that count against a budget: all but those from the vendor's cache."""
         return self.input_tokens - self.cached_tokens + self.output_tokens
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit, in dollars or in tokens. What is spent of it is told where there is one spender: the town, or its day, or
-    the ``agent`` whose own budget it is."""
+    """A limit, in US dollars or tokens. `spent`, `reserved` and `left` are None for a budget that each agent or task has."""
 
     budget: str
     limit: float
@@ -100,8 +99,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What rounds have cost ``since`` a day (None: since the beginning): together, and one by one, the dearest first, days
-    in their order. ``today`` is the day by the server's clock, in UTC."""
+    """What rounds cost `since` a day (None: since the beginning), in total and by row, the most expensive first, days in
+    order. `today` is the day by the server's clock, in UTC."""
 
     by: By
     today: str
@@ -112,7 +111,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What agents of one or more `kinds` share with their vendor. ``throttles`` counts those in a row without a time."""
+    """A vendor account that agents of one or more `kinds` share. `throttles` counts rate limits in a row without a reset."""
 
     name: str
     parked_until: str | None = None
@@ -122,18 +121,18 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def costs(keys: Keys, *, by: By = "town", since: str = "") -> Operation[Costs]:
-    """What the rounds of the town have cost, added up `by` agent, task and so on.
+    """What the rounds of the town cost, grouped `by` agent, task and so on.
 
-    `since` is a day, ``2026-01-31`` (UTC). Making the call raises UsageError for what is none.
+    `since` is a day in UTC, ``2026-01-31``. Raises: UsageError if `since` is not a date.
     """
-    check_one_of("what to add up by", by, BY)
+    check_one_of("what to group by", by, BY)
     first = _day_number(since) if since else ""
     command = ("EVAL_RO", _READ_COSTS, 1, keys.base, first, int(by == "day"))
     return Operation(command, lambda reply: _read_costs(by, since, reply))
 
 
 def titles(keys: Keys, tasks: Iterable[str]) -> Operation[tuple[str, ...]]:
-    """The title of each task, else the first line of what it says; empty for one that is gone."""
+    """The title of each task, else the first line of its description; empty for a task that was removed."""
     return Operation(("EVAL_RO", _READ_TITLES, 1, keys.base, *tasks), lambda reply: tuple(map(_text, reply)))
 
 
@@ -164,7 +163,7 @@ _Line = list[int]
 
 
 def _line(text: str) -> _Line:
-    """Seven numbers: rounds, input, output and cached tokens, money, rounds without a price, rounds without anything."""
+    """Seven numbers: rounds; input, output and cached tokens; money; unpriced rounds; unmeasured rounds."""
     return [int(word) for word in text.split()[:7]] if text else [0] * 7
 
 

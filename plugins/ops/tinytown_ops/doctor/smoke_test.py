@@ -1,7 +1,7 @@
-"""A real task for ``tt doctor``: a throw-away agent is spawned, given a task, watched until it is done, and taken away again.
+"""A real task for ``tt doctor``: a temporary agent is spawned, given a task, watched until it is done, and removed again.
 
-The way of every task from end to end: server, functions, kernel, placement, mail, round, backend, settlement. Afterwards there is
-neither agent nor task nor mail nor file of it; that there was a round stays in the events and in the ledger of costs.
+The path of every task from end to end: server, functions, kernel, placement, mail, round, backend, result. Afterwards neither
+agent nor task nor mail nor file of it is left; the events and the ledger of costs still show that there was a round.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from tinytown.client import TownClient
 from tinytown.config import RUNTIME_DIRECTORY
+from tinytown.contracts import Finding, HealthCheck
 from tinytown.errors import NotFound, Refused, TinytownError
 from tinytown.kernel import log_path, older_log, running_kernel
 from tinytown.model.agents import Agent
@@ -22,96 +23,106 @@ from tinytown.model.text import shown
 from tinytown.packages import install_hint
 from tinytown.protocol import Operation
 from tinytown_cli.kernel_process import kernel_log
-from tinytown_ops.doctor.finding import Finding
-from tinytown_ops.explain.blockers import why_task
-from tinytown_ops.explain.why_command import gather
+from tinytown_ops.explain.blockers import task_blockers
+from tinytown_ops.explain.situation import read_situation
 
 T = TypeVar("T")
 
-#: Always the same, so that it has one line in the ledger of costs, which keeps everything.
+#: Always the same, so that the ledger of costs, which keeps every name, has one line for it.
 _NAME = "tt-doctor"
-#: Kind -> the text of its task. Neither asks a model.
+#: Kind -> the text of its task. Neither calls a model.
 _KINDS = {"echo": "say that all is well", "shell": "echo all is well"}
 _DONE_S = 15.0
 _GONE_S = 10.0
 _CHECK = "a task"
+_REASON = "tt doctor has finished"
 
 
-def try_a_task(link: TownClient) -> Iterator[Finding]:
-    """How a task fares here, if there is a kernel on this machine that has a kind for it."""
-    if running_kernel(link.root) is None:
-        yield Finding(
-            _CHECK, "note", "not tried: no kernel runs on this machine", "tt start --background, then tt doctor"
-        )
+class SmokeTest(HealthCheck):
+    """Runs one task, if a kernel on this machine has a kind that calls no model."""
+
+    name = "smoke-test"
+
+    def check(self, town: TownClient) -> Sequence[Finding]:
+        """How the task went, within about 25 s. Raises: what `TownClient` raises."""
+        return tuple(_run_task(town))
+
+
+def _run_task(town: TownClient) -> Iterator[Finding]:
+    if running_kernel(town.root) is None:
+        found = "skipped: no kernel is running on this machine"
+        yield Finding(_CHECK, "note", found, "tt start --background, then tt doctor")
         return
-    hosts = link.run(link.operations.status(agents=False)).hosts
+    hosts = town.run(town.operations.status(agents=False)).hosts
     kind = next((kind for kind in _KINDS if any(kind in host.backends for host in hosts)), None)
     if kind is None:
-        yield Finding(_CHECK, "note", "not tried: no kernel has the kind echo or shell", install_hint("kinds", "echo"))
+        found = f"skipped: no kernel has the kind {' or '.join(_KINDS)}"
+        yield Finding(_CHECK, "note", found, install_hint("kinds", "echo"))
         return
     agent: Agent | None = None
     task: Task | None = None
     began = time.monotonic()
     try:
-        agent = link.run(link.operations.create_agent(_NAME, cli=kind))
-        title = "tt doctor looks whether a task is done"
-        task = link.run(link.operations.add_task(_KINDS[kind], agent=agent.id, title=title)).task
+        agent = town.run(town.operations.create_agent(_NAME, cli=kind))
+        title = "tt doctor tests a whole task"
+        task = town.run(town.operations.add_task(_KINDS[kind], agent=agent.id, title=title)).task
         ended = _await(
-            link, link.operations.task(task.id), lambda task: task.finished or task.state == "verifying", _DONE_S
+            town, town.operations.task(task.id), lambda task: task.finished or task.state == "verifying", _DONE_S
         )
-        yield _told(link, ended, time.monotonic() - began)
+        yield _finding(town, ended, time.monotonic() - began)
     except Refused as error:
         if error.code != "exists":
             raise
-        found = f"not tried: there is an agent {_NAME} already, of a tt doctor that is at work or was killed"
+        found = f"skipped: an agent {_NAME} exists; another tt doctor is running or was killed"
         yield Finding(_CHECK, "note", found, f"tt kill {_NAME} --now --wait, tt remove {_NAME} --force")
     finally:
         if agent is not None:
-            _take_away(link, agent, task)
+            _remove(town, agent, task)
 
 
-def _told(link: TownClient, task: Task, took_s: float) -> Finding:
+def _finding(town: TownClient, task: Task, took_s: float) -> Finding:
     if task.state in ("completed", "verifying"):
-        return Finding(_CHECK, "ok", f"done by a throw-away agent in {took_s:.1f} s")
+        return Finding(_CHECK, "ok", f"completed by a temporary agent in {took_s:.1f} s")
     if task.finished:
-        found = f"a throw-away agent's task {task.state}: {shown(task.reason or 'no reason given', 300)}"
-        return Finding(_CHECK, "problem", found, f"see {kernel_log(link.root)}")
-    reasons = why_task(task, gather(link, [task]))
-    found = f"not done within {took_s:.0f} s: {'; '.join(each.text for each in reasons)}"
+        found = f"the task of a temporary agent {task.state}: {shown(task.reason or 'no reason given', 300)}"
+        return Finding(_CHECK, "problem", found, f"see {kernel_log(town.root)}")
+    blockers = task_blockers(task, read_situation(town, [task]))
+    found = f"not completed within {took_s:.0f} s: {'; '.join(blocker.text for blocker in blockers)}"
+    # Fixes that name the temporary agent or its task are of no use: both are gone by then.
     fixes = [
-        each.fix
-        for each in reasons
-        if each.fix and task.id[:8] not in each.fix and (task.assigned_to or "-") not in each.fix
+        blocker.fix
+        for blocker in blockers
+        if blocker.fix and task.id[:8] not in blocker.fix and (task.assigned_to or "-") not in blocker.fix
     ]
-    return Finding(_CHECK, "problem", found, fixes[0] if fixes else "tt status --deep, and see the kernel's log")
+    return Finding(_CHECK, "problem", found, fixes[0] if fixes else f"see tt status --deep and {kernel_log(town.root)}")
 
 
-def _take_away(link: TownClient, agent: Agent, task: Task | None) -> None:
-    """Leave nothing, whatever has become of it. What cannot be taken away is stopped at least."""
+def _remove(town: TownClient, agent: Agent, task: Task | None) -> None:
+    """Remove agent and task, however far they got. What cannot be removed is at least stopped."""
     with contextlib.suppress(NotFound):
         if task is not None:
             with contextlib.suppress(TinytownError):  # finished already
-                link.run(link.operations.settle_task("cancel", task.id, text="tt doctor is done with it"))
-        link.run(link.operations.set_desired_state(agent.id, "stopped", now=True, reason="tt doctor is done with it"))
+                town.run(town.operations.settle_task("cancel", task.id, text=_REASON))
+        town.run(town.operations.set_desired_state(agent.id, "stopped", now=True, reason=_REASON))
         _await(
-            link, link.operations.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S
+            town, town.operations.agent(agent.id), lambda agent: agent.state == "stopped" and not agent.host, _GONE_S
         )
-        link.run(link.operations.remove_agent(agent.id, force=True))
+        town.run(town.operations.remove_agent(agent.id, force=True))
         if task is not None:
-            link.run(link.operations.delete_task(task.id))
-    log = log_path(link.root, agent.name)
+            town.run(town.operations.delete_task(task.id))
+    log = log_path(town.root, agent.name)
     for path in (log, older_log(log)):
         path.unlink(missing_ok=True)
-    shutil.rmtree(link.root / RUNTIME_DIRECTORY / "agents" / agent.name, ignore_errors=True)
+    shutil.rmtree(town.root / RUNTIME_DIRECTORY / "agents" / agent.name, ignore_errors=True)
 
 
-def _await(link: TownClient, call: Operation[T], good: Callable[[T], bool], within_s: float) -> T:
-    """What `call` answers once it is good, or when the time is over. Looked at whenever something has happened."""
-    cursor, until = link.cursor(), time.monotonic() + within_s
-    seen = link.run(call)
-    if not good(seen):
-        for _ in link.follow(cursor, until=until):
-            seen = link.run(call)
-            if good(seen):
+def _await(town: TownClient, operation: Operation[T], is_done: Callable[[T], bool], within_s: float) -> T:
+    """What `operation` answers once that is done, or when `within_s` is over. Read again after every event."""
+    cursor, until = town.cursor(), time.monotonic() + within_s
+    answer = town.run(operation)
+    if not is_done(answer):
+        for _ in town.follow(cursor, until=until):
+            answer = town.run(operation)
+            if is_done(answer):
                 break
-    return seen
+    return answer

@@ -1,4 +1,4 @@
-"""``tt towns``: the towns on this machine that `tt init` has made, and how each of them is. Starts nothing, changes nothing."""
+"""``tt towns``: the towns on this machine that `tt init` created, with their state. Starts nothing, changes nothing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.town_registry import Registered, forget_towns, read_registry
 
-#: How long one town's server may take to answer before it counts as offline.
+#: A server that takes longer to answer counts as offline.
 _TIMEOUT_S = 1.0
-_AT_ONCE = 16
+_CONCURRENT = 16
 
 State = Literal["running", "up", "offline", "missing", "no_config", "broken"]
 GONE: frozenset[State] = frozenset({"missing", "no_config"})
 
-_WORDS: dict[State, str] = {
+_LABELS: dict[State, str] = {
     "running": "running",
-    "up": "server up",
+    "up": "server running",
     "offline": "offline",
     "missing": "path missing",
     "no_config": "no config",
@@ -38,8 +38,8 @@ _WORDS: dict[State, str] = {
 }
 
 
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """How a town was found. ``kernel_pid`` is of a kernel on this machine; ``agents`` is None where no server told."""
+class TownState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a town is. `kernel_pid` is of a kernel on this machine; `agents` is None where no server answered."""
 
     name: str
     path: str
@@ -50,56 +50,56 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(cls=TownCommand, examples=["tt towns", "tt towns --prune", "tt towns --json"])
-@click.option("--prune", is_flag=True, help="Take those off the list whose directory or tinytown.toml is gone.")
+@click.option("--prune", is_flag=True, help="Forget towns whose directory or tinytown.toml is gone.")
 @pass_cli_context
 def towns(context: CliContext, prune: bool) -> None:
-    """The towns that tt init has made here, and how each of them is. Nothing is started for that.
+    """List the towns that tt init created on this machine, with their state. Starts nothing.
 
-    running: a kernel works there. server up: the server answers, no kernel works. offline: the server does not answer; if
-    it is the town's own, the next command there starts it. path missing, no config: the town is gone. broken: it cannot
-    be read.
+    running: a kernel is running. server running: the server answers, but no kernel is running. offline: the server does
+    not answer; an embedded one starts with the next command there. path missing, no config: the town is gone. broken: it
+    cannot be read.
     """
-    found = _look_at_all(read_registry())
-    pruned = forget_towns({each.path for each in found if each.state in GONE}) if prune else ()
-    gone = {each.path for each in pruned}
-    found = [each for each in found if each.path not in gone]
-    rows = [(each.name, _WORDS[each.state], each.path, _about(each)) for each in found]
-    lines = table(("town", "state", "path", "about"), rows) if rows else ["no towns: tt init makes one"]
-    lines += [f"forgotten: {each.path}" for each in pruned]
-    context.emit({"towns": found, "pruned": [each.path for each in pruned]}, lines)
+    states = _read_states(read_registry())
+    pruned = forget_towns({town.path for town in states if town.state in GONE}) if prune else ()
+    forgotten = {town.path for town in pruned}
+    states = [town for town in states if town.path not in forgotten]
+    rows = [(town.name, _LABELS[town.state], town.path, _notes(town)) for town in states]
+    lines = table(("town", "state", "path", "notes"), rows) if rows else ["no towns: tt init creates one"]
+    lines += [f"forgotten: {town.path}" for town in pruned]
+    context.emit({"towns": states, "pruned": [town.path for town in pruned]}, lines)
 
 
-def _look_at_all(registered: Sequence[Registered]) -> list[Look]:
-    """Each town once, by name. Together, because a server that is cut off takes its time to be silent."""
+def _read_states(registered: Sequence[Registered]) -> list[TownState]:
+    """Each town once, by name. Concurrently: a server that cannot be reached takes a whole timeout."""
     from concurrent.futures import ThreadPoolExecutor  # late: only this command needs it
 
-    each_once = list({each.path: each for each in registered}.values())
-    if not each_once:
+    towns = list({town.path: town for town in registered}.values())
+    if not towns:
         return []
-    with ThreadPoolExecutor(min(_AT_ONCE, len(each_once))) as pool:
-        return sorted(pool.map(_look, each_once), key=lambda look: (look.name, look.path))
+    with ThreadPoolExecutor(min(_CONCURRENT, len(towns))) as pool:
+        return sorted(pool.map(_read_state, towns), key=lambda town: (town.name, town.path))
 
 
-def _look(town: Registered) -> Look:
-    def look(state: State, reason: str = "", **more: int | None) -> Look:
-        return Look(name=name, path=town.path, state=state, reason=reason, **more)
+def _read_state(town: Registered) -> TownState:
+    def answer(state: State, reason: str = "", **more: int | None) -> TownState:
+        return TownState(name=name, path=town.path, state=state, reason=reason, **more)
 
     name, root = town.name, Path(town.path)
     if not root.is_absolute():
-        return look("broken", "the list should have its whole path")
+        return answer("broken", "expected an absolute path in the list")
     try:
         os.stat(root)
         os.stat(root / CONFIG_FILE)
     except (FileNotFoundError, NotADirectoryError):
-        return look("no_config" if root.is_dir() else "missing")
+        return answer("no_config" if root.is_dir() else "missing")
     except (OSError, ValueError) as error:
-        return look("broken", str(error))
+        return answer("broken", str(error))
     try:
         config = load_config(root)
         name = config.name
         address = address_of(root, config)
     except TinytownError as error:
-        return look("broken", error.message)
+        return answer("broken", error.message)
     pid = running_kernel(root)
     try:
         with BlockingClient(address, timeout_s=_TIMEOUT_S) as client:
@@ -108,14 +108,14 @@ def _look(town: Registered) -> Look:
             hosts = int(client.command("ZCOUNT", f"{base}:hosts", time.time_ns() // 1_000_000, "+inf"))
     except ServerUnreachable as error:
         why = "" if config.redis.url is None and error.code == "server_unreachable" else error.message
-        return look("running", why, kernel_pid=pid) if pid else look("offline", why)
+        return answer("running", why, kernel_pid=pid) if pid else answer("offline", why)
     except TinytownError as error:
-        return look("broken", error.message)
-    return look("running" if pid or hosts else "up", kernel_pid=pid, agents=agents)
+        return answer("broken", error.message)
+    return answer("running" if pid or hosts else "up", kernel_pid=pid, agents=agents)
 
 
-def _about(look: Look) -> str:
-    parts = [] if look.agents is None else [counted(look.agents, "agent")]
-    if look.state == "running":
-        parts.append(f"kernel {look.kernel_pid}" if look.kernel_pid else "kernel on another machine")
-    return ", ".join([*parts, *([look.reason] if look.reason else [])])
+def _notes(town: TownState) -> str:
+    parts = [] if town.agents is None else [counted(town.agents, "agent")]
+    if town.state == "running":
+        parts.append(f"kernel {town.kernel_pid}" if town.kernel_pid else "kernel on another machine")
+    return ", ".join([*parts, *([town.reason] if town.reason else [])])

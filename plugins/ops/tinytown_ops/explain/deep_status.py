@@ -1,5 +1,5 @@
-"""What ``tt status --deep`` adds: of each agent its latest round and why it waits, how the server is, how far sinks are
-behind. A constant number of exchanges with the server, however many agents there are.
+"""The sections of ``tt status``: with ``--deep`` each agent's latest round and why it waits, the server, sinks and hosts; with
+``--tasks`` why open tasks are not running. A constant number of round trips, however many agents there are.
 """
 
 from __future__ import annotations
@@ -9,46 +9,35 @@ from typing import Any
 
 import msgspec
 from tinytown.client import TownClient
-from tinytown.errors import TinytownError
+from tinytown.contracts import SectionContent, StatusSection
 from tinytown.model.agents import Agent
-from tinytown.model.hash_codec import pairs
-from tinytown.model.results import Host
 from tinytown.model.round_records import RoundRecord
+from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
-from tinytown.model.time import parse_rfc3339
-from tinytown_ops.explain.blockers import Obstacle, nothing_to_do, why_agent
-from tinytown_ops.explain.history_command import duration, round_shape
-from tinytown_ops.explain.why_command import gather
+from tinytown_cli.formatting import table
+from tinytown_ops.explain.blockers import Blocker, agent_blockers, idle_reason, task_blockers
+from tinytown_ops.explain.history_command import round_shape
+from tinytown_ops.explain.leases import lease_left
+from tinytown_ops.explain.round_text import duration
+from tinytown_ops.explain.server_health import ServerHealth, read_server_health
+from tinytown_ops.explain.situation import read_situation
 
-#: Further behind than this is not counted.
-_COUNTED = 1000
+#: A longer backlog of a sink is not counted to its end.
+COUNTED_EVENTS = 1000
 
-_SYNCS = {"always": "at every write", "everysec": "every second", "no": "never"}
+_TASKS_LIMIT = 200
 
 
-class AgentDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent looked at closely. `why` are obstacles; where there are none, `doing` says in words what it is about."""
+class AgentDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What the status of an agent leaves out. `why` are its blockers; without any, `activity` says what it does or why it
+    is idle."""
 
     last_round: RoundRecord | None
     session_id: str | None
     failures: int
     lease_left_s: float | None
-    doing: str
-    why: tuple[Obstacle, ...] = ()
-
-
-class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server is. `persistence` is ``append-only file``, ``snapshots`` or ``none``, and `ok` whether its last write
-    went well. `sync` is when it sees to it that an append-only file is on the disk: ``at every write`` (before that is
-    acknowledged), ``every second``, ``never`` or ``unknown``. A memory limit of 0 is none."""
-
-    memory_bytes: int
-    memory_limit_bytes: int
-    persistence: str
-    sync: str
-    ok: bool
-    clients: int
-    uptime_s: int
+    activity: str
+    why: tuple[Blocker, ...] = ()
 
 
 class SinkLag(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +48,8 @@ class SinkLag(msgspec.Struct, frozen=True, kw_only=True):
     behind_s: float
 
 
-class HostDepth(msgspec.Struct, frozen=True, kw_only=True):
-    """A kernel with what it has room for and how long its lease lasts; a lease that is over is below 0."""
+class HostDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel with its capacity and how long its lease lasts; an expired lease is below 0."""
 
     id: str
     name: str
@@ -69,131 +58,147 @@ class HostDepth(msgspec.Struct, frozen=True, kw_only=True):
     lease_left_s: float
 
 
-class Depth(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is only looked at on demand."""
+class TownDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read on demand only."""
 
-    agents: dict[str, AgentDepth]
+    agents: dict[str, AgentDetails]
     server: ServerHealth
     sinks: tuple[SinkLag, ...]
-    hosts: tuple[HostDepth, ...]
+    hosts: tuple[HostDetails, ...]
 
 
-def look_deep(town: TownClient) -> Depth:
-    """The town looked at closely."""
-    situation = gather(town, [])
-    agents = situation.agents
-    hosts, latest, cursors, *rounds = town.run_all(
-        [
-            town.operations.hosts(),
-            town.operations.latest_events(1),
-            town.operations.cursors(),
-            *(town.operations.rounds(each.id, limit=1) for each in agents),
+class DeepSection(StatusSection):
+    """The details of agents, server, sinks and hosts."""
+
+    name = "deep"
+
+    def read(self, town: TownClient) -> SectionContent:
+        """The details as they are now."""
+        agents, details = read_details(town)
+        return SectionContent("Details", tuple(_lines(details, agents)), _shape(details))
+
+
+class WhySection(StatusSection):
+    """Why open tasks are not running."""
+
+    name = "why"
+    option = "tasks"
+
+    def read(self, town: TownClient) -> SectionContent | None:
+        """The blockers of each task that is not finished; None without such tasks."""
+        tasks = _open_tasks(town)
+        if not tasks:
+            return None
+        situation = read_situation(town, tasks)
+        blockers = {task.id: task_blockers(task, situation) for task in tasks}
+        rows = [
+            (
+                task.id[:8],
+                shown(task.headline, 40),
+                "; ".join(blocker.text for blocker in blockers[task.id]),
+            )
+            for task in tasks
         ]
+        lines = table(("task", "title", "reason"), rows)
+        return SectionContent(
+            "Why open tasks are not running", lines, {task_id: list(reasons) for task_id, reasons in blockers.items()}
+        )
+
+
+def _open_tasks(town: TownClient) -> list[Task]:
+    states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED]
+    by_state = town.run_all([town.operations.tasks(state=state, limit=_TASKS_LIMIT) for state in states])
+    return [task for tasks in by_state for task in tasks]
+
+
+def read_details(town: TownClient) -> tuple[tuple[Agent, ...], TownDetails]:
+    """The agents and the details of the town. Raises: what `TownClient` raises."""
+    situation = read_situation(town, [])
+    agents = situation.agents
+    hosts, *rounds = town.run_all(
+        [town.operations.hosts(), *(town.operations.rounds(agent.id, limit=1) for agent in agents)]
     )
-    left_s = {each.id: _left_s(each, situation.now_ms) for each in hosts}
-    depths: dict[str, AgentDepth] = {}
+    lease_left_s = {host.id: lease_left(host, situation.now_ms) for host in hosts}
+    details: dict[str, AgentDetails] = {}
     for agent, records in zip(agents, rounds, strict=True):
-        why = why_agent(agent, situation)
-        depths[agent.name] = AgentDepth(
+        why = agent_blockers(agent, situation)
+        details[agent.name] = AgentDetails(
             last_round=records[0] if records else None,
             session_id=agent.session_id,
             failures=agent.failures,
-            lease_left_s=left_s.get(agent.host or ""),
-            doing="" if why else nothing_to_do(agent),
+            lease_left_s=lease_left_s.get(agent.host or ""),
+            activity="" if why else idle_reason(agent),
             why=why,
         )
-    newest = latest[-1].id if latest else "0-0"
-    return Depth(
-        agents=depths,
-        server=server_health(town),
-        sinks=tuple(_lag(town, name, position, newest) for name, position in sorted(cursors.items())),
+    return agents, TownDetails(
+        agents=details,
+        server=read_server_health(town),
+        sinks=read_sink_lags(town),
         hosts=tuple(
-            HostDepth(
-                id=each.id, name=each.name, agents=each.agents, capacity=each.capacity, lease_left_s=left_s[each.id]
+            HostDetails(
+                id=host.id,
+                name=host.name,
+                agents=host.agents,
+                capacity=host.capacity,
+                lease_left_s=lease_left_s[host.id],
             )
-            for each in hosts
+            for host in hosts
         ),
     )
 
 
-def server_health(town: TownClient) -> ServerHealth:
-    """How the server says it is. Raises what `TownClient` raises."""
-    told = town.server_info()
-
-    def number(name: str) -> int:
-        return int(told.get(name) or 0)
-
-    appends = number("aof_enabled") == 1
-    written = told.get("aof_last_write_status", "ok") == "ok" and told.get("aof_last_bgrewrite_status", "ok") == "ok"
-    return ServerHealth(
-        memory_bytes=number("used_memory"),
-        memory_limit_bytes=number("maxmemory"),
-        persistence="append-only file" if appends else "snapshots" if _setting(town, "save") != "" else "none",
-        sync=_SYNCS.get(_setting(town, "appendfsync") or "", "unknown") if appends else "unknown",
-        ok=written if appends else told.get("rdb_last_bgsave_status", "ok") == "ok",
-        clients=number("connected_clients"),
-        uptime_s=number("uptime_in_seconds"),
-    )
+def read_sink_lags(town: TownClient) -> tuple[SinkLag, ...]:
+    """How far behind each sink is, by name."""
+    latest, cursors = town.run_all([town.operations.latest_events(1), town.operations.cursors()])
+    newest = latest[-1].id if latest else "0-0"
+    names = sorted(cursors)
+    pending = town.run_all([town.operations.events_after(cursors[name], count=COUNTED_EVENTS) for name in names])
+    lags: list[SinkLag] = []
+    for name, events in zip(names, pending, strict=True):
+        newest_ms, taken_ms = (int(position.partition("-")[0]) for position in (newest, cursors[name]))
+        behind_s = max(0, newest_ms - taken_ms) / 1000 if events else 0.0
+        lags.append(SinkLag(name=name, behind=len(events), behind_s=behind_s))
+    return tuple(lags)
 
 
-def _setting(town: TownClient, name: str) -> str | None:
-    """A setting of the server; None from one that tells nobody, as hosted ones do."""
-    try:
-        answer = town.client.command("CONFIG", "GET", name)
-    except TinytownError:
-        return None
-    return pairs(answer).get(name)
-
-
-def _left_s(host: Host, now_ms: int) -> float:
-    return round((parse_rfc3339(host.lease_until) - now_ms) / 1000, 3) if host.lease_until else 0.0
-
-
-def _lag(town: TownClient, name: str, position: str, newest: str) -> SinkLag:
-    behind = len(town.run(town.operations.events_after(position, count=_COUNTED)))
-    ms = [int(each.partition("-")[0]) for each in (newest, position)]
-    return SinkLag(name=name, behind=behind, behind_s=max(0, ms[0] - ms[1]) / 1000 if behind else 0.0)
-
-
-def deep_lines(depth: Depth, agents: Sequence[Agent]) -> Iterator[str]:
-    """The same for people."""
-    server = depth.server
+def _lines(details: TownDetails, agents: Sequence[Agent]) -> Iterator[str]:
+    server = details.server
     limit = f" of {_size(server.memory_limit_bytes)}" if server.memory_limit_bytes else ""
     synced = "" if server.sync == "unknown" else f", synced {server.sync}"
-    kept = f"{server.persistence}{synced}{'' if server.ok else ', whose LAST WRITE FAILED'}"
-    yield ""
+    persistence = f"{server.persistence}{synced}{'' if server.ok else ', LAST WRITE FAILED'}"
     memory = f"{_size(server.memory_bytes)}{limit} of memory"
-    yield f"server  {memory}, {kept}, {counted(server.clients, 'client')}, up {duration(server.uptime_s)}"
-    for host in depth.hosts:
-        lease = f"lease {host.lease_left_s:.0f} s" if host.lease_left_s > 0 else "lease is over"
+    yield f"server  {memory}, {persistence}, {counted(server.clients, 'client')}, up {duration(server.uptime_s)}"
+    for host in details.hosts:
+        lease = f"lease expires in {host.lease_left_s:.0f} s" if host.lease_left_s > 0 else "lease expired"
         yield f"host    {host.name}: {host.agents} of {counted(host.capacity, 'agent')}, {lease}"
-    for sink in depth.sinks:
-        number = f"{_COUNTED:,} events or more" if sink.behind == _COUNTED else counted(sink.behind, "event")
-        behind = f"{number}, {duration(sink.behind_s)} behind"
-        yield f"sink    {sink.name}: {behind if sink.behind else 'has them all'}"
+    for sink in details.sinks:
+        number = (
+            f"{COUNTED_EVENTS:,} or more events" if sink.behind == COUNTED_EVENTS else counted(sink.behind, "event")
+        )
+        yield f"sink    {sink.name}: {f'{number}, {duration(sink.behind_s)} behind' if sink.behind else 'up to date'}"
     for agent in agents:
-        if looked := depth.agents.get(agent.name):
+        if of_agent := details.agents.get(agent.name):
             yield ""
-            yield from _agent_lines(agent, looked)
+            yield from _agent_lines(agent, of_agent)
 
 
-def _agent_lines(agent: Agent, looked: AgentDepth) -> Iterator[str]:
-    lease = "" if looked.lease_left_s is None else f", lease {looked.lease_left_s:.0f} s"
-    failures = f", {looked.failures} failures in a row" if looked.failures else ""
-    yield f"{agent.name}: {agent.state}{lease}{failures}" + (f" ({looked.doing})" if looked.doing else "")
-    for each in looked.why:
-        yield f"  {each.text}" + (f" -> {each.fix}" if each.fix else "")
-    mail = msgspec.to_builtins(agent.mail)
-    told = ", ".join(f"{count} {name}" for name, count in mail.items() if count)
-    yield f"  mail     {told or 'none'}"
-    if last := looked.last_round:
-        said = shown(last.reason or last.text.strip().rpartition("\n")[2], 80)
+def _agent_lines(agent: Agent, details: AgentDetails) -> Iterator[str]:
+    lease = "" if details.lease_left_s is None else f", lease expires in {details.lease_left_s:.0f} s"
+    failures = f", {counted(details.failures, 'failure')} in a row" if details.failures else ""
+    yield f"{agent.name}: {agent.state}{lease}{failures}" + (f" ({details.activity})" if details.activity else "")
+    for blocker in details.why:
+        yield f"  {blocker.text}" + (f" -> {blocker.fix}" if blocker.fix else "")
+    counts: dict[str, int] = msgspec.to_builtins(agent.mail)
+    mail = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    yield f"  mail     {mail or 'none'}"
+    if last := details.last_round:
+        result = shown(last.reason or last.text.strip().rpartition("\n")[2], 80)
         task = f" on task {last.task[:8]}" if last.task else ""
         yield f"  last     round {last.round_id[:8]}{task}: {last.outcome} after {duration(last.duration_s)}" + (
-            f": {said}" if said else ""
+            f": {result}" if result else ""
         )
-    if looked.session_id:
-        yield f"  session  {shown(looked.session_id)}"
+    if details.session_id:
+        yield f"  session  {shown(details.session_id)}"
 
 
 def _size(size_bytes: int) -> str:
@@ -203,9 +208,10 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def depth_shape(depth: Depth) -> dict[str, Any]:
-    """The same as JSON."""
-    shape: dict[str, Any] = msgspec.to_builtins(depth)
-    for name, looked in depth.agents.items():
-        shape["agents"][name]["last_round"] = looked.last_round and round_shape(looked.last_round)
+def _shape(details: TownDetails) -> dict[str, Any]:
+    """The details as JSON. `doing` is the former name of `activity`, kept for one release."""
+    shape: dict[str, Any] = msgspec.to_builtins(details)
+    for name, of_agent in details.agents.items():
+        shape["agents"][name]["last_round"] = of_agent.last_round and round_shape(of_agent.last_round)
+        shape["agents"][name]["doing"] = of_agent.activity
     return shape

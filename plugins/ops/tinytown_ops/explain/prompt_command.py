@@ -1,4 +1,4 @@
-"""``tt prompt``: what an agent would be told by its next round. Looks, and takes nothing."""
+"""``tt prompt``: the prompt of an agent's next round. Reads only, claims nothing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK
 
-_BACKLOG_SEEN = 1_000
+_BACKLOG_LIMIT = 1_000
 
 
 @click.command(cls=TownCommand, examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"])
 @click.argument("agent", type=AGENT)
-@click.option("--task", "task_word", type=TASK, metavar="TASK", help="As if this task were the one to work on.")
+@click.option("--task", "task_word", type=TASK, metavar="TASK", help="As if the round were for this task.")
 @pass_cli_context
 def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
-    """Show what the next round of AGENT would be told, as things are now. Nothing is claimed."""
+    """Show the prompt that the next round of AGENT would get now. Nothing is claimed."""
     from tinytown_cli.plugin_commands import load_town_plugins
 
     with context.open_town() as town:
@@ -35,7 +35,7 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
         messages = next_batch(town.run(town.operations.peek(found.id)).messages, town.config.round.notes)
         task = town.run(town.operations.task(task_word)) if task_word else _next_task(town, found, messages)
         if task_word:
-            messages = tuple(each for each in messages if not isinstance(each.body, TaskAssign))
+            messages = tuple(message for message in messages if not isinstance(message.body, TaskAssign))
         idle = task is None and not messages
         if task is not None and task.state != "running":
             task = msgspec.structs.replace(task, attempts=task.attempts + 1)
@@ -58,31 +58,31 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
     shape = {
         "agent": found.name,
         "task_id": task and task.id,
-        "messages": [each.id for each in messages],
+        "messages": [message.id for message in messages],
         "prompt": text,
     }
     context.emit(shape, text.splitlines())
     if idle:
-        waiting = f" yet (tt task list --agent {found.name})" if found.open_tasks else ""
-        context.warn(f"note: {found.name} has nothing to do{waiting}; this is what it would be told beside its work")
+        waiting = f" (tt task list --agent {found.name} lists its waiting tasks)" if found.open_tasks else ""
+        context.warn(f"note: {found.name} has nothing to do now{waiting}; this prompt is without a task or mail")
 
 
-def next_batch(lying: Sequence[MailboxEntry], count: int) -> tuple[Message, ...]:
-    """The messages that a round would claim of those that lie in a mailbox: `count` at most, and one order. Pure."""
+def next_batch(entries: Sequence[MailboxEntry], count: int) -> tuple[Message, ...]:
+    """The messages that a round would claim from a mailbox: at most `count`, and one assignment. Pure."""
     batch: list[Message] = []
-    orders = 0
-    for each in [each for each in lying if each.place == "queued"][:count]:
-        if each.message is None:
+    assignments = 0
+    for entry in [entry for entry in entries if entry.place == "queued"][:count]:
+        if entry.message is None:
             continue
-        orders += each.message.category == "task"
-        if orders > 1:
+        assignments += entry.message.category == "task"
+        if assignments > 1:
             break
-        batch.append(each.message)
+        batch.append(entry.message)
     return tuple(batch)
 
 
 def _next_task(town: TownClient, agent: Agent, messages: Sequence[Message]) -> Task | None:
-    """The task that the batch orders; with nothing else to do, the one that the agent would take from the backlog."""
+    """The task that the batch assigns; without any message, the one that the agent would claim from the backlog."""
     for message in messages:
         if isinstance(message.body, TaskAssign):
             with suppress(NotFound):
@@ -90,7 +90,7 @@ def _next_task(town: TownClient, agent: Agent, messages: Sequence[Message]) -> T
     if messages or not town.config.auto_claim:
         return None
     words = {agent.role, *agent.tags} - {None, ""}
-    backlog = town.run(town.operations.tasks(state="backlog", limit=_BACKLOG_SEEN))
+    backlog = town.run(town.operations.tasks(state="backlog", limit=_BACKLOG_LIMIT))
     return next((task for task in backlog if words & {task.role, *task.tags}), None)
 
 

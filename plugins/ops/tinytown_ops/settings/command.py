@@ -1,4 +1,4 @@
-"""``tt config``: looks at settings and changes them, in the town's file or the user's own, checked before it is written."""
+"""``tt config``: shows and changes settings, in the town's file or the user's own. A change is checked before it is written."""
 
 from __future__ import annotations
 
@@ -67,26 +67,26 @@ class _Level(NamedTuple):
             return text, tomllib.loads(text or "")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(
-                f"{self.path} is not valid TOML: {error}", hint="mend that line", path=str(self.path)
+                f"{self.path} is not valid TOML: {error}", hint="fix that line", path=str(self.path)
             ) from error
 
     def check(self, key: Key, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Raises what stands against a file with the table `after` in place of `before`, changed at `key`."""
+        """Check a change of `key` that turns the table `before` into `after`. Raises: TinytownError if it is not allowed."""
         if self.root:
             settings = read_config(after, self.path)
         else:
             user = convert_settings(UserConfig, after, self.path, "")
-            settings = Config(name="nowhere", agent_clis=user.agent_clis, plugins=user.plugins)
+            settings = Config(name="new", agent_clis=user.agent_clis, plugins=user.plugins)
         url = after.get("redis", {}).get("url")
         if url and url != before.get("redis", {}).get("url") and parse_url(url).password and self.root:
             raise UsageError(
-                "the server's password may not stand in the town's file",
-                hint=f"leave it out of the URL and put it into the variable {PASSWORD_VARIABLE}, or say --user",
+                "the server's password must not be in the town's file",
+                hint=f"leave it out of the URL and set the variable {PASSWORD_VARIABLE}, or use --user",
             )
         if self.root and after.get("name") != before.get("name"):
             raise Refused(
-                "the name is the town's address on its server: under another name it would be empty",
-                hint=f"if that is what you want, change it in {self.path}",
+                "the name selects the town's data on its server: renamed, the town would be empty",
+                hint=f"to do it anyway, edit {self.path}",
             )
         if key[0] in ("plugins", "agent_clis"):
             from tinytown_cli.plugin_commands import load_town_plugins  # late: imports every plugin
@@ -104,7 +104,7 @@ def _level(context: CliContext, *, user: bool) -> _Level:
     examples=["tt config", "tt config get redis.url", "tt config set round.timeout_s 1800"],
 )
 def config() -> None:
-    """Look at settings and change them. Keys are dotted: round.timeout_s, agent_clis.linter.command."""
+    """Show and change settings. Keys are dotted: round.timeout_s, agent_clis.linter.command."""
 
 
 @config.command("get", examples=["tt config get default_cli", "tt config get redis --json"])
@@ -112,10 +112,10 @@ def config() -> None:
 @user_option
 @pass_cli_context
 def get(context: CliContext, key: str, user: bool) -> None:
-    """Print the setting KEY as it is in force, passwords hidden; a table as one line for each of its keys."""
+    """Print the effective value of KEY, passwords hidden; of a table, one line for each of its keys."""
     place, level = parse_key(key), _level(context, user=user)
     kind_of(place, level.kind)
-    value = redact_value(place, look_up(_in_force(level), place))
+    value = redact_value(place, look_up(_effective(level), place))
     if isinstance(value, dict):
         lines = [f"{key_text(each)} = {toml_text(value)}" for each, value in leaves(value, place)]
     else:
@@ -127,20 +127,20 @@ def get(context: CliContext, key: str, user: bool) -> None:
 @user_option
 @pass_cli_context
 def list_settings(context: CliContext, user: bool) -> None:
-    """List all settings in force, and who says so: the town's file, the user's, the environment or nobody (default)."""
+    """List all effective settings with their source: town, user, environment or default."""
     level = _level(context, user=user)
     sources = _Sources(level)
-    found = [
+    settings = [
         {"key": key_text(key), "value": redact_value(key, value), "source": sources.of(key)}
-        for key, value in leaves(_in_force(level))
+        for key, value in leaves(_effective(level))
         if not user or sources.of(key) == "user"
     ]
-    rows = [(each["key"], toml_text(each["value"]), each["source"]) for each in found]
-    lines = table(("key", "value", "from"), rows) if rows else [f"nothing is set in {level.path}"]
-    context.emit({"settings": found}, lines)
+    rows = [(setting["key"], toml_text(setting["value"]), setting["source"]) for setting in settings]
+    lines = table(("key", "value", "source"), rows) if rows else [f"nothing is set in {level.path}"]
+    context.emit({"settings": settings}, lines)
 
 
-def _in_force(level: _Level) -> Config | UserConfig:
+def _effective(level: _Level) -> Config | UserConfig:
     return load_config(level.root) if level.root else load_user_config()
 
 
@@ -171,8 +171,8 @@ class _Sources:
 def set_value(context: CliContext, key: str, value: str, user: bool) -> None:
     """Set KEY to VALUE. Text needs no quotes; a list is a,b or ['a', 'b'], a table as in TOML.
 
-    Unknown keys, wrong types and settings that a town could not start with are refused, and the file stays as it is.
-    Comments and order in it are kept.
+    Unknown keys, wrong types and settings that a town cannot start with are refused, and the file stays unchanged.
+    Comments and order in the file are kept.
     """
     place, level = parse_key(key), _level(context, user=user)
     _change(context, level, place, read_value(value, place, kind_of(place, level.kind)))
@@ -183,22 +183,22 @@ def set_value(context: CliContext, key: str, value: str, user: bool) -> None:
 @user_option
 @pass_cli_context
 def unset(context: CliContext, key: str, user: bool) -> None:
-    """Take KEY out of the file, so that what the user's file or the default says counts again."""
+    """Remove KEY from the file, so that the user's setting or the default applies again."""
     place, level = parse_key(key), _level(context, user=user)
     try:
         look_up(level.read()[1], place)
     except NotFound as error:
         raise NotFound(
-            f"{key_text(place)} is not set in {level.path}", hint="tt config list shows who says what"
+            f"{key_text(place)} is not set in {level.path}", hint="tt config list shows the source of each setting"
         ) from error
     _change(context, level, place, None)
 
 
 def _change(context: CliContext, level: _Level, key: Key, value: Any) -> None:
-    """Set `key` to `value`, or take it out (None), and say so."""
+    """Set `key` to `value`, or remove it (None), and report it."""
     if key[0] == "budgets" and level.root:
-        caller_in(level.root).refuse_agents("may not change budgets", "they are for people to change")
-    from tinytown_cli.toml_edit import edit  # late: looking at settings does without it
+        caller_in(level.root).refuse_agents("may not change budgets", "only people change budgets")
+    from tinytown_cli.toml_edit import edit  # late: only changes need it
 
     text, before = level.read()
     edited = edit(text or "", [(key, value)])
@@ -207,29 +207,29 @@ def _change(context: CliContext, level: _Level, key: Key, value: Any) -> None:
         if level.root is None:
             make_user_directory()
         replace_text_file(level.path, edited, was=text, private=level.root is None)
-        _remark(context, level, key)
+        _report_effect(context, level, key)
     shown = redact_value(key, value)
-    said = f"{key_text(key)} = {toml_text(shown)}" if value is not None else f"{key_text(key)} is not set any more"
+    line = f"{key_text(key)} = {toml_text(shown)}" if value is not None else f"{key_text(key)} is no longer set"
     shape = {"key": key_text(key), "value": shown, "level": level.name, "file": str(level.path)}
-    context.emit({**shape, "changed": edited != text}, f"{said}, in {level.path}")
+    context.emit({**shape, "changed": edited != text}, f"{line}, in {level.path}")
 
 
-def _remark(context: CliContext, level: _Level, key: Key) -> None:
-    """Let a change of budgets count at once; say on stderr what keeps any other from it."""
+def _report_effect(context: CliContext, level: _Level, key: Key) -> None:
+    """Apply a change of budgets now; warn on stderr if another change has no effect yet."""
     try:
         root = level.root or context.town_root()
         source = _Sources(_Level(root)).of(key)
         if source in ("environment", "town") and source != level.name:
-            context.warn(f"note: in the town at {root} the {source} says otherwise, and that counts")
+            context.warn(f"note: in the town at {root}, the {source} setting takes precedence")
         if pid := running_kernel(root):
             if key[0] == "budgets":
                 from tinytown_ops.costs.costs_command import (
-                    apply_budgets,  # late: of all settings only these need the town
+                    apply_budgets,  # late: only budgets need the town
                 )
 
                 with connect(root, load_config(root), on_connect=context.explain) as town:
                     apply_budgets(town)
             else:
-                context.warn(f"note: the running kernel (process {pid}) reads it when it starts again")
-    except TinytownError:  # outside of a town there is nothing to say
+                context.warn(f"note: restart the running kernel (process {pid}) to apply it")
+    except TinytownError:  # outside of a town there is nothing to report
         return

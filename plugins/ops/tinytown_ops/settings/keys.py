@@ -1,6 +1,6 @@
-"""Which settings there are, what each of them is and who says so: dotted keys into the structs of `tinytown.config`.
+"""Settings by dotted key: their types, values and sources in the structs of `tinytown.config`.
 
-Pure but for reading the environment. Knows no files and no commands. A setting's value is shown without the passwords in it.
+Pure, except that it reads the environment. Knows no files and no commands. Values are shown with passwords redacted.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def parse_key(text: str) -> Key:
         part, table = next(iter(table.items()))
         parts.append(part)
     if not parts:
-        raise UsageError(f"expected a key such as redis.url, got {shown(text)!r}", hint="tt config list shows them")
+        raise UsageError(f"expected a key such as redis.url, got {shown(text)!r}", hint="tt config list lists them")
     return tuple(parts)
 
 
 def key_text(key: Key) -> str:
-    """A key as people write it."""
+    """A key as text, quoted where TOML needs it."""
     return ".".join(part if _BARE.fullmatch(part) else '"' + part.replace('"', '\\"') + '"' for part in key)
 
 
 def kind_of(key: Key, root: type[msgspec.Struct]) -> Any:
-    """The type of the setting `key` of the settings `root`, ``Any`` where only a plugin knows. Raises: UsageError."""
+    """The type of the setting `key` in the struct `root`; ``Any`` if only a plugin knows it. Raises: UsageError."""
     kind: Any = root
     for number, part in enumerate(key):
         kind = _without_none(kind)
@@ -78,9 +78,9 @@ def _without_none(kind: Any) -> Any:
 
 
 def read_value(text: str, key: Key, kind: Any) -> Any:
-    """What was typed as the value of `key`, as its type wants it. Text needs no quotes; lists may be ``a,b``.
+    """The value of `key` from the command line, converted to its type. Text needs no quotes; lists may be ``a,b``.
 
-    Raises: UsageError for what the type does not take.
+    Raises: UsageError if it does not fit the type.
     """
     check_utf8(text)
     read: list[Any] = []
@@ -89,17 +89,17 @@ def read_value(text: str, key: Key, kind: Any) -> Any:
             read = [tomllib.loads(f"value = {text}")["value"]]
         except (tomllib.TOMLDecodeError, RecursionError):
             read = []
-    # What looks like a list or a table is one; else a text is a text, unless only a plugin knows what it should be.
+    # Lists and tables are read as TOML; anything else as text, unless only a plugin knows the type.
     is_plain = bool(read) and not isinstance(read[0], list | dict) and kind is not Any
     candidates = [text, *read] if is_plain else [*read, text]
-    for each in (*candidates, [part.strip() for part in text.split(",") if part.strip()]):
+    for candidate in (*candidates, [part.strip() for part in text.split(",") if part.strip()]):
         try:
-            msgspec.convert(each, kind)
+            msgspec.convert(candidate, kind)
         except msgspec.ValidationError:
             continue
-        if isinstance(each, float) and not math.isfinite(each):
+        if isinstance(candidate, float) and not math.isfinite(candidate):
             continue  # TOML has them, settings do not
-        return each
+        return candidate
     raise UsageError(
         f"expected {_described(kind)} for {key_text(key)}, got {shown(redact_text(key, text))!r}",
         hint="docs/reference/configuration.md describes every setting",
@@ -117,18 +117,18 @@ def _described(kind: Any) -> str:
 
 
 def leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """Every setting in `value` (a struct or a table) with its key."""
+    """Every setting in `value`, a struct or a table, with its key."""
     if isinstance(value, msgspec.Struct):
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        for name, each in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from leaves(each, (*key, str(name)))  # pyright: ignore[reportUnknownArgumentType]
+        for name, member in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from leaves(member, (*key, str(name)))  # pyright: ignore[reportUnknownArgumentType]
     else:
         yield key, value
 
 
 def look_up(settings: Any, key: Key) -> Any:
-    """The value of `key`, which may be a whole table. Raises: NotFound where nobody has set it."""
+    """The value of `key`, which may be a whole table. Raises: NotFound if it is not set."""
     value = settings
     for part in key:
         if isinstance(value, dict) and part in value:
@@ -136,15 +136,15 @@ def look_up(settings: Any, key: Key) -> Any:
         elif isinstance(value, msgspec.Struct) and part in value.__struct_fields__:
             value = getattr(value, part)
         else:
-            raise NotFound(f"{key_text(key)} is not set", hint="tt config list shows what is")
+            raise NotFound(f"{key_text(key)} is not set", hint="tt config list lists what is")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def source_of(key: Key, town: Mapping[str, Any], user: Mapping[str, Any]) -> Source:
-    """Who says what the setting `key` is: the file of the town, that of the user (tables as read), or nobody.
+    """Where the setting `key` comes from: the file of the town, that of the user (both as tables), or neither.
 
-    Follows `tinytown.config.load_config`: ``redis`` is taken as a whole from one file, a command by its name, the
-    settings of plugins one by one.
+    Follows `tinytown.config.load_config`: ``redis`` comes as a whole from one file, commands by name, plugin settings one
+    by one.
     """
     if key == ("redis", "url") and os.environ.get(URL_VARIABLE):
         return "environment"
@@ -167,7 +167,7 @@ def _has(table: Any, key: Key) -> bool:
 
 
 def redact_value(key: Key, value: Any) -> Any:
-    """`value`, plain data, with passwords and whatever is called a secret as ``****``."""
+    """`value`, plain data, with passwords and secrets replaced by ``****``."""
     if isinstance(value, msgspec.Struct):
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
@@ -187,7 +187,7 @@ def redact_text(key: Key, text: str) -> str:
 
 
 def toml_text(value: Any) -> str:
-    """A value as one would write it: a text without quotes, everything else as in TOML; nothing for None."""
+    """A value as text: strings without quotes, everything else as in TOML, None as nothing."""
     if value is None:
         return ""
     if isinstance(value, str):

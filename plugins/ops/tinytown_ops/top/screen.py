@@ -1,7 +1,7 @@
 """The live screen of ``tt top``: a terminal under curses, kept up to date by the town's events.
 
-What is shown is made in `top_view`. Nothing is asked of the town while nothing happens in it; what happens often is asked for
-at most `_LOOKS_A_SECOND` times a second. However it ends, the terminal is as it was.
+`view` draws it. The town is queried only after an event, and at most `_QUERIES_PER_S` times a second. However it ends, the
+terminal is restored.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from tinytown.kernel import log_path
 from tinytown.model.agents import DesiredState
 from tinytown.model.events import Event
 from tinytown.town import Town, connect_town
-from tinytown_ops.explain.logs_command import Log, readable
-from tinytown_ops.top.view import Line, Model, Style, frame, log_frame
+from tinytown_ops.explain.log_file import Log, readable
+from tinytown_ops.top.model import Model
+from tinytown_ops.top.view import Line, Style, frame, log_frame
 
-_LOOKS_A_SECOND = 4
+_QUERIES_PER_S = 4
 _TICK_S = 1.0
-_AGAIN_S = 2.0  # the server could not be reached
+_RETRY_S = 2.0  # the server could not be reached
 _ESCAPE_DELAY_MS = 25
 _LOG_LINES = 2_000
 
@@ -41,9 +42,9 @@ _DOWN = frozenset({curses.KEY_DOWN, ord("j")})
 
 
 def watch(root: Path, config: Config) -> int:
-    """Show the town until somebody ends it; 0, or the number of the signal that did.
+    """Show the town until the user quits; 0, or the number of the signal that ended it.
 
-    Raises: UsageError for a terminal that cannot place text; what `connect_town` raises.
+    Raises: UsageError if the terminal cannot move the cursor; what `connect_town` raises.
     """
     return trio.run(_watch, root, config)
 
@@ -56,16 +57,16 @@ async def _watch(root: Path, config: Config) -> int:
 
 @contextlib.contextmanager
 def open_screen() -> Generator[curses.window]:
-    """The terminal as a screen, and afterwards as it was before."""
+    """The terminal as a curses screen; restored afterwards. Raises: UsageError."""
     try:
         curses.setupterm()
-        can_place = curses.tigetstr("cup") is not None
-    except curses.error:  # a terminal that nobody has described
-        can_place = False
-    if not can_place:
+        can_move = curses.tigetstr("cup") is not None
+    except curses.error:  # an unknown terminal
+        can_move = False
+    if not can_move:
         raise UsageError(
-            f"expected a terminal that can place text, got TERM={os.environ.get('TERM', '')!r}",
-            hint="tt top --once prints one picture",
+            f"expected a terminal that can move the cursor, got TERM={os.environ.get('TERM', '')!r}",
+            hint="tt top --once prints the screen once",
         )
     window = curses.initscr()
     try:
@@ -92,7 +93,7 @@ def open_screen() -> Generator[curses.window]:
 
 
 class Screen:
-    """One run of the live screen. `run` starts everything and ends it; all of it happens in one thread."""
+    """One run of the live screen. `run` owns all its tasks; everything happens in one thread."""
 
     def __init__(self, town: Town, window: curses.window) -> None:
         self._town = town
@@ -106,26 +107,26 @@ class Screen:
         self._clock_ahead_ms = 0
 
     async def run(self) -> int:
-        """Show and obey until the end; the number of the signal that ended it, or 0."""
+        """Show the town and handle keys until the end; 0, or the number of the signal that ended it."""
         with (
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH) as signals,
-            self._town.hearing(self._hear),
+            self._town.hearing(self._on_event),
         ):
             async with open_background() as nursery:
-                nursery.start_soon(self._heed_signals, signals)
-                nursery.start_soon(self._keep_up)
+                nursery.start_soon(self._handle_signals, signals)
+                nursery.start_soon(self._refresh)
                 nursery.start_soon(self._tick)
-                nursery.start_soon(self._obey_keys, nursery)
+                nursery.start_soon(self._handle_keys, nursery)
                 await self._ended.wait()
         return self._signal
 
-    # -- what comes from outside
+    # -- events and signals
 
-    def _hear(self, event: Event) -> None:
-        self._model.heard(event)
+    def _on_event(self, event: Event) -> None:
+        self._model.add_event(event)
         self._changed.set()
 
-    async def _heed_signals(self, signals: AsyncIterator[int]) -> None:
+    async def _handle_signals(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGWINCH:
                 size = os.get_terminal_size(sys.stdout.fileno())
@@ -136,52 +137,52 @@ class Screen:
                 self._signal = number
                 self._ended.set()
 
-    async def _keep_up(self) -> None:
-        """Look at the town whenever something has happened in it."""
-        await self._catch_up()
+    async def _refresh(self) -> None:
+        """Query the town after each event."""
+        await self._read_latest_events()
         while True:
             self._changed = trio.Event()
             try:
-                calls = self._model.questions(self._town.operations)
-                self._model.loaded([await self._town.run(call) for call in calls])
+                operations = self._model.queries(self._town.operations)
+                self._model.update([await self._town.run(operation) for operation in operations])
             except TinytownError as error:
-                self._model.trouble = error.message
+                self._model.error = error.message
             self._draw()
-            with trio.move_on_after(_AGAIN_S if self._model.trouble else float("inf")):
+            with trio.move_on_after(_RETRY_S if self._model.error else float("inf")):
                 await self._changed.wait()
-            await trio.sleep(1 / _LOOKS_A_SECOND)
+            await trio.sleep(1 / _QUERIES_PER_S)
 
-    async def _catch_up(self) -> None:
-        """The latest events, and what the server's clock is ahead of ours: times are told by the server's."""
+    async def _read_latest_events(self) -> None:
+        """Read the latest events, and how far the server's clock is ahead: times are shown by the server's clock."""
         with contextlib.suppress(TinytownError):
             seconds, microseconds = await self._town.link.command("TIME")
             self._clock_ahead_ms = int(seconds) * 1000 + int(microseconds) // 1000 - int(time.time() * 1000)
             for event in await self._town.run(self._town.operations.latest_events(self._model.events.maxlen or 1)):
-                self._model.heard(event)
+                self._model.add_event(event)
 
     async def _tick(self) -> None:
-        """Lengths of time grow while nothing happens, and logs without telling anybody."""
+        """Redraw once a second: durations and logs grow without events."""
         while True:
             await trio.sleep(_TICK_S)
             self._draw()
 
     # -- keys
 
-    async def _obey_keys(self, nursery: trio.Nursery) -> None:
-        """Do what keys ask for; what takes time is done in `nursery`."""
+    async def _handle_keys(self, nursery: trio.Nursery) -> None:
+        """Handle keys; what takes time runs in `nursery`."""
         while True:
             await trio.lowlevel.wait_readable(sys.stdin.fileno())
             key = self._window.getch()
             if key == curses.ERR and not sys.stdin.isatty():
                 break
             while key != curses.ERR:
-                self._obey(key, nursery)
+                self._handle_key(key, nursery)
                 key = self._window.getch()
             self._draw()
             await trio.lowlevel.checkpoint()
         self._ended.set()
 
-    def _obey(self, key: int, nursery: trio.Nursery) -> None:
+    def _handle_key(self, key: int, nursery: trio.Nursery) -> None:
         model = self._model
         model.note = ""
         if key in _QUIT:
@@ -195,18 +196,18 @@ class Screen:
                 page = self._window.getmaxyx()[0] - 2
                 self._scrolled = max(0, self._scrolled + (page if key == curses.KEY_PPAGE else -page))
         elif key in _UP | _DOWN:
-            model.move(-1 if key in _UP else 1)
+            model.move_selection(-1 if key in _UP else 1)
         elif key in (curses.KEY_PPAGE, curses.KEY_NPAGE):
-            model.move(-10 if key == curses.KEY_PPAGE else 10)
-        elif model.chosen and key in _ENTER:
-            self._log_of, self._scrolled = model.chosen, 0
-        elif model.chosen and key in (ord("p"), ord("r")):
-            nursery.start_soon(self._want, model.chosen, "paused" if key == ord("p") else "running")
+            model.move_selection(-10 if key == curses.KEY_PPAGE else 10)
+        elif model.selected and key in _ENTER:
+            self._log_of, self._scrolled = model.selected, 0
+        elif model.selected and key in (ord("p"), ord("r")):
+            nursery.start_soon(self._set_desired_state, model.selected, "paused" if key == ord("p") else "running")
 
-    async def _want(self, agent: str, wanted: DesiredState) -> None:
+    async def _set_desired_state(self, agent: str, state: DesiredState) -> None:
         try:
-            await self._town.run(self._town.operations.set_desired_state(agent, wanted, reason="asked in tt top"))
-            self._model.note = f"{agent} is asked to {'pause' if wanted == 'paused' else 'go on'}"
+            await self._town.run(self._town.operations.set_desired_state(agent, state, reason="requested in tt top"))
+            self._model.note = f"{'pause' if state == 'paused' else 'resume'} requested for {agent}"
         except TinytownError as error:
             self._model.note = str(error)
         self._draw()
@@ -221,9 +222,9 @@ class Screen:
         else:
             log = Log(log_path(self._town.root, self._log_of))
             raw = log.last_lines(min(_LOG_LINES, height + self._scrolled))
-            said = [readable(line.decode("utf-8", "replace").rstrip("\r\n")) for line in raw]
-            self._scrolled = min(self._scrolled, max(0, len(said) - (height - 2)))
-            lines = log_frame(self._log_of, said, self._scrolled, width, height)
+            lines_of_log = [readable(line.decode("utf-8", "replace").rstrip("\r\n")) for line in raw]
+            self._scrolled = min(self._scrolled, max(0, len(lines_of_log) - (height - 2)))
+            lines = log_frame(self._log_of, lines_of_log, self._scrolled, width, height)
         self._window.erase()
         for row, line in enumerate(lines):
             self._put(row, line)
@@ -248,7 +249,7 @@ def _attribute(style: Style) -> int:
             return curses.A_BOLD
         case "dim":
             return curses.A_DIM
-        case "chosen":
+        case "selected":
             return curses.A_REVERSE
         case "good" | "busy" | "bad":
             bold = curses.A_NORMAL if style == "good" else curses.A_BOLD
