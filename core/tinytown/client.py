@@ -72,14 +72,14 @@ class TownClient:
             )
 
     def server_info(self) -> dict[str, str]:
-        """What the server says of itself, by the names that INFO has for it."""
+        """The server's INFO, by the names of its fields."""
         info: bytes = self.client.command("INFO")
         return dict(line.split(":", 1) for line in info.decode(errors="replace").split("\r\n") if ":" in line)
 
     def server_version(self) -> str:
         """The version of the server, Valkey's own where it is one."""
-        info = self.server_info()
-        return info.get("valkey_version") or info.get("redis_version") or self.client.server_version
+        fields = self.server_info()
+        return fields.get("valkey_version") or fields.get("redis_version") or self.client.server_version
 
     def now_ms(self) -> int:
         """The server's clock, in milliseconds since 1970."""

@@ -21,9 +21,11 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import Event
 from tinytown.model.messages import Message
 from tinytown.model.tasks import Task
-from tinytown.redis.locate import ServerProgram as ServerProgram
-from tinytown.redis.locate import ServerProvider as ServerProvider
-from tinytown.redis.locate import TownServer as TownServer
+from tinytown.redis.locate import (
+    ServerProgram as ServerProgram,
+    ServerProvider as ServerProvider,
+    TownServer as TownServer,
+)
 
 if TYPE_CHECKING:
     from tinytown.client import TownClient

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from tinytown.client import open_town_client
 from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
 from tinytown_cli import backlog_pickup
-from tinytown_cli.context import CliContext
 from tinytown_ops.explain import blockers
 from tinytown_ops.explain.blockers import Blocker, task_blockers
 from tinytown_ops.explain.situation import read_situation
@@ -20,13 +20,11 @@ def walk(reasons: Iterable[Blocker]) -> list[Blocker]:
     return [each for reason in reasons for each in (reason, *walk(reason.because))]
 
 
-async def why(place, task: Any) -> list[Blocker]:
+async def why(town_dir, task: Any) -> list[Blocker]:
     """The reasons and those behind them, as the command finds them."""
 
     def look() -> list[Blocker]:
-        context = CliContext()
-        context.town = str(place.root)
-        with context.open_town() as town:
+        with open_town_client(town_dir.root) as town:
             found = town.run(town.operations.task(task.id))
             return walk(task_blockers(found, read_situation(town, [found])))
 
@@ -37,7 +35,7 @@ async def codes(town_dir, task: Any) -> list[str]:
     return [each.code for each in await why(town_dir, task)]
 
 
-async def comes(place, town, task: Any, *wanted: str) -> list[Blocker]:
+async def comes(town_dir, town, task: Any, *wanted: str) -> list[Blocker]:
     """The reasons once they are these."""
     while True:
         seen = town.position.value
@@ -186,11 +184,11 @@ async def test_a_task_behind_others_says_what_is_before_it(town_dir, scripted_ba
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         first, second, third = [await agent.assign(text) for text in ("first", "second", "third")]
-        await table.begun(1)
-        (reason,) = await comes(place, town, first, "running")
+        await scripted_backend.wait_for_rounds(1)
+        (reason,) = await comes(town_dir, town, first, "running")
         assert reason.text.startswith("ada has been working on it for ")
-        assert await codes(place, second) == ["agent_busy"]
-        found = await why(place, third)
+        assert await codes(town_dir, second) == ["agent_busy"]
+        found = await why(town_dir, third)
         assert [each.code for each in found] == ["agent_busy", "order_behind"]
         assert found[1].text.startswith("1 message ahead of it")
         released.set()
@@ -208,11 +206,11 @@ async def test_a_failed_round_is_tried_again_later(town_dir, scripted_backend, s
         assert re.search(r"it is retried at \d\d:\d\d:\d\d \(in (60|59) s\): ", found[0].text)
 
 
-async def test_a_rate_limited_account_is_the_reason(place, table, answering) -> None:
-    table.script = answering(RateLimited(retry_after_s=600))
-    async with place.open() as town:
+async def test_a_rate_limited_account_is_the_reason(town_dir, scripted_backend, scripted_answers) -> None:
+    scripted_backend.script = scripted_answers(RateLimited(retry_after_s=600))
+    async with town_dir.open() as town:
         task = await (await town.spawn("ada")).assign("do it")
-        (reason,) = await comes(place, town, task, "account_parked")
+        (reason,) = await comes(town_dir, town, task, "account_parked")
         assert re.fullmatch(r"the account scripted is rate limited until [\d:]+ \(in 10 min\)", reason.text)
         assert reason.fix == "tt accounts unpark scripted"
 
@@ -336,7 +334,7 @@ async def test_a_task_that_nothing_holds_up_is_about_to_begin(town_dir, scripted
         await town.run(
             town.operations.report_agent_state(agent.id, placed.token or "", "idle", "it is somebody's birthday")
         )
-        (reason,) = await why(place, task)
+        (reason,) = await why(town_dir, task)
         assert (reason.code, reason.text) == ("agent_waits", "ada is waiting: it is somebody's birthday")
 
 

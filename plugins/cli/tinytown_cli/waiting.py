@@ -13,7 +13,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
-from tinytown.protocol.operation import Operation
+from tinytown.protocol import Operation
 
 from tinytown_cli.context import CliContext
 from tinytown_cli.event_text import describe

@@ -17,7 +17,7 @@ from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.message_ids import whole_message_id
 from tinytown_cli.params import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
-from tinytown_cli.serializers import lying_shape
+from tinytown_cli.serializers import mailbox_entry_shape
 
 _SHORT = 8
 _PREVIEW = 120
