@@ -11,7 +11,7 @@ from tinytown.model.results import Batch, Delivery
 from tinytown.model.time import parse_rfc3339
 from tinytown_ops.costs import ledger
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 ACCOUNTS = {"claude": "max", "claude-opus": "max"}
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 class KernelContext:
     """A town with one host that has three kinds of agents; two of them share an account."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, town: BareTown) -> None:
         self.town = town
         self.operations = town.operations
         for name, kind in (("ann", "claude"), ("bob", "claude-opus"), ("eve", "codex")):
@@ -66,7 +66,7 @@ class KernelContext:
 
 
 @pytest.fixture
-def desk(town: Town) -> KernelContext:
+def desk(town: BareTown) -> KernelContext:
     return KernelContext(town)
 
 

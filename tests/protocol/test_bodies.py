@@ -7,7 +7,7 @@ import pytest
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query, Unknown
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 UNREADABLE = {
     "binary": b"\x00\xff\xfe\x80garbage",
@@ -23,14 +23,14 @@ UNREADABLE = {
 }
 
 
-def put(town: Town, body: bytes, name: str = "m") -> None:
+def put(town: BareTown, body: bytes, name: str = "m") -> None:
     """What another program, or a damaged disk, may leave in a mailbox."""
     town.run(town.operations.send("supervisor", Query(question="?"), message_id=name))
     town.command("HSET", town.key(f"mail:{SUPERVISOR_ID}:bodies"), name, body)
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(town: Town, what: str) -> None:
+def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(town: BareTown, what: str) -> None:
     raw = UNREADABLE[what]
     put(town, raw)
     town.run(town.operations.send("supervisor", Query(question="and?"), message_id="next"))
@@ -48,7 +48,7 @@ def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(
     assert [(delivery.raw, delivery.deliveries) for delivery in again.deliveries] == [(raw, 1)]
 
 
-def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: Town) -> None:
+def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: BareTown) -> None:
     put(town, b"x")
     town.command("HDEL", town.key(f"mail:{SUPERVISOR_ID}:bodies"), "m")
     (delivery,) = town.run(town.operations.claim(SUPERVISOR_ID, token="c")).deliveries
@@ -56,7 +56,7 @@ def test_a_body_that_is_gone_is_delivered_as_nothing_and_can_be_buried(town: Tow
     assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [delivery], reason="it has no body")) == 1
 
 
-def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: Town) -> None:
+def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: BareTown) -> None:
     raw = b'{"id":"m","from":"ann","to":"supervisor","type":"vote","motion":{"yes":[],"no":2},"priority":"high"}'
     put(town, raw)
     (delivery,) = town.run(town.operations.claim(SUPERVISOR_ID, token="c")).deliveries
@@ -71,7 +71,7 @@ def test_a_kind_that_this_version_does_not_know_is_delivered_whole(town: Town) -
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(town: Town, what: str) -> None:
+def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(town: BareTown, what: str) -> None:
     put(town, UNREADABLE[what])
     for number in range(5):
         batch = town.run(town.operations.claim(SUPERVISOR_ID, token=f"c{number}"))
@@ -80,7 +80,7 @@ def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(tow
     assert town.run(town.operations.dead_letters())[0].deliveries == 5
 
 
-def test_one_spoilt_record_does_not_hide_the_other_agents(town: Town) -> None:
+def test_one_spoilt_record_does_not_hide_the_other_agents(town: BareTown) -> None:
     """A foreign hand has deleted one agent's record and written nonsense into another's."""
     gone, odd, fine = (town.run(town.operations.create_agent(name, cli="echo")) for name in ("gone", "odd", "fine"))
     base = town.operations.keys.base
@@ -93,7 +93,7 @@ def test_one_spoilt_record_does_not_hide_the_other_agents(town: Town) -> None:
     assert {agent.name for agent in town.run(town.operations.status()).agents} >= {"odd", "fine"}
 
 
-def test_mail_of_a_removed_agent_keeps_its_priority_among_the_dead_letters(town: Town) -> None:
+def test_mail_of_a_removed_agent_keeps_its_priority_among_the_dead_letters(town: BareTown) -> None:
     town.run(town.operations.create_agent("ann", cli="echo"))
     town.run(town.operations.send("ann", Query(question="how far?"), priority="low", message_id="low-one"))
     town.run(town.operations.set_desired_state("ann", "stopped"))

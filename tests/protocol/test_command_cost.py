@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from tinytown.model.messages import Query
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 COUNT = 100
 
 
-def commands_of(town: Town, work: Callable[[], None]) -> float:
+def commands_of(town: BareTown, work: Callable[[], None]) -> float:
     """How many commands the server runs for `work`, those inside functions included, per message."""
 
     def total() -> int:
@@ -26,7 +26,7 @@ def commands_of(town: Town, work: Callable[[], None]) -> float:
     return (total() - before) / COUNT
 
 
-def test_a_message_costs_no_more_commands_than_it_did(town: Town) -> None:
+def test_a_message_costs_no_more_commands_than_it_did(town: BareTown) -> None:
     operations, run = town.operations, town.run
     ann = run(operations.create_agent("ann", cli="shell"))
     run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}))

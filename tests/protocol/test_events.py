@@ -12,7 +12,7 @@ from tinytown.model.messages import Query
 from tinytown.model.time import rfc3339
 from tinytown.protocol.function_library import TOWN_LIBRARY
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 RFC3339 = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -23,7 +23,7 @@ TOLD_BY_PLUGINS = {"agent_reclaimed"}
 FORMER_MEMBERS = ("run", "wanted")  # beside the present ones for one release
 
 
-def told(town: Town, *types: str) -> list[dict[str, Any]]:
+def told(town: BareTown, *types: str) -> list[dict[str, Any]]:
     """The members of the latest events of `types`, without id and time."""
     events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]
     return [
@@ -43,7 +43,7 @@ def test_every_type_is_told_by_the_library_or_by_kernels() -> None:
     assert not emitted & TOLD_BY_KERNELS
 
 
-def test_the_life_of_a_task_is_told(town: Town) -> None:
+def test_the_life_of_a_task_is_told(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.create_agent("ann", cli="shell"))
     run(operations.setup({"gates": 1}))
@@ -81,7 +81,7 @@ def test_the_life_of_a_task_is_told(town: Town) -> None:
     ]
 
 
-def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
+def test_the_life_of_an_agent_and_its_host_is_told(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.create_agent("boss", cli="other"))
     run(operations.create_agent("ann", cli="shell", role="dev", parent="boss"))
@@ -128,7 +128,7 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: Town) -> None:
     assert told(town, "agent_removed") == [{"agent": "ann"}]
 
 
-def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
+def test_the_life_of_a_message_is_told_by_names(town: BareTown) -> None:
     operations, run = town.operations, town.run
     ann = run(operations.create_agent("ann", cli="shell"))
     run(operations.send(ann.id, Query(question="?"), message_id="m", priority="high", sender="conductor"))
@@ -145,7 +145,7 @@ def test_the_life_of_a_message_is_told_by_names(town: Town) -> None:
     assert not [event for event in town.events() if ann.id in event.values()]
 
 
-def test_a_refusal_and_a_repetition_tell_nothing(town: Town) -> None:
+def test_a_refusal_and_a_repetition_tell_nothing(town: BareTown) -> None:
     town.run(town.operations.add_task("work", task_id="job"))
     operation = town.operations.settle_task("complete", "job")
     town.run(operation)
@@ -155,7 +155,7 @@ def test_a_refusal_and_a_repetition_tell_nothing(town: Town) -> None:
     assert len(town.events()) == count
 
 
-def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
+def test_times_are_rfc_3339_in_utc_everywhere(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.create_agent("ann", cli="shell"))
     run(operations.add_task("work", agent="ann", task_id="job"))
@@ -189,13 +189,13 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: Town) -> None:
 @pytest.mark.parametrize(
     "ms", [0, 951_782_399_999, 951_782_400_000, 1_709_164_800_000, 1_735_689_599_999, 4_107_542_399_000]
 )
-def test_the_librarys_calendar_is_pythons(town: Town, ms: int) -> None:
+def test_the_librarys_calendar_is_pythons(town: BareTown, ms: int) -> None:
     body = re.search(r"local function rfc3339.*?\nend\n", TOWN_LIBRARY.source(), re.DOTALL)
     assert body
     assert town.command("EVAL", body.group() + "return rfc3339(tonumber(ARGV[1]))", 0, ms).decode() == rfc3339(ms)
 
 
-def test_a_stream_is_read_on_from_where_one_stopped(town: Town) -> None:
+def test_a_stream_is_read_on_from_where_one_stopped(town: BareTown) -> None:
     operations, run = town.operations, town.run
     for vote in range(5):
         run(operations.emit("vote_cast", {"number": str(vote), "empty": ""}))
@@ -216,14 +216,14 @@ def number(event: Event) -> str:
     return event.fields["number"]
 
 
-def test_an_event_that_does_not_fit_its_type_is_kept_as_it_is(town: Town) -> None:
+def test_an_event_that_does_not_fit_its_type_is_kept_as_it_is(town: BareTown) -> None:
     town.run(town.operations.emit("round_ended", {"agent": "ann", "duration_ms": "soon"}))
     (event,) = town.run(town.operations.latest_events(1))
     assert isinstance(event, OtherEvent)
     assert (event.type, event.fields) == ("round_ended", {"agent": "ann", "duration_ms": "soon"})
 
 
-def test_reassigning_tells_the_new_agent(town: Town) -> None:
+def test_reassigning_tells_the_new_agent(town: BareTown) -> None:
     for name in ("ann", "ben"):
         town.run(town.operations.create_agent(name, cli="shell"))
     town.run(town.operations.add_task("work", agent="ann", task_id="job"))

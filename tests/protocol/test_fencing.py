@@ -11,7 +11,7 @@ from tinytown.model.messages import Query
 from tinytown.model.results import Batch
 from tinytown.protocol.operations import TownOperations
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
@@ -20,7 +20,7 @@ HOUR_MS = 3_600_000
 class Loss:
     """A host that lost its lease in the middle of a round, and the one that found it out."""
 
-    town: Town
+    town: BareTown
     agent_id: str
     fence: str
     token: str
@@ -32,7 +32,7 @@ class Loss:
 
 
 @pytest.fixture
-def loss(town: Town) -> Loss:
+def loss(town: BareTown) -> Loss:
     operations, run = town.operations, town.run
     agent = run(operations.create_agent("ann", cli="shell", role="dev"))
     run(operations.add_task("work", agent="ann", task_id="job"))
@@ -111,7 +111,7 @@ def test_the_late_mail_of_a_lost_host_changes_nothing(loss: Loss) -> None:
     assert loss.town.dump() == before
 
 
-def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> None:
+def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: BareTown) -> None:
     operations = town.operations
     for number in range(2):
         town.run(operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
@@ -124,7 +124,7 @@ def test_a_claim_with_late_acks_leaves_what_somebody_else_has(town: Town) -> Non
     assert town.run(operations.ack(SUPERVISOR_ID, second.deliveries)) == (True,)
 
 
-def test_an_ack_that_is_late_but_first_still_counts(town: Town) -> None:
+def test_an_ack_that_is_late_but_first_still_counts(town: BareTown) -> None:
     town.run(town.operations.send("supervisor", Query(question="?"), message_id="m"))
     batch = town.run(town.operations.claim(SUPERVISOR_ID, token="one", lease_ms=HOUR_MS))
     town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:leases"), 1, "qm")
@@ -154,7 +154,7 @@ def test_nobody_settles_a_task_without_its_token(loss: Loss) -> None:
     )
 
 
-def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:
+def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: BareTown) -> None:
     ann = town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.add_task("mine", agent="ann", task_id="mine"))
     town.run(town.operations.add_task("free", task_id="free"))
@@ -162,7 +162,7 @@ def test_an_agent_may_call_off_a_task_that_it_has_not_begun(town: Town) -> None:
         assert town.run(town.operations.settle_task("cancel", task, by=ann.id)).state == "cancelled"
 
 
-def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: Town) -> None:
+def test_an_empty_fence_opens_no_agent_but_for_its_mail(town: BareTown) -> None:
     ann = town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.add_task("work", agent="ann", task_id="job"))
     operations = town.operations
@@ -192,7 +192,7 @@ def test_a_settled_round_told_again_after_the_lease_passed_on_is_still_known(los
     assert loss.town.run(operation) == "completed"
 
 
-def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
+def test_only_one_holds_a_lease_of_the_town(town: BareTown) -> None:
     operations = town.operations
     assert town.run(operations.acquire_lease("journal", "h1", lease_ms=HOUR_MS))
     assert not town.run(operations.acquire_lease("journal", "h2", lease_ms=HOUR_MS))
@@ -201,7 +201,7 @@ def test_only_one_holds_a_lease_of_the_town(town: Town) -> None:
     assert town.run(operations.acquire_lease("journal", "h2", lease_ms=HOUR_MS))
 
 
-def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_again(town: Town) -> None:
+def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_again(town: BareTown) -> None:
     operations = town.operations
     town.run(operations.create_agent("ann", cli="shell"))
     town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
@@ -212,7 +212,7 @@ def test_an_agent_that_people_want_again_while_its_kernel_lets_go_is_placed_agai
     assert [agent.name for agent in town.run(operations.place_agents("h1", ["shell"], count=1)).agents] == ["ann"]
 
 
-def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
+def test_an_illegal_transition_of_an_agent_is_refused_whole(town: BareTown) -> None:
     operations = town.operations
     town.run(operations.create_agent("ann", cli="shell"))
     town.run(operations.add_task("work", agent="ann", task_id="job"))
@@ -231,7 +231,7 @@ def test_an_illegal_transition_of_an_agent_is_refused_whole(town: Town) -> None:
         assert 'agent "ann" is stopped and cannot become' in error.message
 
 
-def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: Town) -> None:
+def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(town: BareTown) -> None:
     operations = town.operations
     town.run(operations.create_agent("ann", cli="shell"))
     town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
@@ -242,7 +242,7 @@ def test_an_agent_that_people_stopped_while_its_kernel_shuts_down_is_stopped(tow
     assert town.run(operations.place_agents("h1", ["shell"], count=1)).agents == ()
 
 
-def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_says_why(town: Town) -> None:
+def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_says_why(town: BareTown) -> None:
     operations = town.operations
     town.run(operations.create_agent("ann", cli="shell"))
     town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
@@ -257,7 +257,7 @@ def test_an_agent_that_people_stopped_while_it_went_into_error_is_stopped_and_sa
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(town: Town, late: bool) -> None:
+def test_a_drained_agent_is_stopped_by_the_release_that_finds_its_mailbox_empty(town: BareTown, late: bool) -> None:
     operations = town.operations
     town.run(operations.create_agent("ann", cli="shell"))
     town.run(operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))

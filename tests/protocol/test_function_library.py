@@ -7,7 +7,7 @@ import pytest
 from tinytown.errors import NotFound, ProtocolViolation, UsageError
 from tinytown.protocol import TOWN_LIBRARY, FunctionLibrary, Operation, function_call
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 COUNTING = """
 -- counted: agent -> its name and how many agents there are
@@ -32,11 +32,11 @@ def library(directory: Path, source: str, **options: Any) -> FunctionLibrary:
     return FunctionLibrary("sample", path, **options)
 
 
-def counted(town: Town, functions: FunctionLibrary, agent: str) -> Operation[tuple[str, int]]:
+def counted(town: BareTown, functions: FunctionLibrary, agent: str) -> Operation[tuple[str, int]]:
     return function_call(functions, "counted", town.base, lambda reply: (reply[0].decode(), reply[1]), agent)
 
 
-def test_a_library_on_the_prelude_finds_agents_and_refuses_as_the_town_does(town: Town, tmp_path: Path) -> None:
+def test_a_library_on_the_prelude_finds_agents_and_refuses_as_the_town_does(town: BareTown, tmp_path: Path) -> None:
     functions = library(tmp_path, COUNTING)
     town.run(town.operations.create_agent("ann", cli="shell"))
     assert town.run(counted(town, functions, "an")) == ("ann", 1)
@@ -44,7 +44,7 @@ def test_a_library_on_the_prelude_finds_agents_and_refuses_as_the_town_does(town
         town.run(counted(town, functions, "nobody"))
 
 
-def test_a_library_on_the_town_changes_tasks_by_the_towns_own_rules(town: Town, tmp_path: Path) -> None:
+def test_a_library_on_the_town_changes_tasks_by_the_towns_own_rules(town: BareTown, tmp_path: Path) -> None:
     functions = library(tmp_path, MOVING, extends="town")
     town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.add_task("work", agent="ann", task_id="job"))
@@ -54,7 +54,7 @@ def test_a_library_on_the_town_changes_tasks_by_the_towns_own_rules(town: Town, 
     assert town.run(town.operations.peek("ann")).messages == ()
 
 
-def test_a_library_registers_its_own_functions_only(town: Town, tmp_path: Path) -> None:
+def test_a_library_registers_its_own_functions_only(town: BareTown, tmp_path: Path) -> None:
     functions = library(tmp_path, MOVING, extends="town")
     town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.add_task("work", agent="ann", task_id="job"))
@@ -63,7 +63,7 @@ def test_a_library_registers_its_own_functions_only(town: Town, tmp_path: Path) 
     assert [function[b"name"].decode() for function in listed[b"functions"]] == [functions.function("first_to_backlog")]
 
 
-def test_a_library_that_the_server_lost_is_loaded_again(town: Town, tmp_path: Path) -> None:
+def test_a_library_that_the_server_lost_is_loaded_again(town: BareTown, tmp_path: Path) -> None:
     functions = library(tmp_path, COUNTING)
     town.run(town.operations.create_agent("ann", cli="shell"))
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_a_library_that_the_server_lost_is_loaded_again(town: Town, tmp_path: Pa
     assert town.client.run_all([counted(town, functions, "ann"), town.operations.agents()])[0] == ("ann", 1)
 
 
-def test_two_versions_of_a_library_share_a_server(town: Town, tmp_path: Path) -> None:
+def test_two_versions_of_a_library_share_a_server(town: BareTown, tmp_path: Path) -> None:
     town.run(town.operations.create_agent("ann", cli="shell"))
     first = library(tmp_path, COUNTING)
     assert town.run(counted(town, first, "ann")) == ("ann", 1)
@@ -84,12 +84,12 @@ def test_two_versions_of_a_library_share_a_server(town: Town, tmp_path: Path) ->
     assert town.run(counted(town, first, "ann")) == ("ann", 1)
 
 
-def test_a_function_that_no_library_has_is_an_error_after_loading(town: Town, tmp_path: Path) -> None:
+def test_a_function_that_no_library_has_is_an_error_after_loading(town: BareTown, tmp_path: Path) -> None:
     functions = library(tmp_path, COUNTING)
     with pytest.raises(ProtocolViolation, match="Function not found"):
         town.run(function_call(functions, "missing", town.base, bytes.decode))
 
 
-def test_an_argument_that_is_not_utf_8_is_refused(town: Town) -> None:
+def test_an_argument_that_is_not_utf_8_is_refused(town: BareTown) -> None:
     with pytest.raises(UsageError, match="UTF-8"):
         function_call(TOWN_LIBRARY, "agent_get", town.base, bytes.decode, "x\udce9")

@@ -7,13 +7,13 @@ from tinytown.model.messages import Query
 from tinytown.model.tasks import Task
 from tinytown.model.time import rfc3339
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-def staffed(town: Town) -> Town:
+def staffed(town: BareTown) -> BareTown:
     """With ann, on the host h, and ben, whom nobody hosts."""
     for name in ("ann", "ben"):
         town.run(town.operations.create_agent(name, cli="shell" if name == "ann" else "other", role="dev"))
@@ -21,11 +21,11 @@ def staffed(town: Town) -> Town:
     return town
 
 
-def hold(town: Town, task: str, **details: str) -> Task:
+def hold(town: BareTown, task: str, **details: str) -> Task:
     return town.run(town.operations.hold_task(task, **{"reason": "wait for the design", **details}))
 
 
-def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed: Town) -> None:
+def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", role="dev", task_id="t"))
     held = hold(town, "t")
@@ -39,7 +39,7 @@ def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed:
     assert town.refusal(operations.release_task("t")).code == "refused"
 
 
-def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_released(staffed: Town) -> None:
+def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_released(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", agent="ann", task_id="t"))
     hold(town, "t")
@@ -50,7 +50,7 @@ def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_release
     assert [lying.message.id for lying in town.run(operations.peek("ben")).messages if lying.message] == ["t.2"]
 
 
-def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt(staffed: Town) -> None:
+def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", agent="ann", task_id="t"))
     ann = town.run(operations.place_agents("h", ["shell"], count=1)).agents[0]
@@ -74,7 +74,7 @@ def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt
 
 
 def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_does_not_skip_what_it_needs(
-    staffed: Town,
+    staffed: BareTown,
 ) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("first", task_id="first"))
@@ -87,7 +87,7 @@ def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_doe
     assert (released.state, released.reason) == ("blocked", "needs first (pending)")
 
 
-def test_a_hold_ends_at_its_moment_when_a_kernel_beats_joins_or_asks_for_agents(staffed: Town) -> None:
+def test_a_hold_ends_at_its_moment_when_a_kernel_beats_joins_or_asks_for_agents(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     now_ms = town.run(operations.claim("nobody", token="t")).now_ms
     for way in (
@@ -105,7 +105,7 @@ def test_a_hold_ends_at_its_moment_when_a_kernel_beats_joins_or_asks_for_agents(
         assert (over.state, over.reason, over.held, over.held_until) == ("pending", "its hold is over", None, None)
 
 
-def test_holding_again_gives_another_reason_and_another_moment(staffed: Town) -> None:
+def test_holding_again_gives_another_reason_and_another_moment(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", task_id="t"))
     hold(town, "t", until="2100-01-01T00:00:00+01:00")
@@ -113,7 +113,7 @@ def test_holding_again_gives_another_reason_and_another_moment(staffed: Town) ->
     assert not town.command("ZCARD", town.key("holds"))
 
 
-def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: Town) -> None:
+def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", task_id="t"))
     assert town.refusal(operations.hold_task("t", reason="wait", until="2000-01-01T00:00:00Z")).code == "usage"
@@ -123,7 +123,7 @@ def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: To
     assert town.run(operations.reopen_task("t")).task.state == "pending"
 
 
-def test_changing_a_held_task_leaves_it_held(staffed: Town) -> None:
+def test_changing_a_held_task_leaves_it_held(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.send("ann", Query(question="?")))
     town.run(operations.add_task("first", task_id="first"))

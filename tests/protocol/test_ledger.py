@@ -16,7 +16,7 @@ from tinytown.redis.blocking_client import BlockingClient
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Budget, CostRow, Costs
 
-from tests.protocol.conftest import MACHINE, Town, fresh_town
+from tests.protocol.conftest import MACHINE, BareTown, fresh_town
 
 HOUR_MS = 3_600_000
 DOLLAR = "100 20 0 1000000"
@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 class Books:
     """A town with three agents on one host, and its ledger."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, town: BareTown) -> None:
         self.town = town
         self.operations = town.operations
         self.run = town.run
@@ -98,7 +98,7 @@ class Books:
 
 
 @pytest.fixture
-def books(town: Town) -> Books:
+def books(town: BareTown) -> Books:
     return Books(town)
 
 
@@ -241,7 +241,7 @@ def test_a_task_whose_budget_is_spent_waits_and_says_so_and_others_go_on(books: 
     assert (event["budget"], event["task"], event["spent"], event["limit"]) == ("task_usd", "dear", "1", "1")
 
 
-def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: Town) -> None:
+def test_twenty_rounds_that_begin_at_once_cannot_overshoot_by_twenty(town: BareTown) -> None:
     run, operations = town.run, town.operations
     run(operations.set_budgets(BudgetsConfig(day_usd=3.0, reserve_usd=0.5).server_numbers))
     run(operations.register_host("h", lease_ms=HOUR_MS, details={}))

@@ -7,12 +7,14 @@ from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
 from tinytown.model.results import Batch
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
 
-def put(town: Town, *ids: str, body: Body | None = None, priority: Priority = "normal", not_before_ms: int = 0) -> None:
+def put(
+    town: BareTown, *ids: str, body: Body | None = None, priority: Priority = "normal", not_before_ms: int = 0
+) -> None:
     for message_id in ids:
         town.run(
             town.operations.send(
@@ -25,7 +27,7 @@ def put(town: Town, *ids: str, body: Body | None = None, priority: Priority = "n
         )
 
 
-def claim(town: Town, token: str, count: int = 9, lease_ms: int = HOUR_MS) -> Batch:
+def claim(town: BareTown, token: str, count: int = 9, lease_ms: int = HOUR_MS) -> Batch:
     return town.run(town.operations.claim(SUPERVISOR_ID, token=token, count=count, lease_ms=lease_ms))
 
 
@@ -33,11 +35,11 @@ def ids(batch: Batch) -> list[str]:
     return [delivery.member[1:] for delivery in batch.deliveries]
 
 
-def run_out(town: Town, place: str, member: str) -> None:
+def run_out(town: BareTown, place: str, member: str) -> None:
     town.command("ZADD", town.key(f"mail:{SUPERVISOR_ID}:{place}"), "XX", 1, member)
 
 
-def test_urgent_comes_before_high_before_normal_before_low_and_the_older_first(town: Town) -> None:
+def test_urgent_comes_before_high_before_normal_before_low_and_the_older_first(town: BareTown) -> None:
     for round_ in ("1", "2"):
         for priority in ("low", "normal", "high", "urgent"):
             put(town, priority + round_, priority=priority)  # type: ignore[arg-type]
@@ -45,7 +47,7 @@ def test_urgent_comes_before_high_before_normal_before_low_and_the_older_first(t
     assert ids(claim(town, "c")) == [f"{rank}{round_}" for rank in ranks for round_ in "12"]
 
 
-def test_a_claim_has_one_order_and_nothing_overtakes_the_second(town: Town) -> None:
+def test_a_claim_has_one_order_and_nothing_overtakes_the_second(town: BareTown) -> None:
     put(town, "q1")
     put(town, "t1", body=TaskOrder(description="do"))
     put(town, "i1", body=Informational(summary="so"))
@@ -55,7 +57,7 @@ def test_a_claim_has_one_order_and_nothing_overtakes_the_second(town: Town) -> N
     assert ids(claim(town, "b")) == ["t2", "q2"]
 
 
-def test_a_message_that_comes_back_stands_where_it_stood(town: Town) -> None:
+def test_a_message_that_comes_back_stands_where_it_stood(town: BareTown) -> None:
     put(town, "a", "b", "c")
     put(town, "first", priority="urgent")
     batch = claim(town, "1", count=2)
@@ -65,7 +67,7 @@ def test_a_message_that_comes_back_stands_where_it_stood(town: Town) -> None:
     assert ids(claim(town, "2")) == ["first", "late", "a", "b", "c"]
 
 
-def test_a_delayed_message_takes_the_place_of_its_age_when_its_time_comes(town: Town) -> None:
+def test_a_delayed_message_takes_the_place_of_its_age_when_its_time_comes(town: BareTown) -> None:
     put(town, "early", not_before_ms=int(town.command("TIME")[0]) * 1000 + HOUR_MS)
     put(town, "a", "b")
     batch = claim(town, "1", count=1)
@@ -76,7 +78,7 @@ def test_a_delayed_message_takes_the_place_of_its_age_when_its_time_comes(town: 
     assert ids(claim(town, "2")) == ["early", "a", "b"]
 
 
-def test_an_empty_claim_says_when_something_falls_due(town: Town) -> None:
+def test_an_empty_claim_says_when_something_falls_due(town: BareTown) -> None:
     assert claim(town, "1").next_due_ms is None
     soon = int(town.command("TIME")[0]) * 1000 + HOUR_MS
     put(town, "later", not_before_ms=soon)
@@ -89,7 +91,7 @@ def test_an_empty_claim_says_when_something_falls_due(town: Town) -> None:
 
 
 @pytest.mark.parametrize("renewed", [True, False])
-def test_a_lease_that_was_renewed_does_not_run_out(town: Town, renewed: bool) -> None:
+def test_a_lease_that_was_renewed_does_not_run_out(town: BareTown, renewed: bool) -> None:
     put(town, "m")
     batch = claim(town, "1")
     run_out(town, "leases", "qm")
@@ -98,7 +100,7 @@ def test_a_lease_that_was_renewed_does_not_run_out(town: Town, renewed: bool) ->
     assert ids(claim(town, "2")) == ([] if renewed else ["m"])
 
 
-def test_a_lease_really_runs_out(town: Town) -> None:
+def test_a_lease_really_runs_out(town: BareTown) -> None:
     put(town, "m")
     claim(town, "1", lease_ms=20)
     tries = 1
@@ -107,7 +109,7 @@ def test_a_lease_really_runs_out(town: Town) -> None:
     assert [(delivery.member, delivery.deliveries) for delivery in batch.deliveries] == [("qm", 2)]
 
 
-def test_deliveries_are_counted_unless_the_mail_went_back_untouched(town: Town) -> None:
+def test_deliveries_are_counted_unless_the_mail_went_back_untouched(town: BareTown) -> None:
     put(town, "m")
     for token, counts, expected in (("1", True, 1), ("2", False, 2), ("3", False, 2), ("4", True, 2), ("5", True, 3)):
         batch = claim(town, token)
@@ -115,7 +117,7 @@ def test_deliveries_are_counted_unless_the_mail_went_back_untouched(town: Town) 
         town.run(town.operations.nack(SUPERVISOR_ID, batch.deliveries, counts=counts))
 
 
-def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(town: Town) -> None:
+def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(town: BareTown) -> None:
     put(town, "m", priority="high")
     for number in range(4):
         town.run(town.operations.nack(SUPERVISOR_ID, claim(town, f"c{number}").deliveries, reason=f"failed {number}"))
@@ -133,14 +135,14 @@ def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(tow
     assert [(delivery.member[1:], delivery.deliveries) for delivery in again.deliveries] == [("m", 1), ("young", 1)]
 
 
-def test_a_dead_letter_cannot_be_sent_again_beside_itself(town: Town) -> None:
+def test_a_dead_letter_cannot_be_sent_again_beside_itself(town: BareTown) -> None:
     put(town, "m")
     town.run(town.operations.dead_letter(SUPERVISOR_ID, claim(town, "c").deliveries, reason="x"))
     town.command("DEL", town.key("trace:m"))
     assert not town.run(town.operations.send("supervisor", Query(question="?"), message_id="m")).new
 
 
-def test_a_claim_for_nothing_still_settles_and_takes_back(town: Town) -> None:
+def test_a_claim_for_nothing_still_settles_and_takes_back(town: BareTown) -> None:
     put(town, "a", "b", "c")
     batch = claim(town, "1", count=2)
     run_out(town, "leases", "qb")
@@ -152,7 +154,7 @@ def test_a_claim_for_nothing_still_settles_and_takes_back(town: Town) -> None:
     ]
 
 
-def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: Town) -> None:
+def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: BareTown) -> None:
     put(town, "a", "b", "c")
     put(town, "later", not_before_ms=int(town.command("TIME")[0]) * 1000 + HOUR_MS)
     claim(town, "1", count=1)
@@ -169,7 +171,7 @@ def test_peek_shows_what_would_be_delivered_and_takes_nothing(town: Town) -> Non
     assert town.dump() == before
 
 
-def test_a_story_ends_with_the_lease_that_the_message_is_under(town: Town) -> None:
+def test_a_story_ends_with_the_lease_that_the_message_is_under(town: BareTown) -> None:
     put(town, "m")
     town.run(town.operations.nack(SUPERVISOR_ID, claim(town, "1").deliveries, reason="not now"))
     claim(town, "2")
@@ -180,7 +182,7 @@ def test_a_story_ends_with_the_lease_that_the_message_is_under(town: Town) -> No
     assert [(line.at, line.what) for line in town.run(town.operations.trace("m"))] == leased[-1:]
 
 
-def test_a_story_tells_every_station(town: Town) -> None:
+def test_a_story_tells_every_station(town: BareTown) -> None:
     put(town, "m")
     first = claim(town, "1")
     town.run(town.operations.nack(SUPERVISOR_ID, first.deliveries, reason="the backend is busy"))

@@ -18,7 +18,7 @@ from tinytown.model.messages import Confirmation, Informational, Query, Shutdown
 from tinytown.model.results import Delivery
 from tinytown.redis.blocking_client import BlockingClient
 
-from tests.protocol.conftest import MACHINE, Town, fresh_town
+from tests.protocol.conftest import MACHINE, BareTown, fresh_town
 
 HOUR_MS = 3_600_000
 MAX_DELIVERIES = 3
@@ -61,7 +61,7 @@ def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
     class MailboxMachine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.town: Town = fresh_town(client, max_deliveries=MAX_DELIVERIES)
+            self.town: BareTown = fresh_town(client, max_deliveries=MAX_DELIVERIES)
             self.mail: dict[str, Mail] = {}
             self.given: list[tuple[str, Delivery]] = []
             self.claims: dict[str, Claim] = {}

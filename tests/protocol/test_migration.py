@@ -14,7 +14,7 @@ from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown.protocol.operations import SCHEMA, TownOperations
 from tinytown.redis.blocking_client import BlockingClient
 
-from tests.protocol.conftest import Town, key_type
+from tests.protocol.conftest import BareTown, key_type
 
 RECORDINGS = Path(__file__).with_name("recordings")
 #: Words of schema 1 -> those of schema 2, as names of members and as values of states.
@@ -22,7 +22,7 @@ MEMBERS = {"wanted": "desired_state", "run_id": "round_id", "run": "round_id"}
 STATE_MEMBERS = ("state", "old", "new")
 
 
-def load(town: Town, recording: str) -> dict[str, Any]:
+def load(town: BareTown, recording: str) -> dict[str, Any]:
     """Write the recorded keys into the town's place; what the recorded version answered."""
     head, *rows = (RECORDINGS / recording).read_bytes().splitlines()
     town.command("DEL", town.key("meta"))
@@ -61,11 +61,11 @@ def plain(value: Any) -> Any:
 
 
 @pytest.fixture
-def recorded(town: Town) -> dict[str, Any]:
+def recorded(town: BareTown) -> dict[str, Any]:
     return load(town, "schema_1.jsonl")
 
 
-def test_a_town_of_schema_1_opens_with_all_that_it_had(town: Town, recorded: dict[str, Any]) -> None:
+def test_a_town_of_schema_1_opens_with_all_that_it_had(town: BareTown, recorded: dict[str, Any]) -> None:
     operations, run = town.operations, town.run
     assert run(operations.setup({})) == SCHEMA == "2"
     assert plain(run(operations.agents())) == [renamed(agent) for agent in recorded["agents"]]
@@ -83,7 +83,7 @@ def test_a_town_of_schema_1_opens_with_all_that_it_had(town: Town, recorded: dic
     assert run(operations.cursors()) == recorded["cursors"]
 
 
-def test_events_of_schema_1_are_read_in_the_words_of_today(town: Town, recorded: dict[str, Any]) -> None:
+def test_events_of_schema_1_are_read_in_the_words_of_today(town: BareTown, recorded: dict[str, Any]) -> None:
     town.run(town.operations.setup({}))
     events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]
     expected = [renamed(event) if event["type"] != "plugin_told" else event for event in recorded["events"]]
@@ -107,7 +107,7 @@ def test_the_recording_has_every_state_of_agents_and_tasks_and_every_place_of_ma
     }
 
 
-def test_a_migrated_town_works_on(town: Town, recorded: dict[str, Any]) -> None:
+def test_a_migrated_town_works_on(town: BareTown, recorded: dict[str, Any]) -> None:
     operations, run = town.operations, town.run
     run(operations.setup({}))
     assert run(operations.register_host("new", lease_ms=60_000, details={"name": "there"})) == ("h1",)
@@ -141,28 +141,28 @@ def test_a_migrated_town_works_on(town: Town, recorded: dict[str, Any]) -> None:
         assert key_type(key) == kind
 
 
-def test_migrating_happens_once(town: Town, recorded: dict[str, Any]) -> None:
+def test_migrating_happens_once(town: BareTown, recorded: dict[str, Any]) -> None:
     town.run(town.operations.setup({}))
     before = town.dump()
     assert town.run(town.operations.setup({})) == SCHEMA
     assert town.dump() == before
 
 
-def test_a_town_with_a_kernel_of_the_older_version_is_left_as_it_is(town: Town, recorded: dict[str, Any]) -> None:
+def test_a_town_with_a_kernel_of_the_older_version_is_left_as_it_is(town: BareTown, recorded: dict[str, Any]) -> None:
     town.command("ZADD", town.key("hosts"), int(time.time() * 1000) + 60_000, "h1")
     error = town.refusal(town.operations.setup({}))
     assert isinstance(error, Refused)
     assert "older version" in error.message
 
 
-def test_a_client_of_an_older_version_gets_the_schema_and_changes_nothing(town: Town) -> None:
+def test_a_client_of_an_older_version_gets_the_schema_and_changes_nothing(town: BareTown) -> None:
     before = town.dump()
     function = TOWN_LIBRARY.function("town_setup")
     assert town.command("FCALL", function, 1, town.base, "1", "max_agents", "7") == b"2"
     assert town.dump() == before
 
 
-def test_data_of_a_newer_version_is_left_as_it_is(client: BlockingClient, town: Town) -> None:
+def test_data_of_a_newer_version_is_left_as_it_is(client: BlockingClient, town: BareTown) -> None:
     town.command("HSET", town.key("meta"), "schema", "3")
     before = town.dump()
     assert client.run(TownOperations(town.operations.keys.town).setup({"max_agents": 7})) == "3"

@@ -10,7 +10,7 @@ from tinytown.model.results import Delivery
 from tinytown.model.tasks import Task
 from tinytown.protocol.operations import TownOperations
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
@@ -19,7 +19,7 @@ HOUR_MS = 3_600_000
 class KernelContext:
     """A town in which one kernel hosts ann."""
 
-    town: Town
+    town: BareTown
     agent_id: str
     fence: str
     runs: int = 0
@@ -61,7 +61,7 @@ class KernelContext:
 
 
 @pytest.fixture
-def desk(town: Town) -> KernelContext:
+def desk(town: BareTown) -> KernelContext:
     for name in ("ann", "ben"):
         town.run(town.operations.create_agent(name, cli="shell" if name == "ann" else "other"))
     town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
@@ -240,7 +240,7 @@ def test_completing_the_last_need_gives_the_order_in_the_same_step(desk: KernelC
     assert (desk.task("next").state, desk.inbox("ben")) == ("assigned", ["next.1"])
 
 
-def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: Town) -> None:
+def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: BareTown) -> None:
     origin = {"file": "plan.md", "raw": {"tags": [], "n": 12345678901234567890, "x": 0.1, "empty": {}}}
     meta = {"git": {"files": [], "depth": 1.5}, "notes": [1, None, "ü"]}
     town.run(
@@ -254,7 +254,7 @@ def test_what_people_may_read_of_a_task_comes_back_as_it_was_given(town: Town) -
     assert (task.tags, task.title, task.role, task.headline) == (("a", "b"), "Work", "dev", "Work")
 
 
-def test_the_backlog_is_ordered_by_priority_then_age(town: Town) -> None:
+def test_the_backlog_is_ordered_by_priority_then_age(town: BareTown) -> None:
     for number, priority in enumerate(["low", "normal", "urgent", "high", "normal", "urgent"]):
         town.run(town.operations.add_task("x", task_id=f"t{number}", priority=priority))  # type: ignore[arg-type]
     ordered = ["t2", "t5", "t3", "t1", "t4", "t0"]
@@ -268,7 +268,7 @@ def test_the_backlog_is_ordered_by_priority_then_age(town: Town) -> None:
     ]
 
 
-def test_an_idle_agent_takes_the_first_task_that_fits_it(town: Town) -> None:
+def test_an_idle_agent_takes_the_first_task_that_fits_it(town: BareTown) -> None:
     town.run(town.operations.add_task("x", task_id="other"))
     town.run(town.operations.add_task("x", task_id="tagged", tags=["python"]))
     town.run(town.operations.add_task("x", task_id="role", role="dev"))

@@ -10,7 +10,7 @@ import pytest
 from tinytown.errors import UsageError
 from tinytown.model.agents import Agent
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 class Place:
     """A town to which hosts and agents come."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, town: BareTown) -> None:
         self.town = town
         self.operations = town.operations
         self.run = town.run
@@ -60,7 +60,7 @@ class Place:
 
 
 @pytest.fixture
-def place(town: Town) -> Place:
+def place(town: BareTown) -> Place:
     return Place(town)
 
 

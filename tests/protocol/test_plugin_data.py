@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from tinytown.errors import Refused, UsageError
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 
 @pytest.mark.parametrize("value", [{"b": [], "a": {"c": None}}, [1, 2.5, 9007199254740993], "é\n", 0, False, ""])
-def test_a_value_is_read_as_it_was_written(town: Town, value: Any) -> None:
+def test_a_value_is_read_as_it_was_written(town: BareTown, value: Any) -> None:
     assert town.run(town.operations.set_plugin_field("rules", "x", value))
     assert town.run(town.operations.plugin_field("rules", "x")) == value
     assert town.run(town.operations.plugin_data("rules")) == {"x": value}
     assert town.run(town.operations.set_plugin_field("rules", "x", "other", expected=value))
 
 
-def test_a_plugin_sees_its_own_data_alone(town: Town) -> None:
+def test_a_plugin_sees_its_own_data_alone(town: BareTown) -> None:
     town.run(town.operations.set_plugin_field("rules", "x", 1))
     town.run(town.operations.set_plugin_field("beads", "x", 2))
     assert town.run(town.operations.plugin_data("rules")) == {"x": 1}
@@ -26,7 +26,7 @@ def test_a_plugin_sees_its_own_data_alone(town: Town) -> None:
     assert town.run(town.operations.plugins_with_data()) == ("beads", "rules")
 
 
-def test_nothing_is_written_over_what_somebody_else_has_changed(town: Town) -> None:
+def test_nothing_is_written_over_what_somebody_else_has_changed(town: BareTown) -> None:
     put = town.operations.set_plugin_field
     assert town.run(put("rules", "x", {"n": 1}, expected=None))
     assert not town.run(put("rules", "x", {"n": 2}, expected=None))
@@ -35,21 +35,21 @@ def test_nothing_is_written_over_what_somebody_else_has_changed(town: Town) -> N
     assert town.run(put("rules", "x", {"n": 2}, expected={"n": 1}))
 
 
-def test_a_plugin_that_keeps_nothing_any_more_leaves_no_trace(town: Town) -> None:
+def test_a_plugin_that_keeps_nothing_any_more_leaves_no_trace(town: BareTown) -> None:
     before = {key for key in town.dump() if key.startswith("plugin")}
     town.run(town.operations.set_plugin_field("rules", "x", 1))
     town.run(town.operations.set_plugin_field("rules", "x", None))
     assert {key for key in town.dump() if key.startswith("plugin")} == before == set()
 
 
-def test_each_change_is_told_once_and_no_change_is_not(town: Town) -> None:
+def test_each_change_is_told_once_and_no_change_is_not(town: BareTown) -> None:
     for value in (1, 1, 2, None, None):
         town.run(town.operations.set_plugin_field("rules", "x", value))
     told = [event for event in town.events() if event["type"] == "plugin_data_changed"]
     assert told == [{"type": "plugin_data_changed", "plugin": "rules", "field": "x"}] * 3
 
 
-def test_an_event_of_the_plugins_own_is_told_with_the_change_and_not_without(town: Town) -> None:
+def test_an_event_of_the_plugins_own_is_told_with_the_change_and_not_without(town: BareTown) -> None:
     event = ("colour_chosen", {"colour": "blue", "by": "ann"})
     for value, expected in ((1, None), (2, None), (1, 1)):
         town.run(town.operations.set_plugin_field("rules", "x", value, expected=expected, event=event))
@@ -57,7 +57,7 @@ def test_an_event_of_the_plugins_own_is_told_with_the_change_and_not_without(tow
     assert told == [{"type": "colour_chosen", "colour": "blue", "by": "ann"}]
 
 
-def test_what_a_plugin_keeps_is_bounded(town: Town) -> None:
+def test_what_a_plugin_keeps_is_bounded(town: BareTown) -> None:
     town.run(town.operations.setup({"message_bytes": 100}))
     assert isinstance(town.refusal(town.operations.set_plugin_field("rules", "x", "y" * 99)), Refused)
     town.command("HSET", town.key("plugin:rules"), *[word for n in range(10_000) for word in (f"f{n}", "1")])
@@ -68,6 +68,6 @@ def test_what_a_plugin_keeps_is_bounded(town: Town) -> None:
 @pytest.mark.parametrize(
     ("plugin", "field"), [("", "x"), ("a b", "x"), ("rules", ""), ("rules", "a/b"), ("rules", "x" * 129)]
 )
-def test_names_that_are_none_are_refused_before_anything_is_sent(town: Town, plugin: str, field: str) -> None:
+def test_names_that_are_none_are_refused_before_anything_is_sent(town: BareTown, plugin: str, field: str) -> None:
     with pytest.raises(UsageError):
         town.operations.set_plugin_field(plugin, field, 1)

@@ -14,7 +14,7 @@ from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import TownOperations
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 ODD = [
@@ -40,7 +40,7 @@ HINTLESS = {"stale_lease"}  # whoever lost a lease has nothing to try
 
 
 @pytest.fixture
-def people(town: Town) -> Town:
+def people(town: BareTown) -> BareTown:
     town.run(town.operations.create_agent("Backend-1", cli="shell", nickname="Ada Mason", role="dev"))
     town.run(town.operations.create_agent("backend-2", cli="shell", nickname="Ada Miller"))
     town.run(town.operations.create_agent("solo", cli="shell", nickname="Zeke"))
@@ -64,11 +64,11 @@ def people(town: Town) -> Town:
         ("z", "solo"),
     ],
 )
-def test_an_agent_is_found_by_what_people_type(people: Town, ref: str, name: str) -> None:
+def test_an_agent_is_found_by_what_people_type(people: BareTown, ref: str, name: str) -> None:
     assert people.run(people.operations.agent(ref)).name == name
 
 
-def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: Town) -> None:
+def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: BareTown) -> None:
     solo = people.run(people.operations.agent("solo"))
     others = {agent.id for agent in people.run(people.operations.agents())} - {solo.id}
     short = next(solo.id[:n] for n in range(4, 37) if not any(other.startswith(solo.id[:n]) for other in others))
@@ -76,7 +76,7 @@ def test_an_agent_is_found_by_its_id_and_a_unique_beginning_of_it(people: Town) 
         assert people.run(people.operations.agent(ref)).name == "solo"
 
 
-def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) -> None:
+def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: BareTown) -> None:
     for ref in ("supervisor", "Conductor", SUPERVISOR_ID):
         assert people.run(people.operations.send(ref, Query(question="?"))).to == "supervisor"
         for operation in (
@@ -94,7 +94,7 @@ def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: Town) ->
             assert error.hint
 
 
-def test_an_ambiguous_agent_lists_the_candidates(people: Town) -> None:
+def test_an_ambiguous_agent_lists_the_candidates(people: BareTown) -> None:
     error = people.refusal(people.operations.agent("back"))
     assert isinstance(error, UsageError)
     assert error.code == "ambiguous"
@@ -103,7 +103,7 @@ def test_an_ambiguous_agent_lists_the_candidates(people: Town) -> None:
     assert error.hint
 
 
-def test_a_task_is_found_by_its_id_or_a_unique_beginning_of_it(people: Town) -> None:
+def test_a_task_is_found_by_its_id_or_a_unique_beginning_of_it(people: BareTown) -> None:
     assert people.run(people.operations.task("other")).id == "other"
     assert people.run(people.operations.task("o")).id == "other"
     error = people.refusal(people.operations.task("job"))
@@ -132,7 +132,7 @@ def agent_uses(operations: TownOperations, ref: str) -> list[Operation[Any]]:
 
 
 @pytest.mark.parametrize("ref", ["nobody", *ODD])
-def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
+def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: BareTown, ref: str) -> None:
     for operation in agent_uses(people.operations, ref):
         error = people.refusal(operation)
         assert isinstance(error, NotFound)
@@ -143,7 +143,7 @@ def test_an_unknown_agent_is_not_found_whatever_it_is_called(people: Town, ref: 
 
 
 @pytest.mark.parametrize("ref", ["nothing", "", *ODD])
-def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: str) -> None:
+def test_an_unknown_task_is_not_found_whatever_it_is_called(people: BareTown, ref: str) -> None:
     operations = people.operations
     for operation in (
         operations.task(ref),
@@ -168,7 +168,7 @@ def test_an_unknown_task_is_not_found_whatever_it_is_called(people: Town, ref: s
 
 
 @pytest.mark.parametrize("beside", ["open", "rounds"])
-def test_the_keys_beside_a_record_are_not_taken_for_one(people: Town, beside: str) -> None:
+def test_the_keys_beside_a_record_are_not_taken_for_one(people: BareTown, beside: str) -> None:
     solo = people.run(people.operations.agent("solo"))
     people.run(people.operations.add_task("work", agent="solo", needs=["other"], task_id="last"))
     assert people.refusal(people.operations.agent(f"{solo.id}:{beside}")).code == "not_found"
@@ -177,12 +177,12 @@ def test_the_keys_beside_a_record_are_not_taken_for_one(people: Town, beside: st
 
 
 @pytest.mark.parametrize("name", ["supervisor", "Conductor", "", *ODD])
-def test_an_impossible_name_never_reaches_the_server(town: Town, name: str) -> None:
+def test_an_impossible_name_never_reaches_the_server(town: BareTown, name: str) -> None:
     with pytest.raises(UsageError):
         town.operations.create_agent(name, cli="shell")
 
 
-def test_a_name_belongs_to_one_agent(people: Town) -> None:
+def test_a_name_belongs_to_one_agent(people: BareTown) -> None:
     operations, solo = people.operations, people.run(people.operations.agent("solo"))
     for operation in (
         operations.create_agent("SOLO", cli="shell"),
@@ -199,14 +199,14 @@ def test_a_name_belongs_to_one_agent(people: Town) -> None:
         operations.create_agent("new", cli="shell", nickname="Supervisor")
 
 
-def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_takes_a_nickname_by_chance_that_somebody_has(people: BareTown, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tinytown.protocol.agent_operations.nicknames", lambda _id: ["Zeke", "Solo", "Otto Plum"])
     assert people.run(people.operations.create_agent("new", cli="shell")).nickname == "Otto Plum"
     assert people.run(people.operations.create_agent("newer", cli="shell")).nickname is None
     assert people.run(people.operations.agent("newer [newer]")).name == "newer"
 
 
-def test_a_task_id_belongs_to_one_task(people: Town) -> None:
+def test_a_task_id_belongs_to_one_task(people: BareTown) -> None:
     error = people.refusal(people.operations.add_task("again", task_id="other"))
     assert (error.code, error.hint) == ("exists", "tt task show other")
 
@@ -246,14 +246,14 @@ BAD: dict[str, Callable[[TownOperations], object]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_values_that_can_never_be_right_are_refused_before_they_are_sent(town: Town, what: str) -> None:
+def test_values_that_can_never_be_right_are_refused_before_they_are_sent(town: BareTown, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         BAD[what](town.operations)
     assert "expected" in caught.value.message
     assert "got" in caught.value.message
 
 
-def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
+def test_the_library_checks_priorities_and_states_itself(people: BareTown) -> None:
     operation = people.operations.add_task("work")
     words = tuple("soon" if word == "normal" else word for word in operation.command)
     assert people.refusal(Operation(words, operation.decode)).code == "usage"
@@ -270,7 +270,7 @@ def test_the_library_checks_priorities_and_states_itself(people: Town) -> None:
     assert people.refusal(people.operations.release_agent(placed.id, fence, "idle")).code == "usage"
 
 
-def test_a_message_may_have_as_many_bytes_as_it_says_and_not_one_more(town: Town) -> None:
+def test_a_message_may_have_as_many_bytes_as_it_says_and_not_one_more(town: BareTown) -> None:
     whole = "\n" * 500_000 + '"' * 500_000 + "é" * 24_288  # twice as long in JSON
     assert len(whole.encode()) == 1 << 20
     sent = town.run(town.operations.send("supervisor", Informational(summary=whole)))
@@ -285,7 +285,7 @@ def test_a_message_may_have_as_many_bytes_as_it_says_and_not_one_more(town: Town
         town.operations.add_task("x" * ((1 << 20) + 1))
 
 
-def test_the_towns_own_limit_holds_for_clients_that_do_not_know_it(town: Town) -> None:
+def test_the_towns_own_limit_holds_for_clients_that_do_not_know_it(town: BareTown) -> None:
     town.run(town.operations.setup({"message_bytes": 1000}))
     town.run(town.operations.send("supervisor", Informational(summary="x" * 1000)))
     error = town.refusal(town.operations.send("supervisor", Informational(summary="x" * 1001)))
@@ -294,7 +294,7 @@ def test_the_towns_own_limit_holds_for_clients_that_do_not_know_it(town: Town) -
     assert error.hint
 
 
-def test_a_full_mailbox_refuses_with_its_owners_name(people: Town) -> None:
+def test_a_full_mailbox_refuses_with_its_owners_name(people: BareTown) -> None:
     people.run(people.operations.setup({"mailbox_messages": 3}))
     for number in range(3):
         people.run(people.operations.send("solo", Query(question="?"), message_id=f"m{number}"))
@@ -307,7 +307,7 @@ def test_a_full_mailbox_refuses_with_its_owners_name(people: Town) -> None:
     assert people.run(people.operations.assign_task("job-1", "solo")).message_id, "an order is never turned away"
 
 
-def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: Town) -> None:
+def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: BareTown) -> None:
     town.run(town.operations.setup({"mailbox_messages": 2}))
     for number in range(2):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
@@ -318,14 +318,14 @@ def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: Town) ->
     assert town.run(town.operations.redrive("m0")) == ("m0",)
 
 
-def test_a_town_has_room_for_so_many_agents(people: Town) -> None:
+def test_a_town_has_room_for_so_many_agents(people: BareTown) -> None:
     people.run(people.operations.setup({"max_agents": 3}))
     error = people.refusal(people.operations.create_agent("fourth", cli="shell"))
     assert isinstance(error, LimitReached)
     assert "max_agents" in error.hint
 
 
-def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people: Town) -> None:
+def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people: BareTown) -> None:
     operations = people.operations
     people.run(operations.set_desired_state("solo", "stopped"))
     for operation in (
@@ -364,7 +364,7 @@ def refused_in_state(operations: TownOperations) -> dict[str, Operation[Any]]:
 
 
 @pytest.mark.parametrize("what", refused_in_state(TownOperations("x")))
-def test_the_towns_state_forbids(people: Town, what: str) -> None:
+def test_the_towns_state_forbids(people: BareTown, what: str) -> None:
     operations, run = people.operations, people.run
     run(operations.setup({"gates": 1}))
     run(operations.add_task("over", task_id="over"))
@@ -376,14 +376,14 @@ def test_the_towns_state_forbids(people: Town, what: str) -> None:
     assert error.hint or error.code in HINTLESS
 
 
-def test_a_cycle_of_many_is_refused(town: Town) -> None:
+def test_a_cycle_of_many_is_refused(town: BareTown) -> None:
     for number in range(6):
         town.run(town.operations.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
     error = town.refusal(town.operations.add_need("t0", "t5"))
     assert "dependency cycle" in error.message
 
 
-def test_messages_and_letters_are_found_by_a_unique_beginning(town: Town) -> None:
+def test_messages_and_letters_are_found_by_a_unique_beginning(town: BareTown) -> None:
     for name in ("note", "note-1", "note-11", "other"):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=name))
     error = town.refusal(town.operations.remove("supervisor", "note-"))

@@ -18,7 +18,7 @@ from tinytown.model.results import Batch
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operations import TownOperations
 
-from tests.protocol.conftest import Town, timeless
+from tests.protocol.conftest import BareTown, without_times
 
 HOUR_MS = 3_600_000
 
@@ -27,7 +27,7 @@ HOUR_MS = 3_600_000
 class Scene:
     """A town in the middle of its work, for a call to fall into."""
 
-    town: Town
+    town: BareTown
     ann: Agent
     batch: Batch
     fence: str
@@ -39,7 +39,7 @@ class Scene:
 
 
 @pytest.fixture
-def scene(town: Town) -> Scene:
+def scene(town: BareTown) -> Scene:
     """ann works on task `now` with a question beside it, `next` waits for it, ben has a task, one is on the backlog."""
     operations, run = town.operations, town.run
     ann = run(operations.create_agent("ann", cli="shell", role="dev"))
@@ -201,7 +201,7 @@ ANSWERS_DIFFER = {"send", "apply_retention"}
 
 def told(answer: Any) -> str:
     """An answer as text without its times."""
-    return timeless({"answer": ("", msgspec.to_builtins(answer))})
+    return without_times({"answer": ("", msgspec.to_builtins(answer))})
 
 
 def test_every_call_of_a_town_is_in_the_table() -> None:
@@ -217,9 +217,9 @@ def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scen
     uses = USES[name](scene)
     for operation in uses if isinstance(uses, list) else [uses]:
         first = scene.town.run(operation)
-        after = timeless(scene.town.dump())
+        after = without_times(scene.town.dump())
         second = scene.town.run(operation)
-        assert timeless(scene.town.dump()) == after
+        assert without_times(scene.town.dump()) == after
         if name not in ANSWERS_DIFFER:
             assert told(second) == told(first)
         assert operation.repeatable

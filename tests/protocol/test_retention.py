@@ -9,17 +9,17 @@ from tinytown.model.messages import Query
 from tinytown.model.round_records import RoundRecord
 from tinytown.protocol.operations import TownOperations
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
 
-def tidy(town: Town, **given: int) -> int:
+def tidy(town: BareTown, **given: int) -> int:
     bounds = {"finished_age_ms": HOUR_MS, "finished_count": 1000, "events": 1000, **given}
     return town.run(town.operations.apply_retention(**bounds))
 
 
-def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
+def test_dead_letters_are_bounded_and_the_oldest_go_first(town: BareTown) -> None:
     town.run(town.operations.setup({"dead_letters": 3}))
     for number in range(5):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
@@ -31,7 +31,7 @@ def test_dead_letters_are_bounded_and_the_oldest_go_first(town: Town) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 3])
-def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
+def test_the_latest_rounds_of_an_agent_are_kept(town: BareTown, kept: int) -> None:
     town.run(town.operations.setup({"rounds_kept": kept}))
     town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
@@ -53,7 +53,7 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: Town, kept: int) -> None:
     assert town.run(town.operations.agent("ann")).rounds_completed == 5
 
 
-def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> None:
+def test_the_story_of_a_message_is_short_lived_however_it_began(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.setup({"trace_ttl_s": 100, "max_deliveries": 1}))
     run(operations.create_agent("ann", cli="shell"))
@@ -81,7 +81,7 @@ def test_the_story_of_a_message_is_short_lived_however_it_began(town: Town) -> N
     assert run(operations.trace("unknown")) == ()
 
 
-def test_the_event_stream_is_bounded(town: Town) -> None:
+def test_the_event_stream_is_bounded(town: BareTown) -> None:
     for _ in range(500):
         town.run(town.operations.emit("agent_reported", {"agent": "ann", "text": "x"}))
     tidy(town, events=100)
@@ -93,7 +93,7 @@ def test_the_event_stream_is_bounded(town: Town) -> None:
     assert town.command("XLEN", town.key("events")) <= 20_100
 
 
-def test_a_long_text_is_whole_in_the_record_and_cut_between_characters_in_the_event(town: Town) -> None:
+def test_a_long_text_is_whole_in_the_record_and_cut_between_characters_in_the_event(town: BareTown) -> None:
     town.run(town.operations.add_task("work", task_id="job"))
     why = "é" * 300_000
     assert town.run(town.operations.settle_task("fail", "job", text=why)).reason == why
@@ -101,7 +101,7 @@ def test_a_long_text_is_whole_in_the_record_and_cut_between_characters_in_the_ev
     assert event["reason"] == "é" * 2000 + "…"
 
 
-def test_finished_tasks_are_forgotten_when_they_are_old(town: Town) -> None:
+def test_finished_tasks_are_forgotten_when_they_are_old(town: BareTown) -> None:
     for name in ("old", "new", "open"):
         town.run(town.operations.add_task("work", task_id=name, tags=["x"]))
     for name in ("old", "new"):
@@ -112,7 +112,7 @@ def test_finished_tasks_are_forgotten_when_they_are_old(town: Town) -> None:
     assert not [key for key in town.dump() if "old" in key]
 
 
-def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: Town) -> None:
+def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: BareTown) -> None:
     for number in range(5):
         town.run(town.operations.add_task("work", task_id=f"t{number}"))
         town.run(town.operations.settle_task("cancel", f"t{number}"))
@@ -121,7 +121,7 @@ def test_finished_tasks_beyond_so_many_are_forgotten_the_oldest_first(town: Town
     assert sorted(task.id for task in town.run(town.operations.tasks())) == ["t3", "t4"]
 
 
-def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: Town) -> None:
+def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: BareTown) -> None:
     for number in range(450):
         town.run(town.operations.add_task("work", task_id=f"t{number}"))
         town.run(town.operations.settle_task("cancel", f"t{number}"))
@@ -129,7 +129,7 @@ def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: Town) -> N
     assert [town.run(operation) for _ in range(4)] == [200, 200, 0, 0]
 
 
-def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: Town) -> None:
+def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothing_else(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.add_task("first", task_id="need"))
     run(operations.add_task("then", needs=["need"], task_id="waits"))
@@ -140,7 +140,7 @@ def test_a_need_is_not_forgotten_while_somebody_waits_for_it_and_holds_up_nothin
     assert {task.id for task in run(operations.tasks())} == {"need", "waits"}
 
 
-def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None:
+def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: BareTown) -> None:
     operations, run = town.operations, town.run
     run(operations.add_task("first", task_id="need"))
     run(operations.add_task("then", needs=["need"], task_id="waits"))
@@ -152,7 +152,7 @@ def test_a_task_whose_need_was_forgotten_can_be_opened_again(town: Town) -> None
     assert not [key for key in town.dump() if key.startswith("task:need")]
 
 
-def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
+def test_a_removed_agent_leaves_nothing_behind(town: BareTown) -> None:
     operations, run = town.operations, town.run
     before = set(town.dump())
     ann = run(operations.create_agent("ann", cli="shell"))
@@ -179,7 +179,7 @@ def test_a_removed_agent_leaves_nothing_behind(town: Town) -> None:
     assert not [key for key in town.dump() if ann.id in key]
 
 
-def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: Town) -> None:
+def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: BareTown) -> None:
     operations, run = town.operations, town.run
     ann = run(operations.create_agent("ann", cli="shell"))
     run(operations.add_task("first", task_id="need"))
@@ -193,7 +193,7 @@ def test_a_task_of_an_agent_that_is_gone_waits_for_its_needs_without_it(town: To
     assert not [key for key in town.dump() if ann.id in key]
 
 
-def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
+def test_a_host_that_left_leaves_nothing_behind(town: BareTown) -> None:
     town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "h1"}))
     town.run(town.operations.create_agent("ann", cli="shell"))
     town.run(town.operations.place_agents("h1", ["shell"], count=1))
@@ -201,13 +201,13 @@ def test_a_host_that_left_leaves_nothing_behind(town: Town) -> None:
     assert not [key for key in town.dump() if key.startswith("host")]
 
 
-def test_a_lease_of_the_town_ends_by_itself(town: Town) -> None:
+def test_a_lease_of_the_town_ends_by_itself(town: BareTown) -> None:
     town.run(town.operations.acquire_lease("journal", "h1", lease_ms=5000))
     assert [0 < ttl <= 5000 for key, _, ttl, _ in town.rows() if key == "lease:journal"] == [True]
 
 
-def test_towns_on_one_server_do_not_see_each_other(town: Town) -> None:
-    other = Town(town.client, "elsewhere")
+def test_towns_on_one_server_do_not_see_each_other(town: BareTown) -> None:
+    other = BareTown(town.client, "elsewhere")
     other.operations = TownOperations("elsewhere")
     town.run(town.operations.create_agent("ann", cli="shell"))
     other.run(other.operations.setup({}))

@@ -12,21 +12,19 @@ from tinytown_snapshots.lines import gather, read_lines, to_bytes
 from tinytown_snapshots.records import Snapshot
 from tinytown_snapshots.transfer import Transfer
 
-from tests.protocol.conftest import MACHINE, Dump, Town, _numbers, key_type
+from tests.protocol.conftest import MACHINE, BareTown, Dump, add_town, key_type
 from tests.protocol.test_town_machine import machine
 
 
-def another_town(client: BlockingClient) -> Town:
-    town = Town(client, f"town-{next(_numbers)}")
-    town.run(town.operations.setup({}))
-    return town
+def another_town(client: BlockingClient) -> BareTown:
+    return add_town(client)
 
 
-def transfer(town: Town, *, page: int = 1000) -> Transfer:
+def transfer(town: BareTown, *, page: int = 1000) -> Transfer:
     return Transfer(town.client, town.operations, page=page)
 
 
-def saved(town: Town, *, page: int = 1000) -> bytes:
+def saved(town: BareTown, *, page: int = 1000) -> bytes:
     return to_bytes(transfer(town, page=page).read().snapshot)
 
 
@@ -42,7 +40,7 @@ def saving(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rule
     class Saving(base):  # type: ignore[misc]
         """Saves every random town at its end, restores it beside itself, and checks the copy."""
 
-        town: Town
+        town: BareTown
         now: Dump
 
         def teardown(self) -> None:

@@ -30,7 +30,7 @@ from tinytown.protocol import agent_operations, mail_operations, operation_base,
 from tinytown.protocol.operation import Operation
 from tinytown.redis.blocking_client import BlockingClient
 
-from tests.protocol.conftest import MACHINE, Dump, Town, fresh_town, key_type
+from tests.protocol.conftest import MACHINE, BareTown, Dump, fresh_town, key_type
 
 T = TypeVar("T")
 HOUR_MS = 3_600_000
@@ -62,7 +62,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             self.ids = itertools.count(1)
             for module in (agent_operations, mail_operations, operation_base, task_operations):
                 monkeypatch.setattr(module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
-            self.town: Town = fresh_town(client, max_deliveries=3)
+            self.town: BareTown = fresh_town(client, max_deliveries=3)
             self.operations = self.town.operations
             self.held: dict[str, Placement] = {}  # what kernels believe, true or stale
             self.stale: list[Placement] = []

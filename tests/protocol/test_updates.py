@@ -7,18 +7,18 @@ from tinytown.errors import Refused
 from tinytown.model.events import TaskUpdated
 from tinytown.model.tasks import Task
 
-from tests.protocol.conftest import Town
+from tests.protocol.conftest import BareTown
 
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-def desk(town: Town) -> Town:
+def desk(town: BareTown) -> BareTown:
     town.run(town.operations.create_agent("ann", cli="shell"))
     return town
 
 
-def orders(town: Town) -> list[str]:
+def orders(town: BareTown) -> list[str]:
     """The tasks whose orders lie in ann's mailbox, in order."""
     return [
         lying.message.body.task_id  # type: ignore[union-attr]
@@ -27,7 +27,7 @@ def orders(town: Town) -> list[str]:
     ]
 
 
-def test_only_what_is_given_changes(desk: Town) -> None:
+def test_only_what_is_given_changes(desk: BareTown) -> None:
     operations = desk.operations
     before = desk.run(operations.add_task("old", title="Old", tags=["a"], role="dev", parent="p", task_id="job")).task
     after = desk.run(operations.update_task("job", title="New", tags=["b", "c"]))
@@ -39,7 +39,7 @@ def test_only_what_is_given_changes(desk: Town) -> None:
     assert desk.run(operations.task("job")).role is None
 
 
-def test_what_changes_nothing_is_not_told(desk: Town) -> None:
+def test_what_changes_nothing_is_not_told(desk: BareTown) -> None:
     operations = desk.operations
     desk.run(operations.add_task("text", title="Title", tags=["a"], needs=[], task_id="job"))
     before = desk.dump()
@@ -53,7 +53,7 @@ def test_what_changes_nothing_is_not_told(desk: Town) -> None:
     assert [(event.task, event.title) for event in told] == [("job", "Other")]
 
 
-def test_a_new_priority_is_a_new_place(desk: Town) -> None:
+def test_a_new_priority_is_a_new_place(desk: BareTown) -> None:
     operations = desk.operations
     for name in ("a", "b"):
         desk.run(operations.add_task("x", task_id=f"free-{name}"))
@@ -66,7 +66,7 @@ def test_a_new_priority_is_a_new_place(desk: Town) -> None:
     assert orders(desk) == ["given-b", "given-a"]
 
 
-def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: Town) -> None:
+def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: BareTown) -> None:
     operations = desk.operations
     desk.run(operations.register_host("h", lease_ms=HOUR_MS, details={}))
     ann = desk.run(operations.place_agents("h", ["shell"], count=1)).agents[0]
@@ -82,12 +82,12 @@ def test_an_order_that_somebody_has_just_taken_is_not_given_twice(desk: Town) ->
         desk.run(operations.update_task("job", description="z"))
 
 
-def state(town: Town, task: str) -> tuple[str, tuple[str, ...]]:
+def state(town: BareTown, task: str) -> tuple[str, tuple[str, ...]]:
     found: Task = town.run(town.operations.task(task))
     return found.state, found.open_needs
 
 
-def test_needs_are_replaced_as_a_whole(desk: Town) -> None:
+def test_needs_are_replaced_as_a_whole(desk: BareTown) -> None:
     operations = desk.operations
     for name in ("one", "two", "done"):
         desk.run(operations.add_task("x", task_id=name))
@@ -107,7 +107,7 @@ def test_needs_are_replaced_as_a_whole(desk: Town) -> None:
     assert state(desk, "job") == ("assigned", ())
 
 
-def test_what_was_finished_elsewhere_is_made_so(desk: Town) -> None:
+def test_what_was_finished_elsewhere_is_made_so(desk: BareTown) -> None:
     operations = desk.operations
     for outcome in ("completed", "failed", "cancelled"):
         added = desk.run(operations.add_task("x", task_id=outcome, agent="ann", finished=outcome))

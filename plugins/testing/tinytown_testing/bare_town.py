@@ -126,7 +126,7 @@ def fresh_town(client: BlockingClient, **settings: int) -> BareTown:
 
 
 def key_type(key: str) -> str | None:
-    """The type that a key below a town's base must have; None for a key that the protocol does not have."""
+    """The type that a key below a town's base must have, or ``any``; None for a key that the protocol does not have."""
     if key in _LITERAL:
         return _LITERAL[key]
     return next((kind for pattern, kind in _PATTERNS.items() if pattern.fullmatch(key)), None)
