@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 from tinytown.config import user_directory
 from tinytown.errors import ConfigError
-from tinytown.files import locked, make_user_directory, read_text_file, replace_text_file
 from tinytown.model.text import check_utf8
+
+from tinytown_cli.text_files import locked, make_user_directory, read_text_file, replace_text_file
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ import msgspec
 from tinytown.client import connect
 from tinytown.config import CONFIG_FILE, PASSWORD_VARIABLE, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import ConfigError, NotFound, Refused, UsageError
-from tinytown.files import read_text_file, replace_text_file, write_new_file
 from tinytown.identity import caller_in
 from tinytown.model.ids import town_name_from
 from tinytown.model.text import shown
 from tinytown.redis import Address, BlockingClient, address_of, parse_url
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.text_files import read_text_file, replace_text_file, write_new_file
 from tinytown_snapshots.cli_commands import in_words, restored_lines, write_snapshot
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound
-from tinytown.files import read_text_file, write_new_file
 from tinytown.model.graph import stages
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.text_files import read_text_file, write_new_file
 
 from tinytown_plans.plan_file import Plan, read_plan
 from tinytown_plans.template import PLAN_FILE, TEMPLATE

@@ -10,7 +10,6 @@ from typing import Any
 import click
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.files import replace_text_file
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
@@ -19,6 +18,7 @@ from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import no_start_option
+from tinytown_cli.text_files import replace_text_file
 
 from tinytown_plans.comparison import BASE, Pull, Push, base_table, compare_pull, compare_push, entry_of
 from tinytown_plans.plan_command import file_option, load_plan, plan_path

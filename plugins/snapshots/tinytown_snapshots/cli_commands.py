@@ -12,12 +12,12 @@ import click
 from tinytown.client import TownClient
 from tinytown.config import prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.files import read_text_file, replace_text_file
 from tinytown.kernel import running_kernel
 from tinytown.model.ids import new_id
 from tinytown.model.text import counted
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.text_files import read_text_file, replace_text_file
 
 if TYPE_CHECKING:
     from tinytown_snapshots.records import Snapshot

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, UsageError
-from tinytown.files import read_file, replace_text_file, write_new_file
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
@@ -22,6 +21,7 @@ from tinytown.protocol import Operation
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG
+from tinytown_cli.text_files import read_file, replace_text_file, write_new_file
 
 if TYPE_CHECKING:
     from tinytown.contracts import Converter

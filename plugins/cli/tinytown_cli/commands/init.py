@@ -13,7 +13,6 @@ import click
 from tinytown.client import TownClient, connect
 from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.files import write_new_file
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
 from tinytown.packages import default_kind
@@ -22,6 +21,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.git_repository import town_words
 from tinytown_cli.params import KIND
+from tinytown_cli.text_files import write_new_file
 
 _TEMPLATE = """\
 # A Tinytown town. Every setting is described in docs/reference/configuration.md; never put a secret into this file.

@@ -20,13 +20,13 @@ from tinytown.config import (
     user_directory,
 )
 from tinytown.errors import ConfigError, NotFound, Refused, TinytownError, UsageError
-from tinytown.files import make_user_directory, read_text_file, replace_text_file
 from tinytown.identity import caller_in
 from tinytown.kernel import running_kernel
 from tinytown.redis import parse_url
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
+from tinytown_cli.text_files import make_user_directory, read_text_file, replace_text_file
 from tinytown_ops.settings.keys import (
     Key,
     key_text,
