@@ -17,7 +17,7 @@ from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
-from tinytown.process.orphans import find_orphans, sweep_orphans
+from tinytown.process import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_ops.explain.leases import lease_left
