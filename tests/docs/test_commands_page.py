@@ -1,42 +1,51 @@
 """The manual's page of commands is what the commands say of themselves, so that it cannot fall behind.
 
-``python tests/cli/test_commands_page.py`` writes the page anew, below its hand-written beginning.
+It has the commands of the distributions that ``tinytown`` installs. ``python tests/docs/test_commands_page.py`` rewrites it,
+below its hand-written beginning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import click
-from tinytown_cli.command_table import SECTIONS
+from tinytown_cli.command_index import contributions
+from tinytown_cli.command_table import COMMANDS
 from tinytown_cli.framework import TownCommand, TownGroup, common_options, make_root
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference" / "commands.md"
 
 #: Where the part of the page begins that is made from the commands.
-BEGIN = "<!-- From here on: written by tests/cli/test_commands_page.py. -->\n"
+BEGIN = "<!-- From here on: written by tests/docs/test_commands_page.py. -->\n"
 
 
 def rendered() -> str:
     """The generated part of the page."""
+    installed = set(re.findall(r"tinytown-[a-z]+", (ROOT / "pyproject.toml").read_text().partition("dependencies")[2]))
+    added = {each.name for each in contributions(()).commands if each.distribution in installed}
     root = make_root()
-    context = click.Context(root)
+    context = click.Context(root, info_name="tt")
     parts = [BEGIN]
-    for heading, entries in SECTIONS.items():
-        parts.append(f"\n## {heading}\n")
-        for name in entries:
-            command = root.get_command(context, name)
-            assert command is not None
-            parts += _command(command, name)
+    for heading, entries in root.sections(context).items():
+        names = [name for name, _ in entries if name in COMMANDS or name in added]
+        parts += [f"\n## {heading}\n"] if names else []
+        for name in names:
+            parts += _command(root, context, name, name, added)
     return "".join(parts)
 
 
-def _command(command: click.Command, words: str) -> Iterator[str]:
+def _command(group: click.Group, context: click.Context, name: str, words: str, added: Set[str]) -> Iterator[str]:
+    command = group.get_command(context, name)
+    assert command is not None
     yield f"\n### tt {words}\n\n{_prose(command)}\n"
     if isinstance(command, TownGroup):
-        for name, below in command.commands.items():
-            yield from _command(below, f"{words} {name}")
+        below = click.Context(command, parent=context, info_name=name)
+        for each in command.list_commands(below):
+            if each in command.commands or f"{words} {each}" in added:
+                yield from _command(command, below, each, f"{words} {each}", added)
         return
     assert isinstance(command, TownCommand)
     yield f"\n```text\ntt {words}{_usage(command)}\n```\n"
@@ -82,7 +91,7 @@ def _meaning(option: click.Option) -> str:
 def test_the_page_is_what_the_commands_say() -> None:
     written = PAGE.read_text()
     assert BEGIN in written
-    assert written[written.index(BEGIN) :] == rendered(), "write it anew: python tests/cli/test_commands_page.py"
+    assert written[written.index(BEGIN) :] == rendered(), "run python tests/docs/test_commands_page.py"
 
 
 def test_the_beginning_of_the_page_tells_of_every_common_option_and_exit_code() -> None:
