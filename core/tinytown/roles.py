@@ -17,7 +17,8 @@ import msgspec
 
 from tinytown.config import Config, RoleConfig
 from tinytown.entry_points import installed
-from tinytown.errors import UsageError
+from tinytown.errors import NotFound, UsageError
+from tinytown.model.text import shown
 from tinytown.packages import default_kind, distribution_of, install_hint
 
 _DATA = Path(__file__).with_name("roles.toml")
@@ -64,6 +65,17 @@ def start_of_agent(
     """
     known = load_roles(config).get(role) or Role(name=role)
     return cli or known.cli or choose_kind(config, kinds), tuple(tags) or known.tags
+
+
+def check_kind(kind: str, kinds: Collection[str]) -> None:
+    """Raises: NotFound with code ``unknown_kind`` if `kind` is not among the `kinds` that hosts or installed plugins offer."""
+    if kind not in kinds:
+        raise NotFound(
+            f"unknown kind of agent {shown(kind)!r}; available kinds: {', '.join(sorted(kinds)) or 'none'}",
+            hint=install_hint("kinds", kind, "install its plugin, then restart the kernel"),
+            code="unknown_kind",
+            kinds=sorted(kinds),
+        )
 
 
 def choose_kind(config: Config, kinds: Collection[str]) -> str:

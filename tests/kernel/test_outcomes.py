@@ -124,7 +124,7 @@ async def test_without_login_or_tool_the_agent_stops_in_error_and_its_mail_stays
         assert (now.state, now.attempts) == ("assigned", 0)
         (message,) = await agent.inbox()
         assert message.text == f"task {task.id}"
-        with pytest.raises(Refused, match="is error with work left: not logged in"):
+        with pytest.raises(Refused, match="is error with work left \\(not logged in"):
             await agent.wait_for_idle()
         await agent.resume()
         assert (await town.wait_for_task(task.id)).state == "completed"
@@ -307,7 +307,7 @@ async def test_with_explicit_completion_an_agent_is_reminded_and_then_fails(
         assert (task.state, task.attempts) == ("failed", 3)
         assert task.reason == "ended without reporting on its task"
         assert task.result == "I think that is it"
-        assert "only when you have said so" in scripted_backend.rounds[0].prompt
+        assert "only when you report it" in scripted_backend.rounds[0].prompt
         assert "you ended without reporting on your task" in scripted_backend.rounds[1].prompt
 
 

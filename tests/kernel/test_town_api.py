@@ -188,7 +188,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(tow
         await bea.kill(now=True, reason="enough")
         await bea.wait_until(lambda agent: agent.state == "stopped")
         assert [(await town.task(task.id)).state for task in (running, waiting)] == ["assigned", "assigned"]
-        with pytest.raises(Refused, match="agent 'bea' is stopped with work left"):
+        with pytest.raises(Refused, match="it is stopped with work left"):
             await town.wait_for_idle()
         with pytest.raises(Refused, match="open tasks 2"):
             await bea.remove()
@@ -317,7 +317,7 @@ async def test_a_town_is_found_from_a_directory_below_it(town_dir, monkeypatch) 
 
 async def test_nobody_is_spawned_of_a_kind_that_no_kernel_has(town_dir) -> None:
     async with town_dir.open() as town:
-        with pytest.raises(NotFound, match=r"has agents of the kind 'ghost'; there are: .*echo") as caught:
+        with pytest.raises(NotFound, match=r"unknown kind of agent 'ghost'; available kinds: .*echo") as caught:
             await town.spawn("ada", cli="ghost")
         assert caught.value.code == "unknown_kind"
         assert await town.agents() == ()

@@ -42,7 +42,7 @@ async def comes(town_dir, town, task: Any, *wanted: str) -> list[Blocker]:
         found = await why(town_dir, task)
         if [each.code for each in found] == list(wanted):
             return found
-        await town.wait_for_news(seen)
+        await town.wait_for_change(seen)
 
 
 def test_every_reason_that_there_is_is_brought_about_here() -> None:
@@ -232,7 +232,7 @@ async def test_a_task_that_has_spent_its_own_budget_says_so(town_dir, scripted_b
     async with town_dir.open() as town:
         task = await (await town.spawn("ada")).assign("something dear")
         while "budget_spent" not in (found := await codes(town_dir, task)):
-            await town.wait_for_news(town.position.value)
+            await town.wait_for_change(town.position.value)
         assert "failed" not in found
 
 

@@ -91,7 +91,7 @@ async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> No
                         if await _deliver(town, name, sink):
                             failures = 0
                             continue
-                        await town.wait_for_news(seen)
+                        await town.wait_for_change(seen)
         except ServerUnreachable:
             pass
         except Exception as error:  # a sink may raise anything; the others continue

@@ -83,8 +83,10 @@ class Kernel:
         kernel registers again as a new host.
         """
         await self._set_up()
-        await self.town.listen({self.town.operations.keys.placement_channel: lambda _: self.placement.wake()})
-        with self.town.hearing(self._on_event):
+        await self.town.subscribe_channels(
+            {self.town.operations.keys.placement_channel: lambda _: self.placement.wake()}
+        )
+        with self.town.subscribe(self._on_event):
             async with trio.open_nursery() as nursery:
                 for service in self.plugins.services:
                     nursery.start_soon(self._serve, service)

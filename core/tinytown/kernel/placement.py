@@ -112,7 +112,7 @@ class AgentPlacement:
         channels = {self._town.operations.keys.agent_channel(worker.agent.id): worker.notify for worker in placed}
         while channels:
             try:
-                await self._town.listen(channels)
+                await self._town.subscribe_channels(channels)
             except (ServerUnreachable, ProtocolViolation) as error:
                 await self._context.wait_after(error)
             else:
@@ -132,7 +132,7 @@ class AgentPlacement:
                     trio.CancelScope(shield=True, deadline=trio.current_time() + _UNSUBSCRIBE_BOUND_S),
                     suppress(TinytownError),
                 ):
-                    await self._town.unlisten(self._town.operations.keys.agent_channel(agent_id))
+                    await self._town.unsubscribe_channels(self._town.operations.keys.agent_channel(agent_id))
 
     def _deregister(self, workers: list[AgentWorker]) -> None:
         for worker in workers:

@@ -52,7 +52,7 @@ def test_a_kind_that_nobody_makes_is_refused_with_those_there_are(in_town: Shell
     told = in_town("spawn", "odd", "--cli", "nonesuch", "--json", code=3).error
     assert told["code"] == "unknown_kind"
     assert "shell" in told["message"]
-    assert "pip install tinytown-nonesuch" in told["hint"]
+    assert "install its plugin" in told["hint"]
     assert "odd" not in in_town("list").out
 
 

@@ -77,7 +77,7 @@ class TownDirectory:
         config = load_config(self.root)
         plugins = load_plugins(config, self.root)
         async with connect_town(self.root, config) as town:
-            with town.hearing(self.record_event):
+            with town.subscribe(self.record_event):
                 async with open_kernel(town, plugins) as self.kernel:
                     yield town
 

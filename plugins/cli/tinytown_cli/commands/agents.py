@@ -7,14 +7,12 @@ from collections.abc import Sequence
 
 import click
 from tinytown.client import TownClient
-from tinytown.errors import NotFound, Refused
+from tinytown.errors import Refused
 from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
-from tinytown.model.text import shown
-from tinytown.packages import install_hint
-from tinytown.roles import start_of_agent
+from tinytown.roles import check_kind, start_of_agent
 from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.context import CliContext, pass_cli_context
@@ -164,13 +162,8 @@ def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[st
     from tinytown_cli.plugin_commands import load_town_plugins  # late: it imports every plugin
 
     backends = load_town_plugins(town.root, town.config, strict=not is_known).backends
-    if kind not in backends and not is_known:
-        raise NotFound(
-            f"no kind of agent called {shown(kind)!r}; here are: {', '.join(sorted(backends)) or 'none'}",
-            hint=install_hint("kinds", kind, "tt plugins lists more"),
-            code="unknown_kind",
-            kinds=sorted(backends),
-        )
+    if not is_known:
+        check_kind(kind, backends)
     warnings = warnings_by_kind(backends)
     if kernel_pid:
         cache_warnings(town.root, kernel_pid, warnings)

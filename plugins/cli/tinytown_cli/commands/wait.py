@@ -11,7 +11,8 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
 from tinytown_cli.serializers import agent_shape, task_shape
-from tinytown_cli.waiting import Goal, await_agents, await_tasks
+from tinytown.waiting import Goal, check_completed
+from tinytown_cli.waiting import await_agents, await_tasks
 
 
 @click.command(
@@ -51,8 +52,4 @@ def wait(
     context.emit(
         {"agents": [agent_shape(each) for each in arrived], "tasks": [task_shape(each) for each in finished]}, lines
     )
-    if bad := [each for each in finished if each.state != "completed"]:
-        raise TinytownError(
-            "; ".join(f"task {each.id} is {each.state}: {each.reason or 'no reason given'}" for each in bad),
-            code="task_not_completed",
-        )
+    check_completed(finished)

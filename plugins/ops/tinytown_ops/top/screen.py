@@ -110,7 +110,7 @@ class Screen:
         """Show the town and handle keys until the end; 0, or the number of the signal that ended it."""
         with (
             trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH) as signals,
-            self._town.hearing(self._on_event),
+            self._town.subscribe(self._on_event),
         ):
             async with open_background() as nursery:
                 nursery.start_soon(self._handle_signals, signals)

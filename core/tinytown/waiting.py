@@ -1,0 +1,54 @@
+"""When waiting for agents or tasks is over, and when it cannot end: one rule for programs and commands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from tinytown.errors import Refused
+from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
+
+#: What an agent can be waited for: ``idle`` (no round, no mail, no open task) or one of its states.
+Goal: TypeAlias = Literal["idle", "working", "paused", "suspended", "stopped", "error"]
+
+
+class WaitFailed(Refused):
+    """What is waited for will not happen by itself, for the reason that ``code`` names."""
+
+    code = "will_not_be_idle"
+    exit_code = 1
+
+
+def has_reached(agent: Agent, goal: Goal = "idle") -> bool:
+    """Whether an agent is in the state that is waited for. A stopped agent without work counts as idle.
+
+    Raises: WaitFailed with code ``will_not_be_idle`` for one that is stopped or in error with work left.
+    """
+    if goal != "idle":
+        return agent.state == goal
+    if agent.state not in ("stopped", "error"):
+        return agent.at_rest
+    if agent.mail.total or agent.open_tasks:
+        raise WaitFailed(
+            f"agent {agent.name!r} will not become idle: it is {agent.state} with work left "
+            f"({agent.reason or 'no reason given'})",
+            hint=f"to continue: tt resume {agent.name}",
+            agent=agent.name,
+        )
+    return True
+
+
+def have_reached(agents: Iterable[Agent], goal: Goal = "idle") -> bool:
+    """Whether all agents are in the state that is waited for. Raises: WaitFailed if one of them never will be."""
+    return not [agent for agent in agents if not has_reached(agent, goal)]
+
+
+def check_completed(tasks: Iterable[Task]) -> None:
+    """Raises: WaitFailed with code ``task_not_completed`` if one of these finished tasks failed or was cancelled."""
+    if bad := [task for task in tasks if task.state != "completed"]:
+        raise WaitFailed(
+            "; ".join(f"task {task.id} is {task.state}: {task.reason or 'no reason given'}" for task in bad),
+            code="task_not_completed",
+            tasks=[task.id for task in bad],
+        )

@@ -1,0 +1,52 @@
+"""When waiting is over, and when it cannot end."""
+
+from __future__ import annotations
+
+import pytest
+from tinytown.errors import Refused
+from tinytown.model.agents import Agent, AgentState, MailCounts
+from tinytown.model.tasks import Task
+from tinytown.waiting import WaitFailed, check_completed, has_reached, have_reached
+
+
+def agent(state: AgentState, *, mail: int = 0, tasks: int = 0) -> Agent:
+    return Agent(id="a", name="ada", cli="echo", state=state, mail=MailCounts(queued=mail), open_tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("state", "mail", "tasks", "reached"),
+    [
+        ("idle", 0, 0, True),
+        ("suspended", 0, 0, True),
+        ("stopped", 0, 0, True),
+        ("idle", 1, 0, False),
+        ("idle", 0, 1, False),
+        ("working", 0, 0, False),
+        ("paused", 0, 0, False),
+    ],
+)
+def test_idle_is_no_round_no_mail_and_no_open_task(state: AgentState, mail: int, tasks: int, reached: bool) -> None:
+    assert has_reached(agent(state, mail=mail, tasks=tasks)) == reached
+
+
+@pytest.mark.parametrize("state", ["stopped", "error"])
+def test_an_agent_that_will_not_continue_is_not_waited_for_beside_a_busy_one(state: AgentState) -> None:
+    with pytest.raises(WaitFailed, match="will not become idle") as caught:
+        have_reached([agent("working"), agent(state, tasks=1)])
+    assert (caught.value.code, caught.value.exit_code, isinstance(caught.value, Refused)) == (
+        "will_not_be_idle",
+        1,
+        True,
+    )
+
+
+def test_another_goal_is_a_state_of_the_agent() -> None:
+    assert has_reached(agent("stopped", tasks=1), "stopped")
+    assert not has_reached(agent("idle"), "paused")
+
+
+def test_a_task_that_failed_is_an_error_with_its_reason() -> None:
+    check_completed([Task(id="t", description="d", state="completed")])
+    with pytest.raises(WaitFailed, match="task t is failed: no disk") as caught:
+        check_completed([Task(id="t", description="d", state="failed", reason="no disk")])
+    assert caught.value.code == "task_not_completed"
