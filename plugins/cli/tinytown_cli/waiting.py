@@ -40,7 +40,9 @@ def await_agents(
     agents = town.run_all([town.operations.agent(name) for name in names])
     ids, known = [each.id for each in agents], {each.name for each in agents}
     calls = [town.operations.agent(each) for each in ids]
-    return _await(context, town, calls, partial(has_reached, goal=goal), standing, lambda event: _concerns(event, known), until)
+    return _await(
+        context, town, calls, partial(has_reached, goal=goal), standing, lambda event: _concerns(event, known), until
+    )
 
 
 def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, until: float) -> tuple[Task, ...]:

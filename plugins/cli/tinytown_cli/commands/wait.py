@@ -6,12 +6,12 @@ import time
 from typing import get_args
 
 import click
-from tinytown.errors import TinytownError, UsageError
+from tinytown.errors import UsageError
+from tinytown.waiting import Goal, check_completed
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
 from tinytown_cli.serializers import agent_shape, task_shape
-from tinytown.waiting import Goal, check_completed
 from tinytown_cli.waiting import await_agents, await_tasks
 
 
