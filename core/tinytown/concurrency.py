@@ -1,6 +1,6 @@
-"""Background tasks behind a context manager, without exception groups reaching those who use it; awaited values.
+"""Background tasks behind a context manager that raises no exception groups; values that can be awaited.
 
-Knows trio and trio-util, nothing else.
+Knows trio and trio-util only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import trio
 
 T = TypeVar("T")
 
-if TYPE_CHECKING:  # trio-util has no types that a checker finds; this is the part of it that the kernel uses
+if TYPE_CHECKING:  # trio-util has no types; this is the part that the kernel uses
 
     class AsyncValue(Generic[T]):
         """A `value` that may be awaited."""
@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # trio-util has no types that a checker finds; this is the pa
 
         def __init__(self, value: T) -> None: ...
 
-        async def wait_value(self, good: Callable[[T], bool]) -> T:
-            """The value once `good` agrees, at once if it does already; transient ones count."""
+        async def wait_value(self, condition: Callable[[T], bool]) -> T:
+            """The first value that satisfies `condition`, transient ones included."""
             ...
 
 else:
@@ -36,8 +36,8 @@ __all__ = ["AsyncValue", "open_background", "open_lasting", "without_cancellatio
 async def open_background() -> AsyncGenerator[trio.Nursery]:
     """A nursery whose tasks are cancelled when the block ends.
 
-    What the block raises comes out as it is. If a background task raises, the block is cancelled and that error comes
-    out instead; of several, the first that is no cancellation.
+    An exception of the block is raised unchanged. If a background task raises, the block is cancelled and that error
+    is raised instead; of several, the first that is not a cancellation.
     """
     raised: BaseException | None = None
     try:
@@ -49,16 +49,15 @@ async def open_background() -> AsyncGenerator[trio.Nursery]:
                 raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        telling = raised if isinstance(raised, Exception) else _telling(group)
-        raise telling from telling.__cause__
+        error = raised if isinstance(raised, Exception) else _first_error(group)
+        raise error from error.__cause__
 
 
 @asynccontextmanager
 async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
-    """What `manager` gives, with its background tasks alive until the block has ended.
+    """The value of `manager`, with its background tasks alive until the block has ended, even when all is cancelled.
 
-    Without this, when everything around the block is cancelled, they would end at once; with it, whoever puts things in
-    order on the way out of the block can still use what they serve. Opening may be cancelled as ever.
+    So cleaning up at the end of the block can still use them. Opening can be cancelled as usual.
     """
     over = trio.Event()
     scope = trio.CancelScope()
@@ -80,10 +79,10 @@ async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerato
 
 @contextmanager
 def without_cancellations() -> Generator[None]:
-    """Around a plugin's code: a group of errors and cancellations comes out as the errors alone.
+    """Around a plugin's code: reduce a group of errors and cancellations to the errors.
 
-    Such a group is no Exception, so it would pass by whoever answers for what plugins raise. The cancellation is not
-    lost: the next checkpoint raises it again.
+    Such a group is no Exception, so it would escape the handlers of plugin errors. The cancellation is not lost: the
+    next checkpoint raises it again.
     """
     try:
         yield
@@ -94,11 +93,11 @@ def without_cancellations() -> Generator[None]:
         raise errors from None
 
 
-def _telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     leaves: list[BaseException] = []
 
-    def collect(found: BaseExceptionGroup[BaseException]) -> None:
-        for error in found.exceptions:
+    def collect(nested: BaseExceptionGroup[BaseException]) -> None:
+        for error in nested.exceptions:
             if isinstance(error, BaseExceptionGroup):
                 collect(error)  # pyright: ignore[reportUnknownArgumentType] - what a group of anything holds
             else:

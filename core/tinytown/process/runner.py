@@ -75,7 +75,7 @@ class Pipes:
             os.set_blocking(self.stdin, False)
         else:
             try:
-                # Without O_NONBLOCK the opening of a FIFO would hold up the whole kernel until somebody writes to it.
+                # Without O_NONBLOCK the opening of a FIFO would block the kernel until there is a writer.
                 self.theirs.append(os.open(source or os.devnull, os.O_RDONLY | os.O_NONBLOCK))
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
