@@ -49,8 +49,8 @@ async def open_background() -> AsyncGenerator[trio.Nursery]:
                 raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        error = raised if isinstance(raised, Exception) else _first_error(group)
-        raise error from error.__cause__
+        cause = raised if isinstance(raised, Exception) else _first_error(group)
+        raise cause from cause.__cause__
 
 
 @asynccontextmanager
