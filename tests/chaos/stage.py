@@ -268,7 +268,7 @@ class Host:
             self._process.wait()
 
     def processes(self) -> list[int]:
-        """What rounds of this host have started and is alive, the kernel's own keeper excepted."""
+        """What rounds of this host have started and is alive, the kernel's reaper excepted."""
         mark = b"TINYTOWN_TOWN=" + os.fsencode(self.root)
         return [pid for pid in _pids() if mark in _environment_of(pid) and _alive(pid)]
 

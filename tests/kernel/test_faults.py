@@ -38,9 +38,9 @@ async def unknown_keys(town: Any) -> list[str]:
     return [key for key in keys if not any(known.fullmatch(key[len(base) + 1 :]) for known in _KNOWN)]
 
 
-def rounds_processes(town_dir: Any, keepers: set[int]) -> list[int]:
+def rounds_processes(town_dir: Any, supervisors: set[int]) -> list[int]:
     """Processes of rounds: those that bear a run's mark, the kernel and the server excepted."""
-    return [pid for pid in town_dir.processes() if pid not in keepers]
+    return [pid for pid in town_dir.processes() if pid not in supervisors]
 
 
 @pytest.mark.faults
@@ -101,7 +101,7 @@ async def test_every_task_is_completed_once_whatever_is_killed(town_dir, start_k
 
 
 def children(pid: int) -> set[int]:
-    """The children of a process: a kernel's is its keeper."""
+    """The children of a process: a kernel has one, its reaper."""
     found: set[int] = set()
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         found.update(map(int, path.read_text().split()))

@@ -27,7 +27,7 @@ from tests.chaos.stage import Gate
 
 LEASE_S = 1.5
 SLACK_S = 1.0
-HELD = "echo $TINYTOWN_RUN_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
+HELD = "echo $TINYTOWN_ROUND_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
 
 
 class Network:

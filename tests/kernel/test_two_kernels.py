@@ -115,7 +115,7 @@ async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(pair,
         before = set((await placed(town, 5, 1)).values())
         # The round in progress goes on until a file says otherwise; it must be done again by the other kernel.
         task = await agents[0].assign(
-            "echo $TINYTOWN_RUN_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
+            "echo $TINYTOWN_ROUND_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
         )
         await wait_for_file(pair.first.root / "runs", "\n")
         waiting = await agents[1].assign("echo waited")

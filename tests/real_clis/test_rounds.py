@@ -448,13 +448,13 @@ def asked(stage: Stage) -> str:
 
 
 def started_processes(sandbox: Sandbox) -> Iterator[int]:
-    """The processes that the keeper of this bench has started itself."""
+    """The commands that the run supervisors of this sandbox have started."""
     mark = os.fsencode(sandbox.root)
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             if (
-                Path(f"/proc/{parent}/comm").read_text().strip() == "tt-run-keeper"
+                Path(f"/proc/{parent}/comm").read_text().strip() == "tt-run"
                 and mark in (entry / "environ").read_bytes()
             ):
                 yield int(entry.name)

@@ -1,6 +1,6 @@
 """Running any adapter's CLI as an agent: one session class, from the prompt to the outcome.
 
-Starts the CLI by its plan through the agent's keeper, feeds its reader, watches clocks of its own over the CLI's patience,
+Starts the CLI by its plan through the process supervisor, feeds its reader, watches clocks of its own over the CLI's patience,
 goes on with sessions and begins new ones. What a CLI's words mean is its adapter's, what an end means is `outcomes`'.
 """
 

@@ -35,7 +35,7 @@ class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class AuggieAdapter(CliAdapter[Settings]):
-    """Auggie. It is one process of node; signals end it and leave its tools running, which the keeper then ends."""
+    """Auggie. It is one process of node; signals end it and leave its tools running, which the run supervisor then ends."""
 
     plugin: ClassVar[str] = "auggie"
     kind: ClassVar[str] = "auggie"

@@ -160,7 +160,7 @@ def test_an_external_server_is_joined_only_when_asked(tt: Shell) -> None:
 
 
 def test_a_round_makes_no_town(tt: Shell) -> None:
-    assert tt("init", code=4, env={"TINYTOWN_RUN_ID": "a-run"}).err
+    assert tt("init", code=4, env={"TINYTOWN_ROUND_ID": "a-run"}).err
     assert list(tt.directory.iterdir()) == []
 
 

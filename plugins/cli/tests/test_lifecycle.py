@@ -257,7 +257,7 @@ def test_what_a_killed_kernel_left_is_shown_and_swept_when_asked(tt: Shell) -> N
     assert tt("recover", "--now", "--json").json["hosts"][0]["state"] == "alive"
     os.kill(pid, signal.SIGKILL)
     await_end(pid, time.monotonic() + 30)
-    marks = {"TINYTOWN_TOWN": str(tt.directory), "TINYTOWN_RUN_ID": "of-old"}
+    marks = {"TINYTOWN_TOWN": str(tt.directory), "TINYTOWN_ROUND_ID": "of-old"}
     with subprocess.Popen(["sleep", "1000"], env={**os.environ, **marks}) as left:
         try:
             told = tt("recover", "--json").json

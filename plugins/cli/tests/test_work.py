@@ -17,7 +17,7 @@ def identity(tt: Shell, agent: str, **more: str) -> dict[str, str]:
         "TINYTOWN_TOWN": str(tt.directory),
         "TINYTOWN_AGENT_ID": agent_id,
         "TINYTOWN_AGENT_NAME": agent,
-        "TINYTOWN_RUN_ID": "a-run",
+        "TINYTOWN_ROUND_ID": "a-run",
         **{f"TINYTOWN_{name.upper()}": value for name, value in more.items()},
     }
 

@@ -146,7 +146,7 @@ class RoundTown:
             "TINYTOWN_AGENT_NAME": name,
             "TINYTOWN_TASK_ID": task,
             "TINYTOWN_TASK_TOKEN": token,
-            "TINYTOWN_RUN_ID": "a-run",
+            "TINYTOWN_ROUND_ID": "a-run",
         }
 
     def tools(self, name: str, task: str = "", token: str = "", **variables: str) -> ToolClient:

@@ -60,7 +60,7 @@ def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "")
 
 
 def test_the_cli_takes_the_terminal_over_and_knows_the_town(in_town: Shell, fakes: Mapping[str, str]) -> None:
-    inherited = {**fakes, "TINYTOWN_RUN_ID": "", "TINYTOWN_AGENT_NAME": ""}
+    inherited = {**fakes, "TINYTOWN_ROUND_ID": "", "TINYTOWN_AGENT_NAME": ""}
     said, code = on_terminal(in_town, "conductor", env=inherited, typed="hello")
     assert code == 7
     assert "on a terminal" in said
@@ -116,7 +116,7 @@ def test_without_a_terminal_nothing_is_started(in_town: Shell, fakes: Mapping[st
 
 def test_an_agent_cannot_conduct(in_town: Shell, fakes: Mapping[str, str]) -> None:
     agent = in_town("spawn", "sneaky", "--json").json["id"]
-    env = {**fakes, "TINYTOWN_TOWN": str(in_town.directory), "TINYTOWN_AGENT_ID": agent, "TINYTOWN_RUN_ID": "r"}
+    env = {**fakes, "TINYTOWN_TOWN": str(in_town.directory), "TINYTOWN_AGENT_ID": agent, "TINYTOWN_ROUND_ID": "r"}
     assert "cannot conduct the town" in in_town("conductor", env=env, code=4).err
 
 

@@ -109,7 +109,7 @@ class SessionTrial:
             at_step=at_step,
             when=until_under_way if under_way else None,
         )
-        left = await leftover_processes("TINYTOWN_RUN_ID", round_.round_id)
+        left = await leftover_processes("TINYTOWN_ROUND_ID", round_.round_id)
         if left:
             raise Broken(f"a cancelled round left {', '.join(left)}")
 
@@ -172,7 +172,7 @@ def started_or_after(seconds: float) -> Callable[[Round, ReportRecorder], bool]:
     due = trio.current_time() + seconds
 
     def under_way(round_: Round, recorder: ReportRecorder) -> bool:
-        detail = bool(recorder.lines) or has_process("TINYTOWN_RUN_ID", round_.round_id)
+        detail = bool(recorder.lines) or has_process("TINYTOWN_ROUND_ID", round_.round_id)
         return detail or trio.current_time() > due
 
     return under_way

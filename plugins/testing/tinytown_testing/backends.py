@@ -1,6 +1,6 @@
 """What every agent backend promises (B1, B2, ...), and how each promise is tried.
 
-The rounds here are those that a kernel gives: a real keeper, real directories, one session for many rounds. What only
+The rounds here are those that a kernel gives: a real process supervisor, real directories, one session for many rounds. What only
 the maker of a backend can bring about comes from `BackendScenarios`; without it a backend is held to the rest.
 """
 

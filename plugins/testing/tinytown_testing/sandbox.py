@@ -1,4 +1,4 @@
-"""A place to try a plugin's objects in: a town's directory, a real keeper and a real configuration, all of it temporary.
+"""A place to try a plugin's objects in: a town's directory, real processes and a real configuration, all of it temporary.
 
 While a bench is open, HOME and TMPDIR point into it and nothing of a town or a server is in the environment, so that
 whoever writes where it should not is caught and does no harm. That concerns the whole process: one bench at a time.
