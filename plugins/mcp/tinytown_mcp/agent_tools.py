@@ -59,7 +59,7 @@ class FunctionTool(AgentTool):
 
 
 def tool(arguments: type[A], *, changes: bool) -> Callable[[Callable[[ToolSession, A], ToolResult]], FunctionTool]:
-    """A decorator that makes a tool of a function. `changes`: it does more than look."""
+    """A decorator that makes a tool of a function. `changes`: it does more than read."""
     return lambda function: FunctionTool(function, arguments, changes)
 
 

@@ -38,7 +38,7 @@ _FRESH_MS = 3_600_000  # the list of tools does not change while the server runs
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as it is served: `schema` is the JSON Schema of its arguments, `changes` says that it does more than look.
+    """A tool as it is served: `schema` is the JSON Schema of its arguments, `changes`: it does more than read.
 
     `call` takes the arguments as they came. Whatever it raises is the answer, except KeyboardInterrupt.
     """

@@ -331,15 +331,17 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     if config := answer["config"]:
         if config["file"]:
             lines.append(f"{'would write' if answer['dry_run'] else 'wrote'} {config['file']}")
-            lines += [f"  not taken over: {item['key']}: {item['reason']}" for item in config["not_taken"]]
+            lines += [f"  not converted: {item['key']}: {item['reason']}" for item in config["not_taken"]]
         else:
-            lines.append(f"settings: left as they are here; --write takes over {', '.join(config['taken'])}")
+            lines.append(f"settings: not changed; --write converts {', '.join(config['taken'])}")
     lines += restored_lines(answer)
     lines += [f"renamed: agent {shown(item['old'])!r} is {item['new']}" for item in answer["renamed"]]
     lines += [f"note: {note}" for note in answer["notes"]]
     if answer["left_out"]:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(answer["left_out"].items()))
-        lines.append(f"no place here for {told}" + (f": kept in {answer['leftovers']}" if answer["leftovers"] else ""))
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(answer["left_out"].items()))
+        lines.append(
+            f"no counterpart for {kinds}" + (f": kept in {answer['leftovers']}" if answer["leftovers"] else "")
+        )
     if answer["output"]:
         lines.append(
             f"{'would write' if answer['dry_run'] else 'wrote'} {answer['output']}: {in_words(answer['added'])}"

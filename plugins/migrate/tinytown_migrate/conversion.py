@@ -1,8 +1,8 @@
-"""A town of Tinytown 0.10 as a snapshot of ours: the same ids, the same work, the same mail in the order it would be read.
+"""Converts a town of Tinytown 0.10 to a snapshot with the same ids, tasks and mail order.
 
-Pure: the same old town gives the same snapshot, so that bringing it along twice adds nothing. What is changed on the
-way is told in notes; a record of the old town is kept whole in its task's ``origin``. Mail that cannot be delivered
-becomes a dead letter with the reason, and nothing is dropped but orders whose task is done.
+Pure and deterministic, so that migrating twice adds nothing. Changes are reported as notes; the old record of a task is
+kept whole in its ``origin``. Undeliverable mail becomes a dead letter with the reason; only orders of finished tasks are
+dropped.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tinytown.protocol import Argument, FunctionLibrary, Keys, Operation, Reply,
 #: How much one call reads or writes: messages, tasks and agents together. Milliseconds for the server.
 PAGE = 1000
 
-#: The lease that whoever restores or resets a town must hold; see `TownOperations.acquire_lease`.
+#: The lease of the command that restores or resets a town; see `TownOperations.acquire_lease`.
 LEASE = "moving"
 LEASE_MS = 60_000
 

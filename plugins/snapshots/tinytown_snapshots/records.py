@@ -2,7 +2,7 @@
 
 A snapshot holds what people and agents have made, and nothing that belongs to a moment or a machine: no leases, tokens,
 hosts or rounds, no sessions of backends. So a task that runs is saved as assigned, with its order in the mailbox, and
-mail that a round has leased lies at its place. An unchanged town gives an unchanged file.
+mail that a round has leased is in its place. An unchanged town gives an unchanged file.
 
 What is not written is empty or 0. ``seq`` is a record's place among all that came before it, as the town counts. Times
 are RFC 3339 in UTC.
