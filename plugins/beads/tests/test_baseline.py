@@ -23,9 +23,9 @@ def test_lines_and_what_both_sides_said_come_back(tmp_path: Path) -> None:
     lines = read_lines(CONTENT)
     path = tmp_path / "x.baseline"
     write_baseline(path, Baseline(path="x.jsonl", digest="d", order=3, entries=entries_of(lines, (), BASES)))
-    found = read_baseline(path)
-    assert found is not None
-    assert found.unpack() == (lines, BASES)
+    result = read_baseline(path)
+    assert result is not None
+    assert result.unpack() == (lines, BASES)
     assert (list(read_baselines(tmp_path)), next_order(tmp_path)) == ([path], 4)
     assert b"ada" in path.read_bytes()
     assert path.read_bytes().count(b"same") == 1, "what both said is written once"
@@ -38,8 +38,8 @@ def test_the_first_version_is_read_and_one_to_come_is_left_alone(tmp_path: Path)
     ]  # fmt: skip
     path = tmp_path / "x.baseline"
     path.write_text("".join(json.dumps(each) + "\n" for each in first))
-    found = read_baseline(path)
-    assert found is not None
-    assert found.unpack()[1] == {"a": Base(View(title="t"), View(title="t"))}
+    result = read_baseline(path)
+    assert result is not None
+    assert result.unpack()[1] == {"a": Base(View(title="t"), View(title="t"))}
     path.write_text(json.dumps({**first[0], "version": 99}) + "\n")
     assert read_baseline(path) is None

@@ -31,14 +31,14 @@ async def test_the_promises_of_a_converter() -> None:
 
 def as_task(arguments: dict[str, Any], **fields: Any) -> Task:
     """The task that a town makes of what was read."""
-    told = {name: value for name, value in arguments.items() if name not in ("task_id", "finished")}
+    answer = {name: value for name, value in arguments.items() if name not in ("task_id", "finished")}
     state = arguments.get("finished", "pending")
-    return msgspec.convert({"id": arguments["task_id"], "state": state, **told, **fields}, Task, strict=False)
+    return msgspec.convert({"id": arguments["task_id"], "state": state, **answer, **fields}, Task, strict=False)
 
 
 def tasks_in(content: bytes, **changes: dict[str, Any]) -> list[Task]:
     """The tasks of a document, with other values for some fields of some of them."""
-    return [as_task(dict(each), **changes.get(each["task_id"], {})) for each in BeadConverter().read(content).tasks]
+    return [as_task(dict(task), **changes.get(task["task_id"], {})) for task in BeadConverter().read(content).tasks]
 
 
 def test_a_file_comes_back_byte_for_byte(each_document: bytes) -> None:
@@ -115,8 +115,8 @@ def test_edges_that_block_follow_the_needs_and_all_others_stay() -> None:
     ]
     content = document(bead("tt-1"), bead("tt-2"), bead("tt-4"), bead("tt-9"), bead("tt-3", dependencies=edges))
     after = rewritten(content, **{"tt-3": {"needs": ("tt-4",), "parent": "tt-1", "updated_at": LATER}})
-    told = [(each["depends_on_id"], each["type"]) for each in record_of(after, "tt-3")["dependencies"]]
-    assert told == [("tt-2", "related"), ("gone", "blocks"), ("tt-4", "blocks"), ("tt-1", "parent-child")]
+    answer = [(each["depends_on_id"], each["type"]) for each in record_of(after, "tt-3")["dependencies"]]
+    assert answer == [("tt-2", "related"), ("gone", "blocks"), ("tt-4", "blocks"), ("tt-1", "parent-child")]
 
 
 def test_a_task_of_ours_becomes_a_bead_that_bd_accepts() -> None:
@@ -222,7 +222,7 @@ def test_what_only_beads_can_say_goes_out_as_their_fields_and_comes_back(
     content = BeadConverter().write([task])
     record = record_of(content, "ship-it")
     assert {key: record[key] for key in texts} == texts
-    assert {each["id"]: each for each in record.get("comments", [])} == {each["id"]: each for each in comments}
+    assert {each["id"]: each for each in record.get("comments", [])} == {comment["id"]: comment for comment in comments}
     assert set(labels) <= set(record.get("labels", [])) | {texts.get("issue_type")}
     assert record["priority"] == 4
     assert {key: value for key, value in record["metadata"].items() if key != "tinytown"} == table

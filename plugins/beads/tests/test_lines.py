@@ -40,23 +40,23 @@ def test_the_kinds_of_lines_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("hello", "it is no JSON"),
-        ("[1]", "it is no JSON object"),
+        ("hello", "invalid JSON"),
+        ("[1]", "not a JSON object"),
         ('{"id":"a","title":" "}', "it has no title"),
         ('{"id":"","title":"x"}', "it has no id"),
         ('{"title":"x"}', "it has no id"),
         ('{"id":7,"title":"x"}', "its id is no text"),
-        ('{"id":"a","title":"x","priority":5}', "its priority is no whole number from 0 to 4: 5"),
+        ('{"id":"a","title":"x","priority":5}', "expected a priority from 0 to 4, got 5"),
         ('{"id":"a","title":"x","priority":true}', "its priority is no whole number"),
         ('{"id":"a","title":"x","priority":1.5}', "its priority is no whole number"),
         ('{"id":"a","title":"x","status":3}', "its status is no text"),
-        ('{"id":"a","title":"x","labels":"b"}', "its labels are no list of texts"),
-        ('{"id":"a","title":"x","dependencies":[{}]}', "one of its dependencies has no depends_on_id"),
-        ('{"id":"a","title":"x","dependencies":[7]}', "one of its dependencies is no object"),
+        ('{"id":"a","title":"x","labels":"b"}', "expected labels to be a list of strings"),
+        ('{"id":"a","title":"x","dependencies":[{}]}', "a dependency has no depends_on_id"),
+        ('{"id":"a","title":"x","dependencies":[7]}', "expected every dependency to be an object"),
         ('{"id":"a","title":"x","timeout":"1h"}', "its timeout is no whole number"),
-        ('{"_type":"memory","key":"","value":"x"}', "it is a memory without a key or without a value"),
+        ('{"_type":"memory","key":"","value":"x"}', "a memory needs a key and a value"),
         ('{"_type":"film","id":"a","title":"x"}', "its _type is no known one"),
-        ("[" * 100_000, "it is nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"id":"' + "a" * 256 + '","title":"x"}', "its id is longer than 255 characters"),
     ],
 )
@@ -67,13 +67,13 @@ def test_a_bad_line_is_named_by_number_and_reason(line: str, reason: str) -> Non
 
 
 def test_bytes_that_are_no_text_are_named_by_their_place() -> None:
-    assert problems_of(read_lines(b'\n{"id":"\xff"}\n')) == ["line 2: it is no UTF-8 text, from byte 8 on"]
+    assert problems_of(read_lines(b'\n{"id":"\xff"}\n')) == ["line 2: not UTF-8 at byte 8"]
 
 
 def test_of_two_beads_with_one_id_the_later_counts() -> None:
     lines = read_lines(document(bead("tt-1", title="old"), bead("tt-1", title="new")))
     assert beads_of(lines)["tt-1"].title == "new"
-    assert problems_of(lines) == ["line 1: tt-1 stands again on line 2, which counts"]
+    assert problems_of(lines) == ["line 1: tt-1 is repeated on line 2, which wins"]
 
 
 @pytest.mark.parametrize("field", [field for field in EVERY_FIELD if field not in ("id", "title", "_type")])
@@ -114,7 +114,7 @@ def test_the_order_of_the_wire_has_every_field_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "answer"),
     [
         ("2026-01-14T09:30:00.123456789-08:00", "2026-01-14T17:30:00+00:00"),
         ("2026-01-14T09:30:00Z", "2026-01-14T09:30:00+00:00"),
@@ -125,9 +125,9 @@ def test_the_order_of_the_wire_has_every_field_once() -> None:
         ("0001-01-01T00:00:00+14:00", None),
     ],
 )
-def test_moments_are_compared_in_whole_seconds_of_utc(text: str, told: str | None) -> None:
-    found: Any = moment(text)
-    assert (found and found.isoformat()) == told
+def test_moments_are_compared_in_whole_seconds_of_utc(text: str, answer: str | None) -> None:
+    result: Any = moment(text)
+    assert (result and result.isoformat()) == answer
 
 
 def test_a_record_reads_as_it_was_written() -> None:

@@ -56,8 +56,8 @@ def test_the_state_of_a_task(fields: dict[str, Any], state: str, outcome: str) -
             {"issue_type": "gate", "await_type": "timer", "timeout": 1_800_000_000_000},
             "gate: waits until 2026-01-14T10:00:00Z",
         ),
-        ({"issue_type": "molecule"}, "molecule: others wait for it, and nobody works on it"),
-        ({"labels": ["gt:escalation"]}, "escalation: others wait for it, and nobody works on it"),
+        ({"issue_type": "molecule"}, "molecule: other tasks wait for it; nobody works on it"),
+        ({"labels": ["gt:escalation"]}, "escalation: other tasks wait for it; nobody works on it"),
         ({"status": "closed", "issue_type": "gate"}, ""),
     ],
 )
@@ -81,19 +81,19 @@ def test_who_is_held_and_why(fields: dict[str, Any], reason: str) -> None:
     ],
 )
 def test_what_is_no_work_is_carried(fields: dict[str, Any]) -> None:
-    found = mapped(bead("a", **fields))
-    assert (list(found.views), list(found.unmapped)) == ([], ["a"])
+    result = mapped(bead("a", **fields))
+    assert (list(result.views), list(result.unmapped)) == ([], ["a"])
 
 
 def test_what_is_carried_becomes_a_task_when_work_waits_for_it() -> None:
-    found = mapped(bead("mr", issue_type="merge-request"), bead("a", dependencies=[edge("a", "mr")]))
-    assert found.views["a"].needs == ("mr",)
-    assert found.views["mr"].held
+    result = mapped(bead("mr", issue_type="merge-request"), bead("a", dependencies=[edge("a", "mr")]))
+    assert result.views["a"].needs == ("mr",)
+    assert result.views["mr"].held
 
 
-@pytest.mark.parametrize(("priority", "told"), list(enumerate(["urgent", "high", "normal", "low", "lowest"])))
-def test_priorities(priority: int, told: str) -> None:
-    assert mapped(bead("a", priority=priority)).views["a"].priority == told
+@pytest.mark.parametrize(("priority", "answer"), list(enumerate(["urgent", "high", "normal", "low", "lowest"])))
+def test_priorities(priority: int, answer: str) -> None:
+    assert mapped(bead("a", priority=priority)).views["a"].priority == answer
 
 
 def test_labels_and_the_type_become_tags() -> None:
@@ -102,7 +102,7 @@ def test_labels_and_the_type_become_tags() -> None:
 
 
 def test_needs_are_open_or_done_and_those_of_parents() -> None:
-    found = mapped(
+    result = mapped(
         bead("done", status="closed", closed_at=MOMENT),
         bead("undone", status="closed", closed_at=MOMENT, close_reason="wontfix"),
         bead("x"),
@@ -110,41 +110,41 @@ def test_needs_are_open_or_done_and_those_of_parents() -> None:
         bead("c", dependencies=[edge("c", "p", "parent-child"), edge("c", "done"), edge("c", "undone")]),
         bead("d", dependencies=[edge("d", "c", "parent-child")]),
     )
-    assert found.views["c"].needs == ("done", "x")
-    assert found.views["d"].needs == ("done", "x")
-    assert found.views["c"].parent == "p"
+    assert result.views["c"].needs == ("done", "x")
+    assert result.views["d"].needs == ("done", "x")
+    assert result.views["c"].parent == "p"
 
 
 def test_waiting_for_children_is_needing_each_of_them() -> None:
-    found = mapped(
+    result = mapped(
         bead("s"),
         bead("s.1", dependencies=[edge("s.1", "s", "parent-child")]),
         bead("s.2", dependencies=[edge("s.2", "s", "parent-child")]),
         bead("all", dependencies=[edge("all", "s", "waits-for")]),
         bead("any", dependencies=[edge("any", "s", "waits-for", metadata='{"gate":"any-children"}')]),
     )
-    assert found.views["all"].needs == ("s.1", "s.2")
-    assert found.views["any"].needs == ()
-    assert found.views["any"].held == "waits for any child of s"
-    assert found.notes["any"] == ("it waits for any child of s, which a task cannot say",)
+    assert result.views["all"].needs == ("s.1", "s.2")
+    assert result.views["any"].needs == ()
+    assert result.views["any"].held == "waits for any child of s"
+    assert result.notes["any"] == ("it waits for any child of s, which a task cannot say",)
 
 
 def test_an_epic_that_waits_for_its_children_closes_no_circle() -> None:
-    found = mapped(
+    result = mapped(
         bead("p", issue_type="epic", dependencies=[edge("p", "p.1")]),
         bead("p.1", dependencies=[edge("p.1", "p", "parent-child")]),
     )
-    assert (found.views["p"].needs, found.views["p.1"].needs, found.notes) == (("p.1",), (), {})
+    assert (result.views["p"].needs, result.views["p.1"].needs, result.notes) == (("p.1",), (), {})
 
 
 def test_circles_and_edges_to_nowhere_are_noted() -> None:
-    found = mapped(
+    result = mapped(
         bead("a", dependencies=[edge("a", "b"), edge("a", "external:shop:api")]),
         bead("b", dependencies=[edge("b", "a")]),
     )
-    assert (found.views["a"].needs, found.views["b"].needs) == (("b",), ())
-    assert found.notes["a"] == ("it points at what is not in the file: external:shop:api",)
-    assert found.notes["b"] == ("its need of a would close a circle",)
+    assert (result.views["a"].needs, result.views["b"].needs) == (("b",), ())
+    assert result.notes["a"] == ("it refers to beads that are not in the file: external:shop:api",)
+    assert result.notes["b"] == ("its need of a would create a cycle",)
 
 
 def test_texts_are_such_as_a_town_takes() -> None:
@@ -154,9 +154,9 @@ def test_texts_are_such_as_a_town_takes() -> None:
 
 
 def test_a_long_description_is_cut_between_two_characters_and_noted() -> None:
-    found = mapped(bead("a", description="\u00e9" * 100), limit_bytes=50)
-    assert found.views["a"].description == "\u00e9" * 23 + "\u2026"
-    assert found.notes["a"] == ("its description is cut to 50 bytes in the task",)
+    result = mapped(bead("a", description="\u00e9" * 100), limit_bytes=50)
+    assert result.views["a"].description == "\u00e9" * 23 + "\u2026"
+    assert result.notes["a"] == ("its description is cut to 50 bytes in the task",)
 
 
 def test_ids_that_a_town_does_not_take_become_such_that_it_does() -> None:

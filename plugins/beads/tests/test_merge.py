@@ -29,15 +29,15 @@ VIEWS = st.builds(
 def applied(file: View, town: View, merged: Merge, base: Base | None) -> tuple[View, View]:
     """Both sides after what `merge` decided, as sync does it."""
     after = merged.wanted
-    told: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     for name in merged.to_file:
         value = getattr(after, name)
         if name in SETS:
             was = set(getattr(base.town, name)) if base else set(getattr(file, name)) & set(getattr(town, name))
             theirs = set(getattr(file, name))
             value = tuple(sorted((theirs | (set(value) - was)) - (was - set(value))))
-        told[name] = value
-    return msgspec.structs.replace(file, **told), after
+        answer[name] = value
+    return msgspec.structs.replace(file, **answer), after
 
 
 @given(base=VIEWS, file=VIEWS, town=VIEWS)

@@ -77,15 +77,15 @@ class BdCli:
             )
         except OSError as error:
             raise BackendUnavailable(
-                f"bd cannot be started: {error.strerror}", hint='bd = "never" leaves it alone'
+                f"bd cannot be started: {error.strerror}", hint='set bd = "never" in [plugins.beads] to disable bd'
             ) from error
         except subprocess.TimeoutExpired as error:
             raise TinytownError(f"bd {words[0]} did not end within {_TIMEOUT_S:.0f} s", code="bd_failed") from error
         if done.returncode:
             output = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
             raise TinytownError(
-                f"bd {words[0]} ended with {done.returncode}: {output[-1][:300] if output else 'it output nothing'}",
-                hint='bd config set types.custom tells it other types; [plugins.beads] bd = "never" leaves it alone',
+                f"bd {words[0]} ended with {done.returncode}: {output[-1][:300] if output else 'no output'}",
+                hint='add types with bd config set types.custom, or set bd = "never" in [plugins.beads]',
                 code="bd_failed",
             )
         return done.stdout.decode("utf-8", "replace")

@@ -116,13 +116,13 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
         raise InvalidBead("its id is longer than 255 characters")
     priority = record.get("priority", 0)
     if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= 4:
-        raise InvalidBead(f"its priority is no whole number from 0 to 4: {priority!r:.60}")
+        raise InvalidBead(f"expected a priority from 0 to 4, got {priority!r:.60}")
     timeout = record.get("timeout", 0)
     if not isinstance(timeout, int) or isinstance(timeout, bool):
-        raise InvalidBead(f"its timeout is no whole number: {timeout!r:.60}")
+        raise InvalidBead(f"expected a whole number as timeout, got {timeout!r:.60}")
     labels = as_list(record.get("labels") or [])
     if labels is None or not all(isinstance(label, str) for label in labels):
-        raise InvalidBead("its labels are no list of texts")
+        raise InvalidBead("expected labels to be a list of strings")
     return Bead(
         record=record,
         id=identity,
@@ -141,14 +141,14 @@ def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
         return ()
     items = as_list(record["dependencies"])
     if items is None:
-        raise InvalidBead("its dependencies are no list")
+        raise InvalidBead("expected dependencies to be a list")
     edges: list[Edge] = []
     for item in map(as_object, items):
         if item is None:
-            raise InvalidBead("one of its dependencies is no object")
+            raise InvalidBead("expected every dependency to be an object")
         target = _text(item, "depends_on_id")
         if not target:
-            raise InvalidBead("one of its dependencies has no depends_on_id")
+            raise InvalidBead("a dependency has no depends_on_id")
         gate = "any-children" if _gate(item) == "any-children" else "all-children"
         edges.append(Edge(_text(item, "issue_id") or owner, target, _text(item, "type") or "blocks", gate))
     return tuple(edges)
@@ -169,5 +169,5 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidBead(f"its {key} is no text")
+        raise InvalidBead(f"expected {key} to be a string")
     return value

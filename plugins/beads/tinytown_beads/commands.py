@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tinytown_beads.store import BeadStore
 
 _PATH = click.Path(path_type=Path)
-_strict = click.option("--strict", is_flag=True, help="Do nothing at all when a line of the file is bad.")
-_dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+_strict = click.option("--strict", is_flag=True, help="Change nothing if any line of the file is invalid.")
+_dry_run = click.option("-n", "--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 
 
 @click.group(
@@ -29,7 +29,7 @@ _dry_run = click.option("-n", "--dry-run", is_flag=True, help="Say what would be
     examples=["tt beads import ../shop --dry-run", "tt beads export beads.jsonl", "tt beads sync --watch"],
 )
 def beads() -> None:
-    """Bring beads in, write them out, keep both in step."""
+    """Import, export and sync beads."""
     # Whole towns are read, hundreds of thousands of values and no garbage among them: looking for it took a fifth of the time.
     gc.disable()
 
@@ -44,22 +44,24 @@ def beads() -> None:
 )
 @click.argument("path", type=_PATH, metavar="FILE|DIR")
 @click.option(
-    "--into", metavar="agent=NAME|backlog", help="Whom all of it is for.  [default: the assignee, if the town has them]"
+    "--into",
+    metavar="agent=NAME|backlog",
+    help="Assign all to this agent or to the backlog.  [default: the assignee, if it exists]",
 )
 @_strict
 @_dry_run
 @pass_cli_context
 def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry_run: bool) -> None:
-    """Bring the beads of FILE, or of the directory DIR, into the town as tasks. The file stays as it is.
+    """Import the beads of FILE, or of the directory DIR, as tasks. The file is not changed.
 
-    All of it is read before anything is changed. Run again it brings what is new: what changed in the file goes into the
-    tasks, what changed in the town stays, and what changed on both sides is reported and left alone.
+    The whole file is read before anything changes. A second run imports what is new: changes of the file go into the
+    tasks, changes of the town stay, and conflicts are reported and left alone.
     """
     from tinytown_beads.files import find_bead_file
     from tinytown_beads.syncing import import_file
 
     with context.open_town() as town:
-        town.caller.refuse_agents("cannot bring beads in", "send the supervisor a message")
+        town.caller.refuse_agents("cannot import beads", "send the supervisor a message")
         agent = _recipient(town, into)
         report = import_file(_store(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
     _answer(context, report)
@@ -67,13 +69,13 @@ def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry
 
 @beads.command("export", examples=["tt beads export", "tt beads export beads.jsonl", "tt beads export - | head"])
 @click.argument("path", type=_PATH, metavar="[FILE]", required=False)
-@click.option("--force", is_flag=True, help="Replace a file that the town has neither read nor written.")
+@click.option("--force", is_flag=True, help="Overwrite a file that the town has neither read nor written.")
 @_dry_run
 @pass_cli_context
 def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -> None:
-    """Write the town as beads to FILE, or with - to standard output: what was brought in, with its changes, and all else.
+    """Write the town as beads to FILE, or with - to standard output: imported beads with their changes, and all other tasks.
 
-    The default is the file of the setting `file`. A file that somebody else has written or changed is left alone.
+    The default is the file of the setting `file`. A file that another program has written or changed is not overwritten.
     """
     from tinytown_beads.exporting import export_file, export_town
 
@@ -94,16 +96,16 @@ def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -
     examples=["tt beads sync", "tt beads sync --dry-run", "tt beads sync --prefer file", "tt beads sync --watch"],
 )
 @click.argument("path", type=_PATH, metavar="[FILE]", required=False)
-@click.option("--prefer", type=click.Choice(["file", "town"]), help="Which side is right where both have changed.")
-@click.option("--watch", is_flag=True, help="Go on, whenever one of the two sides changes.")
+@click.option("--prefer", type=click.Choice(["file", "town"]), help="Which side wins a conflict.")
+@click.option("--watch", is_flag=True, help="Keep running, and sync after every change.")
 @_strict
 @_dry_run
 @pass_cli_context
 def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: bool, strict: bool, dry_run: bool) -> None:
-    """Bring a bead file and the town in step, both ways, field by field.
+    """Sync a bead file and the town, in both directions, field by field.
 
-    What one side changed since the last time goes to the other. What both changed is reported and stays as it is on both
-    sides, unless one is preferred. Nothing is deleted because it is missing on the other side.
+    A change of one side since the last sync goes to the other. A field changed on both sides is reported and left alone on
+    both, unless --prefer names a winner. Nothing is deleted because it is missing on the other side.
     """
     from tinytown_beads.syncing import sync_file
     from tinytown_beads.watch import watch_sync
@@ -131,16 +133,16 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
     "types",
     multiple=True,
     metavar="TYPE",
-    help="Only beads of this type, also one that is left out otherwise.",
+    help="Only beads of this type, even one that is excluded by default.",
 )
-@click.option("--include-deferred", "deferred", is_flag=True, help="Also what is deferred.")
-@click.option("--include-ephemeral", "ephemeral", is_flag=True, help="Also what is ephemeral.")
-@click.option("--explain", is_flag=True, help="Show the open beads that are not ready too, with the reason.")
+@click.option("--include-deferred", "deferred", is_flag=True, help="Include deferred beads.")
+@click.option("--include-ephemeral", "ephemeral", is_flag=True, help="Include ephemeral beads.")
+@click.option("--explain", is_flag=True, help="Also show the open beads that are not ready, with the reason.")
 @pass_cli_context
 def ready(
     context: CliContext, path: Path | None, types: tuple[str, ...], deferred: bool, ephemeral: bool, explain: bool
 ) -> None:
-    """Show the beads that can be begun, as bd ready does: of a file, or of the whole town."""
+    """Show the beads that are ready, as bd ready does: of a file, or of the whole town."""
     from datetime import UTC, datetime
 
     from tinytown_beads.exporting import export_town
@@ -155,7 +157,7 @@ def ready(
         file = find_bead_file(path)
         content = read_file(file)
         if content is None:
-            raise UsageError(f"no bead file at {file}", hint="leave it out for the town's own")
+            raise UsageError(f"no bead file at {file}", hint="omit the path for the town's own beads")
         lines = read_lines(content)
     beads_by_id = beads_of(lines)
     reasons = blockers(beads_by_id, datetime.now(UTC), types=types, deferred=deferred, ephemeral=ephemeral)
@@ -167,7 +169,7 @@ def ready(
         "waiting": [{"id": bead.id, "title": bead.title, "reason": reasons[bead.id]} for bead in waiting],
     }
     cells = [(row.id, f"P{row.priority}", row.issue_type, row.title) for row in rows]
-    lines_shown = table(("bead", "priority", "type", "title"), cells) if cells else ["nothing is ready"]
+    lines_shown = table(("bead", "priority", "type", "title"), cells) if cells else ["no beads are ready"]
     context.emit(answer, [*lines_shown, *(f"{bead.id}: {reasons[bead.id]}" for bead in waiting)])
 
 

@@ -101,14 +101,14 @@ def export_file(store: BeadStore, file: Path, *, force: bool = False, dry_run: b
         if before is not None and before != exported.document and not force:
             if exported.known is None:
                 raise Refused(
-                    f"{file} is there already, and nothing is overwritten",
-                    hint="name another file, or bring it in first with tt beads import; --force replaces it",
+                    f"{file} already exists and is not overwritten",
+                    hint="name another file, import it first with tt beads import, or use --force",
                     code="exists",
                 )
             if exported.known.digest != digest(before):
                 raise Refused(
-                    f"{file} was changed since the town read or wrote it",
-                    hint="tt beads sync brings both together; --force replaces the file",
+                    f"{file} has changed since the town read or wrote it",
+                    hint="merge with tt beads sync, or use --force",
                     code="changed",
                 )
         exported.report.file_changed = before != exported.document

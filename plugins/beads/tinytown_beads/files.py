@@ -55,11 +55,11 @@ def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UsageError(f"cannot read {path}: it is no ordinary file", hint="name a file")
+        raise UsageError(f"cannot read {path}: not a regular file", hint="name a file")
     with open(descriptor, "rb") as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:
-        raise UsageError(f"cannot read {path}: it is longer than {limit_bytes:,} bytes")
+        raise UsageError(f"cannot read {path}: longer than {limit_bytes:,} bytes")
     return content
 
 
@@ -81,7 +81,7 @@ def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0
         if was is not None:
             draft.chmod(mode)  # whatever the umask took away
         if read_file(target) != was:
-            raise Refused(f"{path} was changed by somebody else just now", hint="try again", code="changed")
+            raise Refused(f"{path} was changed by another program", hint="try again", code="changed")
         os.replace(draft, target)
         sync_directory(target.parent)
     except OSError as error:
@@ -116,7 +116,9 @@ def locked(path: Path) -> Generator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise Refused("another command moves beads", hint="try again in a moment", code="busy") from error
+                    raise Refused(
+                        "another command is moving beads", hint="try again in a moment", code="busy"
+                    ) from error
                 time.sleep(_POLL_S)  # a blocking lock has no deadline
         yield
     finally:

@@ -45,7 +45,7 @@ class BeadGateReconciler:
                     next_s = min(next_s, left_s)
                     continue
                 with suppress(NotFound, Refused):  # somebody else has opened it meanwhile
-                    await town.complete_task(task.id, f"the gate is open: {bead.text('await_type')}")
+                    await town.complete_task(task.id, f"gate opened: {bead.text('await_type')}")
             await trio.sleep(next_s)
 
     async def _left_s(self, town: Town, bead: Bead) -> float:

@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
 
 def _no_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
@@ -58,9 +58,9 @@ def _decode_slowly(text: str) -> Any:
         value, end = _DECODER.raw_decode(text, _blanks(text, 0))
         value = _repaired(value)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError("nested too deeply") from error
     if _blanks(text, end) != len(text):
-        raise ValueError(f"there is more behind the value, from character {end + 1} on")
+        raise ValueError(f"unexpected text after the value, at character {end + 1}")
     return value
 
 
@@ -102,14 +102,14 @@ def members(text: str) -> list[Member]:
     parsed: list[Member] = []
     at = _blanks(text, 0)
     if text[at : at + 1] != "{":
-        raise ValueError("it is no object")
+        raise ValueError("not an object")
     at = _blanks(text, at + 1)
     try:
         while text[at : at + 1] != "}":
             key, key_end = _DECODER.raw_decode(text, at)
             colon = _blanks(text, key_end)
             if not isinstance(key, str) or text[colon : colon + 1] != ":":
-                raise ValueError("it is no object")
+                raise ValueError("not an object")
             value = _blanks(text, colon + 1)
             _, end = _DECODER.raw_decode(text, value)
             parsed.append(Member(key, at, value, end))
@@ -117,9 +117,9 @@ def members(text: str) -> list[Member]:
             if text[at : at + 1] == ",":
                 at = _blanks(text, at + 1)
             elif text[at : at + 1] != "}":
-                raise ValueError("it is no object")
+                raise ValueError("not an object")
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError("nested too deeply") from error
     return parsed
 
 

@@ -53,7 +53,7 @@ def read_lines(document: bytes) -> list[Line]:
             continue
         if line.key in latest:
             earlier = lines[latest[line.key]]
-            problem = f"{line.key} stands again on line {line.number}, which counts"
+            problem = f"{line.key} is repeated on line {line.number}, which wins"
             lines[latest[line.key]] = msgspec.structs.replace(earlier, kind="bad", bead=None, problem=problem)
         latest[line.key] = index
     return lines
@@ -105,21 +105,21 @@ def _read_line(number: int, raw: bytes) -> Line:
     if not body:
         return Line(number, raw, "blank")
     if len(raw) > LINE_LIMIT_BYTES:
-        return Line(number, raw, "bad", problem=f"it is longer than {LINE_LIMIT_BYTES:,} bytes")
+        return Line(number, raw, "bad", problem=f"longer than {LINE_LIMIT_BYTES:,} bytes")
     try:
         record = as_object(decode(body))
     except UnicodeDecodeError as error:
-        return Line(number, raw, "bad", problem=f"it is no UTF-8 text, from byte {error.start + 1} on")
+        return Line(number, raw, "bad", problem=f"not UTF-8 at byte {error.start + 1}")
     except ValueError as error:
-        return Line(number, raw, "bad", problem=f"it is no JSON: {error}")
+        return Line(number, raw, "bad", problem=f"invalid JSON: {error}")
     if record is None:
-        return Line(number, raw, "bad", problem="it is no JSON object")
+        return Line(number, raw, "bad", problem="not a JSON object")
     if "_schema" in record:
         return Line(number, raw, "header")
     if record.get("_type") == "memory":
         return _memory(number, raw, record)
     if record.get("_type", "issue") != "issue":
-        return Line(number, raw, "bad", problem=f"its _type is no known one: {record['_type']!r:.60}")
+        return Line(number, raw, "bad", problem=f"unknown _type: {record['_type']!r:.60}")
     if record.get("status") == "tombstone":
         return Line(number, raw, "tombstone", key=str(record.get("id", "")))
     try:
@@ -132,5 +132,5 @@ def _read_line(number: int, raw: bytes) -> Line:
 def _memory(number: int, raw: bytes, record: Mapping[str, Any]) -> Line:
     key, value = record.get("key"), record.get("value")
     if not (isinstance(key, str) and key and isinstance(value, str) and value):
-        return Line(number, raw, "bad", problem="it is a memory without a key or without a value")
+        return Line(number, raw, "bad", problem="a memory needs a key and a value")
     return Line(number, raw, "memory", key=key)

@@ -66,7 +66,9 @@ def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DE
     for bead in beads.values():
         dangling = sorted({edge.target for edge in bead.edges if edge.target not in beads})
         if dangling:
-            notes.setdefault(bead.id, []).append(f"it points at what is not in the file: {', '.join(dangling[:5])}")
+            notes.setdefault(bead.id, []).append(
+                f"it refers to beads that are not in the file: {', '.join(dangling[:5])}"
+            )
     task_ids = {key: task_id_for(beads[key]) for key in views}
     return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(note) for key, note in notes.items() if note})
 
@@ -122,7 +124,7 @@ def _needs(
     inherited = [(key, need) for key in wanting if not beads[key].closed for need in _inherited(key, direct, parents)]
     kept, cut = break_cycles([*own, *inherited])
     for key, need in set(own).intersection(cut):
-        notes.setdefault(key, []).append(f"its need of {need} would close a circle")
+        notes.setdefault(key, []).append(f"its need of {need} would create a cycle")
     return {key: tuple(sorted(target)) for key, target in kept.items()}
 
 
@@ -152,7 +154,7 @@ def _view(
         state = "in_progress"
     description = bead.text("description")
     if len(description.encode("utf-8", "replace")) > limit_bytes:
-        notes.append(f"its description is cut to {limit_bytes:,} bytes in the task")
+        notes.append(f"its description is truncated to {limit_bytes:,} bytes in the task")
     tags = [tag_of(label) for label in bead.labels]
     if bead.kind != "task":
         tags.append(tag_of(bead.kind))
@@ -197,9 +199,9 @@ def _held(bead: Bead, task_role: TaskRole, now: datetime, notes: list[str]) -> s
     if bead.status == "deferred" or (until and until > now):
         return f"deferred until {bead.text('defer_until')}" if until else "deferred"
     if bead.status == "blocked" or bead.category == "frozen":
-        return f"its status is {bead.status}"
+        return f"status is {bead.status}"
     if any_of:
-        notes.append(f"it waits for any child of {any_of[0]}, which a task cannot say")
+        notes.append(f"it waits for any child of {any_of[0]}, which tasks do not support")
         return f"waits for any child of {any_of[0]}"
     return ""
 
@@ -215,7 +217,7 @@ def _held_until(bead: Bead, task_role: TaskRole, now: datetime) -> str:
 def _awaited(bead: Bead) -> str:
     what = bead.text("await_type")
     if not what:
-        return f"{bead.kind}: others wait for it, and nobody works on it"
+        return f"{bead.kind}: other tasks wait for it; nobody works on it"
     until = opens_at(bead)
     return f"gate: waits until {stamp(until)}" if until else f"gate: waits for {what} {bead.text('await_id')}".rstrip()
 

@@ -28,16 +28,16 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
     examples=["tt remember 'the integration tests need make services first'", "tt remember --key style - < STYLE.md"],
 )
 @click.argument("text")
-@click.option(
-    "--key", default="", help="What it is called; the same key again replaces it.  [default: its first words]"
-)
-@click.option("--for", "agent", default="", type=AGENT, metavar="AGENT", help="Whom alone it is for.")
+@click.option("--key", default="", help="The note's key; an existing key is replaced.  [default: the first words]")
+@click.option("--for", "agent", default="", type=AGENT, metavar="AGENT", help="Only for this agent.")
 @pass_cli_context
 def remember(context: CliContext, text: str, key: str, agent: str) -> None:
-    """Leave a note, TEXT (- reads standard input), that stands in every prompt from now on."""
+    """Add a note, TEXT (- reads standard input), to every prompt from now on."""
     words = read_text(text).strip()
     if not words or len(words.encode("utf-8", "surrogateescape")) > TEXT_BYTES:
-        raise UsageError(f"expected a note of 1 to {TEXT_BYTES:,} bytes", hint="a file in the repository holds more")
+        raise UsageError(
+            f"expected a note of 1 to {TEXT_BYTES:,} bytes", hint="put longer text in a file of the repository"
+        )
     if _UNFIT.search(words):
         raise UsageError("expected a note of UTF-8 text without control characters")
     field = field_of(key or key_of(words))
@@ -51,16 +51,16 @@ def remember(context: CliContext, text: str, key: str, agent: str) -> None:
         )
         old = town.run(town.operations.plugin_field(PLUGIN, field))
         if old is not None and not key and old.get("text") != words:
-            raise Refused(f"there is a note called {note.key!r} already", hint="give it a --key", code="exists")
+            raise Refused(f"a note {note.key!r} already exists", hint="choose another --key", code="exists")
         town.run(town.operations.set_plugin_field(PLUGIN, field, msgspec.to_builtins(note)))
-    context.emit(note, f"remembered as {note.key}")
+    context.emit(note, f"saved as {note.key}")
 
 
 @click.command(cls=TownCommand, examples=["tt recall", "tt recall tests"])
 @click.argument("word", required=False, default="")
 @pass_cli_context
 def recall(context: CliContext, word: str) -> None:
-    """Show the notes, or those whose key or text holds WORD."""
+    """Show the notes, or those whose key or text contains WORD."""
     with context.open_town() as town:
         notes = [note for note in _notes(town) if word.lower() in f"{note.key}\n{note.text}".lower()]
     lines = [
@@ -71,20 +71,20 @@ def recall(context: CliContext, word: str) -> None:
             f"  {note.text}",
         )
     ]
-    context.emit({"notes": notes}, lines or ["nothing is remembered" + (f" of {word}" if word else "")])
+    context.emit({"notes": notes}, lines or ["no notes" + (f" match {word}" if word else "")])
 
 
 @click.command(cls=TownCommand, examples=["tt forget style"])
 @click.argument("key")
 @pass_cli_context
 def forget(context: CliContext, key: str) -> None:
-    """Take the note KEY out of all prompts."""
+    """Remove the note KEY from all prompts."""
     with context.open_town() as town:
         forgotten = next((note for note in _notes(town) if note.key == key), None)
         if forgotten is None:
             raise NotFound(f"no note called {key[:80]!r}", hint="tt recall shows them")
         town.run(town.operations.set_plugin_field(PLUGIN, field_of(key), None))
-    context.emit(forgotten, f"forgotten: {key}")
+    context.emit(forgotten, f"removed note {key}")
 
 
 def _notes(town: TownClient) -> tuple[Note, ...]:

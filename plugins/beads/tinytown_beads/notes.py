@@ -15,7 +15,7 @@ from tinytown.model.agents import Agent
 
 PREFIX = "note."
 TEXT_BYTES = 4_000
-TOLD_CHARACTERS = 12_000
+SECTION_CHARACTERS = 12_000
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -61,19 +61,19 @@ def note_sections(agent: Agent, data: Mapping[str, Any]) -> list[str]:
     entries: list[str] = []
     length = 0
     for note in reversed(notes):
-        text = _told(note)
+        text = _quoted(note)
         length += len(text)
-        if length > TOLD_CHARACTERS:
+        if length > SECTION_CHARACTERS:
             entries.append(f"- and {len(notes) - len(entries)} older ones: `tt recall`")
             break
         entries.append(text)
     if not entries:
         return []
-    head = "## What this town remembers\n\nNotes that agents and people have left (`tt remember`, `tt recall`, `tt forget`)."
+    head = "## Notes of this town\n\nLeft by agents and people (`tt remember`, `tt recall`, `tt forget`)."
     return ["\n\n".join((head, *reversed(entries)))]
 
 
-def _told(note: Note) -> str:
+def _quoted(note: Note) -> str:
     longest = max(map(len, re.findall(r"`+", note.text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"### {note.key}, by {note.by}\n\n{fence}text\n{note.text}\n{fence}"

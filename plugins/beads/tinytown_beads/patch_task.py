@@ -25,7 +25,7 @@ def task_operations(
     steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
     reopens = "state" in fields and task.finished and not wanted.finished
     if reopens:
-        steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="opened again in the bead file")))
+        steps.append((frozenset({"state"}), lambda: calls.reopen_task(task.id, reason="reopened in the bead file")))
     kept = fields & {*EXTRA_FIELDS, "priority", "assignee"}
     if kept and (reopens or not task.finished):
         table = _extra_table(update.bead, task, wanted, kept)
@@ -42,7 +42,7 @@ def task_operations(
             steps.append((frozenset({"assignee"}), lambda: calls.assign_task(task.id, agent.id)))
         elif not wanted.assignee and task.assigned_to:
             steps.append(
-                (frozenset({"assignee"}), lambda: calls.requeue_task(task.id, reason="nobody's, says its bead"))
+                (frozenset({"assignee"}), lambda: calls.requeue_task(task.id, reason="unassigned in the bead file"))
             )
     if "held" in fields and not wanted.finished:
         if wanted.held:

@@ -53,7 +53,7 @@ def blocked(beads: Mapping[str, Bead]) -> dict[str, str]:
         parent = spreading.pop()
         for child in graph.children.get(parent, ()):
             if child not in reasons_by_bead and not _settled(beads[child]):
-                reasons_by_bead[child] = f"its parent {parent} is blocked"
+                reasons_by_bead[child] = f"parent {parent} is blocked"
                 spreading.append(child)
     return reasons_by_bead
 
@@ -64,14 +64,14 @@ def _settled(bead: Bead) -> bool:
 
 def _blocker(edge: Edge, beads: Mapping[str, Bead], graph: Graph) -> str:
     if edge.type in BLOCKING_EDGES:
-        return "" if _settled(beads[edge.target]) else f"it waits for {edge.target}"
+        return "" if _settled(beads[edge.target]) else f"waiting for {edge.target}"
     if edge.type != CHILDREN_EDGE:
         return ""
     children = [beads[key] for key in graph.children.get(edge.target, ())]
     waiting = [child.id for child in children if not _settled(child)]
     if not waiting or (edge.gate == "any-children" and any(child.closed for child in children)):
         return ""
-    return f"it waits for the children of {edge.target}: {', '.join(waiting[:5])}"
+    return f"waiting for the children of {edge.target}: {', '.join(waiting[:5])}"
 
 
 def blockers(
@@ -88,19 +88,19 @@ def blockers(
     for bead in beads.values():
         until = bead.defer_until
         if bead.status != "open":
-            reason = f"its status is {bead.status}"
+            reason = f"status is {bead.status}"
         elif bead.pinned:
-            reason = "it is pinned"
+            reason = "pinned"
         elif bead.ephemeral and not ephemeral:
-            reason = "it is ephemeral"
+            reason = "ephemeral"
         elif bead.issue_type in NOT_READY_TYPES and bead.issue_type not in types:
-            reason = f"nobody works on a {bead.issue_type}"
+            reason = f"not workable: type {bead.issue_type}"
         elif types and bead.issue_type not in types:
-            reason = f"it is a {bead.issue_type}"
+            reason = f"type is {bead.issue_type}"
         elif until and until > now and not deferred:
-            reason = f"it is deferred until {bead.text('defer_until')}"
+            reason = f"deferred until {bead.text('defer_until')}"
         elif not deferred and (parent := _deferred_parent(bead, beads, graph, now)):
-            reason = f"its parent {parent} is deferred"
+            reason = f"parent {parent} is deferred"
         else:
             reason = waiting.get(bead.id, "")
         if reason:

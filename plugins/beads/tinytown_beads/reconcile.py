@@ -123,14 +123,14 @@ class Reconciliation:
             task = self.town.tasks.get(id_)
             origin = (task.origin or {}) if task else {}
             if id_ in taken:
-                self.refused[key] = f"{taken[id_]} stands for the same task, {id_}"
+                self.refused[key] = f"{taken[id_]} already maps to the task {id_}"
             elif task is None:
                 taken[id_] = key
             elif extras_of(self.beads[key]) or key in self.bases or _is_of(origin, key):
                 taken[id_] = key
                 existing[key] = task
             else:
-                self.refused[key] = f"the town has a task {id_} that is no bead"
+                self.refused[key] = f"the town has a task {id_} that is not from this bead"
         return existing
 
     def _recorded(self, existing: Mapping[str, Task]) -> dict[str, Base]:

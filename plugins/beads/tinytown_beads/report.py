@@ -88,18 +88,18 @@ class Report:
         lines = [f"problem: {problem}" for problem in self.problems[:_ROWS_SHOWN]] + lines
         if self.unmapped:
             kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(self.unmapped.values()).most_common())
-            lines.append(f"kept in the file and no tasks: {kinds}")
+            lines.append(f"kept in the file, not imported as tasks: {kinds}")
         if self.dropped:
             fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())
-            lines.append(f"bd will drop when it imports this: {fields}")
-        lines += [f"bd did not take {skipped}" for skipped in self.bd_skipped]
+            lines.append(f"bd import will drop: {fields}")
+        lines += [f"bd skipped {skipped}" for skipped in self.bd_skipped]
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
         lines.append(f"{self.command} of {self.file}: {counts or 'nothing'}" + self._dry)
         return lines
 
     @property
     def _dry(self) -> str:
-        return " (a dry run: nothing was changed)" if self.dry_run else ""
+        return " (dry run: nothing changed)" if self.dry_run else ""
 
 
 def _fields(row: Row) -> str:

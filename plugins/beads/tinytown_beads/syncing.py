@@ -112,7 +112,7 @@ class _Session:
         if strict and self.problems:
             raise UsageError(
                 f"{file} has bad lines ({len(self.problems)}), first {self.problems[0]}",
-                hint="mend it, or leave out --strict",
+                hint="fix it, or omit --strict",
                 code="bad_beads",
                 problems=self.problems,
             )
@@ -140,7 +140,7 @@ class _Session:
             report.add(create.bead.id, "created")
         for update in reconciliation.updates:
             if update.merge.conflicts:
-                report.add(update.bead.id, "conflict", sorted(update.merge.conflicts), "both sides changed it")
+                report.add(update.bead.id, "conflict", sorted(update.merge.conflicts), "changed on both sides")
             elif update.merge.to_town:
                 report.add(update.bead.id, "updated", sorted(update.merge.to_town))
             else:
@@ -148,7 +148,7 @@ class _Session:
         for key, reason in reconciliation.refused.items():
             report.add(key, "skipped", (), reason)
         for key in reconciliation.forgotten:
-            report.add(key, "forgotten", (), "it is finished, and the town has forgotten it")
+            report.add(key, "forgotten", (), "it is finished and no longer in the town")
         for key, kind in reconciliation.mapped.unmapped.items():
             report.add(key, "unmapped", (), kind)
         return report
@@ -215,7 +215,7 @@ class _Session:
             task, base = by_bead.get(key), self.reconciliation.bases.get(key)
             changed = changed_fields(base.town, view_of_task(task, ids)) if task and base else frozenset[str]()
             if task is None or base is None or not changed:
-                report.add(key, "missing", (), "it is not in the file any more; the town's task stays as it is")
+                report.add(key, "missing", (), "no longer in the file; the town's task is unchanged")
                 continue
             changes = changes_to(line.bead, base.town, view_of_task(task, ids), sorted(changed), self.now)
             append(written, [with_changes(line, changes)])

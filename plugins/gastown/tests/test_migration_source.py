@@ -50,8 +50,8 @@ def test_one_field_is_changed_and_the_rest_of_the_text_is_not() -> None:
 def test_a_field_that_was_written_is_read_and_nothing_else_changes(text: str, value: str) -> None:
     after = with_field(text, "hook_bead", value)
     assert field_of(after, "hook_bead") == value
-    assert {key: said for key, said in fields_in(after).items() if key != "hookbead"} == {
-        key: said for key, said in fields_in(text).items() if key != "hookbead"
+    assert {key: output for key, output in fields_in(after).items() if key != "hookbead"} == {
+        key: output for key, output in fields_in(text).items() if key != "hookbead"
     }
     assert with_field(after, "hook_bead", value) == after
 
@@ -72,7 +72,7 @@ def tables() -> dict[str, bytes]:
         "events": [{"id": 1, "issue_id": "gt-1", "event_type": "created"}],
         "config": [{"key": "kv.memory.build", "value": "run make"}, {"key": "issue_prefix", "value": "gt"}],
     }  # fmt: skip
-    return {name: document(*each) for name, each in rows.items()}
+    return {name: document(*row) for name, row in rows.items()}
 
 
 def test_a_table_dump_becomes_records_of_the_interchange_format() -> None:
@@ -145,12 +145,12 @@ def test_a_directory_is_read_whole(tmp_path: Path) -> None:
     assert list(beads_of(town.rigs["hq"].lines)) == ["hq-cv-1", "hq-mayor"]
     assert [path.name for path in shop.formulas] == ["own.formula.toml"]
     assert shop.work_places == ["shop/polecats/nux"]
-    told = dict(town.no_place)
-    assert told["shop/formula-overlays"].startswith("changes to the steps of formulas")
-    assert told["desk/mayor/rig/.beads/backup/events.jsonl"] == "history of beads"
+    answer = dict(town.no_place)
+    assert answer["shop/formula-overlays"].startswith("changes to the steps of formulas")
+    assert answer["desk/mayor/rig/.beads/backup/events.jsonl"] == "history of beads"
     assert any("'../evil'" in problem for problem in town.problems)
     assert any("leads out of the town" in problem for problem in town.problems)
-    assert any("line 6: it is no JSON" in problem for problem in town.problems)
+    assert any("line 6: it is not JSON" in problem for problem in town.problems)
 
 
 def test_what_is_no_gastown_town_is_told(tmp_path: Path) -> None:
@@ -169,12 +169,12 @@ def test_torn_files_are_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "answer"),
     [
         ("https://ada:secret@git.example/shop.git", "https://git.example/shop.git"),
         ("git@git.example:shop.git", "git@git.example:shop.git"),
         ("/srv/shop.git", "/srv/shop.git"),
     ],
 )
-def test_a_password_in_an_address_is_not_told(url: str, told: str) -> None:
-    assert without_credentials(url) == told
+def test_a_password_in_an_address_is_not_told(url: str, answer: str) -> None:
+    assert without_credentials(url) == answer

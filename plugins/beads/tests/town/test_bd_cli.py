@@ -69,8 +69,8 @@ def test_news_of_the_database_reach_the_town_and_news_of_the_town_the_database(r
     database.write_bytes(
         document(bead("tt-1", title="newer", updated_at="2026-02-01T00:00:00Z"), bead("tt-2"), bead("tt-3"))
     )
-    told = bare.json("beads", "sync")
-    assert (told["created"], told["bd_skipped"]) == (3, ["a -> b: gone"])
+    answer = bare.json("beads", "sync")
+    assert (answer["created"], answer["bd_skipped"]) == (3, ["a -> b: gone"])
     assert records(file)["tt-1"] == bead(
         "tt-1", title="newer", updated_at="2026-02-01T00:00:00Z", source_formula="shiny"
     )
@@ -103,10 +103,10 @@ def test_a_program_is_asked_only_where_it_has_a_database(tmp_path: Path, monkeyp
     file.parent.mkdir()
     (file.parent / "metadata.json").touch()
     assert find_bd(file, Settings(bd="never")) is None
-    found = find_bd(file, Settings())
-    assert found is not None
-    with pytest.raises(TinytownError, match="it said nothing"):
-        found.pull([])
+    result = find_bd(file, Settings())
+    assert result is not None
+    with pytest.raises(TinytownError, match="no output"):
+        result.pull([])
 
 
 BD = shutil.which("bd")

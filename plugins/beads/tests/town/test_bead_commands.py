@@ -85,11 +85,11 @@ def test_a_bad_line_is_named_and_only_strict_stops_the_rest(tt: Shell) -> None:
     put(tt, document(bead("tt-1"), '{"id":"tt-2","title":"x","priority":9}'))
     error = tt("--json", "beads", "import", "in.jsonl", "--strict", code=2).error
     assert error["code"] == "bad_beads"
-    assert "line 2: its priority is no whole number from 0 to 4: 9" in error["message"]
+    assert "line 2: expected a priority from 0 to 4, got 9" in error["message"]
     assert tt.json("task", "list")["tasks"] == []
-    told = tt.json("beads", "import", "in.jsonl")
-    assert told["problems"] == ["line 2: its priority is no whole number from 0 to 4: 9"]
-    assert told["created"] == 1
+    answer = tt.json("beads", "import", "in.jsonl")
+    assert answer["problems"] == ["line 2: expected a priority from 0 to 4, got 9"]
+    assert answer["created"] == 1
 
 
 def test_work_goes_to_whom_it_is_meant_for(tt: Shell) -> None:
@@ -120,8 +120,8 @@ def test_what_changed_in_the_file_changes_the_task_and_what_changed_here_stays(t
             bead("tt-3", status="closed", close_reason="failed: no"),
         ),
     )
-    told = tt.json("beads", "import", "in.jsonl")
-    assert (told["updated"], told["unchanged"]) == (2, 1)
+    answer = tt.json("beads", "import", "in.jsonl")
+    assert (answer["updated"], answer["unchanged"]) == (2, 1)
     assert (task(tt, "tt-1")["title"], task(tt, "tt-1")["priority"]) == ("better", "urgent")
     assert (task(tt, "tt-2")["state"], task(tt, "tt-3")["state"]) == ("completed", "failed")
     tt("beads", "export", "in.jsonl")
@@ -135,9 +135,9 @@ def test_a_task_that_is_no_bead_is_left_alone(tt: Shell) -> None:
     tt("backlog", "add", "our own work")
     (own,) = tt.json("backlog", "list")["tasks"]
     put(tt, document(bead(own["id"])))
-    told = tt.json("beads", "import", "in.jsonl")
-    assert (told["skipped"], told["created"]) == (1, 0)
-    assert told["beads"][0]["reason"] == f"the town has a task {own['id']} that is no bead"
+    answer = tt.json("beads", "import", "in.jsonl")
+    assert (answer["skipped"], answer["created"]) == (1, 0)
+    assert answer["beads"][0]["reason"] == f"the town has a task {own['id']} that is no bead"
     assert task(tt, own["id"])["description"] == "our own work"
 
 
@@ -167,7 +167,7 @@ def test_our_own_tasks_go_out_and_come_back_into_another_town(tt: Shell) -> None
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"\0" * 1000, "it is no JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "no UTF-8 text")],
+    [(b"\0" * 1000, "it is not JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "no UTF-8 text")],
 )
 def test_hostile_files_are_problems_and_no_tracebacks(tt: Shell, content: bytes, reason: str) -> None:
     put(tt, content)
@@ -189,9 +189,9 @@ def test_what_is_no_file_is_told(tt: Shell) -> None:
 
 def test_ready_work_of_a_file_and_of_the_town(tt: Shell) -> None:
     put(tt, GRAPH)
-    told = tt.json("beads", "ready", "in.jsonl", "--explain")
-    assert [each["id"] for each in told["ready"]] == ["tt-1"]
-    assert {each["id"]: each["reason"] for each in told["waiting"]}["tt-2"] == "it waits for tt-1"
+    answer = tt.json("beads", "ready", "in.jsonl", "--explain")
+    assert [each["id"] for each in answer["ready"]] == ["tt-1"]
+    assert {each["id"]: each["reason"] for each in answer["waiting"]}["tt-2"] == "it waits for tt-1"
     tt("beads", "import", "in.jsonl")
     assert [each["id"] for each in tt.json("beads", "ready")["ready"]] == ["tt-1"]
     tt("task", "complete", "tt-1")
@@ -215,8 +215,8 @@ def test_a_sync_takes_the_news_of_each_side_to_the_other(tt: Shell) -> None:
     assert path.read_bytes() == content
     tt("task", "complete", "tt-1", "--result", "fine")
     path.write_bytes(content.replace(b"title of tt-2", b"another title"))
-    told = tt.json("beads", "sync")
-    assert (told["updated"], told["written"], told["conflict"]) == (1, 1, 0)
+    answer = tt.json("beads", "sync")
+    assert (answer["updated"], answer["written"], answer["conflict"]) == (1, 1, 0)
     assert task(tt, "tt-2")["title"] == "another title"
     after = records(path)
     assert (after["tt-1"]["status"], after["tt-1"]["close_reason"], after["tt-1"]["notes"]) == ("closed", "fine", "n")
@@ -231,8 +231,8 @@ def test_what_both_changed_stays_on_both_sides_until_one_is_preferred(tt: Shell)
         document(bead("tt-1", status="closed", closed_at=MOMENT, close_reason="wontfix", title="x"), bead("tt-2"))
     )
     for _ in range(2):
-        told = tt.json("beads", "sync")
-        (row,) = [each for each in told["beads"] if each["outcome"] == "conflict"]
+        answer = tt.json("beads", "sync")
+        (row,) = [each for each in answer["beads"] if each["outcome"] == "conflict"]
         assert (row["id"], row["fields"]) == ("tt-1", ["state"])
         assert records(path)["tt-1"]["close_reason"] == "wontfix"
         assert task(tt, "tt-1")["state"] == "completed"
@@ -246,16 +246,16 @@ def test_what_is_missing_on_one_side_is_deleted_on_none(tt: Shell) -> None:
     tt("beads", "sync")
     path.write_bytes(document(bead("tt-1")))
     tt("task", "complete", "tt-3")
-    told = tt.json("beads", "sync")
-    assert (told["missing"], told["appended"]) == (1, 1)
+    answer = tt.json("beads", "sync")
+    assert (answer["missing"], answer["appended"]) == (1, 1)
     assert list(records(path)) == ["tt-1", "tt-3"]
     assert task(tt, "tt-2")["state"] == "pending"
     assert tt.json("beads", "sync")["missing"] == 1
     assert list(records(path)) == ["tt-1", "tt-3"]
     tt("reset", "--force", "--no-save")
-    told = tt.json("beads", "sync")
+    answer = tt.json("beads", "sync")
     assert list(records(path)) == ["tt-1", "tt-3"]
-    assert (told["created"], told["forgotten"]) == (1, 1)
+    assert (answer["created"], answer["forgotten"]) == (1, 1)
 
 
 def test_a_line_of_our_own_that_was_taken_out_stays_out(tt: Shell) -> None:
@@ -264,8 +264,8 @@ def test_a_line_of_our_own_that_was_taken_out_stays_out(tt: Shell) -> None:
     assert tt.json("beads", "sync")["appended"] == 1
     path.write_bytes(document(bead("tt-1"))[:-1])
     for _ in range(2):
-        told = tt.json("beads", "sync")
-        assert (told["missing"], told["appended"], told["file_changed"]) == (1, 0, False)
+        answer = tt.json("beads", "sync")
+        assert (answer["missing"], answer["appended"], answer["file_changed"]) == (1, 0, False)
     tt("beads", "export", "all.jsonl")
     assert len(records(tt.directory / "all.jsonl")) == 2
 
@@ -277,8 +277,8 @@ def test_without_its_baseline_a_sync_goes_by_what_the_tasks_remember(tt: Shell) 
     path.write_bytes(document(bead("tt-1"), bead("tt-2", title="new")))
     for each in (tt.directory / ".tt" / "beads").glob("*.baseline"):
         each.unlink()
-    told = tt.json("beads", "sync")
-    assert (told["updated"], told["written"], told["conflict"]) == (1, 1, 0)
+    answer = tt.json("beads", "sync")
+    assert (answer["updated"], answer["written"], answer["conflict"]) == (1, 1, 0)
     assert records(path)["tt-1"]["status"] == "closed"
     assert task(tt, "tt-2")["title"] == "new"
 

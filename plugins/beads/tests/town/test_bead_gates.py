@@ -60,7 +60,7 @@ async def test_a_timer_opens_at_its_time_and_what_waits_for_it_goes_on() -> None
                 nursery.start_soon(BeadGateReconciler().run, town)
                 opened = await town.wait_for_task("g-now")
                 nursery.cancel_scope.cancel()
-            assert (opened.state, opened.result) == ("completed", "the gate is open: timer")
+            assert (opened.state, opened.result) == ("completed", "gate opened: timer")
             assert (await town.task("a")).state == "pending"
             for id_ in ("g-later", "g-person", "g-never", "b"):
                 assert (await town.task(id_)).state == "blocked"

@@ -16,10 +16,10 @@ def test_a_group_is_made_of_tasks_and_says_how_far_they_are(tt: Any) -> None:
     made = tt.json("group", "create", "release", one[:8], two, "--description", "the release")
     assert (made["state"], made["owner"], made["total"], made["completed"]) == ("open", "supervisor", 2, 0)
     tt("task", "complete", one)
-    found = tt.json("group", "status", "release")
-    assert found["counts"] == {"pending": 1, "completed": 1}
-    assert [member["title"] for member in found["members"]] == ["build", "ship"]
-    assert found in tt.json("group", "list")["groups"]
+    result = tt.json("group", "status", "release")
+    assert result["counts"] == {"pending": 1, "completed": 1}
+    assert [member["title"] for member in result["members"]] == ["build", "ship"]
+    assert result in tt.json("group", "list")["groups"]
     assert "1/2" in tt("group", "list").out
 
 
@@ -28,9 +28,9 @@ def test_a_failed_member_keeps_a_group_open_and_is_named(tt: Any) -> None:
     tt("group", "create", "failing", one, two)
     tt("task", "complete", one)
     tt("task", "fail", two, "--reason", "no licence")
-    found = tt.json("group", "status", "failing")
-    assert (found["state"], found["failing"]) == ("open", [two])
-    assert f"{two} keeps it open: failed, no licence" in tt("group", "status", "failing").out
+    result = tt.json("group", "status", "failing")
+    assert (result["state"], result["failing"]) == ("open", [two])
+    assert f"{two} blocks completion: failed, no licence" in tt("group", "status", "failing").out
     answer = tt("group", "watch", "failing", "--json", code=1)
     assert answer.error["code"] == "group_stuck"
     assert tt("group", "close", "failing", "--json", code=4).error["code"] == "needs_force"
@@ -52,8 +52,8 @@ def test_a_dry_run_shows_the_waves_and_makes_nothing(tt: Any) -> None:
     two = add(tt, "b", "--needs", one)
     three = add(tt, "c", "--needs", one)
     four = add(tt, "d", "--needs", f"{two},{three}")
-    found = tt.json("group", "create", "waves", four, three, two, one, "--dry-run")
-    assert found["waves"] == [[one], [three, two], [four]]
+    result = tt.json("group", "create", "waves", four, three, two, one, "--dry-run")
+    assert result["waves"] == [[one], [three, two], [four]]
     tt("group", "status", "waves", code=3)
 
 

@@ -43,17 +43,17 @@ async def group(town: Town, name: str) -> Group:
     return groups_in({field_of(name): value})[0]
 
 
-async def told(town: Town, type_: str) -> int:
+async def notified(town: Town, type_: str) -> int:
     events = await town.run(town.operations.latest_events(1000))
     return sum(isinstance(event, OtherEvent) and event.type == type_ for event in events)
 
 
 async def until(town: Town, name: str, **members: Any) -> Group:
-    def good(found: Group) -> bool:
-        return all(getattr(found, member) == value for member, value in members.items())
+    def good(result: Group) -> bool:
+        return all(getattr(result, member) == value for member, value in members.items())
 
-    found: Group = await town.wait_until(lambda: group(town, name), good)
-    return found
+    result: Group = await town.wait_until(lambda: group(town, name), good)
+    return result
 
 
 async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_each() -> None:
@@ -65,12 +65,12 @@ async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_e
             for _ in range(3):
                 nursery.start_soon(GroupReconciler().run, town)
             await town.complete_task(task.id)
-            await until(town, "g", told=1)
+            await until(town, "g", notified=1)
             nursery.cancel_scope.cancel()
         for mailbox in ("rita", "supervisor"):
             (message,) = await town.inbox(mailbox)
             assert "group g is completed" in message.text
-        assert await told(town, "group_completed") == 1
+        assert await notified(town, "group_completed") == 1
 
 
 async def test_what_was_cut_off_between_completion_and_notice_is_taken_up() -> None:
@@ -82,10 +82,10 @@ async def test_what_was_cut_off_between_completion_and_notice_is_taken_up() -> N
                    ended={task.id: "completed"})  # fmt: skip
         async with trio.open_nursery() as nursery:
             nursery.start_soon(GroupReconciler().run, town)
-            await until(town, "g", told=1)
+            await until(town, "g", notified=1)
             nursery.cancel_scope.cancel()
         assert len(await town.inbox()) == 1
-        assert await told(town, "group_completed") == 0, "it was told in the step that completed it"
+        assert await notified(town, "group_completed") == 0, "it was told in the step that completed it"
 
 
 async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_told_again() -> None:
@@ -94,11 +94,11 @@ async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_t
         await make(town, "g", [task.id])
         nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(task.id)
-        await until(town, "g", told=1)
+        await until(town, "g", notified=1)
         await town.reopen_task(task.id)
         await until(town, "g", state="open")
         await town.complete_task(task.id)
-        await until(town, "g", state="completed", told=2)
+        await until(town, "g", state="completed", notified=2)
         assert len(await town.inbox()) == 2
         nursery.cancel_scope.cancel()
 
@@ -127,7 +127,7 @@ async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck() -> None:
         for id_ in "ab":
             await town.add_task(id_, task_id=id_)
             await town.complete_task(id_)
-        await until(town, "g", ended={"a": "completed", "b": "completed"}, state="completed", told=1)
+        await until(town, "g", ended={"a": "completed", "b": "completed"}, state="completed", notified=1)
         assert ["completed" in message.text for message in await town.inbox()] == [True]
         nursery.cancel_scope.cancel()
 
@@ -144,7 +144,7 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         with pytest.raises(NotFound):
             await town.task(first.id)
         await town.complete_task(second.id)
-        await until(town, "g", state="completed", told=1)
+        await until(town, "g", state="completed", notified=1)
         nursery.cancel_scope.cancel()
 
 
@@ -167,9 +167,9 @@ async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_ea
             town.run = counted  # type: ignore[method-assign]
             for id_ in tasks:
                 await run(town.operations.settle_task("complete", id_))
-            found = await until(town, "g", told=1)
+            result = await until(town, "g", notified=1)
             nursery.cancel_scope.cancel()
-        assert found.state == "completed"
+        assert result.state == "completed"
         assert calls < 14 * members, "a look at every member whenever one moves would be 1,600 and more"
 
 

@@ -136,11 +136,11 @@ def test_cut_after_any_step_the_next_sync_ends_right(
     assert (report.counts["conflict"], report.counts["created"], report.counts["appended"]) == (1, 1, 1)
     expected, number = whole.end(), steps.taken
     assert number >= 7
-    records, told = ({each[key]: each for each in side} for side, key in zip(expected, ("id", 0), strict=True))
-    assert (told["tt-1"][1], told["tt-3"][2], told["tt-6"][5]) == ("new in the file", "failed", ("tt-8",))
+    records, answer = ({each[key]: each for each in side} for side, key in zip(expected, ("id", 0), strict=True))
+    assert (answer["tt-1"][1], answer["tt-3"][2], answer["tt-6"][5]) == ("new in the file", "failed", ("tt-8",))
     assert (records["tt-2"]["title"], records["tt-7"]["status"]) == ("new in the town", "closed")
-    assert sorted(records["tt-4"]["labels"]) == list(told["tt-4"][4]) == ["b", "c", "d"]
-    assert (records["tt-5"]["title"], told["tt-5"][1]) == ("one thing", "another thing")
+    assert sorted(records["tt-4"]["labels"]) == list(answer["tt-4"][4]) == ["b", "c", "d"]
+    assert (records["tt-5"]["title"], answer["tt-5"][1]) == ("one thing", "another thing")
     for cut in range(number):
         each = scenario(f"cut-{cut}")
         steps.left = -1

@@ -29,7 +29,7 @@ _NAME = click.argument("name")
 
 @click.group(cls=TownGroup, examples=["tt group create release build docs announce", "tt group status release"])
 def group() -> None:
-    """Sets of tasks that belong together: how far they are, and word when all of one is completed."""
+    """Named sets of tasks: their progress, and a notice when all of them are completed."""
 
 
 @group.command(
@@ -37,10 +37,10 @@ def group() -> None:
 )
 @_NAME
 @click.argument("tasks", nargs=-1, type=TASK, metavar="[TASK...]")
-@click.option("--owner", type=AGENT, metavar="AGENT", help="Who is told.  [default: who calls]")
-@click.option("--notify", multiple=True, type=AGENT, metavar="AGENT,..", help="Who else is told.")
-@click.option("--description", default="", help="What it is about.")
-@click.option("--dry-run", is_flag=True, help="Only say in which waves the tasks can be done.")
+@click.option("--owner", type=AGENT, metavar="AGENT", help="Who is notified.  [default: the caller]")
+@click.option("--notify", multiple=True, type=AGENT, metavar="AGENT,..", help="Also notify these agents.")
+@click.option("--description", default="", help="A short description.")
+@click.option("--dry-run", is_flag=True, help="Only show the stages in which the tasks can run.")
 @pass_cli_context
 def create(
     context: CliContext,
@@ -51,11 +51,11 @@ def create(
     description: str,
     dry_run: bool,
 ) -> None:
-    """Make a group called NAME of these tasks."""
+    """Create the group NAME with these tasks."""
     field_of(name)
     with context.open_town() as town:
         members: list[Task] = town.run_all([town.operations.task(word) for word in tasks])
-        waves = stages_of({task.id: task.needs for task in members})
+        stages = stages_of({task.id: task.needs for task in members})
         made = Group(
             name=name,
             created_at=now(),
@@ -66,16 +66,16 @@ def create(
         )
         if dry_run:
             titles = {task.id: f"{task.state}  {task.headline}" for task in members}
-            lines = [line for number, wave in enumerate(waves, 1) for line in _wave_lines(number, wave, titles)]
-            context.emit({"name": name, "waves": waves}, lines or ["no tasks, no waves"])
+            lines = [line for number, stage in enumerate(stages, 1) for line in _stage_lines(number, stage, titles)]
+            context.emit({"name": name, "stages": stages, "waves": stages}, lines or ["no tasks, no stages"])
             return
         add_group(town, made)
         progress = find_progress(town, made)
     context.emit(group_shape(progress), _summary(progress))
 
 
-def _wave_lines(number: int, wave: Iterable[str], titles: dict[str, str]) -> list[str]:
-    return [f"wave {number}", *(f"  {id_}  {titles[id_]}" for id_ in wave)]
+def _stage_lines(number: int, stage: Iterable[str], titles: dict[str, str]) -> list[str]:
+    return [f"stage {number}", *(f"  {id_}  {titles[id_]}" for id_ in stage)]
 
 
 def _address(town: TownClient, word: str) -> str:
@@ -88,7 +88,7 @@ def _address(town: TownClient, word: str) -> str:
 @click.argument("tasks", nargs=-1, required=True, type=TASK, metavar="TASK...")
 @pass_cli_context
 def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
-    """Put tasks into the group NAME; a completed group is open again then."""
+    """Add tasks to the group NAME; a completed group reopens."""
     with context.open_town() as town:
         ids = [task.id for task in town.run_all([town.operations.task(word) for word in tasks])]
         changed = change_group(town, name, lambda now_: with_tasks(_not_closed(now_), added=ids))
@@ -100,7 +100,7 @@ def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
 @pass_cli_context
 def remove(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
-    """Take tasks out of the group NAME. The tasks stay as they are."""
+    """Remove tasks from the group NAME. The tasks are not changed."""
     with context.open_town() as town:
         changed = change_group(town, name, lambda now_: with_tasks(now_, removed=[_member(now_, w) for w in tasks]))
         _answer(context, town, changed)
@@ -118,10 +118,10 @@ def _member(group: Group, word: str) -> str:
 
 
 @group.command("list", examples=["tt group list", "tt group list --all"])
-@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@click.option("--all", "everything", is_flag=True, help="Include closed ones.")
 @pass_cli_context
 def list_groups(context: CliContext, everything: bool) -> None:
-    """List the groups, the oldest first."""
+    """List the groups, oldest first."""
     with context.open_town() as town:
         groups = [progress for progress in all_groups(town) if everything or progress.state != "closed"]
         progresses = [find_progress(town, progress) for progress in groups]
@@ -144,19 +144,19 @@ def list_groups(context: CliContext, everything: bool) -> None:
 @_NAME
 @pass_cli_context
 def status(context: CliContext, name: str) -> None:
-    """Show how far the group NAME is, member by member."""
+    """Show the progress of the group NAME, task by task."""
     with context.open_town() as town:
         _answer(context, town, find_group(town, name))
 
 
 @group.command("watch", examples=["tt group watch release", "tt group watch release --timeout 3600"])
 @_NAME
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Watch no longer than this.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time.")
 @pass_cli_context
 def watch(context: CliContext, name: str, timeout_s: float | None) -> None:
-    """Follow the group NAME until it is completed or closed, or can go no further.
+    """Follow the group NAME until it is completed, closed or stuck.
 
-    Ends with 1 when a member has failed and nothing else can be done, and when the time is over.
+    Exits with 1 if it is stuck (a task failed and no other can run) and on timeout.
     """
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     with context.open_town() as town:
@@ -171,10 +171,10 @@ def watch(context: CliContext, name: str, timeout_s: float | None) -> None:
                     break
     context.emit(group_shape(progress), _details(progress))
     if not _over(progress):
-        raise TinytownError(f"the time is over: group {name} is {_done(progress)} done", code="timeout")
+        raise TinytownError(f"timed out: group {name} is {_done(progress)} done", code="timeout")
     if not progress.complete and progress.group.state != "closed":
         raise TinytownError(
-            f"group {name} can go no further: {', '.join(progress.failing)} did not end well",
+            f"group {name} is stuck: {', '.join(progress.failing)} did not complete",
             hint="tt task reopen, or tt group remove",
             code="group_stuck",
         )
@@ -189,20 +189,20 @@ def _over(progress: Progress) -> bool:
 )
 @_NAME
 @click.option("--reason", default="", help="Why.")
-@click.option("--force", is_flag=True, help="Also when not all of it is completed.")
-@click.option("--forget", is_flag=True, help="Keep nothing of it. Its tasks stay.")
+@click.option("--force", is_flag=True, help="Close it even if tasks are open.")
+@click.option("--forget", is_flag=True, help="Delete the group. Its tasks stay.")
 @pass_cli_context
 def close(context: CliContext, name: str, reason: str, force: bool, forget: bool) -> None:
-    """End the group NAME: nobody is told of it any more. Its tasks stay as they are.
+    """Close the group NAME: its notices end. Its tasks are not changed.
 
-    One that is not completed is closed with --force only.
+    A group that is not completed needs --force.
     """
     with context.open_town() as town:
         progress = find_progress(town, find_group(town, name))
         if not (force or progress.complete or progress.group.state == "closed" or not progress.states):
             raise Refused(
                 f"group {name} is not completed: {_done(progress)} done",
-                hint="--force closes it all the same",
+                hint="close it anyway with --force",
                 code="needs_force",
             )
 
@@ -220,7 +220,7 @@ def close(context: CliContext, name: str, reason: str, force: bool, forget: bool
 
 def _not_closed(group: Group) -> Group:
     if group.state == "closed":
-        raise Refused(f"group {group.name} is closed", hint="make another one")
+        raise Refused(f"group {group.name} is closed", hint="create another group")
     return group
 
 
@@ -245,7 +245,7 @@ def _counted(progress: Progress) -> str:
 
 def _summary(progress: Progress) -> list[str]:
     group = progress.group
-    return [f"group {group.name} is {_state(progress)}: {_done(progress)} done, {group.owner} hears of it"]
+    return [f"group {group.name} is {_state(progress)}: {_done(progress)} done, {group.owner} is notified"]
 
 
 def _details(progress: Progress) -> list[str]:
@@ -261,5 +261,7 @@ def _details(progress: Progress) -> list[str]:
     lines += table(("task", "state", "agent", "title"), rows) if rows else ["no tasks"]
     for id_ in progress.failing:
         task = progress.tasks.get(id_)
-        lines.append(f"{id_} keeps it open: {progress.states[id_]}{f', {task.reason}' if task and task.reason else ''}")
+        lines.append(
+            f"{id_} blocks completion: {progress.states[id_]}{f', {task.reason}' if task and task.reason else ''}"
+        )
     return lines

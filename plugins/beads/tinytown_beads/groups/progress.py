@@ -73,7 +73,7 @@ def evaluate(progress: Progress) -> Group:
 
 
 def stages_of(needs: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """In which waves tasks can be done that need `needs`; what is needed from outside is taken as there."""
+    """The stages in which tasks with these `needs` can run; needs outside of them count as met."""
     return stages({id_: [need for need in needs[id_] if need in needs] for id_ in needs})
 
 

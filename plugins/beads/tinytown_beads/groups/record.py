@@ -19,10 +19,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A named set of tasks. Times are RFC 3339 in UTC.
 
-    ``ended`` has the members that were seen finished, with the state they ended in: a task that the town has forgotten
-    since is counted by it. ``completions`` counts how often the group was completed (a member may be opened again),
-    ``told`` how many of these its people were told of, ``stuck`` the members whose failing they were told of. ``origin``
-    is for whoever made the group for a purpose of his own; with ``made`` in it false, its tasks are still being made.
+    `ended` has the finished members with their final state, which counts after retention has removed the task.
+    `completions` counts how often the group was completed (a member may be reopened), `notified` for how many of these
+    notices were sent (``told`` on the wire), `stuck` the failed members that a notice has named. `origin` belongs to
+    whoever created the group; while ``made`` in it is false, its tasks are still being created.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     ended: dict[str, str] = {}
     completions: int = 0
-    told: int = 0
+    notified: int = msgspec.field(name="told", default=0)
     stuck: tuple[str, ...] = ()
     origin: dict[str, Any] = {}
 
     @property
-    def people(self) -> tuple[str, ...]:
-        """Who is told: the owner first, each once."""
+    def recipients(self) -> tuple[str, ...]:
+        """The recipients of notices: the owner first, each once."""
         return tuple(dict.fromkeys((self.owner, *self.notify)))
 
 

@@ -55,7 +55,7 @@ class GroupReconciler:
             async for group, event in groups:
                 states = known.get(group.name, {})
                 if set(states) == set(group.tasks) and states:
-                    if event is None and group.told >= group.completions:
+                    if event is None and group.notified >= group.completions:
                         continue  # its record alone has changed, most often by our own hand
                     if event is not None and not _matters(group, states, event):
                         continue
@@ -80,9 +80,9 @@ class GroupReconciler:
             if updated.state != group.state:
                 happened = "group_completed" if updated.state == "completed" else "group_reopened"
                 event = (happened, {"group": name, "owner": group.owner, "tasks": str(len(group.tasks))})
-            elif group.told < group.completions:
+            elif group.notified < group.completions:
                 await _notify(town, group, f"{group.completions}", _completed_text(group))
-                updated = msgspec.structs.replace(updated, told=group.completions)
+                updated = msgspec.structs.replace(updated, notified=group.completions)
             elif progress.stuck and group.stuck != progress.failing:
                 await _notify(town, group, ".".join(("stuck", *progress.failing)), _stuck_text(progress))
                 updated = msgspec.structs.replace(updated, stuck=progress.failing)
@@ -131,7 +131,7 @@ async def _task(town: Town, id_: str) -> Task | None:
 
 async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
     """Send the notice to everybody who is to have it. The same occasion again is the same message."""
-    for person in group.people:
+    for person in group.recipients:
         words = "\n".join((group.name, group.created_at, occasion, person))
         message_id = f"group-{hashlib.sha256(words.encode()).hexdigest()[:24]}"
         for recipient in (person, "supervisor"):
@@ -145,13 +145,13 @@ async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
 
 
 def _completed_text(group: Group) -> str:
-    return f"group {group.name} is completed, with all of its tasks, {len(group.tasks)} (tt group status {group.name})"
+    return f"group {group.name} is completed: {len(group.tasks)} of {len(group.tasks)} tasks (tt group status {group.name})"
 
 
 def _stuck_text(progress: Progress) -> str:
     failures = [f"{id_} is {progress.states[id_]}" for id_ in progress.failing[:20]]
     words = ", ".join(failures) + (" and more" if len(progress.failing) > 20 else "")
     return (
-        f"group {progress.group.name} cannot be completed as it is: {words}. Reopen these tasks (tt task reopen ID), or "
-        f"take them out (tt group remove {progress.group.name} ID)"
+        f"group {progress.group.name} is stuck: {words}. Reopen these tasks (tt task reopen ID), or "
+        f"remove them (tt group remove {progress.group.name} ID)"
     )

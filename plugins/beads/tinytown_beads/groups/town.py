@@ -29,8 +29,8 @@ def add_group(town: TownClient, group: Group) -> None:
     """Keep a new group. Raises: Refused with code ``exists``."""
     if not town.run(town.operations.set_plugin_field(PLUGIN, field_of(group.name), as_value(group), expected=None)):
         raise Refused(
-            f"there is a group called {group.name!r} already",
-            hint=f"tt group add {group.name} TASK puts more into it",
+            f"group {group.name!r} already exists",
+            hint=f"tt group add {group.name} TASK adds tasks to it",
             code="exists",
         )
 
@@ -44,7 +44,7 @@ def change_group(town: TownClient, name: str, change: Callable[[Group], Group | 
         new = None if changed is None else as_value(changed)
         if town.run(town.operations.set_plugin_field(PLUGIN, field, new, expected=value)):
             return changed
-    raise Refused(f"group {name!r} changes faster than it can be written", hint="try again", code="changing")
+    raise Refused(f"group {name!r} is being changed by other processes", hint="try again", code="changing")
 
 
 def known_tasks(town: TownClient, ids: Sequence[str]) -> list[Task | None]:

@@ -33,8 +33,8 @@ def cooked(text: str, strict: bool = True, **values: str) -> Cooked:
     )
 
 
-def edges(found: Cooked) -> dict[str, tuple[str, ...]]:
-    return {step.id: step.needs for step in found.steps}
+def edges(result: Cooked) -> dict[str, tuple[str, ...]]:
+    return {step.id: step.needs for step in result.steps}
 
 
 def problem(text: str, **values: str) -> UsageError:
@@ -47,11 +47,11 @@ def problem(text: str, **values: str) -> UsageError:
 
 
 def test_a_plain_workflow() -> None:
-    found = cooked((SHAPES / "shiny.formula.toml").read_text(), feature="undo")
-    assert edges(found) == {
+    result = cooked((SHAPES / "shiny.formula.toml").read_text(), feature="undo")
+    assert edges(result) == {
         "design": (), "implement": ("design",), "review": ("implement",), "test": ("review",), "submit": ("test",),
     }  # fmt: skip
-    first, *_, last = found.steps
+    first, *_, last = result.steps
     assert first.title == "Design undo"
     assert (
         first.description == "Think about undo, keep {{unknown}} as it is.\n\n## Acceptance\n\nA design is written down"
@@ -61,23 +61,23 @@ def test_a_plain_workflow() -> None:
 
 
 def test_a_formula_that_extends_another_and_expands_one_of_its_steps() -> None:
-    found = edges(shape("shiny-enterprise"))
-    assert list(found)[:3] == ["design", "implement.draft", "implement.refine-1"]
-    assert found["implement.draft"] == ("design",)
-    assert found["review"] == ("implement.refine-4",)
-    assert "implement" not in found
+    result = edges(shape("shiny-enterprise"))
+    assert list(result)[:3] == ["design", "implement.draft", "implement.refine-1"]
+    assert result["implement.draft"] == ("design",)
+    assert result["review"] == ("implement.refine-4",)
+    assert "implement" not in result
     titles = {step.id: step.title for step in shape("shiny-enterprise").steps}
     assert titles["implement.draft"] == "Draft: Implement {{feature}}"
 
 
 def test_an_aspect_around_the_steps_that_it_is_for() -> None:
-    found = edges(shape("shiny-secure"))
-    assert found["implement-prescan"] == ("design",)
-    assert found["implement"] == ("implement-prescan",)
-    assert found["implement-postscan"] == ("implement",)
-    assert found["review"] == ("implement-postscan",)
-    assert found["submit"] == ("submit-prescan",)
-    assert found["submit-prescan"] == ("test",)
+    result = edges(shape("shiny-secure"))
+    assert result["implement-prescan"] == ("design",)
+    assert result["implement"] == ("implement-prescan",)
+    assert result["implement-postscan"] == ("implement",)
+    assert result["review"] == ("implement-postscan",)
+    assert result["submit"] == ("submit-prescan",)
+    assert result["submit-prescan"] == ("test",)
 
 
 def test_an_expansion_by_itself_is_put_in_place_of_main() -> None:
@@ -85,32 +85,32 @@ def test_an_expansion_by_itself_is_put_in_place_of_main() -> None:
 
 
 def test_a_gate_of_any_kind_and_a_variable_that_is_required_and_has_a_default() -> None:
-    found = cooked((SHAPES / "mol-dance.formula.toml").read_text(), target="joe")
-    assert found.values == {"target": "joe", "requester": "deacon"}
-    gate = found.steps[1].gate
+    result = cooked((SHAPES / "mol-dance.formula.toml").read_text(), target="joe")
+    assert result.values == {"target": "joe", "requester": "deacon"}
+    gate = result.steps[1].gate
     assert gate is not None
     assert (gate.type, gate.condition) == ("conditional", "no_response_1")
 
 
 def test_a_step_with_children_is_done_when_they_are() -> None:
-    found = shape("mol-boot")
-    assert edges(found) == {
+    result = shape("mol-boot")
+    assert edges(result) == {
         "daemon": (), "witnesses": ("daemon", "witness-a", "witness-b"), "witness-a": ("daemon",),
         "witness-b": ("daemon",), "verify": ("witnesses",),
     }  # fmt: skip
-    assert {step.id: step.parent for step in found.steps if step.parent} == {
+    assert {step.id: step.parent for step in result.steps if step.parent} == {
         "witness-a": "witnesses", "witness-b": "witnesses",
     }  # fmt: skip
 
 
 def test_the_legs_of_a_convoy_and_their_synthesis() -> None:
     text = (SHAPES / "code-review.formula.toml").read_text()
-    found = cooked(text, pr="12", run="r7")
-    assert edges(found) == {"wiring": (), "security": (), "style": (), "synthesis": ("wiring", "security", "style")}
-    assert found.steps[0].description == (
+    result = cooked(text, pr="12", run="r7")
+    assert edges(result) == {"wiring": (), "security": (), "style": (), "synthesis": ("wiring", "security", "style")}
+    assert result.steps[0].description == (
         "# code-review: What is not wired\n\nPR #12 \n\nLook for what is not used.\n\nWrite to .reviews/r7/wiring-findings.md"
     )
-    assert found.steps[3].description == "Read .reviews/r7/ and write .reviews/r7/summary.md"
+    assert result.steps[3].description == "Read .reviews/r7/ and write .reviews/r7/summary.md"
     by_files = cooked(text, files="a.py b.py", preset="gate")
     assert "- a.py\n- b.py" in by_files.steps[0].description
     assert edges(by_files)["synthesis"] == ("wiring", "security")
@@ -129,9 +129,9 @@ def test_what_is_missing_of_inputs_that_stand_for_each_other_is_said() -> None:
 def test_a_chain_of_a_thousand_steps(disks: int) -> None:
     steps = [f'[[steps]]\nid = "move-{n}"\ntitle = "{n}"\n' for n in range(2**disks)]
     steps[1:] = [f'{step}needs = ["move-{n}"]\n' for n, step in enumerate(steps[1:])]
-    found = cooked(HEAD + "\n".join(steps))
-    assert len(found.steps) == 2**disks
-    assert found.steps[-1].needs == (f"move-{2**disks - 2}",)
+    result = cooked(HEAD + "\n".join(steps))
+    assert len(result.steps) == 2**disks
+    assert result.steps[-1].needs == (f"move-{2**disks - 2}",)
 
 
 @pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.toml")), ids=lambda path: path.name)
@@ -150,11 +150,11 @@ def test_loops_run_one_pass_after_the_other() -> None:
         '[steps.loop]\nrange = "1..2^{n}-2"\nvar = "i"\n'
         '[[steps.loop.body]]\nid = "x"\ntitle = "X {i}"\n[[steps.loop.body]]\nid = "y"\ntitle = "Y {i}"\nneeds = ["x"]\n'
     )
-    found = cooked(text)
-    assert edges(found) == {
+    result = cooked(text)
+    assert edges(result) == {
         "a": (), "l.iter1.x": ("a",), "l.iter1.y": ("l.iter1.x",), "l.iter2.x": ("l.iter1.y",), "l.iter2.y": ("l.iter2.x",),
     }  # fmt: skip
-    assert [step.title for step in found.steps] == ["A", "X 1", "Y 1", "X 2", "Y 2"]
+    assert [step.title for step in result.steps] == ["A", "X 1", "Y 1", "X 2", "Y 2"]
 
 
 @pytest.mark.parametrize("range_", ["1..9^99", "1..__import__('os')", "1..1/0", "x..y", "1..10000000", "((((..1", "1"])
@@ -196,9 +196,9 @@ def test_an_expansion_inline_and_advice_of_its_own() -> None:
         '[[steps]]\nid = "a"\nexpand = "rule-of-five"\n[[steps]]\nid = "b"\ntitle = "B"\nneeds = ["a"]\n'
         '[[advice]]\ntarget = "b"\n[advice.before]\nid = "look"\ntitle = "Look at {step.title}"\n'
     )
-    found = edges(cooked(text))
-    assert found["b"] == ("b.look",)
-    assert found["b.look"] == ("a.refine-4",)
+    result = edges(cooked(text))
+    assert result["b"] == ("b.look",)
+    assert result["b.look"] == ("a.refine-4",)
 
 
 def test_values_are_checked_against_what_variables_declare() -> None:
@@ -228,23 +228,23 @@ def test_what_came_before_another_step_still_does_when_steps_are_expanded(
     needs, targets = workflow
     text = HEAD + "".join(f'[[steps]]\nid = "{id_}"\ntitle = "T"\nneeds = {first}\n' for id_, first in needs.items())
     text += "".join(f'[[compose.expand]]\ntarget = "{id_}"\nwith = "rule-of-five"\n' for id_ in targets)
-    found = edges(cooked(text.replace("'", '"')))
+    result = edges(cooked(text.replace("'", '"')))
 
     def all_before(id_: str) -> set[str]:
-        return {one for need in found[id_] for one in ({need} | all_before(need))}
+        return {one for need in result[id_] for one in ({need} | all_before(need))}
 
     for id_, first in needs.items():
         begin = f"{id_}.draft" if id_ in targets else id_
         for need in first:
             assert (f"{need}.refine-4" if need in targets else need) in all_before(begin)
-    assert len(found) == len(needs) + 4 * len(targets)
+    assert len(result) == len(needs) + 4 * len(targets)
 
 
 # -- what is refused, and where --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "output"),
     [
         ('formula = "f"\nsteeps = 1\n', 2, "unknown key 'steeps'"),
         ('formula = "f"\n[[steps]]\nid = "a"\ntitle = "A"\n\n[[steps]]\nid = "b"\ntitel = "B"\n', 8, "key 'titel' of 'b'"),
@@ -259,9 +259,9 @@ def test_what_came_before_another_step_still_does_when_steps_are_expanded(
         ('formula = "f"\ntype = "patrol"\n', 2, "Invalid enum value"),
     ],
 )  # fmt: skip
-def test_what_is_no_formula_is_refused_by_name_and_line(text: str, line: int | None, said: str) -> None:
+def test_what_is_no_formula_is_refused_by_name_and_line(text: str, line: int | None, output: str) -> None:
     error = problem(text)
-    assert said in error.message
+    assert output in error.message
     assert error.code == "bad_formula"
     assert error.fields["line"] == line, error.message
     if line:
@@ -269,9 +269,9 @@ def test_what_is_no_formula_is_refused_by_name_and_line(text: str, line: int | N
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "text"),
     [
-        ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["z"]\n', "needs 'z', which is no step"),
+        ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["z"]\n', "needs 'z', which is not a step"),
         ('[[steps]]\nid = "a"\ntitle = "A"\n[[steps]]\nid = "a"\ntitle = "B"\n', "two steps have the id 'a'"),
         ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["b"]\n[[steps]]\nid = "b"\ntitle = "B"\nneeds = ["a"]\n', "in a circle"),
         ('[[steps]]\nid = "a b"\ntitle = "A"\n', "as the id of a step"),
@@ -288,9 +288,9 @@ def test_what_is_no_formula_is_refused_by_name_and_line(text: str, line: int | N
         ('[[legs]]\nid = "a"\ndescription = "{{if .x}}"\n', "without {{end}}"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_cooked_is_said(body: str, said: str) -> None:
+def test_what_cannot_be_cooked_is_said(body: str, text: str) -> None:
     error = problem(HEAD + body, **({"feature": "x"} if "extends" in body else {}))
-    assert said in error.message
+    assert text in error.message
     assert error.code == "bad_formula"
 
 
@@ -314,7 +314,7 @@ def test_no_template_makes_more_than_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "text"),
     [
         ("{{if .a}}x{{else if .b}}y{{else}}z{{end}}", "y"),
         ("{{if not .a}}no{{end}}", "no"),
@@ -326,8 +326,8 @@ def test_no_template_makes_more_than_an_error(text: str) -> None:
         ("{{.nope.nope}}", ""),
     ],
 )
-def test_templates(template: str, said: str) -> None:
-    assert render(template, {"a": "", "b": "1", "l": ["x", "y"], "m": {"n": "2"}}) == said
+def test_templates(template: str, text: str) -> None:
+    assert render(template, {"a": "", "b": "1", "l": ["x", "y"], "m": {"n": "2"}}) == text
 
 
 @pytest.mark.parametrize(

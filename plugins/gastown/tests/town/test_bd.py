@@ -109,11 +109,11 @@ def test_what_was_said_of_an_issue_stands_in_the_prompt(bd: Bd) -> None:
     id_ = bd.new("tell all", "--design", "as a tree")
     bd("comment", id_, "mind the leaves")
     bd("update", id_, "--append-notes", "seen in spring", "--design", "as a graph", "--assignee", "eve")
-    told = bd.shell("prompt", "eve").out
-    assert "mind the leaves" in told
-    assert "seen in spring" in told
-    assert "as a graph" in told
-    assert "as a tree" not in told
+    answer = bd.shell("prompt", "eve").out
+    assert "mind the leaves" in answer
+    assert "seen in spring" in answer
+    assert "as a graph" in answer
+    assert "as a tree" not in answer
 
 
 def test_work_is_held_and_let_go_by_its_status(bd: Bd) -> None:
@@ -163,7 +163,7 @@ def test_answers_stand_in_an_envelope_when_asked_for(bd: Bd, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text"),
     [
         (("list", "--frobnicate"), "unknown flag: --frobnicate (tt-bd list has: --status"),
         (("frobnicate",), "No such command 'frobnicate'"),
@@ -178,10 +178,10 @@ def test_answers_stand_in_an_envelope_when_asked_for(bd: Bd, monkeypatch: pytest
         (("create", "bell \x07"), ""),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_ends_with_1_and_one_line(bd: Bd, words: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_done_ends_with_1_and_one_line(bd: Bd, words: tuple[str, ...], text: str) -> None:
     bd(*words, code=1)
     assert bd.err.startswith("Error: ")
-    assert said in bd.err
+    assert text in bd.err
     assert len(bd.err.splitlines()) == 1
     bd(*words, "--json", code=1)
     assert json.loads(bd.err)["schema_version"] == 1
@@ -216,22 +216,22 @@ def test_every_way_out_writes_the_same_and_the_way_back_loses_nothing(bd: Bd, ba
     assert bd.shell("beads", "export", "-").out.encode() == out
     report = bd.shell.json("beads", "sync", "synced.jsonl")
     assert report["conflict"] == 0
-    told, synced = records(out), records((bd.shell.directory / "synced.jsonl").read_bytes())
+    answer, synced = records(out), records((bd.shell.directory / "synced.jsonl").read_bytes())
     assert {mine, other} <= synced.keys()
-    assert synced == {id_: told[id_] for id_ in synced}
+    assert synced == {id_: answer[id_] for id_ in synced}
     wanted = {
         "issue_type": "bug", "design": "d", "notes": "n", "acceptance_criteria": "a", "priority": 4, "assignee": "rig/zoe",
         "external_ref": "gh-9",
     }  # fmt: skip
     for id_ in (mine, other):
-        assert {key: told[id_][key] for key in wanted} == wanted
-        assert told[id_]["metadata"]["a"] == "b"
-        assert "meta" not in told[id_]["metadata"].get("tinytown", {})
-        assert [each["text"] for each in told[id_]["comments"]] == ["first", "second"]
-    assert told[mine]["labels"] == ["web", "area:ui", "\u65e5\u672c"]
-    assert told[other]["labels"] == ["gt:x", "area:ui", "\u65e5\u672c"]
-    assert "dependencies" not in told[mine]
-    assert [(each["type"], each["depends_on_id"]) for each in told[other]["dependencies"]] == [
+        assert {key: answer[id_][key] for key in wanted} == wanted
+        assert answer[id_]["metadata"]["a"] == "b"
+        assert "meta" not in answer[id_]["metadata"].get("tinytown", {})
+        assert [each["text"] for each in answer[id_]["comments"]] == ["first", "second"]
+    assert answer[mine]["labels"] == ["web", "area:ui", "\u65e5\u672c"]
+    assert answer[other]["labels"] == ["gt:x", "area:ui", "\u65e5\u672c"]
+    assert "dependencies" not in answer[mine]
+    assert [(each["type"], each["depends_on_id"]) for each in answer[other]["dependencies"]] == [
         ("discovered-from", mine)
     ]
 
@@ -262,9 +262,9 @@ def test_what_both_sides_say_of_notes_and_comments_is_brought_together(bd: Bd) -
     }
     assert bd.json("show", first)[0]["notes"] == "from the file"
     assert [each["text"] for each in bd.json("comments", first)] == ["from the file", "from the town"]
-    told = records(file.read_text())
-    assert [each["text"] for each in told[first]["comments"]] == ["from the file", "from the town"]
-    assert (told[second]["notes"], told[second]["design"], told[second]["labels"]) == ("file", "town's", ["c:d"])
+    answer = records(file.read_text())
+    assert [each["text"] for each in answer[first]["comments"]] == ["from the file", "from the town"]
+    assert (answer[second]["notes"], answer[second]["design"], answer[second]["labels"]) == ("file", "town's", ["c:d"])
     assert bd.json("show", second)[0]["notes"] == "town"
     assert bd.shell.json(*sync, "--prefer", "file")["conflict"] == 0
     assert bd.json("show", second)[0]["notes"] == "file"
@@ -279,9 +279,9 @@ def test_a_bead_brought_in_says_what_was_changed_in_the_file_in_the_prompt(bd: B
     bd.shell("beads", "import", "prompt.jsonl")
     file.write_text(json.dumps({**line, "design": "square"}) + "\n")
     assert bd.shell.json("beads", "import", "prompt.jsonl")["updated"] == 1
-    told = bd.shell("prompt", "moe").out
-    assert "square" in told
-    assert "round" not in told
+    answer = bd.shell("prompt", "moe").out
+    assert "square" in answer
+    assert "round" not in answer
 
 
 def test_priorities_come_and_go(bd: Bd) -> None:

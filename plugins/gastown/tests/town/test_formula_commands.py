@@ -70,17 +70,17 @@ def test_a_bad_file_is_named_with_its_line_and_hides_no_other(tt: Any, here: Pat
 
 
 def test_a_dry_run_makes_nothing(tt: Any, here: Path) -> None:
-    told = tt.json("formula", "run", "shiny", "--var", "feature=undo", "--name", "dry", "--dry-run")
-    assert told["waves"] == [[f"dry.{step}"] for step in ("design", "implement", "review", "test", "submit")]
-    assert told["created"] == []
+    answer = tt.json("formula", "run", "shiny", "--var", "feature=undo", "--name", "dry", "--dry-run")
+    assert answer["waves"] == [[f"dry.{step}"] for step in ("design", "implement", "review", "test", "submit")]
+    assert answer["created"] == []
     tt("group", "status", "dry", code=3)
     tt("task", "show", "dry.design", code=3)
     assert "needs a value for feature" in tt("formula", "run", "shiny", code=2).err
 
 
 def test_a_run_makes_its_tasks_and_its_group_once(tt: Any, here: Path) -> None:
-    told = tt.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
-    assert len(told["created"]) == 9
+    answer = tt.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
+    assert len(answer["created"]) == 9
     task = tt.json("task", "show", "run1.implement.draft")
     assert task["state"] == "blocked"
     assert task["needs"] == ["run1.design"]
@@ -108,9 +108,9 @@ def test_a_run_that_was_cut_off_is_completed(bare: Any) -> None:
     (tt.directory / "cut.jsonl").write_text("".join(kept).replace('"made":true,', "").replace(',"made":true', ""))
     tt("reset", "--force", "--no-save")
     tt("restore", "cut.jsonl")
-    told = tt.json(*words)
-    assert told["created"] == list(lost)
-    assert told["existing"] == ["cut.design", "cut.implement"]
+    answer = tt.json(*words)
+    assert answer["created"] == list(lost)
+    assert answer["existing"] == ["cut.design", "cut.implement"]
     tt("task", "complete", "cut.design")
     assert tt.json(*words)["created"] == []
 
@@ -164,8 +164,8 @@ def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(tt: Any, here: P
 
 def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(tt: Any, here: Path) -> None:
     tt("spawn", "rita", "--cli", "echo")
-    told = tt.json("formula", "run", "gated", "--name", "g1")
-    assert told["remarks"] == []
+    answer = tt.json("formula", "run", "gated", "--name", "g1")
+    assert answer["remarks"] == []
     build, ship, wait = (tt.json("task", "show", f"g1.{step}") for step in ("build", "ship", "cool-down"))
     assert (build["state"], build["role"], build["priority"], build["tags"]) == (
         "pending",
@@ -184,8 +184,8 @@ def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(tt: Any, her
 
 
 def test_an_assignee_who_is_no_agent_is_said(tt: Any, here: Path) -> None:
-    told = tt.json("formula", "run", "gated", "--var", "who=nobody/here", "--name", "g2", "--dry-run")
-    assert told["remarks"] == ["step 'ship' goes onto the backlog: no agent 'nobody/here' takes tasks here"]
+    answer = tt.json("formula", "run", "gated", "--var", "who=nobody/here", "--name", "g2", "--dry-run")
+    assert answer["remarks"] == ["step 'ship' goes onto the backlog: no agent 'nobody/here' takes tasks here"]
     assert "no agent called" in tt("formula", "run", "gated", "--agent", "nobody", code=3).err
 
 
@@ -229,8 +229,8 @@ def test_a_chain_of_a_thousand_steps_is_made(tt: Any, here: Path) -> None:
 
 
 def test_a_convoy_is_a_group_of_legs_and_a_synthesis(tt: Any, here: Path) -> None:
-    told = tt.json("formula", "run", "code-review", "--var", "pr=7", "--preset", "gate", "--name", "r7")
-    assert told["waves"] == [["r7.wiring", "r7.security"], ["r7.synthesis"]]
+    answer = tt.json("formula", "run", "code-review", "--var", "pr=7", "--preset", "gate", "--name", "r7")
+    assert answer["waves"] == [["r7.wiring", "r7.security"], ["r7.synthesis"]]
     assert ".reviews/r7/wiring-findings.md" in tt.json("task", "show", "r7.wiring")["description"]
 
 
@@ -276,8 +276,10 @@ def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(bare: Any) ->
     (directory / "mark.formula.toml").write_bytes(
         b"\xef\xbb\xbf" + f'formula = "mark"\n{step}'.replace("\n", "\r\n").encode()
     )
-    told = {each["name"]: each["problem"] or "" for each in bare("formula", "check", "--json", code=1).json["formulas"]}
-    assert "no ordinary file" in told["pipe"]
-    assert "cannot read" in told["turn"]
-    assert (told["mark"], told["slow"]) == ("", "")
+    answer = {
+        each["name"]: each["problem"] or "" for each in bare("formula", "check", "--json", code=1).json["formulas"]
+    }
+    assert "no ordinary file" in answer["pipe"]
+    assert "cannot read" in answer["turn"]
+    assert (answer["mark"], answer["slow"]) == ("", "")
     assert "it takes too long" in bare("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err

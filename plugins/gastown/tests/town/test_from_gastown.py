@@ -22,12 +22,12 @@ def test_a_town_becomes_one_for_each_rig_and_stays_as_it_was(bare: Shell) -> Non
     dry = bare.json("beads", "from-gastown", "gt", "--to", "new", "--dry-run")
     assert [rig["rig"] for rig in dry["rigs"]] == ["shop", "desk", "hq"]
     assert not (bare.directory / "new").exists()
-    told = bare.json("beads", "from-gastown", "gt", "--to", "new")
-    by_name = {rig["rig"]: rig for rig in told["rigs"]}
+    answer = bare.json("beads", "from-gastown", "gt", "--to", "new")
+    by_name = {rig["rig"]: rig for rig in answer["rigs"]}
     assert (by_name["shop"]["import"]["created"], by_name["shop"]["import"]["unmapped"]) == (2, 1)
     assert by_name["shop"]["agents"][0]["work"] == "sh-2"
     assert (by_name["desk"]["import"]["created"], by_name["desk"]["import"]["unmapped"]) == (2, 1)
-    assert "secret" not in str(told)
+    assert "secret" not in str(answer)
     shop = bare.directory / "new" / "shop"
     assert bare.json("task", "show", "sh-1", "--town", str(shop))["title"] == "newer"
     assert sorted(path.name for path in (shop / ".beads" / "formulas").iterdir()) == [
@@ -53,8 +53,8 @@ def test_a_second_run_brings_what_is_new_and_leaves_what_was_changed_here(bare: 
     )
     bare("update", "sh-2", "--title", "ours", "-C", str(shop), program=("-m", "tinytown_gastown.bd"))
     bare("beads", "sync", "--town", str(shop))
-    told = {rig["rig"]: rig for rig in bare.json("beads", "from-gastown", "gt", "--to", "new")["rigs"]}["shop"]
-    assert (told["import"]["created"], told["import"]["updated"], told["both_changed"]) == (1, 1, ["sh-2"])
+    answer = {rig["rig"]: rig for rig in bare.json("beads", "from-gastown", "gt", "--to", "new")["rigs"]}["shop"]
+    assert (answer["import"]["created"], answer["import"]["updated"], answer["both_changed"]) == (1, 1, ["sh-2"])
     titles = {id_: bare.json("task", "show", id_, "--town", str(shop))["title"] for id_ in ("sh-1", "sh-2", "sh-3")}
     assert titles == {"sh-1": "newest", "sh-2": "ours", "sh-3": "title of sh-3"}
     assert bare.json("beads", "sync", "--town", str(shop))["file_changed"] is False
@@ -69,17 +69,17 @@ def test_what_leads_out_of_the_old_town_and_what_hangs_is_not_read(bare: Shell) 
     whole = document(bead("sh-1"))
     torn = b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n") + b"\x00\xff\xfe\n" + b"[" * 100_000 + b"\n" + whole
     (old / "shop" / "mayor" / "rig" / ".beads" / "issues.jsonl").write_bytes(torn)
-    told = bare.json("beads", "from-gastown", "gt", "--to", "new")
+    answer = bare.json("beads", "from-gastown", "gt", "--to", "new")
     assert not (bare.directory / "new" / "shop" / ".beads" / "formulas" / "out.formula.toml").exists()
-    problems = "\n".join(told["problems"])
+    problems = "\n".join(answer["problems"])
     for words in (
-        "config.json: it is no ordinary file",
+        "config.json: not a regular file",
         "rigs.json cannot be read",
-        "it is no UTF-8 text",
+        "not UTF-8",
         "nested too deeply",
     ):
         assert words in problems
-    assert "sh-1 stands again on line 4" in problems
+    assert "sh-1 is repeated on line 4" in problems
 
 
 def test_nothing_of_somebody_else_is_in_the_way(bare: Shell) -> None:
@@ -94,8 +94,8 @@ def test_an_open_convoy_becomes_a_group(tt: Shell) -> None:
     convoy = bead("cv-1", issue_type="convoy", title="the release", dependencies=[edge("cv-1", "g-1", "tracks")])
     (tt.directory / "convoy.jsonl").write_bytes(document(bead("g-1"), bead("g-2"), convoy))
     tt("beads", "import", "convoy.jsonl")
-    told = tt.json("group", "status", "cv-1")
-    assert "the release" in str(told)
-    assert "g-1" in str(told)
-    assert "g-2" not in str(told)
+    answer = tt.json("group", "status", "cv-1")
+    assert "the release" in str(answer)
+    assert "g-1" in str(answer)
+    assert "g-2" not in str(answer)
     tt("beads", "import", "convoy.jsonl")

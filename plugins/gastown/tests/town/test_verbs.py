@@ -22,8 +22,8 @@ def add(tt: Any, text: str, *options: str) -> str:
 
 def test_work_goes_to_the_agent_that_is_named_and_it_is_added_when_it_is_not_there(tt: Any) -> None:
     task = add(tt, "do it")
-    told = tt.json("sling", task[:8], "sly", "--cli", "echo", "--args", "keep it short")
-    assert (told["agent"], told["spawned"], told["task_ids"]) == ("sly", True, [task])
+    answer = tt.json("sling", task[:8], "sly", "--cli", "echo", "--args", "keep it short")
+    assert (answer["agent"], answer["spawned"], answer["task_ids"]) == ("sly", True, [task])
     assert tt.json("task", "show", task)["assigned_to"] == "sly"
     hooked = tt.json("hook", "sly")
     assert hooked["task"]["id"] == task
@@ -49,9 +49,9 @@ def test_a_formula_is_slung_as_a_whole_and_one_that_cannot_run_adds_nobody(tt: A
     before = [agent["name"] for agent in tt.json("list")["agents"]]
     assert "needs a value for feature" in tt("sling", "feature", "fay", code=2).err
     assert [agent["name"] for agent in tt.json("list")["agents"]] == before
-    told = tt.json("sling", "feature", "fay", "--var", "feature=undo", "--cli", "echo", "--name", "f1")
-    assert told["run"] == "f1"
-    assert {tt.json("task", "show", id_)["assigned_to"] for id_ in told["task_ids"]} == {"fay"}
+    answer = tt.json("sling", "feature", "fay", "--var", "feature=undo", "--cli", "echo", "--name", "f1")
+    assert answer["run"] == "f1"
+    assert {tt.json("task", "show", id_)["assigned_to"] for id_ in answer["task_ids"]} == {"fay"}
     (tt.directory / "formulas").mkdir(exist_ok=True)
     (tt.directory / "formulas" / "f1.formula.toml").write_text('formula = "f1"\n[[steps]]\nid = "a"\ntitle = "A"\n')
     again = tt.json("sling", "f1", "fay", "--dry-run")
@@ -83,8 +83,8 @@ def test_nudges_and_cries_for_help_are_mail(tt: Any) -> None:
     tt("spawn", "nell", "--cli", "echo")
     tt("nudge", "nell", "wake up", "--now")
     assert "urgent" in tt("inbox", "nell").out
-    told = tt.json("escalate", "the key is gone", "--severity", "critical")
-    assert told["severity"] == "critical"
+    answer = tt.json("escalate", "the key is gone", "--severity", "critical")
+    assert answer["severity"] == "critical"
     assert "[critical] the key is gone" in tt("inbox", "--full").out
     assert tt.json("peek", "nell")["lines"] == []
     tt("nudge", "nell", " ", code=2)
@@ -98,8 +98,8 @@ def test_a_person_puts_work_off_and_hands_it_over(tt: Any) -> None:
     assert "nobody's" in tt("handoff", "--task", task, code=4).err
     tt("assign", "hal", "-", given=b"y")
     tt("sling", task, "hal")
-    told = tt.json("handoff", "--task", task, "--to", "ida", "-m", "half done")
-    assert (told["agent"], told["state"]) == ("ida", "assigned")
+    answer = tt.json("handoff", "--task", task, "--to", "ida", "-m", "half done")
+    assert (answer["agent"], answer["state"]) == ("ida", "assigned")
     assert "half done" in tt("inbox", "ida", "--full").out
     held = tt.json("done", task, "--status", "deferred", "--result", "next week")
     assert (held["state"], held["held"]) == ("blocked", "deferred: next week")
@@ -158,7 +158,7 @@ def test_an_agent_works_with_these_words_in_its_rounds(bare: Any) -> None:
     assert "# You are ash" in primed
     assert "mind the gap" in primed
     assert "is this right?" in tt("inbox", "--full").out
-    assert "## What this town remembers" in tt("prompt", "ash").out
+    assert "## Notes of this town" in tt("prompt", "ash").out
 
 
 def test_typing_one_imports_no_other_plugin_and_no_trio(tt: Any) -> None:
@@ -183,8 +183,8 @@ def test_a_formula_that_agents_have_done_is_told_to_its_owner(bare: Any) -> None
     tt = bare
     tt("init", "--name", "whole")
     tt.variables.pop("TINYTOWN_NO_KERNEL")
-    told = tt.json("sling", "feature", "ann", "--var", "feature=undo", "--cli", "echo", "--name", "undo")
-    assert tt.json("group", "watch", "undo", "--timeout", "40")["completed"] == len(told["task_ids"]) == 4
+    answer = tt.json("sling", "feature", "ann", "--var", "feature=undo", "--cli", "echo", "--name", "undo")
+    assert tt.json("group", "watch", "undo", "--timeout", "40")["completed"] == len(answer["task_ids"]) == 4
     tt("wait", "ann", "--timeout", "30")
     deadline = time.monotonic() + 20
     while "group undo is completed" not in (mail := tt("inbox", "--full").out) and time.monotonic() < deadline:

@@ -75,7 +75,7 @@ class Board:
         """The task of a bead. Raises: UsageError for a record that is none, such as a message or an agent."""
         if id_ not in self.tasks:
             raise UsageError(
-                f"{id_} is a {self.beads[id_].issue_type} that was brought along; it cannot be changed here"
+                f"{id_} is a {self.beads[id_].issue_type} that was imported as a record; it cannot be changed here"
             )
         return self.tasks[id_]
 
@@ -115,10 +115,10 @@ class Board:
         line = new_line(record)
         bead = line.bead
         if bead is None:
-            raise UsageError(f"the issue cannot be made: {line.problem}")
+            raise UsageError(f"the issue cannot be created: {line.problem}")
         mapped = map_beads({**self.beads, bead.id: bead}, self.now)
         if bead.id in mapped.unmapped:
-            raise UsageError(f"a {bead.issue_type} cannot be made here: {mapped.unmapped[bead.id]}")
+            raise UsageError(f"a {bead.issue_type} cannot be created here: {mapped.unmapped[bead.id]}")
         arguments = task_arguments(bead, mapped)
         # What it needs may go by another id in the town.
         to_task = {id_: task.id for id_, task in self.tasks.items()}
@@ -138,7 +138,7 @@ class Board:
                 word = "".join(secrets.choice(_DIGITS) for _ in range(length))
                 if (id_ := f"{self.store.prefix}-{word}") not in self.records:
                     return id_
-        raise UsageError("no free id was found")
+        raise UsageError("no free id")
 
 
 def stamp_now() -> str:

@@ -37,7 +37,7 @@ def add_comment(out: Output, word: str, text: str) -> None:
 @common_options
 @pass_output
 def comment_(out: Output, word: str, text: str) -> None:
-    """Write a comment."""
+    """Add a comment."""
     add_comment(out, word, text)
 
 
@@ -46,7 +46,7 @@ def comment_(out: Output, word: str, text: str) -> None:
 @common_options
 @pass_output
 def comments(out: Output, words: tuple[str, ...]) -> None:
-    """Show an issue's comments; with add, write one."""
+    """Show an issue's comments, or add one."""
     if words[0] == "add":
         if len(words) != 3:
             raise UsageError("expected comments add ID TEXT")

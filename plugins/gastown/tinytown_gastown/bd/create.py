@@ -28,22 +28,22 @@ from tinytown_gastown.bd.output import Output, common_options, pass_output
 @DESCRIPTION
 @click.option("-t", "--type", "issue_type", default="task", help="task, bug, feature, epic, chore, ...")
 @PRIORITY
-@click.option("-l", "--labels", multiple=True, help="Labels, with commas between them.")
-@click.option("--parent", default="", help="The issue that it is a part of.")
-@click.option("--deps", multiple=True, help="What it has to do with: ID, or TYPE:ID, with commas between them.")
+@click.option("-l", "--labels", multiple=True, help="Labels, separated by commas.")
+@click.option("--parent", default="", help="The parent issue.")
+@click.option("--deps", multiple=True, help="Dependencies: ID or TYPE:ID, separated by commas.")
 @click.option("--id", "own_id", default="", help="Its id.")
 @ASSIGNEE
-@click.option("--design", help="How.")
-@click.option("--acceptance", help="When it is done.")
-@click.option("--notes", help="What else there is to know.")
-@click.option("--external-ref", help="What it is called elsewhere.")
+@click.option("--design", help="Design notes.")
+@click.option("--acceptance", help="Acceptance criteria.")
+@click.option("--notes", help="Notes.")
+@click.option("--external-ref", help="A reference to another system.")
 @click.option("-e", "--estimate", type=click.IntRange(0), help="Minutes.")
 @click.option("--metadata", help="A JSON object.")
-@click.option("--silent", is_flag=True, help="Print its id only.")
+@click.option("--silent", is_flag=True, help="Print only the id.")
 @common_options
 @pass_output
 def create(out: Output, /, title: str | None, named: str | None, silent: bool, **given: Any) -> None:
-    """Make an issue."""
+    """Create an issue."""
     _create(out, title or named or "", silent=silent, **given)
 
 
@@ -51,11 +51,11 @@ def create(out: Output, /, title: str | None, named: str | None, silent: bool, *
 @click.argument("title")
 @click.option("-t", "--type", "issue_type", default="task", help="task, bug, feature, epic, chore, ...")
 @PRIORITY
-@click.option("-l", "--labels", multiple=True, help="Labels, with commas between them.")
+@click.option("-l", "--labels", multiple=True, help="Labels, separated by commas.")
 @common_options
 @pass_output
 def quick(out: Output, /, title: str, **given: Any) -> None:
-    """Make an issue and print its id only."""
+    """Create an issue and print only its id."""
     _create(out, title, silent=True, **given)
 
 

@@ -16,19 +16,19 @@ from tinytown_gastown.bd.queries import line_of
 @click.group("dep")
 @common_options
 def dep() -> None:
-    """Which issue waits for which."""
+    """Show and change dependencies."""
 
 
 @dep.command("add")
 @click.argument("word", metavar="ID")
 @click.argument("need", metavar="DEPENDS-ON-ID")
 @click.option(
-    "-t", "--type", "type_", default="blocks", help="How: blocks, parent-child, related, discovered-from, ..."
+    "-t", "--type", "type_", default="blocks", help="The type: blocks, parent-child, related, discovered-from, ..."
 )
 @common_options
 @pass_output
 def add(out: Output, word: str, need: str, type_: str) -> None:
-    """Have ID wait for, or have to do with, another."""
+    """Add a dependency of ID on another issue."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
@@ -54,7 +54,7 @@ def add(out: Output, word: str, need: str, type_: str) -> None:
 @common_options
 @pass_output
 def remove(out: Output, word: str, need: str) -> None:
-    """Have ID no longer wait for another."""
+    """Remove a dependency of ID."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
@@ -80,7 +80,7 @@ def remove(out: Output, word: str, need: str) -> None:
 @common_options
 @pass_output
 def list_(out: Output, word: str) -> None:
-    """List what ID depends on."""
+    """List the dependencies of ID."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         edges = [edge for edge in board.beads[board.find(word)].edges if edge.target in board.beads]
@@ -94,7 +94,7 @@ def list_(out: Output, word: str) -> None:
 @common_options
 @pass_output
 def tree(out: Output, word: str) -> None:
-    """Show what ID depends on, and what that depends on."""
+    """Show the dependencies of ID as a tree."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         graph, root = graph_of(board.beads), board.find(word)
@@ -115,7 +115,7 @@ def tree(out: Output, word: str) -> None:
 @common_options
 @pass_output
 def cycles(out: Output) -> None:
-    """Look for circles; a town refuses to make one."""
+    """Look for cycles; a town refuses to create one."""
     with cli_context(out.directory).open_town() as town:
         Board(town)
     out.answer([], "No dependency cycles detected.")

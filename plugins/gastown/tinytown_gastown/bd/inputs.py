@@ -18,8 +18,8 @@ from tinytown_gastown.bd.output import Output, priority_of
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 PRIORITIES: tuple[Priority, ...] = ("urgent", "high", "normal", "low", "low")
 PRIORITY = click.option("-p", "--priority", callback=priority_of, help="0 (critical) to 4, or P0 to P4.")
-DESCRIPTION = click.option("-d", "--description", "--body", help="What is to be done; - reads standard input.")
-ASSIGNEE = click.option("-a", "--assignee", help="Who works on it.")
+DESCRIPTION = click.option("-d", "--description", "--body", help="The description; - reads standard input.")
+ASSIGNEE = click.option("-a", "--assignee", help="The assignee.")
 
 
 def actor_of(out: Output, town: TownClient) -> str:

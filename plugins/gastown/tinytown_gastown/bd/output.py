@@ -59,12 +59,18 @@ def common_options(command: F) -> F:
     options = [
         click.option("--json", is_flag=True, expose_value=False, callback=_remember, help="Answer in JSON."),
         click.option(
-            "-C", "--directory", "directory", metavar="DIR", expose_value=False, callback=_remember, help="Whose town."
+            "-C",
+            "--directory",
+            "directory",
+            metavar="DIR",
+            expose_value=False,
+            callback=_remember,
+            help="The town's directory.",
         ),
-        click.option("--actor", metavar="NAME", expose_value=False, callback=_remember, help="Who is said to do it."),
-        click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Say nothing."),
+        click.option("--actor", metavar="NAME", expose_value=False, callback=_remember, help="The name of the actor."),
+        click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Print nothing."),
         click.option("--readonly", is_flag=True, expose_value=False, callback=_remember, help="Change nothing."),
-        click.option("--sandbox", is_flag=True, expose_value=False, help="Makes no difference here."),
+        click.option("--sandbox", is_flag=True, expose_value=False, help="Has no effect."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -39,7 +39,7 @@ def _commands() -> dict[str, click.Command]:
 @click.command(cls=Commands, name="tt-bd", context_settings={"help_option_names": ["-h", "--help"]})
 @common_options
 def program() -> None:
-    """The tasks of a town as issues, with the words of bd."""
+    """The tasks of a town as issues, with the commands of bd."""
 
 
 def main() -> None:

@@ -12,11 +12,11 @@ from tinytown_gastown.bd.inputs import split_values
 from tinytown_gastown.bd.output import Output, common_options, pass_output, priority_of
 from tinytown_gastown.bd.status import claim_first
 
-_LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="At most so many; 0 for all.")
-_TYPE = click.option("-t", "--type", "types", multiple=True, help="Only of this type.")
-_ASSIGNEE = click.option("-a", "--assignee", default="", help="Only of this assignee.")
+_LIMIT = click.option("-n", "--limit", type=click.IntRange(0), default=50, help="The maximum number; 0 for all.")
+_TYPE = click.option("-t", "--type", "types", multiple=True, help="Only this type.")
+_ASSIGNEE = click.option("-a", "--assignee", default="", help="Only this assignee.")
 _LABELS = click.option("-l", "--label", "labels", multiple=True, help="Only with this label.")
-_PRIORITY = click.option("-p", "--priority", callback=priority_of, help="Only of this priority.")
+_PRIORITY = click.option("-p", "--priority", callback=priority_of, help="Only this priority.")
 
 
 def line_of(board: Board, id_: str) -> str:
@@ -37,7 +37,7 @@ def _print(out: Output, board: Board, ids: list[str], *, none: str) -> None:
 @_ASSIGNEE
 @_LABELS
 @click.option("--parent", default="", help="Only children of this issue.")
-@click.option("--all", "everything", is_flag=True, help="Closed ones too.")
+@click.option("--all", "everything", is_flag=True, help="Include closed ones.")
 @_LIMIT
 @common_options
 @pass_output
@@ -59,8 +59,8 @@ def list_(
 
 @click.command("show")
 @click.argument("words", nargs=-1, required=True, metavar="ID...")
-@click.option("--include-comments", is_flag=True, help="They are always there.")
-@click.option("--include-dependents", is_flag=True, help="What waits for it, too.")
+@click.option("--include-comments", is_flag=True, help="Has no effect: comments are always shown.")
+@click.option("--include-dependents", is_flag=True, help="Include dependents.")
 @common_options
 @pass_output
 def show(out: Output, words: tuple[str, ...], include_comments: bool, include_dependents: bool) -> None:
@@ -91,10 +91,10 @@ def show(out: Output, words: tuple[str, ...], include_comments: bool, include_de
 @_TYPE
 @_PRIORITY
 @_ASSIGNEE
-@click.option("-u", "--unassigned", is_flag=True, help="Only those that nobody has.")
+@click.option("-u", "--unassigned", is_flag=True, help="Only unassigned issues.")
 @_LABELS
-@click.option("--include-deferred", "deferred", is_flag=True, help="Deferred ones too.")
-@click.option("--claim", is_flag=True, help="Take the first one.")
+@click.option("--include-deferred", "deferred", is_flag=True, help="Include deferred issues.")
+@click.option("--claim", is_flag=True, help="Claim the first one.")
 @_LIMIT
 @common_options
 @pass_output
@@ -102,7 +102,7 @@ def ready_(
     out: Output, types: tuple[str, ...], priority: int | None, assignee: str, unassigned: bool,
     labels: tuple[str, ...], deferred: bool, claim: bool, limit: int,
 ) -> None:  # fmt: skip
-    """List issues that can be begun."""
+    """List issues that are ready."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         ready_beads = ready(board.beads, board.now, types=split_values(types), deferred=deferred)
@@ -120,7 +120,7 @@ def ready_(
 @common_options
 @pass_output
 def blocked_(out: Output) -> None:
-    """List issues that wait for others."""
+    """List blocked issues."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         waiting = blocked(board.beads)
@@ -148,7 +148,7 @@ def _blockers(board: Board, id_: str) -> list[str]:
 @common_options
 @pass_output
 def search(out: Output, query: str, limit: int) -> None:
-    """List issues whose id, title or texts hold QUERY, closed ones too."""
+    """List issues whose id, title or texts contain QUERY, closed ones included."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         fields = ("id", "title", "description", "design", "notes", "acceptance_criteria")

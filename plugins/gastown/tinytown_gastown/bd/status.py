@@ -20,7 +20,7 @@ def claim_task(out: Output, board: Board, id_: str, task: Task) -> None:
     town = board.town
     caller = town.caller
     if not caller.is_agent:
-        raise UsageError("a task is claimed by an agent", hint="--assignee AGENT gives it to one")
+        raise UsageError("only an agent can claim a task", hint="assign it with --assignee AGENT")
     if task.id == caller.task_id or (
         task.agent_id == town.run(town.operations.agent(caller.agent)).id and not task.finished
     ):
@@ -59,7 +59,7 @@ def move_to_status(out: Output, board: Board, id_: str, task: Task, status: str)
         elif task.held:
             town.run(town.operations.release_task(task.id))
         elif task.assigned_to:
-            town.run(town.operations.requeue_task(task.id, reason="opened again"))
+            town.run(town.operations.requeue_task(task.id, reason="reopened"))
     elif status in ("blocked", "deferred", "pinned"):
         town.run(town.operations.hold_task(task.id, reason=f"{status}, says {actor_of(out, town)}"))
     else:
@@ -68,8 +68,8 @@ def move_to_status(out: Output, board: Board, id_: str, task: Task, status: str)
 
 @click.command("close")
 @click.argument("words", nargs=-1, required=True, metavar="ID...")
-@click.option("-r", "--reason", default="", help="What came of it.")
-@click.option("-f", "--force", is_flag=True, help="Also while others that it waits for are open.")
+@click.option("-r", "--reason", default="", help="The reason.")
+@click.option("-f", "--force", is_flag=True, help="Close it even if its dependencies are open.")
 @common_options
 @pass_output
 def close(out: Output, words: tuple[str, ...], reason: str, force: bool) -> None:
@@ -106,7 +106,7 @@ def _close(board: Board, id_: str, task: Task, reason: str, *, force: bool) -> N
 @common_options
 @pass_output
 def reopen(out: Output, words: tuple[str, ...], reason: str) -> None:
-    """Open closed issues again."""
+    """Reopen closed issues."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         board = Board(town)

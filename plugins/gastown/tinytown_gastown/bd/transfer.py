@@ -16,11 +16,11 @@ from tinytown_gastown.bd.output import Output, common_options, pass_output
 @click.command("import")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("-i", "--input", "given", type=click.Path(path_type=Path), help="The file.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @common_options
 @pass_output
 def import_(out: Output, file: Path | None, given: Path | None, dry_run: bool) -> None:
-    """Bring the issues of a file in."""
+    """Import the issues of a file."""
     from tinytown_beads.syncing import import_file
 
     out.refuse_readonly()
@@ -33,8 +33,8 @@ def import_(out: Output, file: Path | None, given: Path | None, dry_run: bool) -
 
 
 @click.command("export")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it there instead of to standard output.")
-@click.option("--all", "everything", is_flag=True, help="It is always all.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The output file.  [default: standard output]")
+@click.option("--all", "everything", is_flag=True, help="Has no effect: everything is exported.")
 @common_options
 @pass_output
 def export(out: Output, output: Path | None, everything: bool) -> None:

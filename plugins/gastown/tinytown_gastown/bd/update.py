@@ -30,20 +30,20 @@ from tinytown_gastown.bd.status import claim_task, move_to_status
 @click.command("update")
 @click.argument("words", nargs=-1, required=True, metavar="ID...")
 @click.option("-s", "--status", help="open, in_progress, blocked, deferred, closed.")
-@click.option("--claim", is_flag=True, help="Take it, if nobody has it.")
-@click.option("--title", help="Another title.")
+@click.option("--claim", is_flag=True, help="Claim it if it is unassigned.")
+@click.option("--title", help="The new title.")
 @DESCRIPTION
 @PRIORITY
 @ASSIGNEE
-@click.option("-t", "--type", "issue_type", help="Another type.")
-@click.option("--add-label", multiple=True, help="One more label.")
-@click.option("--remove-label", multiple=True, help="One label less.")
-@click.option("--notes", help="Other notes.")
-@click.option("--append-notes", help="More notes.")
-@click.option("--design", help="Another design.")
-@click.option("--acceptance", help="Other criteria.")
-@click.option("--external-ref", help="What it is called elsewhere.")
-@click.option("--set-metadata", multiple=True, metavar="KEY=VALUE", help="One field of its metadata.")
+@click.option("-t", "--type", "issue_type", help="The new type.")
+@click.option("--add-label", multiple=True, help="Add a label.")
+@click.option("--remove-label", multiple=True, help="Remove a label.")
+@click.option("--notes", help="Replace the notes.")
+@click.option("--append-notes", help="Append to the notes.")
+@click.option("--design", help="The new design notes.")
+@click.option("--acceptance", help="The new acceptance criteria.")
+@click.option("--external-ref", help="A reference to another system.")
+@click.option("--set-metadata", multiple=True, metavar="KEY=VALUE", help="Set a field of the metadata.")
 @common_options
 @pass_output
 def update(out: Output, /, words: tuple[str, ...], **given: Any) -> None:
@@ -124,7 +124,7 @@ def _assign(board: Board, id_: str, task: Task, assignee: str) -> None:
 @common_options
 @pass_output
 def label(out: Output, verb: str, word: str, labels: tuple[str, ...]) -> None:
-    """Put labels on an issue, take them off, or show them."""
+    """Add, remove or list the labels of an issue."""
     if verb != "list" and not labels:
         raise UsageError("label required")
     with cli_context(out.directory).open_town() as town:

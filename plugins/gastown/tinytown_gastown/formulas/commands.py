@@ -32,16 +32,16 @@ from tinytown_gastown.formulas.library import FormulaLibrary
 from tinytown_gastown.formulas.run import Run, create_run, plan_run
 from tinytown_gastown.formulas.variables import parse_values
 
-_VAR = click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="A value for one of its variables.")
-_PRESET = click.option("--preset", default="", help="Which of its choices of legs.")
+_VAR = click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+_PRESET = click.option("--preset", default="", help="Use a preset selection of legs.")
 _LEGS = click.option("--legs", multiple=True, metavar="LEG,..", help="Only these legs.")
 
 
 @click.group(cls=TownGroup, examples=["tt formula list", "tt formula run feature --var feature='a --dry-run option'"])
 def formula() -> None:
-    """Pieces of work whose steps stand in a file: look at them, check them, make tasks of them.
+    """Work defined as steps in a file: show, check and run it.
 
-    They are looked for in .tt/formulas, formulas and .beads/formulas of the town, then among those that come with this
+    Formulas are searched in .tt/formulas, formulas and .beads/formulas of the town, then among those of this
     plugin.
     """
 
@@ -49,7 +49,7 @@ def formula() -> None:
 @formula.command("list", examples=["tt formula list", "tt formula list --json"])
 @pass_cli_context
 def list_formulas(context: CliContext) -> None:
-    """List the formulas that can be run by their name."""
+    """List the formulas that can be run by name."""
     library = FormulaLibrary(town_directory(context))
     formulas = [_listed(library, name, place) for name, (_, place) in library.files().items()]
     rows = [(row["name"], row["type"], str(row["steps"] or ""), row["place"], row["about"]) for row in formulas]
@@ -79,7 +79,7 @@ def _listed(library: FormulaLibrary, name: str, place: str) -> dict[str, Any]:
 @_LEGS
 @pass_cli_context
 def show(context: CliContext, name: str, words: tuple[str, ...], preset: str, legs: tuple[str, ...]) -> None:
-    """Show what the formula NAME (or a file) comes to: its variables and, in their order, its steps."""
+    """Show the variables and, in order, the steps of the formula NAME (or of a file)."""
     library = FormulaLibrary(town_directory(context))
     source = library.find(name)
     try:
@@ -139,7 +139,7 @@ def _about(text: str) -> list[str]:
 @click.argument("names", nargs=-1, metavar="[NAME|FILE...]")
 @pass_cli_context
 def check(context: CliContext, names: tuple[str, ...]) -> None:
-    """Read formulas (by default all of the town's) and say what is wrong with them. Ends with 1 when anything is."""
+    """Check formulas, by default all of the town's, and report their problems. Exits with 1 if there are any."""
     library = FormulaLibrary(town_directory(context))
     checks: list[dict[str, Any]] = []
     for name in names or tuple(library.files()):
@@ -156,7 +156,7 @@ def check(context: CliContext, names: tuple[str, ...]) -> None:
     context.emit({"formulas": checks}, lines)
     if bad := [result["name"] for result in checks if result["problem"]]:
         raise TinytownError(
-            f"{len(bad)} of {len(checks)} formulas cannot be run: {', '.join(bad)}"[:500], code="bad_formula"
+            f"{len(bad)} of {len(checks)} formulas have problems: {', '.join(bad)}"[:500], code="bad_formula"
         )
 
 
@@ -170,15 +170,15 @@ def check(context: CliContext, names: tuple[str, ...]) -> None:
 )
 @click.argument("name")
 @click.option(
-    "--name", "run_name", metavar="RUN", help="What this run is called.  [default: the formula's name and a number]"
+    "--name", "run_name", metavar="RUN", help="The name of this run.  [default: the formula's name and a number]"
 )
 @_VAR
 @_PRESET
 @_LEGS
-@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Who does all of it.")
-@click.option("--into", type=click.Choice(["backlog"]), help="Put all of it onto the backlog, whoever the file names.")
-@click.option("--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that this is a way to do.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+@click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Assign all tasks to this agent.")
+@click.option("--into", type=click.Choice(["backlog"]), help="Put all tasks onto the backlog, ignoring assignees.")
+@click.option("--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the run is part of.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be created.")
 @no_start_option
 @pass_cli_context
 def run(
@@ -194,12 +194,12 @@ def run(
     dry_run: bool,
     no_start: bool,
 ) -> None:
-    """Make the steps of the formula NAME (or a file) tasks, and a group of them that is called RUN.
+    """Create a task for each step of the formula NAME (or of a file), and a group of them called RUN.
 
-    All tasks are made or none. The same RUN again makes nothing twice, and makes what is missing when it was cut off.
+    All tasks are created, or none. Repeating a RUN creates nothing twice, and completes an interrupted one.
     """
     if agent and into:
-        raise UsageError("expected --agent or --into backlog, got both")
+        raise UsageError("--agent and --into backlog exclude each other")
     with context.open_town() as town:
         planned = planned_run(
             context,
@@ -223,7 +223,7 @@ def run(
         {
             "run": planned.name, "formula": planned.cooked.formula, "group": planned.name, "dry_run": dry_run,
             "created": created, "existing": existing, "tasks": [task.shape for task in planned.tasks],
-            "waves": planned.stages, "remarks": planned.remarks,
+            "stages": planned.stages, "waves": planned.stages, "remarks": planned.remarks,
         },
         run_lines(planned, created=len(created), existing=len(existing), dry_run=dry_run),
     )  # fmt: skip
@@ -290,14 +290,14 @@ def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> li
     if dry_run:
         lines = [f"{planned.name} would be {counted(len(tasks), 'task')} of formula {planned.cooked.formula}"]
     elif existing and not created:
-        lines = [f"{planned.name} is there already, with all of its {counted(existing, 'task')}"]
+        lines = [f"{planned.name} already exists, with all of its {counted(existing, 'task')}"]
     else:
         lines = [
             f"{planned.name} is {counted(created + existing, 'task')}, {created} of them new (tt group status {planned.name})"
         ]
-    for number, wave in enumerate(planned.stages, 1):
-        lines.append(f"wave {number}")
-        for id_ in wave:
+    for number, stage in enumerate(planned.stages, 1):
+        lines.append(f"stage {number}")
+        for id_ in stage:
             details = tasks[id_].details
             held = f", {details['held']}" if details.get("held") else ""
             lines.append(f"  {id_}  {details['title']}  ({details['agent'] or 'backlog'}{held})")

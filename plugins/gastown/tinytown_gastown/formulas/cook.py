@@ -119,12 +119,12 @@ def _merged(parent: Formula, child: Formula) -> Formula:
 
 def _remarks(formula: Formula) -> list[str]:
     if formula.compose.hooks:
-        raise ValueError("compose.hooks attaches formulas to each other while they run, which is not supported")
+        raise ValueError("compose.hooks attaches formulas at run time, which is not supported")
     remarks: list[str] = []
     if formula.compose.bond_points:
-        remarks.append("compose.bond_points makes no difference: formulas are not joined while they run")
+        remarks.append("compose.bond_points has no effect: formulas are not joined at run time")
     if formula.agent:
-        remarks.append(f"agent = {formula.agent!r} makes no difference: say --agent")
+        remarks.append(f"agent = {formula.agent!r} has no effect: use --agent")
     return remarks
 
 
@@ -137,12 +137,12 @@ def _steps(formula: Formula, find: Find, values: dict[str, str], remarks: list[s
         goal = Draft(id="main", title=values.get("title") or formula.formula, description=formula.description.strip())
         steps = expand_step([goal], "main", formula, values, remarks)
     if not steps:
-        raise ValueError("it has no steps of its own; it is for other formulas to be put into them")
+        raise ValueError("it has no steps of its own; it only extends other formulas")
     for branch in formula.compose.branch:
         steps = apply_branch(steps, branch.from_, branch.steps, branch.join)
     for gate in formula.compose.gate:
         if not any(step.id == gate.before for step in steps):
-            raise ValueError(f"compose.gate names {gate.before!r}, which is no step")
+            raise ValueError(f"compose.gate names {gate.before!r}, which is not a step")
         waiting = Gate(type="conditional", condition=gate.condition)
         steps = [replace(step, gate=waiting) if step.id == gate.before else step for step in steps]
     steps = apply_advice(steps, formula.advice, formula.pointcuts)
@@ -150,10 +150,10 @@ def _steps(formula: Formula, find: Find, values: dict[str, str], remarks: list[s
     for name in formula.compose.aspects:
         aspect = _inherited(find(name), find, ())
         if not aspect.advice:
-            raise ValueError(f"formula {name!r} has no advice to be an aspect")
+            raise ValueError(f"formula {name!r} has no advice, so it is not an aspect")
         steps = apply_advice(steps, aspect.advice, aspect.pointcuts)
     kept = _wanted(steps, values)
-    review = "Look and report only: leave the code as it is." if formula.review_only else ""
+    review = "Review and report only: do not change code." if formula.review_only else ""
     return [_cooked(step, values, kept, review) for step in kept]
 
 
@@ -185,7 +185,7 @@ def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
         try:
             keeps = not step.condition or evaluate_condition(step.condition, values)
         except ValueError as error:
-            raise ValueError(f"step {step.id!r}: its condition cannot be understood: {error}") from error
+            raise ValueError(f"step {step.id!r}: invalid condition: {error}") from error
         if not keeps:
             needs = next(other.needs for other in remaining if other.id == step.id)
             remaining = [
@@ -257,6 +257,6 @@ def _check(steps: Sequence[CookedStep]) -> None:
             raise ValueError(f"step {step.id!r}: expected a priority of 0 to 4, got {step.priority}")
     for step in steps:
         if unknown := [need for need in step.needs if need not in seen]:
-            raise ValueError(f"step {step.id!r} needs {unknown[0]!r}, which is no step")
+            raise ValueError(f"step {step.id!r} needs {unknown[0]!r}, which is not a step")
     if cycle := find_cycle({step.id: step.needs for step in steps}):
-        raise ValueError(f"steps need each other in a circle: {' -> '.join((*cycle, cycle[0]))}"[:500])
+        raise ValueError(f"steps form a cycle: {' -> '.join((*cycle, cycle[0]))}"[:500])

@@ -26,7 +26,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     tokens = _tokens(template)
     nodes, end = _parse(tokens, 0, 0)
     if end < len(tokens):
-        raise TemplateError(f"{{{{{tokens[end][1]}}}}} without a beginning")
+        raise TemplateError(f"{{{{{tokens[end][1]}}}}} without an opening block")
     return "".join(_render(nodes, values, values))
 
 
@@ -44,7 +44,7 @@ def _tokens(template: str) -> list[tuple[str, str]]:
 def _parse(tokens: Sequence[tuple[str, str]], at: int, depth: int) -> tuple[list[Node], int]:
     """Nodes up to an ``else`` or ``end`` that belongs to somebody further out."""
     if depth > _DEPTH:
-        raise TemplateError("blocks are nested too deep")
+        raise TemplateError("blocks are nested too deeply")
     nodes: list[Node] = []
     while at < len(tokens):
         kind, text = tokens[at]
@@ -87,7 +87,7 @@ def _parse_block(tokens: Sequence[tuple[str, str]], at: int, word: str, subject:
 
 def _check(path: str) -> None:
     if not _PATH.fullmatch(path):
-        raise TemplateError(f"{{{{{path[:80]}}}}} is more than a value; known are if, else, range, with and end")
+        raise TemplateError(f"{{{{{path[:80]}}}}} is not supported; known are if, else, range, with and end")
 
 
 def _render(nodes: Sequence[Node], here: Any, root: Mapping[str, Any]) -> list[str]:

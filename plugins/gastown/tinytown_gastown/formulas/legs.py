@@ -19,7 +19,7 @@ def leg_steps(
     wanted = _chosen_legs(formula, every, chosen, preset)
     known = _convoy_values(formula, values, run)
     prompt = formula.prompts.get("base") or formula.prompts.get("leg") or "{{.leg.description}}"
-    note = "\n\nLook and report only: leave the code as it is." if formula.review_only else ""
+    note = "\n\nReview and report only: do not change code." if formula.review_only else ""
     steps = [
         CookedStep(
             id=leg.id,
@@ -33,7 +33,7 @@ def leg_steps(
     if formula.synthesis:
         after = [id_ for id_ in (formula.synthesis.depends_on or every) if id_ in wanted]
         if unknown := [id_ for id_ in formula.synthesis.depends_on if id_ not in every]:
-            raise ValueError(f"the synthesis depends on {unknown[0]!r}, which is no leg")
+            raise ValueError(f"the synthesis depends on {unknown[0]!r}, which is not a leg")
         text = formula.prompts.get("synthesis") or formula.synthesis.description or formula.synthesis.title
         steps.append(
             CookedStep(
@@ -95,4 +95,4 @@ def _rendered(text: str, values: Mapping[str, Any], what: str) -> str:
     try:
         return render(text, values)
     except TemplateError as error:
-        raise ValueError(f"the text of {what} cannot be filled in: {error}") from error
+        raise ValueError(f"the text of {what} is invalid: {error}") from error

@@ -66,15 +66,13 @@ class FormulaLibrary:
         """The formula `name`, as other formulas name it: never a file anywhere else. Raises: as `find`."""
         if name not in self._read:
             if not _NAME.fullmatch(name):
-                raise UsageError(
-                    f"expected the name of a formula, got {name[:80]!r}", hint="tt formula list shows them"
-                )
+                raise UsageError(f"expected a formula name, got {name[:80]!r}", hint="tt formula list shows them")
             available = self.files()
             if name not in available:
                 near = difflib.get_close_matches(name, available, n=3)
                 raise NotFound(
                     f"no formula called {name!r} in {', '.join(place for _, place in self._places)}",
-                    hint=f"do you mean {' or '.join(near)}?" if near else "tt formula list shows them",
+                    hint=f"did you mean {' or '.join(near)}?" if near else "tt formula list shows them",
                 )
             path, place = available[name]
             self._read[name] = read_file(path, path.name if place == "built in" else f"{place}/{path.name}")
@@ -102,7 +100,7 @@ def read_formula(text: str, called: str) -> Formula:
     try:
         table = tomllib.loads(text) if toml else msgspec.json.decode(text)
     except (tomllib.TOMLDecodeError, msgspec.DecodeError, RecursionError) as error:
-        refuse(called, None, f"expected {'TOML' if toml else 'JSON'}: {error or 'it is nested too deep'}")
+        refuse(called, None, f"expected {'TOML' if toml else 'JSON'}: {error or 'nested too deeply'}")
     positions = lines_by_path(text) if toml else {}
     try:
         formula = msgspec.convert(table, Formula)
@@ -115,7 +113,7 @@ def read_formula(text: str, called: str) -> Formula:
         if unknown:
             known = _known_keys(path)
             near = difflib.get_close_matches(unknown, known, n=1)
-            hint = f"do you mean {near[0]}?" if near else f"known here: {', '.join(known)}" if known else ""
+            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}" if known else ""
             refuse(called, line, f"unknown key {unknown!r}{place}", hint=hint)
         refuse(
             called, line, what.replace("Object missing required field", "there is no") + (place or f" {where}".rstrip())

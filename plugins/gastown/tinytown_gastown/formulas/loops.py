@@ -19,7 +19,7 @@ def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]
     """The steps of all passes of a loop, each pass behind the one before it."""
     if loop.until:
         raise ValueError(
-            f"step {step.id!r}: loop.until asks while the formula runs, which is not supported; count or range"
+            f"step {step.id!r}: loop.until is evaluated at run time, which is not supported; use count or range"
         )
     numbers = _numbers(step, loop, values)
     made: list[Step] = []
@@ -54,13 +54,13 @@ def _numbers(step: Step, loop: Loop, values: Mapping[str, str]) -> range:
         if dots:
             return _bounded(range(_calculated(low, values), _calculated(high, values) + 1))
     except (ValueError, SyntaxError) as error:
-        raise ValueError(f"step {step.id!r}: its loop cannot be counted: {error}") from error
+        raise ValueError(f"step {step.id!r}: invalid loop: {error}") from error
     raise ValueError(f"step {step.id!r}: expected count or range = 'a..b' of its loop")
 
 
 def _bounded(numbers: range) -> range:
     if len(numbers) > STEPS:
-        raise ValueError(f"{len(numbers):,} passes are too many")
+        raise ValueError(f"{len(numbers):,} passes exceed the limit")
     return numbers
 
 

@@ -30,7 +30,7 @@ def fits_pattern(pattern: str, text: str) -> bool:
     except re.error as error:
         raise ValueError(str(error)) from error
     except (TimeoutError, RecursionError, OverflowError) as error:
-        raise ValueError("it takes too long: is there a repeat within a repeat?") from error
+        raise ValueError("matching takes too long: nested repetition?") from error
     finally:
         if watched:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)

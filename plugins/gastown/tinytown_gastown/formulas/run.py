@@ -64,7 +64,7 @@ class Run(NamedTuple):
 
     @property
     def stages(self) -> tuple[tuple[str, ...], ...]:
-        """The ids of the tasks in waves: each needs only what earlier ones hold."""
+        """The ids of the tasks in stages: each needs only earlier ones."""
         return stages({task.id: task.details["needs"] for task in self.tasks})
 
     @property
@@ -89,11 +89,11 @@ def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on
     if agent:
         taker = town.run(town.operations.agent(agent))
         if taker.desired_state == "stopped":
-            raise Refused(f"agent {taker.name!r} is stopped and takes no tasks", hint=f"tt resume {taker.name}")
+            raise Refused(f"agent {taker.name!r} is stopped and accepts no tasks", hint=f"tt resume {taker.name}")
         agent = taker.name
     parent = town.run(town.operations.task(on)).id if on else ""
     remarks = list(cooked.remarks)
-    order = [id_ for wave in stages(cooked.needs) for id_ in wave]
+    order = [id_ for stage in stages(cooked.needs) for id_ in stage]
     steps = {step.id: step for step in cooked.steps}
     tasks: list[PlannedTask] = []
     for step in (steps[id_] for id_ in order):
@@ -101,7 +101,7 @@ def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on
         if not chosen and step.assignee:
             known = names.get(step.assignee.lower())
             if known is None or known.desired_state == "stopped":
-                remarks.append(f"step {step.id!r} goes onto the backlog: no agent {step.assignee!r} takes tasks here")
+                remarks.append(f"step {step.id!r} goes to the backlog: no agent {step.assignee!r} accepts tasks")
             else:
                 chosen = known.name
         tasks.append(_planned(step, cooked, name, chosen, parent))
@@ -114,7 +114,7 @@ def _planned(step: CookedStep, cooked: Cooked, run: str, agent: str, parent: str
     id_ = f"{run}.{step.id}"
     if len(id_) > _TASK_ID_LENGTH:
         raise UsageError(
-            f"task id {id_[:60]}... has more than {_TASK_ID_LENGTH} characters", hint="give a shorter --name"
+            f"task id {id_[:60]}... has more than {_TASK_ID_LENGTH} characters", hint="choose a shorter --name"
         )
     role = next((label.partition(":")[2] for label in step.labels if label.startswith("role:")), "")
     table: dict[str, Any] = {"formula": cooked.formula, "run": run, "step": step.id, "type": step.type}
@@ -149,8 +149,8 @@ def hold_of(gate: Gate, task_id: str) -> dict[str, str]:
         until = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {"held": f"waits {seconds:g} s{detail and f': {detail}'}", "held_until": until}
     awaited = {"gh:pr": "for pull request", "gh:run": "for CI run", "human": "for a person:", "mail": "for mail:"}
-    words = awaited.get(gate.type, "until a person says so:")
-    return {"held": f"waits {words} {detail or 'no more is said'} (tt task release {task_id})"[:500]}
+    words = awaited.get(gate.type, "for a person:")
+    return {"held": f"waits {words} {detail or 'no details'} (tt task release {task_id})"[:500]}
 
 
 def duration_s(text: str | int) -> float:
@@ -202,7 +202,7 @@ def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) ->
     if value is None:
         for task in known_tasks(town, ids):
             if task is not None and not _is_of(task, run.name):
-                raise Refused(f"a task {task.id} exists already", hint="give another --name", code="exists")
+                raise Refused(f"a task {task.id} already exists", hint="choose another --name", code="exists")
         origin = {"formula": run.cooked.formula, "values": run.cooked.values, "digest": run.digest, "made": False}
         group = Group(
             name=run.name, created_at=now(), owner=owner, description=run.cooked.title, tasks=ids, origin=origin
@@ -213,8 +213,8 @@ def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) ->
     stored = next(iter(groups_in({field: value})), None)
     if stored is None or stored.origin.get("digest") != run.digest:
         raise Refused(
-            f"there is a group called {run.name!r} already, and it is not this run of this formula",
-            hint="give another --name",
+            f"a group {run.name!r} already exists and is not this run",
+            hint="choose another --name",
             code="exists",
         )
     return stored

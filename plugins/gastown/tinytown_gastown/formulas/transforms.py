@@ -52,9 +52,7 @@ def _add(drafts: list[Draft], step: Step, parent: str, values: Mapping[str, str]
     if len(drafts) > STEPS:
         raise ValueError(f"more than {STEPS:,} steps")
     if step.on_complete:
-        raise ValueError(
-            f"step {step.id!r}: on_complete makes steps from what one has found out, which is not supported"
-        )
+        raise ValueError(f"step {step.id!r}: on_complete creates steps at run time, which is not supported")
     if step.loop:
         for loop_pass in loop_passes(step, step.loop, values):
             _add(drafts, loop_pass, parent, values, remarks)
@@ -105,7 +103,7 @@ def _waited_for(step: Step, remarks: list[str]) -> tuple[str, ...]:
         raise ValueError(
             f"step {step.id!r} waits for {step.waits_for!r}; all-children and children-of(STEP) are supported"
         )
-    remarks.append(f"step {step.id!r} waits for the children that the formula has; children made later do not count")
+    remarks.append(f"step {step.id!r} waits for the children in the formula; children created later do not count")
     return needed
 
 
@@ -244,7 +242,7 @@ def apply_branch(steps: list[Draft], start: str, sides: Sequence[str], join: str
     """The steps with `sides` running side by side behind `start`, and `join` behind all of them."""
     ids = {step.id for step in steps}
     if lacking := [id_ for id_ in (start, *sides, join) if id_ not in ids]:
-        raise ValueError(f"a branch names {lacking[0]!r}, which is no step")
+        raise ValueError(f"a branch names {lacking[0]!r}, which is not a step")
     branched: list[Draft] = []
     for step in steps:
         extra = (start,) if step.id in sides else tuple(sides) if step.id == join else ()

@@ -80,9 +80,9 @@ def _checked(name: str, variable: Variable, value: str) -> str:
         try:
             fits = fits_pattern(variable.pattern, value[:10_000])
         except ValueError as error:
-            raise UsageError(f"the pattern of variable {name!r} is none: {error}", code="bad_formula") from error
+            raise UsageError(f"invalid pattern of variable {name!r}: {error}", code="bad_formula") from error
         if not fits:
-            raise refuse(f"something like {variable.pattern}")
+            raise refuse(f"a match of {variable.pattern}")
     return value
 
 

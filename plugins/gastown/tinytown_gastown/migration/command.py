@@ -24,22 +24,24 @@ if TYPE_CHECKING:
     "into",
     type=click.Path(path_type=Path),
     default=Path(),
-    help="Where the new towns are made.  [default: here]",
+    help="Where the new towns are created.  [default: the current directory]",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
 @pass_cli_context
 def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool) -> None:
     """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
 
-    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no place here
-    is listed. First bd export -o .beads/issues.jsonl in each rig, so that everything is there.
+    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no counterpart
+    is listed. First run bd export -o .beads/issues.jsonl in each rig, so that the export is complete.
     """
     from tinytown_gastown.migration.migrate import move_rig, plan_moves
     from tinytown_gastown.migration.source import read_gastown
 
     old = read_gastown(directory)
     if into.resolve().is_relative_to(old.root):
-        raise UsageError(f"{into} lies in the old town, which is not written to", hint="--to names another place")
+        raise UsageError(
+            f"{into} is inside the old town, which is read only", hint="choose another directory with --to"
+        )
     moves = plan_moves(old, into)
     for move in moves:
         if not dry_run:
@@ -55,7 +57,7 @@ def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool
         "problems": old.problems,
     }
     lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
-    lines += [f"no place here: {path} ({what})" for path, what in old.no_place]
+    lines += [f"not migrated: {path} ({what})" for path, what in old.no_place]
     context.emit(shape, [*lines, *(f"problem: {problem}" for problem in old.problems)])
 
 
@@ -67,9 +69,7 @@ def _move_lines(move: RigMove, *, dry_run: bool) -> list[str]:
     if move.report is not None:
         lines += [f"  {line}" for line in move.report.lines()]
     lines += [f"  {place}: check it for unmerged work" for place in move.rig.work_places]
-    lines += [
-        f"  {id_}: changed in both towns since the last time; it stays as it is here" for id_ in move.both_changed
-    ]
+    lines += [f"  {id_}: changed in both towns since the last run; kept as it is here" for id_ in move.both_changed]
     if move.agents:
-        lines.append(f"  {counted(len(move.agents), 'agent')} known; tt spawn makes those that you want")
+        lines.append(f"  {counted(len(move.agents), 'agent')} found; create the ones you want with tt spawn")
     return lines

@@ -95,7 +95,7 @@ def move_rig(move: RigMove, old: GastownTown) -> None:
     directory = move.directory
     config, bead_file = directory / "tinytown.toml", directory / BEAD_FILE
     if directory.exists() and any(directory.iterdir()) and not config.exists():
-        raise Refused(f"{directory} is there and not empty", hint="name another place with --to", code="exists")
+        raise Refused(f"{directory} exists and is not empty", hint="choose another directory with --to", code="exists")
     directory.mkdir(parents=True, exist_ok=True)
     if not config.exists():
         replace_file(config, _settings(move.rig).encode(), was=None)

@@ -27,15 +27,15 @@ _FORMULA_NAMES = ("*.formula.toml", "*.formula.json")
 _WORK_PLACES = ("polecats", "crew")
 #: Files of the town that say nothing about its work.
 _NO_PLACE = {
-    ".events.jsonl": "events of the past",
-    ".feed.jsonl": "events of the past",
-    "costs.jsonl": "costs of the past",
-    "plugins": "jobs that an agent or a script did at their time",
-    "formula-overlays": "changes to the steps of formulas: make a formula of your own that extends the other",
-    "directives": "texts for roles: tt roles tells how a town says its own",
-    "roles": "definitions of roles: tt roles tells how a town says its own",
-    "daemon": "state of a daemon that is not needed here",
-    "deacon": "an agent for work that the kernel does",
+    ".events.jsonl": "past events",
+    ".feed.jsonl": "past events",
+    "costs.jsonl": "past costs",
+    "plugins": "scheduled jobs of agents and scripts",
+    "formula-overlays": "overlays of formulas: write a formula that extends the original",
+    "directives": "texts for roles: see tt roles",
+    "roles": "definitions of roles: see tt roles",
+    "daemon": "state of a daemon that is not needed",
+    "deacon": "an agent whose work the kernel does",
 }
 
 
@@ -67,14 +67,14 @@ class GastownTown:
 def read_gastown(directory: Path) -> GastownTown:
     """The town in `directory`. Raises: NotFound; UsageError for a directory that is none."""
     if not directory.is_dir():
-        raise NotFound(f"no directory {directory}", hint="name the directory that gt install made")
+        raise NotFound(f"no directory {directory}", hint="name the directory that gt install created")
     root = directory.resolve()
     town = GastownTown(root, {}, _formulas(root, root), [], [])
     places = _rigs(town)
     if not places and not (root / "mayor").is_dir():
         raise UsageError(
-            f"{directory} does not look like a Gastown town: it has neither mayor/ nor rigs",
-            hint="name the directory that gt install made, often ~/gt",
+            f"{directory} is not a Gastown town: it has neither mayor/ nor rigs",
+            hint="name the directory that gt install created, often ~/gt",
         )
     town.rigs[HEADQUARTERS] = Rig(HEADQUARTERS, HEADQUARTERS)
     places[HEADQUARTERS] = [root]
@@ -99,7 +99,7 @@ def _rigs(town: GastownTown) -> dict[str, list[Path]]:
     def rig(name: str) -> Rig | None:
         # A name becomes a directory of ours.
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) or name == HEADQUARTERS:
-            town.problems.append(f"a rig called {name[:80]!r} is left out: that is no name for a directory")
+            town.problems.append(f"a rig called {name[:80]!r} is skipped: not a valid directory name")
             return None
         if name not in town.rigs:
             town.rigs[name] = Rig(name)
@@ -121,7 +121,7 @@ def _rigs(town: GastownTown) -> dict[str, list[Path]]:
         place = (root / settings).resolve()
         if not place.is_relative_to(root):
             town.problems.append(
-                f"the route of {prefix[:40]!r} leads out of the town, to {settings[:200]!r}, and is not followed"
+                f"the route of {prefix[:40]!r} leads outside the town, to {settings[:200]!r}, and is not followed"
             )
             continue
         if (known := rig(place.relative_to(root).parts[0])) is not None:
@@ -157,7 +157,7 @@ def _read_beads(town: GastownTown, rig: Rig, places: Iterable[Path]) -> None:
         except NotFound:
             path = None
         if path is not None and not path.is_relative_to(town.root):
-            town.problems.append(f"the beads of {rig.name} lie outside of the town, in {path}, and are not read")
+            town.problems.append(f"the beads of {rig.name} are outside the town, in {path}, and are not read")
         elif path is not None and path not in seen:
             seen.add(path)
             _add(town, rig, read_lines(read_file(path) or b""), path)
@@ -235,5 +235,5 @@ def _object(town: GastownTown, path: Path) -> dict[str, Any]:
     except UsageError as error:
         town.problems.append(error.message)
     except ValueError as error:
-        town.problems.append(f"{path.relative_to(town.root)} cannot be read: {error}")
+        town.problems.append(f"{path.relative_to(town.root)} is not readable: {error}")
     return parsed or {}

@@ -22,7 +22,7 @@ from tinytown_cli.public import (
 @click.argument("agent", required=False, type=AGENT, default="")
 @pass_cli_context
 def hook(context: CliContext, agent: str) -> None:
-    """Show what AGENT has to do: the task it works on or begins next, and what waits behind it. Inside a round: yours."""
+    """Show the current or next task of AGENT, and its queue. Inside a round, your own."""
     with context.open_town() as town:
         owner = _whose(town, agent)
         task, others = _work_of(town, owner)
@@ -31,17 +31,15 @@ def hook(context: CliContext, agent: str) -> None:
         "task": task_shape(task) if task else None,
         "waiting": [task_shape(other) for other in others],
     }
-    lines = (
-        [f"on the hook of {owner.name}: {task.id}, {task.state}", task.title or "", task.description] if task else []
-    )
-    lines = [line for line in lines if line] or [f"nothing is on the hook of {owner.name}"]
+    lines = [f"hook of {owner.name}: {task.id}, {task.state}", task.title or "", task.description] if task else []
+    lines = [line for line in lines if line] or [f"no work assigned to {owner.name}"]
     lines += [f"then {other.id}, {other.state}: {other.headline}" for other in others]
     context.emit(answer, lines)
 
 
 def _whose(town: TownClient, agent: str) -> Agent:
     if not (agent or town.caller.agent):
-        raise UsageError("expected an agent: outside of a round there is no own one", hint="tt list shows them")
+        raise UsageError("expected an agent (there is no default outside of a round)", hint="tt list shows them")
     return town.run(town.operations.agent(agent or town.caller.agent))
 
 
@@ -61,9 +59,9 @@ def _work_of(town: TownClient, agent: Agent) -> tuple[Task | None, list[Task]]:
 @click.argument("agent", required=False, type=AGENT, default="")
 @pass_cli_context
 def prime(context: CliContext, agent: str) -> None:
-    """Print what AGENT has to know to go on: who it is, its task, its mail, notes. Inside a round: for yourself.
+    """Print the context that AGENT needs to resume: identity, task, mail, notes. Inside a round, your own.
 
-    It is made from what the town knows now, so it can be asked for again whenever something was forgotten.
+    It is built from the current state, so it can be printed again at any time.
     """
     with context.open_town() as town:
         owner = _whose(town, agent)
@@ -80,12 +78,12 @@ def prime(context: CliContext, agent: str) -> None:
                 "\n\n\n\n", "\n\n"
             )
         )
-        parts += [f"Why it is there: {task.reason}"] if task.reason else []
+        parts += [f"Reason: {task.reason}"] if task.reason else []
     else:
-        parts.append("## Nothing is on your hook\n\n`tt ready` shows what could be done, `tt inbox` your mail.")
+        parts.append("## No work is assigned to you\n\n`tt ready` lists ready tasks, `tt inbox` your mail.")
     if others:
         parts.append(
-            "## Behind it\n\n" + "\n".join(f"- {other.id} ({other.state}): {other.headline}" for other in others)
+            "## Your queue\n\n" + "\n".join(f"- {other.id} ({other.state}): {other.headline}" for other in others)
         )
     letters = [item.message for item in mail if item.message is not None and item.message.type != "task_assign"]
     if letters:
@@ -93,11 +91,11 @@ def prime(context: CliContext, agent: str) -> None:
         parts.append("## Your mail\n\n" + "\n".join(letter_lines))
     parts += note_sections(owner, data)
     if others_here:
-        parts.append(f"## Who else is here\n\n{', '.join(others_here[:30])}")
+        parts.append(f"## Other agents\n\n{', '.join(others_here[:30])}")
     parts.append(
-        "## What to type\n\n"
-        "`tt done --result TEXT` when it is done, `tt done --status escalated --result WHY` when a person has to look at it, "
-        "`tt handoff -m TEXT` to go on afresh, `tt escalate TEXT` for help, `tt remember TEXT` for what others should know."
+        "## Commands\n\n"
+        "`tt done --result TEXT` when it is done, `tt done --status escalated --result WHY` when a person has to decide, "
+        "`tt handoff -m TEXT` to continue in a new round, `tt escalate TEXT` for help, `tt remember TEXT` for notes to all agents."
     )
     text = "\n\n".join(part.strip() for part in parts)
     answer = {

@@ -30,7 +30,9 @@ _ALL = 10_000
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="What this agent could begin, too.")
 @click.option("--tag", default="", help="Only those with this tag.")
 @click.option("--claim", is_flag=True, help="Take the first one: for yourself inside a round, else for --agent.")
-@click.option("--limit", type=click.IntRange(1, _ALL), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, _ALL), default=50, show_default=True, help="The maximum number of lines."
+)
 @no_start_option
 @pass_cli_context
 def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
@@ -46,13 +48,13 @@ def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no
             own = town.run(town.operations.tasks(state="assigned", agent=owner, tag=tag, limit=limit))
             tasks = [*reversed(own), *tasks][:limit]
     rows = [(task.id, task.priority, task.assigned_to or "-", ",".join(task.tags), task.headline) for task in tasks]
-    lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["nothing can be begun"]
+    lines = table(("task", "priority", "agent", "tags", "title"), rows) if rows else ["no task is ready"]
     context.emit({"tasks": [task_shape(task) for task in tasks]}, lines)
 
 
 def _claim(context: CliContext, town: TownClient, tasks: Sequence[Task], owner: str, *, no_start: bool) -> None:
     if not owner:
-        raise UsageError("expected --agent: outside of a round there is no own one", hint="tt list shows them")
+        raise UsageError("expected --agent (there is no default outside of a round)", hint="tt list shows them")
     for task in tasks:
         try:
             claimed = town.run(town.operations.claim_from_backlog(task.id, owner)).task
@@ -65,12 +67,12 @@ def _claim(context: CliContext, town: TownClient, tasks: Sequence[Task], owner: 
             {"tasks": [task_shape(claimed)]}, f"task {claimed.id} is {claimed.state}, for {claimed.assigned_to}"
         )
         return
-    raise NotFound("nothing can be begun", hint="tt task list shows what waits for what", code="nothing_ready")
+    raise NotFound("no task is ready", hint="tt task list shows dependencies", code="nothing_ready")
 
 
 @click.group(cls=TownGroup, examples=["tt dep add 77b0 1f3a", "tt dep tree 77b0"])
 def dep() -> None:
-    """Which task waits for which."""
+    """Show and change the dependencies of tasks."""
 
 
 @dep.command("add", examples=["tt dep add 77b0 1f3a   # 77b0 waits for 1f3a"])
@@ -78,7 +80,7 @@ def dep() -> None:
 @click.argument("need", metavar="NEED", type=TASK)
 @pass_cli_context
 def add(context: CliContext, task_word: str, need: str) -> None:
-    """Have TASK wait until NEED is completed."""
+    """Make TASK wait until NEED is completed."""
     with context.open_town() as town:
         task = town.run(town.operations.add_need(task_word, need))
     _answer(context, task)
@@ -89,7 +91,7 @@ def add(context: CliContext, task_word: str, need: str) -> None:
 @click.argument("need", metavar="NEED", type=TASK)
 @pass_cli_context
 def remove(context: CliContext, task_word: str, need: str) -> None:
-    """Have TASK no longer wait for NEED."""
+    """Remove NEED from the dependencies of TASK."""
     with context.open_town() as town:
         task = town.run(town.operations.task(task_word))
         near = [id_ for id_ in task.needs if id_ == need] or [
@@ -110,10 +112,10 @@ def _answer(context: CliContext, task: Task) -> None:
 
 @dep.command("tree", examples=["tt dep tree 77b0"])
 @click.argument("task_word", metavar="TASK", type=TASK)
-@click.option("--depth", type=click.IntRange(1, 100), default=20, show_default=True, help="How far down.")
+@click.option("--depth", type=click.IntRange(1, 100), default=20, show_default=True, help="The maximum depth.")
 @pass_cli_context
 def tree(context: CliContext, task_word: str, depth: int) -> None:
-    """Show what TASK needs, and what that needs. What was shown above is not shown again."""
+    """Show the dependencies of TASK, and theirs. A repeated task is not expanded again."""
     with context.open_town() as town:
         root = town.run(town.operations.task(task_word))
         known = {root.id: root}
@@ -156,10 +158,10 @@ def _tree_shape(id_: str, known: Mapping[str, Task], seen: set[str]) -> dict[str
 @dep.command("cycles", examples=["tt dep cycles"])
 @pass_cli_context
 def cycles(context: CliContext) -> None:
-    """Look for tasks that wait for each other. The town refuses to make such a circle, so there should be none."""
+    """Look for dependency cycles. The town refuses to create one, so there should be none."""
     with context.open_town() as town:
         tasks = {task.id: task for task in town.run(town.operations.tasks(limit=_ALL))}
     cycle = find_cycle({id_: [need for need in task.needs if need in tasks] for id_, task in tasks.items()})
-    context.emit({"cycle": cycle}, " -> ".join((*cycle, cycle[0])) if cycle else "no task waits for itself")
+    context.emit({"cycle": cycle}, " -> ".join((*cycle, cycle[0])) if cycle else "no dependency cycles")
     if cycle:
         raise TinytownError(f"{len(cycle)} tasks wait for each other", hint="tt dep remove", code="cycle")

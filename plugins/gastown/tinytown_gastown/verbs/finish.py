@@ -29,14 +29,12 @@ Status = Literal["completed", "escalated", "deferred"]
 @click.argument("task_word", metavar="[TASK]", required=False, default="", type=TASK)
 @click.option("--status", type=click.Choice(["completed", "escalated", "deferred"]), default="completed", show_default=True,
               help="How it ended.")  # fmt: skip
-@click.option(
-    "--result", default="", metavar="TEXT", help="What came of it, or why it did not; - reads standard input."
-)
+@click.option("--result", default="", metavar="TEXT", help="The result, or the reason; - reads standard input.")
 @pass_cli_context
 def done(context: CliContext, task_word: str, status: Status, result: str) -> None:
-    """Say how a task ended. Inside a round: the round's own by default.
+    """Report how a task ended. Inside a round, its own task by default.
 
-    completed: it is done; the town's gates may have to agree. escalated: a person has to look at it; the supervisor is
+    completed: it is done, subject to the town's gates. escalated: a person has to decide; the supervisor is
     asked, and the task is held. deferred: not now; the task is held until tt task release.
     """
     words = read_text(result)
@@ -44,9 +42,7 @@ def done(context: CliContext, task_word: str, status: Status, result: str) -> No
         caller = town.caller
         word = task_word or caller.task_id
         if not word:
-            raise UsageError(
-                "expected a task: outside of a round there is no current one", hint="tt task list shows them"
-            )
+            raise UsageError("expected a task (there is no default outside of a round)", hint="tt task list shows them")
         if status == "completed":
             settle = town.operations.settle_task
             ended = (
@@ -66,7 +62,7 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
     """Hold a task, and tell a person when one has to look. In one go: holding it ends the round that we may run in."""
     calls: list[Any] = []
     if status == "escalated":
-        question = Query(question=f"{task.headline} ({task.id}) needs a person: {words}")
+        question = Query(question=f"{task.headline} ({task.id}) needs a decision: {words}")
         calls.append(town.operations.send("supervisor", question, sender=town.caller.address, priority="urgent"))
     calls.append(town.operations.hold_task(task.id, reason=f"{status}: {words}"[:1000]))
     held: Task = town.run_all(calls)[-1]
@@ -80,38 +76,42 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
         "tt handoff --to rita -m 'needs your eyes'",
     ],
 )
+@click.option("-m", "--message", default="", metavar="TEXT", help="Notes for the next round; - reads standard input.")
+@click.option("-s", "--subject", default="", help="The first line of the message.")
 @click.option(
-    "-m", "--message", default="", metavar="TEXT", help="What whoever goes on has to know; - reads standard input."
+    "--to", "taker", default="", type=AGENT, metavar="AGENT", help="Who continues.  [default: the current agent]"
 )
-@click.option("-s", "--subject", default="", help="A line to begin it with.")
-@click.option("--to", "taker", default="", type=AGENT, metavar="AGENT", help="Who goes on.  [default: who has it]")
 @click.option(
-    "--task", "task_word", default="", type=TASK, metavar="TASK", help="The task.  [default: the round's own]"
+    "--task", "task_word", default="", type=TASK, metavar="TASK", help="The task.  [default: the one of this round]"
 )
 @pass_cli_context
 def handoff(context: CliContext, message: str, subject: str, taker: str, task_word: str) -> None:
-    """End the round on a task and have it go on in another one, with what you leave as mail: yours, or another agent's."""
+    """End the round of a task and continue it in a new one, of the same or another agent, with a message."""
     words = "\n\n".join(part for part in (subject, read_text(message).strip() if message else "") if part)
     with context.open_town() as town:
         word = task_word or town.caller.task_id
         if not word:
-            raise UsageError(
-                "expected --task: outside of a round there is no current one", hint="tt task list shows them"
-            )
+            raise UsageError("expected --task (there is no default outside of a round)", hint="tt task list shows them")
         task = town.run(town.operations.task(word))
         taker_agent = town.run(town.operations.agent(taker or task.agent_id or "")) if taker or task.agent_id else None
         if taker_agent is None:
-            raise Refused(f"task {task.id} is nobody's", hint="--to AGENT gives it to somebody")
+            raise Refused(f"task {task.id} has no agent", hint="name one with --to AGENT")
         # All at once: the first of these may end the round that we run in.
-        calls: list[Any] = [town.operations.hold_task(task.id, reason="is handed over")]
+        calls: list[Any] = [town.operations.hold_task(task.id, reason="handed over")]
         if words:
-            note = Informational(summary=f"Handed over, {task.headline} ({task.id}): {words}")
+            note = Informational(summary=f"Handoff: {task.headline} ({task.id}): {words}")
             calls.insert(0, town.operations.send(taker_agent.id, note, sender=town.caller.address, priority="high"))
         if taker_agent.id != task.agent_id:
             calls.append(town.operations.assign_task(task.id, taker_agent.id))
         calls.append(town.operations.release_task(task.id))
         given: Task = town.run_all(calls)[-1]
     context.emit(
-        {"task_id": given.id, "agent": given.assigned_to, "state": given.state, "told": bool(words)},
+        {
+            "task_id": given.id,
+            "agent": given.assigned_to,
+            "state": given.state,
+            "message_sent": bool(words),
+            "told": bool(words),
+        },
         f"task {given.id} is {given.state}, for {given.assigned_to}",
     )

@@ -25,16 +25,14 @@ _EVENTS = 5000
 )
 @click.argument("agent", type=AGENT)
 @click.argument("text")
-@click.option(
-    "--now", is_flag=True, help="Urgent: before all its other mail, and during a round if the town is set so."
-)
+@click.option("--now", is_flag=True, help="Urgent: delivered first, and during a round if the town is configured so.")
 @no_start_option
 @pass_cli_context
 def nudge(context: CliContext, agent: str, text: str, now: bool, no_start: bool) -> None:
-    """Tell AGENT something, TEXT (- reads standard input); an idle one looks at it at once."""
+    """Send AGENT the message TEXT (- reads standard input); an idle agent reads it at once."""
     words = read_text(text).strip()
     if not words:
-        raise UsageError("expected a text to nudge with, got an empty one")
+        raise UsageError("expected a message, got an empty text")
     with context.open_town() as town:
         name = town.run(town.operations.agent(agent)).name
         sent = town.run(
@@ -43,15 +41,17 @@ def nudge(context: CliContext, agent: str, text: str, now: bool, no_start: bool)
             )
         )
         start_where_needed(context, town, may_start=not no_start)
-    context.emit({"message_id": sent.message_id, "to": sent.to}, f"{sent.to} will hear of it")
+    context.emit({"message_id": sent.message_id, "to": sent.to}, f"sent to {sent.to}")
 
 
 @click.command(cls=TownCommand, examples=["tt peek worker", "tt peek worker -n 100"])
 @click.argument("agent", required=False, type=AGENT, default="")
-@click.option("-n", "--lines", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 1000), default=20, show_default=True, help="The maximum number of lines."
+)
 @pass_cli_context
 def peek(context: CliContext, agent: str, lines: int) -> None:
-    """Show the last lines that AGENT reported, from whatever machine it works on. tt logs shows all of its output here."""
+    """Show the last lines that AGENT reported, on any machine. tt logs shows its full output on this one."""
     with context.open_town() as town:
         word = agent or town.caller.agent
         if not word:
@@ -76,14 +76,14 @@ def peek(context: CliContext, agent: str, lines: int) -> None:
 )
 @click.argument("text")
 @click.option(
-    "-s", "--severity", type=click.Choice([*_SEVERITIES]), default="high", show_default=True, help="How bad it is."
+    "-s", "--severity", type=click.Choice([*_SEVERITIES]), default="high", show_default=True, help="The severity."
 )
 @pass_cli_context
 def escalate(context: CliContext, text: str, severity: str) -> None:
-    """Ask a person for help, with TEXT (- reads standard input). Inside a round it is said which task it is about."""
+    """Ask a person for help with TEXT (- reads standard input). Inside a round its task is named."""
     words = read_text(text).strip()
     if not words:
-        raise UsageError("expected what the matter is, got an empty text")
+        raise UsageError("expected a question, got an empty text")
     with context.open_town() as town:
         about = f" (task {town.caller.task_id})" if town.caller.task_id else ""
         question = Query(question=f"[{severity}] {words}{about}")
@@ -105,5 +105,5 @@ def escalate(context: CliContext, text: str, severity: str) -> None:
         )
     context.emit(
         {"message_id": sent.message_id, "severity": severity, "task": town.caller.task_id or None},
-        "a person is asked: tt inbox, and tt send to answer",
+        "escalated to a person (tt inbox shows it, tt send answers)",
     )

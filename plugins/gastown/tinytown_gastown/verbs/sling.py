@@ -39,16 +39,14 @@ from tinytown_gastown.verbs.choose_agent import free_name, idle_agent
 @click.argument("work", metavar="TASK|FORMULA")
 @click.argument("agent", required=False, default="")
 @click.option(
-    "--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the formula is a way to do."
+    "--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the formula's run is part of."
 )
-@click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="A value for one of the formula's variables.")
-@click.option("--name", "run_name", metavar="RUN", help="What the formula's run is called.")
-@click.option(
-    "--args", "note", default="", metavar="TEXT", help="What the agent is to know besides; - reads standard input."
-)
-@click.option("--cli", default="", metavar="KIND", help="The kind of an agent that has to be added.")
-@click.option("--role", default="", help="What an agent has to be for, or is added for.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="Set a variable of the formula.")
+@click.option("--name", "run_name", metavar="RUN", help="The name of the formula's run.")
+@click.option("--args", "note", default="", metavar="TEXT", help="A message for the agent; - reads standard input.")
+@click.option("--cli", default="", metavar="KIND", help="The kind of an agent that is created.")
+@click.option("--role", default="", help="The role of the agent that is chosen or created.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @no_start_option
 @pass_cli_context
 def sling(
@@ -64,9 +62,9 @@ def sling(
     dry_run: bool,
     no_start: bool,
 ) -> None:
-    """Give TASK, or all tasks of FORMULA, to AGENT, and see that it begins.
+    """Assign TASK, or all tasks of FORMULA, to AGENT, and start it.
 
-    An AGENT that is not there is added. Without AGENT it is one that has nothing to do, else a new one.
+    A missing AGENT is created. Without AGENT an idle agent is chosen, or a new one created.
     """
     note_text = read_text(note).strip() if note else ""
     with context.open_town() as town:
@@ -99,9 +97,9 @@ class _Taker(NamedTuple):
 
 def _sling_task(context: CliContext, town: TownClient, task: Task, taker: _Taker, note: str, *, dry_run: bool) -> str:
     if task.finished or task.state in ("running", "verifying"):
-        raise Refused(f"task {task.id} is {task.state} and cannot be given away", hint=f"tt task show {task.id}")
+        raise Refused(f"task {task.id} is {task.state} and cannot be reassigned", hint=f"tt task show {task.id}")
     if dry_run:
-        return f"task {task.id} would go to {taker.name}{', a new agent' if taker.is_new else ''}"
+        return f"task {task.id} would be assigned to {taker.name}{' (a new agent)' if taker.is_new else ''}"
     _add(context, town, taker)
     _notify(town, taker.name, note, f"task {task.id}")
     given = town.run(town.operations.assign_task(task.id, taker.name)).task
@@ -130,7 +128,7 @@ def _sling_formula(
         created, existing = len(made.created), len(made.existing)
         _notify(town, taker.name, note, planned.name)
     lines = run_lines(planned, created=created, existing=existing, dry_run=dry_run)
-    return planned, [*lines, f"all of it {'would go' if dry_run else 'goes'} to {taker.name}"]
+    return planned, [*lines, f"all tasks {'would be' if dry_run else 'are'} assigned to {taker.name}"]
 
 
 def _task_or_none(town: TownClient, word: str) -> Task | None:
@@ -162,7 +160,7 @@ def _taker(town: TownClient, agent: str, task: Task | None, *, cli: str, role: s
 def _add(context: CliContext, town: TownClient, taker: _Taker) -> None:
     if taker.is_new:
         agent, _ = add_agent(context, town, taker.name, cli=taker.cli or None, role=taker.role)
-        context.warn(f"{agent.name} has joined, of the kind {agent.cli}")
+        context.warn(f"{agent.name} created, kind {agent.cli}")
 
 
 def _notify(town: TownClient, agent: str, text: str, about: str) -> None:
