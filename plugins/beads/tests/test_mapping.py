@@ -49,8 +49,8 @@ def test_the_state_of_a_task(fields: dict[str, Any], state: str, outcome: str) -
         ({"status": "deferred", "defer_until": "2100-01-01T00:00:00Z"}, "deferred until 2100-01-01T00:00:00Z"),
         ({"defer_until": "2100-01-01T00:00:00Z"}, "deferred until 2100-01-01T00:00:00Z"),
         ({"defer_until": "2020-01-01T00:00:00Z"}, ""),
-        ({"status": "blocked"}, "its status is blocked"),
-        ({"status": "staged_ready"}, "its status is staged_ready"),
+        ({"status": "blocked"}, "status is blocked"),
+        ({"status": "staged_ready"}, "status is staged_ready"),
         ({"issue_type": "gate", "await_type": "gh:pr", "await_id": "12"}, "gate: waits for gh:pr 12"),
         (
             {"issue_type": "gate", "await_type": "timer", "timeout": 1_800_000_000_000},
@@ -126,7 +126,7 @@ def test_waiting_for_children_is_needing_each_of_them() -> None:
     assert result.views["all"].needs == ("s.1", "s.2")
     assert result.views["any"].needs == ()
     assert result.views["any"].held == "waits for any child of s"
-    assert result.notes["any"] == ("it waits for any child of s, which a task cannot say",)
+    assert result.notes["any"] == ("it waits for any child of s, which tasks do not support",)
 
 
 def test_an_epic_that_waits_for_its_children_closes_no_circle() -> None:
@@ -156,7 +156,7 @@ def test_texts_are_such_as_a_town_takes() -> None:
 def test_a_long_description_is_cut_between_two_characters_and_noted() -> None:
     result = mapped(bead("a", description="\u00e9" * 100), limit_bytes=50)
     assert result.views["a"].description == "\u00e9" * 23 + "\u2026"
-    assert result.notes["a"] == ("its description is cut to 50 bytes in the task",)
+    assert result.notes["a"] == ("its description is truncated to 50 bytes in the task",)
 
 
 def test_ids_that_a_town_does_not_take_become_such_that_it_does() -> None:

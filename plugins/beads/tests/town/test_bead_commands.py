@@ -137,7 +137,7 @@ def test_a_task_that_is_no_bead_is_left_alone(tt: Shell) -> None:
     put(tt, document(bead(own["id"])))
     answer = tt.json("beads", "import", "in.jsonl")
     assert (answer["skipped"], answer["created"]) == (1, 0)
-    assert answer["beads"][0]["reason"] == f"the town has a task {own['id']} that is no bead"
+    assert answer["beads"][0]["reason"] == f"the town has a task {own['id']} that is not from this bead"
     assert task(tt, own["id"])["description"] == "our own work"
 
 
@@ -167,7 +167,7 @@ def test_our_own_tasks_go_out_and_come_back_into_another_town(tt: Shell) -> None
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"\0" * 1000, "it is not JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "no UTF-8 text")],
+    [(b"\0" * 1000, "it is not JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "not UTF-8")],
 )
 def test_hostile_files_are_problems_and_no_tracebacks(tt: Shell, content: bytes, reason: str) -> None:
     put(tt, content)
@@ -180,8 +180,8 @@ def test_what_is_no_file_is_told(tt: Shell) -> None:
     (tt.directory / "bare").mkdir()
     assert "no bead file in bare" in tt("--json", "beads", "import", "bare", code=3).error["message"]
     os.mkfifo(tt.directory / "pipe")
-    assert "no ordinary file" in tt("--json", "beads", "import", "pipe", code=2).error["message"]
-    assert "no ordinary file" in tt("--json", "beads", "export", "bare", code=2).error["message"]
+    assert "not a regular file" in tt("--json", "beads", "import", "pipe", code=2).error["message"]
+    assert "not a regular file" in tt("--json", "beads", "export", "bare", code=2).error["message"]
     assert "cannot write nowhere" in tt("--json", "beads", "export", "nowhere/x.jsonl", code=1).error["message"]
     put(tt, GRAPH, "repo/.beads/issues.jsonl")
     assert tt.json("beads", "import", "repo")["created"] == 4
@@ -191,7 +191,7 @@ def test_ready_work_of_a_file_and_of_the_town(tt: Shell) -> None:
     put(tt, GRAPH)
     answer = tt.json("beads", "ready", "in.jsonl", "--explain")
     assert [each["id"] for each in answer["ready"]] == ["tt-1"]
-    assert {each["id"]: each["reason"] for each in answer["waiting"]}["tt-2"] == "it waits for tt-1"
+    assert {each["id"]: each["reason"] for each in answer["waiting"]}["tt-2"] == "waiting for tt-1"
     tt("beads", "import", "in.jsonl")
     assert [each["id"] for each in tt.json("beads", "ready")["ready"]] == ["tt-1"]
     tt("task", "complete", "tt-1")

@@ -208,7 +208,7 @@ def test_values_are_checked_against_what_variables_declare() -> None:
     )
     assert cooked(text, mode="fast").steps[0].title == "fast"
     assert "one of fast, slow" in problem(text, mode="x").message
-    assert "something like" in problem(text, v="1a").message
+    assert "a match of" in problem(text, v="1a").message
     assert "true or false" in problem(text, on="maybe").message
     assert "no variable 'nope'" in problem(text, nope="1").message
 
@@ -273,18 +273,18 @@ def test_what_is_no_formula_is_refused_by_name_and_line(text: str, line: int | N
     [
         ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["z"]\n', "needs 'z', which is not a step"),
         ('[[steps]]\nid = "a"\ntitle = "A"\n[[steps]]\nid = "a"\ntitle = "B"\n', "two steps have the id 'a'"),
-        ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["b"]\n[[steps]]\nid = "b"\ntitle = "B"\nneeds = ["a"]\n', "in a circle"),
+        ('[[steps]]\nid = "a"\ntitle = "A"\nneeds = ["b"]\n[[steps]]\nid = "b"\ntitle = "B"\nneeds = ["a"]\n', "form a cycle"),
         ('[[steps]]\nid = "a b"\ntitle = "A"\n', "as the id of a step"),
         ('[[steps]]\nid = "a"\n', "has no title"),
         ('[[steps]]\nid = "a"\ntitle = "A"\npriority = 9\n', "priority of 0 to 4"),
         ('[[steps]]\nid = "a"\ntitle = "A"\nwaits_for = "any-children"\n', "all-children"),
         ('[[steps]]\nid = "a"\ntitle = "A"\n[steps.on_complete]\nfor_each = "output.x"\n', "on_complete"),
-        ('[[steps]]\nid = "a"\ntitle = "A"\ncondition = "os.exit"\n', "condition cannot be understood"),
+        ('[[steps]]\nid = "a"\ntitle = "A"\ncondition = "os.exit"\n', "invalid condition"),
         ('[[steps]]\nid = "a"\ntitle = "A"\n[[compose.hooks]]\ntrigger = "label:x"\n', "compose.hooks"),
         ('[[steps]]\nid = "a"\ntitle = "A"\n[[compose.expand]]\ntarget = "z"\nwith = "rule-of-five"\n', "no step 'z'"),
         ('extends = ["shiny-secure"]\n[[compose.branch]]\nfrom = "a"\nsteps = ["b"]\njoin = "c"\n', "a branch names 'a'"),
         ('[[advice]]\ntarget = "*"\n', "no steps of its own"),
-        ('[[legs]]\nid = "a"\ndescription = "{{printf .x}}"\n', "more than a value"),
+        ('[[legs]]\nid = "a"\ndescription = "{{printf .x}}"\n', "is not supported"),
         ('[[legs]]\nid = "a"\ndescription = "{{if .x}}"\n', "without {{end}}"),
     ],
 )  # fmt: skip

@@ -125,7 +125,7 @@ def test_work_is_held_and_let_go_by_its_status(bd: Bd) -> None:
     bd("update", id_, "--status", "nonsense", code=1)
     assert "invalid status" in bd.err
     bd("update", id_, "--claim", code=1)
-    assert "claimed by an agent" in bd.err
+    assert "only an agent can claim" in bd.err
 
 
 def test_an_agent_claims_what_is_free_once(bd: Bd, monkeypatch: pytest.MonkeyPatch) -> None:

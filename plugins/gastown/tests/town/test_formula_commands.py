@@ -157,7 +157,7 @@ def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(tt: Any, here: P
     tt("plan", "--init")
     (tt.directory / "tasks.toml").write_text('[[tasks]]\nid = "taken.design"\ndescription = "x"\n')
     tt("sync", "push")
-    assert "taken.design exists already" in tt("formula", "run", "other", "--name", "taken", code=4).err
+    assert "taken.design already exists" in tt("formula", "run", "other", "--name", "taken", code=4).err
     tt("task", "show", "taken.new", code=3)
     (here / "other.formula.toml").unlink()
 
@@ -185,7 +185,7 @@ def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(tt: Any, her
 
 def test_an_assignee_who_is_no_agent_is_said(tt: Any, here: Path) -> None:
     answer = tt.json("formula", "run", "gated", "--var", "who=nobody/here", "--name", "g2", "--dry-run")
-    assert answer["remarks"] == ["step 'ship' goes onto the backlog: no agent 'nobody/here' takes tasks here"]
+    assert answer["remarks"] == ["step 'ship' goes to the backlog: no agent 'nobody/here' accepts tasks"]
     assert "no agent called" in tt("formula", "run", "gated", "--agent", "nobody", code=3).err
 
 
@@ -269,7 +269,7 @@ def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(bare: Any) ->
         ("aspects", f'[compose]\naspects = ["./secret.toml"]\n{step}'),
     ):
         (directory / f"{name}.formula.toml").write_text(f'formula = "{name}"\n{first}')
-        assert "expected the name of a formula" in bare("formula", "run", name, code=2).err
+        assert "expected a formula name" in bare("formula", "run", name, code=2).err
     os.mkfifo(directory / "pipe.formula.toml")
     (directory / "turn.formula.toml").symlink_to("turn.formula.toml")
     (directory / "slow.formula.toml").write_text(f'formula = "slow"\n[vars.v]\npattern = "(a+)+$"\n{step}')
@@ -279,7 +279,7 @@ def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(bare: Any) ->
     answer = {
         each["name"]: each["problem"] or "" for each in bare("formula", "check", "--json", code=1).json["formulas"]
     }
-    assert "no ordinary file" in answer["pipe"]
+    assert "not a regular file" in answer["pipe"]
     assert "cannot read" in answer["turn"]
     assert (answer["mark"], answer["slow"]) == ("", "")
-    assert "it takes too long" in bare("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err
+    assert "matching takes too long" in bare("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err

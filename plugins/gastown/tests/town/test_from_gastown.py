@@ -74,7 +74,7 @@ def test_what_leads_out_of_the_old_town_and_what_hangs_is_not_read(bare: Shell) 
     problems = "\n".join(answer["problems"])
     for words in (
         "config.json: not a regular file",
-        "rigs.json cannot be read",
+        "rigs.json is not readable",
         "not UTF-8",
         "nested too deeply",
     ):
@@ -87,7 +87,7 @@ def test_nothing_of_somebody_else_is_in_the_way(bare: Shell) -> None:
     (bare.directory / "shop").mkdir()
     (bare.directory / "shop" / "mine").write_text("x")
     error = bare("--json", "beads", "from-gastown", "gt", "--to", "gt/towns", code=2).error
-    assert "lies in the old town" in error["message"]
+    assert "is inside the old town" in error["message"]
 
 
 def test_an_open_convoy_becomes_a_group(tt: Shell) -> None:

@@ -95,7 +95,7 @@ def prime(context: CliContext, agent: str) -> None:
     parts.append(
         "## Commands\n\n"
         "`tt done --result TEXT` when it is done, `tt done --status escalated --result WHY` when a person has to decide, "
-        "`tt handoff -m TEXT` to continue in a new round, `tt escalate TEXT` for help, `tt remember TEXT` for notes to all agents."
+        "`tt handoff -m TEXT` to continue in a new round, `tt escalate TEXT` for help, `tt remember TEXT` for a note to all."
     )
     text = "\n\n".join(part.strip() for part in parts)
     answer = {
