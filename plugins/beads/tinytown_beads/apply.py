@@ -1,4 +1,4 @@
-"""What a meeting decided, carried into the town: calls, many at a time, and what became of each. Knows no file."""
+"""Execute a reconciliation in the town: operations in batches, and the outcome of each. Knows no file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALL_TASKS = 1_000_000
 
 @dataclass(slots=True)
 class Applied:
-    """What became of it: the tasks as they are now, what was refused, and the fields that could not be changed, by bead."""
+    """The result: the tasks as they are now, the refusals, and the fields that could not be changed, by bead."""
 
     made: list[str] = field(default_factory=list[str])
     changed: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -42,9 +42,9 @@ def read_town(town: TownClient) -> TownState:
 
 
 def apply(town: TownClient, reconciliation: Reconciliation) -> Applied:
-    """Do what `reconciliation` decided for the town. What one bead is refused is kept, with the reason, and the rest goes on.
+    """Execute what `reconciliation` decided for the town. A refusal is recorded with its reason; the rest continues.
 
-    Raises: TinytownError when the server cannot be asked.
+    Raises: TinytownError if the server is unreachable.
     """
     applied = Applied(tasks={update.bead.id: update.task for update in reconciliation.updates})
     _make(town, reconciliation.creates, applied)

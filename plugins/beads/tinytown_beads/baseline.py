@@ -1,8 +1,8 @@
-"""What a bead file and the town said when they last met, line by line: the memory that merging needs.
+"""The state of a bead file and the town at their last sync, line by line: the base of the three-way merge.
 
-It lies in the town's runtime directory, one file for each bead file, and is written last of all: it is as large as that, and
-about a file of this machine, so the town's server need not carry it. Without it the records
-that imported tasks keep stand in. Pure but for reading and writing that one file.
+One file per bead file in the town's runtime directory, written last. It is as large as the bead file and belongs to this
+machine, so it is not kept on the server. Without it the records that imported tasks keep are used. Pure except for reading
+and writing that file.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _KNOWN_VERSIONS = (1, 2)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line as it was, with its end: text, or base64 of bytes that are none. For a task, what both sides said.
+    """One line as it was, with its line end: text, or base64 of bytes that are not UTF-8. For a task, the views of both sides.
 
-    Without `town` both said the same. One that is `gone` was taken out of the file, and its task is still in the town.
+    Without `town` both views were equal. A `gone` line was removed from the file while its task is still in the town.
     """
 
     line: str = ""
@@ -64,7 +64,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[Entry, ...] = ()
 
     def unpack(self) -> tuple[list[Line], dict[str, Base]]:
-        """The lines of the file as they were, then those that are gone, and what both sides said, by the id of the bead."""
+        """The lines of the file as they were, followed by the removed ones, and the views of both sides by bead id."""
         lines = read_lines(b"".join(entry.raw for entry in self.entries if not entry.gone))
         lines += [line for entry in self.entries if entry.gone for line in read_lines(entry.raw)]
         bases = {
@@ -87,7 +87,7 @@ def entry_of(line: Line, base: Base | None) -> Entry:
 
 
 def baseline_path(directory: Path, file: Path) -> Path:
-    """Where the baseline of a bead file lies."""
+    """The path of the baseline of a bead file."""
     real_path = os.path.realpath(file)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(real_path).stem)[:40]
     return (
@@ -100,7 +100,7 @@ _ENTRY = msgspec.json.Decoder(Entry)
 
 
 def read_baseline(path: Path) -> Baseline | None:
-    """The baseline at `path`; None if there is none, or none that this version can read."""
+    """The baseline at `path`; None if there is none that this version can read."""
     content = read_file(path)
     if content is None:
         return None
@@ -143,7 +143,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 
 
 def entries_of(lines: Sequence[Line], gone: Sequence[Line], bases: Mapping[str, Base]) -> tuple[Entry, ...]:
-    """The entries for the lines of a file, and behind them for those that are gone."""
+    """The entries for the lines of a file, followed by those of removed lines."""
     present = [entry_of(line, bases.get(line.key) if line.kind == "bead" else None) for line in lines]
     removed = [msgspec.structs.replace(entry_of(line.ended(), bases.get(line.key)), gone=True) for line in gone]
     return (*present, *removed)

@@ -1,6 +1,6 @@
-"""The program `bd`, where it is on PATH and keeps a database beside the bead file: its news come into the file, and ours go out.
+"""The program `bd`, if it is on PATH and has a database beside the bead file: its changes go into the file, and ours into it.
 
-Runs ``bd export`` and ``bd import`` and nothing else. The file stays what is brought in step with the town.
+Runs ``bd export`` and ``bd import`` and nothing else. The town is synced with the file, never with the database.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class BdCli:
         self.directory = file.absolute().parent.parent
 
     def pull(self, lines: Sequence[Line]) -> list[Line]:
-        """`lines` with what the database says by now. What it does not have stays; what it drops from records too."""
+        """`lines` with the changes of the database. Lines and fields that it does not have are preserved."""
         with tempfile.TemporaryDirectory(prefix="tt-bd-") as scratch:
             path = Path(scratch) / "export.jsonl"
             self._run("export", "--all", "-o", str(path))
@@ -54,7 +54,7 @@ class BdCli:
         return merged + [line for key, line in theirs.items() if key not in here]
 
     def push(self) -> tuple[str, ...]:
-        """Bring the file into the database; what `bd` skipped, in its own words."""
+        """Import the file into the database; returns what `bd` skipped, in its own words."""
         output = self._run("import", str(self.file.absolute()), "--json")
         try:
             result = as_object(decode(output)) or {}
@@ -92,16 +92,16 @@ class BdCli:
 
 
 def find_bd(file: Path, settings: Settings) -> BdCli | None:
-    """The `bd` that a sync of `file` has to ask; None where there is none, no database, or the settings say never."""
+    """The `bd` for a sync of `file`; None without a program, without a database, or if the settings disable it."""
     database = file.parent.name == ".beads" and (file.parent / "metadata.json").is_file()
     program = shutil.which("bd") if settings.bd == "auto" and database else None
     return BdCli(os.path.abspath(program), file) if program else None
 
 
 def _newer_fields(ours: Line, theirs: Line) -> dict[str, Any]:
-    """The fields in which the database says something newer. Sub-second times and what it never keeps do not count.
+    """The fields that are newer in the database. Sub-second times and fields it never keeps do not count.
 
-    A line that is as new as the record in the database wins: an import, which follows, goes by the same rule.
+    A line as new as the database's record wins: the import that follows uses the same rule.
     """
     assert ours.bead is not None
     assert theirs.bead is not None

@@ -1,6 +1,6 @@
-"""A bead: the fields of its record that mean something here, checked, beside the record itself, whole.
+"""A bead: the checked fields that matter here, beside the complete record.
 
-Pure. Knows no file and no task; `ready` and `mapping` say what the fields mean.
+Pure. Knows no file and no task; `ready` and `mapping` interpret the fields.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tinytown_beads.json_text import as_list, as_object, decode
 
 
 class InvalidBead(ValueError):
-    """A record that is no bead; says why."""
+    """A record that is not a bead; the message is the reason."""
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -52,12 +52,12 @@ class Bead(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The type, by whichever of the two ways the record says it: a label of Gastown's, or the field."""
+        """The type, from either of its two places: a label of Gastown's, or the field."""
         return kind_of(self.labels, self.issue_type)
 
     @property
     def category(self) -> Category:
-        """What the status means; one that is not built in is frozen: somebody else says when it goes on."""
+        """The meaning of the status; a custom one is frozen."""
         return STATUSES.get(self.status, "frozen")
 
     @property
@@ -74,7 +74,7 @@ class Bead(msgspec.Struct, frozen=True):
 
     @property
     def parent(self) -> str:
-        """The id of the parent by its edge; a dotted id alone makes none."""
+        """The id of the parent by its edge; a dotted id alone has no parent."""
         return next((edge.target for edge in self.edges if edge.type == PARENT_EDGE), "")
 
     @property
@@ -83,7 +83,7 @@ class Bead(msgspec.Struct, frozen=True):
 
 
 def kind_of(labels: Sequence[str], issue_type: str) -> str:
-    """The type that labels and the field of that name say together; see `Bead.kind`."""
+    """The type that labels and type field give together; see `Bead.kind`."""
     return next((TYPE_LABELS[label] for label in labels if label in TYPE_LABELS), issue_type)
 
 

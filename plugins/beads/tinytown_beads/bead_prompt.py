@@ -1,4 +1,4 @@
-"""What a bead says beyond its task's text, for the prompt of whoever works on it: design, acceptance, notes, comments. Pure."""
+"""The fields of a bead without a task field, for the agent's prompt: design, acceptance criteria, notes, comments. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TEXT_BYTES = 20_000
 
 
 def bead_sections(task: Task | None) -> list[str]:
-    """Paragraphs of Markdown from what a bead says beyond its task; none where there is nothing."""
+    """Paragraphs of Markdown with the fields of a bead that its task lacks."""
     if task is None:
         return []
     fields = record_of(task)

@@ -17,7 +17,7 @@ from tinytown_beads.writing import write_lines
 
 
 class BeadConverter:
-    """Bead JSONL. What of a document becomes no task comes back by `rewrite`, byte for byte."""
+    """Bead JSONL. Records of a document that are not tasks are preserved by `rewrite`, byte for byte."""
 
     format = "beads"
     keeps: Sequence[str] = (
@@ -42,7 +42,7 @@ class BeadConverter:
         self.prefix = prefix
 
     def read(self, document: bytes) -> Converted:
-        """The tasks that the beads of a document become, each behind what it needs."""
+        """The tasks of the beads in a document, in dependency order."""
         lines = read_lines(document)
         beads = beads_of(lines)
         mapped = map_beads(beads, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Convoys of a bead file as groups of the town: what they track, under their own name. Made once; then they are the town's."""
+"""Open convoys of a bead file as groups of the town, under their own id. Created once; later changes belong to the town."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TRACKS = "tracks"
 
 
 def convoy_groups(reconciliation: Reconciliation) -> list[Group]:
-    """The groups that the open convoys of a file stand for."""
+    """The groups for the open convoys of a reconciled file."""
     return groups_for(reconciliation.beads.values(), reconciliation.mapped.task_ids, reconciliation.town)
 
 
 def groups_for(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownState) -> list[Group]:
-    """The groups that the open convoys among `beads` stand for: those with a member that `task_ids` has a task for."""
+    """The groups for the open convoys among `beads` that track at least one task of `task_ids`."""
     groups: list[Group] = []
     for bead in beads:
         if bead.kind != "convoy" or bead.closed:
@@ -50,7 +50,7 @@ def groups_for(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownSta
 
 
 def create_groups(town: TownClient, groups: Iterable[Group]) -> list[str]:
-    """Make those that are not there; their names."""
+    """Create the groups that do not exist yet; returns their names."""
     made: list[str] = []
     for group in groups:
         try:

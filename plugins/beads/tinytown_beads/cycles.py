@@ -1,4 +1,4 @@
-"""A graph of needs without circles: which edges to leave out, and an order in which everything comes after its needs. Pure."""
+"""Cycle-free graphs of needs: which edges to drop, and an order in which everything follows its needs. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Edge = tuple[str, str]
 
 
 def break_cycles(edges: Iterable[Edge]) -> tuple[dict[str, tuple[str, ...]], list[Edge]]:
-    """The needs by whoever has them, and the edges that were left out because they close a circle.
+    """The needs by task, and the edges that were dropped because they close a cycle.
 
-    `edges` are (waiter, need), the ones to keep rather than others first.
+    `edges` are (waiter, need); earlier ones are preferred.
     """
     wanted = list(dict.fromkeys(edges))
     in_cycles = _in_cycles([edge for edge in wanted if edge[0] != edge[1]])
@@ -29,7 +29,7 @@ def break_cycles(edges: Iterable[Edge]) -> tuple[dict[str, tuple[str, ...]], lis
 
 
 def in_dependency_order(ids: Iterable[str], needs: Mapping[str, Iterable[str]]) -> list[str]:
-    """`ids` in their order, but each behind those of its needs that are among them; `needs` have no circles."""
+    """`ids` in their order, but each after those of its needs that are among them; `needs` has no cycles."""
     known, placed = dict.fromkeys(ids), dict[str, None]()
     for first in known:
         stack = [first]
@@ -44,7 +44,7 @@ def in_dependency_order(ids: Iterable[str], needs: Mapping[str, Iterable[str]]) 
 
 
 def _in_cycles(edges: list[Edge]) -> set[str]:
-    """What is left when everything without needs, then everything that nobody needs, is taken away again and again."""
+    """The nodes that may be in a cycle: repeatedly remove nodes without needs, then nodes without dependants."""
     left = edges
     for side in (0, 1):
         left = _without_ends(left, side)

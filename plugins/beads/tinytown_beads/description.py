@@ -1,4 +1,4 @@
-"""State that stands as ``key: value`` lines in a bead's description: read, and changed in one line and nowhere else. Pure."""
+"""State in ``key: value`` lines of a bead's description: read it, and change one line only. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fields_in(text: str) -> dict[str, str]:
 
 
 def field_of(text: str, key: str) -> str:
-    """The value of one key, empty if there is none."""
+    """The value of a key, empty if absent."""
     return fields_in(text).get(_plain(key), "")
 
 

@@ -1,4 +1,4 @@
-"""The whole town as one bead file: the lines of all files that were brought in, with its changes, and its own tasks."""
+"""The whole town as one bead file: the lines of all imported files, with the town's changes, and its own tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tinytown_beads.writing import write_lines
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The document of a town, its lines and what both sides say, the report, and what was known of the file before."""
+    """The document of a town, its lines and views, the report, and the former baseline of the file."""
 
     document: bytes
     lines: list[Line]
@@ -34,9 +34,9 @@ class Exported:
 
 
 def export_town(store: BeadStore, file: Path | None = None) -> Exported:
-    """The whole town as beads: the lines of all files that were brought in, with the town's changes, and its own tasks.
+    """The whole town as beads: the lines of all imported files, with the town's changes, then its own tasks.
 
-    What was known of `file`, for which it is meant, comes first.
+    The lines of the baseline of `file`, the target, come first.
     """
     now = datetime.now(UTC)
     state = read_town(store.town)
@@ -72,7 +72,7 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
 
 
 def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
-    """The lines of all baselines, each bead and memory once, with what was agreed on them."""
+    """The lines of all baselines, each bead and memory once, with their views at the last sync."""
     lines: list[Line] = []
     bases: dict[str, Base] = {}
     seen: set[tuple[str, str]] = set()
@@ -92,7 +92,7 @@ def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[st
 def export_file(store: BeadStore, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:
     """Write the town as beads to a file.
 
-    In place of one that it has written or read itself and nobody has changed since; of another only with `force`.
+    Overwrites a file that it has written or read itself and that is unchanged since; any other only with `force`.
     Raises: Refused with code ``exists`` or ``changed``.
     """
     with locked(store.directory / "lock"):

@@ -1,7 +1,7 @@
-"""What a bead can say and a task cannot: from the bead that a task was made of, and what was said since. Pure.
+"""Bead fields that a task has no place for: from the record of its bead, and their later values. Pure.
 
-A task keeps the record of its bead as it was, and beside it, in the table ``bd``, the fields in which it says something
-else by now: because `tt-bd` was told so, or because they were changed in a bead file. Of the record nothing else counts here.
+A task keeps the record of its bead unchanged, and beside it, in the table ``bd``, the fields that have changed since, by
+`tt-bd` or in a bead file.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TEXTS = ("design", "acceptance_criteria", "notes", "external_ref")
 
 
 def extra_fields(task: Task) -> Mapping[str, Any]:
-    """The fields in which a task says something else than the bead that it was made of."""
+    """The fields of a task's bead that differ from its imported record."""
     return as_object(task.meta.get(TABLE)) or {}
 
 
 def record_of(task: Task) -> dict[str, Any]:
-    """The record of the bead that a task was made of, empty for one that was none, with what has been said since."""
+    """The imported record of a task's bead, empty for a task of our own, with the fields that changed since."""
     origin = task.origin or {}
     record = origin.get("record")
     record_fields: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ def record_of(task: Task) -> dict[str, Any]:
 
 
 def extra_view_fields(record: Mapping[str, Any], id_: str) -> dict[str, Any]:
-    """What the record of the bead `id_` says beyond a task, as the fields of a `View` that it fills."""
+    """The fields of a `View` that the record of the bead `id_` fills beyond a task."""
     fields: dict[str, Any] = {}
     for key in TEXTS:
         text = record.get(key)
@@ -61,7 +61,7 @@ def extra_view_fields(record: Mapping[str, Any], id_: str) -> dict[str, Any]:
 
 
 def other_edges(edges: object, id_: str) -> list[dict[str, Any]]:
-    """Of the edges of the bead `id_`, those that are neither needs nor its parent."""
+    """The edges of the bead `id_` that are neither needs nor its parent."""
     tied = {*BLOCKING_EDGES, PARENT_EDGE, "", None}
     return [
         edge
@@ -71,12 +71,12 @@ def other_edges(edges: object, id_: str) -> list[dict[str, Any]]:
 
 
 def edge_key(edge: Mapping[str, Any]) -> str:
-    """An edge as a member of a set: its type and its target."""
+    """An edge as a member of a set: type and target."""
     return f"{edge.get('type')} {edge.get('depends_on_id')}"
 
 
 def sorted_comments(comments: Iterable[str]) -> list[Any]:
-    """Comments as a record has them: by their time, then by their ids."""
+    """Comments in the order of a record: by time, then by id."""
 
     def sort_key(comment: Mapping[str, Any]) -> tuple[str, str]:
         created_at = str(comment.get("created_at", ""))

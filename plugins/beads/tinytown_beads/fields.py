@@ -1,4 +1,4 @@
-"""The words of the bead format: keys in the order of the wire, statuses, types and edges with what each means. Only tables.
+"""Constants of the bead format: keys in wire order, statuses, types and edges with their meaning. Tables only.
 
 Source: the interchange format of beads (``bd export`` and ``bd import``).
 """

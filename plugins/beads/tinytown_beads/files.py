@@ -1,4 +1,4 @@
-"""The files that beads lie in: found, read within bounds, replaced whole or not at all. Knows nothing of what is in them."""
+"""Bead files on disk: found, read within bounds, replaced atomically. Knows nothing of their content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_bead_file(path: Path) -> Path:
 
 
 def _redirected(directory: Path) -> Path:
-    """Where a worktree says that its beads are."""
+    """The beads directory that a worktree redirects to."""
     try:
         target = (directory / "redirect").read_text("utf-8").strip()
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def _redirected(directory: Path) -> Path:
 
 
 def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
-    """What stands in a file; None if there is none. Raises: UsageError for what is no ordinary file or too long."""
+    """The content of a file; None if it does not exist. Raises: UsageError if it is not a regular file, or too long."""
     try:
         # Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,9 +64,9 @@ def read_file(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
 
 
 def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0o666) -> None:
-    """Put `content` into a file that held `was` (None: that was not there), all at once. A symbolic link stays one.
+    """Replace a file that contains `was` (None: that does not exist) atomically. A symbolic link is preserved.
 
-    Raises: Refused if it holds something else by now; TinytownError if it cannot be written.
+    Raises: Refused if its content is not `was`; TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
     draft = target.with_name(f".{target.name[:200]}.{uuid4().hex[:8]}")
@@ -94,15 +94,15 @@ def replace_file(path: Path, content: bytes, *, was: bytes | None, mode: int = 0
 
 
 def digest(content: bytes) -> str:
-    """By which a file's content is known again."""
+    """The hash by which a file's content is recognised."""
     return hashlib.sha256(content).hexdigest()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Hold the lock file at `path`, so that of several commands one changes things at a time.
+    """Hold the lock file at `path`: one command changes beads at a time.
 
-    Raises: Refused with code ``busy`` if somebody holds it for long; TinytownError if it cannot be made.
+    Raises: Refused with code ``busy`` if another command holds it for 30 s; TinytownError if it cannot be created.
     """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     try:

@@ -1,6 +1,6 @@
-"""Looks at a forge, through the program `gh`, whether the gates of pull requests and CI runs are open. One look, no state.
+"""Whether the gates of pull requests and CI runs are open, asked of a forge through the program `gh`. Stateless.
 
-What `gh` cannot tell (it is missing, has no login, does not answer in time) is no verdict: the gate stays shut.
+If `gh` cannot answer (missing, no login, timeout), the gate stays shut.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TIMEOUT_S = 60.0
 
 
 async def look(gh: str, gate: Mapping[str, Any], directory: str) -> Verdict:
-    """What the forge says of a gate of the type ``gh:pr`` or ``gh:run``, asked in `directory`."""
+    """The verdict on a gate of the type ``gh:pr`` or ``gh:run``; `gh` runs in `directory`."""
     word = str(gate.get("await_id") or gate.get("id") or "").strip().removeprefix("#")
     if not _WORD.fullmatch(word):
         return "lost"

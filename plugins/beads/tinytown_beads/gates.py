@@ -1,7 +1,7 @@
-"""Opens the gates that came with a bead file, where a program can tell that they are open: their tasks are completed.
+"""Opens gates of imported beads where a program can decide: their tasks are completed.
 
-A timer's gate opens at its time; one for a pull request or a CI run is looked up where the settings name a `gh`. All others, and
-those that never will by themselves, wait for a person. Gates of formulas are holds, and the business of `formulas.service`.
+A timer's gate opens at its time; a pull request or CI run is looked up if the setting `gh` names a program. All others wait
+for a person. Gates of formulas are holds of tasks and belong to `tinytown_gastown`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AT_ONCE = 1000
 
 
 class BeadGateReconciler:
-    """The service ``bead-gates``. `gh` is the program to look at a forge with, '' for none; every `every_s` seconds."""
+    """The service ``bead-gates``. `gh` is the program that queries a forge, '' for none; it runs every `every_s` seconds."""
 
     name = "bead-gates"
 
@@ -49,7 +49,7 @@ class BeadGateReconciler:
             await trio.sleep(next_s)
 
     async def _left_s(self, town: Town, bead: Bead) -> float:
-        """The seconds until a gate opens as far as is known: none when it is open, infinitely many when nobody can tell."""
+        """The seconds until a gate opens: 0 if it is open, infinity if unknown."""
         until = opens_at(bead)
         if until is not None:
             return (until - datetime.now(UTC)).total_seconds()
@@ -61,7 +61,7 @@ class BeadGateReconciler:
 
 
 def _gate(task: Task) -> Bead | None:
-    """The gate that a task was made of; None for everything else."""
+    """The gate that a task was imported from; None for any other task."""
     if not task.held or not task.origin:
         return None
     with suppress(InvalidBead):

@@ -1,6 +1,6 @@
-"""JSON as bead files spell it: read without surprises, written like Go's encoder, changed without touching the rest.
+"""JSON as bead files spell it: read strictly, written like Go's encoder, edited without touching the rest.
 
-Knows nothing of beads. Numbers, escapes, blanks and the order of keys in what is not changed stay as somebody wrote them.
+Knows nothing of beads. Numbers, escapes, whitespace and key order of unchanged parts are preserved.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _GO_ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u
 
 
 class Absent:
-    """The value of a key that is to go."""
+    """The value of a key that is removed."""
 
 
 ABSENT: Final = Absent()
 
 
 class Member(NamedTuple):
-    """One ``key: value`` of an object, with the places in its text: where the key begins, the value begins, the value ends."""
+    """One ``key: value`` of an object, with offsets into its text: begin of the key, begin and end of the value."""
 
     key: str
     begin: int
@@ -53,7 +53,7 @@ def decode(text: str | bytes) -> Any:
 
 
 def _decode_slowly(text: str) -> Any:
-    """The same for what the quick decoder refuses: half of a surrogate pair, a number beyond all floats, and mistakes."""
+    """The same for input that the fast decoder refuses: half of a surrogate pair, a number beyond all floats, and errors."""
     try:
         value, end = _DECODER.raw_decode(text, _blanks(text, 0))
         value = _repaired(value)
@@ -65,7 +65,7 @@ def _decode_slowly(text: str) -> Any:
 
 
 def _repaired(value: Any) -> Any:
-    """`value` with well-formed texts."""
+    """`value` with well-formed strings."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, list):
@@ -98,7 +98,7 @@ def well_formed(text: str) -> str:
 
 
 def members(text: str) -> list[Member]:
-    """The members of the object that `text` is, in order. Raises: ValueError if it is none."""
+    """The members of the object in `text`, in order. Raises: ValueError if it is not an object."""
     parsed: list[Member] = []
     at = _blanks(text, 0)
     if text[at : at + 1] != "{":
@@ -124,9 +124,9 @@ def members(text: str) -> list[Member]:
 
 
 def overlay(text: str, changes: Mapping[str, Any], order: Sequence[str] = ()) -> str:
-    """The object in `text` with other values for some keys, and every other character as it was.
+    """The object in `text` with other values for some keys, and every other character unchanged.
 
-    `ABSENT` takes a key away. A new key goes to its place in `order`, else to the end, with blanks as the others have.
+    `ABSENT` removes a key. A new key is inserted by `order`, else at the end, with the whitespace of its neighbours.
     """
     existing = members(text)
     if not existing:

@@ -1,6 +1,6 @@
-"""A bead file, line by line: what each line is, which bead it holds, or why it is wrong. Every byte is kept.
+"""A bead file, line by line: the kind of each line, its bead, or why it is invalid. Every byte is kept.
 
-Pure. A file put together again from its lines is the same file; a line changes only where `with_changes` is told to.
+Pure. Joining the lines gives the same file; a line changes only through `with_changes`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line with its end. `key` names a bead, a tombstone or a memory; `problem` says what is bad."""
+    """One line with its line end. `key` names a bead, a tombstone or a memory; `problem` is the reason if it is invalid."""
 
     number: int
     raw: bytes
@@ -38,12 +38,12 @@ class Line(msgspec.Struct, frozen=True):
         return self.raw.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8", "replace")
 
     def ended(self) -> Line:
-        """The same line with an end, which the last one of a file need not have."""
+        """The same line with a line end, which the last line of a file may lack."""
         return self if self.raw.endswith(b"\n") else msgspec.structs.replace(self, raw=self.raw + b"\n")
 
 
 def read_lines(document: bytes) -> list[Line]:
-    """The lines of a document. A bad one never raises; of two beads with one id the later counts."""
+    """The lines of a document. An invalid line never raises; of two beads with one id the later wins."""
     *whole, rest = document.split(b"\n")
     raws = [part + b"\n" for part in whole] + ([rest] if rest else [])
     lines = [_read_line(number, raw) for number, raw in enumerate(raws, 1)]
@@ -60,12 +60,12 @@ def read_lines(document: bytes) -> list[Line]:
 
 
 def join(lines: Iterable[Line]) -> bytes:
-    """The document that the lines are of."""
+    """The document of these lines."""
     return b"".join(line.raw for line in lines)
 
 
 def extend(lines: list[Line], more: Iterable[Line]) -> None:
-    """Put more lines behind the others; a last line without an end gets one."""
+    """Append lines; a last line without a line end gets one."""
     for line in more:
         if lines:
             lines[-1] = lines[-1].ended()
@@ -78,7 +78,7 @@ def beads_of(lines: Iterable[Line]) -> dict[str, Bead]:
 
 
 def problems_of(lines: Iterable[Line]) -> list[str]:
-    """What is wrong, line by line."""
+    """The problems, with line numbers."""
     return [f"line {line.number}: {line.problem}" for line in lines if line.problem]
 
 

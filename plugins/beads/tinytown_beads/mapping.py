@@ -1,6 +1,6 @@
-"""From beads to the tasks that they become: which do, what each says, and what has no place in a town.
+"""From beads to tasks: which become one, its view, and what is not supported.
 
-Pure, and about a whole file at once: who waits for whom, and for whose parent, is known only of all beads together.
+Pure, for a whole file at once: needs and inherited needs depend on all beads together.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ TITLE_LIMIT_BYTES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What a file of beads becomes.
+    """The result for a file of beads.
 
-    `views` are those that become tasks, `task_ids` their tasks' ids, `unmapped` the others with their kind. `notes` say
-    what of a bead could not be said in a task, by the bead's id. `task_roles` tells work from what is only waited for.
+    `views` are those that become tasks, `task_ids` their tasks' ids, `unmapped` the others with their kind. `notes` list what
+    a task does not support, by bead id. `task_roles` separates work from what work waits for.
     """
 
     views: Mapping[str, View]
@@ -52,7 +52,7 @@ class Mapped:
 
 
 def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> Mapped:
-    """What `beads` become at the moment `now`; texts are cut to `limit_bytes`."""
+    """Map `beads` at the moment `now`; texts are truncated to `limit_bytes`."""
     graph = graph_of(beads)
     task_roles = _task_roles(beads)
     unmapped = {key: _unmapped_kind(beads[key]) for key, task_role in task_roles.items() if task_role == "unmapped"}
@@ -92,7 +92,7 @@ def _task_role(bead: Bead) -> TaskRole:
 
 
 def _unmapped_kind(bead: Bead) -> str:
-    """What a bead is that becomes no task."""
+    """The kind of a bead that does not become a task."""
     if bead.kind in STATE_TYPES:
         return bead.kind
     return "wisp" if bead.ephemeral else "template" if bead.flag("is_template") else "pinned"
@@ -105,7 +105,7 @@ def _holds_up(bead: Bead) -> bool:
 def _needs(
     beads: Mapping[str, Bead], graph: Graph, task_roles: Mapping[str, TaskRole], notes: dict[str, list[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """What each bead needs: by its own edges and by those of its parents. What closes a circle is left out and noted."""
+    """The needs of each bead: its own edges and those of its parents. Edges that close a cycle are dropped and noted."""
     direct: dict[str, list[str]] = {}
     parents: dict[str, list[str]] = {}
     for key, edges in graph.edges.items():
@@ -129,12 +129,12 @@ def _needs(
 
 
 def _can_be_needed(bead: Bead, task_roles: Mapping[str, TaskRole]) -> bool:
-    """A bead that was closed undone holds nobody up in beads; here a task that failed would."""
+    """A bead that was closed without being done blocks nothing in beads; here a failed task would."""
     return task_roles[bead.id] != "unmapped" and _finished_state(bead)[0] in ("open", "completed")
 
 
 def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]) -> list[str]:
-    """What the parents need, and their parents."""
+    """The needs of the parents, transitively."""
     inherited: list[str] = []
     seen, above = {key}, list(parents.get(key, ()))
     while above:
@@ -176,7 +176,7 @@ def _view(
 
 
 def _finished_state(bead: Bead) -> tuple[ViewState, str]:
-    """The state that a bead's task ends in and what came of it; open while it is not closed."""
+    """The final state of a bead's task and its outcome; open while the bead is not closed."""
     if not bead.closed:
         return "open", ""
     reason = bead.text("close_reason")
@@ -191,7 +191,7 @@ def _finished_state(bead: Bead) -> tuple[ViewState, str]:
 
 
 def _held(bead: Bead, task_role: TaskRole, now: datetime, notes: list[str]) -> str:
-    """Why nobody is to begin the bead's task although what it needs is done."""
+    """Why the bead's task must not start although its needs are done."""
     any_of = [edge.target for edge in bead.edges if edge.type == CHILDREN_EDGE and edge.gate == "any-children"]
     until = bead.defer_until
     if task_role == "waiting":
@@ -207,7 +207,7 @@ def _held(bead: Bead, task_role: TaskRole, now: datetime, notes: list[str]) -> s
 
 
 def _held_until(bead: Bead, task_role: TaskRole, now: datetime) -> str:
-    """When a hold ends by itself. A status never does."""
+    """When a hold ends automatically; one by status never does."""
     until = bead.defer_until
     if task_role == "waiting" or bead.category in ("frozen", "done") or bead.status == "blocked" or not until:
         return ""
@@ -223,7 +223,7 @@ def _awaited(bead: Bead) -> str:
 
 
 def opens_at(bead: Bead) -> datetime | None:
-    """The moment at which a timer's gate opens; None for what is none, or says no time."""
+    """The moment at which a timer's gate opens; None for other beads and without a time."""
     begun = moment(bead.text("created_at"))
     if bead.text("await_type") != "timer" or begun is None or not 0 < bead.timeout_ns < 10**18:
         return None

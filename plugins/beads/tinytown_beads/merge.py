@@ -1,4 +1,4 @@
-"""Two sides of one piece of work that both may have changed: field by field, against what each side was before. Pure."""
+"""Three-way merge of two sides of one piece of work, field by field. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Side = Literal["file", "town"]
 
 
 class Base(msgspec.Struct, frozen=True):
-    """What the two sides said when they last agreed: each in its own words."""
+    """The views of both sides at their last sync."""
 
     file: View
     town: View
@@ -21,7 +21,7 @@ class Base(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Which fields go to which side, and in which both sides changed to something else. `wanted` is what the town is to say."""
+    """The fields that go to each side, and the conflicts. `wanted` is the town's view afterwards."""
 
     to_town: frozenset[str]
     to_file: frozenset[str]
@@ -30,9 +30,9 @@ class Merge:
 
 
 def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = None) -> Merge:
-    """What to do about a piece of work that stands in the file and in the town.
+    """Merge the file's and the town's view of one piece of work.
 
-    Without a base every difference is a conflict, but sets are united. `prefer` decides conflicts.
+    Without a base every difference is a conflict, except in sets, which are united. `prefer` resolves conflicts.
     """
     to_town: set[str] = set()
     to_file: set[str] = set()
@@ -69,10 +69,10 @@ def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = No
 def next_base(
     before: Base | None, file: View, town: View, withheld: frozenset[str], unwritten: frozenset[str] = frozenset()
 ) -> Base | None:
-    """What the sides have agreed on now.
+    """The base after a sync.
 
-    In the fields `withheld` they have not, and what was before goes on to count; None if there was nothing before. What
-    the town says in the fields `unwritten` has not been written into the file, and stays news.
+    In the fields `withheld` the sides still differ and the former base remains; None if there was none. The fields
+    `unwritten` of the town are not in the file yet and stay changes.
     """
     if before is None:
         if withheld:
@@ -93,7 +93,7 @@ def _common(theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _merged_set(base: Base | None, name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
-    """Our set with what they added and without what they took away."""
+    """Our set with their additions and without their removals."""
     before = set(getattr(base.file, name)) if base else set(ours) & set(theirs)
     united = (set(ours) | (set(theirs) - before)) - (before - set(theirs))
     return tuple(sorted(united))
@@ -108,5 +108,5 @@ def _same(name: str, one: Any, other: Any) -> bool:
 
 
 def last_part(path: str) -> str:
-    """The name at the end of an address such as `shop/polecats/nux`."""
+    """The last part of an address such as `shop/polecats/nux`, in lower case."""
     return path.rstrip("/").rpartition("/")[2].lower()

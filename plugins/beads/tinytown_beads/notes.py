@@ -1,6 +1,6 @@
-"""Notes that every agent of the town is told in its prompt: kept with the plugin's data, bounded, quoted. Pure.
+"""Notes in the prompt of every agent: part of the plugin's data, bounded, quoted. Pure.
 
-A note is somebody's text in everybody's prompt, so it stands between fences that it cannot close, with who wrote it.
+A note is one person's text in everybody's prompt, so it is fenced with more backticks than it contains, under its author.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing to remember. ``agent`` is whom alone it is for, '' for everybody; ``at`` is RFC 3339."""
+    """A note. ``agent`` limits it to one agent, '' for all; ``at`` is RFC 3339."""
 
     key: str
     text: str
@@ -31,7 +31,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def key_of(text: str) -> str:
-    """A key made of the first words of a note."""
+    """A key from the first words of a note."""
     words = re.findall(r"[a-z0-9]+", text.lower())
     return "-".join(words[:5])[:60].strip("-") or "note"
 
@@ -44,7 +44,7 @@ def field_of(key: str) -> str:
 
 
 def notes_in(data: Mapping[str, Any]) -> tuple[Note, ...]:
-    """The notes among all that the plugin keeps, oldest first; what cannot be understood is left out."""
+    """The notes in the plugin's data, oldest first; invalid values are skipped."""
     notes: list[Note] = []
     for field, value in data.items():
         if field.startswith(PREFIX):
@@ -56,7 +56,7 @@ def notes_in(data: Mapping[str, Any]) -> tuple[Note, ...]:
 
 
 def note_sections(agent: Agent, data: Mapping[str, Any]) -> list[str]:
-    """What an agent's prompt says of the notes: nothing when there are none for it. Of too many, the oldest are left out."""
+    """The notes for an agent's prompt, empty if there are none for it. Beyond the limit the oldest are omitted."""
     notes = [note for note in notes_in(data) if not note.agent or note.agent.lower() == agent.name.lower()]
     entries: list[str] = []
     length = 0

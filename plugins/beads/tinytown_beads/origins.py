@@ -1,4 +1,4 @@
-"""What a task remembers of the bead that it was: its record, whole, in ``Task.origin``. Pure."""
+"""The bead record that a task keeps in ``Task.origin``. Pure."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tinytown_beads.view import View, view_of_task
 
 
 def origin_of(line: Line, *, made_here: bool = False) -> dict[str, Any]:
-    """The origin of a task made of the bead on `line`: the record as it is spelled there.
+    """The origin of a task created from the bead on `line`: its record, spelled as there.
 
-    One that was `made_here` has come from no file, so that it belongs into every one.
+    A task that was `made_here` came from no file, so it is written to every one.
     """
     origin: dict[str, Any] = {"format": FORMAT, "id": line.key, "record": line.text}
     return origin | ({"made_here": True} if made_here else {})
 
 
 def is_from_file(task: Task) -> bool:
-    """Whether a task was brought in with a bead file."""
+    """Whether a task was imported from a bead file."""
     origin = task.origin or {}
     return origin.get("format") == FORMAT and not origin.get("made_here")
 
 
 def recorded_line(task: Task) -> Line | None:
-    """The line that a task was made of; None for one that was no bead."""
+    """The line that a task was imported from; None for a task of our own."""
     origin = task.origin or {}
     record = origin.get("record")
     if origin.get("format") != FORMAT or not isinstance(record, str) or "\n" in record:
@@ -44,7 +44,7 @@ def recorded_line(task: Task) -> Line | None:
 
 
 class BeadIds:
-    """The bead of each task: the one it was made of, the one its id stands for in a file, or the one it becomes."""
+    """The bead id of each task: the one it was imported from, the one its id maps to in a file, or the one it is exported as."""
 
     def __init__(self, tasks: Iterable[Task], prefix: str, known: Mapping[str, str]) -> None:
         self._known = {task_id: bead_id for bead_id, task_id in known.items()}
@@ -60,7 +60,7 @@ class BeadIds:
 
 
 def recorded_lines(tasks: Iterable[Task]) -> list[Line]:
-    """The lines that tasks were made of, in the order of bead files."""
+    """The lines that tasks were imported from, in the order of bead files."""
     lines = {line.key: line for task in tasks if (line := recorded_line(task)) is not None}
     return [lines[bead.id] for bead in sorted_beads(beads_of(lines.values()).values())]
 
@@ -68,7 +68,7 @@ def recorded_lines(tasks: Iterable[Task]) -> list[Line]:
 def recorded_bases(
     beads: Mapping[str, Bead], tasks: Mapping[str, Task], ids: BeadIds, now: datetime
 ) -> dict[str, Base]:
-    """What both sides may be thought to have said when `tasks`, by the ids of their `beads`, were made of those."""
+    """The assumed views at the import of `tasks`, which are given by the ids of their `beads`."""
     if not tasks:
         return {}
     mapped = map_beads(beads, now)
@@ -80,10 +80,10 @@ def recorded_bases(
 
 
 def expected(file: View, now: View, present: Container[str]) -> View:
-    """The view of a task right after it was made of a bead that says `file`, judged by what it says `now`.
+    """The view of a task right after its import from a bead with the view `file`, estimated from its view `now`.
 
-    Where a town may have had reasons of its own (an agent that it does not have, a need that was gone), it is given the
-    benefit of the doubt: nothing has changed there. `present` are the beads whose tasks it has.
+    Where the town may have had reasons of its own (a missing agent, a missing need), nothing is taken as changed. `present` are
+    the beads that have tasks.
     """
     missing = {need for need in file.needs if need not in now.needs and need not in present}
     assignee = now.assignee if file.assignee and last_part(now.assignee) != last_part(file.assignee) else file.assignee

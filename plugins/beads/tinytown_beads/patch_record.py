@@ -1,6 +1,6 @@
-"""What a change of a task changes in its bead's record, and the record of a task that was no bead before. Pure.
+"""The changes of a bead's record that follow from its task, and the record of a new bead. Pure.
 
-Only fields that changed are touched, so that whatever else stands in a record stays as somebody wrote it.
+Only changed fields are touched; the rest of a record stays as it is spelled.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tinytown_beads.view import View, tag_of, view_of_task
 
 
 def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: datetime) -> dict[str, Any]:
-    """New values for the record of `bead`, because its task's view changed in `fields` from `was` to `now`.
+    """New values for the record of `bead`, after its task's view changed in `fields` from `was` to `now`.
 
-    A set takes over what was added and what was taken away, and keeps what only the bead knows of.
+    Sets apply additions and removals, and keep members that only the bead has.
     """
     changes: dict[str, Any] = {}
     for name in fields:
@@ -62,7 +62,7 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
 
 
 def _later(bead: Bead, when: datetime) -> str:
-    """A stamp that `bd import` does not take for an old one."""
+    """A time that `bd import` does not consider stale."""
     before = moment(bead.text("updated_at"))
     return stamp(max(when, before + timedelta(seconds=1)) if before else when)
 
@@ -117,14 +117,14 @@ def _loose(word: str) -> tuple[str, str]:
 
 
 def _metadata(bead: Bead, now: View) -> dict[str, Any]:
-    """The metadata that the town wants, with what is ours in it as it was."""
+    """The metadata that the town wants, with our own entry unchanged."""
     ours = (as_object(bead.record.get("metadata")) or {}).get(OURS)
     wanted = as_object(decode(now.metadata)) if now.metadata else None
     return {**(wanted or {}), **({} if ours is None else {OURS: ours})}
 
 
 def edge_record(source: str, target: str, type_: str, when: datetime) -> dict[str, Any]:
-    """An edge as it stands on the line of `source`."""
+    """An edge on the line of `source`."""
     return {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp(when)}
 
 
@@ -140,7 +140,7 @@ def _deferral(bead: Bead, now: View) -> dict[str, Any]:
 
 
 def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: datetime) -> dict[str, Any]:
-    """The record of a task that was no bead before, with the id `id_`; `bead_id` gives the beads of other tasks."""
+    """The record of a task that has no bead yet, with the id `id_`; `bead_id` gives the beads of other tasks."""
     view = view_of_task(task, bead_id)
     begun = moment(task.created_at or "") or when
     blank = Bead(
@@ -197,9 +197,9 @@ def _edges(id_: str, view: View, when: datetime) -> Iterable[dict[str, Any]]:
 
 
 def refreshed_metadata(bead: Bead, task: Task, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a bead of ours whose task has changed, with its other `changes`: what others wrote there stays.
+    """The metadata of a bead of ours after its task and the fields in `changes` changed; entries of others are preserved.
 
-    Empty if it is right.
+    Empty if it is up to date.
     """
     before = extras_of(bead)
     if not before:

@@ -1,4 +1,4 @@
-"""Which operations change a task into what a bead file says, after a merge. Pure but for building the operations."""
+"""The operations that bring a task to its merged view: the counterpart of `patch_record`. Executes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tinytown_beads.view import EXTRA_FIELDS, View
 def task_operations(
     town: TownClient, update: Update, reconciliation: Reconciliation, task_ids: Mapping[str, str]
 ) -> list[tuple[frozenset[str], Callable[[], Any]]]:
-    """The calls that change one task, in order, each with the fields that it is about."""
+    """The operations that change one task, in order, each with the fields it covers."""
     wanted, fields, task, calls = update.merge.wanted, update.merge.to_town, update.task, town.operations
     steps: list[tuple[frozenset[str], Callable[[], Any]]] = []
     reopens = "state" in fields and task.finished and not wanted.finished
@@ -69,7 +69,7 @@ def _new_fields(wanted: View, fields: frozenset[str], task_ids: Mapping[str, str
 
 
 def _extra_table(bead: Bead, task: Task, wanted: View, fields: Collection[str]) -> dict[str, Any]:
-    """The table of a task that is to say in `fields` what is `wanted`, as its `bead` does by now."""
+    """The table of extra fields of a task after `fields` take the values of the view `wanted`."""
     table = dict(extra_fields(task))
     for name in fields:
         match name:

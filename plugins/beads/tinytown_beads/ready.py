@@ -1,6 +1,6 @@
-"""Which beads are ready to be worked on, by the rules of ``bd ready``, and why the others are not. Pure.
+"""Which beads are ready, by the rules of ``bd ready``, and why the others are not. Pure.
 
-Source: the rules that `bd` 1.0 follows: a bead's stored flag ``is_blocked`` is here what `blocked` computes.
+Source: the rules of `bd` 1.0; its stored flag ``is_blocked`` is computed by `blocked`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The edges among beads, by the bead that waits or is the child, and the children by their parent."""
+    """The edges among beads, by their source, and the children by parent."""
 
     edges: Mapping[str, tuple[Edge, ...]]
     children: Mapping[str, tuple[str, ...]]
 
 
 def graph_of(beads: Mapping[str, Bead]) -> Graph:
-    """The edges whose two ends are among `beads`; an edge belongs to the bead that it names, on whichever line it stands."""
+    """The edges with both ends among `beads`; an edge belongs to the bead that it names, on whichever line it is."""
     edges: dict[str, list[Edge]] = defaultdict(list)
     children: dict[str, list[str]] = defaultdict(list)
     for bead in beads.values():
@@ -41,7 +41,7 @@ def graph_of(beads: Mapping[str, Bead]) -> Graph:
 
 
 def blocked(beads: Mapping[str, Bead]) -> dict[str, str]:
-    """The beads that are blocked, each with a reason: by an open bead, by children it waits for, or by a blocked parent."""
+    """The blocked beads with a reason: an open bead, children, or a blocked parent."""
     graph = graph_of(beads)
     reasons_by_bead: dict[str, str] = {}
     for key, edges in graph.edges.items():
@@ -82,7 +82,7 @@ def blockers(
     deferred: bool = False,
     ephemeral: bool = False,
 ) -> dict[str, str]:
-    """The beads that are not ready, each with a reason. `types` are asked for though they are left out otherwise."""
+    """The beads that are not ready, with a reason. `types` are included even if they are excluded by default."""
     waiting, graph = blocked(beads), graph_of(beads)
     reasons: dict[str, str] = {}
     for bead in beads.values():
@@ -130,7 +130,7 @@ def ready(
 
 
 def sorted_beads(beads: Iterable[Bead]) -> list[Bead]:
-    """By priority, then the newest first, then by id, as files and lists have them."""
+    """By priority, then newest first, then by id: the order of files and lists."""
 
     def sort_key(bead: Bead) -> tuple[int, float, str]:
         return bead.priority, -(moment(bead.text("created_at")) or _EPOCH).timestamp(), bead.id

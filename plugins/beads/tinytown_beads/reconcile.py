@@ -1,4 +1,4 @@
-"""A bead file meets the town: what to make, change, keep and leave on either side. Decides; does nothing itself. Pure."""
+"""What a sync has to do: create tasks for new beads, update tasks, and what is refused. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tinytown_beads.view import View, view_of_task
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A task to make of a bead: the arguments of `Town.add_task`, with its agent if it is for one."""
+    """A task to create for a bead: the arguments of `Town.add_task`, with its agent if there is one."""
 
     bead: Bead
     arguments: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A task that is there, and what the two sides have to tell each other."""
+    """An existing task and the merge with its bead."""
 
     bead: Bead
     task: Task
@@ -40,28 +40,27 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class TownState:
-    """The tasks of a town by their ids, and its agents by their names and ids, in lower case."""
+    """The tasks of a town by id, and its agents by lower-case name and id."""
 
     tasks: Mapping[str, Task]
     agents: Mapping[str, Agent]
 
     def agent_for(self, assignee: str) -> Agent | None:
-        """The agent that takes tasks and whose name is the assignee's, or the end of it."""
+        """The agent that an assignee, or its last part, names, unless it is stopped."""
         agent = self.agents.get(assignee.lower()) or self.agents.get(last_part(assignee))
         return agent if agent is not None and agent.desired_state != "stopped" else None
 
 
 def town_state(tasks: Sequence[Task], agents: Sequence[Agent]) -> TownState:
-    """The state as the town told it."""
+    """The state from lists of tasks and agents."""
     named = {agent.id: agent for agent in agents} | {agent.name.lower(): agent for agent in agents}
     return TownState({task.id: task for task in tasks}, named)
 
 
 class Reconciliation:
-    """What is to be done so that `lines` and the town say the same.
+    """The steps after which `lines` and the town agree.
 
-    `into` is the agent that everything new is for, `""` the backlog; None lets the assignee decide. `baseline` is what was
-    known of the file before.
+    `into` is the agent for all new tasks, `""` the backlog, None the assignee. `baseline` is the state of the last sync.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Reconciliation:
                 self.creates.append(self._create(bead, records[key]))
 
     def _there(self) -> dict[str, Task]:
-        """The tasks that are there already, by bead; a task that is something else keeps its place."""
+        """The existing task of each bead; a task with the same id that is not of this bead is refused."""
         existing: dict[str, Task] = {}
         taken: dict[str, str] = {}
         for key in self.mapped.views:
@@ -134,7 +133,7 @@ class Reconciliation:
         return existing
 
     def _recorded(self, existing: Mapping[str, Task]) -> dict[str, Base]:
-        """What may be thought to have been agreed where no baseline says it: by the records that tasks keep."""
+        """The assumed bases of tasks without a baseline, from the records they keep."""
         lost = {key: task for key, task in existing.items() if key not in self.bases}
         if not lost:
             return {}
@@ -168,7 +167,7 @@ class Reconciliation:
 
     @property
     def conflicts(self) -> dict[str, list[str]]:
-        """The fields in which both sides changed to something else, by bead."""
+        """The conflicting fields by bead."""
         return {update.bead.id: sorted(update.merge.conflicts) for update in self.updates if update.merge.conflicts}
 
 
@@ -177,5 +176,5 @@ def _is_of(origin: Mapping[str, Any], key: str) -> bool:
 
 
 def has_news(view: View, base: Base | None) -> bool:
-    """Whether a task says something else than when it was last told to the file."""
+    """Whether a task's view differs from the last one written to the file."""
     return base is None or base.town != view

@@ -1,4 +1,4 @@
-"""What was done with beads, or would be: an outcome for each, counts, and what has no place on the other side. Pure."""
+"""The report of an import, export or sync: an outcome per bead, counts, and what is not supported. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEPT_KEYS = frozenset(ISSUE_KEYS) - frozenset(DROPPED_KEYS)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One bead: what became of it, in which fields, and why."""
+    """One bead: its outcome, the fields, and the reason."""
 
     id: str
     outcome: Outcome
@@ -32,7 +32,7 @@ class Row(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Report:
-    """What a command did with one bead file. `notes` say, by bead, what could not be said on the other side."""
+    """What a command did with one bead file. `notes` list, by bead, what the other side does not support."""
 
     command: str
     file: str
@@ -46,12 +46,12 @@ class Report:
     bd_skipped: tuple[str, ...] = ()
 
     def add(self, id_: str, outcome: Outcome, fields: Iterable[str] = (), reason: str = "") -> None:
-        """One more bead; an unchanged one is only counted."""
+        """Add one bead."""
         self.rows.append(Row(id_, outcome, tuple(fields), reason))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many beads had each outcome; `unmapped` counts those that are kept and are no tasks."""
+        """The number of beads per outcome; `unmapped` are kept in the file and not tasks."""
         counts_by_outcome = Counter(row.outcome for row in self.rows)
         return {outcome: counts_by_outcome[outcome] for outcome in OUTCOMES}
 
@@ -107,7 +107,7 @@ def _fields(row: Row) -> str:
 
 
 def dropped_by_bd(records: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many records have a field, of their own or of an edge, that `bd import` accepts and does not keep, by field."""
+    """The number of records per field, of their own or of an edge, that `bd import` accepts and does not store."""
     counts: Counter[str] = Counter()
     for record in records:
         if lost := record.keys() - _KEPT_KEYS:

@@ -1,4 +1,4 @@
-"""``[plugins.beads]``: the settings of the whole plugin, flat. Knows nothing of who reads them."""
+"""``[plugins.beads]``: the settings of the plugin."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from tinytown.errors import ConfigError
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[plugins.beads]``.
 
-    `file` is the bead file that commands mean when none is named; a relative one begins at the town's root. `prefix`
-    begins the ids of beads that our own tasks become; without one it is the town's name. With `bd` as ``auto``, a sync
-    of a directory that has a bead database uses the program `bd` where it is on PATH. `gh` is the program by which gates
-    of formulas for pull requests and CI runs are looked up; without one a person is asked.
+    `file` is the default bead file of commands, relative to the town's root. `prefix` starts the ids of new beads; the default
+    is the town's name. With `bd` as ``auto``, a sync of a directory with a bead database uses the program `bd` if it is on
+    PATH. `gh` is the program that looks up gates of pull requests and CI runs; without one a person is asked.
     """
 
     file: str = ".beads/issues.jsonl"

@@ -1,4 +1,4 @@
-"""A town with a place for what the plugin remembers of its bead files. Knows where, not what."""
+"""A town, the plugin's settings, and the directory of its baselines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinytown_beads.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class BeadStore:
-    """A town, the settings of the plugin, and the directory where baselines lie."""
+    """A town, the plugin's settings, and the directory of the baselines."""
 
     town: TownClient
     settings: Settings
@@ -29,7 +29,7 @@ class BeadStore:
 
 
 def open_store(town: TownClient, settings: Settings) -> BeadStore:
-    """Where the plugin keeps its baselines: below the town's runtime directory, for their owner alone."""
+    """The store of a town: its baselines are below the runtime directory, with mode 0700."""
     directory = town.root / ".tt" / "beads"
     directory.parent.mkdir(mode=0o700, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
@@ -44,7 +44,7 @@ def save_baseline(
     before: Baseline | None,
     gone: Sequence[Line] = (),
 ) -> None:
-    """Keep what is known of a bead file now; `gone` are lines that were taken out of it."""
+    """Store the baseline of a bead file; `gone` are lines that were removed from it."""
     order = before.order if before else next_order(store.directory)
     path = str(file.absolute()).encode("utf-8", "replace").decode()
     entries = entries_of(lines, gone, bases)

@@ -1,7 +1,7 @@
-"""A bead file and the town brought together: `import`, one way, and `sync`, both ways, each with a report.
+"""`import_file`, one way, and `sync_file`, both ways, between a bead file and the town, each with a report.
 
-Everything is read and decided before anything is written; the town is changed first, then the file, then the baseline. A
-command that is killed in between leaves sides that differ from the baseline in the same way, which is no conflict.
+Everything is read and decided before anything is written; the town changes first, then the file, then the baseline. After a
+kill in between, both sides differ from the baseline in the same way, which is not a conflict.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _TRIES = 3
 def import_file(
     store: BeadStore, file: Path, *, into: str | None = None, strict: bool = False, dry_run: bool = False
 ) -> Report:
-    """Bring the beads of a file into the town. The file stays as it is.
+    """Import the beads of a file. The file is not changed.
 
-    Raises: NotFound; UsageError with code ``bad_beads`` when `strict` and a line is bad; errors of the server.
+    Raises: NotFound; UsageError with code ``bad_beads`` if `strict` and a line is invalid; errors of the server.
     """
     with locked(store.directory / "lock"):
         content = read_file(file)
@@ -57,7 +57,7 @@ def import_file(
 def sync_file(
     store: BeadStore, file: Path, *, strict: bool = False, dry_run: bool = False, prefer: Side | None = None
 ) -> Report:
-    """Bring a file and the town in step, both ways. Raises: as `import_file`; Refused when the file does not keep still."""
+    """Sync a file and the town. Raises: as `import_file`; Refused if the file keeps changing."""
     with locked(store.directory / "lock"):
         for attempt in range(_TRIES):
             content = read_file(file)
@@ -93,7 +93,7 @@ def sync_file(
 
 
 class _Session:
-    """One look at a file and the town, and what follows from it."""
+    """One pass over a file and the town."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class _Session:
         )
 
     def report(self, command: str, *, dry_run: bool) -> Report:
-        """What is to be done, as decided; `record_results` puts in what became of it."""
+        """The report of what is to be done; `record_results` completes it."""
         reconciliation = self.reconciliation
         report = Report(command, str(self.file), dry_run, problems=self.problems)
         report.notes, report.unmapped = reconciliation.mapped.notes, reconciliation.mapped.unmapped
@@ -154,7 +154,7 @@ class _Session:
         return report
 
     def record_results(self, report: Report, applied: Applied) -> None:
-        """What the town refused, and what it had no use for, in place of what was to be done."""
+        """Replace planned outcomes by actual ones: refusals, and fields that did not change."""
         for number, row in enumerate(report.rows):
             if row.id in applied.refused and row.outcome in ("created", "updated"):
                 report.rows[number] = type(row)(row.id, "skipped", row.fields, applied.refused[row.id])
@@ -163,7 +163,7 @@ class _Session:
                 report.rows[number] = type(row)(row.id, "updated" if fields else "unchanged", fields)
 
     def write(self, applied: Applied, report: Report) -> Written:
-        """The lines of the file with the town's news."""
+        """The lines of the file with the town's changes."""
         reconciliation, ids = self.reconciliation, self.reconciliation.ids
         fields = {update.bead.id: update.merge.to_file for update in reconciliation.updates}
         bases = {update.bead.id: self._base(update, ids) for update in reconciliation.updates}
@@ -187,7 +187,7 @@ class _Session:
         return written
 
     def _base(self, update: Update, ids: BeadIds) -> Base:
-        """What was agreed; where nothing was, what both say now, so that sets are united."""
+        """The base of an update; without one, the current views with sets reduced to shared members, so that they unite."""
         known = self.reconciliation.bases.get(update.bead.id)
         if known is not None:
             return known
@@ -196,7 +196,7 @@ class _Session:
         return Base(view, msgspec.structs.replace(now, **shared))
 
     def _own(self) -> dict[str, Task]:
-        """The tasks that are no beads yet, the oldest first. One whose line was taken out of the file stays out."""
+        """The tasks that have no bead yet, oldest first. One whose line was removed from the file stays out."""
         ids, known = self.reconciliation.ids, self.reconciliation.known_lines
         new_tasks: dict[str, Task] = {}
         for task in sorted(self.state.tasks.values(), key=lambda task: (task.created_at or "", task.id)):
@@ -206,7 +206,7 @@ class _Session:
         return new_tasks
 
     def _write_back(self, written: Written, report: Report) -> None:
-        """Lines that were taken out of the file: only those whose tasks have news come back."""
+        """Restore removed lines whose tasks have changed since."""
         ids = self.reconciliation.ids
         by_bead = {ids(task.id): task for task in self.state.tasks.values()}
         for key, line in self.reconciliation.known_lines.items():
@@ -221,7 +221,7 @@ class _Session:
             append(written, [with_changes(line, changes)])
 
     def remember(self, lines: Sequence[Line], applied: Applied, *, file_written: bool) -> None:
-        """Write the baseline: what both sides say now, where they agree."""
+        """Write the baseline: the views of both sides where they agree."""
         ids = self.reconciliation.ids
         mapped = self.reconciliation.mapped
         if lines is not self.lines:

@@ -1,6 +1,6 @@
-"""Our own tasks as beads that `bd` accepts and keeps, and back: ids, the fields that only we have, and where they stand.
+"""Tasks of the town as beads that `bd` accepts and keeps, and back: ids, and data without a bead field.
 
-What beads have no field for stands in ``metadata``, which `bd` stores and updates, under the one key ``tinytown``.
+Data without a bead field is in ``metadata``, which `bd` stores and updates, under the key ``tinytown``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _HASH_LENGTH = 8
 
 
 def bead_id_for(task_id: str, prefix: str) -> str:
-    """The id of the bead that a task of ours becomes; always the same for the same task.
+    """The bead id of a task of our own; always the same for the same task.
 
-    An id that a person gave is kept. A random one becomes the prefix and eight letters or digits.
+    An id that a person chose is kept. A random one becomes the prefix and eight letters or digits.
     """
     if not _UUID.fullmatch(task_id):
         return task_id
@@ -51,7 +51,7 @@ def bead_id_for(task_id: str, prefix: str) -> str:
 
 
 def task_id_for(bead: Bead) -> str:
-    """The id of the task that a bead becomes: the one that it was, else the bead's own, as far as a town takes it."""
+    """The task id of a bead: the id of the task it was exported from, else the bead's own, made valid."""
     own = extras_of(bead).get("id")
     if not isinstance(own, str):
         own = bead.text("external_ref").removeprefix(REFERENCE) if bead.text("source_system") == OURS else bead.id
@@ -62,13 +62,13 @@ def task_id_for(bead: Bead) -> str:
 
 
 def extras_of(bead: Bead) -> Mapping[str, Any]:
-    """What we once wrote into the bead's metadata; empty for a bead that others made."""
+    """Our entry in the bead's metadata; empty for other beads."""
     metadata = bead.record.get("metadata")
     return as_object((as_object(metadata) or {}).get(OURS)) or {} if metadata else {}
 
 
 def extras_for(task: Task) -> dict[str, Any]:
-    """What the bead of a task of ours has no field for."""
+    """The data of a task that its bead has no field for."""
     extras: dict[str, Any] = {"id": task.id}
     if task.finished:
         extras["state"] = task.state
@@ -86,7 +86,7 @@ def extras_for(task: Task) -> dict[str, Any]:
 
 
 def own_title(bead: Bead) -> str:
-    """The title of a task: the bead's, unless that was made of one that beads cannot have and is still the same."""
+    """The title of a task: the bead's, unless that was derived from a title that beads do not allow and is unchanged."""
     title = extras_of(bead).get("title")
     if isinstance(title, str) and cut_title(title, bead.text("description"), "") in (bead.title, ""):
         return title
@@ -94,12 +94,12 @@ def own_title(bead: Bead) -> str:
 
 
 def bead_title(task: Task) -> str:
-    """The title of a task's bead: never empty, and no longer than `bd` takes."""
+    """The title of a task's bead: never empty, and within the limit of `bd`."""
     return cut_title(task.title, task.description, task.id)
 
 
 def cut_title(title: str, description: str, otherwise: str) -> str:
-    """A title, or else the first line of a description, as `bd` takes it."""
+    """A title, or else the first line of a description, within the limit of `bd`."""
     text = title.strip() or description.strip().partition("\n")[0].strip() or otherwise
     if len(text.encode()) <= TITLE_LIMIT_BYTES:
         return text
@@ -107,14 +107,14 @@ def cut_title(title: str, description: str, otherwise: str) -> str:
 
 
 def close_reason(state: str, outcome: str) -> str:
-    """Why a bead was closed, for a task that ended in `state`."""
+    """The close reason of a bead whose task ended in `state`."""
     if state == "completed":
         return outcome
     return f"{state}: {outcome}" if outcome else state
 
 
 def own_outcome(bead: Bead) -> tuple[Literal["completed", "failed", "cancelled"], str] | None:
-    """State and outcome of the task that a closed bead of ours was, if nobody closed it for another reason since."""
+    """State and outcome of the task that a closed bead was exported from, unless it was closed again for another reason."""
     extras = extras_of(bead)
     state = extras.get("state")
     if state not in ("completed", "failed", "cancelled"):

@@ -1,7 +1,7 @@
-"""What a bead and a task can both say: a `View`, the common ground on which the two are compared. Pure.
+"""The fields that beads and tasks share: a `View`, in which the two are compared. Pure.
 
-A view of a task is compared with an earlier view of the same task, a view of a bead with one of the same bead: what a
-mapping loses on the way stays lost in both, and is no change.
+A view of a task is compared with an earlier view of the same task, a view of a bead with one of the same bead, so what the
+mapping loses is lost on both and is not a change.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of work. `needs` and `parent` are ids of beads; `outcome` is what came of it, or why it did not.
+    """A piece of work. `needs` and `parent` are bead ids; `outcome` is the result or the reason.
 
-    `held` says why nobody is to begin it although nothing that it needs is open; empty: it is not held. `held_until`,
-    whole seconds of UTC, goes with it. What a task has no place for follows: `metadata` and each of the `comments` are JSON,
-    `edges` are types and targets of those that are no needs, `odd_labels` labels that are spelled otherwise than their tags.
+    `held` is why it must not start although its needs are done; empty if it is not held. `held_until`, in whole seconds of UTC,
+    belongs to it. The fields after it have no task field: `metadata` and each of the `comments` are JSON, `edges` are types and
+    targets of edges that are not needs, `odd_labels` labels that differ from their tags.
     """
 
     title: str = ""
@@ -107,7 +107,7 @@ def view_of_task(task: Task, bead_id: Callable[[str], str]) -> View:
 
 
 def odd_labels(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """The labels of a record that are spelled otherwise than the tags that they become, or become none."""
+    """The labels of a record that differ from their tags, or have none."""
     labels = as_list(record.get("labels"))
     if not labels:
         return ()
@@ -122,7 +122,7 @@ def changed_fields(before: View, after: View) -> frozenset[str]:
 
 
 def clean_text(text: str, limit_bytes: int) -> str:
-    """`text` as a town takes it: no control characters, no halves of pairs, at most `limit_bytes` as UTF-8."""
+    """`text` as a town accepts it: no control characters, no half surrogate pairs, at most `limit_bytes` of UTF-8."""
     cleaned = text if text.isprintable() else _UNFIT.sub("\ufffd", text)
     if len(cleaned.encode()) <= limit_bytes:
         return cleaned
@@ -131,5 +131,5 @@ def clean_text(text: str, limit_bytes: int) -> str:
 
 @functools.lru_cache(maxsize=4096)  # a file has few labels, on many beads
 def tag_of(label: str) -> str:
-    """The tag for a label, whose alphabet is wider: `gt:agent` becomes `gt.agent`. Empty if nothing is left."""
+    """The tag for a label, which allows fewer characters: `gt:agent` becomes `gt.agent`. Empty if nothing is left."""
     return _NOT_IN_TAGS.sub(".", label).lstrip(" ._-")[:63]

@@ -1,4 +1,4 @@
-"""Looking out for changes on both sides: events of the town, and the bead file by its place, size and time."""
+"""Watch both sides for changes: events of the town, and inode, size and time of the bead file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OTHERS = frozenset(
 
 
 def watch_sync(store: BeadStore, file: Path, sync: Callable[[], Report]) -> Iterator[Report]:
-    """The report of `sync` at once and after each change, for ever. A sync that changed nothing is only told the first time."""
+    """The report of `sync`, at once and after each change, without end; after the first, only those with changes."""
     cursor = store.town.cursor()
     report = sync()
     yield report
@@ -38,7 +38,7 @@ def watch_sync(store: BeadStore, file: Path, sync: Callable[[], Report]) -> Iter
 
 
 def _mark(file: Path) -> tuple[int, int, int] | None:
-    """By which a change of the file is seen."""
+    """What identifies a version of the file."""
     try:
         about = file.stat()
     except OSError:

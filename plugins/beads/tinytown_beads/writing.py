@@ -1,7 +1,4 @@
-"""The town's side into the lines of a bead file: what changed since they last met laid over the lines, new tasks behind.
-
-Pure. Whether a file is written, and which, is others' business.
-"""
+"""The town's changes in the lines of a bead file, and lines for new tasks. Pure: others write the file."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(slots=True)
 class Written:
-    """Lines with what was changed in them, by the id of the bead, and the ids that are new."""
+    """The lines, the changed fields by bead id, and the ids of new lines."""
 
     lines: list[Line]
     changed: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -38,9 +35,9 @@ def write_lines(
     *,
     fields: Mapping[str, frozenset[str]] | None = None,
 ) -> Written:
-    """`lines` with what `tasks` say by now, in `views`, and did not say by their base; all by the ids of their beads.
+    """`lines` with the changes of `tasks` since their base, by the ids of their beads; `views` are their current views.
 
-    `fields` names, for some beads, the only fields to write. Tasks without a line get one at the end, in their order.
+    `fields` limits, for some beads, the fields to write. Tasks without a line get one at the end, in their order.
     """
     in_lines = {line.key for line in lines if line.kind == "bead"}
     written = Written([])
@@ -66,7 +63,7 @@ def write_lines(
 
 
 def append(written: Written, lines: Iterable[Line]) -> None:
-    """More lines, behind the others."""
+    """Append lines."""
     new = list(lines)
     extend(written.lines, new)
     written.added += [line.key for line in new]

@@ -1,5 +1,5 @@
-"""Groups (Gastown's convoys): a named set of tasks with progress, an owner, and word when all of it is completed.
+"""Groups (Gastown's convoys): named sets of tasks with progress, an owner, and a notice on completion.
 
-`record` is what is kept, `progress` what follows from the members' states, `service` tells of completion from inside
+`record` is what is stored, `progress` what the members' states imply, `service` sends notices from inside
 the kernel, `commands` is ``tt group``.
 """

@@ -1,4 +1,4 @@
-"""``tt group``: making groups of tasks, changing them, and seeing how far they are."""
+"""``tt group``: create and change groups of tasks, and show their progress."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _stage_lines(number: int, stage: Iterable[str], titles: dict[str, str]) -> l
 
 
 def _address(town: TownClient, word: str) -> str:
-    """The name of an agent, or the human side's."""
+    """The name of an agent, or the supervisor's address."""
     return town.run(town.operations.peek(word.strip(), limit=1)).agent
 
 
@@ -107,7 +107,7 @@ def remove(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
 
 
 def _member(group: Group, word: str) -> str:
-    """The member that `word` means; it may be forgotten by the town."""
+    """The member that `word` refers to; the task itself may no longer exist."""
     near = [word] if word in group.tasks else [id_ for id_ in group.tasks if word and id_.startswith(word)]
     if len(near) != 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""How far a group is, from its record and its members as they are; and what the record should say then. Pure."""
+"""The progress of a group, from its record and its members, and the record that follows. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GONE = "gone"
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """A group beside its members. ``states`` has the state of each member, ``gone`` for a task that nobody knows."""
+    """A group with its members. ``states`` has the state of each member, ``gone`` for a task that no longer exists."""
 
     group: Group
     tasks: dict[str, Task]
@@ -29,18 +29,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """The members that ended without being completed, or that are gone: they keep the group open."""
+        """The members that failed, were cancelled or no longer exist: they keep the group open."""
         return tuple(id_ for id_, state in self.states.items() if state in ("failed", "cancelled", GONE))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many members are in each state; those with none are left out."""
+        """The number of members per state; empty states are omitted."""
         counts_by_state = Counter(self.states.values())
         return {state: counts_by_state[state] for state in (*TASK_STATES, GONE) if counts_by_state[state]}
 
     @property
     def stuck(self) -> bool:
-        """Whether something of it failed and nothing that is left can begin: all of it waits for what failed."""
+        """Whether a task failed and no other can start: all of them wait for failed ones."""
         if not self.failing or self.group.origin.get("made") is False:  # its tasks are being made at this moment
             return False
         dead, before = set(self.failing), -1
@@ -59,7 +59,7 @@ def progress_of(group: Group, tasks: Sequence[Task | None]) -> Progress:
 
 
 def evaluate(progress: Progress) -> Group:
-    """The group's record as it should be: completed when each member is, open again when one was opened again."""
+    """The record that follows from the members: completed if all are, reopened if one was."""
     group = progress.group
     ended = {id_: state for id_, state in progress.states.items() if state in ("completed", "failed", "cancelled")}
     group = msgspec.structs.replace(group, ended=ended, stuck=group.stuck if progress.failing else ())

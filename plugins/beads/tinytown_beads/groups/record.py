@@ -1,4 +1,4 @@
-"""A group as it is kept in the town, one field of the plugin's data each. Pure; knows nothing of how tasks are doing."""
+"""The stored record of a group, one field of the plugin's data each. Pure; knows nothing of task states."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def as_value(group: Group) -> dict[str, Any]:
 
 
 def read_group(name: str, value: Any) -> Group:
-    """The group in a field. Raises: NotFound when there is none, ProtocolViolation when it is something else."""
+    """The group in a field. Raises: NotFound if there is none; ProtocolViolation if the value is not a group."""
     if value is None:
         raise NotFound(f"no group called {name!r} in this town", hint="tt group list shows them")
     try:
@@ -71,7 +71,7 @@ def read_group(name: str, value: Any) -> Group:
 
 
 def groups_in(data: Mapping[str, Any]) -> tuple[Group, ...]:
-    """The groups among all that the plugin keeps, oldest first; what cannot be understood is left out."""
+    """The groups in the plugin's data, oldest first; invalid values are skipped."""
     groups: list[Group] = []
     for field, value in data.items():
         if field.startswith(PREFIX):
@@ -83,7 +83,7 @@ def groups_in(data: Mapping[str, Any]) -> tuple[Group, ...]:
 
 
 def with_tasks(group: Group, added: Iterable[str] = (), removed: Iterable[str] = ()) -> Group:
-    """The group with other members; it is open again if there are new ones."""
+    """The group with tasks added and removed; a completed one reopens if tasks are new."""
     gone = set(removed)
     tasks = tuple(dict.fromkeys(id_ for id_ in (*group.tasks, *added) if id_ not in gone))
     new = set(tasks) - set(group.tasks)

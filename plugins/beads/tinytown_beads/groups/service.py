@@ -1,8 +1,8 @@
-"""Notices in the kernel that a group is completed, opened again or stuck, and tells its people, each time once.
+"""Notices that a group is completed, reopened or stuck, each sent once.
 
-Runs in every kernel of the town; they do not have to agree on one of them, because the record is compared and set, the
-event is told in the step that sets it, and a notice has an id that belongs to the occasion. What a crash interrupts is
-taken up by the next look: the record says what was told.
+Runs in every kernel of the town without coordination: the record is compared and set, the event is emitted in the same step,
+and a notice has an id derived from the occasion. What a crash interrupts is completed by the next pass: the record
+counts the notices that were sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tinytown_beads.groups.record import PLUGIN, PREFIX, Group, as_value, groups
 
 
 async def group_changes(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChanged | None]]:
-    """Every group once, and then each whose record or member changes, as its record was then; with what a member did."""
+    """Every group once, then each group whose record or member changes, with the member's event."""
     latest = await town.run(town.operations.latest_events(1))
     data = await town.run(town.operations.plugin_data(PLUGIN))
     groups = {group.name: group for group in groups_in(data)}
@@ -43,12 +43,12 @@ async def group_changes(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChan
 
 
 class GroupReconciler:
-    """The service ``groups``. Without groups it costs a look at each event and nothing else."""
+    """The service ``groups``. Without groups it reads events and does nothing else."""
 
     name = "groups"
 
     async def run(self, town: Town) -> None:
-        """Look at every group once, then at what happens to its members, until cancelled."""
+        """Reconcile every group once, then after each change of a member, until cancelled."""
         # Group -> member -> its state. Asking for all members whenever one moves would make a long chain of steps dear.
         known: dict[str, dict[str, str]] = {}
         async with aclosing(group_changes(town)) as groups:
@@ -65,9 +65,9 @@ class GroupReconciler:
                 known[group.name] = await self._look(town, group.name)
 
     async def _look(self, town: Town, name: str) -> dict[str, str]:
-        """Make the record of a group say what its members say, and tell its people what they were not told yet.
+        """Bring the record of a group in line with its members, and send the notices that are due.
 
-        Returns the states of its members; nothing for a group that is closed or gone.
+        Returns the states of its members; empty for a group that is closed or deleted.
         """
         while True:
             value = await town.run(town.operations.plugin_field(PLUGIN, PREFIX + name))
@@ -95,19 +95,19 @@ class GroupReconciler:
 
 
 def _matters(group: Group, states: dict[str, str], event: TaskStateChanged) -> bool:
-    """Whether a member's move changes anything that the record says; the move is noted in `states`."""
+    """Whether a member's transition changes the record; it is noted in `states`."""
     before, states[event.task] = states[event.task], event.new
     return before in FINISHED or event.new in FINISHED
 
 
 def _decides(group: Group, states: dict[str, str]) -> bool:
-    """Whether the group may be completed, open again or stuck by now, so that it has to be looked at as a whole."""
+    """Whether the group may now be completed, reopened or stuck, so that it has to be evaluated as a whole."""
     present = set(states.values())
     return group.state != "open" or present == {"completed"} or bool(present & {"failed", "cancelled", GONE})
 
 
 async def _note(town: Town, name: str, event: TaskStateChanged) -> None:
-    """Write into the record how one member ended, or that it is open again."""
+    """Record how one member ended, or that it was reopened."""
     written = False
     while not written:
         value = await town.run(town.operations.plugin_field(PLUGIN, PREFIX + name))
@@ -130,7 +130,7 @@ async def _task(town: Town, id_: str) -> Task | None:
 
 
 async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
-    """Send the notice to everybody who is to have it. The same occasion again is the same message."""
+    """Send a notice to all recipients. A repeated notice of the same occasion is the same message."""
     for person in group.recipients:
         words = "\n".join((group.name, group.created_at, occasion, person))
         message_id = f"group-{hashlib.sha256(words.encode()).hexdigest()[:24]}"

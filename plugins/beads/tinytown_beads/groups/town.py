@@ -1,4 +1,4 @@
-"""Groups over the light client: reading them with their members, and changing one without losing another's change."""
+"""Groups over the blocking client: read with their members, and changed without lost updates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def all_groups(town: TownClient) -> tuple[Group, ...]:
 
 
 def add_group(town: TownClient, group: Group) -> None:
-    """Keep a new group. Raises: Refused with code ``exists``."""
+    """Store a new group. Raises: Refused with code ``exists``."""
     if not town.run(town.operations.set_plugin_field(PLUGIN, field_of(group.name), as_value(group), expected=None)):
         raise Refused(
             f"group {group.name!r} already exists",
@@ -36,7 +36,7 @@ def add_group(town: TownClient, group: Group) -> None:
 
 
 def change_group(town: TownClient, name: str, change: Callable[[Group], Group | None]) -> Group | None:
-    """Replace a group by what `change` makes of it, None to forget it; made again when somebody else was quicker."""
+    """Replace a group by the result of `change`, None to delete it; retried if another process was faster."""
     field = field_of(name)
     for _ in range(_TRIES):
         value = town.run(town.operations.plugin_field(PLUGIN, field))
@@ -48,7 +48,7 @@ def change_group(town: TownClient, name: str, change: Callable[[Group], Group | 
 
 
 def known_tasks(town: TownClient, ids: Sequence[str]) -> list[Task | None]:
-    """The tasks with just these ids, None for one that is not there."""
+    """The tasks with exactly these ids, None for a missing one."""
     tasks: list[Task | None] = []
     for id_, answer in zip(ids, town.client.run_all([town.operations.task(id_) for id_ in ids]), strict=True):
         if isinstance(answer, TinytownError) and not isinstance(answer, NotFound | UsageError):
@@ -58,5 +58,5 @@ def known_tasks(town: TownClient, ids: Sequence[str]) -> list[Task | None]:
 
 
 def find_progress(town: TownClient, group: Group) -> Progress:
-    """The group beside its members."""
+    """The progress of a group."""
     return progress_of(group, known_tasks(town, group.tasks))

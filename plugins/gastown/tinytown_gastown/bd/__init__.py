@@ -1,5 +1,5 @@
-"""``tt-bd``: a program that is typed like `bd` and answers like it, over the tasks of a town.
+"""``tt-bd``: a program with the commands and the output of `bd`, over the tasks of a town.
 
-For prompts, scripts and agents that were written for beads. `program` is the frame with bd's ways of failing, `board` the
-town as beads, `looking`, `writing` and `edges` the commands.
+For prompts, scripts and agents that were written for beads. `program` is the frame with bd's errors, `board` the
+town as beads; the other modules are commands.
 """

@@ -1,6 +1,6 @@
-"""The town as beads, for the length of one command: the same lines that an export writes, each with its task.
+"""The town as beads, for one command: the lines of an export, each with its task.
 
-What a bead can say and a task cannot (design, notes, comments, a type) is kept beside the task; see `kept`.
+Bead fields without a task field (design, notes, comments, a type) are kept beside the task; see `tinytown_beads.extra_fields`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Board:
         return datetime.now(UTC)
 
     def find(self, word: str) -> str:
-        """The id of the bead that `word` means: an id, its beginning, or its part behind the prefix. Raises: NotFound."""
+        """The id of the bead that `word` means: an id, its beginning, or its part after the prefix. Raises: NotFound."""
         if word in self.records:
             return word
         near = [id_ for id_ in self.records if id_.startswith(word) or id_.partition("-")[2] == word] if word else []
@@ -72,7 +72,7 @@ class Board:
         raise NotFound(f"no issue found matching {word[:80]!r}")
 
     def task_of(self, id_: str) -> Task:
-        """The task of a bead. Raises: UsageError for a record that is none, such as a message or an agent."""
+        """The task of a bead. Raises: UsageError for a record without one, such as a message or an agent."""
         if id_ not in self.tasks:
             raise UsageError(
                 f"{id_} is a {self.beads[id_].issue_type} that was imported as a record; it cannot be changed here"
@@ -98,12 +98,12 @@ class Board:
         return self.shape(id_) | ({"comments": comments} if comments else {})
 
     def comments(self, id_: str) -> list[Record]:
-        """What has been said about a bead, the oldest first."""
+        """The comments of a bead, oldest first."""
         items = as_list(self.records[id_].get("comments")) or []
         return [item for item in map(as_object, items) if item is not None]
 
     def set_extra_fields(self, id_: str, changes: Mapping[str, Any]) -> None:
-        """Keep fields of a bead beside its task, which has no place for them; None takes one out again."""
+        """Set bead fields that a task has no place for; None removes one."""
         if changes:
             before = self.task_of(id_)
             table = {**extra_fields(before), **changes}
@@ -111,7 +111,7 @@ class Board:
             self.tasks[id_] = self.town.run(self.town.operations.set_task_meta(before.id, TABLE, table or None))
 
     def add(self, record: Record, *, agent: str = "") -> str:
-        """Make a task of a new record; the bead's id."""
+        """Create a task for a new record; returns the bead's id."""
         line = new_line(record)
         bead = line.bead
         if bead is None:
@@ -130,7 +130,7 @@ class Board:
         return bead.id
 
     def fresh_id(self, parent: str = "") -> str:
-        """An id that no bead has: the next child of a parent, else the prefix and four letters or digits or more."""
+        """An unused id: the next child of a parent, else the prefix and four or more letters or digits."""
         if parent:
             return next(id_ for number in range(1, 100_000) if (id_ := f"{parent}.{number}") not in self.records)
         for length in range(_SHORTEST, _LONGEST + 1):
@@ -154,7 +154,7 @@ def cli_context(directory: str | None) -> CliContext:
 
 
 def matching(board: Board, ids: Sequence[str], **wanted: Any) -> list[str]:
-    """The ids of the beads that match all that is wanted; what is None or empty matches everything."""
+    """The ids of the beads that match all conditions; None and empty match everything."""
 
     def fits(id_: str) -> bool:
         bead, record = board.beads[id_], board.records[id_]

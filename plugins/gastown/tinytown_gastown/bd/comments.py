@@ -14,7 +14,7 @@ from tinytown_gastown.bd.output import Output, common_options, pass_output
 
 
 def add_comment(out: Output, word: str, text: str) -> None:
-    """Write a comment, for two spellings of the command."""
+    """Add a comment, for two spellings of the command."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         board = Board(town)

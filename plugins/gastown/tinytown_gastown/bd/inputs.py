@@ -23,13 +23,13 @@ ASSIGNEE = click.option("-a", "--assignee", help="The assignee.")
 
 
 def actor_of(out: Output, town: TownClient) -> str:
-    """Who is said to do something."""
+    """The name of the actor."""
     actor = out.actor or os.environ.get("BD_ACTOR") or os.environ.get("BEADS_ACTOR")
     return actor or town.caller.agent_name or town.caller.address
 
 
 def clean_input(text: str) -> str:
-    """A text, or for ``-`` what standard input holds. Raises: UsageError for control characters and what is no UTF-8."""
+    """A text, or for ``-`` standard input. Raises: UsageError for control characters and invalid UTF-8."""
     words = read_text(text)
     if _UNFIT.search(words):
         raise UsageError("expected UTF-8 text without control characters")
@@ -41,7 +41,7 @@ def split_values(values: Sequence[str]) -> list[str]:
 
 
 def find_agent(town: TownClient, name: str) -> str:
-    """The agent of the town that an assignee means, '' when there is none: then it is only written down."""
+    """The agent that an assignee names, '' if there is none: then the name is only recorded."""
     try:
         return town.run(town.operations.agent(name.rpartition("/")[2])).name
     except (NotFound, UsageError, Refused):
@@ -49,7 +49,7 @@ def find_agent(town: TownClient, name: str) -> str:
 
 
 def tags_for(labels: Sequence[str], issue_type: str) -> list[str]:
-    """The tags of a task whose bead has these labels and this type, as an import would make them."""
+    """The tags of a task whose bead has these labels and this type, as an import creates them."""
     kind = kind_of(labels, issue_type)
     tags = [tag_of(label) for label in labels] + ([tag_of(kind)] if kind != "task" else [])
     return list(dict.fromkeys(tag for tag in tags if tag))

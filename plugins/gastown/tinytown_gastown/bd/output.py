@@ -1,6 +1,6 @@
-"""What every command of ``tt-bd`` shares: bd's global flags, its JSON, its priorities. Knows no command.
+"""What the commands of ``tt-bd`` share: bd's global flags, its JSON, its priorities. Knows no command.
 
-With ``BD_JSON_ENVELOPE=1`` answers stand in an envelope, as newer releases of `bd` write them.
+With ``BD_JSON_ENVELOPE=1`` output is wrapped in an envelope, as newer releases of `bd` do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Output:
-    """The global flags, and how answers are printed."""
+    """The global flags, and the output of a command."""
 
     def __init__(self) -> None:
         self.json = False
@@ -41,7 +41,7 @@ class Output:
         sys.stdout.flush()
 
     def refuse_readonly(self) -> None:
-        """Raises: TinytownError when nothing may be changed."""
+        """Raises: TinytownError in read-only mode."""
         if self.readonly:
             raise TinytownError("operation not allowed in read-only mode")
 
@@ -55,7 +55,7 @@ def _remember(context: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 def common_options(command: F) -> F:
-    """The flags that stand anywhere on the line."""
+    """The flags that are allowed anywhere on the line."""
     options = [
         click.option("--json", is_flag=True, expose_value=False, callback=_remember, help="Answer in JSON."),
         click.option(
@@ -78,7 +78,7 @@ def common_options(command: F) -> F:
 
 
 def priority_of(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """A priority as bd takes it: 0 to 4, or P0 to P4."""
+    """A priority as bd accepts it: 0 to 4, or P0 to P4."""
     if value is None:
         return None
     digit = value.upper().removeprefix("P")

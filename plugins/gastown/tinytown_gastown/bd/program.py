@@ -1,4 +1,4 @@
-"""The program ``tt-bd``: its commands, and bd's way of failing: one line, and the exit code 1."""
+"""The program ``tt-bd``: its commands, and errors as bd prints them: one line, and exit code 1."""
 
 from __future__ import annotations
 

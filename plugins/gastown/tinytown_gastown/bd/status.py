@@ -16,7 +16,7 @@ from tinytown_gastown.bd.output import Output, common_options, pass_output
 
 
 def claim_task(out: Output, board: Board, id_: str, task: Task) -> None:
-    """Claim a task for whoever calls. Raises: Refused when somebody else has it."""
+    """Claim a task for the caller. Raises: Refused if another agent has it."""
     town = board.town
     caller = town.caller
     if not caller.is_agent:
@@ -33,7 +33,7 @@ def claim_task(out: Output, board: Board, id_: str, task: Task) -> None:
 
 
 def claim_first(out: Output, board: Board, ids: Sequence[str]) -> str:
-    """Claim the first of the beads that can be; '' when there is none."""
+    """Claim the first claimable bead; '' if there is none."""
     out.refuse_readonly()
     for id_ in ids:
         if id_ in board.tasks and board.tasks[id_].state == "pending":

@@ -1,6 +1,6 @@
-"""Formulas: files that say which steps a piece of work has, in the format of beads and Gastown.
+"""Formulas: files that define the steps of a piece of work, in the format of beads and Gastown.
 
-`model` is the format, `reading` a file into it, `cooking` a formula and its values into steps, `weaving` what expansions,
-advice and branches do to them, `go_template` the texts of legs, `running` steps into tasks of a town, `service` gates
-that open by themselves, `commands` is ``tt formula``.
+`model` is the format, `library` finds and parses files, `cook` turns a formula and its variables into steps, `transforms` and
+`loops` rewrite them, `legs` and `go_template` make those of a convoy, `run` creates tasks in a town, `service` opens
+gates, `commands` is ``tt formula``.
 """

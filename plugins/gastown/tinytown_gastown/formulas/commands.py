@@ -1,4 +1,4 @@
-"""``tt formula``: the formulas that there are, what they come to, and running one."""
+"""``tt formula``: list, show, check and run formulas."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def planned_run(
     backlog: bool = False,
     on: str = "",
 ) -> Run:
-    """What running a formula would make; nothing is written."""
+    """The run of a formula, without writing anything."""
     library = FormulaLibrary(town.root)
     formula_ = library.find(name).formula
     called = run_name or _free_name(town, formula_.formula)
@@ -285,7 +285,7 @@ def cooked_formula(
 
 
 def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> list[str]:
-    """What a run has made, or would make, for people."""
+    """A run, created or planned, for people."""
     tasks = {task.id: task for task in planned.tasks}
     if dry_run:
         lines = [f"{planned.name} would be {counted(len(tasks), 'task')} of formula {planned.cooked.formula}"]
@@ -305,7 +305,7 @@ def run_lines(planned: Run, *, created: int, existing: int, dry_run: bool) -> li
 
 
 def town_directory(context: CliContext) -> Path | None:
-    """The root of the town that the command is about; None outside of one, unless one was named."""
+    """The root of the command's town; None outside of one, unless one was named."""
     try:
         return find_town(Path(context.town) if context.town else None)
     except NotFound:

@@ -1,7 +1,7 @@
-"""From a formula and values for its variables to the steps that will be tasks, in the order of beads' own ``cook``. Pure.
+"""From a formula and its variables to steps, in the order of beads' own ``cook``. Pure.
 
-Inheritance, loops and branches, its own advice, expansions, aspects, conditions; then the texts are filled in. A convoy
-becomes one step for each leg and one for the synthesis. What is wrong names the formula and the step.
+Inheritance, loops and branches, own advice, expansions, aspects, conditions; then texts are filled in. A convoy
+becomes one step for each leg and one for the synthesis. Errors name the formula and the step.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _with_expansions(steps: list[Draft], compose: Compose, find: Find, remarks: 
 
 
 def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
-    """The steps whose condition holds; what needed one that is left out needs what that one needed."""
+    """The steps whose condition holds; dependants of an omitted step get its needs."""
     remaining = steps
     for step in steps:
         try:

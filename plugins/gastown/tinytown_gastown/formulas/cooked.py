@@ -10,7 +10,7 @@ from tinytown_gastown.formulas.model import Gate
 
 
 class CookedStep(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that is ready to be a task; its text is whole. ``gate`` is what it waits for besides its needs."""
+    """A step that is ready to become a task; its text is complete. ``gate`` is what it waits for besides its needs."""
 
     id: str
     title: str
@@ -26,7 +26,7 @@ class CookedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cooked(msgspec.Struct, frozen=True, kw_only=True):
-    """All steps of a formula with its values, each need among their ids. ``remarks`` say what makes no difference here."""
+    """All steps of a formula with its variables. ``remarks`` list what has no effect here."""
 
     formula: str
     title: str

@@ -1,7 +1,7 @@
-"""The part of Go's text templates that the texts of legs use: values, ``if``, ``else``, ``range``, ``with``. Pure.
+"""The part of Go's text templates that legs use: values, ``if``, ``else``, ``range``, ``with``. Pure.
 
-What a template names and nobody gave is empty, and false. Functions and pipelines are not there; a template with one is
-refused with the words that were not understood.
+Undefined names are empty and false. Functions and pipelines are not supported; a template with one is
+refused, and the error quotes it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Node = str | tuple[str, str, list[Any], list[Any]]
 
 
 class TemplateError(ValueError):
-    """A template that cannot be understood; the message says which words of it."""
+    """An invalid template; the message quotes the part."""
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -42,7 +42,7 @@ def _tokens(template: str) -> list[tuple[str, str]]:
 
 
 def _parse(tokens: Sequence[tuple[str, str]], at: int, depth: int) -> tuple[list[Node], int]:
-    """Nodes up to an ``else`` or ``end`` that belongs to somebody further out."""
+    """Nodes up to an ``else`` or ``end`` of an enclosing block."""
     if depth > _DEPTH:
         raise TemplateError("blocks are nested too deeply")
     nodes: list[Node] = []

@@ -63,7 +63,7 @@ def _chosen_legs(formula: Formula, every: Mapping[str, Leg], chosen: Sequence[st
 
 
 def _convoy_values(formula: Formula, values: Mapping[str, str], run: str) -> dict[str, Any]:
-    """What the texts of legs may name: the inputs, and what Gastown makes of them."""
+    """The values in the texts of legs: the inputs, and what Gastown derives from them."""
     lists = {name: value.replace(",", " ").split() for name, value in values.items() if name == "files"}
     target = "; ".join(f"{name} {value}" for name, value in values.items() if value)
     known: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""Finding a formula by its name and reading its file: into a value, or an error that names the file, the line and the key.
+"""Find a formula by name and parse its file, into a value or an error with the file, the line and the key.
 
-Files are looked for in the town (``.tt/formulas``, ``formulas``, ``.beads/formulas``) and then among our own. Nothing that a
-file says is followed to another place on the disk: what it names are formulas, found the same way.
+Directories of the town (``.tt/formulas``, ``formulas``, ``.beads/formulas``), then the built-in ones. A name inside a
+file refers to a formula, found the same way, never to another path.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Found(NamedTuple):
-    """A formula, and the name of its file as people know it."""
+    """A formula, and its file's name for messages."""
 
     formula: Formula
     file: str
 
 
 class FormulaLibrary:
-    """The formulas that a town at `root` has; without a town our own only. Each file is read once."""
+    """The formulas of a town at `root`; without a town only the built-in ones. Each file is read once."""
 
     def __init__(self, root: Path | None) -> None:
         self._places = [(root / below, below) for below in DIRECTORIES] if root else []
@@ -46,7 +46,7 @@ class FormulaLibrary:
         self._read: dict[str, Found] = {}
 
     def files(self) -> dict[str, tuple[Path, str]]:
-        """Name -> file and where it was found, for every formula; the first of a name counts."""
+        """Name -> file and directory of every formula; the first of a name wins."""
         formulas: dict[str, tuple[Path, str]] = {}
         for directory, place in self._places:
             entries = sorted(directory.iterdir()) if directory.is_dir() else []
@@ -144,7 +144,7 @@ def _named(table: Any, path: KeyPath, unknown: str) -> KeyPath:
 
 
 def _called(table: Any, path: KeyPath) -> str:
-    """Where in the formula something stands, by the id of the step around it."""
+    """The location in the formula, by the id of the enclosing step."""
     words = ""
     current: Any = table
     for part in path:

@@ -16,7 +16,7 @@ STEPS = 20_000
 
 
 def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]:
-    """The steps of all passes of a loop, each pass behind the one before it."""
+    """The steps of all passes of a loop, each pass after the one before it."""
     if loop.until:
         raise ValueError(
             f"step {step.id!r}: loop.until is evaluated at run time, which is not supported; use count or range"

@@ -1,7 +1,7 @@
-"""The format of a formula's file as frozen values. Pure; what a key does is decided in `cooking` and `weaving`.
+"""The format of a formula file as frozen values. Pure; `cook` and `transforms` implement the keys.
 
-Source: the formula format of beads and Gastown, as both of their parsers read it. Every key that either knows is here, so
-that a key which is not is a mistake and can be named.
+Source: the formula format of beads and Gastown, as both of their parsers read it. Every key of either is here, so that any
+other key is an error and can be named.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Compose(_Table, frozen=True, kw_only=True):
 
 
 class Leg(_Table, frozen=True, kw_only=True):
-    """``[[legs]]`` and ``[[aspects]]``: one of several looks at the same thing, side by side."""
+    """``[[legs]]`` and ``[[aspects]]``: one of several parallel views of the same subject."""
 
     id: str
     title: str = ""
@@ -195,8 +195,7 @@ class Preset(_Table, frozen=True, kw_only=True):
 
 
 class Formula(_Table, frozen=True, kw_only=True):
-    """A whole file. ``pour`` and ``phase`` make no difference here: every step becomes a task. ``squash`` neither: what is
-    finished is forgotten as the town's retention says."""
+    """A whole file. ``pour``, ``phase`` and ``squash`` have no effect: every step becomes a task, and retention applies."""
 
     formula: str
     description: str = ""
@@ -224,7 +223,7 @@ class Formula(_Table, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> FormulaType:
-        """The type, as the file says or as its content shows."""
+        """The type, given or derived from the content."""
         if self.type:
             return self.type
         if self.steps or self.extends:

@@ -1,4 +1,4 @@
-"""Whether a text fits the pattern that a formula gives for it: an answer in a second, whatever the pattern is."""
+"""Whether a text matches the pattern of a variable, in bounded time whatever the pattern is."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CPU_S = 1.0
 
 
 def fits_pattern(pattern: str, text: str) -> bool:
-    """Whether all of `text` fits.
+    """Whether all of `text` matches.
 
-    Raises: ValueError for what is no pattern, and for one that takes longer than a second of this processor: a repeat within
-    a repeat can take centuries. Only the main thread, in which commands run, is watched.
+    Raises: ValueError for an invalid pattern, and for one that takes longer than a second of CPU time: nested repetition
+    can take exponential time. Only the main thread, in which commands run, is bounded.
     """
 
     def give_up(_number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
-"""From a cooked formula to tasks of a town, all of them or none, once: a run has a name, and its tasks have ids made of it.
+"""From a cooked formula to tasks of a town: all or none, and once. A run has a name, from which its tasks' ids are made.
 
-A run is a group (`tinytown_beads.groups`) whose origin says what it was made from. It is written first, then the tasks in the
-order of their needs; a run that was cut off is completed by asking for it again, and one that is whole is left alone.
+A run is a group (`tinytown_beads.groups`) whose origin records its source. The group is written first, then the tasks in
+dependency order; repeating an interrupted run completes it, and a complete one is left alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TASK_ID_LENGTH = 128
 
 
 class PlannedTask(NamedTuple):
-    """A task to be made: arguments of `TownOperations.add_task` beside its description."""
+    """A task to create: arguments of `TownOperations.add_task` beside its description."""
 
     id: str
     step: str
@@ -55,7 +55,7 @@ class PlannedTask(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a formula comes to in a town: its group's name, and the tasks in an order in which they can be made."""
+    """A planned run: its group's name, and the tasks in dependency order."""
 
     name: str
     cooked: Cooked
@@ -69,7 +69,7 @@ class Run(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """What tells this run from another one of the same name."""
+        """Identifies the content of a run, to tell it from another one of the same name."""
         content = [
             (task.id, task.description, {name: value for name, value in task.details.items() if name != "held_until"})
             for task in self.tasks
@@ -78,11 +78,11 @@ class Run(NamedTuple):
 
 
 def plan_run(town: TownClient, cooked: Cooked, name: str, *, agent: str = "", on: str = "") -> Run:
-    """The tasks that `cooked` comes to as the run `name`; nothing is written.
+    """The tasks of `cooked` as the run `name`; nothing is written.
 
-    All go to `agent` if there is one, else to their assignee where that is an agent of the town, else onto the backlog.
-    They are parts of the task `on`. Raises: NotFound and Refused for an agent that is not there or stopped, UsageError for
-    what no task may have.
+    All go to `agent` if given, else to their assignee if that is an agent of the town, else to the backlog.
+    They are parts of the task `on`. Raises: NotFound and Refused for a missing or stopped agent, UsageError for an invalid
+    task.
     """
     field_of(name)
     names = {known_agent.name.lower(): known_agent for known_agent in town.run(town.operations.agents())}
@@ -141,7 +141,7 @@ def _tag(label: str) -> str:
 
 
 def hold_of(gate: Gate, task_id: str) -> dict[str, str]:
-    """How a task is held that waits for this gate: a reason, and until when if a clock opens it."""
+    """The hold of a task that waits for this gate: a reason, and an end for a timer."""
     detail = " ".join(part for part in (gate.id or gate.await_id, gate.condition, *gate.approvers) if part)
     if gate.type == "timer":
         seconds = duration_s(gate.timeout)
@@ -165,16 +165,16 @@ def duration_s(text: str | int) -> float:
 
 
 class RunResult(NamedTuple):
-    """What a run has made: tasks of this call, and those that were there."""
+    """The tasks that were created, and those that existed."""
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
 
 
 def create_run(town: TownClient, run: Run, *, owner: str) -> RunResult:
-    """Make the group and the tasks of a run, or what is missing of them.
+    """Create the group and the tasks of a run, or the missing ones.
 
-    Raises: Refused with code ``exists`` when the name belongs to something else.
+    Raises: Refused with code ``exists`` if the name belongs to something else.
     """
     ids = tuple(task.id for task in run.tasks)
     group = _claim_name(town, run, ids, owner)
@@ -196,7 +196,7 @@ def create_run(town: TownClient, run: Run, *, owner: str) -> RunResult:
 
 
 def _claim_name(town: TownClient, run: Run, ids: tuple[str, ...], owner: str) -> Group:
-    """The run's group, made if it is not there. Raises: Refused with code ``exists``."""
+    """The run's group, created if missing. Raises: Refused with code ``exists``."""
     field = field_of(run.name)
     value = town.run(town.operations.plugin_field(PLUGIN, field))
     if value is None:

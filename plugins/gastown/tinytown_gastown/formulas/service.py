@@ -1,7 +1,7 @@
-"""Opens the gates of formulas as far as a program can, and asks a person for the others, once for each.
+"""Opens the gates of formulas where a program can decide, and asks a person about the others, once for each.
 
-Holds end by themselves at their time, in the core; this knows nothing of clocks. A gate for a pull request or a CI run is
-looked up where the settings name a `gh`, and asked of a person where they do not, or where it can never open by itself.
+Holds end at their time in the core; this knows nothing of clocks. A gate for a pull request or a CI run is
+looked up if the setting `gh` names a program; otherwise, and if it can never open by itself, a person is asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORGE = ("gh:pr", "gh:run")
 
 
 class GateReconciler:
-    """The service ``formula-gates``. `gh` is the program to look at a forge with, '' for none; every `every_s` seconds."""
+    """The service ``formula-gates``. `gh` is the program that queries a forge, '' for none; it runs every `every_s` seconds."""
 
     name = "formula-gates"
 
@@ -35,7 +35,7 @@ class GateReconciler:
         self.every_s = every_s
 
     async def run(self, town: Town) -> None:
-        """Ask for each gate when nothing else is before it, and look at those that a forge opens, until cancelled."""
+        """Ask about each gate once its needs are done, and look up those of a forge, until cancelled."""
         if not self.gh:
             await self._follow(town)
         async with trio.open_nursery() as nursery:
@@ -105,7 +105,7 @@ async def _gated(town: Town, steps: Sequence[str]) -> tuple[str, ...]:
 
 
 async def _waiting(town: Town, id_: str) -> Task | None:
-    """The task if it is held by a gate, and by nothing else."""
+    """The task if a gate, and nothing else, holds it."""
     try:
         task = await town.task(id_)
     except (NotFound, UsageError):

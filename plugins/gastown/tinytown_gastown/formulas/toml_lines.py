@@ -1,7 +1,7 @@
-"""On which line of a TOML text a key or a table stands, for error messages. Pure.
+"""The line of a key or table in a TOML text, for error messages. Pure.
 
-A scan by lines that knows headers, keys at the beginning of a line and texts of several lines; what is written inside
-inline tables and arrays is found by the line of the key that they belong to.
+A line scanner that knows headers, keys at the start of a line and multi-line strings; anything inside
+inline tables and arrays has the line of its key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 
 
 def lines_by_path(text: str) -> dict[KeyPath, int]:
-    """The line, counted from 1, of each table and key that begins one. Elements of arrays of tables are numbered from 0."""
+    """The line, from 1, of each table and key at the start of a line. Elements of arrays of tables are numbered from 0."""
     positions: dict[KeyPath, int] = {}
     elements: Counter[KeyPath] = Counter()
     table: KeyPath = ()
@@ -45,7 +45,7 @@ def lines_by_path(text: str) -> dict[KeyPath, int]:
 
 
 def line_of(positions: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """The line of `path`, or of the nearest thing around it that has one."""
+    """The line of `path`, or of its nearest enclosing key."""
     while path:
         if path in positions:
             return positions[path]
@@ -54,6 +54,6 @@ def line_of(positions: dict[KeyPath, int], path: KeyPath) -> int | None:
 
 
 def parse_path(where: str) -> KeyPath:
-    """The path that msgspec words like ``$.steps[2].gate``; it writes ``...`` for the key of a table of tables."""
+    """The path in an error of msgspec, such as ``$.steps[2].gate``; ``...`` is the key of a table of tables."""
     parts = re.findall(r"\.\.\.|\w+(?:-\w+)*", where.removeprefix("$"))
     return tuple(int(part) if part.isdigit() else part for part in parts)

@@ -1,7 +1,7 @@
-"""What happens to the steps of a formula before it runs: loops, expansions, advice, branches. Pure.
+"""Expansions, advice and branches: how the steps of a formula are rewritten before it runs. Pure.
 
-Steps are a flat list in the order of the file; `Draft.parent` says whose child one is. Each function takes the list and
-gives a new one. Problems are ValueErrors that name the step.
+Steps are a flat list in file order; `Draft.parent` is the parent of a child. Each function returns a new list. Errors are
+ValueErrors that name the step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NESTING = 5
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A step on its way to become a task. `from_advice`: advice has added it, so that no advice applies to it again."""
+    """A step before it becomes a task. `from_advice`: added by advice, so no advice applies to it."""
 
     id: str
     title: str = ""
@@ -41,7 +41,7 @@ class Draft:
 
 
 def draft_steps(steps: Sequence[Step], values: Mapping[str, str], remarks: list[str]) -> list[Draft]:
-    """The steps of a formula with their children and the passes of their loops, one after the other."""
+    """The steps of a formula with their children and all passes of their loops."""
     drafts: list[Draft] = []
     for step in steps:
         _add(drafts, step, "", values, remarks)
@@ -115,7 +115,7 @@ def expand_step(
 ) -> list[Draft]:
     """The steps with `target` replaced by the template of an expansion.
 
-    Its first steps need what the target needed; what needed the target needs its last ones.
+    Its first steps get the target's needs; dependants of the target need its last steps.
     """
     place = next((number for number, step in enumerate(steps) if step.id == target), None)
     if place is None:
@@ -170,12 +170,12 @@ def _rewire(step: Draft, old: str, new: Sequence[str]) -> Draft:
 
 
 def matches(glob: str, id_: str) -> bool:
-    """Whether a glob means this step."""
+    """Whether a glob matches a step id."""
     return fnmatch.fnmatchcase(id_, glob)
 
 
 def apply_advice(steps: list[Draft], advice: Sequence[Advice], pointcuts: Sequence[Pointcut]) -> list[Draft]:
-    """The steps with what advice puts before and after those that it is for."""
+    """The steps with those that advice adds before and after matching ones."""
     for rule in advice:
         before = (*_several(rule.before), *_several(rule.around.before))
         after = (*_several(rule.around.after), *_several(rule.after))
@@ -239,7 +239,7 @@ def _advised_id(id_: str, target: str, words: Mapping[str, str]) -> str:
 
 
 def apply_branch(steps: list[Draft], start: str, sides: Sequence[str], join: str) -> list[Draft]:
-    """The steps with `sides` running side by side behind `start`, and `join` behind all of them."""
+    """The steps with `sides` in parallel after `start`, and `join` after all of them."""
     ids = {step.id for step in steps}
     if lacking := [id_ for id_ in (start, *sides, join) if id_ not in ids]:
         raise ValueError(f"a branch names {lacking[0]!r}, which is not a step")

@@ -1,4 +1,4 @@
-"""Values for a formula's variables: checked against what it declares, and put into its texts. Pure."""
+"""Variables of a formula: checked against their declarations, and filled into texts. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def parse_values(words: Sequence[str]) -> dict[str, str]:
 
 
 def resolve_variables(formula: Formula, given: Mapping[str, str], *, strict: bool) -> dict[str, str]:
-    """The value of every variable that has one. Raises: UsageError for a name that is none, a value that does not fit,
-    and, when `strict`, for those that are missing, all at once."""
+    """The value of every variable that has one. Raises: UsageError for an undeclared name, an invalid value,
+    and, if `strict`, for all missing ones at once.
+    """
     declared = formula.variables
     if unknown := [name for name in given if name not in declared]:
         known = ", ".join(declared) or "it has none"
@@ -96,7 +97,7 @@ def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
 
 
 def evaluate_condition(condition: str, values: Mapping[str, str]) -> bool:
-    """Whether a step with this condition is wanted. Raises: ValueError for one that cannot be understood."""
+    """Whether the condition of a step holds. Raises: ValueError for an invalid one."""
     match = _COMPARISON.fullmatch(condition.strip())
     if match is None or (match[1] and match[3]):
         raise ValueError("expected {{name}}, !{{name}}, {{name}} == value or {{name}} != value")

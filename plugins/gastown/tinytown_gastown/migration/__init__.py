@@ -1,5 +1,5 @@
-"""A whole Gastown town, read and brought over.
+"""Migration of a whole Gastown town.
 
-`description` knows how its beads keep state in prose, `backup_tables` its table dumps, `reading` its directory, and
-`moving` makes towns of ours from what was read. Nothing here writes into the directory that is read.
+`source` reads its directory, `backup_tables` its table dumps, `migrate` creates towns from them, `command` is
+``tt beads from-gastown``. The source directory is only read.
 """

@@ -1,7 +1,4 @@
-"""The dump of a bead database, one file of JSON lines for each table, as records of the interchange format. Pure.
-
-It has what an export leaves out (events, configuration), and spells some fields otherwise.
-"""
+"""The dump of a bead database, one JSONL file per table, as records of the interchange format. Pure."""
 
 from __future__ import annotations
 

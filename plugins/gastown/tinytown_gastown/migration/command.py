@@ -1,4 +1,4 @@
-"""``tt beads from-gastown``: a town for each rig of a Gastown directory. The work is done in `migrate`."""
+"""``tt beads from-gastown``: a town for each rig of a Gastown directory; `migrate` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Gastown town made into towns of ours: one for each rig, each with its beads beside it. The old directory is only read."""
+"""Create a town for each rig of a Gastown town, with its bead file. The source directory is only read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEAD_FILE = Path(".beads") / "issues.jsonl"
 
 @dataclass(slots=True)
 class RigMove:
-    """What became, or would become, of one rig."""
+    """The planned or completed migration of one rig."""
 
     rig: Rig
     directory: Path
@@ -65,7 +65,7 @@ class RigMove:
 
 
 def plan_moves(old: GastownTown, into: Path) -> list[RigMove]:
-    """What to make of each rig. Headquarters become a town only where there is work in them."""
+    """The migrations of all rigs. Headquarters become a town only if they have beads."""
     moves: list[RigMove] = []
     for rig in old.rigs.values():
         beads = beads_of(rig.lines)
@@ -88,9 +88,9 @@ def plan_moves(old: GastownTown, into: Path) -> list[RigMove]:
 
 
 def move_rig(move: RigMove, old: GastownTown) -> None:
-    """Make the town of one rig and bring its beads in. Run again it goes on where it was.
+    """Create the town of one rig and import its beads. A second run continues.
 
-    Raises: Refused with code ``exists`` for a directory in which something else is.
+    Raises: Refused with code ``exists`` for a directory with other content.
     """
     directory = move.directory
     config, bead_file = directory / "tinytown.toml", directory / BEAD_FILE
@@ -113,9 +113,9 @@ def move_rig(move: RigMove, old: GastownTown) -> None:
 
 
 def _bring_lines(move: RigMove, bead_file: Path, kept: Path) -> None:
-    """What is new in the old town since the last time, into the bead file of the new one; `kept` is what it was then.
+    """Apply the changes of the old town since the last run to the bead file of the new one; `kept` has the state of that run.
 
-    A line that has changed on both sides stays as it is here, and is told.
+    A line that has changed on both sides is kept as it is here, and reported.
     """
     new, before = move.rig.lines, read_file(bead_file)
     last = {line.key: line.text for line in read_lines(read_file(kept) or b"") if line.key}
@@ -147,7 +147,7 @@ def _settings(rig: Rig) -> str:
 
 
 def _copy_formulas(formulas: list[Path], into: Path) -> None:
-    """Copies, the first of a name; nothing that is there is replaced."""
+    """Copy formulas, the first of a name; existing files are not replaced."""
     for path in formulas:
         target = into / path.name
         if not target.exists():

@@ -1,4 +1,4 @@
-"""A Gastown directory: its rigs, where their beads lie, and everything else that somebody may miss. Reads, writes nothing.
+"""A Gastown directory: its rigs, their beads, and what has no counterpart here. Reads only.
 
 Source: the layout of Gastown's town directory (``mayor/rigs.json``, ``.beads/routes.jsonl``, ``<rig>/config.json``).
 """
@@ -41,7 +41,7 @@ _NO_PLACE = {
 
 @dataclass(slots=True)
 class Rig:
-    """One project of a Gastown town: its lines of beads, its formulas, and what it says of its repository."""
+    """One project of a Gastown town: its bead lines, its formulas, and its repository."""
 
     name: str
     prefix: str = ""
@@ -55,7 +55,7 @@ class Rig:
 
 @dataclass(slots=True)
 class GastownTown:
-    """What was read: the rigs by their names, headquarters among them, and what has no place here."""
+    """The result: the rigs by name, headquarters included, and what has no counterpart here."""
 
     root: Path
     rigs: dict[str, Rig]
@@ -65,7 +65,7 @@ class GastownTown:
 
 
 def read_gastown(directory: Path) -> GastownTown:
-    """The town in `directory`. Raises: NotFound; UsageError for a directory that is none."""
+    """The town in `directory`. Raises: NotFound; UsageError if it is not a Gastown town."""
     if not directory.is_dir():
         raise NotFound(f"no directory {directory}", hint="name the directory that gt install created")
     root = directory.resolve()
@@ -92,7 +92,7 @@ def read_gastown(directory: Path) -> GastownTown:
 
 
 def _rigs(town: GastownTown) -> dict[str, list[Path]]:
-    """Fill in the rigs; the directories in which the beads of each may lie."""
+    """Fill in the rigs; returns the directories that may hold the beads of each."""
     root = town.root
     places: dict[str, list[Path]] = {}
 
@@ -141,7 +141,7 @@ def _describe(rig: Rig, settings: dict[str, Any]) -> None:
 
 
 def without_credentials(url: str) -> str:
-    """An address without the name and the password that may stand in it."""
+    """A URL without user name and password."""
     parts = urlsplit(url) if "://" in url else None
     if parts is None or "@" not in parts.netloc:
         return url
@@ -149,7 +149,7 @@ def without_credentials(url: str) -> str:
 
 
 def _read_beads(town: GastownTown, rig: Rig, places: Iterable[Path]) -> None:
-    """Fill in the lines of a rig: of its exports, or, where there is none, of the dump of its tables."""
+    """Fill in the lines of a rig, from its exports or else from the dump of its tables."""
     seen: set[Path] = set()
     for place in places:
         try:
@@ -183,7 +183,7 @@ def _add(town: GastownTown, rig: Rig, lines: list[Line], path: Path) -> None:
 
 
 def _sort_by_prefix(town: GastownTown) -> None:
-    """Each bead to the rig of its prefix, whichever database it lay in; of two with one id the newer one."""
+    """Move each bead to the rig of its prefix; of two with one id the newer wins."""
     by_prefix = {f"{rig.prefix}-": rig for rig in town.rigs.values() if rig.prefix}
     sorted_: dict[str, list[Line]] = {name: [] for name in town.rigs}
     places: dict[tuple[str, str], tuple[str, int]] = {}
@@ -213,14 +213,14 @@ def _stamp(line: Line) -> str:
 
 
 def _formulas(root: Path, place: Path) -> list[Path]:
-    """The formulas below a place; a link that leads out of the town is none."""
+    """The formulas below a directory; a link that leads outside the town is skipped."""
     directory = place / ".beads" / "formulas"
     paths = (path for pattern in _FORMULA_NAMES for path in directory.glob(pattern) if path.is_file())
     return sorted(path for path in paths if path.resolve().is_relative_to(root))
 
 
 def _work_places(root: Path, name: str) -> Iterator[str]:
-    """Directories in which somebody may have work that is nowhere else."""
+    """Directories that may hold unmerged work."""
     for kind in _WORK_PLACES:
         for path in sorted((root / name / kind).glob("*")):
             if path.is_dir() and not path.name.startswith("."):

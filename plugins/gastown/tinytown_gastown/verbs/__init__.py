@@ -1,5 +1,5 @@
-"""The words that people of Gastown type: thin commands over the town, with nothing of their own but notes.
+"""The commands of `gt` over the town, without state of their own.
 
-`work` gives out work and ends it, `talk` says something to somebody, `graph` shows what can be done and what waits,
-`notes` and `note_commands` are what agents are told in every prompt.
+`sling` assigns work, `context` shows an agent its work, `finish` ends a round or a task, `messages` sends and reads texts,
+`dependencies` lists ready tasks and edits needs.
 """

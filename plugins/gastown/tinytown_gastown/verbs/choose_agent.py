@@ -1,4 +1,4 @@
-"""Who gets work for which nobody was named: an idle agent that fits, else a new one with a name that is free. Pure."""
+"""The agent for work that names none: an idle one that matches, else a new one with a free name. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (
 
 
 def idle_agent(agents: Sequence[Agent], task: Task | None, *, cli: str = "", role: str = "") -> Agent | None:
-    """The first agent that has nothing to do and may do this: of that kind and role where they are said."""
+    """The first idle agent that may take the task: of that kind and role if given."""
     wanted_role = role or (task.role if task else "") or ""
     fitting = [
         agent

@@ -44,7 +44,7 @@ def _whose(town: TownClient, agent: str) -> Agent:
 
 
 def _work_of(town: TownClient, agent: Agent) -> tuple[Task | None, list[Task]]:
-    """The task that an agent works on or begins next, and its other open ones in their order."""
+    """The current or next task of an agent, and its other open ones in order."""
     open_tasks = [task for task in town.run(town.operations.tasks(agent=agent.id, limit=1000)) if not task.finished]
     rank = {"running": 0, "verifying": 1, "assigned": 2}
     urgency = ("urgent", "high", "normal", "low")

@@ -1,4 +1,4 @@
-"""``tt ready`` and ``tt dep``: what can be done now, and what waits for what."""
+"""``tt ready`` and ``tt dep``: tasks that can start now, and the needs among tasks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ALL = 10_000
 @no_start_option
 @pass_cli_context
 def ready(context: CliContext, agent: str, tag: str, claim: bool, limit: int, no_start: bool) -> None:
-    """List the tasks that can be begun now: nothing they need is open and nobody holds them. The most urgent first."""
+    """List the tasks that are ready: their needs are done and they are not held. Most urgent first."""
     with context.open_town() as town:
         owner = agent or town.caller.agent
         backlog = town.run(town.operations.tasks(state="backlog", tag=tag, limit=limit))

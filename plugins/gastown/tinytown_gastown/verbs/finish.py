@@ -59,7 +59,7 @@ def done(context: CliContext, task_word: str, status: Status, result: str) -> No
 
 
 def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
-    """Hold a task, and tell a person when one has to look. In one go: holding it ends the round that we may run in."""
+    """Hold a task, and ask a person if it is escalated. In one batch: holding it may end the round that we run in."""
     calls: list[Any] = []
     if status == "escalated":
         question = Query(question=f"{task.headline} ({task.id}) needs a decision: {words}")

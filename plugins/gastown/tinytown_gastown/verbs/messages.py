@@ -1,4 +1,4 @@
-"""``tt nudge``, ``tt peek`` and ``tt escalate``: saying something to an agent or a person, and seeing what an agent says."""
+"""``tt nudge``, ``tt peek`` and ``tt escalate``: messages to agents and people, and the reports of an agent."""
 
 from __future__ import annotations
 

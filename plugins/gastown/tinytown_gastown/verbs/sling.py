@@ -87,7 +87,7 @@ def sling(
 
 
 class _Taker(NamedTuple):
-    """Who gets the work: an agent of the town, or one that has to be added for it."""
+    """The agent for the work: an existing one, or one that has to be created."""
 
     name: str
     is_new: bool
@@ -132,8 +132,9 @@ def _sling_formula(
 
 
 def _task_or_none(town: TownClient, word: str) -> Task | None:
-    """The task that `word` means; None when it is a formula's name. A task with just this id goes before a formula of the
-    name, and that before a task whose id only begins so: the tasks of a run begin with its formula's name."""
+    """The task that `word` refers to; None for a formula's name. An exact task id wins over a formula, and that over the
+    beginning of a task id: the ids of a run begin with its formula's name.
+    """
     (answer,) = town.client.run_all([town.operations.task(word)])
     if isinstance(answer, Task) and answer.id == word:
         return answer
@@ -146,7 +147,7 @@ def _task_or_none(town: TownClient, word: str) -> Task | None:
 
 
 def _taker(town: TownClient, agent: str, task: Task | None, *, cli: str, role: str) -> tuple[str, bool]:
-    """The name of the agent that gets the work, and whether it has to be added."""
+    """The name of the agent for the work, and whether it has to be created."""
     agents = town.run(town.operations.agents())
     if agent:
         try:
