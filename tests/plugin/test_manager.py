@@ -108,7 +108,7 @@ class Anything:
     def __init__(self, name, keeps=()):
         self.name = self.kind = self.format = name
         self.keeps = self.loses = keeps
-        self.description, self.arguments, self.changes = "does it", Settings, False
+        self.description, self.arguments, self.changes, self.option = "does it", Settings, False, "deep"
     def __getattr__(self, method):
         if method in ("open", "read", "write", "put", "claims", "check", "run", "call"):
             return lambda *arguments: None

@@ -31,7 +31,7 @@ FLOORS: list[set[str]] = [
     {"errors", "entry_points", "packages", "exports", "files", "concurrency"},
     {"model", "process"},
     {"config"},
-    {"identity", "roles", "protocol"},
+    {"identity", "roles", "protocol", "waiting"},
     {"redis"},
     {"town", "client"},
     {"contracts"},
