@@ -150,7 +150,7 @@ def test_a_directory_that_is_gone_is_told(tt: Shell, command: str) -> None:
     assert done.returncode == 3, done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["error"] == {
         "code": "not_found",
-        "message": "the current directory cannot be read: No such file or directory",
+        "message": "cannot read the current directory: No such file or directory",
         "hint": "change to one that exists",
     }
 

@@ -110,7 +110,6 @@ def test_quick_commands_import_nothing_heavy(in_town: Shell) -> None:
         ["version", "--json"],
         ["--help"],
         ["status"],
-        ["status", "--tasks", "--json"],
         ["list"],
         ["send", "light", "hello"],
         ["send", "light", "hello", "--delay", "60"],

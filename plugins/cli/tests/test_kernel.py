@@ -176,7 +176,7 @@ def test_a_signal_ends_a_foreground_spawn_with_its_kernel(living: Shell) -> None
     with subprocess.Popen(words, cwd=living.directory, env=living.variables, stdout=-1, stderr=-1, text=True) as kernel:
         assert kernel.stdout is not None
         assert kernel.stderr is not None
-        assert "here has joined" in kernel.stdout.readline()
+        assert "added here" in kernel.stdout.readline()
         assert "is running" in kernel.stderr.readline()
         living("wait", "here", "--timeout", "20")
         kernel.send_signal(signal.SIGINT)

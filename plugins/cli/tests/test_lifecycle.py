@@ -78,7 +78,7 @@ def test_a_town_is_frozen_and_thawed_and_says_so(in_town: Shell) -> None:
     told = in_town("estop", "--reason", "the bill", "--json").json
     assert (told["was_frozen"], told["frozen"]["reason"], told["hosts"]) == (False, "the bill", [])
     assert "was already frozen" in in_town("estop").out
-    assert "the bill; tt thaw lets it go on" in in_town("status").out
+    assert "the bill; resume with: tt thaw" in in_town("status").out
     assert in_town("status", "--json").json["frozen"]["reason"] == "the bill"
     assert in_town("thaw", "--json").json == {"was_frozen": True}
     assert "was not frozen" in in_town("thaw").out

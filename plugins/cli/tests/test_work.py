@@ -238,7 +238,7 @@ def test_agents_are_asked_to_pause_go_on_and_stop(in_town: Shell) -> None:
     assert wanted() == ["running", "stopped"]
     assert in_town("remove", "blue", "--json").json == {"removed": ["blue"]}
     in_town("assign", "red", "something")
-    assert in_town("kill", "red").out == "red is asked to stop\n"
+    assert in_town("kill", "red").out == "stop requested for red\n"
     assert in_town("remove", "red", code=4).err
     in_town("remove", "red", "--force")
     assert wanted() == []
@@ -251,7 +251,7 @@ def test_waiting_ends_when_its_time_is_over(in_town: Shell) -> None:
     told = in_town("wait", "never", "--timeout", "0.05", "--json", code=1)
     assert told.error["code"] == "timeout"
     assert "never is starting" in told.error["message"]
-    assert "no kernel runs" in told.err
+    assert "no kernel is running" in told.err
     task = in_town("assign", "never", "wait for it", "--json").json["task_id"]
     assert in_town("wait", "--task", task, "--timeout", "0.05", "--json", code=1).error["code"] == "timeout"
     in_town("kill", "never")
@@ -309,7 +309,7 @@ def test_status_tells_the_whole_town(in_town: Shell) -> None:
     assert task in [each["id"] for each in told["open_tasks"]]
     assert told["events"]["status-agent"][0]["type"] == "agent_spawned"
     shown = in_town("status", "--deep", "--tasks").out
-    assert "kernel  does not run" in shown
+    assert "kernel  not running" in shown
     assert "be seen" in shown
     assert "status-agent joined" in shown
 
@@ -324,7 +324,7 @@ def test_dead_letters_are_shown_sent_again_and_dropped(in_town: Shell) -> None:
     assert in_town("dead", "show", ids[0][:13], "--json").json["message"]["summary"] == "letter 0"
     assert in_town("dead", "show", "unheard-of", code=3).err
     assert in_town("dead", "redrive", ids[0], code=4).err
-    assert "2 messages: tt dead list" in in_town("status").out
+    assert "2 messages; see: tt dead list" in in_town("status").out
     assert in_town("dead", "drop", ids[0], "--json").json == {"dropped": [ids[0]]}
     assert in_town("dead", "drop", "all", "--json").json == {"dropped": [ids[1]]}
     assert in_town("dead", "redrive", "all", "--json").json == {"redriven": []}

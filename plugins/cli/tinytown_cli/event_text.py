@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinytown.model.events import (
     AccountParked,
     AccountUnparked,
@@ -38,13 +40,17 @@ _WIDTH = 160
 _TITLE = 60
 
 
-def describe(event: Event) -> str:
-    """What happened, in one short line."""
+#: Desired state -> what is requested.
+_REQUESTS = {"running": "resume", "paused": "pause", "drained": "drain", "stopped": "stop"}
+
+
+def describe(event: Event, plugin_text: Callable[[Event], str | None] | None = None) -> str:
+    """The event in one line. `plugin_text` is called for an event of a plugin, and returns None for no opinion."""
     match event:
         case AgentSpawned():
             text = f"{event.agent} joined (kind {event.cli})"
         case AgentDesiredStateChanged():
-            text = f"{event.agent} is wanted {event.desired_state}{_why(event.reason)}"
+            text = f"{_REQUESTS.get(event.desired_state, event.desired_state)} requested for {event.agent}{_why(event.reason)}"
         case AgentStateChanged():
             moved = "" if event.old == event.new else f"{event.old} -> "
             text = f"{event.agent}: {moved}{event.new}{_why(event.reason)}"
@@ -58,51 +64,53 @@ def describe(event: Event) -> str:
         case MessageDead():
             text = f"message {event.message[:8]} to {event.agent} is a dead letter{_why(event.reason)}"
         case MessageRedriven():
-            text = f"message {event.message[:8]} goes to {event.agent} again"
+            text = f"message {event.message[:8]} was returned to {event.agent}"
         case TaskAdded():
-            text = f"task {event.task[:8]} is new: {shown(event.title, _TITLE)}"
+            text = f"task {event.task[:8]} added: {shown(event.title, _TITLE)}"
         case TaskUpdated():
-            text = f"task {event.task[:8]} says something else now: {shown(event.title, _TITLE)}"
+            text = f"task {event.task[:8]} updated: {shown(event.title, _TITLE)}"
         case TaskStateChanged():
             who = f", {event.agent}" if event.agent else ""
             text = f"task {event.task[:8]} {event.old} -> {event.new}{who}: {shown(event.title, _TITLE)}{_why(event.reason)}"
         case RoundStarted():
-            text = f"{event.agent} begins a round" + (f" on task {event.task[:8]}" if event.task else "")
+            text = f"{event.agent} started a round" + (f" on task {event.task[:8]}" if event.task else "")
         case RoundEnded():
             took = "" if event.duration_ms is None else f" after {event.duration_ms / 1000:.1f} s"
-            text = f"{event.agent} ends a round: {event.outcome}{took}{_why(event.reason)}"
+            text = f"{event.agent} ended a round: {event.outcome}{took}{_why(event.reason)}"
         case HostJoined():
             text = f"a kernel on {event.host} joined"
         case HostLeft():
             text = f"the kernel on {event.host} left{_why(event.reason)}"
         case AgentReclaimed():
             where = event.receiver or "the backlog"
-            text = f"{counted(event.tasks, 'task')} and {counted(event.messages, 'message')} of {event.agent} went to {where}"
+            text = f"{counted(event.tasks, 'task')} and {counted(event.messages, 'message')} of {event.agent} moved to {where}"
         case TaskDeleted():
-            text = f"task {event.task[:8]} was deleted: {shown(event.title, _TITLE)}"
+            text = f"task {event.task[:8]} deleted: {shown(event.title, _TITLE)}"
         case HostFroze():
-            text = f"the kernel on {event.host} has frozen {counted(event.commands, 'command')}"
+            text = f"the kernel on {event.host} froze {counted(event.commands, 'command')}"
         case TownFrozen():
             text = f"the town is frozen{_why(event.reason)}"
         case TownThawed():
-            text = f"the town goes on{_why(event.reason)}"
+            text = f"the town is resumed{_why(event.reason)}"
         case AccountParked():
-            text = f"account {event.account} is parked until {event.until}{_why(event.reason)}"
+            text = f"account {event.account} is rate limited until {event.until}{_why(event.reason)}"
         case AccountUnparked():
-            text = f"account {event.account} is free{_why(event.reason)}"
+            text = f"account {event.account} is available again{_why(event.reason)}"
         case BudgetSpent():
             whose = event.agent or (event.task and f"task {event.task[:8]}")
             text = (
                 f"budget {event.budget}{f' of {whose}' if whose else ''} is spent: {event.spent:g} of {event.limit:g}"
             )
         case BudgetsChanged():
-            text = f"budgets have changed: {event.changed}"
+            text = f"budgets changed: {event.changed}"
         case PluginReported():
             text = f"plugin {event.plugin}: {event.text}"
         case PluginDataChanged():
-            text = f"plugin {event.plugin} keeps something else now: {event.field}"
+            text = f"plugin {event.plugin} changed its data: {event.field}"
         case OtherEvent():
-            text = f"{event.type} " + " ".join(f"{name}={value}" for name, value in event.fields.items())
+            text = (plugin_text(event) if plugin_text else None) or f"{event.type} " + " ".join(
+                f"{name}={value}" for name, value in event.fields.items()
+            )
     return shown(text, _WIDTH)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence, Set
-from functools import partial
 from typing import Any, TypeVar
 
 from tinytown.client import TownClient
@@ -15,7 +14,7 @@ from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStat
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
 from tinytown.protocol import Operation
-from tinytown.waiting import Goal, has_reached
+from tinytown.waiting import Goal
 
 from tinytown_cli.context import CliContext
 from tinytown_cli.event_text import describe
@@ -31,7 +30,20 @@ def await_agents(
     Raises: TinytownError with code ``timeout``, or ``will_not_be_idle`` for an agent that is stopped or in error with work left.
     """
 
-    def standing(agent: Agent) -> str:
+    def arrived(agent: Agent) -> bool:
+        if goal != "idle":
+            return agent.state == goal
+        if agent.state not in ("stopped", "error"):
+            return agent.at_rest
+        if agent.mail.total or agent.open_tasks:
+            raise TinytownError(
+                f"{agent.name} will not become idle: it is {agent.state} with work left ({agent.reason or 'no reason given'})",
+                hint=f"tt resume {agent.name}",
+                code="will_not_be_idle",
+            )
+        return True
+
+    def describe_agent(agent: Agent) -> str:
         return (
             f"{agent.name} is {agent.state} with {counted(agent.mail.total, 'message')} "
             f"and {counted(agent.open_tasks, 'open task')}"
@@ -40,9 +52,7 @@ def await_agents(
     agents = town.run_all([town.operations.agent(name) for name in names])
     ids, known = [each.id for each in agents], {each.name for each in agents}
     calls = [town.operations.agent(each) for each in ids]
-    return _await(
-        context, town, calls, partial(has_reached, goal=goal), standing, lambda event: _concerns(event, known), until
-    )
+    return _await(context, town, calls, arrived, describe_agent, lambda event: _concerns(event, known), until)
 
 
 def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, until: float) -> tuple[Task, ...]:
@@ -65,16 +75,16 @@ def _await(
     town: TownClient,
     calls: Sequence[Operation[T]],
     arrived: Callable[[T], bool],
-    standing: Callable[[T], str],
+    describe_record: Callable[[T], str],
     concerns: Callable[[Event], bool],
     until: float,
 ) -> tuple[T, ...]:
-    cursor = town.cursor()  # before the first look, so that nothing that comes after it is missed
+    cursor = town.cursor()  # before the first read, so that no later event is missed
     records: Sequence[T] = town.run_all(calls)
     if all(map(arrived, records)):
         return tuple(records)
     if not running_kernel(town.root) and not town.run(town.operations.status(agents=False)).hosts:
-        context.warn("no kernel runs, so little will happen: tt start runs one")
+        context.warn("no kernel is running; start one with: tt start")
     for batch in town.follow(cursor, until=until):
         ours = [event for event in batch if concerns(event)]
         _show_progress(context, ours)
@@ -82,8 +92,8 @@ def _await(
             records = town.run_all(calls)
             if all(map(arrived, records)):
                 return tuple(records)
-    late = [standing(each) for each in records if not arrived(each)]
-    raise TinytownError(f"the time is over: {', '.join(late)}", hint="give it longer, or see tt events", code="timeout")
+    late = [describe_record(each) for each in records if not arrived(each)]
+    raise TinytownError(f"timed out: {', '.join(late)}", hint="raise --timeout, or see tt events", code="timeout")
 
 
 def _concerns(event: Event, names: Set[str]) -> bool:

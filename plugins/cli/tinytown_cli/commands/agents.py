@@ -20,7 +20,7 @@ from tinytown_cli.formatting import agent_table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import AGENT, KIND, ROLE, TAG, no_start_option, split_list
-from tinytown_cli.serializers import agent_shape
+from tinytown_cli.serializers import agent_shape, deprecated
 
 _RESTART_S = 60.0
 
@@ -39,22 +39,22 @@ _RESTART_S = 60.0
     "--cli",
     type=KIND,
     metavar="KIND",
-    help="What makes it act, as tt plugins lists.  [default: its role's, else default_cli]",
+    help="The kind of agent; tt plugins lists them.  [default: that of its role, else default_cli]",
 )
-@click.option("--role", default="", type=ROLE, help="What it is for, as tt roles lists, or a word of your own.")
-@click.option("--nickname", default="", help="What else it is called.  [default: one that belongs to its id]")
-@click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent it works for.")
+@click.option("--role", default="", type=ROLE, help="Its role: one that tt roles lists, or any other.")
+@click.option("--nickname", default="", help="A second name.  [default: derived from its id]")
+@click.option("--parent", default="", metavar="AGENT", type=AGENT, help="The agent that it works for.")
 @click.option(
     "--tags",
     multiple=True,
     type=TAG,
     metavar="TAG,..",
-    help="Matched with the backlog, as its role is.  [default: its role's]",
+    help="It claims tasks of the backlog with one of these tags.  [default: those of its role]",
 )
-@click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after so many rounds; 0 means no limit.")
-@click.option("--label", "labels", multiple=True, metavar="LABEL,..", help="Only a host with this label takes it.")
-@click.option("--host", default="", metavar="NAME", help="Only the host of this name takes it; tt hosts lists them.")
-@click.option("--foreground", is_flag=True, help="Then run the kernel here, until Ctrl-C.")
+@click.option("--max-rounds", type=click.IntRange(0), default=0, help="Stop after this many rounds; 0 means no limit.")
+@click.option("--label", "labels", multiple=True, metavar="LABEL,..", help="Run it only on a host with this label.")
+@click.option("--host", default="", metavar="NAME", help="Run it only on this host; tt hosts lists them.")
+@click.option("--foreground", is_flag=True, help="Then run the kernel in the foreground, until Ctrl-C.")
 @no_start_option
 @pass_cli_context
 def spawn(
@@ -71,7 +71,7 @@ def spawn(
     foreground: bool,
     no_start: bool,
 ) -> None:
-    """Add an agent called NAME and set it to work, starting a kernel in the background where none runs."""
+    """Add an agent called NAME and start it, with a kernel in the background if none is running."""
     check_agent_name(name)
     with context.open_town() as town:
         if foreground:
@@ -91,7 +91,7 @@ def spawn(
         )
         kernel = None if foreground else start_where_needed(context, town, may_start=not no_start)
         answer = {**agent_shape(agent), "kernel": kernel, "warnings": warnings}
-        context.emit(answer, f"{agent.name} has joined: {_describe(agent)}")
+        context.emit({**answer, **deprecated(cautions=warnings)}, f"added {agent.name}: {_describe(agent)}")
         root = town.root
     if foreground:
         from tinytown_cli.commands.kernel import run_in_foreground
@@ -112,15 +112,15 @@ def add_agent(
     max_rounds: int = 0,
     labels: Sequence[str] = (),
 ) -> tuple[Agent, list[str]]:
-    """Add an agent with what its role brings, and the warnings about its kind, which were told. Starts no kernel.
+    """Add an agent with the defaults of its role; returns it with the warnings of its kind, which are printed. Starts no kernel.
 
-    Raises: NotFound when nobody here has agents of this kind.
+    Raises: NotFound if no plugin or kernel has this kind.
     """
     check_agent_name(name)
     hosts = town.run(town.operations.status(agents=False)).hosts
     kinds = {kind for host in hosts for kind in host.backends}
     kind, words = start_of_agent(town.config, role, cli=cli, tags=tags, kinds=kinds)
-    warnings = _look_at_kind(town, hosts, kind)
+    warnings = _kind_warnings(town, hosts, kind)
     agent = town.run(
         town.operations.create_agent(
             name,
@@ -147,14 +147,14 @@ def _describe(agent: Agent) -> str:
 def _refuse_second_kernel(town: TownClient) -> None:
     if pid := running_kernel(town.root):
         raise Refused(
-            f"the town's kernel runs already, as process {pid}",
-            hint="leave out --foreground, or tt stop first",
+            f"the town's kernel is already running (process {pid})",
+            hint="leave out --foreground, or stop it first with: tt stop",
             code="kernel_running",
         )
 
 
-def _look_at_kind(town: TownClient, hosts: Sequence[Host], kind: str) -> list[str]:
-    """What to know of agents of this kind. Raises: NotFound when nobody here has them."""
+def _kind_warnings(town: TownClient, hosts: Sequence[Host], kind: str) -> list[str]:
+    """The warnings of this kind of agents. Raises: NotFound if no plugin or kernel has it."""
     is_known = any(kind in host.backends for host in hosts)
     kernel_pid = running_kernel(town.root) if is_known else None
     if kernel_pid and (kept := cached_warnings(town.root, kernel_pid)) is not None:
@@ -176,44 +176,44 @@ def list_agents(context: CliContext) -> None:
     """List the agents, the oldest first."""
     with context.open_town() as town:
         agents = town.run(town.operations.agents())
-    lines = agent_table(agents) if agents else ["no agents yet: tt spawn NAME adds one"]
+    lines = agent_table(agents) if agents else ["no agents yet; add one with: tt spawn NAME"]
     context.emit({"agents": [agent_shape(each) for each in agents]}, lines)
 
 
-def _want(
-    context: CliContext, names: Sequence[str], wanted: DesiredState, said: str, *, now: bool = False
+def _change(
+    context: CliContext, names: Sequence[str], state: DesiredState, action: str, *, now: bool = False
 ) -> tuple[Agent, ...]:
-    """Ask it of each agent and print them."""
+    """Request the state of each agent and print them."""
     with context.open_town() as town:
-        agents = _ask(town, names, wanted, now=now)
-    _print_agents(context, agents, said)
+        agents = _request(town, names, state, now=now)
+    _print_agents(context, agents, action)
     return agents
 
 
-def _ask(town: TownClient, names: Sequence[str], wanted: DesiredState, *, now: bool = False) -> tuple[Agent, ...]:
-    """Ask it of each agent in turn, once all of them are known to be there: a name that is wrong leaves the others alone."""
+def _request(town: TownClient, names: Sequence[str], state: DesiredState, *, now: bool = False) -> tuple[Agent, ...]:
+    """Request the state of each agent, after resolving all names: one unknown name changes nothing."""
     ids = [each.id for each in town.run_all([town.operations.agent(name) for name in names])]
     return tuple(
-        town.run(town.operations.set_desired_state(id_, wanted, now=now, reason=_reason(town)))
+        town.run(town.operations.set_desired_state(id_, state, now=now, reason=_reason(town)))
         for id_ in dict.fromkeys(ids)
     )
 
 
-def _print_agents(context: CliContext, agents: Sequence[Agent], said: str) -> None:
-    context.emit({"agents": [agent_shape(each) for each in agents]}, [f"{each.name} {said}" for each in agents])
+def _print_agents(context: CliContext, agents: Sequence[Agent], action: str) -> None:
+    context.emit({"agents": [agent_shape(each) for each in agents]}, [f"{action} {agent.name}" for agent in agents])
 
 
 def _reason(town: TownClient) -> str:
-    return f"asked by {town.caller.agent_name or town.caller.address}"
+    return f"requested by {town.caller.agent_name or town.caller.address}"
 
 
 @click.command(cls=TownCommand, examples=["tt interrupt worker", "tt interrupt worker backend --now"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
-@click.option("--now", is_flag=True, help="End its present round at once; the work goes back and is offered again.")
+@click.option("--now", is_flag=True, help="Interrupt its round now; the work returns to its mailbox.")
 @pass_cli_context
 def interrupt(context: CliContext, agents: tuple[str, ...], now: bool) -> None:
-    """Pause agents, at the end of their round or --now. They keep their mail and tasks; tt resume lets them go on."""
-    _want(context, agents, "paused", "is asked to pause", now=now)
+    """Pause agents after their current round, or --now. They keep their mail and tasks; tt resume resumes them."""
+    _change(context, agents, "paused", "pause requested for", now=now)
 
 
 @click.command(cls=TownCommand, examples=["tt resume worker"])
@@ -221,39 +221,41 @@ def interrupt(context: CliContext, agents: tuple[str, ...], now: bool) -> None:
 @no_start_option
 @pass_cli_context
 def resume(context: CliContext, agents: tuple[str, ...], no_start: bool) -> None:
-    """Let agents go on that were paused, stopped, or in error."""
+    """Resume agents that are paused, stopped or in error."""
     with context.open_town() as town:
-        resumed = _ask(town, agents, "running")
+        resumed = _request(town, agents, "running")
         start_where_needed(context, town, may_start=not no_start)
-    _print_agents(context, resumed, "goes on")
+    _print_agents(context, resumed, "resumed")
 
 
 @click.command(cls=TownCommand, examples=["tt close worker"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
 @pass_cli_context
 def close(context: CliContext, agents: tuple[str, ...]) -> None:
-    """Let agents finish all that they have been given, then stop."""
-    _want(context, agents, "drained", "is asked to finish and stop")
+    """Drain agents: let them finish their mail and tasks, then stop."""
+    _change(context, agents, "drained", "drain requested for")
 
 
 @click.command(cls=TownCommand, examples=["tt kill worker", "tt kill worker backend --now --wait"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
-@click.option("--now", is_flag=True, help="End its present round at once; the work goes back to its mailbox.")
-@click.option("--wait", is_flag=True, help="Wait until it is stopped.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--now", is_flag=True, help="Interrupt its round now; the work returns to its mailbox.")
+@click.option("--wait", is_flag=True, help="Wait until the agents are stopped.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="With --wait: give up after this long."
+)
 @pass_cli_context
 def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, timeout_s: float | None) -> None:
-    """Stop agents, at the end of their round or --now. A stopped agent takes no mail; tt resume brings it back."""
+    """Stop agents after their current round, or --now. A stopped agent gets no mail; tt resume starts it again."""
     if not wait:
-        _want(context, agents, "stopped", "is asked to stop", now=now)
+        _change(context, agents, "stopped", "stop requested for", now=now)
         return
     from tinytown_cli.waiting import await_agents
 
     until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     with context.open_town() as town:
-        asked = _ask(town, agents, "stopped", now=now)
-        stopped = await_agents(context, town, [each.id for each in asked], "stopped", until=until)
-    _print_agents(context, stopped, "is stopped")
+        requested = _request(town, agents, "stopped", now=now)
+        stopped = await_agents(context, town, [each.id for each in requested], "stopped", until=until)
+    _print_agents(context, stopped, "stopped")
 
 
 @click.command(cls=TownCommand, examples=["tt restart worker", "tt restart worker --rounds 20"])
@@ -261,34 +263,34 @@ def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, ti
 @click.option(
     "--rounds",
     type=click.IntRange(0),
-    help="Stop after so many rounds from now on; 0 means no limit.  [default: as before]",
+    help="Stop after this many rounds from now on; 0 means no limit.  [default: unchanged]",
 )
 @no_start_option
 @pass_cli_context
 def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
-    """Stop agents at once and start them afresh: their work is offered to them again, and their rounds count from 0."""
+    """Stop agents now and start them again with their work; their rounds count from 0."""
     from tinytown_cli.waiting import await_agents
 
     with context.open_town() as town:
-        asked = _ask(town, agents, "stopped", now=True)
-        if any(each.host for each in asked):
-            await_agents(context, town, [each.id for each in asked], "stopped", until=time.monotonic() + _RESTART_S)
-        for each in asked:
+        requested = _request(town, agents, "stopped", now=True)
+        if any(each.host for each in requested):
+            await_agents(context, town, [each.id for each in requested], "stopped", until=time.monotonic() + _RESTART_S)
+        for each in requested:
             town.run(town.operations.reset_round_count(each.id, max_rounds=rounds))
-        started = _ask(town, [each.id for each in asked], "running")
+        started = _request(town, [each.id for each in requested], "running")
         start_where_needed(context, town, may_start=not no_start)
-    _print_agents(context, started, "starts afresh")
+    _print_agents(context, started, "restarted")
 
 
 @click.command(cls=TownCommand, examples=["tt remove worker", "tt remove worker --force"])
 @click.argument("agents", nargs=-1, required=True, type=AGENT, metavar="AGENT...")
 @click.option(
-    "--force", is_flag=True, help="Even with work: its tasks go onto the backlog, its mail to the dead letters."
+    "--force", is_flag=True, help="Even with work left: its tasks return to the backlog, its mail becomes dead letters."
 )
 @pass_cli_context
 def remove(context: CliContext, agents: tuple[str, ...], force: bool) -> None:
-    """Take stopped agents out of the town for good."""
+    """Remove stopped agents from the town permanently."""
     with context.open_town() as town:
         ids = dict.fromkeys(each.id for each in town.run_all([town.operations.agent(name) for name in agents]))
         names = [town.run(town.operations.remove_agent(id_, force=force)) for id_ in ids]
-    context.emit({"removed": names}, [f"{name} is gone" for name in names])
+    context.emit({"removed": names}, [f"removed {name}" for name in names])

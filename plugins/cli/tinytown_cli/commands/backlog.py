@@ -1,4 +1,4 @@
-"""``tt backlog``: tasks that nobody has yet."""
+"""``tt backlog``: tasks that no agent has yet."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ from tinytown_cli.serializers import task_shape
 
 @click.group(cls=TownGroup, examples=["tt backlog add 'write the manual' --role writer", "tt backlog list"])
 def backlog() -> None:
-    """Tasks that nobody has yet. Idle agents claim those whose role or tag is theirs by themselves; the others wait for somebody
-    who gives them out."""
+    """Manage tasks that no agent has yet. Idle agents claim tasks with their role or one of their tags."""
 
 
 @backlog.command("add", examples=["tt backlog add 'write the manual' --role writer --priority high"])
 @click.argument("text")
-@click.option("--title", default="", help="A line for lists.  [default: the first line of the text]")
-@click.option("--priority", type=PRIORITY, default="normal", show_default=True, help="What goes first.")
-@click.option("--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed first.")
+@click.option("--title", default="", help="The title shown in lists.  [default: the first line of the text]")
+@click.option(
+    "--priority", type=PRIORITY, default="normal", show_default=True, help="Tasks of higher priority are done first."
+)
+@click.option(
+    "--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed before this one."
+)
 @click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Agents with one of these tags may claim it.")
 @click.option("--role", default="", type=ROLE, help="Agents with this role may claim it.")
-@click.option("--parent", default="", type=TASK, metavar="TASK", help="The task that it is a part of.")
+@click.option("--parent", default="", type=TASK, metavar="TASK", help="The parent task.")
 @hold_options
 @pass_cli_context
 def add(
@@ -59,8 +62,8 @@ def add(
 ) -> None:
     """Add a task, described by TEXT (- reads standard input).
 
-    An idle agent takes it by itself if the task has its role or one of its tags. With neither --role nor --tags it waits for
-    somebody to give it out: tt backlog claim, tt backlog assign-all.
+    Idle agents with its role or one of its tags claim it. A task without both has to be assigned: tt backlog claim,
+    tt backlog assign-all.
     """
     description = read_text(text)
     with context.open_town() as town:
@@ -90,8 +93,10 @@ def add(
 
 
 @backlog.command("list", examples=["tt backlog list", "tt backlog list --tag docs"])
-@click.option("--tag", default="", type=TAG, help="Only those with this tag.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--tag", default="", type=TAG, help="Only tasks with this tag.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The maximum number of tasks."
+)
 @pass_cli_context
 def list_backlog(context: CliContext, tag: str, limit: int) -> None:
     """List the backlog: by priority, then by age."""
@@ -107,17 +112,19 @@ def list_backlog(context: CliContext, tag: str, limit: int) -> None:
 @no_start_option
 @pass_cli_context
 def claim(context: CliContext, task_word: str, agent: str | None, no_start: bool) -> None:
-    """Give a task of the backlog to AGENT; inside a round to the agent itself."""
+    """Assign a task of the backlog to AGENT; inside a round by default to the agent itself."""
     with context.open_town() as town:
         taker = agent or town.caller.agent
         if not taker:
-            raise UsageError("expected an agent to claim the task for", hint="tt list shows them")
+            raise UsageError(
+                "expected an agent: only inside a round is there a default", hint="tt backlog claim TASK AGENT"
+            )
         claimed = town.run(town.operations.claim_from_backlog(task_word, taker))
         start_where_needed(context, town, may_start=not no_start)
     task = claimed.task
     context.emit(
         {"task_id": task.id, "agent": task.assigned_to, "message_id": claimed.message_id, "state": task.state},
-        f"task {task.id} is {task.state}, for {task.assigned_to}",
+        f"task {task.id} is {task.state} to {task.assigned_to}",
     )
 
 
@@ -125,7 +132,7 @@ def claim(context: CliContext, task_word: str, agent: str | None, no_start: bool
 @click.argument("task_word", metavar="TASK", type=TASK)
 @pass_cli_context
 def remove(context: CliContext, task_word: str) -> None:
-    """Cancel a task of the backlog. It is kept as cancelled; tt task reopen brings it back."""
+    """Cancel a task of the backlog. It stays in the town as cancelled; tt task reopen reopens it."""
     with context.open_town() as town:
         found = town.run(town.operations.task(task_word))
         if found.state != "pending":
@@ -141,9 +148,9 @@ def remove(context: CliContext, task_word: str) -> None:
 @no_start_option
 @pass_cli_context
 def assign_all(context: CliContext, agent: str, no_start: bool) -> None:
-    """Give the whole backlog to AGENT (1,000 tasks at most)."""
+    """Assign the whole backlog to AGENT (1,000 tasks at most)."""
     with context.open_town() as town:
         name = town.run(town.operations.agent(agent)).name
         ids = town.run(town.operations.assign_backlog(name))
         start_where_needed(context, town, may_start=not no_start)
-    context.emit({"agent": name, "task_ids": ids}, f"{counted(len(ids), 'task')} for {name}")
+    context.emit({"agent": name, "task_ids": ids}, f"assigned {counted(len(ids), 'task')} to {name}")

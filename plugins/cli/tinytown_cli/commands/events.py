@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tinytown.client import TownClient
@@ -20,10 +21,16 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
+from tinytown_cli.plugin_commands import load_town_plugins
 from tinytown_cli.serializers import event_shape
 
-#: Looking for a filtered event further back, this many times more events are read at each step.
+if TYPE_CHECKING:
+    from tinytown.plugin import Plugins
+
+#: A filtered search reads this many times more events at each step further back.
 _STRIDE = 20
+#: Types of events under the names of the previous release.
+_OLD_TYPES = {"agent_wanted": "agent_desired_state_changed"}
 #: More events than a town may keep.
 _ALL = 10_000_000
 
@@ -39,14 +46,14 @@ _ALL = 10_000_000
 )
 @click.option(
     "-n", "--limit", "-c", "--count", "limit", type=click.IntRange(0, 100_000),
-    help="The newest so many.  [default: 20; with --since all]",
+    help="The number of events.  [default: 20; with --since all]",
 )  # fmt: skip
 @click.option(
-    "--since", type=MOMENT, metavar="TIME", help="Not older than this: 90s, 10m, 2h, 3d, or a time as in RFC 3339."
+    "--since", type=MOMENT, metavar="TIME", help="Only events since 90s, 10m, 2h, 3d ago, or since a time in RFC 3339."
 )
-@click.option("-f", "--follow", is_flag=True, help="Then go on with what happens, until Ctrl-C.")
-@click.option("--agent", type=AGENT, metavar="AGENT", help="Only what concerns this agent.")
-@click.option("--task", type=TASK, metavar="TASK", help="Only what concerns this task.")
+@click.option("-f", "--follow", is_flag=True, help="Then print new events as they occur, until Ctrl-C.")
+@click.option("--agent", type=AGENT, metavar="AGENT", help="Only events of this agent.")
+@click.option("--task", type=TASK, metavar="TASK", help="Only events of this task.")
 @click.option(
     "--type",
     "types",
@@ -65,21 +72,23 @@ def events(
     task: str | None,
     types: tuple[str, ...],
 ) -> None:
-    """What happened in the town, the oldest first; with --json one JSON object a line."""
+    """Print the events of the town, the oldest first; with --json one JSON object per line."""
     if limit is None:
         limit = 20 if since is None else _ALL
     with context.open_town() as town:
-        fits = _filter(town, agent, task, _known(town, split_list(types)))
+        types = tuple(_current_type(context, type_) for type_ in split_list(types))
+        plugin_text = _plugin_text(town)
+        fits = _filter(town, agent, task, _check_types(town, types))
         begin = "-" if since is None else str(since.ms(town.now_ms()))
         cursor = town.cursor() if follow else ""
         for event in _newest(town, limit, fits or _any, begin=begin, unfiltered=fits is None):
-            _print(context, event)
+            _print(context, event, plugin_text)
             cursor = event.id if _position(event.id) > _position(cursor) else cursor
         if follow:
             for batch in town.follow(cursor):
                 for event in batch:
                     if (fits or _any)(event):
-                        _print(context, event)
+                        _print(context, event, plugin_text)
 
 
 def _any(_event: Event) -> bool:
@@ -89,7 +98,7 @@ def _any(_event: Event) -> bool:
 def _newest(
     town: TownClient, count: int, fits: Callable[[Event], bool], *, begin: str, unfiltered: bool
 ) -> tuple[Event, ...]:
-    """The newest `count` events from `begin` on that fit. What lies further back is read only if the newest do not suffice."""
+    """The newest `count` events from `begin` on that fit. Older events are read only if the newest do not suffice."""
     if count == 0:
         return ()
     read = min(count, _ALL) if unfiltered else min(count * _STRIDE, _ALL)
@@ -101,12 +110,12 @@ def _newest(
         read *= _STRIDE
 
 
-def _known(town: TownClient, types: tuple[str, ...]) -> tuple[str, ...]:
-    """The types of events, each known to us, or to somebody who has told of one: plugins have types of their own."""
-    if strange := set(types) - set(EVENT_TYPES):
-        told = {event.type for event in town.run(town.operations.latest_events(_ALL))}
-        for type_ in sorted(strange - told):
-            known = sorted(told | set(EVENT_TYPES))
+def _check_types(town: TownClient, types: tuple[str, ...]) -> tuple[str, ...]:
+    """The types, each built in or present in the town, as those of plugins. Raises: UsageError for any other."""
+    if others := set(types) - set(EVENT_TYPES):
+        present = {event.type for event in town.run(town.operations.latest_events(_ALL))}
+        for type_ in sorted(others - present):
+            known = sorted(present | set(EVENT_TYPES))
             near = difflib.get_close_matches(type_, known, n=1)
             raise UsageError(
                 f"expected a type of event, got {shown(type_)!r}",
@@ -118,26 +127,45 @@ def _known(town: TownClient, types: tuple[str, ...]) -> tuple[str, ...]:
 def _filter(
     town: TownClient, agent: str | None, task: str | None, types: tuple[str, ...]
 ) -> Callable[[Event], bool] | None:
-    """What decides whether an event is wanted; None when all are."""
-    wanted: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    """Whether an event is selected; None if all are."""
+    selected: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     if agent is not None:
-        wanted.append((("agent", "sender", "recipient"), (town.run(town.operations.agent(agent)).name,)))
+        selected.append((("agent", "sender", "recipient"), (town.run(town.operations.agent(agent)).name,)))
     if task is not None:
-        wanted.append((("task",), (town.run(town.operations.task(task)).id,)))
+        selected.append((("task",), (town.run(town.operations.task(task)).id,)))
     if types:
-        wanted.append((("type",), types))
+        selected.append((("type",), types))
 
     def fits(event: Event) -> bool:
         fields: dict[str, Any] = event_fields(event)
-        return all(any(fields.get(member) in values for member in members) for members, values in wanted)
+        return all(any(fields.get(member) in values for member in members) for members, values in selected)
 
-    return fits if wanted else None
+    return fits if selected else None
 
 
 def _position(stream_id: str) -> tuple[int, ...]:
     return tuple(int(part) for part in stream_id.split("-")) if stream_id else ()
 
 
-def _print(context: CliContext, event: Event) -> None:
+def _print(context: CliContext, event: Event, plugin_text: Callable[[Event], str | None]) -> None:
     clock = datetime.fromisoformat(event.at).astimezone()
-    context.emit(event_shape(event), f"{clock:%H:%M:%S}  {describe(event)}")
+    text = "" if context.json else describe(event, plugin_text)
+    context.emit(event_shape(event), f"{clock:%H:%M:%S}  {text}")
+
+
+def _plugin_text(town: TownClient) -> Callable[[Event], str | None]:
+    """What describes the events of plugins. The plugins are imported at the first such event."""
+
+    @functools.cache
+    def plugins() -> Plugins:
+        return load_town_plugins(town.root, town.config, strict=False)
+
+    return lambda event: plugins().event_text(event)
+
+
+def _current_type(context: CliContext, type_: str) -> str:
+    """The type of events that an outdated name means, with a warning."""
+    if type_ not in _OLD_TYPES:
+        return type_
+    context.warn(f"warning: the type {type_} is now {_OLD_TYPES[type_]}; the old name is removed in the next release")
+    return _OLD_TYPES[type_]

@@ -1,4 +1,4 @@
-"""``tt send`` and ``tt inbox``: messages on their way."""
+"""``tt send`` and ``tt inbox``: send messages and show mailboxes."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _PREVIEW = 120
 )
 @click.argument("to", type=AGENT)
 @click.argument("text")
-@click.option("--query", is_flag=True, help="A question that wants an answer.")
-@click.option("--info", is_flag=True, help="Something to know; nothing to do.")
-@click.option("--ack", is_flag=True, help="A receipt: received, approved, thanks, or 'rejected: why'.")
+@click.option("--query", is_flag=True, help="A question that expects an answer.")
+@click.option("--info", is_flag=True, help="Information; no action expected.")
+@click.option("--ack", is_flag=True, help="A confirmation: received, approved, thanks, or 'rejected: reason'.")
 @click.option("--urgent", is_flag=True, help="The same as --priority urgent.")
-@click.option("--priority", type=PRIORITY, help="What is delivered first.  [default: normal]")
-@click.option("--from", "sender", metavar="AGENT", type=AGENT, help="On behalf of this agent.  [default: who calls]")
+@click.option("--priority", type=PRIORITY, help="Higher priority is delivered first.  [default: normal]")
+@click.option("--from", "sender", metavar="AGENT", type=AGENT, help="Send as this agent.  [default: the caller]")
 @click.option(
-    "--reply-to", type=MESSAGE, metavar="MESSAGE", help="The message that this one answers: its id, or the beginning."
+    "--reply-to", type=MESSAGE, metavar="MESSAGE", help="The message that this one answers: its id or a prefix."
 )
 @click.option("--delay", "delay_s", type=click.FloatRange(0, 31_536_000), default=0.0, metavar="SECONDS",
-              help="Deliver it no earlier than this from now.")  # fmt: skip
+              help="Deliver it after this long.")  # fmt: skip
 @no_start_option
 @pass_cli_context
 def send(
@@ -61,9 +61,9 @@ def send(
     delay_s: float,
     no_start: bool,
 ) -> None:
-    """Send TEXT (- reads standard input) to an agent, or to the human side, which is called supervisor.
+    """Send TEXT (- reads standard input) to an agent, or to supervisor, the human side.
 
-    Without --query, --info or --ack it is an order in free text. tt assign makes a task of an order, to be looked up.
+    Without --query, --info or --ack it is an order in free text. Use tt assign for work that is tracked as a task.
     """
     if query + info + ack > 1:
         raise UsageError("expected one of --query, --info and --ack, got several")
@@ -99,13 +99,13 @@ def _body(text: str, *, query: bool, info: bool, ack: bool) -> Body:
 
 
 def _sender(town: TownClient, named: str | None) -> str:
-    """The address to send from. An agent sends as itself and nobody else."""
+    """The address to send from. An agent can only send as itself."""
     caller = town.caller
     if named is None or not caller.is_agent or named.lower() in (caller.agent, caller.agent_name.lower()):
         return caller.address if named is None or caller.is_agent else named
     human = named.lower() in SUPERVISOR_NAMES
     if human or town.run(town.operations.agent(named)).id != town.run(town.operations.agent(caller.agent)).id:
-        raise Refused(f"you are {caller.agent_name!r} and cannot send as {shown(named)!r}", hint="leave out --from")
+        raise Refused(f"agent {caller.agent_name!r} cannot send as {shown(named)!r}", hint="leave out --from")
     return caller.agent
 
 
@@ -114,18 +114,26 @@ def _sender(town: TownClient, named: str | None) -> str:
     examples=["tt inbox", "tt inbox worker --full", "tt inbox --all", "tt inbox worker --remove 6d2c"],
 )
 @click.argument("agent", required=False, type=AGENT)
-@click.option("-a", "--all", "everybody", is_flag=True, help="The mailboxes of all agents and of the supervisor.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many each.")
-@click.option("--full", is_flag=True, help="Whole texts instead of their beginnings.")
-@click.option("--remove", "removed", metavar="MESSAGE|all", help="Delete this message, or all that nobody works on.")
+@click.option("-a", "--all", "everybody", is_flag=True, help="Show the mailboxes of all agents and of the supervisor.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="The maximum per mailbox.",
+)
+@click.option("--full", is_flag=True, help="Show full texts.")
+@click.option(
+    "--remove", "removed", metavar="MESSAGE|all", help="Delete this message, or all that no round has leased."
+)
 @pass_cli_context
 def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, full: bool, removed: str | None) -> None:
-    """Show what lies in the mailbox of AGENT, in the order of delivery; nothing is taken out.
+    """Show the messages in the mailbox of AGENT, in the order of delivery, without removing any.
 
-    Without AGENT: inside a round the agent's own, else yours, the supervisor's.
+    Default: inside a round the mailbox of the agent, otherwise that of the supervisor.
     """
     if everybody and (agent or removed):
-        raise UsageError("expected --all alone, got it with an agent or --remove")
+        raise UsageError("expected --all without an agent or --remove")
     with context.open_town() as town:
         owner = agent or town.caller.address
         if removed is not None:
@@ -141,7 +149,7 @@ def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, f
 def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> None:
     name = town.run(town.operations.peek(owner, limit=1)).agent
     if not word:
-        raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name} shows them")
+        raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name}")
     ids = town.run(town.operations.remove(name, word))
     context.emit({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
 
@@ -160,7 +168,7 @@ def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
             head = (
                 f"{message.id}  {message.type} from {message.sender}, {message.priority}"
                 if message
-                else "cannot be read"
+                else "cannot be decoded"
             )
             text = message.text if message else each.raw.decode("utf-8", "replace")
             lines += ["", f"{head}, {each.place}", text]
@@ -169,11 +177,11 @@ def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
         (
             each.message.id[:_SHORT] if each.message else "?",
             each.message.priority if each.message else "?",
-            each.message.type if each.message else "cannot be read",
+            each.message.type if each.message else "cannot be decoded",
             each.message.sender if each.message else "?",
             each.place,
             shown(each.message.text if each.message else each.raw.decode("utf-8", "replace"), _PREVIEW),
         )
         for each in box.messages
     ]
-    return [*lines, *table(("message", "priority", "type", "from", "place", "text"), rows), *([""] if brief else [])]
+    return [*lines, *table(("message", "priority", "type", "from", "status", "text"), rows), *([""] if brief else [])]

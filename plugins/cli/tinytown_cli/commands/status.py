@@ -130,7 +130,11 @@ def _open_tasks(town: TownClient) -> list[Task]:
 
 def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
     kernel = shape["kernel"]
-    running = f"runs on {kernel['host']}, process {kernel['pid']}" if kernel["running"] else "does not run: tt start"
+    running = (
+        f"running on {kernel['host']} (process {kernel['pid']})"
+        if kernel["running"]
+        else "not running; start it with: tt start"
+    )
     mail = seen.supervisor_mail.total
     lines = [
         f"town    {shape['town']} in {shape['root']}",
@@ -139,11 +143,11 @@ def _lines(shape: dict[str, Any], seen: Status) -> list[str]:
         "tasks   " + (", ".join(f"{n} {state}" for state, n in seen.tasks.items() if n) or "none"),
     ]
     if seen.frozen:
-        lines.append(f"frozen  since {seen.frozen.since}: {seen.frozen.reason}; tt thaw lets it go on")
+        lines.append(f"frozen  since {seen.frozen.since}: {seen.frozen.reason}; resume with: tt thaw")
     if mail:
-        lines.append(f"mail    {mail} for you: tt inbox")
+        lines.append(f"mail    {counted(mail, 'message')} for you; read with: tt inbox")
     if seen.dead:
-        lines.append(f"dead    {counted(seen.dead, 'message')}: tt dead list")
+        lines.append(f"dead    {counted(seen.dead, 'message')}; see: tt dead list")
     lines.append("")
-    lines += agent_table(seen.agents) if seen.agents else ["no agents yet: tt spawn NAME adds one"]
+    lines += agent_table(seen.agents) if seen.agents else ["no agents yet; add one with: tt spawn NAME"]
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import get_args
+from typing import Any, get_args
 
 import click
 from tinytown.errors import UsageError
@@ -13,6 +13,18 @@ from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
 from tinytown_cli.serializers import agent_shape, task_shape
 from tinytown_cli.waiting import await_agents, await_tasks
+
+
+class _State(click.Choice):  # type: ignore[type-arg, unused-ignore]
+    """A state; the name that one had in the previous release is accepted with a warning."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "cold" and ctx is not None:
+            ctx.ensure_object(CliContext).warn(
+                "warning: the state cold is now suspended; the old name is removed in the next release"
+            )
+            value = "suspended"
+        return super().convert(value, param, ctx)
 
 
 @click.command(
@@ -26,19 +38,18 @@ from tinytown_cli.waiting import await_agents, await_tasks
 )
 @click.argument("agents", nargs=-1, type=AGENT, metavar="[AGENT...]")
 @click.option(
-    "--for", "goal", type=click.Choice(get_args(Goal)), default="idle", show_default=True,
-    help="What to wait for. Idle: nothing runs, no mail waits, no task is open. Cold: no kernel holds it, as when it sleeps.",
+    "--for", "goal", type=_State(get_args(Goal)), default="idle", show_default=True,
+    help="The state to wait for. Idle: no round, mail or open task. Suspended: no kernel holds it, for example asleep.",
 )  # fmt: skip
 @click.option("--task", "tasks", multiple=True, type=TASK, metavar="TASK,..", help="Wait until this task is finished.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0), metavar="SECONDS", help="Give up after this long.")
 @pass_cli_context
 def wait(
     context: CliContext, agents: tuple[str, ...], goal: Goal, tasks: tuple[str, ...], timeout_s: float | None
 ) -> None:
-    """Wait until all the agents are idle (or --for something else), or tasks are finished.
+    """Wait until all the agents are idle (or in another state: --for), or until tasks are finished.
 
-    Ends with 1 when the time is over, when an agent that is to become idle is stopped or in error with work left, or when
-    a task failed or was cancelled.
+    Exits with 1 on a timeout, if an agent with work left is stopped or in error, or if a task failed or was cancelled.
     """
     wanted_tasks = split_list(tasks)
     if not agents and not wanted_tasks:
