@@ -254,7 +254,7 @@ def find_town(start: Path | None = None) -> Path:
     except (OSError, RuntimeError) as error:
         if begin is None and isinstance(error, OSError):
             raise NotFound(
-                f"the current directory cannot be read: {error.strerror}", hint="change to one that exists"
+                f"cannot read the current directory: {error.strerror}", hint="change to one that exists"
             ) from error
         raise NotFound(
             f"no such directory: {shown(str(begin))}", hint="name the town's directory with --town"

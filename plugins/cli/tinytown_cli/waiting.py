@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence, Set
+from functools import partial
 from typing import Any, TypeVar
 
 from tinytown.client import TownClient
@@ -14,7 +15,7 @@ from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStat
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
 from tinytown.protocol import Operation
-from tinytown.waiting import Goal
+from tinytown.waiting import Goal, has_reached
 
 from tinytown_cli.context import CliContext
 from tinytown_cli.event_text import describe
@@ -30,19 +31,6 @@ def await_agents(
     Raises: TinytownError with code ``timeout``, or ``will_not_be_idle`` for an agent that is stopped or in error with work left.
     """
 
-    def arrived(agent: Agent) -> bool:
-        if goal != "idle":
-            return agent.state == goal
-        if agent.state not in ("stopped", "error"):
-            return agent.at_rest
-        if agent.mail.total or agent.open_tasks:
-            raise TinytownError(
-                f"{agent.name} will not become idle: it is {agent.state} with work left ({agent.reason or 'no reason given'})",
-                hint=f"tt resume {agent.name}",
-                code="will_not_be_idle",
-            )
-        return True
-
     def describe_agent(agent: Agent) -> str:
         return (
             f"{agent.name} is {agent.state} with {counted(agent.mail.total, 'message')} "
@@ -52,7 +40,15 @@ def await_agents(
     agents = town.run_all([town.operations.agent(name) for name in names])
     ids, known = [each.id for each in agents], {each.name for each in agents}
     calls = [town.operations.agent(each) for each in ids]
-    return _await(context, town, calls, arrived, describe_agent, lambda event: _concerns(event, known), until)
+    return _await(
+        context,
+        town,
+        calls,
+        partial(has_reached, goal=goal),
+        describe_agent,
+        lambda event: _concerns(event, known),
+        until,
+    )
 
 
 def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, until: float) -> tuple[Task, ...]:
