@@ -153,10 +153,10 @@ def test_a_push_creates_the_tasks_and_repeating_it_changes_nothing(town: Shell) 
 
 def test_a_push_starts_the_kernel(town: Shell) -> None:
     environment = {"TINYTOWN_NO_KERNEL": ""}
-    assert "started the town's kernel" not in town("sync", "--dry-run", env=environment).err
+    assert "started the kernel" not in town("sync", "--dry-run", env=environment).err
     assert "no kernel is running" in town("sync", "--no-start", env=environment).err
     change(town, ('agent = ""', 'agent = "worker"'))
-    assert "started the town's kernel" in town("sync", "push", env=environment).err
+    assert "started the kernel" in town("sync", "push", env=environment).err
     town("stop")
 
 
