@@ -212,7 +212,7 @@ async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Sta
     assert second.text == "two"
     assert second.session_id != first.session_id
     assert third.session_id == second.session_id
-    assert any("begins a new session" in line for line in stage.report.lines)
+    assert any("starting a new session" in line for line in stage.report.lines)
 
 
 async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stage: Stage) -> None:

@@ -187,7 +187,7 @@ async def test_it_has_failed_when_one_thing_does_not(toys: Toys, script: str, re
         (
             """echo '{"fail": "unknown model"}'""",
             Unavailable,
-            {"hint": "set plugins.toy.model to one that your account has"},
+            {"hint": "set plugins.toy.model to a model of your account"},
         ),
         ("""echo '{"fail": "prompt is too long"}'""", Failed, {"retryable": False}),
         ("exit 127", Unavailable, {"hint": "buy one"}),
@@ -312,7 +312,7 @@ async def test_a_session_that_is_gone_or_full_is_begun_anew_once(toys: Toys, pro
     outcome = await toys.run(script)
     assert isinstance(outcome, Finished)
     assert outcome.text == "new"
-    assert f"begins a new session: {problem}" in toys.report.lines
+    assert f"starting a new session: {problem}" in toys.report.lines
     outcome = await toys.run("""echo '{"fail": "no session found"}'; exit 1""")
     assert isinstance(outcome, Failed)
 

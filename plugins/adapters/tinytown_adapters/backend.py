@@ -1,7 +1,7 @@
-"""Running any adapter's CLI as an agent: one session class, from the prompt to the outcome.
+"""Runs any adapter's CLI as an agent: one session class, from the prompt to the outcome.
 
-Starts the CLI by its plan through the process supervisor, feeds its reader, watches clocks of its own over the CLI's patience,
-goes on with sessions and begins new ones. What a CLI's words mean is its adapter's, what an end means is `outcomes`'.
+Starts the CLI by its command spec under the agent's process supervisor, feeds its reader, limits retries and stalls,
+resumes sessions and starts new ones. What a CLI's output means is its adapter's, what an end means is `outcomes`'.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import trio
 from tinytown.config import CONFIG_FILE
-from tinytown.contracts import AgentBackend, AgentContext, Failed, Outcome, Report, Round
+from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Outcome, Report, Round
 from tinytown.errors import ConfigError, ProcessFailed
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
@@ -76,23 +76,23 @@ class CliBackend(AgentBackend, Generic[S]):
         return self.settings.state == "agent" or (self.settings.state == "auto" and has_key)
 
     def warnings(self) -> Sequence[str]:
-        """What a person should know before an agent of this kind is spawned, one sentence each."""
-        found: list[str] = []
+        """Warnings to read before an agent of this kind is spawned, one sentence each."""
+        messages: list[str] = []
         if shutil.which(self.command[0]) is None:
-            found.append(f"{self.hints.title} is not installed here ({self.command[0]}): {self.hints.install}")
+            messages.append(f"{self.hints.title} is not installed ({self.command[0]} not found): {self.hints.install}")
         if self.permissions == "full" and self.settings.permissions is None:
-            found.append(
-                f"agents of the kind {self.kind!r} run every command that the model wants, without asking, with all"
-                f' that you may do on this machine; permissions = "full" under {self.table} says that you know'
+            messages.append(
+                f"agents of the kind {self.kind!r} run any command without asking, with all your rights on this machine;"
+                f' set permissions = "full" in [{self.table}] to silence this warning'
             )
-        return [*found, *self.adapter.warnings(self.settings, self.permissions, os.environ.keys())]
+        return [*messages, *self.adapter.warnings(self.settings, self.permissions, os.environ.keys())]
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[CliSession[S]]:
         yield CliSession(self, context)
 
 
-class CliSession(Generic[S]):
+class CliSession(AgentSession, Generic[S]):
     """One agent's rounds. Between them nothing runs: the CLI's own session lies on disk."""
 
     def __init__(self, backend: CliBackend[S], context: AgentContext) -> None:
@@ -107,7 +107,7 @@ class CliSession(Generic[S]):
         limit = self._adapter.prompt_limit_chars
         if limit is not None and len(work.prompt) > limit:
             return Failed(
-                reason=f"the prompt has {len(work.prompt):,} characters; {self._adapter.title} takes {limit:,}",
+                reason=f"the prompt has {len(work.prompt):,} characters; {self._adapter.title} accepts at most {limit:,}",
                 retryable=False,
             )
         due = self._context.processes.clock.now() + self._limit_s(work)
@@ -116,7 +116,7 @@ class CliSession(Generic[S]):
             outcome, state = await self._run(work, report, session, due)
             failure = state.failure
             if session is not None and failure is not None and failure.kind in ("no_session", "context_too_long"):
-                report.line(f"begins a new session: {failure.reason}")
+                report.line(f"starting a new session: {failure.reason}")
                 store_session(self._work_dir, None)
                 outcome, _ = await self._run(work, report, None, due)
         except ProcessFailed as error:
@@ -216,7 +216,7 @@ class CliSession(Generic[S]):
         if state.retrying is not None:
             return outcome_of_failure(state.retrying, state, self._backend.hints)
         return Failed(
-            reason=f"{title} heard nothing from its model for {self._settings.stall_s:g} s",
+            reason=f"{title} received nothing from its model for {self._settings.stall_s:g} s",
             usage=state.used,
             session_id=state.session_id,
         )
@@ -236,7 +236,7 @@ def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tup
 def _check_permissions(adapter: CliAdapter[S], chosen: Permissions, root: Path, table: str) -> None:
     if chosen not in adapter.permissions_offered:
         offered = ", ".join(f'"{each}"' for each in adapter.permissions_offered)
-        what = f'{adapter.title} cannot be held to "{chosen}"; it can be to: {offered}'
+        what = f'{adapter.title} does not support "{chosen}"; it supports: {offered}'
         raise _wrong(root, f"{table}.permissions", what)
 
 

@@ -15,17 +15,17 @@ from tinytown.model.text import shown
 from tinytown_adapters.rate_limit_reset import reset_after_s
 
 FailureKind = Literal[
-    "rate_limited",  # this account has asked too much for now
-    "overloaded",  # the server has too much to do for everybody
-    "unauthorized",  # no login, a refused key
-    "no_credit",  # a good login whose money or quota is used up
+    "rate_limited",  # this account is throttled
+    "overloaded",  # the model is overloaded, for all accounts
+    "unauthorized",  # no login, or a rejected key
+    "no_credit",  # a valid login without credit or quota
     "model_unknown",  # no such model, or not for this account
-    "context_too_long",  # what the session holds does not fit into the model
-    "refused",  # the server will not do this request, now or later
+    "context_too_long",  # the session exceeds the model's context
+    "refused",  # the server rejects this request for good
     "server_error",
     "unreachable",  # no connection, a cut one, no answer in time
-    "no_session",  # the session to go on with is not to be found, or in use
-    "limit_reached",  # one that the settings set: turns, money
+    "no_session",  # the session to resume is missing or in use
+    "limit_reached",  # a limit of the settings: turns, money
     "tools_missing",  # the town's own tools did not start
     "other",
 ]

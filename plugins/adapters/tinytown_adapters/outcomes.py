@@ -1,7 +1,7 @@
 """How a round ended, from what the CLI said and how its process ended. Pure.
 
 One rule for all: it finished when it ended by itself, with status 0, after the record that ends a run, and without a
-failure. Every one of these alone has been seen to lie.
+failure. None of these signals is reliable alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BY_SIGNAL = {128 + number: number for number in (signal.SIGHUP, signal.SIGKILL,
 
 @dataclass(frozen=True, slots=True)
 class FixHints:
-    """What a person is told who has to do something: how to install the CLI `title`, how to log in, which key sets its model."""
+    """Hints for the user: how to install the CLI `title`, how to log in, which setting names its model."""
 
     title: str
     install: str
@@ -37,11 +37,11 @@ class FixHints:
 
 
 def outcome_of_exit(ended: Exit, state: RunState, hints: FixHints, *, limit_s: float) -> Outcome:
-    """How a run ended that was not ended by us for another reason than its limits. `limit_s`: the one on its time."""
+    """The outcome of a run that ended by itself or by its limits. `limit_s`: the time limit, in seconds."""
     if ended.reason == "timeout":
         return _failed(state, f"ended after {limit_s:g} s, the time limit of a round")
     if ended.reason == "silence":
-        return _failed(state, "ended after too long without any output")
+        return _failed(state, "ended after too long without output")
     number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
     if number is not None and (ended.status is None or not state.is_final):
         name = signal.strsignal(number) or "unknown"
@@ -60,7 +60,7 @@ def outcome_of_exit(ended: Exit, state: RunState, hints: FixHints, *, limit_s: f
 
 
 def failure_at_end(ended: Exit, state: RunState, hints: FixHints) -> Failure:
-    """The failure of a run that named none but ended with a status: by what it said on stderr, or tried again for."""
+    """The failure of a run that reported none but ended with a status: from its stderr, or from its last retry."""
     if state.retrying is not None:
         return state.retrying
     found = failure_of(ended.stderr_tail)
@@ -72,7 +72,7 @@ def failure_at_end(ended: Exit, state: RunState, hints: FixHints) -> Failure:
 
 
 def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Outcome:
-    """What a failure means for the round: whose doing it is decides whether it is tried again, and when."""
+    """The outcome for a failure: its cause decides whether the round is retried, and when."""
     match failure.kind:
         case "rate_limited":
             return RateLimited(reason=failure.reason, retry_after_s=failure.retry_after_s)
@@ -84,7 +84,7 @@ def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Ou
         case "no_credit":
             return Unauthorized(reason=failure.reason, hint="add credit to the account, or use another one")
         case "model_unknown":
-            return Unavailable(reason=failure.reason, hint=f"set {hints.model_key} to one that your account has")
+            return Unavailable(reason=failure.reason, hint=f"set {hints.model_key} to a model of your account")
         case "context_too_long" | "refused":
             return _failed(state, failure.reason, retryable=False)
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":
@@ -94,7 +94,7 @@ def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Ou
 
 
 def outcome_of_no_run(error: ProcessFailed, hints: FixHints) -> Outcome:
-    """How a round ended whose CLI could not be started or watched."""
+    """The outcome of a round whose CLI could not be started or supervised."""
     match error.code:
         case "command_not_found" | "command_not_executable":
             return Unavailable(reason=f"{hints.title} is not installed: {error.message}", hint=hints.install)

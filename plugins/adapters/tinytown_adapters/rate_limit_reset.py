@@ -1,4 +1,4 @@
-"""When a limit is over, read from the words that vendors say it in. Pure."""
+"""When a rate limit resets, read from vendors' messages. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def reset_after_s(text: str, now: datetime | None = None) -> float | None:
-    """In how many seconds a limit is over, as far as a text says; None when it does not.
+    """The seconds until a limit resets according to a message; None if it does not say.
 
     Understood are "try again in 1h 2m 3s", "retry-after: 7", a time of day ("resets 3pm"; the machine's own), with or
     without a date ("try again at Feb 3rd, 2026 3:05 PM"), an ISO time and seconds since 1970. More than a month is a month.

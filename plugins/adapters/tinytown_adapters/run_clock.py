@@ -1,4 +1,4 @@
-"""When a run of a CLI is to be given up though it goes on by itself: CLIs try again for minutes, and wait for ever."""
+"""Ends runs of CLIs that retry for too long or whose model stalls: CLIs retry for minutes, and wait for ever."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tinytown_adapters.settings import CliSettings
 
 
 class RunClock:
-    """Cancels its `scope` when the CLI has been trying again, or waiting for its model, for longer than the settings allow.
+    """Cancels its `scope` when the CLI retries, or waits for its model, for longer than the settings allow.
 
-    A tool may work for as long as it likes, and so may a model of which the CLI tells nothing on the way.
+    Tools are not limited, and neither are models of CLIs that report no progress.
     """
 
     def __init__(self, state: RunState, settings: CliSettings, *, reports_progress: bool) -> None:
@@ -25,7 +25,7 @@ class RunClock:
         self.scope = trio.CancelScope()
 
     def read_line(self, line: Line, reader: Reader) -> None:
-        """Have a line read, and look at the clock again."""
+        """Pass a line to the reader, and update the deadline."""
         reader.read(line)
         self.update_deadline()
 
@@ -42,7 +42,7 @@ class RunClock:
             self.scope.deadline = inf
 
     def on_pause(self, paused: bool) -> None:
-        """Stop while the CLI's processes are stopped; go on with what was left of its patience."""
+        """Stop the clock while the CLI's processes are paused; continue with the time that was left."""
         now = trio.current_time()
         if paused:
             self._stopped_at = now

@@ -1,4 +1,4 @@
-"""What one run of a CLI has said so far, in the words of a town; readers write it, the session reads it.
+"""The state of one run of a CLI: readers update it, the session reads it.
 
 Knows no format. What people may want to see goes on as it comes: each tool call, warning and paragraph is one line.
 """
@@ -112,7 +112,7 @@ class RunState:
         self.retrying = failure
         if self.retrying_since is None:
             self.retrying_since = trio.current_time()
-        self._emit(f"trying again: {failure.reason}")
+        self._emit(f"retrying: {failure.reason}")
 
     def fail(self, failure: Failure) -> None:
         """The run has failed. The first failure counts."""

@@ -1,4 +1,4 @@
-"""Which of its CLI's sessions an agent was in last, kept in a file of the agent's own from round to round."""
+"""The last CLI session of an agent, stored in a file of the agent's between rounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CliSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_session(work_dir: Path, agent_id: str) -> CliSessionRecord | None:
-    """The session that the agent was in last; None for a new agent, also one of an old name."""
+    """The agent's last session; None for a new agent, even if it has an old name."""
     try:
         record = msgspec.json.decode((work_dir / _FILE).read_bytes(), type=CliSessionRecord)
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def load_session(work_dir: Path, agent_id: str) -> CliSessionRecord | None:
 
 
 def store_session(work_dir: Path, record: CliSessionRecord | None) -> None:
-    """Keep this one, or none. What cannot be written is forgotten: the next round then begins a session."""
+    """Store the session, or remove it. If it cannot be written, the next round starts a new session."""
     with suppress(OSError):
         if record is None:
             (work_dir / _FILE).unlink(missing_ok=True)

@@ -105,7 +105,7 @@ async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
     reader = AuggieReader(RunState(Ear()), "town")
     for text in ("🔌 Waiting for 2 MCP server(s)", "   ✅ other", "❌ other (failed)", "   ❌ town (failed)", "more"):
         reader.read(Line("stdout", text, cut=False))
-    assert lines == ["warning: the town's tools are not there: its MCP server has failed", "more"]
+    assert lines == ["warning: the town's tools are unavailable: MCP server failed", "more"]
 
 
 def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class AuggieReader(JsonLinesReader):
         if found is None:
             super().read(line)
         elif found["sign"] == "❌" and found["name"].partition(" ")[0] == self._tools_name:
-            self.state.warn("the town's tools are not there: its MCP server has failed")
+            self.state.warn("the town's tools are unavailable: MCP server failed")
 
     def on_record(self, record: Record) -> None:
         if record.text("type") != "result":

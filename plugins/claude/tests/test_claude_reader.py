@@ -116,7 +116,7 @@ async def test_a_limit_that_is_near_is_none() -> None:
 async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
     servers = [{"name": "town", "status": "failed"}, {"name": "other", "status": "failed"}]
     _, recorder = read({"type": "system", "subtype": "init", "session_id": "s", "mcp_servers": servers})
-    assert recorder.lines == ["warning: the town's tools are not there: its MCP server is failed"]
+    assert recorder.lines == ["warning: the town's tools are unavailable: MCP server is failed"]
 
 
 @pytest.mark.parametrize(

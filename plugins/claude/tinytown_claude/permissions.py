@@ -61,8 +61,8 @@ def permission_warnings(permissions: Permissions, environment: Collection[str]) 
     """What a person should know of this profile on this machine."""
     if permissions == "full" and _is_root() and _TRUSTED_PLACE not in environment:
         return [
-            "you are root, and so is what the model runs; Claude Code refuses to skip its questions for root, so it is told"
-            " to allow each tool instead"
+            "you are root, and so is what the model runs; Claude Code does not skip its permission prompts for root, so each"
+            " tool is allowed by name instead"
         ]
     if permissions == "write" and not has_sandbox():
         return [

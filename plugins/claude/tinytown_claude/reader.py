@@ -70,7 +70,7 @@ class ClaudeReader(JsonLinesReader):
                 "needs-auth",
                 "disabled",
             ):
-                self.state.warn(f"the town's tools are not there: its MCP server is {server.text('status')}")
+                self.state.warn(f"the town's tools are unavailable: MCP server is {server.text('status')}")
 
     def _assistant(self, message: Record) -> None:
         for part in message.records("content"):

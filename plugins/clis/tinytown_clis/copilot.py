@@ -95,7 +95,7 @@ class CopilotReader(JsonLinesReader):
             case "session.mcp_servers_loaded":
                 for server in data.records("servers"):
                     if server.text("name") == self._tools_name and server.text("status") == "failed":
-                        state.warn("the town's tools are not there: its MCP server has failed")
+                        state.warn("the town's tools are unavailable: MCP server failed")
             case "model.call_failure":
                 status = data.count("statusCode") or None
                 state.retry(failure_of(data.text("errorMessage"), status=status, otherwise="unreachable"))

@@ -1,4 +1,4 @@
-"""An agent that answers what it was told, always the same way and without a process. The tutorial's example."""
+"""An agent that answers with the text of its task, without starting a process. The tutorial's example."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 import trio
-from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round
+from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Finished, Outcome, Report, Round
 from tinytown.hookspecs import hookimpl
 from tinytown.process import ProcessSupervisor
 
@@ -47,7 +47,7 @@ class EchoBackend(AgentBackend):
         yield EchoSession(self._settings, context.processes)
 
 
-class EchoSession:
+class EchoSession(AgentSession):
     """One agent's echo."""
 
     def __init__(self, settings: Settings, processes: ProcessSupervisor) -> None:
@@ -65,7 +65,7 @@ class EchoSession:
             return Failed(reason=f"no answer within {limit_s:g} s, the limit of a round")
         if self._failures_left:
             self._failures_left -= 1
-            return Failed(reason=f"fail_first: {self._failures_left} more to come")
+            return Failed(reason=f"fail_first: {self._failures_left} more failures to come")
         questions = [message.text for message in work.messages if message.category in ("task", "query")]
         answer = self._settings.prefix + (work.task.description if work.task else "\n".join(questions))
         report.line(answer)

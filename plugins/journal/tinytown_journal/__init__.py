@@ -42,7 +42,7 @@ def tinytown_status_sinks(settings: Settings, root: Path) -> list[StatusSink]:
     return [Journal(root / settings.path, settings)]
 
 
-class Journal:
+class Journal(StatusSink):
     """The status sink. The disk's work is done in a thread, and a batch that is being written is always finished."""
 
     name = "journal"

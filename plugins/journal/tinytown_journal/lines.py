@@ -45,12 +45,12 @@ class JournalFile:
         self._last: Position = (-1, -1)
 
     def open(self) -> None:
-        """Make the file if there is none, mend its end, and see how far it got."""
+        """Create the file if it is missing, repair its end, and find the last event in it."""
         with self._explained():
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open()
             last, whole_bytes = _read_end(self._fd)
-            _mend(self._fd, whole_bytes)
+            _repair_end(self._fd, whole_bytes)
             self._last = last or self._last_before() or (-1, -1)
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ def _read_end(fd: int) -> tuple[Position | None, int]:
         return last, whole_bytes
 
 
-def _mend(fd: int, whole_bytes: int) -> None:
+def _repair_end(fd: int, whole_bytes: int) -> None:
     """Cut a torn line off the end of a file that is open for appending."""
     if whole_bytes == os.fstat(fd).st_size:
         return

@@ -12,7 +12,17 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tinytown.config import AgentCli
-from tinytown.contracts import AgentBackend, AgentContext, Failed, Finished, Outcome, Report, Round, Unavailable
+from tinytown.contracts import (
+    AgentBackend,
+    AgentContext,
+    AgentSession,
+    Failed,
+    Finished,
+    Outcome,
+    Report,
+    Round,
+    Unavailable,
+)
 from tinytown.model.messages import TaskOrder
 
 from tinytown_shell.ends import Ended, run
@@ -30,7 +40,7 @@ class ScriptBackend(AgentBackend):
         yield ScriptSession(context)
 
 
-class ScriptSession:
+class ScriptSession(AgentSession):
     def __init__(self, context: AgentContext) -> None:
         self._context = context
 
@@ -66,7 +76,7 @@ class CommandBackend(AgentBackend):
         yield CommandSession(self, context)
 
 
-class CommandSession:
+class CommandSession(AgentSession):
     def __init__(self, backend: CommandBackend, context: AgentContext) -> None:
         self._kind = backend.kind
         self._words = backend.words

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tinytown_testing as testing
-from tinytown_testing import PROMISES, BackendScenarios, ConverterScenarios, GateScenarios, Scenario, SinkScenarios
+from tinytown_testing import (
+    PROMISES,
+    BackendScenarios,
+    ConverterScenarios,
+    GateScenarios,
+    Scenario,
+    SinkScenarios,
+    pytest_plugin,
+)
 from tinytown_testing.scaffold import KINDS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
@@ -40,11 +51,36 @@ def test_the_page_names_every_check_and_kind() -> None:
     assert [kind for kind in KINDS if kind not in PAGE] == []
 
 
-@pytest.mark.parametrize(
-    "example", EXAMPLES, ids=["scenarios", "sandbox", "fake CLI", "model server", "prompt sections"]
-)
+FIXTURES = [example for example in EXAMPLES if "async def test_" in example]
+OTHERS = [example for example in EXAMPLES if example not in FIXTURES]
+
+
+@pytest.mark.parametrize("example", OTHERS, ids=["scenarios", "sandbox", "fake CLI", "model server", "prompt sections"])
 def test_the_examples_pass(example: str) -> None:
     names: dict[str, Any] = {}
     exec(compile(example, "testing.md", "exec", dont_inherit=True), names)
     for test in [value for name, value in names.items() if name.startswith("test_")]:
         test()
+
+
+def test_the_example_of_the_fixtures_passes(tmp_path: Path) -> None:
+    (example,) = FIXTURES
+    (tmp_path / "test_example.py").write_text(example)
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_page_lists_every_fixture() -> None:
+    source = (Path(pytest_plugin.__file__)).read_text()
+    fixtures = re.findall(r"^@pytest\.fixture.*\ndef (\w+)", source, re.MULTILINE)
+    section = PAGE.partition("## Fixtures for pytest")[2].partition("\n## ")[0]
+    assert sorted(fixtures) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
