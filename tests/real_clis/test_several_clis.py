@@ -17,9 +17,9 @@ import pytest
 import tomlkit
 import trio
 from tinytown.kernel import read_transcript, transcripts_directory
+from tinytown_testing import TownDirectory
 from tinytown_testing.models import ModelServer
 
-from tests.kernel.conftest import Place, make_root
 from tests.real_clis.clis import AUGGIE, CLAUDE, CODEX, RealCli, git
 
 DEADLINE_S = 180.0
@@ -51,10 +51,10 @@ def half(me: str, other: str) -> str:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def town_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[TownDirectory]:
     for name in [name for name in os.environ if name.startswith("TINYTOWN_") and name != "TINYTOWN_REAL_CLIS"]:
         monkeypatch.delenv(name)
-    made = Place(make_root())
+    made = TownDirectory.make()
     try:
         yield made
     finally:
@@ -84,7 +84,7 @@ def clis(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_design_first_then_both_halves_at_once(
-    place: Place, clis: dict[str, RealCli], monkeypatch: pytest.MonkeyPatch
+    town_dir: TownDirectory, clis: dict[str, RealCli], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with trio.fail_after(DEADLINE_S), ModelServer() as server:
         plugins: dict[str, Any] = {}
@@ -92,9 +92,9 @@ async def test_design_first_then_both_halves_at_once(
             plugins |= cli.tables(cli.settings(server.url))
             for name, value in cli.environment(server.url).items():
                 monkeypatch.setenv(name, value)
-        place.configure("lease_s = 10.0\n" + tomlkit.dumps({"plugins": plugins}), timeout_s=90.0)
-        git(place.root, "init", "-q")
-        async with place.open() as town:
+        town_dir.configure("lease_s = 10.0\n" + tomlkit.dumps({"plugins": plugins}), timeout_s=90.0)
+        git(town_dir.root, "init", "-q")
+        async with town_dir.open() as town:
             agents = {name: await town.spawn(name, cli=cli.kind) for name, cli in clis.items()}
             design = await agents["designer"].assign(
                 say(
@@ -117,9 +117,9 @@ async def test_design_first_then_both_halves_at_once(
                 ("completed", "frontend.txt has it", 1),
             ]
             await town.wait_for_idle()
-        told = {name: prompts(place, name) for name in clis}
+        told = {name: prompts(town_dir, name) for name in clis}
         for name in ("backend", "frontend"):
-            assert (place.root / f"{name}.txt").read_text() == "words are runs of letters\n"
+            assert (town_dir.root / f"{name}.txt").read_text() == "words are runs of letters\n"
             assert "completed by designer: the design\n\n```text\nDESIGN.md says what a word is\n```" in told[name]
         assert "`task_complete` when the task is done" in told["designer"]
         assert "### informational from designer" in told["backend"]
@@ -128,8 +128,8 @@ async def test_design_first_then_both_halves_at_once(
         assert "backend.txt is there" in told["frontend"]
 
 
-def prompts(place: Place, agent: str) -> str:
+def prompts(town_dir: TownDirectory, agent: str) -> str:
     """All that an agent was told, in all of its rounds."""
-    runs = [path.stem for path in transcripts_directory(place.root, agent).iterdir()]
-    read = [read_transcript(place.root, agent, run) for run in runs]
+    runs = [path.stem for path in transcripts_directory(town_dir.root, agent).iterdir()]
+    read = [read_transcript(town_dir.root, agent, run) for run in runs]
     return "\n".join(transcript.prompt for transcript in read if transcript is not None)

@@ -82,8 +82,8 @@ async def test_the_first_rounds_of_each_session_fail_if_so_wished() -> None:
         async with session(fail_first=2) as parrot:
             outcomes = [await parrot.run_round(work(task="go"), Lines()) for _ in range(3)]
         assert outcomes == [
-            Failed(reason="fail_first: 1 more to come"),
-            Failed(reason="fail_first: 0 more to come"),
+            Failed(reason="fail_first: 1 more failures to come"),
+            Failed(reason="fail_first: 0 more failures to come"),
             Finished(text="echo: go"),
         ]
 
