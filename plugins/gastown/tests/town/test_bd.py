@@ -82,7 +82,7 @@ def test_what_waits_is_not_ready_and_cannot_be_closed(bd: Bd) -> None:
     assert "blocked by open issues" in bd.err
     assert [(each["id"], each["depth"]) for each in bd.json("dep", "tree", second)] == [(second, 0), (first, 1)]
     bd("dep", "add", first, second, code=1)
-    assert "circle" in bd.err
+    assert "cycle" in bd.err
     bd("dep", "remove", second, first)
     assert {each["id"] for each in bd.json("ready", "-l", "graph")} == {first, second}
     assert bd.json("dep", "cycles") == []
