@@ -227,7 +227,7 @@ async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stag
 
 
 @pytest.mark.parametrize(
-    ("trouble", "desired_state"),
+    ("trouble", "expected"),
     [
         ({"status": 401}, Unauthorized),
         ({"status": 429}, RateLimited),
@@ -250,11 +250,11 @@ async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stag
     ],
 )
 async def test_trouble_with_the_server_is_told_apart(
-    stage: Stage, trouble: dict[str, Any], wanted: type[Outcome]
+    stage: Stage, trouble: dict[str, Any], expected: type[Outcome]
 ) -> None:
     async with stage.session() as agent:
         outcome = await agent.run(trouble)
-    assert isinstance(outcome, wanted), outcome
+    assert isinstance(outcome, expected), outcome
     if isinstance(outcome, Failed):
         assert outcome.retryable is ("too long" not in outcome.reason)
     if isinstance(outcome, Unauthorized | Unavailable):
