@@ -62,7 +62,7 @@ def adapters(conditions: Conditions) -> Iterator[Benchmark]:
             Competitor(name=much, measure=lambda: trio.run(_rounds, 1, 1_000, 0.0)),
             Competitor(name=many, measure=lambda: trio.run(_rounds, AGENTS, 1_000, seconds)),
         ),
-        desired_state=(
+        wanted=(
             Wanted(text="last line to stored outcome, ms", competitor=little, figure="end_ms", at_most=20),
             Wanted(text="longest time that nobody else got, ms", competitor=much, figure="hold_ms", at_most=20),
             Wanted(text="processor time of the kernel, %", competitor=many, figure="cpu_percent", at_most=100),

@@ -41,7 +41,7 @@ def idle(conditions: Conditions) -> Iterator[Benchmark]:
         title="Idle agents of kind shell in one kernel",
         figures=("cpu_percent", "server_cpu_percent", "rss_mib", "empty_rss_mib", "kb_per_agent", "registered_s"),
         competitors=(Competitor(name=name, measure=lambda: _idle(watched_s)),),
-        desired_state=(
+        wanted=(
             Wanted(text="processor time, % of a core", competitor=name, figure="cpu_percent", at_most=1),
             Wanted(text="memory an agent, kB", competitor=name, figure="kb_per_agent", at_most=60),
         ),
@@ -80,7 +80,7 @@ def wakeup(conditions: Conditions) -> Iterator[Benchmark]:
                 ),
                 Competitor(name=called, measure=median_of(lambda found: trio.run(_called, found, sends))),
             ),
-            desired_state=(
+            wanted=(
                 Wanted(
                     text="tt send, p50 beyond the agent's start, ms",
                     competitor=typed,

@@ -60,7 +60,7 @@ def commands(conditions: Conditions) -> Iterator[Benchmark]:
                 Competitor(name="tt init", measure=_init, note="until the server answers, in an empty directory"),
             ),
             reference=CLICK,
-            desired_state=(
+            wanted=(
                 *(_beside(each, CLICK, 2.5) for each in plain),
                 # 150 ms where importing trio takes 200 ms.
                 *(_beside(each, TRIO, 0.75) for each in quick),

@@ -36,7 +36,7 @@ def latency(conditions: Conditions) -> Iterator[Benchmark]:
             "blocking_round_trips",
         ),
         competitors=(Competitor(name=name, measure=measure),),
-        desired_state=(Wanted(text="p50 in round trips of a PING", competitor=name, figure="round_trips", at_most=4),),
+        wanted=(Wanted(text="p50 in round trips of a PING", competitor=name, figure="round_trips", at_most=4),),
         conditions={
             "a round": f"{messages} messages of 300 bytes, PINGs between them in the same process",
             "round_trips": "beside a PING over the sender's own link; blocking_: over a plain blocking socket",

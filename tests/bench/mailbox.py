@@ -50,7 +50,7 @@ def mailbox(conditions: Conditions) -> Iterator[Benchmark]:
             *limit_competitors(conditions.amount(100_000), conditions.durability),
         ),
         reference=_name(20),
-        desired_state=(
+        wanted=(
             Wanted(
                 text="20 agents beside the fastest peer that recovers a killed worker's jobs",
                 competitor=_name(20),

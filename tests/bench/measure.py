@@ -60,7 +60,7 @@ class Benchmark:
     figures: tuple[str, ...]
     competitors: tuple[Competitor, ...]
     reference: str | None = None
-    desired_state: tuple[Wanted, ...] = ()
+    wanted: tuple[Wanted, ...] = ()
     conditions: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -114,24 +114,24 @@ def run_rounds(benchmark: Benchmark, rounds: int, progress: TextIO = sys.stderr)
 class Verdict:
     """Whether a claim held in a run: `value` is None when a competitor it needs did not take part."""
 
-    desired_state: Wanted
+    wanted: Wanted
     value: float | None
 
     @property
     def met(self) -> bool | None:
         if self.value is None:
             return None
-        above = self.desired_state.at_least is None or self.value >= self.desired_state.at_least
-        below = self.desired_state.at_most is None or self.value <= self.desired_state.at_most
+        above = self.wanted.at_least is None or self.value >= self.wanted.at_least
+        below = self.wanted.at_most is None or self.value <= self.wanted.at_most
         return above and below
 
     def __str__(self) -> str:
         word = {None: "not measured", True: "met", False: "MISSED"}[self.met]
-        unit = "x" if self.desired_state.beside else ""
-        bounds = [f">= {self.desired_state.at_least:g}{unit}"] if self.desired_state.at_least is not None else []
-        bounds += [f"<= {self.desired_state.at_most:g}{unit}"] if self.desired_state.at_most is not None else []
+        unit = "x" if self.wanted.beside else ""
+        bounds = [f">= {self.wanted.at_least:g}{unit}"] if self.wanted.at_least is not None else []
+        bounds += [f"<= {self.wanted.at_most:g}{unit}"] if self.wanted.at_most is not None else []
         came = "" if self.value is None else f" (came: {self.value:.3g}{unit})"
-        return f"{word}: {self.desired_state.text}, wanted {' and '.join(bounds)}{came}"
+        return f"{word}: {self.wanted.text}, wanted {' and '.join(bounds)}{came}"
 
 
 def judge(outcome: Outcome, wanted: Wanted) -> Verdict:
@@ -176,7 +176,7 @@ def print_table(outcome: Outcome, to: TextIO = sys.stdout) -> None:
             print(f"  {competitor.name}: {competitor.note}", file=to)
     for name, reason in outcome.skipped.items():
         print(f"  left out: {name}: {reason}", file=to)
-    for wanted in benchmark.desired_state:
+    for wanted in benchmark.wanted:
         print(f"  {judge(outcome, wanted)}", file=to)
 
 
@@ -198,9 +198,9 @@ def record(outcome: Outcome, conditions: Mapping[str, str]) -> dict[str, Any]:
         "summary": summary,
         "rounds": outcome.rounds,
         "skipped": outcome.skipped,
-        "desired_state": [
-            {"text": verdict.desired_state.text, "value": verdict.value, "met": verdict.met}
-            for verdict in (judge(outcome, wanted) for wanted in outcome.benchmark.desired_state)
+        "wanted": [
+            {"text": verdict.wanted.text, "value": verdict.value, "met": verdict.met}
+            for verdict in (judge(outcome, wanted) for wanted in outcome.benchmark.wanted)
         ],
     }
 
