@@ -1,8 +1,8 @@
-"""What a command that a plugin adds is made of: the same parts as our own, under one name that stays.
+"""The parts that a command of a plugin is made of, under names that stay.
 
-`Command.target` names a click command. One built from `TownCommand` or `TownGroup` takes ``--town``, ``--json`` and the
-other common options, shows its examples, and prints through its `CliContext`; `CliContext.open_town` gives it the town
-over the blocking client, without trio. Nothing is defined here.
+`Command.target` names a click command. One built from `TownCommand` or `TownGroup` takes the common options, shows its examples,
+and prints through its `CliContext`, whose `open_town` is the town over a blocking client, without trio. A `Command` of several
+words (``task dance``) hangs below a group. `Word` is a parameter that a completer of a plugin completes. Nothing is defined here.
 """
 
 from tinytown.client import TownClient
@@ -11,24 +11,50 @@ from tinytown.model.text import counted
 
 from tinytown_cli.commands.agents import add_agent
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand, TownGroup
 from tinytown_cli.kernel_process import start_where_needed
-from tinytown_cli.params import AGENT, PRIORITY, TASK, no_start_option, read_text, split_list
-from tinytown_cli.serializers import agent_shape, task_shape
+from tinytown_cli.params import (
+    AGENT,
+    KIND,
+    MESSAGE,
+    MOMENT,
+    PRIORITY,
+    ROLE,
+    TAG,
+    TASK,
+    Moment,
+    Word,
+    no_start_option,
+    read_text,
+    split_list,
+)
+from tinytown_cli.serializers import agent_shape, deprecated, event_shape, host_shape, task_shape
 
 __all__ = [
     "AGENT",
+    "KIND",
+    "MESSAGE",
+    "MOMENT",
     "PRIORITY",
+    "ROLE",
+    "TAG",
     "TASK",
     "CliContext",
+    "Moment",
     "TownClient",
     "TownCommand",
     "TownGroup",
+    "Word",
     "add_agent",
     "agent_shape",
     "counted",
+    "deprecated",
+    "describe",
+    "event_shape",
     "find_cycle",
+    "host_shape",
     "no_start_option",
     "pass_cli_context",
     "read_text",
