@@ -21,7 +21,6 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
-from tinytown_cli.plugin_commands import load_town_plugins
 from tinytown_cli.serializers import event_shape
 
 if TYPE_CHECKING:
@@ -158,6 +157,8 @@ def _plugin_text(town: TownClient) -> Callable[[Event], str | None]:
 
     @functools.cache
     def plugins() -> Plugins:
+        from tinytown_cli.plugin_commands import load_town_plugins  # late: most events are not of plugins
+
         return load_town_plugins(town.root, town.config, strict=False)
 
     return lambda event: plugins().event_text(event)

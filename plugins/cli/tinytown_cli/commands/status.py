@@ -19,7 +19,6 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import agent_table, table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.plugin_commands import load_town_plugins
 from tinytown_cli.serializers import agent_shape, event_shape, freeze_shape, host_shape, task_shape
 
 _DEEP_EVENTS = 500
@@ -54,6 +53,8 @@ def status(context: CliContext, deep: bool, with_tasks: bool) -> None:
 
 def _add_sections(town: TownClient, shape: dict[str, Any], options: Set[str]) -> list[str]:
     """Add what plugins contribute for these options to `shape`; its lines. A section that fails costs only itself."""
+    from tinytown_cli.plugin_commands import load_town_plugins  # late: only --deep and --tasks load plugins
+
     plugins = load_town_plugins(town.root, town.config, strict=False)
     lines: list[str] = []
     for section in plugins.status_sections.values():
