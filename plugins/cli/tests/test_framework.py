@@ -104,7 +104,6 @@ def test_help_lists_every_command_and_imports_none(tt: Shell) -> None:
 
 def test_quick_commands_import_nothing_heavy(in_town: Shell) -> None:
     in_town("spawn", "light")
-    message = in_town("send", "supervisor", "hello", "--json").json["message_id"]
     task = in_town("assign", "light", "work", "--json").json["task_id"]
     commands = [
         ["version", "--json"],
@@ -115,7 +114,6 @@ def test_quick_commands_import_nothing_heavy(in_town: Shell) -> None:
         ["send", "light", "hello", "--delay", "60"],
         ["inbox", "light"],
         ["inbox", "--all", "--json"],
-        ["trace", message],
         ["assign", "light", "more"],
         ["task", "list"],
         ["task", "show", task],

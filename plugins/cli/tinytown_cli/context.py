@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,8 @@ from tinytown.errors import TinytownError
 from tinytown.model.text import escape_control
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinytown.client import TownClient
 
 
@@ -35,12 +36,16 @@ class CliContext:
 
         Raises: NotFound.
         """
-        from tinytown.config import find_town  # late: `tt --help` does without it
+        from pathlib import Path  # late, like the others: `tt --help` needs none of them
+
+        from tinytown.config import find_town
 
         return find_town(Path(self.town) if self.town else None)
 
     def open_town(self) -> AbstractContextManager[TownClient]:
         """The town, with its server up; see `tinytown.client.open_town_client`."""
+        from pathlib import Path
+
         from tinytown.client import open_town_client
 
         return open_town_client(Path(self.town) if self.town else None, on_connect=self.explain)
