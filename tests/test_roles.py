@@ -11,7 +11,7 @@ from tinytown.entry_points import IndexedEntryPoint
 from tinytown.errors import ConfigError, UsageError
 from tinytown.model.ids import check_word
 from tinytown.model.text import check_text
-from tinytown.roles import choose_kind, doubt_role, load_roles, start_of_agent
+from tinytown.roles import choose_kind, load_roles, start_of_agent
 
 BUILT_IN = ["worker", "reviewer", "researcher", "architect", "tester", "devops", "security", "docs"]
 FILE = Path("/town/tinytown.toml")
@@ -82,16 +82,6 @@ def test_without_a_default_several_kinds_are_an_error_that_lists_them(monkeypatc
     with pytest.raises(UsageError, match="available kinds: mine, yours") as caught:
         choose_kind(without_default(monkeypatch, "tinytown-shell"), {"yours", "mine"})
     assert (caught.value.code, caught.value.fields["kinds"]) == ("no_default_kind", ["mine", "yours"])
-
-
-@pytest.mark.parametrize("word", ["revewier", "Reviewer", "testr", "tester ", "translatr"])
-def test_a_word_that_looks_like_a_misspelt_role_is_doubted(word: str) -> None:
-    assert "do you mean '" in doubt_role(config(translator={}), word)
-
-
-@pytest.mark.parametrize("word", ["", "reviewer", "translator", "programmer", "word counter"])
-def test_a_role_or_a_word_of_ones_own_is_not_doubted(word: str) -> None:
-    assert doubt_role(config(translator={}), word) == ""
 
 
 @pytest.mark.parametrize(

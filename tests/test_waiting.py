@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from tinytown.errors import Refused
 from tinytown.model.agents import Agent, AgentState, MailCounts
-from tinytown.model.tasks import Task
-from tinytown.waiting import WaitFailed, check_completed, has_reached, have_reached
+from tinytown.waiting import WaitFailed, has_reached, have_reached
 
 
 def agent(state: AgentState, *, mail: int = 0, tasks: int = 0) -> Agent:
@@ -43,10 +42,3 @@ def test_an_agent_that_will_not_continue_is_not_waited_for_beside_a_busy_one(sta
 def test_another_goal_is_a_state_of_the_agent() -> None:
     assert has_reached(agent("stopped", tasks=1), "stopped")
     assert not has_reached(agent("idle"), "paused")
-
-
-def test_a_task_that_failed_is_an_error_with_its_reason() -> None:
-    check_completed([Task(id="t", description="d", state="completed")])
-    with pytest.raises(WaitFailed, match="task t is failed: no disk") as caught:
-        check_completed([Task(id="t", description="d", state="failed", reason="no disk")])
-    assert caught.value.code == "task_not_completed"

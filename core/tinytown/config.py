@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -40,6 +41,11 @@ _ROLE_TEXT_BYTES = 20_000
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Dollars: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
+Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+
 
 class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[redis]``: which server. Without `url` the town has an embedded one in ``.tt/``.
@@ -63,33 +69,33 @@ class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     its session is closed and it takes no host's place until there is something to do for it; 0 is never.
     """
 
-    timeout_s: float = 3600.0
-    silence_s: float = 0.0
-    grace_s: float = 3.0
-    max_attempts: int = 3
-    lineage_attempts: int = 0
-    retry_delay_s: float = 2.0
+    timeout_s: Seconds = 3600.0
+    silence_s: Seconds = 0.0
+    grace_s: Seconds = 3.0
+    max_attempts: Count = 3
+    lineage_attempts: Annotated[int, msgspec.Meta(ge=0)] = 0
+    retry_delay_s: Seconds = 2.0
     completion: Literal["auto", "explicit"] = "auto"
-    reminders: int = 2
-    notes: int = 20
+    reminders: Annotated[int, msgspec.Meta(ge=0)] = 2
+    notes: Count = 20
     interrupt_on_urgent: bool = False
-    idle_timeout_s: float = 0.0
+    idle_timeout_s: Seconds = 0.0
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[limits]``: bounds that keep a town from growing for ever. Names end in their unit."""
 
-    message_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES
-    mailbox_messages: int = 10_000
-    max_deliveries: int = 5
-    dead_letters: int = 1_000
-    rounds_kept: int = 50
-    trace_ttl_s: int = 3_600
-    finished_tasks: int = 10_000
+    message_bytes: Count = DEFAULT_MESSAGE_LIMIT_BYTES
+    mailbox_messages: Count = 10_000
+    max_deliveries: Count = 5
+    dead_letters: Count = 1_000
+    rounds_kept: Count = 50
+    trace_ttl_s: Count = 3_600
+    finished_tasks: Count = 10_000
     finished_days: float = 30.0
-    events: int = 10_000
-    costs_days: int = 90
-    log_bytes: int = 50 << 20
+    events: Count = 10_000
+    costs_days: Count = 90
+    log_bytes: Count = 50 << 20
 
 
 class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,8 +109,8 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     command: str | tuple[str, ...]
     env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     workdir: str | None = None
-    timeout_s: float = 0.0
-    idle_timeout_s: float | None = None
+    timeout_s: Seconds = 0.0
+    idle_timeout_s: Seconds | None = None
     prompt: Literal["stdin", "file"] = "stdin"
     account: str | None = None
 
@@ -133,16 +139,16 @@ class RateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Without ``cached_usd_per_mtok`` input from the vendor's cache costs as much as other input.
     """
 
-    input_usd_per_mtok: float
-    output_usd_per_mtok: float
-    cached_usd_per_mtok: float | None = None
+    input_usd_per_mtok: Dollars
+    output_usd_per_mtok: Dollars
+    cached_usd_per_mtok: Dollars | None = None
 
 
 class AgentBudget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[budgets.agents.NAME]``: what one agent may spend, in place of ``agent_usd`` and ``agent_tokens``."""
 
-    usd: float | None = None
-    tokens: int | None = None
+    usd: Dollars | None = None
+    tokens: Tokens | None = None
 
 
 class BudgetsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,34 +157,31 @@ class BudgetsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     A round that begins reserves ``reserve_usd`` and ``reserve_tokens`` of the town's and the day's budget until it ends.
     """
 
-    town_usd: float | None = None
-    day_usd: float | None = None
-    agent_usd: float | None = None
-    task_usd: float | None = None
-    town_tokens: int | None = None
-    day_tokens: int | None = None
-    agent_tokens: int | None = None
-    task_tokens: int | None = None
-    reserve_usd: float = 0.5
-    reserve_tokens: int = 50_000
+    town_usd: Dollars | None = None
+    day_usd: Dollars | None = None
+    agent_usd: Dollars | None = None
+    task_usd: Dollars | None = None
+    town_tokens: Tokens | None = None
+    day_tokens: Tokens | None = None
+    agent_tokens: Tokens | None = None
+    task_tokens: Tokens | None = None
+    reserve_usd: Dollars = 0.5
+    reserve_tokens: Tokens = 50_000
     agents: dict[str, AgentBudget] = msgspec.field(default_factory=dict[str, AgentBudget])
 
     @property
     def server_numbers(self) -> dict[str, int]:
         """What the server-side functions hold, by the names they know it under: money in millionths of a dollar."""
-        numbers = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("agents", *_RESERVES)}
-        for agent, own in self.agents.items():
+        numbers = msgspec.structs.asdict(self)
+        for agent, own in numbers.pop("agents").items():
             numbers |= {f"agent_usd {agent.lower()}": own.usd, f"agent_tokens {agent.lower()}": own.tokens}
-        if any(number is not None for number in numbers.values()):
-            numbers |= {name: getattr(self, name) for name in _RESERVES}
-        return {
-            name: round(number * 1_000_000) if "_usd" in name else number
-            for name, number in numbers.items()
-            if number is not None
-        }
+        numbers = {name: number for name, number in numbers.items() if number is not None}
+        if all(name.startswith("reserve_") for name in numbers):
+            return {}
+        return {name: round(number * 1_000_000) if "_usd" in name else number for name, number in numbers.items()}
 
 
-_RESERVES = ("reserve_usd", "reserve_tokens")
+_SERVER_LIMITS = "message_bytes mailbox_messages max_deliveries dead_letters rounds_kept trace_ttl_s".split()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -186,10 +189,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     default_cli: str | None = None
-    max_agents: int = 1_000
-    lease_s: float = 10.0
+    max_agents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
+    lease_s: Annotated[float, msgspec.Meta(ge=0.2, le=3600)] = 10.0
     drain_s: float = 10.0
-    capacity: int = 10_000
+    capacity: Count = 10_000
     auto_claim: bool = True
     strict_plugins: bool = False
     blocked_plugins: tuple[str, ...] = ()
@@ -206,15 +209,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def server_settings(self) -> dict[str, int]:
         """The bounds that the server-side functions hold, by the names they know them under."""
-        limits = self.limits
-        return {
+        return {name: getattr(self.limits, name) for name in _SERVER_LIMITS} | {
             "max_agents": self.max_agents,
-            "message_bytes": limits.message_bytes,
-            "mailbox_messages": limits.mailbox_messages,
-            "max_deliveries": limits.max_deliveries,
-            "dead_letters": limits.dead_letters,
-            "rounds_kept": limits.rounds_kept,
-            "trace_ttl_s": limits.trace_ttl_s,
             "auto_claim": int(self.auto_claim),
             "lineage_attempts": self.round.lineage_attempts,
         }
@@ -400,76 +396,29 @@ def _name_entry(kind: type[msgspec.Struct], table: Mapping[str, Any], key: str) 
 
 def _check(config: Config, path: Path) -> None:
     """What types alone cannot check."""
-
-    def check(key: str, claim: bool, expected: str) -> None:
-        if not claim:
-            raise ConfigError(f"{path}: expected {expected} at {key}", path=str(path), key=key)
-
-    try:
+    with _blaming(path, "name"):
         check_town_name(config.name)
-        for kind in config.agent_clis:
+    for kind, cli in config.agent_clis.items():
+        with _blaming(path, f"agent_clis.{shown(kind)}.command"):
             check_agent_name(kind)
-    except UsageError as error:
-        raise ConfigError(f"{path}: {error.message}", hint=error.hint, path=str(path), key="name") from error
-    check("lease_s", 0.2 <= config.lease_s <= 3600, "0.2 to 3600 seconds")
-    check("max_agents", 1 <= config.max_agents <= 100_000, "1 to 100,000")
-    check("capacity", config.capacity >= 1, "at least 1")
-    for section, names in _POSITIVE.items():
-        for name in names:
-            check(f"{section}.{name}", getattr(getattr(config, section), name) >= 1, "at least 1")
-    for name in _AT_LEAST_0:
-        check(f"round.{name}", getattr(config.round, name) >= 0, "0 or more")
-    amounts: list[tuple[str, float | None]] = [
-        (f"{prefix}.{name}", getattr(table, name))
-        for prefix, table in [
-            ("budgets", config.budgets),
-            *((f"budgets.agents.{name}", own) for name, own in config.budgets.agents.items()),
-            *((f"rates.{kind}", rate) for kind, rate in config.rates.items()),
-        ]
-        for name in table.__struct_fields__
-        if name != "agents"
-    ]
-    for key, amount in amounts:
-        check(key, amount is None or 0 <= amount <= _LARGEST_AMOUNT, f"0 to {_LARGEST_AMOUNT:,}")
-    for name, cli in config.agent_clis.items():
-        check(f"agent_clis.{name}.command", bool(cli.command) and bool("".join(cli.command).strip()), "a command")
-        check(f"agent_clis.{name}.timeout_s", cli.timeout_s >= 0, "0 or more seconds")
-        check(f"agent_clis.{name}.idle_timeout_s", (cli.idle_timeout_s or 0) >= 0, "0 or more seconds")
+            if not "".join(cli.command).strip():
+                raise UsageError("expected a command")
     for name, role in config.roles.items():
-        _check_role(name, role, path)
+        with _blaming(path, f"roles.{shown(name)}"):
+            check_word("role", name)
+            for tag in role.tags or ():
+                check_word("tag", tag)
+            if role.cli is not None:
+                check_agent_name(role.cli)
+            for what, text in (("purpose", role.purpose), ("instructions", role.instructions)):
+                if text:
+                    check_text(f"the {what} of a role", text, _ROLE_TEXT_BYTES)
 
 
-def _check_role(name: str, role: RoleConfig, path: Path) -> None:
-    key = f"roles.{shown(name)}"
+@contextmanager
+def _blaming(path: Path, key: str) -> Generator[None]:
+    """Say of what is wrong with a value where it stands. Raises: ConfigError."""
     try:
-        check_word("role", name)
-        for tag in role.tags or ():
-            check_word("tag", tag)
-        if role.cli is not None:
-            check_agent_name(role.cli)
-        for what in ("purpose", "instructions"):
-            if text := getattr(role, what):
-                check_text(f"the {what} of a role", text, _ROLE_TEXT_BYTES)
+        yield
     except UsageError as error:
         raise ConfigError(f"{path}: {error.message} at {key}", hint=error.hint, path=str(path), key=key) from error
-
-
-#: Of ``[round]``, what may be 0 and no less.
-_AT_LEAST_0 = ("timeout_s", "silence_s", "grace_s", "retry_delay_s", "reminders", "idle_timeout_s", "lineage_attempts")
-
-_LARGEST_AMOUNT = 1_000_000_000
-_POSITIVE = {
-    "round": ("max_attempts", "notes"),
-    "limits": (
-        "message_bytes",
-        "mailbox_messages",
-        "max_deliveries",
-        "dead_letters",
-        "rounds_kept",
-        "trace_ttl_s",
-        "finished_tasks",
-        "events",
-        "costs_days",
-        "log_bytes",
-    ),
-}

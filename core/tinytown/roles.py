@@ -6,7 +6,6 @@ the backlog like any other, and brings no instructions. Knows nothing of agents 
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -97,12 +96,3 @@ def choose_kind(config: Config, kinds: Collection[str]) -> str:
         code="no_default_kind",
         kinds=sorted(kinds),
     )
-
-
-def doubt_role(config: Config, word: str) -> str:
-    """A warning about `word` as a role if it looks like a misspelt one; else empty."""
-    roles = load_roles(config)
-    if not word or word in roles:
-        return ""
-    near = difflib.get_close_matches(word.lower(), [*roles], n=1, cutoff=0.75)
-    return f"no role is called {word!r}, so it is only a label; do you mean {near[0]!r}?" if near else ""

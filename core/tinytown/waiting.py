@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from tinytown.errors import Refused
 from tinytown.model.agents import Agent
-from tinytown.model.tasks import Task
 
 #: What an agent can be waited for: ``idle`` (no round, no mail, no open task) or one of its states.
 Goal: TypeAlias = Literal["idle", "working", "paused", "suspended", "stopped", "error"]
@@ -42,13 +41,3 @@ def has_reached(agent: Agent, goal: Goal = "idle") -> bool:
 def have_reached(agents: Iterable[Agent], goal: Goal = "idle") -> bool:
     """Whether all agents are in the state that is waited for. Raises: WaitFailed if one of them never will be."""
     return not [agent for agent in agents if not has_reached(agent, goal)]
-
-
-def check_completed(tasks: Iterable[Task]) -> None:
-    """Raises: WaitFailed with code ``task_not_completed`` if one of these finished tasks failed or was cancelled."""
-    if bad := [task for task in tasks if task.state != "completed"]:
-        raise WaitFailed(
-            "; ".join(f"task {task.id} is {task.state}: {task.reason or 'no reason given'}" for task in bad),
-            code="task_not_completed",
-            tasks=[task.id for task in bad],
-        )

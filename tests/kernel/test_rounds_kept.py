@@ -9,13 +9,11 @@ from tinytown.contracts import Finished
 from tinytown.kernel.transcripts import (
     PROMPT_BYTES,
     TAIL_BYTES,
-    has_ended,
     log_path,
     older_log,
-    read_transcript,
-    round_begin,
     transcripts_directory,
 )
+from tinytown_ops.explain.round_files import has_ended, read_transcript, round_begin
 
 
 def round_output(log: Path, round_id: str) -> list[bytes]:

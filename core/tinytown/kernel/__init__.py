@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from tinytown.kernel.round_runner import round_environment as round_environment
     from tinytown.kernel.transcripts import (
         Transcript as Transcript,
-        has_ended as has_ended,
         log_path as log_path,
         older_log as older_log,
-        read_transcript as read_transcript,
-        round_begin as round_begin,
+        round_mark as round_mark,
         transcripts_directory as transcripts_directory,
     )
 
@@ -40,6 +38,6 @@ __getattr__ = lazy_exports(
         "prompt": "NEEDED_SHOWN build_prompt",
         "recovery": "is_alive machine_id run_directory",
         "round_runner": "round_environment",
-        "transcripts": "Transcript has_ended log_path older_log read_transcript round_begin transcripts_directory",
+        "transcripts": "Transcript log_path older_log round_mark transcripts_directory",
     },
 )

@@ -10,7 +10,6 @@ import os
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -98,7 +97,7 @@ class RoundFiles:
     def _mark(self, text: str) -> int | None:
         """Append a mark to the log; its size in bytes then."""
         with suppress(OSError):
-            _append(self.log, f"{_mark_of(self._transcript.run)} {text} ---\n".encode())
+            _append(self.log, f"{round_mark(self._transcript.run)} {text} ---\n".encode())
             return self.log.stat().st_size
         return None
 
@@ -125,35 +124,8 @@ def transcripts_directory(root: Path, agent: str) -> Path:
     return root / RUNTIME_DIRECTORY / "agents" / agent / "rounds"
 
 
-def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:
-    """The transcript of a round, if this machine has it."""
-    try:
-        lines = (transcripts_directory(root, agent) / f"{round_id}.jsonl").read_bytes().splitlines()
-        fields: dict[str, Any] = {}
-        for line in lines:
-            fields |= msgspec.json.decode(line, type=dict[str, Any])
-        return msgspec.convert(fields, Transcript)
-    except (OSError, ValueError):
-        return None
-
-
-def round_begin(log: Path, round_id: str) -> tuple[Path, int] | None:
-    """Where a round begins: the log or the rotated one, and the position of its mark; None when neither has it."""
-    mark = f"{_mark_of(round_id)} begins".encode()
-    for path in (log, older_log(log)):
-        with suppress(OSError), open(path, "rb") as file:
-            for line in file:
-                if line.startswith(mark):
-                    return path, file.tell() - len(line)
-    return None
-
-
-def has_ended(line: bytes, round_id: str) -> bool:
-    """Whether this line of the log marks the end of the round."""
-    return line.startswith(f"{_mark_of(round_id)} ends".encode())
-
-
-def _mark_of(round_id: str) -> str:
+def round_mark(round_id: str) -> str:
+    """How the marks of a round begin in the log."""
     return f"--- round {round_id}"
 
 

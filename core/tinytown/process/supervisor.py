@@ -160,11 +160,6 @@ class ProcessSupervisor:
         finally:
             self._on_pause.remove(callback)
 
-    def hurry_all(self) -> None:
-        """End every run now, without its grace; those being ended already lose the rest of theirs."""
-        for run in self._runs:
-            run.order(reaper.KILL)
-
     async def start(self) -> socket.socket:
         """The socket of a living reaper; starts one if there is none. Called by `open_process_supervisor` and each run."""
         async with self._starting:

@@ -10,7 +10,7 @@ import msgspec
 from tinytown.config import Config, load_config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
-from tinytown.roles import Role, doubt_role, load_roles
+from tinytown.roles import Role, load_roles
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -41,8 +41,11 @@ def roles(context: CliContext, role: str | None) -> None:
 
 def warn_of_role(context: CliContext, config: Config, word: str) -> None:
     """Warn about a role that looks misspelt. It is used as given."""
-    if doubt := doubt_role(config, word):
-        context.warn(f"note: {doubt}")
+    roles = load_roles(config)
+    if not word or word in roles:
+        return
+    if near := difflib.get_close_matches(word.lower(), [*roles], n=1, cutoff=0.75):
+        context.warn(f"note: no role is called {word!r}, so it is only a label; do you mean {near[0]!r}?")
 
 
 def _config(context: CliContext) -> Config:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 from tinytown.errors import UsageError
-from tinytown.waiting import Goal, check_completed
+from tinytown.waiting import Goal, WaitFailed
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
@@ -63,4 +63,9 @@ def wait(
     context.emit(
         {"agents": [agent_shape(each) for each in arrived], "tasks": [task_shape(each) for each in finished]}, lines
     )
-    check_completed(finished)
+    if bad := [task for task in finished if task.state != "completed"]:
+        raise WaitFailed(
+            "; ".join(f"task {task.id} is {task.state}: {task.reason or 'no reason given'}" for task in bad),
+            code="task_not_completed",
+            tasks=[task.id for task in bad],
+        )

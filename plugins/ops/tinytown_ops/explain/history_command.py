@@ -10,13 +10,14 @@ import click
 import msgspec
 from tinytown.client import TownClient
 from tinytown.errors import NotFound, UsageError
-from tinytown.kernel import Transcript, read_transcript
+from tinytown.kernel import Transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
+from tinytown_ops.explain.round_files import read_transcript
 from tinytown_ops.explain.round_text import clock, cost, duration, tokens
 
 #: What `--round` reads as a number counted from the latest round, not as a prefix of an id.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 from tinytown.errors import NotFound, UsageError
-from tinytown.kernel import has_ended, log_path, round_begin
+from tinytown.kernel import log_path
 from tinytown.model.ids import check_agent_name
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
@@ -20,6 +20,7 @@ from tinytown_cli.kernel_process import kernel_log
 from tinytown_cli.params import AGENT, ROUND
 from tinytown_ops.explain.history_command import find_round
 from tinytown_ops.explain.log_file import Log, readable
+from tinytown_ops.explain.round_files import has_ended, round_begin
 
 
 @click.command(

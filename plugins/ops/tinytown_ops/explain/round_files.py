@@ -1,0 +1,38 @@
+"""Reading what rounds left on this machine: transcripts, and the marks in an agent's log."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tinytown.kernel import Transcript, older_log, round_mark, transcripts_directory
+
+
+def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:
+    """The transcript of a round, if this machine has it."""
+    try:
+        lines = (transcripts_directory(root, agent) / f"{round_id}.jsonl").read_bytes().splitlines()
+        fields: dict[str, Any] = {}
+        for line in lines:
+            fields |= msgspec.json.decode(line, type=dict[str, Any])
+        return msgspec.convert(fields, Transcript)
+    except (OSError, ValueError):
+        return None
+
+
+def round_begin(log: Path, round_id: str) -> tuple[Path, int] | None:
+    """Where a round begins: the log or the rotated one, and the position of its mark; None when neither has it."""
+    mark = f"{round_mark(round_id)} begins".encode()
+    for path in (log, older_log(log)):
+        with suppress(OSError), open(path, "rb") as file:
+            for line in file:
+                if line.startswith(mark):
+                    return path, file.tell() - len(line)
+    return None
+
+
+def has_ended(line: bytes, round_id: str) -> bool:
+    """Whether this line of the log marks the end of the round."""
+    return line.startswith(f"{round_mark(round_id)} ends".encode())
