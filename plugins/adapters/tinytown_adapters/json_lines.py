@@ -37,43 +37,43 @@ class Record:
         return members.get(last)
 
     def text(self, *path: str) -> str:
-        found = self.get(*path)
-        return found if isinstance(found, str) else ""
+        value = self.get(*path)
+        return value if isinstance(value, str) else ""
 
     def number(self, *path: str) -> float | None:
-        found = self.get(*path)
-        return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+        value = self.get(*path)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     def count(self, *path: str) -> int:
         """A number as one that is whole and not negative."""
-        found = self.number(*path)
-        return int(found) if found is not None and 0 <= found < 2**53 else 0
+        value = self.number(*path)
+        return int(value) if value is not None and 0 <= value < 2**53 else 0
 
     def flag(self, *path: str) -> bool:
         return self.get(*path) is True
 
     def record(self, *path: str) -> Record:
-        found = self.get(*path)
-        return Record(cast(dict[str, object], found)) if isinstance(found, dict) else Record({})
+        value = self.get(*path)
+        return Record(cast(dict[str, object], value)) if isinstance(value, dict) else Record({})
 
     def records(self, *path: str) -> Iterator[Record]:
         """The objects in a list."""
-        found = self.get(*path)
-        if isinstance(found, list):
-            for each in cast(list[object], found):
-                if isinstance(each, dict):
-                    yield Record(cast(dict[str, object], each))
+        value = self.get(*path)
+        if isinstance(value, list):
+            for item in cast(list[object], value):
+                if isinstance(item, dict):
+                    yield Record(cast(dict[str, object], item))
 
     def brief(self, *path: str, keys: tuple[str, ...] = ()) -> str:
         """A member for one line: the first of `keys` that has a text, else the whole as JSON."""
-        found = self.get(*path)
-        if isinstance(found, str):
-            return found
+        value = self.get(*path)
+        if isinstance(value, str):
+            return value
         record = self.record(*path)
         for key in keys:
             if value := record.text(key):
                 return value
-        return msgspec.json.encode(found).decode() if found else ""
+        return msgspec.json.encode(value).decode() if value else ""
 
 
 def record_of(text: str) -> Record | None:
@@ -81,10 +81,10 @@ def record_of(text: str) -> Record | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        found: Any = msgspec.json.decode(text)
+        value: Any = msgspec.json.decode(text)
     except (ValueError, RecursionError):  # ValueError: msgspec's own, and a lone surrogate
         return None
-    return Record(cast(dict[str, object], found)) if isinstance(found, dict) else None
+    return Record(cast(dict[str, object], value)) if isinstance(value, dict) else None
 
 
 class JsonLinesReader(ABC):

@@ -41,16 +41,16 @@ def reset_after_s(text: str, now: datetime | None = None) -> float | None:
 
 def _moment_of(text: str, now: datetime) -> datetime | None:
     """Raises: ValueError when the text names a moment that there is not."""
-    if found := _EPOCH.search(text):
-        return datetime.fromtimestamp(int(found[1]), UTC)
-    if found := _ISO.search(text):
-        until = datetime.fromisoformat(found[1].replace("Z", "+00:00"))
+    if match := _EPOCH.search(text):
+        return datetime.fromtimestamp(int(match[1]), UTC)
+    if match := _ISO.search(text):
+        until = datetime.fromisoformat(match[1].replace("Z", "+00:00"))
         return until if until.tzinfo else until.replace(tzinfo=UTC)
-    if (found := _DATE.search(text)) and found[1] in _MONTHS:
-        year, month = int(found[3] or now.year), _MONTHS.index(found[1]) + 1
-        return _at_clock(now.replace(year=year, month=month, day=int(found[2])), found[4], found[5], found[6])
-    if found := _CLOCK.search(text):
-        until = _at_clock(now, found[1], found[2], found[3])
+    if (match := _DATE.search(text)) and match[1] in _MONTHS:
+        year, month = int(match[3] or now.year), _MONTHS.index(match[1]) + 1
+        return _at_clock(now.replace(year=year, month=month, day=int(match[2])), match[4], match[5], match[6])
+    if match := _CLOCK.search(text):
+        until = _at_clock(now, match[1], match[2], match[3])
         return until if until > now else until + timedelta(days=1)
     return None
 
@@ -62,9 +62,9 @@ def _at_clock(day: datetime, hour: str, minute: str | None, half: str) -> dateti
 
 
 def _duration_s(text: str) -> float | None:
-    found = _IN.search(text)
-    if found is None or not any(found.groups()[:4]):
+    match = _IN.search(text)
+    if match is None or not any(match.groups()[:4]):
         return None
-    days, hours, minutes, seconds, unit = found.groups()
+    days, hours, minutes, seconds, unit = match.groups()
     last_s = float(seconds or 0) / (1000 if (unit or "").lower() == "ms" else 1)
     return int(days or 0) * 86_400 + int(hours or 0) * 3_600 + int(minutes or 0) * 60 + last_s

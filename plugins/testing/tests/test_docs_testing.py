@@ -23,7 +23,10 @@ from tinytown_testing import (
 )
 from tinytown_testing.scaffold import KINDS
 
-PAGE = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
+PATH = Path(__file__).parents[3] / "docs" / "testing.md"
+if not PATH.is_file():
+    pytest.skip("the manual is not beside the plugin", allow_module_level=True)
+PAGE = PATH.read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -16,9 +16,9 @@ from tinytown_beads.bd_cli import BdCli, find_bd
 from tinytown_beads.fields import DROPPED_KEYS, ISSUE_KEYS
 from tinytown_beads.lines import beads_of, join, read_lines
 from tinytown_beads.settings import Settings
+from tinytown_testing.shell import Shell
 
 from ..conftest import EVERY_FIELD, MOMENT, bead, document, edge
-from .conftest import Shell
 
 #: Keeps what it is given in `database`, by the rule that an older record changes nothing; drops what it does not know.
 STAND_IN = """#!{python}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tinytown_testing.shell import Shell
 
 from ..conftest import DOCUMENTS, HEADER, MEMORY, MOMENT, bead, document, edge
-from .conftest import Shell
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from tinytown_beads.settings import Settings
 from tinytown_beads.store import BeadStore, open_store
 from tinytown_beads.syncing import sync_file
 from tinytown_cli.public import CliContext
+from tinytown_testing.shell import Shell
 
 from ..conftest import MOMENT, bead, document, edge
-from .conftest import Shell
 
 
 class Cut(BaseException):

@@ -6,9 +6,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from tinytown_testing.shell import Shell
+
 from ..conftest import bead, document, edge
 from ..test_migration_source import build
-from .conftest import Shell
 
 
 def fingerprint(root: Path) -> dict[str, str]:
