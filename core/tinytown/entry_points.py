@@ -67,6 +67,11 @@ def installed(group: str) -> tuple[IndexedEntryPoint, ...]:
     return tuple(sorted(chosen, key=lambda entry: (entry.name, entry.distribution)))
 
 
+def installation_state() -> int:
+    """A number that differs once anything with entry points of Tinytown's groups was installed, reinstalled or removed."""
+    return zlib.crc32(json.dumps([record["state"][1:] for record in _records() if record["entries"]]).encode())
+
+
 def _records() -> Iterable[_Record]:
     """One record for each directory of the path, from the file where it still holds."""
     directories = list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)))

@@ -130,7 +130,7 @@ def test_a_changed_plugin_is_asked_again_and_an_unchanged_one_is_not_imported(tt
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"format": 1, "plugins": 5}', '{"format": 1, "plugins": {"a": {}}}']
+    "content", ["", "[]", "{", '{"format": 1, "plugins": 5}', '{"format": 1, "state": 1, "plugins": {"a": {}}}']
 )
 def test_a_corrupt_index_is_rebuilt(tt: Shell, site: Site, content: str) -> None:
     site.install("ballet", "dance")
@@ -150,6 +150,15 @@ def test_a_plugin_that_cannot_be_asked_contributes_nothing(
     assert all(command.plugin != "ballet" for command in contributions(()).commands)
     assert contributions(("*",)) == ((), ())
     assert "tinytown_ballet" not in sys.modules
+
+
+def test_plugins_of_one_name_in_two_environments_are_told_apart(tt: Shell, site: Site, tmp_path: Path) -> None:
+    other = Site(tmp_path / "other")
+    other.directory.mkdir()
+    site.install("ballet", "dance")
+    other.install("ballet", "jump")
+    assert "  dance" in tt("--help", env=site.env).out
+    assert "  jump" in tt("--help", env={**site.env, "PYTHONPATH": other.env["PYTHONPATH"]}).out
 
 
 def test_a_command_that_is_not_installed_names_its_package(tt: Shell, site: Site) -> None:

@@ -109,7 +109,7 @@ def test_a_runtime_directory_that_is_not_ours_or_none_at_all_is_told(tt: Shell) 
     if os.geteuid() == 0:
         os.chown(tt.directory / ".tt", NOBODY, NOBODY)
         assert tt("status", "--json", code=5).error["code"] == "foreign_directory"
-        assert "run as its owner" in tt("doctor", code=1).out
+        assert "run tt as its owner" in tt("doctor", code=1).out
 
 
 def test_what_fails_half_way_leaves_nothing(tt: Shell) -> None:

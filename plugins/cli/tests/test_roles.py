@@ -10,7 +10,7 @@ def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     (shown,) = tt("roles", "reviewer", "--json").json["roles"]
     assert shown in listed
     assert shown["instructions"].splitlines()[0] in tt("roles", "reviewer").out
-    assert tt("roles", "revewier", "--json", code=3).error["hint"] == "do you mean reviewer?"
+    assert tt("roles", "revewier", "--json", code=3).error["hint"] == "did you mean reviewer?"
     assert "[roles.poet]" in tt("roles", "poet", "--json", code=3).error["hint"]
 
 

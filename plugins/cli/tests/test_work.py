@@ -166,7 +166,7 @@ def test_mail_arrives_in_order_and_can_be_traced_and_removed(in_town: Shell) -> 
     ]
     assert in_town("trace", sent[0][:13], "--json").json["message"] == sent[0]
     for unknown in ("unheard-of", "*", "../" + sent[0], "", "x" * 5000):
-        assert "stories are kept for 3600 s" in in_town("trace", unknown, code=3).err
+        assert "traces are kept for 3600 s" in in_town("trace", unknown, code=3).err
     assert in_town("inbox", "reader", "--remove", sent[0][:12], "--json").json == {
         "agent": "reader",
         "removed": [sent[0]],

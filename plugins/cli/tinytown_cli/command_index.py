@@ -1,7 +1,7 @@
 """The commands and completers that plugins add, known without importing the plugins.
 
 ``commands.json`` in the cache directory keeps each plugin's answers to `tinytown_commands` and `tinytown_completers`. An
-answer holds as long as the plugin's entry point and version and the files of the modules that it imported are unchanged;
+answer holds as long as nothing was installed or removed and the files of the modules that it imported are unchanged;
 otherwise the plugin is imported and asked again. A plugin that cannot be asked contributes nothing, and ``tt plugins``
 says why. Imports only the standard library as long as all answers hold.
 """
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinytown.entry_points import cache_file, installed, read_cache, write_cache
+from tinytown.entry_points import cache_file, installation_state, installed, read_cache, write_cache
 
 if TYPE_CHECKING:
     from tinytown.entry_points import IndexedEntryPoint
@@ -104,8 +104,8 @@ def contributions(blocked: Collection[str], distributions: Collection[str] = ())
 
 def _records(entries: Sequence[IndexedEntryPoint]) -> list[_Record]:
     """The answers of these plugins, from the file where they still hold."""
-    path = cache_file("commands")
-    kept = _read(path)
+    path, state = cache_file("commands"), installation_state()
+    kept = _read(path, state)
     records = {_key(entry): kept.get(_key(entry)) for entry in entries}
     fresh: dict[str, _Record] = {}
     for entry in entries:
@@ -116,14 +116,15 @@ def _records(entries: Sequence[IndexedEntryPoint]) -> list[_Record]:
             if answer["files"]:
                 fresh[_key(entry)] = answer
     if path and fresh:
-        write_cache(path, {"format": _FORMAT, "plugins": {**(kept if len(kept) < 200 else {}), **fresh}})
+        write_cache(path, {"format": _FORMAT, "state": state, "plugins": kept | fresh})
     return [record for entry in entries if (record := records[_key(entry)]) is not None]
 
 
-def _read(path: str | None) -> dict[str, _Record]:
+def _read(path: str | None, state: int) -> dict[str, _Record]:
+    """The answers in the file; none unless it is whole, of this format and of this state of the installation."""
     content = read_cache(path) if path else None
     try:
-        if content is None or content["format"] != _FORMAT:
+        if content is None or content["format"] != _FORMAT or content["state"] != state:
             return {}
         for record in content["plugins"].values():
             _ = [(path, changed_ns) for path, changed_ns in record["files"]]
@@ -135,7 +136,7 @@ def _read(path: str | None) -> dict[str, _Record]:
 
 
 def _key(entry: IndexedEntryPoint) -> str:
-    return f"{entry.distribution} {entry.version} {entry.name} {entry.value}"
+    return f"{entry.distribution} {entry.name} {entry.value}"
 
 
 def _ask(entry: IndexedEntryPoint) -> _Record:
