@@ -23,8 +23,8 @@ def test_the_typed_keywords_are_those_of_the_operation(kind: type[Any], method: 
 
 def test_an_unknown_keyword_is_refused_by_the_name_of_the_public_function() -> None:
     check_keywords("Town.add_task", TaskDetails, {"title": "x", "needs": []})
-    with pytest.raises(TypeError, match=r"Town\.add_task\(\) got an unexpected keyword argument 'titel'"):
-        check_keywords("Town.add_task", TaskDetails, {"titel": "x"})
+    with pytest.raises(TypeError, match=r"Town\.add_task\(\) got an unexpected keyword argument 'label'"):
+        check_keywords("Town.add_task", TaskDetails, {"label": "x"})
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tinytown.errors import LimitReached, NotFound, Refused, UsageError
 from tinytown.model.events import PluginDataChanged, TaskStateChanged
 from tinytown.model.messages import Informational
 from tinytown.model.tasks import FINISHED, Task
+from tinytown.model.text import counted
 from tinytown.town import Town
 
 from tinytown_beads.groups.progress import GONE, Progress, evaluate, progress_of
@@ -145,7 +146,8 @@ async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
 
 
 def _completed_text(group: Group) -> str:
-    return f"group {group.name} is completed: {len(group.tasks)} of {len(group.tasks)} tasks (tt group status {group.name})"
+    tasks = counted(len(group.tasks), "task")
+    return f"group {group.name} is completed: {len(group.tasks)} of {tasks} (tt group status {group.name})"
 
 
 def _stuck_text(progress: Progress) -> str:
