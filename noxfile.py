@@ -221,8 +221,11 @@ def wheels(session: nox.Session) -> None:
     A plugin's environment has its dependencies and the group `test` of its pyproject.toml, from a directory of wheels
     alone. Arguments choose plugins: `nox -s wheels -- echo mcp`.
     """
-    session.install("build", *load(CORE)["build-system"]["requires"])
+    # uv makes an environment in a second where pip needs ten, and there is one for each plugin.
+    session.install("build", "uv", *load(CORE)["build-system"]["requires"])
     scratch = Path(session.create_tmp()).resolve()
+    # create_tmp() has set it to a directory in a git repository, and tests need directories outside of any.
+    session.env.pop("TMPDIR")
     built, wheelhouse, away = scratch / "dist", scratch / "wheelhouse", scratch / "away"
     for directory in (built, wheelhouse, away):
         shutil.rmtree(directory, ignore_errors=True)
@@ -238,13 +241,16 @@ def wheels(session: nox.Session) -> None:
         """The directory of the programs of a new environment with these requirements, all of them from wheels."""
         home = scratch / "environments" / name
         shutil.rmtree(home, ignore_errors=True)
-        session.run("python", "-m", "venv", "--without-pip", str(home), silent=True)
+        session.run(
+            "uv", "venv", "--quiet", "--no-project", "--no-config", "--python", f"{session.bin}/python", str(home)
+        )
         install(home / "bin", *requirements)
         return home / "bin"
 
     def install(programs: Path, *requirements: str) -> None:
-        offline = ["--no-index", "--find-links", str(wheelhouse), "--no-compile", "--quiet"]
-        session.run("pip", "--python", str(programs / "python"), "install", *offline, *requirements)
+        offline = ["--no-index", "--find-links", str(wheelhouse), "--cache-dir", str(scratch / "cache")]
+        python = str(programs / "python")
+        session.run("uv", "pip", "install", "--quiet", "--no-config", "--python", python, *offline, *requirements)
 
     def passes(*command: str) -> bool:
         """Whether a command succeeds; the others are run all the same, as they say more about one cause."""

@@ -65,7 +65,7 @@ def command(name: str = "good", help: str = "Do it.", target: str = "good") -> C
 
 
 BREAKERS: list[tuple[str, Callable[[], Command]]] = [
-    ("K1", command(name="no good")),
+    ("K1", command(name="one too many")),
     ("K2", command(help="")),
     ("K2", command(help="One.\nTwo.")),
     ("K3", command(target="absent")),
