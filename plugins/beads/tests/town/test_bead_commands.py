@@ -167,7 +167,7 @@ def test_our_own_tasks_go_out_and_come_back_into_another_town(tt: Shell) -> None
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"\0" * 1000, "it is not JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "not UTF-8")],
+    [(b"\0" * 1000, "invalid JSON"), (b"[" * 100_000, "nested too deeply"), (b"\xff\xfe", "not UTF-8")],
 )
 def test_hostile_files_are_problems_and_no_tracebacks(tt: Shell, content: bytes, reason: str) -> None:
     put(tt, content)
