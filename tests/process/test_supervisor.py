@@ -476,20 +476,6 @@ async def test_a_paused_run_can_be_cancelled(tmp_path: Path, marker: str) -> Non
         nursery.cancel_scope.cancel()
 
 
-async def test_hurrying_ends_a_grace_that_has_begun(tmp_path: Path, marker: str) -> None:
-    listener = Listener()
-    script = f"trap 'echo deaf' TERM; echo up; while :; do sleep 0.01; done # {marker}"
-    async with open_supervisor(tmp_path) as processes, trio.open_nursery() as nursery:
-
-        async def carry_out() -> None:
-            ended, _ = await run_script(processes, script, timeout_s=1.0, grace_s=1000, on_line=listener)
-            assert ended.signal == signal.SIGKILL
-
-        nursery.start_soon(carry_out)
-        await listener.heard("deaf")
-        processes.hurry_all()
-
-
 # -- nothing is left -------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,10 +108,8 @@ class AgentWorker:
                 ending = await self._work_through_outages()
                 await self._session.close()
             await self._release(ending)
-        except StaleLease:
-            return  # another kernel has it; everything here has ended
-        except NotFound:
-            return  # it was removed from the town
+        except (StaleLease, NotFound):
+            return  # another kernel has it, and everything here has ended; or it was removed from the town
         except Exception as error:  # a crash of one agent must not end the others
             await self._give_up(error)
 
@@ -205,7 +204,7 @@ class AgentWorker:
             lease_ms=int(self._town.config.lease_s * 1000),
         )
         await trio.lowlevel.checkpoint_if_cancelled()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLAIM_BOUND_S):
+        with trio.CancelScope(shield=True, relative_deadline=_CLAIM_BOUND_S):
             return await self._town.run(call)
         raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
@@ -242,24 +241,18 @@ class AgentWorker:
 
         While this kernel runs, no other one releases it: retried until it works.
         """
+        state, reason, retry_ms = ending
         call = self._town.operations.release_agent(
-            self.agent.id,
-            self._fence,
-            ending.state,
-            reason=ending.reason,
-            retry_ms=ending.retry_ms,
-            failed=failed,
+            self.agent.id, self._fence, state, reason=reason, retry_ms=retry_ms, failed=failed
         )
         while True:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _RELEASE_BOUND_S):
-                try:
+            with (
+                trio.CancelScope(shield=True, relative_deadline=_RELEASE_BOUND_S),
+                suppress(ServerUnreachable, ProtocolViolation),  # a damaged record may be repaired
+            ):
+                with suppress(Refused, NotFound):  # another kernel has it, or it was removed
                     await self._town.run(call)
-                except (Refused, NotFound):
-                    return  # another kernel has it, or it was removed
-                except (ServerUnreachable, ProtocolViolation):  # a damaged record may be repaired
-                    pass
-                else:
-                    return
+                return
             if self._leaving is not None:
                 return  # the kernel deregisters, or its lease runs out, and all its agents are released
             await trio.sleep(self._town.config.lease_s / 3)

@@ -50,15 +50,17 @@ class BacklogRouter:
         self._all_unrouted = True
         while True:
             self._changed = trio.Event()
-            try:
-                for task in await self._eligible():
-                    with suppress(NotFound, Refused):  # it was taken, or the chosen agent removed, meanwhile
-                        await self._route(task, await self._town.agents())
-            except (ServerUnreachable, ProtocolViolation) as error:
-                self._all_unrouted = True
-                await self._context.wait_after(error)
-                continue
+            await self._context.persist(self._route_eligible)
             await self._changed.wait()
+
+    async def _route_eligible(self) -> None:
+        try:
+            for task in await self._eligible():
+                with suppress(NotFound, Refused):  # it was taken, or the chosen agent removed, meanwhile
+                    await self._route(task, await self._town.agents())
+        except (ServerUnreachable, ProtocolViolation):
+            self._all_unrouted = True
+            raise
 
     async def _eligible(self) -> Sequence[Task]:
         everything, ids = self._all_unrouted, sorted(self._unrouted)

@@ -6,23 +6,25 @@ Knows nothing of rounds and workers.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
 from tinytown.config import Config
 from tinytown.contracts import ReportingGuide, Workspace
-from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, TinytownError
+from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, ServerUnreachable, TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.plugin import Plugins
 from tinytown.process import ProcessSupervisor
 from tinytown.town import Town
+
+T = TypeVar("T")
 
 _CACHED_S = 3.0
 _LOG_EVERY_S = 60.0
@@ -44,10 +46,7 @@ class KernelContext:
     processes: ProcessSupervisor
     host_id: str
     held: set[str] = field(default_factory=set[str])
-    _colleagues: tuple[Agent, ...] = ()
-    _colleagues_until: float = float("-inf")
-    _plugin_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    _plugin_data_until: float = float("-inf")
+    _recent: dict[str, tuple[float, Any]] = field(default_factory=dict[str, tuple[float, Any]])
     _reported: list[TinytownError] = field(default_factory=list[TinytownError])
     _logged: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -64,19 +63,23 @@ class KernelContext:
         self.log_error(error)
         await trio.sleep(self.town.config.lease_s / 3)
 
+    async def persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` returns, repeated after a pause for as long as the server fails."""
+        while True:
+            try:
+                return await attempt()
+            except (ServerUnreachable, ProtocolViolation) as error:
+                await self.wait_after(error)
+
     async def colleagues(self) -> tuple[Agent, ...]:
         """The town's agents. Cached for 3 s: listing 1,000 agents per prompt is expensive."""
-        if trio.current_time() >= self._colleagues_until:
-            self._colleagues_until = trio.current_time() + _CACHED_S
-            try:
-                self._colleagues = await self.town.agents()
-            except ProtocolViolation as error:  # one unreadable record must not stop the other agents
-                _log.warning("the agents cannot be listed: %s", error)
-        return self._colleagues
+        return await self._cached("the agents", self.town.agents, ())
 
     async def prompt_sections(self, agent: Agent, task: Task | None) -> tuple[str, ...]:
         """What the plugins add to an agent's prompt. A plugin that fails loses its own sections only, and is reported."""
-        sections = self.plugins.prompt_sections(agent, task, await self._plugins_data())
+        sections = self.plugins.prompt_sections(
+            agent, task, await self._cached("the data of plugins", self._plugin_data, {})
+        )
         await self.report_hook_faults()
         return sections
 
@@ -93,23 +96,41 @@ class KernelContext:
             if problem.fields.get("stage") in _HOOKS_AT_WORK and problem not in self._reported:
                 self._reported.append(problem)
                 _log.warning(problem.message, exc_info=problem.__cause__)
-                await _emit(self.town, problem.fields["plugin"], problem.message)
+                await self._emit(problem.fields["plugin"], problem.message)
 
-    async def _plugins_data(self) -> Mapping[str, Mapping[str, Any]]:
-        """The data of the plugins that use it in prompts. Cached for 3 s."""
-        if trio.current_time() >= self._plugin_data_until:
-            self._plugin_data_until = trio.current_time() + _CACHED_S
-            run, operations = self.town.run, self.town.operations
+    async def _plugin_data(self) -> Mapping[str, Mapping[str, Any]]:
+        run, operations = self.town.run, self.town.operations
+        return {name: await run(operations.plugin_data(name)) for name in self.plugins.plugins_wanting_data}
+
+    async def _cached(self, what: str, read: Callable[[], Awaitable[T]], default: T) -> T:
+        """What `read` returned in the last 3 s. One unreadable record must not stop the agents: the older value stays."""
+        value: T
+        until, value = self._recent.get(what, (float("-inf"), default))
+        if trio.current_time() >= until:
+            self._recent[what] = trio.current_time() + _CACHED_S, value
             try:
-                names = self.plugins.plugins_wanting_data
-                self._plugin_data = {name: await run(operations.plugin_data(name)) for name in names}
+                value = await read()
             except ProtocolViolation as error:
-                _log.warning("the data of a plugin cannot be read: %s", error)
-        return self._plugin_data
+                _log.warning("%s cannot be read: %s", what, error)
+            self._recent[what] = trio.current_time() + _CACHED_S, value
+        return value
 
     async def report_fault(self, offered: object, what: str, error: Exception, *, consequence: str = "") -> None:
-        """Report that an object of a plugin failed; see the function of this name."""
-        await report_fault(self.town, self.plugins, offered, what, error, consequence=consequence)
+        """Report that an object `offered` by a plugin failed: in the log, in `plugins`, and as an event.
+
+        `what` names the object (``sink journal``), `consequence` says what happens next.
+        """
+        try:
+            plugin = self.plugins.owner(offered)
+        except NotFound:
+            plugin = what
+        self.plugins.mark_faulty(plugin, what, error)
+        _log.warning("%s of plugin %s failed", what, plugin, exc_info=error)
+        await self._emit(plugin, f"{what} failed: {shown(repr(error), 500)}{consequence and f'; {consequence}'}")
+
+    async def _emit(self, plugin: str, text: str) -> None:
+        with suppress(TinytownError):  # the log has it
+            await self.town.run(self.town.operations.emit("plugin_reported", {"plugin": plugin, "text": text}))
 
     @asynccontextmanager
     async def open_workspace(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
@@ -143,24 +164,3 @@ def accounts_by_kind(config: Config, plugins: Plugins) -> dict[str, str]:
     """Kind of backend -> its account: from the settings, else from the backend, else the kind itself."""
     configured = {kind: cli.account for kind, cli in config.agent_clis.items()}
     return {kind: configured.get(kind) or backend.account or kind for kind, backend in plugins.backends.items()}
-
-
-async def report_fault(
-    town: Town, plugins: Plugins, offered: object, what: str, error: Exception, *, consequence: str = ""
-) -> None:
-    """Report that an object `offered` by a plugin failed: in the log, in `plugins`, and as an event.
-
-    `what` names the object (``sink journal``), `consequence` says what happens next.
-    """
-    try:
-        plugin = plugins.owner(offered)
-    except NotFound:
-        plugin = what
-    plugins.mark_faulty(plugin, what, error)
-    _log.warning("%s of plugin %s failed", what, plugin, exc_info=error)
-    await _emit(town, plugin, f"{what} failed: {shown(repr(error), 500)}{consequence and f'; {consequence}'}")
-
-
-async def _emit(town: Town, plugin: str, text: str) -> None:
-    with suppress(TinytownError):  # the log has it
-        await town.run(town.operations.emit("plugin_reported", {"plugin": plugin, "text": text}))

@@ -11,8 +11,7 @@ import trio
 from tinytown.concurrency import without_cancellations
 from tinytown.contracts import StatusSink
 from tinytown.errors import ServerUnreachable
-from tinytown.kernel.context import report_fault
-from tinytown.plugin import Plugins
+from tinytown.kernel.context import KernelContext
 from tinytown.town import Town
 
 _LEASE = "noticeboard"
@@ -23,65 +22,58 @@ _PUT_BOUND_S = 30.0
 _CURSOR_BOUND_S = 1.0
 
 
-async def feed_sinks(town: Town, plugins: Plugins, host: str) -> None:
+async def feed_sinks(context: KernelContext) -> None:
     """Feed all sinks until cancelled, whenever this kernel holds the lease."""
-    if not plugins.sinks:
-        return
-    lease_ms = int(town.config.lease_s * 1000)
-    while True:
-        try:
-            mine = await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=lease_ms))
-        except ServerUnreachable:
-            mine = False
-        if not mine:
-            await trio.sleep(town.config.lease_s / 2)
+    lease_s = context.town.config.lease_s
+    while context.plugins.sinks:
+        if not await _holds_lease(context):
+            await trio.sleep(lease_s / 2)
             continue
         async with trio.open_nursery() as nursery:
-            for name, sink in plugins.sinks.items():
-                nursery.start_soon(_feed, town, plugins, name, sink)
-            await _keep_lease(town, host, lease_ms)
+            for name, sink in context.plugins.sinks.items():
+                nursery.start_soon(_feed, context, name, sink)
+            while await _holds_lease(context):  # noqa: ASYNC110 - nothing announces its loss
+                await trio.sleep(lease_s / 3)
             nursery.cancel_scope.cancel()
 
 
-async def flush_sinks(town: Town, plugins: Plugins, host: str) -> None:
+async def flush_sinks(context: KernelContext) -> None:
     """Deliver the events until now, then release the lease: the last act of a kernel. Callers set the deadline."""
-    if not plugins.sinks:
+    if not context.plugins.sinks or not await _holds_lease(context):
         return
-    if await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=int(town.config.lease_s * 1000))):
-        try:
-            async with trio.open_nursery() as nursery:
-                for name, sink in plugins.sinks.items():
-                    nursery.start_soon(_flush, town, plugins, name, sink)
-        finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await town.run(town.operations.release_lease(_LEASE, host))
+    try:
+        async with trio.open_nursery() as nursery:
+            for name, sink in context.plugins.sinks.items():
+                nursery.start_soon(_flush, context, name, sink)
+    finally:
+        with trio.CancelScope(shield=True, relative_deadline=1.0):
+            await context.town.run(context.town.operations.release_lease(_LEASE, context.host_id))
 
 
-async def _flush(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> None:
+async def _holds_lease(context: KernelContext) -> bool:
+    """Take or renew the lease; whether this kernel has it now."""
+    town, lease_ms = context.town, int(context.town.config.lease_s * 1000)
+    try:
+        return await town.run(town.operations.acquire_lease(_LEASE, context.host_id, lease_ms=lease_ms))
+    except ServerUnreachable:
+        return False
+
+
+async def _flush(context: KernelContext, name: str, sink: StatusSink) -> None:
     try:
         with without_cancellations():
             async with sink.open():
-                while await _deliver(town, name, sink):
+                while await _deliver(context.town, name, sink):
                     pass
     except ServerUnreachable:
         return
     except Exception as error:  # the next kernel delivers them
-        await report_fault(town, plugins, sink, f"sink {name}", error)
+        await context.report_fault(sink, f"sink {name}", error)
 
 
-async def _keep_lease(town: Town, host: str, lease_ms: int) -> None:
-    while True:
-        await trio.sleep(lease_ms / 3000)
-        try:
-            if not await town.run(town.operations.acquire_lease(_LEASE, host, lease_ms=lease_ms)):
-                return
-        except ServerUnreachable:
-            return
-
-
-async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> None:
+async def _feed(context: KernelContext, name: str, sink: StatusSink) -> None:
     """Feed one sink until cancelled. One that raises is reopened with growing delays and gets the same batch again."""
-    failures = 0
+    town, failures = context.town, 0
     while True:
         try:
             with without_cancellations():
@@ -97,7 +89,7 @@ async def _feed(town: Town, plugins: Plugins, name: str, sink: StatusSink) -> No
         except Exception as error:  # a sink may raise anything; the others continue
             failures += 1
             if failures == 1:  # later reports would be the same, and each is an event for the sink, too
-                await report_fault(town, plugins, sink, f"sink {name}", error, consequence="retrying")
+                await context.report_fault(sink, f"sink {name}", error, consequence="retrying")
         await trio.sleep(min(_FIRST_RETRY_S * 2 ** min(failures, 16), _LONGEST_RETRY_S))
 
 

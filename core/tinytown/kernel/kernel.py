@@ -123,7 +123,7 @@ class Kernel:
                 await self.town.run(self.town.operations.deregister_host(self.host_id, reason=STOPPED))
                 self._feeding.cancel()
                 await self._fed.wait()
-                await flush_sinks(self.town, self.plugins, self.host_id)
+                await flush_sinks(self._context)
             except (ServerUnreachable, ProtocolViolation) as error:
                 self._context.log_error(error)  # the lease runs out by itself
 
@@ -155,16 +155,15 @@ class Kernel:
             "backends": " ".join(sorted(self.plugins.backends)),
             "labels": " ".join(sorted({f"host={host_name}", *self.town.config.host.labels})),
         }
-        while True:
-            try:
-                status = await self._check_data()
-                await self.town.run(
-                    self.town.operations.register_host(self.host_id, lease_ms=self._lease_ms, details=about)
-                )
-            except (ServerUnreachable, ProtocolViolation) as error:
-                await self._context.wait_after(error)
-            else:
-                return status
+
+        async def register() -> Status:
+            status = await self._check_data()
+            await self.town.run(
+                self.town.operations.register_host(self.host_id, lease_ms=self._lease_ms, details=about)
+            )
+            return status
+
+        return await self._context.persist(register)
 
     async def _check_data(self) -> Status:
         """The status; if the server was emptied, the town is set up anew and the loss reported."""
@@ -204,20 +203,20 @@ class Kernel:
     async def _reconcile_freezes(self) -> None:
         """Reconcile the local freeze state with the server and report it."""
         reported: int | None = None
-        while True:
-            self._frozen_changed = trio.Event()
-            try:
-                self._freeze((await self.town.run(self.town.operations.status(agents=False))).frozen is not None)
-                frozen = self.processes.running if self.processes.clock.paused else None
-                if frozen != reported:
-                    await self.town.run(self.town.operations.report_frozen(self.host_id, frozen))
-                    reported = frozen
-            except StaleLease:
-                return  # the heartbeat finds out too
-            except (ServerUnreachable, ProtocolViolation) as error:
-                await self._context.wait_after(error)
-                continue
-            await self._frozen_changed.wait()
+
+        async def reconcile() -> None:
+            nonlocal reported
+            self._freeze((await self.town.run(self.town.operations.status(agents=False))).frozen is not None)
+            frozen = self.processes.running if self.processes.clock.paused else None
+            if frozen != reported:
+                await self.town.run(self.town.operations.report_frozen(self.host_id, frozen))
+                reported = frozen
+
+        with suppress(StaleLease):  # the heartbeat finds out too
+            while True:
+                self._frozen_changed = trio.Event()
+                await self._context.persist(reconcile)
+                await self._frozen_changed.wait()
 
     def _on_event(self, event: Event) -> None:
         """What holds agents back or releases them; what concerns the backlog goes to the router."""
@@ -239,7 +238,7 @@ class Kernel:
         self._feeding, self._fed = trio.CancelScope(), trio.Event()
         try:
             with self._feeding:
-                await feed_sinks(self.town, self.plugins, self.host_id)
+                await feed_sinks(self._context)
         finally:
             self._fed.set()
 
@@ -276,7 +275,7 @@ async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
                 yield kernel
             finally:
                 bound_s = town.config.drain_s + town.config.round.grace_s + 3 * _LEAVE_BOUND_S
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + bound_s):
+                with trio.CancelScope(shield=True, relative_deadline=bound_s):
                     await kernel.close()
 
 

@@ -77,12 +77,9 @@ def _is_at(fd: int, path: Path) -> bool:
 
 def _lock(fd: int) -> None:
     """Take the lock, which `running_kernel` may hold for a moment. Raises: BlockingIOError when a kernel has it."""
-    for attempt in range(_LOCK_ATTEMPTS):
-        try:
+    for _ in range(_LOCK_ATTEMPTS):
+        with suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt + 1 == _LOCK_ATTEMPTS:
-                raise
-            time.sleep(_LOCK_AGAIN_S)
-        else:
             return
+        time.sleep(_LOCK_AGAIN_S)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ from contextlib import suppress
 import trio
 
 from tinytown.concurrency import AsyncValue
-from tinytown.errors import ProtocolViolation, ServerUnreachable, StaleLease, TinytownError
+from tinytown.errors import ServerUnreachable, StaleLease, TinytownError
 from tinytown.kernel.agent_worker import AgentWorker
 from tinytown.kernel.context import KernelContext, accounts_by_kind
 from tinytown.model.results import Placement
@@ -53,14 +53,8 @@ class AgentPlacement:
         """Take up agents that wait for a host, whenever something changes; starts one task for each in `nursery`."""
         while not self._closing:
             self._changed = trio.Event()
-            room = self._town.config.capacity - len(self.workers)
-            placed, due_s = list[AgentWorker](), float("inf")
             try:
-                if room > 0:
-                    placed, due_s = await self._take(min(room, _PLACED_AT_ONCE))
-            except (ServerUnreachable, ProtocolViolation) as error:
-                await self._context.wait_after(error)
-                continue
+                placed, due_s = await self._context.persist(self._take)
             except StaleLease:
                 return  # the heartbeat finds out too, and the kernel registers again
             try:
@@ -89,8 +83,11 @@ class AgentPlacement:
         """Wait until no worker is left."""
         await self._count.wait_value(lambda count: count == 0)
 
-    async def _take(self, count: int) -> tuple[list[AgentWorker], float]:
-        """Workers for at most `count` agents, whose leases are taken, and in how many seconds another agent is due."""
+    async def _take(self) -> tuple[list[AgentWorker], float]:
+        """Workers for agents whose leases are taken, as far as there is room, and in how many seconds another one is due."""
+        count = min(self._town.config.capacity - len(self.workers), _PLACED_AT_ONCE)
+        if count <= 0 or self._closing:
+            return [], float("inf")
         # Unanswered, the same call is made again: a new one would leave the agents of the first one without a worker.
         call, self._unanswered = self._unanswered, None
         call = call or self._town.operations.place_agents(
@@ -110,13 +107,8 @@ class AgentPlacement:
     async def _subscribe(self, placed: list[AgentWorker]) -> None:
         """Subscribe to the channels of agents. Their leases are taken, so this is tried until it works."""
         channels = {self._town.operations.keys.agent_channel(worker.agent.id): worker.notify for worker in placed}
-        while channels:
-            try:
-                await self._town.subscribe_channels(channels)
-            except (ServerUnreachable, ProtocolViolation) as error:
-                await self._context.wait_after(error)
-            else:
-                return
+        if channels:
+            await self._context.persist(lambda: self._town.subscribe_channels(channels))
 
     async def _host(self, worker: AgentWorker) -> None:
         agent_id = worker.agent.id
@@ -128,11 +120,9 @@ class AgentPlacement:
             self._deregister([worker])
             self.wake()  # there is room for another
             if agent_id not in self.workers and not self._closing:
-                with (
-                    trio.CancelScope(shield=True, deadline=trio.current_time() + _UNSUBSCRIBE_BOUND_S),
-                    suppress(TinytownError),
-                ):
-                    await self._town.unsubscribe_channels(self._town.operations.keys.agent_channel(agent_id))
+                channel = self._town.operations.keys.agent_channel(agent_id)
+                with trio.CancelScope(shield=True, relative_deadline=_UNSUBSCRIBE_BOUND_S), suppress(TinytownError):
+                    await self._town.unsubscribe_channels(channel)
 
     def _deregister(self, workers: list[AgentWorker]) -> None:
         for worker in workers:

@@ -14,22 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
 
 from tinytown.concurrency import without_cancellations
 from tinytown.config import TOWN_VARIABLE
-from tinytown.contracts import (
-    AgentSession,
-    Failed,
-    Finished,
-    Interrupted,
-    Lost,
-    Outcome,
-    Round,
-    Usage,
-)
+from tinytown.contracts import AgentSession, Failed, Finished, Interrupted, Lost, Outcome, Round, Usage
 from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
 from tinytown.identity import (
     AGENT_ID_VARIABLE,
@@ -48,11 +40,12 @@ from tinytown.kernel.transcripts import RoundFiles, Tail
 from tinytown.model.agents import Agent
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Message, TaskAssign
-from tinytown.model.results import Batch, Delivery, Started
+from tinytown.model.results import Batch, Delivery
 from tinytown.model.round_records import TEXT_CHARACTERS, RoundRecord
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
+from tinytown.protocol.operation import Operation
 from tinytown.roles import load_roles
 
 _REPORT_EVERY_S = 0.5
@@ -155,7 +148,7 @@ class RoundRunner:
         try:
             # Shielded: a round that begins unnoticed could not be given back untouched.
             work: _Work | None = None
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _BEGIN_BOUND_S) as beginning:
+            with trio.CancelScope(shield=True, relative_deadline=_BEGIN_BOUND_S) as beginning:
                 work = await self._begin(batch, round_id)
             if beginning.cancelled_caught:
                 raise ServerUnreachable(f"the server did not answer for {_BEGIN_BOUND_S:g} s")
@@ -181,19 +174,14 @@ class RoundRunner:
 
     async def _begin(self, batch: Batch, round_id: str) -> _Work | None:
         """The work of the round, begun on the server; None when nothing in the batch is to be worked on."""
-        deliveries = await self._dead_letter_undecodable(batch.deliveries)
+        deliveries = tuple(delivery for delivery in batch.deliveries if delivery.message is not None)
+        if bad := [delivery for delivery in batch.deliveries if delivery.message is None]:
+            call = self._town.operations.dead_letter(self.agent.id, bad, reason="its body cannot be decoded")
+            await self._town.run(call)
         task, deliveries = await self._start_task(deliveries, round_id)
         if not deliveries:
             return None
         return _Work(round_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, round_id))
-
-    async def _dead_letter_undecodable(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
-        bad = [delivery for delivery in deliveries if delivery.message is None]
-        if bad:
-            await self._town.run(
-                self._town.operations.dead_letter(self.agent.id, bad, reason="its body cannot be decoded")
-            )
-        return tuple(delivery for delivery in deliveries if delivery.message is not None)
 
     async def _start_task(
         self, deliveries: tuple[Delivery, ...], round_id: str
@@ -206,26 +194,21 @@ class RoundRunner:
             body = delivery.message.body if delivery.message else None
             if not isinstance(body, TaskAssign):
                 continue
-            try:
+            operations, rest = self._town.operations, tuple(other for other in deliveries if other is not delivery)
+            settle: Operation[Any] = operations.ack(self.agent.id, [delivery])
+            with suppress(NotFound):
                 before = await self._town.task(body.task_id)
-                call = self._town.operations.start_task(self.agent.id, self._fence, before.id, round_id)
-                started = await self._town.run(call)
-            except NotFound:
-                started = Started(stale=True, task=None)
-            else:
+                started = await self._town.run(operations.start_task(self.agent.id, self._fence, before.id, round_id))
+                task = started.task
                 if started.held:  # the rest of the mail does not wait for its budget
-                    why, nack = (
-                        (started.task and started.task.reason) or "its budget is spent",
-                        self._town.operations.nack,
+                    why = (task and task.reason) or "its budget is spent"
+                    settle = operations.nack(
+                        self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why
                     )
-                    await self._town.run(
-                        nack(self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why)
-                    )
-                    return None, tuple(other for other in deliveries if other is not delivery)
-                if started.task is not None and not started.stale:
-                    return msgspec.structs.replace(started.task, reason=before.reason), deliveries
-            await self._town.run(self._town.operations.ack(self.agent.id, [delivery]))
-            return None, tuple(other for other in deliveries if other is not delivery)
+                elif task is not None and not started.stale:
+                    return msgspec.structs.replace(task, reason=before.reason), deliveries
+            await self._town.run(settle)
+            return None, rest
         return None, deliveries
 
     async def _outcome(self, work: _Work) -> Outcome:
@@ -252,7 +235,7 @@ class RoundRunner:
             return Interrupted(reason=self._interrupt_reason or "interrupted")
         return outcome
 
-    async def _run_beside_leases(self, work: _Work) -> Outcome:
+    async def _run_beside_leases(self, work: _Work) -> Outcome | None:
         """Do the work while its leases are renewed and its progress is reported. What a plugin raises costs this round only."""
         outcome: Outcome | None = None
         failure: Exception | None = None
@@ -271,8 +254,6 @@ class RoundRunner:
                 backend = self._context.plugins.backends.get(self.agent.cli)
                 await self._context.report_fault(backend, f"backend {self.agent.cli}", failure)
             return outcome_of(failure)
-        if outcome is None:
-            return Interrupted(reason=self._interrupt_reason or "interrupted")
         return outcome
 
     async def _work(self, work: _Work) -> Outcome:
@@ -411,7 +392,7 @@ class RoundRunner:
             charge=charge,
         )
         state = ""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + within_s) as self._storing:
+        with trio.CancelScope(shield=True, relative_deadline=within_s) as self._storing:
             while True:
                 try:
                     state = await self._town.run(call)

@@ -121,16 +121,14 @@ class Plugin:
             return [] if answer is None else [answer]
         return cast(list[Any], answer or [])
 
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Its hooks by name."""
+        return tuple(sorted(self.ranks))
+
     def report(self) -> PluginReport:
-        return PluginReport(
-            name=self.name,
-            distribution=self.distribution,
-            version=self.version,
-            status=self.status,
-            reason=self.reason,
-            hooks=tuple(sorted(self.ranks)),
-            contributions=dict(self.contributions),
-        )
+        """The plugin as people see it."""
+        return msgspec.convert(self, PluginReport, from_attributes=True)
 
 
 def load_plugin(entry: IndexedEntryPoint) -> Plugin:

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,17 +34,8 @@ class Orphan:
 def find_orphans(run_dir: Path, *, town_root: Path) -> list[Orphan]:
     """What `sweep_orphans` would begin with, by pid; ends nothing. Valid only while no kernel runs the town."""
     spared = set(_self_and_ancestors()) | descendants_of(os.getpid())
-    orphans = {
-        pid: Orphan(pid, _name_of(pid), record.round_id)
-        for pid, record in _read_records(run_dir)
-        if (started := start_time(pid)) is not None and started == record.start_time
-    }
-    orphans |= {
-        pid: Orphan(pid, _name_of(pid), round_id)
-        for pid, round_id in _marked(town_root, None)
-        if start_time(pid) is not None
-    }
-    return [orphan for pid, orphan in sorted(orphans.items()) if pid not in spared]
+    orphans = _left_behind(dict(_read_records(run_dir)), town_root, None, spared)
+    return sorted(orphans.values(), key=lambda orphan: orphan.pid)
 
 
 def sweep_orphans(run_dir: Path, *, town_root: Path, round_id: str | None = None) -> list[Orphan]:
@@ -61,13 +52,7 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, round_id: str | None = None
     if round_id is None:  # else the run may still be below the caller: its supervisor is ending
         spared |= descendants_of(os.getpid())
     while True:
-        for pid, record in records.items():
-            due = pid not in spared and round_id in (None, record.round_id)
-            if due and (started := start_time(pid)) is not None and started == record.start_time:
-                orphans.setdefault((pid, started), Orphan(pid, _name_of(pid), record.round_id))
-        for pid, marker in _marked(town_root, round_id):
-            if pid not in spared and (started := start_time(pid)) is not None:
-                orphans.setdefault((pid, started), Orphan(pid, _name_of(pid), marker))
+        orphans = _left_behind(records, town_root, round_id, spared) | orphans
         alive = {pid: orphan for (pid, started), orphan in orphans.items() if start_time(pid) == started}
         # Stopped before their children are listed, or a child born meanwhile would be lost with its parent.
         signal_each(alive, signal.SIGSTOP)
@@ -91,6 +76,22 @@ def sweep_orphans(run_dir: Path, *, town_root: Path, round_id: str | None = None
 class _Record:
     start_time: int | None
     round_id: str | None
+
+
+def _left_behind(
+    records: Mapping[int, _Record], town_root: Path, round_id: str | None, spared: Collection[int]
+) -> dict[tuple[int, int], Orphan]:
+    """The living processes that a record or their environment names, by pid and start time."""
+    recorded = [
+        (pid, record.round_id)
+        for pid, record in records.items()
+        if round_id in (None, record.round_id) and start_time(pid) == record.start_time
+    ]
+    return {
+        (pid, started): Orphan(pid, _name_of(pid), marker)
+        for pid, marker in (*recorded, *_marked(town_root, round_id))
+        if pid not in spared and (started := start_time(pid)) is not None
+    }
 
 
 def _read_records(run_dir: Path) -> Iterator[tuple[int, _Record]]:

@@ -115,13 +115,9 @@ class Output:
         self._write_log(accepted)
         if rest:
             self._write_log(_LOG_END)
-            self._close_log()
+            self.close()
         if accepted:
             channel.feed(accepted)
-
-    def close(self) -> None:
-        """Close the log."""
-        self._close_log()
 
     def _write_log(self, chunk: bytes) -> None:
         """Append while that works: a full disk must not end the run.
@@ -132,9 +128,10 @@ class Output:
             try:
                 os.write(self._log, chunk)
             except OSError:
-                self._close_log()
+                self.close()
 
-    def _close_log(self) -> None:
+    def close(self) -> None:
+        """Close the log."""
         if self._log is not None:
             os.close(self._log)
             self._log = None

@@ -35,12 +35,10 @@ from types import FrameType
 from typing import Any
 
 #: What the kernel may write to a run supervisor after the request. The end of the socket means `END` too.
-END, KILL, PAUSE, CONTINUE = b"e", b"k", b"p", b"c"
+END, PAUSE, CONTINUE = b"e", b"p", b"c"
 
 SETTLE_S = 0.2  # what a command leaves behind may be about to end by itself, like the rest of a pipeline
-KILL_BOUND_S = (
-    5.0  # after which a process that SIGKILL does not end (another user's, or stuck in the system) is given up
-)
+KILL_BOUND_S = 5.0  # after it, what SIGKILL does not end (another user's, or stuck in the system) is given up
 KILL_AGAIN_S = 0.02
 FREEZE_PASSES = 100
 
@@ -213,11 +211,8 @@ def _spawn(command: list[str], env: dict[str, str], stdio: tuple[int, int, int])
                     setsigmask=(),
                     setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
                 )
-            except (
-                FileNotFoundError,
-                PermissionError,
-                NotADirectoryError,
-            ) as error:  # as execvp: try the next directory
+            # As execvp: try the next directory.
+            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
                 reason = error
     raise reason
 
@@ -266,7 +261,6 @@ class RunSupervisor:
         self._main_pid = 0
         self._main_alive = False
         self._ending = False
-        self._hurried = False
         self._lost = False
 
     def run(self) -> None:
@@ -297,7 +291,7 @@ class RunSupervisor:
             deadline = time.monotonic() + grace_s
             signal_each([-self._main_pid], first_signal)
             signal_each(self._tree(), signal.SIGCONT)
-            while self._main_alive and not self._hurried and self._wait_until(deadline):
+            while self._main_alive and self._wait_until(deadline):
                 pass
         else:
             settled = time.monotonic() + SETTLE_S
@@ -311,7 +305,7 @@ class RunSupervisor:
             signal_each(new, signal.SIGTERM)
             signal_each(new, signal.SIGCONT)
             signalled |= new
-            if self._hurried or not self._wait_until(deadline):
+            if not self._wait_until(deadline):
                 break
         deadline = time.monotonic() + KILL_BOUND_S
         while not self._nothing_left() and time.monotonic() < deadline:
@@ -361,15 +355,13 @@ class RunSupervisor:
         if not orders:
             self._watched.discard(self._control.fileno())
             self._ending = True
-        for number in orders:
-            order = bytes((number,))
-            if order == PAUSE:
+        for order in orders:
+            if order == ord(PAUSE):
                 signal_each(freeze_below(os.getpid()) or self._tree(), signal.SIGSTOP)
-            elif order == CONTINUE:
+            elif order == ord(CONTINUE):
                 signal_each(self._tree(), signal.SIGCONT)
             else:
                 self._ending = True
-                self._hurried |= order == KILL
 
     def _report(self, report: dict[str, Any]) -> None:
         with suppress(OSError):  # the kernel has ended, which its socket shows

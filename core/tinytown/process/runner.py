@@ -22,6 +22,7 @@ import trio
 from tinytown.errors import ProcessFailed
 from tinytown.process import reaper
 from tinytown.process.output import Channel, Output
+from tinytown.process.pausable_clock import PausableClock
 
 Reason = Literal["exited", "timeout", "silence"]
 
@@ -121,18 +122,27 @@ def open_pipes(stdin: bytes | Path | None) -> Generator[Pipes]:
 
 
 class CommandRun:
-    """One command in progress: three pipes, the reports of its run supervisor, and two clocks."""
+    """One command in progress: three pipes, the reports of its run supervisor, and two limits by the `clock`, which its
+    owner pauses with it."""
 
     def __init__(
-        self, pipes: Pipes, output: Output, *, timeout_s: float | None, silence_s: float | None, grace_s: float
+        self,
+        pipes: Pipes,
+        output: Output,
+        clock: PausableClock,
+        *,
+        timeout_s: float | None,
+        silence_s: float | None,
+        grace_s: float,
     ) -> None:
         self._pipes = pipes
         self._output = output
         self._silence_s = inf if silence_s is None else silence_s
         self._grace_s = grace_s
-        self._began = self._last_output = trio.current_time()
-        self._due = inf if timeout_s is None else self._began + timeout_s
-        self._paused_at = self._began
+        self._clock = clock
+        self._began = trio.current_time()
+        self._last_output = clock.now()
+        self._due = inf if timeout_s is None else clock.now() + timeout_s
         self._continued: trio.Event | None = None  # while paused
         self._requested = False
         self._reports: dict[str, Any] = {}
@@ -140,17 +150,12 @@ class CommandRun:
         self._reason: Reason = "exited"
         self._listener_error: Exception | None = None
         self._muted = False
-        self._over = False
+        self.is_over = False  # whether the run supervisor has ended, and everything below it
 
     @property
     def has_begun(self) -> bool:
         """The command may have had an effect, or was refused. Without this, it is safe to try again."""
         return bool(self._reports)
-
-    @property
-    def is_over(self) -> bool:
-        """The run supervisor has ended, and everything below it."""
-        return self._over
 
     @property
     def abandoned(self) -> bool:
@@ -175,7 +180,7 @@ class CommandRun:
                 nursery.cancel_scope.cancel()
         finally:
             self._pipes.close_stdin()
-            if not self._over:
+            if not self.is_over:
                 await self._end()
         if self._listener_error is not None:
             raise self._listener_error
@@ -223,7 +228,6 @@ class CommandRun:
     def pause(self) -> None:
         if self._continued is None:
             self._continued = trio.Event()
-            self._paused_at = trio.current_time()
             if self._requested:  # else the request is followed by the order
                 self.order(reaper.PAUSE)
 
@@ -231,9 +235,6 @@ class CommandRun:
         if self._continued is not None:
             if self._requested:
                 self.order(reaper.CONTINUE)
-            paused_s = trio.current_time() - self._paused_at
-            self._due += paused_s
-            self._last_output += paused_s
             self._continued.set()
             self._continued = None
 
@@ -254,7 +255,7 @@ class CommandRun:
                 self._reports.update(json.loads(report))
                 if "exited" in self._reports and not self._duration_s:
                     self._duration_s = trio.current_time() - self._began
-        self._over = True
+        self.is_over = True
 
     async def _receive(self) -> bytes:
         while True:
@@ -274,7 +275,7 @@ class CommandRun:
                 continue
             if not chunk:
                 return
-            self._last_output = trio.current_time()
+            self._last_output = self._clock.now()
             if not self._muted:
                 try:
                     self._output.take(channel, chunk)
@@ -307,8 +308,8 @@ class CommandRun:
             due = min(self._due, silent_at)
             if self._continued is not None:
                 await self._continued.wait()
-            elif due > trio.current_time():
-                await trio.sleep_until(due)
+            elif (left_s := due - self._clock.now()) > 0:
+                await trio.sleep(left_s)
             else:
                 self._reason = "timeout" if self._due <= silent_at else "silence"
                 self.order(reaper.END)

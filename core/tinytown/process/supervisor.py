@@ -113,7 +113,7 @@ class ProcessSupervisor:
                 owned.callback(output.close)
                 pipes = owned.enter_context(open_pipes(stdin))
                 await self._hand_over(pipes)
-                run = CommandRun(pipes, output, timeout_s=timeout_s, silence_s=silence_s, grace_s=grace_s)
+                run = CommandRun(pipes, output, self.clock, timeout_s=timeout_s, silence_s=silence_s, grace_s=grace_s)
                 self._runs.add(run)
                 if self.clock.paused:
                     run.pause()
@@ -183,8 +183,7 @@ class ProcessSupervisor:
             self._socket.close()
             self._socket = None
         if self._process is not None:
-            with trio.move_on_after(_CLOSE_BOUND_S):
-                await self._process.wait()
+            await self._wait_for_end()
             if self._process.returncode is None:
                 self._process.kill()  # its run supervisors then end by the lifeline
                 await self._process.wait()
