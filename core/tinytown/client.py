@@ -13,13 +13,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinytown.config import Config, find_town, load_config, prepare_runtime_directory
-from tinytown.errors import Refused, ServerUnreachable, TinytownError
+from tinytown.config import Config, find_town, load_config
+from tinytown.errors import ServerUnreachable, TinytownError
 from tinytown.identity import Caller, caller_in
 from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import SCHEMA, TownOperations
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.locate import address_of, town_server
+from tinytown.redis.locate import address_of, ensure_server
 
 if TYPE_CHECKING:
     from tinytown.model.events import Event
@@ -63,13 +63,7 @@ class TownClient:
 
     def make_ready(self) -> None:
         """Install the functions if the server lacks them. Raises: Refused for data of another version."""
-        schema = self.run(self.operations.setup({}))
-        if schema != SCHEMA:
-            raise Refused(
-                f"the data of town {self.config.name!r} has schema {schema!r}, this version knows {SCHEMA!r}",
-                hint="use the version of Tinytown that the town's kernel has",
-                code="other_schema",
-            )
+        self.run(self.operations.setup({}))
 
     def server_info(self) -> dict[str, str]:
         """The server's INFO, by the names of its fields."""
@@ -102,7 +96,7 @@ class TownClient:
             try:
                 batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
             except ServerUnreachable:
-                _ensure_server(self.root, self.config)
+                ensure_server(self.root, self.config)
                 batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
             yield batch
             if batch:
@@ -130,7 +124,7 @@ def connect(root: Path, config: Config, *, on_connect: Callable[[str], None] | N
     """Like `open_town_client`, for a town whose root and settings are known."""
     began = time.monotonic()
     with _explained(root, config):
-        server = _ensure_server(root, config)
+        server = ensure_server(root, config)
         with BlockingClient(address_of(root, config)) as client:
             town = TownClient(root, config, client)
             town.make_ready()
@@ -155,15 +149,3 @@ def _explained(root: Path, config: Config) -> Generator[None]:
                     f"the disk of {root} is full, make room on it: its server keeps nothing that it cannot write"
                 )
         raise
-
-
-def _ensure_server(root: Path, config: Config) -> str:
-    """How the server was reached: ``started``, ``attached``, or ``named`` by the configuration."""
-    server = town_server(root, config)
-    if server is None:
-        return "named"
-    state = server.ensure(durability=config.redis.durability)
-    if state == "started":
-        with contextlib.suppress(OSError):
-            prepare_runtime_directory(root)
-    return state

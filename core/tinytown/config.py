@@ -295,7 +295,9 @@ def read_config(table: Mapping[str, Any], path: Path) -> Config:
     _check(config, path)
     merged: dict[str, Any] = {
         "agent_clis": user.agent_clis | config.agent_clis,
-        "plugins": _merge_plugins(user.plugins, config.plugins),
+        "plugins": {
+            name: user.plugins.get(name, {}) | config.plugins.get(name, {}) for name in user.plugins | config.plugins
+        },
     }
     if user.default_cli and "default_cli" not in table:
         merged["default_cli"] = user.default_cli
@@ -338,10 +340,6 @@ def load_user_config() -> UserConfig:
     path = user_directory() / "config.toml"
     table = _read_toml(path)
     return UserConfig() if table is None else convert_settings(UserConfig, table, path)
-
-
-def _merge_plugins(user: dict[str, dict[str, Any]], town: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: user.get(name, {}) | town.get(name, {}) for name in user | town}
 
 
 def _read_toml(path: Path) -> dict[str, Any] | None:

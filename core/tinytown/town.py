@@ -6,17 +6,15 @@ returns typed values. It runs no agents; the kernel does (`tinytown.open_town` o
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
 
 import trio
 
 from tinytown.concurrency import AsyncValue, open_background, open_lasting
-from tinytown.config import Config, prepare_runtime_directory
-from tinytown.errors import Refused
+from tinytown.config import Config
 from tinytown.model.agents import Agent
 from tinytown.model.details import MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
@@ -25,9 +23,9 @@ from tinytown.model.messages import Body, Message, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
 from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import SCHEMA, TownOperations, load_library
+from tinytown.protocol.operations import TownOperations, load_library
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.locate import address_of, town_server
+from tinytown.redis.locate import address_of, ensure_server
 from tinytown.roles import check_kind, start_of_agent
 from tinytown.waiting import have_reached
 
@@ -358,14 +356,9 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     An embedded server is started when none answers, now and whenever the connection is lost.
     Raises: ServerUnreachable, ConfigError, Refused for data of another schema.
     """
-    server = town_server(root, config)
 
     async def prepare() -> None:
-        if server is not None:
-            ensure = functools.partial(server.ensure, durability=config.redis.durability)
-            if await trio.to_thread.run_sync(ensure, abandon_on_cancel=True) == "started":
-                with suppress(OSError):
-                    prepare_runtime_directory(root)
+        await trio.to_thread.run_sync(ensure_server, root, config, abandon_on_cancel=True)
 
     channels = Channels()
     # Cleaning up after a cancellation uses the link, so it outlasts the block.
@@ -378,13 +371,7 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     ):
         town = Town(root, config, link, channels)
         await town.run(load_library())
-        schema = await town.run(town.operations.setup(config.server_settings))
-        if schema != SCHEMA:
-            raise Refused(
-                f"the data of town {config.name!r} has the schema {schema}, this version of Tinytown has {SCHEMA}",
-                hint="use the version of Tinytown that made it",
-                code="other_schema",
-            )
+        await town.run(town.operations.setup(config.server_settings))
         latest = await town.run(town.operations.latest_events(1))
         town.position.value = latest[-1].id if latest else "0-0"
         async with open_background() as nursery:

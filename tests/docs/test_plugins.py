@@ -27,7 +27,7 @@ from tinytown.contracts import (
     Verdict,
 )
 from tinytown.hookspecs import HOOK_API
-from tinytown.plugin import HOOKS
+from tinytown.plugin.loader import HOOKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "plugins.md").read_text()
 HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)

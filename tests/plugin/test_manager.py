@@ -18,7 +18,8 @@ from tinytown.hookspecs import HOOK_API
 from tinytown.model.agents import Agent
 from tinytown.model.events import OtherEvent
 from tinytown.model.tasks import Task
-from tinytown.plugin import HOOKS, PluginReport, Plugins, load_plugins, survey_plugins
+from tinytown.plugin import PluginReport, Plugins, load_plugins, survey_plugins
+from tinytown.plugin.loader import HOOKS
 
 HEAD = f"""
 from tinytown.contracts import AgentBackend

@@ -13,8 +13,6 @@ from tinytown.exports import lazy_exports
 
 if TYPE_CHECKING:
     from tinytown.plugin.loader import (
-        BLOCK_VARIABLE as BLOCK_VARIABLE,
-        HOOKS as HOOKS,
         Plugin as Plugin,
         PluginReport as PluginReport,
         Status as Status,
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "loader": "BLOCK_VARIABLE HOOKS Plugin PluginReport Status load_plugin",
+        "loader": "Plugin PluginReport Status load_plugin",
         "manager": "Plugins load_plugins survey_plugins",
     },
 )

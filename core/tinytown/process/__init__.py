@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from tinytown.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from tinytown.process.orphans import Orphan as Orphan, find_orphans as find_orphans, sweep_orphans as sweep_orphans
+    from tinytown.process.orphans import find_orphans as find_orphans, sweep_orphans as sweep_orphans
     from tinytown.process.output import Line as Line
-    from tinytown.process.pausable_clock import PausableClock as PausableClock
     from tinytown.process.pids import is_running as is_running
     from tinytown.process.reaper import (
         descendants_of as descendants_of,
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "orphans": "Orphan find_orphans sweep_orphans",
+        "orphans": "find_orphans sweep_orphans",
         "output": "Line",
-        "pausable_clock": "PausableClock",
         "pids": "is_running",
         "reaper": "descendants_of signal_each start_time",
         "runner": "Exit",

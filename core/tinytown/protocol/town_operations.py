@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tinytown.errors import Refused
 from tinytown.model.events import Event
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import check_id
@@ -35,8 +36,21 @@ class WholeTownOperations(OperationBase):
     """The town itself, its ledger, the data of plugins and the event stream."""
 
     def setup(self, settings: Mapping[str, int]) -> Operation[str]:
-        """Create the town's data if there is none, migrate older data, and store the bounds; the schema of the data."""
-        return self._call("town_setup", decoders.to_text, SCHEMA, *flat(settings))
+        """Create the town's data if there is none, migrate older data, and store the bounds; the schema of the data.
+
+        Raises: Refused with code ``other_schema`` for data that this version does not know.
+        """
+
+        def check(reply: Any) -> str:
+            if (schema := decoders.to_text(reply)) != SCHEMA:
+                raise Refused(
+                    f"the town's data has the schema {schema!r}, this version of Tinytown knows {SCHEMA!r}",
+                    hint="use the version of Tinytown that made it",
+                    code="other_schema",
+                )
+            return schema
+
+        return self._call("town_setup", check, SCHEMA, *flat(settings))
 
     def status(self, *, agents: bool = True) -> Operation[Status]:
         """The whole town in one answer."""

@@ -6,12 +6,13 @@ Cheap to import, for quick commands. Connects to nothing and starts nothing.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config
+from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config, prepare_runtime_directory
 from tinytown.entry_points import installed
 from tinytown.errors import PluginFaulty, PluginRefused, ServerUnreachable
 from tinytown.packages import install_hint
@@ -126,6 +127,20 @@ def town_server(root: Path, config: Config) -> TownServer | None:
             stage="server",
         ) from error
     return make(root / RUNTIME_DIRECTORY)
+
+
+def ensure_server(root: Path, config: Config) -> Literal["started", "attached", "named"]:
+    """Have the town's server up, and how that was done; ``named``: by nobody, the configuration names another.
+
+    Blocking. Raises: ServerUnreachable; what `town_server` raises.
+    """
+    if (server := town_server(root, config)) is None:
+        return "named"
+    state = server.ensure(durability=config.redis.durability)
+    if state == "started":
+        with suppress(OSError):
+            prepare_runtime_directory(root)
+    return state
 
 
 def address_of(root: Path, config: Config) -> Address:
