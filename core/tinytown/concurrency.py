@@ -5,7 +5,7 @@ Knows trio and trio-util only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -49,7 +49,8 @@ async def open_background() -> AsyncGenerator[trio.Nursery]:
                 raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        cause = raised if isinstance(raised, Exception) else _first_error(group)
+        causes = [raised] if isinstance(raised, Exception) else [*_leaves(group)]
+        cause = next((error for error in causes if not isinstance(error, trio.Cancelled)), causes[0])
         raise cause from cause.__cause__
 
 
@@ -93,15 +94,10 @@ def without_cancellations() -> Generator[None]:
         raise errors from None
 
 
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    leaves: list[BaseException] = []
-
-    def collect(nested: BaseExceptionGroup[BaseException]) -> None:
-        for error in nested.exceptions:
-            if isinstance(error, BaseExceptionGroup):
-                collect(error)  # pyright: ignore[reportUnknownArgumentType] - what a group of anything holds
-            else:
-                leaves.append(error)
-
-    collect(group)
-    return next((error for error in leaves if not isinstance(error, trio.Cancelled)), leaves[0])
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What an error consists of: itself, or the errors of a group and of the groups in it."""
+    if isinstance(error, BaseExceptionGroup):
+        for nested in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            yield from _leaves(nested)  # pyright: ignore[reportUnknownArgumentType] - what a group of anything holds
+    else:
+        yield error

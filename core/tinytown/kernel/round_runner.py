@@ -85,6 +85,11 @@ class _Work:
     reporter: Reporter = field(default_factory=Reporter)
     began: float = field(default_factory=trio.current_time)
 
+    @property
+    def task_id(self) -> str:
+        """The id of the task; empty without one."""
+        return self.task.id if self.task else ""
+
 
 class RoundRunner:
     """Runs the rounds of one agent while this kernel holds its lease. Used by one task; the other methods but `run` may
@@ -216,9 +221,7 @@ class RoundRunner:
         outcome: Outcome | None = None
         try:
             with without_cancellations(), trio.CancelScope() as self._scope:
-                call = self._town.operations.start_round(
-                    self.agent.id, self._fence, work.round_id, work.task.id if work.task else ""
-                )
+                call = self._town.operations.start_round(self.agent.id, self._fence, work.round_id, work.task_id)
                 if await self._town.run(call) in ("paused", "stopped"):
                     # Requested after the claim: nothing has begun yet, so nothing is lost.
                     self.interrupt("requested by user")
@@ -264,8 +267,7 @@ class RoundRunner:
             with self._context.processes.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 prompt = await self._prompt(work.task, messages)
-                what = f"task {work.task.id}" if work.task else "mail"
-                about = f"{rfc3339(int(time.time() * 1000))}, {what}"
+                about = f"{rfc3339(int(time.time() * 1000))}, {f'task {work.task_id}' if work.task else 'mail'}"
                 work.files.begin(prompt, about, directory, self._town.config.limits)
                 round_ = Round(
                     round_id=work.round_id,
@@ -330,8 +332,7 @@ class RoundRunner:
             if work.reporter.latest is None or work.reporter.latest == reported:
                 continue
             reported = work.reporter.latest
-            task_id = work.task.id if work.task else ""
-            members = {"agent": self.agent.name, "text": reported, "task": task_id, "round_id": work.round_id}
+            members = {"agent": self.agent.name, "text": reported, "task": work.task_id, "round_id": work.round_id}
             with suppress(TinytownError):
                 await self._town.run(self._town.operations.emit("agent_reported", members))
 
@@ -340,11 +341,11 @@ class RoundRunner:
 
         Returns the resolution, and the state of the task afterwards.
         """
-        task, duration_s = work.task, trio.current_time() - work.began
+        duration_s = trio.current_time() - work.began
         settled = resolve(
             outcome,
             self._town.config.round,
-            task,
+            work.task,
             max(delivery.deliveries for delivery in work.deliveries),
             requested=self._interrupt_reason is not None,
         )
@@ -359,7 +360,7 @@ class RoundRunner:
             cli=self.agent.cli,
             outcome=kind,
             reason=settled.reason,
-            task=task.id if task else None,
+            task=work.task_id or None,
             messages=tuple(delivery.message.id for delivery in work.deliveries if delivery.message),
             began_at=rfc3339(ended_ms - int(duration_s * 1000)),
             ended_at=rfc3339(ended_ms),
@@ -381,7 +382,7 @@ class RoundRunner:
             mail=settled.mail,
             delay_ms=int(settled.delay_s * 1000),
             reason=settled.reason,
-            task_id=task.id if task else "",
+            task_id=work.task_id,
             fate=settled.fate,
             text=settled.text,
             duration_ms=int(duration_s * 1000),
@@ -400,7 +401,7 @@ class RoundRunner:
                     await trio.sleep(_AGAIN_S)
                 except StaleLease:  # the outcome no longer counts, but its cost does
                     late = self._town.operations.charge_round(
-                        self.agent.id, work.round_id, charge, task_id=task.id if task else ""
+                        self.agent.id, work.round_id, charge, task_id=work.task_id
                     )
                     with suppress(TinytownError):
                         await self._town.run(late)

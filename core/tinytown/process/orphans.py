@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytown.process.reaper import descendants_of, round_id_in, signal_each, start_time
+from tinytown.process.reaper import descendants_of, round_id_in, signal_each, start_time, stat_of
 
 END_BOUND_S = 5.0
 _AGAIN_S = 0.02
@@ -122,11 +122,8 @@ def _self_and_ancestors() -> Iterator[int]:
     pid = os.getpid()
     while pid > 0:
         yield pid
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as stat:
-                pid = int(stat.read().rpartition(b")")[2].split()[1])
-        except OSError:
-            return
+        fields = stat_of(pid)
+        pid = int(fields[1]) if fields else 0
 
 
 def _name_of(pid: int) -> str:

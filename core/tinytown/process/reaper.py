@@ -98,12 +98,15 @@ def start_time(pid: int) -> int | None:
 
     With the pid it names one process for as long as the machine is up. Source: proc_pid_stat(5), fields 3 and 22.
     """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()  # the name before it may contain anything
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    fields = stat_of(pid)
+    return None if not fields or fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def stat_of(pid: int) -> list[bytes]:
+    """What `/proc` says of a process, from its state (field 3 of proc_pid_stat(5)) on; empty when it does not exist."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stat:
+        return stat.read().rpartition(b")")[2].split()  # the name before it may contain anything
+    return []
 
 
 def signal_each(pids: Collection[int], number: int) -> None:

@@ -347,37 +347,28 @@ def encode_request(
 def _explain(failure: Mapping[str, Any], command: Sequence[str], cwd: Path) -> ProcessFailed:
     """The error that a `failed` report stands for."""
     number, path, name = failure["errno"], failure["path"], command[0]
+    executing, hint = failure["stage"] == "execute", ""
     if failure["stage"] == "cwd":
-        return ProcessFailed(
-            f"cannot run {name!r} in {cwd}: {os.strerror(number)}",
-            hint="name a directory that exists and can be entered",
-            code="no_such_directory",
-        )
-    if number == errno.E2BIG:
-        return ProcessFailed(
-            f"the arguments or the environment of {name!r} are too long for the system",
-            hint="give long texts by standard input or in a file",
-            code="arguments_too_long",
-        )
-    if failure["stage"] == "execute" and number == errno.ENOENT and not path:
-        return ProcessFailed(
-            f"no such command: {name!r}", hint="install it, or put its directory on PATH", code="command_not_found"
-        )
-    if failure["stage"] == "execute" and number == errno.ENOENT:
-        return ProcessFailed(
-            f"cannot run {path}: the interpreter that its first line names does not exist",
-            hint="correct its first line",
-            code="command_not_executable",
-        )
-    if failure["stage"] == "execute" and number in (errno.EACCES, errno.EISDIR, errno.ENOEXEC, errno.ETXTBSY):
-        return ProcessFailed(
-            f"cannot run {path or name!r}: {os.strerror(number)}",
-            hint="make it executable, and begin a script with #! and its interpreter",
-            code="command_not_executable",
-        )
-    if number == errno.EINVAL:
-        return ProcessFailed(f"cannot run {name!r}: {failure['text']}", code="bad_argument")
-    return failed_to_start(number, f"cannot run {name!r}: {failure['text']}")
+        code, text = "no_such_directory", f"cannot run {name!r} in {cwd}: {os.strerror(number)}"
+        hint = "name a directory that exists and can be entered"
+    elif number == errno.E2BIG:
+        code, text = "arguments_too_long", f"the arguments or the environment of {name!r} are too long for the system"
+        hint = "give long texts by standard input or in a file"
+    elif executing and number == errno.ENOENT and not path:
+        code, text = "command_not_found", f"no such command: {name!r}"
+        hint = "install it, or put its directory on PATH"
+    elif executing and number == errno.ENOENT:
+        code = "command_not_executable"
+        text = f"cannot run {path}: the interpreter that its first line names does not exist"
+        hint = "correct its first line"
+    elif executing and number in (errno.EACCES, errno.EISDIR, errno.ENOEXEC, errno.ETXTBSY):
+        code, text = "command_not_executable", f"cannot run {path or name!r}: {os.strerror(number)}"
+        hint = "make it executable, and begin a script with #! and its interpreter"
+    elif number == errno.EINVAL:
+        code, text = "bad_argument", f"cannot run {name!r}: {failure['text']}"
+    else:
+        return failed_to_start(number, f"cannot run {name!r}: {failure['text']}")
+    return ProcessFailed(text, hint=hint, code=code)
 
 
 def failed_to_start(number: int, message: str) -> ProcessFailed:
