@@ -18,21 +18,8 @@ from typing import Any
 
 import pluggy
 
+from tinytown import contracts
 from tinytown.config import Config
-from tinytown.contracts import (
-    AgentBackend,
-    AgentTool,
-    Command,
-    Completer,
-    Converter,
-    Gate,
-    HealthCheck,
-    ReportingGuide,
-    Service,
-    StatusSection,
-    StatusSink,
-    Workspace,
-)
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event
 from tinytown.model.tasks import Task
@@ -58,32 +45,32 @@ def tinytown_settings_type() -> type | None:
 
 
 @hookspec
-def tinytown_agent_backends(settings: Any, config: Config, root: Path) -> Sequence[AgentBackend]:  # type: ignore[empty-body]
+def tinytown_agent_backends(settings: Any, config: Config, root: Path) -> Sequence[contracts.AgentBackend]:  # type: ignore[empty-body]
     """Backends for agents, each of a kind that ``--cli`` takes."""
 
 
 @hookspec
-def tinytown_converters(settings: Any) -> Sequence[Converter]:  # type: ignore[empty-body]
+def tinytown_converters(settings: Any) -> Sequence[contracts.Converter]:  # type: ignore[empty-body]
     """Converters between a file format and tasks, for ``tt task import`` and ``export``."""
 
 
 @hookspec
-def tinytown_status_sinks(settings: Any, config: Config, root: Path) -> Sequence[StatusSink]:  # type: ignore[empty-body]
+def tinytown_status_sinks(settings: Any, config: Config, root: Path) -> Sequence[contracts.StatusSink]:  # type: ignore[empty-body]
     """Sinks for the town's events."""
 
 
 @hookspec
-def tinytown_workspaces(settings: Any, config: Config, root: Path) -> Sequence[Workspace]:  # type: ignore[empty-body]
+def tinytown_workspaces(settings: Any, config: Config, root: Path) -> Sequence[contracts.Workspace]:  # type: ignore[empty-body]
     """Providers of directories to work in. The first one that claims a round serves it."""
 
 
 @hookspec
-def tinytown_gates(settings: Any, config: Config, root: Path) -> Sequence[Gate]:  # type: ignore[empty-body]
+def tinytown_gates(settings: Any, config: Config, root: Path) -> Sequence[contracts.Gate]:  # type: ignore[empty-body]
     """Checks that a submitted task has to pass, all of them."""
 
 
 @hookspec
-def tinytown_services(settings: Any, config: Config, root: Path) -> Sequence[Service]:  # type: ignore[empty-body]
+def tinytown_services(settings: Any, config: Config, root: Path) -> Sequence[contracts.Service]:  # type: ignore[empty-body]
     """Services that run as long as the kernel."""
 
 
@@ -91,7 +78,7 @@ def tinytown_services(settings: Any, config: Config, root: Path) -> Sequence[Ser
 
 
 @hookspec
-def tinytown_commands() -> Sequence[Command]:  # type: ignore[empty-body]
+def tinytown_commands() -> Sequence[contracts.Command]:  # type: ignore[empty-body]
     """Commands for the command line; the code behind one is imported only when it is typed.
 
     Called outside of a town too. Each command also has an entry point of the group ``tinytown.commands``
@@ -100,22 +87,22 @@ def tinytown_commands() -> Sequence[Command]:  # type: ignore[empty-body]
 
 
 @hookspec
-def tinytown_completers() -> Sequence[Completer]:  # type: ignore[empty-body]
+def tinytown_completers() -> Sequence[contracts.Completer]:  # type: ignore[empty-body]
     """Sources of words for shell completion. Called when the shell completes a word of a plugin's command. Since API 2."""
 
 
 @hookspec
-def tinytown_health_checks(settings: Any, config: Config, root: Path) -> Sequence[HealthCheck]:  # type: ignore[empty-body]
+def tinytown_health_checks(settings: Any, config: Config, root: Path) -> Sequence[contracts.HealthCheck]:  # type: ignore[empty-body]
     """What ``tt doctor`` looks at beside its own checks. Since API 2."""
 
 
 @hookspec
-def tinytown_status_sections(settings: Any, config: Config, root: Path) -> Sequence[StatusSection]:  # type: ignore[empty-body]
+def tinytown_status_sections(settings: Any, config: Config, root: Path) -> Sequence[contracts.StatusSection]:  # type: ignore[empty-body]
     """What ``tt status --deep`` shows beside the town itself. Since API 2."""
 
 
 @hookspec
-def tinytown_agent_tools(settings: Any, config: Config, root: Path) -> Sequence[AgentTool]:  # type: ignore[empty-body]
+def tinytown_agent_tools(settings: Any, config: Config, root: Path) -> Sequence[contracts.AgentTool]:  # type: ignore[empty-body]
     """Tools for agents beside the town's own, served to their coding CLI over MCP. Since API 2."""
 
 
@@ -134,7 +121,7 @@ def tinytown_prompt_sections(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def tinytown_reporting_guide(agent: Agent, town_tools: bool) -> ReportingGuide | None:
+def tinytown_reporting_guide(agent: Agent, town_tools: bool) -> contracts.ReportingGuide | None:
     """How the prompt says where to read more and how to report; None for no opinion, the first plugin with one decides.
 
     Called by the kernel for each round. With `town_tools` the agent's backend offers the town's tools. Without any

@@ -17,21 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from tinytown import contracts
 from tinytown.config import CONFIG_FILE, Config, convert_settings
-from tinytown.contracts import (
-    AgentBackend,
-    AgentTool,
-    Command,
-    Completer,
-    Converter,
-    Gate,
-    HealthCheck,
-    ReportingGuide,
-    Service,
-    StatusSection,
-    StatusSink,
-    Workspace,
-)
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event
@@ -50,17 +37,17 @@ class _Kind(NamedTuple):
 
 
 _KINDS = {
-    "backends": _Kind("tinytown_agent_backends", AgentBackend, "kind"),
-    "converters": _Kind("tinytown_converters", Converter, "format"),
-    "sinks": _Kind("tinytown_status_sinks", StatusSink, "name"),
-    "workspaces": _Kind("tinytown_workspaces", Workspace, "name"),
-    "gates": _Kind("tinytown_gates", Gate, "name"),
-    "services": _Kind("tinytown_services", Service, "name"),
-    "commands": _Kind("tinytown_commands", Command, "name"),
-    "completers": _Kind("tinytown_completers", Completer, "name"),
-    "health_checks": _Kind("tinytown_health_checks", HealthCheck, "name"),
-    "status_sections": _Kind("tinytown_status_sections", StatusSection, "name"),
-    "agent_tools": _Kind("tinytown_agent_tools", AgentTool, "name"),
+    "backends": _Kind("tinytown_agent_backends", contracts.AgentBackend, "kind"),
+    "converters": _Kind("tinytown_converters", contracts.Converter, "format"),
+    "sinks": _Kind("tinytown_status_sinks", contracts.StatusSink, "name"),
+    "workspaces": _Kind("tinytown_workspaces", contracts.Workspace, "name"),
+    "gates": _Kind("tinytown_gates", contracts.Gate, "name"),
+    "services": _Kind("tinytown_services", contracts.Service, "name"),
+    "commands": _Kind("tinytown_commands", contracts.Command, "name"),
+    "completers": _Kind("tinytown_completers", contracts.Completer, "name"),
+    "health_checks": _Kind("tinytown_health_checks", contracts.HealthCheck, "name"),
+    "status_sections": _Kind("tinytown_status_sections", contracts.StatusSection, "name"),
+    "agent_tools": _Kind("tinytown_agent_tools", contracts.AgentTool, "name"),
 }
 T = TypeVar("T")
 
@@ -88,17 +75,17 @@ class Plugins:
         self._collect()
         self._check_agent_clis()
         known = self._contributions
-        self.backends: Mapping[str, AgentBackend] = known["backends"]
-        self.converters: Mapping[str, Converter] = known["converters"]
-        self.sinks: Mapping[str, StatusSink] = known["sinks"]
-        self.commands: Mapping[str, Command] = known["commands"]
-        self.completers: Mapping[str, Completer] = known["completers"]
-        self.health_checks: Mapping[str, HealthCheck] = known["health_checks"]
-        self.status_sections: Mapping[str, StatusSection] = known["status_sections"]
-        self.agent_tools: Mapping[str, AgentTool] = known["agent_tools"]
-        self.workspaces: tuple[Workspace, ...] = tuple(known["workspaces"].values())
-        self.gates: tuple[Gate, ...] = tuple(known["gates"].values())
-        self.services: tuple[Service, ...] = tuple(known["services"].values())
+        self.backends: Mapping[str, contracts.AgentBackend] = known["backends"]
+        self.converters: Mapping[str, contracts.Converter] = known["converters"]
+        self.sinks: Mapping[str, contracts.StatusSink] = known["sinks"]
+        self.commands: Mapping[str, contracts.Command] = known["commands"]
+        self.completers: Mapping[str, contracts.Completer] = known["completers"]
+        self.health_checks: Mapping[str, contracts.HealthCheck] = known["health_checks"]
+        self.status_sections: Mapping[str, contracts.StatusSection] = known["status_sections"]
+        self.agent_tools: Mapping[str, contracts.AgentTool] = known["agent_tools"]
+        self.workspaces: tuple[contracts.Workspace, ...] = tuple(known["workspaces"].values())
+        self.gates: tuple[contracts.Gate, ...] = tuple(known["gates"].values())
+        self.services: tuple[contracts.Service, ...] = tuple(known["services"].values())
 
     @property
     def reports(self) -> tuple[PluginReport, ...]:
@@ -166,13 +153,13 @@ class Plugins:
                         return name
         return None
 
-    def reporting_guide(self, agent: Agent, town_tools: bool) -> ReportingGuide | None:
+    def reporting_guide(self, agent: Agent, town_tools: bool) -> contracts.ReportingGuide | None:
         """How the prompt of `agent` says to report, by the first plugin with an opinion; None without one.
 
         `town_tools`: whether the agent's backend offers the town's tools to its model.
         """
         arguments = {"agent": agent, "town_tools": town_tools}
-        return self._first("tinytown_reporting_guide", arguments, ReportingGuide, "a ReportingGuide")
+        return self._first("tinytown_reporting_guide", arguments, contracts.ReportingGuide, "a ReportingGuide")
 
     def event_text(self, event: Event) -> str | None:
         """One line about an event, by the first plugin with an opinion; None without one."""
@@ -258,10 +245,12 @@ class Plugins:
             _expect_contract(contributed, contract)
             name = _expect(getattr(contributed, key), str, f"a text as {key}")
             # A command below another one has a name of two words.
-            words = name.split(" ", 1) if isinstance(contributed, Command) else [name]
+            words = name.split(" ", 1) if isinstance(contributed, contracts.Command) else [name]
             if not all(_NAME.fullmatch(word) for word in words):
                 raise PluginFaulty(f"expected letters, digits, '.', '_' or '-' as {key}, got {name!r}")
-            if isinstance(contributed, (Command, Completer)) and not _TARGET.fullmatch(contributed.target):
+            if isinstance(contributed, (contracts.Command, contracts.Completer)) and not _TARGET.fullmatch(
+                contributed.target
+            ):
                 raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {contributed.target!r}")
             if name in objects:
                 taken = PluginRefused(
@@ -343,7 +332,7 @@ def _expect_contract(contributed: Any, contract: type) -> None:
     """Raises PluginFaulty for an object that lacks something of its Protocol, or is no Command where one is due."""
     if isinstance(contributed, type):
         raise PluginFaulty(f"expected an object that is a {contract.__name__}, got {_described(contributed)} itself")
-    if contract in (Command, Completer):
+    if contract in (contracts.Command, contracts.Completer):
         _expect(contributed, contract, f"a {contract.__name__}")
     attributes = inspect.get_annotations(contract)
     methods = [name for name, value in vars(contract).items() if inspect.isfunction(value) and name[0] != "_"]
