@@ -165,5 +165,7 @@ def test_a_client_of_an_older_version_gets_the_schema_and_changes_nothing(town: 
 def test_data_of_a_newer_version_is_left_as_it_is(client: BlockingClient, town: BareTown) -> None:
     town.command("HSET", town.key("meta"), "schema", "3")
     before = town.dump()
-    assert client.run(TownOperations(town.operations.keys.town).setup({"max_agents": 7})) == "3"
+    with pytest.raises(Refused, match="schema '3'") as caught:
+        client.run(TownOperations(town.operations.keys.town).setup({"max_agents": 7}))
+    assert caught.value.code == "other_schema"
     assert town.dump() == before
