@@ -9,7 +9,7 @@ import click
 import pytest
 from tinytown.contracts import Command
 from tinytown.hookspecs import HOOK_API
-from tinytown_beads import TINYTOWN_HOOK_API, tinytown_commands
+from tinytown_beads.plugin import TINYTOWN_HOOK_API, tinytown_commands
 
 
 def test_the_hooks_are_of_this_version() -> None:

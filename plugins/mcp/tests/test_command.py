@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from tinytown_cli.main import READER_GONE
-from tinytown_mcp import tinytown_reporting_guide
 from tinytown_mcp.mcp_server import LINE_LIMIT_BYTES, REVISIONS
+from tinytown_mcp.plugin import tinytown_reporting_guide
 from tinytown_testing.shell import Shell
 
 from .conftest import RoundTown

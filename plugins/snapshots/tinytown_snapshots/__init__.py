@@ -4,24 +4,3 @@
 `merge_plan` compares a snapshot with a town, `restore_rows` and `transfer` write it. The server-side functions are a
 library of their own, loaded on first use.
 """
-
-from __future__ import annotations
-
-from tinytown.contracts import Command
-from tinytown.hookspecs import hookimpl
-
-TINYTOWN_HOOK_API = 2
-
-
-@hookimpl
-def tinytown_commands() -> tuple[Command, ...]:
-    """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
-    return (
-        Command("save", "Save the town to a file for git.", "tinytown_snapshots.cli_commands:save", section="The town"),
-        Command(
-            "restore", "Restore a snapshot of tt save.", "tinytown_snapshots.cli_commands:restore", section="The town"
-        ),
-        Command(
-            "reset", "Remove everything from the town.", "tinytown_snapshots.cli_commands:reset", section="The town"
-        ),
-    )

@@ -22,7 +22,7 @@ from tinytown.model.messages import (
 from tinytown.model.tasks import Task
 from tinytown.roles import Role, load_roles
 from tinytown_cli.reporting import tinytown_reporting_guide as guide_by_command
-from tinytown_mcp import tinytown_reporting_guide as guide_by_tools
+from tinytown_mcp.plugin import tinytown_reporting_guide as guide_by_tools
 
 BY_COMMAND, BY_TOOLS = guide_by_command(), guide_by_tools(town_tools=True)
 ADA = Agent(id="a1", name="ada", cli="claude")

@@ -13,9 +13,9 @@ from typing import Any
 import click
 import pytest
 from tinytown_beads.groups.commands import group
-from tinytown_gastown import tinytown_commands
 from tinytown_gastown.bd.program import program
 from tinytown_gastown.formulas.model import Compose, Formula, Step
+from tinytown_gastown.plugin import tinytown_commands
 
 from ..test_migration_source import build
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinytown_gastown import tinytown_commands
+from tinytown_gastown.plugin import tinytown_commands
 from tinytown_gastown.verbs.choose_agent import NAMES
 
 

@@ -1,0 +1,21 @@
+"""The hooks of the plugin. Apart from the package, so that typing a command imports none of them."""
+
+from __future__ import annotations
+
+from tinytown.contracts import Command
+from tinytown.hookspecs import hookimpl
+
+TINYTOWN_HOOK_API = 2
+
+
+@hookimpl
+def tinytown_commands() -> tuple[Command, ...]:
+    """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
+    return (
+        Command(
+            "migrate",
+            "Migrate a town of Tinytown 0.10.",
+            "tinytown_migrate.cli_commands:migrate",
+            section="The town",
+        ),
+    )

@@ -1,0 +1,99 @@
+"""The hooks of the plugin. Apart from the package, so that typing a command imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinytown.contracts import Command, Completer, HealthCheck, StatusSection
+from tinytown.hookspecs import hookimpl
+
+TINYTOWN_HOOK_API = 2
+
+_TOWN = "The town"
+_COSTS = "Cost and accounts"
+
+#: Each is also an entry point of the group ``tinytown.commands``, by which it is found when it is typed.
+_COMMANDS = (
+    Command(
+        "hosts", "List the kernels of the town, on all machines.", "tinytown_ops.explain.hosts_command:hosts", _TOWN
+    ),
+    Command(
+        "recover",
+        "Show what crashed or is stuck, and what happens to it.",
+        "tinytown_ops.doctor.recover_command:recover",
+        _TOWN,
+    ),
+    Command("doctor", "Check for problems, and say how to fix them.", "tinytown_ops.doctor.command:doctor", _TOWN),
+    Command(
+        "bootstrap",
+        "Say which server is used, or what is missing.",
+        "tinytown_ops.doctor.bootstrap_command:bootstrap",
+        _TOWN,
+    ),
+    Command("towns", "List your towns with their state.", "tinytown_ops.doctor.towns_command:towns", _TOWN),
+    Command("config", "Show and change settings.", "tinytown_ops.settings.command:config", _TOWN),
+    Command(
+        "prompt", "Show the prompt of an agent's next round.", "tinytown_ops.explain.prompt_command:prompt", "Agents"
+    ),
+    Command(
+        "reclaim",
+        "Move the work of stopped agents to others.",
+        "tinytown_ops.doctor.reclaim_command:reclaim",
+        "Agents",
+    ),
+    Command("prune", "Remove stopped agents; their work stays.", "tinytown_ops.doctor.reclaim_command:prune", "Agents"),
+    Command("task why", "Explain why a task is not running.", "tinytown_ops.explain.why_command:why", "Work"),
+    Command("task tree", "Show tasks with parts and dependencies.", "tinytown_ops.explain.tree_command:tree", "Work"),
+    Command("costs", "Show costs by agent, task, day or kind.", "tinytown_ops.costs.costs_command:costs", _COSTS),
+    Command("budget", "Show what is left of the budgets.", "tinytown_ops.costs.costs_command:budget", _COSTS),
+    Command(
+        "accounts",
+        "List vendor accounts, and which are rate limited.",
+        "tinytown_ops.costs.accounts_command:accounts",
+        _COSTS,
+    ),
+    Command("trace", "Show the history of a message.", "tinytown_ops.explain.trace_command:trace", "Mail"),
+    Command("conductor", "Run the town through a coding CLI.", "tinytown_ops.conductor.command:conductor"),
+    Command("top", "Watch the town on one screen.", "tinytown_ops.top.command:top"),
+    Command("history", "List finished rounds, or show one in full.", "tinytown_ops.explain.history_command:history"),
+    Command("logs", "Print the output of an agent's processes.", "tinytown_ops.explain.logs_command:logs"),
+)
+
+
+@hookimpl
+def tinytown_settings_type() -> type:
+    """``[plugins.ops]``."""
+    from tinytown_ops.plugin_settings import OpsSettings
+
+    return OpsSettings
+
+
+@hookimpl
+def tinytown_commands() -> Sequence[Command]:
+    """The commands of this plugin."""
+    return _COMMANDS
+
+
+@hookimpl
+def tinytown_completers() -> Sequence[Completer]:
+    """Accounts and coding CLIs."""
+    return (
+        Completer("accounts", "tinytown_ops.completers:accounts"),
+        Completer("coding_clis", "tinytown_ops.completers:coding_clis"),
+    )
+
+
+@hookimpl
+def tinytown_health_checks() -> Sequence[HealthCheck]:
+    """What ``tt doctor`` checks in any town."""
+    from tinytown_ops.doctor.town_checks import TOWN_CHECKS
+
+    return TOWN_CHECKS
+
+
+@hookimpl
+def tinytown_status_sections() -> Sequence[StatusSection]:
+    """Details of agents, server, sinks and hosts; and why open tasks are not running."""
+    from tinytown_ops.explain.deep_status import DeepSection, WhySection
+
+    return (DeepSection(), WhySection())
