@@ -74,7 +74,7 @@ def installation_state() -> int:
 
 def _records() -> Iterable[_Record]:
     """One record for each directory of the path, from the file where it still holds."""
-    directories = list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)))
+    directories = list(dict.fromkeys(os.path.abspath(entry) for entry in sys.path if type(entry) is str))
     path = cache_file("entry-points")
     kept = _read(path) if path else {}
     records: dict[str, _Record] = {}

@@ -112,7 +112,7 @@ def _marked(town_root: Path, round_id: str | None) -> Iterator[tuple[int, str]]:
         if entry.isdecimal():
             with suppress(OSError), open(f"/proc/{entry}/environ", "rb") as environ:
                 items = os.fsdecode(environ.read()).split("\0")
-                environment = dict(item.partition("=")[::2] for item in items)
+                environment = {name: value for name, _, value in (item.partition("=") for item in items)}
         town, marker = environment.get("TINYTOWN_TOWN"), round_id_in(environment)
         if town and marker and os.path.realpath(town) == root and round_id in (None, marker):
             yield int(entry), marker

@@ -110,12 +110,12 @@ def town_server(root: Path, config: Config) -> TownServer | None:
             hint=f"{install_hint('parts', 'server')}, or set redis.url in {root / 'tinytown.toml'}",
             code="no_server",
         )
-    if len(providers) > 1:
+    provider, *others = providers
+    if others:
         distributions = " and ".join(provider.distribution for provider in providers)
         raise PluginRefused(
             f"expected one plugin that brings a server, got {distributions}", hint="uninstall all but one"
         )
-    (provider,) = providers
     try:
         make: ServerProvider = provider.load()
     except Exception as error:

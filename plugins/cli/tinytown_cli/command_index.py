@@ -161,7 +161,8 @@ def _ask(entry: IndexedEntryPoint) -> _Record:
         raise
     except BaseException:  # a plugin may raise anything; `tt plugins` shows it
         return nothing
-    if not all(isinstance(field, str) for answer in (*commands, *completers) for field in answer):
+    fields: list[object] = [field for answer in (*commands, *completers) for field in answer]
+    if not all(isinstance(field, str) for field in fields):
         return nothing
     return {"files": _files(entry.value.partition(":")[0]), "commands": commands, "completers": completers}
 

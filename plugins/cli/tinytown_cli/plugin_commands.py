@@ -54,13 +54,13 @@ def load_command(context: CliContext, name: str) -> click.Command | None:
     found = contributions(_blocked(context), announcing(name)).named(name)
     if not found:
         return None
-    if len(found) > 1:
+    entry, *others = found
+    if others:
         raise PluginRefused(
             f"the plugins {' and '.join(repr(each.plugin) for each in found)} both add the command {name!r}",
-            hint=f"block one of them: blocked_plugins = [{found[-1].plugin!r}]",
+            hint=f"block one of them: blocked_plugins = [{others[-1].plugin!r}]",
             stage="command",
         )
-    (entry,) = found
     try:
         command = load(entry.target)
     except Exception as error:

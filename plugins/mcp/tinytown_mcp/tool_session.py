@@ -42,15 +42,15 @@ class RoundToolSession(ToolSession):
         return self._context.town_root()
 
     @cached_property
-    def config(self) -> Config:
+    def config(self) -> Config:  # pyright: ignore[reportIncompatibleMethodOverride]
         return load_config(self.root)
 
     @cached_property
-    def operations(self) -> TownOperations:
+    def operations(self) -> TownOperations:  # pyright: ignore[reportIncompatibleMethodOverride]
         return TownOperations(self.config.name, message_limit_bytes=self.config.limits.message_bytes)
 
     @cached_property
-    def caller(self) -> Caller:
+    def caller(self) -> Caller:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The agent whose round this is. Raises: UsageError if the round's variables name another town."""
         caller = caller_in(self.root)
         if not caller.is_agent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from tinytown.client import TownClient
@@ -115,9 +115,10 @@ async def _name(trial: AgentToolTrial) -> None:
 
 @AGENT_TOOL.promise("T2", "Its arguments are a Struct that forbids unknown fields and has a JSON schema.")
 async def _arguments(trial: AgentToolTrial) -> None:
-    kind: object = trial.make().arguments
+    kind = cast("object", trial.make().arguments)
+    got = shown(repr(kind))
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-        raise Broken(f"expected a subclass of msgspec.Struct as arguments, got {shown(repr(kind))}")
+        raise Broken(f"expected a subclass of msgspec.Struct as arguments, got {got}")
     if not kind.__struct_config__.forbid_unknown_fields:
         raise Broken("expected forbid_unknown_fields=True, or a misspelt argument is ignored")
     try:

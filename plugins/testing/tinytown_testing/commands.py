@@ -165,6 +165,6 @@ async def _pairs(trial: CompleterTrial) -> None:
             answer = function(context)
         except Exception:  # whatever it is: then nothing is completed
             return
-    for pair in expect_list(answer, tuple, "from the function"):
+    for pair in cast("list[tuple[object, ...]]", expect_list(answer, tuple, "from the function")):
         if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise Broken(f"expected pairs of a word and a remark, got {shown(repr(pair))}")

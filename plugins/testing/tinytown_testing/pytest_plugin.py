@@ -119,7 +119,7 @@ def scripted_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripte
 
     directory = tmp_path / "scripted-plugin"
     offered = scripted_backend.install(directory)
-    monkeypatch.syspath_prepend(str(directory))
+    monkeypatch.syspath_prepend(str(directory))  # pyright: ignore[reportUnknownMemberType]
     return offered
 
 

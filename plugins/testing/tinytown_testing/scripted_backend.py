@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import trio
 from tinytown.contracts import (
@@ -50,7 +50,7 @@ def answers(*outcomes: Any) -> Script:
         outcome = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(outcome, BaseException):
             raise outcome
-        result: Outcome = await outcome(work, report) if callable(outcome) else outcome
+        result: Outcome = await cast("Script", outcome)(work, report) if callable(outcome) else outcome
         return result
 
     return script

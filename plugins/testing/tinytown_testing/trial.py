@@ -173,8 +173,9 @@ def expect_texts(value: object, where: str) -> list[str]:
 
 def expect_list(value: object, kind: type[T], where: str) -> list[T]:
     """The items of a sequence. Broken when it is none, or has an item of another type."""
+    got = f"{type(value).__name__} {shown(repr(value))}"
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise Broken(f"expected a list of {kind.__name__} {where}, got {type(value).__name__} {shown(repr(value))}")
+        raise Broken(f"expected a list of {kind.__name__} {where}, got {got}")
     return [expect(item, kind, f"in the list {where}") for item in cast("Iterable[object]", value)]
 
 

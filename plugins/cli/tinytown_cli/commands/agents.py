@@ -13,6 +13,7 @@ from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.ids import check_agent_name
 from tinytown.model.results import Host
 from tinytown.roles import check_kind, start_of_agent
+
 from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.context import CliContext, pass_cli_context

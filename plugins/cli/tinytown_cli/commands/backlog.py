@@ -6,6 +6,7 @@ import click
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.text import counted
+
 from tinytown_cli.backlog_pickup import pickup_blocker
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.commands.tasks import whole_task_id

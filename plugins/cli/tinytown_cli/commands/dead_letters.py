@@ -6,6 +6,7 @@ import click
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.results import DeadLetter
 from tinytown.model.text import shown
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup

@@ -17,6 +17,7 @@ from tinytown.model.events import (
     event_fields,
 )
 from tinytown.model.text import shown
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.framework import TownCommand

@@ -10,6 +10,7 @@ from tinytown.client import TownClient
 from tinytown.model.events import HostFroze
 from tinytown.model.results import Host
 from tinytown.model.text import counted
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import read_text

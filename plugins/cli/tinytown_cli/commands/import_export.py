@@ -18,6 +18,7 @@ from tinytown.model.tasks import TASK_STATES, TaskState
 from tinytown.model.text import counted, shown
 from tinytown.packages import install_hint
 from tinytown.protocol import Operation
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG

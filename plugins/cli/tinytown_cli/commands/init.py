@@ -17,6 +17,7 @@ from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
 from tinytown.packages import default_kind
 from tinytown.redis import parse_url, town_server
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.git_repository import town_words

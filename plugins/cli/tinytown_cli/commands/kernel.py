@@ -10,6 +10,7 @@ from tinytown.errors import Refused, TinytownError
 from tinytown.identity import caller_in, inside_a_round
 from tinytown.kernel import running_kernel
 from tinytown.redis import town_server
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import end_kernel, kernel_log, start_kernel

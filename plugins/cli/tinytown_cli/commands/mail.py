@@ -11,6 +11,7 @@ from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, chec
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
 from tinytown.model.results import Inbox
 from tinytown.model.text import counted, shown
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

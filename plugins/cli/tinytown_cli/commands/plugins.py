@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from tinytown.packages import default_kind, install_hint
+
 from tinytown_cli.backend_warnings import warnings_by_kind
 from tinytown_cli.command_table import COMMANDS, load
 from tinytown_cli.context import CliContext, pass_cli_context

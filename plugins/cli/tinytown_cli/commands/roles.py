@@ -11,6 +11,7 @@ from tinytown.config import Config, load_config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
 from tinytown.roles import Role, load_roles
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

@@ -15,6 +15,7 @@ from tinytown.model.events import Event, event_fields
 from tinytown.model.results import Host, Status
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import agent_table, table

@@ -14,6 +14,7 @@ from tinytown.model.messages import Priority
 from tinytown.model.tasks import TASK_STATES, Task, TaskState
 from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
+
 from tinytown_cli.commands.import_export import export, import_
 from tinytown_cli.commands.roles import warn_of_role
 from tinytown_cli.context import CliContext, pass_cli_context

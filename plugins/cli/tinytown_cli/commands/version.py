@@ -6,6 +6,7 @@ import sys
 
 import click
 from tinytown import __version__
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand, make_root
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 from tinytown.errors import UsageError
 from tinytown.waiting import Goal, WaitFailed
+
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK, split_list
@@ -24,7 +25,7 @@ class _State(click.Choice):  # type: ignore[type-arg, unused-ignore]
                 "warning: the state cold is now suspended; the old name is removed in the next release"
             )
             value = "suspended"
-        return super().convert(value, param, ctx)
+        return super().convert(value, param, ctx)  # pyright: ignore[reportUnknownVariableType]
 
 
 @click.command(

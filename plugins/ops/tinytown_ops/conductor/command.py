@@ -24,6 +24,7 @@ from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import Word
+
 from tinytown_ops.coding_clis import BY_NAME, CODING_CLIS, CONTEXT_FILE, installed
 from tinytown_ops.conductor.context import build_context
 from tinytown_ops.plugin_settings import read_settings

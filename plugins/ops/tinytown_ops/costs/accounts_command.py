@@ -9,6 +9,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import Word
+
 from tinytown_ops.costs import ledger
 
 

@@ -9,6 +9,7 @@ from tinytown.model.text import counted
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
+
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import BY, Budget, CostRow, Costs
 

@@ -20,6 +20,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.plugin_commands import survey
+
 from tinytown_ops.doctor import machine_checks
 from tinytown_ops.doctor.smoke_test import SmokeTest
 

@@ -15,6 +15,7 @@ from tinytown.packages import default_kind, install_hint
 from tinytown.plugin import Plugins
 from tinytown.redis import town_server
 from tinytown_cli.backend_warnings import warnings_by_kind
+
 from tinytown_ops.coding_clis import CODING_CLIS, installed_versions, program_version
 
 _OLDEST_PYTHON = (3, 11)

@@ -20,6 +20,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, MOMENT, Moment
+
 from tinytown_ops.doctor.reclaim_operation import Reclaimed, reclaim_from
 
 _OVER = ("stopped", "error")

@@ -20,6 +20,7 @@ from tinytown.model.text import counted
 from tinytown.process import find_orphans, sweep_orphans
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+
 from tinytown_ops.explain.leases import lease_left
 
 

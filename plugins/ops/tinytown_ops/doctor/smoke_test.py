@@ -23,6 +23,7 @@ from tinytown.model.text import shown
 from tinytown.packages import install_hint
 from tinytown.protocol import Operation
 from tinytown_cli.kernel_process import kernel_log
+
 from tinytown_ops.explain.blockers import task_blockers
 from tinytown_ops.explain.situation import read_situation
 

@@ -16,6 +16,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
 from tinytown.protocol import TOWN_LIBRARY
+
 from tinytown_ops.explain.deep_status import COUNTED_EVENTS, read_sink_lags
 from tinytown_ops.explain.leases import lease_left
 from tinytown_ops.explain.server_health import read_server_health

@@ -18,6 +18,7 @@ from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
 from tinytown.packages import install_hint
 from tinytown_cli.backlog_pickup import claim_hint, matching_agents, pickup_blocker, role_or_tags
+
 from tinytown_ops.costs.ledger import Account
 
 _DEPTH = 12

@@ -15,6 +15,7 @@ from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
 from tinytown_cli.formatting import table
+
 from tinytown_ops.explain.blockers import Blocker, agent_blockers, idle_reason, task_blockers
 from tinytown_ops.explain.history_command import round_shape
 from tinytown_ops.explain.leases import lease_left

@@ -17,6 +17,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
+
 from tinytown_ops.explain.round_files import read_transcript
 from tinytown_ops.explain.round_text import clock, cost, duration, tokens
 

@@ -8,6 +8,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.serializers import host_shape
+
 from tinytown_ops.explain.leases import lease_left
 
 

@@ -18,6 +18,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import kernel_log
 from tinytown_cli.params import AGENT, ROUND
+
 from tinytown_ops.explain.history_command import find_round
 from tinytown_ops.explain.log_file import Log, readable
 from tinytown_ops.explain.round_files import has_ended, round_begin

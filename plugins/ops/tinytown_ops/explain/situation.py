@@ -9,6 +9,7 @@ from tinytown.errors import TinytownError
 from tinytown.model.messages import TaskAssign
 from tinytown.model.results import Inbox
 from tinytown.model.tasks import Task
+
 from tinytown_ops.costs import ledger
 from tinytown_ops.explain.blockers import AssignmentMessage, Situation
 

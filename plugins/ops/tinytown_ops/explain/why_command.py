@@ -10,6 +10,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import TASK
 from tinytown_cli.serializers import task_shape
+
 from tinytown_ops.explain.blockers import Blocker, task_blockers
 from tinytown_ops.explain.situation import read_situation
 

@@ -27,6 +27,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.text_files import make_user_directory, read_text_file, replace_text_file
+
 from tinytown_ops.settings.keys import (
     Key,
     key_text,

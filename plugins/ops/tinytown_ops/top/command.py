@@ -33,6 +33,7 @@ def top(context: CliContext, once: bool) -> None:
 
 def _print_once(context: CliContext) -> None:
     from tinytown_cli.formatting import terminal_width
+
     from tinytown_ops.top.model import Model
     from tinytown_ops.top.view import frame, text_of
 

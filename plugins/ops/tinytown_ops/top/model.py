@@ -13,6 +13,7 @@ from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.time import rfc3339
 from tinytown.protocol import Operation, TownOperations
+
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account
 from tinytown_ops.explain.blockers import Situation, agent_blockers, idle_reason

@@ -24,6 +24,7 @@ from tinytown.kernel import log_path
 from tinytown.model.agents import DesiredState
 from tinytown.model.events import Event
 from tinytown.town import Town, connect_town
+
 from tinytown_ops.explain.log_file import Log, readable
 from tinytown_ops.top.model import Model
 from tinytown_ops.top.view import Line, Style, frame, log_frame

@@ -10,6 +10,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.text import counted, escape_control, shown
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli.event_text import describe
+
 from tinytown_ops.explain.round_text import duration
 from tinytown_ops.top.model import Model
 from tinytown_ops.top.text_width import columns, cut, fit

@@ -1,0 +1,1 @@
+"""The commands of ``tt``, a module for each family of commands; imported when one of them runs."""

@@ -1,0 +1,1 @@
+"""``tt conductor`` and the context that it gives to a CLI."""

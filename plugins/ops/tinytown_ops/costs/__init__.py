@@ -1,0 +1,1 @@
+"""``tt costs`` and ``tt accounts``, and the ledger of what rounds cost."""

@@ -1,0 +1,1 @@
+"""``tt doctor``, its checks, and the commands that repair a town."""

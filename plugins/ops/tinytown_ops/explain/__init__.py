@@ -1,0 +1,1 @@
+"""The commands that explain a state: why, history, logs, prompt, trace, tree, hosts."""

@@ -1,0 +1,1 @@
+"""``tt config`` and the keys of the settings."""

@@ -1,0 +1,1 @@
+"""``tt top``: the model of the screen, its view and the terminal."""
