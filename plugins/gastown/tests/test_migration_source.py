@@ -150,7 +150,7 @@ def test_a_directory_is_read_whole(tmp_path: Path) -> None:
     assert answer["desk/mayor/rig/.beads/backup/events.jsonl"] == "history of beads"
     assert any("'../evil'" in problem for problem in town.problems)
     assert any("leads outside the town" in problem for problem in town.problems)
-    assert any("line 6: it is not JSON" in problem for problem in town.problems)
+    assert any("line 6: invalid JSON" in problem for problem in town.problems)
 
 
 def test_what_is_no_gastown_town_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 
 #: Seconds that one command may take.
 COMMAND_TIMEOUT_S = 180
+#: Seconds that a kernel has to stop in, its rounds included.
+KERNEL_STOP_S = 20
 
 _FOREIGN_VARIABLES = ("TINYTOWN_", "REDIS_", "BD_", "_TT_")
 
@@ -128,10 +131,13 @@ def stop_towns(directory: Path) -> None:
     """
     from tinytown_server.server import EmbeddedServer
 
-    for lock in directory.rglob("kernel.lock"):
-        if (text := lock.read_text().strip()).isdigit():
-            with contextlib.suppress(ProcessLookupError):  # a test has killed it
-                os.kill(int(text), signal.SIGTERM)
+    kernels = [int(text) for lock in directory.rglob("kernel.lock") if (text := lock.read_text().strip()).isdigit()]
+    for pid in kernels:
+        with contextlib.suppress(ProcessLookupError):  # a test has killed it
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + KERNEL_STOP_S
+    while {*kernels} & {*_processes_in(directory)} and time.monotonic() < deadline:
+        time.sleep(0.02)
     for socket in directory.rglob("redis.sock"):
         EmbeddedServer(socket.parent).stop()
     left = list(_processes_in(directory))
