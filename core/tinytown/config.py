@@ -248,13 +248,14 @@ def find_town(start: Path | None = None) -> Path:
     try:
         begin = (begin or Path.cwd()).resolve(strict=True)
     except (OSError, RuntimeError) as error:
-        if begin is None and isinstance(error, OSError):
-            raise NotFound(
-                f"cannot read the current directory: {error.strerror}", hint="change to one that exists"
-            ) from error
-        raise NotFound(
-            f"no such directory: {shown(str(begin))}", hint="name the town's directory with --town"
-        ) from error
+        if begin is None:
+            why, hint = (
+                f"cannot read the current directory: {getattr(error, 'strerror', error)}",
+                "change to one that exists",
+            )
+        else:
+            why, hint = f"no such directory: {shown(str(begin))}", "name the town's directory with --town"
+        raise NotFound(why, hint=hint) from error
     for directory in (begin, *begin.parents):
         if (directory / CONFIG_FILE).is_file():
             return directory

@@ -1,10 +1,9 @@
 """Which entry points of Tinytown's groups are installed, without importing a plugin or, mostly, `importlib.metadata`.
 
 A scan of the installed distributions takes 25 to 85 ms, too long for a quick command, so its result is kept in
-``$XDG_CACHE_HOME/tinytown/`` (``~/.cache/tinytown/``), one file for each Python. For each directory of `sys.path` the
-file holds its state: the modification times of the directory and of the ``entry_points.txt`` files found in it. A
-directory whose state differs is scanned again; so is every directory if the file is missing, unreadable, written by
-another user, or of another format. A cache that cannot be written costs time and nothing else.
+``$XDG_CACHE_HOME/tinytown/`` (``~/.cache/tinytown/``), one file for each Python, with the modification times of each
+directory of `sys.path` and of its ``entry_points.txt`` files. A directory whose times differ is scanned again; a file that
+is damaged, or that others may write, counts as none.
 """
 
 from __future__ import annotations

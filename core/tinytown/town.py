@@ -52,8 +52,7 @@ class Channels:
         self._callbacks.pop(channel.encode(), None)
 
     def on_push(self, channel: bytes, payload: bytes) -> None:
-        callback = self._callbacks.get(channel)
-        if callback is not None:
+        if callback := self._callbacks.get(channel):
             callback(payload.decode("utf-8", "replace"))
 
     def on_connected(self) -> None:

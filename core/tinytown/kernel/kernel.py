@@ -1,8 +1,7 @@
 """The process that runs a town on one machine: hosts agents, services and sinks under one nursery.
 
-Registers as a host, renews its lease, and closes in order. Which agents it hosts is `placement`, where tasks of the
-backlog go `backlog_router`, what an agent does `agent_worker` and `round_runner`; what failed hosts held comes back on
-the server.
+Registers as a host, renews its lease, and closes in order; the rest is up to `placement`, `backlog_router`, `agent_worker` and
+`round_runner`.
 
 Closing order, the reverse of opening: placement stops, agents end their rounds (drained, then hurried), the host
 deregisters, sinks get the last events, services end, the reaper ends what is left, the lock is released, the connection closes.

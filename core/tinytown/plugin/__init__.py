@@ -1,8 +1,7 @@
 """Which plugins are installed, what they contribute, and what is wrong with them.
 
-pluggy's own loader does not fit: one ImportError ends everything, the second of two plugins of one name is dropped without
-a message, and one exception loses every answer to a hook. So each plugin has a manager of its own (`loader`) and is called
-alone (`manager`). There is no global manager: a `Plugins` is a value that its caller holds. Names are imported on first use.
+Each plugin has a manager of its own (`loader`) and is called alone (`manager`), so that an error of one, or two of one name,
+cost no other plugin anything. There is no global manager: a `Plugins` is a value that its caller holds.
 """
 
 from __future__ import annotations

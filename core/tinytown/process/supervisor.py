@@ -1,8 +1,7 @@
 """Running commands: start one, feed it, read its lines, limit its time, and end all of its process tree.
 
-The trio half of `reaper`, which forks, signals and reaps in a process of its own (`PR_SET_PDEATHSIG` follows threads, a
-killed kernel cannot clean up, and only a subreaper sees what has left the process group). Raises for a command that
-could not be run, never for how one ended; a command in progress is `runner`'s.
+The trio half of `reaper`, which forks, signals and reaps in a process of its own, because a killed kernel cannot clean up.
+Raises for a command that could not be run, never for how one ended; a command in progress is `runner`'s.
 """
 
 from __future__ import annotations
