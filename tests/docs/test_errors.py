@@ -18,7 +18,7 @@ def codes_in_source() -> set[str]:
     found |= set(errors.REPLY_CODES)
     for path in [*ROOT.glob("core/tinytown/**/*.py"), *ROOT.glob("plugins/*/tinytown_*/**/*.py")]:
         if path.name != "blockers.py":  # codes there are reasons why a task waits, documented with tt task why
-            found |= set(re.findall(r"\bcode ?= ?\"([a-z_]+)\"", path.read_text()))
+            found |= set(re.findall(r"\bcode(?:, text)? ?= ?\"([a-z_]+)\"", path.read_text()))
     for path in ROOT.glob("core/tinytown/**/*.lua"):
         found |= set(re.findall(r"\brefuse\('([a-z_]+)'", path.read_text()))
     return found
