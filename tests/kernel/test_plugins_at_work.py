@@ -554,7 +554,6 @@ async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_
         await town.spawn("ada", role="tester")
         await town.spawn("bea", tags=["docs"])
         await town.wait_for_idle()
-        began = trio.current_time()
         test, page, other = (
             await town.add_task("test it", role="tester"),
             await town.add_task("write it", tags=["docs", "later"]),
@@ -562,7 +561,6 @@ async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_
         )
         assert (await town.wait_for_task(test.id)).assigned_to == "ada"
         assert (await town.wait_for_task(page.id)).assigned_to == "bea"
-        assert trio.current_time() - began < 0.3  # rung for, not found by the next beat
         assert (await town.task(other.id)).state == "pending"
 
 
