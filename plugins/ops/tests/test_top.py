@@ -110,7 +110,7 @@ def test_rates_and_costs_are_those_of_the_rounds() -> None:
     assert (made.rate(NOW_MS), made.rate(NOW_MS, "bob")) == (0.2, 0.0)
     assert (made.cost(), made.cost("ada"), made.cost("bob")) == (0.5, 0.5, None)
     made.add_event(RoundEnded(id="1-0", at="2026-01-31T09:33:00.000Z", agent="bob", round_id="s", outcome="finished"))
-    assert "bob ends a round" in "\n".join(text_of(line) for line in frame(made, 120, 30, NOW_MS))
+    assert "bob ended a round" in "\n".join(text_of(line) for line in frame(made, 120, 30, NOW_MS))
 
 
 def test_texts_are_fitted_by_the_columns_that_they_take() -> None:
