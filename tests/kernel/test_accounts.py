@@ -9,6 +9,7 @@ import trio
 from tinytown.config import AgentCli, Config
 from tinytown.contracts import Finished, RateLimited
 from tinytown.kernel.context import accounts_by_kind
+from tinytown_cli import administration
 
 AN_HOUR_S = 3600.0
 
@@ -70,7 +71,9 @@ async def test_a_parked_account_stays_so_over_a_restart_until_people_let_it_go(
         agent = await town.agent("ada")
         await agent.wait_until(throttled)
         assert len(scripted_backend.rounds) == 1
-        assert await town.run(town.operations.unpark_account("scripted", reason="a person knows better"))
+        assert await town.run(
+            administration.unpark_account(town.operations.keys, "scripted", reason="a person knows better")
+        )
         assert (await town.wait_for_task(task.id)).state == "completed"
 
 

@@ -10,6 +10,7 @@ import trio
 from tinytown.contracts import Failed, Finished, Interrupted, Lost, Unauthorized, Unavailable, Usage
 from tinytown.errors import BackendUnavailable, Refused
 from tinytown.model.messages import Informational, Query
+from tinytown_cli import administration
 
 
 async def forever(work: Any, report: Any) -> None:
@@ -33,7 +34,7 @@ async def test_a_finished_round_completes_its_task_with_the_final_text(
         await agent.assign("more")
         await agent.wait_for_idle()
         assert [round.session_id for round in scripted_backend.rounds] == [None, "s1"]
-        (_, record) = await town.run(town.operations.rounds("ada"))
+        (_, record) = await town.run(administration.rounds(town.operations.keys, "ada"))
         assert record.usage is not None
         assert record.usage["input_tokens"] == 3
         assert (record.agent, record.task, record.text, record.session_id) == ("ada", task.id, "here it is", "s1")
@@ -342,7 +343,8 @@ async def test_an_agent_stops_when_its_rounds_are_done(town_dir, scripted_backen
         assert told["desired_state"] == "running"
         (told,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="stopped")
         assert told["desired_state"] == "stopped"
-        again = await town.run(town.operations.reset_round_count(agent.id, max_rounds=3))
+        await town.run(administration.reset_round_count(town.operations.keys, agent.id, max_rounds=3))
+        again = await agent.info()
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(scripted_backend.rounds) == 2
         assert len(await agent.inbox()) == 2

@@ -10,6 +10,7 @@ import sys
 import pytest
 import trio
 from tinytown.errors import StaleLease
+from tinytown_cli import administration
 
 NAMES = ("TOWN", "AGENT_ID", "AGENT_NAME", "TASK_ID", "TASK_TOKEN", "RUN_ID")
 SHELL = 'default_cli = "shell"\n'
@@ -23,7 +24,7 @@ async def test_a_rounds_process_knows_its_town_agent_task_and_run(town_dir) -> N
         task = await agent.assign("env")
         done = await town.wait_for_task(task.id)
         environment = dict(line.partition("=")[::2] for line in (done.result or "").splitlines())
-        (record,) = await town.run(town.operations.rounds("ada"))
+        (record,) = await town.run(administration.rounds(town.operations.keys, "ada"))
         assert {name: environment[f"TINYTOWN_{name}"] for name in NAMES} == {
             "TOWN": str(town_dir.root),
             "AGENT_ID": agent.id,

@@ -13,6 +13,7 @@ from tinytown.kernel.transcripts import (
     older_log,
     transcripts_directory,
 )
+from tinytown_cli import administration
 from tinytown_ops.explain.round_files import has_ended, read_transcript, round_begin
 
 
@@ -36,7 +37,7 @@ async def test_a_round_keeps_what_the_agent_was_told_and_what_it_said_last(town_
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("echo one; printf two")).id)
-        (record,) = await town.run(town.operations.rounds("ada"))
+        (record,) = await town.run(administration.rounds(town.operations.keys, "ada"))
         transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert "echo one; printf two" in transcript.prompt
@@ -54,7 +55,7 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(town
         agent = await town.spawn("ada")
         await agent.assign("seq 100000 # " + "é" * PROMPT_BYTES)
         await agent.wait_for_idle()
-        (record,) = await town.run(town.operations.rounds("ada"))
+        (record,) = await town.run(administration.rounds(town.operations.keys, "ada"))
         transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert PROMPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_BYTES < transcript.prompt_bytes
@@ -72,7 +73,7 @@ async def test_what_a_backend_without_processes_reports_stands_in_the_log(town_d
         agent = await town.spawn("ada")
         await agent.assign("do it")
         await agent.wait_for_idle()
-        (record,) = await town.run(town.operations.rounds("ada"))
+        (record,) = await town.run(administration.rounds(town.operations.keys, "ada"))
         assert round_output(log_path(town_dir.root, "ada"), record.round_id)[1:-1] == [b"thinking\n"]
 
 
@@ -83,7 +84,7 @@ async def test_transcripts_and_records_of_the_latest_rounds_are_kept_and_older_o
         for number in range(12):
             await agent.assign(f"echo {number}")
         await agent.wait_for_idle()
-        records = await town.run(town.operations.rounds("ada", limit=99))
+        records = await town.run(administration.rounds(town.operations.keys, "ada", limit=99))
         assert [each.text for each in records] == ["11", "10", "9"]
         kept = os.listdir(transcripts_directory(town_dir.root, "ada"))
         assert {f"{each.round_id}.jsonl" for each in records} <= set(kept)
@@ -106,7 +107,7 @@ async def test_a_round_is_done_without_a_transcript_where_none_can_be_written(to
         directory.rmdir()
         directory.write_text("a file is in its place")
         assert (await town.wait_for_task((await agent.assign("echo second")).id)).result == "second"
-        (record, _) = await town.run(town.operations.rounds("ada"))
+        (record, _) = await town.run(administration.rounds(town.operations.keys, "ada"))
         assert read_transcript(town_dir.root, "ada", record.round_id) is None
 
 
@@ -117,14 +118,14 @@ async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_i
         tasks = [(await agent.assign(f"echo {agent.name} {number}")) for number in range(3) for agent in agents]
         for agent in agents:
             await agent.wait_for_idle()
-        everything = await town.run(town.operations.rounds(limit=99))
+        everything = await town.run(administration.rounds(town.operations.keys, limit=99))
         assert len(everything) == 9
         assert list(everything) == sorted(everything, key=lambda each: each.ended_at, reverse=True)
-        assert await town.run(town.operations.rounds(limit=4)) == everything[:4]
-        of_bob = await town.run(town.operations.rounds("bob", limit=2))
+        assert await town.run(administration.rounds(town.operations.keys, limit=4)) == everything[:4]
+        of_bob = await town.run(administration.rounds(town.operations.keys, "bob", limit=2))
         assert [each.text for each in of_bob] == ["bob 2", "bob 1"]
-        (found,) = await town.run(town.operations.rounds(task=tasks[4].id[:12]))
+        (found,) = await town.run(administration.rounds(town.operations.keys, task=tasks[4].id[:12]))
         assert (found.task, found.agent) == (tasks[4].id, "bob")
-        assert await town.run(town.operations.rounds(round_id=found.round_id[:12])) == (found,)
-        assert await town.run(town.operations.rounds("ada", round_id=found.round_id)) == ()
-        assert await town.run(town.operations.rounds(task='"},"task":"')) == ()
+        assert await town.run(administration.rounds(town.operations.keys, round_id=found.round_id[:12])) == (found,)
+        assert await town.run(administration.rounds(town.operations.keys, "ada", round_id=found.round_id)) == ()
+        assert await town.run(administration.rounds(town.operations.keys, task='"},"task":"')) == ()

@@ -12,6 +12,7 @@ import trio
 from tinytown.contracts import Finished, RateLimited
 from tinytown.model.time import rfc3339
 from tinytown.town import AgentHandle, Town
+from tinytown_cli import administration
 
 LONG_LEASE = "lease_s = 60.0\n"
 WITHIN_S = 10.0  # a beat comes every 20 seconds
@@ -116,7 +117,7 @@ async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_
         assert (await ann.info()).state == "idle"  # it has mail
         await ben.send("hello")
         await ben.wait_until(lambda now: now.state == "idle" and "throttled until" in (now.reason or ""))
-        await town.run(town.operations.unpark_account("scripted", reason="a person knows better"))
+        await town.run(administration.unpark_account(town.operations.keys, "scripted", reason="a person knows better"))
         with trio.fail_after(WITHIN_S):
             await scripted_backend.wait_for_rounds(3)
             await asleep(ann)

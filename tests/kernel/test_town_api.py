@@ -13,6 +13,7 @@ import trio.lowlevel
 from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
 from tinytown.model.events import TaskStateChanged
 from tinytown.model.messages import Informational, Query
+from tinytown_cli import administration
 from tinytown_server.server import EmbeddedServer
 
 SHELL = 'default_cli = "shell"\n'
@@ -94,7 +95,7 @@ async def test_mail_goes_to_agents_and_to_the_human_side(town_dir) -> None:
         assert await town.dead_letters() == ()
         await agent.resume()
         await agent.wait_for_idle()
-        story = await town.run(town.operations.trace(sent.message_id))
+        story = await town.run(administration.trace(town.operations.keys, sent.message_id))
         assert [line.what.split()[0] for line in story] == ["queued", "leased", "acked"]
         with pytest.raises(NotFound, match='no agent called "nobody"'):
             await town.send("nobody", "hello?")

@@ -15,6 +15,7 @@ import pytest
 import trio
 from tinytown.config import BudgetsConfig
 from tinytown.contracts import Finished, RateLimited, Usage
+from tinytown_cli import administration
 from tinytown_server.server import find_binary
 
 LEASE_S = 0.8
@@ -207,7 +208,7 @@ async def test_a_throttle_that_one_kernel_is_told_of_holds_the_agents_of_the_oth
             for agent in (ada, bea):
                 await agent.wait_until(lambda now: "throttled until" in (now.reason or ""))
             task = await bea.assign("and this")
-            await town.run(town.operations.unpark_account("scripted"))
+            await town.run(administration.unpark_account(town.operations.keys, "scripted"))
             assert (await town.wait_for_task(task.id)).attempts == 1
             await ada.wait_for_idle()
             assert len(scripted_backend.rounds) == 3

@@ -9,6 +9,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch, Delivery
 from tinytown.model.time import parse_rfc3339
+from tinytown_cli import administration
 from tinytown_ops.costs import ledger
 
 from tests.protocol.conftest import BareTown
@@ -152,10 +153,10 @@ def test_a_later_time_counts_and_an_earlier_one_does_not(desk: KernelContext) ->
 def test_people_let_an_account_go_on_and_its_throttles_are_forgotten(desk: KernelContext) -> None:
     desk.town.run(desk.operations.send("ann", Query(question="?")))
     desk.settle("ann")
-    assert desk.town.run(desk.operations.unpark_account("max", reason="asked by supervisor"))
+    assert desk.town.run(administration.unpark_account(desk.operations.keys, "max", reason="asked by supervisor"))
     assert len(desk.claim("ann").deliveries) == 1
-    assert not desk.town.run(desk.operations.unpark_account("max"))
-    assert not desk.town.run(desk.operations.unpark_account("nobody's"))
+    assert not desk.town.run(administration.unpark_account(desk.operations.keys, "max"))
+    assert not desk.town.run(administration.unpark_account(desk.operations.keys, "nobody's"))
     assert desk.town.command("EXISTS", desk.town.key("parked"), desk.town.key("throttles")) == 0
 
 

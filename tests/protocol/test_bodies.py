@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query, Unknown
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -43,7 +44,7 @@ def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(
     assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
     (letter,) = town.run(town.operations.dead_letters())
     assert (letter.id, letter.raw, letter.message, letter.reason) == ("m", raw, None, "its body cannot be decoded")
-    town.run(town.operations.redrive("m"))
+    town.run(administration.redrive(town.operations.keys, "m"))
     again = town.run(town.operations.claim(SUPERVISOR_ID, token="d", count=5))
     assert [(delivery.raw, delivery.deliveries) for delivery in again.deliveries] == [(raw, 1)]
 

@@ -11,6 +11,7 @@ from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.time import rfc3339
 from tinytown.protocol.function_library import TOWN_LIBRARY
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -19,7 +20,8 @@ RFC3339 = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 #: What the library cannot see: lines that a kernel reads from a backend, and faults of plugins.
 TOLD_BY_KERNELS = {"agent_reported", "plugin_reported"}
-TOLD_BY_PLUGINS = {"agent_reclaimed"}
+#: Function libraries of the command line and of plugins.
+TOLD_BY_PLUGINS = {"agent_reclaimed", "message_redriven", "task_deleted"}
 FORMER_MEMBERS = ("run", "wanted")  # beside the present ones for one release
 
 
@@ -135,7 +137,7 @@ def test_the_life_of_a_message_is_told_by_names(town: BareTown) -> None:
     run(operations.send(SUPERVISOR_ID, Query(question="?"), message_id="n", sender=ann.nickname or ""))
     batch = run(operations.claim(ann.id, token="c"))
     run(operations.dead_letter(ann.id, batch.deliveries, reason="unreadable"))
-    run(operations.redrive("m"))
+    run(administration.redrive(operations.keys, "m"))
     assert told(town, "message_sent") == [
         {"message": "m", "sender": "supervisor", "recipient": "ann", "category": "query", "priority": "high"},
         {"message": "n", "sender": "ann", "recipient": "supervisor", "category": "query", "priority": "normal"},
@@ -175,7 +177,7 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: BareTown) -> None:
         host.joined_at,
     ]
     moments += [event.at for event in run(operations.latest_events(100))]
-    moments += [line.at for line in run(operations.trace("m"))] + [
+    moments += [line.at for line in run(administration.trace(operations.keys, "m"))] + [
         letter.at for letter in run(operations.dead_letters())
     ]
     order = run(operations.peek("ann")).messages

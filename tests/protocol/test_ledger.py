@@ -13,6 +13,7 @@ from tinytown.errors import UsageError
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch
 from tinytown.redis.blocking_client import BlockingClient
+from tinytown_cli import administration
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Budget, CostRow, Costs
 
@@ -388,7 +389,7 @@ def test_the_line_of_a_task_or_an_agent_that_outlives_its_days_goes_with_it(book
     books.run(books.operations.deregister_host("h", reason="stopped"))
     assert set(books.rows("task")) == {"long", "short"}
     for task in ("long", "short"):
-        books.run(books.operations.delete_task(task))
+        books.run(administration.delete_task(books.operations.keys, task))
     for agent in ("ann", "bob"):
         books.run(books.operations.remove_agent(agent, force=True))
     assert set(books.rows("task")) == {"", "short"}

@@ -6,6 +6,7 @@ import pytest
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
 from tinytown.model.results import Batch
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -129,7 +130,7 @@ def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(tow
     assert (letter.id, letter.agent, letter.deliveries, letter.reason) == ("m", "supervisor", 5, "its lease ran out")
     assert letter.message
     assert letter.message.priority == "high"
-    town.run(town.operations.redrive("m"))
+    town.run(administration.redrive(town.operations.keys, "m"))
     put(town, "young", priority="high")
     again = claim(town, "again")
     assert [(delivery.member[1:], delivery.deliveries) for delivery in again.deliveries] == [("m", 1), ("young", 1)]
@@ -175,11 +176,11 @@ def test_a_story_ends_with_the_lease_that_the_message_is_under(town: BareTown) -
     put(town, "m")
     town.run(town.operations.nack(SUPERVISOR_ID, claim(town, "1").deliveries, reason="not now"))
     claim(town, "2")
-    leased = [(line.at, line.what) for line in town.run(town.operations.trace("m"))]
+    leased = [(line.at, line.what) for line in town.run(administration.trace(town.operations.keys, "m"))]
     assert [what for _, what in leased][-3:] == ["leased 1 delivery 1", "returned not now", "leased 2 delivery 2"]
     assert leased == sorted(leased, key=lambda line: line[0])
     town.command("DEL", town.key("trace:m"))  # ran out while the message was worked on
-    assert [(line.at, line.what) for line in town.run(town.operations.trace("m"))] == leased[-1:]
+    assert [(line.at, line.what) for line in town.run(administration.trace(town.operations.keys, "m"))] == leased[-1:]
 
 
 def test_a_story_tells_every_station(town: BareTown) -> None:
@@ -187,7 +188,7 @@ def test_a_story_tells_every_station(town: BareTown) -> None:
     first = claim(town, "1")
     town.run(town.operations.nack(SUPERVISOR_ID, first.deliveries, reason="the backend is busy"))
     town.run(town.operations.ack(SUPERVISOR_ID, claim(town, "2").deliveries))
-    assert [line.what for line in town.run(town.operations.trace("m"))] == [
+    assert [line.what for line in town.run(administration.trace(town.operations.keys, "m"))] == [
         "queued for supervisor from supervisor",
         "leased 1 delivery 1",
         "returned the backend is busy",

@@ -17,6 +17,7 @@ from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
 from tinytown.model.results import Delivery
 from tinytown.redis.blocking_client import BlockingClient
+from tinytown_cli import administration
 
 from tests.protocol.conftest import MACHINE, BareTown, fresh_town
 
@@ -224,8 +225,8 @@ def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
         def redrive_or_drop(self, number: int, everything: bool, again: bool) -> None:
             dead = sorted((m for m in self.mail.values() if m.place == "dead"), key=lambda m: m.id)
             chosen = dead if everything else [dead[number % len(dead)]]
-            verb = self.town.operations.redrive if again else self.town.operations.drop
-            gone = self.town.run(verb("all" if everything else chosen[0].id))
+            verb = administration.redrive if again else administration.drop
+            gone = self.town.run(verb(self.town.operations.keys, "all" if everything else chosen[0].id))
             assert sorted(gone) == [mail.id for mail in chosen]
             for mail in chosen:
                 if again:
@@ -239,7 +240,8 @@ def machine(client: BlockingClient) -> type[RuleBasedStateMachine]:
             chosen = free if everything or not free else [free[number % len(free)]]
             if not free:
                 everything = True
-            gone = self.town.run(self.town.operations.remove(box, "all" if everything else chosen[0].id))
+            message = "all" if everything else chosen[0].id
+            gone = self.town.run(administration.remove_message(self.town.operations.keys, box, message))
             assert sorted(gone) == sorted(mail.id for mail in chosen)
             for mail in chosen:
                 self.forget(mail)

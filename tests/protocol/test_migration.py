@@ -13,6 +13,7 @@ from tinytown.model.events import event_fields
 from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown.protocol.operations import SCHEMA, TownOperations
 from tinytown.redis.blocking_client import BlockingClient
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown, key_type
 
@@ -70,7 +71,9 @@ def test_a_town_of_schema_1_opens_with_all_that_it_had(town: BareTown, recorded:
     assert run(operations.setup({})) == SCHEMA == "2"
     assert plain(run(operations.agents())) == [renamed(agent) for agent in recorded["agents"]]
     assert plain(run(operations.tasks(limit=100))) == [renamed(task) for task in recorded["tasks"]]
-    assert plain(run(operations.rounds(limit=50))) == [renamed(record) for record in recorded["rounds"]]
+    assert plain(run(administration.rounds(operations.keys, limit=50))) == [
+        renamed(record) for record in recorded["rounds"]
+    ]
     for name, inbox in recorded["inboxes"].items():
         assert [
             {"place": entry.place, "deliveries": entry.deliveries, "id": entry.message and entry.message.id}
@@ -136,7 +139,7 @@ def test_a_migrated_town_works_on(town: BareTown, recorded: dict[str, Any]) -> N
             record=record,
         )
     )
-    assert [each.round_id for each in run(operations.rounds("ann"))][:2] == ["round-5", "round-3"]
+    assert [each.round_id for each in run(administration.rounds(operations.keys, "ann"))][:2] == ["round-5", "round-3"]
     for key, kind, _, _ in town.rows():
         assert key_type(key) == kind
 

@@ -9,6 +9,7 @@ from tinytown.model.messages import Query
 from tinytown.model.results import Delivery
 from tinytown.model.tasks import Task
 from tinytown.protocol.operations import TownOperations
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -84,11 +85,11 @@ def test_an_order_that_is_out_of_date_is_called_off(desk: KernelContext, verb: s
     if verb == "requeue":
         desk.town.run(desk.operations.requeue_task("job"))
     elif verb == "block":
-        desk.town.run(desk.operations.add_need("job", "need"))
+        desk.town.run(administration.add_need(desk.operations.keys, "job", "need"))
     else:
         desk.town.run(desk.operations.settle_task(verb, "job"))  # type: ignore[arg-type]
     assert desk.inbox() == []
-    assert [line.what for line in desk.town.run(desk.operations.trace("job.1"))][-1] == "withdrawn"
+    assert [line.what for line in desk.town.run(administration.trace(desk.operations.keys, "job.1"))][-1] == "withdrawn"
 
 
 @pytest.mark.parametrize("way", ["nack", "round", "lease", "host"])
@@ -163,7 +164,7 @@ def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Kern
         assert state == ("failed" if number == 4 else "assigned")
     assert desk.task().reason == "its order became a dead letter: so it went"
     assert [letter.id for letter in desk.town.run(desk.operations.dead_letters())] == ["job.1"]
-    assert desk.town.run(desk.operations.redrive("job.1")) == ("job.1",)
+    assert desk.town.run(administration.redrive(desk.operations.keys, "job.1")) == ("job.1",)
     assert (desk.task().state, desk.task().attempts, desk.inbox()) == ("assigned", 0, ["job.1"])
     assert [delivery.deliveries for delivery in desk.claim()] == [1]
 
@@ -172,13 +173,13 @@ def test_the_dead_order_of_a_task_that_went_on_is_not_delivered(desk: KernelCont
     desk.town.run(desk.operations.dead_letter(desk.agent_id, desk.claim(), reason="unreadable"))
     desk.town.run(desk.operations.reopen_task("job"))
     assert desk.inbox() == ["job.2"]
-    desk.town.run(desk.operations.redrive("all"))
+    desk.town.run(administration.redrive(desk.operations.keys, "all"))
     assert desk.inbox() == ["job.2"]
 
 
 def test_emptying_a_mailbox_spares_the_orders(desk: KernelContext) -> None:
     desk.town.run(desk.operations.send("ann", Query(question="?"), message_id="why"))
-    assert desk.town.run(desk.operations.remove("ann", "all")) == ("why",)
+    assert desk.town.run(administration.remove_message(desk.operations.keys, "ann", "all")) == ("why",)
     assert desk.inbox() == ["job.1"]
 
 
@@ -217,7 +218,7 @@ def test_a_verified_task_whose_need_was_reopened_meanwhile_waits_for_it(desk: Ke
     desk.town.run(desk.operations.setup({"gates": 1}))
     desk.town.run(desk.operations.add_task("before", task_id="need"))
     desk.town.run(desk.operations.settle_task("complete", "need"))
-    desk.town.run(desk.operations.add_need("job", "need"))
+    desk.town.run(administration.add_need(desk.operations.keys, "job", "need"))
     desk.settle(desk.claim(), "return", task="")
     batch = desk.claim()
     desk.begin("job")
@@ -260,7 +261,7 @@ def test_the_backlog_is_ordered_by_priority_then_age(town: BareTown) -> None:
     ordered = ["t2", "t5", "t3", "t1", "t4", "t0"]
     assert [task.id for task in town.run(town.operations.tasks(state="backlog"))] == ordered
     town.run(town.operations.create_agent("ann", cli="shell"))
-    assert town.run(town.operations.assign_backlog("ann")) == tuple(ordered)
+    assert town.run(administration.assign_backlog(town.operations.keys, "ann")) == tuple(ordered)
     assert [task.id for task in town.run(town.operations.tasks(agent="ann", state="assigned", limit=3))] == [
         "t5",
         "t4",
@@ -321,7 +322,7 @@ def test_a_dead_order_that_was_replaced_since_does_not_bring_its_task_back(desk:
     assert desk.task().state == "failed"
     desk.town.run(desk.operations.reopen_task("job"))
     desk.town.run(desk.operations.settle_task("fail", "job", text="a person knows better"))
-    desk.town.run(desk.operations.redrive("job.1"))
+    desk.town.run(administration.redrive(desk.operations.keys, "job.1"))
     assert (desk.task().state, desk.inbox()) == ("failed", [])
 
 

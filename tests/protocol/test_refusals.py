@@ -86,7 +86,6 @@ def test_the_human_side_has_two_names_and_an_id_but_is_no_agent(people: BareTown
             people.operations.add_task("work", agent=ref),
             people.operations.assign_task("job-1", ref),
             people.operations.claim_from_backlog("job-1", ref),
-            people.operations.assign_backlog(ref),
         ):
             error = people.refusal(operation)
             assert error.code == "refused"
@@ -118,15 +117,12 @@ def agent_uses(operations: TownOperations, ref: str) -> list[Operation[Any]]:
         operations.send(ref, Query(question="?")),
         operations.send("supervisor", Query(question="?"), sender=ref),
         operations.peek(ref),
-        operations.remove(ref, "all"),
         operations.add_task("work", agent=ref),
         operations.assign_task("job-1", ref),
         operations.claim_from_backlog("job-1", ref),
-        operations.assign_backlog(ref),
         operations.current_task(ref),
         operations.set_desired_state(ref, "paused"),
         operations.remove_agent(ref),
-        operations.rounds(ref),
         operations.create_agent("child", cli="shell", parent=ref),
     ]
 
@@ -151,8 +147,6 @@ def test_an_unknown_task_is_not_found_whatever_it_is_called(people: BareTown, re
         operations.settle_task("complete", ref),
         operations.reopen_task(ref),
         operations.requeue_task(ref),
-        operations.add_need(ref, "other"),
-        operations.add_need("other", ref),
         operations.update_task(ref, title="x"),
         operations.update_task("other", needs=[ref]),
         operations.set_task_meta(ref, "git", {}),
@@ -307,17 +301,6 @@ def test_a_full_mailbox_refuses_with_its_owners_name(people: BareTown) -> None:
     assert people.run(people.operations.assign_task("job-1", "solo")).message_id, "an order is never turned away"
 
 
-def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(town: BareTown) -> None:
-    town.run(town.operations.setup({"mailbox_messages": 2}))
-    for number in range(2):
-        town.run(town.operations.send("supervisor", Query(question="?"), message_id=f"m{number}"))
-    batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=2))
-    town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
-    town.run(town.operations.send("supervisor", Query(question="?"), message_id="m2"))
-    assert town.refusal(town.operations.redrive("all")).code == "limit_reached"
-    assert town.run(town.operations.redrive("m0")) == ("m0",)
-
-
 def test_a_town_has_room_for_so_many_agents(people: BareTown) -> None:
     people.run(people.operations.setup({"max_agents": 3}))
     error = people.refusal(people.operations.create_agent("fourth", cli="shell"))
@@ -332,7 +315,6 @@ def test_a_stopped_agent_takes_neither_mail_nor_tasks_until_it_is_resumed(people
         operations.send("solo", Query(question="?")),
         operations.add_task("work", agent="solo"),
         operations.assign_task("job-1", "so"),
-        operations.assign_backlog("solo"),
     ):
         error = people.refusal(operation)
         assert (error.code, error.hint) == ("refused", "tt resume solo brings it back")
@@ -346,18 +328,11 @@ def refused_in_state(operations: TownOperations) -> dict[str, Operation[Any]]:
         "a finished task is not requeued": operations.requeue_task("over"),
         "a finished task is not completed again": operations.settle_task("complete", "over"),
         "a finished task does not fail": operations.settle_task("fail", "over"),
-        "a finished task takes no new need": operations.add_need("over", "job-1"),
         "a finished task says what it said": operations.update_task("over", title="x"),
         "an updated task does not need itself": operations.update_task("job-1", needs=["job-1"]),
         "an updated task closes no circle": operations.update_task("job-2", title="x", needs=["job-1", "waits"]),
         "an open task is not reopened": operations.reopen_task("job-1"),
         "a task that somebody has is not on the backlog": operations.claim_from_backlog("given", "solo"),
-        "a task does not need itself": operations.add_need("job-1", "job-1"),
-        "a circle of two": operations.add_need("job-2", "waits"),
-        "an order is not removed": operations.remove("solo", "given.1"),
-        "a letter that nobody knows": operations.redrive("nothing"),
-        "a message that nobody knows": operations.remove("solo", "nothing"),
-        "no message at all": operations.remove("solo", ""),
         "an agent with work": operations.remove_agent("solo"),
         "a task that was not begun is not verified": operations.settle_task("submit", "job-1"),
     }
@@ -379,23 +354,8 @@ def test_the_towns_state_forbids(people: BareTown, what: str) -> None:
 def test_a_cycle_of_many_is_refused(town: BareTown) -> None:
     for number in range(6):
         town.run(town.operations.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
-    error = town.refusal(town.operations.add_need("t0", "t5"))
+    error = town.refusal(town.operations.update_task("t0", needs=["t5"]))
     assert "dependency cycle" in error.message
-
-
-def test_messages_and_letters_are_found_by_a_unique_beginning(town: BareTown) -> None:
-    for name in ("note", "note-1", "note-11", "other"):
-        town.run(town.operations.send("supervisor", Query(question="?"), message_id=name))
-    error = town.refusal(town.operations.remove("supervisor", "note-"))
-    assert (error.code, error.fields["candidates"]) == ("ambiguous", ["note-1", "note-11"])
-    assert town.run(town.operations.remove("supervisor", "note-1")) == ("note-1",)
-    assert town.run(town.operations.remove("supervisor", "o")) == ("other",)
-    batch = town.run(town.operations.claim(SUPERVISOR_ID, token="c", count=9))
-    assert town.refusal(town.operations.remove("supervisor", "note-1")).code == "refused", "somebody works on it"
-    town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
-    assert town.refusal(town.operations.drop("not")).code == "ambiguous"
-    assert town.run(town.operations.drop("note-")) == ("note-11",)
-    assert town.run(town.operations.redrive("note")) == ("note",)
 
 
 def test_the_library_refuses_with_known_codes_only() -> None:

@@ -81,11 +81,7 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "dead_letter": lambda s: s.operations.dead_letter(s.ann.id, s.batch.deliveries, reason="unreadable"),
     "peek": lambda s: s.operations.peek("ann"),
-    "remove": lambda s: [s.operations.remove("supervisor", "and"), s.operations.remove("supervisor", "all")],
-    "trace": lambda s: s.operations.trace("why"),
     "dead_letters": lambda s: s.operations.dead_letters(),
-    "redrive": lambda s: [s.operations.redrive("bad"), s.operations.redrive("all")],
-    "drop": lambda s: [s.operations.drop("bad"), s.operations.drop("all")],
     "add_task": lambda s: [
         s.operations.add_task("more", agent="ben"),
         s.operations.add_task("more", needs=["now"]),
@@ -114,9 +110,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
     ],
     "release_task": lambda s: [s.operations.hold_task("bens", reason="wait"), s.operations.release_task("bens")],
-    "reset_round_count": lambda s: s.operations.reset_round_count("ben", max_rounds=7),
-    "delete_task": lambda s: s.operations.delete_task("bens"),
-    "add_need": lambda s: s.operations.add_need("bens", "now"),
     "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
     "record_verdict": lambda s: [
         s.operations.setup({"gates": 1}),
@@ -125,7 +118,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "claim_from_backlog": lambda s: s.operations.claim_from_backlog("free0", "ben"),
     "claim_matching": lambda s: s.operations.claim_matching(s.ann.id, s.fence, ["dev"]),
-    "assign_backlog": lambda s: s.operations.assign_backlog("ben"),
     "create_agent": lambda s: s.operations.create_agent("dan", cli="shell"),
     "agent": lambda s: s.operations.agent("ann"),
     "agents": lambda s: s.operations.agents(),
@@ -135,7 +127,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.set_desired_state("ben", "running"),
     ],
     "remove_agent": lambda s: s.operations.remove_agent("ben", force=True),
-    "rounds": lambda s: s.operations.rounds("ann"),
     "place_agents": lambda s: s.operations.place_agents("h1", ["other"], count=1),
     "report_agent_state": lambda s: s.operations.report_agent_state(s.ann.id, s.fence, "draining", "soon"),
     "release_agent": lambda s: s.operations.release_agent(s.ann.id, s.fence, "error", retry_ms=HOUR_MS, failed=True),
@@ -147,12 +138,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.settle_round(
             s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", task_id="now", fate="complete"
         ),
-    ],
-    "unpark_account": lambda s: [
-        s.operations.settle_round(
-            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="rate_limited", mail="return", throttled_ms=HOUR_MS
-        ),
-        s.operations.unpark_account("shell", reason="a person knows better"),
     ],
     "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
     "set_budgets": lambda s: s.operations.set_budgets({"day_usd": 0, "town_tokens": 5}),
@@ -167,7 +152,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}),
     ],
     "heartbeat": lambda s: s.operations.heartbeat("h1", lease_ms=HOUR_MS),
-    "sweep": lambda s: s.operations.sweep(),
     "deregister_host": lambda s: s.operations.deregister_host("h1", reason="shut down"),
     "hosts": lambda s: s.operations.hosts(),
     "acquire_lease": lambda s: s.operations.acquire_lease("sink", "h1", lease_ms=HOUR_MS),

@@ -8,6 +8,7 @@ from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.round_records import RoundRecord
 from tinytown.protocol.operations import TownOperations
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -48,7 +49,7 @@ def test_the_latest_rounds_of_an_agent_are_kept(town: BareTown, kept: int) -> No
                 record=msgspec.json.encode(RoundRecord(round_id=f"r{number}", outcome="finished")),
             )
         )
-    records = town.run(town.operations.rounds("ann", limit=9))
+    records = town.run(administration.rounds(town.operations.keys, "ann", limit=9))
     assert [each.round_id for each in records] == [f"r{number}" for number in range(4, 4 - kept, -1)]
     assert town.run(town.operations.agent("ann")).rounds_completed == 5
 
@@ -65,20 +66,20 @@ def test_the_story_of_a_message_is_short_lived_however_it_began(town: BareTown) 
     run(operations.ack(SUPERVISOR_ID, batch.deliveries[:1]))
     run(operations.nack(SUPERVISOR_ID, batch.deliveries[1:2], reason="failed:\nTraceback\r\n  boom\x85"))
     run(operations.dead_letter(SUPERVISOR_ID, batch.deliveries[2:], reason="unreadable"))
-    run(operations.drop("b"))
+    run(administration.drop(operations.keys, "b"))
     lives = {key: ttl for key, _, ttl, _ in town.rows()}
     assert all(0 < lives[f"trace:{name}"] <= 100_000 for name in ("a", "b", "c", "job.1"))
-    assert [line.what for line in run(operations.trace("b"))] == [
+    assert [line.what for line in run(administration.trace(operations.keys, "b"))] == [
         "leased t delivery 1",
         "dead failed: Traceback   boom\x85",
         "dropped",
     ]
-    assert [line.what for line in run(operations.trace("a"))] == [
+    assert [line.what for line in run(administration.trace(operations.keys, "a"))] == [
         "queued for supervisor from supervisor",
         "leased t delivery 1",
         "acked",
     ]
-    assert run(operations.trace("unknown")) == ()
+    assert run(administration.trace(operations.keys, "unknown")) == ()
 
 
 def test_the_event_stream_is_bounded(town: BareTown) -> None:
@@ -167,10 +168,10 @@ def test_a_removed_agent_leaves_nothing_behind(town: BareTown) -> None:
     assert [(letter.id, letter.agent, letter.reason) for letter in run(operations.dead_letters())] == [
         ("m", "ann", "agent ann was removed")
     ]
-    assert town.refusal(operations.redrive("m")).hint == "tt dead drop m"
+    assert town.refusal(administration.redrive(operations.keys, "m")).hint == "tt dead drop m"
     run(operations.reopen_task("done"))
     assert run(operations.task("done")).state == "pending"
-    run(operations.drop("all"))
+    run(administration.drop(operations.keys, "all"))
     for task in ("waits", "open", "need", "done"):
         run(operations.settle_task("cancel", task))
     tidy(town, finished_count=0)

@@ -29,6 +29,7 @@ from tinytown.model.tasks import Fate
 from tinytown.protocol import agent_operations, mail_operations, operation_base, task_operations
 from tinytown.protocol.operation import Operation
 from tinytown.redis.blocking_client import BlockingClient
+from tinytown_cli import administration
 
 from tests.protocol.conftest import MACHINE, BareTown, Dump, fresh_town, key_type
 
@@ -60,7 +61,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         def __init__(self) -> None:
             super().__init__()
             self.ids = itertools.count(1)
-            for module in (agent_operations, mail_operations, operation_base, task_operations):
+            for module in (administration, agent_operations, mail_operations, operation_base, task_operations):
                 monkeypatch.setattr(module, "new_id", lambda: f"{next(self.ids):08x}-0000-4000-8000-000000000000")
             self.town: BareTown = fresh_town(client, max_deliveries=3)
             self.operations = self.town.operations
@@ -125,7 +126,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(agent=number)
         def assign_backlog(self, agent: int) -> None:
-            self.attempt(self.operations.assign_backlog(self.agent(agent)))
+            self.attempt(administration.assign_backlog(self.operations.keys, self.agent(agent)))
 
         @rule(task=number, verb=st.sampled_from(["complete", "submit", "fail", "cancel"]))
         def settle_by_a_person(self, task: int, verb: Any) -> None:
@@ -171,11 +172,11 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(task=number)
         def delete(self, task: int) -> None:
-            self.attempt(self.operations.delete_task(self.task(task)))
+            self.attempt(administration.delete_task(self.operations.keys, self.task(task)))
 
         @rule(task=number, need=number)
         def add_need(self, task: int, need: int) -> None:
-            self.attempt(self.operations.add_need(self.task(task), self.task(need)))
+            self.attempt(administration.add_need(self.operations.keys, self.task(task), self.task(need)))
 
         @rule(task=number, needs=st.lists(number, max_size=2), priority=st.sampled_from(PRIORITIES))
         def update(self, task: int, needs: list[int], priority: Any) -> None:
@@ -219,7 +220,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         def parked_accounts_are_free_again(self, by_a_person: bool) -> None:
             for account in self.members("parked"):
                 if by_a_person:
-                    self.town.run(self.operations.unpark_account(account))
+                    self.town.run(administration.unpark_account(self.operations.keys, account))
                 else:
                     self.town.command("ZADD", self.town.key("parked"), 1, account)
 
@@ -229,11 +230,11 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(agent=number)
         def empty_the_mailbox(self, agent: int) -> None:
-            self.attempt(self.operations.remove(self.agent(agent), "all"))
+            self.attempt(administration.remove_message(self.operations.keys, self.agent(agent), "all"))
 
         @rule()
         def redrive(self) -> None:
-            self.attempt(self.operations.redrive("all"))
+            self.attempt(administration.redrive(self.operations.keys, "all"))
 
         @rule(gates=st.booleans())
         def gates(self, gates: bool) -> None:

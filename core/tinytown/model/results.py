@@ -92,13 +92,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     message: Message | None
 
 
-class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One step in the story of a message."""
-
-    at: str
-    what: str
-
-
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
     when its lease ends is known from `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while

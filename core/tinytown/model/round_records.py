@@ -34,14 +34,3 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     usage: Mapping[str, int | float | None] | None = None
     host: str = ""
     prompt_bytes: int = 0
-
-
-_decoder = msgspec.json.Decoder(RoundRecord)
-
-
-def read_round(raw: bytes) -> RoundRecord | None:
-    """The record in its stored form, or None if it cannot be read."""
-    try:
-        return _decoder.decode(raw)
-    except ValueError:
-        return None

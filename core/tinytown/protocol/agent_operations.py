@@ -8,7 +8,6 @@ from typing import Literal
 from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState
 from tinytown.model.ids import SUPERVISOR_NAMES, check_agent_name, check_id, check_label, check_word, new_id, nicknames
 from tinytown.model.results import Delivery, Placement
-from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Fate
 from tinytown.model.text import check_one_of, check_text
 from tinytown.protocol import decoders
@@ -80,22 +79,12 @@ class AgentOperations(OperationBase):
             "agent_set_desired_state", decoders.to_agent, agent, desired_state, "now" if now else "soon", reason
         )
 
-    def reset_round_count(self, agent: str, *, max_rounds: int | None = None) -> Operation[Agent]:
-        """Count the rounds of an agent without a host from 0 again, up to another bound if one is given."""
-        return self._once("agent_reset_round_count", decoders.to_agent, agent, "" if max_rounds is None else max_rounds)
-
     def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
         """Remove an agent without a host from the town.
 
         With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
         """
         return self._once("agent_remove", decoders.to_text, agent, int(force))
-
-    def rounds(
-        self, agent: str | None = None, *, task: str = "", round_id: str = "", limit: int = 20
-    ) -> Operation[tuple[RoundRecord, ...]]:
-        """The latest rounds that have ended, newest first: of one agent or all, on one task, or whose ids begin so."""
-        return self._call("rounds", decoders.to_rounds, limit, task, round_id, *([] if agent is None else [agent]))
 
     def place_agents(
         self, host: str, backends: Iterable[str], *, count: int, accounts: Mapping[str, str] | None = None
@@ -166,7 +155,3 @@ class AgentOperations(OperationBase):
         return self._call(
             "round_settle", decoders.to_first_text, agent_id, fence, round_id, packed, record, *members(deliveries)
         )
-
-    def unpark_account(self, account: str, *, reason: str = "") -> Operation[bool]:
-        """Unpark an account before its time is over; whether it was parked."""
-        return self._once("account_unpark", bool, account, reason)

@@ -24,9 +24,7 @@ from tinytown.model.results import (
     Sent,
     Started,
     Status,
-    TraceLine,
 )
-from tinytown.model.round_records import RoundRecord, read_round
 from tinytown.model.tasks import TASK_STATES, Task, read_task
 from tinytown.model.time import rfc3339
 from tinytown.protocol.operation import Reply
@@ -38,11 +36,6 @@ def to_text(raw: Any) -> str:
 
 def to_texts(reply: Reply) -> tuple[str, ...]:
     return tuple(to_text(item) for item in reply)
-
-
-def to_rounds(reply: Reply) -> tuple[RoundRecord, ...]:
-    records = (read_round(raw) for raw in reply)
-    return tuple(record for record in records if record is not None)
 
 
 def to_flags(reply: Reply) -> tuple[bool, ...]:
@@ -176,11 +169,6 @@ def to_dead_letters(reply: Reply) -> tuple[DeadLetter, ...]:
             )
         )
     return tuple(letters)
-
-
-def to_trace(reply: Reply) -> tuple[TraceLine, ...]:
-    lines = to_text(reply or b"").split("\n")[:-1]
-    return tuple(TraceLine(at=rfc3339(int(line.partition(" ")[0])), what=line.partition(" ")[2]) for line in lines)
 
 
 def to_events(reply: Reply) -> tuple[Event, ...]:

@@ -25,10 +25,6 @@ class HostOperations(OperationBase):
         """
         return self._call("host_heartbeat", decoders.to_texts, host, lease_ms, "" if capacity is None else capacity)
 
-    def sweep(self) -> Operation[tuple[str, ...]]:
-        """Release what lost kernels held, and tasks whose hold is over; ids of the kernels. Every heartbeat does the same."""
-        return self._call("hosts_expire", decoders.to_texts)
-
     def deregister_host(self, host: str, *, reason: str) -> Operation[int]:
         """Deregister a kernel; its agents are free for others at once."""
         return self._call("host_deregister", int, host, reason)

@@ -10,7 +10,7 @@ import msgspec
 
 from tinytown.model.ids import SUPERVISOR, check_id, new_id
 from tinytown.model.messages import PRIORITIES, Body, Priority, TaskAssign
-from tinytown.model.results import Batch, DeadLetter, Delivery, Inbox, Sent, TraceLine
+from tinytown.model.results import Batch, DeadLetter, Delivery, Inbox, Sent
 from tinytown.model.text import check_one_of, check_text
 from tinytown.model.time import now_rfc3339
 from tinytown.protocol import decoders
@@ -104,22 +104,6 @@ class MailOperations(OperationBase):
         """The messages in a mailbox, in the order of delivery; nothing is claimed."""
         return self._call("peek", decoders.to_inbox, agent, limit)
 
-    def remove(self, agent: str, message: str) -> Operation[tuple[str, ...]]:
-        """Delete a message that nobody has claimed (or ``all`` of them); ids of the removed messages."""
-        return self._once("remove", decoders.to_texts, agent, message)
-
-    def trace(self, message_id: str) -> Operation[tuple[TraceLine, ...]]:
-        """Where a message has been and when; empty if it is unknown or its history has expired."""
-        return self._call("trace", decoders.to_trace, message_id)
-
     def dead_letters(self, *, limit: int = 100) -> Operation[tuple[DeadLetter, ...]]:
         """The dead letters, newest first."""
         return self._call("dead_list", decoders.to_dead_letters, limit)
-
-    def redrive(self, letter: str) -> Operation[tuple[str, ...]]:
-        """Put a dead letter (or ``all``) back into its mailbox with a clean count; their ids."""
-        return self._once("redrive", decoders.to_texts, letter)
-
-    def drop(self, letter: str) -> Operation[tuple[str, ...]]:
-        """Delete a dead letter (or ``all``); their ids."""
-        return self._once("drop", decoders.to_texts, letter)

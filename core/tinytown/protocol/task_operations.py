@@ -157,14 +157,6 @@ class TaskOperations(OperationBase):
         """Release a held task: to its agent, else onto the backlog, unless a need is open."""
         return self._once("task_release", decoders.to_task, task)
 
-    def delete_task(self, task: str) -> Operation[str]:
-        """Delete a task that is not in progress and that no open task needs; its id."""
-        return self._once("task_delete", decoders.to_text, task)
-
-    def add_need(self, task: str, need: str) -> Operation[Task]:
-        """Make a task wait for another; refuses a dependency cycle."""
-        return self._call("task_need", decoders.to_task, task, need)
-
     def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
         """Keep one plugin's table beside a task; None removes it."""
         check_word("table name", name)
@@ -182,7 +174,3 @@ class TaskOperations(OperationBase):
     def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Operation[Assigned | None]:
         """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
         return self._once("backlog_claim_matching", decoders.to_optional_assigned, agent_id, fence, *words)
-
-    def assign_backlog(self, agent: str) -> Operation[tuple[str, ...]]:
-        """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
-        return self._once("backlog_assign_all", decoders.to_texts, agent)

@@ -111,8 +111,10 @@ def _dead_letters(ctx: click.Context) -> Iterable[tuple[str, str]]:
 
 
 def _rounds(ctx: click.Context) -> Iterable[tuple[str, str]]:
+    from tinytown_cli import administration
+
     with running_town(ctx) as town:
-        rounds = town.run(town.operations.rounds(limit=_LIMIT))
+        rounds = town.run(administration.rounds(town.operations.keys, limit=_LIMIT))
     return [(each.round_id, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in rounds]
 
 

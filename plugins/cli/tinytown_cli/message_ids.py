@@ -20,10 +20,10 @@ def whole_message_id(town: TownClient, word: str) -> str:
     """
     if not _PREFIX.fullmatch(word):
         return word
-    if town.run(town.operations.trace(word)):
+    begin, found, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
+    if town.client.command("EXISTS", begin):
         return word
     # Traces have no index: only people look one up by a prefix. SCAN goes in steps, so that it blocks nobody.
-    begin, found, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
     while True:
         cursor, keys = town.client.command("SCAN", cursor, "MATCH", f"{begin}*", "COUNT", _STEP)
         found.update(keys)

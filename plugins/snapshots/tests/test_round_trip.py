@@ -10,6 +10,7 @@ import pytest
 from tinytown.errors import ProtocolViolation
 from tinytown.model.messages import Query, TaskAssign
 from tinytown.redis import BlockingClient
+from tinytown_cli import administration
 from tinytown_snapshots.capture import Captured
 from tinytown_testing.bare_town import BareTown, add_town, expect_known_keys, fresh_town
 
@@ -74,7 +75,7 @@ def test_interrupted_work_resumes_in_a_restored_town(server_client: BlockingClie
     run(calls.settle_task("complete", "failed"))
     assert run(calls.task("hopeless")).state == "pending"
     assert [item.message.id for item in run(calls.peek("supervisor")).messages if item.message] == ["and"]
-    assert run(calls.redrive("all")) == ("ill",)
+    assert run(administration.redrive(calls.keys, "all")) == ("ill",)
 
 
 def test_new_mail_and_orders_come_after_the_restored_ones(server_client: BlockingClient, town: BareTown) -> None:

@@ -103,8 +103,8 @@ local function forget_mail(box, member)
 end
 
 -- Defined with the tasks: is this message the one valid order of a task, one that was taken back meanwhile, or no order
--- at all (nil)? And what becomes of the task whose order is given up or redriven.
-local order_validity, fail_dead_order, revive_order
+-- at all (nil)? And what becomes of the task whose order is given up.
+local order_validity, fail_dead_order
 
 local function dead_letter(base, agent_id, member, score, deliveries, reason, now)
   local box, id = mailbox(base, agent_id), string.sub(member, 2)
@@ -363,58 +363,15 @@ register('peek', function(base, a)
   return reply
 end)
 
--- remove: op, agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed. The order of a
--- task stays: without it the task would wait for ever.
-register_once('remove', function(base, a)
-  local agent_id, name = find_agent(base, a[1])
-  local box, found, near, ref, exact = mailbox(base, agent_id), {}, {}, a[2], nil
-  for _, place in ipairs(PLACES) do
-    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
-      local item = { place[1], member, string.sub(member, 2) }
-      if item[3] == ref then exact = item end
-      if ref == 'all' or (ref ~= '' and starts_with(item[3], ref)) then found[#found + 1], near[#near + 1] = item, item[3] end
-    end
+-- dead_list: limit -> the fields of each dead letter with its id, newest first
+register('dead_list', function(base, a)
+  local reply = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, tonumber(a[1]) - 1, 'REV')) do
+    local letter = redis.call('HGETALL', base .. ':dead:' .. id)
+    letter[#letter + 1], letter[#letter + 2] = 'id', id
+    reply[#reply + 1] = letter
   end
-  if exact then found, near = { exact }, { ref } end
-  if ref ~= 'all' then
-    if #found == 0 then
-      refuse('not_found', 'no message ' .. quoted(ref) .. ' in the mailbox of "' .. name .. '"',
-        'tt inbox ' .. name .. ' shows what is there')
-    end
-    unique_match(near, 'message', ref)
-    if found[1][1] == ':leases' then
-      refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
-    end
-    local validity, task_id = order_validity(base, box, found[1][2])
-    if validity == 'valid' then
-      refuse('refused', 'the message is the order to work on task ' .. task_id, 'tt task cancel ' .. task_id ..
-        ' calls the task off', { task = task_id })
-    end
-  end
-  local ids = {}
-  for _, item in ipairs(found) do
-    if item[1] ~= ':leases' and order_validity(base, box, item[2]) ~= 'valid' then
-      redis.call('ZREM', box .. item[1], item[2])
-      forget_mail(box, item[2])
-      trace(base, item[3], now_ms(), 'removed')
-      ids[#ids + 1] = item[3]
-    end
-  end
-  return ids
-end)
-
--- trace: message id -> its history, a line "<ms> <what>" for each station
-register('trace', function(base, a)
-  local agents, members = redis.call('ZRANGE', base .. ':agents', 0, -1), {}
-  agents[#agents + 1] = SUPERVISOR_ID
-  for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. a[1] end
-  local history = redis.call('GET', base .. ':trace:' .. a[1]) or ''
-  for _, agent_id in ipairs(agents) do
-    for _, line in ipairs(redis.call('HMGET', mailbox(base, agent_id) .. ':state', unpack(members))) do
-      history = history .. lease_line(select(2, parse_state(line)))
-    end
-  end
-  return history
+  return reply
 end)
 
 local COUNTED = { t = 5, q = 6, i = 7, c = 8 }

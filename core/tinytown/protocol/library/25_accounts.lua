@@ -52,13 +52,3 @@ local function unthrottle(base, agent_id)
     redis.call('HDEL', base .. ':throttles', account_name(base, agent_id))
   end
 end
-
--- account_unpark: op, account, reason -> 1 when it was parked
-register_once('account_unpark', function(base, a)
-  local until_ms = tonumber(redis.call('ZSCORE', base .. ':parked', a[1]) or 0)
-  redis.call('ZREM', base .. ':parked', a[1])
-  redis.call('HDEL', base .. ':throttles', a[1])
-  if until_ms <= now_ms() then return 0 end
-  emit(base, 'account_unparked', 'account', a[1], 'reason', a[2])
-  return 1
-end)

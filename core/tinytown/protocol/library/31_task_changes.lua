@@ -79,15 +79,6 @@ register_once('backlog_claim_matching', function(base, a)
   return id and assign(base, read_task(base, id), a[1], now_ms()) or {}
 end, present_assigned)
 
--- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)
-register_once('backlog_assign_all', function(base, a)
-  local now, ids = now_ms(), redis.call('ZRANGE', base .. ':backlog', 0, MAX_PER_CALL - 1)
-  local agent_id, name, retired = find_agent(base, a[1])
-  check_takes_tasks(name, agent_id, retired)
-  for _, id in ipairs(ids) do assign(base, read_task(base, id), agent_id, now) end
-  return ids
-end)
-
 -- The first of the tasks that a task was made of, parent by parent: all that come from it share one budget of attempts.
 local function lineage_of(base, id)
   for _ = 1, MAX_PER_CALL do
@@ -274,23 +265,6 @@ local function release_due_holds(base, now)
     release_hold(base, id, 'its hold is over', now)
   end
 end
-
--- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a dependency cycle
-register('task_need', function(base, a)
-  local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
-  local task = read_task(base, id)
-  check_acyclic(base, id, need)
-  check_not_started(task, 'takes no new need', 'tt task requeue ')
-  local needs = cjson.decode(task.needs or '[]')
-  for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end
-  needs[#needs + 1] = need
-  redis.call('HSET', task_key(base, id), 'needs', json_list(needs))
-  link_need(base, id, need)
-  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
-    move(base, task, 'blocked', blocked_by(base, task), now)
-  end
-  return task_reply(base, id)
-end)
 
 -- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
 -- on it: a round has the old text in its prompt, and finished tasks are not edited.

@@ -1,4 +1,4 @@
--- Orders that went missing, died or were redriven, the tasks of rounds that ended without an outcome, and deleting a task.
+-- Orders that went missing or died, the tasks of rounds that ended without an outcome, and deleting a task.
 
 -- An assigned task whose order is in nobody's mailbox would wait for ever.
 local function ensure_order(base, task, now)
@@ -11,20 +11,6 @@ end
 fail_dead_order = function(base, task_id, reason, now)
   local task = read_task(base, task_id)
   move(base, task, 'failed', 'its order became a dead letter: ' .. reason, now)
-end
-
--- A redriven order is valid again when its task failed with it. -> was it
-revive_order = function(base, letter, now)
-  local task_id = string.match(letter.id, '^(.+)%.%d+$')
-  local task = read_task(base, task_id)
-  if task.state ~= 'failed' or task.agent_id ~= letter.agent_id or letter.id ~= task_id .. '.' .. (task.orders or '')
-    or redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
-    return false
-  end
-  redis.call('HSET', task_key(base, task_id), 'order', letter.id, 'attempts', 0)
-  task.order = letter.id
-  move(base, task, 'assigned', 'its order was redriven', now)
-  return true
 end
 
 -- A round that ended without an outcome leaves its task where it was before: with its agent, or blocked again.
@@ -56,20 +42,3 @@ local function delete_task(base, id)
   close_line(base, 'task', id)
   redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
 end
-
--- task_delete: op, id -> id; forgets a task that nobody works on and that no open task needs
-register_once('task_delete', function(base, a)
-  local id = find_task(base, a[1])
-  local state = redis.call('HGET', task_key(base, id), 'state')
-  if state == 'running' or state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. state, 'tt task cancel ' .. id .. ' first', { task = id, state = state })
-  end
-  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
-    if not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed'] then
-      refuse('refused', 'task ' .. dependant .. ' needs ' .. id, 'tt task cancel ' .. id .. ' keeps it as cancelled', { task = id })
-    end
-  end
-  emit(base, 'task_deleted', 'task', id, 'title', headline(read_task(base, id)))
-  delete_task(base, id)
-  return id
-end)

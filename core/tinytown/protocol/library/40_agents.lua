@@ -158,16 +158,6 @@ register('agent_set_desired_state', function(base, a)
   return agent_reply(base, id)
 end)
 
--- agent_reset_round_count: op, agent, how many rounds it may do ('' = as before) -> the agent; its rounds count from 0 again
-register_once('agent_reset_round_count', function(base, a)
-  local id, name = find_real_agent(base, a[1])
-  local host, state = unpack(redis.call('HMGET', agent_key(base, id), 'host', 'state'))
-  if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. (state or 'gone'), 'tt kill ' .. name .. ' first', { agent = name }) end
-  redis.call('HSET', agent_key(base, id), 'rounds_completed', 0)
-  if a[2] ~= '' then redis.call('HSET', agent_key(base, id), 'max_rounds', a[2]) end
-  return id
-end, agent_reply)
-
 -- agent_remove: op, agent, force (1 or 0) -> name; its mail becomes dead letters and its open tasks go onto the backlog (with force)
 register_once('agent_remove', function(base, a)
   local id, name = find_real_agent(base, a[1])
@@ -413,31 +403,3 @@ register_once('task_verdict', function(base, a)
   end
   return task_id
 end, present_task)
-
--- rounds: limit, beginning of a task's id ('' = any), of a run's id ('' = any), agent (left out: all) -> records (JSON), newest first
-register('rounds', function(base, a)
-  local limit, is_any, heads, found, reply = tonumber(a[1]), a[2] == '' and a[3] == '', {}, {}, {}
-  local function add(list, key, history)
-    list[#list + 1] = { string.match(history, '"ended_at":"([^"]*)"') or '', #list, key, history }
-  end
-  local function later(one, other)
-    return one[1] > other[1] or (one[1] == other[1] and one[2] < other[2])
-  end
-  for _, id in ipairs(a[4] and { (find_agent(base, a[4])) } or redis.call('ZRANGE', base .. ':agents', 0, -1)) do
-    local key = agent_key(base, id) .. ':rounds'
-    local head = redis.call('LINDEX', key, 0)
-    if head then add(heads, key, head) end
-  end
-  table.sort(heads, later)
-  -- Only an agent whose newest round is among the newest of all can have any of the newest.
-  for i = 1, is_any and math.min(limit, #heads) or #heads do
-    for _, history in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
-      -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
-      if (a[2] == '' or string.find(history, '"task":"' .. a[2], 1, true))
-        and (a[3] == '' or string.find(history, '"round_id":"' .. a[3], 1, true)) then add(found, '', history) end
-    end
-  end
-  table.sort(found, later)
-  for i = 1, math.min(limit, #found) do reply[i] = found[i][4] end
-  return reply
-end)

@@ -66,11 +66,6 @@ register('host_heartbeat', function(base, a)
   return ready
 end)
 
--- hosts_expire -> hosts that were lost; what a heartbeat does for others, for clients that are no kernel
-register('hosts_expire', function(base)
-  return expire_hosts(base, now_ms())
-end)
-
 -- host_deregister: host, reason -> 1; its agents are free for others at once
 register('host_deregister', function(base, a)
   if redis.call('EXISTS', base .. ':host:' .. a[1]) == 1 then remove_host(base, a[1], now_ms(), a[2]) end

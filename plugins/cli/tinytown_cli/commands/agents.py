@@ -270,6 +270,7 @@ def kill(context: CliContext, agents: tuple[str, ...], now: bool, wait: bool, ti
 @pass_cli_context
 def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no_start: bool) -> None:
     """Stop agents now and start them again with their work; their rounds count from 0."""
+    from tinytown_cli import administration
     from tinytown_cli.waiting import await_agents
 
     with context.open_town() as town:
@@ -277,7 +278,7 @@ def restart(context: CliContext, agents: tuple[str, ...], rounds: int | None, no
         if any(each.host for each in requested):
             await_agents(context, town, [each.id for each in requested], "stopped", until=time.monotonic() + _RESTART_S)
         for each in requested:
-            town.run(town.operations.reset_round_count(each.id, max_rounds=rounds))
+            town.run(administration.reset_round_count(town.operations.keys, each.id, max_rounds=rounds))
         started = _request(town, [each.id for each in requested], "running")
         start_where_needed(context, town, may_start=not no_start)
     _print_agents(context, started, "restarted")

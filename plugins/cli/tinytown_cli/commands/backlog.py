@@ -150,8 +150,10 @@ def remove(context: CliContext, task_word: str) -> None:
 @pass_cli_context
 def assign_all(context: CliContext, agent: str, no_start: bool) -> None:
     """Assign the whole backlog to AGENT (1,000 tasks at most)."""
+    from tinytown_cli import administration
+
     with context.open_town() as town:
         name = town.run(town.operations.agent(agent)).name
-        ids = town.run(town.operations.assign_backlog(name))
+        ids = town.run(administration.assign_backlog(town.operations.keys, name))
         start_where_needed(context, town, may_start=not no_start)
     context.emit({"agent": name, "task_ids": ids}, f"assigned {counted(len(ids), 'task')} to {name}")

@@ -7,6 +7,7 @@ from tinytown.errors import NotFound, UsageError
 from tinytown.model.results import DeadLetter
 from tinytown.model.text import shown
 
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
@@ -62,7 +63,7 @@ def show(context: CliContext, message: str) -> None:
 def redrive(context: CliContext, message: str) -> None:
     """Return a dead letter (or all) to its mailbox, with its delivery count reset."""
     with context.open_town() as town:
-        ids = town.run(town.operations.redrive(message))
+        ids = town.run(administration.redrive(town.operations.keys, message))
     context.emit(
         {"redriven": ids}, [f"returned {letter_id} to its mailbox" for letter_id in ids] or ["no dead letters"]
     )
@@ -74,5 +75,5 @@ def redrive(context: CliContext, message: str) -> None:
 def drop(context: CliContext, message: str) -> None:
     """Delete a dead letter (or all) permanently."""
     with context.open_town() as town:
-        ids = town.run(town.operations.drop(message))
+        ids = town.run(administration.drop(town.operations.keys, message))
     context.emit({"dropped": ids}, [f"deleted {letter_id}" for letter_id in ids] or ["no dead letters"])

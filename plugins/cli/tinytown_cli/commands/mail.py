@@ -148,10 +148,12 @@ def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, f
 
 
 def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> None:
+    from tinytown_cli import administration
+
     name = town.run(town.operations.peek(owner, limit=1)).agent
     if not word:
         raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name}")
-    ids = town.run(town.operations.remove(name, word))
+    ids = town.run(administration.remove_message(town.operations.keys, name, word))
     context.emit({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
 
 

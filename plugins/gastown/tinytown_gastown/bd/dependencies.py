@@ -7,6 +7,7 @@ from tinytown.errors import NotFound, UsageError
 from tinytown_beads.extra_fields import other_edges
 from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
 from tinytown_beads.ready import graph_of
+from tinytown_cli import administration
 
 from tinytown_gastown.bd.board import Board, cli_context, stamp_now
 from tinytown_gastown.bd.output import Output, common_options, pass_output
@@ -37,7 +38,7 @@ def add(out: Output, word: str, need: str, type_: str) -> None:
         if source == target:
             raise UsageError("an issue cannot depend on itself")
         if type_ in BLOCKING_EDGES:
-            town.run(town.operations.add_need(task.id, board.task_of(target).id))
+            town.run(administration.add_need(town.operations.keys, task.id, board.task_of(target).id))
         elif type_ == PARENT_EDGE:
             town.run(town.operations.update_task(task.id, parent=board.task_of(target).id))
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.tasks import Task
+from tinytown_cli import administration
 from tinytown_cli.public import (
     AGENT,
     TASK,
@@ -82,7 +83,7 @@ def dep() -> None:
 def add(context: CliContext, task_word: str, need: str) -> None:
     """Make TASK wait until NEED is completed."""
     with context.open_town() as town:
-        task = town.run(town.operations.add_need(task_word, need))
+        task = town.run(administration.add_need(town.operations.keys, task_word, need))
     _answer(context, task)
 
 

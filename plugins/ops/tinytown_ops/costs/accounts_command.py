@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
@@ -50,7 +51,7 @@ def unpark(context: CliContext, account: str) -> None:
                 hint="tt accounts list shows them",
             )
         reason = f"requested by {town.caller.agent_name or town.caller.address}"
-        was_parked = town.run(town.operations.unpark_account(account, reason=reason))
+        was_parked = town.run(administration.unpark_account(town.operations.keys, account, reason=reason))
     context.emit(
         {"account": account, "was_parked": was_parked},
         f"{account} is available{'' if was_parked else ' (it was not parked)'}",

@@ -16,6 +16,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown.model.time import parse_rfc3339
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -167,7 +168,7 @@ def _end_tasks(town: TownClient, found: Sequence[Done], *, delete: bool) -> list
         for id_ in open_:
             try:
                 if delete:
-                    town.run(town.operations.delete_task(id_))
+                    town.run(administration.delete_task(town.operations.keys, id_))
                 else:
                     town.run(town.operations.settle_task("cancel", id_, text="its agent does not work any more"))
             except Refused as error:

@@ -18,6 +18,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.process import find_orphans, sweep_orphans
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 
@@ -63,7 +64,7 @@ def _sweep(town: TownClient, dead: set[str], run_dir: Path, *, is_served: bool) 
             sweep_orphans(run_dir, town_root=town.root)
             for host in dead:
                 town.run(town.operations.deregister_host(host, reason="its kernel was killed"))
-    town.run(town.operations.sweep())
+    town.run(administration.sweep(town.operations.keys))
 
 
 def _host(host: Host, dead: bool, now_ms: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
 from tinytown.protocol import Operation
+from tinytown_cli import administration
 from tinytown_cli.kernel_process import kernel_log
 
 from tinytown_ops.explain.blockers import task_blockers
@@ -110,7 +111,7 @@ def _remove(town: TownClient, agent: Agent, task: Task | None) -> None:
         )
         town.run(town.operations.remove_agent(agent.id, force=True))
         if task is not None:
-            town.run(town.operations.delete_task(task.id))
+            town.run(administration.delete_task(town.operations.keys, task.id))
     log = log_path(town.root, agent.name)
     for path in (log, older_log(log)):
         path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
+from tinytown_cli import administration
 from tinytown_cli.formatting import table
 
 from tinytown_ops.explain.blockers import Blocker, agent_blockers, idle_reason, task_blockers
@@ -117,7 +118,7 @@ def read_details(town: TownClient) -> tuple[tuple[Agent, ...], TownDetails]:
     situation = read_situation(town, [])
     agents = situation.agents
     hosts, *rounds = town.run_all(
-        [town.operations.hosts(), *(town.operations.rounds(agent.id, limit=1) for agent in agents)]
+        [town.operations.hosts(), *(administration.rounds(town.operations.keys, agent.id, limit=1) for agent in agents)]
     )
     lease_left_s = {host.id: lease_left(host, situation.now_ms) for host in hosts}
     details: dict[str, AgentDetails] = {}

@@ -13,6 +13,7 @@ from tinytown.errors import NotFound, UsageError
 from tinytown.kernel import Transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -53,7 +54,7 @@ def history(context: CliContext, agent: str | None, task: str | None, word: str 
             transcript = read_transcript(town.root, record.agent, record.round_id)
             context.emit(_shape([record], transcript), _in_full(record, transcript))
             return
-        records = town.run(town.operations.rounds(agent, task=task or "", limit=limit))[::-1]
+        records = town.run(administration.rounds(town.operations.keys, agent, task=task or "", limit=limit))[::-1]
         if task and not records:
             town.run(town.operations.task(task))  # says so when there is no such task
     context.emit(_shape(records), history_table(records) if records else ["no rounds yet"])
@@ -68,14 +69,14 @@ def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
     if _ORDINAL.fullmatch(word):
         if name is None:
             raise UsageError(f"expected an agent with the number {word}", hint=f"tt history AGENT --round {word}")
-        records = town.run(town.operations.rounds(name, limit=int(word)))
+        records = town.run(administration.rounds(town.operations.keys, name, limit=int(word)))
         if len(records) < int(word):
             raise NotFound(
                 f"{name} has {counted(len(records), 'round')} on record, not {word}",
                 hint=f"tt history {name} lists them",
             )
         return records[-1]
-    matches = [*town.run(town.operations.rounds(name, round_id=word, limit=9))] if word else []
+    matches = [*town.run(administration.rounds(town.operations.keys, name, round_id=word, limit=9))] if word else []
     if not matches:
         matches = [record for record in _in_progress(town, word) if name in (None, record.agent)]
     if not matches:

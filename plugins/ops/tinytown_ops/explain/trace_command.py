@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
+from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.message_ids import whole_message_id
@@ -18,7 +19,7 @@ def trace(context: CliContext, message: str) -> None:
     """Show the history of a message: queued, leased, delivered, dead, and when. MESSAGE is its id or a prefix of it."""
     with context.open_town() as town:
         id_ = whole_message_id(town, message)
-        entries = town.run(town.operations.trace(id_))
+        entries = town.run(administration.trace(town.operations.keys, id_))
         ttl_s = town.config.limits.trace_ttl_s
     if not entries:
         raise NotFound(

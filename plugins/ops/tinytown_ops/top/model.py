@@ -13,6 +13,7 @@ from tinytown.model.results import Status
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.time import rfc3339
 from tinytown.protocol import Operation, TownOperations
+from tinytown_cli import administration
 
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account
@@ -44,7 +45,11 @@ class Model:
     def queries(self, operations: TownOperations) -> list[Operation[Any]]:
         """What a picture of the town needs: of rounds only those that ended since the last time."""
         count, self._rounds_to_read = max(1, self._rounds_to_read), 0
-        return [operations.status(), ledger.accounts(operations.keys), operations.rounds(limit=count)]
+        return [
+            operations.status(),
+            ledger.accounts(operations.keys),
+            administration.rounds(operations.keys, limit=count),
+        ]
 
     def update(self, answers: Sequence[Any]) -> None:
         """Take the answers to the `queries`."""

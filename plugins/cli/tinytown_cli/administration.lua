@@ -1,0 +1,225 @@
+-- What users do to a town beyond the operations that kernels and programs need: dead letters and mail put back and removed,
+-- tasks deleted and linked, the history of messages and rounds.
+
+local function find_dead(base, ref)
+  local found = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, -1)) do
+    if id == ref then return { id } end
+    if ref == 'all' or (ref ~= '' and starts_with(id, ref)) then found[#found + 1] = id end
+  end
+  if ref == 'all' or unique_match(found, 'dead letter', ref) then return found end
+  refuse('not_found', 'no dead letter ' .. quoted(ref), 'tt dead list shows them', { message = truncate(ref, 200) })
+end
+
+-- A redriven order is valid again when its task failed with it. -> was it
+local function revive_order(base, letter, now)
+  local task_id = string.match(letter.id, '^(.+)%.%d+$')
+  local task = read_task(base, task_id)
+  if task.state ~= 'failed' or task.agent_id ~= letter.agent_id or letter.id ~= task_id .. '.' .. (task.orders or '')
+    or redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
+    return false
+  end
+  redis.call('HSET', task_key(base, task_id), 'order', letter.id, 'attempts', 0)
+  task.order = letter.id
+  move(base, task, 'assigned', 'its order was redriven', now)
+  return true
+end
+
+-- redrive: op, id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again. The order
+-- of a task that failed with it brings the task back; an order that has been replaced since just goes.
+register_once('redrive', function(base, a)
+  local now, letters, filled, bound = now_ms(), {}, {}, setting(base, 'mailbox_messages', 10000)
+  for i, id in ipairs(find_dead(base, a[1])) do
+    letters[i] = record(base .. ':dead:' .. id)
+    letters[i].id = id
+    if letters[i].agent_id ~= SUPERVISOR_ID and redis.call('EXISTS', base .. ':agent:' .. letters[i].agent_id) == 0 then
+      refuse('refused', 'agent "' .. letters[i].agent .. '" of this letter is gone', 'tt dead drop ' .. id)
+    end
+    local box = mailbox(base, letters[i].agent_id)
+    filled[box] = (filled[box] or redis.call('HLEN', box .. ':bodies')) + 1
+    if filled[box] > bound then
+      refuse('limit_reached', 'the mailbox of "' .. letters[i].agent .. '" would be full: it may hold ' .. bound,
+        'tt inbox ' .. letters[i].agent .. ' shows them', { agent = letters[i].agent })
+    end
+  end
+  local done = {}
+  for i, letter in ipairs(letters) do
+    local box = mailbox(base, letter.agent_id)
+    redis.call('HSET', box .. ':bodies', letter.id, letter.body)
+    redis.call('HSET', box .. ':state', letter.member, letter.score .. ' 0 -')
+    redis.call('ZADD', box .. ':queue', letter.score, letter.member)
+    redis.call('DEL', base .. ':dead:' .. letter.id)
+    redis.call('ZREM', base .. ':dead', letter.id)
+    trace(base, letter.id, now, 'redriven')
+    emit(base, 'message_redriven', 'message', letter.id, 'agent', letter.agent)
+    if order_validity(base, box, letter.member) == 'withdrawn' and not revive_order(base, letter, now) then
+      redis.call('ZREM', box .. ':queue', letter.member)
+      forget_mail(box, letter.member)
+      trace(base, letter.id, now, 'withdrawn')
+    end
+    notify_mail(base, letter.agent_id, 'mail')
+    done[i] = letter.id
+  end
+  return done
+end)
+
+-- drop: op, id, a unique beginning of one, or "all" -> ids of the dead letters that were deleted
+register_once('drop', function(base, a)
+  local ids = find_dead(base, a[1])
+  for _, id in ipairs(ids) do
+    redis.call('DEL', base .. ':dead:' .. id)
+    redis.call('ZREM', base .. ':dead', id)
+    trace(base, id, now_ms(), 'dropped')
+  end
+  return ids
+end)
+
+-- remove: op, agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed. The order of a
+-- task stays: without it the task would wait for ever.
+register_once('remove', function(base, a)
+  local agent_id, name = find_agent(base, a[1])
+  local box, found, near, ref, exact = mailbox(base, agent_id), {}, {}, a[2], nil
+  for _, place in ipairs(PLACES) do
+    for _, member in ipairs(redis.call('ZRANGE', box .. place[1], 0, -1)) do
+      local item = { place[1], member, string.sub(member, 2) }
+      if item[3] == ref then exact = item end
+      if ref == 'all' or (ref ~= '' and starts_with(item[3], ref)) then found[#found + 1], near[#near + 1] = item, item[3] end
+    end
+  end
+  if exact then found, near = { exact }, { ref } end
+  if ref ~= 'all' then
+    if #found == 0 then
+      refuse('not_found', 'no message ' .. quoted(ref) .. ' in the mailbox of "' .. name .. '"',
+        'tt inbox ' .. name .. ' shows what is there')
+    end
+    unique_match(near, 'message', ref)
+    if found[1][1] == ':leases' then
+      refuse('refused', 'the message is being worked on and cannot be removed', 'tt interrupt ' .. name)
+    end
+    local validity, task_id = order_validity(base, box, found[1][2])
+    if validity == 'valid' then
+      refuse('refused', 'the message is the order to work on task ' .. task_id, 'tt task cancel ' .. task_id ..
+        ' calls the task off', { task = task_id })
+    end
+  end
+  local ids = {}
+  for _, item in ipairs(found) do
+    if item[1] ~= ':leases' and order_validity(base, box, item[2]) ~= 'valid' then
+      redis.call('ZREM', box .. item[1], item[2])
+      forget_mail(box, item[2])
+      trace(base, item[3], now_ms(), 'removed')
+      ids[#ids + 1] = item[3]
+    end
+  end
+  return ids
+end)
+
+-- trace: message id -> its history, a line "<ms> <what>" for each station
+register('trace', function(base, a)
+  local agents, members = redis.call('ZRANGE', base .. ':agents', 0, -1), {}
+  agents[#agents + 1] = SUPERVISOR_ID
+  for letter in pairs(CLASS_NAMES) do members[#members + 1] = letter .. a[1] end
+  local history = redis.call('GET', base .. ':trace:' .. a[1]) or ''
+  for _, agent_id in ipairs(agents) do
+    for _, line in ipairs(redis.call('HMGET', mailbox(base, agent_id) .. ':state', unpack(members))) do
+      history = history .. lease_line(select(2, parse_state(line)))
+    end
+  end
+  return history
+end)
+
+-- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a dependency cycle
+register('task_need', function(base, a)
+  local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
+  local task = read_task(base, id)
+  check_acyclic(base, id, need)
+  check_not_started(task, 'takes no new need', 'tt task requeue ')
+  local needs = cjson.decode(task.needs or '[]')
+  for _, known in ipairs(needs) do if known == need then return task_reply(base, id) end end
+  needs[#needs + 1] = need
+  redis.call('HSET', task_key(base, id), 'needs', json_list(needs))
+  link_need(base, id, need)
+  if redis.call('SCARD', task_key(base, id) .. ':needs') > 0 then
+    move(base, task, 'blocked', blocked_by(base, task), now)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_delete: op, id -> id; forgets a task that nobody works on and that no open task needs
+register_once('task_delete', function(base, a)
+  local id = find_task(base, a[1])
+  local state = redis.call('HGET', task_key(base, id), 'state')
+  if state == 'running' or state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. state, 'tt task cancel ' .. id .. ' first', { task = id, state = state })
+  end
+  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
+    if not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed'] then
+      refuse('refused', 'task ' .. dependant .. ' needs ' .. id, 'tt task cancel ' .. id .. ' keeps it as cancelled', { task = id })
+    end
+  end
+  emit(base, 'task_deleted', 'task', id, 'title', headline(read_task(base, id)))
+  delete_task(base, id)
+  return id
+end)
+
+-- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)
+register_once('backlog_assign_all', function(base, a)
+  local now, ids = now_ms(), redis.call('ZRANGE', base .. ':backlog', 0, MAX_PER_CALL - 1)
+  local agent_id, name, retired = find_agent(base, a[1])
+  check_takes_tasks(name, agent_id, retired)
+  for _, id in ipairs(ids) do assign(base, read_task(base, id), agent_id, now) end
+  return ids
+end)
+
+-- agent_reset_round_count: op, agent, how many rounds it may do ('' = as before) -> its name; its rounds count from 0 again
+register_once('agent_reset_round_count', function(base, a)
+  local id, name = find_real_agent(base, a[1])
+  local host, state = unpack(redis.call('HMGET', agent_key(base, id), 'host', 'state'))
+  if host ~= '' then refuse('refused', 'agent "' .. name .. '" is ' .. (state or 'gone'), 'tt kill ' .. name .. ' first', { agent = name }) end
+  redis.call('HSET', agent_key(base, id), 'rounds_completed', 0)
+  if a[2] ~= '' then redis.call('HSET', agent_key(base, id), 'max_rounds', a[2]) end
+  return name
+end)
+
+-- rounds: limit, beginning of a task's id ('' = any), of a run's id ('' = any), agent (left out: all) -> records (JSON), newest first
+register('rounds', function(base, a)
+  local limit, is_any, heads, found, reply = tonumber(a[1]), a[2] == '' and a[3] == '', {}, {}, {}
+  local function add(list, key, history)
+    list[#list + 1] = { string.match(history, '"ended_at":"([^"]*)"') or '', #list, key, history }
+  end
+  local function later(one, other)
+    return one[1] > other[1] or (one[1] == other[1] and one[2] < other[2])
+  end
+  for _, id in ipairs(a[4] and { (find_agent(base, a[4])) } or redis.call('ZRANGE', base .. ':agents', 0, -1)) do
+    local key = agent_key(base, id) .. ':rounds'
+    local head = redis.call('LINDEX', key, 0)
+    if head then add(heads, key, head) end
+  end
+  table.sort(heads, later)
+  -- Only an agent whose newest round is among the newest of all can have any of the newest.
+  for i = 1, is_any and math.min(limit, #heads) or #heads do
+    for _, history in ipairs(redis.call('LRANGE', heads[i][3], 0, is_any and limit - 1 or -1)) do
+      -- In a text within JSON a quotation mark is escaped, so none can pass for a member.
+      if (a[2] == '' or string.find(history, '"task":"' .. a[2], 1, true))
+        and (a[3] == '' or string.find(history, '"round_id":"' .. a[3], 1, true)) then add(found, '', history) end
+    end
+  end
+  table.sort(found, later)
+  for i = 1, math.min(limit, #found) do reply[i] = found[i][4] end
+  return reply
+end)
+
+-- account_unpark: op, account, reason -> 1 when it was parked
+register_once('account_unpark', function(base, a)
+  local until_ms = tonumber(redis.call('ZSCORE', base .. ':parked', a[1]) or 0)
+  redis.call('ZREM', base .. ':parked', a[1])
+  redis.call('HDEL', base .. ':throttles', a[1])
+  if until_ms <= now_ms() then return 0 end
+  emit(base, 'account_unparked', 'account', a[1], 'reason', a[2])
+  return 1
+end)
+
+-- hosts_expire -> hosts that were lost; what a heartbeat does for others, for clients that are no kernel
+register('hosts_expire', function(base)
+  return expire_hosts(base, now_ms())
+end)

@@ -1,0 +1,118 @@
+"""Operations of administration, on a function library beside the town's own: dead letters, mail, tasks, histories. Pure, no IO.
+
+Each function takes the town's keys (``town.operations.keys``) and returns an operation for `Town.run` or `TownClient.run`, which
+load the library if the server lacks it. Arguments named ``agent`` or ``task`` take what users type. All are safe to repeat.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from tinytown.model.hash_codec import pairs
+from tinytown.model.ids import new_id
+from tinytown.model.round_records import RoundRecord
+from tinytown.model.tasks import Task, read_task
+from tinytown.model.time import rfc3339
+from tinytown.protocol import FunctionLibrary, Keys, Operation, Reply, function_call
+
+LIBRARY = FunctionLibrary("administration", Path(__file__).with_name("administration.lua"), extends="town")
+
+_decode_record = msgspec.json.Decoder(RoundRecord).decode
+
+
+class TraceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One step in the history of a message."""
+
+    at: str
+    what: str
+
+
+def _texts(reply: Reply) -> tuple[str, ...]:
+    return tuple(text.decode() for text in reply)
+
+
+# -- dead letters and mail
+
+
+def redrive(keys: Keys, letter: str) -> Operation[tuple[str, ...]]:
+    """Put a dead letter (or ``all``) back into its mailbox with a clean count; their ids."""
+    return function_call(LIBRARY, "redrive", keys.base, _texts, new_id(), letter)
+
+
+def drop(keys: Keys, letter: str) -> Operation[tuple[str, ...]]:
+    """Delete a dead letter (or ``all``); their ids."""
+    return function_call(LIBRARY, "drop", keys.base, _texts, new_id(), letter)
+
+
+def remove_message(keys: Keys, agent: str, message: str) -> Operation[tuple[str, ...]]:
+    """Delete a message that nobody has claimed (or ``all`` of them) from a mailbox; ids of the removed messages."""
+    return function_call(LIBRARY, "remove", keys.base, _texts, new_id(), agent, message)
+
+
+def trace(keys: Keys, message_id: str) -> Operation[tuple[TraceLine, ...]]:
+    """Where a message has been and when; empty if it is unknown or its history has expired."""
+
+    def decode(reply: Reply) -> tuple[TraceLine, ...]:
+        lines = (line.partition(" ") for line in reply.decode("utf-8", "replace").split("\n")[:-1])
+        return tuple(TraceLine(at=rfc3339(int(ms)), what=what) for ms, _, what in lines)
+
+    return function_call(LIBRARY, "trace", keys.base, decode, message_id)
+
+
+# -- tasks
+
+
+def add_need(keys: Keys, task: str, need: str) -> Operation[Task]:
+    """Make a task wait for another; refuses a dependency cycle."""
+    return function_call(LIBRARY, "task_need", keys.base, lambda reply: read_task(pairs(reply)), task, need)
+
+
+def delete_task(keys: Keys, task: str) -> Operation[str]:
+    """Delete a task that is not in progress and that no open task needs; its id."""
+    return function_call(LIBRARY, "task_delete", keys.base, bytes.decode, new_id(), task)
+
+
+def assign_backlog(keys: Keys, agent: str) -> Operation[tuple[str, ...]]:
+    """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
+    return function_call(LIBRARY, "backlog_assign_all", keys.base, _texts, new_id(), agent)
+
+
+# -- agents, their rounds and accounts, hosts
+
+
+def reset_round_count(keys: Keys, agent: str, *, max_rounds: int | None = None) -> Operation[str]:
+    """Count the rounds of an agent without a host from 0 again, up to another bound if one is given; its name."""
+    bound = "" if max_rounds is None else max_rounds
+    return function_call(LIBRARY, "agent_reset_round_count", keys.base, bytes.decode, new_id(), agent, bound)
+
+
+def rounds(
+    keys: Keys, agent: str | None = None, *, task: str = "", round_id: str = "", limit: int = 20
+) -> Operation[tuple[RoundRecord, ...]]:
+    """The latest rounds that have ended, newest first: of one agent or all, on one task, or whose ids begin so.
+
+    Records that cannot be read are left out.
+    """
+
+    def decode(reply: Reply) -> tuple[RoundRecord, ...]:
+        records: list[RoundRecord] = []
+        for raw in reply:
+            try:
+                records.append(_decode_record(raw))
+            except ValueError:
+                continue
+        return tuple(records)
+
+    words = [] if agent is None else [agent]
+    return function_call(LIBRARY, "rounds", keys.base, decode, limit, task, round_id, *words)
+
+
+def unpark_account(keys: Keys, account: str, *, reason: str = "") -> Operation[bool]:
+    """Unpark an account before its time is over; whether it was parked."""
+    return function_call(LIBRARY, "account_unpark", keys.base, bool, new_id(), account, reason)
+
+
+def sweep(keys: Keys) -> Operation[tuple[str, ...]]:
+    """Release what lost kernels held, and tasks whose hold is over; ids of the kernels. Every heartbeat does the same."""
+    return function_call(LIBRARY, "hosts_expire", keys.base, _texts)
