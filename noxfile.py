@@ -219,8 +219,11 @@ def wheels(session: nox.Session) -> None:
     """Build everything through its sdist, and test each plugin from wheels with only what it declares.
 
     A plugin's environment has its dependencies and the group `test` of its pyproject.toml, from a directory of wheels
-    alone. Arguments choose plugins: `nox -s wheels -- echo mcp`.
+    alone. Arguments choose plugins: `nox -s wheels -- echo mcp`. With `--imports` no tests are run: every module of each
+    distribution is imported in its own environment.
     """
+    names = {argument for argument in session.posargs if not argument.startswith("-")}
+    imports_only = "--imports" in session.posargs
     # uv makes an environment in a second where pip needs ten, and there is one for each plugin.
     session.install("build", "uv", *load(CORE)["build-system"]["requires"])
     scratch = Path(session.create_tmp()).resolve()
@@ -264,19 +267,22 @@ def wheels(session: nox.Session) -> None:
     shutil.copy(ROOT / "pyproject.toml", away)
     with session.chdir(away):
         failed: list[str] = []
-        if not session.posargs:
+        if not names:
             core = environment("core", "tinytown-core")
             if not passes(str(core / "python"), "-c", IMPORT_ALL, "tinytown"):
                 failed.append("core")
             meta = environment("meta", "tinytown")
             if not all(passes(str(meta / "tt"), *words) for words in (["version"], ["--help"], ["plugins", "--json"])):
                 failed.append("meta")
-        chosen = [path for path in PLUGINS if not session.posargs or path.name in session.posargs]
+        chosen = [path for path in PLUGINS if not names or path.name in names]
         for path in chosen:
             name = load(path)["project"]["name"]
             programs = environment(path.name, name)
             packages = [package.name for package in (ROOT / path).glob("tinytown_*")]
             imports = passes(str(programs / "python"), "-c", IMPORT_ALL, *packages)
+            if imports_only:
+                failed += [] if imports else [path.name]
+                continue
             install(programs, *group("test", path))
             shutil.copytree(ROOT / path / "tests", away / path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
             parallel = IN_PARALLEL if any("xdist" in text for text in group("test", path)) else []
