@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tinytown.model import messages
 from tinytown.model.messages import (
-    AckType,
     Body,
     Category,
     Confirmation,
@@ -21,7 +20,6 @@ from tinytown.model.messages import (
     TaskAssign,
     TaskOrder,
     Unknown,
-    confirmation_from,
     decode_message,
     message_fields,
 )
@@ -148,29 +146,6 @@ def test_any_text_travels_whole(text: str, kind: Any, priority: str) -> None:
     again = decode_message(msgspec.json.encode(message_fields(message)))
     assert again == message
     assert again.text == text
-
-
-@pytest.mark.parametrize(
-    ("words", "ack"),
-    [
-        ("approved", AckType(type="approved")),
-        ("Approved!", AckType(type="approved")),
-        ("approved: nice work", AckType(type="approved", reason="nice work")),
-        ("rejected: no tests", AckType(type="rejected", reason="no tests")),
-        ("reject", AckType(type="rejected", reason="no reason given")),
-        ("thanks", AckType(type="thanks")),
-        ("received", AckType(type="received")),
-        ("acknowledged", AckType(type="acknowledged")),
-        ("ok", AckType(type="acknowledged", reason="ok")),
-        ("that is not approved", AckType(type="acknowledged", reason="that is not approved")),
-        ("", AckType(type="acknowledged")),
-    ],
-)
-def test_the_first_word_of_a_confirmation_says_what_it_is(words: str, ack: AckType) -> None:
-    confirmation = confirmation_from(words)
-    assert confirmation.ack_type == ack
-    message = Message(id="m", sender="a", recipient="b", body=confirmation)
-    assert decode_message(msgspec.json.encode(message_fields(message))).body == confirmation
 
 
 def test_a_plain_confirmation_says_its_type_in_json() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from tinytown.errors import UsageError
 from tinytown.model.text import shown
@@ -90,25 +91,17 @@ def check_task_id(text: str) -> str:
     return check_id("a task id", text)
 
 
-_FIRST = (
-    "Ada Alma Amos Archie Arthur Basil Bea Bess Birdie Blanche Bram Cecil Clara Clyde Cora Daisy Dell Della Dora Earl "
-    "Edie Edna Effie Elmer Elsie Enid Ernie Etta Eunice Ezra Fay Felix Fern Floyd Fritz Gil Ginny Goldie Gus Hattie "
-    "Hazel Homer Ida Ike Ines Iris Ivy Jasper Jools Judd Kit Lena Leo Lionel Lottie Lou Lulu Mabel Mae Maude Mavis Milo "
-    "Minnie Mort Myra Nell Nora Odell Olive Opal Orson Oscar Otis Otto Pearl Percy Polly Quincy Rex Rhoda Roscoe Rosie "
-    "Rufus Ruth Sadie Sol Stella Sylvie Thea Theo Tillie Una Vera Vern Viola Walt Wilma Winnie Zelda Zeke"
-).split()
-_LAST = (
-    "Acorn Alder Ash Bell Birch Bridge Brook Carter Chandler Clay Cooper Croft Dale Dyer Elm Farrow Fenn Field Finch "
-    "Fletcher Flint Ford Forge Fox Gale Glass Grove Hale Harper Hart Hawk Heath Hill Holt Hook Kettle Lane Larch Lark "
-    "Locke Marsh Mason Mead Miller Moss Page Park Parr Penny Pike Plum Pond Porter Quill Reed Ridge River Rook Rowan "
-    "Sage Sawyer Shaw Smith Sparrow Stone Swift Tanner Thorn Tiller Turner Vale Wade Ward Weaver West Wheeler Wick "
-    "Wilde Wood Wren Wright"
-).split()
+@cache
+def _names() -> list[list[str]]:
+    """First and last names, from the two paragraphs of their file."""
+    with open(os.path.join(os.path.dirname(__file__), "nicknames.txt"), encoding="utf-8") as file:
+        return [paragraph.split() for paragraph in file.read().split("\n\n")]
 
 
 def nicknames(agent_id: str, count: int = 8) -> Iterator[str]:
     """Up to `count` nicknames that belong to an agent's id, the favourite first: the same id gives the same names."""
+    first, last = _names()
     number = int(agent_id.replace("-", ""), 16)
     for step in range(count):
         pick = number >> (step * 11)
-        yield f"{_FIRST[pick % len(_FIRST)]} {_LAST[pick // len(_FIRST) % len(_LAST)]}"
+        yield f"{first[pick % len(first)]} {last[pick // len(first) % len(last)]}"

@@ -23,54 +23,44 @@ DEFAULT_MESSAGE_LIMIT_BYTES = 1 << 20
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
     category: ClassVar[Category] = "informational"
+    #: The form of `text`: of `str.format`, with the body as ``{0}``.
+    template: ClassVar[str] = ""
 
     @property
     def text(self) -> str:
         """What a reader is shown."""
-        return ""
+        return self.template.format(self)
 
 
 class TaskOrder(_Body, frozen=True, kw_only=True, tag="task"):
     """An order in free text, without a task record."""
 
     category: ClassVar[Category] = "task"
+    template: ClassVar[str] = "{0.description}"
     description: str
-
-    @property
-    def text(self) -> str:
-        return self.description
 
 
 class TaskAssign(_Body, frozen=True, kw_only=True, tag="task_assign"):
     """The order to work on a task of the town; its text is read from the task when the round begins."""
 
     category: ClassVar[Category] = "task"
+    template: ClassVar[str] = "task {0.task_id}"
     task_id: str
-
-    @property
-    def text(self) -> str:
-        return f"task {self.task_id}"
 
 
 class Query(_Body, frozen=True, kw_only=True, tag="query"):
     """A question that wants an answer."""
 
     category: ClassVar[Category] = "query"
+    template: ClassVar[str] = "{0.question}"
     question: str
-
-    @property
-    def text(self) -> str:
-        return self.question
 
 
 class Informational(_Body, frozen=True, kw_only=True, tag="informational"):
     """Something to know; nothing to do."""
 
+    template: ClassVar[str] = "{0.summary}"
     summary: str
-
-    @property
-    def text(self) -> str:
-        return self.summary
 
 
 class AckType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,33 +84,24 @@ class Confirmation(_Body, frozen=True, kw_only=True, tag="confirmation"):
 class TaskDone(_Body, frozen=True, kw_only=True, tag="task_done"):
     """News that a task is completed."""
 
+    template: ClassVar[str] = "task {0.task_id} done: {0.result}"
     task_id: str
     result: str = ""
-
-    @property
-    def text(self) -> str:
-        return f"task {self.task_id} done: {self.result}"
 
 
 class TaskFailed(_Body, frozen=True, kw_only=True, tag="task_failed"):
     """News that a task has failed."""
 
+    template: ClassVar[str] = "task {0.task_id} failed: {0.error}"
     task_id: str
     error: str = ""
-
-    @property
-    def text(self) -> str:
-        return f"task {self.task_id} failed: {self.error}"
 
 
 class StatusRequest(_Body, frozen=True, kw_only=True, tag="status_request"):
     """The question how an agent is getting on."""
 
     category: ClassVar[Category] = "query"
-
-    @property
-    def text(self) -> str:
-        return "how are you getting on?"
+    template: ClassVar[str] = "how are you getting on?"
 
 
 class StatusResponse(_Body, frozen=True, kw_only=True, tag="status_response"):
@@ -137,39 +118,29 @@ class StatusResponse(_Body, frozen=True, kw_only=True, tag="status_response"):
 class Ping(_Body, frozen=True, kw_only=True, tag="ping"):
     """Are you there?"""
 
-    @property
-    def text(self) -> str:
-        return "ping"
+    template: ClassVar[str] = "ping"
 
 
 class Pong(_Body, frozen=True, kw_only=True, tag="pong"):
     """Yes."""
 
-    @property
-    def text(self) -> str:
-        return "pong"
+    template: ClassVar[str] = "pong"
 
 
 class Shutdown(_Body, frozen=True, kw_only=True, tag="shutdown"):
     """A request to come to an end."""
 
     category: ClassVar[Category] = "other"
-
-    @property
-    def text(self) -> str:
-        return "please finish and stop"
+    template: ClassVar[str] = "please finish and stop"
 
 
 class Custom(_Body, frozen=True, kw_only=True, tag="custom"):
     """A kind of a plugin's own. It counts as an order: nothing is guessed from its name."""
 
     category: ClassVar[Category] = "task"
+    template: ClassVar[str] = "[{0.kind}] {0.payload}"
     kind: str
     payload: str
-
-    @property
-    def text(self) -> str:
-        return f"[{self.kind}] {self.payload}"
 
 
 class Unknown(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,15 +219,9 @@ def decode_message(raw: bytes) -> Message:
         body: Body | Unknown = _decode_body(raw) if known else Unknown(type=envelope.type, raw=msgspec.Raw(raw))
     except RecursionError as error:
         raise ValueError("expected a message, got JSON that is nested too deeply") from error
-    return Message(
-        id=envelope.id,
-        sender=envelope.sender,
-        recipient=envelope.recipient,
-        priority=envelope.priority,
-        created_at=envelope.created_at,
-        correlation_id=envelope.correlation_id,
-        body=body,
-    )
+    fields = msgspec.structs.asdict(envelope)
+    del fields["type"]
+    return Message(body=body, **fields)
 
 
 def message_fields(message: Message) -> dict[str, Any]:
@@ -277,18 +242,3 @@ def message_fields(message: Message) -> dict[str, Any]:
 
 
 _ENVELOPE_NAMES = frozenset({"id", "from", "to", "priority", "created_at", "correlation_id"})
-
-
-def confirmation_from(text: str) -> Confirmation:
-    """The confirmation that a person's words mean: ``approved``, ``rejected: why``, ``thanks``, ``received``.
-
-    Only the first word counts, and anything else is a plain acknowledgement with the words as its reason.
-    """
-    word, _, rest = text.strip().partition(":")
-    first = word.split()[0].rstrip(".,!").lower() if word.split() else ""
-    reason = rest.strip() or None
-    if first in ("rejected", "reject"):
-        return Confirmation(ack_type=AckType(type="rejected", reason=reason or "no reason given"))
-    if first in ("received", "approved", "thanks", "acknowledged"):
-        return Confirmation(ack_type=AckType(type=first, reason=reason))
-    return Confirmation(ack_type=AckType(type="acknowledged", reason=text.strip() or None))

@@ -6,7 +6,6 @@ words (``task dance``) hangs below a group. `Word` is a parameter that a complet
 """
 
 from tinytown.client import TownClient
-from tinytown.model.graph import find_cycle, stages
 from tinytown.model.text import counted
 
 from tinytown_cli.commands.agents import add_agent
@@ -14,6 +13,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand, TownGroup
+from tinytown_cli.graph import find_cycle, stages
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import (
     AGENT,

@@ -9,8 +9,9 @@ import msgspec
 from tinytown.contracts import ToolResult, ToolSession
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.ids import SUPERVISOR
-from tinytown.model.messages import Body, Informational, Message, Query, TaskOrder, confirmation_from, message_fields
+from tinytown.model.messages import Body, Informational, Message, Query, TaskOrder, message_fields
 from tinytown.model.text import shown
+from tinytown_cli.confirmation import confirmation_from
 
 from tinytown_mcp.agent_tools import EXCERPT_LENGTH, READ_LIMIT, Arguments, Limit, Text, Urgent, tool
 

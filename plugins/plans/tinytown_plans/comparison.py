@@ -12,8 +12,8 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from tinytown.model.graph import stages
 from tinytown.model.tasks import FINISHED, Task, TaskState
+from tinytown_cli.graph import stages
 
 from tinytown_plans.plan_file import Plan, PlanTask
 

@@ -8,11 +8,11 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound
-from tinytown.model.graph import stages
 from tinytown.model.text import shown
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.graph import stages
 from tinytown_cli.text_files import read_text_file, write_new_file
 
 from tinytown_plans.plan_file import Plan, read_plan

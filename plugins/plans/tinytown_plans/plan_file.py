@@ -14,12 +14,12 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 from tinytown.errors import TinytownError, UsageError
-from tinytown.model.graph import find_cycle
 from tinytown.model.ids import check_task_id, check_word
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 from tinytown.model.tasks import TaskState
 from tinytown.model.text import check_text, shown
 from tinytown.model.time import check_moment
+from tinytown_cli.graph import find_cycle
 
 T = TypeVar("T", bound=msgspec.Struct)
 

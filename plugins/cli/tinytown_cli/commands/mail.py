@@ -8,10 +8,11 @@ import click
 from tinytown.client import TownClient
 from tinytown.errors import Refused, UsageError
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
-from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder, confirmation_from
+from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
 from tinytown.model.results import Inbox
 from tinytown.model.text import counted, shown
 
+from tinytown_cli.confirmation import confirmation_from
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand

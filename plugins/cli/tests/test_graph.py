@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tinytown.model.graph import find_cycle, stages
+from tinytown_cli.graph import find_cycle, stages
 
 #: The same examples every day, on a machine that may be busy.
 QUICK = settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
