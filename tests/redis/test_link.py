@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import LimitReached, ProtocolViolation, ServerUnreachable, UsageError
-from tinytown.protocol.operation import Operation, Reply
+from tinytown.protocol.operation import ErrorReply, Operation, Reply
 from tinytown.redis import link as link_module
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import parse_url
@@ -37,14 +37,14 @@ async def test_an_error_reply_is_raised_and_the_link_goes_on(server: Any) -> Non
         assert await link.command("PING") == b"PONG"
 
 
-async def test_many_calls_go_out_in_one_write_and_each_has_its_own_result_or_error(
+async def test_many_commands_go_out_in_one_write_and_each_has_its_own_reply_or_error(
     server: Any, open_proxy: Callable[..., Any]
 ) -> None:
     async with open_proxy(server.address) as proxy, open_link(proxy.address) as link:
-        results = await link.run_all([echo("a"), Operation(("NO-SUCH",), int), Operation(("INCR", "n"), int)])
-        assert results[0::2] == ["a", 1]
-        assert isinstance(results[1], ProtocolViolation)
-        assert await link.run_all([]) == []
+        replies = await link.replies([("ECHO", "a"), ("NO-SUCH",), ("INCR", "n")])
+        assert replies[0::2] == [b"a", 1]
+        assert isinstance(replies[1], ErrorReply)
+        assert await link.replies([]) == []
 
 
 async def test_callers_of_one_tick_share_a_write(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ async def test_callers_of_one_tick_share_a_write(server: Any, monkeypatch: pytes
 async def test_text_that_cannot_be_sent_fails_only_its_own_call(server: Any) -> None:
     async with open_link(server.address) as link:
         with pytest.raises(UsageError):
-            await link.run_all([echo("fine"), echo("\udcff")])
+            await link.replies([("ECHO", "fine"), ("ECHO", "\udcff")])
         assert await link.run(echo("fine")) == "fine"
 
 
@@ -335,7 +335,7 @@ async def test_a_storm_of_messages_between_replies_confuses_nobody(server: Any) 
 
             async def shout() -> None:
                 for start in range(0, 5000, 500):
-                    await other.run_all([Operation(("PUBLISH", "storm", n), int) for n in range(start, start + 500)])
+                    await other.replies([("PUBLISH", "storm", n) for n in range(start, start + 500)])
 
             async def ask(task: int) -> None:
                 for number in range(100):
@@ -355,12 +355,12 @@ async def test_more_waiting_requests_than_the_bound_are_refused(server: Any, mon
     monkeypatch.setattr(link_module, "BACKLOG_LIMIT", 10)
     async with open_link(server.address) as link:
         with pytest.raises(LimitReached):
-            await link.run_all([echo("x")] * 11)
-        assert await link.run_all([echo("x")] * 10) == ["x"] * 10
+            await link.replies([("PING",)] * 11)
+        assert await link.replies([("PING",)] * 10) == [b"PONG"] * 10
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(given_up_soon, link)
-        assert await link.run_all([echo("x")] * 10) == ["x"] * 10
+        assert await link.replies([("PING",)] * 10) == [b"PONG"] * 10
 
 
 async def given_up_soon(link: Link) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError, Unconfirmed
-from tinytown.protocol.operation import Operation, Reply
+from tinytown.protocol.operation import Operation
 from tinytown.redis import link as link_module
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.pipeline import MAX_SENDS
@@ -330,8 +330,7 @@ async def test_silence_counts_from_the_question_and_from_the_last_byte(server: A
     async with open_link(server.address, stall_s=0.5) as link:
         await trio.sleep(0.75)  # so that the watch looks again while the next answer is due
         assert await link.command("BLPOP", "nothing", 0.35) is None
-        blocking: Operation[None] = Operation(("BLPOP", "nothing", 0.25), lambda reply: reply)
-        assert await link.run_all([blocking] * 3) == [None] * 3
+        assert await link.replies([("BLPOP", "nothing", 0.25)] * 3) == [None] * 3
         assert link.generation == 1
 
 
@@ -385,8 +384,7 @@ async def test_links_that_open_and_close_under_load_leave_nothing_behind(server:
     async def come_and_go(number: int) -> None:
         with trio.move_on_after(math.inf if number % 2 else number / 4000):
             async with open_link(server.address) as link:
-                replies: list[Reply] = await link.run_all([echo("x")] * 50)
-                assert replies == ["x"] * 50
+                assert await link.replies([("PING",)] * 50) == [b"PONG"] * 50
 
     async with trio.open_nursery() as nursery:
         for number in range(60):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from tinytown.model.agents import Agent, MailCounts, read_agent
 from tinytown.model.events import Event, read_event
-from tinytown.model.hash_codec import pairs
+from tinytown.model.hash_codec import pairs, read_record
 from tinytown.model.messages import Message, decode_message
 from tinytown.model.results import (
     Assigned,
@@ -29,17 +29,23 @@ from tinytown.model.tasks import TASK_STATES, Task, read_task
 from tinytown.model.time import rfc3339
 from tinytown.protocol.operation import Reply
 
+T = TypeVar("T")
+
+_TIMES_OF_HOSTS = frozenset({"joined_at", "lease_until"})
+
+
+def each(decode: Callable[[Reply], T]) -> Callable[[Reply], tuple[T, ...]]:
+    """From a list of what `decode` takes."""
+    return lambda reply: tuple(decode(item) for item in reply)
+
+
+def optional(decode: Callable[[Reply], T]) -> Callable[[Reply], T | None]:
+    """From what `decode` takes, or from nothing."""
+    return lambda reply: decode(reply) if reply else None
+
 
 def to_text(raw: Any) -> str:
     return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
-
-
-def to_texts(reply: Reply) -> tuple[str, ...]:
-    return tuple(to_text(item) for item in reply)
-
-
-def to_flags(reply: Reply) -> tuple[bool, ...]:
-    return tuple(bool(item) for item in reply)
 
 
 def try_message(raw: bytes) -> Message | None:
@@ -73,10 +79,6 @@ def to_listed_agent(reply: Reply) -> Agent:
         )
 
 
-def to_agents(reply: Reply) -> tuple[Agent, ...]:
-    return tuple(to_listed_agent(item) for item in reply)
-
-
 def to_placement(reply: Reply) -> Placement:
     due_ms = int(reply[0])
     return Placement(agents=to_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
@@ -86,20 +88,8 @@ def to_task(reply: Reply) -> Task:
     return read_task(pairs(reply))
 
 
-def to_tasks(reply: Reply) -> tuple[Task, ...]:
-    return tuple(to_task(item) for item in reply)
-
-
-def to_optional_task(reply: Reply) -> Task | None:
-    return to_task(reply) if reply else None
-
-
 def to_assigned(reply: Reply) -> Assigned:
     return Assigned(task=to_task(reply[0]), message_id=to_text(reply[1]) or None)
-
-
-def to_optional_assigned(reply: Reply) -> Assigned | None:
-    return to_assigned(reply) if reply else None
 
 
 def to_started(reply: Reply) -> Started:
@@ -108,33 +98,20 @@ def to_started(reply: Reply) -> Started:
 
 def to_host(reply: Reply) -> Host:
     fields = pairs(reply)
-    return Host(
-        id=fields["id"],
-        name=fields.get("name", ""),
-        pid=int(fields.get("pid") or 0),
-        machine=fields.get("machine", ""),
-        root=fields.get("root", ""),
-        joined_at=rfc3339(int(fields["joined_at"])) if fields.get("joined_at") else None,
-        version=fields.get("version", ""),
-        lease_until=rfc3339(int(fields["deadline"])) if fields.get("deadline") else None,
-        agents=int(fields.get("agents") or 0),
-        capacity=int(fields.get("capacity") or 0),
-        backends=tuple(fields.get("backends", "").split()),
-        labels=tuple(fields.get("labels", "").split()),
-        frozen=int(fields["frozen"]) if fields.get("frozen") else None,
-    )
+    words = {name: tuple(fields.pop(name, "").split()) for name in ("backends", "labels")}
+    fields["lease_until"] = fields.pop("deadline", "")
+    return msgspec.structs.replace(read_record(Host, fields, times=_TIMES_OF_HOSTS), **words)
 
 
 def to_status(reply: Reply) -> Status:
     meta, counts, backlog, dead, hosts, agents, mail = reply
-    by_state = pairs([to_text(item).encode() for item in counts])
-    fields = pairs(meta)
+    by_state, fields = pairs(counts), pairs(meta)
     since = fields.get("frozen_at")
     return Status(
         tasks={state: int(by_state.get(state, 0)) for state in TASK_STATES},
         backlog=int(backlog),
         dead=int(dead),
-        hosts=tuple(to_host(host) for host in hosts),
+        hosts=to_hosts(hosts),
         agents=to_agents(agents),
         supervisor_mail=to_mail_counts(mail),
         schema=fields.get("schema", ""),
@@ -153,22 +130,12 @@ def to_inbox(reply: Reply) -> Inbox:
     return Inbox(agent=to_text(reply[0]), messages=messages)
 
 
-def to_dead_letters(reply: Reply) -> tuple[DeadLetter, ...]:
-    letters: list[DeadLetter] = []
-    for flat in reply:
-        raw = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
-        letters.append(
-            DeadLetter(
-                id=to_text(raw["id"]),
-                agent=to_text(raw["agent"]),
-                reason=to_text(raw["reason"]),
-                at=rfc3339(int(raw["at"])),
-                deliveries=int(raw["deliveries"]),
-                raw=raw["body"],
-                message=try_message(raw["body"]),
-            )
-        )
-    return tuple(letters)
+def to_dead_letter(reply: Reply) -> DeadLetter:
+    fields = dict(zip(reply[::2], reply[1::2], strict=True))
+    body = fields.pop(b"body")
+    texts = {name: text for name, text in pairs(fields).items() if name in DeadLetter.__struct_fields__}
+    at, deliveries = rfc3339(int(texts.pop("at"))), int(texts.pop("deliveries"))
+    return DeadLetter(**texts, at=at, deliveries=deliveries, raw=body, message=try_message(body))
 
 
 def to_events(reply: Reply) -> tuple[Event, ...]:
@@ -211,9 +178,15 @@ def to_sent(message_id: str, reply: Reply) -> Sent:
     return Sent(message_id=message_id, to=name, agent_id=agent_id, new=state == "queued")
 
 
-def to_hosts(reply: Reply) -> tuple[Host, ...]:
-    return tuple(to_host(host) for host in reply)
-
-
 def to_first_text(reply: Reply) -> str:
     return to_text(reply[0])
+
+
+to_flags = each(bool)
+to_texts = each(to_text)
+to_agents = each(to_listed_agent)
+to_tasks = each(to_task)
+to_hosts = each(to_host)
+to_dead_letters = each(to_dead_letter)
+to_optional_task = optional(to_task)
+to_optional_assigned = optional(to_assigned)

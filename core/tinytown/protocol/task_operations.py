@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Unpack
 
-from tinytown.model.details import TaskChanges
+from tinytown.model.details import TaskChanges, TaskDetails, check_keywords
 from tinytown.model.ids import check_id, check_task_id, check_word, new_id
-from tinytown.model.messages import PRIORITIES, Priority
+from tinytown.model.messages import PRIORITIES
 from tinytown.model.results import Assigned, Started
 from tinytown.model.tasks import FINISHED, Fate, Task, TaskState
 from tinytown.model.text import check_one_of, check_text
@@ -20,67 +20,37 @@ from tinytown.protocol.operation_base import OperationBase, flat, json_text
 class TaskOperations(OperationBase):
     """Making, changing, assigning and settling tasks."""
 
-    def add_task(
-        self,
-        description: str,
-        *,
-        agent: str = "",
-        title: str = "",
-        priority: Priority = "normal",
-        needs: Sequence[str] = (),
-        tags: Sequence[str] = (),
-        role: str = "",
-        parent: str = "",
-        held: str = "",
-        held_until: str = "",
-        task_id: str | None = None,
-        finished: TaskState | None = None,
-        origin: Mapping[str, Any] | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> Operation[Assigned]:
+    def add_task(self, description: str, *, agent: str = "", **details: Unpack[TaskDetails]) -> Operation[Assigned]:
         """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
 
         With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
         One that was `finished` elsewhere is made in that state (completed, failed or cancelled), without an order.
         """
-        fields = self._task_fields(
-            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
-        )
+        check_keywords("TownOperations.add_task", TaskDetails, details)
+        fields = self._texts({"description": description, "priority": "normal", "needs": (), "tags": (), **details})
         lists = [fields.pop(name) for name in ("priority", "needs", "tags")]
         fields = {name: text for name, text in fields.items() if text}
-        if held or held_until:
+        held, until = details.get("held", ""), details.get("held_until", "")
+        if held or until:
             fields["held"] = check_text("a reason", held, 10_000)
-            fields["held_until"] = str(check_moment(held_until)) if held_until else ""
-        if finished:
+            fields["held_until"] = str(check_moment(until)) if until else ""
+        if finished := details.get("finished"):
             fields["state"] = check_one_of("an outcome", finished, sorted(FINISHED))
-        if origin:
+        if origin := details.get("origin"):
             fields["origin"] = json_text(origin)
-        for name, table in (meta or {}).items():
+        for name, table in (details.get("meta") or {}).items():
             fields[f"meta:{check_word('table name', name)}"] = json_text(table)
-        task_id = check_task_id(task_id) if task_id else new_id()
+        task_id = check_task_id(details.get("task_id") or new_id())
         return self._once("task_add", decoders.to_assigned, task_id, agent, *lists, *flat(fields))
 
-    def update_task(
-        self,
-        task: str,
-        *,
-        description: str | None = None,
-        title: str | None = None,
-        priority: Priority | None = None,
-        needs: Sequence[str] | None = None,
-        tags: Sequence[str] | None = None,
-        role: str | None = None,
-        parent: str | None = None,
-    ) -> Operation[Task]:
+    def update_task(self, task: str, **changes: Unpack[TaskChanges]) -> Operation[Task]:
         """Edit a task that is neither in progress nor finished; what is None is not changed."""
-        fields = self._task_fields(
-            description=description, title=title, priority=priority, needs=needs, tags=tags, role=role, parent=parent
-        )
-        return self._call("task_update", decoders.to_task, task, *flat(fields))
+        check_keywords("TownOperations.update_task", TaskChanges, changes)
+        return self._call("task_update", decoders.to_task, task, *flat(self._texts(changes)))
 
-    def _task_fields(self, **given: Unpack[TaskChanges]) -> dict[str, str]:
-        """The fields of a task that are given, checked, as text."""
-        fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    def _texts(self, given: Mapping[str, Any]) -> dict[str, str]:
+        """Those of the fields of `TaskChanges` that are given, checked, as text."""
+        fields = {name: value for name in TaskChanges.__annotations__ if (value := given.get(name)) is not None}
         if "description" in fields:
             check_text("a task", fields["description"], self.message_limit_bytes)
         if "priority" in fields:

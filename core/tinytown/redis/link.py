@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -99,15 +99,6 @@ class Link:
         request = Request(pack(operation.command), operation.repeatable)
         await self._exchange([request])
         return operation.read(request.outcome()[0])
-
-    async def run_all(self, operations: Sequence[Operation[Any]]) -> list[Any]:
-        """The results of `operations` in order, or in the place of each that failed its TinytownError. One write.
-
-        A missing function library is an error here, not loaded.
-        """
-        requests = [Request(pack(operation.command), operation.repeatable) for operation in operations]
-        await self._exchange(requests)
-        return [_result(operation, request) for operation, request in zip(operations, requests, strict=True)]
 
     async def command(self, *words: Argument) -> Reply:
         """The server's reply to any command that does not concern the connection itself; never sent twice."""
@@ -322,13 +313,6 @@ class Link:
         delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return delay_s * random.uniform(0.5, 1.0)
-
-
-def _result(operation: Operation[Any], request: Request) -> Any:
-    try:
-        return operation.read(request.outcome()[0])
-    except TinytownError as error:
-        return error
 
 
 @asynccontextmanager
