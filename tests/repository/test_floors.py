@@ -61,8 +61,8 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 
 #: Only ever lowered; the aim is 13,000 and 9,200.
-CORE_LINES = 13_600
-CORE_LINES_OF_CODE = 9_400
+CORE_LINES = 13_500
+CORE_LINES_OF_CODE = 9_340
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.
 LONG_MODULES: dict[str, str] = {}
