@@ -10,18 +10,7 @@ What programs use stands here and is imported when first touched; plugins see `t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tinytown.exports import lazy_exports
-
-if TYPE_CHECKING:
-    from tinytown.hookspecs import hookimpl as hookimpl
-    from tinytown.kernel.kernel import open_town as open_town
-    from tinytown.model.agents import Agent as Agent
-    from tinytown.model.events import Event as Event
-    from tinytown.model.messages import Message as Message
-    from tinytown.model.tasks import Task as Task
-    from tinytown.town import AgentHandle as AgentHandle, Town as Town
 
 __version__ = "0.1.0"
 

@@ -7,10 +7,10 @@ command line to an exit code. Without words it is asked for ``start``.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 
-#: The group of entry points that name the program of a command line.
 PROGRAMS_GROUP = "tinytown.programs"
 
 _HELP = """\
@@ -44,10 +44,10 @@ def main() -> None:
 
 def _run(words: list[str]) -> None:
     from tinytown import __version__
-    from tinytown.config import find_town
     from tinytown.errors import Refused, UsageError
     from tinytown.identity import inside_a_round
     from tinytown.packages import install_hint
+    from tinytown.state import find_town
 
     hint = install_hint("parts", "commands")
     if words in (["--help"], ["-h"]):
@@ -62,7 +62,8 @@ def _run(words: list[str]) -> None:
         raise Refused("a kernel cannot run inside an agent's round: it would end with the round")
     from tinytown.kernel import run_kernel
 
-    run_kernel(find_town())
+    if run_kernel(find_town()):
+        os.execv(sys.executable, sys.orig_argv)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
-"""Background tasks behind a context manager that raises no exception groups; values that can be awaited.
-
-Knows trio and trio-util only.
-"""
+"""Background tasks behind a context manager that raises no exception groups, and values that can be awaited. Knows trio only."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from tinytown.interrupts import is_from_outside
+
 T = TypeVar("T")
+
+_log = logging.getLogger("tinytown")
 
 if TYPE_CHECKING:  # trio-util has no types; this is the part that the kernel uses
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:  # trio-util has no types; this is the part that the kernel us
 else:
     from trio_util import AsyncValue
 
-__all__ = ["AsyncValue", "open_background", "open_lasting", "without_cancellations"]
+__all__ = ["AsyncValue", "Escaped", "leaves_of", "notify", "open_background", "open_lasting", "plugin_code"]
 
 
 @asynccontextmanager
@@ -49,17 +51,14 @@ async def open_background() -> AsyncGenerator[trio.Nursery]:
                 raise
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        causes = [raised] if isinstance(raised, Exception) else [*_leaves(group)]
+        causes = [raised] if isinstance(raised, Exception) else [*leaves_of(group)]
         cause = next((error for error in causes if not isinstance(error, trio.Cancelled)), causes[0])
         raise cause from cause.__cause__
 
 
 @asynccontextmanager
 async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerator[T]:
-    """The value of `manager`, with its background tasks alive until the block has ended, even when all is cancelled.
-
-    So cleaning up at the end of the block can still use them. Opening can be cancelled as usual.
-    """
+    """The value of `manager`, whose tasks outlive a cancellation: cleaning up at the end of the block can still use them."""
     over = trio.Event()
     scope = trio.CancelScope()
 
@@ -78,26 +77,49 @@ async def open_lasting(manager: AbstractAsyncContextManager[T]) -> AsyncGenerato
             over.set()
 
 
-@contextmanager
-def without_cancellations() -> Generator[None]:
-    """Around a plugin's code: reduce a group of errors and cancellations to the errors.
+class Escaped(Exception):
+    """What a plugin's code raised that is no Exception, such as SystemExit, and would have ended more than its own work."""
 
-    Such a group is no Exception, so it would escape the handlers of plugin errors. The cancellation is not lost: the
-    next checkpoint raises it again.
+
+@contextmanager
+def plugin_code() -> Generator[None]:
+    """Around a plugin's code: whatever it raises comes out as an Exception; of errors and cancellations in a group, the errors.
+
+    Only a cancellation from around the block and a person's Ctrl-C pass. After an error the next checkpoint raises the
+    cancellation again. Raises: Escaped for what is no Exception, as its `__cause__`; what the plugin raises.
     """
     try:
         yield
-    except BaseExceptionGroup as group:
-        errors = group.split(trio.Cancelled)[1]
-        if errors is None or not isinstance(errors, ExceptionGroup):
+    except Exception:
+        raise
+    except BaseException as error:
+        leaves = [*leaves_of(error)]
+        foreign = [leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)]
+        if any(is_from_outside(leaf) for leaf in foreign):
             raise
-        raise errors from None
+        if not foreign and trio.current_effective_deadline() == float("-inf"):
+            raise
+        whole: Any = error
+        errors: Any = whole.split(trio.Cancelled)[1] if isinstance(error, BaseExceptionGroup) else None
+        if isinstance(errors, ExceptionGroup):
+            raise errors from None
+        culprit = next((leaf for leaf in foreign if not isinstance(leaf, Exception)), leaves[0])
+        raise Escaped(repr(culprit)) from culprit
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def notify(callback: Callable[[T], object], argument: T) -> None:
+    """Call what somebody subscribed. What it raises is logged, and costs the others nothing."""
+    try:
+        with plugin_code():
+            callback(argument)
+    except Exception:
+        _log.exception("%r failed at %r", callback, argument)
+
+
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
     """What an error consists of: itself, or the errors of a group and of the groups in it."""
     if isinstance(error, BaseExceptionGroup):
         for nested in error.exceptions:  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-            yield from _leaves(nested)  # pyright: ignore[reportUnknownArgumentType] - what a group of anything holds
+            yield from leaves_of(nested)  # pyright: ignore[reportUnknownArgumentType] - what a group of anything holds
     else:
         yield error

@@ -1,4 +1,4 @@
-"""From ``tinytown.toml``, the user's ``~/.tt/config.toml`` and the environment to frozen structs, and where a town lies.
+"""From ``tinytown.toml``, the user's ``config.toml`` and the environment to frozen structs, and where a town lies.
 
 The town's file decides, the user's file fills what it leaves open, the environment overrides both. Unknown keys and
 wrong types are errors that name the key. Nothing here talks to a server.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tomllib
-import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +19,16 @@ from tinytown.errors import ConfigError, NotFound, UsageError
 from tinytown.model.ids import check_agent_name, check_label, check_town_name, check_word
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES
 from tinytown.model.text import check_text, shown
-from tinytown.packages import moved_settings
 
 CONFIG_FILE = "tinytown.toml"
-RUNTIME_DIRECTORY = ".tt"
 
-#: Set in an agent's environment: the town's root, so that `tt` works there from any directory.
-TOWN_VARIABLE = "TINYTOWN_TOWN"
 #: Overrides ``redis.url``.
 URL_VARIABLE = "REDIS_URL"
 #: Gives the password of ``redis.url`` without writing it into a file.
 PASSWORD_VARIABLE = "TINYTOWN_REDIS_PASSWORD"
 #: Overrides ``host.labels``: labels of this machine, with commas between them.
 LABELS_VARIABLE = "TINYTOWN_HOST_LABELS"
-#: Overrides ``~/.tt``, the directory of the user's own settings.
+#: Overrides ``~/.config/tinytown``, the directory of the user's own settings.
 HOME_VARIABLE = "TINYTOWN_HOME"
 
 #: What a role may say: it goes into every prompt.
@@ -41,17 +36,19 @@ _ROLE_TEXT_BYTES = 20_000
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
-Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 Dollars: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
 Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Wake: TypeAlias = Literal["always", "work", "never"]
+#: ``read`` changes nothing, ``write`` changes files in its workspace only, ``full`` does what the user can do.
+Permissions: TypeAlias = Literal["read", "write", "full"]
 
 
 class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[redis]``: which server. Without `url` the town has an embedded one in ``.tt/``.
+    """``[redis]``: which server. Without `url` the town has an embedded one among its state.
 
-    ``durability``: ``safe`` has every write on the disk before it is acknowledged; ``fast`` may lose the last second or two
-    when machine or server die.
+    ``durability``: ``safe`` has every write on disk before it is acknowledged; ``fast`` may lose the last seconds in a crash.
     """
 
     url: str | None = None
@@ -61,29 +58,43 @@ class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     durability: Literal["safe", "fast"] = "safe"
 
 
+class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[state]``: where the town's state lies, see `tinytown.state`, and how many snapshots of it are kept.
+
+    `directory` is relative to the town's root. With `snapshots` of 0 none are taken, else one every `snapshot_every_s`
+    seconds and one when the kernel ends.
+    """
+
+    directory: str | None = None
+    snapshots: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 7
+    snapshot_every_s: Annotated[float, msgspec.Meta(ge=1, le=1_000_000_000_000)] = 3600.0
+
+
 class RoundConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[round]``: bounds of one run of an agent. Times in seconds; 0 means no limit.
 
     ``completion``: with ``auto`` a round that ends well submits its task with the final text; with ``explicit`` the
     agent has to say so itself, and is reminded up to `reminders` times. An agent that is idle for `idle_timeout_s` sleeps:
-    its session is closed and it takes no host's place until there is something to do for it; 0 is never.
+    its session is closed and it takes no host's place until there is something to do for it; 0 is never. Of the kernel's
+    environment rounds get what tools need, and what the names or patterns (``AWS_*``) in `environment` allow.
     """
 
     timeout_s: Seconds = 3600.0
     silence_s: Seconds = 0.0
     grace_s: Seconds = 3.0
     max_attempts: Count = 3
-    lineage_attempts: Annotated[int, msgspec.Meta(ge=0)] = 0
+    lineage_attempts: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 0
     retry_delay_s: Seconds = 2.0
     completion: Literal["auto", "explicit"] = "auto"
-    reminders: Annotated[int, msgspec.Meta(ge=0)] = 2
+    reminders: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 2
     notes: Count = 20
     interrupt_on_urgent: bool = False
+    environment: tuple[str, ...] = ()
     idle_timeout_s: Seconds = 0.0
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[limits]``: bounds that keep a town from growing for ever. Names end in their unit."""
+    """``[limits]``: bounds that keep a town from growing for ever. Names end in their unit; `chatter` is of rounds, 0 none."""
 
     message_bytes: Count = DEFAULT_MESSAGE_LIMIT_BYTES
     mailbox_messages: Count = 10_000
@@ -92,10 +103,12 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rounds_kept: Count = 50
     trace_ttl_s: Count = 3_600
     finished_tasks: Count = 10_000
-    finished_days: float = 30.0
-    events: Count = 10_000
+    finished_days: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 30.0
+    events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
     costs_days: Count = 90
+    chatter: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 20
     log_bytes: Count = 50 << 20
+    disk_reserve_bytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 64 << 20
 
 
 class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,18 +126,28 @@ class AgentCli(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idle_timeout_s: Seconds | None = None
     prompt: Literal["stdin", "file"] = "stdin"
     account: str | None = None
+    permissions: Permissions | None = None
 
 
 class RoleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[roles.NAME]``: a role of the town's own, or what is different about one that is built in.
-
-    What is None stays as it is built in. `cli` and `tags` are those of agents that are spawned without any.
-    """
+    """``[roles.NAME]``: a role of the town, or changes to a built-in one. `cli` and `tags` are defaults for its agents."""
 
     purpose: str | None = None
     instructions: str | None = None
     tags: tuple[str, ...] | None = None
     cli: str | None = None
+    authority: Literal["agent", "conductor"] | None = None
+
+
+class WakeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[wake]``: which mail starts a round, by its sender, else by role or kind of the agent it is for; receipts never do.
+
+    ``work``, the default: orders, questions and what is urgent. ``always``: information, too. ``never``: orders only.
+    """
+
+    senders: dict[str, Wake] = msgspec.field(default_factory=dict[str, Wake])
+    roles: dict[str, Wake] = msgspec.field(default_factory=dict[str, Wake])
+    kinds: dict[str, Wake] = msgspec.field(default_factory=dict[str, Wake])
 
 
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,9 +157,9 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[rates.KIND]``: what a million tokens cost, in dollars, for backends that report no cost or have another price.
+    """``[rates.KIND]``: dollars per million tokens, in place of what a backend reports.
 
-    Without ``cached_usd_per_mtok`` input from the vendor's cache costs as much as other input.
+    Without ``cached_usd_per_mtok``, cached input costs as much as other input.
     """
 
     input_usd_per_mtok: Dollars
@@ -185,17 +208,25 @@ _SERVER_LIMITS = "message_bytes mailbox_messages max_deliveries dead_letters rou
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type."""
+    """A town's settings. ``plugins`` holds one table per plugin, read by the plugin's own settings type.
+
+    `id` names the town's state, see `tinytown.state`; ``tt init`` makes one.
+    """
 
     name: str
+    id: str = ""
     default_cli: str | None = None
+    permissions: Permissions | None = None
     max_agents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
     lease_s: Annotated[float, msgspec.Meta(ge=0.2, le=3600)] = 10.0
-    drain_s: float = 10.0
+    drain_s: Seconds = 10.0
     capacity: Count = 10_000
-    auto_claim: bool = True
+    auto_claim: bool | Literal["tagged"] = True
     strict_plugins: bool = False
     blocked_plugins: tuple[str, ...] = ()
+    allowed_plugins: tuple[str, ...] | None = None
+    required_plugins: tuple[str, ...] = ()
+    state: StateConfig = StateConfig()
     redis: RedisConfig = RedisConfig()
     round: RoundConfig = RoundConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -204,15 +235,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rates: dict[str, RateConfig] = msgspec.field(default_factory=dict[str, RateConfig])
     agent_clis: dict[str, AgentCli] = msgspec.field(default_factory=dict[str, AgentCli])
     roles: dict[str, RoleConfig] = msgspec.field(default_factory=dict[str, RoleConfig])
+    wake: WakeConfig = WakeConfig()
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
 
     @property
-    def server_settings(self) -> dict[str, int]:
-        """The bounds that the server-side functions hold, by the names they know them under."""
+    def server_settings(self) -> dict[str, int | str]:
+        """The bounds and rules that the server-side functions hold, by the names they know them under."""
         return {name: getattr(self.limits, name) for name in _SERVER_LIMITS} | {
             "max_agents": self.max_agents,
-            "auto_claim": int(self.auto_claim),
+            "auto_claim": 2 if self.auto_claim == "tagged" else int(self.auto_claim),
             "lineage_attempts": self.round.lineage_attempts,
+            "wake": msgspec.json.encode(self.wake).decode(),
         }
 
     def idle_timeout_s(self, kind: str) -> float:
@@ -223,7 +256,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``~/.tt/config.toml``: a person's defaults for every town."""
+    """``~/.config/tinytown/config.toml``: a person's defaults for every town."""
 
     default_cli: str | None = None
     redis: RedisConfig | None = None
@@ -233,53 +266,19 @@ class UserConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def user_directory() -> Path:
-    """Where a person's own settings lie: ``~/.tt`` unless TINYTOWN_HOME says otherwise."""
-    named = os.environ.get(HOME_VARIABLE)
-    return Path(named) if named else Path.home() / ".tt"
+    """Where a person's own settings lie: ``$XDG_CONFIG_HOME/tinytown`` unless TINYTOWN_HOME says otherwise.
 
-
-def find_town(start: Path | None = None) -> Path:
-    """The root of the town that `start` (default: TINYTOWN_TOWN, else the current directory) lies in.
-
-    Raises: NotFound when there is no ``tinytown.toml`` there or in any directory above.
+    ``~/.tt`` is the directory of Tinytown 0.10, whose settings are others.
     """
-    named = os.environ.get(TOWN_VARIABLE)
-    begin = start or (Path(named) if named else None)
-    try:
-        begin = (begin or Path.cwd()).resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        if begin is None:
-            why, hint = (
-                f"cannot read the current directory: {getattr(error, 'strerror', error)}",
-                "change to one that exists",
-            )
-        else:
-            why, hint = f"no such directory: {shown(str(begin))}", "name the town's directory with --town"
-        raise NotFound(why, hint=hint) from error
-    for directory in (begin, *begin.parents):
-        if (directory / CONFIG_FILE).is_file():
-            return directory
-    raise NotFound(f"no town in {begin} or above it: no {CONFIG_FILE}", hint="tt init makes one")
-
-
-def prepare_runtime_directory(root: Path) -> Path:
-    """The town's ``.tt``, made if need be: for us alone, and ignored by git without touching the project's own list.
-
-    Raises: OSError when it cannot be written.
-    """
-    directory = root / RUNTIME_DIRECTORY
-    ignored = directory / ".gitignore"
-    if not ignored.exists() or not ignored.stat().st_size:  # a loss of power may leave it empty
-        directory.mkdir(mode=0o700, exist_ok=True)
-        ignored.write_text("*\n")
-    return directory
+    config = os.environ.get("XDG_CONFIG_HOME", "")
+    home = config if os.path.isabs(config) else os.path.expanduser("~/.config")
+    return Path(os.environ.get(HOME_VARIABLE) or os.path.join(home, "tinytown"))
 
 
 def load_config(root: Path) -> Config:
     """The settings of the town at `root`.
 
-    Raises: NotFound without a file; ConfigError for one that cannot be read, is no TOML, or has an unknown key or a
-    wrong type, naming the line or the key.
+    Raises: NotFound without a file; ConfigError, naming the line or the key, for one that cannot be read or is wrong.
     """
     path = root / CONFIG_FILE
     table = _read_toml(path)
@@ -291,38 +290,18 @@ def load_config(root: Path) -> Config:
 def read_config(table: Mapping[str, Any], path: Path) -> Config:
     """The settings of a town whose file at `path` holds, or is to hold, `table`. Raises ConfigError like `load_config`."""
     user = load_user_config()
-    table = _with_moved_keys(table, path)
     config = convert_settings(Config, table, path)
     _check(config, path)
-    merged: dict[str, Any] = {
-        "agent_clis": user.agent_clis | config.agent_clis,
-        "plugins": {
-            name: user.plugins.get(name, {}) | config.plugins.get(name, {}) for name in user.plugins | config.plugins
-        },
+    plugins = {
+        name: user.plugins.get(name, {}) | config.plugins.get(name, {}) for name in user.plugins | config.plugins
     }
+    merged: dict[str, Any] = {"agent_clis": user.agent_clis | config.agent_clis, "plugins": plugins}
     if user.default_cli and "default_cli" not in table:
         merged["default_cli"] = user.default_cli
     redis = config.redis if "redis" in table else user.redis or config.redis
     if os.environ.get(URL_VARIABLE):
         redis = msgspec.structs.replace(redis, url=os.environ[URL_VARIABLE])
     return msgspec.structs.replace(config, redis=redis, host=_host(config, table, user), **merged)
-
-
-def _with_moved_keys(table: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-    """`table` with each key that has moved at its new place, and a FutureWarning that names it."""
-    old_keys = table.keys() - set(Config.__struct_fields__)
-    for old, new in moved_settings().items() if old_keys else ():
-        if old not in old_keys:
-            continue
-        warnings.warn(f"{path}: {old} is now {new}", FutureWarning, stacklevel=2)
-        result = section = {key: value for key, value in table.items() if key != old}
-        *above, name = new.split(".")
-        for part in above:
-            section[part] = dict(section.get(part, {}))
-            section = section[part]
-        section.setdefault(name, table[old])
-        table = result
-    return table
 
 
 def _host(config: Config, table: Mapping[str, Any], user: UserConfig) -> HostConfig:
@@ -361,10 +340,7 @@ def _read_toml(path: Path) -> dict[str, Any] | None:
 
 
 def convert_settings(kind: type[T], table: Mapping[str, Any], path: Path, prefix: str = "") -> T:
-    """A table of the file at `path` as a `kind`; `prefix` (``plugins.journal``) leads the keys in errors.
-
-    Raises: ConfigError naming the key.
-    """
+    """`table` of the file at `path` as a `kind`. Raises: ConfigError with the key, led by `prefix` (``plugins.journal``)."""
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
@@ -397,6 +373,9 @@ def _check(config: Config, path: Path) -> None:
     """What types alone cannot check."""
     with _blaming(path, "name"):
         check_town_name(config.name)
+    if config.id:
+        with _blaming(path, "id"):
+            check_town_name(config.id)
     for kind, cli in config.agent_clis.items():
         with _blaming(path, f"agent_clis.{shown(kind)}.command"):
             check_agent_name(kind)

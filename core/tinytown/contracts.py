@@ -1,24 +1,22 @@
-"""What plugins implement: the Protocols of the objects that hooks return, and the plain values that they are handed.
+"""What plugins implement: Protocols of the objects that hooks return, and the values that they are handed. Since hook API 2.
 
-Hooks announce, contracts act, the kernel owns every task. Subclass the Protocol: optional members then have their
-defaults, and a type checker sees what is missing. Async methods run in a task of the kernel, may be cancelled at any
-checkpoint, and must leave nothing behind; whatever they raise is that plugin's fault and costs its own work only. The
-test kit checks each contract promise by promise. All of it exists since hook API 2 unless it says otherwise.
+Subclass the Protocol: optional members then have their defaults, and a type checker sees what is missing. Async methods run
+in a task of the kernel, may be cancelled at any checkpoint, and must leave nothing behind; what they raise is that plugin's
+fault and costs its own work only. The test kit checks each contract promise by promise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from tinytown.config import Config
+from tinytown.config import Config, Permissions
 from tinytown.model.agents import Agent
-from tinytown.model.events import Event
 from tinytown.model.messages import Message
 from tinytown.model.tasks import Task
 from tinytown.redis.locate import (
@@ -28,32 +26,27 @@ from tinytown.redis.locate import (
 )
 
 if TYPE_CHECKING:
-    from tinytown.client import TownClient
-    from tinytown.identity import Caller
     from tinytown.process import ProcessSupervisor
-    from tinytown.protocol.operation import Operation
-    from tinytown.protocol.operations import TownOperations
     from tinytown.town import Town
 
-T = TypeVar("T")
 
-# -- what a round ends with ------------------------------------------------------------------------------
+_Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a round consumed, as far as the backend reports it: tokens, and money in US dollars.
+    """Tokens and dollars of a round, as far as reported. ``cached_tokens`` are those ``input_tokens`` that came from a cache.
 
-    ``input_tokens`` are all that went in; ``cached_tokens`` are those of them that came from the vendor's cache.
+    Numbers that no round can have used are left out of account, and their plugin is named.
     """
 
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cost_usd: float | None = None
+    input_tokens: _Tokens = 0
+    output_tokens: _Tokens = 0
+    cached_tokens: _Tokens = 0
+    cost_usd: Annotated[float, msgspec.Meta(ge=0, le=10**6)] | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The backend came to its end. `text` is its final answer; `session_id` lets a later round go on from here."""
+    """The backend came to its end. `text` is its final answer; `session_id`, one line, lets a later round go on from here."""
 
     text: str = ""
     usage: Usage | None = None
@@ -106,15 +99,12 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
 Outcome: TypeAlias = Finished | Failed | RateLimited | Unauthorized | Unavailable | Interrupted | Lost
 
 
-# -- agent backends --------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class AgentContext:
     """What a backend knows of the agent it opens a session for.
 
-    `root` is the town's root, `state_directory` a directory of the agent's own that outlives rounds (made on demand, mode
-    0700), `processes` runs commands whose whole process tree ends with them.
+    `state_directory` (mode 0700) is the agent's own and outlives rounds; what `processes` runs ends with its whole tree.
+    `boxed` says that a sandbox holds it to `permissions`; else, below ``full``, the backend does, as its `own_profiles` say.
     """
 
     agent: Agent
@@ -122,6 +112,30 @@ class AgentContext:
     root: Path
     state_directory: Path
     processes: ProcessSupervisor
+    permissions: Permissions = "full"
+    boxed: bool = False
+
+
+#: What a workspace is opened for, and how a task that it has opened may finish.
+Purpose: TypeAlias = Literal["round", "gate"]
+Disposition: TypeAlias = Literal["completed", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkContext:
+    """What workspaces and gates get to know of the work at hand: a round, or a task whose round is over.
+
+    `town` is the kernel's connection. Processes run by `processes` with `environment`, which is a round's without access to
+    the town; the directory is theirs to choose. `round_id` is the round that is meant, or the task's last one, if it had one.
+    """
+
+    agent: Agent
+    task: Task | None
+    town: Town
+    root: Path
+    processes: ProcessSupervisor
+    environment: Mapping[str, str]
+    round_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +159,63 @@ class Round:
     session_id: str | None = None
 
 
+class Said(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+    """What the model has said so far in this step, or thought."""
+
+    text: str
+    thought: bool = False
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call"):
+    """A tool that the model uses. `kind` is what it does: ``read``, ``edit``, ``execute``, ``search``, ``fetch``, ``other``."""
+
+    id: str
+    title: str
+    kind: str = "other"
+    status: Literal["pending", "running", "completed", "failed"] = "running"
+    paths: tuple[str, ...] = ()
+
+
+class PlanEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a plan."""
+
+    text: str
+    status: Literal["pending", "running", "completed"] = "pending"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
+    """What the model plans to do, in whole."""
+
+    entries: tuple[PlanEntry, ...]
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True, tag="diff"):
+    """A change of a file, as a unified diff."""
+
+    path: str
+    diff: str
+
+
+Activity: TypeAlias = Said | ToolCall | Plan | Diff
+
+
 class Report(Protocol):
-    """How a session reports what happens during a round. Calls return at once and never fail; text may be shortened."""
+    """How a session reports what happens during a round. Calls but `ask` return at once; none fails; text may be shortened."""
 
     def line(self, text: str) -> None:
         """A line of output or progress, for people who watch."""
-        ...
 
     def usage(self, usage: Usage) -> None:
         """What has been consumed so far in this round."""
+
+    def activity(self, activity: Activity) -> None:
+        """What the model does, as a value that screens can show. Of two about the same tool call or file the later one counts."""
+
+    async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
+        """The answer of a policy or a person: one of `options` if there are any; None if there is none in time.
+
+        The limits of the round go on meanwhile. Since API 2.
+        """
         ...
 
 
@@ -168,19 +230,26 @@ class AgentSession(Protocol):
         """
         ...
 
+    async def deliver(self, text: str) -> bool:
+        """Show the model urgent mail in the round in progress; False leaves it to the next, as does the end of the round."""
+        return False
+
 
 @runtime_checkable
 class AgentBackend(Protocol):
     """A way to run agents of one kind.
 
     `kind` is the word that ``--cli`` takes. `account` names what agents share with their vendor: when a round is rate limited,
-    all agents of the account wait; empty, the kind is an account of its own. `offers_town_tools` says that its sessions
-    offer the town's tools to the model (MCP), so that prompts name these instead of the command ``tt``.
+    all agents of the account wait; empty, the kind is an account of its own. `offers_town_tools`: whether its sessions offer the
+    town's tools (MCP), so that prompts name these, in a text like ``town_{}``, and not ``tt``; None: its models run nothing.
+    `own_profiles` it enforces itself where no sandbox is installed; `state_paths` it writes outside of the workspace.
     """
 
     kind: str
     account: str = ""
-    offers_town_tools: bool = False
+    offers_town_tools: bool | str | None = False
+    own_profiles: Sequence[Permissions] = ()
+    state_paths: Sequence[Path] = ()
 
     def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentSession]:
         """A session for one agent. Nothing is started before it is entered; leaving it leaves nothing.
@@ -191,69 +260,12 @@ class AgentBackend(Protocol):
         ...
 
     def warnings(self) -> Sequence[str]:
-        """Sentences to read before an agent of this kind is spawned: a tool that is not installed, a model that may do anything.
-
-        Quick, without IO that could hang. Called by ``tt spawn`` and ``tt plugins``.
-        """
+        """What to read before an agent of this kind is spawned, such as a missing tool. Quick, without IO that could hang."""
         return ()
 
-
-# -- converters ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """What a converter made of a document: `tasks` as keyword arguments of `Town.add_task`, and what was left out, by line."""
-
-    tasks: tuple[Mapping[str, Any], ...]
-    problems: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class Converter(Protocol):
-    """A named format to and from tasks. `keeps` and `loses` say in words what survives a round trip."""
-
-    format: str
-    keeps: Sequence[str]
-    loses: Sequence[str]
-
-    def read(self, document: bytes) -> Converted:
-        """The tasks in a document; problems name the line and the reason, never raise for bad content."""
-        ...
-
-    def write(self, tasks: Sequence[Task]) -> bytes:
-        """The document that holds these tasks."""
-        ...
-
-
-@runtime_checkable
-class RewritingConverter(Converter, Protocol):
-    """A converter of documents that hold more than tasks: it can put changes of tasks into a document that is there."""
-
-    def rewrite(self, document: bytes, tasks: Sequence[Task]) -> bytes:
-        """`document` with what these tasks say by now; what has not changed, or is no task, stays byte for byte."""
-        ...
-
-
-# -- status sinks ----------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class StatusSink(Protocol):
-    """Somewhere events go. Each event reaches it at least once and in order, also after a restart."""
-
-    name: str
-
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """What the sink needs while it is in use."""
-        ...
-
-    async def put(self, events: Sequence[Event]) -> None:
-        """Take a batch of events, oldest first. Raising means that none was taken; the batch comes again later."""
-        ...
-
-
-# -- workspaces and gates --------------------------------------------------------------------------------
+    def permissions_of(self, agent: Agent, default: Permissions | None) -> Permissions:
+        """What the agent may do; `default` is what the town's settings say for all agents, if they do."""
+        return default or "full"
 
 
 @runtime_checkable
@@ -263,22 +275,33 @@ class Workspace(Protocol):
     name: str
 
     def claims(self, agent: Agent, task: Task | None) -> bool:
-        """Whether this provider is to serve such a round."""
+        """Whether this provider is to serve such a round. Quick."""
         ...
 
-    def open(self, agent: Agent, task: Task | None) -> AbstractAsyncContextManager[Path]:
-        """The directory for a round; leaving it decides what happens to the work in it.
+    def open(self, work: WorkContext, purpose: Purpose) -> AbstractAsyncContextManager[Path]:
+        """The directory for a round, or for the gates on its task, which have to find the work there.
 
-        It is opened again, after the round, for the gates that judge the task.
+        Leaving it decides what happens to the files.
         """
         ...
+
+    async def settle(self, work: WorkContext, disposition: Disposition, directory: Path | None) -> None:
+        """Merge or clean up: a task that was opened here has finished, and nothing has it open any more.
+
+        Called once each time that a task finishes, and again only if this raised or the kernel ended before it was done; one
+        call at a time on each host. A deleted task counts as cancelled, and is as it was when it was opened. `directory` is
+        what `open` gave last; None if the last round of the task was on another host.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a gate says of a submitted task, with the evidence for it."""
+    """What a gate says of a submitted task, with the evidence for it.
 
-    passed: bool
+    With `passed` None the task stays submitted, and the gate's plugin records the verdict later (`record_verdict`).
+    """
+
+    passed: bool | None
     evidence: str = ""
 
 
@@ -288,147 +311,85 @@ class Gate(Protocol):
 
     name: str
 
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        """The verdict on a task whose work lies in `directory`."""
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        """The verdict on the task of `work`, which lies in `directory`. Raising refuses it."""
         ...
-
-
-# -- services and commands -------------------------------------------------------------------------------
 
 
 @runtime_checkable
 class Service(Protocol):
-    """Something that runs as long as the kernel does; restarted with growing delays when it ends or raises."""
+    """Something that runs as long as the kernel does; restarted with growing delays when it ends or raises.
+
+    With the `scope` ``town`` one kernel of the town runs it at a time, under a lease: when that is lost, `run` is cancelled, and
+    within `lease_s` another kernel takes over. For events, `Town.events_from` continues where the last one stopped.
+    """
 
     name: str
+    scope: Literal["host", "town"] = "host"
 
     async def run(self, town: Town) -> None:
         """Work until cancelled."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command of the command line. `target` is ``module:attribute`` of a click command, imported only when it is typed.
-
-    `name` may have two words (``task why``): the command then hangs below another one. `section` is the heading of
-    ``tt --help`` that lists it.
-    """
-
-    name: str
-    help: str
-    target: str
-    section: str = "More"
-
-
-@dataclass(frozen=True, slots=True)
-class Completer:
-    """What a shell completes a word to. `name` is what parameters refer to, `target` ``module:function``.
-
-    The function takes the click context and returns pairs of a word and a remark about it. It may raise: then nothing is offered.
-    """
-
-    name: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of a health check: what was found and, unless all is well, how to fix it."""
-
-    check: str
-    level: Literal["ok", "note", "problem"]
-    found: str
-    fix: str = ""
 
 
 @runtime_checkable
-class HealthCheck(Protocol):
-    """Something that ``tt doctor`` looks at."""
+class QuestionHandler(Protocol):
+    """Answers what sessions ask: a policy, or the way to a person. They are asked in turn until one answers. Since API 2."""
 
     name: str
 
-    def check(self, town: TownClient) -> Sequence[Finding]:
-        """What it finds in a town that answers. Called in the process of the command, for at most some seconds.
+    async def ask(self, work: WorkContext, question: str, options: Sequence[str]) -> str | None:
+        """An answer, one of `options` if there are any; None to leave it to the next. Cancelled when the time is over."""
+        ...
 
-        Raising is a finding of its own and hides no other.
+
+@runtime_checkable
+class RoundAccess(Protocol):
+    """How the processes of rounds reach the town: with the rights of their round and no more. Since API 2."""
+
+    name: str
+
+    def open(
+        self, town: Town, agent: Agent, task: Task | None, permissions_of: Callable[[Agent], Permissions]
+    ) -> AbstractAsyncContextManager[str]:
+        """A URL for ``TINYTOWN_ROUND_URL``, under which the processes of one round find the town until the block is left.
+
+        `town` is the kernel's connection, `task` the round's, with its token; `permissions_of` an agent are what holds here.
+        Raises: anything; the round then fails.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class SectionContent:
-    """A section as people see it (`lines`) and as ``--json`` has it (`value`, anything that msgspec encodes)."""
+class Box:
+    """What the processes of one run may reach, by absolute paths; the longest path that holds a file decides.
 
-    title: str
-    lines: Sequence[str]
-    value: Any
+    With the profile ``read`` the `workspace` is read-only. `writable` are further files and directories, `read_only` those
+    that stay as they are, `hidden` those out of sight. The town's server is behind one of the `sockets`.
+    """
+
+    profile: Literal["read", "write"]
+    workspace: Path
+    writable: tuple[Path, ...] = ()
+    read_only: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    sockets: tuple[Path, ...] = ()
 
 
 @runtime_checkable
-class StatusSection(Protocol):
-    """Something that ``tt status`` shows beside the town itself, with ``--deep`` or, about open tasks, with ``--tasks``.
-
-    `name` is its member of the JSON object.
-    """
+class Sandbox(Protocol):
+    """A way to hold processes to what they may do. The first one without a `problem` is used. Since API 2."""
 
     name: str
-    option: Literal["deep", "tasks"] = "deep"
 
-    def read(self, town: TownClient) -> SectionContent | None:
-        """The section as it is now; None leaves it out. Called in the process of the command."""
+    def problem(self) -> str:
+        """Why there can be no box on this machine, with what to install; empty if there can. Called in a thread."""
         ...
 
+    def wrap(self, command: Sequence[str], *, box: Box, environment: Mapping[str, str]) -> Sequence[str]:
+        """The command that runs `command` in a `box`, with the same descriptors, group, and exit status. Quick.
 
-class ToolSession(Protocol):
-    """The town as the tools of one agent's round reach it."""
-
-    @property
-    def caller(self) -> Caller:
-        """The agent, and the task and token of its round."""
-        ...
-
-    @property
-    def config(self) -> Config:
-        """The town's configuration. Raises: ConfigError if it is invalid by now; a tool may let that through."""
-        ...
-
-    @property
-    def operations(self) -> TownOperations:
-        """The operations of the town."""
-        ...
-
-    def run(self, operation: Operation[T]) -> T:
-        """The town's answer. Raises: TinytownError, which a tool may let through: the model then reads its message."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """The answer of a tool: `text` for the model, `value` the same for programs (anything that msgspec encodes as an object)."""
-
-    text: str
-    value: Mapping[str, Any]
-
-
-@runtime_checkable
-class AgentTool(Protocol):
-    """A tool that the town offers to agents, over MCP.
-
-    `arguments` is a msgspec Struct with ``forbid_unknown_fields=True``; its JSON Schema is what the model sees. `changes` says
-    whether a call does more than look.
-    """
-
-    name: str
-    description: str
-    arguments: type[msgspec.Struct]
-    changes: bool = True
-
-    def call(self, session: ToolSession, arguments: Any) -> str | ToolResult:
-        """The answer for the model. Called in the process that serves the tools, one call at a time.
-
-        `arguments` is an instance of the struct. Raises: TinytownError for what the model can act on; anything else is
-        answered as an internal error. Neither ends the server.
+        It is started in the workspace with `environment`; killing it ends all that is in the box. Raises: ProcessFailed,
+        as `ProcessSupervisor.run`.
         """
         ...
 
@@ -446,3 +407,25 @@ class ReportingGuide:
     agents: str
     reporting: str
     acting: str
+
+
+#: How many dependencies of a task are looked up for its prompt.
+NEEDED_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PromptParts:
+    """What the kernel collects for the prompt of a round.
+
+    `needed` are the first `NEEDED_SHOWN` tasks that `task` depends on, as far as they still exist; `sections` is what plugins
+    add. `guide` says how to report; without one, the final answer is the report. `in_round`: mail for a round in progress.
+    """
+
+    agent: Agent
+    task: Task | None
+    messages: Sequence[Message]
+    needed: Sequence[Task] = ()
+    colleagues: Sequence[Agent] = ()
+    sections: Sequence[str] = ()
+    guide: ReportingGuide | None = None
+    in_round: bool = False

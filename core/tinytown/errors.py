@@ -1,4 +1,4 @@
-"""Every exception of Tinytown, sorted by whose fault it is. Knows nothing else of the project.
+"""Every exception of Tinytown, sorted by whose fault it is: the user's, the town's state, a plugin's, the server's, a backend's.
 
 Each error says in one line what was expected, what came and, in ``hint``, what to try. ``code`` is the stable
 word that programs compare (`tt --json` prints it) and ``exit_code`` is what the command line ends with.
@@ -7,14 +7,13 @@ A class exists only where callers catch it differently; ``code`` makes finer dis
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any, ClassVar
 
 
 class TinytownError(Exception):
-    """Anything Tinytown refuses or fails at, with a stable ``code`` and a ``hint``.
-
-    ``fields`` carries what a program may want (the candidates of an ambiguous name, the path of a setting).
-    """
+    """Anything Tinytown refuses or fails at. ``fields`` carries what a program may want, such as the candidates for a name."""
 
     code: str = "failed"
     exit_code: ClassVar[int] = 1
@@ -31,9 +30,6 @@ class TinytownError(Exception):
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
-# -- the user's ----------------------------------------------------------------------------------------
-
-
 class UsageError(TinytownError):
     """A command or call with words that cannot be meant: a bad name, an empty text, an unknown option."""
 
@@ -45,9 +41,6 @@ class ConfigError(UsageError):
     """A configuration that cannot be read; ``fields`` holds ``path`` (the file) and, where known, ``key`` or ``line``."""
 
     code = "config"
-
-
-# -- the town's state ------------------------------------------------------------------------------------
 
 
 class NotFound(TinytownError):
@@ -76,9 +69,6 @@ class LimitReached(Refused):
     code = "limit_reached"
 
 
-# -- a plugin's ------------------------------------------------------------------------------------------
-
-
 class PluginError(TinytownError):
     """Something wrong with a plugin; ``fields`` holds ``plugin``, ``distribution`` and ``stage``."""
 
@@ -94,9 +84,6 @@ class PluginRefused(PluginError):
 
 class PluginFaulty(PluginError):
     """A plugin that does not import, or that raised while one of its hooks or objects was used."""
-
-
-# -- the server's ----------------------------------------------------------------------------------------
 
 
 class ServerUnreachable(TinytownError):
@@ -119,9 +106,6 @@ class ProtocolViolation(TinytownError):
     exit_code = 5
 
 
-# -- an agent backend's ----------------------------------------------------------------------------------
-
-
 class BackendUnavailable(TinytownError):
     """A backend whose tool is missing or cannot start; ``hint`` says how to install it."""
 
@@ -129,9 +113,29 @@ class BackendUnavailable(TinytownError):
 
 
 class ProcessFailed(TinytownError):
-    """A process could not be started or watched: not found, not executable, too many open files."""
+    """A process could not be started or watched: not found, not executable, a bad argument."""
 
     code = "process_failed"
+
+
+class HostFailure(TinytownError):
+    """This machine lacks what every round needs: the round goes back untouched, and its kernel waits before it begins another."""
+
+    code = "host_failure"
+
+
+#: What a call fails with when the machine lacks open files, processes, memory or disk space.
+_LACKING = "EMFILE ENFILE ETOOMANYREFS EAGAIN ENOMEM ENOSPC EDQUOT".split()
+
+
+def host_failure(error: BaseException | None, what: str = "") -> HostFailure | None:
+    """What this machine lacks, if that is why `error` was raised, or what caused it; `what` says what could not be done."""
+    while error is not None and not isinstance(error, HostFailure):
+        if isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _LACKING:
+            lacking = os.strerror(error.errno or 0)
+            return HostFailure(f"this machine is out of something: {lacking}: {what or error}", hint="free some of it")
+        error = error.__cause__
+    return error
 
 
 #: Error codes that the function library answers with, and the class each becomes.
@@ -143,4 +147,5 @@ REPLY_CODES: dict[str, type[TinytownError]] = {
     "refused": Refused,
     "stale_lease": StaleLease,
     "limit_reached": LimitReached,
+    "not_allowed": Refused,
 }

@@ -10,8 +10,8 @@ from typing import Any
 def lazy_exports(package: str, names_by_module: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's ``__getattr__`` that takes a name from the module that holds it.
 
-    `names_by_module` has a dotted path below `package` and the names to take from it, separated by blanks. A front declares the
-    same names to type checkers, under ``TYPE_CHECKING``.
+    `names_by_module` has a dotted path below `package` and the names to take from it, separated by blanks. The stub beside the
+    front, ``__init__.pyi``, declares the same names to type checkers. Source: Scientific Python's SPEC 1.
     """
     homes = {name: module for module, names in names_by_module.items() for name in names.split()}
 

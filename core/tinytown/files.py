@@ -16,10 +16,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def draft_of(path: Path, content: str | bytes, mode: int, *, durable: bool = True) -> Generator[Path]:
-    """A temporary file beside `path` with the content, synced if `durable`; removed afterwards unless it was renamed.
-
-    Raises: OSError.
-    """
+    """A temporary file beside `path` with the content, synced if `durable`; removed at the end unless renamed. Raises OSError."""
     draft = path.with_name(f".{path.name[:200]}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -35,10 +32,7 @@ def draft_of(path: Path, content: str | bytes, mode: int, *, durable: bool = Tru
 
 
 def sync_directory(directory: Path) -> None:
-    """Sync the names in `directory` to the disk, after a file was created or renamed in it.
-
-    Blocks for some milliseconds. Does nothing on a file system without support.
-    """
+    """Sync the names in `directory` to the disk, where the file system can. Blocks for some milliseconds."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

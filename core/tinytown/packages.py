@@ -8,11 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 #: What may be missing: a kind of agents, a plugin that the settings name, a command, a format of files of tasks, a table of the
 #: settings, or a part that the core asks for (``commands``, ``server``).
-Missing: TypeAlias = Literal["kinds", "plugins", "commands", "formats", "settings", "parts"]
+Missing: TypeAlias = Literal["kinds", "plugins", "commands", "formats", "settings", "hooks", "parts"]
 
 
 @cache
-def _packages() -> dict[str, dict[str, Any]]:
+def packages() -> dict[str, dict[str, Any]]:
+    """What each of Tinytown's own distributions brings, by its name: the table of ``packages.toml``."""
     import tomllib  # late: only errors need it, and agents that are spawned without a kind
 
     return tomllib.loads(Path(__file__).with_name("packages.toml").read_text("utf-8"))
@@ -20,7 +21,7 @@ def _packages() -> dict[str, dict[str, Any]]:
 
 def distribution_of(what: Missing, name: str) -> str | None:
     """The distribution that brings `name`; None for what is not Tinytown's own."""
-    return next((each for each, table in _packages().items() if name in table.get(what, ())), None)
+    return next((distribution for distribution, table in packages().items() if name in table.get(what, ())), None)
 
 
 def install_hint(what: Missing, name: str, otherwise: str = "") -> str:
@@ -29,11 +30,6 @@ def install_hint(what: Missing, name: str, otherwise: str = "") -> str:
     return f"pip install {distribution}" if distribution else otherwise
 
 
-def moved_settings() -> dict[str, str]:
-    """Keys of ``tinytown.toml`` that a plugin reads by now, with their new names; the old ones work for one release."""
-    return {old: new for table in _packages().values() for old, new in table.get("moved_settings", {}).items()}
-
-
 def default_kind() -> str:
     """The kind of agents that are spawned where nobody configured one."""
-    return next(str(table["default_kind"]) for table in _packages().values() if "default_kind" in table)
+    return next(str(table["default_kind"]) for table in packages().values() if "default_kind" in table)

@@ -25,7 +25,7 @@ _DATA = Path(__file__).with_name("roles.toml")
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """What a role brings: a `purpose` of one line, `instructions` for the prompt, and what its agents get unless the
-    person says otherwise, `tags` and a backend (`cli`). ``origin``: built in, built in and changed, or the town's own.
+    person says otherwise, `tags`, a backend (`cli`) and `authority`. ``origin``: built in, built in and changed, or the town's.
     """
 
     name: str
@@ -33,15 +33,14 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str = ""
     tags: tuple[str, ...] = ()
     cli: str | None = None
+    authority: Literal["agent", "conductor"] = "agent"
     origin: Literal["built-in", "changed", "town"] = "town"
 
 
 @cache
 def _built_in() -> Mapping[str, Role]:
     tables = tomllib.loads(_DATA.read_text("utf-8"))["roles"]
-    return {
-        name: msgspec.convert({**table, "name": name, "origin": "built-in"}, Role) for name, table in tables.items()
-    }
+    return {name: msgspec.convert(table | {"name": name, "origin": "built-in"}, Role) for name, table in tables.items()}
 
 
 def load_roles(config: Config) -> dict[str, Role]:
@@ -58,10 +57,7 @@ def load_roles(config: Config) -> dict[str, Role]:
 def start_of_agent(
     config: Config, role: str, *, cli: str | None, tags: Sequence[str], kinds: Collection[str] = ()
 ) -> tuple[str, tuple[str, ...]]:
-    """The kind and the tags that a new agent gets: those given, else its role's, else the town's default kind.
-
-    `kinds` are those that are offered, as far as known. Raises: UsageError, see `choose_kind`.
-    """
+    """Kind and tags of a new agent: those given, else its role's, else `choose_kind` of the `kinds` that are offered."""
     known = load_roles(config).get(role) or Role(name=role)
     return cli or known.cli or choose_kind(config, kinds), tuple(tags) or known.tags
 

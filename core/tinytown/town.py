@@ -6,28 +6,31 @@ returns typed values. It runs no agents; the kernel does (`tinytown.open_town` o
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
 
 import trio
 
-from tinytown.concurrency import AsyncValue, open_background, open_lasting
+from tinytown.concurrency import AsyncValue, notify, open_background, open_lasting, plugin_code
 from tinytown.config import Config
+from tinytown.errors import ProtocolViolation, Refused, ServerUnreachable, TinytownError
 from tinytown.model.agents import Agent
-from tinytown.model.details import MessageDetails, TaskDetails, check_keywords
+from tinytown.model.details import AgentDetails, MessageDetails, NewTask, TaskDetails, check_keywords
 from tinytown.model.events import Event
 from tinytown.model.ids import SUPERVISOR, check_id
 from tinytown.model.messages import Body, Message, TaskOrder
 from tinytown.model.results import DeadLetter, Sent, Status
 from tinytown.model.tasks import Task, TaskState
-from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import TownOperations, load_library
+from tinytown.protocol.operation import Operation, load_library
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.locate import address_of, ensure_server
+from tinytown.redis.url import Address
 from tinytown.roles import check_kind, start_of_agent
-from tinytown.waiting import have_reached
+from tinytown.state import migration
+from tinytown.waiting import has_reached
 
 if TYPE_CHECKING:
     from tinytown.redis.commands import PluginRedis
@@ -36,28 +39,7 @@ T = TypeVar("T")
 
 _OBSERVE_EVERY_S = 5.0  # waiting is for events; this bounds the delay of a change without one
 _READ_BLOCK_MS = 30_000
-
-
-class Channels:
-    """The callbacks of channels. What is published while the connection is down is lost, so after every reconnect each
-    callback gets ``mail``, which makes it check."""
-
-    def __init__(self) -> None:
-        self._callbacks: dict[bytes, Callable[[str], None]] = {}
-
-    def add(self, channel: str, callback: Callable[[str], None]) -> None:
-        self._callbacks[channel.encode()] = callback
-
-    def remove(self, channel: str) -> None:
-        self._callbacks.pop(channel.encode(), None)
-
-    def on_push(self, channel: bytes, payload: bytes) -> None:
-        if callback := self._callbacks.get(channel):
-            callback(payload.decode("utf-8", "replace"))
-
-    def on_connected(self) -> None:
-        for callback in list(self._callbacks.values()):
-            callback("mail")
+_READ_AT_ONCE = 100
 
 
 class Town:
@@ -67,7 +49,7 @@ class Town:
     ServerUnreachable, and NotFound, Refused or UsageError depending on its arguments.
     """
 
-    def __init__(self, root: Path, config: Config, link: Link, channels: Channels) -> None:
+    def __init__(self, root: Path, config: Config, link: Link, channels: dict[bytes, Callable[[str], None]]) -> None:
         self.root = root
         self.config = config
         self.operations = TownOperations(config.name, message_limit_bytes=config.limits.message_bytes)
@@ -95,19 +77,12 @@ class Town:
         return await self.link.run(operation)
 
     async def subscribe_channels(self, callbacks: Mapping[str, Callable[[str], None]]) -> None:
-        """Call a callback with each text published on its channel, until `unsubscribe_channels`.
+        """Call a callback with each text published on its channel; it must be quick and must not raise.
 
-        Callbacks must be quick and must not raise. After a reconnect each gets ``mail``, since some texts may be lost.
+        What is published while the connection is down is lost: after every reconnect each gets an empty text, to check.
         """
-        for channel, callback in callbacks.items():
-            self._channels.add(channel, callback)
+        self._channels |= {channel.encode(): callback for channel, callback in callbacks.items()}
         await self.link.subscribe(*callbacks)
-
-    async def unsubscribe_channels(self, *channels: str) -> None:
-        """End the subscription of these channels."""
-        for channel in channels:
-            self._channels.remove(channel)
-        await self.link.unsubscribe(*channels)
 
     @contextmanager
     def subscribe(self, callback: Callable[[Event], None]) -> Generator[None]:
@@ -121,47 +96,27 @@ class Town:
     def publish_events(self, events: Sequence[Event]) -> None:
         """Pass events to the subscribers, and set `position`. Called by the task that reads the event stream."""
         for event in events:
-            for callback in self._subscribers:
-                callback(event)
+            for callback in tuple(self._subscribers):
+                notify(callback, event)
         if events:
             self.position.value = events[-1].id
 
     # -- agents
 
-    async def spawn(
-        self,
-        name: str,
-        *,
-        cli: str | None = None,
-        role: str = "",
-        nickname: str = "",
-        parent: str = "",
-        tags: Sequence[str] = (),
-        max_rounds: int = 0,
-        labels: Sequence[str] = (),
-    ) -> AgentHandle:
-        """Add an agent, to be hosted by a kernel that offers its kind `cli`.
+    async def spawn(self, name: str, *, cli: str | None = None, **details: Unpack[AgentDetails]) -> AgentHandle:
+        """Add an agent, to be hosted by a kernel that offers its kind. Kind (`cli`) and `tags` default to those of its role.
 
-        `cli` and `tags` default to those of its role, `parent` to none; `max_rounds` 0 is no limit; only a host with all
-        `labels` takes it. Raises: NotFound with code ``unknown_kind`` if kernels run and none offers the kind.
+        Raises: TypeError for an unknown keyword; NotFound with code ``unknown_kind`` if kernels run and none offers the kind.
         """
+        check_keywords("Town.spawn", AgentDetails, details)
         hosts = (await self.run(self.operations.status(agents=False))).hosts
         kinds = {kind for host in hosts for kind in host.backends}
-        kind, agent_tags = start_of_agent(self.config, role, cli=cli, tags=tags, kinds=kinds)
+        kind, details["tags"] = start_of_agent(
+            self.config, details.get("role", ""), cli=cli, tags=details.get("tags", ()), kinds=kinds
+        )
         if hosts:
             check_kind(kind, kinds)
-        agent = await self.run(
-            self.operations.create_agent(
-                name,
-                cli=kind,
-                role=role,
-                nickname=nickname,
-                parent=parent,
-                tags=agent_tags,
-                max_rounds=max_rounds,
-                labels=labels,
-            )
-        )
+        agent = await self.run(self.operations.create_agent(name, cli=kind, **details))
         return AgentHandle(self, agent.name, agent.id)
 
     async def agent(self, agent: str) -> AgentHandle:
@@ -191,6 +146,26 @@ class Town:
         """Create a task, for `agent` or for the backlog. Raises: TypeError for an unknown keyword."""
         check_keywords("Town.add_task", TaskDetails, details)
         return (await self.run(self.operations.add_task(description, agent=agent, **details))).task
+
+    async def assign_all(self, tasks: Iterable[NewTask]) -> tuple[Task, ...]:
+        """Create many tasks in one pipeline, in this order: what a task needs comes before it.
+
+        A task whose ``task_id`` exists stays as it is, so that the same call may be repeated. Raises: what the first one is
+        refused for; those before it are made, and some behind it may be.
+        """
+        adding = [self.operations.add_task(**task) for task in tasks]
+        replies = await self.link.replies([operation.command for operation in adding])
+        made: list[Task] = []
+        for operation, reply in zip(adding, replies, strict=True):
+            try:
+                made.append(operation.read(reply).task)
+            except Refused as error:
+                if error.code != "exists":
+                    raise
+                made.append(await self.task(error.fields["task"]))
+            except ProtocolViolation:  # the server has lost the functions
+                made.append((await self.run(operation)).task)
+        return tuple(made)
 
     async def task(self, task: str) -> Task:
         """One task as it is now."""
@@ -264,16 +239,13 @@ class Town:
             await self.position.wait_value(lambda newest: newest != position)
 
     async def wait_for_idle(self, *agents: str | AgentHandle) -> None:
-        """Wait until each of the agents (default: all) is idle: no round, no mail, no open task.
-
-        Raises: WaitFailed (a Refused) if one of them is stopped or in error with work left.
-        """
+        """Wait until the agents (default: all) have no round, mail or open task. Raises: WaitFailed if that cannot happen."""
         names = {agent.name if isinstance(agent, AgentHandle) else (await self.agent(agent)).name for agent in agents}
 
         async def observe() -> list[Agent]:
             return [agent for agent in await self.agents() if not names or agent.name in names]
 
-        await self.wait_until(observe, have_reached)
+        await self.wait_until(observe, lambda found: not [agent for agent in found if not has_reached(agent)])
 
     async def events(self, after: str | None = None) -> AsyncGenerator[Event]:
         """The events from now on (or after the position `after`), without end."""
@@ -288,6 +260,69 @@ class Town:
                 yield event
             if not events:
                 await self.wait_for_change(position)
+
+    async def events_from(
+        self, cursor: str, wants: Callable[[Event], bool] = lambda event: True
+    ) -> AsyncGenerator[Event]:
+        """Each event that `wants` accepts, without end: at first from now on, later from where the last reader stopped.
+
+        The position is kept in the town under the word `cursor`. An event counts as handled once the next one is asked for: the
+        one in work comes again after a crash. An event ``sink_gap`` announces those that were removed before they were read.
+        """
+        kept = EventCursor(self, f"service:{check_id('a cursor', cursor)}")
+        await kept.start_now()
+        while True:
+            position = self.position.value
+            events = await kept.read(_READ_AT_ONCE)
+            for event in events:
+                if wants(event):
+                    yield event
+                    await kept.advance(event)
+            if events:
+                await kept.advance(events[-1])
+            else:
+                await self.wait_for_change(position)
+
+
+class EventCursor:
+    """A position in the event stream, kept on the server under a name: each event is read at least once, in order."""
+
+    def __init__(self, town: Town, name: str) -> None:
+        self._town = town
+        self._name = name
+        #: As it was last read or stored.
+        self.position = "0"
+
+    async def start_now(self) -> None:
+        """Have a name that is not known yet begin with the next event; else it begins with the oldest."""
+        if await self._town.run(self._town.operations.cursor(self._name)) is None:
+            latest = await self._town.run(self._town.operations.latest_events(1))
+            await self._store(latest[-1].id if latest else "0")
+
+    async def read(self, count: int) -> tuple[Event, ...]:
+        """The next events, at most `count`, until `advance`; none when there are none now.
+
+        An event ``sink_gap`` announces those that were removed by the town's limits before they were read.
+        """
+        operations = self._town.operations
+        kept = await self._town.run(operations.cursor(self._name))
+        position = self.position = kept or "0"
+        events = await self._town.run(operations.events_from(position, count=count + 1))
+        if events and events[0].id == position:
+            return events[1:]
+        if events and position not in ("0", before := _before(events[0].id)):
+            members = {"sink": self._name, "after": position, "before": events[0].id}
+            await self._town.run(operations.emit("sink_gap", members))
+            await self._store(before)
+        return events[:count]
+
+    async def advance(self, event: Event) -> None:
+        """Store that everything up to `event` was handled."""
+        await self._store(event.id)
+
+    async def _store(self, position: str) -> None:
+        self.position = position
+        await self._town.run(self._town.operations.set_cursor(self._name, position))
 
 
 class AgentHandle:
@@ -353,24 +388,44 @@ async def connect_town(root: Path, config: Config) -> AsyncGenerator[Town]:
     """A connected `Town` that follows the event stream.
 
     An embedded server is started when none answers, now and whenever the connection is lost.
-    Raises: ServerUnreachable, ConfigError, Refused for data of another schema.
+    Raises: ServerUnreachable, ConfigError, Refused for data of another schema that no plugin migrates.
     """
 
-    async def prepare() -> None:
-        await trio.to_thread.run_sync(ensure_server, root, config, abandon_on_cancel=True)
+    async def prepare() -> Address:
+        try:
+            with plugin_code():
+                await trio.to_thread.run_sync(ensure_server, root, config, abandon_on_cancel=True)
+                return await trio.to_thread.run_sync(address_of, root, config, abandon_on_cancel=True)
+        except TinytownError:
+            raise
+        except Exception as error:
+            raise ServerUnreachable(f"the town's server cannot be started: {error!r}") from error
 
-    channels = Channels()
+    channels: dict[bytes, Callable[[str], None]] = {}
+
+    def on_push(channel: bytes, payload: bytes) -> None:
+        notify(channels.get(channel, str), payload.decode("utf-8", "replace"))
+
+    def on_connected() -> None:
+        for callback in list(channels.values()):
+            notify(callback, "")
+
     # Cleaning up after a cancellation uses the link, so it outlasts the block.
-    opened = open_link(
-        address_of(root, config), on_push=channels.on_push, on_connected=channels.on_connected, prepare=prepare
-    )
+    address = await trio.to_thread.run_sync(address_of, root, config, abandon_on_cancel=True)
+    opened = open_link(address, on_push=on_push, on_connected=on_connected, prepare=prepare)
     async with (
         open_lasting(opened) as link,
-        open_link(address_of(root, config), prepare=prepare, blocking=True, stall_s=None) as reading,
+        open_link(address, prepare=prepare, stall_s=None) as reading,
     ):
         town = Town(root, config, link, channels)
         await town.run(load_library())
-        await town.run(town.operations.setup(config.server_settings))
+        try:
+            await town.run(town.operations.setup(config.server_settings))
+        except Refused as error:
+            if error.code != "older_data":
+                raise
+            await town.run(migration("data")(town.operations.keys))
+            await town.run(town.operations.setup(config.server_settings))
         latest = await town.run(town.operations.latest_events(1))
         town.position.value = latest[-1].id if latest else "0-0"
         async with open_background() as nursery:
@@ -388,3 +443,9 @@ async def _follow(town: Town, reading: Link) -> None:
             await trio.sleep(0.2)
             continue
         town.publish_events(events)
+
+
+def _before(position: str) -> str:
+    """The greatest position below one in the event stream."""
+    milliseconds, sequence = map(int, position.split("-"))
+    return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{2**64 - 1}"

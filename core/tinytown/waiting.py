@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from tinytown.errors import Refused
@@ -28,7 +27,7 @@ def has_reached(agent: Agent, goal: Goal = "idle") -> bool:
         return agent.state == goal
     if agent.state not in ("stopped", "error"):
         return agent.at_rest
-    if agent.mail.total or agent.open_tasks:
+    if agent.mail.total > agent.mail.with_next or agent.open_tasks:
         raise WaitFailed(
             f"agent {agent.name!r} will not become idle: it is {agent.state} with work left "
             f"({agent.reason or 'no reason given'})",
@@ -36,8 +35,3 @@ def has_reached(agent: Agent, goal: Goal = "idle") -> bool:
             agent=agent.name,
         )
     return True
-
-
-def have_reached(agents: Iterable[Agent], goal: Goal = "idle") -> bool:
-    """Whether all agents are in the state that is waited for. Raises: WaitFailed if one of them never will be."""
-    return not [agent for agent in agents if not has_reached(agent, goal)]

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
-from tinytown.concurrency import open_background, without_cancellations
-from tinytown.config import RUNTIME_DIRECTORY
-from tinytown.contracts import AgentBackend, AgentContext, AgentSession
+from tinytown.concurrency import open_background, plugin_code
+from tinytown.contracts import AgentBackend, AgentSession
 from tinytown.errors import BackendUnavailable, NotFound, ProtocolViolation, Refused, ServerUnreachable, StaleLease
+from tinytown.kernel.boxes import agent_context
 from tinytown.kernel.context import KernelContext
+from tinytown.kernel.outcome_policy import Resolution, described
 from tinytown.kernel.round_runner import RoundRunner
 from tinytown.model.agents import ASLEEP, Agent
 from tinytown.model.ids import new_id
@@ -67,10 +67,8 @@ class AgentWorker:
 
     @property
     def work_tags(self) -> frozenset[str]:
-        """Its role and tags: it takes tasks of the backlog that have one of them."""
-        return frozenset(word for word in (self.agent.role or "", *self.agent.tags) if word)
-
-    # -- notifications
+        """Its role and tags: it takes tasks of the backlog that have one of them; with none (empty), those that have none."""
+        return frozenset(word for word in (self.agent.role or "", *self.agent.tags) if word) or frozenset([""])
 
     def wake(self) -> None:
         """Check whether a round may begin, unless one is in progress: the account or a budget has changed."""
@@ -82,8 +80,8 @@ class AgentWorker:
         word, _, rest = text.partition(" ")
         if word == "stop-round" and rest == self._runner.round_id:
             self._runner.interrupt("the task was taken away")
-        elif word == "urgent" and self._town.config.round.interrupt_on_urgent:
-            self._runner.interrupt("urgent mail")
+        elif word == "urgent":
+            self._runner.urgent.set()
         elif word == "control" and rest == "now":
             self._runner.interrupt("requested by user")
         self._notified.set()
@@ -98,8 +96,6 @@ class AgentWorker:
         self._runner.interrupt(why)
         self._runner.hurry()
 
-    # -- its rounds
-
     async def run(self) -> None:
         """Host the agent until it stops, is released or lost. Returns normally in all these cases."""
         try:
@@ -112,6 +108,8 @@ class AgentWorker:
             return  # another kernel has it, and everything here has ended; or it was removed from the town
         except Exception as error:  # a crash of one agent must not end the others
             await self._give_up(error)
+        finally:
+            self._context.limits.forget(self.agent.id)
 
     async def _work_through_outages(self) -> _Ending:
         """`_work`, resumed after each outage of the server: the lease may still be ours."""
@@ -146,16 +144,15 @@ class AgentWorker:
                 return _Ending("stopped", f"max_rounds reached ({self.agent.max_rounds}); tt restart continues")
             if self.desired_state == "paused":
                 self._idle_since = None
+                self._context.limits.forget(self.agent.id)
                 await self._report_state("paused", "requested by user")
                 if self.desired_state == "paused" and self._leaving is None:
                     await self._notified.wait()
                     await self._refresh()
                 continue
-            batch = await self._claim()
+            batch, settled = await self._run_round()
             if batch.deliveries:
                 self._idle_since = None
-                settled = await self._runner.run(batch)
-                self._claiming = None
                 if settled is None:
                     continue
                 if settled.stop_reason is not None:
@@ -168,7 +165,9 @@ class AgentWorker:
                     self._context.held.add(self.agent.id)
             elif self.desired_state == "drained":
                 if due_s == float("inf"):
-                    return _Ending("stopped", "all its work is done")
+                    if not await self._town.tasks(state="verifying", agent=self.agent.id, limit=1):
+                        return _Ending("stopped", "all its work is done")
+                    due_s = self._town.config.lease_s  # a verdict may send it back, or nothing may come of it
             elif self._town.config.auto_claim and await self._claim_from_backlog():
                 continue
             desired, drained = self.desired_state, self.desired_state == "drained"
@@ -183,12 +182,23 @@ class AgentWorker:
                 if asleep_in_s <= 0:
                     return _Ending("suspended", _ASLEEP)
                 due_s = min(due_s, asleep_in_s)
-            await self._wait(max(0.001, due_s))
+            with trio.move_on_after(max(0.001, due_s)):
+                await self._notified.wait()
+                await self._refresh()
 
-    async def _wait(self, seconds: float) -> None:
-        with trio.move_on_after(seconds):
-            await self._notified.wait()
-            await self._refresh()
+    async def _run_round(self) -> tuple[Batch, Resolution | None]:
+        """Claim mail and do a round with it, if this machine has a place for one."""
+        why, wait_s = self._context.limits.enter(self.agent.id, self.wake)
+        if why:
+            held = why if self.agent.mail.total else ""
+            return Batch(now_ms=0, next_due_ms=int(wait_s * 1000) + 1, held=held, waiting=True, deliveries=()), None
+        try:
+            batch = await self._claim()
+            settled = await self._runner.run(batch) if batch.deliveries else None
+            self._claiming = None
+        finally:
+            self._context.limits.leave()
+        return batch, settled
 
     async def _claim(self) -> Batch:
         """The next mail. Shielded: mail of a cancelled claim would be leased without a round, and count as delivered.
@@ -209,12 +219,7 @@ class AgentWorker:
         raise ServerUnreachable(f"the server did not answer for {_CLAIM_BOUND_S:g} s")
 
     async def _claim_from_backlog(self) -> bool:
-        if not self.work_tags:
-            return False
-        claimed = await self._town.run(
-            self._town.operations.claim_matching(self.agent.id, self._fence, sorted(self.work_tags))
-        )
-        return claimed is not None
+        return await self._town.run(self._town.operations.claim_matching(self.agent.id, self._fence)) is not None
 
     async def _report_state(self, state: str, reason: str) -> None:
         self.desired_state = await self._town.run(
@@ -234,13 +239,10 @@ class AgentWorker:
                 await self._runner.run_gates(task.id)
 
     def _lose_session(self, error: Exception) -> None:
-        self._runner.lose_session(f"the session of the backend ended: {shown(repr(error), 500)}")
+        self._runner.lose_session(f"the session of the backend ended: {described(error)}")
 
     async def _release(self, ending: _Ending, *, failed: bool = False) -> None:
-        """Release the agent's lease.
-
-        While this kernel runs, no other one releases it: retried until it works.
-        """
+        """Release the agent's lease, retried until it works: while this kernel runs, no other one releases it."""
         state, reason, retry_ms = ending
         call = self._town.operations.release_agent(
             self.agent.id, self._fence, state, reason=reason, retry_ms=retry_ms, failed=failed
@@ -305,23 +307,13 @@ class SessionManager:
             await self._gone.wait()
 
     async def _keep_open(
-        self,
-        backend: AgentBackend,
-        over: trio.Event,
-        gone: trio.Event,
-        *,
-        task_status: trio.TaskStatus[AgentSession],
+        self, backend: AgentBackend, over: trio.Event, gone: trio.Event, *, task_status: trio.TaskStatus[AgentSession]
     ) -> None:
-        context = AgentContext(
-            agent=self._agent,
-            config=self._context.town.config,
-            root=self._context.town.root,
-            state_directory=agent_directory(self._context.town.root, self._agent.name),
-            processes=self._context.processes,
-        )
+        with plugin_code():
+            context = await agent_context(self._context, backend, self._agent)
         opened, failure = False, None
         try:
-            with without_cancellations(), trio.CancelScope() as closing:
+            with self._context.call(backend), trio.CancelScope() as closing:
                 async with backend.open(context) as session:
                     opened = True
                     task_status.started(session)
@@ -338,11 +330,3 @@ class SessionManager:
             gone.set()
         if not over.is_set():
             self._on_lost(failure or RuntimeError("it closed by itself"))
-
-
-def agent_directory(root: Path, agent: str) -> Path:
-    """The agent's own directory, created if missing (mode 0700)."""
-    directory = root / RUNTIME_DIRECTORY / "agents" / agent
-    for path in (directory.parent, directory):  # `parents=True` would give the parent another mode
-        path.mkdir(mode=0o700, exist_ok=True)
-    return directory

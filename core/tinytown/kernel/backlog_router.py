@@ -1,7 +1,4 @@
-"""Who gets the tasks of the backlog: the agent that a plugin chooses, else idle agents here whose role or tags match.
-
-Knows when a task or an agent may have become eligible; the choice is a plugin's or the server's.
-"""
+"""Who gets the tasks of the backlog: the agent that a plugin chooses, else idle agents here whose role or tags match."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import AgentDesiredStateChanged, AgentSpawned, Event, TaskStateChanged, TaskUpdated
 from tinytown.model.tasks import Task
 
-_ROUTED_AT_ONCE = 500
+_ROUTED_AT_ONCE = 100_000
 
 
 class BacklogRouter:
@@ -55,9 +52,11 @@ class BacklogRouter:
 
     async def _route_eligible(self) -> None:
         try:
-            for task in await self._eligible():
+            tasks = await self._eligible()
+            agents = await self._town.agents() if tasks else ()
+            for task in tasks:
                 with suppress(NotFound, Refused):  # it was taken, or the chosen agent removed, meanwhile
-                    await self._route(task, await self._town.agents())
+                    await self._route(task, agents)
         except (ServerUnreachable, ProtocolViolation):
             self._all_unrouted = True
             raise
@@ -76,11 +75,10 @@ class BacklogRouter:
 
     async def _route(self, task: Task, agents: Sequence[Agent]) -> None:
         candidates = [agent for agent in agents if agent.desired_state == "running"]
-        chosen = self._context.plugins.choose_agent(task, candidates)
-        await self._context.report_hook_faults()
+        chosen = await self._context.choose_agent(task, candidates)
         if chosen is not None:
             await self._town.run(self._town.operations.claim_from_backlog(task.id, chosen))
         elif self._town.config.auto_claim:
             for worker in self._placement.workers.values():
-                if not worker.working and worker.work_tags & {task.role, *task.tags}:
+                if not worker.working and worker.work_tags & ({task.role or "", *task.tags} - {""} or {""}):
                     worker.notify("mail")

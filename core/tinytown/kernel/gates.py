@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tinytown.concurrency import without_cancellations
 from tinytown.errors import NotFound, PluginFaulty, Refused
 from tinytown.kernel.context import KernelContext
+from tinytown.kernel.outcome_policy import described
+from tinytown.kernel.workspaces import open_workspace
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Fate, Task
-from tinytown.model.text import shown
 
 _EVIDENCE_KEPT = 10_000
 
@@ -15,13 +15,16 @@ _EVIDENCE_KEPT = 10_000
 async def run_gates(context: KernelContext, agent: Agent, task_id: str) -> None:
     """Run the gates on a submitted task, where its work was done, and store the verdict.
 
-    A gate that raises refuses, with its error as evidence. A refused task fails once its retry budget is spent.
+    A gate that raises refuses, with its error as evidence. A refused task fails once its retry budget is spent. A gate that has
+    not decided leaves it submitted.
     Cancelled: the task stays submitted, and the next kernel that hosts the agent runs the gates.
     """
     town = context.town
     try:
         task = await town.task(task_id)
-        refusal = await _first_refusal(context, agent, task)
+        decided, refusal = await _judge(context, agent, task)
+        if not decided:
+            return
         spent = task.attempts >= town.config.round.max_attempts
         fate: Fate = "complete" if refusal is None else "fail" if spent else "again"
         evidence = (refusal or "")[-_EVIDENCE_KEPT:]
@@ -30,20 +33,25 @@ async def run_gates(context: KernelContext, agent: Agent, task_id: str) -> None:
         return  # it was settled or removed meanwhile
 
 
-async def _first_refusal(context: KernelContext, agent: Agent, task: Task) -> str | None:
+async def _judge(context: KernelContext, agent: Agent, task: Task) -> tuple[bool, str | None]:
+    """Whether all gates have decided, and the first refusal, which decides alone."""
+    decided = True
     limit_s = context.town.config.round.timeout_s or float("inf")
     try:
-        async with context.open_workspace(agent, task) as directory:
+        work = await context.work_context(agent, task, task.round_id)
+        async with open_workspace(context, work, "gate") as directory:
             for gate in context.plugins.gates:
                 try:
-                    with without_cancellations(), context.processes.clock.fail_after(limit_s):
-                        verdict = await gate.check(task, directory)
-                        passed, evidence = bool(verdict.passed), str(verdict.evidence)
+                    with context.call(gate), context.processes.clock.fail_after(limit_s):
+                        verdict = await gate.check(work, directory)
+                        passed, evidence = verdict.passed, str(verdict.evidence)
                 except Exception as error:  # a broken gate must not let anything through
                     await context.report_fault(gate, f"gate {gate.name}", error)
-                    return f"gate {gate.name} failed: {shown(repr(error), 500)}"
-                if not passed:
-                    return f"gate {gate.name}: {evidence}"
+                    return True, f"gate {gate.name} failed: {described(error)}"
+                if passed is None:
+                    decided = False
+                elif not passed:
+                    return True, f"gate {gate.name}: {evidence}"
     except PluginFaulty as error:
-        return str(error)
-    return None
+        return True, str(error)
+    return decided, None

@@ -1,10 +1,7 @@
-"""The process that runs a town on one machine: hosts agents, services and sinks under one nursery.
-
-Registers as a host, renews its lease, and closes in order; the rest is up to `placement`, `backlog_router`, `agent_worker` and
-`round_runner`.
+"""The process that runs a town on one machine: registers as a host, renews its lease, runs services, closes in order.
 
 Closing order, the reverse of opening: placement stops, agents end their rounds (drained, then hurried), the host
-deregisters, sinks get the last events, services end, the reaper ends what is left, the lock is released, the connection closes.
+deregisters, services end, the reaper ends what is left, the lock is released, the connection closes.
 """
 
 from __future__ import annotations
@@ -15,36 +12,32 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from tinytown import __version__
-from tinytown.concurrency import open_background, without_cancellations
-from tinytown.config import TOWN_VARIABLE, Config, find_town, load_config, prepare_runtime_directory
+from tinytown.concurrency import open_background
+from tinytown.config import Config, load_config
 from tinytown.contracts import Service
-from tinytown.errors import ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
-from tinytown.identity import ROUND_VARIABLES
+from tinytown.errors import PluginFaulty, ProtocolViolation, Refused, ServerUnreachable, StaleLease, TinytownError
+from tinytown.identity import GIT_VARIABLES, ROUND_VARIABLES, TOWN_VARIABLE
 from tinytown.kernel.backlog_router import BacklogRouter
 from tinytown.kernel.context import KernelContext
-from tinytown.kernel.event_dispatcher import feed_sinks, flush_sinks
+from tinytown.kernel.host_limits import raise_open_files
+from tinytown.kernel.leases import run_under_lease
 from tinytown.kernel.lock import kernel_lock, running_kernel
 from tinytown.kernel.placement import STOPPED, AgentPlacement
 from tinytown.kernel.recovery import apply_retention, machine_id, run_directory, sweep, watch_directory
-from tinytown.model.events import (
-    AccountParked,
-    AccountUnparked,
-    BudgetsChanged,
-    Event,
-    HostLeft,
-    RoundEnded,
-    TownFrozen,
-    TownThawed,
-)
+from tinytown.kernel.workspaces import WorkspaceSettler
+from tinytown.model import events
 from tinytown.model.ids import new_id
 from tinytown.model.results import Status
 from tinytown.plugin import Plugins, load_plugins
 from tinytown.process import ProcessSupervisor, open_process_supervisor
+from tinytown.process.reaper import boot_time
+from tinytown.state import find_town, open_state
 from tinytown.town import Town, connect_town
 
 _log = logging.getLogger("tinytown.kernel")
@@ -65,10 +58,9 @@ class Kernel:
         self._context = KernelContext(town, plugins, processes, host_id=new_id())
         self.placement = AgentPlacement(self._context)
         self._router = BacklogRouter(self._context, self.placement)
-        self._frozen_changed = trio.Event()
-        self._feeding = trio.CancelScope()
-        self._fed = trio.Event()
-        self._fed.set()
+        self._beat_now = trio.Event()
+        self._settler = WorkspaceSettler(self._context)
+        self._deregistered = False
 
     @property
     def host_id(self) -> str:
@@ -82,55 +74,56 @@ class Kernel:
         kernel registers again as a new host.
         """
         await self._set_up()
-        await self.town.subscribe_channels(
-            {self.town.operations.keys.placement_channel: lambda _: self.placement.wake()}
-        )
+        placement_channel = self.town.operations.keys.placement_channel
+        await self.town.subscribe_channels({placement_channel: lambda _: self.placement.wake()})
         with self.town.subscribe(self._on_event):
             async with trio.open_nursery() as nursery:
                 for service in self.plugins.services:
-                    nursery.start_soon(self._serve, service)
+                    keep = partial(self._keep_running, service)
+                    if service.scope == "town":
+                        nursery.start_soon(run_under_lease, self._context, f"service.{service.name}", keep)
+                    else:
+                        nursery.start_soon(keep)
                 nursery.start_soon(apply_retention, self.town, self.town.config)
+                nursery.start_soon(self._settler.run)
                 while True:
                     self._freeze((await self._register()).frozen is not None)
                     async with trio.open_nursery() as incarnation:
                         incarnation.start_soon(self.placement.run, incarnation)
                         incarnation.start_soon(self._router.run)
-                        incarnation.start_soon(self._reconcile_freezes)
-                        incarnation.start_soon(self._feed_sinks)
                         task_status.started()
                         task_status = trio.TASK_STATUS_IGNORED
+                        self._beat_now.set()
                         await self._heartbeat_until_lost()
-                        _log.warning("the lease of this kernel was lost; it registers again as a new host")
+                        if not self._context.closing.is_set():
+                            _log.warning("the lease of this kernel was lost; it registers again as a new host")
                         incarnation.cancel_scope.cancel()
                     self._context.host_id = new_id()
                     self.placement.forget_call()
 
     async def close(self) -> None:
         """End all rounds, within `drain_s` or interrupted, and leave the town. Called once, by `open_kernel`."""
+        self._context.closing_at = trio.current_time()
+        self._context.closing.set()
         self.placement.close()
         with trio.move_on_after(_LAST_CALL_S), suppress(TinytownError):  # so that other hosts leave us no agents
             await self.town.run(self.town.operations.heartbeat(self.host_id, lease_ms=self._lease_ms, capacity=0))
         with trio.move_on_after(0 if self.processes.clock.paused else self.town.config.drain_s):
             await self.placement.wait_until_empty()
         self.hurry()
-        # Without a server the lease runs out by itself.
         bound_s = _LEAVE_BOUND_S if self.town.link.connected else _LAST_CALL_S
         with trio.move_on_after(self.town.config.round.grace_s + bound_s):
             await self.placement.wait_until_empty()
         with trio.move_on_after(bound_s):
             try:
+                self._deregistered = True
                 await self.town.run(self.town.operations.deregister_host(self.host_id, reason=STOPPED))
-                self._feeding.cancel()
-                await self._fed.wait()
-                await flush_sinks(self._context)
             except (ServerUnreachable, ProtocolViolation) as error:
                 self._context.log_error(error)  # the lease runs out by itself
 
     def hurry(self) -> None:
         """End the rounds in progress; their mail goes back untouched."""
         self.placement.hurry()
-
-    # -- the host's lease
 
     @property
     def _lease_ms(self) -> int:
@@ -142,6 +135,11 @@ class Kernel:
         )
         await self.town.run(self.town.operations.set_budgets(self.town.config.budgets.server_numbers))
 
+    def _receive(self, text: str) -> None:
+        self.placement.receive(text)
+        if not text:  # connected again
+            self._beat_now.set()
+
     async def _register(self) -> Status:
         host_name = machine_id().partition("/")[0]
         about = {
@@ -150,16 +148,18 @@ class Kernel:
             "root": str(self.town.root),
             "pid": str(os.getpid()),
             "version": __version__,
+            "loaded_from": self.plugins.loaded_from,
             "capacity": str(self.town.config.capacity),
             "backends": " ".join(sorted(self.plugins.backends)),
             "labels": " ".join(sorted({f"host={host_name}", *self.town.config.host.labels})),
         }
 
         async def register() -> Status:
-            status = await self._check_data()
-            await self.town.run(
-                self.town.operations.register_host(self.host_id, lease_ms=self._lease_ms, details=about)
-            )
+            if self._context.closing.is_set():  # it left, and does not join again
+                await trio.sleep_forever()
+            operations, status = self.town.operations, await self._check_data()
+            await self.town.subscribe_channels({operations.keys.host_channel(self.host_id): self._receive})
+            await self.town.run(operations.register_host(self.host_id, lease_ms=self._lease_ms, details=about))
             return status
 
         return await self._context.persist(register)
@@ -176,97 +176,93 @@ class Kernel:
 
     async def _heartbeat_until_lost(self) -> None:
         while True:
-            await trio.sleep(self.town.config.lease_s / 3)
+            with trio.move_on_after(self.town.config.lease_s / 3):
+                await self._beat_now.wait()
+            self._beat_now = trio.Event()
+            began = boot_time()
+            beat = self.town.operations.heartbeat(
+                self.host_id,
+                lease_ms=self._lease_ms,
+                trouble=self._context.limits.trouble,
+                frozen=self.processes.running if self.processes.clock.paused else None,
+                boot_ms=int(began * 1000),
+            )
             try:
-                ready = await self.town.run(self.town.operations.heartbeat(self.host_id, lease_ms=self._lease_ms))
+                frozen, *unheard = await self.town.run(beat)
             except StaleLease:
-                return
+                if not self._deregistered:
+                    return
             except (ServerUnreachable, ProtocolViolation) as error:
                 self._context.log_error(error)
-                continue
-            for agent_id in ready:
-                if worker := self.placement.workers.get(agent_id):
-                    worker.notify("mail")
-            self.placement.wake()
-
-    # -- freezing
+            else:
+                self.processes.keep_until(began + self.town.config.lease_s)
+                self._freeze(frozen == "frozen")
+                for text in unheard:
+                    self.placement.receive(text)
+                self.placement.wake()
 
     def _freeze(self, frozen: bool) -> None:
-        """Pause every process and time limit, or continue them."""
-        if frozen and not self.processes.clock.paused:
+        """Pause every process and time limit, or continue them, and report it with a heartbeat."""
+        if frozen == self.processes.clock.paused:
+            return
+        if frozen:
             self.processes.pause_all()
-        elif not frozen and self.processes.clock.paused:
+        else:
             self.processes.continue_all()
             self.placement.notify(self.placement.workers)
+        self._beat_now.set()
 
-    async def _reconcile_freezes(self) -> None:
-        """Reconcile the local freeze state with the server and report it."""
-        reported: int | None = None
-
-        async def reconcile() -> None:
-            nonlocal reported
-            self._freeze((await self.town.run(self.town.operations.status(agents=False))).frozen is not None)
-            frozen = self.processes.running if self.processes.clock.paused else None
-            if frozen != reported:
-                await self.town.run(self.town.operations.report_frozen(self.host_id, frozen))
-                reported = frozen
-
-        with suppress(StaleLease):  # the heartbeat finds out too
-            while True:
-                self._frozen_changed = trio.Event()
-                await self._context.persist(reconcile)
-                await self._frozen_changed.wait()
-
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         """What holds agents back or releases them; what concerns the backlog goes to the router."""
-        if isinstance(event, TownFrozen | TownThawed):
-            self._freeze(isinstance(event, TownFrozen))
-            self._frozen_changed.set()
-        elif isinstance(event, AccountParked | AccountUnparked):
+        if isinstance(event, events.TownFrozen | events.TownThawed):
+            self._freeze(isinstance(event, events.TownFrozen))
+        elif isinstance(event, events.AccountParked | events.AccountUnparked):
             workers = self.placement.workers
             self.placement.notify([id_ for id_ in workers if workers[id_].agent.account == event.account])
-        elif isinstance(event, BudgetsChanged):
+        elif isinstance(event, events.BudgetsChanged):
             self.placement.notify(self.placement.workers)
-        elif isinstance(event, RoundEnded | HostLeft):  # what was reserved may be free again
+        elif isinstance(event, events.RoundEnded | events.HostLeft):  # what was reserved may be free again
             self.placement.notify(self._context.held)
         self._router.on_event(event)
+        self._settler.on_event(event)
 
-    # -- sinks and services
-
-    async def _feed_sinks(self) -> None:
-        self._feeding, self._fed = trio.CancelScope(), trio.Event()
-        try:
-            with self._feeding:
-                await feed_sinks(self._context)
-        finally:
-            self._fed.set()
-
-    async def _serve(self, service: Service) -> None:
-        """Run one service until cancelled; restart it with growing delays when it ends or raises."""
+    async def _keep_running(self, service: Service) -> None:
+        """Run a service until cancelled; restart it with growing delays when it ends or raises."""
         failures = 0
         while True:
             began = trio.current_time()
-            error: Exception = RuntimeError("it ended")
+            error: Exception | None = RuntimeError("it ended")
             try:
-                with without_cancellations():
+                with self._context.call(service):
                     await service.run(self.town)
-            except Exception as raised:  # a service may raise anything; the town continues
+            except PluginFaulty as raised:
+                if raised.code == "plugin_suspended":
+                    await trio.sleep_forever()
+                error = raised
+            except ServerUnreachable:  # which is no fault of the plugin's
+                error = None
+            except Exception as raised:  # it may raise anything; the town continues
                 error = raised
             failures = 1 if trio.current_time() - began > _LONGEST_RETRY_S else failures + 1
             delay_s = min(_FIRST_RETRY_S * 2 ** min(failures, 16), _LONGEST_RETRY_S)
-            await self._context.report_fault(
-                service, f"service {service.name}", error, consequence=f"restarted in {delay_s:.0f} s"
-            )
+            if error:
+                consequence = f"restarted in {delay_s:.0f} s"
+                await self._context.report_fault(service, f"service {service.name}", error, consequence=consequence)
             await trio.sleep(delay_s)
 
 
 @asynccontextmanager
 async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
     """Run a kernel for a connected town for as long as the block lasts. Raises: Refused when one runs here already."""
-    (prepare_runtime_directory(town.root) / "logs").mkdir(mode=0o700, exist_ok=True)
+    (open_state(town.root) / "logs").mkdir(mode=0o700, exist_ok=True)
     with kernel_lock(town.root) as is_ours:
         await sweep(town, root=town.root)
-        async with open_process_supervisor(run_dir=run_directory(town.root)) as processes, open_background() as nursery:
+        async with (
+            open_process_supervisor(
+                run_dir=run_directory(town.root), log_limit_bytes=town.config.limits.log_bytes
+            ) as processes,
+            open_background() as nursery,
+        ):
             kernel = Kernel(town, plugins, processes)
             try:
                 await nursery.start(kernel.run)
@@ -301,22 +297,23 @@ async def open_town(root: Path | str | None = None, *, kernel: bool | None = Non
         yield town
 
 
-def run_kernel(root: Path, *, ready_fd: int | None = None, quiet: bool = False) -> None:
+def run_kernel(root: Path, *, ready_fd: int | None = None, quiet: bool = False) -> bool:
     """Run the kernel of the town at `root` until SIGTERM or SIGINT; a second signal hurries its end.
 
-    To `ready_fd` goes ``1`` and a newline once it runs, or nothing if it does not get that far.
+    To `ready_fd` goes ``1`` and a newline once it runs, or nothing if it does not get that far. Returns whether SIGUSR1 has
+    ended it: then a new process image is to run it again, with the plugins and settings of that moment.
     Raises: what `open_town` raises.
     """
-    for name in ROUND_VARIABLES:
-        if name != TOWN_VARIABLE:
-            os.environ.pop(name, None)
+    for name in {*ROUND_VARIABLES, *GIT_VARIABLES} - {TOWN_VARIABLE}:
+        os.environ.pop(name, None)
+    raise_open_files()
     config = load_config(root)
     plugins = load_plugins(config, root)
-    trio.run(_serve, root, config, plugins, ready_fd, quiet)
+    return trio.run(_serve, root, config, plugins, ready_fd, quiet) == signal.SIGUSR1
 
 
-async def _serve(root: Path, config: Config, plugins: Plugins, ready_fd: int | None, quiet: bool) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+async def _serve(root: Path, config: Config, plugins: Plugins, ready_fd: int | None, quiet: bool) -> int:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals:
         async with (
             connect_town(root, config) as town,
             open_background() as nursery,
@@ -329,8 +326,13 @@ async def _serve(root: Path, config: Config, plugins: Plugins, ready_fd: int | N
                 print(
                     f"town {town.name}: kernel {os.getpid()} is running; Ctrl-C stops it", file=sys.stderr, flush=True
                 )
-            await anext(aiter(signals))
+            ended_by = await anext(aiter(signals))
+            busy = [worker.agent.name for worker in kernel.placement.workers.values() if worker.working]
+            if busy and not quiet:
+                text = f"stopping: waiting up to {config.drain_s:g} s for the rounds of {', '.join(busy)}"
+                print(f"{text}; Ctrl-C again interrupts them", file=sys.stderr, flush=True)
             nursery.start_soon(_hurry, kernel, signals)
+    return ended_by
 
 
 async def _hurry(kernel: Kernel, signals: AsyncIterator[int]) -> None:

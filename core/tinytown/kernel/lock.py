@@ -7,22 +7,22 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.errors import Refused
 from tinytown.process.pids import is_running
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOCK = "kernel.lock"
 _LOCK_ATTEMPTS = 10
 _LOCK_AGAIN_S = 0.01
 
 
 @contextmanager
 def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
-    """Hold the town's directory for one kernel; yields whether the lock is still the one in that directory.
-
-    Raises: Refused with the pid of the kernel that has it.
-    """
+    """Hold the town's directory for one kernel; yields whether the lock is still in it. Raises: Refused with the holder's pid."""
     path = _lock_path(root)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -49,7 +49,12 @@ def kernel_lock(root: Path) -> Generator[Callable[[], bool]]:
 
 def running_kernel(root: Path) -> int | None:
     """The process id of the kernel that runs the town at `root` on this machine; None if none does. Changes nothing."""
-    with suppress(OSError), open(_lock_path(root), "rb") as lock:
+    return kernel_with_state(_lock_path(root).parent)
+
+
+def kernel_with_state(directory: Path | str) -> int | None:
+    """Like `running_kernel`, for the town whose state lies in `directory`. Quick to import and to call."""
+    with suppress(OSError), open(os.path.join(directory, _LOCK), "rb") as lock:
         text = lock.read(32).strip()
         if not text.isdigit() or not is_running(int(text)):
             return None
@@ -63,7 +68,9 @@ def running_kernel(root: Path) -> int | None:
 
 
 def _lock_path(root: Path) -> Path:
-    return root / RUNTIME_DIRECTORY / "kernel.lock"
+    from tinytown.state import state_directory  # late: quick commands call `kernel_with_state`
+
+    return state_directory(root) / _LOCK
 
 
 def _is_at(fd: int, path: Path) -> bool:

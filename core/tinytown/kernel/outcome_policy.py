@@ -7,15 +7,17 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
+from tinytown import contracts
+from tinytown.concurrency import Escaped
 from tinytown.config import RoundConfig
-from tinytown.contracts import Failed, Finished, Interrupted, Lost, Outcome, RateLimited, Unauthorized, Unavailable
-from tinytown.errors import BackendUnavailable, PluginFaulty, ServerUnreachable, TinytownError
+from tinytown.errors import BackendUnavailable, PluginFaulty, TinytownError
 from tinytown.model.tasks import Fate, Task
 from tinytown.model.text import shown
 
 _TEXT_CHARACTERS = 64 * 1024
 _LONGEST_DELAY_S = 300.0
 _NONSENSE_S = 1e9  # decades
+_SESSION_ID_CHARACTERS = 1000
 
 Mail = Literal["ack", "nack", "return"]
 
@@ -37,63 +39,93 @@ class Resolution:
 
 
 def resolve(
-    outcome: Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, requested: bool = True
+    outcome: contracts.Outcome, limits: RoundConfig, task: Task | None, deliveries: int, *, requested: bool = True
 ) -> Resolution:
-    """The resolution of an outcome.
-
-    `deliveries` is the highest delivery count in the batch. `requested`: the kernel itself ended the round.
-    """
+    """The resolution of an outcome. `deliveries`: the highest count in the batch; `requested`: the kernel ended the round."""
     tries = task.attempts if task is not None else deliveries
     delay_s = min(limits.retry_delay_s * 2 ** min(max(0, tries - 1), 16), _LONGEST_DELAY_S)
     match outcome:
-        case Finished(text=text):
+        case contracts.Finished(text=text):
             if task is None or limits.completion == "auto":
                 return Resolution("ack", "complete", text=text[-_TEXT_CHARACTERS:])
             if task.attempts > limits.reminders:
                 return Resolution(
                     "ack", "fail", reason="ended without reporting on its task", text=text[-_TEXT_CHARACTERS:]
                 )
-            return Resolution(
-                "nack", reason="you ended without reporting on your task: report that it is complete, or that it failed"
-            )
-        case Failed(reason=reason, retryable=retryable):
+            reason = "you ended without reporting on your task: report that it is complete, or that it failed"
+            return Resolution("nack", reason=reason, text=text[-_TEXT_CHARACTERS:])
+        case contracts.Failed(reason=reason, retryable=retryable):
             if task is not None and (not retryable or task.attempts >= limits.max_attempts):
-                return Resolution("ack", "fail", reason=shown(reason, 2000), text=reason[-_TEXT_CHARACTERS:])
-            return Resolution("nack", delay_s=delay_s, reason=shown(reason, 2000))
-        case Lost(reason=reason, stderr_tail=tail):
+                return Resolution("ack", "fail", reason=_brief(reason), text=reason[-_TEXT_CHARACTERS:])
+            return Resolution("nack", delay_s=delay_s, reason=_brief(reason))
+        case contracts.Lost(reason=reason, stderr_tail=tail):
             text = f"{reason}: {tail.strip()[-500:]}" if tail.strip() else reason
             if task is not None and task.attempts >= limits.max_attempts:
-                return Resolution("ack", "fail", reason=shown(text, 2000), text=text)
-            return Resolution("nack", delay_s=delay_s, reason=shown(text, 2000))
-        case RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, not the mail
+                return Resolution("ack", "fail", reason=_brief(text), text=text)
+            return Resolution("nack", delay_s=delay_s, reason=_brief(text))
+        case contracts.RateLimited(reason=reason, retry_after_s=after_s):  # the account is parked, not the mail
             throttled_ms = int(after_s * 1000) if after_s is not None and 0 < after_s < _NONSENSE_S else -1
-            return Resolution("return", reason=shown(reason, 2000), throttled_ms=throttled_ms)
-        case Unauthorized(reason=reason, hint=hint) | Unavailable(reason=reason, hint=hint):
-            return Resolution("return", reason=reason, stop_reason=f"{reason}; {hint}" if hint else reason)
-        case Interrupted(reason=reason):  # without the delay, a session that interrupts itself would be a busy loop
-            return Resolution("return", reason=reason, delay_s=0.0 if requested else limits.retry_delay_s)
+            return Resolution("return", reason=_brief(reason), throttled_ms=throttled_ms)
+        case contracts.Unauthorized(reason=reason, hint=hint) | contracts.Unavailable(reason=reason, hint=hint):
+            text = _brief(f"{reason}; {hint}" if hint else reason)
+            return Resolution("return", reason=_brief(reason), stop_reason=text)
+        case contracts.Interrupted(reason=reason):  # the delay: a session that interrupts itself would be a busy loop
+            return Resolution("return", reason=_brief(reason), delay_s=0.0 if requested else limits.retry_delay_s)
         case _:
             assert_never(outcome)
 
 
-def read_outcome(answer: object) -> Outcome:
-    """What a session returned, checked. Raises: PluginFaulty when it is no outcome."""
+def _brief(reason: str) -> str:
+    """A reason of bounded length. Its end stays: that is where an error says what is wrong."""
+    return shown(reason, 2000) if len(reason) <= 2000 else f"{shown(reason, 200)} {shown(reason[-1700:], 1700)}"
+
+
+def read_outcome(answer: Any) -> tuple[contracts.Outcome, str]:
+    """What a session returned, checked, and what was left out of it because it cannot be true.
+
+    Raises: PluginFaulty when it is no outcome.
+    """
+    left_out: list[str] = []
+    for name, read in (("usage", read_usage), ("session_id", _read_session_id)):
+        value = getattr(answer, name, None)
+        if value is not None and read(value) is None:
+            left_out.append(f"{name} {shown(repr(value), 200)}")
+            answer = msgspec.structs.replace(answer, **{name: None})
     try:
-        outcome: Outcome = _decode_outcome(msgspec.json.encode(answer))
+        outcome: contracts.Outcome = _decode_outcome(msgspec.json.encode(answer))
     except (TypeError, ValueError) as error:  # ValueError: msgspec's, and text that is not UTF-8
         raise PluginFaulty(f"expected an Outcome from the backend, got {shown(repr(answer), 200)}: {error}") from error
-    return outcome
+    return outcome, " and ".join(left_out)
 
 
-_decode_outcome: Any = msgspec.json.Decoder(Outcome).decode
+def read_usage(usage: object) -> contracts.Usage | None:
+    """A usage that a plugin reports; None if it is not one."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(usage), type=contracts.Usage)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
-def outcome_of(error: Exception) -> Outcome:
+def _read_session_id(value: object) -> object:
+    is_one = isinstance(value, str) and len(value) <= _SESSION_ID_CHARACTERS and value.isprintable()
+    return value if is_one else None
+
+
+_decode_outcome: Any = msgspec.json.Decoder(contracts.Outcome).decode
+
+
+def outcome_of(error: Exception) -> contracts.Outcome:
     """The outcome of a round that raised `error`."""
-    if isinstance(error, BackendUnavailable):
-        return Unavailable(reason=error.message, hint=error.hint)
-    if isinstance(error, ServerUnreachable):
-        return Interrupted(reason=error.message)
+    if isinstance(error, BackendUnavailable) or (isinstance(error, PluginFaulty) and error.code == "plugin_suspended"):
+        return contracts.Unavailable(reason=error.message, hint=error.hint)
     if isinstance(error, TinytownError):
-        return Failed(reason=str(error))
-    return Failed(reason=f"the backend raised {shown(repr(error), 500)}")
+        return contracts.Failed(reason=str(error))
+    return contracts.Failed(reason=f"the backend raised {described(error)}")
+
+
+def described(error: BaseException) -> str:
+    """What a plugin raised, in one line; its own words are not trusted to be any."""
+    try:
+        return shown(str(error) if isinstance(error, Escaped) else repr(error), 500)
+    except Exception:
+        return type(error).__name__

@@ -1,17 +1,13 @@
-"""Which agents this kernel hosts: it takes up those that wait for a host, and runs a worker for each.
-
-Knows leases and channels, not what a worker does (`agent_worker`).
-"""
+"""Which agents this kernel hosts: it takes up those that wait for a host, and runs an `AgentWorker` for each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 import trio
 
 from tinytown.concurrency import AsyncValue
-from tinytown.errors import ServerUnreachable, StaleLease, TinytownError
+from tinytown.errors import ServerUnreachable, StaleLease
 from tinytown.kernel.agent_worker import AgentWorker
 from tinytown.kernel.context import KernelContext, accounts_by_kind
 from tinytown.model.results import Placement
@@ -19,7 +15,6 @@ from tinytown.protocol.operation import Operation
 
 STOPPED = "its kernel was stopped"
 _PLACED_AT_ONCE = 500
-_UNSUBSCRIBE_BOUND_S = 5.0
 
 
 class AgentPlacement:
@@ -32,12 +27,18 @@ class AgentPlacement:
         self._accounts = accounts_by_kind(context.town.config, context.plugins)
         self._count = AsyncValue(0)
         self._changed = trio.Event()
-        self._closing = False
         self._unanswered: Operation[Placement] | None = None
 
     def wake(self) -> None:
         """Have `run` check at once whether an agent waits for a host."""
         self._changed.set()
+
+    def receive(self, text: str) -> None:
+        """Pass what was published for an agent of this host to its worker; empty: every worker checks for itself."""
+        agent_id, _, what = text.partition(" ")
+        for worker in [self.workers.get(agent_id)] if text else list(self.workers.values()):
+            if worker is not None:
+                worker.notify(what or "mail")
 
     def notify(self, agent_ids: Iterable[str]) -> None:
         """Have the workers of these agents check whether they may begin a round."""
@@ -51,17 +52,12 @@ class AgentPlacement:
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Take up agents that wait for a host, whenever something changes; starts one task for each in `nursery`."""
-        while not self._closing:
+        while not self._context.closing.is_set():
             self._changed = trio.Event()
             try:
                 placed, due_s = await self._context.persist(self._take)
             except StaleLease:
                 return  # the heartbeat finds out too, and the kernel registers again
-            try:
-                await self._subscribe(placed)
-            except BaseException:  # cancelled: their tasks never started, so deregister them here
-                self._deregister(placed)
-                raise
             for worker in placed:
                 nursery.start_soon(self._host, worker)
             if len(placed) < _PLACED_AT_ONCE:
@@ -70,7 +66,6 @@ class AgentPlacement:
 
     def close(self) -> None:
         """Take up no more agents, and have each worker end after its round."""
-        self._closing = True
         for worker in self.workers.values():
             worker.leave(STOPPED)
 
@@ -86,7 +81,7 @@ class AgentPlacement:
     async def _take(self) -> tuple[list[AgentWorker], float]:
         """Workers for agents whose leases are taken, as far as there is room, and in how many seconds another one is due."""
         count = min(self._town.config.capacity - len(self.workers), _PLACED_AT_ONCE)
-        if count <= 0 or self._closing:
+        if count <= 0 or self._context.closing.is_set():
             return [], float("inf")
         # Unanswered, the same call is made again: a new one would leave the agents of the first one without a worker.
         call, self._unanswered = self._unanswered, None
@@ -104,28 +99,13 @@ class AgentPlacement:
         self._count.value = len(self.workers)
         return placed, taken.due_s
 
-    async def _subscribe(self, placed: list[AgentWorker]) -> None:
-        """Subscribe to the channels of agents. Their leases are taken, so this is tried until it works."""
-        channels = {self._town.operations.keys.agent_channel(worker.agent.id): worker.notify for worker in placed}
-        if channels:
-            await self._context.persist(lambda: self._town.subscribe_channels(channels))
-
     async def _host(self, worker: AgentWorker) -> None:
-        agent_id = worker.agent.id
-        if self._closing:  # it was placed while the others were closed
+        if self._context.closing.is_set():  # it was placed while the others were closed
             worker.leave(STOPPED)
         try:
             await worker.run()
         finally:
-            self._deregister([worker])
-            self.wake()  # there is room for another
-            if agent_id not in self.workers and not self._closing:
-                channel = self._town.operations.keys.agent_channel(agent_id)
-                with trio.CancelScope(shield=True, relative_deadline=_UNSUBSCRIBE_BOUND_S), suppress(TinytownError):
-                    await self._town.unsubscribe_channels(channel)
-
-    def _deregister(self, workers: list[AgentWorker]) -> None:
-        for worker in workers:
             if self.workers.get(worker.agent.id) is worker:
                 del self.workers[worker.agent.id]
-        self._count.value = len(self.workers)
+            self._count.value = len(self.workers)
+            self.wake()  # there is room for another

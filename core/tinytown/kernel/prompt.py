@@ -1,184 +1,22 @@
-"""The prompt of a round: built from parts, short, the task in full. Pure.
-
-Text by others is put between fences that it cannot close, or on one line of its own, so that a task or a message never
-looks like a part of the prompt. The whole stays below a million characters, which every tool accepts; what is cut says
-where to read the rest. How to report is a plugin's answer (`ReportingGuide`); backends deliver the prompt.
-"""
+"""The prompt of a round as a plugin makes it, or else the least that an agent needs: its task and its mail, verbatim."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from tinytown.contracts import PromptParts
+from tinytown.model.messages import TaskAssign
+from tinytown.model.text import fenced, shown
+from tinytown.plugin import Plugins
 
-from tinytown.contracts import ReportingGuide
-from tinytown.model.agents import Agent
-from tinytown.model.messages import Message, Query, StatusRequest, TaskAssign
-from tinytown.model.tasks import Task
-from tinytown.model.text import counted, escape_control, shown
-from tinytown.roles import Role
-
-# Characters; with everything else they make less than a million.
-_TASK_LENGTH = 400_000
-_MAIL_LENGTH = 200_000
-_MESSAGE_LENGTH = 20_000
-_REASON_LENGTH = 10_000
-_RESULT_LENGTH = 2_000
-_SECTIONS_LENGTH = 100_000
-_LINE_LENGTH = 300
-
-#: Dependencies of a task beyond so many are named only.
-NEEDED_SHOWN = 10
-_COLLEAGUES_SHOWN = 30
-
-_BACKTICKS = re.compile("`+")
-_WALL = re.compile("(`{60})`+")  # fences would have to be longer still
-_PLAIN_WORD = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_LENGTH = 300_000  # of the task, of all mail, and of all sections, in characters
 
 
-def build_prompt(
-    *,
-    agent: Agent,
-    town: str,
-    task: Task | None,
-    messages: Sequence[Message],
-    role: Role | None = None,
-    needed: Sequence[Task] = (),
-    colleagues: Sequence[Agent] = (),
-    sections: Sequence[str] = (),
-    explicit: bool = False,
-    guide: ReportingGuide | None = None,
-) -> str:
-    """The prompt for a round of `agent`, Markdown.
-
-    `needed` are the tasks that `task` depends on, as far as they still exist. With `explicit`, ending without a report
-    does not count as done. `guide` says how to report; without one, the final answer is the report.
-    """
-    mail = [message for message in messages if not isinstance(message.body, TaskAssign)]
-    others = [colleague for colleague in colleagues if colleague.name != agent.name]
-    parts = [
-        _identity(agent, town, has_task=task is not None, has_mail=bool(mail)),
-        _role(role) if role is not None else "",
-        _task(task, needed, guide) if task is not None else "",
-        _mail(mail, guide) if mail else "",
-        _colleagues(others, guide) if others else "",
-        _reporting(task is not None, explicit, guide),
-        _sections(sections),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _identity(agent: Agent, town: str, *, has_task: bool, has_mail: bool) -> str:
-    role = f", {agent.role}" if agent.role and agent.role != agent.name else ""
-    parent = f"You work for {agent.parent}. " if agent.parent else ""
-    duties = " and ".join(["do your task"] * has_task + ["handle your mail"] * has_mail) or "you have no work"
-    return (
-        f"# You are {agent.name}{role}, an agent of the town {town}\n\n"
-        f"{parent}{duties.capitalize()}. Text between fences was written by others and is quoted verbatim."
-    )
-
-
-def _role(role: Role) -> str:
-    purpose = f"An agent of this role {role.purpose.rstrip('.')}." if role.purpose else ""
-    parts = [part for part in (purpose, role.instructions.strip()) if part]
-    return "\n\n".join([f"## Your role: {role.name}", *parts]) if parts else ""
-
-
-def _task(task: Task, needed: Sequence[Task], guide: ReportingGuide | None) -> str:
-    where = guide.task.format(task.id) if guide else ""
-    lines = [f"## Your task {task.id}", ""]
-    if task.title:
-        lines += [f"Title: {shown(task.title, _LINE_LENGTH)}", ""]
-    lines.append(_quoted(task.description, _TASK_LENGTH, where))
-    if task.rejection:
-        lines += ["", "It was completed before and rejected, because:", ""]
-        lines.append(_quoted(task.rejection, _REASON_LENGTH, where))
-        if task.result:
-            lines += ["", "Its result then:", "", _quoted(task.result, _RESULT_LENGTH, where)]
-    if task.reason and task.reason != task.rejection:
-        lines += ["", f"Last change of its state: {shown(task.reason, _RESULT_LENGTH)}"]
-    if task.attempts > 1:
-        lines += ["", f"This is attempt {task.attempts}: check what earlier attempts left behind."]
-    if task.needs:
-        lines += ["", _needed(task, needed, guide)]
-    return "\n".join(lines)
-
-
-def _needed(task: Task, needed: Sequence[Task], guide: ReportingGuide | None) -> str:
-    lines = ["### Its dependencies"]
-    for need in needed[:NEEDED_SHOWN]:
-        by = f" by {need.assigned_to}" if need.assigned_to else ""
-        lines += ["", f"{need.id}, {need.state}{by}: {shown(need.headline, _LINE_LENGTH)}"]
-        if need.result:
-            lines += ["", _quoted(need.result, _RESULT_LENGTH, guide.task.format(need.id) if guide else "")]
-    listed = {need.id for need in needed[:NEEDED_SHOWN]}
-    if left := [need for need in task.needs if need not in listed]:
-        more = f" and {len(left) - _COLLEAGUES_SHOWN} more" if len(left) > _COLLEAGUES_SHOWN else ""
-        where = f" ({guide.task.format('ID')})" if guide else ""
-        lines += ["", f"Also: {', '.join(left[:_COLLEAGUES_SHOWN])}{more}{where}."]
-    return "\n".join(lines)
-
-
-def _mail(messages: Sequence[Message], guide: ReportingGuide | None) -> str:
-    lines, room, where = ["## Your mail"], _MAIL_LENGTH, guide.mail if guide else ""
-    for number, message in enumerate(messages):
-        if room <= 0:
-            lines += ["", f"({counted(len(messages) - number, 'more message')}{f': {where}' if where else ''})"]
-            break
-        lines += ["", _heading(message), ""]
-        lines.append(_quoted(message.text, min(_MESSAGE_LENGTH, room), where))
-        room -= len(message.text) + _LINE_LENGTH
-    return "\n".join(lines)
-
-
-def _heading(message: Message) -> str:
-    kind, sender, id_ = map(_word, (message.type, message.sender, message.id))
-    urgent = ", urgent" if message.priority == "urgent" else ""
-    wants = ", wants an answer" if isinstance(message.body, Query | StatusRequest) else ""
-    answers = f", answers {_word(message.correlation_id)}" if message.correlation_id else ""
-    return f"### {kind} from {sender}{urgent}{wants}{answers} (message {id_})"
-
-
-def _word(text: str) -> str:
-    """`text` as one word; what is none, as old mail may hold, in quotes."""
-    return text if _PLAIN_WORD.fullmatch(text) else repr(shown(text, 128))
-
-
-def _colleagues(agents: Sequence[Agent], guide: ReportingGuide | None) -> str:
-    rows = [
-        f"- {agent.name}" + (f" ({agent.role})" if agent.role else "") + f": {agent.state}"
-        for agent in agents[:_COLLEAGUES_SHOWN]
-    ]
-    if len(agents) > _COLLEAGUES_SHOWN:
-        rows.append(f"- and {len(agents) - _COLLEAGUES_SHOWN} more{f' ({guide.agents})' if guide else ''}")
-    return "## Other agents\n\n" + "\n".join(rows)
-
-
-def _reporting(has_task: bool, explicit: bool, guide: ReportingGuide | None) -> str:
-    parts = [f"{guide.reporting if has_task else ''}{guide.acting}"] if guide else []
-    if has_task and explicit:
-        parts.append("The task is complete only when you report it.")
-    elif has_task:
-        parts.append("Unless you report otherwise, your final answer is the task's result.")
-    return "\n\n".join(["## How to report", *parts]) if parts else ""
-
-
-def _sections(sections: Sequence[str]) -> str:
-    whole = "\n\n".join(section.strip() for section in sections if section.strip())
-    note = (
-        f"\n\n(cut here: the limit for plugins is {_SECTIONS_LENGTH:,} characters)"
-        if len(whole) > _SECTIONS_LENGTH
-        else ""
-    )
-    return whole[:_SECTIONS_LENGTH] + note
-
-
-def _quoted(text: str, length: int, where: str) -> str:
-    """`text` between fences longer than any in it, cut to `length` characters with a note `where` to read the rest."""
-    text = text.strip("\n")
-    shown_text = _WALL.sub(r"\1…", escape_control(text[:length]))
-    kept = shown_text[:length]
-    fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(kept)), default=0))
-    rest = f"; the rest: {where}" if where else ""
-    is_cut = len(text) > length or len(shown_text) > length
-    note = f"\n(cut here, after {length:,} of {len(text):,} characters{rest})" if is_cut else ""
-    return f"{fence}text\n{kept}\n{fence}{note}"
+def build_prompt(plugins: Plugins, parts: PromptParts) -> str:
+    """The prompt for a round, Markdown, below a million characters unless a plugin makes it longer."""
+    made = plugins.first_answer("tinytown_prompt", {"parts": parts}, str, "a text")
+    if made is not None:
+        return made
+    mail = [message for message in parts.messages if not isinstance(message.body, TaskAssign)]
+    paragraphs = [f"# Task {parts.task.id}", fenced(parts.task.description, _LENGTH)] if parts.task else []
+    for message in mail:
+        paragraphs += [f"# Message from {shown(repr(message.sender))}", fenced(message.text, _LENGTH // len(mail))]
+    return "\n\n".join([*paragraphs, "\n\n".join(parts.sections)[:_LENGTH]]).strip() + "\n"

@@ -1,7 +1,4 @@
-"""Recovery and retention: the sweep at start, the watch over the town's directory, and the removal of old records.
-
-What a failed host held comes back on the server, in its functions. Knows hosts and processes, not rounds.
-"""
+"""Recovery and retention: the sweep at start, the watch over the town's directory, and the removal of old records."""
 
 from __future__ import annotations
 
@@ -14,12 +11,13 @@ from pathlib import Path
 
 import trio
 
-from tinytown.config import RUNTIME_DIRECTORY, Config
+from tinytown.config import Config
 from tinytown.errors import NotFound, TinytownError
 from tinytown.model.results import Host
 from tinytown.process.orphans import Orphan, sweep_orphans
 from tinytown.process.pids import is_running
 from tinytown.redis.locate import town_server
+from tinytown.state import state_directory
 from tinytown.town import Town
 
 _RETENTION_EVERY_S = 60.0
@@ -28,7 +26,7 @@ _END_BOUND_S = 5.0
 
 def run_directory(root: Path) -> Path:
     """The directory with the records of running processes."""
-    return root / RUNTIME_DIRECTORY / "run"
+    return state_directory(root) / "run"
 
 
 def machine_id() -> str:
@@ -42,10 +40,7 @@ def machine_id() -> str:
 
 
 async def sweep(town: Town, *, root: Path) -> list[Orphan]:
-    """End what earlier kernels of this directory left behind; requires its lock.
-
-    Hosts of this machine whose process has ended release what they held at once, before their lease ends.
-    """
+    """End what earlier kernels of this directory left behind, and deregister them before their leases end. Needs its lock."""
     orphans = await trio.to_thread.run_sync(lambda: sweep_orphans(run_directory(root), town_root=root))
     for host in await town.run(town.operations.hosts()):
         if host.machine == machine_id() and host.root == str(root) and not is_alive(host):
@@ -59,30 +54,27 @@ def is_alive(host: Host) -> bool:
 
 
 async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
-    """Watch the directory whose kernel lock `is_ours`: without it nothing could stop this kernel.
-
-    Raises: NotFound with code ``town_gone`` when it is gone, after ending the embedded server that was in it.
+    """Watch the town's state, whose kernel lock `is_ours`, and its project. Raises: NotFound with code ``town_gone`` once one is
+    gone, because then nothing could stop this kernel; the embedded server of a deleted state is ended before.
     """
-    while is_ours():  # noqa: ASYNC110 - nothing announces it
+    while is_ours() and town.root.is_dir():  # noqa: ASYNC110 - nothing announces it
         await trio.sleep(town.config.lease_s / 3)
     if (server := town_server(town.root, town.config)) is not None:
         await trio.to_thread.run_sync(server.end_left_behind, time.monotonic() + _END_BOUND_S)
-    where = town.root / RUNTIME_DIRECTORY
+    where = state_directory(town.root) if town.root.is_dir() else town.root
     raise NotFound(f"{where} was deleted or moved while a kernel ran there", code="town_gone")
 
 
 async def apply_retention(town: Town, config: Config) -> None:
-    """Remove finished tasks, events and ledger days beyond the configured bounds, once a minute, until cancelled."""
+    """Remove finished tasks and events beyond the configured bounds, once a minute, until cancelled."""
     limits = config.limits
     call = town.operations.apply_retention(
         finished_age_ms=int(limits.finished_days * 86_400_000),
         finished_count=limits.finished_tasks,
         events=limits.events,
     )
-    costs = town.operations.apply_cost_retention(days=limits.costs_days)
     while True:
         with suppress(TinytownError):
-            for operation in (call, costs):
-                while await town.run(operation):
-                    pass
+            while await town.run(call):
+                pass
         await trio.sleep(_RETENTION_EVERY_S)

@@ -6,84 +6,83 @@ everything in one step by the outcome. Knows nothing of what happens between rou
 
 from __future__ import annotations
 
-import os
 import random
-import sysconfig
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import msgspec
 import trio
 
-from tinytown.concurrency import without_cancellations
-from tinytown.config import TOWN_VARIABLE
-from tinytown.contracts import AgentSession, Failed, Finished, Interrupted, Lost, Outcome, Round, Usage
-from tinytown.errors import NotFound, ServerUnreachable, StaleLease, TinytownError
-from tinytown.identity import (
-    AGENT_ID_VARIABLE,
-    AGENT_NAME_VARIABLE,
-    ROUND_ID_VARIABLES,
-    TASK_ID_VARIABLE,
-    TASK_TOKEN_VARIABLE,
+from tinytown.concurrency import open_background, plugin_code
+from tinytown.contracts import (
+    NEEDED_SHOWN,
+    AgentBackend,
+    AgentSession,
+    Failed,
+    Finished,
+    Interrupted,
+    Lost,
+    Outcome,
+    PromptParts,
+    Round,
+    WorkContext,
+)
+from tinytown.errors import (
+    HostFailure,
+    NotFound,
+    PluginFaulty,
+    ServerUnreachable,
+    StaleLease,
+    TinytownError,
+    host_failure,
 )
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.gates import run_gates
+from tinytown.kernel.host_limits import check_room
 from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, resolve
 from tinytown.kernel.pricing import charge_of
-from tinytown.kernel.prompt import NEEDED_SHOWN, build_prompt
+from tinytown.kernel.prompt import build_prompt
 from tinytown.kernel.recovery import machine_id
-from tinytown.kernel.transcripts import RoundFiles, Tail
+from tinytown.kernel.reporter import Reporter
+from tinytown.kernel.transcripts import RoundFiles
+from tinytown.kernel.workspaces import open_workspace
 from tinytown.model.agents import Agent
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Message, TaskAssign
-from tinytown.model.results import Batch, Delivery
+from tinytown.model.results import Batch, Delivery, Started
 from tinytown.model.round_records import TEXT_CHARACTERS, RoundRecord
 from tinytown.model.tasks import Task
-from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 from tinytown.protocol.operation import Operation
-from tinytown.roles import load_roles
+from tinytown.state import state_directory
 
-_REPORT_EVERY_S = 0.5
 _SETTLE_FOR_S = 60.0
+_LAST_REPORTS_S = 2.0
 _LAST_SETTLE_S = 5.0
 _BEGIN_BOUND_S = 5.0
 _AGAIN_S = 0.2
+_LOST_TOGETHER = 2  # after so many rounds of a task that were lost with their kernels it runs alone
 _HELD_TASK_MS = 60_000  # until the next check whether the budget of the task was raised
+_MOMENT_S = 0.5
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
-
-
-class Reporter:
-    """The `Report` of one round: keeps the last lines and the usage; the round forwards lines at a bounded rate."""
-
-    def __init__(self) -> None:
-        self.latest: str | None = None
-        self.tail = Tail()
-        self.used: Usage | None = None
-
-    def line(self, text: str) -> None:
-        self.tail.add(text)
-        if text.strip():
-            self.latest = shown(text, 200)
-
-    def usage(self, usage: Usage) -> None:
-        self.used = usage
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What one round is about. `began` is trio time."""
+    """What one round is about. `began` is trio time; of `deliveries`, those `unseen` came later and no model has them yet."""
 
     round_id: str
     task: Task | None
-    deliveries: tuple[Delivery, ...]
+    deliveries: list[Delivery]
     files: RoundFiles
-    reporter: Reporter = field(default_factory=Reporter)
+    context: WorkContext
+    reporter: Reporter
     began: float = field(default_factory=trio.current_time)
+    unseen: list[Delivery] = field(default_factory=list[Delivery])
 
     @property
     def task_id(self) -> str:
@@ -116,6 +115,7 @@ class RoundRunner:
         self._lost_reason: str | None = None
         self._session_suspect = False
         self.round_id: str | None = None
+        self.urgent = trio.Event()  # urgent mail has come
 
     def interrupt(self, why: str) -> None:
         """End the round as interrupted."""
@@ -150,6 +150,7 @@ class RoundRunner:
         """
         self.round_id = round_id = new_id()
         self._interrupt_reason, self._lost_reason, self._session_suspect = None, None, False
+        self.urgent = trio.Event()
         try:
             # Shielded: a round that begins unnoticed could not be given back untouched.
             work: _Work | None = None
@@ -186,15 +187,14 @@ class RoundRunner:
         task, deliveries = await self._start_task(deliveries, round_id)
         if not deliveries:
             return None
-        return _Work(round_id, task, deliveries, RoundFiles(self._town.root, self.agent.name, round_id))
+        context = await self._context.work_context(self.agent, task, round_id)
+        files, reporter = RoundFiles(self._town.root, self.agent.name, round_id), Reporter(self._context, context)
+        return _Work(round_id, task, list(deliveries), files, context, reporter)
 
     async def _start_task(
         self, deliveries: tuple[Delivery, ...], round_id: str
     ) -> tuple[Task | None, tuple[Delivery, ...]]:
-        """Begin the task of the batch, if any; outdated orders are acknowledged and left out.
-
-        The task keeps its previous `reason`, so that the agent learns why the task came back.
-        """
+        """Begin the task of the batch, if any, with its old `reason`: why it came back. Outdated orders are acknowledged."""
         for delivery in deliveries:
             body = delivery.message.body if delivery.message else None
             if not isinstance(body, TaskAssign):
@@ -203,13 +203,13 @@ class RoundRunner:
             settle: Operation[Any] = operations.ack(self.agent.id, [delivery])
             with suppress(NotFound):
                 before = await self._town.task(body.task_id)
-                started = await self._town.run(operations.start_task(self.agent.id, self._fence, before.id, round_id))
+                may_begin = before.lost < _LOST_TOGETHER or self._context.limits.run_alone()
+                call = operations.start_task(self.agent.id, self._fence, before.id, round_id)
+                started = await self._town.run(call) if may_begin else Started(stale=False, task=before, held=True)
                 task = started.task
-                if started.held:  # the rest of the mail does not wait for its budget
-                    why = (task and task.reason) or "its budget is spent"
-                    settle = operations.nack(
-                        self.agent.id, [delivery], delay_ms=_HELD_TASK_MS, counts=False, reason=why
-                    )
+                if started.held:  # the rest of the mail does not wait for it
+                    why, delay_ms = (task and task.reason) or "it is held up", _HELD_TASK_MS if may_begin else 0
+                    settle = operations.nack(self.agent.id, [delivery], delay_ms=delay_ms, counts=False, reason=why)
                 elif task is not None and not started.stale:
                     return msgspec.structs.replace(task, reason=before.reason), deliveries
             await self._town.run(settle)
@@ -220,7 +220,7 @@ class RoundRunner:
         """The outcome, by itself or interrupted."""
         outcome: Outcome | None = None
         try:
-            with without_cancellations(), trio.CancelScope() as self._scope:
+            with plugin_code(), trio.CancelScope() as self._scope:
                 call = self._town.operations.start_round(self.agent.id, self._fence, work.round_id, work.task_id)
                 if await self._town.run(call) in ("paused", "stopped"):
                     # Requested after the claim: nothing has begun yet, so nothing is lost.
@@ -228,12 +228,20 @@ class RoundRunner:
                 if self._interrupt_reason is not None:
                     self._scope.cancel()
                 outcome = await self._run_beside_leases(work)
-        except ServerUnreachable as error:
-            outcome = outcome_of(error)
+        except (ServerUnreachable, HostFailure) as error:  # without a pause, the next round would fail in the same way
+            self._context.limits.fail(str(error))
+            self._interrupt_reason = self._interrupt_reason or str(error)
+        else:
+            self._context.limits.succeed()
         finally:
             self._scope = None
         if self._lost_reason is not None and not isinstance(outcome, Finished):
-            return Lost(reason=self._lost_reason)
+            outcome = Lost(reason=self._lost_reason)
+        if isinstance(outcome, Failed | Lost):  # a signal for the whole group may reach the command before the kernel
+            with trio.move_on_after(_MOMENT_S):
+                await self._context.closing.wait()
+            if trio.current_time() - self._context.closing_at < self._town.config.round.grace_s + _MOMENT_S:
+                self._interrupt_reason = self._interrupt_reason or "its kernel was stopped"
         if outcome is None or (self._interrupt_reason is not None and not isinstance(outcome, Finished)):
             return Interrupted(reason=self._interrupt_reason or "interrupted")
         return outcome
@@ -243,27 +251,43 @@ class RoundRunner:
         outcome: Outcome | None = None
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._renew, work.deliveries)
-            nursery.start_soon(self._report_progress, work)
+            nursery.start_soon(self._renew, work)
+            nursery.start_soon(work.reporter.forward)
             try:
-                with without_cancellations():
+                with plugin_code():
                     outcome = await self._work(work)
             except Exception as error:  # leaves the nursery as it is, not in a group
                 failure = error
+            with trio.move_on_after(_LAST_REPORTS_S):
+                await work.reporter.forward_activities()
             nursery.cancel_scope.cancel()
         if failure is not None:
             self._session_suspect = True
+            if lacking := host_failure(failure):
+                raise lacking
+            if isinstance(failure, ServerUnreachable):
+                raise failure
             if not isinstance(failure, TinytownError):
-                backend = self._context.plugins.backends.get(self.agent.cli)
-                await self._context.report_fault(backend, f"backend {self.agent.cli}", failure)
+                await self._report_fault(failure)
             return outcome_of(failure)
         return outcome
+
+    @property
+    def _backend(self) -> AgentBackend | None:
+        return self._context.plugins.backends.get(self.agent.cli)
+
+    async def _report_fault(self, error: Exception) -> None:
+        await self._context.report_fault(self._backend, f"backend {self.agent.cli}", error)
 
     async def _work(self, work: _Work) -> Outcome:
         limits = self._town.config.round
         bound_s = limits.timeout_s + limits.grace_s + _OVERTIME_S if limits.timeout_s else float("inf")
         messages = tuple(delivery.message for delivery in work.deliveries if delivery.message is not None)
-        async with self._context.open_workspace(self.agent, work.task) as directory:
+        self._check_room()
+        async with (
+            open_workspace(self._context, work.context, "round") as directory,
+            self._context.open_access(self.agent, work.task) as access,
+        ):
             with self._context.processes.clock.move_on_after(bound_s):
                 session = await self._get_session()
                 prompt = await self._prompt(work.task, messages)
@@ -275,73 +299,113 @@ class RoundRunner:
                     task=work.task,
                     messages=messages,
                     directory=directory,
-                    environment=round_environment(self._town.root, self.agent, work.task, work.round_id),
+                    environment={**work.context.environment, **access},
                     log_path=work.files.log,
                     timeout_s=limits.timeout_s or None,
                     silence_s=limits.silence_s or None,
                     grace_s=limits.grace_s,
                     session_id=self._session_id,
                 )
-                return read_outcome(await session.run_round(round_, work.reporter))
+                async with open_background() as nursery:
+                    nursery.start_soon(self._deliver_urgent, work, session)
+                    with self._context.call(self._backend):  # the workspace around it would have raised what it raises
+                        outcome, left_out = read_outcome(await session.run_round(round_, work.reporter))
+                if left_out:
+                    await self._report_fault(PluginFaulty(f"reported {left_out}, which cannot be true"))
+                if isinstance(outcome, Failed | Lost):
+                    self._check_room()
+                return outcome
         self._session_suspect = True
         return Failed(reason=f"the backend did not end within its limit of {limits.timeout_s:g} s")
+
+    async def _deliver_urgent(self, work: _Work, session: AgentSession) -> None:
+        """Show the model urgent mail as it comes. What it has seen is settled with the round, the rest goes back."""
+        limits, lease_ms = self._town.config.round, int(self._town.config.lease_s * 1000)
+        claim = partial(self._town.operations.claim, self.agent.id, fence=self._fence, lease_ms=lease_ms)
+        while True:
+            await self.urgent.wait()
+            self.urgent = trio.Event()
+            with suppress(TinytownError):  # after the round it is there still
+                with trio.CancelScope(shield=True, relative_deadline=_BEGIN_BOUND_S):
+                    batch = await self._town.run(claim(token=new_id(), count=-limits.notes))
+                    work.unseen.extend(batch.deliveries)
+                    work.deliveries.extend(work.unseen)
+                messages = [each.message for each in work.unseen if each.message]
+                if mail := [each for each in messages if not isinstance(each.body, TaskAssign)]:
+                    parts = PromptParts(self.agent, None, mail, in_round=True)
+                    try:
+                        with plugin_code():
+                            if await session.deliver(build_prompt(self._context.plugins, parts)):
+                                work.unseen[:] = [each for each in work.unseen if each.message not in mail]
+                    except Exception as error:
+                        await self._report_fault(error)
+                if work.unseen and limits.interrupt_on_urgent:
+                    self.interrupt("urgent mail")
+                await self._return_unseen(work)
+
+    async def _return_unseen(self, work: _Work) -> None:
+        work.deliveries[:] = [each for each in work.deliveries if each not in work.unseen]
+        if back := work.unseen:
+            nack = self._town.operations.nack(self.agent.id, back, counts=False, reason="the model has not seen it")
+            await self._town.run(nack)
+            back.clear()
+
+    def _check_room(self) -> None:
+        root, workspaces = self._town.root, self._context.workspaces
+        check_room(
+            self._town.config.limits.disk_reserve_bytes, state_directory(root), workspaces.get(self.agent.id, root)
+        )
 
     async def _prompt(self, task: Task | None, messages: tuple[Message, ...]) -> str:
         needed: list[Task] = []
         for need in task.needs[:NEEDED_SHOWN] if task else ():
             with suppress(NotFound):  # removed since
                 needed.append(await self._town.task(need))
-        return build_prompt(
-            agent=self.agent,
-            town=self._town.name,
-            task=task,
-            messages=messages,
-            role=load_roles(self._town.config).get(self.agent.role or ""),
+        parts = PromptParts(
+            self.agent,
+            task,
+            messages,
             needed=needed,
             colleagues=await self._context.colleagues(),
             sections=await self._context.prompt_sections(self.agent, task),
-            explicit=self._town.config.round.completion == "explicit",
             guide=await self._context.reporting_guide(self.agent),
         )
+        prompt = build_prompt(self._context.plugins, parts)
+        await self._context.report_hook_faults()
+        return prompt
 
-    async def _renew(self, deliveries: tuple[Delivery, ...]) -> None:
-        """Keep the leases of the batch; end the round when they are lost or could not be renewed for a whole lease."""
+    async def _renew(self, work: _Work) -> None:
+        """Keep the leases of the batch; end the round when they are lost, could not be renewed for a whole lease, or its disk
+        is nearly full."""
         lease_s = self._town.config.lease_s
         held_until = trio.current_time() + lease_s
         while True:
             await trio.sleep(lease_s / 3)
             try:
+                self._check_room()
                 with trio.move_on_after(lease_s / 3):
+                    renewed = tuple(work.deliveries)
                     kept = await self._town.run(
-                        self._town.operations.renew(self.agent.id, deliveries, lease_ms=int(lease_s * 1000))
+                        self._town.operations.renew(self.agent.id, renewed, lease_ms=int(lease_s * 1000))
                     )
-                    if not all(kept):
+                    if not all(held for held, each in zip(kept, renewed, strict=True) if each in work.deliveries):
                         self.interrupt("the lease on its mail was lost")
                         return
                     held_until = trio.current_time() + lease_s
+            except HostFailure as lacking:
+                self.interrupt(str(lacking))
+                return
             except TinytownError:
                 pass  # below, when it lasts
             if trio.current_time() > held_until:
                 self.interrupt("the server could not be reached for a whole lease")
                 return
 
-    async def _report_progress(self, work: _Work) -> None:
-        reported: str | None = None
-        while True:
-            await trio.sleep(_REPORT_EVERY_S)
-            if work.reporter.latest is None or work.reporter.latest == reported:
-                continue
-            reported = work.reporter.latest
-            members = {"agent": self.agent.name, "text": reported, "task": work.task_id, "round_id": work.round_id}
-            with suppress(TinytownError):
-                await self._town.run(self._town.operations.emit("agent_reported", members))
-
     async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, str]:
-        """Store the outcome, retrying while the lease may still be ours; shielded, because that is promised.
-
-        Returns the resolution, and the state of the task afterwards.
-        """
+        """Store the outcome while the lease may be ours; shielded, as promised. The resolution, and the new state of the task."""
         duration_s = trio.current_time() - work.began
+        with trio.CancelScope(shield=True, relative_deadline=within_s), suppress(TinytownError):
+            await self._return_unseen(work)
         settled = resolve(
             outcome,
             self._town.config.round,
@@ -409,23 +473,3 @@ class RoundRunner:
                 else:
                     break
         return settled, state
-
-
-_SCRIPTS = sysconfig.get_path("scripts")
-
-
-def round_environment(root: Path, agent: Agent, task: Task | None, round_id: str) -> Mapping[str, str]:
-    """The environment of a round's processes: the kernel's own, `tt` on the PATH, and the identity of the agent."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("TINYTOWN_AGENT_")}
-    path = ours.get("PATH", os.defpath)
-    if _SCRIPTS not in path.split(os.pathsep):
-        path = f"{_SCRIPTS}{os.pathsep}{path}"
-    return ours | {
-        "PATH": path,
-        TOWN_VARIABLE: str(root),
-        AGENT_ID_VARIABLE: agent.id,
-        AGENT_NAME_VARIABLE: agent.name,
-        TASK_ID_VARIABLE: task.id if task else "",
-        TASK_TOKEN_VARIABLE: (task.token or "") if task else "",
-        **dict.fromkeys(ROUND_ID_VARIABLES, round_id),
-    }

@@ -7,13 +7,14 @@ Writing never fails a round: on a full disk there is no transcript. Blocking and
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from tinytown.config import RUNTIME_DIRECTORY, LimitsConfig
+from tinytown.config import LimitsConfig
+from tinytown.process.output import older_log
+from tinytown.state import state_directory
 
 PROMPT_BYTES = 16 * 1024
 TAIL_BYTES = 16 * 1024
@@ -30,25 +31,6 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     tail: str = ""
 
 
-class Tail:
-    """The last lines that were added, at most `TAIL_BYTES` of them."""
-
-    def __init__(self) -> None:
-        self._lines: deque[str] = deque()
-        self._size_bytes = 0
-
-    def add(self, line: str) -> None:
-        """Add one line; of one beyond the bound, its end."""
-        line = line.encode("utf-8", "replace")[-TAIL_BYTES:].decode("utf-8", "ignore")
-        self._lines.append(line)
-        self._size_bytes += len(line) + 1
-        while self._size_bytes > TAIL_BYTES and len(self._lines) > 1:
-            self._size_bytes -= len(self._lines.popleft()) + 1
-
-    def __str__(self) -> str:
-        return "\n".join(self._lines)
-
-
 class RoundFiles:
     """Writes the files of one round. `begin` comes first; without it `end` does nothing."""
 
@@ -63,18 +45,13 @@ class RoundFiles:
         return self._transcript.prompt_bytes
 
     def begin(self, prompt: str, about: str, directory: Path, limits: LimitsConfig) -> None:
-        """Mark the round's beginning in the log, rotated beyond ``log_bytes``, and write the prompt into a transcript.
-
-        Of older transcripts ``rounds_kept`` stay.
-        """
+        """Mark the beginning in the log, rotated beyond ``log_bytes``, and write the prompt; ``rounds_kept`` transcripts stay."""
         raw = prompt.encode("utf-8", "replace")
-        self._transcript = msgspec.structs.replace(
-            self._transcript,
-            prompt=raw[:PROMPT_BYTES].decode("utf-8", "ignore"),
-            prompt_bytes=len(raw),
-            directory=str(directory),
-        )
-        _bound_log(self.log, limits.log_bytes)
+        head, run = raw[:PROMPT_BYTES].decode("utf-8", "ignore"), self._transcript.run
+        self._transcript = Transcript(run=run, prompt=head, prompt_bytes=len(raw), directory=str(directory))
+        with suppress(OSError):
+            if self.log.stat().st_size > limits.log_bytes:
+                self.log.replace(older_log(self.log))
         self._began_at_byte = self._mark(f"begins {about}")
         with suppress(OSError):
             for path in (self._transcripts.parent.parent, self._transcripts.parent, self._transcripts):
@@ -82,14 +59,14 @@ class RoundFiles:
             self._write_transcript("run", "prompt", "prompt_bytes", "directory")
             _keep_newest(self._transcripts, limits.rounds_kept)
 
-    def end(self, about: str, tail: Tail) -> None:
+    def end(self, about: str, tail: bytes) -> None:
         """Mark the round's end and complete its transcript. If the backend wrote no log, its last lines go there."""
         if self._began_at_byte is None:
             return
-        self._transcript = msgspec.structs.replace(self._transcript, tail=str(tail))
+        self._transcript = msgspec.structs.replace(self._transcript, tail=tail.decode("utf-8", "ignore").rstrip("\n"))
         with suppress(OSError):
             if self.log.stat().st_size == self._began_at_byte:
-                _append(self.log, str(tail).encode("utf-8", "replace"))
+                _append(self.log, tail)
         self._mark(f"ends {about}")
         with suppress(OSError):
             self._write_transcript("tail")
@@ -111,17 +88,12 @@ class RoundFiles:
 
 def log_path(root: Path, agent: str) -> Path:
     """The log of an agent's output."""
-    return root / RUNTIME_DIRECTORY / "logs" / f"{agent}.log"
-
-
-def older_log(log: Path) -> Path:
-    """The rotated log: what was in it before is lost."""
-    return log.with_name(f"{log.name}.1")
+    return state_directory(root) / "logs" / f"{agent}.log"
 
 
 def transcripts_directory(root: Path, agent: str) -> Path:
     """The directory of the transcripts of an agent's rounds."""
-    return root / RUNTIME_DIRECTORY / "agents" / agent / "rounds"
+    return state_directory(root) / "agents" / agent / "rounds"
 
 
 def round_mark(round_id: str) -> str:
@@ -139,12 +111,6 @@ def _append(path: Path, raw: bytes) -> None:
             if file.read(1) != b"\n":
                 raw = b"\n" + raw
         file.write(raw if raw.endswith(b"\n") else raw + b"\n")
-
-
-def _bound_log(path: Path, limit_bytes: int) -> None:
-    with suppress(OSError):
-        if path.stat().st_size > limit_bytes:
-            path.replace(older_log(path))
 
 
 def _keep_newest(directory: Path, kept: int) -> None:

@@ -36,7 +36,7 @@ ASLEEP = "asleep"
 
 
 class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies in a mailbox: by place (queued, leased, delayed) and, of all of it, by kind."""
+    """What lies in a mailbox: by place (queued, leased, delayed), by kind, and how much of it waits for the next round."""
 
     queued: int = 0
     leased: int = 0
@@ -46,6 +46,7 @@ class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
     queries: int = 0
     informational: int = 0
     confirmations: int = 0
+    with_next: int = 0
 
     @property
     def total(self) -> int:
@@ -104,7 +105,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def at_rest(self) -> bool:
         """Nothing runs, nothing waits in the mailbox, and no task is open."""
-        return self.state in ("idle", "suspended") and self.mail.total == 0 and self.open_tasks == 0
+        return self.state in ("idle", "suspended") and self.mail.total == self.mail.with_next and self.open_tasks == 0
 
 
 _TIMES = frozenset({"since", "created_at"})

@@ -7,10 +7,22 @@ time one that names the public function.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import TaskState
+
+
+class AgentDetails(TypedDict, total=False):
+    """What an agent has beside its name and kind; see `Agent`. Without a `nickname` it gets one that belongs to its id.
+    `max_rounds` 0 is no limit. Only a host that has all of its `labels` takes it; ``host=NAME`` is a label of that machine."""
+
+    role: str
+    nickname: str
+    parent: str
+    tags: Sequence[str]
+    max_rounds: int
+    labels: Sequence[str]
 
 
 class TaskDetails(TypedDict, total=False):
@@ -29,6 +41,13 @@ class TaskDetails(TypedDict, total=False):
     finished: TaskState | None
     origin: Mapping[str, Any] | None
     meta: Mapping[str, Any] | None
+
+
+class NewTask(TaskDetails, total=False):
+    """One of many tasks that are made at once: its description, its agent (none: the backlog), and its `TaskDetails`."""
+
+    description: Required[str]
+    agent: str
 
 
 class TaskChanges(TypedDict, total=False):

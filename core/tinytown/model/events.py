@@ -8,6 +8,7 @@ and none is written twice. Their JSON has at least ``type`` and ``at``. A type t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -74,6 +75,17 @@ class AgentReported(Happening, frozen=True, kw_only=True, tag="agent_reported"):
 
     agent: str
     text: str
+    task: str | None = None
+    round_id: str | None = None
+
+
+class AgentActivity(Happening, frozen=True, kw_only=True, tag="agent_activity"):
+    """What an agent does inside a round: ``kind`` (text, tool_call, plan, diff), in one line, and as JSON if it is short."""
+
+    agent: str
+    kind: str
+    text: str
+    data: str | None = None
     task: str | None = None
     round_id: str | None = None
 
@@ -226,6 +238,14 @@ class PluginReported(Happening, frozen=True, kw_only=True, tag="plugin_reported"
     text: str
 
 
+class SinkGap(Happening, frozen=True, kw_only=True, tag="sink_gap"):
+    """Events between the ids ``after`` and ``before`` were removed by ``limits.events`` before ``sink`` took them."""
+
+    sink: str
+    after: str
+    before: str
+
+
 class PluginDataChanged(Happening, frozen=True, kw_only=True, tag="plugin_data_changed"):
     """Data of a plugin was written or removed."""
 
@@ -242,41 +262,22 @@ class OtherEvent(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
-KnownEvent: TypeAlias = (
+_AgentEvent: TypeAlias = (
     AgentSpawned
     | AgentDesiredStateChanged
     | AgentStateChanged
     | AgentRemoved
     | AgentReclaimed
     | AgentReported
-    | MessageSent
-    | MessageDead
-    | MessageRedriven
-    | TaskAdded
-    | TaskUpdated
-    | TaskStateChanged
-    | TaskDeleted
-    | RoundStarted
-    | RoundEnded
-    | HostJoined
-    | HostLeft
-    | HostFroze
-    | TownFrozen
-    | TownThawed
-    | AccountParked
-    | AccountUnparked
-    | BudgetSpent
-    | BudgetsChanged
-    | PluginReported
-    | PluginDataChanged
+    | AgentActivity
 )
+_MailEvent: TypeAlias = MessageSent | MessageDead | MessageRedriven
+_TaskEvent: TypeAlias = TaskAdded | TaskUpdated | TaskStateChanged | TaskDeleted | RoundStarted | RoundEnded
+_TownEvent: TypeAlias = HostJoined | HostLeft | HostFroze | TownFrozen | TownThawed
+_SpendingEvent: TypeAlias = AccountParked | AccountUnparked | BudgetSpent | BudgetsChanged
+_PluginEvent: TypeAlias = PluginReported | SinkGap | PluginDataChanged
+KnownEvent: TypeAlias = _AgentEvent | _MailEvent | _TaskEvent | _TownEvent | _SpendingEvent | _PluginEvent
 Event: TypeAlias = KnownEvent | OtherEvent
-
-#: Types and members as schema 1 wrote them -> what they are called now.
-_OLD_TYPES = {"agent_wanted": "agent_desired_state_changed"}
-_OLD_MEMBERS = {"run": "round_id", "wanted": "desired_state"}
-_WITH_OLD_MEMBERS = ("agent_wanted", "agent_state_changed", "agent_reported", "round_started", "round_ended")
-_STATES = ("old", "new")
 
 _KINDS: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in KnownEvent.__args__}
 EVENT_TYPES: tuple[str, ...] = tuple(_KINDS)
@@ -287,27 +288,13 @@ def read_event(stream_id: str, fields: Mapping[str, str]) -> Event:
     at = rfc3339(int(stream_id.partition("-")[0]))
     type_ = fields.get("type", "")
     members = {name: text for name, text in fields.items() if name != "type" and text != ""}
-    if type_ in _WITH_OLD_MEMBERS:
-        members = _renamed(type_, members)
-        type_ = _OLD_TYPES.get(type_, type_)
     if type_ in _KINDS:
-        try:
+        with suppress(msgspec.ValidationError):
             event: Event = msgspec.convert(
                 {"type": type_, "id": stream_id, "at": at, **members}, _KINDS[type_], strict=False
             )
-        except msgspec.ValidationError:
-            pass
-        else:
             return event
     return OtherEvent(id=stream_id, at=at, type=type_, fields=members)
-
-
-def _renamed(type_: str, members: dict[str, str]) -> dict[str, str]:
-    """The members of an event by their present names."""
-    renamed = {_OLD_MEMBERS.get(name, name): text for name, text in members.items()}
-    if type_ == "agent_state_changed":
-        renamed |= {name: "suspended" for name in _STATES if renamed.get(name) == "cold"}
-    return renamed
 
 
 def event_fields(event: Event) -> dict[str, Any]:
@@ -315,7 +302,7 @@ def event_fields(event: Event) -> dict[str, Any]:
     if isinstance(event, OtherEvent):
         return {"type": event.type, "id": event.id, "at": event.at, **event.fields}
     fields: dict[str, Any] = msgspec.to_builtins(event)
-    for old, name in _OLD_MEMBERS.items():  # for one release
+    for old, name in (("run", "round_id"), ("wanted", "desired_state")):  # for one release
         if name in fields:
             fields[old] = fields[name]
     return fields

@@ -21,11 +21,11 @@ SUPERVISOR_NAMES = frozenset({SUPERVISOR, "conductor"})
 
 SHORT_ID_LENGTH = 4
 
-_TOWN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TOWN_NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+_AGENT_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9._=-]{0,127}"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}"
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 def new_id() -> str:
@@ -48,8 +48,8 @@ def check_town_name(name: str) -> str:
     return _matched(_TOWN_NAME, name, expected, hint=f"try {town_name_from(name)!r}")
 
 
-def _matched(pattern: re.Pattern[str], text: str, expected: str, *, hint: str = "") -> str:
-    if not pattern.fullmatch(text):
+def _matched(pattern: str, text: str, expected: str, *, hint: str = "") -> str:
+    if not re.fullmatch(pattern, text):
         raise UsageError(f"expected {expected}, got {shown(text)!r}", hint=hint)
     return text
 
@@ -65,8 +65,7 @@ def check_agent_name(name: str) -> str:
     _matched(_AGENT_NAME, name, expected, hint="begin with a letter or digit and leave out spaces, slashes and colons")
     if name.lower() in SUPERVISOR_NAMES:
         raise UsageError(
-            f"{name!r} is the human side of the town and cannot be an agent's name",
-            hint=f"try {name}-helper",
+            f"{name!r} is the human side of the town and cannot be an agent's name", hint=f"try {name}-helper"
         )
     return name
 

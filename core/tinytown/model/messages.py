@@ -7,6 +7,7 @@ and whose other members depend on it. A kind that this version does not know is 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -155,21 +156,8 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True):
         return f"[{self.type}] {bytes(self.raw).decode(errors='replace')}"
 
 
-Body: TypeAlias = (
-    TaskOrder
-    | TaskAssign
-    | Query
-    | Informational
-    | Confirmation
-    | TaskDone
-    | TaskFailed
-    | StatusRequest
-    | StatusResponse
-    | Ping
-    | Pong
-    | Shutdown
-    | Custom
-)
+_Report: TypeAlias = TaskDone | TaskFailed | StatusRequest | StatusResponse | Ping | Pong | Shutdown
+Body: TypeAlias = TaskOrder | TaskAssign | Query | Informational | Confirmation | Custom | _Report
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from", "recipient": "to"}):
@@ -206,39 +194,24 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
     correlation_id: str | None = None
 
 
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_body: Any = msgspec.json.Decoder(Body).decode
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)  # built on use: sending needs none
+
+
 _known_types = frozenset(str(kind.__struct_config__.tag) for kind in Body.__args__)
 
 
 def decode_message(raw: bytes) -> Message:
     """The message that `raw`, one JSON object, holds. Raises ValueError when it is none; unknown kinds become `Unknown`."""
     try:
-        envelope = _decode_envelope(raw)
+        envelope: _Envelope = _decoder(_Envelope).decode(raw)
         known = envelope.type in _known_types
-        body: Body | Unknown = _decode_body(raw) if known else Unknown(type=envelope.type, raw=msgspec.Raw(raw))
+        body: Body | Unknown = (
+            _decoder(Body).decode(raw) if known else Unknown(type=envelope.type, raw=msgspec.Raw(raw))
+        )
     except RecursionError as error:
         raise ValueError("expected a message, got JSON that is nested too deeply") from error
     fields = msgspec.structs.asdict(envelope)
     del fields["type"]
     return Message(body=body, **fields)
-
-
-def message_fields(message: Message) -> dict[str, Any]:
-    """The flat object that a message is in JSON, ready for `msgspec.json.encode`."""
-    if isinstance(message.body, Unknown):
-        fields: dict[str, Any] = msgspec.json.decode(message.body.raw)
-    else:
-        fields = msgspec.to_builtins(message.body)
-    return {
-        "id": message.id,
-        "from": message.sender,
-        "to": message.recipient,
-        **{name: value for name, value in fields.items() if name not in _ENVELOPE_NAMES},
-        "priority": message.priority,
-        "created_at": message.created_at,
-        "correlation_id": message.correlation_id,
-    }
-
-
-_ENVELOPE_NAMES = frozenset({"id", "from", "to", "priority", "created_at", "correlation_id"})

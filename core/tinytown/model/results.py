@@ -45,8 +45,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MailboxEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due, or a
-    leased one's lease ends."""
+    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due (None: it
+    waits for the next round), or a leased one's lease ends."""
 
     place: Literal["queued", "leased", "delayed"]
     deliveries: int
@@ -70,10 +70,7 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a task may be worked on now; if not, its order is out of date (``stale``) or its budget is spent (``held``).
-
-    ``task`` is None when it is gone.
-    """
+    """Whether a task may begin; if not, its order is outdated (``stale``) or its budget spent (``held``). No ``task``: gone."""
 
     stale: bool
     task: Task | None
@@ -95,7 +92,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
     when its lease ends is known from `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while
-    the town is not frozen."""
+    the town is not frozen. ``trouble`` is why it begins no rounds for now, ``loaded_from`` what its plugins come from."""
 
     id: str
     name: str = ""
@@ -110,6 +107,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     frozen: int | None = None
+    trouble: str = ""
+    loaded_from: str = ""
 
 
 class Freeze(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,4 @@
-"""What is kept of a round after its end: a short record, the same for every host. Pure; who writes it is not known here.
-
-What is long (the prompt, the last lines of output) stays in files on the machine that did the round, see `round_files`.
-"""
+"""What is kept of a round after its end: a short record, the same for every host. Its files are those of `kernel.transcripts`."""
 
 from __future__ import annotations
 

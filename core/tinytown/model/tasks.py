@@ -1,8 +1,4 @@
-"""Tasks: the record, its states, and the one table of legal transitions. Knows nothing of who changes them.
-
-The table is compiled into the server-side functions (`protocol.library`), which are the only place where a task's
-state is written.
-"""
+"""Tasks: the record, its states, and the one table of legal transitions, which is compiled into the server-side functions."""
 
 from __future__ import annotations
 
@@ -38,11 +34,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One piece of work. Times are RFC 3339 in UTC; ids are text.
 
     ``reason`` and ``since``: why and since when the task is in its present state. ``needs`` are the tasks that must
-    be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun. ``round_id`` and
-    ``token`` belong to the present round; a change by an agent is refused unless it carries that token. ``held`` is why
-    the task is held, which is blocked until it is released, or until ``held_until``. ``rejection`` is why finished
-    work was last sent back, by whoever opened the task again or by a gate; it outlives ``reason``. ``origin`` is where an
-    importer found the task, with its record kept whole; ``meta`` holds one table per plugin.
+    be completed first, ``open_needs`` those of them that are not yet. ``attempts`` counts rounds begun, ``lost`` instead
+    those lost with their kernels since the last outcome. ``round_id`` and ``token`` belong to the present round; a change
+    by an agent is refused unless it carries that token. ``held`` is why the task is held, which is blocked until it is
+    released, or until ``held_until``. ``rejection`` is why finished work was last sent back, by whoever opened the task
+    again or by a gate; it outlives ``reason``. ``origin`` is where an importer found the task, with its record kept
+    whole; ``meta`` holds one table per plugin.
     """
 
     id: str
@@ -60,6 +57,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     held: str | None = None
     held_until: str | None = None
     attempts: int = 0
+    lost: int = 0
     round_id: str | None = None
     token: str | None = None
     result: str | None = None

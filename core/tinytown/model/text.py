@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 from tinytown.errors import UsageError
 
-# Everything a terminal or a prompt could take for more than text: C0 but tab and newlines, DEL, C1, bidi overrides.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Patterns as text, compiled when a text first needs them, which costs a quick command 1 ms.
+# What a terminal or a prompt could take for more than text: C0 but tab and newlines, DEL, C1, bidi. Then also what nobody sees.
+_CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]"
+_UNSEEN = (
+    "[\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028\u2029\u2060-\u206f\u3164\ufeff\uffa0\U000e0000-\U000e01ef]"
+)
+_HIDDEN = f"{_CONTROL}|\r(?!\n)|{_UNSEEN}"
+_SURROGATE = "[\ud800-\udfff]"
 
 
 def shown(text: str, limit: int = 80) -> str:
@@ -24,14 +29,32 @@ def counted(count: int, thing: str) -> str:
 
 
 def escape_control(text: str) -> str:
-    """`text` with every character that a terminal might obey written as an escape; tabs and newlines stay."""
-    visible = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
-    return _SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", visible)
+    """`text` with every character that a terminal might obey, or nobody sees, as an escape; tabs and newlines stay."""
+    if _is_plain(text):
+        return text
+    visible = re.sub(_HIDDEN, lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(_SURROGATE, lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", visible)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.replace("\n", "").isprintable()
+
+
+def fenced(text: str, limit: int, where: str = "") -> str:
+    """`text` verbatim between fences that it cannot close, cut to `limit` characters with a note `where` to read the rest."""
+    text = text.strip("\n")
+    escaped = re.sub("(`{60})`+", r"\1…", escape_control(text[:limit]))  # fences would have to be longer still
+    kept = escaped[:limit]
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", kept)), default=0))
+    rest = f"; the rest: {where}" if where else ""
+    is_cut = len(text) > limit or len(escaped) > limit
+    note = f"\n(cut here, after {limit:,} of {len(text):,} characters{rest})" if is_cut else ""
+    return f"{fence}text\n{kept}\n{fence}{note}"
 
 
 def check_utf8(text: str) -> str:
     """`text` itself unless it holds lone surrogates, as the undecodable bytes of a command line arrive."""
-    if _SURROGATE.search(text):
+    if not text.isascii() and re.search(_SURROGATE, text):
         raise UsageError(f"expected UTF-8 text, got other bytes in {shown(text)!r}")
     return text
 
@@ -39,22 +62,20 @@ def check_utf8(text: str) -> str:
 def check_text(what: str, text: str, limit_bytes: int) -> str:
     """`text` itself, fit to be stored and put into a prompt.
 
-    Raises UsageError when it is empty, longer than `limit_bytes` as UTF-8, not UTF-8 at all (undecodable bytes of a
-    command line arrive as lone surrogates) or holds control characters other than tab and newlines.
+    Raises UsageError when it is empty, longer than `limit_bytes`, not UTF-8, or has control characters but tabs and newlines.
     """
     if not text.strip():
         raise UsageError(f"expected {what}, got an empty text")
-    if _SURROGATE.search(text):
+    if not text.isascii() and re.search(_SURROGATE, text):
         raise UsageError(
             f"expected {what} as UTF-8 text, got other bytes", hint="convert it, or name a file in the text"
         )
-    if match := _CONTROL.search(text):
+    if not _is_plain(text) and (match := re.search(_CONTROL, text)):
         raise UsageError(
             f"expected {what} as plain text, got the control character U+{ord(match[0]):04X}",
             hint="only tabs and newlines are allowed",
         )
-    size = len(text.encode())
-    if size > limit_bytes:
+    if (size := len(text.encode())) > limit_bytes:
         raise UsageError(
             f"expected {what} of at most {limit_bytes:,} bytes, got {size:,}",
             hint="put it into a file and name the file",

@@ -6,27 +6,12 @@ cost no other plugin anything. There is no global manager: a `Plugins` is a valu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tinytown.exports import lazy_exports
-
-if TYPE_CHECKING:
-    from tinytown.plugin.loader import (
-        Plugin as Plugin,
-        PluginReport as PluginReport,
-        Status as Status,
-        load_plugin as load_plugin,
-    )
-    from tinytown.plugin.manager import (
-        Plugins as Plugins,
-        load_plugins as load_plugins,
-        survey_plugins as survey_plugins,
-    )
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "loader": "Plugin PluginReport Status load_plugin",
-        "manager": "Plugins load_plugins survey_plugins",
+        "loader": "Plugin PluginReport Status load_plugin loading_state",
+        "manager": "CURRENT_PLUGIN Plugins load_plugins survey_plugins",
     },
 )

@@ -1,23 +1,32 @@
 """One plugin: found by its entry point, imported, checked against the rules, and called alone.
 
-Knows hooks by name and arguments, not what their answers mean. Finding reads the index of entry points only, so that a
+Knows hooks by name and arguments, not what their answers mean. Finding reads entry points only, so that a
 blocked plugin is never imported.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, cast
 
 import msgspec
 import pluggy
 
 from tinytown import hookspecs
-from tinytown.entry_points import IndexedEntryPoint, installed
+from tinytown.config import CONFIG_FILE
+from tinytown.entry_points import IndexedEntryPoint, installation_state, installed
 from tinytown.errors import PluginRefused
-from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, PROJECT
+from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, OLDEST_HOOK_API, PROJECT, Contribution
+from tinytown.interrupts import is_from_outside
+from tinytown.packages import install_hint
 
 #: Names of plugins that are not even imported, separated by commas; ``*`` means all. Adds to ``blocked_plugins``.
 BLOCK_VARIABLE = "TINYTOWN_BLOCK"
@@ -25,17 +34,52 @@ BLOCK_VARIABLE = "TINYTOWN_BLOCK"
 Status = Literal["active", "blocked", "refused", "faulty", "missing"]
 
 _CHANGES = "see docs/reference/plugins.md, section 'What changed in API 2'"
-
-#: Every hook and the names of its arguments.
-HOOKS: Mapping[str, tuple[str, ...]] = {
-    name: tuple(inspect.signature(spec).parameters)
-    for name, spec in vars(hookspecs).items()
-    if name.startswith(f"{PROJECT}_")
-}
+_SPECS_GROUP = "tinytown.hookspecs"
 
 
-#: The hooks whose first answer counts.
-_FIRST_ANSWER = {hook for hook in HOOKS if vars(hookspecs)[hook].tinytown_spec["firstresult"]}
+@dataclass(frozen=True, slots=True)
+class HookSpecs:
+    """Every hook that is installed, the kernel's first: its arguments by name, and what is collected.
+
+    `modules` specify the hooks. `faults` has the modules that could not be used, by the name of their entry point.
+    """
+
+    modules: tuple[ModuleType, ...]
+    arguments: Mapping[str, tuple[str, ...]]
+    first_answer: frozenset[str]
+    contributions: Mapping[str, Contribution]
+    faults: Mapping[str, BaseException]
+
+
+def hook_specs() -> HookSpecs:
+    """The hooks of the kernel and of the installed distributions that offer some. Imports their specifications only."""
+    return _hook_specs(installed(_SPECS_GROUP))
+
+
+@cache
+def _hook_specs(entries: tuple[IndexedEntryPoint, ...]) -> HookSpecs:
+    modules, faults = [hookspecs], dict[str, BaseException]()
+    for entry in entries:
+        try:
+            modules.append(entry.load())
+        except BaseException as error:  # another distribution's code; a plugin that needs its hooks is refused
+            if is_from_outside(error):
+                raise
+            faults[entry.name] = error
+    specs: dict[str, Any] = {}
+    contributions: dict[str, Contribution] = {}
+    for module in modules:
+        for name, spec in vars(module).items():
+            if hasattr(spec, f"{PROJECT}_spec"):
+                specs.setdefault(name, spec)
+        contributions = {**getattr(module, "CONTRIBUTIONS", {}), **contributions}
+    return HookSpecs(
+        modules=tuple(modules),
+        arguments={name: tuple(inspect.signature(spec).parameters) for name, spec in specs.items()},
+        first_answer=frozenset(name for name, spec in specs.items() if spec.tinytown_spec["firstresult"]),
+        contributions=contributions,
+        faults=faults,
+    )
 
 
 class PluginReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +104,7 @@ class Plugin:
     """One plugin and how it is doing. `manager` knows it alone; without one, none of its hooks may be called.
 
     `ranks` has its hooks and when each is to be called: -1 for ``tryfirst``, 1 for ``trylast``, 0 for neither;
-    `arguments` has which arguments each names.
+    `arguments` has which arguments each names; `settings` is its table of the configuration.
     """
 
     name: str
@@ -73,6 +117,8 @@ class Plugin:
     ranks: dict[str, int] = field(default_factory=dict[str, int])
     arguments: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     contributions: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    settings: msgspec.Struct | None = None
+    specs: HookSpecs = field(default_factory=hook_specs)
 
     @property
     def source(self) -> str:
@@ -89,26 +135,36 @@ class Plugin:
             if (error.name or "").partition(".")[0] != PROJECT:
                 raise
             raise PluginRefused(f"it imports what this version of Tinytown lacks: {error}", hint=_CHANGES) from error
-        api = getattr(module, "TINYTOWN_HOOK_API", None)
-        if type(api) is not int or api != HOOK_API:
+        api: Any = getattr(module, "TINYTOWN_HOOK_API", None)
+        versions: Any = cast("Any", api) if type(api) is tuple else (api, api)
+        if not (
+            len(versions) == 2
+            and set(map(type, versions)) == {int}
+            and versions[0] <= HOOK_API
+            and versions[1] >= OLDEST_HOOK_API
+        ):
             raise PluginRefused(
                 f"expected TINYTOWN_HOOK_API = {HOOK_API} in {self.entry_point.value}, "
                 + ("got none" if api is None else f"got {api!r}"),
                 hint=_CHANGES if api == 1 else "install a release of it that is made for this version of Tinytown",
             )
         manager = pluggy.PluginManager(PROJECT)
-        manager.add_hookspecs(hookspecs)
+        for specification in self.specs.modules:
+            manager.add_hookspecs(specification)
+        known = self.specs.arguments
         ranks: dict[str, int] = {}
         for name in dir(module):
             options = manager.parse_hookimpl_opts(module, name)
             if options is None:
-                if name in HOOKS and inspect.isfunction(getattr(module, name)):
+                if name in known and inspect.isfunction(getattr(module, name)):
                     raise PluginRefused(f"{name} is not marked as a hook", hint="put @hookimpl above it")
                 continue
             hook = options.get("specname") or name
-            if hook not in HOOKS and options["optionalhook"]:
+            if hook not in known and options["optionalhook"]:
                 continue
-            _check_implementation(hook, getattr(module, name), wraps=options["wrapper"] or options["hookwrapper"])
+            _check_implementation(
+                known, hook, getattr(module, name), wraps=options["wrapper"] or options["hookwrapper"]
+            )
             self.arguments[hook] = tuple(inspect.signature(getattr(module, name)).parameters)
             ranks[hook] = options["trylast"] - options["tryfirst"]
         manager.register(module, self.name)
@@ -117,7 +173,7 @@ class Plugin:
     def call(self, hook: str, arguments: Mapping[str, Any]) -> list[Any]:
         """Every answer but None to a hook that it implements. Raises whatever the plugin raises."""
         answer = getattr(self.manager.hook, hook)(**arguments) if self.manager and hook in self.ranks else None
-        if hook in _FIRST_ANSWER:  # here pluggy hands over an answer and no list
+        if hook in self.specs.first_answer:  # here pluggy hands over an answer and no list
             return [] if answer is None else [answer]
         return cast(list[Any], answer or [])
 
@@ -138,15 +194,31 @@ def load_plugin(entry: IndexedEntryPoint) -> Plugin:
     return plugin
 
 
-def installed_plugins() -> list[Plugin]:
-    """Every plugin that has an entry point, by name, none of them imported. Two may have the same name."""
-    return [Plugin(entry.name, entry.distribution, entry.version, entry) for entry in installed(ENTRY_POINT_GROUP)]
+def plugin_entries(root: Path) -> list[IndexedEntryPoint]:
+    """The entry points of plugins: the installed ones, and those that a module of hooks finds for the town at `root`."""
+    finders = [find for module in hook_specs().modules if (find := getattr(module, "find_plugins", None))]
+    return [*installed(ENTRY_POINT_GROUP), *(entry for find in finders for entry in find(root))]
 
 
-def _check_implementation(hook: str, function: Any, *, wraps: bool) -> None:
+def installed_plugins(root: Path) -> list[Plugin]:
+    """Every plugin that has an entry point, none of them imported. Names may be the same."""
+    specs = hook_specs()
+    return [Plugin(entry.name, entry.distribution, entry.version, entry, specs=specs) for entry in plugin_entries(root)]
+
+
+def loading_state(root: Path) -> str:
+    """What plugins are loaded from now, in three words: this Python, what is installed for it, the town's settings."""
+    with suppress(OSError):
+        settings = (root / CONFIG_FILE).read_bytes() + repr(plugin_entries(root)).encode()
+        return f"{sys.prefix}@{installation_state():x}@{zlib.crc32(settings):x}"
+    return ""
+
+
+def _check_implementation(known: Mapping[str, tuple[str, ...]], hook: str, function: Any, *, wraps: bool) -> None:
     """Raises PluginRefused for a hook implementation that pluggy would accept, or refuse in many lines."""
-    if hook not in HOOKS:
-        raise PluginRefused(f"there is no hook {hook}", hint=f"the hooks are {', '.join(HOOKS)}")
+    if hook not in known:
+        hint = install_hint("hooks", hook, f"the hooks are {', '.join(known)}")
+        raise PluginRefused(f"there is no hook {hook}", hint=hint)
     if wraps:
         raise PluginRefused(f"{hook} is a wrapper; a plugin answers for itself alone", hint="return the answer")
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -154,9 +226,9 @@ def _check_implementation(hook: str, function: Any, *, wraps: bool) -> None:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise PluginRefused(f"{hook} takes {parameter}; its arguments are named one by one, none keyword-only")
-        if name not in HOOKS[hook]:
+        if name not in known[hook]:
             raise PluginRefused(
-                f"{hook} has no argument {name!r}", hint=f"it has: {', '.join(HOOKS[hook]) or 'none at all'}"
+                f"{hook} has no argument {name!r}", hint=f"it has: {', '.join(known[hook]) or 'none at all'}"
             )
         if parameter.default is not parameter.empty:
             raise PluginRefused(f"{hook} gives its argument {name!r} a default", hint="leave the default out")

@@ -9,51 +9,36 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import time
 import traceback
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from tinytown import contracts
 from tinytown.config import CONFIG_FILE, Config, convert_settings
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
+from tinytown.interrupts import is_from_outside, telling_interrupts
 from tinytown.model.agents import Agent
-from tinytown.model.events import Event
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
-from tinytown.plugin.loader import BLOCK_VARIABLE, HOOKS, Plugin, PluginReport, Status, installed_plugins
+from tinytown.plugin import loader
 
-
-class _Kind(NamedTuple):
-    """A kind of contribution: the hook that returns it, its contract, and the attribute that names it."""
-
-    hook: str
-    contract: type
-    key: str
-
-
-_KINDS = {
-    "backends": _Kind("tinytown_agent_backends", contracts.AgentBackend, "kind"),
-    "converters": _Kind("tinytown_converters", contracts.Converter, "format"),
-    "sinks": _Kind("tinytown_status_sinks", contracts.StatusSink, "name"),
-    "workspaces": _Kind("tinytown_workspaces", contracts.Workspace, "name"),
-    "gates": _Kind("tinytown_gates", contracts.Gate, "name"),
-    "services": _Kind("tinytown_services", contracts.Service, "name"),
-    "commands": _Kind("tinytown_commands", contracts.Command, "name"),
-    "completers": _Kind("tinytown_completers", contracts.Completer, "name"),
-    "health_checks": _Kind("tinytown_health_checks", contracts.HealthCheck, "name"),
-    "status_sections": _Kind("tinytown_status_sections", contracts.StatusSection, "name"),
-    "agent_tools": _Kind("tinytown_agent_tools", contracts.AgentTool, "name"),
-}
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_TARGET = re.compile(r"\w+(\.\w+)*:\w+")
+_VARIABLE = re.compile(r"(?!TINYTOWN_)[^=\0]+")
 _REASON_LENGTH = 300
+_SLOW_IMPORT_S = 2.0
+
+#: The name of the plugin whose code is being called, in its tasks too; empty outside of them.
+CURRENT_PLUGIN: ContextVar[str] = ContextVar("CURRENT_PLUGIN", default="")
+
 _NO_DATA: Mapping[str, Mapping[str, Any]] = {}
 
 
@@ -65,30 +50,40 @@ class Plugins:
     """
 
     def __init__(self, config: Config, root: Path) -> None:
-        self._contributions: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        self._specs = loader.hook_specs()
+        self._contributions: dict[str, dict[str, Any]] = {kind: {} for kind in self._specs.contributions}
         self._config = config
         self._path = root.absolute() / CONFIG_FILE
-        self._plugins = installed_plugins()
+        self.loaded_from = loader.loading_state(root)
+        self._plugins = loader.installed_plugins(root.absolute())
         # By plugin and stage, so that it cannot grow for ever.
         self._problems: dict[tuple[str, str], TinytownError] = {}
-        self._load()
-        self._collect()
+        self._suspended: dict[str, str] = {}
+        self._calls: list[tuple[str, Callable[[], object]]] = []
+        for name, error in self._specs.faults.items():
+            self._blame(loader.Plugin(name), "hookspecs", error)
+        with telling_interrupts():
+            self._load()
+            self._collect()
         self._check_agent_clis()
-        known = self._contributions
-        self.backends: Mapping[str, contracts.AgentBackend] = known["backends"]
-        self.converters: Mapping[str, contracts.Converter] = known["converters"]
-        self.sinks: Mapping[str, contracts.StatusSink] = known["sinks"]
-        self.commands: Mapping[str, contracts.Command] = known["commands"]
-        self.completers: Mapping[str, contracts.Completer] = known["completers"]
-        self.health_checks: Mapping[str, contracts.HealthCheck] = known["health_checks"]
-        self.status_sections: Mapping[str, contracts.StatusSection] = known["status_sections"]
-        self.agent_tools: Mapping[str, contracts.AgentTool] = known["agent_tools"]
-        self.workspaces: tuple[contracts.Workspace, ...] = tuple(known["workspaces"].values())
-        self.gates: tuple[contracts.Gate, ...] = tuple(known["gates"].values())
-        self.services: tuple[contracts.Service, ...] = tuple(known["services"].values())
+        self._check_required()
+        self.backends: Mapping[str, contracts.AgentBackend] = self.contributed("backends")
+        self.workspaces: tuple[contracts.Workspace, ...] = tuple(self.contributed("workspaces").values())
+        self.gates: tuple[contracts.Gate, ...] = tuple(self.contributed("gates").values())
+        serving = [
+            kind for kind, each in self._specs.contributions.items() if contracts.Service in each.contract.__mro__
+        ]
+        self.services: tuple[contracts.Service, ...] = tuple(
+            s for kind in serving for s in self.contributed(kind).values()
+        )
+        self.sandboxes: tuple[contracts.Sandbox, ...] = tuple(self.contributed("sandboxes").values())
+
+    def contributed(self, kind: str) -> Mapping[str, Any]:
+        """The objects of a kind by name, each of the contract that the kind is declared with."""
+        return self._contributions[kind]
 
     @property
-    def reports(self) -> tuple[PluginReport, ...]:
+    def reports(self) -> tuple[loader.PluginReport, ...]:
         """One for each plugin, by name."""
         return tuple(plugin.report() for plugin in self._plugins)
 
@@ -118,81 +113,116 @@ class Plugins:
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
         """Record that something of a plugin failed at run time; the error that names the plugin.
 
-        `stage` says where, in a word or two (``sink journal``); of each stage the first failure is kept. The plugin's
-        objects stay registered; what becomes of the one that failed is for the caller to decide. `owner` has the name.
+        `stage` says where (``sink journal``); the first failure of each is kept. The object stays registered: its caller decides.
         """
-        known = next((known for known in self._plugins if known.name == plugin and known.manager), Plugin(plugin))
+        known = next(
+            (known for known in self._plugins if known.name == plugin and known.manager), loader.Plugin(plugin)
+        )
         return self._blame(known, stage, error)
+
+    def suspend(self, plugin: str, reason: str) -> None:
+        """Call nothing of a plugin any more: its hooks are left out, and its calls in progress are cancelled."""
+        self._suspended[plugin] = reason
+        for known in self._plugins:
+            if known.name == plugin:
+                known.manager, known.status, known.reason = None, "faulty", reason
+        for owner, end in tuple(self._calls):
+            if owner == plugin:
+                end()
+
+    @contextmanager
+    def calling(self, contributed: object, end: Callable[[], object]) -> Generator[None]:
+        """Around a call of a contributed object, which `end` ends if its plugin is suspended meanwhile.
+
+        Raises: PluginFaulty with code ``plugin_suspended`` if it is.
+        """
+        plugin, call = "", ("", end)
+        with suppress(NotFound):  # the kernel's own
+            plugin = self.owner(contributed)
+            call = plugin, end
+        self._check_suspended(plugin)
+        self._calls.append(call)
+        called = CURRENT_PLUGIN.set(plugin)
+        try:
+            yield
+        finally:
+            CURRENT_PLUGIN.reset(called)
+            self._calls.remove(call)
+        self._check_suspended(plugin)
+
+    def _check_suspended(self, plugin: str) -> None:
+        if reason := self._suspended.get(plugin):
+            raise PluginFaulty(
+                f"plugin {plugin!r} is no longer called: {reason}",
+                hint="update or block it, and restart the kernel",
+                code="plugin_suspended",
+                plugin=plugin,
+            )
 
     @property
     def plugins_wanting_data(self) -> tuple[str, ...]:
-        """The plugins that want what they keep in the town for what they add to prompts."""
-        hook = "tinytown_prompt_sections"
-        return tuple(each.name for each in self._implementing(hook) if "data" in each.arguments[hook])
+        """The plugins with a hook that takes what they keep in the town."""
+        return tuple(
+            plugin.name for plugin in self._plugins if any("data" in names for names in plugin.arguments.values())
+        )
 
     def prompt_sections(
         self, agent: Agent, task: Task | None, data: Mapping[str, Mapping[str, Any]] = _NO_DATA
     ) -> tuple[str, ...]:
         """What the plugins add to an agent's prompt, in their order; `data` is what each keeps in the town."""
-        hook = "tinytown_prompt_sections"
-        sections: list[str] = []
-        for plugin in self._implementing(hook):
-            with self._blaming(plugin, hook):
-                answers = plugin.call(hook, {"agent": agent, "task": task, "data": data.get(plugin.name, {})})
-                sections += [_expect(each, str, "a text") for answer in answers for each in _items(answer)]
-        return tuple(sections)
+        answers = self._ask("tinytown_prompt_sections", {"agent": agent, "task": task}, _texts, data)
+        return tuple(section for _, sections in answers for section in sections)
 
-    def choose_agent(self, task: Task, agents: Sequence[Agent]) -> str | None:
+    def round_environment(self, agent: Agent, task: Task | None) -> Mapping[str, str]:
+        """What the plugins add to the environment of a round."""
+        answers = self._ask("tinytown_round_environment", {"agent": agent, "task": task}, _variables)
+        return {name: value for _, variables in answers for name, value in variables.items()}
+
+    def choose_agent(
+        self, task: Task, agents: Sequence[Agent], data: Mapping[str, Mapping[str, Any]] = _NO_DATA
+    ) -> str | None:
         """The name of one of `agents`, by the first plugin with an opinion; any other name counts as none."""
-        hook, names = "tinytown_choose_agent", {agent.name for agent in agents}
-        for plugin in self._implementing(hook):
-            with self._blaming(plugin, hook):
-                for answer in plugin.call(hook, {"task": task, "agents": tuple(agents)}):
-                    name = _expect(answer, str, "the name of an agent")
-                    if name in names:
-                        return name
-        return None
+        names, arguments = {agent.name for agent in agents}, {"task": task, "agents": tuple(agents)}
 
-    def reporting_guide(self, agent: Agent, town_tools: bool) -> contracts.ReportingGuide | None:
-        """How the prompt of `agent` says to report, by the first plugin with an opinion; None without one.
+        def name_in(answer: Any) -> str:
+            return _expect(answer, str, "the name of an agent")
 
-        `town_tools`: whether the agent's backend offers the town's tools to its model.
-        """
+        answers = self._ask("tinytown_choose_agent", arguments, name_in, data)
+        return next((name for _, name in answers if name in names), None)
+
+    def reporting_guide(self, agent: Agent, town_tools: bool | str | None) -> contracts.ReportingGuide | None:
+        """How the prompt of `agent` says to report, by the first plugin with an opinion. `town_tools`: its backend has them."""
         arguments = {"agent": agent, "town_tools": town_tools}
-        return self._first("tinytown_reporting_guide", arguments, contracts.ReportingGuide, "a ReportingGuide")
+        return self.first_answer("tinytown_reporting_guide", arguments, contracts.ReportingGuide, "a ReportingGuide")
 
-    def event_text(self, event: Event) -> str | None:
-        """One line about an event, by the first plugin with an opinion; None without one."""
-        return self._first("tinytown_event_text", {"event": event}, str, "a text")
-
-    def _first(self, hook: str, arguments: Mapping[str, Any], kind: type[T], what: str) -> T | None:
-        """The first answer to a hook that is a `kind`."""
-        for plugin in self._implementing(hook):
-            with self._blaming(plugin, hook):
-                for answer in plugin.call(hook, arguments):
-                    return _expect(answer, kind, what)
-        return None
-
-    # -- loading -----------------------------------------------------------------------------------------
+    def first_answer(self, hook: str, arguments: Mapping[str, Any], kind: type[T], what: str) -> T | None:
+        """The first answer to a hook, which is a `kind`; None without one. `what` is expected, in words."""
+        answers = self._ask(hook, arguments, lambda answer: _expect(answer, kind, what))
+        return next((answer for _, answer in answers), None)
 
     def _load(self) -> None:
-        blocked = {name.strip() for name in os.environ.get(BLOCK_VARIABLE, "").split(",")}
+        blocked = {name.strip() for name in os.environ.get(loader.BLOCK_VARIABLE, "").split(",")}
         blocked.update(self._config.blocked_plugins)
-        names = [plugin.name for plugin in self._plugins]
+        names, allowed = [plugin.name for plugin in self._plugins], self._config.allowed_plugins
         for plugin in self._plugins:
-            namesakes = [each.distribution for each in self._plugins if each.name == plugin.name]
+            namesakes = [other.distribution for other in self._plugins if other.name == plugin.name]
             with self._blaming(plugin, "load"):
                 if blocked & {plugin.name, "*"}:
-                    plugin.status, plugin.reason = "blocked", f"by blocked_plugins or {BLOCK_VARIABLE}"
+                    plugin.status, plugin.reason = "blocked", f"by blocked_plugins or {loader.BLOCK_VARIABLE}"
+                elif allowed is not None and plugin.name not in allowed:
+                    plugin.status, plugin.reason = "blocked", "it is not among allowed_plugins"
                 elif len(namesakes) > 1:
                     raise PluginRefused(
                         f"{' and '.join(namesakes)} each have a plugin of this name", hint="uninstall all but one"
                     )
                 else:
+                    began = time.monotonic()
                     plugin.load()
+                    if (took_s := time.monotonic() - began) > _SLOW_IMPORT_S:
+                        plugin.reason = f"importing it took {took_s:.1f} s"
         for name in self._config.plugins.keys() - set(names):
             if blocked.isdisjoint({name, "*"}):
-                absent = Plugin(name)
+                absent = loader.Plugin(name)
                 self._plugins.append(absent)
                 problem = PluginRefused(
                     f"it is not installed, but {self._path} or your own settings have [plugins.{name}]",
@@ -202,17 +232,14 @@ class Plugins:
         self._plugins.sort(key=lambda plugin: (plugin.name, plugin.distribution))
 
     def _collect(self) -> None:
-        town: dict[str, Any] = {"config": self._config, "root": self._path.parent}
-        arguments = {plugin.name: town | {"settings": self._settings(plugin)} for plugin in self._plugins}
-        for kind, (hook, _, _) in _KINDS.items():
-            for plugin in self._implementing(hook):
-                with self._blaming(plugin, hook):
-                    named = {name: arguments[plugin.name][name] for name in HOOKS[hook]}
-                    for answer in plugin.call(hook, named):
-                        for contributed in _items(answer):
-                            self._register(plugin, kind, contributed)
+        for plugin in self._plugins:
+            plugin.settings = self._settings(plugin)
+        for kind, contribution in self._specs.contributions.items():
+            for plugin, contributions in self._ask(contribution.hook, {}, _items):
+                for contributed in contributions:
+                    self._register(plugin, kind, contributed)
 
-    def _settings(self, plugin: Plugin) -> msgspec.Struct | None:
+    def _settings(self, plugin: loader.Plugin) -> msgspec.Struct | None:
         """Its table as its settings type. If they do not fit, none of its other hooks is called."""
         hook, key = "tinytown_settings_type", f"plugins.{plugin.name}"
         table = self._config.plugins.get(plugin.name, {})
@@ -238,20 +265,19 @@ class Plugins:
         plugin.manager = None
         return None
 
-    def _register(self, plugin: Plugin, kind: str, contributed: Any) -> None:
-        hook, contract, key = _KINDS[kind]
+    def _register(self, plugin: loader.Plugin, kind: str, contributed: Any) -> None:
+        hook, contract, key, check = self._specs.contributions[kind]
         objects = self._contributions[kind]
         with self._blaming(plugin, hook):
             _expect_contract(contributed, contract)
             name = _expect(getattr(contributed, key), str, f"a text as {key}")
-            # A command below another one has a name of two words.
-            words = name.split(" ", 1) if isinstance(contributed, contracts.Command) else [name]
-            if not all(_NAME.fullmatch(word) for word in words):
+            if check is not None:
+                try:
+                    check(contributed)
+                except ValueError as error:
+                    raise PluginFaulty(f"expected {error}") from error
+            elif not _NAME.fullmatch(name):
                 raise PluginFaulty(f"expected letters, digits, '.', '_' or '-' as {key}, got {name!r}")
-            if isinstance(contributed, (contracts.Command, contracts.Completer)) and not _TARGET.fullmatch(
-                contributed.target
-            ):
-                raise PluginFaulty(f"expected 'module:function' as the target of {name!r}, got {contributed.target!r}")
             if name in objects:
                 taken = PluginRefused(
                     f"the plugin {self.owner(objects[name])!r} already has the {key} {name!r} among the {kind}",
@@ -274,26 +300,65 @@ class Plugins:
                 key=f"agent_clis.{kind}",
             )
 
-    # -- asking and blaming ------------------------------------------------------------------------------
+    def _check_required(self) -> None:
+        """A town that requires a plugin does not start without it, or with another version of it."""
+        for text in self._config.required_plugins:
+            name, _, versions = re.sub(r"([=<>!~])", r" \1", text, count=1).partition(" ")
+            plugin = next(
+                (plugin for plugin in self._plugins if plugin.name == name), loader.Plugin(name, status="missing")
+            )
+            problem = ""
+            try:
+                if plugin.status != "active":
+                    problem = f"it is {plugin.status}{plugin.reason and f': {plugin.reason}'}"
+                elif versions and not _contains(versions, plugin.version):
+                    problem = f"{plugin.source} is installed"
+            except ValueError as error:
+                problem = f"expected a plugin's name and versions, as in 'journal>=0.2': {error}"
+            if problem:
+                self._problems["", f"required {text}"] = ConfigError(
+                    f"{self._path}: required plugin {shown(text)}: {problem}",
+                    hint=install_hint("plugins", name),
+                    path=str(self._path),
+                    key="required_plugins",
+                )
 
-    def _implementing(self, hook: str) -> list[Plugin]:
-        """The plugins that implement a hook, in the order in which they are asked."""
-        having = [plugin for plugin in self._plugins if plugin.manager and hook in plugin.ranks]
-        return sorted(having, key=lambda plugin: plugin.ranks[hook])
+    def _ask(
+        self,
+        hook: str,
+        arguments: Mapping[str, Any],
+        read: Callable[[Any], T],
+        data: Mapping[str, Mapping[str, Any]] = _NO_DATA,
+    ) -> Iterator[tuple[loader.Plugin, T]]:
+        """The plugins that answer a hook, in the order in which they are asked, and what `read` makes of each answer."""
+        town = {"config": self._config, "root": self._path.parent, "plugins": self, **arguments}
+        asked = [plugin for plugin in self._plugins if plugin.manager and hook in plugin.ranks]
+        for plugin in sorted(asked, key=lambda plugin: plugin.ranks[hook]):
+            known = {"settings": plugin.settings, "data": data.get(plugin.name, {}), **town}
+            answers: list[T] = []
+            with self._blaming(plugin, hook):
+                given = {name: known[name] for name in self._specs.arguments[hook]}
+                answers += [read(answer) for answer in plugin.call(hook, given)]
+            yield from ((plugin, answer) for answer in answers)
 
     @contextmanager
-    def _blaming(self, plugin: Plugin, stage: str) -> Generator[None]:
+    def _blaming(self, plugin: loader.Plugin, stage: str) -> Generator[None]:
         """Whatever is raised inside is a problem of this plugin and of nobody else. Only Ctrl-C is the person's."""
+        called = CURRENT_PLUGIN.set(plugin.name)
         try:
             yield
-        except KeyboardInterrupt:
-            raise
         except (ConfigError, PluginRefused) as error:
             self._blame(plugin, stage, error, "refused")
         except BaseException as error:
+            if is_from_outside(error):
+                raise
             self._blame(plugin, stage, error)
+        finally:
+            CURRENT_PLUGIN.reset(called)
 
-    def _blame(self, plugin: Plugin, stage: str, error: BaseException, status: Status = "faulty") -> PluginError:
+    def _blame(
+        self, plugin: loader.Plugin, stage: str, error: BaseException, status: loader.Status = "faulty"
+    ) -> PluginError:
         """Make `error` a problem of the plugin's; the first one of an active plugin decides how it is doing."""
         reason = f"{stage}: {_one_line(error)}" if status == "faulty" else _one_line(error)
         kind = PluginRefused if isinstance(error, PluginRefused) else PluginFaulty
@@ -311,14 +376,35 @@ class Plugins:
         return problem
 
 
+def _contains(versions: str, version: str) -> bool:
+    """Whether a version is one of ``>=0.2,<1``. Raises: ValueError for what are no versions."""
+    from packaging.specifiers import SpecifierSet  # late: few towns ask
+
+    return SpecifierSet(versions.strip()).contains(version, prereleases=True)
+
+
 def _items(answer: Any) -> tuple[Any, ...]:
     """What a hook returned, one by one. Raises PluginFaulty when it is no sequence."""
     if inspect.iscoroutine(answer):
         answer.close()  # or Python would complain, later and elsewhere, that nobody awaited it
-        raise PluginFaulty(f"expected a sequence, got {_described(answer)}")
     if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__iter__"):
         raise PluginFaulty(f"expected a sequence, got {_described(answer)}")
-    return tuple(answer)
+    return tuple(cast("Sequence[Any]", answer))
+
+
+def _texts(answer: Any) -> list[str]:
+    return [_expect(item, str, "a text") for item in _items(answer)]
+
+
+def _variables(answer: Any) -> dict[str, str]:
+    """What a hook adds to the environment of a round. Raises: PluginFaulty, ValidationError for what cannot be there."""
+    variables = msgspec.convert(answer, dict[str, str])
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise PluginFaulty(
+                f"expected a variable without NUL that is none of TINYTOWN_*, got {shown(repr(name), 60)}"
+            )
+    return variables
 
 
 def _expect(value: Any, kind: type[T], what: str) -> T:
@@ -329,10 +415,10 @@ def _expect(value: Any, kind: type[T], what: str) -> T:
 
 
 def _expect_contract(contributed: Any, contract: type) -> None:
-    """Raises PluginFaulty for an object that lacks something of its Protocol, or is no Command where one is due."""
+    """Raises PluginFaulty for an object that lacks something of its Protocol, or is not an instance of its class."""
     if isinstance(contributed, type):
         raise PluginFaulty(f"expected an object that is a {contract.__name__}, got {_described(contributed)} itself")
-    if contract in (contracts.Command, contracts.Completer):
+    if not getattr(contract, "_is_protocol", False):
         _expect(contributed, contract, f"a {contract.__name__}")
     attributes = inspect.get_annotations(contract)
     methods = [name for name, value in vars(contract).items() if inspect.isfunction(value) and name[0] != "_"]
@@ -341,7 +427,7 @@ def _expect_contract(contributed: Any, contract: type) -> None:
     if lacking:
         raise PluginFaulty(
             f"expected {contract.__name__}, got {_described(contributed)}, which lacks {', '.join(lacking)}",
-            hint=f"subclass tinytown.contracts.{contract.__name__}: what may be left out then has its default",
+            hint=f"subclass {contract.__module__}.{contract.__name__}: what may be left out then has its default",
         )
 
 
@@ -370,8 +456,5 @@ def load_plugins(config: Config, root: Path) -> Plugins:
 
 
 def survey_plugins(config: Config, root: Path) -> Plugins:
-    """Like `load_plugins`, but never raises for what is wrong: for the report on plugins, and for their commands.
-
-    It imports every plugin, so a quick command calls it only for words that are none of the essential commands.
-    """
+    """Like `load_plugins`, but raises nothing: for the report on plugins, and for their commands. Imports every plugin."""
     return Plugins(config, root)

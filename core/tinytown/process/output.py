@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tinytown.errors import ProcessFailed
+from tinytown.errors import HostFailure
 
 TAIL_BYTES = 16 * 1024
 _LOG_END = b"\n[the log ends here: the output limit was reached]\n"
 
 
 class Line(NamedTuple):
-    """One line without its newline; what is not UTF-8 stands as U+FFFD. `cut`: it was longer than the bound.
-
-    A named tuple, not a data class: a flood of output makes hundreds of thousands a second.
-    """
+    """One line without its newline, not UTF-8 as U+FFFD; `cut` if longer than the bound. A named tuple, for speed."""
 
     stream: Literal["stdout", "stderr"]
     text: str
@@ -32,7 +29,7 @@ class Channel:
     """One of the two streams of a process: cuts it into lines and keeps its tail."""
 
     def __init__(
-        self, stream: Literal["stdout", "stderr"], line_limit_bytes: int, deliver: Callable[[Line], None]
+        self, stream: Literal["stdout", "stderr"], line_limit_bytes: int, deliver: Callable[[Line], object]
     ) -> None:
         self._stream: Literal["stdout", "stderr"] = stream
         self._limit = line_limit_bytes
@@ -84,65 +81,80 @@ class Channel:
 
 
 class Output:
-    """Both streams of a process under one limit.
-
-    Past `output_limit_bytes` (of both together) lines are counted in `undelivered_lines` and nothing more is logged.
-    Raises what `on_line` raises.
-    """
+    """Both streams of a process. Past `output_limit_bytes` of both, only the tails are kept. Raises what `on_line` raises."""
 
     def __init__(
         self,
-        on_line: Callable[[Line], None],
+        on_line: Callable[[Line], object],
         *,
         line_limit_bytes: int,
         output_limit_bytes: int,
         log_path: Path | None,
+        log_limit_bytes: float = float("inf"),
     ) -> None:
-        self.undelivered_lines = 0
         self.stdout = Channel("stdout", line_limit_bytes, on_line)
         self.stderr = Channel("stderr", line_limit_bytes, on_line)
         self._remaining = output_limit_bytes
-        self._log = _open_log(log_path) if log_path is not None else None
+        self._log = Log(log_path, log_limit_bytes) if log_path is not None else None
 
     def take(self, channel: Channel, chunk: bytes) -> None:
         """Log and deliver what was read from one of the streams."""
         channel.remember(chunk)
-        accepted, rest = chunk, b""
-        if len(chunk) > self._remaining:
-            accepted, rest = chunk[: self._remaining], chunk[self._remaining :]
-            self.undelivered_lines += rest.count(b"\n")
+        accepted = chunk[: self._remaining]
         self._remaining -= len(accepted)
         self._write_log(accepted)
-        if rest:
+        if len(accepted) < len(chunk):
             self._write_log(_LOG_END)
             self.close()
         if accepted:
             channel.feed(accepted)
 
     def _write_log(self, chunk: bytes) -> None:
-        """Append while that works: a full disk must not end the run.
-
-        Not in a thread: the write goes to the page cache, which is cheaper than a thread switch.
-        """
+        """Append while that works: a full disk must not end the run. Not in a thread: the page cache is quicker."""
         if self._log is not None:
             try:
-                os.write(self._log, chunk)
+                self._log.write(chunk)
             except OSError:
                 self.close()
 
     def close(self) -> None:
         """Close the log."""
         if self._log is not None:
-            os.close(self._log)
+            self._log.file.close()
             self._log = None
 
 
-def _open_log(path: Path) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ProcessFailed(
-            f"cannot write the log {path}: {error.strerror}",
-            hint="make its directory writable",
-            code="log_not_writable",
-        ) from error
+class Log:
+    """The log of an agent, rotated when one run wrote more than `limit_bytes`; the one before is kept. Raises: HostFailure."""
+
+    def __init__(self, path: Path, limit_bytes: float) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        try:
+            self._open()
+        except OSError as error:
+            raise HostFailure(
+                f"cannot write the log {path}: {error.strerror}",
+                hint="make room for it, or its directory writable",
+                code="log_not_writable",
+            ) from error
+
+    def _open(self) -> None:
+        # An agent may put a link or a pipe there.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags, 0o600)
+        self.file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - closed by its owner
+        self._written_bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Append a chunk. Raises: OSError."""
+        if self._written_bytes and self._written_bytes + len(chunk) > self._limit_bytes:
+            self._path.replace(older_log(self._path))
+            self.file.close()
+            self._open()
+        self._written_bytes += self.file.write(chunk)
+
+
+def older_log(log: Path) -> Path:
+    """The rotated log: what was in it before is lost."""
+    return log.with_name(f"{log.name}.1")

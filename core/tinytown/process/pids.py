@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 
 def is_running(pid: int) -> bool:
@@ -17,8 +17,9 @@ def is_running(pid: int) -> bool:
         return True
     if sys.platform != "linux":
         return True
-    try:
-        # The state follows the name, which stands in parentheses and may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
-    except OSError:
-        return False
+    with (
+        suppress(OSError),
+        open(f"/proc/{pid}/stat", "rb") as stat,
+    ):  # `reaper` reads more of it, and takes 1 ms to import
+        return stat.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    return False

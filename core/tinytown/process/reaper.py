@@ -9,6 +9,7 @@ If one of them dies, its tree is ended by another:
 
 - the command: its run supervisor ends what it left behind;
 - the kernel: every run supervisor reads the end of its control socket;
+- the kernel, though it stands still: the reaper knows until when the kernel's lease lasts, and ends the lifeline;
 - the reaper: every run supervisor reads the end of the lifeline, a pipe that the reaper alone holds open;
 - a run supervisor: its children fall to the reaper, which kills them;
 - all of them at once: `orphans.sweep_orphans`, run by the next kernel.
@@ -22,6 +23,7 @@ import errno
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -36,6 +38,7 @@ from typing import Any
 
 #: What the kernel may write to a run supervisor after the request. The end of the socket means `END` too.
 END, PAUSE, CONTINUE = b"e", b"p", b"c"
+RUN, LEASE = b"r", b"l"  # and to the reaper: a run, with descriptors; until when (`boot_time`) its lease lasts
 
 SETTLE_S = 0.2  # what a command leaves behind may be about to end by itself, like the rest of a pipeline
 KILL_BOUND_S = 5.0  # after it, what SIGKILL does not end (another user's, or stuck in the system) is given up
@@ -49,12 +52,14 @@ HAS_CHILD_LISTS = os.path.exists("/proc/thread-self/children")
 _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36  # Source: linux/prctl.h
 
 
+def boot_time() -> float:
+    """Seconds since boot, those included that the machine slept (Linux)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 def round_id_in(env: Mapping[str, str]) -> str | None:
     """The id of the round that a process with this environment belongs to."""
     return next((env[name] for name in ROUND_ID_VARIABLES if env.get(name)), None)
-
-
-# -- a tree of processes ---------------------------------------------------------------------------------
 
 
 def become_subreaper(name: str) -> None:
@@ -73,24 +78,24 @@ def children_of(pid: int) -> set[int]:
 
     Source: proc_pid_task(5), `children`: a child that ends during the reading may hide another, so ask again.
     """
-    found: set[int] = set()
+    pids: set[int] = set()
     with suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
-                found.update(map(int, children.read().split()))
-    return found
+                pids.update(map(int, children.read().split()))
+    return pids
 
 
 def descendants_of(pid: int, spare: Collection[int] = ()) -> set[int]:
     """Everything below `pid` but `spare` and what is below that."""
-    found: set[int] = set()
+    pids: set[int] = set()
     reached = [pid]
     while reached:
-        new = children_of(reached.pop()) - found
+        new = children_of(reached.pop()) - pids
         new.difference_update(spare)
-        found |= new
+        pids |= new
         reached.extend(new)
-    return found
+    return pids
 
 
 def start_time(pid: int) -> int | None:
@@ -165,16 +170,13 @@ class Children:
             yield pid, status
 
 
-def _poll(fds: Collection[int], timeout_s: float | None) -> set[int]:
-    """Which of `fds` have something to read or have ended, after at most `timeout_s`."""
+def _poll(fds: Collection[int], timeout_s: float | None) -> dict[int, int]:
+    """Which of `fds` have something to read or have ended, after at most `timeout_s`, with their events."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
     timeout_ms = None if timeout_s is None else int(max(0.0, timeout_s) * 1000) + 1
-    return {fd for fd, _ in poll.poll(timeout_ms)}
-
-
-# -- starting the command --------------------------------------------------------------------------------
+    return dict(poll.poll(timeout_ms))
 
 
 def _receive_request(control: socket.socket) -> dict[str, Any] | None:
@@ -242,29 +244,23 @@ def _failure(stage: str, error: OSError) -> dict[str, Any]:
     return {"stage": stage, "errno": error.errno, "path": error.filename or "", "text": error.strerror or str(error)}
 
 
-# -- one run ---------------------------------------------------------------------------------------------
-
-
 class RunSupervisor:
     """Starts one command, reports how it went, and does not end before everything below it has.
 
     Reports are lines of JSON: `{"starting": true}` before anything can have an effect; then `{"failed": {...}}`,
     or `{"started": pid}`, `{"exited": status, "signal": n}` (one of them null) and
-    `{"ended": true, "lost": whether the command was ended because the reaper had died,
+    `{"ended": true, "lost": "reaper" if that had died and the command was ended for it, "lease" if that had passed, else "",
     "survivors": [pids that could not be killed]}`.
     """
 
     def __init__(self, control: socket.socket, stdio: tuple[int, int, int], lifeline: int, run_dir: str) -> None:
-        self._control = control
-        self._stdio = stdio
-        self._lifeline = lifeline
+        self._control, self._stdio, self._lifeline = control, stdio, lifeline
         self._record = os.path.join(run_dir, f"{os.getpid()}.json")
         self._children = Children()
         self._watched = {control.fileno(), lifeline, self._children.notifications}
         self._main_pid = 0
-        self._main_alive = False
-        self._ending = False
-        self._lost = False
+        self._main_alive = self._ending = False
+        self._lost = ""
 
     def run(self) -> None:
         """Read the request, run the command, end its tree."""
@@ -283,7 +279,7 @@ class RunSupervisor:
             self._report({"started": self._main_pid})
             while self._main_alive and not self._ending:
                 self._wait(None)
-            self._end(request["first_signal"], request["grace_s"])
+            self._end(request["first_signal"], 0.0 if self._lost == "lease" else request["grace_s"])
         finally:
             with suppress(OSError):
                 os.unlink(self._record)
@@ -346,7 +342,8 @@ class RunSupervisor:
                 self._report({"exited": code if code >= 0 else None, "signal": -code if code < 0 else None})
         if self._lifeline in ready:
             self._watched.discard(self._lifeline)
-            self._lost = self._main_alive
+            if self._main_alive:
+                self._lost = "lease" if ready[self._lifeline] & select.POLLIN else "reaper"
             self._ending = True
         if self._control.fileno() in ready:
             self._obey()
@@ -378,33 +375,37 @@ class RunSupervisor:
             json.dump({"pid": os.getpid(), "start_time": started, **names}, record)
 
 
-# -- all runs of one kernel ------------------------------------------------------------------------------
-
-
 class Reaper:
     """Forks a run supervisor per request and kills the orphans of those that were killed.
 
-    A request is one byte with four descriptors: control socket, stdin, stdout, stderr. A copy of the control socket
-    is held until the run supervisor has ended and nothing that fell to the reaper is left, so that the end of that
-    socket always means the end of the run.
+    A request is `RUN` with four descriptors: control socket, stdin, stdout, stderr. A copy of the control socket
+    is held until the run supervisor has ended and nothing that fell to the reaper is left: its end means the end of the run.
     """
 
-    def __init__(self, kernel: socket.socket, run_dir: str) -> None:
-        self._kernel = kernel
-        self._run_dir = run_dir
+    def __init__(self, kernel: socket.socket, run_dir: str, open_files: int) -> None:
+        self._kernel, self._run_dir, self._open_files = kernel, run_dir, open_files
         self._lifeline, self._lifeline_held = os.pipe()
         self._children = Children()
         self._controls: dict[int, int] = {}  # pid of a run supervisor: our copy of its control socket
         self._orphaned_sockets: list[int] = []  # control sockets of ended run supervisors with orphans
         self._given_up: set[int] = set()
         self._serving = True
+        self._leased_until = float("inf")
 
     def serve(self) -> None:
         """Until the kernel and every run supervisor have ended."""
         kill_until: float | None = None
         while self._serving or self._controls or self._orphaned_sockets:
             watched = {self._children.notifications} | ({self._kernel.fileno()} if self._serving else set[int]())
-            ready = _poll(watched, None if kill_until is None else KILL_AGAIN_S)
+            # Each second: a poll does not notice that the machine has slept.
+            is_leased = self._controls and self._leased_until < float("inf")
+            ready = _poll(watched, KILL_AGAIN_S if kill_until is not None else 1.0 if is_leased else None)
+            if is_leased and boot_time() > self._leased_until:  # another kernel may be at the same work by now
+                self._leased_until = float("inf")
+                os.write(self._lifeline_held, LEASE)  # left unread, so that all see it
+                for fd in (self._lifeline, self._lifeline_held):
+                    os.close(fd)
+                self._lifeline, self._lifeline_held = os.pipe()
             for pid, status in self._children.ended():
                 self._given_up.discard(pid)
                 if pid in self._controls:
@@ -412,8 +413,7 @@ class Reaper:
                     if status != 0:
                         with suppress(OSError):
                             os.unlink(os.path.join(self._run_dir, f"{pid}.json"))
-            orphans = children_of(os.getpid()) - set(self._controls) - self._given_up
-            if orphans:
+            if orphans := children_of(os.getpid()) - set(self._controls) - self._given_up:
                 kill_until = kill_until or time.monotonic() + KILL_BOUND_S
                 if time.monotonic() > kill_until:
                     self._given_up |= orphans
@@ -435,6 +435,8 @@ class Reaper:
             self._serving = False
             signal_each(self._controls, signal.SIGCONT)  # a stopped one could not end its tree
             return
+        if data == LEASE:
+            (self._leased_until,) = struct.unpack("d", self._kernel.recv(8))
         fds = [fd for _, _, packed in ancillary for fd in struct.unpack(f"{len(packed) // 4}i", packed)]
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -462,6 +464,9 @@ class Reaper:
             self._children.close()
             for fd in (self._lifeline_held, *self._controls.values(), *self._orphaned_sockets):
                 os.close(fd)
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (self._open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
             RunSupervisor(socket.socket(fileno=control), stdio, self._lifeline, self._run_dir).run()
             status = 0
         except BaseException:
@@ -475,7 +480,7 @@ class Reaper:
 
 
 def main() -> None:
-    """`reaper.py RUN_DIR` with the kernel's socket as stdin."""
+    """`reaper.py RUN_DIR OPEN_FILES` with the kernel's socket as stdin; a command gets that limit of open files."""
     while (null := os.open(os.devnull, os.O_RDWR)) < 3:
         pass  # a kernel without stderr: nothing else may take its number
     kernel = socket.socket(fileno=os.dup(0))
@@ -488,7 +493,7 @@ def main() -> None:
     become_subreaper("tt-reaper")
     gc.disable()  # keeps the pages shared with the forked run supervisors
     gc.freeze()
-    Reaper(kernel, sys.argv[1]).serve()
+    Reaper(kernel, sys.argv[1], int(sys.argv[2])).serve()
 
 
 if __name__ == "__main__":

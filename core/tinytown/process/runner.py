@@ -1,7 +1,4 @@
-"""One command in progress: its pipes, its time limits, what the run supervisor reports of it, and how it ended.
-
-The trio half of `reaper`'s `RunSupervisor`. Knows pipes, limits and clocks; what the lines mean is the caller's business.
-"""
+"""One command in progress: its pipes, its time limits, what `reaper.RunSupervisor` reports of it, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,16 +7,17 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import trio
 
-from tinytown.errors import ProcessFailed
+from tinytown.errors import HostFailure, ProcessFailed, TinytownError, host_failure
 from tinytown.process import reaper
 from tinytown.process.output import Channel, Output
 from tinytown.process.pausable_clock import PausableClock
@@ -37,8 +35,7 @@ class Exit:
 
     Either `status` or `signal` is None (both only for one that could not be killed). `reason` says whose doing it was:
     its own (`exited`) or one of the limits of the run. The tails are the last 16 KiB of each stream, decoded.
-    `undelivered_lines` came after the output limit. `survivors` are processes that could not be killed (another user's,
-    or stuck in the system): normally none.
+    `survivors` are processes that could not be killed (another user's, or stuck in the system): normally none.
     """
 
     pid: int
@@ -47,9 +44,15 @@ class Exit:
     reason: Reason
     stdout_tail: str
     stderr_tail: str
-    duration_s: float
-    undelivered_lines: int = 0
     survivors: tuple[int, ...] = ()
+
+
+class Source(Protocol):
+    """Who gives a command its standard input bit by bit, once it has started."""
+
+    def begin(self) -> None: ...
+
+    async def feed(self, write: Callable[[bytes], Awaitable[bool]]) -> None: ...
 
 
 class Pipes:
@@ -69,8 +72,8 @@ class Pipes:
         os.set_blocking(reading, False)
         return reading
 
-    def add_stdin(self, source: bytes | Path | None) -> None:
-        if isinstance(source, bytes):
+    def add_stdin(self, source: bytes | Path | Source | None) -> None:
+        if source is not None and not isinstance(source, Path):
             reading, self.stdin = os.pipe()
             self.theirs.append(reading)
             os.set_blocking(self.stdin, False)
@@ -79,7 +82,7 @@ class Pipes:
                 # Without O_NONBLOCK the opening of a FIFO would block the kernel until there is a writer.
                 self.theirs.append(os.open(source or os.devnull, os.O_RDONLY | os.O_NONBLOCK))
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if host_failure(error):
                     raise
                 raise ProcessFailed(
                     f"cannot read {source} as standard input: {error.strerror}", code="stdin_not_readable"
@@ -105,7 +108,7 @@ class Pipes:
 
 
 @contextmanager
-def open_pipes(stdin: bytes | Path | None) -> Generator[Pipes]:
+def open_pipes(stdin: bytes | Path | Source | None) -> Generator[Pipes]:
     pipes: Pipes | None = None
     try:
         try:
@@ -114,7 +117,7 @@ def open_pipes(stdin: bytes | Path | None) -> Generator[Pipes]:
             pipes.stdout = pipes.add_output()
             pipes.stderr = pipes.add_output()
         except OSError as error:
-            raise failed_to_start(error.errno or 0, str(error)) from error
+            raise failed_to_start(error, "cannot open the pipes of a command") from error
         yield pipes
     finally:
         if pipes is not None:
@@ -140,13 +143,11 @@ class CommandRun:
         self._silence_s = inf if silence_s is None else silence_s
         self._grace_s = grace_s
         self._clock = clock
-        self._began = trio.current_time()
         self._last_output = clock.now()
         self._due = inf if timeout_s is None else clock.now() + timeout_s
         self._continued: trio.Event | None = None  # while paused
         self._requested = False
         self._reports: dict[str, Any] = {}
-        self._duration_s = 0.0
         self._reason: Reason = "exited"
         self._listener_error: Exception | None = None
         self._muted = False
@@ -162,8 +163,9 @@ class CommandRun:
         """The run supervisor ended, or was given up, without a final report."""
         return self.has_begun and not {"ended", "failed"} & self._reports.keys()
 
-    async def carry_out(self, request: bytes, stdin: bytes | None) -> None:
+    async def carry_out(self, request: bytes, stdin: bytes | Path | Source | None) -> None:
         """From the request to the end of the tree, also when cancelled."""
+        started = trio.Event()
         try:
             while self._continued is not None:
                 await self._continued.wait()
@@ -172,11 +174,11 @@ class CommandRun:
             if self._continued is not None:
                 self.order(reaper.PAUSE)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._feed, stdin)
+                nursery.start_soon(self._feed, stdin, started)
                 nursery.start_soon(self._watch_clocks, nursery.cancel_scope)
                 for fd, channel in self._channels():
                     nursery.start_soon(self._read, fd, channel, nursery.cancel_scope)
-                await self._listen()
+                await self._listen(started)
                 nursery.cancel_scope.cancel()
         finally:
             self._pipes.close_stdin()
@@ -204,13 +206,15 @@ class CommandRun:
             async with trio.open_nursery() as nursery:
                 for fd, channel in self._channels():
                     nursery.start_soon(self._read, fd, channel, nursery.cancel_scope)
-                await self._listen()
+                await self._listen(trio.Event())
                 nursery.cancel_scope.cancel()
 
     def result(self, command: Sequence[str], cwd: Path) -> Exit:
         """What `run` returns or raises. Raises: ProcessFailed."""
         if (failure := self._reports.get("failed")) is not None:
             raise _explain(failure, command, cwd)
+        if self._reports.get("lost") == "lease":
+            raise HostFailure(f"the lease of this kernel ended while {command[0]!r} was running", code="lease_lost")
         if "ended" not in self._reports or self._reports["lost"]:
             raise reaper_lost(f"while {command[0]!r} was running")
         return Exit(
@@ -220,8 +224,6 @@ class CommandRun:
             reason=self._reason,
             stdout_tail=self._output.stdout.tail,
             stderr_tail=self._output.stderr.tail,
-            duration_s=self._duration_s,
-            undelivered_lines=self._output.undelivered_lines,
             survivors=tuple(self._reports.get("survivors", ())),
         )
 
@@ -246,15 +248,15 @@ class CommandRun:
     def _channels(self) -> tuple[tuple[int, Channel], ...]:
         return (self._pipes.stdout, self._output.stdout), (self._pipes.stderr, self._output.stderr)
 
-    async def _listen(self) -> None:
+    async def _listen(self, started: trio.Event) -> None:
         """Read the run supervisor's reports until it, and everything below it, has ended."""
         received = b""
         while chunk := await self._receive():
             *reports, received = (received + chunk).split(b"\n")
             for report in reports:
                 self._reports.update(json.loads(report))
-                if "exited" in self._reports and not self._duration_s:
-                    self._duration_s = trio.current_time() - self._began
+            if "started" in self._reports:
+                started.set()
         self.is_over = True
 
     async def _receive(self) -> bytes:
@@ -284,13 +286,19 @@ class CommandRun:
                     scope.cancel()
                     return
 
-    async def _feed(self, stdin: bytes | None) -> None:
-        if stdin is not None and self._pipes.stdin is not None:
+    async def _feed(self, stdin: bytes | Path | Source | None, started: trio.Event) -> None:
+        if self._pipes.stdin is None or stdin is None or isinstance(stdin, Path):
+            return
+        if isinstance(stdin, bytes):
             await self._send(self._pipes.stdin, stdin)
-            self._pipes.close_stdin()
+        else:  # once it has started: before that, it may be tried again
+            await started.wait()
+            stdin.begin()
+            await stdin.feed(partial(self._send, self._pipes.stdin))
+        self._pipes.close_stdin()
 
-    async def _send(self, fd: int, content: bytes) -> None:
-        """Write all of it, or until the other end is closed."""
+    async def _send(self, fd: int, content: bytes) -> bool:
+        """Write all of it, or until the other end is closed; whether it was all."""
         unsent = memoryview(content)
         while unsent:
             await trio.lowlevel.wait_writable(fd)
@@ -299,7 +307,8 @@ class CommandRun:
             except BlockingIOError:
                 continue
             except (BrokenPipeError, ConnectionResetError):
-                return
+                return False
+        return True
 
     async def _watch_clocks(self, scope: trio.CancelScope) -> None:
         """End the command when it has been running or silent for too long; cancel `scope` if that has no effect."""
@@ -344,10 +353,12 @@ def encode_request(
     return struct.pack("!I", len(body)) + body
 
 
-def _explain(failure: Mapping[str, Any], command: Sequence[str], cwd: Path) -> ProcessFailed:
+def _explain(failure: Mapping[str, Any], command: Sequence[str], cwd: Path) -> TinytownError:
     """The error that a `failed` report stands for."""
     number, path, name = failure["errno"], failure["path"], command[0]
     executing, hint = failure["stage"] == "execute", ""
+    if host := host_failure(OSError(number, failure["text"]), f"cannot run {name!r}"):
+        return host
     if failure["stage"] == "cwd":
         code, text = "no_such_directory", f"cannot run {name!r} in {cwd}: {os.strerror(number)}"
         hint = "name a directory that exists and can be entered"
@@ -367,16 +378,12 @@ def _explain(failure: Mapping[str, Any], command: Sequence[str], cwd: Path) -> P
     elif number == errno.EINVAL:
         code, text = "bad_argument", f"cannot run {name!r}: {failure['text']}"
     else:
-        return failed_to_start(number, f"cannot run {name!r}: {failure['text']}")
+        return ProcessFailed(f"cannot run {name!r}: {failure['text']}")
     return ProcessFailed(text, hint=hint, code=code)
 
 
-def failed_to_start(number: int, message: str) -> ProcessFailed:
-    if number in (errno.EMFILE, errno.ENFILE):
-        return ProcessFailed(
-            f"too many open files: {message}", hint="run fewer at once, or raise ulimit -n", code="too_many_open_files"
-        )
-    return ProcessFailed(message)
+def failed_to_start(error: OSError, message: str) -> TinytownError:
+    return host_failure(error, message) or ProcessFailed(f"{message}: {error.strerror}")
 
 
 def reaper_lost(when: str) -> ProcessFailed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal, Unpack
 
 from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState
+from tinytown.model.details import AgentDetails, check_keywords
 from tinytown.model.ids import SUPERVISOR_NAMES, check_agent_name, check_id, check_label, check_word, new_id, nicknames
 from tinytown.model.results import Delivery, Placement
 from tinytown.model.tasks import Fate
@@ -18,23 +19,12 @@ from tinytown.protocol.operation_base import OperationBase, flat, json_text, mem
 class AgentOperations(OperationBase):
     """What users request of agents, and what the kernel that holds one reports."""
 
-    def create_agent(
-        self,
-        name: str,
-        *,
-        cli: str,
-        role: str = "",
-        nickname: str = "",
-        parent: str = "",
-        tags: Sequence[str] = (),
-        max_rounds: int = 0,
-        labels: Sequence[str] = (),
-    ) -> Operation[Agent]:
-        """Add an agent that wants to run. Without a nickname it gets one that belongs to its id.
-
-        Only a host that has all of its `labels` takes it; ``host=NAME`` is a label of the machine of that name.
-        """
+    def create_agent(self, name: str, *, cli: str, **details: Unpack[AgentDetails]) -> Operation[Agent]:
+        """Add an agent that wants to run. See `AgentDetails`."""
+        check_keywords("TownOperations.create_agent", AgentDetails, details)
         check_agent_name(name)
+        role, nickname = details.get("role", ""), details.get("nickname", "")
+        tags, labels = details.get("tags", ()), details.get("labels", ())
         if role:
             check_word("role", role)
         for tag in tags:
@@ -54,8 +44,8 @@ class AgentOperations(OperationBase):
             role,
             json_text(names),
             int(bool(nickname)),
-            parent,
-            max_rounds,
+            details.get("parent", ""),
+            details.get("max_rounds", 0),
             json_text(list(tags)),
             json_text(list(labels)),
         )
@@ -80,10 +70,7 @@ class AgentOperations(OperationBase):
         )
 
     def remove_agent(self, agent: str, *, force: bool = False) -> Operation[str]:
-        """Remove an agent without a host from the town.
-
-        With `force` its open tasks go onto the backlog and its mail to the dead letters; without, having any is refused.
-        """
+        """Remove an agent without a host. `force`: its tasks go onto the backlog, its mail to the dead letters; else refused."""
         return self._once("agent_remove", decoders.to_text, agent, int(force))
 
     def place_agents(
@@ -136,7 +123,6 @@ class AgentOperations(OperationBase):
         `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
         the nearer `jitter` is to 1. `charge` is what the round has cost, see `kernel.pricing`.
         """
-
         settlement = {
             "outcome": outcome,
             "mail": mail,

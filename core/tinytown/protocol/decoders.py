@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from tinytown.model import results
 from tinytown.model.agents import Agent, MailCounts, read_agent
-from tinytown.model.events import Event, read_event
 from tinytown.model.hash_codec import pairs, read_record
 from tinytown.model.messages import Message, decode_message
-from tinytown.model.results import (
-    Assigned,
-    Batch,
-    DeadLetter,
-    Delivery,
-    Freeze,
-    Host,
-    Inbox,
-    MailboxEntry,
-    Placement,
-    Sent,
-    Started,
-    Status,
-)
 from tinytown.model.tasks import TASK_STATES, Task, read_task
 from tinytown.model.time import rfc3339
 from tinytown.protocol.operation import Reply
 
+if TYPE_CHECKING:
+    from tinytown.model.events import Event
+
 T = TypeVar("T")
 
+_WITH_NEXT_MS = 200_000_000_000_000  # due at no time, but with the next round; see 20_mailbox.lua
 _TIMES_OF_HOSTS = frozenset({"joined_at", "lease_until"})
 
 
@@ -79,35 +69,35 @@ def to_listed_agent(reply: Reply) -> Agent:
         )
 
 
-def to_placement(reply: Reply) -> Placement:
+def to_placement(reply: Reply) -> results.Placement:
     due_ms = int(reply[0])
-    return Placement(agents=to_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
+    return results.Placement(agents=to_agents(reply[1:]), due_s=float("inf") if due_ms < 0 else due_ms / 1000)
 
 
 def to_task(reply: Reply) -> Task:
     return read_task(pairs(reply))
 
 
-def to_assigned(reply: Reply) -> Assigned:
-    return Assigned(task=to_task(reply[0]), message_id=to_text(reply[1]) or None)
+def to_assigned(reply: Reply) -> results.Assigned:
+    return results.Assigned(task=to_task(reply[0]), message_id=to_text(reply[1]) or None)
 
 
-def to_started(reply: Reply) -> Started:
-    return Started(stale=reply[0] == b"stale", task=to_optional_task(reply[1]), held=reply[0] == b"held")
+def to_started(reply: Reply) -> results.Started:
+    return results.Started(stale=reply[0] == b"stale", task=to_optional_task(reply[1]), held=reply[0] == b"held")
 
 
-def to_host(reply: Reply) -> Host:
+def to_host(reply: Reply) -> results.Host:
     fields = pairs(reply)
     words = {name: tuple(fields.pop(name, "").split()) for name in ("backends", "labels")}
     fields["lease_until"] = fields.pop("deadline", "")
-    return msgspec.structs.replace(read_record(Host, fields, times=_TIMES_OF_HOSTS), **words)
+    return msgspec.structs.replace(read_record(results.Host, fields, times=_TIMES_OF_HOSTS), **words)
 
 
-def to_status(reply: Reply) -> Status:
+def to_status(reply: Reply) -> results.Status:
     meta, counts, backlog, dead, hosts, agents, mail = reply
     by_state, fields = pairs(counts), pairs(meta)
     since = fields.get("frozen_at")
-    return Status(
+    return results.Status(
         tasks={state: int(by_state.get(state, 0)) for state in TASK_STATES},
         backlog=int(backlog),
         dead=int(dead),
@@ -115,30 +105,38 @@ def to_status(reply: Reply) -> Status:
         agents=to_agents(agents),
         supervisor_mail=to_mail_counts(mail),
         schema=fields.get("schema", ""),
-        frozen=Freeze(since=rfc3339(int(since)), reason=fields.get("frozen_why", "")) if since else None,
+        frozen=results.Freeze(since=rfc3339(int(since)), reason=fields.get("frozen_why", "")) if since else None,
     )
 
 
-def to_mailbox_entry(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> MailboxEntry:
-    until = None if place == b"queued" else rfc3339(int(score))
+def to_mailbox_entry(place: Any, _member: Any, deliveries: Any, body: Any, score: Any) -> results.MailboxEntry:
+    until = None if place == b"queued" or int(score) >= _WITH_NEXT_MS else rfc3339(int(score))
     where: Any = to_text(place)
-    return MailboxEntry(place=where, deliveries=int(deliveries), until=until, raw=body, message=try_message(body))
+    return results.MailboxEntry(
+        place=where, deliveries=int(deliveries), until=until, raw=body, message=try_message(body)
+    )
 
 
-def to_inbox(reply: Reply) -> Inbox:
+def to_inbox(reply: Reply) -> results.Inbox:
     messages = tuple(to_mailbox_entry(*reply[i : i + 5]) for i in range(1, len(reply), 5))
-    return Inbox(agent=to_text(reply[0]), messages=messages)
+    return results.Inbox(agent=to_text(reply[0]), messages=messages)
 
 
-def to_dead_letter(reply: Reply) -> DeadLetter:
+def to_dead_count(reply: Reply) -> int:
+    return to_texts(reply).count("dead")
+
+
+def to_dead_letter(reply: Reply) -> results.DeadLetter:
     fields = dict(zip(reply[::2], reply[1::2], strict=True))
     body = fields.pop(b"body")
-    texts = {name: text for name, text in pairs(fields).items() if name in DeadLetter.__struct_fields__}
+    texts = {name: text for name, text in pairs(fields).items() if name in results.DeadLetter.__struct_fields__}
     at, deliveries = rfc3339(int(texts.pop("at"))), int(texts.pop("deliveries"))
-    return DeadLetter(**texts, at=at, deliveries=deliveries, raw=body, message=try_message(body))
+    return results.DeadLetter(**texts, at=at, deliveries=deliveries, raw=body, message=try_message(body))
 
 
 def to_events(reply: Reply) -> tuple[Event, ...]:
+    from tinytown.model.events import read_event  # late: quick commands read none
+
     return tuple(read_event(to_text(entry[0]), pairs(entry[1])) for entry in reply or ())
 
 
@@ -149,19 +147,15 @@ def to_stream_events(reply: Reply) -> tuple[Event, ...]:
     return to_events(next(iter(by_key.values())))
 
 
-def to_optional_text(reply: Reply) -> str | None:
-    return None if reply is None else to_text(reply)
-
-
-def to_batch(token: str, reply: Reply) -> Batch:
+def to_batch(token: str, reply: Reply) -> results.Batch:
     due = int(reply[1])
-    return Batch(
+    return results.Batch(
         now_ms=int(reply[0]),
         next_due_ms=None if due < 0 else due,
         held=to_text(reply[2]) or None,
         waiting=reply[3:] == [1],
         deliveries=tuple(
-            Delivery(
+            results.Delivery(
                 member=reply[i].decode(),
                 token=token,
                 deliveries=reply[i + 1],
@@ -173,9 +167,9 @@ def to_batch(token: str, reply: Reply) -> Batch:
     )
 
 
-def to_sent(message_id: str, reply: Reply) -> Sent:
+def to_sent(message_id: str, reply: Reply) -> results.Sent:
     state, agent_id, name = to_text(reply).split(" ")
-    return Sent(message_id=message_id, to=name, agent_id=agent_id, new=state == "queued")
+    return results.Sent(message_id=message_id, to=name, agent_id=agent_id, new=state == "queued")
 
 
 def to_first_text(reply: Reply) -> str:
@@ -188,5 +182,6 @@ to_agents = each(to_listed_agent)
 to_tasks = each(to_task)
 to_hosts = each(to_host)
 to_dead_letters = each(to_dead_letter)
+to_optional_text = optional(to_text)
 to_optional_task = optional(to_task)
 to_optional_assigned = optional(to_assigned)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinytown.protocol.library import prelude_source, town_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENGINE = "lua"
 
@@ -23,7 +25,7 @@ class FunctionLibrary:
 
     - ``prelude`` (default): ``now_ms``, ``refuse``, ``record``, ``emit``, ``find_agent``, ``find_task``, ``register``,
       ``register_once`` and what else ``10_prelude.lua`` defines, with ``TASK_MOVES`` and ``AGENT_MOVES``;
-    - ``town``: all local functions of the town as well (``route_task``, ``put_mail``, ...). The town's functions are not
+    - ``town``: all local functions of the town as well (``route_task``, ``deliver_task``, ...). The town's functions are not
       registered a second time. These locals may change with any release of the core; those of the prelude do not.
 
     A function gets the town's base key and its text arguments, and returns the reply. Lua allows 200 locals for both together.

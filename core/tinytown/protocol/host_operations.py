@@ -18,12 +18,25 @@ class HostOperations(OperationBase):
         """Register a kernel in the town; ids of kernels whose leases had expired."""
         return self._once("host_register", decoders.to_texts, check_id("a host id", host), lease_ms, *flat(details))
 
-    def heartbeat(self, host: str, *, lease_ms: int, capacity: int | None = None) -> Operation[tuple[str, ...]]:
-        """Renew a kernel's lease and release what lost kernels held; ids of this kernel's agents that have mail.
+    def heartbeat(
+        self,
+        host: str,
+        *,
+        lease_ms: int,
+        capacity: int | None = None,
+        trouble: str = "",
+        frozen: int | None = None,
+        boot_ms: int | None = None,
+    ) -> Operation[tuple[str, ...]]:
+        """Renew a kernel's lease and release what lost kernels held; ``frozen`` or ``thawed``, then what its agents may not have
+        heard of mail, rounds to end and desired states, as on its channel.
 
-        `capacity` is how many agents it takes at most from now on, 0 before it deregisters.
+        `capacity` is how many agents it takes at most from now on, 0 before it deregisters; `trouble` why it begins no rounds;
+        `frozen` how many commands it has frozen with the town; `boot_ms` the time since its machine was started, by which a
+        server's clock that was set is noticed.
         """
-        return self._call("host_heartbeat", decoders.to_texts, host, lease_ms, "" if capacity is None else capacity)
+        counts = ["" if count is None else count for count in (capacity, frozen, boot_ms)]
+        return self._call("host_heartbeat", decoders.to_texts, host, lease_ms, counts[0], trouble, *counts[1:])
 
     def deregister_host(self, host: str, *, reason: str) -> Operation[int]:
         """Deregister a kernel; its agents are free for others at once."""

@@ -41,18 +41,8 @@ class MailOperations(OperationBase):
         message_id = check_id("a message id", message_id) if message_id else new_id()
         fields: dict[str, Any] = msgspec.to_builtins(body)
         fields |= {"priority": priority, "created_at": now_rfc3339(), "correlation_id": correlation_id}
-        return self._call(
-            "send",
-            partial(decoders.to_sent, message_id),
-            to,
-            sender,
-            message_id,
-            _LETTERS[body.category],
-            priority,
-            not_before_ms,
-            len(body.text.encode()),
-            msgspec.json.encode(fields),
-        )
+        words = (to, sender, message_id, _LETTERS[body.category], priority, not_before_ms, len(body.text.encode()))
+        return self._call("send", partial(decoders.to_sent, message_id), *words, msgspec.json.encode(fields))
 
     def claim(
         self,
@@ -67,11 +57,11 @@ class MailOperations(OperationBase):
         """Acknowledge `acks`, then lease the next messages in strict order, with at most one order among them.
 
         `token` names this claim: the same one again gets the same messages, as long as it holds any. `fence` is the
-        agent's lease token.
+        agent's lease token. With a negative `count` that many urgent messages, for a round in progress.
         """
         check_id("a claim token", token)
         return self._call(
-            "claim", partial(decoders.to_batch, token), agent_id, fence, token, max(count, 0), lease_ms, *members(acks)
+            "claim", partial(decoders.to_batch, token), agent_id, fence, token, count, lease_ms, *members(acks)
         )
 
     def ack(self, agent_id: str, deliveries: Iterable[Delivery]) -> Operation[tuple[bool, ...]]:
@@ -98,7 +88,7 @@ class MailOperations(OperationBase):
 
     def dead_letter(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Operation[int]:
         """Make leased messages dead letters at once; how many."""
-        return self._once("dead_letter", int, agent_id, reason, *members(deliveries))
+        return self._once("nack", decoders.to_dead_count, agent_id, -1, 1, reason, *members(deliveries))
 
     def peek(self, agent: str, *, limit: int = 100) -> Operation[Inbox]:
         """The messages in a mailbox, in the order of delivery; nothing is claimed."""

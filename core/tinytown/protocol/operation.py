@@ -1,8 +1,6 @@
 """What a server can answer, and the one place where an error reply becomes an exception. Pure, no IO.
 
-Both clients (`redis.link` under trio, `redis.blocking_client` over a blocking socket) hand replies over in this form:
-``bytes`` for strings, ``int``, ``float``, ``bool``, ``None``, ``list`` and ``dict`` as RESP3 has them, `ErrorReply` for
-errors.
+Clients hand replies over as RESP3 has them, with ``bytes`` for strings and `ErrorReply` for errors.
 """
 
 from __future__ import annotations
@@ -36,11 +34,28 @@ class ErrorReply(Exception):
         return self.text.partition(" ")[0]
 
 
-def raise_for(error: ErrorReply) -> NoReturn:
-    """Raise what an error reply means.
+#: Kind of an error of the server -> message, hint and code.
+SERVER_REFUSALS = {
+    "READONLY": (
+        "the server is a read-only replica; a town writes to it",
+        "point redis.url at the primary",
+        "server_read_only",
+    ),
+    "MOVED": (
+        "the server is a node of a Redis Cluster, and the town's keys lie on another one",
+        "use a server that is no cluster, or name the node that has the slot of the town",
+        "server_clustered",
+    ),
+    "OOM": (
+        "the server is out of memory and refused the write; nothing was changed",
+        "raise its maxmemory or remove old data",
+        "server_out_of_memory",
+    ),
+}
 
-    The library's own errors read ``TT <code> <JSON object>`` with at least ``message``; see `errors.REPLY_CODES`.
-    """
+
+def raise_for(error: ErrorReply) -> NoReturn:
+    """Raise what an error reply means. Those of the library read ``TT <code> <JSON object>``, see `errors.REPLY_CODES`."""
     if error.kind == "TT":
         import json  # not at the top: quick commands seldom need it
 
@@ -48,25 +63,16 @@ def raise_for(error: ErrorReply) -> NoReturn:
         fields: dict[str, Any] = json.loads(detail)
         message, hint = str(fields.pop("message")), str(fields.pop("hint", ""))
         raise REPLY_CODES.get(code, TinytownError)(message, hint=hint, code=code, **fields)
-    if error.kind == "READONLY":
-        raise ServerUnreachable(
-            "the server is a read-only replica; a town writes to it",
-            hint="point redis.url at the primary",
-            code="server_read_only",
-        ) from error
-    if error.kind == "OOM":
-        raise ServerUnreachable(
-            "the server is out of memory and refused the write; nothing was changed",
-            hint="raise its maxmemory or remove old data",
-            code="server_out_of_memory",
-        ) from error
-    if error.kind in ("BUSY", "MISCONF", "NOAUTH", "NOPERM", "LOADING", "MASTERDOWN", "CLUSTERDOWN"):
+    if error.kind in SERVER_REFUSALS:
+        message, hint, code = SERVER_REFUSALS[error.kind]
+        raise ServerUnreachable(message, hint=hint, code=code) from error
+    if error.kind in ("BUSY", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN"):
         raise ServerUnreachable(f"the server refused: {error.text}", code="server_refused") from error
     raise ProtocolViolation(f"the server answered with an unexpected error: {error.text}") from error
 
 
 class Operation(msgspec.Struct, Generic[T], frozen=True):
-    """One operation: the command to send and how to read the reply. Executed by `Town.run` or `TownClient.run`.
+    """One operation: the command to send and how to read the reply. Executed by `Town.run`, or by any other client.
 
     ``command`` is what goes over the wire. ``decode`` turns a reply that is not an error into the result.
     ``repeatable`` says that running it twice does no more than running it once, so that a client may send
@@ -79,10 +85,7 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
     library: FunctionLibrary | None = None
 
     def read(self, reply: Reply) -> T:
-        """The result that `reply` stands for.
-
-        Raises: the error of `errors` that an error reply means; ProtocolViolation for a reply of the wrong shape.
-        """
+        """The result that `reply` stands for. Raises: the error that it means; ProtocolViolation for one of the wrong shape."""
         if isinstance(reply, ErrorReply):
             raise_for(reply)
         try:
@@ -90,9 +93,9 @@ class Operation(msgspec.Struct, Generic[T], frozen=True):
         except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
             raise ProtocolViolation(f"cannot understand the answer to {self.command[:2]!r}: {error}") from error
 
-    def missing_library(self, error: BaseException) -> FunctionLibrary | None:
+    def missing_library(self, error: object) -> FunctionLibrary | None:
         """The library to load before this operation is run again, if `error` says that the server lacks it; else None."""
-        cause = error.__cause__
+        cause = getattr(error, "__cause__", None)
         lacks = isinstance(cause, ErrorReply) and "Function not found" in cause.text
         return self.library if lacks else None
 

@@ -1,6 +1,6 @@
 """Every operation of a town as a value: the command to send and how to read the reply. Pure, no IO.
 
-Executed by the trio link and by the blocking client alike, so the command line, a REST request and an agent's tool share
+Executed by the trio link and by blocking clients alike, so the command line, a REST request and an agent's tool share
 every rule. All operations are safe to repeat: one that changes something carries an id of its own (a message id, a claim
 token, an ``op``), and the functions do nothing when they see the same one again.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 from tinytown.protocol.agent_operations import AgentOperations
 from tinytown.protocol.host_operations import HostOperations
 from tinytown.protocol.mail_operations import MailOperations
-from tinytown.protocol.operation import load_library
 from tinytown.protocol.task_operations import TaskOperations
-from tinytown.protocol.town_operations import SCHEMA, WholeTownOperations
+from tinytown.protocol.town_operations import WholeTownOperations
 
 
 class TownOperations(MailOperations, TaskOperations, AgentOperations, HostOperations, WholeTownOperations):
@@ -21,6 +20,3 @@ class TownOperations(MailOperations, TaskOperations, AgentOperations, HostOperat
     Arguments named ``agent`` or ``task`` take what users type: a name, an id, a nickname, a unique beginning of one.
     Making an operation raises UsageError for values that can never be right; running it raises what the town's state refuses.
     """
-
-
-__all__ = ["SCHEMA", "TownOperations", "load_library"]

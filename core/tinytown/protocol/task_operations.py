@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Unpack
 
 from tinytown.model.details import TaskChanges, TaskDetails, check_keywords
@@ -17,17 +17,34 @@ from tinytown.protocol.operation import Operation
 from tinytown.protocol.operation_base import OperationBase, flat, json_text
 
 
+def task_fields(given: Mapping[str, Any], message_limit_bytes: int) -> dict[str, str]:
+    """Those of the fields of `TaskChanges` that are given, checked, as the server keeps them. Raises: UsageError."""
+    fields = {name: value for name in TaskChanges.__annotations__ if (value := given.get(name)) is not None}
+    if "description" in fields:
+        check_text("a task", fields["description"], message_limit_bytes)
+    if "priority" in fields:
+        check_one_of("a priority", fields["priority"], PRIORITIES)
+    if fields.get("title"):
+        check_text("a title", fields["title"], 1000)
+    if fields.get("role"):
+        check_word("role", fields["role"])
+    if fields.get("parent"):
+        check_task_id(fields["parent"])
+    for tag in fields.get("tags", ()):
+        check_word("tag", tag)
+    return {name: value if isinstance(value, str) else json_text(list(value)) for name, value in fields.items()}
+
+
 class TaskOperations(OperationBase):
     """Making, changing, assigning and settling tasks."""
 
     def add_task(self, description: str, *, agent: str = "", **details: Unpack[TaskDetails]) -> Operation[Assigned]:
-        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog.
-
-        With a reason in `held` it is held from the beginning, see `hold_task`; `held_until` is RFC 3339.
-        One that was `finished` elsewhere is made in that state (completed, failed or cancelled), without an order.
-        """
+        """Make a task: blocked while a need is open, else assigned to `agent`, else on the backlog. See `TaskDetails`."""
         check_keywords("TownOperations.add_task", TaskDetails, details)
-        fields = self._texts({"description": description, "priority": "normal", "needs": (), "tags": (), **details})
+        fields = task_fields(
+            {"description": description, "priority": "normal", "needs": (), "tags": (), **details},
+            self.message_limit_bytes,
+        )
         lists = [fields.pop(name) for name in ("priority", "needs", "tags")]
         fields = {name: text for name, text in fields.items() if text}
         held, until = details.get("held", ""), details.get("held_until", "")
@@ -43,28 +60,6 @@ class TaskOperations(OperationBase):
         task_id = check_task_id(details.get("task_id") or new_id())
         return self._once("task_add", decoders.to_assigned, task_id, agent, *lists, *flat(fields))
 
-    def update_task(self, task: str, **changes: Unpack[TaskChanges]) -> Operation[Task]:
-        """Edit a task that is neither in progress nor finished; what is None is not changed."""
-        check_keywords("TownOperations.update_task", TaskChanges, changes)
-        return self._call("task_update", decoders.to_task, task, *flat(self._texts(changes)))
-
-    def _texts(self, given: Mapping[str, Any]) -> dict[str, str]:
-        """Those of the fields of `TaskChanges` that are given, checked, as text."""
-        fields = {name: value for name in TaskChanges.__annotations__ if (value := given.get(name)) is not None}
-        if "description" in fields:
-            check_text("a task", fields["description"], self.message_limit_bytes)
-        if "priority" in fields:
-            check_one_of("a priority", fields["priority"], PRIORITIES)
-        if fields.get("title"):
-            check_text("a title", fields["title"], 1000)
-        if fields.get("role"):
-            check_word("role", fields["role"])
-        if fields.get("parent"):
-            check_task_id(fields["parent"])
-        for tag in fields.get("tags", ()):
-            check_word("tag", tag)
-        return {name: value if isinstance(value, str) else json_text(list(value)) for name, value in fields.items()}
-
     def task(self, task: str) -> Operation[Task]:
         """One task."""
         return self._call("task_get", decoders.to_task, task)
@@ -74,10 +69,6 @@ class TaskOperations(OperationBase):
     ) -> Operation[tuple[Task, ...]]:
         """Tasks, newest first, that match all that is given; with the state ``backlog`` the backlog in its order."""
         return self._call("task_list", decoders.to_tasks, state, agent, tag, limit)
-
-    def current_task(self, agent: str) -> Operation[Task | None]:
-        """The task that an agent works on, or its only open one."""
-        return self._call("task_current", decoders.to_optional_task, agent)
 
     def assign_task(self, task: str, agent: str) -> Operation[Assigned]:
         """Assign a task that is not in progress to an agent."""
@@ -96,10 +87,7 @@ class TaskOperations(OperationBase):
         by: str = "",
         token: str = "",
     ) -> Operation[Task]:
-        """Complete, submit (report as done), fail or cancel a task.
-
-        An agent gives its id and its round's task token; a person gives neither.
-        """
+        """Complete, submit (report as done), fail or cancel a task. An agent gives its id (`by`) and its round's task token."""
         if text:
             check_text("a text", text, self.message_limit_bytes)
         check_one_of("a verb", verb, ("complete", "submit", "fail", "cancel"))
@@ -109,19 +97,10 @@ class TaskOperations(OperationBase):
         """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
         return self._once("task_reopen", decoders.to_assigned, task, check_text("a reason", reason, 10_000))
 
-    def requeue_task(self, task: str, *, reason: str = "requeued") -> Operation[Task]:
-        """Take a task from its agent and put it onto the backlog."""
-        return self._once("task_requeue", decoders.to_task, task, check_text("a reason", reason, 10_000))
-
     def hold_task(self, task: str, *, reason: str, until: str = "") -> Operation[Task]:
         """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
-        return self._once(
-            "task_hold",
-            decoders.to_task,
-            task,
-            check_text("a reason", reason, 10_000),
-            check_moment(until) if until else "",
-        )
+        until_ms = check_moment(until) if until else ""
+        return self._once("task_hold", decoders.to_task, task, check_text("a reason", reason, 10_000), until_ms)
 
     def release_task(self, task: str) -> Operation[Task]:
         """Release a held task: to its agent, else onto the backlog, unless a need is open."""
@@ -141,6 +120,6 @@ class TaskOperations(OperationBase):
         """Give a task that is on the backlog to an agent."""
         return self._once("backlog_claim", decoders.to_assigned, task, agent)
 
-    def claim_matching(self, agent_id: str, fence: str, words: Iterable[str]) -> Operation[Assigned | None]:
-        """Give an idle agent the first task of the backlog whose role or tag is one of its `words`."""
-        return self._once("backlog_claim_matching", decoders.to_optional_assigned, agent_id, fence, *words)
+    def claim_matching(self, agent_id: str, fence: str) -> Operation[Assigned | None]:
+        """Give an idle agent the first task of the backlog that has its role or one of its tags, or like it neither."""
+        return self._once("backlog_claim_matching", decoders.to_optional_assigned, agent_id, fence)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tinytown.errors import Refused
-from tinytown.model.events import Event
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import check_id
 from tinytown.model.results import Status
 from tinytown.model.text import check_text
 from tinytown.protocol import decoders
-from tinytown.protocol.operation import Operation, Reply
+from tinytown.protocol.operation import Operation
 from tinytown.protocol.operation_base import OperationBase, flat
 
-#: Form of the town's data. Clients of another one are refused; `setup` brings older data to it.
+if TYPE_CHECKING:
+    from tinytown.model.events import Event
+
+#: Form of the town's data. Clients of another one are refused.
 SCHEMA = "2"
 
 #: Type and members of an event of a plugin's own.
@@ -35,10 +37,11 @@ def _kept(value: Any) -> bytes:
 class WholeTownOperations(OperationBase):
     """The town itself, its ledger, the data of plugins and the event stream."""
 
-    def setup(self, settings: Mapping[str, int]) -> Operation[str]:
-        """Create the town's data if there is none, migrate older data, and store the bounds; the schema of the data.
+    def setup(self, settings: Mapping[str, int | str]) -> Operation[str]:
+        """Create the town's data if there is none, and store the bounds; the schema of the data.
 
-        Raises: Refused with code ``other_schema`` for data that this version does not know.
+        Raises: Refused with code ``older_data`` for data that `tinytown.state.migration` brings to this schema, ``other_schema``
+        for data that this version does not know.
         """
 
         def check(reply: Any) -> str:
@@ -46,7 +49,7 @@ class WholeTownOperations(OperationBase):
                 raise Refused(
                     f"the town's data has the schema {schema!r}, this version of Tinytown knows {SCHEMA!r}",
                     hint="use the version of Tinytown that made it",
-                    code="other_schema",
+                    code="older_data" if schema < SCHEMA else "other_schema",
                 )
             return schema
 
@@ -64,10 +67,6 @@ class WholeTownOperations(OperationBase):
         """Thaw the town; whether it was frozen."""
         return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
-    def report_frozen(self, host: str, commands: int | None) -> Operation[int]:
-        """Report how many commands a kernel has frozen; None when it has thawed them."""
-        return self._once("host_report_frozen", int, host, "" if commands is None else commands)
-
     def apply_retention(self, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
         """Delete some of what is older or more than this; how many tasks. Repeat it until that is 0."""
         return self._call("apply_retention", int, finished_age_ms, finished_count, events)
@@ -80,23 +79,13 @@ class WholeTownOperations(OperationBase):
         """Set these budgets and no others, see `BudgetsConfig.server_numbers`; names of what has changed."""
         return self._once("budgets_set", decoders.to_texts, *flat(numbers))
 
-    def apply_cost_retention(self, *, days: int) -> Operation[int]:
-        """Delete the costs of one day that is older than so many; 1, or 0 when there is none. Repeat it until that is 0."""
-        return self._call("costs_apply_retention", int, days)
-
     def plugin_data(self, plugin: str) -> Operation[Mapping[str, Any]]:
         """All data of a plugin in the town: field -> value."""
-
         key = self.keys.plugin(check_id("a plugin's name", plugin))
         return Operation(("HGETALL", key), lambda reply: {name: _value(text) for name, text in pairs(reply).items()})
 
-    def plugins_with_data(self) -> Operation[tuple[str, ...]]:
-        """The names of the plugins that have data in the town."""
-        return Operation(("SMEMBERS", self.keys.plugins), lambda reply: tuple(sorted(decoders.to_texts(reply))))
-
     def plugin_field(self, plugin: str, field: str) -> Operation[Any]:
         """One value of a plugin; None if there is none."""
-
         key = self.keys.plugin(check_id("a plugin's name", plugin))
         return Operation(
             ("HGET", key, check_id("a field", field)), lambda reply: None if reply is None else _value(reply)
@@ -122,18 +111,16 @@ class WholeTownOperations(OperationBase):
 
     def latest_events(self, count: int, *, begin: str = "-") -> Operation[tuple[Event, ...]]:
         """The newest `count` events, oldest of them first; from the position `begin` on, which may be a time in ms."""
-
-        def decode(reply: Reply) -> tuple[Event, ...]:
-            return decoders.to_events(reply)[::-1]
-
-        return Operation(("XREVRANGE", self.keys.events, "+", begin, "COUNT", count), decode)
+        command = ("XREVRANGE", self.keys.events, "+", begin, "COUNT", count)
+        return Operation(command, lambda reply: decoders.to_events(reply)[::-1])
 
     def events_after(self, cursor: str, *, count: int = 500) -> Operation[tuple[Event, ...]]:
         """Events behind the position `cursor` (``0`` = from the oldest), at most `count`."""
-        return Operation(
-            ("XRANGE", self.keys.events, f"({cursor}" if cursor != "0" else "-", "+", "COUNT", count),
-            decoders.to_events,
-        )
+        return self.events_from(f"({cursor}" if cursor != "0" else "-", count=count)
+
+    def events_from(self, cursor: str, *, count: int) -> Operation[tuple[Event, ...]]:
+        """Events at and behind the position `cursor`, at most `count`."""
+        return Operation(("XRANGE", self.keys.events, cursor, "+", "COUNT", count), decoders.to_events)
 
     def wait_for_events(self, cursor: str, *, block_ms: int, count: int = 500) -> Operation[tuple[Event, ...]]:
         """Like `events_after`, waiting on the server for up to `block_ms`; needs a connection of its own."""
@@ -141,19 +128,10 @@ class WholeTownOperations(OperationBase):
             ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), decoders.to_stream_events
         )
 
-    def cursors(self) -> Operation[dict[str, str]]:
-        """How far each sink has read, by its name."""
-        return Operation(("HGETALL", self.keys.cursors), pairs)
-
     def cursor(self, sink: str) -> Operation[str | None]:
-        """How far a sink has read."""
+        """How far a sink, or whatever else reads events under a name, has read; None before its first one."""
         return Operation(("HGET", self.keys.cursors, sink), decoders.to_optional_text)
 
     def set_cursor(self, sink: str, position: str) -> Operation[str]:
         """Store how far a sink has read; the position."""
-
-        def decode(reply: Reply) -> str:
-            int(reply)
-            return position
-
-        return Operation(("HSET", self.keys.cursors, sink, position), decode)
+        return Operation(("HSET", self.keys.cursors, sink, position), lambda _: position)

@@ -39,22 +39,26 @@ _NOT_ON_A_SHARED_LINK = frozenset(
 _BLOCKING = frozenset("BLMOVE BLMPOP BLPOP BRPOP BRPOPLPUSH BZMPOP BZPOPMAX BZPOPMIN WAIT WAITAOF".split())
 
 
-class Redis(AsyncCoreCommands):
-    """redis-py's async commands, answered over `link` with redis-py's unified shapes.
+class PluginRedis(AsyncCoreCommands):
+    """redis-py's async commands for one plugin, answered over `link` with redis-py's unified shapes. Made by `Town.redis`.
 
-    With `decode` strings come as `str` (bytes that are not UTF-8 as lone surrogates), else as `bytes`. Pub/sub belongs to
-    the link, MULTI to `batch`; WATCH has no place on a shared connection, a function does the same in one step.
+    Strings come as `str` (bytes that are not UTF-8 as lone surrogates). The keys that `key` gives lie in the town's slot, go
+    with `tt reset`, and are neither saved by `tt save` nor bounded by the town: give them a time to live. Pub/sub belongs to the
+    link; MULTI and WATCH have no place on a shared connection, a script or a function does the same in one step.
 
-    Raises: redis.exceptions for error replies, UsageError for a command that a shared link cannot carry.
+    Raises: redis.exceptions for error replies, UsageError for a command that a shared link cannot carry. Since hook API 2.
     """
 
     _event_dispatcher: Any = None  # declared by redis-py for its connection pools; no command uses it
 
-    def __init__(self, link: Link, *, decode: bool = False) -> None:
-        self._link = link
-        self._decode = decode
-        self._encoder = _new_encoder("utf-8", "surrogateescape", decode)
+    def __init__(self, link: Link, keys: Keys, plugin: str) -> None:
+        self._link, self._keys, self._plugin = link, keys, plugin
+        self._encoder = _new_encoder("utf-8", "surrogateescape", True)
         self._encode = cast("Callable[[Any], bytes | bytearray | memoryview]", self._encoder.encode)  # pyright: ignore[reportUnknownMemberType]
+
+    def key(self, name: str) -> str:
+        """``tt:{town}:plugin:PLUGIN:NAME``. Raises: UsageError for an illegal name."""
+        return self._keys.plugin_key(self._plugin, name)
 
     def get_encoder(self) -> Encoder:
         """What redis-py's scripts ask for."""
@@ -62,16 +66,12 @@ class Redis(AsyncCoreCommands):
 
     def get_connection_kwargs(self) -> dict[str, Any]:
         """What SLOWLOG GET asks before it chooses between bytes and text."""
-        return {"decode_responses": self._decode}
+        return {"decode_responses": True}
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """One command as redis-py's methods spell it, and what they make of the reply."""
         (reply,) = await self._link.replies([self.words(args)])
         return self.shape(reply, args[0], options)
-
-    def batch(self, *, atomic: bool = False) -> Batch:
-        """An empty batch; with `atomic` its commands happen all together, and no other command runs in between."""
-        return Batch(self, self._link, atomic=atomic)
 
     def words(self, args: tuple[Any, ...]) -> tuple[Argument, ...]:
         """The words to send. Raises: DataError for a value that has no bytes; UsageError."""
@@ -81,19 +81,15 @@ class Redis(AsyncCoreCommands):
         if verb in _NOT_ON_A_SHARED_LINK or (verb == "CLIENT" and words[1:2] and words[1].upper() == b"REPLY"):
             raise UsageError(
                 f"{verb} would change a connection that others share",
-                hint="use Link.subscribe for messages and Redis.batch(atomic=True) for transactions",
+                hint="use Link.subscribe for messages, and a script or a function for what has to happen in one step",
             )
-        blocks = verb in _BLOCKING or (verb in ("XREAD", "XREADGROUP") and b"BLOCK" in map(bytes.upper, words))
-        if blocks and not self._link.blocking:
-            raise UsageError(
-                f"{verb} would hold up a connection that others share", hint="use a link for blocking calls"
-            )
+        if verb in _BLOCKING or (verb in ("XREAD", "XREADGROUP") and b"BLOCK" in map(bytes.upper, words)):
+            raise UsageError(f"{verb} would hold up a connection that others share", hint="ask again later instead")
         return words
 
     def shape(self, reply: Reply, name: Any, options: dict[str, Any]) -> Any:
         """What redis-py's client would return for `reply` to the command `name`; raises what it would raise."""
-        decode = self._decode and NEVER_DECODE not in options
-        value = self._value(reply, decode=decode)
+        value = self._value(reply, decode=NEVER_DECODE not in options)
         if isinstance(value, Exception):
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
@@ -116,76 +112,3 @@ class Redis(AsyncCoreCommands):
                 return {self._value(k, decode=decode): self._value(v, decode=decode) for k, v in items}
             case _:
                 return reply
-
-
-class PluginRedis(Redis):
-    """redis-py's commands for one plugin; `key` gives it keys of its own. Made by `Town.redis`.
-
-    Strings come as `str`. The keys lie in the town's slot, go with `tt reset`, and are neither saved by `tt save` nor bounded
-    by the town: give them a time to live. Since hook API 2.
-    """
-
-    def __init__(self, link: Link, keys: Keys, plugin: str) -> None:
-        super().__init__(link, decode=True)
-        self._keys = keys
-        self._plugin = plugin
-
-    def key(self, name: str) -> str:
-        """``tt:{town}:plugin:PLUGIN:NAME``. Raises: UsageError for an illegal name."""
-        return self._keys.plugin_key(self._plugin, name)
-
-
-class Batch(AsyncCoreCommands):
-    """Commands collected and then sent in one write; each method returns the batch, `execute` the answers."""
-
-    _event_dispatcher: Any = None
-
-    def __init__(self, client: Redis, link: Link, *, atomic: bool) -> None:
-        self._client = client
-        self._link = link
-        self._atomic = atomic
-        self._commands: list[tuple[Any, tuple[Argument, ...], dict[str, Any]]] = []
-
-    def get_encoder(self) -> Encoder:
-        """What redis-py's scripts ask for."""
-        return self._client.get_encoder()
-
-    def get_connection_kwargs(self) -> dict[str, Any]:
-        """What SLOWLOG GET asks before it chooses between bytes and text."""
-        return self._client.get_connection_kwargs()
-
-    def execute_command(self, *args: Any, **options: Any) -> Batch:
-        """Add one command as redis-py's methods spell it."""
-        self._commands.append((args[0], self._client.words(args), options))
-        return self
-
-    async def execute(self, *, raise_on_error: bool = True) -> list[Any]:
-        """The answers in order, and an empty batch again.
-
-        Without `raise_on_error` an error takes its place. When the server refuses a command of an atomic batch
-        before running it, none is run and its error is raised in either case.
-        """
-        commands, self._commands = self._commands, []
-        # An empty MGET and its like would be an error; redis-py knows their answer without asking.
-        replies = iter(await self._replies([words for _, words, options in commands if EMPTY_RESPONSE not in options]))
-        answers: list[Any] = []
-        for name, _, options in commands:
-            if EMPTY_RESPONSE in options:
-                answers.append(options[EMPTY_RESPONSE])
-                continue
-            try:
-                answers.append(self._client.shape(next(replies), name, options))
-            except Exception as error:
-                if raise_on_error:
-                    raise
-                answers.append(error)
-        return answers
-
-    async def _replies(self, commands: list[tuple[Argument, ...]]) -> list[Reply]:
-        if not self._atomic or not commands:
-            return await self._link.replies(commands)
-        *queued, executed = await self._link.replies([("MULTI",), *commands, ("EXEC",)], atomic=True)
-        if isinstance(executed, ErrorReply):
-            first = next((reply for reply in queued if isinstance(reply, ErrorReply)), executed)
-            raise _parse_error(first.text)
-        return cast("list[Reply]", executed)

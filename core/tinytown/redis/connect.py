@@ -1,7 +1,4 @@
-"""From an address to a connection that is ready for requests, under trio: socket, TLS, introduction.
-
-Knows nothing of reconnecting or of requests. Whatever goes wrong comes out as one of our errors.
-"""
+"""From an address to a connection that is ready for requests, under trio: socket, TLS, handshake. Knows no requests."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ class Connection:
     version: str
 
 
-async def connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
+async def open_connection(address: Address, tls: ssl.SSLContext | None) -> Connection:
     """A connection to `address`, whose stream the caller owns; `tls` is for ``rediss`` only.
 
     Raises: ServerUnreachable with the codes of `resp.connect_error` and `resp.check_handshake`; ProtocolViolation.

@@ -18,7 +18,7 @@ import trio
 from tinytown.errors import ProtocolViolation, ServerUnreachable, TinytownError
 from tinytown.protocol.function_library import MAX_LIBRARY_LOADS
 from tinytown.protocol.operation import Argument, ErrorReply, Operation, Reply, load_library, raise_for
-from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, connect
+from tinytown.redis.connect import RECEIVE_SIZE_BYTES, Connection, open_connection
 from tinytown.redis.pipeline import Caller, Pipeline, Request
 from tinytown.redis.resp import PASSING, connect_error, pack
 from tinytown.redis.url import Address
@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 
 #: How many requests may wait or be outstanding on one link.
 BACKLOG_LIMIT = 100_000
-
 #: How long the very first connection is tried before `open_link` fails.
 FIRST_CONNECT_S = 1.0
 
@@ -58,11 +57,9 @@ class Link:
         on_connected: Callable[[], None] | None,
         offline_wait_s: float,
         stall_s: float | None,
-        prepare: Callable[[], Awaitable[None]] | None,
-        blocking: bool,
+        prepare: Callable[[], Awaitable[Address]] | None,
     ) -> None:
         self.address = address
-        self.blocking = blocking
         self.generation = 0
         self.server_version = ""
         self.connected = False
@@ -76,7 +73,6 @@ class Link:
         self._last_byte_at = 0.0
         self._lost_at = 0.0
         self._failures = 0
-        self._at_once = False
         self._failure: TinytownError = ServerUnreachable("the client is closed")
         self._session: trio.CancelScope | None = None
         self._lifetime = trio.CancelScope(shield=True)
@@ -98,7 +94,7 @@ class Link:
     async def _run(self, operation: Operation[T]) -> T:
         request = Request(pack(operation.command), operation.repeatable)
         await self._exchange([request])
-        return operation.read(request.outcome()[0])
+        return operation.read(request.outcome())
 
     async def command(self, *words: Argument) -> Reply:
         """The server's reply to any command that does not concern the connection itself; never sent twice."""
@@ -107,43 +103,27 @@ class Link:
             raise_for(reply)
         return reply
 
-    async def replies(self, commands: Sequence[tuple[Argument, ...]], *, atomic: bool = False) -> list[Reply]:
-        """The raw replies to `commands`, `ErrorReply` values included; sent in one write, never sent twice.
-
-        With `atomic` they are handed over as one piece that other requests cannot come between and a broken connection
-        cannot tear: what MULTI ... EXEC needs on a shared connection.
-        """
-        packed = [pack(command) for command in commands]
-        if atomic:
-            requests = [Request(b"".join(packed), replies_due=len(packed))] if packed else []
-        else:
-            requests = [Request(data) for data in packed]
+    async def replies(self, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+        """The raw replies to `commands`, `ErrorReply` values included; sent in one write, never sent twice."""
+        requests = [Request(pack(command)) for command in commands]
         await self._exchange(requests)
-        return [reply for request in requests for reply in request.outcome()]
+        return [request.outcome() for request in requests]
 
     async def subscribe(self, *channels: str | bytes) -> None:
-        """Have the messages of `channels` given to `on_push`, from now until `unsubscribe`, across reconnects.
+        """Have the messages of `channels` given to `on_push`, from now on, across reconnects.
 
         A channel counts as listened to once the server has granted it, even if the caller was cancelled meanwhile.
         Raises: ServerUnreachable with code ``server_refused`` for a channel this user may not listen to.
         """
-        await self._subscribe("SUBSCRIBE", channels)
-
-    async def unsubscribe(self, *channels: str | bytes) -> None:
-        """No longer listen to `channels`; harmless for one that was not listened to."""
-        await self._subscribe("UNSUBSCRIBE", channels)
-
-    async def _subscribe(self, verb: str, channels: tuple[str | bytes, ...]) -> None:
         names = [channel.encode() if isinstance(channel, str) else channel for channel in channels]
         # One command for each: then each has exactly one answer, a push or an error.
-        requests = [Request(pack((verb, name)), repeatable=True, channel=name) for name in names]
+        requests = [Request(pack(("SUBSCRIBE", name)), repeatable=True, channel=name) for name in names]
         await self._exchange(requests)
         for request in requests:
-            if isinstance(reply := request.outcome()[0], ErrorReply):
+            if isinstance(reply := request.outcome(), ErrorReply):
                 raise_for(reply)
 
     async def _exchange(self, requests: list[Request]) -> None:
-        """Have `requests` settled."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._lifetime.cancel_called:
             raise ServerUnreachable("the client is closed")
@@ -158,8 +138,6 @@ class Link:
         finally:
             if not caller.answered.is_set():
                 caller.cancelled = True
-                if self.blocking and any(request.sends and not request.settled for request in requests):
-                    self._abandon()
 
     # -- the connection ----------------------------------------------------------------------------------
 
@@ -215,8 +193,8 @@ class Link:
 
     async def _connect(self) -> Connection:
         if self._prepare is not None:
-            await self._prepare()
-        return await connect(self.address, self._tls)
+            self.address = await self._prepare()
+        return await open_connection(self.address, self._tls)
 
     async def _reconnect(self) -> Connection:
         while True:
@@ -298,18 +276,8 @@ class Link:
             self._failure = why
             self._session.cancel()
 
-    def _abandon(self) -> None:
-        """End the present connection because a caller of a blocking command was cancelled; reconnect at once."""
-        if self._session is not None and not self._session.cancel_called:
-            self._failure = ServerUnreachable("a blocking call on the same connection was given up")
-            self._at_once = True
-            self._session.cancel()
-
     def _next_delay_s(self) -> float:
         """How long to wait before connecting; grows, with jitter so that clients do not reconnect all at once."""
-        if self._at_once:
-            self._at_once = False
-            return 0.0
         delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(self._failures, 16))
         self._failures += 1
         return delay_s * random.uniform(0.5, 1.0)
@@ -323,18 +291,15 @@ async def open_link(
     on_connected: Callable[[], None] | None = None,
     offline_wait_s: float = 10.0,
     stall_s: float | None = 15.0,
-    prepare: Callable[[], Awaitable[None]] | None = None,
-    blocking: bool = False,
+    prepare: Callable[[], Awaitable[Address]] | None = None,
 ) -> AsyncGenerator[Link]:
     """A connected link that reconnects by itself until the block ends; usable to its end, also while it is being cancelled.
 
     `on_push` gets (channel, payload) of each message; `on_connected` is called after every connect, before anything
     that waited goes out: this is when to check for missed pushes. Both must be quick; what they raise is logged.
-    `prepare` is awaited before every attempt to connect, and its TinytownErrors count as failures to connect. `stall_s`: with
-    replies due and not a byte for that long the connection counts as broken. For blocking commands open a second link
-    with ``stall_s=None, blocking=True``: a caller that is cancelled then takes the connection down with it, so that the
-    next blocking command does not stand in line behind its; others' non-repeatable requests on that link end as
-    Unconfirmed.
+    `prepare` gives the address before every attempt to connect, and its TinytownErrors count as failures to connect.
+    `stall_s`: with replies due and not a byte for that long the connection counts as broken. For commands that block, open
+    a second link without it: whatever comes later waits behind them.
 
     Raises: ServerUnreachable, ProtocolViolation or ConfigError as themselves (never in a group) when there is no first
     connection. At the end of the block, requests that wait get ServerUnreachable.
@@ -346,7 +311,6 @@ async def open_link(
         offline_wait_s=offline_wait_s,
         stall_s=stall_s,
         prepare=prepare,
-        blocking=blocking,
     )
     connection = await link.first_connection()
     try:

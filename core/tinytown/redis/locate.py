@@ -1,25 +1,26 @@
-"""Which server is a town's: the one that its settings name, or one of its own from the installed `ServerProvider`.
-
-Cheap to import, for quick commands. Connects to nothing and starts nothing.
-"""
+"""Which server is a town's: the one that its settings name, or its own, from the installed `ServerProvider`. Quick to import."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY, Config, prepare_runtime_directory
+from tinytown.config import PASSWORD_VARIABLE, Config
 from tinytown.entry_points import installed
-from tinytown.errors import PluginFaulty, PluginRefused, ServerUnreachable
+from tinytown.errors import PluginFaulty, PluginRefused, ServerUnreachable, StaleLease
+from tinytown.identity import round_url
 from tinytown.packages import install_hint
 from tinytown.redis.url import Address, parse_url
+from tinytown.state import mark_data, open_state, require_data, state_directory
 
 #: The group of entry points that name a `ServerProvider`.
 SERVERS_GROUP = "tinytown.servers"
+#: That of those that lead from a ``redis.url`` with several hosts or another scheme, by which they are named, to one server: from
+#: the URL, and a function that reads a plain one, to an `Address`.
+RESOLVERS_GROUP = "tinytown.resolvers"
 
 
 class ServerProgram(NamedTuple):
@@ -36,7 +37,7 @@ class TownServer(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it listens: ``unix://`` or ``redis://``."""
+        """Where it listens: ``unix://`` or ``redis://``, with the password as ``?password_file=/path``, never itself."""
         ...
 
     @property
@@ -60,25 +61,25 @@ class TownServer(Protocol):
         """
         ...
 
+    def has_data(self) -> bool:
+        """Whether data of an earlier start is there; if not, `ensure` begins with none."""
+        ...
+
     def ping(self, *, timeout_s: float = 1.0) -> bool:
         """Whether it answers within `timeout_s`. Starts nothing."""
         ...
 
     def pid(self) -> int | None:
         """Its process id; None if none runs."""
-        ...
 
     def stop(self, timeout_s: float = 10.0) -> bool:
-        """End it and wait until it is gone, keeping its data; whether one was running.
-
-        Raises: ServerUnreachable if it is still there after `timeout_s`.
-        """
+        """End it, keeping its data, and wait until it is gone; whether one ran. Raises: ServerUnreachable after `timeout_s`."""
         ...
 
     def end_left_behind(self, deadline: float) -> bool:
-        """End a server whose directory was deleted, before `deadline` (`time.monotonic`); whether there was one.
+        """End a server whose directory was deleted; whether there was one.
 
-        Raises: ServerUnreachable if it is still there at the deadline.
+        Raises: ServerUnreachable if it is still there at the `deadline` (`time.monotonic`).
         """
         ...
 
@@ -91,17 +92,18 @@ class ServerProvider(Protocol):
     """
 
     def __call__(self, directory: Path) -> TownServer:
-        """The server whose data lies in `directory`, the town's own runtime directory."""
+        """The server whose data lies in `directory`, the town's state directory."""
         ...
 
 
-def town_server(root: Path, config: Config) -> TownServer | None:
-    """The server of the town's own; None when its settings name another.
+def town_server(root: Path, config: Config, directory: Path | None = None) -> TownServer | None:
+    """The server of the town's own, with its data in `directory`, by default the town's state; None when its settings name
+    another.
 
     Raises: ServerUnreachable with code ``no_server`` if no provider is installed; PluginRefused if several are; PluginFaulty
     if the one there is cannot be imported.
     """
-    if config.redis.url is not None:
+    if config.redis.url is not None or round_url(root):
         return None
     providers = installed(SERVERS_GROUP)
     if not providers:
@@ -126,30 +128,39 @@ def town_server(root: Path, config: Config) -> TownServer | None:
             distribution=provider.distribution,
             stage="server",
         ) from error
-    return make(root / RUNTIME_DIRECTORY)
+    return make(directory or state_directory(root))
 
 
 def ensure_server(root: Path, config: Config) -> Literal["started", "attached", "named"]:
-    """Have the town's server up, and how that was done; ``named``: by nobody, the configuration names another.
-
-    Blocking. Raises: ServerUnreachable; what `town_server` raises.
-    """
+    """Have the town's server up, and how: ``named`` if the settings name one. Blocking. Raises as `TownServer.ensure` does."""
     if (server := town_server(root, config)) is None:
+        open_state(root)
         return "named"
-    state = server.ensure(durability=config.redis.durability)
-    if state == "started":
-        with suppress(OSError):
-            prepare_runtime_directory(root)
-    return state
+    open_state(root, stop_server=lambda old: (former := town_server(root, config, old)) and former.stop())
+    if not server.has_data():
+        require_data(root)
+    how = server.ensure(durability=config.redis.durability)
+    mark_data(root)
+    return how
 
 
 def address_of(root: Path, config: Config) -> Address:
-    """Where the town's server is. Raises: ConfigError for a bad ``redis.url`` or certificate file; what `town_server` raises."""
+    """Where the town's server is. Raises: ConfigError for a bad ``redis.url``; StaleLease; what `town_server` raises."""
     redis = config.redis
+    if url := round_url(root):
+        address = parse_url(url)
+        if address.scheme == "unix" and not os.path.exists(address.path):
+            raise StaleLease("the round that this process belongs to has ended", hint="end this process")
+        return address
     if (server := town_server(root, config)) is not None:
         return parse_url(server.url)
-    assert redis.url is not None
-    address = parse_url(redis.url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
-    if not address.password and (password := os.environ.get(PASSWORD_VARIABLE)):
-        return msgspec.structs.replace(address, password=password)
-    return address
+    url, password = redis.url or "", os.environ.get(PASSWORD_VARIABLE)
+
+    def read(url: str) -> Address:
+        address = parse_url(url, ca_file=redis.ca_file, cert_file=redis.cert_file, key_file=redis.key_file)
+        return msgspec.structs.replace(address, password=address.password or password)
+
+    scheme = url.partition(":")[0]
+    several = "," in url or "+" in scheme
+    resolvers = [each for each in installed(RESOLVERS_GROUP) if each.name == scheme] if several else []
+    return resolvers[0].load()(url, read) if resolvers else read(url)

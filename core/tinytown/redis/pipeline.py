@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
 from tinytown.errors import LimitReached, ProtocolViolation, TinytownError
-from tinytown.protocol.operation import ErrorReply, Reply
+from tinytown.protocol.operation import ErrorReply, Reply, raise_for
 from tinytown.redis.resp import is_push, pack, unconfirmed
 
 _log = logging.getLogger(__name__)
@@ -38,17 +38,16 @@ class Caller:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Bytes to hand over as one piece, and the replies that they will have; only with a single one is it repeatable.
+    """The bytes of one command, and the reply to it.
 
-    ``channel`` is set for SUBSCRIBE and UNSUBSCRIBE of that one channel, which are answered by a push when granted
-    and by an ordinary error reply when not. ``caller`` is None for the link's own.
+    ``channel`` is set for SUBSCRIBE of that one channel, which is answered by a push when granted and by an ordinary
+    error reply when not. ``caller`` is None for the link's own.
     """
 
     data: bytes
     repeatable: bool = False
-    replies_due: int = 1
     channel: bytes | None = None
-    replies: list[Reply] = field(default_factory=list[Reply])
+    reply: Reply = None
     failure: TinytownError | None = None
     settled: bool = False
     sends: int = 0
@@ -75,18 +74,18 @@ class Request:
             self.failure.__cause__ = why
         self.settle()
 
-    def outcome(self) -> list[Reply]:
-        """Its replies. Raises: the failure it ended with."""
+    def outcome(self) -> Reply:
+        """Its reply. Raises: the failure it ended with."""
         if self.failure is not None:
             raise self.failure
-        return self.replies
+        return self.reply
 
 
 class Pipeline:
     """The requests of one link, and the channels it listens to.
 
-    `limit` bounds the requests that wait or are outstanding. ``channels`` is what the server has granted and not been
-    asked to end, also if its caller was cancelled.
+    `limit` bounds the requests that wait or are outstanding. ``channels`` is what the server has granted, also if its
+    caller was cancelled.
     """
 
     def __init__(self, *, limit: int, on_message: Callable[[bytes, bytes], None] | None) -> None:
@@ -134,10 +133,7 @@ class Pipeline:
         return b"".join(pieces)
 
     def feed(self, reply: Reply) -> None:
-        """Give `reply` to the request it belongs to, wanted or not, or the push to whom it concerns.
-
-        Raises: ProtocolViolation for a reply to nothing.
-        """
+        """Give `reply` to its request, wanted or not, or a push to its handler. Raises: TinytownError to end the connection."""
         if is_push(reply):
             self._feed_push(reply)
             return
@@ -178,12 +174,13 @@ class Pipeline:
         return self._waiting[0].queued_at if self._waiting else None
 
     def _answer(self, request: Request, reply: Reply) -> None:
-        request.replies.append(reply)
-        if len(request.replies) == request.replies_due:
-            self._sent.popleft()
-            request.settle()
-            if request.caller is None and isinstance(reply, ErrorReply):
-                _log.warning("cannot listen to %r any more: %s", request.channel, reply.text)
+        request.reply = reply
+        self._sent.popleft()
+        request.settle()
+        if isinstance(reply, ErrorReply) and (reply.kind == "READONLY" or request.caller is None):
+            if reply.kind != "NOPERM":  # a new connection may lead to the new primary, or to one that is not busy
+                raise_for(reply)
+            _log.warning("cannot listen to %r any more: %s", request.channel, reply.text)
 
     def _feed_push(self, push: Sequence[Reply]) -> None:
         match push:
@@ -193,9 +190,9 @@ class Pipeline:
                         self._on_message(channel, payload)
                     except Exception:  # it is not the connection's fault
                         _log.exception("the handler of messages failed on one of channel %r", channel)
-            case [b"subscribe" | b"unsubscribe" as verb, bytes(channel), int()]:
+            case [b"subscribe", bytes(channel), int()]:
                 if self._sent and self._sent[0].channel == channel:
-                    (self.channels.add if verb == b"subscribe" else self.channels.discard)(channel)
+                    self.channels.add(channel)
                     self._answer(self._sent[0], None)
             case _:
                 pass  # of no concern here: invalidations and whatever later servers announce

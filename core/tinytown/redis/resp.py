@@ -1,4 +1,4 @@
-"""The Redis wire protocol as both clients speak it: packing, parsing, and what a failed handshake means. No IO.
+"""The Redis wire protocol as every client speaks it: packing, parsing, and what a failed handshake means. No IO.
 
 `hiredis` does the work. Replies are bytes throughout (per-reply decoding goes wrong around pushes), and error replies
 come out as `ErrorReply` values. Foreign errors of connecting (sockets, TLS, garbage instead of a server) become ours
@@ -22,7 +22,7 @@ from tinytown.redis.url import Address
 OLDEST_MAJOR: Final = 7
 
 #: Codes of connection failures that may be temporary; with any other code waiting does not help.
-PASSING: Final = frozenset({"server_unreachable", "server_loading", "server_busy"})
+PASSING: Final = frozenset({"server_unreachable", "server_loading", "server_busy", "no_primary"})
 
 _MORE: Final = object()
 # Its stub says "a tuple of one item" and not what it returns.
@@ -46,10 +46,7 @@ class Parser:
         self._reader = hiredis.Reader(replyError=ErrorReply, notEnoughData=_MORE)
 
     def replies(self, data: bytes | bytearray) -> Iterator[Reply]:
-        """Every reply that `data`, the next bytes from the server, completes; to be consumed to the end.
-
-        Raises: ProtocolViolation, again and again, once the peer has sent something that is not RESP3.
-        """
+        """Every reply that `data`, the next bytes, completes; to be consumed. Raises: ProtocolViolation for what is not RESP3."""
         try:
             self._reader.feed(bytes(data))
             while (reply := self._reader.gets(False)) is not _MORE:
@@ -66,14 +63,8 @@ def is_push(reply: Reply) -> bool:
     return type(reply) is hiredis.PushNotification
 
 
-# -- introductions ---------------------------------------------------------------------------------------
-
-
 def check_handshake(address: Address, answers: Sequence[Reply]) -> str:
-    """The server's version, from its answers to `Address.handshake`, as many as came.
-
-    Raises: ServerUnreachable, its code as in `handshake_error`.
-    """
+    """The server's version, from its answers to `Address.handshake`, as many as came. Raises: what `handshake_error` makes."""
     version = ""
     for command, answer in zip(address.handshake(), answers, strict=False):
         if isinstance(answer, ErrorReply):
@@ -91,8 +82,7 @@ def handshake_error(error_reply: ErrorReply, address: Address) -> ServerUnreacha
     Codes: ``wrong_password``, ``no_such_database``, ``server_too_old``, ``server_loading`` and ``server_busy`` (both
     pass), ``server_refused`` for all else.
     """
-    kind, text, url = error_reply.kind, error_reply.text, address.redacted
-    plain = text.lower()
+    kind, text, plain, url = error_reply.kind, error_reply.text, error_reply.text.lower(), address.redacted
     if kind in ("WRONGPASS", "NOAUTH") or "invalid password" in plain or " auth " in plain:
         given = "the user or password is wrong" if address.password else "it wants a password"
         return ServerUnreachable(

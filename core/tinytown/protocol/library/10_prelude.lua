@@ -5,7 +5,7 @@
 local SCORE_STEP = 1125899906842624 -- 2^50: rank * 2^50 + sequence fits a double exactly for the ranks 0 to 7
 local RANKS = { urgent = 0, high = 1, normal = 2, low = 3 }
 local SUPERVISOR_ID = '00000000-0000-0000-0000-000000000001'
-local MAX_EVENTS = 20000
+local MAX_EVENTS = 100000
 local EVENT_TEXT_BYTES = 4000
 local OP_TTL_S = 300
 local MAX_PER_CALL = 1000 -- how many members one call treats at most where a set has no bound of its own
@@ -66,6 +66,11 @@ local function setting(base, name, default)
   return tonumber(redis.call('HGET', base .. ':meta', name) or default)
 end
 
+-- The members of a sorted set whose score has come, at most so many as one call treats.
+local function due_members(key, now)
+  return redis.call('ZRANGE', key, '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)
+end
+
 local function record(key)
   local flat, fields = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
@@ -89,8 +94,16 @@ local function emit(base, ...)
   emit_words(base, unpack(members))
 end
 
+-- Tells the host of an agent, if it has one.
 local function notify(base, agent_id, what)
-  redis.call('PUBLISH', base .. ':notify:' .. agent_id, what)
+  local host = redis.call('HGET', base .. ':agent:' .. agent_id, 'host') or ''
+  redis.call('PUBLISH', base .. ':notify:' .. (host ~= '' and host or agent_id), agent_id .. ' ' .. what)
+end
+
+-- Ends the round of an agent. Kept in its record for the next heartbeat, should its host not hear of it.
+local function stop_round(base, agent_id, round_id, what)
+  if round_id and round_id ~= '' then redis.call('HSET', base .. ':agent:' .. agent_id, 'stop', round_id .. ' ' .. what) end
+  notify(base, agent_id, what)
 end
 
 -- Lines of the history of a message. The key is made by `send` with a time to live and kept short-lived here.
@@ -140,17 +153,12 @@ local function find_agent(base, ref)
   if nick then return agent_by_id(base, nick) end
   entry = redis.call('HGET', base .. ':names', unlabelled)
   if entry then return agent_by_id(base, (string.match(entry, '^%S+'))) end
-  local found, names = {}, {}
-  if lower ~= '' then
-    local seen = {}
-    for _, index in ipairs({ 'names', 'nicknames' }) do
-      local flat = redis.call('HGETALL', base .. ':' .. index)
-      for i = 1, #flat, 2 do
-        local id = string.match(flat[i + 1], '^%S+')
-        if not seen[id] and (starts_with(flat[i], lower) or starts_with(id, lower)) then
-          seen[id] = true
-          found[#found + 1] = id
-        end
+  local found, names, seen = {}, {}, {}
+  for _, index in ipairs(lower ~= '' and { ':names', ':nicknames' } or {}) do
+    for name, holder in pairs(record(base .. index)) do
+      local id = string.match(holder, '^%S+')
+      if not seen[id] and (starts_with(name, lower) or starts_with(id, lower)) then
+        seen[id], found[#found + 1] = true, id
       end
     end
   end
@@ -196,10 +204,9 @@ end
 local function register_once(name, work, present)
   register(name, function(base, args)
     local key = base .. ':op:' .. table.remove(args, 1)
-    local kept, result = redis.call('GET', key), nil
-    if kept then
-      result = cjson.decode(kept)[1]
-    else
+    local kept = redis.call('GET', key)
+    local result = kept and cjson.decode(kept)[1]
+    if not kept then
       result = work(base, args)
       redis.call('SET', key, cjson.encode({ result }), 'EX', OP_TTL_S)
     end

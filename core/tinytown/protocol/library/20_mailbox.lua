@@ -4,8 +4,10 @@
 -- so that mail can be counted by kind without reading bodies. Beside its body each message that was ever leased or
 -- delayed has a line "score deliveries token" in :state, from which it returns to its old place. While it is leased the
 -- line ends with the moment of the claim; the line about the lease is added to the message's history only when the lease ends.
+-- What starts no round by itself is in :delayed as well, due at a moment behind WITH_NEXT: the next round takes it along.
 
 local CLASS_NAMES = { t = 'task', q = 'query', i = 'informational', c = 'confirmation', o = 'other' }
+local WITH_NEXT, CHATTER = 200000000000000, 'chatter' -- in the year 8307; the plugin that notes who talks on and on
 
 local function mailbox(base, agent_id)
   return base .. ':mail:' .. agent_id
@@ -52,6 +54,28 @@ local function notify_mail(base, agent_id, what, asleep, due)
   end
 end
 
+-- The first moment at which a member of a set falls due, or nil.
+local function next_due(key)
+  return tonumber(redis.call('ZRANGE', key, '-inf', integer_text(WITH_NEXT), 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2])
+end
+
+-- Does a message start a round? `rules` are those of `Config.wake`; without any all mail does, and all that is for the human side.
+-- Where an agent talks on and on, mail of other agents does not.
+local NEEDS, ALLOWED = { t = 0, o = 0, q = 1, i = 2, c = 3 }, { never = 0, work = 1, always = 2 }
+local function starts_round(base, agent_id, class, sender, urgent, rules)
+  if not rules or agent_id == SUPERVISOR_ID then return true end
+  local by, role, kind = cjson.decode(rules), unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'role', 'cli'))
+  local allowed = ALLOWED[by.senders[sender] or by.roles[role or ''] or by.kinds[kind or ''] or 'work']
+  if urgent and allowed == 1 then allowed = 2 end
+  return NEEDS[class] <= allowed and (sender == 'supervisor' or redis.call('HEXISTS', base .. ':plugin:' .. CHATTER, agent_id) == 0)
+end
+
+-- Puts a message where it waits: in the queue, or, when it is `due` later, or starts no round, among what is delayed.
+local function place_mail(box, member, score, due, starts)
+  if not starts then due = WITH_NEXT + (1 + math.floor(score / SCORE_STEP)) * 1000000000000 + score % SCORE_STEP end
+  redis.call('ZADD', box .. (due and ':delayed' or ':queue'), due or score, member)
+end
+
 -- Defined with accounts and ledger. `start_blocker`: why an agent may not begin a round (nil: it may), and the moment at which
 -- that ends by itself (nil: it does not); `unbound`: no account is parked and there is no budget.
 local start_blocker, task_over_budget, reserve, unreserve, charge
@@ -59,23 +83,22 @@ local start_blocker, task_over_budget, reserve, unreserve, charge
 -- Defined with agents: is there something that an agent could begin at once?
 local has_work
 
--- Gives a message whose body is in the mailbox its place there, from the moment `due` on (0: at once).
+-- Gives a message whose body is in the mailbox its place there, from the moment `due` on (0: at once; behind WITH_NEXT: with a round).
 local function queue_mail(base, agent_id, id, class, priority, due, asleep)
   local box, member = mailbox(base, agent_id), class .. id
   local score = RANKS[priority] * SCORE_STEP + redis.call('INCR', base .. ':seq')
   if due > 0 and due > now_ms() then
     redis.call('HSET', box .. ':state', member, integer_text(score) .. ' 0 -')
-    redis.call('ZADD', box .. ':delayed', due, member)
-    notify_mail(base, agent_id, 'mail', asleep, due)
-  else
-    redis.call('ZADD', box .. ':queue', score, member)
-    -- A busy mailbox needs no second notification: its owner claims until it is empty. Urgent mail may interrupt a round, but not
-    -- one after which none may begin: it would be interrupted for nothing.
-    if priority == 'urgent' and not start_blocker(base, agent_id, now_ms()) then
-      notify_mail(base, agent_id, 'urgent', asleep)
-    elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
-      notify_mail(base, agent_id, 'mail', asleep)
-    end
+    place_mail(box, member, score, due, due < WITH_NEXT)
+    return due < WITH_NEXT and notify_mail(base, agent_id, 'mail', asleep, due)
+  end
+  place_mail(box, member, score, nil, true)
+  -- A busy mailbox needs no second notification: its owner claims until it is empty. Urgent mail may interrupt a round, but not
+  -- one after which none may begin: it would be interrupted for nothing.
+  if priority == 'urgent' and not start_blocker(base, agent_id, now_ms()) then
+    notify_mail(base, agent_id, 'urgent', asleep)
+  elseif priority == 'urgent' or redis.call('ZCARD', box .. ':queue') == 1 then
+    notify_mail(base, agent_id, 'mail', asleep)
   end
 end
 
@@ -88,13 +111,6 @@ local function post(base, agent_id, name, sender, id, class, priority, body, due
   -- The id of an event begins with the time.
   redis.call('SET', base .. ':trace:' .. id, string.match(event, '%d+') .. ' queued for ' .. name .. ' from ' .. sender .. '\n', 'EX', trace_ttl_s)
   return true
-end
-
--- The same without event and history.
-local function put_mail(base, agent_id, id, class, priority, body, due)
-  if redis.call('HSETNX', mailbox(base, agent_id) .. ':bodies', id, body) == 1 then
-    queue_mail(base, agent_id, id, class, priority, due)
-  end
 end
 
 local function forget_mail(box, member)
@@ -138,13 +154,14 @@ local function return_mail(base, agent_id, member, now, how)
     return 'stale'
   end
   if not how.counts then deliveries = math.max(0, deliveries - 1) end
-  if how.counts and deliveries >= setting(base, 'max_deliveries', 5) then
+  if how.delay_ms == -1 or (how.counts and deliveries >= setting(base, 'max_deliveries', 5)) then
     dead_letter(base, agent_id, member, score, deliveries, how.reason, now)
     return 'dead'
   end
   redis.call('HSET', box .. ':state', member, score .. ' ' .. deliveries .. ' -')
-  local later = (how.delay_ms or 0) > 0
-  redis.call('ZADD', box .. (later and ':delayed' or ':queue'), later and now + how.delay_ms or score, member)
+  local sender = string.match(redis.call('HGET', box .. ':bodies', string.sub(member, 2)) or '', '"from":"([^"]*)"')
+  place_mail(box, member, tonumber(score), (how.delay_ms or 0) > 0 and now + how.delay_ms or nil, starts_round(base, agent_id,
+    string.sub(member, 1, 1), sender, tonumber(score) < SCORE_STEP, redis.call('HGET', base .. ':meta', 'wake')))
   trace(base, string.sub(member, 2), now, 'returned ' .. how.reason)
   return 'queued'
 end
@@ -153,36 +170,27 @@ end
 -- has begun goes back -> for each 1 (out) or 0.
 local function settle_mail(base, agent_id, words, first, now)
   local box, reply = mailbox(base, agent_id), {}
-  for begin = first, #words, 2 * MAX_PER_CALL do
-    local acked, members, gone, ids, seen = integer_text(now) .. ' acked\n', {}, {}, {}, {}
-    for i = begin, math.min(begin + 2 * MAX_PER_CALL, #words) - 1, 2 do members[#members + 1] = words[i] end
-    for i, line in ipairs(redis.call('HMGET', box .. ':state', unpack(members))) do
-      local member, token, done = members[i], words[begin + 2 * i - 1], 0
-      local _, deliveries, held, since = parse_state(line)
-      if held == token and token ~= '-' and not seen[member] then
-        seen[member] = true
-        local validity, _, state = order_validity(base, box, member)
-        if validity == 'valid' and state == 'assigned' then
-          return_mail(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
-        else
-          done, gone[#gone + 1], ids[#ids + 1] = 1, member, string.sub(member, 2)
-          trace_lines(base, ids[#ids], lease_line(deliveries, held, since) .. acked)
-        end
-      end
-      reply[#reply + 1] = done
-    end
-    if #gone > 0 then
-      redis.call('ZREM', box .. ':leases', unpack(gone))
-      redis.call('HDEL', box .. ':state', unpack(gone))
-      redis.call('HDEL', box .. ':bodies', unpack(ids))
+  for i = first, #words, 2 do
+    local member, n = words[i], #reply + 1
+    local _, deliveries, held, since = mail_state(box, member)
+    reply[n] = held == words[i + 1] and held ~= '-' and 1 or 0
+    local validity, _, state = order_validity(base, box, member)
+    if reply[n] == 1 and validity == 'valid' and state == 'assigned' then
+      return_mail(base, agent_id, member, now, { counts = false, reason = 'its task is still to be done' })
+      reply[n] = 0
+    elseif reply[n] == 1 then
+      trace_lines(base, string.sub(member, 2), lease_line(deliveries, held, since) .. integer_text(now) .. ' acked\n')
+      redis.call('ZREM', box .. ':leases', member)
+      forget_mail(box, member)
     end
   end
   return reply
 end
 
-local function return_all_leases(base, agent_id, now, reason)
+-- With its host `lost`, the order of a task is not counted as delivered: `return_running_tasks` counts the task.
+local function return_all_leases(base, agent_id, now, reason, lost)
   for _, member in ipairs(redis.call('ZRANGE', mailbox(base, agent_id) .. ':leases', 0, -1)) do
-    return_mail(base, agent_id, member, now, { counts = true, reason = reason })
+    return_mail(base, agent_id, member, now, { counts = not lost or not order_validity(base, mailbox(base, agent_id), member), reason = reason })
   end
 end
 
@@ -198,7 +206,7 @@ register('send', function(base, a)
   local _, sender = find_agent(base, from)
   local box, sent_before = mailbox(base, agent_id), 'duplicate ' .. agent_id .. ' ' .. name
   if redis.call('EXISTS', base .. ':trace:' .. id, base .. ':dead:' .. id) > 0 then return sent_before end
-  local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s')
+  local settings = redis.call('HMGET', base .. ':meta', 'message_bytes', 'mailbox_messages', 'trace_ttl_s', 'wake')
   local limit, bound = tonumber(settings[1] or 1048576), tonumber(settings[2] or 10000)
   -- In JSON a text of quotes and newlines is twice as long.
   if #body > limit and (tonumber(size) > limit or #body > 2 * limit + 4096) then
@@ -210,9 +218,9 @@ register('send', function(base, a)
     refuse('limit_reached', 'the mailbox of "' .. name .. '" is full: it may hold ' .. bound,
       'tt inbox ' .. name .. ' shows them', { agent = name })
   end
-  local head = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",'
-  local is_new = post(base, agent_id, name, sender, id, class, priority, head .. string.sub(body, 2), tonumber(not_before), asleep,
-    settings[3] or 3600)
+  local head, due = '{"id":"' .. id .. '","from":"' .. sender .. '","to":"' .. name .. '",', tonumber(not_before)
+  if due == 0 and not starts_round(base, agent_id, class, sender, priority == 'urgent', settings[4]) then due = WITH_NEXT end
+  local is_new = post(base, agent_id, name, sender, id, class, priority, head .. string.sub(body, 2), due, asleep, settings[3] or 3600)
   return is_new and 'queued ' .. agent_id .. ' ' .. name or sent_before
 end)
 
@@ -229,11 +237,19 @@ local function leased_by_token(box, token)
   return found
 end
 
--- claim: agent_id, fence, claim_token, count, lease_ms, then member and token of each message to acknowledge first
+local function take_up(box, delayed)
+  for _, member in ipairs(delayed) do
+    redis.call('ZREM', box .. ':delayed', member)
+    redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
+  end
+end
+
+-- claim: agent_id, fence, claim_token, count (below 0: urgent mail, in a round), lease_ms, member and token of each to ack first
 -- -> now, next moment at which something falls due (-1 = none), why nothing may be begun now ('' = it may), then member,
 -- deliveries, body for each message, or, when nothing may be begun, 1 when there is something that could be, else 0
 register('claim', function(base, a)
-  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(tonumber(a[4]), MAX_PER_CALL), tonumber(a[5])
+  local agent_id, fence, token, count, lease_ms = a[1], a[2], a[3], math.min(math.abs(a[4]), MAX_PER_CALL), tonumber(a[5])
+  local in_round = tonumber(a[4]) < 0
   check_fence(base, agent_id, fence, true)
   local box, now = mailbox(base, agent_id), now_ms()
   settle_mail(base, agent_id, a, 6, now)
@@ -247,20 +263,21 @@ register('claim', function(base, a)
       reply[#reply + 1] = redis.call('HGET', box .. ':bodies', string.sub(mail.member, 2)) or ''
     end
     if #reply > 3 then return reply end
-    for _, member in ipairs(redis.call('ZRANGE', box .. ':leases', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
+    for _, member in ipairs(due_members(box .. ':leases', now)) do
       return_mail(base, agent_id, member, now, { counts = true, reason = 'its lease ran out' })
     end
-    for _, member in ipairs(redis.call('ZRANGE', box .. ':delayed', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
-      redis.call('ZREM', box .. ':delayed', member)
-      redis.call('ZADD', box .. ':queue', (mail_state(box, member)), member)
-    end
+    take_up(box, due_members(box .. ':delayed', now))
   end
   local held, held_until = start_blocker(base, agent_id, now, plain)
   -- Who only has to finish what it has may do so when that is nothing.
-  if held and (redis.call('EXISTS', box .. ':queue', box .. ':delayed') > 0
+  if held and not in_round and (redis.call('EXISTS', box .. ':queue') == 1 or next_due(box .. ':delayed')
     or redis.call('HGET', base .. ':agent:' .. agent_id, 'desired_state') ~= 'drained') then
     unreserve(base, agent_id)
     return { now, held_until or -1, held, has_work(base, agent_id) and 1 or 0 }
+  end
+  local room = (plain or in_round) and 0 or count - redis.call('ZCARD', box .. ':queue')
+  if room > 0 and room < count then
+    take_up(box, redis.call('ZRANGE', box .. ':delayed', integer_text(WITH_NEXT), '+inf', 'BYSCORE', 'LIMIT', 0, room))
   end
   local front = redis.call('ZPOPMIN', box .. ':queue', count)
   local ids, taken, leases, lines, rest, orders = {}, {}, {}, {}, {}, 0
@@ -268,7 +285,7 @@ register('claim', function(base, a)
     local member, n = front[i], #taken + 1
     -- One order a round; what stands behind the second order waits with it, so that nothing is overtaken.
     if string.sub(member, 1, 1) == 't' then orders = orders + 1 end
-    if orders > 1 then
+    if orders > 1 or in_round and tonumber(front[i + 1]) >= SCORE_STEP then
       rest[#rest + 1], rest[#rest + 2] = front[i + 1], member
     else
       taken[n], ids[n], leases[2 * n - 1], leases[2 * n] = member, string.sub(member, 2), now + lease_ms, member
@@ -287,14 +304,14 @@ register('claim', function(base, a)
     end
     redis.call('ZADD', box .. ':leases', unpack(leases))
     redis.call('HSET', box .. ':state', unpack(lines))
-    if not plain then reserve(base, agent_id) end
+    if not plain and not in_round then reserve(base, agent_id) end
     return reply
   end
-  if plain then return reply end
+  if plain or in_round then return reply end
   unreserve(base, agent_id)
   for _, place in ipairs({ ':delayed', ':leases' }) do
-    local first = redis.call('ZRANGE', box .. place, 0, 0, 'WITHSCORES')
-    if first[2] and (reply[2] == -1 or tonumber(first[2]) < reply[2]) then reply[2] = tonumber(first[2]) end
+    local due = next_due(box .. place)
+    if due and (reply[2] == -1 or due < reply[2]) then reply[2] = due end
   end
   return reply
 end)
@@ -315,33 +332,15 @@ register('renew', function(base, a)
   return reply
 end)
 
--- nack: op, agent_id, delay_ms, counts (1 or 0), reason, then member and token of each -> for each queued, dead or stale
+-- nack: op, agent_id, delay_ms (-1: dead letters), counts (1 or 0), reason, then member and token of each -> for each queued, dead or stale
 register_once('nack', function(base, a)
   local box, now, reply = mailbox(base, a[1]), now_ms(), {}
   for i = 5, #a, 2 do
-    if is_held(box, a[i], a[i + 1]) then
-      reply[#reply + 1] = return_mail(base, a[1], a[i], now,
-        { counts = a[3] == '1', reason = a[4], delay_ms = tonumber(a[2]) })
-    else
-      reply[#reply + 1] = 'stale'
-    end
+    local how = { counts = a[3] == '1', reason = a[4], delay_ms = tonumber(a[2]) }
+    reply[#reply + 1] = is_held(box, a[i], a[i + 1]) and return_mail(base, a[1], a[i], now, how) or 'stale'
   end
   notify(base, a[1], 'mail')
   return reply
-end)
-
--- dead_letter: op, agent_id, reason, then member and token of each leased message -> how many became dead letters
-register_once('dead_letter', function(base, a)
-  local box, now, n = mailbox(base, a[1]), now_ms(), 0
-  for i = 3, #a, 2 do
-    if is_held(box, a[i], a[i + 1]) then
-      redis.call('ZREM', box .. ':leases', a[i])
-      local score, deliveries = unleased_state(base, box, a[i])
-      dead_letter(base, a[1], a[i], score, deliveries, a[2], now)
-      n = n + 1
-    end
-  end
-  return n
 end)
 
 local PLACES = { { ':leases', 'leased' }, { ':queue', 'queued' }, { ':delayed', 'delayed' } }
@@ -376,9 +375,10 @@ end)
 
 local COUNTED = { t = 5, q = 6, i = 7, c = 8 }
 
--- queued, leased, delayed, urgent, orders, questions, news, receipts
+-- queued, leased, delayed, urgent, orders, questions, news, receipts, and how many of them wait for the next round
 local function mail_counts(base, agent_id)
-  local box, counts = mailbox(base, agent_id), { 0, 0, 0, 0, 0, 0, 0, 0 }
+  local box = mailbox(base, agent_id)
+  local counts = { 0, 0, 0, 0, 0, 0, 0, 0, redis.call('ZCOUNT', box .. ':delayed', integer_text(WITH_NEXT), '+inf') }
   for i, place in ipairs({ ':queue', ':leases', ':delayed' }) do
     local members = redis.call('ZRANGE', box .. place, 0, -1)
     counts[i] = #members

@@ -200,38 +200,3 @@ register_once('budgets_set', function(base, a)
   emit(base, 'budgets_changed', 'changed', table.concat(changed, ', '))
   return changed
 end)
-
--- The costs of a deleted agent or task are added to the unattributed ones (an empty name).
-local function add_to_unattributed(base, what, name, row)
-  local nobody = what .. ' '
-  redis.call('HSET', base .. ':costs', nobody,
-    costs_line(join_costs(read_costs(redis.call('HGET', base .. ':costs', nobody)), row)))
-  redis.call('HDEL', base .. ':costs', nobody .. name)
-end
-
--- An agent or a task goes. Its line goes with the last day that names it, or now, when that day was forgotten before.
-local function close_line(base, what, name)
-  local line = redis.call('HGET', base .. ':costs', what .. ' ' .. name)
-  if not line then return end
-  local row = read_costs(line)
-  if redis.call('ZCOUNT', base .. ':costs:days', row[8], row[8]) == 0 then add_to_unattributed(base, what, name, row) end
-end
-
--- costs_apply_retention: how many days to keep -> 1 when a day went, 0 when there is nothing more to forget. The lines
--- of agents and tasks that are gone go with the last day that names them.
-register('costs_apply_retention', function(base, a)
-  local oldest = redis.call('ZRANGE', base .. ':costs:days', '-inf',
-    '(' .. math.floor(now_ms() / DAY_MS) - tonumber(a[1]) + 1, 'BYSCORE', 'LIMIT', 0, 1)[1]
-  if not oldest then return 0 end
-  local key, number = base .. ':costs:day:' .. oldest, tonumber(redis.call('ZSCORE', base .. ':costs:days', oldest))
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    local what, name = string.match(field, '^(%l+) (.+)$')
-    local gone = what == 'agent' and redis.call('HEXISTS', base .. ':names', string.lower(name)) == 0
-      or what == 'task' and redis.call('EXISTS', base .. ':task:' .. name) == 0
-    local row = gone and read_costs(redis.call('HGET', base .. ':costs', field))
-    if row and row[8] <= number then add_to_unattributed(base, what, name, row) end
-  end
-  redis.call('UNLINK', key)
-  redis.call('ZREM', base .. ':costs:days', oldest)
-  return 1
-end)

@@ -30,10 +30,6 @@ local function task_reply(base, id)
   return reply
 end
 
-local function present_task(base, id)
-  return task_reply(base, id)
-end
-
 -- What a function that may give an order keeps, { task, message }, as its answer.
 local function present_assigned(base, kept)
   if not kept[1] then return {} end
@@ -53,10 +49,6 @@ local function headline(task)
   return truncate(string.match(task.description or '', '[^\n]*'), 120)
 end
 
-local function rank_by_priority(task)
-  return integer_text(RANKS[task.priority] * SCORE_STEP + tonumber(task.seq))
-end
-
 -- Puts the order to work on a task into its agent's mailbox and returns the message's id.
 local function deliver_task(base, task, now, due)
   local message_id
@@ -68,7 +60,8 @@ local function deliver_task(base, task, now, due)
     'EX', setting(base, 'trace_ttl_s', 3600))
   redis.call('HSET', task_key(base, task.id), 'order', message_id)
   task.order = message_id
-  put_mail(base, task.agent_id, message_id, 't', task.priority, body, 0)
+  redis.call('HSET', mailbox(base, task.agent_id) .. ':bodies', message_id, body)
+  queue_mail(base, task.agent_id, message_id, 't', task.priority, 0)
   return message_id
 end
 
@@ -128,28 +121,82 @@ end
 
 local free_dependants, block_dependants
 
--- An agent's role and tags: a task of the backlog that bears one of them is for it.
-local function role_and_tags(base, agent_id)
-  local role, tags = unpack(redis.call('HMGET', base .. ':agent:' .. agent_id, 'role', 'tags'))
+-- A task, the one that it is part of, and so on up: as a list that is a set as well. -> it, and the topmost
+local function line_of(base, id)
+  local line = { id, [id] = true }
+  while #line < MAX_PER_CALL do
+    local parent = redis.call('HGET', task_key(base, line[#line]), 'parent') or ''
+    if line[parent] or redis.call('EXISTS', task_key(base, parent)) == 0 then break end
+    line[#line + 1], line[parent] = parent, true
+  end
+  return line, line[#line]
+end
+
+-- The task whose waiting makes its parts wait, or nil: one above that needs something other than its parts, or the parent put
+-- off to a time. What is finished makes nothing wait.
+local function waits_above(base, id)
+  local line = line_of(base, id)
+  for level = 2, #line do
+    local above, state, until_ms = line[level], unpack(redis.call('HMGET', task_key(base, line[level]), 'state', 'held_until'))
+    if FINISHED[state] then return nil end
+    if level == 2 and until_ms then return above end
+    for _, need in ipairs(redis.call('SMEMBERS', task_key(base, above) .. ':needs')) do
+      if not line_of(base, need)[above] then return above end
+    end
+  end
+end
+
+-- The words by which a task of the backlog and an agent that takes it know each other: role and tags; without any, the empty one.
+local function words_of(base, key)
+  local role, tags = unpack(redis.call('HMGET', key, 'role', 'tags'))
   local words = {}
   for _, word in ipairs(cjson.decode(tags or '[]')) do words[word] = true end
   if role and role ~= '' then words[role] = true end
+  if not next(words) then words[''] = true end
+  return words
+end
+
+-- Those of an agent: work without role and tags is for those without either, unless auto_claim is "tagged".
+local function agent_words(base, agent_id)
+  local words = words_of(base, base .. ':agent:' .. agent_id)
+  if setting(base, 'auto_claim', 1) ~= 1 then words[''] = nil end
   return words
 end
 
 local function matches_any(base, id, words)
-  local role, tags = unpack(redis.call('HMGET', task_key(base, id), 'role', 'tags'))
-  local fits = words[role or '']
-  for _, tag in ipairs(cjson.decode(tags or '[]')) do fits = fits or words[tag] end
-  return fits
+  for word in pairs(words_of(base, task_key(base, id))) do
+    if words[word] then return not waits_above(base, id) end
+  end
 end
 
--- The first task of the backlog that bears one of the words, or nil.
-local function first_match(base, words)
-  if not next(words) then return nil end
-  for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, MAX_PER_CALL - 1)) do
-    if matches_any(base, id, words) then return id end
+-- Puts a task onto the backlog, or, without a rank, takes it off. In :backlog:words stands "<word>:<rank>:<id>" for each word, which
+-- may have blanks in it, but no colon.
+local function list_on_backlog(base, id, rank)
+  local before = redis.call('ZSCORE', base .. ':backlog', id)
+  for word in pairs(words_of(base, task_key(base, id))) do
+    if before then redis.call('ZREM', base .. ':backlog:words', string.format('%s:%016d:%s', word, tonumber(before), id)) end
+    if rank then redis.call('ZADD', base .. ':backlog:words', 0, string.format('%s:%016d:%s', word, tonumber(rank), id)) end
   end
+  if rank then redis.call('ZADD', base .. ':backlog', rank, id) else redis.call('ZREM', base .. ':backlog', id) end
+end
+
+-- The first task of the backlog that bears one of the words, and does not wait with the whole that it is part of; or nil.
+local function first_match(base, words)
+  local first, rank
+  for word in pairs(words) do
+    local after = '[' .. word .. ':'
+    repeat
+      local places, done = redis.call('ZRANGE', base .. ':backlog:words', after, '(' .. word .. ';', 'BYLEX', 'LIMIT', 0, 100), false
+      for _, place in ipairs(places) do
+        local its_rank, id = string.match(place, '^[^:]*:(%d+):(.+)$')
+        done = rank ~= nil and its_rank >= rank
+        if not done and not waits_above(base, id) then first, rank, done = id, its_rank, true end
+        if done then break end
+        after = '(' .. place
+      end
+    until done or #places < 100
+  end
+  return first
 end
 
 -- Defined with placement: the hosts that are there, and whether one of them could take an agent.
@@ -160,8 +207,8 @@ local live_hosts, fits_a_host
 local function wake_agent_for(base, id, now)
   if setting(base, 'auto_claim', 1) == 0 then return end
   local first, hosts
-  for _, agent_id in ipairs(redis.call('ZRANGE', base .. ':asleep', 0, MAX_PER_CALL - 1)) do
-    if matches_any(base, id, role_and_tags(base, agent_id)) then
+  for _, agent_id in ipairs(redis.call('ZRANGE', base .. ':asleep', 0, -1)) do
+    if matches_any(base, id, agent_words(base, agent_id)) then
       hosts = hosts or live_hosts(base, now)
       local can_begin = fits_a_host(base, agent_id, hosts) and not start_blocker(base, agent_id, now)
       if can_begin or not first then first = agent_id end
@@ -177,7 +224,7 @@ end
 -- An agent takes nothing more: what it may have been woken for wakes another.
 local function pass_on_wakeup(base, agent_id, now)
   if redis.call('EXISTS', base .. ':asleep') == 0 then return end
-  local id = first_match(base, role_and_tags(base, agent_id))
+  local id = first_match(base, agent_words(base, agent_id))
   if id then wake_agent_for(base, id, now) end
 end
 
@@ -206,10 +253,10 @@ local function move(base, task, to, reason, now)
   redis.call('ZREM', base .. ':tasks:state:' .. from, task.id)
   redis.call('ZADD', base .. ':tasks:state:' .. to, task.seq, task.id)
   if to == 'pending' then
-    redis.call('ZADD', base .. ':backlog', rank_by_priority(task), task.id)
+    list_on_backlog(base, task.id, integer_text(RANKS[task.priority] * SCORE_STEP + tonumber(task.seq)))
     wake_agent_for(base, task.id, now)
-  else
-    redis.call('ZREM', base .. ':backlog', task.id)
+  elseif from == 'pending' then
+    list_on_backlog(base, task.id)
   end
   if task.agent_id ~= '' then
     redis.call('ZADD', base .. ':tasks:agent:' .. task.agent_id, task.seq, task.id)
@@ -247,13 +294,19 @@ local function route_task(base, task, reason, now)
   local why = blocked_by(base, task)
   if why then
     move(base, task, 'blocked', why, now)
-  elseif desired_state and desired_state ~= 'stopped' then
+    return ''
+  end
+  -- Its parts on the backlog need not wait for it any more.
+  local asleep = redis.call('EXISTS', base .. ':asleep') == 1
+  for _, part in ipairs(asleep and redis.call('ZRANGE', base .. ':backlog', 0, MAX_PER_CALL - 1) or {}) do
+    if redis.call('HGET', task_key(base, part), 'parent') == task.id then wake_agent_for(base, part, now) end
+  end
+  if desired_state and desired_state ~= 'stopped' then
     move(base, task, 'assigned', reason, now)
     return deliver_task(base, task, now)
-  else
-    unassign(base, task, now)
-    move(base, task, 'pending', reason, now)
   end
+  unassign(base, task, now)
+  move(base, task, 'pending', reason, now)
   return ''
 end
 
@@ -286,22 +339,6 @@ block_dependants = function(base, task, now)
   end
 end
 
--- Does `from` need `goal`, directly or through others?
-local function reaches(base, from, goal)
-  local stack, seen = { from }, {}
-  while #stack > 0 do
-    local id = table.remove(stack)
-    if id == goal then return true end
-    if not seen[id] then
-      seen[id] = true
-      for _, need in ipairs(cjson.decode(redis.call('HGET', task_key(base, id), 'needs') or '[]')) do
-        stack[#stack + 1] = need
-      end
-    end
-  end
-  return false
-end
-
 -- A need that was forgotten after it had finished holds nobody up.
 local function link_need(base, id, need)
   local state = redis.call('HGET', task_key(base, need), 'state')
@@ -321,17 +358,6 @@ local function find_needs(base, refs)
     seen[need] = true
   end
   return needed
-end
-
-local function check_priority(priority)
-  if not RANKS[priority] then refuse('usage', 'no priority ' .. quoted(priority), 'urgent, high, normal or low') end
-end
-
-local function check_acyclic(base, id, need)
-  if reaches(base, need, id) then
-    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; this would be a dependency cycle',
-      'tt task show ' .. need, { task = id, need = need })
-  end
 end
 
 -- Refuses what only fits a task that nobody works on and that is not finished; `hint` begins the way out.

@@ -15,7 +15,7 @@ register_once('task_add', function(base, a)
   if redis.call('EXISTS', task_key(base, id)) == 1 then
     refuse('exists', 'a task ' .. id .. ' exists already', 'tt task show ' .. id, { task = id })
   end
-  check_priority(priority)
+  if not RANKS[priority] then refuse('usage', 'no priority ' .. quoted(priority), 'urgent, high, normal or low') end
   if outcome and not FINISHED[outcome] then
     refuse('usage', 'no outcome ' .. quoted(outcome), 'completed, failed or cancelled')
   end
@@ -61,43 +61,33 @@ end, present_assigned)
 -- backlog_claim: op, id, agent -> fields, id of the message; refuses a task that is not on the backlog
 register_once('backlog_claim', function(base, a)
   local id = find_task(base, a[1])
-  local task = read_task(base, id)
-  if task.state ~= 'pending' then
-    refuse('refused', 'task ' .. id .. ' is not on the backlog: it is ' .. task.state, 'tt backlog list shows what is',
+  local task, above = read_task(base, id), waits_above(base, id)
+  if task.state ~= 'pending' or above then
+    local why = task.state ~= 'pending' and 'it is ' .. task.state or 'it is part of ' .. above .. ', which waits'
+    refuse('refused', 'task ' .. id .. ' is not on the backlog: ' .. why, 'tt backlog list shows what is',
       { task = id, state = task.state })
   end
   return assign(base, task, a[2], now_ms())
 end, present_assigned)
 
--- backlog_claim_matching: op, agent_id, fence, then words (role and tags) -> fields and message id, or nothing.
--- A task matches when its role or one of its tags is one of the words.
+-- backlog_claim_matching: op, agent_id, fence -> fields and message id of the first task for it, or nothing.
+-- A task is for an agent when it has its role or one of its tags, or neither has any.
 register_once('backlog_claim_matching', function(base, a)
   check_fence(base, a[1], a[2])
-  local words = {}
-  for i = 3, #a do words[a[i]] = true end
-  local id = first_match(base, words)
+  local id = first_match(base, agent_words(base, a[1]))
   return id and assign(base, read_task(base, id), a[1], now_ms()) or {}
 end, present_assigned)
 
--- The first of the tasks that a task was made of, parent by parent: all that come from it share one budget of attempts.
-local function lineage_of(base, id)
-  for _ = 1, MAX_PER_CALL do
-    local parent = redis.call('HGET', task_key(base, id), 'parent') or ''
-    if parent == '' or redis.call('EXISTS', task_key(base, parent)) == 0 then return id end
-    id = parent
-  end
-  return id -- they are each other's parents
-end
-
+-- All that was made of one task, parent by parent, shares one budget of attempts.
 local function count_attempt(base, id, by)
   redis.call('HINCRBY', task_key(base, id), 'attempts', by)
-  if setting(base, 'lineage_attempts', 0) > 0 then redis.call('HINCRBY', base .. ':lineages', lineage_of(base, id), by) end
+  if setting(base, 'lineage_attempts', 0) > 0 then redis.call('HINCRBY', base .. ':lineages', (select(2, line_of(base, id))), by) end
 end
 
 -- Why no attempt is left for a task, or nil.
 local function exhausted_lineage(base, id)
   local limit = setting(base, 'lineage_attempts', 0)
-  local root = limit > 0 and lineage_of(base, id)
+  local root = limit > 0 and select(2, line_of(base, id))
   if not root or tonumber(redis.call('HGET', base .. ':lineages', root) or 0) < limit then return nil end
   return 'all attempts (' .. limit .. ') of ' .. (root == id and 'this task' or 'task ' .. root .. ' and all that was made of it') ..
     ' are spent (round.lineage_attempts)'
@@ -189,10 +179,10 @@ register_once('task_settle', function(base, a)
   move(base, task, to, reason, now)
   if to == 'completed' then count_completion(base, task) end
   if by == '' and (was == 'running' or was == 'verifying') and task.agent_id ~= '' then
-    notify(base, task.agent_id, 'stop-round ' .. task.round_id)
+    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
   end
   return id
-end, present_task)
+end, task_reply)
 
 -- task_reopen: op, id, reason -> fields, id of the message
 register_once('task_reopen', function(base, a)
@@ -204,31 +194,12 @@ register_once('task_reopen', function(base, a)
   end
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do link_need(base, id, need) end
   redis.call('HSET', task_key(base, id), 'attempts', 0, 'rejection', a[2])
+  redis.call('HDEL', task_key(base, id), 'lost')
   return { id, route_task(base, task, a[2], now) }
 end, present_assigned)
 
--- Takes a task from the round that works on it, if there is one; that does not count as an attempt.
-local function interrupt_round(base, task)
-  if task.state ~= 'running' then return end
-  notify(base, task.agent_id, 'stop-round ' .. task.round_id)
-  count_attempt(base, task.id, -1)
-end
-
--- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
-register_once('task_requeue', function(base, a)
-  local id, now = find_task(base, a[1]), now_ms()
-  local task = read_task(base, id)
-  if FINISHED[task.state] then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
-  end
-  interrupt_round(base, task)
-  unassign(base, task, now)
-  route_task(base, task, a[2], now)
-  return id
-end, present_task)
-
 -- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then it is not assigned; a round that
--- works on it is interrupted.
+-- works on it is interrupted, which does not count as an attempt.
 register_once('task_hold', function(base, a)
   local id, now = find_task(base, a[1]), now_ms()
   local task = read_task(base, id)
@@ -238,11 +209,14 @@ register_once('task_hold', function(base, a)
   elseif a[3] ~= '' and tonumber(a[3]) <= now then
     refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
   end
-  interrupt_round(base, task)
+  if task.state == 'running' then
+    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+    count_attempt(base, id, -1)
+  end
   set_hold(base, task, a[2], a[3])
   move(base, task, 'blocked', blocked_by(base, task), now)
   return id
-end, present_task)
+end, task_reply)
 
 local function release_hold(base, id, reason, now)
   local task = read_task(base, id)
@@ -258,54 +232,10 @@ register_once('task_release', function(base, a)
   end
   release_hold(base, id, 'released', now_ms())
   return id
-end, present_task)
+end, task_reply)
 
 local function release_due_holds(base, now)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':holds', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do
     release_hold(base, id, 'its hold is over', now)
   end
 end
-
--- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
--- on it: a round has the old text in its prompt, and finished tasks are not edited.
-register('task_update', function(base, a)
-  local id, now, changed = find_task(base, a[1]), now_ms(), {}
-  local task, key = read_task(base, id), task_key(base, id)
-  for i = 2, #a, 2 do
-    local name, value = a[i], a[i + 1]
-    if name == 'needs' then value = json_list(find_needs(base, cjson.decode(value))) end
-    if name == 'tags' then value = json_list(cjson.decode(value)) end
-    if (task[name] or '') ~= value then changed[name] = value end
-  end
-  if not next(changed) then return task_reply(base, id) end
-  check_priority(changed.priority or task.priority)
-  check_not_started(task, 'stays as it is', 'tt task requeue ')
-  local needs = changed.needs and cjson.decode(changed.needs) or {}
-  for _, need in ipairs(needs) do check_acyclic(base, id, need) end
-  if changed.needs then
-    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
-    redis.call('DEL', key .. ':needs')
-    for _, need in ipairs(needs) do link_need(base, id, need) end
-  end
-  if changed.tags then
-    for _, tag in ipairs(cjson.decode(task.tags)) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
-    for _, tag in ipairs(cjson.decode(changed.tags)) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, task.seq, id) end
-  end
-  for name, value in pairs(changed) do task[name] = value end
-  for name, value in pairs(changed) do redis.call('HSET', key, name, value) end
-  redis.call('HSET', key, 'updated_at', integer_text(now))
-  emit(base, 'task_updated', 'task', id, 'title', headline(task))
-  if changed.needs and redis.call('SCARD', key .. ':needs') > 0 then
-    move(base, task, 'blocked', blocked_by(base, task), now)
-  elseif changed.needs and task.state == 'blocked' then
-    route_task(base, task, 'all it needs is completed', now)
-  elseif task.state == 'pending' then
-    redis.call('ZADD', base .. ':backlog', rank_by_priority(task), id)
-    if changed.role or changed.tags then wake_agent_for(base, id, now) end -- it may be for others now
-  elseif changed.priority and task.state == 'assigned'
-    and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order) then
-    withdraw_order(base, task, now) -- its place in the mailbox is another one now
-    deliver_task(base, task, now)
-  end
-  return task_reply(base, id)
-end)

@@ -3,43 +3,28 @@
 -- task_list: state, agent, tag ('' = any), limit -> the fields of each, newest first; the backlog (state "backlog") in its order
 register('task_list', function(base, a)
   local state, tag, limit, reply = a[1], a[3], tonumber(a[4]), {}
+  local backlog = state == 'backlog'
   local agent_id = a[2] ~= '' and find_agent(base, a[2]) or ''
   local index = base .. ':tasks'
   -- Few tasks are being verified, and an agent may have had many.
-  if agent_id ~= '' and state ~= 'verifying' then index = base .. ':tasks:agent:' .. agent_id
+  if backlog then index = base .. ':backlog'
+  elseif agent_id ~= '' and state ~= 'verifying' then index = base .. ':tasks:agent:' .. agent_id
   elseif tag ~= '' then index = base .. ':tasks:tag:' .. tag
-  elseif state ~= '' and state ~= 'backlog' then index = base .. ':tasks:state:' .. state end
-  local start, step = 0, 200
-  while #reply < limit do
-    local ids
-    if state == 'backlog' then
-      ids = redis.call('ZRANGE', base .. ':backlog', start, start + step - 1)
-    else
-      ids = redis.call('ZRANGE', index, start, start + step - 1, 'REV')
-    end
-    if #ids == 0 then break end
+  elseif state ~= '' then index = base .. ':tasks:state:' .. state end
+  local command, step, ids = backlog and 'ZRANGE' or 'ZREVRANGE', 200, {}
+  for start = 0, math.huge, step do
+    ids = redis.call(command, index, start, start + step - 1)
     for _, id in ipairs(ids) do
-      if #reply >= limit then break end
-      local fits = true
-      if state ~= '' and state ~= 'backlog' then fits = redis.call('HGET', task_key(base, id), 'state') == state end
-      if fits and tag ~= '' then fits = redis.call('ZSCORE', base .. ':tasks:tag:' .. tag, id) ~= false end
-      if fits and agent_id ~= '' then fits = redis.call('HGET', task_key(base, id), 'agent_id') == agent_id end
-      if fits then reply[#reply + 1] = task_reply(base, id) end
+      if #reply >= limit then return reply end
+      local its_state, its_agent = unpack(redis.call('HMGET', task_key(base, id), 'state', 'agent_id'))
+      -- One whose record was deleted outside the functions has no state.
+      if its_state and (state == '' or its_state == state or backlog and not waits_above(base, id)) and (agent_id == '' or its_agent == agent_id)
+        and (tag == '' or redis.call('ZSCORE', base .. ':tasks:tag:' .. tag, id)) then
+        reply[#reply + 1] = task_reply(base, id)
+      end
     end
-    start = start + step
+    if #ids < step then return reply end
   end
-  return reply
-end)
-
--- task_current: agent -> fields of the task that it works on, or of its only open one; nothing when there is none
-register('task_current', function(base, a)
-  local agent_id = find_agent(base, a[1])
-  local id = redis.call('HGET', base .. ':agent:' .. agent_id, 'current_task') or ''
-  if id == '' then
-    local open = redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')
-    if #open == 1 then id = open[1] end
-  end
-  return id == '' and {} or task_reply(base, id)
 end)
 
 -- task_meta: id, name, JSON value -> fields; one plugin's table beside the task ('' removes it)

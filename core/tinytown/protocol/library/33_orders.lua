@@ -13,11 +13,16 @@ fail_dead_order = function(base, task_id, reason, now)
   move(base, task, 'failed', 'its order became a dead letter: ' .. reason, now)
 end
 
--- A round that ended without an outcome leaves its task where it was before: with its agent, or blocked again.
-local function return_running_tasks(base, agent_id, now, reason)
+-- A round that ended without an outcome leaves its task where it was before: with its agent, or blocked again. `lost` with its
+-- host it is no attempt. After two such rounds kernels run a task alone; after as many as a message may be delivered it fails.
+local function return_running_tasks(base, agent_id, now, reason, lost)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')) do
     local task = read_task(base, id)
-    if task.state == 'running' then
+    local rounds = lost and task.state == 'running' and redis.call('HINCRBY', task_key(base, id), 'lost', 1)
+    if rounds then count_attempt(base, id, -1) end
+    if rounds and rounds >= math.max(3, setting(base, 'max_deliveries', 5)) then
+      move(base, task, 'failed', 'its kernel ended ' .. rounds .. ' times while it ran, in the end alone: ' .. reason, now)
+    elseif task.state == 'running' then
       local blocked = redis.call('SCARD', task_key(base, id) .. ':needs') > 0
       move(base, task, blocked and 'blocked' or 'assigned', blocked and needs_reason(base, id) or reason, now)
       ensure_order(base, task, now)
@@ -35,10 +40,10 @@ local function delete_task(base, id)
   for _, need in ipairs(cjson.decode(task.needs or '[]')) do
     redis.call('SREM', task_key(base, need) .. ':dependants', id)
   end
-  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':backlog', ':holds', ':tasks:state:' .. task.state }) do
+  list_on_backlog(base, id)
+  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':holds', ':tasks:state:' .. task.state }) do
     redis.call('ZREM', base .. index, id)
   end
   redis.call('HDEL', base .. ':lineages', id)
-  close_line(base, 'task', id)
   redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
 end

@@ -13,6 +13,15 @@ local function agent_reply(base, id)
   return { flat, mail_counts(base, id) }
 end
 
+-- All agents, oldest first, but those whose records were deleted outside the functions.
+local function all_agents(base)
+  local reply = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do
+    if redis.call('EXISTS', agent_key(base, id)) == 1 then reply[#reply + 1] = agent_reply(base, id) end
+  end
+  return reply
+end
+
 -- Like `find_agent`, but refuses the human side.
 local function find_real_agent(base, ref)
   local id, name = find_agent(base, ref)
@@ -59,14 +68,14 @@ local function set_desired_state(base, id, name, desired_state, reason)
   if desired_state ~= before then emit(base, 'agent_desired_state_changed', 'agent', name, 'desired_state', desired_state, 'reason', reason) end
 end
 
--- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent.
-local function release_from_host(base, id, now, reason)
+-- Whatever an agent's host held of it goes back: mail to its place, running tasks to the agent. `lost`: the host itself has ended.
+local function release_from_host(base, id, now, reason, lost)
   local host = redis.call('HGET', agent_key(base, id), 'host') or ''
   if host ~= '' then redis.call('SREM', base .. ':host:' .. host .. ':agents', id) end
   redis.call('HSET', agent_key(base, id), 'host', '', 'token', '', 'round_id', '')
   unreserve(base, id)
-  return_all_leases(base, id, now, reason)
-  return_running_tasks(base, id, now, reason)
+  return_all_leases(base, id, now, reason, lost)
+  return_running_tasks(base, id, now, reason, lost)
 end
 
 -- agent_create: id, name, cli, role, nicknames to try (JSON list), insist on the first (1 or 0), parent, max_rounds, tags and
@@ -87,11 +96,7 @@ register('agent_create', function(base, a)
   if redis.call('ZCARD', base .. ':agents') >= bound then
     refuse('limit_reached', 'this town has as many agents as it may have: ' .. bound, 'raise max_agents in tinytown.toml')
   end
-  local parent_name = ''
-  if parent ~= '' then
-    local _
-    _, parent_name = find_agent(base, parent)
-  end
+  local parent_name = parent ~= '' and select(2, find_agent(base, parent)) or ''
   local nickname = ''
   for _, nick in ipairs(cjson.decode(nicks)) do
     local taken = redis.call('HEXISTS', base .. ':nicknames', string.lower(nick)) == 1
@@ -124,11 +129,7 @@ register('agent_get', function(base, a)
 end)
 
 -- agent_list -> the agents, oldest first
-register('agent_list', function(base)
-  local reply = {}
-  for i, id in ipairs(redis.call('ZRANGE', base .. ':agents', 0, -1)) do reply[i] = agent_reply(base, id) end
-  return reply
-end)
+register('agent_list', all_agents)
 
 -- agent_set_desired_state: agent, desired_state state, urgency ("now" or "soon"), reason -> the agent
 register('agent_set_desired_state', function(base, a)
@@ -140,7 +141,7 @@ register('agent_set_desired_state', function(base, a)
   if agent.host == '' then redis.call('ZREM', base .. ':asleep', id) end
   if desired_state ~= 'running' and agent.desired_state == 'running' then pass_on_wakeup(base, id, now) end
   if agent.host ~= '' then
-    notify(base, id, 'control ' .. urgency)
+    stop_round(base, id, urgency == 'now' and agent.round_id, 'control ' .. urgency)
   elseif desired_state == 'stopped' then
     redis.call('ZREM', base .. ':placement', id)
     place_unverified(base)
@@ -194,7 +195,6 @@ register_once('agent_remove', function(base, a)
     box .. ':state')
   for _, index in ipairs({ ':agents', ':placement' }) do redis.call('ZREM', base .. index, id) end
   redis.call('HDEL', base .. ':names', string.lower(name))
-  close_line(base, 'agent', name)
   if agent.nickname and agent.nickname ~= '' then redis.call('HDEL', base .. ':nicknames', string.lower(agent.nickname)) end
   emit(base, 'agent_removed', 'agent', name)
   return name
@@ -262,14 +262,14 @@ end)
 has_work = function(base, id)
   if redis.call('EXISTS', mailbox(base, id) .. ':queue') == 1 then return true end
   return redis.call('HGET', agent_key(base, id), 'desired_state') == 'running' and setting(base, 'auto_claim', 1) ~= 0
-    and first_match(base, role_and_tags(base, id))
+    and first_match(base, agent_words(base, id))
 end
 
 -- In how many ms there is something to do for an agent that nobody holds; -1 when nothing is known yet.
 local function ms_until_work(base, id, desired_state, now)
   if desired_state ~= 'running' or has_work(base, id) then return 0 end
-  local due = redis.call('ZRANGE', mailbox(base, id) .. ':delayed', 0, 0, 'WITHSCORES')[2]
-  return due and math.max(0, tonumber(due) - now) or -1
+  local due = next_due(mailbox(base, id) .. ':delayed')
+  return due and math.max(0, due - now) or -1
 end
 
 -- agent_release: op, agent_id, fence, state (suspended | stopped | error), reason, retry_ms (-1 = not to be placed again by itself), failed (1 or 0) -> failures so far
@@ -282,7 +282,7 @@ register_once('agent_release', function(base, a)
     refuse('usage', 'no kernel may leave an agent ' .. quoted(state), 'suspended, stopped or error')
   end
   -- Who is drained and has nothing left is done. What came in the last moment it still does.
-  if state == 'stopped' and desired_state == 'drained' and redis.call('EXISTS', box .. ':queue', box .. ':delayed') == 0 then
+  if state == 'stopped' and desired_state == 'drained' and redis.call('EXISTS', box .. ':queue') == 0 and not next_due(box .. ':delayed') then
     desired_state = 'stopped'
     set_desired_state(base, id, name, desired_state, 'drained')
   end
@@ -367,6 +367,7 @@ register('round_settle', function(base, a)
   if task_id ~= '' and redis.call('EXISTS', task_key(base, task_id)) == 1 then
     local task = read_task(base, task_id)
     if task.agent_id == id then ensure_order(base, task, now) end
+    redis.call('HDEL', task_key(base, task_id), 'lost')
     task_state = task.state
   end
   redis.call('HSET', key, 'round_id', '', 'last_round_id', round_id, 'last_task_state', task_state)
@@ -402,4 +403,4 @@ register_once('task_verdict', function(base, a)
     route_task(base, task, a[4], now)
   end
   return task_id
-end, present_task)
+end, task_reply)

@@ -5,7 +5,7 @@ local function remove_host(base, host, now, reason)
     local desired_state, state = unpack(redis.call('HMGET', agent_key(base, id), 'desired_state', 'state'))
     unreserve(base, id)
     if state then -- else its record was deleted outside the functions, which must not keep the host from being lost
-      release_from_host(base, id, now, reason)
+      release_from_host(base, id, now, reason, true)
       if desired_state == 'stopped' then
         if state ~= 'stopped' then report_state(base, id, 'stopped', reason, now) end
       else
@@ -42,28 +42,72 @@ register_once('host_register', function(base, a)
   return lost
 end)
 
--- host_heartbeat: host, lease_ms, how many agents it takes at most from now on ('' = as before) -> ids of its agents that have mail
--- to claim; refuses a host whose lease has ended
+-- The states of agents without a round that do what they are to do, or are about to.
+local IN_STATE = { running = { starting = true, idle = true }, drained = { starting = true, draining = true }, paused = { paused = true } }
+
+-- What was due after a while is due after the same while, though the server's clock was set. It was when a host, whose own counter
+-- `boot_ms` nobody sets, sees it jump between two heartbeats, or the first one of a host is earlier than the latest of any.
+local function follow_clock(base, host, now, boot_ms, lease_ms)
+  local meta, key = base .. ':meta', base .. ':host:' .. host
+  local before, latest, offset = redis.call('HGET', key, 'clock'), unpack(redis.call('HMGET', meta, 'clock_at', 'clock_offset'))
+  local ahead = now - boot_ms - (offset or 0)
+  local step = before and ahead - before or math.min(0, now - (latest or now))
+  if math.abs(step) < 5000 then step = 0 end -- a heartbeat that took longer hastens what is due by as much
+  redis.call('HSET', meta, 'clock_at', integer_text(now), 'clock_offset', integer_text((offset or 0) + step))
+  redis.call('HSET', key, 'clock', integer_text(ahead - step))
+  local places = step ~= 0 and { ':hosts', ':placement', ':parked', ':holds', ':mail:' .. SUPERVISOR_ID .. ':delayed' } or {}
+  for _, id in ipairs(step ~= 0 and redis.call('ZRANGE', base .. ':agents', 0, -1) or {}) do
+    places[#places + 1], places[#places + 2] = ':mail:' .. id .. ':delayed', ':mail:' .. id .. ':leases'
+  end
+  for _, place in ipairs(places) do -- what is delayed to the next round is at no moment
+    local flat = redis.call('ZRANGE', base .. place, '(0', integer_text(WITH_NEXT), 'BYSCORE', 'WITHSCORES')
+    for i = 1, #flat, 2 do
+      -- What is due sooner than a step back was, or soon after one forward, was written since. Hosts have a lease to report in.
+      local left = flat[i + 1] - now
+      local is_older = step < 0 and left > -step - lease_ms or step > 0 and (left <= 0 or left > LONGEST_PARK_MS)
+      local by = (is_older and step or 0) + (place == ':hosts' and lease_ms or 0)
+      if by ~= 0 then
+        redis.call('ZINCRBY', base .. place, integer_text(by), flat[i])
+        if place == ':holds' then redis.call('HINCRBY', task_key(base, flat[i]), 'held_until', integer_text(by)) end
+      end
+    end
+  end
+end
+
+-- host_heartbeat: host, lease_ms, how many agents it takes at most from now on ('' = as before), why it begins no rounds ('' = it
+-- does), how many commands it has frozen ('' = they run), ms since its machine was started or '' -> frozen or thawed, as the town
+-- is, then what its agents were told and may not have heard, as it is published on its channel; refuses a host whose lease has ended
 register('host_heartbeat', function(base, a)
   local host, now = a[1], now_ms()
   local deadline = redis.call('ZSCORE', base .. ':hosts', host)
   if not deadline then refuse('stale_lease', 'this kernel\'s lease has ended', '', { host = host }) end
+  if a[6] ~= '' then follow_clock(base, host, now, a[6], a[2]) end
   redis.call('ZADD', base .. ':hosts', integer_text(now + tonumber(a[2])), host)
+  local key = base .. ':host:' .. host
   if a[3] ~= '' then
-    redis.call('HSET', base .. ':host:' .. host, 'capacity', a[3])
+    redis.call('HSET', key, 'capacity', a[3])
     redis.call('PUBLISH', base .. ':notify', 'placement')
   end
+  local name, frozen = unpack(redis.call('HMGET', key, 'name', 'frozen'))
+  if a[5] ~= '' and a[5] ~= frozen then emit(base, 'host_froze', 'host', name or host, 'commands', a[5]) end
+  redis.call('HSET', key, 'trouble', a[4], 'frozen', a[5])
   expire_hosts(base, now)
-  local ready = {}
+  local reply = { redis.call('HEXISTS', base .. ':meta', 'frozen_at') == 1 and 'frozen' or 'thawed' }
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
-    local box = mailbox(base, id)
-    if redis.call('EXISTS', box .. ':queue') == 1
+    local box, state, desired_state, round_id, stop = mailbox(base, id),
+      unpack(redis.call('HMGET', agent_key(base, id), 'state', 'desired_state', 'round_id', 'stop'))
+    local stopped_round, told = string.match(stop or '', '^(%S+) (.+)$')
+    if stopped_round and stopped_round == round_id then
+      reply[#reply + 1] = id .. ' ' .. told
+    elseif round_id == '' and not (IN_STATE[desired_state] or {})[state] then
+      reply[#reply + 1] = id .. ' control soon'
+    elseif redis.call('EXISTS', box .. ':queue') == 1
       or redis.call('ZCOUNT', box .. ':delayed', '-inf', integer_text(now)) > 0
       or redis.call('ZCOUNT', box .. ':leases', '-inf', integer_text(now)) > 0 then
-      ready[#ready + 1] = id
+      reply[#reply + 1] = id .. ' mail'
     end
   end
-  return ready
+  return reply
 end)
 
 -- host_deregister: host, reason -> 1; its agents are free for others at once
@@ -88,7 +132,8 @@ end)
 register('lease_acquire', function(base, a)
   local key = base .. ':lease:' .. a[1]
   local holder = redis.call('GET', key)
-  if holder and holder ~= a[2] then return 0 end
+  -- One that has longer to go than any is taken for was left behind by a clock that was set back.
+  if holder and holder ~= a[2] and redis.call('PTTL', key) < 10 * a[3] then return 0 end
   redis.call('SET', key, a[2], 'PX', a[3])
   return 1
 end)

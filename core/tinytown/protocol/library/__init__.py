@@ -5,14 +5,15 @@ Files are joined in the order of their names. `PRELUDE_FILE` is what every libra
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tinytown.model import agents, tasks
 
 PRELUDE_FILE = "10_prelude.lua"
+_HERE = os.path.dirname(__file__)
 
 
 def _table(name: str, moves: Mapping[Any, Sequence[str]]) -> str:
@@ -27,11 +28,17 @@ def _tables() -> str:
 @cache
 def prelude_source() -> str:
     """The tables of transitions and the prelude: time, refusals, records, events, finding agents and tasks, `register`."""
-    return _tables() + Path(__file__).with_name(PRELUDE_FILE).read_text("utf-8")
+    return _tables() + _read(PRELUDE_FILE)
 
 
 @cache
 def town_source() -> str:
     """Everything that changes a town, prelude included."""
-    parts = sorted(Path(__file__).parent.glob("*.lua"))  # importlib.resources would cost every quick command 10 ms
-    return _tables() + "\n".join(part.read_text("utf-8") for part in parts)
+    names = sorted(name for name in os.listdir(_HERE) if name.endswith(".lua"))
+    return _tables() + "\n".join(map(_read, names))
+
+
+def _read(name: str) -> str:
+    # `importlib.resources` would cost every quick command 10 ms, `pathlib` 3.
+    with open(os.path.join(_HERE, name), encoding="utf-8") as file:
+        return file.read()
