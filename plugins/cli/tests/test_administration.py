@@ -13,7 +13,8 @@ from tinytown.errors import REPLY_CODES, NotFound
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
 from tinytown.model.results import Batch
-from tinytown.protocol import Keys, Operation
+from tinytown.model.tasks import Task
+from tinytown.protocol import Keys, Operation, TownOperations
 from tinytown_cli import administration
 from tinytown_testing.bare_town import BareTown, without_times
 
@@ -70,6 +71,10 @@ def dead(town: BareTown, batch: Batch) -> None:
     town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="unreadable"))
 
 
+def update(keys: Keys, task: str, **changes: Any) -> Operation[Task]:
+    return administration.update_task(TownOperations(keys.town), task, **changes)
+
+
 #: Uses of each operation, with what they answer.
 USES: dict[str, list[tuple[Make, object]]] = {
     "redrive": [
@@ -79,6 +84,13 @@ USES: dict[str, list[tuple[Make, object]]] = {
     "drop": [
         (lambda keys: administration.drop(keys, "ba"), ["bad"]),
         (lambda keys: administration.drop(keys, "all"), ["ill"]),
+    ],
+    "find_message": [
+        (lambda keys: administration.find_message(TownOperations(keys.town), "conductor", "and"), ...),
+        (
+            lambda keys: administration.find_message(TownOperations(keys.town), "supervisor", "gone"),
+            {"agent": "supervisor", "messages": []},
+        ),
     ],
     "remove_message": [
         (lambda keys: administration.remove_message(keys, "conductor", "an"), ["and"]),
@@ -92,9 +104,20 @@ USES: dict[str, list[tuple[Make, object]]] = {
         (lambda keys: administration.trace(keys, "unknown"), []),
     ],
     "add_need": [(lambda keys: administration.add_need(keys, "bens", "now"), ...)],
+    "update_task": [
+        (lambda keys: update(keys, "bens", description="bens, and quickly", priority="urgent", tags=["b"]), ...),
+        (lambda keys: update(keys, "bens", needs=["now"]), ...),
+        (lambda keys: update(keys, "free0", title="Free", priority="low", tags=["a", "b"]), ...),
+        (lambda keys: update(keys, "next", needs=[]), ...),
+    ],
+    "requeue_task": [(lambda keys: administration.requeue_task(keys, "bens"), ...)],
+    "current_task": [
+        (lambda keys: administration.current_task(keys, "ann"), ...),
+        (lambda keys: administration.current_task(keys, "ben"), ...),
+    ],
     "delete_task": [(lambda keys: administration.delete_task(keys, "ben"), "bens")],
     "assign_backlog": [(lambda keys: administration.assign_backlog(keys, "ben"), ["free0", "free1", "free2"])],
-    "reset_round_count": [(lambda keys: administration.reset_round_count(keys, "be", max_rounds=7), "ben")],
+    "reset_round_count": [(lambda keys: administration.reset_round_count(keys, "ben", max_rounds=7), "ben")],
     "rounds": [
         (lambda keys: administration.rounds(keys, "ben"), []),
         (lambda keys: administration.rounds(keys, task="no", round_id="r1"), ...),
@@ -112,7 +135,7 @@ def shown(answer: Any) -> Any:
     return msgspec.json.decode(re.sub(r"20\d\d-\d\d-\d\dT[\d:.]+Z", "TIME", msgspec.json.encode(answer).decode()))
 
 
-def test_every_operation_has_a_use_here() -> None:
+def test_every_operation_is_covered_here() -> None:
     made = {
         name
         for name, value in inspect.getmembers(administration, inspect.isfunction)
@@ -133,20 +156,32 @@ def test_an_operation_sent_twice_acts_once_and_answers_the_same(name: str, town:
         assert answer is ... or shown(first) == answer
 
 
+def test_a_message_is_found_wherever_it_is_in_its_mailbox(town: BareTown) -> None:
+    town.run(town.operations.send("ann", Query(question="later"), message_id="later", not_before_ms=2**42))
+    claim(town)
+    boxes = [town.run(town.operations.peek(agent)) for agent in ("ann", "supervisor")]
+    assert {entry.place for box in boxes for entry in box.messages} == {"delayed", "queued", "leased"}
+    for box in boxes:
+        for entry in box.messages:
+            assert entry.message is not None
+            found = town.run(administration.find_message(town.operations, box.agent, entry.message.id))
+            assert found.messages == (entry,)
+
+
 def test_a_need_makes_a_task_wait(town: BareTown) -> None:
     task = town.run(administration.add_need(town.operations.keys, "bens", "now"))
     assert (task.state, task.needs, task.open_needs) == ("blocked", ("now",), ("now",))
     assert town.run(administration.add_need(town.operations.keys, "bens", "over")).needs == ("now", "over")
 
 
-def test_counting_anew_leaves_a_bound_that_is_not_given(town: BareTown) -> None:
+def test_resetting_the_round_count_keeps_the_limit_unless_one_is_given(town: BareTown) -> None:
     town.command("HSET", town.key(f"agent:{town.run(town.operations.agent('ben')).id}"), "rounds_completed", 2)
     town.run(administration.reset_round_count(town.operations.keys, "ben"))
     ben = town.run(town.operations.agent("ben"))
     assert (ben.rounds_completed, ben.max_rounds) == (0, 2)
 
 
-def test_a_round_is_found_by_its_task_and_a_record_that_cannot_be_read_hides_no_other(town: BareTown) -> None:
+def test_a_round_is_found_by_its_task_despite_an_unreadable_record(town: BareTown) -> None:
     town.command("LPUSH", town.key(f"agent:{town.run(town.operations.agent('ann')).id}:rounds"), '{"task":"now"}')
     (record,) = town.run(administration.rounds(town.operations.keys, task="now"))
     assert (record.round_id, record.outcome) == ("r1", "rate_limited")
@@ -163,6 +198,13 @@ REFUSED: dict[str, tuple[str, Make]] = {
     "a finished task takes no new need": ("refused", lambda keys: administration.add_need(keys, "over", "free1")),
     "a task does not need itself": ("refused", lambda keys: administration.add_need(keys, "bens", "bens")),
     "a cycle of two": ("refused", lambda keys: administration.add_need(keys, "now", "next")),
+    "a finished task is not requeued": ("refused", lambda keys: administration.requeue_task(keys, "over")),
+    "a finished task is not changed": ("refused", lambda keys: update(keys, "over", title="x")),
+    "a changed task does not need itself": ("refused", lambda keys: update(keys, "bens", needs=["bens"])),
+    "a changed task closes no cycle": (
+        "refused",
+        lambda keys: update(keys, "free0", title="x", needs=["bens", "last"]),
+    ),
     "an order is not removed": ("refused", lambda keys: administration.remove_message(keys, "ben", "bens.1")),
     "a letter that nobody knows": ("not_found", lambda keys: administration.redrive(keys, "nothing")),
     "a dropped letter that nobody knows": ("not_found", lambda keys: administration.drop(keys, "nothing")),
@@ -170,10 +212,13 @@ REFUSED: dict[str, tuple[str, Make]] = {
     "no message at all": ("not_found", lambda keys: administration.remove_message(keys, "ben", "")),
     "a task in progress is not deleted": ("refused", lambda keys: administration.delete_task(keys, "now")),
     "a task that others need is not deleted": ("refused", lambda keys: administration.delete_task(keys, "free0")),
-    "a hosted agent goes on counting": ("refused", lambda keys: administration.reset_round_count(keys, "ann")),
+    "a hosted agent keeps its count": ("refused", lambda keys: administration.reset_round_count(keys, "ann")),
     "a stopped agent takes no tasks": ("refused", lambda keys: administration.assign_backlog(keys, "ben")),
     "the human side takes no tasks": ("refused", lambda keys: administration.assign_backlog(keys, "supervisor")),
     "the human side counts no rounds": ("refused", lambda keys: administration.reset_round_count(keys, SUPERVISOR_ID)),
+    "an unknown task is not requeued": ("not_found", lambda keys: administration.requeue_task(keys, "nothing")),
+    "an unknown task is not changed": ("not_found", lambda keys: update(keys, "nothing", title="x")),
+    "an unknown task is not needed": ("not_found", lambda keys: update(keys, "bens", needs=["nothing"])),
     "an unknown agent has no mail": ("not_found", lambda keys: administration.remove_message(keys, "nobody", "all")),
     "an unknown agent takes no tasks": ("not_found", lambda keys: administration.assign_backlog(keys, "nobody")),
     "an unknown agent has no rounds": ("not_found", lambda keys: administration.rounds(keys, "nobody")),
@@ -182,23 +227,42 @@ REFUSED: dict[str, tuple[str, Make]] = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_the_towns_state_forbids(town: BareTown, what: str) -> None:
-    town.run(town.operations.add_task("last", needs=["free0"]))
+@pytest.mark.parametrize("step", REFUSED)
+def test_the_towns_state_forbids(town: BareTown, step: str) -> None:
+    town.run(town.operations.add_task("last", needs=["free0"], task_id="last"))
     town.run(town.operations.set_desired_state("ben", "stopped"))
-    code, make = REFUSED[what]
+    code, make = REFUSED[step]
     error = town.refusal(make(town.operations.keys))
     assert isinstance(error, REPLY_CODES[code])
     assert (error.code, bool(error.hint)) == (code, True)
 
 
-def test_a_letter_whose_agent_was_removed_is_not_put_back(town: BareTown) -> None:
+def test_a_cycle_of_many_is_refused(bare_town: BareTown) -> None:
+    town = bare_town
+    for number in range(6):
+        town.run(town.operations.add_task("x", task_id=f"t{number}", needs=[f"t{number - 1}"] if number else []))
+    error = town.refusal(update(town.operations.keys, "t0", needs=["t5"]))
+    assert "dependency cycle" in error.message
+
+
+def test_the_server_checks_a_priority_itself(town: BareTown) -> None:
+    change = update(town.operations.keys, "bens", priority="high", needs=["now"])
+    words = tuple("soon" if word == "high" else word for word in change.command)
+    assert town.refusal(msgspec.structs.replace(change, command=words)).code == "usage"
+
+
+def test_a_misspelt_change_is_refused_under_the_name_of_the_function(town: BareTown) -> None:
+    with pytest.raises(TypeError, match=r"update_task\(\) got an unexpected keyword argument 'label'"):
+        update(town.operations.keys, "bens", label="x")
+
+
+def test_a_dead_letter_of_a_removed_agent_is_not_redriven(town: BareTown) -> None:
     town.run(town.operations.send("ben", Query(question="?"), message_id="lost"))
     town.run(town.operations.remove_agent("ben", force=True))
     assert town.refusal(administration.redrive(town.operations.keys, "lost")).hint == "tt dead drop lost"
 
 
-def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(bare_town: BareTown) -> None:
+def test_dead_letters_are_not_redriven_into_a_full_mailbox(bare_town: BareTown) -> None:
     town = bare_town
     town.run(town.operations.setup({"mailbox_messages": 2}))
     for number in range(2):
@@ -209,7 +273,7 @@ def test_dead_letters_are_not_put_into_a_mailbox_that_has_no_room(bare_town: Bar
     assert town.run(administration.redrive(town.operations.keys, "m0")) == ("m0",)
 
 
-def test_messages_and_letters_are_found_by_a_unique_beginning(bare_town: BareTown) -> None:
+def test_messages_and_dead_letters_are_found_by_a_unique_prefix(bare_town: BareTown) -> None:
     town, keys = bare_town, bare_town.operations.keys
     for name in ("note", "note-1", "note-11", "other"):
         town.run(town.operations.send("supervisor", Query(question="?"), message_id=name))
@@ -226,7 +290,7 @@ def test_messages_and_letters_are_found_by_a_unique_beginning(bare_town: BareTow
 
 
 @pytest.mark.parametrize("ref", ["a/b", "*", "a\nb", "🦆", "x" * 100_000, "[", "%s", "\x00", "{town}", "-"])
-def test_an_unknown_name_is_not_found_whatever_it_is(town: BareTown, ref: str) -> None:
+def test_an_unknown_name_of_any_kind_is_not_found(town: BareTown, ref: str) -> None:
     keys = town.operations.keys
     for operation in (
         administration.redrive(keys, ref),
@@ -234,6 +298,9 @@ def test_an_unknown_name_is_not_found_whatever_it_is(town: BareTown, ref: str) -
         administration.remove_message(keys, "ben", ref),
         administration.add_need(keys, ref, "now"),
         administration.add_need(keys, "bens", ref),
+        administration.requeue_task(keys, ref),
+        update(keys, ref, title="x"),
+        update(keys, "bens", needs=[ref]),
         administration.assign_backlog(keys, ref),
         administration.rounds(keys, ref),
     ):
@@ -245,4 +312,4 @@ def test_an_unknown_name_is_not_found_whatever_it_is(town: BareTown, ref: str) -
 
 
 def test_the_library_refuses_with_known_codes_only() -> None:
-    assert set(re.findall(r"refuse\('(\w+)'", administration.LIBRARY.source())) == set(REPLY_CODES)
+    assert set(re.findall(r"refuse\('(\w+)'", administration.LIBRARY.source())) == set(REPLY_CODES) - {"not_allowed"}

@@ -18,10 +18,10 @@ def agent(in_town: Shell) -> None:
 def test_a_bad_name_is_refused_in_one_line_and_changes_nothing(in_town: Shell) -> None:
     bad = ["a/b", "../up", "a*", "a:b", "a\nb", "naïve", "🐎", "", " ", ".hidden", "-dash", "x" * 300, "a b", "a\x07"]
     for name in [*bad, b"\xff"]:
-        told = in_town("spawn", "--json", "--", name, code=2)
-        assert told.error["code"] == "usage", name
-        assert len(told.err.splitlines()) == 1, name
-    assert [each["name"] for each in in_town("list", "--json").json["agents"]] == ["taken"]
+        result = in_town("spawn", "--json", "--", name, code=2)
+        assert result.error["code"] == "usage", name
+        assert len(result.err.splitlines()) == 1, name
+    assert [agent["name"] for agent in in_town("list", "--json").json["agents"]] == ["taken"]
 
 
 @pytest.mark.parametrize("name", ["supervisor", "Conductor"])
@@ -38,7 +38,7 @@ def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("spawn", "taken"), 4, "lives in this town already"),
         (("spawn", "fine", "--parent", "nobody"), 3, "no agent called"),
@@ -49,7 +49,7 @@ def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str,
         (("assign", "taken", "work", "--priority", "asap"), 2, "'asap' is not one of"),
         (("assign", "taken", "work", "--tags", "a:b"), 2, "expected a tag"),
         (("assign", "taken", "two", "words"), 2, "unexpected extra argument"),
-        (("assign", "taken"), 2, "missing argument"),
+        (("assign", "taken"), 2, "expected an agent and a text"),
         (("send", "taken", "x", "--query", "--info"), 2, "got several"),
         (("send", "taken", "x", "--urgent", "--priority", "low"), 2, "got both"),
         (("send", "taken", "x", "--delay", "soon"), 2, "not a number"),
@@ -85,34 +85,31 @@ def test_a_bad_word_about_an_agent_is_refused(in_town: Shell, option: tuple[str,
         (("$(reboot)",), 2, "no such command"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_with_its_exit_code(
-    in_town: Shell, words: tuple[str, ...], code: int, said: str
+def test_a_usage_error_is_one_line_with_its_exit_code(
+    in_town: Shell, words: tuple[str, ...], code: int, message: str
 ) -> None:
-    told = in_town(*words, code=code)
-    assert told.out == ""
-    assert len(told.err.splitlines()) == 1
-    assert told.err.startswith("error: ")
-    assert said in told.err
+    result = in_town(*words, code=code)
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith("error: ")
+    assert message in result.err
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", "empty text"),
         (b" \n\t ", "empty text"),
         (b"x" * (LIMIT + 1), "at most 1,048,576 bytes"),
         (b"\xff\xfe\x00binary", "as UTF-8"),
-        (b"bell \x07", "U+0007"),
-        (b"escape \x1b[31m", "U+001B"),
-        ("override \u202e".encode(), "U+202E"),
         (b"nul \x00", "U+0000"),
     ],
-    ids=["empty", "blank", "too long", "binary", "bell", "escape", "bidi", "nul"],
+    ids=["empty", "blank", "too long", "binary", "nul"],
 )
-def test_a_text_that_cannot_be_mail_or_a_task_is_refused(in_town: Shell, text: bytes, said: str) -> None:
+def test_a_text_that_cannot_be_mail_or_a_task_is_refused(in_town: Shell, text: bytes, message: str) -> None:
     before = in_town("status", "--json").json
     for command in (("send", "taken", "-"), ("assign", "taken", "-"), ("backlog", "add", "-")):
-        assert said in in_town(*command, code=2, given=text).err
+        assert message in in_town(*command, code=2, given=text).err
     assert in_town("status", "--json").json == before
 
 
@@ -120,22 +117,22 @@ def test_a_text_that_cannot_be_mail_or_a_task_is_refused(in_town: Shell, text: b
     "words",
     [("assign", "taken", "x", "--needs", b"\xff"), ("trace", b"\xff"), ("send", "taken", "x", "--reply-to", b"\xff")],
 )
-def test_bytes_that_are_no_text_are_the_persons_mistake(in_town: Shell, words: tuple[str | bytes, ...]) -> None:
+def test_bytes_that_are_not_utf_8_are_a_usage_error(in_town: Shell, words: tuple[str | bytes, ...]) -> None:
     assert in_town(*words, "--json", code=2).error["code"] == "usage"
 
 
-def test_a_path_that_is_no_text_is_told_all_the_same(in_town: Shell) -> None:
-    told = in_town("save", b"\xff.jsonl", "--json").json["file"]
-    assert os.fsencode(told).endswith(b"/\xff.jsonl")
+def test_a_path_that_is_not_utf_8_is_reported_byte_for_byte(in_town: Shell) -> None:
+    path = in_town("save", b"\xff.jsonl", "--json").json["file"]
+    assert os.fsencode(path).endswith(b"/\xff.jsonl")
     assert "\\xff.jsonl" in in_town("save", b"\xff.jsonl").out
 
 
-def test_a_huge_word_is_not_said_back_whole(in_town: Shell) -> None:
+def test_a_long_word_is_truncated_in_the_error(in_town: Shell) -> None:
     assert len(in_town("list", "--limit", "x" * 5000, code=2).err) < 500
     assert len(in_town("events", "--count", "x" * 5000, code=2).err) < 500
 
 
-def test_a_task_is_a_part_of_another_by_the_beginning_of_its_id(in_town: Shell) -> None:
+def test_a_parent_task_is_named_by_an_id_prefix(in_town: Shell) -> None:
     whole = in_town("backlog", "add", "all of it", "--json").json["task_id"]
     for words in (("backlog", "add"), ("assign", "taken")):
         part = in_town(*words, "a part", "--parent", whole[:9], "--json").json["task_id"]
@@ -144,7 +141,7 @@ def test_a_task_is_a_part_of_another_by_the_beginning_of_its_id(in_town: Shell) 
 
 
 @pytest.mark.parametrize("command", ["init", "status", "plugins", "bootstrap", "demo", "config"])
-def test_a_directory_that_is_gone_is_told(tt: Shell, command: str) -> None:
+def test_a_deleted_working_directory_is_an_error_of_one_line(tt: Shell, command: str) -> None:
     words = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh", *tt.argv(command, "--json")]
     done = subprocess.run(words, cwd=tt.directory, env=tt.variables, capture_output=True, timeout=60, check=False)
     assert done.returncode == 3, done.stderr
@@ -156,30 +153,28 @@ def test_a_directory_that_is_gone_is_told(tt: Shell, command: str) -> None:
 
 
 @pytest.mark.parametrize("words", [("backlog", "add", "x"), ("backlog", "add", "x", "--json")])
-def test_an_answer_that_cannot_be_written_is_an_error_that_says_what_is_done(
-    in_town: Shell, words: tuple[str, ...]
-) -> None:
+def test_an_output_error_reports_that_the_command_is_done(in_town: Shell, words: tuple[str, ...]) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             in_town.argv(*words), cwd=in_town.directory, env=in_town.variables, stdout=full, stderr=subprocess.PIPE,
             timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 1
-    told = done.stderr.decode().splitlines()[-1]
-    assert "cannot write the output: No space left on device" in told
-    assert "the command itself is done" in told
+    last_line = done.stderr.decode().splitlines()[-1]
+    assert "cannot write the output: No space left on device" in last_line
+    assert "the command itself is done" in last_line
 
 
-def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(in_town: Shell) -> None:
+def test_texts_up_to_the_limit_and_with_newlines_and_emoji_are_kept_whole(in_town: Shell) -> None:
     for text in ("x" * LIMIT, "tab\there\nand 🐎 ünïcödé"):
         message = in_town("send", "taken", "-", "--info", "--json", given=text.encode()).json["message_id"]
-        found = {each["id"]: each for each in in_town("inbox", "taken", "--json").json["messages"]}
-        assert found[message]["summary"] == text
+        messages = {listed["id"]: listed for listed in in_town("inbox", "taken", "--json").json["messages"]}
+        assert messages[message]["summary"] == text
     in_town("inbox", "taken", "--remove", "all")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("name = 'x'\nname\nlease_s = 1", "line 2"),
         ("name = 'x'\ncolour = 'red'", "colour"),
@@ -193,22 +188,22 @@ def test_a_text_of_exactly_the_limit_and_one_with_newlines_and_emoji_pass_whole(
     ],
     ids=["syntax", "unknown key", "unknown key below", "type", "range", "name", "nothing", "url", "bom"],
 )  # fmt: skip
-def test_a_broken_settings_file_is_told_by_line_or_key(tt: Shell, text: str, said: str) -> None:
+def test_an_invalid_settings_file_is_reported_by_line_or_key(tt: Shell, text: str, message: str) -> None:
     (tt.directory / "tinytown.toml").write_text(text)
     for command in (("status",), ("start",)):
-        told = tt(*command, "--json", code=2).error
-        assert told["code"] == "config"
-        assert said in told["message"] + told["hint"]
+        error = tt(*command, "--json", code=2).error
+        assert error["code"] == "config"
+        assert message in error["message"] + error["hint"]
 
 
-def test_settings_that_are_no_text_are_told(tt: Shell) -> None:
+def test_settings_that_are_not_utf_8_are_reported(tt: Shell) -> None:
     (tt.directory / "tinytown.toml").write_bytes(b"name = '\xff'")
     assert "UTF-8" in tt("status", code=2).err
 
 
 def test_a_password_is_never_shown(tt: Shell) -> None:
     (tt.directory / "tinytown.toml").write_text("name = 'x'\n[redis]\nurl = 'redis://user:hunter2@127.0.0.1:1/0'")
-    told = tt("status", code=5)
-    assert "hunter2" not in told.err
-    assert "127.0.0.1:1" in told.err
+    result = tt("status", code=5)
+    assert "hunter2" not in result.err
+    assert "127.0.0.1:1" in result.err
     assert "hunter2" not in tt("doctor", "--json", code=1).out

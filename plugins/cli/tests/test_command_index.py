@@ -1,19 +1,22 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tinytown_cli.cache import read_cache, write_cache
 from tinytown_cli.command_index import contributions
+from tinytown_cli.context import in_clone
+from tinytown_testing.installed import install_distribution, install_plugin
 from tinytown_testing.shell import Shell
 
 PLUGIN = """\
 import click
-from tinytown.contracts import Command, Completer
+from tinytown_cli.contracts import Command, Completer
 from tinytown.hookspecs import hookimpl
 from tinytown_cli.public import TownCommand
 TINYTOWN_HOOK_API = 2
@@ -47,14 +50,11 @@ class Site:
     def install(self, name: str, *names: str, announced: Collection[str] = ()) -> Path:
         """Install a plugin with commands of these `names`; those `announced` have an entry point."""
         module = f"tinytown_{name}"
-        path = self.directory / f"{module}.py"
-        path.write_text(PLUGIN.format(module=module, names=list(names)))
+        path = install_plugin(self.directory, name, PLUGIN.format(module=module, names=list(names)))
         (self.directory / f"{module}_commands.py").write_text(COMMANDS)
-        info = self.directory / f"{module}-1.0.dist-info"
-        info.mkdir(exist_ok=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tinytown-{name}\nVersion: 1.0\n")
-        entries = "".join(f"{each.replace(' ', '.')} = {module}_commands:dance\n" for each in announced)
-        (info / "entry_points.txt").write_text(f"[tinytown]\n{name} = {module}\n[tinytown.commands]\n{entries}")
+        entries = "".join(f"{command.replace(' ', '.')} = {module}_commands:dance\n" for command in announced)
+        groups = f"[tinytown]\n{name} = {module}\n[tinytown.commands]\n{entries}"
+        install_distribution(self.directory, f"tinytown-{name}", groups)
         return path
 
 
@@ -66,7 +66,7 @@ def site(tmp_path: Path) -> Site:
 def completed(tt: Shell, line: str, **env: str) -> list[str]:
     words = line.split(" ")
     env |= {"_TT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    return [each.partition(",")[2] for each in tt(env=env).out.splitlines()]
+    return [line.partition(",")[2] for line in tt(env=env).out.splitlines()]
 
 
 def test_a_command_of_a_plugin_is_listed_completed_and_run(tt: Shell, site: Site) -> None:
@@ -79,7 +79,7 @@ def test_a_command_of_a_plugin_is_listed_completed_and_run(tt: Shell, site: Site
     assert completed(tt, "tt dance w", **site.env) == ["waltz"]
 
 
-def test_a_command_of_several_words_hangs_below_its_group(tt: Shell, site: Site) -> None:
+def test_a_command_of_several_words_is_added_to_its_group(tt: Shell, site: Site) -> None:
     site.install("ballet", "task dance", "backlog dance", announced=["task.dance"])
     assert "  dance     Dance task dance." in tt("task", "--help", env=site.env).out
     assert tt("task", "dance", "tango", env=site.env).out == "dancing tango\n"
@@ -114,7 +114,7 @@ def test_the_essential_command_wins_over_one_of_a_plugin(tt: Shell, site: Site) 
         assert f"plugin 'ballet': the command {name!r} is never run: tt has one of this name" in problems
 
 
-def test_a_changed_plugin_is_asked_again_and_an_unchanged_one_is_not_imported(tt: Shell, site: Site) -> None:
+def test_only_changed_plugins_are_imported_to_rebuild_the_index(tt: Shell, site: Site) -> None:
     path = site.install("ballet", "dance")
     tt("--help", env=site.env)
     os.utime(path, (1, 1))
@@ -130,18 +130,20 @@ def test_a_changed_plugin_is_asked_again_and_an_unchanged_one_is_not_imported(tt
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"format": 1, "plugins": 5}', '{"format": 1, "state": 1, "plugins": {"a": {}}}']
+    "content", [None, [], {"format": 1, "plugins": 5}, {"format": 1, "state": 1, "plugins": {"a": {}}}]
 )
-def test_a_corrupt_index_is_rebuilt(tt: Shell, site: Site, content: str) -> None:
+def test_a_corrupt_index_is_rebuilt(tt: Shell, site: Site, content: Any) -> None:
     site.install("ballet", "dance")
     tt("--help", env=site.env)
-    (index,) = (site.directory / "cache" / "tinytown").glob("commands-*.json")
-    index.write_text(content)
+    (index,) = (site.directory / "cache" / "tinytown").glob("commands-*")
+    write_cache(str(index), content)
     assert "  dance" in tt("--help", env=site.env).out
-    assert json.loads(index.read_text())["plugins"]
+    assert read_cache(str(index))["plugins"]
+    index.write_bytes(b"damaged")
+    assert "  dance" in tt("--help", env=site.env).out
 
 
-def test_a_plugin_that_cannot_be_asked_contributes_nothing(
+def test_a_plugin_that_cannot_be_imported_contributes_no_commands(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.install("ballet", "dance").write_text("raise SystemExit\n")
@@ -152,7 +154,7 @@ def test_a_plugin_that_cannot_be_asked_contributes_nothing(
     assert "tinytown_ballet" not in sys.modules
 
 
-def test_plugins_of_one_name_in_two_environments_are_told_apart(tt: Shell, site: Site, tmp_path: Path) -> None:
+def test_plugins_of_the_same_name_in_two_environments_are_distinguished(tt: Shell, site: Site, tmp_path: Path) -> None:
     other = Site(tmp_path / "other")
     other.directory.mkdir()
     site.install("ballet", "dance")
@@ -173,5 +175,17 @@ def test_a_command_that_is_not_installed_names_its_package(tt: Shell, site: Site
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         2,
-        "error: the command 'doctor' is not installed; pip install tinytown-ops\n",
+        f"error: the command 'doctor' is not installed; {in_clone('pip install tinytown-ops')}\n",
     )
+
+
+def test_what_a_plugin_prints_spoils_no_json(in_town: Shell, site: Site) -> None:
+    path = site.install("chatty", "chat", announced=["chat"])
+    path.write_text("print('hello from a plugin')\n" + path.read_text())
+    commands = path.with_name("tinytown_chatty_commands.py")
+    commands.write_text("print('imported')\n" + commands.read_text())
+    for words in (("status", "--deep"), ("plugins",), ("spawn", "quiet", "--cli", "shell", "--no-start")):
+        answer = in_town(*words, "--json", env=site.env)
+        assert isinstance(answer.json, dict)
+        assert "hello from a plugin" in answer.err
+    assert "Usage: tt chat" in in_town("chat", "--help", "--json", env=site.env).out

@@ -8,34 +8,28 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tinytown_server.server import EmbeddedServer
-from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, stop_towns
+from tinytown_testing.installed import install_plugin
+from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, open_shell
 
 SCRIPTS = str(Path(sys.executable).parent)
 
 
 @pytest.fixture(scope="module")
 def town() -> Iterator[Shell]:
-    directory = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
-    (directory / "home").mkdir()
-    (directory / "here").mkdir()
-    tt = Shell(directory / "here", directory / "home")
-    tt("init", "--name", "words")
-    tt("start", "--background")
-    tt("spawn", "ada", "--cli", "echo", "--tags", "stone,iron")
-    tt("spawn", "albert", "--cli", "shell")
-    tt("assign", "ada", "say it")
-    tt("wait", "ada")
-    yield tt
-    tt("stop", "--timeout", "5")
-    stop_towns(directory)
-    shutil.rmtree(directory)
+    with open_shell() as tt:
+        tt("init", "--name", "words")
+        tt("start", "--background")
+        tt("spawn", "ada", "--cli", "echo", "--tags", "stone,iron")
+        tt("spawn", "albert", "--cli", "shell")
+        tt("assign", "ada", "say it")
+        tt("wait", "ada")
+        yield tt
 
 
 def completed(tt: Shell, line: str, shell: str = "bash", **more: str) -> list[str]:
@@ -67,25 +61,22 @@ def completed(tt: Shell, line: str, shell: str = "bash", **more: str) -> list[st
         ("tt completion z", ["zsh"]),
     ],
 )
-def test_words_are_completed_to_what_there_is(town: Shell, line: str, some: list[str]) -> None:
+def test_words_are_completed_to_existing_names(town: Shell, line: str, some: list[str]) -> None:
     assert completed(town, line) == some
 
 
-def test_commands_of_plugins_are_completed_and_broken_plugins_are_no_trouble(tt: Shell, tmp_path: Path) -> None:
-    (tmp_path / "tinytown_broken.py").write_text("raise RuntimeError('on purpose')\n")
-    (tmp_path / "tinytown_extra.py").write_text(
-        "import click\nfrom tinytown.contracts import Command\nfrom tinytown.hookspecs import hookimpl\n"
+def test_commands_of_plugins_are_completed_and_faulty_plugins_are_ignored(tt: Shell, tmp_path: Path) -> None:
+    install_plugin(tmp_path, "broken", "raise RuntimeError('on purpose')\n")
+    install_plugin(
+        tmp_path,
+        "extra",
+        "import click\nfrom tinytown_cli.contracts import Command\nfrom tinytown.hookspecs import hookimpl\n"
         "from tinytown_cli.public import TownGroup\n"
         "TINYTOWN_HOOK_API = 2\n"
         "@hookimpl\ndef tinytown_commands():\n    return [Command('dance', 'Dance.', 'tinytown_extra:dance')]\n"
         "@click.group(cls=TownGroup, examples=['tt dance tango'])\ndef dance():\n    pass\n"
-        "@dance.command('tango', examples=['tt dance tango'])\ndef tango():\n    pass\n"
+        "@dance.command('tango', examples=['tt dance tango'])\ndef tango():\n    pass\n",
     )
-    for name in ("broken", "extra"):
-        info = tmp_path / f"tinytown_{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tinytown-{name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[tinytown]\n{name} = tinytown_{name}\n")
     assert completed(tt, "tt dan", PYTHONPATH=str(tmp_path)) == ["dance"]
     assert completed(tt, "tt dance ta", PYTHONPATH=str(tmp_path)) == ["tango"]
     assert completed(tt, "tt plugin test bro", PYTHONPATH=str(tmp_path)) == ["broken"]
@@ -118,7 +109,7 @@ def test_tasks_and_rounds_are_completed_to_their_ids(town: Shell) -> None:
         "tt ",
     ],
 )
-def test_completion_never_complains(town: Shell, line: str) -> None:
+def test_completion_never_prints_an_error(town: Shell, line: str) -> None:
     words = line.split(" ")
     env = {"_TT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     done = subprocess.run(
@@ -129,7 +120,7 @@ def test_completion_never_complains(town: Shell, line: str) -> None:
 
 def test_completion_starts_no_server(tt: Shell) -> None:
     tt("init", "--name", "asleep")
-    server = EmbeddedServer(tt.directory / ".tt")
+    server = EmbeddedServer(tt.state())
     server.stop()
     assert completed(tt, "tt kill ") == []
     assert completed(tt, "tt spawn x --cli sh") == ["shell"]
@@ -137,7 +128,7 @@ def test_completion_starts_no_server(tt: Shell) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_each_shell_is_one_that_the_shell_accepts(tt: Shell, shell: str) -> None:
+def test_each_shell_accepts_its_completion_script(tt: Shell, shell: str) -> None:
     script = tt("completion", shell).out
     assert "_TT_COMPLETE" in script
     if program := shutil.which(shell):

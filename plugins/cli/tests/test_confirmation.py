@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tinytown.model.messages import AckType, Message, decode_message, message_fields
+from tinytown.model.messages import AckType, Message, decode_message
 from tinytown_cli.confirmation import confirmation_from
+from tinytown_cli.serializers import message_fields
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from tinytown_cli.confirmation import confirmation_from
         ("", AckType(type="acknowledged")),
     ],
 )
-def test_the_first_word_of_a_confirmation_says_what_it_is(words: str, ack: AckType) -> None:
+def test_a_confirmation_begins_with_its_kind(words: str, ack: AckType) -> None:
     confirmation = confirmation_from(words)
     assert confirmation.ack_type == ack
     message = Message(id="m", sender="a", recipient="b", body=confirmation)

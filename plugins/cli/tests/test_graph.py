@@ -16,7 +16,7 @@ graphs = st.integers(1, 8).flatmap(
 )
 
 
-def test_waves_come_in_the_order_of_the_plan() -> None:
+def test_tasks_of_a_stage_keep_the_order_of_the_plan() -> None:
     needs = {"docs": ["api"], "api": ["model"], "model": [], "logo": [], "release": ["docs", "logo"]}
     assert stages(needs) == (("model", "logo"), ("api",), ("docs",), ("release",))
     assert stages({}) == ()
@@ -25,10 +25,10 @@ def test_waves_come_in_the_order_of_the_plan() -> None:
 
 @QUICK
 @given(graphs)
-def test_a_task_is_in_the_wave_behind_the_last_of_its_needs(needs: dict[str, list[str]]) -> None:
-    found = stages(needs)
-    place = {id_: number for number, wave in enumerate(found) for id_ in wave}
-    assert sum(map(len, found)) == len(place)
+def test_a_task_is_in_the_stage_after_its_last_need(needs: dict[str, list[str]]) -> None:
+    computed = stages(needs)
+    place = {id_: number for number, wave in enumerate(computed) for id_ in wave}
+    assert sum(map(len, computed)) == len(place)
     for id_, number in place.items():
         assert number == max((place[need] + 1 for need in needs[id_]), default=0)
     assert (len(place) < len(needs)) == bool(find_cycle(needs))
@@ -36,7 +36,7 @@ def test_a_task_is_in_the_wave_behind_the_last_of_its_needs(needs: dict[str, lis
 
 @QUICK
 @given(graphs)
-def test_a_circle_is_one(needs: dict[str, list[str]]) -> None:
+def test_a_found_cycle_is_a_cycle(needs: dict[str, list[str]]) -> None:
     circle = find_cycle(needs)
     for id_, following in zip(circle, circle[1:] + circle[:1], strict=True):
         assert following in needs[id_]

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tinytown_testing.installed import install_plugin
 from tinytown_testing.shell import Shell
 
 #: Lines of `title: description`. Without a title a task is refused by the town, without a colon it is a problem.
 CONVERTER = """
-from tinytown.contracts import Converted
+from tinytown_cli.contracts import Converted
 from tinytown.hookspecs import hookimpl
 
 TINYTOWN_HOOK_API = 2
@@ -47,12 +48,7 @@ def tinytown_converters():
 def town(tt: Shell, tmp_path: Path) -> Shell:
     """A shell in a town of its own, with the format `colons` installed."""
     site = tmp_path / "site"
-    site.mkdir()
-    (site / "tinytown_colons.py").write_text(CONVERTER)
-    information = site / "tinytown_colons-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: tinytown-colons\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[tinytown]\ncolons = tinytown_colons\n")
+    install_plugin(site, "colons", CONVERTER)
     tt.variables["PYTHONPATH"] = str(site)
     tt("init")
     return tt
@@ -68,12 +64,12 @@ def titles(town: Shell) -> list[str]:
     return [task["title"] for task in town("task", "list", "--json").json["tasks"]][::-1]
 
 
-def test_what_one_town_exports_another_reads(town: Shell) -> None:
+def test_an_export_is_imported_by_another_town(town: Shell) -> None:
     town("backlog", "add", "write it", "--title", "One")
     town("backlog", "add", "paint it \u00e9", "--title", "Two")
     assert titles(town) == ["One", "Two"]
-    told = town("task", "export", "all.txt", "--format", "colons")
-    assert told.out == "wrote 2 tasks to all.txt; the format does not keep: needs\n"
+    result = town("task", "export", "all.txt", "--format", "colons")
+    assert result.out == "wrote 2 tasks to all.txt; the format does not keep: needs\n"
     assert (town.directory / "all.txt").read_bytes() == "One: write it\nTwo: paint it \u00e9\n".encode("latin-1")
     assert town("task", "export", "-", "--format", "colons", "--state", "completed").out == ""
     town("reset", "--force")
@@ -81,7 +77,7 @@ def test_what_one_town_exports_another_reads(town: Shell) -> None:
     assert titles(town) == ["One", "Two"]
 
 
-def test_a_dry_run_changes_nothing_and_standard_input_is_a_file_too(town: Shell) -> None:
+def test_a_dry_run_changes_nothing_and_reads_standard_input(town: Shell) -> None:
     words = ("task", "import", "-", "--format", "colons")
     assert town(*words, "-n", given=b"One: write it\n").out == "1 task to import, 0 already known\n"
     assert titles(town) == []
@@ -90,24 +86,24 @@ def test_a_dry_run_changes_nothing_and_standard_input_is_a_file_too(town: Shell)
     assert town("task", "show", made["tasks"][0], "--json").json["assigned_to"] == "ada"
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_is_done_unless_strict(town: Shell) -> None:
+def test_an_import_reports_unreadable_records_and_adds_the_rest_unless_strict(town: Shell) -> None:
     write(town, "odd.txt", "One: write it\nnonsense\nEmpty:  \n")
     refused = town("task", "import", "odd.txt", "--format", "colons", "--strict", "--json", code=4)
     assert "2 problems in odd.txt, nothing was imported: line 2: no colon" in refused.error["message"]
     assert titles(town) == []
-    told = town("task", "import", "odd.txt", "--format", "colons", "--json", code=1).json
-    assert (told["created"], told["problems"][0]) == (1, "line 2: no colon")
-    assert told["problems"][1].startswith("task Empty: ")
+    answer = town("task", "import", "odd.txt", "--format", "colons", "--json", code=1).json
+    assert (answer["created"], answer["problems"][0]) == (1, "line 2: no colon")
+    assert answer["problems"][1].startswith("task Empty: ")
     assert titles(town) == ["One"]
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"burst", "as it was made to"), (b"mute", "expected Converted")])
-def test_a_converter_that_fails_is_named(town: Shell, content: bytes, said: str) -> None:
+@pytest.mark.parametrize(("content", "message"), [(b"burst", "as it was made to"), (b"mute", "expected Converted")])
+def test_a_converter_that_fails_is_named(town: Shell, content: bytes, message: str) -> None:
     error = town("task", "import", "-", "--format", "colons", "--json", given=content, code=1).error
-    assert (error["code"], "'colons'" in error["message"], said in error["message"]) == ("plugin_faulty", True, True)
+    assert (error["code"], "'colons'" in error["message"], message in error["message"]) == ("plugin_faulty", True, True)
 
 
-def test_a_text_that_the_format_cannot_hold_is_the_converters_failing(town: Shell) -> None:
+def test_an_export_that_cannot_be_encoded_is_a_fault_of_the_converter(town: Shell) -> None:
     town("backlog", "add", "\u4e2d")
     error = town("task", "export", "x.txt", "--format", "colons", "--json", code=1).error
     assert "the converter 'colons' failed: UnicodeEncodeError" in error["message"]
@@ -122,7 +118,7 @@ def test_nothing_is_overwritten_and_only_some_formats_can_be_updated(town: Shell
     assert path.read_text() == "mine"
 
 
-def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> None:
+def test_an_updated_document_keeps_content_that_is_not_a_task(town: Shell) -> None:
     write(
         town,
         "beads.jsonl",
@@ -130,7 +126,7 @@ def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> No
     )
     words = ("task", "import", "beads.jsonl", "--format", "beads", "--json")
     first, again = town(*words).json, town(*words).json
-    assert [(told["created"], told["known"]) for told in (first, again)] == [(1, 0), (0, 1)]
+    assert [(answer["created"], answer["known"]) for answer in (first, again)] == [(1, 0), (0, 1)]
     town("task", "complete", first["tasks"][0])
     town("task", "export", "beads.jsonl", "--format", "beads", "--update")
     bead, memory = (town.directory / "beads.jsonl").read_text().splitlines()
@@ -139,7 +135,7 @@ def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("import", "absent.txt", "--format", "colons"), 2, "no such file: absent.txt"),
         (("import", ".", "--format", "colons"), 2, "it is not a regular file"),
@@ -151,6 +147,16 @@ def test_a_document_that_can_be_updated_keeps_what_is_no_task(town: Shell) -> No
         (("export", "absent.jsonl", "--format", "beads", "--update"), 2, "no such file: absent.jsonl"),
     ],
 )
-def test_what_cannot_be_done_says_what_to_do(town: Shell, words: tuple[str, ...], code: int, said: str) -> None:
-    told = town("task", *words, given=b"One: write it\n", code=code)
-    assert said in told.out + told.err
+def test_import_and_export_errors_name_the_fix(town: Shell, words: tuple[str, ...], code: int, message: str) -> None:
+    result = town("task", *words, given=b"One: write it\n", code=code)
+    assert message in result.out + result.err
+
+
+def test_tasks_may_stand_before_those_that_they_need(town: Shell) -> None:
+    needs = [{"issue_id": "b-1", "depends_on_id": "b-2", "type": "blocks"}]
+    last = {"id": "b-1", "title": "Last", "status": "open", "dependencies": needs}
+    first = {"id": "b-2", "title": "First", "status": "open"}
+    write(town, "beads.jsonl", "".join(f"{json.dumps(bead)}\n" for bead in (last, first)))
+    answer = town("task", "import", "beads.jsonl", "--format", "beads", "--json").json
+    assert (answer["created"], answer["problems"]) == (2, [])
+    assert titles(town) == ["First", "Last"]

@@ -5,7 +5,7 @@ from tinytown_testing.shell import Shell
 
 def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     listed = tt("roles", "--json").json["roles"]
-    assert [each["name"] for each in listed][:2] == ["worker", "reviewer"]
+    assert [row["name"] for row in listed][:2] == ["worker", "reviewer"]
     assert "reviews finished work" in tt("roles").out
     (shown,) = tt("roles", "reviewer", "--json").json["roles"]
     assert shown in listed
@@ -14,7 +14,7 @@ def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     assert "[roles.poet]" in tt("roles", "poet", "--json", code=3).error["hint"]
 
 
-def test_a_role_decides_kind_and_tags_of_an_agent_unless_they_are_given(tt: Shell) -> None:
+def test_a_role_sets_kind_and_tags_of_an_agent_unless_they_are_given(tt: Shell) -> None:
     tt("init", "--name", "roles")
     settings = tt.directory / "tinytown.toml"
     settings.write_text(settings.read_text() + '\n[roles.reviewer]\ncli = "echo"\n\n[roles.poet]\ntags = ["verse"]\n')
@@ -22,19 +22,19 @@ def test_a_role_decides_kind_and_tags_of_an_agent_unless_they_are_given(tt: Shel
     assert (rita.json["cli"], rita.json["tags"], rita.json["role"]) == ("echo", ["review", "audit"], "reviewer")
     paul = tt("spawn", "paul", "--role", "poet", "--cli", "shell", "--tags", "prose", "--json").json
     assert (paul["cli"], paul["tags"]) == ("shell", ["prose"])
-    assert [each["origin"] for each in tt("roles", "--json").json["roles"]].count("built-in") == 7
+    assert [role["origin"] for role in tt("roles", "--json").json["roles"]].count("built-in") == 7
     assert tt("config", "set", "roles.poet.cli", "echo", "--json").json["value"] == "echo"
     assert tt("roles", "poet", "--json").json["roles"][0]["cli"] == "echo"
 
 
-def test_a_name_says_nothing_about_the_role(in_town: Shell) -> None:
+def test_a_role_is_not_derived_from_the_name(in_town: Shell) -> None:
     assert in_town("spawn", "build-reviewer", "--json").json["role"] is None
 
 
-def test_a_misspelt_role_is_taken_and_remarked_upon(in_town: Shell) -> None:
-    remark = "note: no role is called 'revewier', so it is only a label; do you mean 'reviewer'?"
-    told = in_town("spawn", "typo", "--role", "revewier", "--json")
-    assert (told.json["role"], told.err.splitlines()[0]) == ("revewier", remark)
+def test_a_misspelt_role_is_accepted_with_a_warning(in_town: Shell) -> None:
+    remark = "note: no role is called 'revewier', so it is only a label; did you mean reviewer?"
+    result = in_town("spawn", "typo", "--role", "revewier", "--json")
+    assert (result.json["role"], result.err.splitlines()[0]) == ("revewier", remark)
     assert in_town("backlog", "add", "read it", "--role", "revewier").err.splitlines() == [remark]
     assert remark in in_town("assign", "typo", "read it", "--role", "revewier").err.splitlines()
     assert "note:" not in in_town("spawn", "writer", "--role", "novelist").err

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tinytown.errors import ConfigError, Refused, TinytownError
+from tinytown.errors import ConfigError, Refused
 from tinytown_cli.text_files import locked, read_text_file, replace_text_file, write_new_file
 
 
-def test_a_new_file_is_never_written_over_another(tmp_path: Path) -> None:
+def test_a_new_file_never_overwrites_an_existing_one(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_new_file(path, "one")
     with pytest.raises(Refused) as caught:
@@ -19,7 +19,7 @@ def test_a_new_file_is_never_written_over_another(tmp_path: Path) -> None:
     assert (path.read_text(), os.listdir(tmp_path)) == ("one", ["a.txt"])
 
 
-def test_a_file_that_changed_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_changed_by_another_process_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     replace_text_file(path, "one", was=None)
     replace_text_file(path, "two", was="one")
@@ -37,7 +37,7 @@ def test_a_link_keeps_pointing_to_the_file_that_is_replaced(tmp_path: Path) -> N
     assert (tmp_path / "real").stat().st_mode & 0o777 == 0o600
 
 
-def test_reading_refuses_what_is_no_text_file(tmp_path: Path) -> None:
+def test_reading_refuses_files_that_are_not_text(tmp_path: Path) -> None:
     assert read_text_file(tmp_path / "missing") is None
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "bytes").write_bytes(b"\xff")
@@ -47,7 +47,6 @@ def test_reading_refuses_what_is_no_text_file(tmp_path: Path) -> None:
             read_text_file(tmp_path / name, limit_bytes=10)
 
 
-def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinytown_cli.text_files._LOCK_TIMEOUT_S", 0.05)
-    with locked(tmp_path / "lock"), pytest.raises(TinytownError, match="lock"), locked(tmp_path / "lock"):
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path / "lock"), pytest.raises(Refused, match="lock"), locked(tmp_path / "lock", timeout_s=0.05):
         pass

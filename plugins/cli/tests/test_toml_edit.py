@@ -23,7 +23,7 @@ timeout_s = 60
 """
 
 
-def test_keys_go_where_a_person_would_put_them() -> None:
+def test_a_new_key_is_added_to_its_table() -> None:
     edited = edit(
         SETTINGS,
         [
@@ -41,7 +41,7 @@ def test_keys_go_where_a_person_would_put_them() -> None:
     )
 
 
-def test_a_table_whose_last_key_goes_goes_too() -> None:
+def test_a_table_without_keys_is_removed() -> None:
     assert "[redis]" not in edit(SETTINGS, [(("redis", "durability"), None)])
     nested = "[agent_clis.a]\ncommand = 'x'\n"
     assert tomllib.loads(edit(nested, [(("agent_clis", "a", "command"), None)])) == {}
@@ -71,7 +71,7 @@ def test_a_table_whose_last_key_goes_goes_too() -> None:
         ("a = 1 # \\u00e9 é\n", ("b\n",), "\u007f\u0001"),
     ],
 )
-def test_the_result_says_what_was_asked_for_or_there_is_none(text: str, place: Place, value: Any) -> None:
+def test_an_edit_gives_the_requested_value_or_is_refused(text: str, place: Place, value: Any) -> None:
     wanted: Any = tomllib.loads(text)
     table = wanted
     for step, after in itertools.pairwise(place):
@@ -86,7 +86,7 @@ def test_the_result_says_what_was_asked_for_or_there_is_none(text: str, place: P
     assert tomllib.loads(edit(text, [(place, value)])) == wanted
 
 
-def test_a_file_that_would_be_disturbed_is_left_alone() -> None:
+def test_an_edit_that_would_change_other_values_is_refused() -> None:
     apart = '[[tasks]]\nid = "a"\n\n[meta]\nx = 1\n\n[[tasks]]\nid = "b"\n'
     with pytest.raises(TinytownError, match="out of order") as caught:
         edit(apart, [(("tasks", 1, "status"), "x")])
@@ -95,7 +95,7 @@ def test_a_file_that_would_be_disturbed_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("place", [("name", "x"), ("round", 3), ("redis", "durability", "x"), ("nothing",)])
-def test_a_place_that_cannot_be_is_refused(place: Place) -> None:
+def test_an_impossible_key_is_refused(place: Place) -> None:
     with pytest.raises(TinytownError) as caught:
         edit(SETTINGS, [(place, None if place == ("nothing",) else 1)])
     assert caught.value.code == "not_editable"

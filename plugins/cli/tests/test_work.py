@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 
 from tinytown.config import load_config
-from tinytown.redis import Address, BlockingClient, address_of
+from tinytown.redis import parse_url
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.shell import Shell
 
 
 def identity(tt: Shell, agent: str, **more: str) -> dict[str, str]:
     """The environment of an agent's round, as the kernel sets it."""
-    agent_id = next(each["id"] for each in tt("list", "--json").json["agents"] if each["name"] == agent)
+    agent_id = next(row["id"] for row in tt("list", "--json").json["agents"] if row["name"] == agent)
     return {
         "TINYTOWN_TOWN": str(tt.directory),
         "TINYTOWN_AGENT_ID": agent_id,
@@ -22,51 +22,51 @@ def identity(tt: Shell, agent: str, **more: str) -> dict[str, str]:
     }
 
 
-def test_an_agent_is_spawned_as_it_was_asked_for(in_town: Shell) -> None:
+def test_spawn_applies_its_options(in_town: Shell) -> None:
     words = ("--cli", "shell", "--role", "reviewer", "--nickname", "Rita Rook", "--tags", "docs,python", "--tags", "go")
-    told = in_town("spawn", "rita", *words, "--max-rounds", "3", "--json").json
+    answer = in_town("spawn", "rita", *words, "--max-rounds", "3", "--json").json
     wanted = {"name": "rita", "cli": "shell", "role": "reviewer", "nickname": "Rita Rook", "max_rounds": 3}
-    assert {name: told[name] for name in wanted} == wanted
-    assert told["tags"] == ["docs", "python", "go"]
-    assert told["kernel"] == {"running": False, "pid": None, "started": False}
+    assert {name: answer[name] for name in wanted} == wanted
+    assert answer["tags"] == ["docs", "python", "go"]
+    assert answer["kernel"] == {"running": False, "pid": None, "started": False}
     in_town("spawn", "rita-helper", "--parent", "rita rook")
-    listed = {each["name"]: each for each in in_town("list", "--json").json["agents"]}
+    listed = {agent["name"]: agent for agent in in_town("list", "--json").json["agents"]}
     assert listed["rita-helper"]["parent"] == "rita"
     assert "Rita Rook" in in_town("list").out
     assert in_town("spawn", "RITA", "--json", code=4).error["code"] == "exists"
 
 
-def test_what_to_know_of_a_kind_is_told_before_an_agent_of_it_works(in_town: Shell) -> None:
+def test_spawn_prints_the_warnings_of_the_kind(in_town: Shell) -> None:
     empty = {"PATH": "/nonexistent", "IS_SANDBOX": "1"}
-    told = in_town("spawn", "ada", "--cli", "claude", "--json", env=empty)
-    missing, free = told.json["warnings"]
+    result = in_town("spawn", "ada", "--cli", "claude", "--json", env=empty)
+    missing, free = result.json["warnings"]
     assert "npm install -g" in missing
     assert "without asking" in free
-    assert told.err.splitlines()[:2] == [f"warning: {missing}", f"warning: {free}"]
+    assert result.err.splitlines()[:2] == [f"warning: {missing}", f"warning: {free}"]
     assert in_town("plugins", "--json", env=empty).json["warnings"]["claude"] == [missing, free]
     assert f"claude: {missing}" in in_town("doctor", env=empty).out
     assert in_town("spawn", "sam", "--cli", "shell", "--json").json["warnings"] == []
 
 
-def test_a_kind_that_nobody_makes_is_refused_with_those_there_are(in_town: Shell) -> None:
-    told = in_town("spawn", "odd", "--cli", "nonesuch", "--json", code=3).error
-    assert told["code"] == "unknown_kind"
-    assert "shell" in told["message"]
-    assert "install its plugin" in told["hint"]
+def test_an_unknown_kind_is_refused_with_the_available_ones(in_town: Shell) -> None:
+    error = in_town("spawn", "odd", "--cli", "nonesuch", "--json", code=3).error
+    assert error["code"] == "unknown_kind"
+    assert "shell" in error["message"]
+    assert "install its plugin" in error["hint"]
     assert "odd" not in in_town("list").out
 
 
-def test_names_nicknames_ids_and_beginnings_are_understood(in_town: Shell) -> None:
-    told = in_town("spawn", "prefix-one", "--nickname", "Very Unusual", "--json").json
+def test_agents_are_found_by_name_nickname_id_and_prefix(in_town: Shell) -> None:
+    answer = in_town("spawn", "prefix-one", "--nickname", "Very Unusual", "--json").json
     in_town("spawn", "prefix-two")
-    for word in ("prefix-one", "PREFIX-ONE", "prefix-o", told["id"], told["id"][:10], "very unusual", "very un"):
+    for word in ("prefix-one", "PREFIX-ONE", "prefix-o", answer["id"], answer["id"][:10], "very unusual", "very un"):
         assert in_town("send", word, "hi", "--info", "--json").json["to"] == "prefix-one"
     refused = in_town("send", "prefix-", "hi", "--json", code=2).error
     assert refused["code"] == "ambiguous"
     assert "prefix-one, prefix-two" in refused["message"]
 
 
-def test_a_task_goes_its_way(in_town: Shell) -> None:
+def test_a_task_is_assigned_shown_updated_and_settled(in_town: Shell) -> None:
     in_town("spawn", "smith")
     first = in_town(
         "assign", "smith", "forge a nail", "--title", "nail", "--priority", "high", "--tags", "iron", "--json"
@@ -79,8 +79,8 @@ def test_a_task_goes_its_way(in_town: Shell) -> None:
     assert (blocked["state"], blocked["needs"]) == ("blocked", [first["task_id"]])
     assert "token" not in blocked
     listed = in_town("task", "list", "--agent", "smith", "--json").json["tasks"]
-    assert [each["id"] for each in listed] == [second.json["task_id"], first["task_id"]]
-    assert [each["title"] for each in in_town("task", "list", "--tag", "iron", "--json").json["tasks"]] == ["nail"]
+    assert [row["id"] for row in listed] == [second.json["task_id"], first["task_id"]]
+    assert [task["title"] for task in in_town("task", "list", "--tag", "iron", "--json").json["tasks"]] == ["nail"]
     assert in_town("task", "complete", first["task_id"], "--result", "a nail", "--json").json["result"] == "a nail"
     assert in_town("task", "complete", first["task_id"], code=4).err.startswith("error: task")
     assert in_town("task", "show", second.json["task_id"], "--json").json["state"] == "assigned"
@@ -94,11 +94,11 @@ def test_a_task_goes_its_way(in_town: Shell) -> None:
     assert in_town("task", "current", "smith", "--json").json == {"task": None}
 
 
-def test_the_backlog_is_added_to_claimed_from_and_emptied(in_town: Shell) -> None:
+def test_backlog_tasks_are_added_claimed_and_assigned(in_town: Shell) -> None:
     in_town("spawn", "porter")
     low = in_town("backlog", "add", "sweep", "--priority", "low", "--json").json["task_id"]
     high = in_town("backlog", "add", "carry", "--priority", "high", "--role", "porter", "--json").json["task_id"]
-    ours = [each["id"] for each in in_town("backlog", "list", "--json").json["tasks"] if each["id"] in (low, high)]
+    ours = [task["id"] for task in in_town("backlog", "list", "--json").json["tasks"] if task["id"] in (low, high)]
     assert ours == [high, low]
     claimed = in_town("backlog", "claim", high, "porter", "--json").json
     assert (claimed["task_id"], claimed["agent"]) == (high, "porter")
@@ -106,8 +106,8 @@ def test_the_backlog_is_added_to_claimed_from_and_emptied(in_town: Shell) -> Non
     assert in_town("backlog", "remove", high, code=4).err
     assert in_town("backlog", "remove", low, "--json").json == {"task_id": low, "state": "cancelled"}
     third = in_town("backlog", "add", "lift", "--json").json["task_id"]
-    told = in_town("backlog", "assign-all", "port", "--json").json
-    assert told == {"agent": "porter", "task_ids": [third]}
+    answer = in_town("backlog", "assign-all", "port", "--json").json
+    assert answer == {"agent": "porter", "task_ids": [third]}
     assert in_town("backlog", "assign-all", "nobody", code=3).err
     mine = identity(in_town, "porter")
     fourth = in_town("backlog", "add", "push", "--json").json["task_id"]
@@ -115,13 +115,13 @@ def test_the_backlog_is_added_to_claimed_from_and_emptied(in_town: Shell) -> Non
     assert in_town("backlog", "claim", fourth, code=2).err
 
 
-def test_a_beginning_that_several_messages_share_is_refused_with_their_ids(in_town: Shell) -> None:
+def test_an_ambiguous_message_prefix_is_refused_with_the_ids(in_town: Shell) -> None:
     config = load_config(in_town.directory)
-    with BlockingClient(address_of(in_town.directory, config)) as client:
+    with BlockingClient(parse_url(in_town.server().url)) as client:
         for id_ in ("zz.1", "zz.2", "zz.2.1"):
             client.command("SET", f"tt:{{{config.name}}}:trace:{id_}", "1 queued for nobody\n", "EX", "100")
-    told = in_town("trace", "zz", "--json", code=2).error
-    assert (told["code"], told["message"]) == (
+    error = in_town("trace", "zz", "--json", code=2).error
+    assert (error["code"], error["message"]) == (
         "ambiguous",
         "more than one message begins with 'zz': zz.1, zz.2, zz.2.1",
     )
@@ -144,24 +144,27 @@ def test_mail_arrives_in_order_and_can_be_traced_and_removed(in_town: Shell) -> 
     ]
     box = in_town("inbox", "reader", "--json").json
     assert box["agent"] == "reader"
-    told = [(each["type"], each["priority"], each["place"]) for each in box["messages"]]
-    assert told == [
+    messages = [(message["type"], message["priority"], message["place"]) for message in box["messages"]]
+    assert messages == [
         ("task", "urgent", "queued"),
         ("task", "normal", "queued"),
         ("query", "normal", "queued"),
-        ("confirmation", "normal", "queued"),
-        ("informational", "low", "queued"),
         ("informational", "normal", "delayed"),
+        ("confirmation", "normal", "delayed"),
+        ("informational", "low", "delayed"),
     ]
-    assert box["messages"][3]["ack_type"] == {"type": "rejected", "reason": "no tests"}
-    counts = next(each for each in in_town("list", "--json").json["agents"] if each["name"] == "reader")["inbox"]
-    assert (counts["queued"], counts["delayed"], counts["urgent"], counts["queries"]) == (5, 1, 1, 1)
+    confirmation = next(message for message in box["messages"] if message["type"] == "confirmation")
+    assert confirmation["ack_type"] == {"type": "rejected", "reason": "no tests"}
+    counts = next(agent for agent in in_town("list", "--json").json["agents"] if agent["name"] == "reader")["inbox"]
+    assert (counts["queued"], counts["delayed"], counts["urgent"], counts["queries"]) == (3, 3, 1, 1)
     reply = in_town(
         "send", "supervisor", "yes", "--info", "--reply-to", sent[1][:13], "--from", "reader", "--json"
     ).json
-    mine = next(each for each in in_town("inbox", "--json").json["messages"] if each["id"] == reply["message_id"])
+    mine = next(
+        message for message in in_town("inbox", "--json").json["messages"] if message["id"] == reply["message_id"]
+    )
     assert (mine["from"], mine["to"], mine["correlation_id"]) == ("reader", "supervisor", sent[1])
-    assert [each["what"] for each in in_town("trace", sent[0], "--json").json["trace"]] == [
+    assert [line["what"] for line in in_town("trace", sent[0], "--json").json["trace"]] == [
         "queued for reader from supervisor"
     ]
     assert in_town("trace", sent[0][:13], "--json").json["message"] == sent[0]
@@ -179,7 +182,7 @@ def test_mail_arrives_in_order_and_can_be_traced_and_removed(in_town: Shell) -> 
     assert {"agent": "reader", "messages": []} in everybody
 
 
-def test_senders_are_who_they_are(in_town: Shell) -> None:
+def test_a_sender_cannot_be_forged(in_town: Shell) -> None:
     in_town("spawn", "honest")
     in_town("spawn", "other")
     mine = identity(in_town, "honest")
@@ -189,7 +192,7 @@ def test_senders_are_who_they_are(in_town: Shell) -> None:
     for pretended in ("other", "supervisor", "conductor"):
         assert "cannot send as" in in_town("send", "other", "not me", "--from", pretended, env=mine, code=4).err
     assert in_town("send", "other", "nobody", "--from", "nobody", code=3).err
-    senders = [each["from"] for each in in_town("inbox", "other", "--json").json["messages"]]
+    senders = [message["from"] for message in in_town("inbox", "other", "--json").json["messages"]]
     assert senders == ["honest"] * 3
     assert in_town("inbox", "--json", env=mine).json["agent"] == "honest"
     elsewhere = {**mine, "TINYTOWN_TOWN": str(in_town.directory.parent)}
@@ -213,15 +216,15 @@ def test_an_agent_settles_only_what_it_holds(in_town: Shell) -> None:
         assert in_town(*command, "--json", env=late, code=4).error["code"] == "refused"
 
 
-def test_agents_are_asked_to_pause_go_on_and_stop(in_town: Shell) -> None:
+def test_agents_are_paused_resumed_and_stopped(in_town: Shell) -> None:
     for name in ("red", "blue"):
         in_town("spawn", name)
 
     def wanted() -> list[str]:
         return [
-            each["desired_state"]
-            for each in in_town("list", "--json").json["agents"]
-            if each["name"] in ("red", "blue")
+            agent["desired_state"]
+            for agent in in_town("list", "--json").json["agents"]
+            if agent["name"] in ("red", "blue")
         ]
 
     in_town("interrupt", "red", "blue", "--now")
@@ -230,8 +233,8 @@ def test_agents_are_asked_to_pause_go_on_and_stop(in_town: Shell) -> None:
     assert wanted() == ["running", "running"]
     in_town("close", "red")
     assert wanted() == ["drained", "running"]
-    told = in_town("kill", "red", "blue", "--wait", "--timeout", "10", "--json").json["agents"]
-    assert [each["state"] for each in told] == ["stopped", "stopped"]
+    agents = in_town("kill", "red", "blue", "--wait", "--timeout", "10", "--json").json["agents"]
+    assert [agent["state"] for agent in agents] == ["stopped", "stopped"]
     assert "tt resume red brings it back" in in_town("send", "red", "hi", code=4).err
     assert in_town("wait", "red", "blue", "--for", "stopped", "--json").json["agents"]
     in_town("restart", "red")
@@ -246,25 +249,22 @@ def test_agents_are_asked_to_pause_go_on_and_stop(in_town: Shell) -> None:
     assert in_town("kill", "nobody", code=3).err
 
 
-def test_waiting_ends_when_its_time_is_over(in_town: Shell) -> None:
+def test_wait_ends_at_its_timeout(in_town: Shell) -> None:
     in_town("spawn", "never")
-    told = in_town("wait", "never", "--timeout", "0.05", "--json", code=1)
-    assert told.error["code"] == "timeout"
-    assert "never is starting" in told.error["message"]
-    assert "no kernel is running" in told.err
+    result = in_town("wait", "never", "--timeout", "0.05", "--json", code=1)
+    assert result.error["code"] == "timeout"
+    assert "never is starting" in result.error["message"]
+    assert "no kernel is running" in result.err
     task = in_town("assign", "never", "wait for it", "--json").json["task_id"]
     assert in_town("wait", "--task", task, "--timeout", "0.05", "--json", code=1).error["code"] == "timeout"
     in_town("kill", "never")
     assert in_town("wait", "never", "--json", code=1).error["code"] == "will_not_be_idle"
 
 
-def test_a_wait_is_woken_by_what_happens(in_town: Shell) -> None:
+def test_wait_reacts_to_events(in_town: Shell) -> None:
     in_town("spawn", "awaited")
     task = in_town("assign", "awaited", "wait for it", "--json").json["task_id"]
-    words = in_town.argv("wait", "--task", task, "--verbose", "--timeout", "30")
-    with subprocess.Popen(
-        words, cwd=in_town.directory, env=in_town.variables, stdout=-1, stderr=-1, text=True
-    ) as waiting:
+    with in_town.start("wait", "--task", task, "--verbose", "--timeout", "30") as waiting:
         assert waiting.stderr is not None
         waiting.stderr.readline()  # it is connected
         in_town("task", "complete", task)
@@ -272,20 +272,19 @@ def test_a_wait_is_woken_by_what_happens(in_town: Shell) -> None:
     assert out == f"task {task} is completed: wait for it\n"
 
 
-def test_events_are_the_newest_filtered_before_they_are_counted_and_followed_without_repeats(in_town: Shell) -> None:
+def test_events_are_filtered_before_the_limit_applies_and_followed_without_repeats(in_town: Shell) -> None:
     in_town("spawn", "seen")
     for number in range(3):
         in_town("send", "supervisor", f"noise {number}", "--info")
-    assert [each["type"] for each in in_town("events", "-c", "1", "--json").lines] == ["message_sent"]
+    assert [event["type"] for event in in_town("events", "-c", "1", "--json").lines] == ["message_sent"]
     own = in_town("events", "-c", "1", "--agent", "seen", "--json").lines
-    assert [(each["type"], each["agent"]) for each in own] == [("agent_spawned", "seen")]
+    assert [(event["type"], event["agent"]) for event in own] == [("agent_spawned", "seen")]
     assert in_town("events", "-c", "0").out == ""
     task = in_town("assign", "seen", "look", "--json").json["task_id"]
-    told = in_town("events", "--task", task, "--type", "task_state_changed", "--json").lines
-    assert [(each["old"], each["new"]) for each in told] == [("pending", "assigned")]
-    assert list(told[0])[:2] == ["type", "at"]
-    words = in_town.argv("events", "--follow", "--json", "-c", "2", "--agent", "seen")
-    with subprocess.Popen(words, cwd=in_town.directory, env=in_town.variables, stdout=-1, text=True) as following:
+    events = in_town("events", "--task", task, "--type", "task_state_changed", "--json").lines
+    assert [(event["old"], event["new"]) for event in events] == [("pending", "assigned")]
+    assert list(events[0])[:2] == ["type", "at"]
+    with in_town.start("events", "--follow", "--json", "-c", "2", "--agent", "seen") as following:
         assert following.stdout is not None
         lines = [following.stdout.readline() for _ in range(2)]
         in_town("task", "cancel", task)
@@ -298,29 +297,29 @@ def test_events_are_the_newest_filtered_before_they_are_counted_and_followed_wit
     assert '"message_sent"' in lines[3]
 
 
-def test_status_tells_the_whole_town(in_town: Shell) -> None:
+def test_status_shows_the_whole_town(in_town: Shell) -> None:
     in_town("spawn", "status-agent")
     task = in_town("assign", "status-agent", "be seen", "--json").json["task_id"]
-    told = in_town("status", "--deep", "--tasks", "--json").json
-    assert told["town"] == "shared"
-    assert told["root"] == str(in_town.directory)
-    assert told["redis"]["url"].startswith("unix://")
-    assert told["kernel"] == {"running": False, "pid": None, "host": None}
-    assert task in [each["id"] for each in told["open_tasks"]]
-    assert told["events"]["status-agent"][0]["type"] == "agent_spawned"
+    status = in_town("status", "--deep", "--tasks", "--json").json
+    assert status["town"] == "shared"
+    assert status["root"] == str(in_town.directory)
+    assert status["redis"]["url"].startswith("unix://")
+    assert status["kernel"] == {"running": False, "pid": None, "host": None, "outdated": None}
+    assert task in [row["id"] for row in status["open_tasks"]]
+    assert status["events"]["status-agent"][0]["type"] == "agent_spawned"
     shown = in_town("status", "--deep", "--tasks").out
     assert "kernel  not running" in shown
     assert "be seen" in shown
     assert "status-agent joined" in shown
 
 
-def test_dead_letters_are_shown_sent_again_and_dropped(in_town: Shell) -> None:
+def test_dead_letters_are_shown_redriven_and_dropped(in_town: Shell) -> None:
     in_town("spawn", "doomed")
     ids = [in_town("send", "doomed", f"letter {number}", "--info", "--json").json["message_id"] for number in range(2)]
     in_town("kill", "doomed")
     in_town("remove", "doomed", "--force")
     dead = in_town("dead", "list", "--json").json["dead"]
-    assert {each["id"] for each in dead} == set(ids)
+    assert {letter["id"] for letter in dead} == set(ids)
     assert in_town("dead", "show", ids[0][:13], "--json").json["message"]["summary"] == "letter 0"
     assert in_town("dead", "show", "unheard-of", code=3).err
     assert in_town("dead", "redrive", ids[0], code=4).err
@@ -332,7 +331,7 @@ def test_dead_letters_are_shown_sent_again_and_dropped(in_town: Shell) -> None:
 
 
 def test_the_library_is_installed_where_the_server_lacks_it(in_town: Shell) -> None:
-    with BlockingClient(Address("unix", path=str(in_town.directory / ".tt" / "redis.sock"))) as client:
+    with BlockingClient(parse_url(in_town.server().url)) as client:
         client.command("FUNCTION", "FLUSH")
         in_town("spawn", "resilient")
         client.command("HSET", "tt:{shared}:meta", "schema", "999")
@@ -342,14 +341,13 @@ def test_the_library_is_installed_where_the_server_lacks_it(in_town: Shell) -> N
             client.command("HSET", "tt:{shared}:meta", "schema", "1")
 
 
-def test_following_goes_on_when_the_server_was_killed(tt: Shell) -> None:
+def test_following_continues_after_the_server_was_killed(tt: Shell) -> None:
     tt("init")
     tt("send", "supervisor", "before", "--info")
-    words = tt.argv("events", "--follow", "--json", "-c", "1")
-    with subprocess.Popen(words, cwd=tt.directory, env=tt.variables, stdout=-1, text=True) as following:
+    with tt.start("events", "--follow", "--json", "-c", "1") as following:
         assert following.stdout is not None
         first = following.stdout.readline()
-        server = EmbeddedServer(tt.directory / ".tt")
+        server = EmbeddedServer(tt.state())
         pid = server.pid()
         assert pid is not None
         os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,10 @@ def main() -> None:
 
 def run_program(words: list[str]) -> int:
     """Do what the words ask for; the exit code. After a quick command this process ends here, without being torn down."""
-    from tinytown_cli.main import run  # late: with garbage collection off
+    from tinytown_cli.deferred_modules import defer
+
+    defer()
+    from tinytown_cli.main import run  # late: with garbage collection off, and while modules are deferred
 
     code = run(words)
     if "trio" not in sys.modules:

@@ -74,6 +74,24 @@ register_once('drop', function(base, a)
   return ids
 end)
 
+-- mailbox_message: agent, id of a message -> what the town's `peek` answers, with that message alone, or with none
+register('mailbox_message', function(base, a)
+  local agent_id, name = find_agent(base, a[1])
+  local box = mailbox(base, agent_id)
+  local body = redis.call('HGET', box .. ':bodies', a[2])
+  for _, place in ipairs(body and PLACES or {}) do
+    for letter in pairs(CLASS_NAMES) do
+      local member = letter .. a[2]
+      local score = redis.call('ZSCORE', box .. place[1], member)
+      if score then
+        local _, deliveries = mail_state(box, member)
+        return { name, place[2], member, deliveries, body, integer_text(tonumber(score)) }
+      end
+    end
+  end
+  return { name }
+end)
+
 -- remove: op, agent, id of one of its messages that nobody has leased, or "all" -> ids of what was removed. The order of a
 -- task stays: without it the task would wait for ever.
 register_once('remove', function(base, a)
@@ -128,6 +146,29 @@ register('trace', function(base, a)
   return history
 end)
 
+-- Does `from` need `goal`, directly or through others?
+local function reaches(base, from, goal)
+  local stack, seen = { from }, {}
+  while #stack > 0 do
+    local id = table.remove(stack)
+    if id == goal then return true end
+    if not seen[id] then
+      seen[id] = true
+      for _, need in ipairs(cjson.decode(redis.call('HGET', task_key(base, id), 'needs') or '[]')) do
+        stack[#stack + 1] = need
+      end
+    end
+  end
+  return false
+end
+
+local function check_acyclic(base, id, need)
+  if reaches(base, need, id) then
+    refuse('refused', 'task ' .. need .. ' already needs ' .. id .. '; this would be a dependency cycle',
+      'tt task show ' .. need, { task = id, need = need })
+  end
+end
+
 -- task_need: id, need -> fields; adds an edge to the graph, refusing one that would close a dependency cycle
 register('task_need', function(base, a)
   local id, need, now = find_task(base, a[1]), find_task(base, a[2]), now_ms()
@@ -144,6 +185,69 @@ register('task_need', function(base, a)
   end
   return task_reply(base, id)
 end)
+
+-- task_update: id, then names and new values of fields (needs and tags are JSON lists) -> fields. Only while nobody works
+-- on it: a round has the old text in its prompt, and finished tasks are not edited.
+register('task_update', function(base, a)
+  local id, now, changed = find_task(base, a[1]), now_ms(), {}
+  local task, key = read_task(base, id), task_key(base, id)
+  for i = 2, #a, 2 do
+    local name, value = a[i], a[i + 1]
+    if name == 'needs' then value = json_list(find_needs(base, cjson.decode(value))) end
+    if name == 'tags' then value = json_list(cjson.decode(value)) end
+    if (task[name] or '') ~= value then changed[name] = value end
+  end
+  if not next(changed) then return task_reply(base, id) end
+  if not RANKS[changed.priority or task.priority] then
+    refuse('usage', 'no priority ' .. quoted(changed.priority), 'urgent, high, normal or low')
+  end
+  check_not_started(task, 'stays as it is', 'tt task requeue ')
+  local needs = changed.needs and cjson.decode(changed.needs) or {}
+  for _, need in ipairs(needs) do check_acyclic(base, id, need) end
+  if changed.needs then
+    for _, need in ipairs(cjson.decode(task.needs)) do redis.call('SREM', task_key(base, need) .. ':dependants', id) end
+    redis.call('DEL', key .. ':needs')
+    for _, need in ipairs(needs) do link_need(base, id, need) end
+  end
+  if changed.tags then
+    for _, tag in ipairs(cjson.decode(task.tags)) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
+    for _, tag in ipairs(cjson.decode(changed.tags)) do redis.call('ZADD', base .. ':tasks:tag:' .. tag, task.seq, id) end
+  end
+  if task.state == 'pending' then list_on_backlog(base, id) end -- by the words of old
+  for name, value in pairs(changed) do task[name] = value end
+  for name, value in pairs(changed) do redis.call('HSET', key, name, value) end
+  redis.call('HSET', key, 'updated_at', integer_text(now))
+  emit(base, 'task_updated', 'task', id, 'title', headline(task))
+  if changed.needs and redis.call('SCARD', key .. ':needs') > 0 then
+    move(base, task, 'blocked', blocked_by(base, task), now)
+  elseif changed.needs and task.state == 'blocked' then
+    route_task(base, task, 'all it needs is completed', now)
+  elseif task.state == 'pending' then
+    list_on_backlog(base, id, integer_text(RANKS[task.priority] * SCORE_STEP + tonumber(task.seq)))
+    if changed.role or changed.tags then wake_agent_for(base, id, now) end -- it may be for others now
+  elseif changed.priority and task.state == 'assigned'
+    and redis.call('ZSCORE', mailbox(base, task.agent_id) .. ':queue', 't' .. task.order) then
+    withdraw_order(base, task, now) -- its place in the mailbox is another one now
+    deliver_task(base, task, now)
+  end
+  return task_reply(base, id)
+end)
+
+-- task_requeue: op, id, reason -> fields; takes a task from its agent and puts it onto the backlog
+register_once('task_requeue', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if FINISHED[task.state] then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state, 'tt task reopen ' .. id, { task = id, state = task.state })
+  end
+  if task.state == 'running' then
+    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+    count_attempt(base, id, -1)
+  end
+  unassign(base, task, now)
+  route_task(base, task, a[2], now)
+  return id
+end, task_reply)
 
 -- task_delete: op, id -> id; forgets a task that nobody works on and that no open task needs
 register_once('task_delete', function(base, a)
@@ -222,4 +326,15 @@ end)
 -- hosts_expire -> hosts that were lost; what a heartbeat does for others, for clients that are no kernel
 register('hosts_expire', function(base)
   return expire_hosts(base, now_ms())
+end)
+
+-- task_current: agent -> fields of the task that it works on, or of its only open one; nothing when there is none
+register('task_current', function(base, a)
+  local agent_id = find_agent(base, a[1])
+  local id = redis.call('HGET', base .. ':agent:' .. agent_id, 'current_task') or ''
+  if id == '' then
+    local open = redis.call('SMEMBERS', base .. ':agent:' .. agent_id .. ':open')
+    if #open == 1 then id = open[1] end
+  end
+  return id == '' and {} or task_reply(base, id)
 end)

@@ -7,16 +7,34 @@ load the library if the server lacks it. Arguments named ``agent`` or ``task`` t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
+from tinytown.model.details import TaskChanges, check_keywords
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import new_id
+from tinytown.model.results import Inbox
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task, read_task
+from tinytown.model.text import check_text
 from tinytown.model.time import rfc3339
-from tinytown.protocol import FunctionLibrary, Keys, Operation, Reply, function_call
+from tinytown.protocol import FunctionLibrary, Keys, Operation, Reply, TownOperations, function_call, task_fields
 
 LIBRARY = FunctionLibrary("administration", Path(__file__).with_name("administration.lua"), extends="town")
+
+#: What the rounds of agents may call, and by which rule: for the plugin that holds them to their rights.
+ROUND_FUNCTIONS = (
+    LIBRARY,
+    {
+        "mailbox_message": "mailbox",
+        "trace": "read",
+        "rounds": "read",
+        "task_update": "task_fields",
+        "task_need": "task",
+        "task_requeue": "backlog",
+        "task_current": "read",
+    },
+)
 
 _decode_record = msgspec.json.Decoder(RoundRecord).decode
 
@@ -32,6 +50,10 @@ def _texts(reply: Reply) -> tuple[str, ...]:
     return tuple(text.decode() for text in reply)
 
 
+def _task(reply: Reply) -> Task:
+    return read_task(pairs(reply))
+
+
 # -- dead letters and mail
 
 
@@ -43,6 +65,12 @@ def redrive(keys: Keys, letter: str) -> Operation[tuple[str, ...]]:
 def drop(keys: Keys, letter: str) -> Operation[tuple[str, ...]]:
     """Delete a dead letter (or ``all``); their ids."""
     return function_call(LIBRARY, "drop", keys.base, _texts, new_id(), letter)
+
+
+def find_message(operations: TownOperations, agent: str, message: str) -> Operation[Inbox]:
+    """The mailbox of an agent with this message alone; empty when it is not there any more. Takes ``town.operations`` whole."""
+    decode = operations.peek(agent).decode
+    return function_call(LIBRARY, "mailbox_message", operations.keys.base, decode, agent, message)
 
 
 def remove_message(keys: Keys, agent: str, message: str) -> Operation[tuple[str, ...]]:
@@ -65,7 +93,21 @@ def trace(keys: Keys, message_id: str) -> Operation[tuple[TraceLine, ...]]:
 
 def add_need(keys: Keys, task: str, need: str) -> Operation[Task]:
     """Make a task wait for another; refuses a dependency cycle."""
-    return function_call(LIBRARY, "task_need", keys.base, lambda reply: read_task(pairs(reply)), task, need)
+    return function_call(LIBRARY, "task_need", keys.base, _task, task, need)
+
+
+def update_task(operations: TownOperations, task: str, **changes: Unpack[TaskChanges]) -> Operation[Task]:
+    """Edit a task that is neither in progress nor finished; None leaves a field as it is. Takes ``town.operations`` whole."""
+    check_keywords("update_task", TaskChanges, changes)
+    fields = task_fields(changes, operations.message_limit_bytes)
+    flat = [part for item in fields.items() for part in item]
+    return function_call(LIBRARY, "task_update", operations.keys.base, _task, task, *flat)
+
+
+def requeue_task(keys: Keys, task: str, *, reason: str = "requeued") -> Operation[Task]:
+    """Take a task from its agent and put it onto the backlog."""
+    check_text("a reason", reason, 10_000)
+    return function_call(LIBRARY, "task_requeue", keys.base, _task, new_id(), task, reason)
 
 
 def delete_task(keys: Keys, task: str) -> Operation[str]:
@@ -76,6 +118,11 @@ def delete_task(keys: Keys, task: str) -> Operation[str]:
 def assign_backlog(keys: Keys, agent: str) -> Operation[tuple[str, ...]]:
     """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
     return function_call(LIBRARY, "backlog_assign_all", keys.base, _texts, new_id(), agent)
+
+
+def current_task(keys: Keys, agent: str) -> Operation[Task | None]:
+    """The task that an agent works on, or its only open one."""
+    return function_call(LIBRARY, "task_current", keys.base, lambda reply: _task(reply) if reply else None, agent)
 
 
 # -- agents, their rounds and accounts, hosts

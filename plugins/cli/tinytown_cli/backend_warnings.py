@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinytown.config import RUNTIME_DIRECTORY
 from tinytown.files import replace_file
 from tinytown.model.text import shown
+from tinytown.state import state_directory
 
 if TYPE_CHECKING:
     from tinytown.contracts import AgentBackend
@@ -38,7 +38,7 @@ def warnings_by_kind(backends: Mapping[str, AgentBackend]) -> dict[str, list[str
 
 def cache_warnings(root: Path, kernel_pid: int, warnings: Mapping[str, Sequence[str]]) -> None:
     """Cache the warnings of the town at `root` while this kernel runs. An unwritable cache costs time and nothing else."""
-    path = root / RUNTIME_DIRECTORY / _FILE
+    path = state_directory(root) / _FILE
     with suppress(OSError):
         replace_file(path, json.dumps({"kernel": kernel_pid, "warnings": warnings}).encode())
 
@@ -46,7 +46,7 @@ def cache_warnings(root: Path, kernel_pid: int, warnings: Mapping[str, Sequence[
 def cached_warnings(root: Path, kernel_pid: int) -> dict[str, list[str]] | None:
     """The warnings cached for this kernel; None if there are none, or none that can be read."""
     try:
-        content: Any = json.loads((root / RUNTIME_DIRECTORY / _FILE).read_bytes())
+        content: Any = json.loads((state_directory(root) / _FILE).read_bytes())
         if content["kernel"] != kernel_pid:
             return None
         return {str(kind): [str(text) for text in warnings] for kind, warnings in content["warnings"].items()}

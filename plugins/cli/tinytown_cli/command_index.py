@@ -1,6 +1,6 @@
 """The commands and completers that plugins add, known without importing the plugins.
 
-``commands.json`` in the cache directory keeps each plugin's answers to `tinytown_commands` and `tinytown_completers`. An
+A file in the cache directory keeps each plugin's answers to `tinytown_commands` and `tinytown_completers`. An
 answer holds as long as nothing was installed or removed and the files of the modules that it imported are unchanged;
 otherwise the plugin is imported and asked again. A plugin that cannot be asked contributes nothing, and ``tt plugins``
 says why. Imports only the standard library as long as all answers hold.
@@ -13,7 +13,9 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinytown.entry_points import cache_file, installation_state, installed, read_cache, write_cache
+from tinytown.entry_points import installation_state, installed
+
+from tinytown_cli.cache import cache_file, read_cache, write_cache
 
 if TYPE_CHECKING:
     from tinytown.entry_points import IndexedEntryPoint
@@ -141,21 +143,22 @@ def _key(entry: IndexedEntryPoint) -> str:
 
 def _ask(entry: IndexedEntryPoint) -> _Record:
     """Import the plugin and ask it. What it raises means that it contributes nothing."""
-    from tinytown.contracts import Command, Completer
     from tinytown.plugin import load_plugin
+
+    from tinytown_cli.contracts import Command, Completer
 
     nothing: _Record = {"files": [], "commands": [], "completers": []}
     try:
         plugin = load_plugin(entry)
         commands = [
-            [each.name, each.help, each.target, each.section]
-            for each in _flat(plugin.call("tinytown_commands", {}))
-            if isinstance(each, Command)
+            [item.name, item.help, item.target, item.section]
+            for item in _flat(plugin.call("tinytown_commands", {}))
+            if isinstance(item, Command)
         ]
         completers = [
-            [each.name, each.target]
-            for each in _flat(plugin.call("tinytown_completers", {}))
-            if isinstance(each, Completer)
+            [item.name, item.target]
+            for item in _flat(plugin.call("tinytown_completers", {}))
+            if isinstance(item, Completer)
         ]
     except KeyboardInterrupt:
         raise
@@ -170,13 +173,13 @@ def _ask(entry: IndexedEntryPoint) -> _Record:
 def _files(module: str) -> list[list[Any]]:
     """The files of what is imported of the top-level package of `module`, with their modification times."""
     package = module.partition(".")[0]
-    modules = [each for name, each in sys.modules.items() if name.partition(".")[0] == package]
-    paths = sorted({path for each in modules if (path := getattr(each, "__file__", None))})
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == package]
+    paths = sorted({path for module in modules if (path := getattr(module, "__file__", None))})
     return [[path, _changed_ns(path)] for path in paths]
 
 
 def _flat(answers: Iterable[Iterable[Any]]) -> Iterable[Any]:
-    return (each for answer in answers for each in answer)
+    return (item for answer in answers for item in answer)
 
 
 def _changed_ns(path: str) -> int:

@@ -21,13 +21,16 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "start": Entry(
             "tinytown_cli.commands.kernel:start", "Run the town's kernel, in the foreground or in the background."
         ),
+        "reload": Entry("tinytown_cli.commands.kernel:reload", "Have the kernel take up new plugins and settings."),
         "stop": Entry("tinytown_cli.commands.kernel:stop", "Stop the kernel and the embedded server."),
         "estop": Entry("tinytown_cli.commands.freeze:estop", "Emergency stop: freeze every running process."),
         "thaw": Entry("tinytown_cli.commands.freeze:thaw", "Resume a frozen town."),
         "status": Entry("tinytown_cli.commands.status:status", "Show the state of the town."),
+        "where": Entry("tinytown_cli.commands.place:where", "Show where everything of the town lies."),
+        "uninstall": Entry("tinytown_cli.commands.place:uninstall", "Remove the town from this machine."),
     },
     "Agents": {
-        "spawn": Entry("tinytown_cli.commands.agents:spawn", "Add an agent and start it."),
+        "spawn": Entry("tinytown_cli.commands.spawn:spawn", "Add an agent and start it."),
         "list": Entry("tinytown_cli.commands.agents:list_agents", "List the agents."),
         "interrupt": Entry("tinytown_cli.commands.agents:interrupt", "Pause agents; they keep their work."),
         "resume": Entry("tinytown_cli.commands.agents:resume", "Resume paused, stopped or failed agents."),
@@ -39,7 +42,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "wait": Entry("tinytown_cli.commands.wait:wait", "Wait until agents are idle or tasks are finished."),
     },
     "Work": {
-        "assign": Entry("tinytown_cli.commands.tasks:assign", "Assign a task to an agent."),
+        "assign": Entry("tinytown_cli.commands.assign:assign", "Assign a task to an agent."),
         "task": Entry("tinytown_cli.commands.tasks:task", "Show and settle tasks."),
         "backlog": Entry("tinytown_cli.commands.backlog:backlog", "Manage tasks that no agent has yet."),
     },
@@ -51,10 +54,14 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "More": {
         "events": Entry("tinytown_cli.commands.events:events", "Show events; --follow prints new ones as they occur."),
         "plugins": Entry("tinytown_cli.commands.plugins:plugins", "List the installed plugins and what each adds."),
+        "help": Entry("tinytown_cli.commands.help:help_", "Show the help of a command, or find one by a topic."),
         "completion": Entry("tinytown_cli.commands.version:completion", "Print the completion script of a shell."),
         "version": Entry("tinytown_cli.commands.version:version", "Print the version."),
     },
 }
+
+#: Words that people type for a command -> the words of the command. They are not listed.
+ALIASES: dict[str, tuple[str, ...]] = {"agents": ("list",), "tasks": ("task", "list")}
 
 #: Sections that only plugins use come before this one.
 LAST_SECTION = "More"
@@ -64,10 +71,13 @@ COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for n
 
 def load(target: str) -> object:
     """What ``module:attribute`` names."""
+    from tinytown_cli.deferred_modules import stop_deferring
+
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     finally:
-        # `__main__` switches collection off: importing makes no garbage worth a search, and modules stay.
+        # `__main__` switches on deferring, and collection off: importing makes no garbage worth a search, and modules stay.
+        stop_deferring()
         gc.freeze()
         gc.enable()

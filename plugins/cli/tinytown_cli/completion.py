@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from typing import TypeAlias, cast
 
 import click
-from tinytown.client import TownClient
 from tinytown.config import Config, load_config
 from tinytown.entry_points import installed
 from tinytown.errors import NotFound
 from tinytown.model.events import EVENT_TYPES, MessageSent
-from tinytown.redis import BlockingClient, address_of, town_server
+from tinytown.redis import address_of, town_server
 from tinytown.roles import load_roles
 
+from tinytown_cli.blocking_client import BlockingClient
+from tinytown_cli.client import TownClient
 from tinytown_cli.command_index import blocked_by_environment, contributions
 from tinytown_cli.command_table import load
 from tinytown_cli.context import CliContext
@@ -115,7 +116,7 @@ def _rounds(ctx: click.Context) -> Iterable[tuple[str, str]]:
 
     with running_town(ctx) as town:
         rounds = town.run(administration.rounds(town.operations.keys, limit=_LIMIT))
-    return [(each.round_id, f"{each.agent}, {each.outcome}, {each.ended_at}") for each in rounds]
+    return [(record.round_id, f"{record.agent}, {record.outcome}, {record.ended_at}") for record in rounds]
 
 
 def _plugins(_ctx: click.Context) -> Iterable[tuple[str, str]]:

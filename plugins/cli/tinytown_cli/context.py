@@ -1,15 +1,15 @@
 """The common options of a command line, and the output of commands: text for people, or JSON.
 
 Everything that a command prints on stdout goes through `CliContext.emit`, which makes text safe for a terminal. JSON
-carries texts unchanged. Also finds and opens the town of the command line.
+carries texts unchanged, with what a terminal might obey as escapes of JSON. Also finds and opens the town of the command line.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from tinytown.errors import TinytownError
@@ -18,7 +18,39 @@ from tinytown.model.text import escape_control
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinytown.client import TownClient
+    from tinytown_cli.client import TownClient
+    from tinytown_cli.progress import Progress
+
+
+#: Where output goes if that is not `sys.stdout`.
+_output: TextIO | None = None
+
+
+def output() -> TextIO:
+    """Where the output of a command goes."""
+    return _output or sys.stdout
+
+
+@contextmanager
+def keep_for_output() -> Generator[None]:
+    """Keep stdout for `output`: what anything else prints, such as a plugin, goes to stderr and spoils no JSON."""
+    global _output
+    output = _output = sys.stdout
+    sys.stdout = sys.stderr
+    try:
+        yield
+        output.flush()
+    finally:
+        sys.stdout, _output = output, None
+
+
+def in_clone(text: str) -> str:
+    """The text with hints of pip that work where Tinytown was installed from a clone."""
+    if "pip install tinytown-" not in text:
+        return text
+    from tinytown_cli.clone import name_directories  # late: only hints need it
+
+    return name_directories(text)
 
 
 class CliContext:
@@ -38,17 +70,21 @@ class CliContext:
         """
         from pathlib import Path  # late, like the others: `tt --help` needs none of them
 
-        from tinytown.config import find_town
+        from tinytown.state import find_town
 
         return find_town(Path(self.town) if self.town else None)
 
-    def open_town(self) -> AbstractContextManager[TownClient]:
-        """The town, with its server up; see `tinytown.client.open_town_client`."""
-        from pathlib import Path
+    @contextmanager
+    def open_town(self) -> Generator[TownClient]:
+        """The town, with its server up; see `tinytown_cli.client.open_town_client`."""
+        from tinytown_cli.client import open_town_client
 
-        from tinytown.client import open_town_client
-
-        return open_town_client(Path(self.town) if self.town else None, on_connect=self.explain)
+        with ExitStack() as stack:
+            is_seen = sys.stderr.isatty() and not self.json
+            with self.progress("connecting to the server") if is_seen else nullcontext():
+                opening = open_town_client(self.town or None, on_connect=self.warn if self.verbose else None)
+                town = stack.enter_context(opening)
+            yield town
 
     def defer_error(self, error: Exception) -> None:
         """Raise `error` after the output: the command did its work, but a step that follows it failed.
@@ -63,12 +99,12 @@ class CliContext:
         Raises: the error of `defer_error`; BrokenPipeError if stdout has no reader; TinytownError if it cannot be written.
         """
         lines = [lines] if isinstance(lines, str) else lines
-        text = "" if self.json else "".join(escape_control(line) + "\n" for line in lines)
+        text = "" if self.json else in_clone("".join(escape_control(line) + "\n" for line in lines))
         try:
             if self.json:
-                sys.stdout.buffer.write(_in_json(value) + b"\n")
-            sys.stdout.write(text)
-            sys.stdout.flush()
+                output().buffer.write(_in_json(value) + b"\n")
+            output().write(text)
+            output().flush()
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -81,8 +117,20 @@ class CliContext:
 
     def warn(self, line: str) -> None:
         """Print a line on stderr that is not part of the output."""
-        sys.stderr.write(escape_control(line) + "\n")
+        sys.stderr.write(escape_control(in_clone(line)) + "\n")
         sys.stderr.flush()
+
+    def ring(self) -> None:
+        """Ring the bell of the terminal, if stderr is one."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\a")
+            sys.stderr.flush()
+
+    def progress(self, doing: str) -> Progress:
+        """A line on the terminal about work that takes long; with ``--json``, and in a pipe, there is none."""
+        from tinytown_cli.progress import Progress
+
+        return Progress(doing, is_shown=not self.json and sys.stderr.isatty())
 
     def explain(self, line: str) -> None:
         """Like `warn`, with ``--verbose`` only."""
@@ -94,11 +142,15 @@ def _in_json(value: Any) -> bytes:
     import msgspec  # late: `tt --help` does without it
 
     try:
-        return msgspec.json.encode(value)
+        raw = msgspec.json.encode(value)
+        text = raw.decode()
+        if text.isascii() or escape_control(text) == text:
+            return raw
     except UnicodeEncodeError:  # a path that is not UTF-8
-        import json
+        pass
+    import json  # it escapes what is not ASCII, such as characters that nobody sees
 
-        return json.dumps(msgspec.to_builtins(value)).encode()
+    return json.dumps(msgspec.to_builtins(value)).encode()
 
 
 pass_cli_context = click.make_pass_decorator(CliContext, ensure=True)

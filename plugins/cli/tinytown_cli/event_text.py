@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tinytown.model.events import (
     AccountParked,
     AccountUnparked,
+    AgentActivity,
     AgentDesiredStateChanged,
     AgentReclaimed,
     AgentRemoved,
@@ -27,6 +28,7 @@ from tinytown.model.events import (
     PluginReported,
     RoundEnded,
     RoundStarted,
+    SinkGap,
     TaskAdded,
     TaskDeleted,
     TaskStateChanged,
@@ -35,6 +37,8 @@ from tinytown.model.events import (
     TownThawed,
 )
 from tinytown.model.text import counted, shown
+
+from tinytown_cli.formatting import brief_id
 
 _WIDTH = 160
 _TITLE = 60
@@ -60,20 +64,21 @@ def describe(event: Event, plugin_text: Callable[[Event], str | None] | None = N
             text = f"{event.agent} | {event.text}"
         case MessageSent():
             urgency = f"{event.priority} " if event.priority not in ("", "normal") else ""
-            text = f"{event.sender} -> {event.recipient}: {urgency}{event.category} {event.message[:8]}"
+            text = f"{event.sender} -> {event.recipient}: {urgency}{event.category} {brief_id(event.message)}"
         case MessageDead():
-            text = f"message {event.message[:8]} to {event.agent} is a dead letter{_why(event.reason)}"
+            text = f"message {brief_id(event.message)} to {event.agent} is a dead letter{_why(event.reason)}"
         case MessageRedriven():
-            text = f"message {event.message[:8]} was returned to {event.agent}"
+            text = f"message {brief_id(event.message)} was returned to {event.agent}"
         case TaskAdded():
-            text = f"task {event.task[:8]} added: {shown(event.title, _TITLE)}"
+            text = f"task {brief_id(event.task)} added: {shown(event.title, _TITLE)}"
         case TaskUpdated():
-            text = f"task {event.task[:8]} updated: {shown(event.title, _TITLE)}"
+            text = f"task {brief_id(event.task)} updated: {shown(event.title, _TITLE)}"
         case TaskStateChanged():
             who = f", {event.agent}" if event.agent else ""
-            text = f"task {event.task[:8]} {event.old} -> {event.new}{who}: {shown(event.title, _TITLE)}{_why(event.reason)}"
+            moved = f"{event.old} -> {event.new}{who}"
+            text = f"task {brief_id(event.task)} {moved}: {shown(event.title, _TITLE)}{_why(event.reason)}"
         case RoundStarted():
-            text = f"{event.agent} started a round" + (f" on task {event.task[:8]}" if event.task else "")
+            text = f"{event.agent} started a round" + (f" on task {brief_id(event.task)}" if event.task else "")
         case RoundEnded():
             took = "" if event.duration_ms is None else f" after {event.duration_ms / 1000:.1f} s"
             text = f"{event.agent} ended a round: {event.outcome}{took}{_why(event.reason)}"
@@ -85,7 +90,7 @@ def describe(event: Event, plugin_text: Callable[[Event], str | None] | None = N
             where = event.receiver or "the backlog"
             text = f"{counted(event.tasks, 'task')} and {counted(event.messages, 'message')} of {event.agent} moved to {where}"
         case TaskDeleted():
-            text = f"task {event.task[:8]} deleted: {shown(event.title, _TITLE)}"
+            text = f"task {brief_id(event.task)} deleted: {shown(event.title, _TITLE)}"
         case HostFroze():
             text = f"the kernel on {event.host} froze {counted(event.commands, 'command')}"
         case TownFrozen():
@@ -97,7 +102,7 @@ def describe(event: Event, plugin_text: Callable[[Event], str | None] | None = N
         case AccountUnparked():
             text = f"account {event.account} is available again{_why(event.reason)}"
         case BudgetSpent():
-            whose = event.agent or (event.task and f"task {event.task[:8]}")
+            whose = event.agent or (event.task and f"task {brief_id(event.task)}")
             text = (
                 f"budget {event.budget}{f' of {whose}' if whose else ''} is spent: {event.spent:g} of {event.limit:g}"
             )
@@ -105,6 +110,10 @@ def describe(event: Event, plugin_text: Callable[[Event], str | None] | None = N
             text = f"budgets changed: {event.changed}"
         case PluginReported():
             text = f"plugin {event.plugin}: {event.text}"
+        case SinkGap():
+            text = f"{event.sink} lost the events between {event.after} and {event.before}: limits.events removed them"
+        case AgentActivity():
+            text = f"{event.agent}: {event.text}"
         case PluginDataChanged():
             text = f"plugin {event.plugin} changed its data: {event.field}"
         case OtherEvent():

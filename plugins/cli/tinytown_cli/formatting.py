@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
-from tinytown.model.text import shown
+from tinytown.model.text import escape_control, shown
 from tinytown.model.time import parse_rfc3339
 
 _GAP = "  "
-_SHORT = 8
 #: A terminal too narrow for this much of the last column gets fewer columns.
 _LAST_COLUMN = 6
 
@@ -39,6 +38,35 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequ
     return lines
 
 
+def brief_id(id_: str) -> str:
+    """An id as people read it: the first 8 characters of a UUID, and any other, such as ``plan-12``, whole."""
+    return id_[:_BRIEF] if _is_uuid(id_) else id_
+
+
+def brief_ids(ids: Iterable[str]) -> dict[str, str]:
+    """The ids of a list as people read them, longer where two would look alike."""
+    ordered = sorted({*ids})
+    brief: dict[str, str] = {}
+    for before, id_, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        length = next((n for n in range(_BRIEF, len(id_)) if id_[:n] not in (before[:n], after[:n])), len(id_))
+        brief[id_] = id_[:length] if _is_uuid(id_) else id_
+    return brief
+
+
+def _is_uuid(id_: str) -> bool:
+    # The order to work on a task has the task's id with a number behind it.
+    return len(id_) >= 36 and {id_[at] for at in (8, 13, 18, 23)} == {"-"}
+
+
+_BRIEF = 8
+
+
+def end_of(text: str, limit: int) -> str:
+    """The end of a text on one line: of an error it is what says why."""
+    line = " ".join(escape_control(text).split())
+    return line if len(line) <= limit else f"…{line[1 - limit :].lstrip()}"
+
+
 def terminal_width() -> int | None:
     """The columns of the terminal on stdout; None if stdout is not a terminal."""
     try:
@@ -51,18 +79,18 @@ def agent_table(agents: Sequence[Agent]) -> list[str]:
     """The agents as a table."""
     rows = [
         (
-            each.name,
-            each.nickname or "",
-            each.role or "",
-            each.cli,
-            _state(each),
-            _age(each.since),
-            _mail(each),
-            str(each.open_tasks),
-            str(each.rounds_completed),
-            _current(each) or each.reason or "",
+            agent.name,
+            agent.nickname or "",
+            agent.role or "",
+            agent.cli,
+            _state(agent),
+            _age(agent.since),
+            _mail(agent),
+            str(agent.open_tasks),
+            str(agent.rounds_completed),
+            _current(agent) or agent.reason or "",
         )
-        for each in agents
+        for agent in agents
     ]
     return table(
         ("name", "nickname", "role", "kind", "state", "age", "mail", "tasks", "rounds", "notes"),
@@ -81,7 +109,7 @@ def _age(since: str | None) -> str:
     if since is None:
         return ""
     seconds = max(0, time.time() - parse_rfc3339(since) / 1000)
-    size, unit = next((each for each in _UNITS if seconds >= each[0]), (1, "s"))
+    size, unit = next((step for step in _UNITS if seconds >= step[0]), (1, "s"))
     return f"{seconds // size:.0f}{unit}"
 
 
@@ -96,13 +124,14 @@ def _mail(agent: Agent) -> str:
 def _current(agent: Agent) -> str:
     if not agent.current_task or agent.state in ("error", "starting", "suspended", "stopped"):
         return ""
-    return f"task {agent.current_task[:_SHORT]}"
+    return f"task {brief_id(agent.current_task)}"
 
 
 def task_table(tasks: Sequence[Task]) -> list[str]:
     """The tasks as a table."""
+    ids = brief_ids(task.id for task in tasks)
     rows = [
-        (each.id[:_SHORT], each.state, each.priority, each.assigned_to or "-", ",".join(each.tags), each.headline)
-        for each in tasks
+        (ids[task.id], task.state, task.priority, task.assigned_to or "-", ",".join(task.tags), task.headline)
+        for task in tasks
     ]
     return table(("task", "state", "priority", "agent", "tags", "title"), rows, spare=("tags", "priority"))

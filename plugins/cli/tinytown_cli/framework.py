@@ -5,13 +5,14 @@ Knows the table of commands, the index of those that plugins add, and click; not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from tinytown.model.text import shown
 
-from tinytown_cli.command_table import COMMANDS, LAST_SECTION, SECTIONS, load
-from tinytown_cli.context import CliContext
+from tinytown_cli.command_table import ALIASES, COMMANDS, LAST_SECTION, SECTIONS, Entry, load
+from tinytown_cli.context import CliContext, output
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -40,8 +41,23 @@ def common_options() -> list[click.Parameter]:
         ),
         option("--json", is_flag=True, help="Print JSON, errors included."),
         option("--debug", is_flag=True, help="Show the traceback of an error."),
+        option("--no-plugins", is_flag=True, help="Load no plugin."),
         option("-v", "--verbose", is_flag=True, help="Print on stderr which town and server are used."),
+        # click's own would import `gettext`'s languages for its help.
+        click.Option(
+            _HELP, is_flag=True, expose_value=False, is_eager=True, callback=_show_help, help="Show this text and exit."
+        ),
     ]
+
+
+def _show_help(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(context.get_help(), output())
+        context.exit()
+
+
+#: No option takes a larger number: as seconds it is three hundred years.
+LARGEST = 10_000_000_000
 
 
 class TownCommand(click.Command):
@@ -52,6 +68,15 @@ class TownCommand(click.Command):
         super().__init__(*args, **attributes)
         self.params += common_options()
         self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, int | float) and not abs(value) <= LARGEST:  # nan is not either
+                expected = f"expected a number up to {LARGEST:,}, got {shown(str(value), 40)}"
+                raise click.BadParameter(expected, ctx=ctx, param=param)
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(self.examples, formatter)
@@ -110,26 +135,54 @@ class TownGroup(_ExtensibleGroup):
     """A command with commands below it, such as ``tt task``; plugins may add to it (`Command`).
 
     Alone on the line, or with options only, it means its command `alone`; without one it is an error that lists the
-    commands.
+    commands. Those of `elsewhere` are imported when they are typed.
     """
 
     command_class = TownCommand
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), alone: str = "", **attributes: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        alone: str = "",
+        elsewhere: Mapping[str, Entry] | None = None,
+        **attributes: Any,
+    ) -> None:
         attributes.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **{"no_args_is_help": False, **attributes})
         self.params += common_options()
         self.examples = tuple(examples)
         self.alone = alone
+        self.elsewhere = elsewhere or {}
+
+    def _own_names(self, ctx: click.Context) -> list[str]:
+        return sorted([*super()._own_names(ctx), *self.elsewhere])
+
+    def _own_help(self, ctx: click.Context, name: str) -> str:
+        return self.elsewhere[name].help if name in self.elsewhere else super()._own_help(ctx, name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.elsewhere:
+            return cast(click.Command, load(self.elsewhere[cmd_name].target))
+        return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = [word for before, word in zip(["", *args], args, strict=False) if before != "--town"]
-        if self.alone and all(word.startswith("-") and word not in _HELP for word in words):
+        only_options = all(word.startswith("-") and word not in _HELP for word in words)
+        if self.alone and (only_options or self._is_of_alone(ctx, args)):
             args = [self.alone, *args]
         rest = super().parse_args(ctx, args)
         if not ctx.resilient_parsing and not args:
             raise click.UsageError(f"expected one of {', '.join(self.list_commands(ctx))} after {ctx.info_name}", ctx)
         return rest
+
+    def _is_of_alone(self, ctx: click.Context, args: list[str]) -> bool:
+        """Whether the line begins with an option that the command `alone` has, and this group has not."""
+        command = self.get_command(ctx, self.alone)
+        if command is None or not args:
+            return False
+        names, own = ({name for each in params for name in each.opts} for params in (command.params, self.params))
+        return args[0].partition("=")[0] in names - own
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -141,6 +194,15 @@ class TownGroup(_ExtensibleGroup):
 
 class RootGroup(_ExtensibleGroup):
     """``tt`` itself: knows the essential commands by the table, and imports a command when it is typed."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, self.meant(args))
+
+    def meant(self, words: Sequence[str]) -> list[str]:
+        """The words of a command line with the command in place of an alias."""
+        return [*ALIASES.get(words[0], words[:1]), *words[1:]]
 
     def _own_names(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -155,7 +217,7 @@ class RootGroup(_ExtensibleGroup):
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """Heading -> name and help of its commands: the essential ones, then those of plugins."""
-        listed = {heading: [(name, each.help) for name, each in own.items()] for heading, own in SECTIONS.items()}
+        listed = {heading: [(name, command.help) for name, command in own.items()] for heading, own in SECTIONS.items()}
         for name, command in added_commands(ctx).items():
             if name not in COMMANDS:
                 listed.setdefault(command.section, []).append((name, command.help))
@@ -228,7 +290,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     if value and not context.resilient_parsing:
         from tinytown import __version__
 
-        click.echo(f"tinytown {__version__}")
+        click.echo(f"tinytown {__version__}", output())
         context.exit()
 
 
@@ -238,7 +300,7 @@ def make_root() -> RootGroup:
     def show_help(**_: Any) -> None:
         context = click.get_current_context()
         if context.invoked_subcommand is None:
-            click.echo(context.get_help())
+            click.echo(context.get_help(), output())
 
     version = click.Option(
         ["--version"],

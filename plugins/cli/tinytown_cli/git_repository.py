@@ -11,7 +11,7 @@ from pathlib import Path
 
 def repository_root(directory: Path) -> Path | None:
     """The top directory of the working tree that `directory` lies in."""
-    return next((each for each in (directory, *directory.parents) if (each / ".git").exists()), None)
+    return next((path for path in (directory, *directory.parents) if (path / ".git").exists()), None)
 
 
 def branch(root: Path) -> str | None:

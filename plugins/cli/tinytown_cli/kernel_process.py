@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import time
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tinytown.client import TownClient
-from tinytown.config import RUNTIME_DIRECTORY, prepare_runtime_directory
-from tinytown.errors import TinytownError
+from tinytown.errors import Refused, TinytownError
 from tinytown.identity import ROUND_VARIABLES, inside_a_round
-from tinytown.kernel import running_kernel
 from tinytown.process import is_running
 
-from tinytown_cli.context import CliContext
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinytown_cli.client import TownClient
+    from tinytown_cli.context import CliContext
 
 #: If set, no command starts a kernel.
 NO_KERNEL_VARIABLE = "TINYTOWN_NO_KERNEL"
@@ -41,20 +40,33 @@ class Kernel(NamedTuple):
     started: bool = False
 
 
-def ensure_kernel(root: Path, *, may_start: bool = True) -> Kernel | None:
+class TownOfKernel(Protocol):
+    """A town as far as its kernel goes; a `TownClient` is one."""
+
+    @property
+    def root(self) -> Path:
+        """The town's directory."""
+        ...
+
+    def running_kernel(self) -> int | None:
+        """The process id of its kernel on this machine, if one runs."""
+        ...
+
+
+def ensure_kernel(town: TownOfKernel, *, may_start: bool = True) -> Kernel | None:
     """The town's kernel on this machine, started in the background if none runs.
 
     None where none runs and none may be started: inside a round, with `may_start` off, or by `NO_KERNEL_VARIABLE`.
     Raises: TinytownError with code ``kernel_not_started`` and the last error of its log.
     """
-    if pid := running_kernel(root):
+    if pid := town.running_kernel():
         return Kernel(pid)
     if not may_start or inside_a_round() or os.environ.get(NO_KERNEL_VARIABLE):
         return None
     try:
-        return Kernel(start_kernel(root), started=True)
+        return Kernel(start_kernel(town.root), started=True)
     except TinytownError:
-        if pid := running_kernel(root):  # another process started one meanwhile
+        if pid := town.running_kernel():  # another process started one meanwhile
             return Kernel(pid)
         raise
 
@@ -65,8 +77,11 @@ def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool
     The caller has done its work already, so an error is deferred: see `CliContext.defer_error`.
     """
     try:
-        kernel = ensure_kernel(town.root, may_start=may_start)
+        running = town.running_kernel()  # quick, as it usually is
+        with contextlib.nullcontext() if running else context.progress("starting the kernel"):
+            kernel = ensure_kernel(town, may_start=may_start)  # pyright: ignore[reportArgumentType] - it caches its root
     except TinytownError as error:
+        error.message = f"the command is done, do not repeat it, but the town has no kernel: {error.message}"
         context.defer_error(error)
         return {"running": False, "pid": None, "started": False}
     if kernel is None:
@@ -130,23 +145,53 @@ def start_kernel(root: Path) -> int:
     )
 
 
-def end_kernel(pid: int, *, timeout_s: float, hurry_s: float = 10.0) -> bool:
+def expect_kernel(root: Path, pid: int) -> None:
+    """Raises: Refused if the process with this id here is not the kernel of `root`: its id is that of another namespace.
+
+    The kernel's lock file, which a container may share, holds the id that it has there. Source: proc_pid_fd(5).
+    """
+    from pathlib import Path
+
+    from tinytown.state import state_directory
+
+    if not Path("/proc/self/fd").is_dir():
+        return
+    lock = (state_directory(root) / "kernel.lock").stat()
+    with contextlib.suppress(OSError):
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(descriptor.path), lock):
+                    return
+    raise Refused(
+        f"the kernel runs as process {pid} of another process namespace, such as a container; here that is another process",
+        hint="run the command in there, or stop the container",
+        code="kernel_elsewhere",
+        pid=pid,
+    )
+
+
+def end_kernel(
+    pid: int, *, timeout_s: float, hurry_s: float = 10.0, while_waiting: Callable[[], object] = lambda: None
+) -> bool:
     """Send SIGTERM to a kernel and wait for its end; after `timeout_s` send a second one, which cuts rounds short.
 
-    Returns whether it ended within `hurry_s` after that.
+    `while_waiting` is called every moment. Returns whether it ended within `hurry_s` after the second one.
     """
+    import signal
+
     for patience_s in (timeout_s, hurry_s):
         try:
             os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
             return True
-        if _await_end(pid, time.monotonic() + patience_s):
+        if _await_end(pid, time.monotonic() + patience_s, while_waiting):
             return True
     return False
 
 
-def _await_end(pid: int, deadline: float) -> bool:
+def _await_end(pid: int, deadline: float, while_waiting: Callable[[], object]) -> bool:
     while is_running(pid):
+        while_waiting()
         if time.monotonic() >= deadline:
             return False
         time.sleep(_POLL_S)  # portable: only a parent can wait for a process
@@ -155,11 +200,15 @@ def _await_end(pid: int, deadline: float) -> bool:
 
 def kernel_log(root: Path) -> Path:
     """The log of a kernel in the background; not among the agents' logs, since an agent may be called ``kernel``."""
-    return root / RUNTIME_DIRECTORY / "kernel.log"
+    from tinytown.state import state_directory
+
+    return state_directory(root) / "kernel.log"
 
 
 def _open_log(root: Path) -> Path:
-    prepare_runtime_directory(root)
+    from tinytown.state import open_state
+
+    open_state(root)
     log = kernel_log(root)
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_LIMIT_BYTES:
@@ -170,6 +219,8 @@ def _open_log(root: Path) -> Path:
 
 def _read_byte(descriptor: int, timeout_s: float) -> bytes | None:
     """The next byte, empty at the end of the pipe, None if neither comes within `timeout_s`."""
+    import select
+
     readable, _, _ = select.select([descriptor], [], [], timeout_s)
     return os.read(descriptor, 1) if readable else None
 

@@ -5,6 +5,7 @@ With ``--json`` the line is ``{"error": {"code", "message", "hint"}}``. A traceb
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ import click
 from tinytown.errors import TinytownError
 from tinytown.model.text import escape_control, shown
 
+from tinytown_cli.context import in_clone, keep_for_output
 from tinytown_cli.framework import make_root
 
 PROGRAM = "tt"
@@ -31,10 +33,13 @@ def run(words: Sequence[str]) -> int:
     """Run the command line `words`, which lack the program's name; the exit code."""
     options = words[: words.index("--")] if "--" in words else words
     as_json, debug = "--json" in options, "--debug" in options
+    if "--no-plugins" in options:  # before commands of plugins are looked up
+        os.environ["TINYTOWN_BLOCK"] = "*"
     _prepare_streams()
     warnings.showwarning = _show_warning
     try:
-        code = _invoke(words)
+        with keep_for_output() if as_json else contextlib.nullcontext():
+            code = _invoke(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -47,7 +52,7 @@ def run(words: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        return _report(error, as_json=as_json)
+        return report(error, as_json=as_json)
     else:
         return code
 
@@ -83,9 +88,10 @@ def _invoke(words: Sequence[str]) -> int:
     return 0
 
 
-def _report(error: Exception, *, as_json: bool) -> int:
+def report(error: Exception, *, as_json: bool = False) -> int:
+    """Write an error to stderr, as a person or a program reads it; the exit code that belongs to it."""
     code, message, hint, exit_code = _explain(error)
-    message, hint = (" ".join(escape_control(text).split()) for text in (message, hint))
+    message, hint = (" ".join(escape_control(in_clone(text)).split()) for text in (message, hint))
     try:
         if as_json:
             import json
@@ -103,10 +109,18 @@ def _report(error: Exception, *, as_json: bool) -> int:
 def _explain(error: Exception) -> tuple[str, str, str, int]:
     """Code, message, hint and exit code of an error."""
     if isinstance(error, TinytownError):
-        return error.code, error.message, error.hint, error.exit_code
+        message, hint = error.message, error.hint
+        if error.code == "config":
+            from tinytown_cli.rust_towns import explain_old  # late: only such an error needs it
+
+            message, hint = explain_old(error) or (message, hint)
+        return error.code, message, hint, error.exit_code
     if isinstance(error, click.ClickException):
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        return "usage", _plain(error.format_message()), f"see {command} --help", 2
+        from tinytown_cli.rust_towns import old_habit  # late: only an error needs it
+
+        hint = old_habit(command, error.option_name) if isinstance(error, click.NoSuchOption) else ""
+        return "usage", _plain(error.format_message()), hint or f"see {command} --help", 2
     if isinstance(error, UnicodeEncodeError):  # undecodable bytes of the command line arrive as surrogates
         return (
             "usage",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tinytown.client import TownClient
 from tinytown.errors import UsageError
+from tinytown.protocol import Operation, Reply
+
+from tinytown_cli.client import TownClient
 
 #: A prefix of an id; none of these characters has a meaning in a pattern.
-_PREFIX = re.compile("[A-Za-z0-9._-]{1,127}")
+_PREFIX = "[A-Za-z0-9._-]{1,127}"
 _STEP = 2_000
 _CANDIDATES = 8
 
@@ -18,18 +20,19 @@ def whole_message_id(town: TownClient, word: str) -> str:
 
     Raises: UsageError with code ``ambiguous`` for several.
     """
-    if not _PREFIX.fullmatch(word):
+    if not re.fullmatch(_PREFIX, word):
         return word
-    begin, found, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
+    begin, matches, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
     if town.client.command("EXISTS", begin):
         return word
     # Traces have no index: only people look one up by a prefix. SCAN goes in steps, so that it blocks nobody.
     while True:
-        cursor, keys = town.client.command("SCAN", cursor, "MATCH", f"{begin}*", "COUNT", _STEP)
-        found.update(keys)
+        words = ("SCAN", cursor, "MATCH", f"{begin}*", "COUNT", _STEP)
+        cursor, keys = town.run(Operation(words, _page))
+        matches.update(keys)
         if cursor == b"0":
             break
-    ids = sorted(key.decode().rpartition(":")[2] for key in found)
+    ids = sorted(key.decode().rpartition(":")[2] for key in matches)
     if len(ids) > 1:
         raise UsageError(
             f"more than one message begins with {word!r}: {', '.join(ids[:_CANDIDATES])}",
@@ -38,3 +41,8 @@ def whole_message_id(town: TownClient, word: str) -> str:
             candidates=ids[:_CANDIDATES],
         )
     return ids[0] if ids else word
+
+
+def _page(reply: Reply) -> tuple[bytes, list[bytes]]:
+    cursor, keys = reply
+    return bytes(cursor), list(keys)

@@ -6,10 +6,8 @@ Names and ids are not resolved here: the server resolves them in the operation t
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -17,7 +15,8 @@ from click.core import ParameterSource
 from tinytown.errors import UsageError
 from tinytown.model.messages import PRIORITIES
 from tinytown.model.text import shown
-from tinytown.model.time import rfc3339
+
+from tinytown_cli.terminal_text import plain_text
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -91,7 +90,10 @@ class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
         if isinstance(value, Moment):
             return value
-        if match := _AGO.fullmatch(value):
+        import re  # late, like the next: few commands get a time
+        from datetime import datetime
+
+        if match := re.fullmatch(_AGO, value):
             return Moment(ago_ms=int(float(match[1]) * _UNIT_MS[match[2]]))
         try:
             at_ms = round(datetime.fromisoformat(value).timestamp() * 1000)
@@ -104,7 +106,7 @@ class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return Moment(at_ms=at_ms)
 
 
-_AGO = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)")
+_AGO = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)"
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
 
@@ -130,13 +132,14 @@ MOMENT = MomentWord()
 
 
 def read_text(text: str) -> str:
-    """`text`, or standard input for ``-``. Bytes that are not UTF-8 become surrogates, which a later check refuses."""
+    """`text`, or standard input for ``-``, without colours. Bytes that are not UTF-8 become surrogates, which a later check
+    refuses."""
     if text != "-":
-        return text
+        return plain_text(text)
     raw = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
     if len(raw) > _INPUT_LIMIT_BYTES:
         raise UsageError(f"expected at most {_INPUT_LIMIT_BYTES:,} bytes on standard input, got more")
-    return raw.decode("utf-8", "surrogateescape")
+    return plain_text(raw.decode("utf-8", "surrogateescape"))
 
 
 def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -144,37 +147,14 @@ def split_list(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(item for value in values for part in value.split(",") if (item := part.strip()))
 
 
-def hold_options(command: F) -> F:
-    """The options ``--hold`` and ``--hold-until`` of commands that add a task."""
-    until = click.option(
-        "--hold-until", type=MOMENT, metavar="TIME", help="With --hold: release it after 10m, 2h, 3d, or at a date."
-    )
-    return click.option("--hold", metavar="REASON", help="Hold the task for this reason until tt task release.")(
-        until(command)
-    )
-
-
-def read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:
-    """The two options as `TownOperations.add_task` takes them: a reason and a time, or empty. `now_ms` is called if needed.
-
-    Raises: UsageError.
-    """
-    if hold is None:
-        if until is not None:
-            raise UsageError("expected --hold REASON with --hold-until", hint="--hold 'until the design is agreed'")
-        return "", ""
-    if not hold.strip():
-        raise UsageError("expected a reason, got an empty text", hint="--hold 'until the design is agreed'")
-    if until is None:
-        return hold, ""
-    now = now_ms()
-    if (moment := until.ahead_ms(now)) <= now:
-        raise UsageError(
-            "expected a time in the future for --hold-until", hint="leave it out to hold the task until tt task release"
-        )
-    return hold, rfc3339(moment)
-
-
 def no_start_option(command: F) -> F:
     """The option ``--no-start`` of commands that start a kernel if none is running."""
     return click.option("--no-start", is_flag=True, help="Do not start a kernel if none is running.")(command)
+
+
+#: The argument TASK, as `task_word`.
+task_argument = click.argument("task_word", metavar="TASK", type=TASK)
+#: The option ``--limit`` of commands that list tasks.
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The maximum number of tasks."
+)

@@ -7,7 +7,6 @@ Loading a plugin imports it, so nothing is imported before it is needed.
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from tinytown.packages import install_hint
 from tinytown_cli.command_index import announcing, blocked_by_environment, contributions
 from tinytown_cli.command_table import load
 from tinytown_cli.context import CliContext
+from tinytown_cli.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from tinytown.plugin import Plugins
@@ -51,13 +51,13 @@ def load_command(context: CliContext, name: str) -> click.Command | None:
     two plugins have a command of this name; PluginFaulty when it cannot be loaded.
     """
     # Without an announcement only the answers of all plugins tell.
-    found = contributions(_blocked(context), announcing(name)).named(name)
-    if not found:
+    candidates = contributions(_blocked(context), announcing(name)).named(name)
+    if not candidates:
         return None
-    entry, *others = found
+    entry, *others = candidates
     if others:
         raise PluginRefused(
-            f"the plugins {' and '.join(repr(each.plugin) for each in found)} both add the command {name!r}",
+            f"the plugins {' and '.join(repr(candidate.plugin) for candidate in candidates)} both add the command {name!r}",
             hint=f"block one of them: blocked_plugins = [{others[-1].plugin!r}]",
             stage="command",
         )
@@ -95,9 +95,12 @@ def unknown_command(ctx: click.Context, name: str, known: Sequence[str]) -> Exce
         )
     if hint := install_hint("commands", name):
         return UsageError(f"the command {name!r} is not installed", hint=hint)
-    near = difflib.get_close_matches(name.rpartition(" ")[2], known, n=3, cutoff=0.6)
-    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
-    return click.UsageError(f"no such command: {shown(name)}{suggestion}", ctx)
+    from tinytown_cli.rust_towns import old_command  # late: only an error needs it
+
+    if hint := old_command(name):
+        return UsageError(f"no such command: {shown(name)}", hint=hint)
+    word, hint = name.rpartition(" ")[2], f"see {ctx.command_path} --help"
+    return UsageError(f"no such command: {shown(name)}", hint=did_you_mean(word, known, hint))
 
 
 def _blocked(context: CliContext) -> set[str]:

@@ -5,10 +5,10 @@ and prints through its `CliContext`, whose `open_town` is the town over a blocki
 words (``task dance``) hangs below a group. `Word` is a parameter that a completer of a plugin completes. Nothing is defined here.
 """
 
-from tinytown.client import TownClient
 from tinytown.model.text import counted
 
-from tinytown_cli.commands.agents import add_agent
+from tinytown_cli.client import TownClient
+from tinytown_cli.commands.spawn import add_agent
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import table

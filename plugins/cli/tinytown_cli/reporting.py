@@ -16,14 +16,15 @@ _GUIDE = ReportingGuide(
 """,
     acting="""\
 - `tt send NAME "text"` gives another agent work, `--query` asks, `--info` informs, `--info --reply-to MESSAGE` answers.
-  `tt send supervisor --query "text"` asks a human.
-- `tt inbox --full` and `tt task show ID` show mail and tasks in full, `tt status` the town, `tt backlog list` unassigned tasks.
-- `tt assign NAME "text"` creates a task for an agent, `tt backlog add "text"` one for any agent.
-- `tt task reopen ID --reason "why"` rejects finished work and returns it to the agent that did it.""",
+- `tt assign NAME "text"` and `tt backlog add "text"` create tasks, `tt task reopen ID --reason "why"` rejects finished work.
+- `tt inbox --full`, `tt task show ID`, `tt status` and `tt backlog list` show more.
+
+When you stop, every process you started is ended. Nobody can answer questions in this round: use
+`tt send supervisor --query "text"` and finish.""",
 )
 
 
 @hookimpl(trylast=True)
-def tinytown_reporting_guide() -> ReportingGuide:
-    """Every agent can run ``tt``: the kernel puts it on the PATH of each round."""
-    return _GUIDE
+def tinytown_reporting_guide(town_tools: bool | str | None) -> ReportingGuide | None:
+    """Every agent that can run commands can run ``tt``: the kernel puts it on the PATH of each round."""
+    return None if town_tools is None else _GUIDE

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tinytown.model.agents import Agent
-from tinytown.model.events import Event, event_fields
-from tinytown.model.messages import message_fields
+from tinytown.model.messages import Message, Unknown
 from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
 
+if TYPE_CHECKING:
+    from tinytown.model.events import Event
+
+_ENVELOPE_NAMES = frozenset({"id", "from", "to", "priority", "created_at", "correlation_id"})
 _OLD_EVENT_MEMBERS = {"wanted": "desired_state", "run": "round_id"}
 
 
@@ -55,6 +58,23 @@ def task_shape(task: Task) -> dict[str, Any]:
     return {**shape, **deprecated(run_id=task.round_id)}
 
 
+def message_fields(message: Message) -> dict[str, Any]:
+    """The flat object that a message is in JSON, ready for `msgspec.json.encode`."""
+    if isinstance(message.body, Unknown):
+        fields: dict[str, Any] = msgspec.json.decode(message.body.raw)
+    else:
+        fields = msgspec.to_builtins(message.body)
+    return {
+        "id": message.id,
+        "from": message.sender,
+        "to": message.recipient,
+        **{name: value for name, value in fields.items() if name not in _ENVELOPE_NAMES},
+        "priority": message.priority,
+        "created_at": message.created_at,
+        "correlation_id": message.correlation_id,
+    }
+
+
 def mailbox_entry_shape(entry: MailboxEntry) -> dict[str, Any]:
     """A message in a mailbox. One that cannot be decoded has its bytes in ``raw`` and no other members of a message."""
     if entry.message is None:
@@ -92,6 +112,7 @@ def host_shape(host: Host) -> dict[str, Any]:
         "backends": host.backends,
         "labels": host.labels,
         "frozen": host.frozen,
+        "trouble": host.trouble or None,
     }
 
 
@@ -102,6 +123,8 @@ def freeze_shape(freeze: Freeze | None) -> dict[str, Any] | None:
 
 def event_shape(event: Event) -> dict[str, Any]:
     """An event: ``type``, ``at``, ``id``, and the members of its type."""
+    from tinytown.model.events import event_fields  # late: quick commands show none
+
     fields = event_fields(event)
     for old, new in _OLD_EVENT_MEMBERS.items():
         if new in fields:

@@ -21,7 +21,6 @@ from tinytown.model.text import shown
 
 LIMIT_BYTES = 16 << 20
 
-_LOCK_TIMEOUT_S = 3.0
 _POLL_S = 0.02
 
 
@@ -94,13 +93,11 @@ def replace_text_file(
     """Put `text` into a file that held `was` (None: it did not exist), atomically.
 
     `mode` is for a new file; an existing one keeps its own, but a `private` one becomes readable by its owner only. A
-    symbolic link stays: its target is written. Raises: Refused if the file changed meanwhile;
-    TinytownError if it cannot be written.
+    symbolic link stays: its target is written. Raises: Refused with code ``changed`` if the file changed
+    meanwhile; TinytownError if it cannot be written.
     """
     target = Path(os.path.realpath(path))
     read = read_file if isinstance(was, bytes) else read_text_file
-    if read(target, limit_bytes=limit_bytes) != was:
-        raise Refused(f"{path} changed while it was being edited", hint="check it, then try again")
     try:
         if was is not None:
             mode = stat.S_IMODE(target.stat().st_mode)
@@ -111,6 +108,10 @@ def replace_text_file(
         with draft_of(target, text, mode) as draft:
             if was is not None:
                 draft.chmod(mode)  # despite the umask
+            if read(target, limit_bytes=limit_bytes) != was:
+                raise Refused(
+                    f"{path} changed while it was being edited", hint="check it, then try again", code="changed"
+                )
             os.replace(draft, target)
             sync_directory(target.parent)
     except OSError as error:
@@ -124,12 +125,12 @@ def _unwritable(path: Path, error: OSError) -> TinytownError:
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def locked(path: Path, *, timeout_s: float = 3.0) -> Generator[None]:
     """Hold the lock file at `path`: one command at a time.
 
-    Raises: TinytownError if another process holds it for more than 3 s, or it cannot be created.
+    Raises: Refused with code ``busy`` if another process holds it for `timeout_s`; TinytownError if it cannot be created.
     """
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -141,8 +142,8 @@ def locked(path: Path) -> Generator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise TinytownError(
-                        f"another command holds the lock {path}", hint="try again in a moment"
+                    raise Refused(
+                        f"another command holds the lock {path}", hint="try again in a moment", code="busy"
                     ) from error
                 time.sleep(_POLL_S)  # a blocking lock has no deadline
             except OSError as error:
@@ -153,7 +154,7 @@ def locked(path: Path) -> Generator[None]:
 
 
 def make_user_directory() -> None:
-    """Create the user's directory, ``~/.tt``, with mode 0700. Raises: TinytownError if it cannot be created."""
+    """Create the user's directory, ``~/.config/tinytown``, with mode 0700. Raises: TinytownError if it cannot be created."""
     directory = user_directory()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -135,8 +135,8 @@ def _add(table: Any, name: str, item: Any) -> None:
 def _append(array: Any, value: dict[str, Any]) -> None:
     is_table = isinstance(array, AoT)
     entry: Any = tomlkit.table() if is_table else tomlkit.inline_table()
-    for name, each in value.items():
-        entry[name] = _item(each) if is_table else each
+    for name, member in value.items():
+        entry[name] = _item(member) if is_table else member
     if is_table:
         entry.trivia.indent = "\n"  # an empty line before it
     array.append(entry)

@@ -1,4 +1,4 @@
-"""The list of a user's towns, ``~/.tt/towns.toml``: ``[[towns]]`` with path and name.
+"""The list of a user's towns, ``towns.toml`` beside their settings: ``[[towns]]`` with path and name.
 
 A list that cannot be read is never written. Changes are atomic, made under a lock, and leave the rest of the file unchanged.
 Source: the format of Tinytown 0.10 for Rust.

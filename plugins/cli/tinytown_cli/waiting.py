@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Any, TypeVar
 
-from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
@@ -15,12 +15,17 @@ from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStat
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted
 from tinytown.protocol import Operation
-from tinytown.waiting import Goal, has_reached
+from tinytown.waiting import Goal, WaitFailed, has_reached
 
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext
 from tinytown_cli.event_text import describe
+from tinytown_cli.progress import Progress
 
 T = TypeVar("T")
+
+#: How long what may pass by itself has to last before waiting ends for it: a kernel may just be starting.
+_PATIENCE_S = 10.0
 
 
 def await_agents(
@@ -28,7 +33,8 @@ def await_agents(
 ) -> tuple[Agent, ...]:
     """The agents once all of them are what `goal` says; `until` is a moment of `time.monotonic`.
 
-    Raises: TinytownError with code ``timeout``, or ``will_not_be_idle`` for an agent that is stopped or in error with work left.
+    Raises: TinytownError with code ``timeout``; WaitFailed with code ``will_not_be_idle`` and the reason for agents that will
+    not become idle by themselves.
     """
 
     def describe_agent(agent: Agent) -> str:
@@ -38,8 +44,8 @@ def await_agents(
         )
 
     agents = town.run_all([town.operations.agent(name) for name in names])
-    ids, known = [each.id for each in agents], {each.name for each in agents}
-    calls = [town.operations.agent(each) for each in ids]
+    ids, known = [agent.id for agent in agents], {agent.name for agent in agents}
+    calls = [town.operations.agent(agent_id) for agent_id in ids]
     return _await(
         context,
         town,
@@ -48,13 +54,18 @@ def await_agents(
         describe_agent,
         lambda event: _concerns(event, known),
         until,
+        partial(_raise_for_agents, town) if goal == "idle" else _hope,
     )
 
 
 def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, until: float) -> tuple[Task, ...]:
-    """The tasks once all of them are finished. Raises: TinytownError with code ``timeout``."""
-    known = {each.id for each in town.run_all([town.operations.task(word) for word in words])}
-    calls = [town.operations.task(each) for each in sorted(known)]
+    """The tasks once all of them are finished.
+
+    Raises: TinytownError with code ``timeout``; WaitFailed with code ``will_not_finish`` and the reason for tasks that will not
+    finish by themselves.
+    """
+    known = {task.id for task in town.run_all([town.operations.task(word) for word in words])}
+    calls = [town.operations.task(task_id) for task_id in sorted(known)]
     return _await(
         context,
         town,
@@ -63,6 +74,7 @@ def await_tasks(context: CliContext, town: TownClient, words: Sequence[str], *, 
         lambda task: f"task {task.id} is {task.state}",
         lambda event: isinstance(event, TaskStateChanged) and event.task in known,
         until,
+        partial(_raise_for_tasks, town),
     )
 
 
@@ -74,6 +86,7 @@ def _await(
     describe_record: Callable[[T], str],
     concerns: Callable[[Event], bool],
     until: float,
+    give_up: Callable[[Sequence[T], bool], object],
 ) -> tuple[T, ...]:
     cursor = town.cursor()  # before the first read, so that no later event is missed
     records: Sequence[T] = town.run_all(calls)
@@ -81,15 +94,49 @@ def _await(
         return tuple(records)
     if not running_kernel(town.root) and not town.run(town.operations.status(agents=False)).hosts:
         context.warn("no kernel is running; start one with: tt start")
-    for batch in town.follow(cursor, until=until):
-        ours = [event for event in batch if concerns(event)]
-        _show_progress(context, ours)
-        if ours or not batch:
-            records = town.run_all(calls)
-            if all(map(arrived, records)):
-                return tuple(records)
-    late = [describe_record(each) for each in records if not arrived(each)]
-    raise TinytownError(f"timed out: {', '.join(late)}", hint="raise --timeout, or see tt events", code="timeout")
+    give_up([record for record in records if not arrived(record)], False)
+    next_look = time.monotonic() + _PATIENCE_S
+    with context.progress("waiting") as progress:
+        progress.update(", ".join(describe_record(record) for record in records if not arrived(record)))
+        for batch in town.follow(cursor, until=until):
+            ours = [event for event in batch if concerns(event)]
+            _show_progress(context, progress, ours)
+            if ours or not batch:
+                records = town.run_all(calls)
+                if all(map(arrived, records)):
+                    return tuple(records)
+            late = [record for record in records if not arrived(record)]
+            progress.update(", ".join(map(describe_record, late)))
+            lasting = time.monotonic() >= next_look
+            if lasting or ours:
+                give_up(late, lasting)
+    left = [describe_record(record) for record in records if not arrived(record)]
+    raise TinytownError(f"timed out: {', '.join(left)}", hint="raise --timeout, or see tt events", code="timeout")
+
+
+def _hope(_records: Sequence[Agent], _lasting: bool) -> None:
+    """Whatever is waited for may come."""
+
+
+def _raise_for_agents(town: TownClient, agents: Sequence[Agent], lasting: bool) -> None:
+    from tinytown_cli.obstacles import agent_obstacle  # late: most waiting ends without
+
+    for agent in agents:
+        obstacle = agent_obstacle(town, agent)
+        if obstacle and (lasting or obstacle.is_final):
+            raise WaitFailed(
+                f"agent {agent.name!r} will not become idle: {obstacle.text}", hint=obstacle.fix, agent=agent.name
+            )
+
+
+def _raise_for_tasks(town: TownClient, tasks: Sequence[Task], lasting: bool) -> None:
+    from tinytown_cli.obstacles import task_obstacle
+
+    for task in tasks:
+        obstacle = task_obstacle(town, task)
+        if obstacle and (lasting or obstacle.is_final):
+            text = f"task {task.id} will not finish: {obstacle.text}"
+            raise WaitFailed(text, hint=obstacle.fix, code="will_not_finish", task=task.id)
 
 
 def _concerns(event: Event, names: Set[str]) -> bool:
@@ -97,8 +144,9 @@ def _concerns(event: Event, names: Set[str]) -> bool:
     return any(fields.get(member) in names for member in ("agent", "recipient"))
 
 
-def _show_progress(context: CliContext, events: Sequence[Event]) -> None:
+def _show_progress(context: CliContext, progress: Progress, events: Sequence[Event]) -> None:
     if sys.stderr.isatty():
+        progress.clear()
         for event in events:
             if isinstance(event, AgentStateChanged | TaskStateChanged | RoundEnded):
                 context.warn(describe(event))

@@ -9,7 +9,7 @@ from tinytown.model.text import shown
 
 from tinytown_cli import administration
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import table
+from tinytown_cli.formatting import brief_ids, table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import LETTER
 from tinytown_cli.serializers import dead_letter_shape
@@ -29,9 +29,13 @@ def list_dead(context: CliContext, limit: int) -> None:
     """List the dead letters, the newest first."""
     with context.open_town() as town:
         letters = town.run(town.operations.dead_letters(limit=limit))
-    rows = [(each.id[:8], each.agent, each.at, str(each.deliveries), each.reason, _text(each)) for each in letters]
+    ids = brief_ids(letter.id for letter in letters)
+    rows = [
+        (ids[letter.id], letter.agent, letter.at, str(letter.deliveries), letter.reason, _text(letter))
+        for letter in letters
+    ]
     lines = table(("message", "to", "since", "deliveries", "reason", "text"), rows) if rows else ["no dead letters"]
-    context.emit({"dead": [dead_letter_shape(each) for each in letters]}, lines)
+    context.emit({"dead": [dead_letter_shape(letter) for letter in letters]}, lines)
 
 
 def _text(letter: DeadLetter) -> str:

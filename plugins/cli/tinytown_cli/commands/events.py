@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown.client import TownClient
 from tinytown.errors import UsageError
 from tinytown.model.events import (
     EVENT_TYPES,
@@ -18,11 +16,14 @@ from tinytown.model.events import (
 )
 from tinytown.model.text import shown
 
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.occasions import URGENT_OCCASIONS, occasion_of
 from tinytown_cli.params import AGENT, EVENT_TYPE, MOMENT, TASK, Moment, split_list
 from tinytown_cli.serializers import event_shape
+from tinytown_cli.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from tinytown.plugin import Plugins
@@ -42,6 +43,7 @@ _ALL = 10_000_000
         "tt events --limit 100 --agent worker",
         "tt events --since 10m --type round_ended --type message_dead",
         "tt events --follow --type task_state_changed --json",
+        "tt events --follow --notify",
     ],
 )
 @click.option(
@@ -52,6 +54,12 @@ _ALL = 10_000_000
     "--since", type=MOMENT, metavar="TIME", help="Only events since 90s, 10m, 2h, 3d ago, or since a time in RFC 3339."
 )
 @click.option("-f", "--follow", is_flag=True, help="Then print new events as they occur, until Ctrl-C.")
+@click.option(
+    "--notify",
+    is_flag=True,
+    help="With --follow, ring the bell of the terminal when a person is needed: a question, a failed task, an agent in "
+    "error, a spent budget.",
+)
 @click.option("--agent", type=AGENT, metavar="AGENT", help="Only events of this agent.")
 @click.option("--task", type=TASK, metavar="TASK", help="Only events of this task.")
 @click.option(
@@ -68,11 +76,14 @@ def events(
     limit: int | None,
     since: Moment | None,
     follow: bool,
+    notify: bool,
     agent: str | None,
     task: str | None,
     types: tuple[str, ...],
 ) -> None:
     """Print the events of the town, the oldest first; with --json one JSON object per line."""
+    if notify and not follow:
+        raise UsageError("expected --notify with --follow, got it alone", hint="tt events --follow --notify")
     if limit is None:
         limit = 20 if since is None else _ALL
     with context.open_town() as town:
@@ -89,6 +100,8 @@ def events(
                 for event in batch:
                     if (fits or _any)(event):
                         _print(context, event, plugin_text)
+                        if notify and occasion_of(event) in URGENT_OCCASIONS:
+                            context.ring()
 
 
 def _any(_event: Event) -> bool:
@@ -116,10 +129,9 @@ def _check_types(town: TownClient, types: tuple[str, ...]) -> tuple[str, ...]:
         present = {event.type for event in town.run(town.operations.latest_events(_ALL))}
         for type_ in sorted(others - present):
             known = sorted(present | set(EVENT_TYPES))
-            near = difflib.get_close_matches(type_, known, n=1)
             raise UsageError(
                 f"expected a type of event, got {shown(type_)!r}",
-                hint=f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}",
+                hint=did_you_mean(type_, known, f"one of {', '.join(known)}", most=1),
             )
     return types
 
@@ -162,7 +174,7 @@ def _plugin_text(town: TownClient) -> Callable[[Event], str | None]:
 
         return load_town_plugins(town.root, town.config, strict=False)
 
-    return lambda event: plugins().event_text(event)
+    return lambda event: plugins().first_answer("tinytown_event_text", {"event": event}, str, "a text")
 
 
 def _current_type(context: CliContext, type_: str) -> str:

@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 import click
-from tinytown.client import TownClient
 from tinytown.model.events import HostFroze
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import read_text
@@ -32,12 +32,12 @@ def estop(context: CliContext, reason: str) -> None:
         is_new = town.run(town.operations.freeze(reason=read_text(reason) or _requested_by(town)))
         hosts = _await_hosts(town, cursor)
         seen = town.run(town.operations.status())
-    working = [each.name for each in seen.agents if each.state == "working"]
+    working = [agent.name for agent in seen.agents if agent.state == "working"]
     shape = {
         "frozen": freeze_shape(seen.frozen),
         "was_frozen": not is_new,
-        "hosts": [{"name": each.name, "commands": each.frozen} for each in hosts],
-        "commands": sum(each.frozen or 0 for each in hosts),
+        "hosts": [{"name": host.name, "commands": host.frozen} for host in hosts],
+        "commands": sum(host.frozen or 0 for host in hosts),
         "agents": working,
     }
     context.emit(shape, _lines(shape, hosts))
@@ -51,7 +51,7 @@ def _await_hosts(town: TownClient, cursor: str) -> tuple[Host, ...]:
     """The kernels, once all of them have reported what they froze, or after `_ANSWER_S`."""
     until = time.monotonic() + _ANSWER_S
     hosts = town.run(town.operations.hosts())
-    while any(each.frozen is None for each in hosts) and time.monotonic() < until:
+    while any(host.frozen is None for host in hosts) and time.monotonic() < until:
         for batch in town.follow(cursor, until=until):
             cursor = batch[-1].id if batch else cursor
             if any(isinstance(event, HostFroze) for event in batch):
@@ -71,9 +71,9 @@ def _lines(shape: dict[str, Any], hosts: tuple[Host, ...]) -> list[str]:
     if shape["agents"]:
         lines.append(f"frozen within a round: {', '.join(shape['agents'])}")
     return lines + [
-        f"the kernel on {each.name} (process {each.pid}) did not answer within {_ANSWER_S:g} s"
-        for each in hosts
-        if each.frozen is None
+        f"the kernel on {host.name} (process {host.pid}) did not answer within {_ANSWER_S:g} s"
+        for host in hosts
+        if host.frozen is None
     ]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from tinytown.client import TownClient
 from tinytown.errors import NotFound, PluginFaulty, Refused, TinytownError, UsageError
 from tinytown.model.results import Assigned
 from tinytown.model.tasks import TASK_STATES, TaskState
@@ -19,13 +18,15 @@ from tinytown.model.text import counted, shown
 from tinytown.packages import install_hint
 from tinytown.protocol import Operation
 
+from tinytown_cli.bulk import add_all, in_order_of_needs
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TAG
 from tinytown_cli.text_files import read_file, replace_text_file, write_new_file
 
 if TYPE_CHECKING:
-    from tinytown.contracts import Converter
+    from tinytown_cli.contracts import Converter
 
 _LIMIT_BYTES = 64 << 20
 _MOST = 10_000
@@ -54,7 +55,7 @@ def import_(context: CliContext, path: str, name: str, agent: str, strict: bool,
 
     Exits with 1 if a part of FILE cannot be imported; the rest is. A document without task ids gives new tasks each time.
     """
-    from tinytown.contracts import Converted  # late: the other commands of the group need no plugins
+    from tinytown_cli.contracts import Converted  # late: the other commands of the group need no plugins
 
     document = _document(path)
     with context.open_town() as town:
@@ -63,17 +64,21 @@ def import_(context: CliContext, path: str, name: str, agent: str, strict: bool,
         converter = _converter(town, name)
         converted = _ask(name, lambda: converter.read(document), Converted)
         problems = [*converted.problems]
-        calls = [_call(town, task, agent, problems) for task in converted.tasks]
+        calls = [_call(town, task, agent, problems) for task in _in_order(converted.tasks, problems)]
         if problems and strict:
             raise Refused(
                 f"{counted(len(problems), 'problem')} in {path}, nothing was imported: {shown(problems[0], 300)}",
                 hint="fix the file, or leave out --strict",
             )
-        added, known = ([], 0) if dry_run else _add(town, [call for call in calls if call], problems)
+        adding = [call for call in calls if call]
+        added, known = ([], 0) if dry_run else _add(context, town, adding, problems)
     count = sum(call is not None for call in calls) if dry_run else len(added)
     shape = {"format": name, "dry_run": dry_run, "created": count, "known": known, "tasks": added, "problems": problems}
     verb = "to import" if dry_run else "imported"
-    lines = [f"{counted(count, 'task')} {verb}, {known} already known", *(f"problem: {each}" for each in problems)]
+    lines = [
+        f"{counted(count, 'task')} {verb}, {known} already known",
+        *(f"problem: {problem}" for problem in problems),
+    ]
     context.emit(shape, lines)
     if problems:
         click.get_current_context().exit(1)
@@ -94,7 +99,7 @@ def export(
     context: CliContext, path: str, name: str, state: TaskState | None, agent: str, tag: str, update: bool
 ) -> None:
     """Write tasks to FILE (- for standard output), the oldest first. An existing FILE is not overwritten."""
-    from tinytown.contracts import RewritingConverter
+    from tinytown_cli.contracts import RewritingConverter
 
     before = _document(path) if update else b""
     with context.open_town() as town:
@@ -140,7 +145,9 @@ def _document(path: str) -> bytes:
 def _converter(town: TownClient, name: str) -> Converter:
     from tinytown_cli.plugin_commands import load_town_plugins
 
-    converters = load_town_plugins(town.root, town.config, strict=False).converters
+    converters: Mapping[str, Converter] = load_town_plugins(town.root, town.config, strict=False).contributed(
+        "converters"
+    )
     if name not in converters:
         known = ", ".join(sorted(converters))
         raise NotFound(
@@ -171,18 +178,24 @@ def _call(town: TownClient, task: Mapping[str, Any], agent: str, problems: list[
         return None
 
 
-def _add(town: TownClient, calls: Sequence[Operation[Assigned]], problems: list[str]) -> tuple[list[str], int]:
-    """Add tasks one by one, since they may need each other: the ids of the new ones, and the number of known ones."""
-    added: list[str] = []
-    known = 0
-    for call in calls:
-        try:
-            added.append(town.run(call).task.id)
-        except TinytownError as error:
-            if not isinstance(error, Refused | NotFound | UsageError):
-                raise
-            if error.code == "exists":
-                known += 1
-            else:
-                problems.append(str(error))
-    return added, known
+def _in_order(tasks: Sequence[Mapping[str, Any]], problems: list[str]) -> Sequence[Mapping[str, Any]]:
+    """The tasks, each behind those that it needs, wherever these stand in the document."""
+    try:
+        return in_order_of_needs(tasks)
+    except UsageError as error:
+        problems.append(error.message)
+    except (TypeError, AttributeError):  # needs that are no list, or a task that is no mapping: reported for that task
+        pass
+    return tasks
+
+
+def _add(
+    context: CliContext, town: TownClient, calls: Sequence[Operation[Assigned]], problems: list[str]
+) -> tuple[list[str], int]:
+    """Add the tasks: the ids of the new ones, and the number of known ones."""
+    with context.progress("importing") as progress:
+        results = add_all(town, calls, on_progress=lambda done: progress.update(done=done, total=len(calls)))
+    errors = [result for result in results if isinstance(result, TinytownError)]
+    problems += [str(error) for error in errors if error.code != "exists"]
+    added = [result.task.id for result in results if not isinstance(result, TinytownError)]
+    return added, sum(error.code == "exists" for error in errors)

@@ -6,32 +6,35 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 from pathlib import Path
 
 import click
-from tinytown.client import TownClient, connect
-from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, Config, find_town, load_config, prepare_runtime_directory
+from tinytown.config import CONFIG_FILE, Config, load_config
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.identity import inside_a_round
 from tinytown.model.ids import check_agent_name, check_town_name, town_name_from
 from tinytown.packages import default_kind
-from tinytown.redis import parse_url, town_server
+from tinytown.state import find_town, new_town_id, state_directory
 
+from tinytown_cli.client import TownClient, connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.git_repository import town_words
 from tinytown_cli.params import KIND
+from tinytown_cli.secrets import has_password
 from tinytown_cli.text_files import write_new_file
+from tinytown_cli.town_state import remove_state
 
 _TEMPLATE = """\
 # A Tinytown town. Every setting is described in docs/reference/configuration.md; never put a secret into this file.
 name = "{name}"
+# Names the town's state, which lies outside of the project: tt where. Commit this file.
+id = "{id}"
 
 # The kind of agent that `tt spawn` adds without --cli.
 {default_cli}
 
-# Without a url the town runs its own server in .tt/. A password goes into TINYTOWN_REDIS_PASSWORD.
+# Without a url the town runs a server of its own. A password goes into TINYTOWN_REDIS_PASSWORD.
 {redis}
 # durability = "fast"   # sync once a second: faster, but a crash of the machine loses the last seconds
 
@@ -61,8 +64,8 @@ def init(
 ) -> None:
     """Create a town in this directory (or in --town PATH).
 
-    Writes tinytown.toml, creates .tt/ for runtime files (git ignores it), starts the town's server and installs its
-    functions. Existing files are never overwritten.
+    Writes tinytown.toml, which is made to be committed, and starts the town's server. Its data and logs lie outside of the
+    project: tt where. Existing files are never overwritten.
     """
     root = _directory(context.town)
     _refuse_existing(root, inside=inside)
@@ -71,29 +74,28 @@ def init(
         write_new_file(root / CONFIG_FILE, text)
         undo.callback((root / CONFIG_FILE).unlink, missing_ok=True)
         config = load_config(root)
-        if config.redis.url is None:
-            if inside_a_round():
-                raise Refused(
-                    "an agent's round cannot start the server of a new town", hint="ask a person to run tt init"
-                )
-            if not (root / RUNTIME_DIRECTORY).exists():
-                undo.callback(_remove_runtime_directory, root, config)
-            prepare_runtime_directory(root)
+        if config.redis.url is None and inside_a_round():
+            raise Refused("an agent's round cannot start the server of a new town", hint="ask a person to run tt init")
+        undo.callback(remove_state, root, config)
         with connect(root, config, on_connect=context.explain) as link:
             _set_up(link, join=join)
             url, version = link.client.address.redacted, link.server_version()
         undo.pop_all()
     _register(context, root, config.name)
+    note = _note(root, config)
     context.emit(
         {
             "town": config.name,
             "root": str(root),
             "config": str(root / CONFIG_FILE),
+            "state": str(state_directory(root)),
             "redis": {"url": url, "version": version},
+            "note": note,
         },
         [
             f"created town {config.name} in {root}",
-            f"settings: {CONFIG_FILE}    server: {url}",
+            f"settings: {CONFIG_FILE} (commit it)    state: {state_directory(root)}    server: {url}",
+            *([note] if note else []),
             "next: tt spawn worker --cli shell && tt assign worker 'echo hello'",
         ],
     )
@@ -107,6 +109,14 @@ def _register(context: CliContext, root: Path, name: str) -> None:
         register_town(root, name)
     except TinytownError as error:
         context.warn(f"note: this town is not on your list of towns: {error}")
+
+
+def _note(root: Path, config: Config) -> str | None:
+    """What a plugin has to say of the new town."""
+    from tinytown_cli.plugin_commands import load_town_plugins
+
+    plugins = load_town_plugins(root, config, strict=False)
+    return plugins.first_answer("tinytown_init_note", {"config": config, "root": root}, str, "a text")
 
 
 def _directory(named: str | None) -> Path:
@@ -138,7 +148,7 @@ def _refuse_existing(root: Path, *, inside: bool) -> None:
 def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | None) -> str:
     """The text of the settings file, from checked values."""
     name = check_town_name(name) if name is not None else town_name_from(town_words(root))
-    if redis_url is not None and parse_url(redis_url).password:
+    if redis_url is not None and has_password(redis_url):
         raise UsageError(
             "expected a URL without a password, since the town's file may be committed",
             hint="set TINYTOWN_REDIS_PASSWORD instead",
@@ -147,6 +157,7 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
         check_agent_name(cli)
     return _TEMPLATE.format(
         name=name,
+        id=new_town_id(name),
         default_cli=f'default_cli = "{cli}"' if cli else f'# default_cli = "{default_kind()}"',
         redis=f"[redis]\nurl = {json.dumps(redis_url)}"
         if redis_url
@@ -165,10 +176,3 @@ def _set_up(link: TownClient, *, join: bool) -> None:
             code="exists",
         )
     link.run(link.operations.setup(link.config.server_settings))
-
-
-def _remove_runtime_directory(root: Path, config: Config) -> None:
-    with contextlib.suppress(TinytownError):
-        if server := town_server(root, config):
-            server.stop()
-    shutil.rmtree(root / RUNTIME_DIRECTORY, ignore_errors=True)

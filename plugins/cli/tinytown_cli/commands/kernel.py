@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
 from pathlib import Path
 
 import click
-from tinytown.config import load_config, prepare_runtime_directory
-from tinytown.errors import Refused, TinytownError
-from tinytown.identity import caller_in, inside_a_round
+from tinytown.config import Config, load_config
+from tinytown.errors import NotFound, Refused, TinytownError
+from tinytown.identity import inside_a_round
 from tinytown.kernel import running_kernel
+from tinytown.process import is_running
 from tinytown.redis import town_server
 
+from tinytown_cli.caller import caller_in
+from tinytown_cli.client import TownClient, connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import end_kernel, kernel_log, start_kernel
+from tinytown_cli.kernel_process import end_kernel, expect_kernel, kernel_log, start_kernel
+
+_POLL_S = 0.05
 
 
 @click.command(cls=TownCommand, examples=["tt start", "tt start --background", "python -m tinytown"])
@@ -31,7 +42,8 @@ def start(context: CliContext, background: bool, ready_fd: int | None) -> None:
         run_in_foreground(root, ready_fd=ready_fd)
         return
     try:
-        pid = start_kernel(root)
+        with context.progress("starting the kernel"):
+            pid = start_kernel(root)
     except TinytownError:
         _refuse_second(root)  # another process started one meanwhile
         raise
@@ -53,8 +65,54 @@ def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
     """Run the town's kernel in this process until a signal ends it."""
     from tinytown.kernel import run_kernel  # late: trio and all that the kernel needs
 
-    prepare_runtime_directory(root)
-    run_kernel(root, ready_fd=ready_fd)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if run_kernel(root, ready_fd=ready_fd):  # the same process, with what is installed and set by now
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+        os.execv(sys.executable, [sys.executable, "-m", "tinytown", "start", "--town", str(root)])
+
+
+@click.command(cls=TownCommand, examples=["tt reload", "tt reload --timeout 120"])
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0), default=60.0, show_default=True, metavar="SECONDS",
+    help="Wait for so long until it runs again.",
+)  # fmt: skip
+@pass_cli_context
+def reload(context: CliContext, timeout_s: float) -> None:
+    """Have the town's kernel on this machine take up the plugins that are installed now, and the present settings.
+
+    Its process stays. Rounds in progress finish within drain_s, or are interrupted and begin again. If the settings or plugins
+    are wrong, nothing happens.
+    """
+    root = context.town_root()
+    config = load_config(root)
+    caller_in(root).refuse_agents("cannot reload the kernel", "ask a person: tt send supervisor TEXT")
+    pid = running_kernel(root)
+    if pid is None:
+        raise NotFound("no kernel is running on this machine", hint="tt start --background")
+    expect_kernel(root, pid)
+    from tinytown.plugin import load_plugins  # late: it imports every plugin
+
+    load_plugins(config, root)
+    with context.open_town() as town:
+        before = {host.id for host in town.run(town.operations.hosts())}
+        os.kill(pid, signal.SIGUSR1)
+        with context.progress("waiting for the rounds in progress, and for the kernel"):
+            kinds = _await_return(town, pid, before, time.monotonic() + timeout_s)
+    listed = ", ".join(kinds) or "none"
+    context.emit({"pid": pid, "kinds": kinds}, f"the kernel (process {pid}) runs again; kinds of agents: {listed}")
+
+
+def _await_return(town: TownClient, pid: int, before: set[str], deadline: float) -> tuple[str, ...]:
+    """The kinds of the kernel in process `pid` once it is another host than those `before`. Raises: TinytownError."""
+    while time.monotonic() < deadline and is_running(pid):
+        for host in town.run(town.operations.hosts()):
+            if host.pid == pid and host.root == str(town.root) and host.id not in before:
+                return host.backends
+        time.sleep(_POLL_S)
+    how = "is not back in time" if is_running(pid) else "ended instead of running again"
+    raise TinytownError(
+        f"the kernel (process {pid}) {how}", hint=f"see {kernel_log(town.root)}", code="kernel_not_started"
+    )
 
 
 @click.command(cls=TownCommand, examples=["tt stop", "tt stop --timeout 5 --keep-server"])
@@ -71,16 +129,13 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
     caller_in(root).refuse_agents("cannot stop the town", "ask a person: tt send supervisor TEXT")
     pid = running_kernel(root)
     if pid is not None:
+        expect_kernel(root, pid)
         context.explain(f"sending SIGTERM to process {pid}")
-        if not end_kernel(pid, timeout_s=timeout_s):
-            raise TinytownError(
-                f"the kernel (process {pid}) did not stop after two SIGTERMs",
-                hint=f"see {kernel_log(root)}; kill -9 {pid} is safe",
-            )
+        _end_kernel(context, root, config, pid, timeout_s)
     server = None if keep_server else town_server(root, config)
     server_stopped = server is not None and server.stop()
     lines = [
-        f"stopped the kernel (process {pid})" if pid else "kernel was not running",
+        f"stopped the kernel (process {pid})" if pid else f"kernel was not running{_whose(root)}",
         "stopped the server"
         if server_stopped
         else "server kept running"
@@ -90,3 +145,37 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
         else "the server at redis.url is not stopped by tt",
     ]
     context.emit({"kernel": {"stopped": pid is not None, "pid": pid}, "server": {"stopped": server_stopped}}, lines)
+
+
+def _end_kernel(context: CliContext, root: Path, config: Config, pid: int, timeout_s: float) -> None:
+    """End the kernel, saying on a terminal which rounds it waits for. Raises: TinytownError."""
+    deadline = time.monotonic() + timeout_s
+    busy = ""
+
+    def report() -> None:
+        left_s = max(0.0, deadline - time.monotonic())
+        progress.update(f"{busy or 'its rounds'}, interrupted in {left_s:.0f} s" if left_s else f"{busy} interrupted")
+
+    with context.progress("waiting for the kernel to finish") as progress:
+        with contextlib.suppress(TinytownError), connect(root, config) as town:
+            agents = town.run(town.operations.agents())
+            busy = ", ".join(agent.name for agent in agents if agent.state == "working")
+        if not end_kernel(pid, timeout_s=timeout_s, while_waiting=report):
+            raise TinytownError(
+                f"the kernel (process {pid}) did not stop after two SIGTERMs",
+                hint=f"see {kernel_log(root)}; kill -9 {pid} is safe",
+            )
+
+
+def _whose(root: Path) -> str:
+    """A remark about a project of another user: their kernel has its state among theirs, and cannot be seen from here."""
+    owner = root.stat().st_uid
+    if owner == os.geteuid():
+        return ""
+    try:
+        import pwd
+
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    return f" as your user; the project belongs to {name}, whose kernel only {name} can see and stop"

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+from datetime import datetime
 from typing import Any
 
 import click
-from tinytown.client import TownClient
-from tinytown.errors import Refused, UsageError
+from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.model.events import MessageSent
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES, check_id
 from tinytown.model.messages import Body, Informational, Priority, Query, TaskOrder
-from tinytown.model.results import Inbox
+from tinytown.model.results import Inbox, MailboxEntry
 from tinytown.model.text import counted, shown
 
+from tinytown_cli.client import TownClient
 from tinytown_cli.confirmation import confirmation_from
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import table
+from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.message_ids import whole_message_id
 from tinytown_cli.params import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
+from tinytown_cli.replies import send_reply
 from tinytown_cli.serializers import mailbox_entry_shape
 
-_SHORT = 8
 _PREVIEW = 120
 
 
@@ -37,8 +40,10 @@ _PREVIEW = 120
 @click.argument("to", type=AGENT)
 @click.argument("text")
 @click.option("--query", is_flag=True, help="A question that expects an answer.")
-@click.option("--info", is_flag=True, help="Information; no action expected.")
-@click.option("--ack", is_flag=True, help="A confirmation: received, approved, thanks, or 'rejected: reason'.")
+@click.option("--info", is_flag=True, help="Information; it waits for the next round, see [wake].")
+@click.option(
+    "--ack", is_flag=True, help="A confirmation: received, approved, thanks, or 'rejected: reason'; starts no round."
+)
 @click.option("--urgent", is_flag=True, help="The same as --priority urgent.")
 @click.option("--priority", type=PRIORITY, help="Higher priority is delivered first.  [default: normal]")
 @click.option("--from", "sender", metavar="AGENT", type=AGENT, help="Send as this agent.  [default: the caller]")
@@ -73,15 +78,15 @@ def send(
         raise UsageError(f"expected --urgent or --priority {priority}, got both")
     body = _body(read_text(text), query=query, info=info, ack=ack)
     with context.open_town() as town:
-        sent = town.run(
-            town.operations.send(
-                to,
-                body,
-                sender=_sender(town, sender),
-                priority="urgent" if urgent else priority or "normal",
-                correlation_id=reply_to and check_id("a message's id", whole_message_id(town, reply_to)),
-                not_before_ms=town.now_ms() + int(delay_s * 1000) if delay_s else 0,
-            )
+        sent = send_reply(
+            town.run,
+            town.operations,
+            to,
+            body,
+            answers=reply_to and check_id("a message's id", whole_message_id(town, reply_to)),
+            sender=_sender(town, sender),
+            priority="urgent" if urgent else priority or "normal",
+            not_before_ms=town.now_ms() + int(delay_s * 1000) if delay_s else 0,
         )
         if sent.agent_id != SUPERVISOR_ID:
             start_where_needed(context, town, may_start=not no_start)
@@ -113,7 +118,13 @@ def _sender(town: TownClient, named: str | None) -> str:
 
 @click.command(
     cls=TownCommand,
-    examples=["tt inbox", "tt inbox worker --full", "tt inbox --all", "tt inbox worker --remove 6d2c"],
+    examples=[
+        "tt inbox",
+        "tt inbox --follow",
+        "tt inbox worker --full",
+        "tt inbox --all",
+        "tt inbox worker --remove 6d2c",
+    ],
 )
 @click.argument("agent", required=False, type=AGENT)
 @click.option("-a", "--all", "everybody", is_flag=True, help="Show the mailboxes of all agents and of the supervisor.")
@@ -126,26 +137,85 @@ def _sender(town: TownClient, named: str | None) -> str:
 )
 @click.option("--full", is_flag=True, help="Show full texts.")
 @click.option(
+    "-f", "--follow", is_flag=True, help="Then print new messages as they arrive, and ring the bell, until Ctrl-C."
+)
+@click.option(
     "--remove", "removed", metavar="MESSAGE|all", help="Delete this message, or all that no round has leased."
 )
 @pass_cli_context
-def inbox(context: CliContext, agent: str | None, everybody: bool, limit: int, full: bool, removed: str | None) -> None:
+def inbox(
+    context: CliContext,
+    agent: str | None,
+    everybody: bool,
+    limit: int,
+    full: bool,
+    follow: bool,
+    removed: str | None,
+) -> None:
     """Show the messages in the mailbox of AGENT, in the order of delivery, without removing any.
 
     Default: inside a round the mailbox of the agent, otherwise that of the supervisor.
     """
     if everybody and (agent or removed):
         raise UsageError("expected --all without an agent or --remove")
+    if follow and removed:
+        raise UsageError("expected --follow without --remove")
     with context.open_town() as town:
         owner = agent or town.caller.address
         if removed is not None:
             _remove(context, town, owner, removed)
             return
-        names = [SUPERVISOR, *(each.name for each in town.run(town.operations.agents()))] if everybody else [owner]
+        names = [SUPERVISOR, *(agent.name for agent in town.run(town.operations.agents()))] if everybody else [owner]
+        cursor = town.cursor() if follow else ""
         boxes: list[Inbox] = town.run_all([town.operations.peek(name, limit=limit) for name in names])
-    shapes = [_inbox_shape(box) for box in boxes]
-    lines = [line for box in boxes for line in _box_lines(box, full=full, brief=everybody)]
-    context.emit({"inboxes": shapes} if everybody else shapes[0], lines)
+        lines = [line for box in boxes for line in _box_lines(box, full=full, brief=everybody)]
+        if follow and context.json:
+            for entry in (entry for box in boxes for entry in box.messages):
+                context.emit(mailbox_entry_shape(entry), "")
+        else:
+            shapes = [_inbox_shape(box) for box in boxes]
+            context.emit({"inboxes": shapes} if everybody else shapes[0], lines)
+        if follow:
+            seen = {entry.message.id for box in boxes for entry in box.messages if entry.message}
+            _follow(context, town, cursor, None if everybody else boxes[0].agent, seen, full=full)
+
+
+def _follow(
+    context: CliContext, town: TownClient, cursor: str, owner: str | None, seen: Set[str], *, full: bool
+) -> None:
+    """Print each message that is sent after `cursor` to `owner` (None: to anybody), but not those `seen`."""
+    from tinytown_cli import administration
+
+    for batch in town.follow(cursor):
+        for event in batch:
+            if not isinstance(event, MessageSent) or event.message in seen or owner not in (None, event.recipient):
+                continue
+            try:
+                box = town.run(administration.find_message(town.operations, event.recipient, event.message))
+            except NotFound:  # its agent was removed meanwhile
+                continue
+            for entry in box.messages:
+                context.emit(mailbox_entry_shape(entry), _entry_lines(box.agent, entry, full=full))
+                context.ring()
+
+
+def _entry_lines(owner: str, entry: MailboxEntry, *, full: bool) -> list[str]:
+    """A message that has just arrived."""
+    message, text = entry.message, _text(entry)
+    if message is None:
+        return [f"{owner}: cannot be decoded: {shown(text, _PREVIEW)}"]
+    clock = datetime.fromisoformat(message.created_at).astimezone()
+    urgency = f"{message.priority} " if message.priority != "normal" else ""
+    head = f"{clock:%H:%M:%S}  {message.sender} -> {owner}: {urgency}{message.type} {brief_id(message.id)}"
+    return [head, text, ""] if full else [f"{head}: {shown(text, _PREVIEW)}"]
+
+
+def _place(entry: MailboxEntry) -> str:
+    return "with the next round" if entry.place == "delayed" and entry.until is None else entry.place
+
+
+def _text(entry: MailboxEntry) -> str:
+    return entry.message.text if entry.message else entry.raw.decode("utf-8", "replace")
 
 
 def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> None:
@@ -155,11 +225,13 @@ def _remove(context: CliContext, town: TownClient, owner: str, word: str) -> Non
     if not word:
         raise UsageError("expected a message's id or 'all', got an empty word", hint=f"tt inbox {name}")
     ids = town.run(administration.remove_message(town.operations.keys, name, word))
-    context.emit({"agent": name, "removed": ids}, [f"removed {each}" for each in ids] or ["nothing to remove"])
+    context.emit(
+        {"agent": name, "removed": ids}, [f"removed {message_id}" for message_id in ids] or ["nothing to remove"]
+    )
 
 
 def _inbox_shape(box: Inbox) -> dict[str, Any]:
-    return {"agent": box.agent, "messages": [mailbox_entry_shape(each) for each in box.messages]}
+    return {"agent": box.agent, "messages": [mailbox_entry_shape(entry) for entry in box.messages]}
 
 
 def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
@@ -167,25 +239,25 @@ def _box_lines(box: Inbox, *, full: bool, brief: bool) -> list[str]:
         return [] if brief else [f"no mail for {box.agent}"]
     lines = [f"{box.agent}: {counted(len(box.messages), 'message')}"]
     if full:
-        for each in box.messages:
-            message = each.message
+        for entry in box.messages:
+            message = entry.message
             head = (
                 f"{message.id}  {message.type} from {message.sender}, {message.priority}"
                 if message
                 else "cannot be decoded"
             )
-            text = message.text if message else each.raw.decode("utf-8", "replace")
-            lines += ["", f"{head}, {each.place}", text]
+            lines += ["", f"{head}, {_place(entry)}", _text(entry)]
         return [*lines, ""]
+    ids = brief_ids(entry.message.id for entry in box.messages if entry.message)
     rows = [
         (
-            each.message.id[:_SHORT] if each.message else "?",
-            each.message.priority if each.message else "?",
-            each.message.type if each.message else "cannot be decoded",
-            each.message.sender if each.message else "?",
-            each.place,
-            shown(each.message.text if each.message else each.raw.decode("utf-8", "replace"), _PREVIEW),
+            ids[entry.message.id] if entry.message else "?",
+            entry.message.priority if entry.message else "?",
+            entry.message.type if entry.message else "cannot be decoded",
+            entry.message.sender if entry.message else "?",
+            _place(entry),
+            shown(_text(entry), _PREVIEW),
         )
-        for each in box.messages
+        for entry in box.messages
     ]
     return [*lines, *table(("message", "priority", "type", "from", "status", "text"), rows), *([""] if brief else [])]

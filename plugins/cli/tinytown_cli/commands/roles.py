@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import ROLE
+from tinytown_cli.suggestions import did_you_mean
 
 
 @click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"])
@@ -26,18 +26,17 @@ def roles(context: CliContext, role: str | None) -> None:
     known = load_roles(_config(context))
     if role is None:
         chosen = [*known.values()]
-        rows = [(each.name, each.origin, each.cli or "", ",".join(each.tags), each.purpose) for each in chosen]
+        rows = [(role.name, role.origin, role.cli or "", ",".join(role.tags), role.purpose) for role in chosen]
         lines = table(("role", "origin", "kind", "tags", "purpose"), rows)
     elif role in known:
         chosen = [known[role]]
         lines = _details(known[role])
     else:
-        near = difflib.get_close_matches(role.lower(), [*known], n=1)
         raise NotFound(
             f"no role called {shown(role)!r}; available roles: {', '.join(known)}",
-            hint=f"did you mean {near[0]}?" if near else f"define it in a table [roles.{shown(role)}] of tinytown.toml",
+            hint=did_you_mean(role, known, f"define it in a table [roles.{shown(role)}] of tinytown.toml"),
         )
-    context.emit({"roles": [_shape(each) for each in chosen]}, lines)
+    context.emit({"roles": [_shape(role) for role in chosen]}, lines)
 
 
 def warn_of_role(context: CliContext, config: Config, word: str) -> None:
@@ -45,8 +44,8 @@ def warn_of_role(context: CliContext, config: Config, word: str) -> None:
     roles = load_roles(config)
     if not word or word in roles:
         return
-    if near := difflib.get_close_matches(word.lower(), [*roles], n=1, cutoff=0.75):
-        context.warn(f"note: no role is called {word!r}, so it is only a label; do you mean {near[0]!r}?")
+    if hint := did_you_mean(word, roles, most=1, likeness=0.75):
+        context.warn(f"note: no role is called {word!r}, so it is only a label; {hint}")
 
 
 def _config(context: CliContext) -> Config:
@@ -69,7 +68,8 @@ def _details(role: Role) -> list[str]:
         "purpose": role.purpose,
         "tags": ", ".join(role.tags),
         "kind": role.cli,
+        "authority": role.authority if role.authority != "agent" else "",
         "origin": role.origin,
     }
-    lines = [f"{name:8} {value}" for name, value in facts.items() if value]
+    lines = [f"{name:9} {value}" for name, value in facts.items() if value]
     return [*lines, "", *role.instructions.strip().splitlines()] if role.instructions else lines

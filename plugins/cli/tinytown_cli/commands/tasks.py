@@ -8,110 +8,42 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import click
-from tinytown.client import TownClient
 from tinytown.errors import UsageError
-from tinytown.model.messages import Priority
 from tinytown.model.tasks import TASK_STATES, Task, TaskState
 from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 
-from tinytown_cli.commands.import_export import export, import_
-from tinytown_cli.commands.roles import warn_of_role
+from tinytown_cli.client import TownClient
+from tinytown_cli.command_table import Entry
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import task_table
-from tinytown_cli.framework import TownCommand, TownGroup
-from tinytown_cli.kernel_process import start_where_needed
+from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import (
     AGENT,
     MOMENT,
-    PRIORITY,
-    ROLE,
     TAG,
     TASK,
     Moment,
-    hold_options,
-    no_start_option,
-    read_hold,
+    limit_option,
     read_text,
-    split_list,
+    task_argument,
 )
 from tinytown_cli.serializers import task_shape
+from tinytown_cli.task_lists import emit_task_list
+
+#: In a module of their own: few tasks come from a document.
+_ELSEWHERE = {
+    "import": Entry("tinytown_cli.commands.import_export:import_", "Add the tasks in FILE."),
+    "export": Entry("tinytown_cli.commands.import_export:export", "Write tasks to FILE."),
+}
 
 
-@click.command(
-    cls=TownCommand,
-    examples=[
-        "tt assign worker 'add a --dry-run option to the importer'",
-        "tt assign rita - --title 'review the importer' --needs 1f3a < review.md",
-    ],
-)
-@click.argument("agent", type=AGENT)
-@click.argument("text")
-@click.option("--title", default="", help="The title shown in lists.  [default: the first line of the text]")
-@click.option(
-    "--priority", type=PRIORITY, default="normal", show_default=True, help="Tasks of higher priority are done first."
-)
-@click.option(
-    "--needs", multiple=True, type=TASK, metavar="TASK,..", help="Tasks that must be completed before this one."
-)
-@click.option("--tags", multiple=True, type=TAG, metavar="TAG,..", help="Tags to find it by.")
-@click.option("--role", default="", type=ROLE, help="The role that the task is for.")
-@click.option("--parent", default="", type=TASK, metavar="TASK", help="The parent task.")
-@hold_options
-@no_start_option
-@pass_cli_context
-def assign(
-    context: CliContext,
-    agent: str,
-    text: str,
-    title: str,
-    priority: Priority,
-    needs: tuple[str, ...],
-    tags: tuple[str, ...],
-    role: str,
-    parent: str,
-    hold: str | None,
-    hold_until: Moment | None,
-    no_start: bool,
-) -> None:
-    """Assign a task to AGENT, described by TEXT (- reads standard input)."""
-    description = read_text(text)
-    with context.open_town() as town:
-        held, held_until = read_hold(hold, hold_until, town.now_ms)
-        call = town.operations.add_task(
-            description,
-            agent=agent,
-            title=title,
-            priority=priority,
-            needs=split_list(needs),
-            tags=split_list(tags),
-            role=role,
-            parent=whole_task_id(town, parent),
-            held=held,
-            held_until=held_until,
-        )
-        assigned = town.run(call)
-        warn_of_role(context, town.config, role)
-        start_where_needed(context, town, may_start=not no_start)
-    task = assigned.task
-    context.emit(
-        {"task_id": task.id, "agent": task.assigned_to, "message_id": assigned.message_id, "state": task.state},
-        f"task {task.id} is {task.state} to {task.assigned_to}" + (f": {task.reason}" if task.reason else ""),
-    )
-
-
-def whole_task_id(town: TownClient, word: str) -> str:
-    """The id of the task that `word` names; empty for an empty word. Raises: NotFound; UsageError if several match."""
-    return town.run(town.operations.task(word)).id if word else ""
-
-
-@click.group(cls=TownGroup, examples=["tt task list --state running", "tt task show 1f3a"])
+@click.group(cls=TownGroup, examples=["tt task list --state running", "tt task show 1f3a"], elsewhere=_ELSEWHERE)
 def task() -> None:
     """Show and settle tasks."""
 
 
 @task.command("show", examples=["tt task show 1f3a", "tt task show 1f3a --json"])
-@click.argument("task_word", metavar="TASK", type=TASK)
+@task_argument
 @pass_cli_context
 def show(context: CliContext, task_word: str) -> None:
     """Show a task in full."""
@@ -120,8 +52,8 @@ def show(context: CliContext, task_word: str) -> None:
     context.emit(task_shape(found), _details(found))
 
 
-def _details(found: Task) -> list[str]:
-    shape = task_shape(found)
+def _details(task: Task) -> list[str]:
+    shape = task_shape(task)
     lines = [f"{name:13} {_flat(value)}" for name, value in shape.items() if value and name not in _PROSE]
     for name in _PROSE:
         if shape[name]:
@@ -143,20 +75,13 @@ def _flat(value: Any) -> str:
 @click.option("--state", type=click.Choice(TASK_STATES), help="Only tasks in this state.")
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Only tasks of this agent.")
 @click.option("--tag", default="", type=TAG, help="Only tasks with this tag.")
-@click.option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The maximum number of tasks."
-)
+@limit_option
 @pass_cli_context
 def list_tasks(context: CliContext, state: TaskState | None, agent: str, tag: str, limit: int) -> None:
     """List tasks, the newest first."""
     with context.open_town() as town:
-        tasks = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=limit))
-    lines = task_table(tasks) if tasks else ["no matching tasks"]
-    context.emit({"tasks": [task_shape(each) for each in tasks]}, lines)
-
-
-task.add_command(export)
-task.add_command(import_)
+        found = town.run(town.operations.tasks(state=state or "", agent=agent, tag=tag, limit=limit + 1))
+    emit_task_list(context, found, limit, "no matching tasks")
 
 
 @task.command("current", examples=["tt task current", "tt task current worker"])
@@ -168,7 +93,9 @@ def current(context: CliContext, agent: str | None) -> None:
         if agent is None and town.caller.task_id:
             found: Task | None = town.run(town.operations.task(town.caller.task_id))
         elif agent or town.caller.is_agent:
-            found = town.run(town.operations.current_task(agent or town.caller.agent))
+            from tinytown_cli import administration  # late: most commands of the group do without
+
+            found = town.run(administration.current_task(town.operations.keys, agent or town.caller.agent))
         else:
             raise UsageError("expected an agent: only a round has a current task", hint="tt task current AGENT")
     context.emit(
@@ -207,12 +134,16 @@ def _authority(town: TownClient, verb: str, chosen: str) -> tuple[str, str]:
     return caller.agent, caller.task_token
 
 
-def _print_task(context: CliContext, found: Task) -> None:
-    context.emit(task_shape(found), f"task {found.id} is {found.state}" + (f": {found.reason}" if found.reason else ""))
+def _print_task(context: CliContext, task: Task) -> None:
+    context.emit(task_shape(task), f"task {task.id} is {task.state}" + (f": {task.reason}" if task.reason else ""))
+
+
+_optional_task = click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
+_reason = click.option("--reason", default="", metavar="TEXT", help="The reason; - reads standard input.")
 
 
 @task.command("complete", examples=["tt task complete --result 'done, see src/count.py'", "tt task complete 1f3a"])
-@click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
+@_optional_task
 @click.option("--result", default="", metavar="TEXT", help="The result; - reads standard input.")
 @pass_cli_context
 def complete(context: CliContext, task_word: str | None, result: str) -> None:
@@ -221,8 +152,8 @@ def complete(context: CliContext, task_word: str | None, result: str) -> None:
 
 
 @task.command("fail", examples=["tt task fail 1f3a --reason 'the API is gone'"])
-@click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
-@click.option("--reason", default="", metavar="TEXT", help="The reason; - reads standard input.")
+@_optional_task
+@_reason
 @pass_cli_context
 def fail(context: CliContext, task_word: str | None, reason: str) -> None:
     """Mark a task as failed. Tasks that need it stay blocked."""
@@ -230,8 +161,8 @@ def fail(context: CliContext, task_word: str | None, reason: str) -> None:
 
 
 @task.command("cancel", examples=["tt task cancel 1f3a --reason 'no longer wanted'"])
-@click.argument("task_word", metavar="[TASK]", required=False, type=TASK)
-@click.option("--reason", default="", metavar="TEXT", help="The reason; - reads standard input.")
+@_optional_task
+@_reason
 @pass_cli_context
 def cancel(context: CliContext, task_word: str | None, reason: str) -> None:
     """Cancel a task; a running round on it is interrupted."""
@@ -239,7 +170,7 @@ def cancel(context: CliContext, task_word: str | None, reason: str) -> None:
 
 
 @task.command("reopen", examples=["tt task reopen 1f3a --reason 'the tests fail on Windows'"])
-@click.argument("task_word", metavar="TASK", type=TASK)
+@task_argument
 @click.option(
     "--reason", default="reopened", metavar="TEXT", help="The reason, which the agent sees; - reads standard input."
 )
@@ -252,7 +183,7 @@ def reopen(context: CliContext, task_word: str, reason: str) -> None:
 
 
 @task.command("hold", examples=["tt task hold 1f3a --reason 'until the design is agreed' --until 2h"])
-@click.argument("task_word", metavar="TASK", type=TASK)
+@task_argument
 @click.option("--reason", required=True, metavar="TEXT", help="The reason; - reads standard input.")
 @click.option(
     "--until", type=MOMENT, metavar="TIME", help="Release it after 90s, 10m, 2h, 3d, or at a time in RFC 3339."
@@ -268,7 +199,7 @@ def hold(context: CliContext, task_word: str, reason: str, until: Moment | None)
 
 
 @task.command("release", examples=["tt task release 1f3a"])
-@click.argument("task_word", metavar="TASK", type=TASK)
+@task_argument
 @pass_cli_context
 def release(context: CliContext, task_word: str) -> None:
     """Release a held task: to its agent or the backlog, unless it needs other tasks."""
@@ -278,11 +209,13 @@ def release(context: CliContext, task_word: str) -> None:
 
 
 @task.command("requeue", examples=["tt task requeue 1f3a --reason 'needs a reviewer'"])
-@click.argument("task_word", metavar="TASK", type=TASK)
+@task_argument
 @click.option("--reason", default="requeued", metavar="TEXT", help="The reason; - reads standard input.")
 @pass_cli_context
 def requeue(context: CliContext, task_word: str, reason: str) -> None:
     """Move a task from its agent to the backlog; a running round on it is interrupted."""
     with context.open_town() as town:
-        freed = town.run(town.operations.requeue_task(task_word, reason=read_text(reason)))
+        from tinytown_cli import administration
+
+        freed = town.run(administration.requeue_task(town.operations.keys, task_word, reason=read_text(reason)))
     _print_task(context, freed)

@@ -59,10 +59,10 @@ def wait(
     with context.open_town() as town:
         arrived = await_agents(context, town, agents, goal, until=until) if agents else ()
         finished = await_tasks(context, town, wanted_tasks, until=until) if wanted_tasks else ()
-    lines = [f"{each.name} is {each.state}" for each in arrived]
-    lines += [f"task {each.id} is {each.state}: {each.headline}" for each in finished]
+    lines = [f"{agent.name} is {agent.state}" for agent in arrived]
+    lines += [f"task {task.id} is {task.state}: {task.headline}" for task in finished]
     context.emit(
-        {"agents": [agent_shape(each) for each in arrived], "tasks": [task_shape(each) for each in finished]}, lines
+        {"agents": [agent_shape(agent) for agent in arrived], "tasks": [task_shape(task) for task in finished]}, lines
     )
     if bad := [task for task in finished if task.state != "completed"]:
         raise WaitFailed(
