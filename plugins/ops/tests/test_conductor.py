@@ -45,7 +45,7 @@ def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "")
     )
     os.close(slave)
     os.write(master, f"{typed}\n".encode())
-    said, deadline = b"", time.monotonic() + COMMAND_TIMEOUT_S / 2
+    output, deadline = b"", time.monotonic() + COMMAND_TIMEOUT_S / 2
     while time.monotonic() < deadline:
         if select.select([master], [], [], 0.1)[0]:
             try:
@@ -54,45 +54,45 @@ def on_terminal(tt: Shell, *words: str, env: Mapping[str, str], typed: str = "")
                 break
             if not chunk:
                 break
-            said += chunk
+            output += chunk
     os.close(master)
-    return said.decode().replace("\r\n", "\n"), process.wait(COMMAND_TIMEOUT_S)
+    return output.decode().replace("\r\n", "\n"), process.wait(COMMAND_TIMEOUT_S)
 
 
-def test_the_cli_takes_the_terminal_over_and_knows_the_town(in_town: Shell, fakes: Mapping[str, str]) -> None:
+def test_the_cli_gets_the_terminal_and_the_context_of_the_town(in_town: Shell, fakes: Mapping[str, str]) -> None:
     inherited = {**fakes, "TINYTOWN_ROUND_ID": "", "TINYTOWN_AGENT_NAME": ""}
-    said, code = on_terminal(in_town, "conductor", env=inherited, typed="hello")
+    output, code = on_terminal(in_town, "conductor", env=inherited, typed="hello")
     assert code == 7
-    assert "on a terminal" in said
-    assert "<--append-system-prompt-file><.tt/conductor.md>" in said
-    assert f"\n{in_town.directory}\n" in said
-    assert f"agent=none town={in_town.directory}" in said
-    assert "# You are the conductor of the town shared" in said
-    assert "tt is here" in said
-    assert "you said hello" in said
-    assert (in_town.directory / ".tt" / "conductor.md").stat().st_mode & 0o777 == 0o600
-    assert list((in_town.directory / ".tt").glob("conductor-*")) == []
+    assert "on a terminal" in output
+    assert f"<--append-system-prompt-file><{in_town.state()}/conductor.md>" in output
+    assert f"\n{in_town.directory}\n" in output
+    assert f"agent=none town={in_town.directory}" in output
+    assert "# You are the conductor of the town shared" in output
+    assert "tt is here" in output
+    assert "you said hello" in output
+    assert (in_town.state() / "conductor.md").stat().st_mode & 0o777 == 0o600
+    assert list(in_town.state().glob("conductor-*")) == []
 
 
-def test_another_cli_is_told_where_to_read(in_town: Shell, fakes: Mapping[str, str]) -> None:
-    said, _ = on_terminal(in_town, "conductor", "--cli", "codex", env=fakes)
-    assert "Read .tt/conductor.md first" in said
-    said, _ = on_terminal(in_town, "conductor", "--cli", "codex", "--resume", env=fakes)
-    assert "<resume><--last>" in said
+def test_a_cli_without_a_file_option_gets_the_path_in_its_prompt(in_town: Shell, fakes: Mapping[str, str]) -> None:
+    output, _ = on_terminal(in_town, "conductor", "--cli", "codex", env=fakes)
+    assert f"Read {in_town.state()}/conductor.md first" in output
+    output, _ = on_terminal(in_town, "conductor", "--cli", "codex", "--resume", env=fakes)
+    assert "<resume><--last>" in output
 
 
-def test_what_the_town_is_set_to_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
+def test_the_configured_cli_is_started(in_town: Shell, fakes: Mapping[str, str]) -> None:
     in_town("config", "set", "plugins.ops.conductor_cli", "my-cli --read {context_file} 'two words'")
     try:
-        said, code = on_terminal(in_town, "conductor", env=fakes)
+        output, code = on_terminal(in_town, "conductor", env=fakes)
         assert code == 7
-        assert "<--read><.tt/conductor.md><two words>" in said
+        assert f"<--read><{in_town.state()}/conductor.md><two words>" in output
     finally:
         in_town("config", "unset", "plugins.ops")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (("--cli", "gemini"), "gemini is not on the PATH; npm install -g @google/gemini-cli"),
         (("--cli", "clod"), "no coding CLI called 'clod'; known: claude, codex"),
@@ -100,10 +100,10 @@ def test_what_the_town_is_set_to_is_started(in_town: Shell, fakes: Mapping[str, 
         (("--cli", "rm -rf {context_file}"), "no coding CLI called"),
     ],
 )
-def test_a_cli_that_is_not_there_is_named_with_what_to_install(
-    in_town: Shell, fakes: Mapping[str, str], words: tuple[str, ...], says: str
+def test_a_missing_cli_is_named_with_how_to_install_it(
+    in_town: Shell, fakes: Mapping[str, str], words: tuple[str, ...], message: str
 ) -> None:
-    assert says in in_town("conductor", *words, env=fakes, code=3).err
+    assert message in in_town("conductor", *words, env=fakes, code=3).err
 
 
 def test_without_any_cli_one_is_proposed(in_town: Shell) -> None:
@@ -114,13 +114,13 @@ def test_without_a_terminal_nothing_is_started(in_town: Shell, fakes: Mapping[st
     assert "expected a terminal" in in_town("conductor", env=fakes, code=2).err
 
 
-def test_an_agent_cannot_conduct(in_town: Shell, fakes: Mapping[str, str]) -> None:
+def test_an_agent_cannot_start_the_conductor(in_town: Shell, fakes: Mapping[str, str]) -> None:
     agent = in_town("spawn", "sneaky", "--json").json["id"]
     env = {**fakes, "TINYTOWN_TOWN": str(in_town.directory), "TINYTOWN_AGENT_ID": agent, "TINYTOWN_ROUND_ID": "r"}
     assert "cannot conduct the town" in in_town("conductor", env=env, code=4).err
 
 
-def test_the_context_tells_of_a_fresh_town_and_of_one_at_work(tt: Shell) -> None:
+def test_the_context_describes_a_new_town_and_a_busy_one(tt: Shell) -> None:
     tt("init", "--name", "fresh")
     fresh = tt("conductor", "--print").out
     assert "The town is empty" in fresh
@@ -136,17 +136,17 @@ def test_the_context_tells_of_a_fresh_town_and_of_one_at_work(tt: Shell) -> None
     assert "[pending] paint it" in going
     assert "- mail for you: 1 (`tt inbox`)" in going
     assert "The town has work in progress" in going
-    assert not (tt.directory / ".tt" / "conductor.md").exists()
+    assert not (tt.state() / "conductor.md").exists()
 
 
-def test_every_known_cli_gets_the_context_by_a_file_when_it_starts_anew() -> None:
+def test_every_known_cli_gets_the_context_file_in_a_new_session() -> None:
     for cli in CODING_CLIS:
         assert any(CONTEXT_FILE in word for word in cli.start), cli.name
         assert cli.start[0] == cli.resume[0] == cli.program
         assert max(map(len, cli.start)) < 200
 
 
-def test_versions_are_asked_for_all_at_once_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_are_read_concurrently_with_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripts = {
         "claude": "echo; echo '2.1.197 (Claude Code)'",
         "codex": "exit 3",
@@ -158,9 +158,9 @@ def test_versions_are_asked_for_all_at_once_and_not_for_ever(tmp_path: Path, mon
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     began = time.monotonic()
-    found = {each.cli.name: each.version for each in installed_versions(CODING_CLIS)}
+    versions = {installed.cli.name: installed.version for installed in installed_versions(CODING_CLIS)}
     assert time.monotonic() - began < 20
-    assert found == {
+    assert versions == {
         "claude": "2.1.197 (Claude Code)",
         "codex": "--version exited with 3",
         "gemini": "did not report its version within 5 s",

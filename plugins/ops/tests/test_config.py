@@ -47,16 +47,16 @@ def user_file(tt: Shell) -> Path:
 
 
 def get(tt: Shell, key: str, *words: str, **variables: str) -> tuple[Any, str]:
-    told = tt("config", "get", key, *words, "--json", env=variables).json
-    return told["value"], told["source"]
+    answer = tt("config", "get", key, *words, "--json", env=variables).json
+    return answer["value"], answer["source"]
 
 
 def settings(tt: Shell, *words: str) -> dict[str, tuple[Any, str]]:
-    told = tt("config", "list", *words, "--json").json["settings"]
-    return {each["key"]: (each["value"], each["source"]) for each in told}
+    listed = tt("config", "list", *words, "--json").json["settings"]
+    return {row["key"]: (row["value"], row["source"]) for row in listed}
 
 
-def test_a_setting_is_told_with_who_says_so(town: Shell) -> None:
+def test_a_setting_is_shown_with_its_source(town: Shell) -> None:
     assert get(town, "round.timeout_s") == (60.0, "town")
     assert get(town, "round.notes") == (20, "default")
     assert get(town, "redis.durability") == ("safe", "town")
@@ -69,21 +69,21 @@ def test_a_setting_is_told_with_who_says_so(town: Shell) -> None:
     assert 'agent_clis.lint.command = ["ruff", "check"]' in town("config", "get", "agent_clis").out
 
 
-def test_the_users_file_counts_where_the_town_is_silent(town: Shell) -> None:
+def test_the_users_file_applies_where_the_town_sets_nothing(town: Shell) -> None:
     user_file(town).write_text(
         'default_cli = "mine"\n[redis]\nurl = "redis://u:geheim@h"\n[agent_clis.lint]\ncommand = "x"\n'
         '[agent_clis.fmt]\ncommand = "y"\n[plugins.journal]\npath = "j"\nkeep = 3\n'
     )
     settings_file(town).write_text(TOWN + '\n[plugins.journal]\npath = "here"\n')
-    found = settings(town)
-    assert found["default_cli"] == ("mine", "user")
-    assert found["redis.url"] == (None, "default"), "a table [redis] of the town's is taken whole"
-    assert found["agent_clis.fmt.command"] == ("y", "user")
-    assert found["agent_clis.fmt.prompt"] == ("stdin", "default")
-    assert found["agent_clis.lint.command"] == (["ruff", "check"], "town")
-    assert found["agent_clis.lint.timeout_s"] == (0.0, "default")
-    assert found["plugins.journal.path"] == ("here", "town")
-    assert found["plugins.journal.keep"] == (3, "user")
+    in_force = settings(town)
+    assert in_force["default_cli"] == ("mine", "user")
+    assert in_force["redis.url"] == (None, "default"), "a table [redis] of the town's is taken whole"
+    assert in_force["agent_clis.fmt.command"] == ("y", "user")
+    assert in_force["agent_clis.fmt.prompt"] == ("stdin", "default")
+    assert in_force["agent_clis.lint.command"] == (["ruff", "check"], "town")
+    assert in_force["agent_clis.lint.timeout_s"] == (0.0, "default")
+    assert in_force["plugins.journal.path"] == ("here", "town")
+    assert in_force["plugins.journal.keep"] == (3, "user")
     mine = settings(town, "--user")
     assert set(mine) == {
         "default_cli",
@@ -117,9 +117,9 @@ def test_no_secret_is_shown(town: Shell) -> None:
     assert get(town, "agent_clis.lint.env.LEVEL")[0] == "3"
 
 
-def test_only_the_line_that_was_meant_changes(town: Shell) -> None:
-    told = town("config", "set", "round.timeout_s", "1800", "--json").json
-    assert told == {
+def test_only_the_line_of_the_setting_changes(town: Shell) -> None:
+    answer = town("config", "set", "round.timeout_s", "1800", "--json").json
+    assert answer == {
         "key": "round.timeout_s",
         "value": 1800,
         "level": "town",
@@ -145,7 +145,8 @@ def test_only_the_line_that_was_meant_changes(town: Shell) -> None:
         ("round.timeout_s", "0.5", 0.5),
         ("auto_claim", "false", False),
         ("round.completion", "explicit", "explicit"),
-        ("default_cli", "5", "5"),
+        ("default_cli", "echo", "echo"),
+        ("host.labels", "5", ["5"]),
         ("blocked_plugins", "", []),
         ("blocked_plugins", "a", ["a"]),
         ("blocked_plugins", "['a', \"b\"]", ["a", "b"]),
@@ -166,7 +167,7 @@ def test_only_the_line_that_was_meant_changes(town: Shell) -> None:
         ("plugins.journal.keep", "3", 3),
     ],
 )
-def test_a_value_is_read_as_its_setting_wants_it(town: Shell, key: str, typed: str, value: Any) -> None:
+def test_a_value_is_parsed_as_the_type_of_its_setting(town: Shell, key: str, typed: str, value: Any) -> None:
     assert town("config", "set", key, typed, "--json").json["value"] == value
     table: Any = tomllib.loads(settings_file(town).read_text())
     for part in parse_key(key):
@@ -208,9 +209,7 @@ def test_a_value_is_read_as_its_setting_wants_it(town: Shell, key: str, typed: s
         ("\x1b[31m", "1", "expected a key"),
     ],
 )
-def test_what_a_town_could_not_use_is_refused_before_it_is_written(
-    town: Shell, key: str, value: str, words: str
-) -> None:
+def test_an_invalid_value_is_refused_before_it_is_written(town: Shell, key: str, value: str, words: str) -> None:
     answer = town("config", "set", "--", key, value, code=2)
     assert words in answer.err
     assert answer.err.count("\n") == 1
@@ -220,20 +219,42 @@ def test_what_a_town_could_not_use_is_refused_before_it_is_written(
     assert settings_file(town).read_text() == TOWN
 
 
-def test_the_name_is_no_setting_to_change_in_passing(town: Shell) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("default_cli", "shel"),
+        ("roles.tester.cli", "shel"),
+        ("rates.shel", "{input_usd_per_mtok = 1, output_usd_per_mtok = 1}"),
+    ],
+)
+def test_a_kind_of_agents_that_is_not_there_is_refused_with_the_one_that_was_meant(
+    town: Shell, key: str, value: str
+) -> None:
+    answer = town("config", "set", key, value, code=3)
+    assert "unknown kind of agent 'shel'" in answer.err
+    assert "did you mean shell?" in answer.err
+    assert settings_file(town).read_text() == TOWN
+
+
+def test_a_misspelt_key_is_refused_with_the_one_that_was_meant(town: Shell) -> None:
+    assert "did you mean lease_s" in town("config", "set", "leas_s", "3", code=2).err
+    assert "did you mean timeout_s" in town("config", "get", "round.timeuot_s", code=2).err
+
+
+def test_the_name_of_the_town_cannot_be_changed(town: Shell) -> None:
     assert "selects the town's data" in town("config", "set", "name", "other", code=4).err
     town("config", "unset", "name", code=2)
     assert settings_file(town).read_text() == TOWN
 
 
-def test_bytes_that_are_no_text_are_refused(town: Shell) -> None:
+def test_bytes_that_are_not_utf_8_are_refused(town: Shell) -> None:
     town("config", "set", "default_cli", b"\xff", code=2)
     town("config", "set", b"\xff", "x", code=2)
     town("config", "get", b"\xff", code=2)
     assert settings_file(town).read_text() == TOWN
 
 
-def test_what_is_not_set_is_not_found(town: Shell) -> None:
+def test_an_unset_key_is_not_found(town: Shell) -> None:
     assert "agent_clis.nobody is not set" in town("config", "get", "agent_clis.nobody", code=3).err
     town("config", "unset", "round.notes", code=3)
     town("config", "unset", "nope", code=3)
@@ -241,7 +262,7 @@ def test_what_is_not_set_is_not_found(town: Shell) -> None:
     town("config", "get", "nope", "--user", code=2)
 
 
-def test_the_users_file_is_made_for_its_owner_alone(town: Shell) -> None:
+def test_the_users_file_is_created_private(town: Shell) -> None:
     home = Path(town.variables["TINYTOWN_HOME"])
     home.rmdir()
     town("config", "set", "--user", "redis.url", "redis://:geheim@h")
@@ -258,7 +279,7 @@ def test_the_users_file_is_made_for_its_owner_alone(town: Shell) -> None:
     assert settings_file(town).read_text() == TOWN
 
 
-def test_a_persons_own_settings_need_no_town(tt: Shell) -> None:
+def test_user_settings_need_no_town(tt: Shell) -> None:
     user_file(tt).unlink()
     assert settings(tt, "--user") == {}
     tt("config", "set", "--user", "default_cli", "shell")
@@ -269,7 +290,7 @@ def test_a_persons_own_settings_need_no_town(tt: Shell) -> None:
     tt("config", "get", "default_cli", code=3)
 
 
-def test_what_keeps_a_change_from_counting_is_said(town: Shell) -> None:
+def test_a_change_without_effect_reports_what_overrides_it(town: Shell) -> None:
     answer = town("config", "set", "redis.url", "redis://h", env={"REDIS_URL": "redis://other"})
     assert "the environment setting takes precedence" in answer.err
     town("config", "set", "default_cli", "shell")
@@ -278,7 +299,7 @@ def test_what_keeps_a_change_from_counting_is_said(town: Shell) -> None:
     tt = town
     tt("init", "--inside", cwd=_made(tt.directory / "real"))
     tt("start", "--background", cwd=tt.directory / "real")
-    assert "to apply it" in tt("config", "set", "drain_s", "5", cwd=tt.directory / "real").err
+    assert "apply it" in tt("config", "set", "drain_s", "5", cwd=tt.directory / "real").err
     tt("stop", cwd=tt.directory / "real")
 
 
@@ -287,7 +308,7 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def test_a_file_that_cannot_be_read_is_not_written(town: Shell) -> None:
+def test_an_invalid_file_is_not_written(town: Shell) -> None:
     for text in (b"name = ", b"\xff\xfe", b"[[[["):
         settings_file(town).write_bytes(text)
         town("config", "set", "default_cli", "shell", code=2)
@@ -318,7 +339,7 @@ def test_a_key_is_read_as_it_is_written(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a.b = 1 #", "a\n[b]", "a.", "a b", "{}", "[a]", "é"])
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_an_invalid_key_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_key(text)
 
@@ -333,7 +354,7 @@ def test_secrets_are_hidden_by_their_names_and_in_urls() -> None:
     assert redact_value(("redis", "url"), "redis://h") == "redis://h"
 
 
-def test_a_whole_number_is_no_text_for_a_number() -> None:
+def test_an_integer_is_not_accepted_as_a_string() -> None:
     assert read_value("3", ("x",), int) == 3
     assert read_value("3", ("x",), str) == "3"
     with pytest.raises(UsageError):

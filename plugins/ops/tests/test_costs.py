@@ -6,7 +6,8 @@ import time
 
 import pytest
 from tinytown.protocol import TownOperations
-from tinytown.redis import Address, BlockingClient
+from tinytown.redis import parse_url
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_testing.shell import Shell
 
 HOUR_MS = 3_600_000
@@ -27,7 +28,7 @@ def spent(own_town: Shell) -> Shell:
         tt("spawn", name)
     task = tt("assign", "ann", "port the parser", "--title", "The parser", "--json").json["task_id"]
     calls = TownOperations(tt("status", "--json").json["town"])
-    with BlockingClient(Address("unix", path=str(tt.directory / ".tt" / "redis.sock"))) as client:
+    with BlockingClient(parse_url(tt.server().url)) as client:
         client.run(calls.register_host("h", lease_ms=HOUR_MS, details={"name": "here"}))
         placed = client.run(calls.place_agents("h", ["shell"], count=2)).agents
         ann, bob = sorted(placed, key=lambda agent: agent.name)
@@ -52,26 +53,26 @@ def spent(own_town: Shell) -> Shell:
     return tt
 
 
-def test_costs_are_shown_by_agent_task_day_and_kind_and_an_unknown_price_is_not_nothing(spent: Shell) -> None:
+def test_costs_are_shown_by_agent_task_day_and_kind_and_an_unknown_price_is_not_zero(spent: Shell) -> None:
     text = spent("costs").out
     assert "ann" in text.splitlines()[1]
     assert "0.0213+" in text.splitlines()[1]
     assert "unknown" in text.splitlines()[2]
     assert "1 of 3 rounds reported no price; set [rates.KIND]" in text
     assert "1 of 3 rounds reported no usage" in text
-    told = spent("costs", "--by", "task", "--json").json
-    assert [(row["title"], row["usd"]) for row in told["rows"]] == [("The parser", 0.0213), (None, None)]
-    assert told["total"]["rounds"] == 3
+    answer = spent("costs", "--by", "task", "--json").json
+    assert [(row["title"], row["usd"]) for row in answer["rows"]] == [("The parser", 0.0213), (None, None)]
+    assert answer["total"]["rounds"] == 3
     assert "The parser" in spent("costs", "--by", "task").out
-    assert spent("costs", "--by", "day", "--json").json["rows"][0]["name"] == told["today"]
-    assert [row["name"] for row in spent("costs", "--by", "kind", "--since", told["today"], "--json").json["rows"]] == [
-        "shell"
-    ]
+    assert spent("costs", "--by", "day", "--json").json["rows"][0]["name"] == answer["today"]
+    assert [
+        row["name"] for row in spent("costs", "--by", "kind", "--since", answer["today"], "--json").json["rows"]
+    ] == ["shell"]
     assert spent("costs", "--since", "2999-01-01", "--json").json["rows"] == []
     assert len(spent("costs", "--limit", "1", "--json").json["rows"]) == 1
 
 
-def test_what_is_no_day_and_no_dimension_is_said_to_be_none(own_town: Shell) -> None:
+def test_an_invalid_day_or_dimension_is_a_usage_error(own_town: Shell) -> None:
     assert own_town("costs", "--since", "yesterday", "--json", code=2).error["message"] == (
         "expected a day such as 2026-01-31, got 'yesterday'"
     )
@@ -79,26 +80,26 @@ def test_what_is_no_day_and_no_dimension_is_said_to_be_none(own_town: Shell) -> 
     assert "no costs yet" in own_town("costs").out
 
 
-def test_budgets_are_shown_and_what_the_file_says_is_let_hold(spent: Shell) -> None:
+def test_budgets_are_shown_and_applied_from_the_file(spent: Shell) -> None:
     assert "no budgets; for example: tt config set budgets.day_usd 20" in spent("budget").out
     spent("config", "set", "budgets.day_usd", "0.02")
     spent("config", "set", "budgets.agents.ann.tokens", "5000")
     assert "tinytown.toml differs" in spent("budget").out
-    told = spent("budget", "--apply", "--json").json
-    assert (told["as_in_file"], told["changed"]) == (
+    answer = spent("budget", "--apply", "--json").json
+    assert (answer["as_in_file"], answer["changed"]) == (
         True,
         ["agent_tokens ann", "day_usd", "reserve_tokens", "reserve_usd"],
     )
-    day = next(each for each in told["budgets"] if each["budget"] == "day_usd")
+    day = next(budget for budget in answer["budgets"] if budget["budget"] == "day_usd")
     assert (day["limit"], day["spent"], day["left"]) == (0.02, 0.0213, 0.0)
-    own = next(each for each in told["budgets"] if each["agent"] == "ann")
+    own = next(budget for budget in answer["budgets"] if budget["agent"] == "ann")
     assert (own["limit"], own["spent"], own["left"]) == (5000.0, 3450.0, 1550.0)
     assert "differs" not in spent("budget").out
     assert "budgets in dollars do not include them" in spent("budget").out
     assert "day_usd" in spent("costs").out
 
 
-def test_agents_change_no_budgets(spent: Shell) -> None:
+def test_agents_cannot_change_budgets(spent: Shell) -> None:
     agent = {"TINYTOWN_AGENT_NAME": "ann", "TINYTOWN_TOWN": str(spent.directory)}
     assert "ann" in spent("budget", "--apply", "--json", env=agent, code=4).error["message"]
     spent("config", "set", "budgets.day_usd", "9999", env=agent, code=4)
@@ -106,13 +107,13 @@ def test_agents_change_no_budgets(spent: Shell) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "1e30", "lots"])
-def test_a_budget_that_is_no_amount_is_refused(own_town: Shell, value: str) -> None:
+def test_an_invalid_budget_is_refused(own_town: Shell, value: str) -> None:
     own_town("config", "set", "budgets.day_usd", value, code=2)
     own_town("config", "set", "rates.shell", "{input_usd_per_mtok = 1, output_usd_per_mtok = 1}")
     own_town("config", "set", "rates.shell.input_usd_per_mtok", value, code=2)
 
 
-def test_a_throttled_account_is_shown_and_let_go(spent: Shell) -> None:
+def test_a_throttled_account_is_shown_and_unparked(spent: Shell) -> None:
     assert "parked until 20" in spent("accounts").out
     (account,) = spent("accounts", "--json").json["accounts"]
     assert (account["name"], account["agents"], account["kinds"]) == ("shell", 2, ["shell"])
@@ -124,7 +125,7 @@ def test_a_throttled_account_is_shown_and_let_go(spent: Shell) -> None:
     spent("accounts", "nonsense", code=2)
 
 
-def test_a_new_budget_holds_at_once_where_a_kernel_runs(own_town: Shell) -> None:
+def test_a_new_budget_applies_to_a_running_kernel_at_once(own_town: Shell) -> None:
     own_town("start", "--background")
     own_town("config", "set", "budgets.town_usd", "0")
     own_town("spawn", "ann")

@@ -5,26 +5,26 @@ from __future__ import annotations
 from tinytown_testing.shell import Shell
 
 
-def test_the_next_round_is_shown_and_nothing_is_taken(in_town: Shell) -> None:
+def test_the_prompt_of_the_next_round_is_shown_and_nothing_is_claimed(in_town: Shell) -> None:
     in_town("spawn", "ada", "--role", "reviewer")
     in_town("send", "ada", "is it good?", "--query")
     first = in_town("assign", "ada", "review the importer", "--title", "importer", "--json").json["task_id"]
     second = in_town("assign", "ada", "and the exporter", "--json").json["task_id"]
     in_town("send", "ada", "behind the second order", "--info")
     before = in_town("inbox", "ada", "--json").json
-    told = in_town("prompt", "ada", "--json").json
-    assert (told["agent"], told["task_id"], len(told["messages"])) == ("ada", first, 2)
+    answer = in_town("prompt", "ada", "--json").json
+    assert (answer["agent"], answer["task_id"], len(answer["messages"])) == ("ada", first, 2)
     for part in ("## Your role: reviewer", "review the importer", "is it good?"):
-        assert part in told["prompt"]
-    assert "behind the second order" not in told["prompt"]
-    assert in_town("prompt", "ada").out == told["prompt"]
+        assert part in answer["prompt"]
+    assert "behind the second order" not in answer["prompt"]
+    assert in_town("prompt", "ada").out == answer["prompt"]
     assert second in in_town("prompt", "ada", "--task", second[:13]).out
     assert "and the exporter" in in_town("prompt", "ada", "--task", second).out
     assert in_town("inbox", "ada", "--json").json == before
     assert in_town("task", "show", first, "--json").json["attempts"] == 0
 
 
-def test_an_agent_without_work_is_shown_what_it_would_take_from_the_backlog_or_that_there_is_none(
+def test_an_idle_agent_is_shown_the_backlog_task_it_would_claim_or_none(
     in_town: Shell,
 ) -> None:
     in_town("spawn", "bob", "--role", "baker")
@@ -40,7 +40,7 @@ def test_an_agent_without_work_is_shown_what_it_would_take_from_the_backlog_or_t
     assert in_town("task", "show", bread, "--json").json["state"] == "pending"
 
 
-def test_nobody_and_nothing_is_refused(in_town: Shell) -> None:
+def test_an_unknown_agent_is_not_found(in_town: Shell) -> None:
     in_town("spawn", "cleo")
     assert in_town("prompt", "nobody", "--json", code=3).error["code"] == "not_found"
     assert in_town("prompt", "cleo", "--task", "nothing", "--json", code=3).error["code"] == "not_found"

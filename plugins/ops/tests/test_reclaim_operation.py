@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tinytown.client import TownClient, open_town_client
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query, TaskOrder
+from tinytown_cli.client import TownClient, open_town_client
 from tinytown_ops.doctor.reclaim_operation import reclaim_from
+from tinytown_testing.sandbox import changed_environment
 from tinytown_testing.shell import Shell
 
 
@@ -17,7 +17,8 @@ from tinytown_testing.shell import Shell
 def town(tt: Shell) -> Iterator[TownClient]:
     """A town with ann, who has two tasks and mail, and ben."""
     tt("init", "--name", "reclaimed")
-    with open_town_client(Path(tt.directory)) as town:
+    home = {"XDG_STATE_HOME": tt.variables["XDG_STATE_HOME"]}
+    with changed_environment(home), open_town_client(tt.directory) as town:
         for name in ("ann", "ben"):
             town.run(town.operations.create_agent(name, cli="echo"))
         town.run(town.operations.add_task("one", agent="ann", task_id="one"))
@@ -29,7 +30,7 @@ def inbox(town: TownClient, agent: str) -> list[str]:
     return [entry.message.id for entry in town.run(town.operations.peek(agent)).messages if entry.message]
 
 
-def test_tasks_and_mail_go_to_another_agent(town: TownClient) -> None:
+def test_tasks_and_mail_are_moved_to_another_agent(town: TownClient) -> None:
     town.run(town.operations.send("ann", Query(question="why?"), message_id="why"))
     reclaimed = town.run(reclaim_from(town.operations.keys, "ann", tasks_to="ben", mail_to="ben"))
     assert (set(reclaimed.tasks), reclaimed.messages, reclaimed.made) == ({"one", "two"}, ("why",), ())
@@ -37,7 +38,7 @@ def test_tasks_and_mail_go_to_another_agent(town: TownClient) -> None:
     assert (inbox(town, "ann"), set(inbox(town, "ben"))) == ([], {"why", "one.2"})
 
 
-def test_orders_in_free_text_become_tasks_of_the_backlog_and_other_mail_stays(town: TownClient) -> None:
+def test_orders_in_free_text_become_backlog_tasks_and_other_mail_is_kept(town: TownClient) -> None:
     town.run(town.operations.send("ann", TaskOrder(description="paint it"), message_id="paint"))
     town.run(town.operations.send("ann", Query(question="why?"), message_id="why"))
     reclaimed = town.run(reclaim_from(town.operations.keys, "ann", tasks_to="", mail_to=""))
@@ -54,7 +55,7 @@ def test_a_repeated_call_gives_the_same_answer_and_changes_nothing(town: TownCli
     assert town.run(town.operations.task("one")).assigned_to == "ann"
 
 
-def test_mail_whose_id_the_receiver_has_already_stays_where_it_is(town: TownClient) -> None:
+def test_mail_whose_id_the_receiver_has_is_not_moved(town: TownClient) -> None:
     for agent in ("ann", "ben"):
         town.run(town.operations.send(agent, Query(question=f"are you {agent}?"), message_id="twice"))
         town.client.command("DEL", town.operations.keys.trace("twice"))  # its history has expired
@@ -63,7 +64,7 @@ def test_mail_whose_id_the_receiver_has_already_stays_where_it_is(town: TownClie
     assert (inbox(town, "ann"), inbox(town, "ben")) == (["one.1", "twice"], ["twice", "once"])
 
 
-def test_nothing_goes_to_the_agent_itself_or_to_one_that_is_stopped(town: TownClient) -> None:
+def test_the_agent_itself_and_stopped_agents_are_refused_as_receivers(town: TownClient) -> None:
     with pytest.raises(UsageError, match="another agent"):
         town.run(reclaim_from(town.operations.keys, "ann", tasks_to="ann"))
     town.run(town.operations.set_desired_state("ben", "stopped"))

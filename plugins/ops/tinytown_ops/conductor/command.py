@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from tinytown.client import TownClient
-from tinytown.config import RUNTIME_DIRECTORY, TOWN_VARIABLE, Config, prepare_runtime_directory
+from tinytown.config import Config
 from tinytown.errors import ConfigError, NotFound, TinytownError, UsageError
 from tinytown.files import replace_file
-from tinytown.identity import ROUND_VARIABLES
+from tinytown.identity import ROUND_VARIABLES, TOWN_VARIABLE
 from tinytown.kernel import running_kernel
 from tinytown.model.results import Host
 from tinytown.model.tasks import FINISHED, TASK_STATES, TaskState
 from tinytown.model.text import shown
+from tinytown.state import open_state
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import Word
@@ -49,7 +50,7 @@ _TASKS_LIMIT = 60
 def conductor(context: CliContext, name: str | None, resume: bool, print_only: bool) -> None:
     """Run the town through a coding CLI: it gets the agents, the open tasks and the commands as context.
 
-    The CLI takes over this terminal and works in the town's directory. Its context is in .tt/conductor.md.
+    The CLI takes over this terminal and works in the town's directory. Its context is a file among the town's state: tt where.
     """
     with context.open_town() as town:
         town.caller.refuse_agents("cannot conduct the town", "send the supervisor a message")
@@ -135,15 +136,14 @@ def _kinds(town: TownClient, hosts: Sequence[Host]) -> list[str]:
 
 def _write(root: Path, context: str) -> Path:
     """Write the context to a private file, atomically, for the CLI to read."""
-    path = prepare_runtime_directory(root) / "conductor.md"
+    path = open_state(root) / "conductor.md"
     replace_file(path, context.encode("utf-8", "replace"))
     return path
 
 
 def _become(root: Path, arguments: Sequence[str], context_file: Path) -> NoReturn:
     """Replace this process by the CLI, in the town's directory. Raises: TinytownError if it cannot be started."""
-    shown_file = os.path.join(RUNTIME_DIRECTORY, context_file.name)
-    command = [argument.replace(CONTEXT_FILE, shown_file) for argument in arguments]
+    command = [argument.replace(CONTEXT_FILE, str(context_file)) for argument in arguments]
     environment = {name: value for name, value in os.environ.items() if name not in ROUND_VARIABLES}
     scripts, path = sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)
     if scripts not in path.split(os.pathsep):

@@ -9,6 +9,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.results import Status
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, shown
+from tinytown_cli.formatting import brief_id
 
 _AGENTS = 50
 _TASKS = 40
@@ -108,11 +109,11 @@ def _agents(agents: Sequence[Agent]) -> str:
     if not agents:
         return "## Agents\n\nNone yet."
     rows = [
-        f"- {each.name} ({', '.join(filter(None, (each.role, each.cli)))}): {each.state}"
-        + (f", {shown(each.reason, 120)}" if each.reason else "")
-        + (f", on task {each.current_task[:8]}" if each.current_task else "")
-        + f"; {counted(each.mail.total, 'message')}, {counted(each.open_tasks, 'open task')}"
-        for each in agents[:_AGENTS]
+        f"- {agent.name} ({', '.join(filter(None, (agent.role, agent.cli)))}): {agent.state}"
+        + (f", {shown(agent.reason, 120)}" if agent.reason else "")
+        + (f", on task {brief_id(agent.current_task)}" if agent.current_task else "")
+        + f"; {counted(agent.mail.total, 'message')}, {counted(agent.open_tasks, 'open task')}"
+        for agent in agents[:_AGENTS]
     ]
     if len(agents) > _AGENTS:
         rows.append(f"- and {len(agents) - _AGENTS} more (`tt list`)")
@@ -121,8 +122,8 @@ def _agents(agents: Sequence[Agent]) -> str:
 
 def _tasks(heading: str, tasks: Sequence[Task], limit: int, command: str) -> str:
     rows = [
-        f"- {each.id[:8]} [{each.state}{f', {each.assigned_to}' if each.assigned_to else ''}] {shown(each.headline, 120)}"
-        for each in tasks[:limit]
+        f"- {brief_id(task.id)} [{task.state}{f', {task.assigned_to}' if task.assigned_to else ''}] {shown(task.headline, 120)}"
+        for task in tasks[:limit]
     ]
     if len(tasks) > limit:
         rows.append(f"- and more (`{command}`)")

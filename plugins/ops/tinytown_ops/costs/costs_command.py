@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 import msgspec
-from tinytown.client import TownClient
 from tinytown.model.text import counted
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import table
+from tinytown_cli.formatting import brief_id, table
 from tinytown_cli.framework import TownCommand
 
 from tinytown_ops.costs import ledger
@@ -29,36 +29,36 @@ def costs(context: CliContext, by: ledger.By, since: str, limit: int) -> None:
     unknown. Rows named (none) are rounds without a task, or of agents and tasks that were removed.
     """
     with context.open_town() as town:
-        found = town.run(ledger.costs(town.operations.keys, by=by, since=since))
-        rows = found.rows[-limit:] if by == "day" else found.rows[:limit]
+        ledger_costs = town.run(ledger.costs(town.operations.keys, by=by, since=since))
+        rows = ledger_costs.rows[-limit:] if by == "day" else ledger_costs.rows[:limit]
         titles = _titles(town, rows) if by == "task" else ("",) * len(rows)
     shape = {
         "by": by,
-        "today": found.today,
-        "since": found.since,
-        "total": found.total,
+        "today": ledger_costs.today,
+        "since": ledger_costs.since,
+        "total": ledger_costs.total,
         "rows": [{**msgspec.to_builtins(row), "title": title or None} for row, title in zip(rows, titles, strict=True)],
-        "budgets": found.budgets,
+        "budgets": ledger_costs.budgets,
     }
-    context.emit(shape, _lines(found, rows, titles))
+    context.emit(shape, _lines(ledger_costs, rows, titles))
 
 
 def _titles(town: TownClient, rows: tuple[CostRow, ...]) -> tuple[str, ...]:
     return town.run(ledger.titles(town.operations.keys, [row.name for row in rows]))
 
 
-def _lines(found: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> list[str]:
-    if not found.total.rounds and not found.budgets:
+def _lines(costs: Costs, rows: tuple[CostRow, ...], titles: tuple[str, ...]) -> list[str]:
+    if not costs.total.rounds and not costs.budgets:
         return ["no costs yet"]
     named = [
-        (_name(found, row), *_numbers(row), *([title] if found.by == "task" else []))
+        (_name(costs, row), *_numbers(row), *([title] if costs.by == "task" else []))
         for row, title in zip(rows, titles, strict=True)
     ]
-    named.append(("total", *_numbers(found.total), *([""] if found.by == "task" else [])))
-    headings = (found.by, "rounds", "input", "cached", "output", "usd", *(["title"] if found.by == "task" else []))
+    named.append(("total", *_numbers(costs.total), *([""] if costs.by == "task" else [])))
+    headings = (costs.by, "rounds", "input", "cached", "output", "usd", *(["title"] if costs.by == "task" else []))
     lines = table(headings, named)
-    lines += ["", *unknown] if (unknown := _unknown(found.total)) else []
-    return lines + (["", *budget_lines(found.budgets)] if found.budgets else [])
+    lines += ["", *unknown] if (unknown := _unknown(costs.total)) else []
+    return lines + (["", *budget_lines(costs.budgets)] if costs.budgets else [])
 
 
 def _unknown(total: CostRow) -> list[str]:
@@ -74,8 +74,8 @@ def _unknown(total: CostRow) -> list[str]:
     return notes
 
 
-def _name(found: Costs, row: CostRow) -> str:
-    return (row.name[:8] if found.by == "task" else row.name) or ("town" if found.by == "town" else "(none)")
+def _name(costs: Costs, row: CostRow) -> str:
+    return (brief_id(row.name) if costs.by == "task" else row.name) or ("town" if costs.by == "town" else "(none)")
 
 
 def _numbers(row: CostRow) -> tuple[str, ...]:
@@ -118,18 +118,20 @@ def budget(context: CliContext, apply: bool) -> None:
     """
     with context.open_town() as town:
         changed = apply_budgets(town) if apply else ()
-        found = town.run(ledger.costs(town.operations.keys))
-        differs = _in_file(town) != {(budget.budget, budget.agent): budget.limit for budget in found.budgets}
+        spending = town.run(ledger.costs(town.operations.keys))
+        differs = _in_file(town) != {(budget.budget, budget.agent): budget.limit for budget in spending.budgets}
     lines = [f"changed: {', '.join(changed)}"] if changed else []
     lines += (
-        budget_lines(found.budgets) if found.budgets else ["no budgets; for example: tt config set budgets.day_usd 20"]
+        budget_lines(spending.budgets)
+        if spending.budgets
+        else ["no budgets; for example: tt config set budgets.day_usd 20"]
     )
-    unknown = _unknown(found.total)
-    if unknown and any(budget.budget.endswith("_usd") for budget in found.budgets):
+    unknown = _unknown(spending.total)
+    if unknown and any(budget.budget.endswith("_usd") for budget in spending.budgets):
         lines += [*unknown, "budgets in dollars do not include them"]
     if differs:
         lines.append("tinytown.toml differs: tt budget --apply applies it")
-    shape = {"budgets": found.budgets, "changed": changed, "as_in_file": not differs}
+    shape = {"budgets": spending.budgets, "changed": changed, "as_in_file": not differs}
     context.emit(shape, lines)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +17,7 @@ from tinytown.errors import UsageError
 from tinytown.model.hash_codec import pairs
 from tinytown.model.text import check_one_of, shown
 from tinytown.model.time import rfc3339
-from tinytown.protocol import Keys, Operation, Reply
+from tinytown.protocol import FunctionLibrary, Keys, Operation, Reply, function_call
 
 By = Literal["town", "day", "agent", "task", "kind", "account"]
 BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")
@@ -23,46 +25,10 @@ BY: tuple[By, ...] = ("town", "day", "agent", "task", "kind", "account")
 _MICROS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: First day (its number, or "" for all time), 1 to group by day -> today (its number), the totals of all time, budgets,
-#: reservations, then days: name, 1 if it was asked for (else it is today), and its totals or only that of the town.
-_READ_COSTS = """
-local base, since, today = KEYS[1], tonumber(ARGV[1]), math.floor(redis.call('TIME')[1] / 86400)
-local reply = { today, redis.call('HGETALL', base .. ':costs'), redis.call('HGETALL', base .. ':budgets'),
-  redis.call('HVALS', base .. ':reserved') }
-local days = redis.call('ZRANGE', base .. ':costs:days', 0, -1, 'WITHSCORES')
-for i = 1, #days, 2 do
-  local key, number = base .. ':costs:day:' .. days[i], tonumber(days[i + 1])
-  local asked = (since or ARGV[2] == '1') and number >= (since or 0)
-  if asked and ARGV[2] ~= '1' then
-    reply[#reply + 1] = { days[i], 1, redis.call('HGETALL', key) }
-  elseif asked or number == today then
-    reply[#reply + 1] = { days[i], asked and 1 or 0, { 'town', redis.call('HGET', key, 'town') or '' } }
-  end
-end
-return reply
-"""
+LIBRARY = FunctionLibrary("ledger", Path(__file__).with_name("ledger.lua"))
 
-_READ_TITLES = """
-local titles = {}
-for i, id in ipairs(ARGV) do
-  local title, text = unpack(redis.call('HMGET', KEYS[1] .. ':task:' .. id, 'title', 'description'))
-  titles[i] = title and title ~= '' and title or string.match(text or '', '[^\\n]*')
-end
-return titles
-"""
-
-_READ_ACCOUNTS = """
-local agents, t = {}, redis.call('TIME')
-for i, id in ipairs(redis.call('ZRANGE', KEYS[1] .. ':agents', 0, -1)) do
-  local account, cli = unpack(redis.call('HMGET', KEYS[1] .. ':agent:' .. id, 'account', 'cli'))
-  agents[i] = { account or '', cli or '' }
-end
-local parked = {}
-for i, name in ipairs(redis.call('ZRANGE', KEYS[1] .. ':parked', 0, -1)) do
-  parked[i] = { name, redis.call('ZSCORE', KEYS[1] .. ':parked', name) }
-end
-return { t[1] .. '', agents, parked, redis.call('HGETALL', KEYS[1] .. ':throttles') }
-"""
+#: What the rounds of agents may call, and by which rule: for the plugin that holds them to their rights.
+ROUND_FUNCTIONS = (LIBRARY, {"costs": "read", "titles": "read", "accounts": "read"})
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,18 +93,18 @@ def costs(keys: Keys, *, by: By = "town", since: str = "") -> Operation[Costs]:
     """
     check_one_of("what to group by", by, BY)
     first = _day_number(since) if since else ""
-    command = ("EVAL_RO", _READ_COSTS, 1, keys.base, first, int(by == "day"))
-    return Operation(command, lambda reply: _read_costs(by, since, reply))
+    decode = partial(_read_costs, by, since)
+    return function_call(LIBRARY, "costs", keys.base, decode, first, int(by == "day"))
 
 
 def titles(keys: Keys, tasks: Iterable[str]) -> Operation[tuple[str, ...]]:
     """The title of each task, else the first line of its description; empty for a task that was removed."""
-    return Operation(("EVAL_RO", _READ_TITLES, 1, keys.base, *tasks), lambda reply: tuple(map(_text, reply)))
+    return function_call(LIBRARY, "titles", keys.base, lambda reply: tuple(map(_text, reply)), *tasks)
 
 
 def accounts(keys: Keys) -> Operation[tuple[Account, ...]]:
     """The accounts that agents use or that are parked, by name."""
-    return Operation(("EVAL_RO", _READ_ACCOUNTS, 1, keys.base), _read_accounts)
+    return function_call(LIBRARY, "accounts", keys.base, _read_accounts)
 
 
 def _day_number(day: str) -> int:
@@ -201,16 +167,16 @@ def _read_costs(by: By, since: str, reply: Reply) -> Costs:
         since=since or None,
         total=_row("", total),
         rows=tuple(rows),
-        budgets=tuple(_budgets(pairs(budgets), ever, day, [_text(each) for each in reserved])),
+        budgets=tuple(_budgets(pairs(budgets), ever, day, [_text(reservation) for reservation in reserved])),
     )
 
 
 def _together(days: Iterable[Mapping[str, _Line]]) -> dict[str, _Line]:
-    found: dict[str, list[_Line]] = {}
+    grouped: dict[str, list[_Line]] = {}
     for lines in days:
         for field, line in lines.items():
-            found.setdefault(field, []).append(line)
-    return {field: _sum(some) for field, some in found.items()}
+            grouped.setdefault(field, []).append(line)
+    return {field: _sum(some) for field, some in grouped.items()}
 
 
 def _sum(lines: Iterable[_Line]) -> _Line:
@@ -234,7 +200,7 @@ def _budgets(
             continue
         row = _row("", line or _line(""))
         spent = (row.usd or 0.0) if unit == "usd" else float(row.counted_tokens)
-        held = sum(int(each.split()[column]) for each in reserved) / divisor if not agent else 0.0
+        held = sum(int(reservation.split()[column]) for reservation in reserved) / divisor if not agent else 0.0
         left = round(max(0.0, limit - spent - held), 6)
         yield Budget(budget=name, limit=limit, agent=agent or None, spent=spent, reserved=held, left=left)
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from tinytown.config import CONFIG_FILE, Config, load_config, read_config
 from tinytown.errors import NotFound, TinytownError
-from tinytown.redis import BlockingClient, address_of, town_server
+from tinytown.redis import address_of, town_server
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 

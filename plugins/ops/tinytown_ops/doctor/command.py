@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
-from tinytown.client import TownClient
 from tinytown.config import Config, load_config
-from tinytown.contracts import Finding, HealthCheck
 from tinytown.errors import NotFound, TinytownError
 from tinytown.model.text import shown
-from tinytown.redis import BlockingClient, address_of, town_server
+from tinytown.redis import address_of, town_server
+from tinytown_cli.blocking_client import BlockingClient
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.contracts import Finding, HealthCheck
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.plugin_commands import survey
+from tinytown_cli.rust_towns import explain_old
 
 from tinytown_ops.doctor import machine_checks
 from tinytown_ops.doctor.smoke_test import SmokeTest
@@ -33,7 +35,11 @@ def doctor(context: CliContext, no_task: bool) -> None:
 
     Where a kernel is running, a temporary agent does one task that calls no model; then agent and task are removed.
     """
-    findings = list(_findings(context, with_task=not no_task))
+    findings: list[Finding] = []
+    with context.progress("checking") as progress:
+        for finding in _findings(context, with_task=not no_task):
+            findings.append(finding)
+            progress.update(finding.check)
     is_healthy = all(finding.level != "problem" for finding in findings)
     rows = [(finding.level, finding.check, finding.found) for finding in findings]
     lines = table(("level", "check", "finding"), rows)
@@ -47,6 +53,7 @@ def doctor(context: CliContext, no_task: bool) -> None:
 def _findings(context: CliContext, *, with_task: bool) -> Iterator[Finding]:
     yield machine_checks.check_python()
     yield machine_checks.check_git()
+    yield from machine_checks.check_user_settings()
     yield from machine_checks.check_coding_clis()
     contributed: list[HealthCheck] = []
     yield from _fenced("plugins", lambda: _plugins(context, contributed))
@@ -61,7 +68,8 @@ def _findings(context: CliContext, *, with_task: bool) -> Iterator[Finding]:
     try:
         config = load_config(root)
     except TinytownError as error:
-        yield Finding("settings", "problem", error.message, error.hint or "fix the file")
+        message, hint = explain_old(error) or (error.message, error.hint)
+        yield Finding("settings", "problem", message, hint or "fix the file")
         return
     yield Finding("town", "ok", f"{config.name} in {root}")
     yield from _fenced("files", lambda: machine_checks.check_files(root))
@@ -73,7 +81,7 @@ def _findings(context: CliContext, *, with_task: bool) -> Iterator[Finding]:
 def _plugins(context: CliContext, contributed: list[HealthCheck]) -> Iterator[Finding]:
     """How the plugins are; adds the checks that they contribute to `contributed`."""
     plugins = survey(context)
-    contributed += plugins.health_checks.values()
+    contributed += plugins.contributed("health_checks").values()
     yield from machine_checks.check_plugins(plugins)
 
 

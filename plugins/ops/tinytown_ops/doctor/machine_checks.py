@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinytown.config import RUNTIME_DIRECTORY, Config
-from tinytown.contracts import Finding
+from tinytown.config import CONFIG_FILE, Config, load_config, user_directory
+from tinytown.model.ids import town_name_from
 from tinytown.packages import default_kind, install_hint
 from tinytown.plugin import Plugins
 from tinytown.redis import town_server
+from tinytown.state import new_town_id, state_directory
 from tinytown_cli.backend_warnings import warnings_by_kind
+from tinytown_cli.contracts import Finding
+from tinytown_cli.git_repository import repository_root
 
 from tinytown_ops.coding_clis import CODING_CLIS, installed_versions, program_version
 
 _OLDEST_PYTHON = (3, 11)
 _LOW_SPACE_BYTES = 1 << 30
 _NO_SPACE_BYTES = 50 << 20
+_GIT_S = 10.0
 
 
 def check_python() -> Finding:
@@ -37,6 +42,16 @@ def check_git() -> Finding:
     if path is None:
         return Finding("git", "note", "not on the PATH", "install git: many agents need it")
     return Finding("git", "ok", f"{program_version(path)} at {path}")
+
+
+def check_user_settings() -> Iterator[Finding]:
+    """Where the user's own settings are, and whether there are some of Tinytown 0.10, which lives beside this one."""
+    own, old = user_directory() / "config.toml", Path("~/.tt/config.toml").expanduser()
+    if own.exists():
+        yield Finding("your settings", "ok", str(own))
+    if old.exists():
+        found = f"{old} is of Tinytown 0.10: it is not read, and stays as it is"
+        yield Finding("your settings", "note", found, f"tt migrate takes its coding CLIs over; yours are in {own}")
 
 
 def check_coding_clis() -> Iterator[Finding]:
@@ -77,21 +92,41 @@ def check_server_program(root: Path, config: Config) -> Iterator[Finding]:
         yield Finding("server program", "ok", f"{program.path}, version {program.version}")
 
 
+def _check_settings_file(root: Path) -> Iterator[Finding]:
+    path = root / CONFIG_FILE
+    if path.exists() and not load_config(root).id:
+        fix = f'add id = "{new_town_id(town_name_from(root.name))}" to {path} while no kernel runs'
+        yield Finding(
+            "settings", "note", "the town has no id: its state does not follow the project when it moves", fix
+        )
+    git = shutil.which("git")
+    if git is None or repository_root(root) is None or not path.exists():
+        return
+    command = [git, "ls-files", "--error-unmatch", "--", CONFIG_FILE]
+    if subprocess.run(command, cwd=root, capture_output=True, check=False, timeout=_GIT_S).returncode:
+        yield Finding("settings", "note", f"{path} is not in git", f"commit it: git add {CONFIG_FILE}")
+
+
 def check_files(root: Path) -> Iterator[Finding]:
-    """Whether the town's directory is writable and private, and its disk has room. Raises: OSError."""
-    is_writable = os.access(root, os.W_OK | os.X_OK)
-    if not is_writable:
-        yield Finding("files", "problem", f"{root} is not writable", "give your user write permission there")
-    runtime = root / RUNTIME_DIRECTORY
-    if runtime.exists():
-        status = runtime.stat()
-        if status.st_uid != os.geteuid():
-            yield Finding("files", "problem", f"{runtime} belongs to user {status.st_uid}", "run tt as its owner")
-        elif stat.S_IMODE(status.st_mode) & 0o077:
-            yield Finding("files", "problem", f"{runtime} is open to other users", f"chmod 700 {runtime}")
-        elif is_writable:
-            yield Finding("files", "ok", f"{runtime} is private to your user")
-    free_bytes = shutil.disk_usage(root).free
+    """Whether the town's state is writable and private and its disk has room, and the project keeps its settings.
+
+    Raises: OSError; Refused for a copied project.
+    """
+    state = state_directory(root)
+    place = next(path for path in (state, *state.parents) if path.exists())
+    status = place.lstat()
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Finding("files", "problem", f"{place} is not writable", "give your user write permission there")
+    elif place == state and stat.S_ISLNK(status.st_mode):
+        yield Finding("files", "problem", f"{state} is a link", "name its target as state.directory")
+    elif place == state and status.st_uid != os.geteuid():
+        yield Finding("files", "problem", f"{state} belongs to user {status.st_uid}", "run tt as its owner")
+    elif place == state and stat.S_IMODE(status.st_mode) & 0o077:
+        yield Finding("files", "problem", f"{state} is open to other users", f"chmod 700 {state}")
+    elif place == state:
+        yield Finding("files", "ok", f"{state} is private to your user")
+    yield from _check_settings_file(root)
+    free_bytes = shutil.disk_usage(place).free
     found = f"{free_bytes / (1 << 30):.1f} GB free"
     if free_bytes < _NO_SPACE_BYTES:
         yield Finding("disk", "problem", found, "free some space: the server refuses writes on a full disk")

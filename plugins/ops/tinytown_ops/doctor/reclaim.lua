@@ -73,7 +73,8 @@ register_once('agent_reclaim', function(base, a)
       take_mail(base, id, each)
       -- The envelope begins as `send` has written it, and says who it is for.
       local body = string.gsub(each.body, '^({"id":"[^"]*","from":"[^"]*","to":")[^"]*"', '%1' .. for_mail.name .. '"')
-      put_mail(base, for_mail.id, each.id, string.sub(each.member, 1, 1), each.priority, body, each.due)
+      redis.call('HSET', mailbox(base, for_mail.id) .. ':bodies', each.id, body)
+      queue_mail(base, for_mail.id, each.id, string.sub(each.member, 1, 1), each.priority, each.due)
       trace(base, each.id, now, 'moved from ' .. name .. ' to ' .. for_mail.name)
       mail[#mail + 1] = each.id
     elseif text and redis.call('EXISTS', task_key(base, each.id)) == 0 then

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import click
-from tinytown.client import TownClient
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.results import MailboxEntry
 from tinytown.model.tasks import Task
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli import administration
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -95,7 +95,7 @@ def reclaim(
     with context.open_town() as town:
         agents = _sources(town, sources, receiver)
         if receiver is None and not to_backlog:
-            done = [Done(_held_by(town, each, with_mail=not orphan_tasks)) for each in agents]
+            done = [Done(_held_by(town, agent, with_mail=not orphan_tasks)) for agent in agents]
             if ends:
                 done = _end_tasks(town, done, delete=delete)
         else:
@@ -104,7 +104,7 @@ def reclaim(
     action = {"--cancel": "cancelled", "--delete": "deleted"}.get(ends[0], "moved") if ends else "preview"
     rows = [{"agent": each.name, "state": each.state, **_shape(what)} for each, what in zip(agents, done, strict=True)]
     context.emit({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
-    if left := [each for what in done for each in what.left]:
+    if left := [row for what in done for row in what.left]:
         raise Refused(
             f"what is told above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
             hint=left[0][1].hint,
@@ -114,9 +114,9 @@ def reclaim(
 
 def _sources(town: TownClient, named: Sequence[str], receiver: str | None) -> list[Agent]:
     if named:
-        return town.run_all([town.operations.agent(each) for each in named])
+        return town.run_all([town.operations.agent(name) for name in named])
     to = town.run(town.operations.agent(receiver)).id if receiver else None
-    return [each for each in town.run(town.operations.agents()) if each.state in _OVER and each.id != to]
+    return [agent for agent in town.run(town.operations.agents()) if agent.state in _OVER and agent.id != to]
 
 
 def _held_by(town: TownClient, agent: Agent, *, with_mail: bool) -> Reclaimed:
@@ -125,8 +125,10 @@ def _held_by(town: TownClient, agent: Agent, *, with_mail: bool) -> Reclaimed:
         [town.operations.tasks(agent=agent.id, limit=_MANY), town.operations.peek(agent.id, limit=_MANY)]
     )
     return Reclaimed(
-        tasks=tuple(each.id for each in tasks if _may_be_taken(each)),
-        messages=tuple(each.message.id for each in inbox.messages if with_mail and each.message and _is_free(each)),
+        tasks=tuple(task.id for task in tasks if _may_be_taken(task)),
+        messages=tuple(
+            message.message.id for message in inbox.messages if with_mail and message.message and _is_free(message)
+        ),
     )
 
 
@@ -143,25 +145,25 @@ def _is_free(lying: MailboxEntry) -> bool:
 def _move(town: TownClient, agents: Sequence[Agent], to: str, *, with_mail: bool) -> list[Done]:
     """Move what the agents have, as far as it goes. Raises: Refused when nothing of anybody could be moved."""
     done: list[Done] = []
-    for each in agents:
+    for agent in agents:
         try:
             done.append(
                 Done(
                     town.run(
-                        reclaim_from(town.operations.keys, each.id, tasks_to=to, mail_to=to if with_mail else None)
+                        reclaim_from(town.operations.keys, agent.id, tasks_to=to, mail_to=to if with_mail else None)
                     )
                 )
             )
         except Refused as error:
             done.append(Done(Reclaimed(), (("", error),)))
-    if done and all(each.left for each in done):
+    if done and all(done_task.left for done_task in done):
         raise done[0].left[0][1]
     return done
 
 
 def _end_tasks(town: TownClient, found: Sequence[Done], *, delete: bool) -> list[Done]:
     """Cancel or delete the tasks that were found, as far as it goes: a task that another one needs goes after that one."""
-    open_ = [id_ for each in found for id_ in each.what.tasks]
+    open_ = [id_ for agent in found for id_ in agent.what.tasks]
     errors: dict[str, Refused] = {}
     while open_:
         errors = {}
@@ -180,10 +182,10 @@ def _end_tasks(town: TownClient, found: Sequence[Done], *, delete: bool) -> list
         open_ = list(errors)
     return [
         Done(
-            Reclaimed(tasks=tuple(id_ for id_ in each.what.tasks if id_ not in errors)),
-            tuple((id_, errors[id_]) for id_ in each.what.tasks if id_ in errors),
+            Reclaimed(tasks=tuple(id_ for id_ in agent.what.tasks if id_ not in errors)),
+            tuple((id_, errors[id_]) for id_ in agent.what.tasks if id_ in errors),
         )
-        for each in found
+        for agent in found
     ]
 
 
@@ -234,20 +236,20 @@ def prune(
     """Take agents out of the town that are stopped or in error. Their tasks go onto the backlog first; no mail is lost."""
     with context.open_town() as town:
         chosen = _chosen(town, agents, all_stopped or not agents, older_than)
-        if mail_to and town.run(town.operations.peek(mail_to, limit=1)).agent in {each.name for each in chosen}:
+        if mail_to and town.run(town.operations.peek(mail_to, limit=1)).agent in {event.name for event in chosen}:
             raise UsageError(f"{mail_to} is to be pruned itself", hint="name another agent for the mail")
-        if not force and (live := [each.name for each in chosen if each.state not in _OVER]):
+        if not force and (live := [event.name for event in chosen if event.state not in _OVER]):
             raise Refused(
                 f"expected agents that are stopped or in error; {', '.join(live)} still live",
                 hint="tt kill them, or use --force",
             )
-        held = [_held_by(town, each, with_mail=True) for each in chosen]
+        held = [_held_by(town, event, with_mail=True) for event in chosen]
         if not dry_run:
-            _stop(context, town, [each for each in chosen if each.state not in _OVER])
-            for each in chosen:
+            _stop(context, town, [event for event in chosen if event.state not in _OVER])
+            for event in chosen:
                 if mail_to:
-                    town.run(reclaim_from(town.operations.keys, each.id, mail_to=mail_to))
-                town.run(town.operations.remove_agent(each.id, force=True))
+                    town.run(reclaim_from(town.operations.keys, event.id, mail_to=mail_to))
+                town.run(town.operations.remove_agent(event.id, force=True))
     going = list(zip(chosen, held, strict=True))
     rows = [
         {"agent": each.name, "state": each.state, "tasks": what.tasks, "messages": what.messages}
@@ -262,19 +264,19 @@ def prune(
 
 
 def _chosen(town: TownClient, named: Sequence[str], all_stopped: bool, older_than: Moment | None) -> list[Agent]:
-    found = {each.id: each for each in town.run_all([town.operations.agent(name) for name in named])}
+    found = {agent.id: agent for agent in town.run_all([town.operations.agent(name) for name in named])}
     if all_stopped:
-        found |= {each.id: each for each in town.run(town.operations.agents()) if each.state in _OVER}
+        found |= {agent.id: agent for agent in town.run(town.operations.agents()) if agent.state in _OVER}
     if older_than is None:
         return list(found.values())
     before_ms = older_than.ms(town.now_ms())
-    return [each for each in found.values() if each.since and parse_rfc3339(each.since) <= before_ms]
+    return [agent for agent in found.values() if agent.since and parse_rfc3339(agent.since) <= before_ms]
 
 
 def _stop(context: CliContext, town: TownClient, live: Sequence[Agent]) -> None:
     if live:
         from tinytown_cli.waiting import await_agents
 
-        for each in live:
-            town.run(town.operations.set_desired_state(each.id, "stopped", now=True, reason="to be pruned"))
-        await_agents(context, town, [each.id for each in live], "stopped", until=time.monotonic() + _STOP_S)
+        for agent in live:
+            town.run(town.operations.set_desired_state(agent.id, "stopped", now=True, reason="to be pruned"))
+        await_agents(context, town, [agent.id for agent in live], "stopped", until=time.monotonic() + _STOP_S)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownClient
-from tinytown.identity import caller_in
 from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.results import Host
 from tinytown.model.text import counted
 from tinytown.process import find_orphans, sweep_orphans
 from tinytown_cli import administration
+from tinytown_cli.caller import caller_in
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 

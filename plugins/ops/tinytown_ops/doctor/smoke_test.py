@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from tinytown.client import TownClient
-from tinytown.config import RUNTIME_DIRECTORY
-from tinytown.contracts import Finding, HealthCheck
 from tinytown.errors import NotFound, Refused, TinytownError
-from tinytown.kernel import log_path, older_log, running_kernel
+from tinytown.kernel import log_path, running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
+from tinytown.process import older_log
 from tinytown.protocol import Operation
+from tinytown.state import state_directory
 from tinytown_cli import administration
+from tinytown_cli.client import TownClient
+from tinytown_cli.contracts import Finding, HealthCheck
+from tinytown_cli.formatting import brief_id
 from tinytown_cli.kernel_process import kernel_log
 
 from tinytown_ops.explain.blockers import task_blockers
@@ -51,6 +53,9 @@ class SmokeTest(HealthCheck):
 
 
 def _run_task(town: TownClient) -> Iterator[Finding]:
+    if town.caller.is_agent:
+        yield Finding(_CHECK, "note", "skipped: an agent's round may not remove what it would leave")
+        return
     if running_kernel(town.root) is None:
         found = "skipped: no kernel is running on this machine"
         yield Finding(_CHECK, "note", found, "tt start --background, then tt doctor")
@@ -94,7 +99,7 @@ def _finding(town: TownClient, task: Task, took_s: float) -> Finding:
     fixes = [
         blocker.fix
         for blocker in blockers
-        if blocker.fix and task.id[:8] not in blocker.fix and (task.assigned_to or "-") not in blocker.fix
+        if blocker.fix and brief_id(task.id) not in blocker.fix and (task.assigned_to or "-") not in blocker.fix
     ]
     return Finding(_CHECK, "problem", found, fixes[0] if fixes else f"see tt status --deep and {kernel_log(town.root)}")
 
@@ -115,7 +120,7 @@ def _remove(town: TownClient, agent: Agent, task: Task | None) -> None:
     log = log_path(town.root, agent.name)
     for path in (log, older_log(log)):
         path.unlink(missing_ok=True)
-    shutil.rmtree(town.root / RUNTIME_DIRECTORY / "agents" / agent.name, ignore_errors=True)
+    shutil.rmtree(state_directory(town.root) / "agents" / agent.name, ignore_errors=True)
 
 
 def _await(town: TownClient, operation: Operation[T], is_done: Callable[[T], bool], within_s: float) -> T:

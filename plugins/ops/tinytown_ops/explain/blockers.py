@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from tinytown.model.agents import Agent
@@ -16,8 +17,9 @@ from tinytown.model.results import Freeze, Host
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, shown
 from tinytown.model.time import parse_rfc3339
-from tinytown.packages import install_hint
 from tinytown_cli.backlog_pickup import claim_hint, matching_agents, pickup_blocker, role_or_tags
+from tinytown_cli.formatting import brief_id
+from tinytown_cli.hosting import fitting_hosts, host_blocker
 
 from tinytown_ops.costs.ledger import Account
 
@@ -49,8 +51,12 @@ class AssignmentMessage:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What blockers are decided by. `tasks` has at least the open needs of the tasks in question that exist; `assignments`
-    has the messages of assigned tasks that were found, by task. `now_ms` is the server's clock."""
+    """What blockers are decided by.
+
+    `tasks` has at least the open needs of the tasks in question, the tasks that these are part of, and the needs of those, as far
+    as they exist; `assignments` has the messages of assigned tasks that were found, by task. `now_ms` is the server's clock;
+    `changed_since_start` is what this machine's kernel has not taken up, in words.
+    """
 
     now_ms: int
     agents: tuple[Agent, ...] = ()
@@ -58,8 +64,9 @@ class Situation:
     tasks: Mapping[str, Task] = field(default_factory=dict[str, Task])
     assignments: Mapping[str, AssignmentMessage] = field(default_factory=dict[str, AssignmentMessage])
     accounts: tuple[Account, ...] = ()
-    auto_claim: bool = True
+    auto_claim: bool | Literal["tagged"] = True
     frozen: Freeze | None = None
+    changed_since_start: str = ""
 
     def parked_account(self, agent: Agent) -> Account | None:
         """The agent's account if it is rate limited."""
@@ -105,7 +112,7 @@ def task_blockers(task: Task, situation: Situation, *, depth: int = _DEPTH) -> t
                 )
             return tuple(needs)
         case "pending":
-            return _on_backlog(task, situation)
+            return _on_backlog(task, situation, depth)
         case "assigned":
             return _with_agent(task, situation)
 
@@ -128,7 +135,11 @@ def agent_blockers(agent: Agent, situation: Situation) -> tuple[Blocker, ...]:
     elif agent.state == "working":
         task = situation.tasks.get(agent.current_task or "")
         work = (
-            f"task {_named(task)}" if task else f"task {agent.current_task[:8]}" if agent.current_task else "its mail"
+            f"task {_named(task)}"
+            if task
+            else f"task {brief_id(agent.current_task)}"
+            if agent.current_task
+            else "its mail"
         )
         add("agent_busy", f"{agent.name} is working on {work}{since}", f"tt logs {agent.name} --follow")
     elif situation.frozen:
@@ -149,18 +160,26 @@ def agent_blockers(agent: Agent, situation: Situation) -> tuple[Blocker, ...]:
     return tuple(blockers)
 
 
+def agent_reasons(agent: Agent, situation: Situation) -> tuple[Blocker, ...]:
+    """Why the agent is not working, or what it works on; never empty."""
+    idle = Blocker(code="idle", text=idle_reason(agent), agent=agent.name)
+    return agent_blockers(agent, situation) or (idle,)
+
+
 def idle_reason(agent: Agent) -> str:
     """Why an agent that could work does not, by its own record; empty while it works."""
     if agent.state == "working":
         return ""
     if agent.mail.leased or agent.mail.queued:
         return "about to start"
-    if agent.mail.delayed:
-        return f"{counted(agent.mail.delayed, 'message')} delayed"
+    if later := agent.mail.delayed - agent.mail.with_next:
+        return f"{counted(later, 'message')} delayed"
     if agent.open_tasks == 1:
         return "its 1 task is waiting on dependencies"
     if agent.open_tasks:
         return f"its {agent.open_tasks} tasks are waiting on dependencies"
+    if agent.mail.with_next:
+        return f"{counted(agent.mail.with_next, 'message')} waiting for its next round"
     return "no work assigned"
 
 
@@ -168,23 +187,9 @@ def _without_host(agent: Agent, situation: Situation) -> list[Blocker]:
     def blocker(code: str, text: str, fix: str) -> list[Blocker]:
         return [Blocker(code=code, text=text, fix=fix, agent=agent.name)]
 
-    if not situation.hosts:
-        return blocker("no_kernel", "no kernel is running", "tt start --background")
-    fitting = [host for host in situation.hosts if agent.cli in host.backends]
-    if not fitting:
-        names = ", ".join(sorted({host.name for host in situation.hosts}))
-        return blocker(
-            "no_backend",
-            f"no kernel has a backend of kind {agent.cli} (kernels: {names})",
-            f"install its plugin there ({install_hint('kinds', agent.cli, 'see tt plugins')}) and restart the kernel",
-        )
-    fitting = [host for host in fitting if set(agent.labels) <= set(host.labels)]
-    if not fitting:
-        return blocker(
-            "no_label",
-            f"no kernel with kind {agent.cli} has all of its labels: {', '.join(agent.labels)}",
-            "tt hosts lists labels; set [host] labels or TINYTOWN_HOST_LABELS to add some",
-        )
+    if missing := host_blocker(agent, situation.hosts, situation.changed_since_start):
+        return blocker(*missing)
+    fitting = fitting_hosts(agent, situation.hosts)
     held = {host.id: sum(other.host == host.id for other in situation.agents) for host in fitting}
     if all(host.capacity and held[host.id] >= host.capacity for host in fitting):
         return blocker(
@@ -217,7 +222,39 @@ def _need(need: str, situation: Situation, depth: int) -> Blocker:
     return Blocker(code="need_open", text=text, task=task.id, because=because)
 
 
-def _on_backlog(task: Task, situation: Situation) -> tuple[Blocker, ...]:
+def waiting_above(task: Task, tasks: Mapping[str, Task]) -> Task | None:
+    """The task whose waiting makes this one wait, as the server decides it.
+
+    It is the parent if that is put off to a time, or any task above that needs something other than its own parts. What is
+    finished makes nothing wait.
+    """
+    for level, above in enumerate(_line(task, tasks)[1:]):
+        if above.finished:
+            return None
+        is_put_off = level == 0 and above.held_until is not None
+        if is_put_off or any(above not in _line(tasks[need], tasks) for need in above.open_needs if need in tasks):
+            return above
+    return None
+
+
+def _line(task: Task, tasks: Mapping[str, Task]) -> list[Task]:
+    """A task, the one that it is part of, and so on up."""
+    line = [task]
+    while (above := tasks.get(line[-1].parent or "")) is not None and above not in line:
+        line.append(above)
+    return line
+
+
+def _part_of(above: Task, situation: Situation, depth: int) -> Blocker:
+    """That a task waits with the one `above` it."""
+    because = task_blockers(above, situation, depth=depth - 1) if depth > 1 else ()
+    text = f"part of task {_named(above)}, which waits"
+    return Blocker(code="parent_waits", text=text, task=above.id, because=because)
+
+
+def _on_backlog(task: Task, situation: Situation, depth: int) -> tuple[Blocker, ...]:
+    if above := waiting_above(task, situation.tasks):
+        return (_part_of(above, situation, depth),)
     if not_picked_up := pickup_blocker(task, situation.agents, auto_claim=situation.auto_claim):
         code, text, fix = not_picked_up
         return (Blocker(code=code, text=f"it is on the backlog: {text}", fix=fix, task=task.id),)
@@ -240,7 +277,7 @@ def _on_backlog(task: Task, situation: Situation) -> tuple[Blocker, ...]:
 
 def _with_agent(task: Task, situation: Situation) -> tuple[Blocker, ...]:
     agent = situation.agent_by_id(task.agent_id)
-    requeue = f"tt task requeue {task.id[:8]} returns it to the backlog"
+    requeue = f"tt task requeue {brief_id(task.id)} returns it to the backlog"
     if agent is None:
         text = f"its agent {task.assigned_to} does not exist"
         return (Blocker(code="agent_gone", text=text, fix=requeue, task=task.id, agent=task.assigned_to),)
@@ -258,7 +295,7 @@ def _with_agent(task: Task, situation: Situation) -> tuple[Blocker, ...]:
         add(
             "order_delayed",
             f"it is retried at {_moment(message.until, situation.now_ms)}{_because(task.reason)}",
-            f"tt history {agent.name} --task {task.id[:8]}",
+            f"tt history {agent.name} --task {brief_id(task.id)}",
         )
     elif message.place == "queued" and message.ahead:
         add(
@@ -277,7 +314,7 @@ def _is_about_budget(reason: str | None) -> bool:
 
 
 def _named(task: Task) -> str:
-    return f"{task.id[:8]} ({shown(task.headline, 50)})"
+    return f"{brief_id(task.id)} ({shown(task.headline, 50)})"
 
 
 def _because(reason: str | None) -> str:

@@ -8,21 +8,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from tinytown.client import TownClient
-from tinytown.contracts import SectionContent, StatusSection
 from tinytown.model.agents import Agent
+from tinytown.model.hash_codec import pairs
 from tinytown.model.round_records import RoundRecord
-from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
 from tinytown.model.text import counted, shown
+from tinytown.protocol import Operation
 from tinytown_cli import administration
-from tinytown_cli.formatting import table
+from tinytown_cli.client import TownClient
+from tinytown_cli.contracts import SectionContent, StatusSection
+from tinytown_cli.formatting import brief_id, brief_ids, table
 
 from tinytown_ops.explain.blockers import Blocker, agent_blockers, idle_reason, task_blockers
 from tinytown_ops.explain.history_command import round_shape
 from tinytown_ops.explain.leases import lease_left
 from tinytown_ops.explain.round_text import duration
 from tinytown_ops.explain.server_health import ServerHealth, read_server_health
-from tinytown_ops.explain.situation import read_situation
+from tinytown_ops.explain.situation import open_tasks, read_situation
 
 #: A longer backlog of a sink is not counted to its end.
 COUNTED_EVENTS = 1000
@@ -88,14 +89,15 @@ class WhySection(StatusSection):
 
     def read(self, town: TownClient) -> SectionContent | None:
         """The blockers of each task that is not finished; None without such tasks."""
-        tasks = _open_tasks(town)
+        tasks = open_tasks(town)
         if not tasks:
             return None
         situation = read_situation(town, tasks)
         blockers = {task.id: task_blockers(task, situation) for task in tasks}
+        ids = brief_ids(task.id for task in tasks)
         rows = [
             (
-                task.id[:8],
+                ids[task.id],
                 shown(task.headline, 40),
                 "; ".join(blocker.text for blocker in blockers[task.id]),
             )
@@ -105,12 +107,6 @@ class WhySection(StatusSection):
         return SectionContent(
             "Why open tasks are not running", lines, {task_id: list(reasons) for task_id, reasons in blockers.items()}
         )
-
-
-def _open_tasks(town: TownClient) -> list[Task]:
-    states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED]
-    by_state = town.run_all([town.operations.tasks(state=state, limit=_TASKS_LIMIT) for state in states])
-    return [task for tasks in by_state for task in tasks]
 
 
 def read_details(town: TownClient) -> tuple[tuple[Agent, ...], TownDetails]:
@@ -151,7 +147,8 @@ def read_details(town: TownClient) -> tuple[tuple[Agent, ...], TownDetails]:
 
 def read_sink_lags(town: TownClient) -> tuple[SinkLag, ...]:
     """How far behind each sink is, by name."""
-    latest, cursors = town.run_all([town.operations.latest_events(1), town.operations.cursors()])
+    cursors_of_sinks = Operation(("HGETALL", town.operations.keys.cursors), pairs)
+    latest, cursors = town.run_all([town.operations.latest_events(1), cursors_of_sinks])
     newest = latest[-1].id if latest else "0-0"
     names = sorted(cursors)
     pending = town.run_all([town.operations.events_after(cursors[name], count=COUNTED_EVENTS) for name in names])
@@ -191,12 +188,12 @@ def _agent_lines(agent: Agent, details: AgentDetails) -> Iterator[str]:
     for blocker in details.why:
         yield f"  {blocker.text}" + (f" -> {blocker.fix}" if blocker.fix else "")
     counts: dict[str, int] = msgspec.to_builtins(agent.mail)
-    mail = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    mail = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
     yield f"  mail     {mail or 'none'}"
     if last := details.last_round:
         result = shown(last.reason or last.text.strip().rpartition("\n")[2], 80)
-        task = f" on task {last.task[:8]}" if last.task else ""
-        yield f"  last     round {last.round_id[:8]}{task}: {last.outcome} after {duration(last.duration_s)}" + (
+        task = f" on task {brief_id(last.task)}" if last.task else ""
+        yield f"  last     round {brief_id(last.round_id)}{task}: {last.outcome} after {duration(last.duration_s)}" + (
             f": {result}" if result else ""
         )
     if details.session_id:

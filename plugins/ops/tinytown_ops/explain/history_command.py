@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.client import TownClient
 from tinytown.errors import NotFound, UsageError
 from tinytown.kernel import Transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
 from tinytown_cli import administration
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import table
+from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
 
@@ -25,7 +25,6 @@ from tinytown_ops.explain.round_text import clock, cost, duration, tokens
 #: What `--round` reads as a number counted from the latest round, not as a prefix of an id.
 _ORDINAL = re.compile(r"[1-9][0-9]{0,2}")
 
-_SHORT = 8
 _RESULT = 200
 
 
@@ -117,12 +116,13 @@ def _shape(records: Sequence[RoundRecord], transcript: Transcript | None = None)
 
 def history_table(records: Sequence[RoundRecord]) -> list[str]:
     """Rounds as a table for people."""
+    ids = brief_ids(record.round_id for record in records)
     rows = [
         (
             clock(record.ended_at),
             record.agent,
-            record.round_id[:_SHORT],
-            (record.task or "")[:_SHORT],
+            ids[record.round_id],
+            brief_id(record.task or ""),
             record.outcome,
             duration(record.duration_s),
             tokens(record),

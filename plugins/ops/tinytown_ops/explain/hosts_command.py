@@ -44,4 +44,6 @@ def hosts(context: CliContext) -> None:
         {**host_shape(host), "agents": host.agents, "lease_left_s": left_s[host.id], "here": host.id in own}
         for host in by_name
     ]
-    context.emit({"hosts": shapes}, table(headings, rows) if rows else ["no kernel is running: tt start"])
+    lines = table(headings, rows) if rows else ["no kernel is running: tt start"]
+    lines += [f"{host.name} begins no rounds: {host.trouble}" for host in by_name if host.trouble]
+    context.emit({"hosts": shapes}, lines)

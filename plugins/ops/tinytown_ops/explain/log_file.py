@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinytown.kernel import older_log
+from tinytown.process import older_log
+from tinytown_cli.terminal_text import without_sequences
 
 #: A longer line is split.
 _LINE_BYTES = 64 * 1024
@@ -17,13 +17,10 @@ _LINE_BYTES = 64 * 1024
 _POLL_S = 0.1
 _BLOCK_BYTES = 64 * 1024
 
-# Colours, cursor movements and titles: nothing to read. Every other control character is printed as an escape.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B]|[@-Z\\-_=>])")
-
 
 def readable(text: str) -> str:
     """A line of output without control sequences; of a line that overwrites itself, the last state."""
-    return _ANSI.sub("", text).rpartition("\r")[2]
+    return without_sequences(text).rpartition("\r")[2]
 
 
 class Log:
@@ -51,19 +48,23 @@ class Log:
     def follow(self) -> Iterator[bytes]:
         """New lines after those already read, endlessly. Blocks while there are none."""
         while True:
-            with contextlib.suppress(OSError):
-                status = self._path.stat()
-                if status.st_ino != self._inode:
-                    older = older_log(self._path)
-                    with contextlib.suppress(OSError):
-                        if older.stat().st_ino == self._inode:
-                            yield from self._read(older, self._position)
-                    self._inode, self._position = status.st_ino, 0
-                if status.st_size < self._position:
-                    self._position = 0
-                if status.st_size > self._position:
-                    yield from self._read(self._path, self._position, remember=True, whole=True)
+            yield from self.new_lines()
             time.sleep(_POLL_S)
+
+    def new_lines(self) -> Iterator[bytes]:
+        """The whole lines that were written since those already read."""
+        with contextlib.suppress(OSError):
+            status = self._path.stat()
+            if status.st_ino != self._inode:
+                older = older_log(self._path)
+                with contextlib.suppress(OSError):
+                    if older.stat().st_ino == self._inode:
+                        yield from self._read(older, self._position)
+                self._inode, self._position = status.st_ino, 0
+            if status.st_size < self._position:
+                self._position = 0
+            if status.st_size > self._position:
+                yield from self._read(self._path, self._position, remember=True, whole=True)
 
     def _read(self, path: Path, position: int, *, remember: bool = False, whole: bool = False) -> Iterator[bytes]:
         """Lines from a byte position. With `whole` a last line without its newline is left for later."""

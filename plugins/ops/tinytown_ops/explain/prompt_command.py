@@ -7,19 +7,20 @@ from contextlib import suppress
 
 import click
 import msgspec
-from tinytown.client import TownClient
+from tinytown.contracts import NEEDED_SHOWN, PromptParts
 from tinytown.errors import NotFound
-from tinytown.kernel import NEEDED_SHOWN, build_prompt
+from tinytown.kernel import build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, TaskAssign
 from tinytown.model.results import MailboxEntry
 from tinytown.model.tasks import Task
-from tinytown.roles import load_roles
+from tinytown_cli.backlog_pickup import matching_agents
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, TASK
 
-_BACKLOG_LIMIT = 1_000
+_BACKLOG_LIMIT = 100_000
 
 
 @click.command(cls=TownCommand, examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"])
@@ -31,9 +32,9 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
     from tinytown_cli.plugin_commands import load_town_plugins
 
     with context.open_town() as town:
-        found = town.run(town.operations.agent(agent))
-        messages = next_batch(town.run(town.operations.peek(found.id)).messages, town.config.round.notes)
-        task = town.run(town.operations.task(task_word)) if task_word else _next_task(town, found, messages)
+        record = town.run(town.operations.agent(agent))
+        messages = next_batch(town.run(town.operations.peek(record.id)).messages, town.config.round.notes)
+        task = town.run(town.operations.task(task_word)) if task_word else _next_task(town, record, messages)
         if task_word:
             messages = tuple(message for message in messages if not isinstance(message.body, TaskAssign))
         idle = task is None and not messages
@@ -42,29 +43,27 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
         colleagues = town.run(town.operations.agents())
         plugins = load_town_plugins(town.root, town.config)
         data = {name: town.run(town.operations.plugin_data(name)) for name in plugins.plugins_wanting_data}
-        backend = plugins.backends.get(found.cli)
-        text = build_prompt(
-            agent=found,
-            town=town.config.name,
-            task=task,
-            messages=messages,
-            role=load_roles(town.config).get(found.role or ""),
+        backend = plugins.backends.get(record.cli)
+        parts = PromptParts(
+            record,
+            task,
+            messages,
             needed=_needed(town, task),
             colleagues=colleagues,
-            sections=plugins.prompt_sections(found, task, data),
-            explicit=town.config.round.completion == "explicit",
-            guide=plugins.reporting_guide(found, town_tools=backend is not None and backend.offers_town_tools),
+            sections=plugins.prompt_sections(record, task, data),
+            guide=plugins.reporting_guide(record, town_tools=backend.offers_town_tools if backend else False),
         )
+        text = build_prompt(plugins, parts)
     shape = {
-        "agent": found.name,
+        "agent": record.name,
         "task_id": task and task.id,
         "messages": [message.id for message in messages],
         "prompt": text,
     }
     context.emit(shape, text.splitlines())
     if idle:
-        waiting = f" (tt task list --agent {found.name} lists its waiting tasks)" if found.open_tasks else ""
-        context.warn(f"note: {found.name} has nothing to do now{waiting}; this prompt is without a task or mail")
+        waiting = f" (tt task list --agent {record.name} lists its waiting tasks)" if record.open_tasks else ""
+        context.warn(f"note: {record.name} has nothing to do now{waiting}; this prompt is without a task or mail")
 
 
 def next_batch(entries: Sequence[MailboxEntry], count: int) -> tuple[Message, ...]:
@@ -89,9 +88,9 @@ def _next_task(town: TownClient, agent: Agent, messages: Sequence[Message]) -> T
                 return town.run(town.operations.task(message.body.task_id))
     if messages or not town.config.auto_claim:
         return None
-    words = {agent.role, *agent.tags} - {None, ""}
     backlog = town.run(town.operations.tasks(state="backlog", limit=_BACKLOG_LIMIT))
-    return next((task for task in backlog if words & {task.role, *task.tags}), None)
+    may_claim = (task for task in backlog if matching_agents(task, [agent]))
+    return next((task for task in may_claim if task.role or task.tags or town.config.auto_claim != "tagged"), None)
 
 
 def _needed(town: TownClient, task: Task | None) -> list[Task]:

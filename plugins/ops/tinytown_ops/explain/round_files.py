@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tinytown.kernel import Transcript, older_log, round_mark, transcripts_directory
+from tinytown.kernel import Transcript, round_mark, transcripts_directory
+from tinytown.process import older_log
 
 
 def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.hash_codec import pairs
+from tinytown_cli.client import TownClient
 
 _SYNCS = {"always": "at every write", "everysec": "every second", "no": "never"}
 
@@ -15,7 +15,7 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     `persistence` is ``append-only file``, ``snapshots`` or ``none``, and `ok` whether its last write succeeded. `sync` is
     when an append-only file is synced to disk: ``at every write`` (before that is acknowledged), ``every second``,
-    ``never`` or ``unknown``. A memory limit of 0 means none.
+    ``never`` or ``unknown``. A memory limit of 0 means none; `eviction` is what it does when that is reached.
     """
 
     memory_bytes: int
@@ -25,6 +25,8 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool
     clients: int
     uptime_s: int
+    eviction: str = ""
+    version: str = ""
 
 
 def read_server_health(town: TownClient) -> ServerHealth:
@@ -34,6 +36,7 @@ def read_server_health(town: TownClient) -> ServerHealth:
     def number(name: str) -> int:
         return int(info.get(name) or 0)
 
+    name = str(info.get("server_name") or "redis")
     appends = number("aof_enabled") == 1
     written = info.get("aof_last_write_status", "ok") == "ok" and info.get("aof_last_bgrewrite_status", "ok") == "ok"
     return ServerHealth(
@@ -44,6 +47,8 @@ def read_server_health(town: TownClient) -> ServerHealth:
         ok=written if appends else info.get("rdb_last_bgsave_status", "ok") == "ok",
         clients=number("connected_clients"),
         uptime_s=number("uptime_in_seconds"),
+        eviction=str(info.get("maxmemory_policy") or ""),
+        version=f"{name.title()} {info.get(f'{name}_version', '')}",
     )
 
 

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from tinytown.client import TownClient
 from tinytown.errors import TinytownError
+from tinytown.kernel import running_kernel
 from tinytown.model.messages import TaskAssign
 from tinytown.model.results import Inbox
-from tinytown.model.tasks import Task
+from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
+from tinytown_cli.client import TownClient
+from tinytown_cli.staleness import why_reload
 
 from tinytown_ops.costs import ledger
 from tinytown_ops.explain.blockers import AssignmentMessage, Situation
 
 _TASKS_LIMIT = 300
 _MAIL_LIMIT = 2_000
+_LISTED_LIMIT = 200
 
 
 def read_situation(town: TownClient, tasks: Sequence[Task]) -> Situation:
     """What the blockers of these tasks and of all agents are decided by.
 
-    At most 300 tasks that these need are read, and 2,000 messages of each agent that has one of them.
+    At most 300 tasks that these need, or are part of, are read, and 2,000 messages of each agent that has one of them.
     """
     status, accounts = town.run_all([town.operations.status(), ledger.accounts(town.operations.keys)])
     known = {task.id: task for task in tasks}
     known |= _read(town, {agent.current_task for agent in status.agents if agent.current_task} - known.keys())
-    missing = _open_needs(tasks, known)
+    missing = _related(tasks, known)
     while missing and len(known) < _TASKS_LIMIT:
         needed = _read(town, missing)
         known |= needed
-        missing = _open_needs(needed.values(), known)
+        missing = _related(needed.values(), known)
     assignees = sorted({task.agent_id for task in known.values() if task.state == "assigned" and task.agent_id})
     inboxes = town.client.run_all([town.operations.peek(agent_id, limit=_MAIL_LIMIT) for agent_id in assignees])
     return Situation(
@@ -46,11 +49,19 @@ def read_situation(town: TownClient, tasks: Sequence[Task]) -> Situation:
         accounts=accounts,
         auto_claim=town.config.auto_claim,
         frozen=status.frozen,
+        changed_since_start=why_reload(town.root, status.hosts, running_kernel(town.root)),
     )
 
 
-def _open_needs(tasks: Iterable[Task], known: dict[str, Task]) -> set[str]:
-    return {need for task in tasks for need in task.open_needs} - known.keys()
+def open_tasks(town: TownClient) -> list[Task]:
+    """The tasks that are not finished, at most 200 in each state."""
+    states: list[TaskState] = [state for state in TASK_STATES if state not in FINISHED]
+    by_state = town.run_all([town.operations.tasks(state=state, limit=_LISTED_LIMIT) for state in states])
+    return [task for tasks in by_state for task in tasks]
+
+
+def _related(tasks: Iterable[Task], known: dict[str, Task]) -> set[str]:
+    return {id_ for task in tasks for id_ in (*task.open_needs, task.parent) if id_} - known.keys()
 
 
 def _read(town: TownClient, ids: Iterable[str]) -> dict[str, Task]:

@@ -7,11 +7,12 @@ from typing import Literal
 
 import click
 import msgspec
-from tinytown.client import TownClient
 from tinytown.errors import TinytownError
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.formatting import brief_id
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import TASK
 
@@ -134,7 +135,7 @@ def _draw(branch: Branch, first: str = "", rest: str = "") -> Iterator[str]:
     who = f", {branch.agent}" if branch.agent else ""
     note = "  (see above)" if branch.repeated else "  (more below)" if branch.cut else ""
     if branch.state:
-        yield f"{first}{needed}{branch.id[:8]}  [{branch.state}{who}]  {shown(branch.title)}{note}"
+        yield f"{first}{needed}{brief_id(branch.id)}  [{branch.state}{who}]  {shown(branch.title)}{note}"
     else:
         yield f"{first}{needed}{branch.id}  [does not exist]"
     for number, below in enumerate(branch.below):

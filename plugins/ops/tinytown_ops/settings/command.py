@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from tinytown.client import connect
 from tinytown.config import (
     CONFIG_FILE,
     PASSWORD_VARIABLE,
@@ -20,12 +21,16 @@ from tinytown.config import (
     user_directory,
 )
 from tinytown.errors import ConfigError, NotFound, Refused, TinytownError, UsageError
-from tinytown.identity import caller_in
+from tinytown.identity import TOWN_VARIABLE
 from tinytown.kernel import running_kernel
-from tinytown.redis import parse_url
+from tinytown.roles import check_kind
+from tinytown_cli.caller import caller_in
+from tinytown_cli.client import connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
+from tinytown_cli.secrets import has_password
+from tinytown_cli.suggestions import did_you_mean
 from tinytown_cli.text_files import make_user_directory, read_text_file, replace_text_file
 
 from tinytown_ops.settings.keys import (
@@ -40,6 +45,9 @@ from tinytown_ops.settings.keys import (
     source_of,
     toml_text,
 )
+
+#: Settings whose values or keys are kinds of agents.
+_NAMING_KINDS = ("default_cli", "rates", "roles")
 
 user_option = click.option("--user", is_flag=True, help="Your own settings for every town, instead of this town's.")
 
@@ -79,7 +87,7 @@ class _Level(NamedTuple):
             user = convert_settings(UserConfig, after, self.path, "")
             settings = Config(name="new", agent_clis=user.agent_clis, plugins=user.plugins)
         url = after.get("redis", {}).get("url")
-        if url and url != before.get("redis", {}).get("url") and parse_url(url).password and self.root:
+        if url and url != before.get("redis", {}).get("url") and has_password(url) and self.root:
             raise UsageError(
                 "the server's password must not be in the town's file",
                 hint=f"leave it out of the URL and set the variable {PASSWORD_VARIABLE}, or use --user",
@@ -89,10 +97,35 @@ class _Level(NamedTuple):
                 "the name selects the town's data on its server: renamed, the town would be empty",
                 hint=f"to do it anyway, edit {self.path}",
             )
-        if key[0] in ("plugins", "agent_clis"):
+        if key[0] in ("plugins", "agent_clis", *_NAMING_KINDS):
             from tinytown_cli.plugin_commands import load_town_plugins  # late: imports every plugin
 
-            load_town_plugins(self.root or Path.cwd(), settings)
+            kinds = load_town_plugins(self.root or Path.cwd(), settings).backends
+            for kind in _kinds_named(key, after):
+                _check_kind(kind, kinds)
+
+
+def _kinds_named(key: Key, table: dict[str, Any]) -> list[str]:
+    """The kinds of agents that the setting `key` names in this table of settings."""
+    match key:
+        case ("default_cli",):
+            return [table["default_cli"]] if "default_cli" in table else []
+        case ("rates", kind, *_) if kind in table.get("rates", {}):
+            return [kind]
+        case ("roles", role, *_):
+            kind = table.get("roles", {}).get(role, {}).get("cli")
+            return [kind] if kind else []
+        case _:
+            return []
+
+
+def _check_kind(kind: str, kinds: Collection[str]) -> None:
+    """Raises: NotFound, with the kind that was probably meant, for one that no installed plugin has."""
+    try:
+        check_kind(kind, kinds)
+    except NotFound as error:
+        error.hint = did_you_mean(kind, kinds, error.hint)
+        raise
 
 
 def _level(context: CliContext, *, user: bool) -> _Level:
@@ -118,7 +151,7 @@ def get(context: CliContext, key: str, user: bool) -> None:
     kind_of(place, level.kind)
     value = redact_value(place, look_up(_effective(level), place))
     if isinstance(value, dict):
-        lines = [f"{key_text(each)} = {toml_text(value)}" for each, value in leaves(value, place)]
+        lines = [f"{key_text(leaf)} = {toml_text(value)}" for leaf, value in leaves(value, place)]
     else:
         lines = [toml_text(value)]
     context.emit({"key": key_text(place), "value": value, "source": _Sources(level).of(place)}, lines)
@@ -197,8 +230,8 @@ def unset(context: CliContext, key: str, user: bool) -> None:
 
 def _change(context: CliContext, level: _Level, key: Key, value: Any) -> None:
     """Set `key` to `value`, or remove it (None), and report it."""
-    if key[0] == "budgets" and level.root:
-        caller_in(level.root).refuse_agents("may not change budgets", "only people change budgets")
+    town = level.root or Path(os.environ.get(TOWN_VARIABLE, "."))
+    caller_in(town).refuse_agents("may not change settings", "only people change settings")
     from tinytown_cli.toml_edit import edit  # late: only changes need it
 
     text, before = level.read()
@@ -222,6 +255,8 @@ def _report_effect(context: CliContext, level: _Level, key: Key) -> None:
         source = _Sources(_Level(root)).of(key)
         if source in ("environment", "town") and source != level.name:
             context.warn(f"note: in the town at {root}, the {source} setting takes precedence")
+        if key[-1] == "permissions":
+            _warn_of_unenforced(context, root)
         if pid := running_kernel(root):
             if key[0] == "budgets":
                 from tinytown_ops.costs.costs_command import (
@@ -231,6 +266,16 @@ def _report_effect(context: CliContext, level: _Level, key: Key) -> None:
                 with connect(root, load_config(root), on_connect=context.explain) as town:
                     apply_budgets(town)
             else:
-                context.warn(f"note: restart the running kernel (process {pid}) to apply it")
+                context.warn(f"note: tt reload has the running kernel (process {pid}) apply it")
     except TinytownError:  # outside of a town there is nothing to report
         return
+
+
+def _warn_of_unenforced(context: CliContext, root: Path) -> None:
+    """Warn of each kind of agents whose permissions nothing on this machine enforces."""
+    from tinytown.plugin import survey_plugins  # late: it imports every plugin
+    from tinytown_cli.unenforced import unenforced_kinds
+
+    config = load_config(root)
+    for kind, why in unenforced_kinds(survey_plugins(config, root), config).items():
+        context.warn(f"warning: agents of the kind {kind} will not start: {why}")

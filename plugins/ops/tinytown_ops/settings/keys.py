@@ -18,6 +18,7 @@ from tinytown.config import LABELS_VARIABLE, URL_VARIABLE, Config
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.text import check_utf8, shown
 from tinytown.redis import redact
+from tinytown_cli.suggestions import did_you_mean
 
 Key: TypeAlias = tuple[str, ...]
 Source: TypeAlias = Literal["town", "user", "environment", "default"]
@@ -61,7 +62,8 @@ def kind_of(key: Key, root: type[msgspec.Struct]) -> Any:
             kinds = get_type_hints(kind)
             if part not in kinds:
                 known = ", ".join(key_text((*key[:number], name)) for name in kinds)
-                raise UsageError(f"unknown key {key_text(key)!r}", hint=f"known here: {known}")
+                hint = did_you_mean(part, kinds, f"known here: {known}")
+                raise UsageError(f"unknown key {key_text(key)!r}", hint=hint)
             kind = kinds[part]
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
@@ -72,7 +74,7 @@ def kind_of(key: Key, root: type[msgspec.Struct]) -> Any:
 
 def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
-        kinds = [each for each in get_args(kind) if each is not type(None)]
+        kinds = [member for member in get_args(kind) if member is not type(None)]
         return kinds[0] if len(kinds) == 1 else kind
     return kind
 
@@ -113,7 +115,11 @@ def _described(kind: Any) -> str:
     plain = _without_none(kind)
     if plain in words:
         return words[plain]
-    return "a table" if get_origin(plain) is dict or isinstance(plain, type) else "a list or text"
+    origin: Any = get_origin(plain)
+    parts = get_args(plain) if origin in (Union, UnionType) else ()
+    if parts and all(part in words or get_origin(part) is Literal for part in parts):
+        return " or ".join(map(_described, parts))
+    return "a table" if origin is dict or isinstance(plain, type) else "a list or text"
 
 
 def leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -171,9 +177,9 @@ def redact_value(key: Key, value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        return {name: redact_value((*key, str(name)), each) for name, each in value.items()}  # pyright: ignore
+        return {name: redact_value((*key, str(name)), member) for name, member in value.items()}  # pyright: ignore
     if isinstance(value, list | tuple):
-        return [redact_value(key, each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+        return [redact_value(key, item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return redact_text(key, value) if isinstance(value, str) else value
 
 
@@ -195,9 +201,9 @@ def toml_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_quoted(each) for each in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+        return "[" + ", ".join(_quoted(item) for item in value) + "]"  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key_text((str(name),))} = {_quoted(each)}" for name, each in value.items()) + "}"  # pyright: ignore
+        return "{" + ", ".join(f"{key_text((str(name),))} = {_quoted(member)}" for name, member in value.items()) + "}"  # pyright: ignore
     return str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentReported, Event, RoundEnded
@@ -39,7 +39,7 @@ class Model:
     selected: str = ""  # the agent's name, so that it stays selected when others come and go
     note: str = ""
     error: str = ""
-    auto_claim: bool = True
+    auto_claim: bool | Literal["tagged"] = True
     _rounds_to_read: int = ROUNDS_READ
 
     def queries(self, operations: TownOperations) -> list[Operation[Any]]:

@@ -78,11 +78,12 @@ def open_screen() -> Generator[curses.window]:
         curses.set_escdelay(_ESCAPE_DELAY_MS)
         with contextlib.suppress(curses.error):
             curses.curs_set(0)
-        with contextlib.suppress(curses.error):
-            curses.start_color()
-            curses.use_default_colors()
-            for number, colour in enumerate((curses.COLOR_GREEN, curses.COLOR_YELLOW, curses.COLOR_RED), 1):
-                curses.init_pair(number, colour, -1)
+        if _has_colours():
+            with contextlib.suppress(curses.error):
+                curses.start_color()
+                curses.use_default_colors()
+                for number, colour in enumerate((curses.COLOR_GREEN, curses.COLOR_YELLOW, curses.COLOR_RED), 1):
+                    curses.init_pair(number, colour, -1)
         yield window
     finally:
         with contextlib.suppress(curses.error):
@@ -242,6 +243,10 @@ class Screen:
                 self._window.addstr(text, _attribute(span.style))
 
 
+def _has_colours() -> bool:
+    return not os.environ.get("NO_COLOR") and curses.has_colors()  # https://no-color.org
+
+
 def _attribute(style: Style) -> int:
     match style:
         case "plain":
@@ -254,6 +259,6 @@ def _attribute(style: Style) -> int:
             return curses.A_REVERSE
         case "good" | "busy" | "bad":
             bold = curses.A_NORMAL if style == "good" else curses.A_BOLD
-            if not curses.has_colors():
+            if not _has_colours():
                 return bold
             return curses.color_pair(("good", "busy", "bad").index(style) + 1) | bold

@@ -10,6 +10,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.text import counted, escape_control, shown
 from tinytown.model.time import parse_rfc3339
 from tinytown_cli.event_text import describe
+from tinytown_cli.formatting import brief_id
 
 from tinytown_ops.explain.round_text import duration
 from tinytown_ops.top.model import Model
@@ -122,7 +123,7 @@ def _agent(model: Model, agent: Agent, width: int, now_ms: int) -> Line:
         "AGENT": agent.name,
         "STATE": agent.state,
         "FOR": duration(max(0, now_ms - parse_rfc3339(agent.since)) / 1000) if agent.since else "",
-        "TASK": (agent.current_task or "")[:8],
+        "TASK": brief_id(agent.current_task or ""),
         "MAIL": f"{agent.mail.total}!" if agent.mail.urgent else str(agent.mail.total or ""),
         "R/MIN": f"{rate:.1f}" if rate else "",
         "COST": "" if cost is None else f"${cost:.2f}",

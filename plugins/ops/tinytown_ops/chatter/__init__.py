@@ -1,0 +1,1 @@
+"""The brake on agents that only talk to each other."""

@@ -1,0 +1,80 @@
+"""``tt questions`` and ``tt answer``: what agents ask in the middle of a round, and the answer."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.model.ids import short_id
+from tinytown.model.text import shown
+from tinytown_cli.client import TownClient
+from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.framework import TownCommand
+
+from tinytown_ops.questions.record import PLUGIN, Question, questions_in
+
+
+@click.command(cls=TownCommand, examples=["tt questions", "tt questions --json"])
+@pass_cli_context
+def questions(context: CliContext) -> None:
+    """List what agents ask; the rounds that ask wait for tt answer."""
+    with context.open_town() as town:
+        found = _open_questions(town)
+    lines = [line for question in found for line in _lines(question)] or ["no agent asks anything"]
+    context.emit({"questions": found}, lines)
+
+
+@click.command(cls=TownCommand, examples=["tt answer 1f3a yes", "tt answer 1f3a 2"])
+@click.argument("question")
+@click.argument("answer")
+@pass_cli_context
+def answer(context: CliContext, question: str, answer: str) -> None:
+    """Answer QUESTION, by its id or the beginning of it. ANSWER is an option, its number, or any text if there are no options."""
+    with context.open_town() as town:
+        if town.caller.is_agent:
+            raise Refused(
+                "questions of agents are answered by people", hint="ask the supervisor: tt send supervisor TEXT"
+            )
+        asked = _find(_open_questions(town), question)
+        chosen = asked.chosen(answer)
+        if chosen is None:
+            raise UsageError(
+                f"expected one of {', '.join(map(repr, asked.options))}, got {shown(answer)!r}",
+                hint=f"or a number from 1 to {len(asked.options)}",
+            )
+        kept = town.run(town.operations.plugin_field(PLUGIN, asked.field))
+        answered = {**msgspec.to_builtins(asked), "answer": chosen}
+        call = town.operations.set_plugin_field(PLUGIN, asked.field, answered, expected=kept)
+        if kept is None or not town.run(call):
+            raise NotFound(
+                f"question {short_id(asked.id)} was answered or withdrawn meanwhile",
+                hint="tt questions lists those that are open",
+            )
+    context.emit(
+        {"question": asked.id, "agent": asked.agent, "answer": chosen},
+        f"{asked.agent} gets the answer: {shown(chosen, 200)}",
+    )
+
+
+def _open_questions(town: TownClient) -> tuple[Question, ...]:
+    """The questions whose rounds still wait."""
+    data, agents = town.run_all([town.operations.plugin_data(PLUGIN), town.operations.agents()])
+    rounds = {agent.name: agent.round_id for agent in agents}
+    return tuple(question for question in questions_in(data) if rounds.get(question.agent) == question.round_id)
+
+
+def _find(found: tuple[Question, ...], reference: str) -> Question:
+    """Raises: NotFound, or UsageError for a beginning of several ids."""
+    matching = [question for question in found if reference and question.id.startswith(reference.lower())]
+    if not matching:
+        raise NotFound(f"no open question {shown(reference)!r}", hint="tt questions lists those that are open")
+    if len(matching) > 1:
+        ids = ", ".join(question.id for question in matching)
+        raise UsageError(f"more than one question begins with {shown(reference)!r}: {ids}", hint="write more of it")
+    return matching[0]
+
+
+def _lines(question: Question) -> list[str]:
+    about = f" (task {short_id(question.task)})" if question.task else ""
+    options = [f"      {number}. {shown(option, 200)}" for number, option in enumerate(question.options, 1)]
+    return [f"{short_id(question.id)}  {question.agent}{about}: {shown(question.question, 500)}", *options]

@@ -1,0 +1,1 @@
+"""Finds the plugin that holds up the kernel's event loop, while it does so."""
