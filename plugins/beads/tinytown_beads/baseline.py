@@ -1,6 +1,6 @@
 """The state of a bead file and the town at their last sync, line by line: the base of the three-way merge.
 
-One file per bead file in the town's runtime directory, written last. It is as large as the bead file and belongs to this
+One file per bead file in the town's state directory, written last. It is as large as the bead file and belongs to this
 machine, so it is not kept on the server. Without it the records that imported tasks keep are used. Pure except for reading
 and writing that file.
 """

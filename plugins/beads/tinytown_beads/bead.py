@@ -14,6 +14,9 @@ import msgspec
 from tinytown_beads.fields import PARENT_EDGE, STATUSES, TYPE_LABELS, Category
 from tinytown_beads.json_text import as_list, as_object, decode
 
+#: What a waits-for edge waits for.
+ALL_CHILDREN, ANY_CHILDREN = "all-children", "any-children"
+
 
 class InvalidBead(ValueError):
     """A record that is not a bead; the message is the reason."""
@@ -25,7 +28,7 @@ class Edge(msgspec.Struct, frozen=True):
     source: str
     target: str
     type: str
-    gate: str = "all-children"
+    gate: str = ALL_CHILDREN
 
 
 class Bead(msgspec.Struct, frozen=True):
@@ -149,19 +152,18 @@ def _edges(record: Mapping[str, Any], owner: str) -> tuple[Edge, ...]:
         target = _text(item, "depends_on_id")
         if not target:
             raise InvalidBead("a dependency has no depends_on_id")
-        gate = "any-children" if _gate(item) == "any-children" else "all-children"
-        edges.append(Edge(_text(item, "issue_id") or owner, target, _text(item, "type") or "blocks", gate))
+        edges.append(Edge(_text(item, "issue_id") or owner, target, _text(item, "type") or "blocks", gate_of(item)))
     return tuple(edges)
 
 
-def _gate(edge: Mapping[str, Any]) -> object:
-    """The gate in an edge's metadata, which is a text that holds JSON."""
+def gate_of(edge: Mapping[str, Any]) -> str:
+    """Which children a waits-for edge waits for: its metadata is a text that holds JSON."""
     metadata = edge.get("metadata")
     try:
         table = as_object(decode(metadata) if isinstance(metadata, str) else metadata)
     except ValueError:
-        return None
-    return None if table is None else table.get("gate")
+        table = None
+    return ANY_CHILDREN if table and table.get("gate") == ANY_CHILDREN else ALL_CHILDREN
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:

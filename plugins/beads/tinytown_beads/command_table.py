@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
+from tinytown_cli.contracts import Command
 
 COMMANDS: tuple[Command, ...] = (
     Command("beads", "Import, export and sync beads.", "tinytown_beads.commands:beads", section="Work"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from tinytown.errors import UsageError
+from tinytown_cli.context import output
 from tinytown_cli.public import CliContext, TownClient, TownGroup, pass_cli_context, table
 
 from tinytown_beads.settings import read_settings
@@ -82,8 +82,8 @@ def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -
     with context.open_town() as town:
         store = _store(town)
         if str(path) == "-":
-            sys.stdout.buffer.write(export_town(store).document)
-            sys.stdout.flush()
+            output().buffer.write(export_town(store).document)
+            output().flush()
             return
         if path is None and not dry_run:
             _default_file(store).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,13 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
             _answer(context, sync_file(store, file, strict=strict, dry_run=dry_run, prefer=prefer))
             return
         gc.enable()  # this goes on for ever
-        for report in watch_sync(store, file, lambda: sync_file(store, file, strict=strict, prefer=prefer)):
+        reports = watch_sync(
+            store,
+            file,
+            lambda: sync_file(store, file, strict=strict, prefer=prefer),
+            lambda error: context.warn(f"{error.message}; the sync is repeated"),
+        )
+        for report in reports:
             _answer(context, report)
 
 

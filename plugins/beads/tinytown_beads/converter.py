@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tinytown.contracts import Converted
 from tinytown.model.tasks import Task
+from tinytown_cli.contracts import Converted
 
 from tinytown_beads.cycles import in_dependency_order
 from tinytown_beads.lines import Line, beads_of, join, problems_of, read_lines

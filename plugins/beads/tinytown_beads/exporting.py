@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tinytown.errors import Refused
+from tinytown_cli.text_files import locked
 
 from tinytown_beads.apply import read_town
 from tinytown_beads.baseline import Baseline, baseline_path, read_baselines
-from tinytown_beads.files import digest, locked, read_file, replace_file
+from tinytown_beads.files import LOCK_TIMEOUT_S, digest, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merge import Base
-from tinytown_beads.origins import BeadIds, recorded_bases, recorded_lines
+from tinytown_beads.origins import BeadIds, made_here, recorded_bases, recorded_lines
 from tinytown_beads.report import Report, dropped_by_bd
 from tinytown_beads.store import BeadStore, save_baseline
 from tinytown_beads.view import view_of_task
@@ -47,7 +48,8 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     unknown = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in in_lines]
     extend(lines, (line for line in recorded_lines(unknown) if line.key not in in_lines))
     beads = beads_of(lines)
-    known = map_beads(beads, now, limit_bytes=store.town.config.limits.message_bytes)
+    own_records = made_here(state.tasks.values())
+    known = map_beads(beads, now, limit_bytes=store.town.config.limits.message_bytes, as_tasks=own_records)
     ids = BeadIds(state.tasks.values(), store.prefix, known.task_ids)
     tasks = {
         ids(task.id): task for task in sorted(state.tasks.values(), key=lambda task: (task.created_at or "", task.id))
@@ -66,7 +68,9 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
         report.add(key, "appended")
     report.dropped = dropped_by_bd(bead.record for bead in beads_of(written.lines).values())
     if written.changed or written.added:
-        known = map_beads(beads_of(written.lines), now, limit_bytes=store.town.config.limits.message_bytes)
+        known = map_beads(
+            beads_of(written.lines), now, limit_bytes=store.town.config.limits.message_bytes, as_tasks=own_records
+        )
     agreed = {key: Base(view, views[key]) for key, view in known.views.items() if key in views}
     return Exported(join(written.lines), written.lines, agreed, report, own)
 
@@ -95,7 +99,7 @@ def export_file(store: BeadStore, file: Path, *, force: bool = False, dry_run: b
     Overwrites a file that it has written or read itself and that is unchanged since; any other only with `force`.
     Raises: Refused with code ``exists`` or ``changed``.
     """
-    with locked(store.directory / "lock"):
+    with locked(store.directory / "lock", timeout_s=LOCK_TIMEOUT_S):
         exported = export_town(store, file)
         before = read_file(file)
         if before is not None and before != exported.document and not force:

@@ -11,11 +11,13 @@ from typing import Any
 
 from tinytown.model.tasks import Task
 
-from tinytown_beads.bead import moment, stamp
-from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
+from tinytown_beads.bead import ANY_CHILDREN, gate_of, moment, stamp
+from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE
 from tinytown_beads.json_text import as_list, as_object, decode, encode
 from tinytown_beads.task_as_bead import FORMAT, OURS, REFERENCE, TABLE
 
+#: Fields that are compared together, because they change seldom.
+OTHER_FIELDS = ("due_at", "estimated_minutes", "spec_id", "await_id", "waiters")
 TEXTS = ("design", "acceptance_criteria", "notes", "external_ref")
 
 
@@ -51,6 +53,9 @@ def extra_view_fields(record: Mapping[str, Any], id_: str) -> dict[str, Any]:
         others = {key: table[key] for key in sorted(table) if key != OURS}
         if others:
             fields["metadata"] = encode(others)
+    other = {key: record[key] for key in OTHER_FIELDS if _is_plain(record.get(key))}
+    if other:
+        fields["other"] = encode(other)
     if comments := as_list(record.get("comments")):
         fields["comments"] = tuple(sorted({encode(comment) for comment in comments if as_object(comment)}))
     if edges := record.get("dependencies"):
@@ -58,6 +63,13 @@ def extra_view_fields(record: Mapping[str, Any], id_: str) -> dict[str, Any]:
         if loose:
             fields["edges"] = tuple(sorted(loose))
     return fields
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one that such a field can have, and not empty."""
+    if (items := as_list(value)) is not None:
+        return bool(items) and all(isinstance(item, str) for item in items)
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and bool(value))
 
 
 def other_edges(edges: object, id_: str) -> list[dict[str, Any]]:
@@ -71,8 +83,9 @@ def other_edges(edges: object, id_: str) -> list[dict[str, Any]]:
 
 
 def edge_key(edge: Mapping[str, Any]) -> str:
-    """An edge as a member of a set: type and target."""
-    return f"{edge.get('type')} {edge.get('depends_on_id')}"
+    """An edge as a member of a set: type, what else than all children it waits for, and target."""
+    gate = f":{ANY_CHILDREN}" if edge.get("type") == CHILDREN_EDGE and gate_of(edge) == ANY_CHILDREN else ""
+    return f"{edge.get('type')}{gate} {edge.get('depends_on_id')}"
 
 
 def sorted_comments(comments: Iterable[str]) -> list[Any]:

@@ -57,6 +57,17 @@ CHILDREN_EDGE = "waits-for"
 #: What nobody works on, and what `bd ready` leaves out unless the type is asked for.
 NOT_READY_TYPES = frozenset({"merge-request", "gate", "molecule", "message", "agent", "role", "rig"})
 
+#: The types that `bd` accepts without configuration, and those that Gastown configures.
+CORE_TYPES: tuple[str, ...] = (
+    "bug", "feature", "task", "epic", "chore", "decision", "message", "molecule", "gate", "spike", "story", "milestone", "event",
+)  # fmt: skip
+GASTOWN_TYPES: tuple[str, ...] = (
+    "agent", "role", "rig", "convoy", "slot", "queue", "event", "message", "molecule", "gate", "merge-request",
+)  # fmt: skip
+
+#: Types that a plain export leaves out: they run a Gastown town.
+INFRA_TYPES = frozenset({"agent", "rig", "role", "message"})
+
 #: Types that keep the state of a Gastown town and are no work.
 STATE_TYPES = frozenset({"agent", "role", "rig", "convoy", "slot", "queue", "event", "message", "merge-request"})
 
@@ -78,7 +89,7 @@ TYPE_LABELS: dict[str, str] = {
     "gt:escalation": "escalation",
 }
 
-#: Other spellings of types that people type; files do not have them, but nothing is lost by knowing them.
+#: Other spellings of types, as `bd` knows them on its command line.
 TYPE_ALIASES: dict[str, str] = {
     "enhancement": "feature",
     "feat": "feature",
@@ -87,5 +98,13 @@ TYPE_ALIASES: dict[str, str] = {
     "investigation": "spike",
     "timebox": "spike",
     "user-story": "story",
+    "user_story": "story",
     "ms": "milestone",
+    "mr": "merge-request",
+    "mol": "molecule",
 }
+
+
+def normal_type(word: str) -> str:
+    """A type in the spelling of `bd`."""
+    return TYPE_ALIASES.get(word.lower(), word)

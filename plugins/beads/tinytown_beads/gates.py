@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import trio
+from tinytown.contracts import Service
 from tinytown.errors import NotFound, Refused
 from tinytown.model.tasks import Task
 from tinytown.town import Town
@@ -23,10 +24,11 @@ _GATE = "gate"
 _AT_ONCE = 1000
 
 
-class BeadGateReconciler:
+class BeadGateReconciler(Service):
     """The service ``bead-gates``. `gh` is the program that queries a forge, '' for none; it runs every `every_s` seconds."""
 
     name = "bead-gates"
+    scope = "town"
 
     def __init__(self, gh: str = "", *, every_s: float = 60.0) -> None:
         self.gh = gh

@@ -5,7 +5,7 @@ Pure, for a whole file at once: needs and inherited needs depend on all beads to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -51,10 +51,19 @@ class Mapped:
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
-def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES) -> Mapped:
-    """Map `beads` at the moment `now`; texts are truncated to `limit_bytes`."""
+def map_beads(
+    beads: Mapping[str, Bead],
+    now: datetime,
+    *,
+    limit_bytes: int = DEFAULT_MESSAGE_LIMIT_BYTES,
+    as_tasks: Container[str] = (),
+) -> Mapped:
+    """Map `beads` at the moment `now`; texts are truncated to `limit_bytes`.
+
+    The beads `as_tasks` are tasks whatever they are: somebody created them in the town.
+    """
     graph = graph_of(beads)
-    task_roles = _task_roles(beads)
+    task_roles = _task_roles(beads, as_tasks)
     unmapped = {key: _unmapped_kind(beads[key]) for key, task_role in task_roles.items() if task_role == "unmapped"}
     notes: dict[str, list[str]] = {}
     needs = _needs(beads, graph, task_roles, notes)
@@ -73,20 +82,27 @@ def map_beads(beads: Mapping[str, Bead], now: datetime, *, limit_bytes: int = DE
     return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(note) for key, note in notes.items() if note})
 
 
-def _task_roles(beads: Mapping[str, Bead]) -> dict[str, TaskRole]:
+def _task_roles(beads: Mapping[str, Bead], as_tasks: Container[str]) -> dict[str, TaskRole]:
     task_roles: dict[str, TaskRole] = {key: _task_role(bead) for key, bead in beads.items()}
+    for key, role in task_roles.items():
+        if role == "unmapped" and key in as_tasks:
+            task_roles[key] = "waiting"
     for bead in beads.values():
         if task_roles[bead.id] == "unmapped" or bead.closed:
             continue
         for edge in bead.edges:
             target = beads.get(edge.target)
-            if edge.type in BLOCKING_EDGES and target and task_roles[target.id] == "unmapped" and _holds_up(target):
+            if target is None or edge.type not in BLOCKING_EDGES or task_roles[target.id] != "unmapped":
+                continue
+            # A wisp ends with the agent that works through it, and there is none here. Its gates are opened by others.
+            if _holds_up(target) and (not target.ephemeral or target.kind == "gate"):
                 task_roles[target.id] = "waiting"
     return task_roles
 
 
 def _task_role(bead: Bead) -> TaskRole:
-    if bead.ephemeral or bead.flag("is_template") or bead.pinned or bead.kind in STATE_TYPES:
+    patrol = bead.kind == "molecule" and bead.text("mol_type") == "patrol"
+    if bead.ephemeral or bead.flag("is_template") or bead.pinned or bead.kind in STATE_TYPES or patrol:
         return "unmapped"
     return "waiting" if bead.kind in _WAITING_KINDS else "work"
 
@@ -95,7 +111,9 @@ def _unmapped_kind(bead: Bead) -> str:
     """The kind of a bead that does not become a task."""
     if bead.kind in STATE_TYPES:
         return bead.kind
-    return "wisp" if bead.ephemeral else "template" if bead.flag("is_template") else "pinned"
+    return (
+        "wisp" if bead.ephemeral else "template" if bead.flag("is_template") else "pinned" if bead.pinned else "patrol"
+    )
 
 
 def _holds_up(bead: Bead) -> bool:
@@ -121,7 +139,9 @@ def _needs(
             direct.setdefault(key, []).extend(target for target in wanted if _can_be_needed(beads[target], task_roles))
     wanting = [key for key, task_role in task_roles.items() if task_role != "unmapped"]
     own = [(key, need) for key in wanting for need in direct.get(key, ())]
-    inherited = [(key, need) for key in wanting if not beads[key].closed for need in _inherited(key, direct, parents)]
+    inherited = [
+        (key, need) for key in wanting if not beads[key].closed for need in _inherited(key, beads, direct, parents)
+    ]
     kept, cut = break_cycles([*own, *inherited])
     for key, need in set(own).intersection(cut):
         notes.setdefault(key, []).append(f"its need of {need} would create a cycle")
@@ -133,13 +153,15 @@ def _can_be_needed(bead: Bead, task_roles: Mapping[str, TaskRole]) -> bool:
     return task_roles[bead.id] != "unmapped" and _finished_state(bead)[0] in ("open", "completed")
 
 
-def _inherited(key: str, direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]) -> list[str]:
-    """The needs of the parents, transitively."""
+def _inherited(
+    key: str, beads: Mapping[str, Bead], direct: Mapping[str, list[str]], parents: Mapping[str, list[str]]
+) -> list[str]:
+    """The needs of the open parents, transitively. What is closed waits for nothing, and nothing waits because of it."""
     inherited: list[str] = []
     seen, above = {key}, list(parents.get(key, ()))
     while above:
         parent = above.pop()
-        if parent not in seen:
+        if parent not in seen and _holds_up(beads[parent]):
             seen.add(parent)
             inherited += direct.get(parent, ())
             above += parents.get(parent, ())

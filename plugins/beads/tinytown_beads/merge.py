@@ -53,6 +53,8 @@ def merge(base: Base | None, file: View, town: View, *, prefer: Side | None = No
         if (not news_here and not news_there) or (news_here and news_there and _same(name, ours, theirs)):
             continue
         side: Side | None = prefer if news_here and news_there else "town" if news_here else "file"
+        if name == "description" and news_here and base is not None and _has_no_description(base.file, file):
+            side = "town"  # only the title is news there
         if side is None:
             conflicts.add(name)
         elif side == "town":
@@ -105,6 +107,11 @@ def _same(name: str, one: Any, other: Any) -> bool:
     if name == "held":
         return bool(one) == bool(other)
     return bool(one == other)
+
+
+def _has_no_description(*views: View) -> bool:
+    """Whether these are views of a bead without a description, which has its title in its place."""
+    return all(view.description == view.title for view in views)
 
 
 def last_part(path: str) -> str:

@@ -33,6 +33,12 @@ def is_from_file(task: Task) -> bool:
     return origin.get("format") == FORMAT and not origin.get("made_here")
 
 
+def made_here(tasks: Iterable[Task]) -> frozenset[str]:
+    """The beads of tasks that were made in the town with a record, whatever kind of bead that is."""
+    origins = (task.origin or {} for task in tasks)
+    return frozenset(str(origin["id"]) for origin in origins if origin.get("made_here") and "id" in origin)
+
+
 def recorded_line(task: Task) -> Line | None:
     """The line that a task was imported from; None for a task of our own."""
     origin = task.origin or {}
@@ -71,7 +77,7 @@ def recorded_bases(
     """The assumed views at the import of `tasks`, which are given by the ids of their `beads`."""
     if not tasks:
         return {}
-    mapped = map_beads(beads, now)
+    mapped = map_beads(beads, now, as_tasks=made_here(tasks.values()))
     return {
         key: Base(view, expected(view, view_of_task(tasks[key], ids), tasks))
         for key, view in mapped.views.items()

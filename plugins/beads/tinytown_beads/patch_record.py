@@ -11,10 +11,10 @@ from typing import Any
 
 from tinytown.model.tasks import Task
 
-from tinytown_beads.bead import Bead, moment, stamp
-from tinytown_beads.extra_fields import edge_key, other_edges, sorted_comments
-from tinytown_beads.fields import BLOCKING_EDGES, PARENT_EDGE
-from tinytown_beads.json_text import ABSENT, as_object, decode
+from tinytown_beads.bead import ALL_CHILDREN, Bead, moment, stamp
+from tinytown_beads.extra_fields import OTHER_FIELDS, edge_key, other_edges, sorted_comments
+from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE
+from tinytown_beads.json_text import ABSENT, as_object, decode, encode
 from tinytown_beads.task_as_bead import OURS, PRIORITIES, REFERENCE, bead_title, close_reason, extras_for, extras_of
 from tinytown_beads.view import View, tag_of, view_of_task
 
@@ -41,6 +41,8 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
                 changes["issue_type"] = now.issue_type or "task"
             case "metadata":
                 changes["metadata"] = _metadata(bead, now) or ABSENT
+            case "other":
+                changes |= dict.fromkeys(OTHER_FIELDS, ABSENT) | _object(now.other)
             case "comments":
                 changes["comments"] = sorted_comments(now.comments) or ABSENT
             case "state":
@@ -123,9 +125,17 @@ def _metadata(bead: Bead, now: View) -> dict[str, Any]:
     return {**(wanted or {}), **({} if ours is None else {OURS: ours})}
 
 
+def _object(text: str) -> dict[str, Any]:
+    return as_object(decode(text or "{}")) or {}
+
+
 def edge_record(source: str, target: str, type_: str, when: datetime) -> dict[str, Any]:
-    """An edge on the line of `source`."""
-    return {"issue_id": source, "depends_on_id": target, "type": type_, "created_at": stamp(when)}
+    """An edge on the line of `source`. The type of one that waits for any child has that behind a colon."""
+    name, _, gate = type_.partition(":") if type_.startswith(f"{CHILDREN_EDGE}:") else (type_, "", "")
+    edge = {"issue_id": source, "depends_on_id": target, "type": name, "created_at": stamp(when)}
+    if name == CHILDREN_EDGE:
+        edge["metadata"] = encode({"gate": gate or ALL_CHILDREN})
+    return edge
 
 
 def _deferral(bead: Bead, now: View) -> dict[str, Any]:
@@ -164,9 +174,10 @@ def new_record(task: Task, id_: str, bead_id: Callable[[str], str], when: dateti
         "started_at": stamp(moment(task.started_at or "") or begun) if task.started_at else "",
         "external_ref": view.external_ref or REFERENCE + task.id,
         "source_system": OURS,
-        "metadata": {**(as_object(decode(view.metadata or "{}")) or {}), OURS: extras_for(task)},
+        "metadata": {**(_object(view.metadata)), OURS: extras_for(task)},
         "labels": _own_labels(task, view),
         "comments": sorted_comments(view.comments),
+        **_object(view.other),
     }
     edges = list(_edges(id_, view, begun))
     if edges:

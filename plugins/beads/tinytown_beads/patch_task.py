@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tinytown.model.tasks import Task
+from tinytown_cli import administration
 from tinytown_cli.public import TownClient
 
 from tinytown_beads.bead import Bead
-from tinytown_beads.extra_fields import edge_key, extra_fields, other_edges, record_of, sorted_comments
-from tinytown_beads.json_text import decode
+from tinytown_beads.extra_fields import OTHER_FIELDS, edge_key, extra_fields, other_edges, record_of, sorted_comments
+from tinytown_beads.json_text import as_object, decode
 from tinytown_beads.mapping import task_priority
 from tinytown_beads.reconcile import Reconciliation, Update
 from tinytown_beads.task_as_bead import TABLE
@@ -35,14 +36,17 @@ def task_operations(
     if texts and (reopens or not task.finished):
         # A finished task is history, here as there: what changes in its bead is kept in the file.
         new = _new_fields(wanted, texts, task_ids)
-        steps.append((frozenset(texts), lambda: calls.update_task(task.id, **new)))
+        steps.append((frozenset(texts), lambda: administration.update_task(calls, task.id, **new)))
     if "assignee" in fields and not task.finished:
         agent = reconciliation.town.agent_for(wanted.assignee) if wanted.assignee else None
         if agent is not None and agent.id != task.agent_id:
             steps.append((frozenset({"assignee"}), lambda: calls.assign_task(task.id, agent.id)))
         elif not wanted.assignee and task.assigned_to:
             steps.append(
-                (frozenset({"assignee"}), lambda: calls.requeue_task(task.id, reason="unassigned in the bead file"))
+                (
+                    frozenset({"assignee"}),
+                    lambda: administration.requeue_task(calls.keys, task.id, reason="unassigned in the bead file"),
+                )
             )
     if "held" in fields and not wanted.finished:
         if wanted.held:
@@ -75,6 +79,9 @@ def _extra_table(bead: Bead, task: Task, wanted: View, fields: Collection[str]) 
         match name:
             case "metadata":
                 table["metadata"] = decode(wanted.metadata or "{}")
+            case "other":
+                # An empty value takes the place of the one in the record of the bead.
+                table |= dict.fromkeys(OTHER_FIELDS, "") | (as_object(decode(wanted.other or "{}")) or {})
             case "comments":
                 table["comments"] = sorted_comments(wanted.comments)
             case "odd_labels":

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinytown.contracts import Command, Converter, Service
+from tinytown.contracts import Service
 from tinytown.hookspecs import hookimpl
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
+from tinytown_cli.contracts import Command, Converter
 
 from tinytown_beads.bead_prompt import bead_sections
 from tinytown_beads.command_table import COMMANDS

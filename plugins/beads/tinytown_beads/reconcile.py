@@ -16,8 +16,8 @@ from tinytown_beads.cycles import in_dependency_order
 from tinytown_beads.lines import Line, beads_of
 from tinytown_beads.mapping import Mapped, map_beads, task_arguments
 from tinytown_beads.merge import Base, Merge, Side, last_part, merge
-from tinytown_beads.origins import BeadIds, origin_of, recorded_bases, recorded_line
-from tinytown_beads.task_as_bead import FORMAT, extras_of
+from tinytown_beads.origins import BeadIds, made_here, origin_of, recorded_bases, recorded_line
+from tinytown_beads.task_as_bead import FORMAT, is_ours
 from tinytown_beads.view import View, view_of_task
 
 
@@ -78,7 +78,9 @@ class Reconciliation:
         self.lines = lines
         self.town = town
         self.beads = beads_of(lines)
-        self.mapped: Mapped = map_beads(self.beads, now, limit_bytes=limit_bytes)
+        self.mapped: Mapped = map_beads(
+            self.beads, now, limit_bytes=limit_bytes, as_tasks=made_here(town.tasks.values())
+        )
         self.ids = BeadIds(town.tasks.values(), prefix, self.mapped.task_ids)
         known, self.bases = baseline.unpack() if baseline else ([], {})
         self.known_lines = {line.key: line for line in known if line.kind == "bead"}
@@ -125,7 +127,7 @@ class Reconciliation:
                 self.refused[key] = f"{taken[id_]} already maps to the task {id_}"
             elif task is None:
                 taken[id_] = key
-            elif extras_of(self.beads[key]) or key in self.bases or _is_of(origin, key):
+            elif is_ours(self.beads[key]) or key in self.bases or _is_of(origin, key):
                 taken[id_] = key
                 existing[key] = task
             else:

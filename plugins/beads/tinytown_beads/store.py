@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinytown.state import state_directory
 from tinytown_cli.public import TownClient
 
 from tinytown_beads.baseline import Baseline, baseline_path, entries_of, next_order, write_baseline
@@ -29,9 +30,8 @@ class BeadStore:
 
 
 def open_store(town: TownClient, settings: Settings) -> BeadStore:
-    """The store of a town: its baselines are below the runtime directory, with mode 0700."""
-    directory = town.root / ".tt" / "beads"
-    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    """The store of a town: its baselines are in the town's state, with mode 0700."""
+    directory = state_directory(town.root) / "beads"
     directory.mkdir(mode=0o700, exist_ok=True)
     return BeadStore(town, settings, directory)
 

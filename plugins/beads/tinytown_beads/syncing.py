@@ -6,6 +6,7 @@ kill in between, both sides differ from the baseline in the same way, which is n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +14,19 @@ from pathlib import Path
 import msgspec
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.tasks import Task
+from tinytown_cli.text_files import locked
 
 from tinytown_beads.apply import Applied, apply, read_town
 from tinytown_beads.baseline import baseline_path, read_baseline
 from tinytown_beads.bd_cli import find_bd
 from tinytown_beads.convoys import convoy_groups, create_groups
-from tinytown_beads.files import locked, read_file, replace_file
+from tinytown_beads.database_sync import DatabaseSync
+from tinytown_beads.extra_fields import record_of
+from tinytown_beads.files import LOCK_TIMEOUT_S, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join, problems_of, read_lines, with_changes
 from tinytown_beads.mapping import map_beads
 from tinytown_beads.merge import Base, Side, next_base
-from tinytown_beads.origins import BeadIds, is_from_file, recorded_bases, recorded_lines
+from tinytown_beads.origins import BeadIds, is_from_file, made_here, recorded_bases, recorded_lines
 from tinytown_beads.patch_record import changes_to
 from tinytown_beads.reconcile import Reconciliation, TownState, Update
 from tinytown_beads.report import Report
@@ -31,6 +35,9 @@ from tinytown_beads.view import SETS, changed_fields, view_of_task
 from tinytown_beads.writing import Written, append, write_lines
 
 _TRIES = 3
+_DATABASE_CHANGED = "database_changed"
+#: Refusals after which a sync is repeated: one side changed while it ran.
+_AGAIN = frozenset({"changed", _DATABASE_CHANGED})
 
 
 def import_file(
@@ -40,7 +47,7 @@ def import_file(
 
     Raises: NotFound; UsageError with code ``bad_beads`` if `strict` and a line is invalid; errors of the server.
     """
-    with locked(store.directory / "lock"):
+    with locked(store.directory / "lock", timeout_s=LOCK_TIMEOUT_S):
         content = read_file(file)
         if content is None:
             raise NotFound(f"no bead file at {file}", hint="bd export -o .beads/issues.jsonl writes one")
@@ -57,39 +64,63 @@ def import_file(
 def sync_file(
     store: BeadStore, file: Path, *, strict: bool = False, dry_run: bool = False, prefer: Side | None = None
 ) -> Report:
-    """Sync a file and the town. Raises: as `import_file`; Refused if the file keeps changing."""
-    with locked(store.directory / "lock"):
+    """Sync a file, with the database of `bd` beside it, and the town.
+
+    Raises: as `import_file`; Refused if the file keeps changing or cannot be written.
+    """
+    with locked(store.directory / "lock", timeout_s=LOCK_TIMEOUT_S):
         for attempt in range(_TRIES):
-            content = read_file(file)
-            program = find_bd(file, store.settings)
-            known = content or b""
-            if program is not None:
-                known = join(program.pull(read_lines(known)))
-            session = _Session(store, file, known, strict=strict, prefer=prefer)
-            report = session.report("sync", dry_run=dry_run)
-            applied = Applied(tasks={update.bead.id: update.task for update in session.reconciliation.updates})
-            if not dry_run:
-                applied = apply(store.town, session.reconciliation)
-            written = session.write(applied, report)
-            after = join(written.lines)
-            report.file_changed = after != (content or b"")
-            if dry_run:
-                return report
             try:
-                if report.file_changed:
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    replace_file(file, after, was=content)
-            except Refused:
-                if attempt == _TRIES - 1:
+                return _sync_once(store, file, strict=strict, dry_run=dry_run, prefer=prefer)
+            except Refused as error:
+                if error.code not in _AGAIN or attempt == _TRIES - 1:
                     raise
-                continue
-            create_groups(store.town, convoy_groups(session.reconciliation))
-            session.remember(written.lines, applied, file_written=True)
-            session.record_results(report, applied)
-            if program is not None:
-                report.bd_skipped = program.push()
-            return report
         raise AssertionError("it returns or raises")
+
+
+def _sync_once(store: BeadStore, file: Path, *, strict: bool, dry_run: bool, prefer: Side | None) -> Report:
+    content = read_file(file)
+    document, database, pulled = content or b"", None, None
+    program = find_bd(file, store.settings)
+    if program is not None:
+        database = DatabaseSync(program, store, read_baseline(baseline_path(store.directory, file)))
+        pulled = database.pull(read_lines(document))
+        document = join(pulled.lines)
+    prefix = database.prefix if database and not store.settings.prefix else ""
+    deleted = pulled.lacking if pulled else frozenset[str]()
+    session = _Session(store, file, document, strict=strict, prefer=prefer, deleted=deleted, prefix=prefix)
+    report = session.report("sync", dry_run=dry_run)
+    if not dry_run:
+        _check_writable(file)
+        applied = apply(store.town, session.reconciliation)
+    else:
+        applied = Applied(tasks={update.bead.id: update.task for update in session.reconciliation.updates})
+    written = session.write(applied, report)
+    after = join(written.lines)
+    report.file_changed = after != (content or b"")
+    if dry_run:
+        return report
+    if database is not None and database.has_changed:
+        raise Refused("the database changed during the sync", hint="repeat the command", code=_DATABASE_CHANGED)
+    if report.file_changed:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, after, was=content)
+    create_groups(store.town, convoy_groups(session.reconciliation))
+    if database is not None:
+        report.bd_skipped = database.push(written.lines, session.now)
+        rewritten = read_file(file)
+        if database.program.dialect.rewrites_file and rewritten != after:
+            replace_file(file, after, was=rewritten)
+    session.remember(written.lines, applied, file_written=True)
+    session.record_results(report, applied)
+    return report
+
+
+def _check_writable(file: Path) -> None:
+    """Raises: Refused before anything is changed, if the file could not be."""
+    directory = next(parent for parent in file.absolute().parents if parent.exists())
+    if not os.access(directory, os.W_OK):
+        raise Refused(f"{directory} is not writable", hint="allow it, or name another file", code="read_only")
 
 
 class _Session:
@@ -104,10 +135,13 @@ class _Session:
         into: str | None = None,
         strict: bool = False,
         prefer: Side | None = None,
+        deleted: frozenset[str] = frozenset(),
+        prefix: str = "",
     ) -> None:
         self.store, self.file = store, file
         self.now = datetime.now(UTC)
         self.lines = read_lines(content)
+        self.deleted = deleted | {line.key for line in self.lines if line.kind == "tombstone"}
         self.problems = problems_of(self.lines)
         if strict and self.problems:
             raise UsageError(
@@ -125,7 +159,7 @@ class _Session:
             self.baseline,
             self.state,
             now=self.now,
-            prefix=store.prefix,
+            prefix=prefix or store.prefix,
             limit_bytes=self.limit_bytes,
             into=into,
             prefer=prefer,
@@ -196,12 +230,13 @@ class _Session:
         return Base(view, msgspec.structs.replace(now, **shared))
 
     def _own(self) -> dict[str, Task]:
-        """The tasks that have no bead yet, oldest first. One whose line was removed from the file stays out."""
+        """The tasks that have no bead yet, oldest first, without wisps. One whose line was removed from the file stays out."""
         ids, known = self.reconciliation.ids, self.reconciliation.known_lines
         new_tasks: dict[str, Task] = {}
         for task in sorted(self.state.tasks.values(), key=lambda task: (task.created_at or "", task.id)):
             key = ids(task.id)
-            if not is_from_file(task) and key not in self.reconciliation.beads and key not in known:
+            elsewhere = key in self.reconciliation.beads or key in known or key in self.deleted
+            if not is_from_file(task) and not elsewhere and not record_of(task).get("ephemeral"):
                 new_tasks[key] = task
         return new_tasks
 
@@ -211,6 +246,9 @@ class _Session:
         by_bead = {ids(task.id): task for task in self.state.tasks.values()}
         for key, line in self.reconciliation.known_lines.items():
             if key in self.reconciliation.beads or line.bead is None:
+                continue
+            if key in self.deleted:
+                report.add(key, "missing", (), "deleted in bd; the town's task stays")
                 continue
             task, base = by_bead.get(key), self.reconciliation.bases.get(key)
             changed = changed_fields(base.town, view_of_task(task, ids)) if task and base else frozenset[str]()
@@ -225,7 +263,8 @@ class _Session:
         ids = self.reconciliation.ids
         mapped = self.reconciliation.mapped
         if lines is not self.lines:
-            mapped = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes)
+            own = made_here(self.state.tasks.values())
+            mapped = map_beads(beads_of(lines), self.now, limit_bytes=self.limit_bytes, as_tasks=own)
         merges = {update.bead.id: update.merge for update in self.reconciliation.updates}
         tasks = {ids(task.id): task for task in self.state.tasks.values()} | applied.tasks
         bases: dict[str, Base] = {}

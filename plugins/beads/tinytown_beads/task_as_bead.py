@@ -54,11 +54,21 @@ def task_id_for(bead: Bead) -> str:
     """The task id of a bead: the id of the task it was exported from, else the bead's own, made valid."""
     own = extras_of(bead).get("id")
     if not isinstance(own, str):
-        own = bead.text("external_ref").removeprefix(REFERENCE) if bead.text("source_system") == OURS else bead.id
+        own = _referenced(bead) or bead.id
     if _ID.fullmatch(own):
         return own
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", ".", own).lstrip("._-")[:100]
     return f"{cleaned or 'bead'}-{hashlib.sha256(own.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def is_ours(bead: Bead) -> bool:
+    """Whether a bead was exported from a task. Old versions of `bd` keep the reference alone."""
+    return bool(extras_of(bead) or _referenced(bead))
+
+
+def _referenced(bead: Bead) -> str:
+    reference = bead.text("external_ref")
+    return reference.removeprefix(REFERENCE) if reference.startswith(REFERENCE) else ""
 
 
 def extras_of(bead: Bead) -> Mapping[str, Any]:

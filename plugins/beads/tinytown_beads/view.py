@@ -25,6 +25,7 @@ ViewPriority = Literal["urgent", "high", "normal", "low", "lowest"]
 #: What a task keeps in a table beside it.
 EXTRA_FIELDS: tuple[str, ...] = (
     "issue_type", "design", "acceptance_criteria", "notes", "external_ref", "metadata", "comments", "edges", "odd_labels",
+    "other",
 )  # fmt: skip
 
 #: The fields of a view that are merged one by one; `outcome` goes with the state, `held_until` with the hold.
@@ -56,7 +57,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `held` is why it must not start although its needs are done; empty if it is not held. `held_until`, in whole seconds of UTC,
     belongs to it. The fields after it have no task field: `metadata` and each of the `comments` are JSON, `edges` are types and
-    targets of edges that are not needs, `odd_labels` labels that differ from their tags.
+    targets of edges that are not needs, `odd_labels` labels that differ from their tags, `other` a JSON object of the fields in
+    `extra_fields.OTHER_FIELDS`.
     """
 
     title: str = ""
@@ -79,6 +81,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     comments: tuple[str, ...] = ()
     edges: tuple[str, ...] = ()
     odd_labels: tuple[str, ...] = ()
+    other: str = ""
 
     @property
     def finished(self) -> bool:

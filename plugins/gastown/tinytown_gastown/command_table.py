@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
+from tinytown_cli.contracts import Command
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -29,6 +29,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("nudge", "Send an agent a short message.", "tinytown_gastown.verbs.messages:nudge", section="Work"),
     Command("peek", "Show the last report of an agent.", "tinytown_gastown.verbs.messages:peek", section="Work"),
     Command("escalate", "Ask a person for help.", "tinytown_gastown.verbs.messages:escalate", section="Work"),
+    Command("mail", "Send, list and read mail, as Gastown does.", "tinytown_gastown.verbs.mail:mail", section="Work"),
+    Command("convoy", "Groups of tasks, as convoys.", "tinytown_gastown.verbs.convoy:convoy", section="Work"),
     Command(
         "ready", "List the tasks that are ready to start.", "tinytown_gastown.verbs.dependencies:ready", section="Work"
     ),

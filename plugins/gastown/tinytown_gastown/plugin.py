@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinytown.config import Config
-from tinytown.contracts import Command, Service
+from tinytown.contracts import Service
 from tinytown.hookspecs import hookimpl
+from tinytown_cli.contracts import Command
 
 from tinytown_gastown.command_table import COMMANDS
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,10 +15,10 @@ from ..conftest import DOCUMENTS, HEADER, MEMORY, MOMENT, bead, document, edge
 
 
 @pytest.fixture
-def tt(bare: Shell) -> Shell:
+def tt(tt: Shell) -> Shell:
     """A shell in a town of its own without a kernel."""
-    bare("init", "--name", "t")
-    return bare
+    tt("init", "--name", "t")
+    return tt
 
 
 def put(tt: Shell, content: bytes, name: str = "in.jsonl") -> Path:
@@ -70,7 +68,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(tt: Shell) -> None:
     dry = tt.json("beads", "import", "in.jsonl", "--dry-run")
     assert (dry["created"], dry["unmapped"], dry["dry_run"]) == (4, 1, True)
     assert tt.json("task", "list")["tasks"] == []
-    assert [path.name for path in (tt.directory / ".tt" / "beads").iterdir()] == ["lock"]
+    assert [path.name for path in (tt.state() / "beads").iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("name", ["every field", "rich", "dolt", "other lines", "CRLF", "odd spelling"])
@@ -275,7 +273,7 @@ def test_without_its_baseline_a_sync_goes_by_what_the_tasks_remember(tt: Shell) 
     tt("beads", "sync")
     tt("task", "complete", "tt-1")
     path.write_bytes(document(bead("tt-1"), bead("tt-2", title="new")))
-    for each in (tt.directory / ".tt" / "beads").glob("*.baseline"):
+    for each in (tt.state() / "beads").glob("*.baseline"):
         each.unlink()
     answer = tt.json("beads", "sync")
     assert (answer["updated"], answer["written"], answer["conflict"]) == (1, 1, 0)
@@ -287,8 +285,7 @@ class Watcher:
     """``tt beads sync --watch`` in a process of its own, and what it reports."""
 
     def __init__(self, tt: Shell) -> None:
-        words = [sys.executable, "-m", "tinytown", "beads", "sync", "--watch", "--json"]
-        self.process = subprocess.Popen(words, cwd=tt.directory, env=tt.variables, stdout=subprocess.PIPE)
+        self.process = tt.start("beads", "sync", "--watch", "--json")
 
     def report(self) -> Any:
         assert self.process.stdout is not None

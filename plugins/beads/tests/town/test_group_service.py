@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from tinytown.model.events import OtherEvent
 from tinytown.town import Town
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupReconciler
-from tinytown_testing import check_service, open_sandbox
+from tinytown_testing import Sandbox, check_service
 
 DEADLINE_S = 60.0
 
@@ -23,13 +22,6 @@ async def test_it_keeps_what_a_service_promises() -> None:
     with trio.fail_after(DEADLINE_S):
         report = await check_service(GroupReconciler)
     report.raise_if_broken()
-
-
-@asynccontextmanager
-async def open_town() -> AsyncGenerator[Town]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as sandbox, sandbox.open_town() as town:
-            yield town
 
 
 async def make(town: Town, name: str, tasks: Sequence[str], **details: Any) -> None:
@@ -55,8 +47,8 @@ async def until(town: Town, name: str, **members: Any) -> Group:
     return result
 
 
-async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_each() -> None:
-    async with open_town() as town:
+async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_each(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town:
         await town.spawn("rita", cli="echo")
         task = await town.add_task("a")
         await make(town, "g", [task.id], owner="rita", notify=("supervisor", "rita"))
@@ -72,8 +64,8 @@ async def test_however_many_kernels_look_there_is_one_event_and_one_notice_for_e
         assert await notified(town, "group_completed") == 1
 
 
-async def test_what_was_cut_off_between_completion_and_notice_is_taken_up() -> None:
-    async with open_town() as town:
+async def test_what_was_cut_off_between_completion_and_notice_is_taken_up(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town:
         task = await town.add_task("a")
         await town.complete_task(task.id)
         # As a kernel leaves it that was killed after it had noticed, before it told.
@@ -87,8 +79,8 @@ async def test_what_was_cut_off_between_completion_and_notice_is_taken_up() -> N
         assert await notified(town, "group_completed") == 0, "it was told in the step that completed it"
 
 
-async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_told_again() -> None:
-    async with open_town() as town, trio.open_nursery() as nursery:
+async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_told_again(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town, trio.open_nursery() as nursery:
         task = await town.add_task("a")
         await make(town, "g", [task.id])
         nursery.start_soon(GroupReconciler().run, town)
@@ -102,8 +94,8 @@ async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_t
         nursery.cancel_scope.cancel()
 
 
-async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() -> None:
-    async with open_town() as town, trio.open_nursery() as nursery:
+async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town, trio.open_nursery() as nursery:
         bad, good = await town.add_task("a"), await town.add_task("b")
         behind = await town.add_task("c", needs=[bad.id])
         far = await town.add_task("d", needs=[behind.id])
@@ -119,8 +111,8 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed() ->
         nursery.cancel_scope.cancel()
 
 
-async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck() -> None:
-    async with open_town() as town, trio.open_nursery() as nursery:
+async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town, trio.open_nursery() as nursery:
         nursery.start_soon(GroupReconciler().run, town)
         await make(town, "g", ["a", "b"], origin={"formula": "f", "made": False})
         for id_ in "ab":
@@ -131,8 +123,8 @@ async def test_a_group_whose_tasks_are_being_made_is_not_called_stuck() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> None:
-    async with open_town() as town, trio.open_nursery() as nursery:
+async def test_a_completed_member_that_the_town_forgot_counts_as_completed(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town, trio.open_nursery() as nursery:
         first, second = await town.add_task("a"), await town.add_task("b")
         await make(town, "g", [first.id, second.id])
         nursery.start_soon(GroupReconciler().run, town)
@@ -147,9 +139,9 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed() -> 
         nursery.cancel_scope.cancel()
 
 
-async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_each_pair() -> None:
+async def test_a_long_group_costs_a_few_calls_for_each_member_and_not_one_for_each_pair(sandbox: Sandbox) -> None:
     members, calls = 40, 0
-    async with open_town() as town:
+    async with sandbox.open_town() as town:
         run = town.run
 
         async def counted(call: Any) -> Any:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown_beads import apply, files
+from tinytown_beads import apply
 from tinytown_beads.report import Report
 from tinytown_beads.settings import Settings
 from tinytown_beads.store import BeadStore, open_store
 from tinytown_beads.syncing import sync_file
+from tinytown_cli import administration
 from tinytown_cli.public import CliContext
 from tinytown_testing.shell import Shell
 
@@ -65,9 +66,9 @@ class Scenario:
             calls = place.town.operations
             place.town.run_all(
                 [
-                    calls.update_task("tt-2", title="new in the town"),
-                    calls.update_task("tt-4", tags=["a", "b", "d"]),
-                    calls.update_task("tt-5", title="another thing"),
+                    administration.update_task(calls, "tt-2", title="new in the town"),
+                    administration.update_task(calls, "tt-4", tags=["a", "b", "d"]),
+                    administration.update_task(calls, "tt-5", title="another thing"),
                     calls.settle_task("complete", "tt-7", text="all done"),
                     calls.add_task("our own", task_id="own-1", needs=["tt-2"]),
                 ]
@@ -91,10 +92,10 @@ class Scenario:
 
 
 @pytest.fixture
-def scenario(bare: Shell) -> Callable[[str], Scenario]:
-    bare("init", "--name", "server")
-    bare("backlog", "list")
-    return lambda name: Scenario(bare.directory / name, f"unix://{bare.directory}/.tt/redis.sock")
+def scenario(tt: Shell, no_town_environment: None) -> Callable[[str], Scenario]:
+    tt("init", "--name", "server")
+    tt("backlog", "list")
+    return lambda name: Scenario(tt.directory / name, tt.server().url)
 
 
 class Steps:
@@ -117,7 +118,7 @@ class Steps:
             self.step()
 
         monkeypatch.setattr(apply, "_ask", counted_ask)
-        monkeypatch.setattr(files.os, "replace", counted_replace)
+        monkeypatch.setattr(os, "replace", counted_replace)
 
     def step(self) -> None:
         self.taken += 1

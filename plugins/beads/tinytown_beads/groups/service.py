@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
+from tinytown.contracts import Service
 from tinytown.errors import LimitReached, NotFound, Refused, UsageError
 from tinytown.model.events import PluginDataChanged, TaskStateChanged
 from tinytown.model.messages import Informational
@@ -43,10 +44,11 @@ async def group_changes(town: Town) -> AsyncGenerator[tuple[Group, TaskStateChan
                     yield group, None
 
 
-class GroupReconciler:
+class GroupReconciler(Service):
     """The service ``groups``. Without groups it reads events and does nothing else."""
 
     name = "groups"
+    scope = "town"
 
     async def run(self, town: Town) -> None:
         """Reconcile every group once, then after each change of a member, until cancelled."""

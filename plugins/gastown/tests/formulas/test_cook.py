@@ -157,6 +157,16 @@ def test_loops_run_one_pass_after_the_other() -> None:
     assert [step.title for step in result.steps] == ["A", "X 1", "Y 1", "X 2", "Y 2"]
 
 
+def test_what_needs_a_loop_needs_its_last_pass() -> None:
+    text = HEAD + (
+        '[[steps]]\nid = "a"\ntitle = "A"\n[[steps]]\nid = "lp"\nneeds = ["a"]\n[steps.loop]\ncount = {count}\n'
+        '[[steps.loop.body]]\nid = "x"\ntitle = "X"\n[[steps.loop.body]]\nid = "y"\ntitle = "Y"\n'
+        '[[steps]]\nid = "post"\ntitle = "P"\nneeds = ["lp"]\n'
+    )
+    assert edges(cooked(text.replace("{count}", "2")))["post"] == ("lp.iter2.x", "lp.iter2.y")
+    assert edges(cooked(text.replace("{count}", "0"))) == {"a": (), "post": ("a",)}
+
+
 @pytest.mark.parametrize("range_", ["1..9^99", "1..__import__('os')", "1..1/0", "x..y", "1..10000000", "((((..1", "1"])
 def test_a_loop_that_cannot_be_counted_is_refused(range_: str) -> None:
     text = HEAD + f'[[steps]]\nid = "l"\n[steps.loop]\nrange = "{range_}"\n[[steps.loop.body]]\nid = "x"\ntitle = "X"\n'

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -11,16 +10,9 @@ import trio.testing
 from tinytown.town import Town
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of
 from tinytown_gastown.formulas.service import GateReconciler
-from tinytown_testing import check_service, open_sandbox
+from tinytown_testing import Sandbox, check_service
 
 DEADLINE_S = 60.0
-
-
-@asynccontextmanager
-async def open_town() -> AsyncGenerator[Town]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as sandbox, sandbox.open_town() as town:
-            yield town
 
 
 async def make(town: Town, name: str, tasks: Sequence[str], **details: Any) -> None:
@@ -28,9 +20,11 @@ async def make(town: Town, name: str, tasks: Sequence[str], **details: Any) -> N
     assert await town.run(town.operations.set_plugin_field(PLUGIN, field_of(name), as_value(group), expected=None))
 
 
-async def test_a_long_run_without_gates_costs_a_few_calls_for_each_step_and_not_one_for_each_pair() -> None:
+async def test_a_long_run_without_gates_costs_a_few_calls_for_each_step_and_not_one_for_each_pair(
+    sandbox: Sandbox,
+) -> None:
     steps, calls = 40, 0
-    async with open_town() as town:
+    async with sandbox.open_town() as town:
         run = town.run
 
         async def counted(call: Any) -> Any:
@@ -51,8 +45,8 @@ async def test_a_long_run_without_gates_costs_a_few_calls_for_each_step_and_not_
         assert calls < 10 * steps, "reading every step on each change would take 1,600 calls and more"
 
 
-async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it() -> None:
-    async with open_town() as town:
+async def test_a_person_is_asked_once_for_a_gate_when_nothing_else_is_before_it(sandbox: Sandbox) -> None:
+    async with sandbox.open_town() as town:
         before = await town.add_task("build")
         table = {"formula": "f", "run": "g", "step": "ship", "gate": {"type": "human", "id": "approval"}}
         gated = await town.add_task("ship it", needs=[before.id], held="waiting for a person", meta={"formula": table})

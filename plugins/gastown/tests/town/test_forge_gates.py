@@ -10,7 +10,7 @@ import trio
 from tinytown_beads.forge import look
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of
 from tinytown_gastown.formulas.service import GateReconciler
-from tinytown_testing import check_service, open_sandbox
+from tinytown_testing import Sandbox, check_service
 
 DEADLINE_S = 60.0
 
@@ -54,30 +54,29 @@ async def test_without_the_program_a_gate_stays_shut(tmp_path: Path) -> None:
     assert await look(str(tmp_path / "none"), {"type": "gh:pr", "id": "1"}, str(tmp_path)) == "shut"
 
 
-async def test_a_merged_pull_request_lets_its_step_go_and_a_closed_one_is_asked_of_a_person(gh: Path) -> None:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as sandbox, sandbox.open_town() as town:
-            steps: dict[str, Any] = {}
-            for name in ("merged", "closed"):
-                table = {"formula": "f", "run": "g", "step": name, "gate": {"type": "gh:pr", "await_id": name}}
-                steps[name] = await town.add_task(name, held="waits for pull request", meta={"formula": table})
-            group = Group(
-                name="g", created_at="2026-01-31T09:30:00.000Z", origin={"formula": "f"},
-                tasks=tuple(task.id for task in steps.values()),
-            )  # fmt: skip
-            gh.write_text(
-                '#!/bin/sh\ncase $3 in merged) echo \'{"state":"MERGED"}\';; *) echo \'{"state":"CLOSED"}\';; esac\n'
-            )
-            await town.run(town.operations.set_plugin_field(PLUGIN, field_of("g"), as_value(group)))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(GateReconciler(str(gh), every_s=0.05).run, town)
-                await town.wait_until(lambda: town.task(steps["merged"].id), lambda task: not task.held)
-                await town.wait_until(
-                    lambda: town.task(steps["closed"].id), lambda task: task.meta["formula"].get("asked")
-                )
-                nursery.cancel_scope.cancel()
-            (message,) = await town.inbox()
-            assert steps["closed"].id in message.text
+async def test_a_merged_pull_request_lets_its_step_go_and_a_closed_one_is_asked_of_a_person(
+    sandbox: Sandbox, gh: Path
+) -> None:
+    async with sandbox.open_town() as town:
+        steps: dict[str, Any] = {}
+        for name in ("merged", "closed"):
+            table = {"formula": "f", "run": "g", "step": name, "gate": {"type": "gh:pr", "await_id": name}}
+            steps[name] = await town.add_task(name, held="waits for pull request", meta={"formula": table})
+        group = Group(
+            name="g", created_at="2026-01-31T09:30:00.000Z", origin={"formula": "f"},
+            tasks=tuple(task.id for task in steps.values()),
+        )  # fmt: skip
+        gh.write_text(
+            '#!/bin/sh\ncase $3 in merged) echo \'{"state":"MERGED"}\';; *) echo \'{"state":"CLOSED"}\';; esac\n'
+        )
+        await town.run(town.operations.set_plugin_field(PLUGIN, field_of("g"), as_value(group)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(GateReconciler(str(gh), every_s=0.05).run, town)
+            await town.wait_until(lambda: town.task(steps["merged"].id), lambda task: not task.held)
+            await town.wait_until(lambda: town.task(steps["closed"].id), lambda task: task.meta["formula"].get("asked"))
+            nursery.cancel_scope.cancel()
+        (message,) = await town.inbox()
+        assert steps["closed"].id in message.text
 
 
 async def test_with_a_forge_it_keeps_what_a_service_promises(gh: Path) -> None:

@@ -38,8 +38,8 @@ gate = { type = "timer", timeout = "1h" }
 
 
 @pytest.fixture
-def here(tt: Any) -> Path:
-    directory: Path = tt.directory / "formulas"
+def here(in_town: Any) -> Path:
+    directory: Path = in_town.directory / "formulas"
     directory.mkdir(exist_ok=True)
     for path in SHAPES.glob("*.toml"):
         (directory / path.name).write_text(path.read_text())
@@ -47,53 +47,53 @@ def here(tt: Any) -> Path:
     return directory
 
 
-def test_every_formula_of_the_town_is_listed_and_good(tt: Any, here: Path) -> None:
-    listed = {each["name"]: each for each in tt.json("formula", "list")["formulas"]}
+def test_every_formula_of_the_town_is_listed_and_good(in_town: Any, here: Path) -> None:
+    listed = {each["name"]: each for each in in_town.json("formula", "list")["formulas"]}
     assert listed["shiny"]["place"] == "formulas"
     assert listed["feature"]["place"] == "built in"
     assert listed["code-review"]["type"] == "convoy"
-    checked = tt.json("formula", "check")["formulas"]
+    checked = in_town.json("formula", "check")["formulas"]
     assert {each["name"] for each in checked} == set(listed)
     assert [each for each in checked if each["problem"]] == []
 
 
-def test_a_bad_file_is_named_with_its_line_and_hides_no_other(tt: Any, here: Path) -> None:
+def test_a_bad_file_is_named_with_its_line_and_hides_no_other(in_town: Any, here: Path) -> None:
     bad = here / "bad.formula.toml"
     bad.write_text('formula = "bad"\n\n[[steps]]\nid = "a"\ntitel = "x"\n')
     try:
-        assert "line 5: unknown key 'titel' of 'a'" in tt("formula", "run", "bad", code=2).err
-        answer = tt("formula", "check", "--json", code=1)
+        assert "line 5: unknown key 'titel' of 'a'" in in_town("formula", "run", "bad", code=2).err
+        answer = in_town("formula", "check", "--json", code=1)
         assert [each["name"] for each in answer.json["formulas"] if each["problem"]] == ["bad"]
-        assert "shiny" in [each["name"] for each in tt.json("formula", "list")["formulas"]]
+        assert "shiny" in [each["name"] for each in in_town.json("formula", "list")["formulas"]]
     finally:
         bad.unlink()
 
 
-def test_a_dry_run_makes_nothing(tt: Any, here: Path) -> None:
-    answer = tt.json("formula", "run", "shiny", "--var", "feature=undo", "--name", "dry", "--dry-run")
+def test_a_dry_run_makes_nothing(in_town: Any, here: Path) -> None:
+    answer = in_town.json("formula", "run", "shiny", "--var", "feature=undo", "--name", "dry", "--dry-run")
     assert answer["waves"] == [[f"dry.{step}"] for step in ("design", "implement", "review", "test", "submit")]
     assert answer["created"] == []
-    tt("group", "status", "dry", code=3)
-    tt("task", "show", "dry.design", code=3)
-    assert "needs a value for feature" in tt("formula", "run", "shiny", code=2).err
+    in_town("group", "status", "dry", code=3)
+    in_town("task", "show", "dry.design", code=3)
+    assert "needs a value for feature" in in_town("formula", "run", "shiny", code=2).err
 
 
-def test_a_run_makes_its_tasks_and_its_group_once(tt: Any, here: Path) -> None:
-    answer = tt.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
+def test_a_run_makes_its_tasks_and_its_group_once(in_town: Any, here: Path) -> None:
+    answer = in_town.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
     assert len(answer["created"]) == 9
-    task = tt.json("task", "show", "run1.implement.draft")
+    task = in_town.json("task", "show", "run1.implement.draft")
     assert task["state"] == "blocked"
     assert task["needs"] == ["run1.design"]
     assert task["meta"]["formula"]["run"] == "run1"
-    assert tt.json("group", "status", "run1")["total"] == 9
-    again = tt.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
+    assert in_town.json("group", "status", "run1")["total"] == 9
+    again = in_town.json("formula", "run", "shiny-enterprise", "--var", "feature=undo", "--name", "run1")
     assert (again["created"], len(again["existing"])) == ([], 9)
-    other = tt("formula", "run", "shiny", "--var", "feature=undo", "--name", "run1", "--json", code=4)
+    other = in_town("formula", "run", "shiny", "--var", "feature=undo", "--name", "run1", "--json", code=4)
     assert other.error["code"] == "exists"
 
 
-def test_a_run_that_was_cut_off_is_completed(bare: Any) -> None:
-    tt = bare
+def test_a_run_that_was_cut_off_is_completed(tt: Any) -> None:
+    tt = tt
     tt("init", "--name", "cut")
     (tt.directory / "formulas").mkdir()
     (tt.directory / "formulas" / "shiny.formula.toml").write_text((SHAPES / "shiny.formula.toml").read_text())
@@ -116,27 +116,28 @@ def test_a_run_that_was_cut_off_is_completed(bare: Any) -> None:
 
 
 def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
-    bare: Any, monkeypatch: pytest.MonkeyPatch
+    tt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare("init", "--name", "long")
+    tt("init", "--name", "long")
     steps = "".join(
         f'[[steps]]\nid = "s{n}"\ntitle = "{n}"\n' + (f'needs = ["s{n - 1}"]\n' if n else "") for n in range(450)
     )
-    (bare.directory / "long.formula.toml").write_text(f'formula = "long"\n{steps}')
+    (tt.directory / "long.formula.toml").write_text(f'formula = "long"\n{steps}')
     for name in [name for name in os.environ if name.startswith("TINYTOWN_")]:
         monkeypatch.delenv(name)
-    monkeypatch.chdir(bare.directory)
-    formula = read_file(bare.directory / "long.formula.toml", "long").formula
+    monkeypatch.setenv("XDG_STATE_HOME", tt.variables["XDG_STATE_HOME"])
+    monkeypatch.chdir(tt.directory)
+    formula = read_file(tt.directory / "long.formula.toml", "long").formula
     with CliContext().open_town() as town:
         run = plan_run(town, cook(formula, lambda _: formula, given={}), "long")
         ask, batches = town.client.run_all, 0
 
-        def cut(calls: Any) -> Any:
+        def cut(calls: Any, **options: Any) -> Any:
             nonlocal batches
             batches += any("task_add" in str(call.command[1]) for call in calls)
             if batches == 2:
                 raise ServerUnreachable("the connection is gone")
-            return ask(calls)
+            return ask(calls, **options)
 
         monkeypatch.setattr(town.client, "run_all", cut)
         with pytest.raises(ServerUnreachable):
@@ -148,25 +149,25 @@ def test_a_run_that_is_cut_off_between_two_batches_is_completed_by_the_next(
         assert town.run(town.operations.task("long.s449")).needs == ("long.s448",)
 
 
-def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(tt: Any, here: Path) -> None:
-    tt("formula", "run", "shiny", "--var", "feature=x", "--name", "mine")
-    tt("group", "close", "mine", "--force", "--forget")
+def test_a_task_that_has_the_id_already_is_not_taken_for_a_step(in_town: Any, here: Path) -> None:
+    in_town("formula", "run", "shiny", "--var", "feature=x", "--name", "mine")
+    in_town("group", "close", "mine", "--force", "--forget")
     (here / "other.formula.toml").write_text(
         'formula = "other"\n[[steps]]\nid = "new"\ntitle = "N"\n[[steps]]\nid = "design"\ntitle = "D"\n'
     )
-    tt("plan", "--init")
-    (tt.directory / "tasks.toml").write_text('[[tasks]]\nid = "taken.design"\ndescription = "x"\n')
-    tt("sync", "push")
-    assert "taken.design already exists" in tt("formula", "run", "other", "--name", "taken", code=4).err
-    tt("task", "show", "taken.new", code=3)
+    in_town("plan", "--init")
+    (in_town.directory / "tasks.toml").write_text('[[tasks]]\nid = "taken.design"\ndescription = "x"\n')
+    in_town("sync", "push")
+    assert "taken.design already exists" in in_town("formula", "run", "other", "--name", "taken", code=4).err
+    in_town("task", "show", "taken.new", code=3)
     (here / "other.formula.toml").unlink()
 
 
-def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(tt: Any, here: Path) -> None:
-    tt("spawn", "rita", "--cli", "echo")
-    answer = tt.json("formula", "run", "gated", "--name", "g1")
+def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(in_town: Any, here: Path) -> None:
+    in_town("spawn", "rita", "--cli", "echo")
+    answer = in_town.json("formula", "run", "gated", "--name", "g1")
     assert answer["remarks"] == []
-    build, ship, wait = (tt.json("task", "show", f"g1.{step}") for step in ("build", "ship", "cool-down"))
+    build, ship, wait = (in_town.json("task", "show", f"g1.{step}") for step in ("build", "ship", "cool-down"))
     assert (build["state"], build["role"], build["priority"], build["tags"]) == (
         "pending",
         "developer",
@@ -176,17 +177,17 @@ def test_a_gate_holds_its_step_until_a_person_or_a_clock_lets_it_go(tt: Any, her
     assert (ship["state"], ship["agent_id"] is not None) == ("blocked", True)
     assert "for a person: approval (tt task release g1.ship)" in ship["held"]
     assert wait["held_until"]
-    tt("task", "complete", "g1.build")
-    assert tt.json("task", "show", "g1.ship")["state"] == "blocked"
-    tt("task", "release", "g1.ship")
-    assert tt.json("task", "show", "g1.ship")["assigned_to"] == "rita"
-    tt("kill", "rita")
+    in_town("task", "complete", "g1.build")
+    assert in_town.json("task", "show", "g1.ship")["state"] == "blocked"
+    in_town("task", "release", "g1.ship")
+    assert in_town.json("task", "show", "g1.ship")["assigned_to"] == "rita"
+    in_town("kill", "rita")
 
 
-def test_an_assignee_who_is_no_agent_is_said(tt: Any, here: Path) -> None:
-    answer = tt.json("formula", "run", "gated", "--var", "who=nobody/here", "--name", "g2", "--dry-run")
+def test_an_assignee_who_is_no_agent_is_said(in_town: Any, here: Path) -> None:
+    answer = in_town.json("formula", "run", "gated", "--var", "who=nobody/here", "--name", "g2", "--dry-run")
     assert answer["remarks"] == ["step 'ship' goes to the backlog: no agent 'nobody/here' accepts tasks"]
-    assert "no agent called" in tt("formula", "run", "gated", "--agent", "nobody", code=3).err
+    assert "no agent called" in in_town("formula", "run", "gated", "--agent", "nobody", code=3).err
 
 
 VALUES = {
@@ -198,40 +199,41 @@ VALUES = {
 
 @pytest.mark.parametrize("name", sorted(path.name.removesuffix(".formula.toml") for path in SHAPES.iterdir()))
 def test_each_shape_that_gastown_ships_is_made_and_done_to_its_end(
-    tt: Any, here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    in_town: Any, here: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [word for value in VALUES.get(name, ()) for word in ("--var", value)]
     if name == "security-audit":  # advice for others is no work by itself
-        assert "no steps of its own" in tt("formula", "run", name, code=2).err
+        assert "no steps of its own" in in_town("formula", "run", name, code=2).err
         return
     run = ("formula", "run", name, *words, "--name", f"all-{name}")
-    planned = tt.json(*run, "--dry-run")
-    made = tt.json(*run)
+    planned = in_town.json(*run, "--dry-run")
+    made = in_town.json(*run)
     assert made["created"] == [task["task_id"] for task in planned["tasks"]]
     for variable in [variable for variable in os.environ if variable.startswith("TINYTOWN_")]:
         monkeypatch.delenv(variable)
-    monkeypatch.chdir(tt.directory)
+    monkeypatch.setenv("XDG_STATE_HOME", in_town.variables["XDG_STATE_HOME"])
+    monkeypatch.chdir(in_town.directory)
     with CliContext().open_town() as town:
         for wave in made["waves"]:
             town.run_all([town.operations.settle_task("complete", task) for task in wave])
-    assert tt.json("group", "status", f"all-{name}")["completed"] == len(made["created"])
+    assert in_town.json("group", "status", f"all-{name}")["completed"] == len(made["created"])
 
 
-def test_a_chain_of_a_thousand_steps_is_made(tt: Any, here: Path) -> None:
+def test_a_chain_of_a_thousand_steps_is_made(in_town: Any, here: Path) -> None:
     steps = "".join(
         f'[[steps]]\nid = "move-{n}"\ntitle = "{n}"\n' + (f'needs = ["move-{n - 1}"]\n' if n else "")
         for n in range(1025)
     )
     (here / "hanoi.formula.toml").write_text(f'formula = "hanoi"\n{steps}')
-    assert len(tt.json("formula", "run", "hanoi", "--name", "hanoi")["created"]) == 1025
-    assert tt.json("task", "show", "hanoi.move-1024")["needs"] == ["hanoi.move-1023"]
+    assert len(in_town.json("formula", "run", "hanoi", "--name", "hanoi")["created"]) == 1025
+    assert in_town.json("task", "show", "hanoi.move-1024")["needs"] == ["hanoi.move-1023"]
     (here / "hanoi.formula.toml").unlink()
 
 
-def test_a_convoy_is_a_group_of_legs_and_a_synthesis(tt: Any, here: Path) -> None:
-    answer = tt.json("formula", "run", "code-review", "--var", "pr=7", "--preset", "gate", "--name", "r7")
+def test_a_convoy_is_a_group_of_legs_and_a_synthesis(in_town: Any, here: Path) -> None:
+    answer = in_town.json("formula", "run", "code-review", "--var", "pr=7", "--preset", "gate", "--name", "r7")
     assert answer["waves"] == [["r7.wiring", "r7.security"], ["r7.synthesis"]]
-    assert ".reviews/r7/wiring-findings.md" in tt.json("task", "show", "r7.wiring")["description"]
+    assert ".reviews/r7/wiring-findings.md" in in_town.json("task", "show", "r7.wiring")["description"]
 
 
 @pytest.mark.parametrize(
@@ -247,39 +249,37 @@ def test_a_convoy_is_a_group_of_legs_and_a_synthesis(tt: Any, here: Path) -> Non
         (("check", "tinytown.toml"), 1),
     ],
 )
-def test_what_cannot_be_meant_is_an_error(tt: Any, words: tuple[str, ...], code: int) -> None:
-    tt("formula", *words, code=code)
+def test_what_cannot_be_meant_is_an_error(in_town: Any, words: tuple[str, ...], code: int) -> None:
+    in_town("formula", *words, code=code)
 
 
-def test_formulas_can_be_looked_at_outside_of_a_town(bare: Any) -> None:
-    shown = bare.json("formula", "show", "release")
+def test_formulas_can_be_looked_at_outside_of_a_town(tt: Any) -> None:
+    shown = tt.json("formula", "show", "release")
     assert shown["variables"]["version"]["required"]
     assert [step["gate"]["type"] for step in shown["steps"] if step["gate"]] == ["human"]
 
 
-def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(bare: Any) -> None:
-    bare("init", "--name", "traps")
-    directory = bare.directory / "formulas"
+def test_what_a_file_names_is_a_formula_and_what_hangs_is_an_error(tt: Any) -> None:
+    tt("init", "--name", "traps")
+    directory = tt.directory / "formulas"
     directory.mkdir()
     step = '[[steps]]\nid = "a"\ntitle = "A"\n'
-    (bare.directory / "secret.toml").write_text(f'formula = "secret"\n{step}description = "do not tell"\n')
+    (tt.directory / "secret.toml").write_text(f'formula = "secret"\n{step}description = "do not tell"\n')
     for name, first in (
-        ("extends", f'extends = ["{bare.directory}/secret.toml"]\n{step}'),
+        ("extends", f'extends = ["{tt.directory}/secret.toml"]\n{step}'),
         ("expand", '[[steps]]\nid = "a"\nexpand = "../secret.toml"\n'),
         ("aspects", f'[compose]\naspects = ["./secret.toml"]\n{step}'),
     ):
         (directory / f"{name}.formula.toml").write_text(f'formula = "{name}"\n{first}')
-        assert "expected a formula name" in bare("formula", "run", name, code=2).err
+        assert "expected a formula name" in tt("formula", "run", name, code=2).err
     os.mkfifo(directory / "pipe.formula.toml")
     (directory / "turn.formula.toml").symlink_to("turn.formula.toml")
     (directory / "slow.formula.toml").write_text(f'formula = "slow"\n[vars.v]\npattern = "(a+)+$"\n{step}')
     (directory / "mark.formula.toml").write_bytes(
         b"\xef\xbb\xbf" + f'formula = "mark"\n{step}'.replace("\n", "\r\n").encode()
     )
-    answer = {
-        each["name"]: each["problem"] or "" for each in bare("formula", "check", "--json", code=1).json["formulas"]
-    }
+    answer = {each["name"]: each["problem"] or "" for each in tt("formula", "check", "--json", code=1).json["formulas"]}
     assert "not a regular file" in answer["pipe"]
     assert "cannot read" in answer["turn"]
     assert (answer["mark"], answer["slow"]) == ("", "")
-    assert "matching takes too long" in bare("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err
+    assert "matching takes too long" in tt("formula", "run", "slow", "--var", f"v={'a' * 60}b", code=2).err

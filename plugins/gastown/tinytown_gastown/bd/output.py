@@ -14,6 +14,9 @@ import click
 import msgspec
 from tinytown.errors import TinytownError
 
+#: For commands that take no words: bd ignores those that follow them.
+MORE_WORDS = {"allow_extra_args": True}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -70,14 +73,17 @@ def common_options(command: F) -> F:
         click.option("--actor", metavar="NAME", expose_value=False, callback=_remember, help="The name of the actor."),
         click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_remember, help="Print nothing."),
         click.option("--readonly", is_flag=True, expose_value=False, callback=_remember, help="Change nothing."),
-        click.option("--sandbox", is_flag=True, expose_value=False, help="Has no effect."),
+        click.option("--sandbox", "--no-daemon", is_flag=True, expose_value=False, help="Has no effect."),
+        click.option("--no-auto-flush", "--no-auto-import", is_flag=True, expose_value=False, help="Has no effect."),
+        click.option("--allow-stale", "--no-db", is_flag=True, expose_value=False, help="Has no effect."),
+        click.option("--db", "--dolt-auto-commit", metavar="WORD", expose_value=False, help="Has no effect."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def priority_of(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+def priority_of(context: click.Context | None, parameter: click.Parameter | None, value: str | None) -> int | None:
     """A priority as bd accepts it: 0 to 4, or P0 to P4."""
     if value is None:
         return None

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.config import find_town
 from tinytown.errors import NotFound, TinytownError, UsageError
+from tinytown.state import find_town
 from tinytown_beads.groups.town import all_groups
 from tinytown_cli.public import (
     AGENT,
@@ -32,7 +32,7 @@ from tinytown_gastown.formulas.library import FormulaLibrary
 from tinytown_gastown.formulas.run import Run, create_run, plan_run
 from tinytown_gastown.formulas.variables import parse_values
 
-_VAR = click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
+_VAR = click.option("--var", "--set", "words", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
 _PRESET = click.option("--preset", default="", help="Use a preset selection of legs.")
 _LEGS = click.option("--legs", multiple=True, metavar="LEG,..", help="Only these legs.")
 
@@ -176,6 +176,8 @@ def check(context: CliContext, names: tuple[str, ...]) -> None:
 @_PRESET
 @_LEGS
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="Assign all tasks to this agent.")
+@click.option("--pr", metavar="NUMBER", help="The same as --var pr=NUMBER.")
+@click.option("--files", multiple=True, metavar="FILE,..", help="The same as --var files=FILE,...")
 @click.option("--into", type=click.Choice(["backlog"]), help="Put all tasks onto the backlog, ignoring assignees.")
 @click.option("--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the run is part of.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be created.")
@@ -189,6 +191,8 @@ def run(
     preset: str,
     legs: tuple[str, ...],
     agent: str,
+    pr: str | None,
+    files: tuple[str, ...],
     into: str | None,
     on_task: str,
     dry_run: bool,
@@ -200,6 +204,7 @@ def run(
     """
     if agent and into:
         raise UsageError("--agent and --into backlog exclude each other")
+    words += (f"pr={pr}",) * bool(pr) + (f"files={','.join(files)}",) * bool(files)
     with context.open_town() as town:
         planned = planned_run(
             context,

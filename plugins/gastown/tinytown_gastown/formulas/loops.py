@@ -15,8 +15,11 @@ from tinytown_gastown.formulas.variables import substitute
 STEPS = 20_000
 
 
-def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]:
-    """The steps of all passes of a loop, each pass after the one before it."""
+def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> tuple[list[Step], tuple[str, ...]]:
+    """The steps of all passes of a loop, each pass after the one before it, and what the last pass ends with.
+
+    A loop of no passes ends with what it needs itself.
+    """
     if loop.until:
         raise ValueError(
             f"step {step.id!r}: loop.until is evaluated at run time, which is not supported; use count or range"
@@ -39,7 +42,7 @@ def loop_passes(step: Step, loop: Loop, values: Mapping[str, str]) -> list[Step]
                 )
             )  # fmt: skip
         before = last
-    return made
+    return made, before
 
 
 def _needed_in(id_: str, steps: Sequence[Step]) -> bool:

@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import trio
+from tinytown.contracts import Service
 from tinytown.errors import NotFound, Refused, UsageError
 from tinytown.model.messages import Query
 from tinytown.model.tasks import FINISHED, Task
@@ -25,10 +26,11 @@ from tinytown_gastown.formulas.run import TABLE
 _FORGE = ("gh:pr", "gh:run")
 
 
-class GateReconciler:
+class GateReconciler(Service):
     """The service ``formula-gates``. `gh` is the program that queries a forge, '' for none; it runs every `every_s` seconds."""
 
     name = "formula-gates"
+    scope = "town"
 
     def __init__(self, gh: str = "", *, every_s: float = 60.0) -> None:
         self.gh = gh

@@ -43,19 +43,38 @@ class Draft:
 def draft_steps(steps: Sequence[Step], values: Mapping[str, str], remarks: list[str]) -> list[Draft]:
     """The steps of a formula with their children and all passes of their loops."""
     drafts: list[Draft] = []
+    loops: dict[str, tuple[str, ...]] = {}
     for step in steps:
-        _add(drafts, step, "", values, remarks)
-    return drafts
+        _add(drafts, step, "", values, remarks, loops)
+    return [replace(draft, needs=_after_loops(draft.needs, loops)) for draft in drafts] if loops else drafts
 
 
-def _add(drafts: list[Draft], step: Step, parent: str, values: Mapping[str, str], remarks: list[str]) -> None:
+def _after_loops(needs: Sequence[str], loops: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The needs, with the last pass of a loop in the place of the loop; a pass may end with a loop, too."""
+    whole: dict[str, None] = {}
+    pending, seen = list(needs), set[str]()
+    while pending:
+        need = pending.pop(0)
+        if need not in loops:
+            whole[need] = None
+        elif need not in seen:
+            seen.add(need)
+            pending = [*loops[need], *pending]
+    return tuple(whole)
+
+
+def _add(
+    drafts: list[Draft], step: Step, parent: str, values: Mapping[str, str], remarks: list[str],
+    loops: dict[str, tuple[str, ...]],
+) -> None:  # fmt: skip
     if len(drafts) > STEPS:
         raise ValueError(f"more than {STEPS:,} steps")
     if step.on_complete:
         raise ValueError(f"step {step.id!r}: on_complete creates steps at run time, which is not supported")
     if step.loop:
-        for loop_pass in loop_passes(step, step.loop, values):
-            _add(drafts, loop_pass, parent, values, remarks)
+        passes, loops[step.id] = loop_passes(step, step.loop, values)
+        for loop_pass in passes:
+            _add(drafts, loop_pass, parent, values, remarks, loops)
         return
     if not (step.title or step.expand):
         raise ValueError(f"step {step.id!r} has no title")
@@ -81,7 +100,7 @@ def _add(drafts: list[Draft], step: Step, parent: str, values: Mapping[str, str]
         )
     )
     for child in step.children:
-        _add(drafts, child, step.id, values, remarks)
+        _add(drafts, child, step.id, values, remarks, loops)
 
 
 def _whole_text(step: Step) -> str:

@@ -10,6 +10,7 @@ from tinytown.errors import TinytownError, UsageError
 from tinytown_cli.public import CliContext, TownCommand, counted, pass_cli_context
 
 if TYPE_CHECKING:
+    from tinytown_gastown.migration.code import CodeChoice
     from tinytown_gastown.migration.migrate import RigMove
 
 
@@ -26,13 +27,21 @@ if TYPE_CHECKING:
     default=Path(),
     help="Where the new towns are created.  [default: the current directory]",
 )
+@click.option(
+    "--code",
+    type=click.Choice(["clone", "link", "none"]),
+    default="clone",
+    show_default=True,
+    help="The rig's repository: a clone of the old town's, one that borrows its objects, or none.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
 @pass_cli_context
-def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool) -> None:
+def from_gastown(context: CliContext, directory: Path, into: Path, code: CodeChoice, dry_run: bool) -> None:
     """Make a town for each rig of the Gastown town in DIR, with its beads as tasks. DIR is only read.
 
-    Each town is a directory with the rig's name, its beads in .beads/issues.jsonl and its formulas. What has no counterpart
-    is listed. First run bd export -o .beads/issues.jsonl in each rig, so that the export is complete.
+    Each town is a directory with the rig's name: its code as the old town has it, its beads in .beads/issues.jsonl and its
+    formulas. What has no counterpart is listed. First run bd export -o .beads/issues.jsonl in each rig, so that the export is
+    complete.
     """
     from tinytown_gastown.migration.migrate import move_rig, plan_moves
     from tinytown_gastown.migration.source import read_gastown
@@ -42,7 +51,7 @@ def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool
         raise UsageError(
             f"{into} is inside the old town, which is read only", hint="choose another directory with --to"
         )
-    moves = plan_moves(old, into)
+    moves = plan_moves(old, into, code)
     for move in moves:
         if not dry_run:
             try:
@@ -64,12 +73,17 @@ def from_gastown(context: CliContext, directory: Path, into: Path, dry_run: bool
 def _move_lines(move: RigMove, *, dry_run: bool) -> list[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in move.kinds.items()) or "no beads"
     lines = [f"{'would make' if dry_run else 'made'} {move.directory}: {kinds}"]
+    if move.code:
+        borrowed = ", which borrows from it: keep the old town" if move.code == "link" else ""
+        lines.append(f"  code: a clone of {move.rig.checkout}{borrowed}")
     if move.skipped:
         lines = [f"skipped {move.rig.name}: {move.skipped}"]
     if move.report is not None:
         lines += [f"  {line}" for line in move.report.lines()]
     lines += [f"  {place}: check it for unmerged work" for place in move.rig.work_places]
     lines += [f"  {id_}: changed in both towns since the last run; kept as it is here" for id_ in move.both_changed]
+    if move.notes:
+        lines.append(f"  memories that became notes: {', '.join(move.notes)}")
     if move.agents:
         lines.append(f"  {counted(len(move.agents), 'agent')} found; create the ones you want with tt spawn")
     return lines

@@ -18,12 +18,16 @@ from tinytown_beads.json_text import as_object, decode
 from tinytown_beads.lines import Line, new_line, read_lines
 
 from tinytown_gastown.migration.backup_tables import records_of, rows_of
+from tinytown_gastown.migration.code import find_repository
 
 #: The name of what belongs to no rig, and of its prefix.
 HEADQUARTERS = "hq"
 
 _TABLES = ("issues", "dependencies", "labels", "comments", "events", "config")
 _FORMULA_NAMES = ("*.formula.toml", "*.formula.json")
+_DATABASES = ("*.db", "embeddeddolt/*/.dolt/noms/*", "dolt/*/.dolt/noms/*", "dolt/.dolt/noms/*")
+#: How much younger a database has to be than its export to be worth a word.
+_STALE_S = 60.0
 _WORK_PLACES = ("polecats", "crew")
 #: Files of the town that say nothing about its work.
 _NO_PLACE = {
@@ -51,6 +55,8 @@ class Rig:
     sources: list[str] = field(default_factory=list[str])
     formulas: list[Path] = field(default_factory=list[Path])
     work_places: list[str] = field(default_factory=list[str])
+    #: Its repository in the old town.
+    checkout: Path | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +89,7 @@ def read_gastown(directory: Path) -> GastownTown:
         if name != HEADQUARTERS:
             rig.formulas = _formulas(root, root / name)
             rig.work_places = list(_work_places(root, name))
+            rig.checkout = find_repository(root, name)
     _sort_by_prefix(town)
     for place in (root, *(root / name for name in town.rigs if name != HEADQUARTERS)):
         for name, why in _NO_PLACE.items():
@@ -161,6 +168,10 @@ def _read_beads(town: GastownTown, rig: Rig, places: Iterable[Path]) -> None:
         elif path is not None and path not in seen:
             seen.add(path)
             _add(town, rig, read_lines(read_file(path) or b""), path)
+            if _database_time(path.parent) > path.stat().st_mtime + _STALE_S:
+                town.problems.append(
+                    f"{path.relative_to(town.root)} may be older than its database: {_export_in(path.parent.parent)}"
+                )
     if rig.lines:
         return
     for place in places:
@@ -173,6 +184,21 @@ def _read_beads(town: GastownTown, rig: Rig, places: Iterable[Path]) -> None:
                     (str((place / ".beads/backup/events.jsonl").relative_to(town.root)), "history of beads")
                 )
             return
+
+    for place in places:
+        if (place / ".beads" / "metadata.json").is_file():
+            town.problems.append(f"{rig.name} has a database without an export: {_export_in(place)}")
+            return
+
+
+def _export_in(place: Path) -> str:
+    return f"run bd export -o .beads/issues.jsonl in {place}, then repeat this"
+
+
+def _database_time(beads: Path) -> float:
+    """When the database beside an export was last touched, 0 without one. Reading touches it, too."""
+    files = [path for pattern in _DATABASES for path in beads.glob(pattern) if path.is_file()]
+    return max((path.stat().st_mtime for path in files), default=0.0)
 
 
 def _add(town: GastownTown, rig: Rig, lines: list[Line], path: Path) -> None:

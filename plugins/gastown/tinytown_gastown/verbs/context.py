@@ -17,12 +17,18 @@ from tinytown_cli.public import (
     task_shape,
 )
 
+from tinytown_gastown.verbs.addresses import find_agent
 
-@click.command(cls=TownCommand, examples=["tt hook", "tt hook worker"])
-@click.argument("agent", required=False, type=AGENT, default="")
+
+@click.command(cls=TownCommand, examples=["tt hook", "tt hook worker", "tt hook show shop/polecats/nux"])
+@click.argument("words", nargs=-1, metavar="[show|status] [AGENT]", type=AGENT)
 @pass_cli_context
-def hook(context: CliContext, agent: str) -> None:
+def hook(context: CliContext, words: tuple[str, ...]) -> None:
     """Show the current or next task of AGENT, and its queue. Inside a round, your own."""
+    rest = words[1:] if words and words[0] in ("show", "status") else words
+    if len(rest) > 1:
+        raise UsageError(f"expected one agent, got {len(rest)} words", hint="tt sling TASK AGENT puts work onto a hook")
+    agent = rest[0] if rest else ""
     with context.open_town() as town:
         owner = _whose(town, agent)
         task, others = _work_of(town, owner)
@@ -40,7 +46,7 @@ def hook(context: CliContext, agent: str) -> None:
 def _whose(town: TownClient, agent: str) -> Agent:
     if not (agent or town.caller.agent):
         raise UsageError("expected an agent (there is no default outside of a round)", hint="tt list shows them")
-    return town.run(town.operations.agent(agent or town.caller.agent))
+    return find_agent(town, agent or town.caller.agent)
 
 
 def _work_of(town: TownClient, agent: Agent) -> tuple[Task | None, list[Task]]:
@@ -57,8 +63,9 @@ def _work_of(town: TownClient, agent: Agent) -> tuple[Task | None, list[Task]]:
 
 @click.command(cls=TownCommand, examples=["tt prime", "tt prime worker"])
 @click.argument("agent", required=False, type=AGENT, default="")
+@click.option("--hook", "--state", "--explain", "--dry-run", "hooked", is_flag=True, help="Has no effect.")
 @pass_cli_context
-def prime(context: CliContext, agent: str) -> None:
+def prime(context: CliContext, agent: str, hooked: bool) -> None:
     """Print the context that AGENT needs to resume: identity, task, mail, notes. Inside a round, your own.
 
     It is built from the current state, so it can be printed again at any time.

@@ -102,7 +102,9 @@ def remove(context: CliContext, task_word: str, need: str) -> None:
             raise NotFound(
                 f"task {task.id} does not need {need[:80]!r}", hint=f"it needs {', '.join(task.needs) or 'nothing'}"
             )
-        changed = town.run(town.operations.update_task(task.id, needs=[id_ for id_ in task.needs if id_ != near[0]]))
+        changed = town.run(
+            administration.update_task(town.operations, task.id, needs=[id_ for id_ in task.needs if id_ != near[0]])
+        )
     _answer(context, changed)
 
 

@@ -19,6 +19,8 @@ from tinytown_cli.public import (
     task_shape,
 )
 
+from tinytown_gastown.verbs.addresses import find_agent
+
 Status = Literal["completed", "escalated", "deferred"]
 
 
@@ -27,11 +29,20 @@ Status = Literal["completed", "escalated", "deferred"]
     examples=["tt done --result 'see src/count.py'", "tt done --status escalated --result 'the API key is missing'"],
 )
 @click.argument("task_word", metavar="[TASK]", required=False, default="", type=TASK)
-@click.option("--status", type=click.Choice(["completed", "escalated", "deferred"]), default="completed", show_default=True,
-              help="How it ended.")  # fmt: skip
+@click.option("--issue", default="", type=TASK, metavar="TASK", help="The same as TASK.")
+@click.option("--status", type=click.Choice(["completed", "escalated", "deferred"], case_sensitive=False), default="completed",
+              show_default=True, help="How it ended.")  # fmt: skip
 @click.option("--result", default="", metavar="TEXT", help="The result, or the reason; - reads standard input.")
+@click.option(
+    "--pre-verified", "--resume", "verified", is_flag=True, help="Has no effect: the town's gates verify work."
+)
+@click.option(
+    "--target", "--cleanup-status", "-p", "--priority", "target", help="Has no effect: there is no merge queue."
+)
 @pass_cli_context
-def done(context: CliContext, task_word: str, status: Status, result: str) -> None:
+def done(
+    context: CliContext, task_word: str, issue: str, status: Status, result: str, verified: bool, target: str | None
+) -> None:
     """Report how a task ended. Inside a round, its own task by default.
 
     completed: it is done, subject to the town's gates. escalated: a person has to decide; the supervisor is
@@ -40,7 +51,7 @@ def done(context: CliContext, task_word: str, status: Status, result: str) -> No
     words = read_text(result)
     with context.open_town() as town:
         caller = town.caller
-        word = task_word or caller.task_id
+        word = task_word or issue or caller.task_id
         if not word:
             raise UsageError("expected a task (there is no default outside of a round)", hint="tt task list shows them")
         if status == "completed":
@@ -52,8 +63,9 @@ def done(context: CliContext, task_word: str, status: Status, result: str) -> No
             )
             task = town.run(ended)
         else:
-            if not words.strip():
-                raise UsageError(f"expected --result with the reason why it is {status}")
+            if not words.strip() and status == "escalated" and not caller.is_agent:
+                raise UsageError("expected --result with the question that a person has to decide")
+            words = words.strip() or "no reason given"
             task = _put_off(town, town.run(town.operations.task(word)), status, words)
     context.emit(task_shape(task), f"task {task.id} is {task.state}" + (f": {task.reason}" if task.reason else ""))
 
@@ -78,6 +90,10 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
 )
 @click.option("-m", "--message", default="", metavar="TEXT", help="Notes for the next round; - reads standard input.")
 @click.option("-s", "--subject", default="", help="The first line of the message.")
+@click.option("--stdin", is_flag=True, help="Read the notes from standard input.")
+@click.option("-r", "--reason", default="", help="Why, added to the message.")
+@click.option("-c", "--collect", is_flag=True, help="Add the other tasks of the agent to the message.")
+@click.option("--auto", "--cycle", "-y", "--yes", "--no-git-check", "auto", is_flag=True, help="Has no effect.")
 @click.option(
     "--to", "taker", default="", type=AGENT, metavar="AGENT", help="Who continues.  [default: the current agent]"
 )
@@ -85,17 +101,36 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
     "--task", "task_word", default="", type=TASK, metavar="TASK", help="The task.  [default: the one of this round]"
 )
 @pass_cli_context
-def handoff(context: CliContext, message: str, subject: str, taker: str, task_word: str) -> None:
+def handoff(
+    context: CliContext,
+    message: str,
+    subject: str,
+    stdin: bool,
+    reason: str,
+    collect: bool,
+    auto: bool,
+    taker: str,
+    task_word: str,
+) -> None:
     """End the round of a task and continue it in a new one, of the same or another agent, with a message."""
-    words = "\n\n".join(part for part in (subject, read_text(message).strip() if message else "") if part)
+    text = read_text("-" if stdin else message).strip() if message or stdin else ""
+    parts = [subject, text, f"Reason: {reason}" if reason else ""]
     with context.open_town() as town:
         word = task_word or town.caller.task_id
         if not word:
             raise UsageError("expected --task (there is no default outside of a round)", hint="tt task list shows them")
         task = town.run(town.operations.task(word))
-        taker_agent = town.run(town.operations.agent(taker or task.agent_id or "")) if taker or task.agent_id else None
+        taker_agent = find_agent(town, taker or task.agent_id or "") if taker or task.agent_id else None
         if taker_agent is None:
             raise Refused(f"task {task.id} has no agent", hint="name one with --to AGENT")
+        if collect:
+            others = town.run(town.operations.tasks(agent=taker_agent.id, limit=100))
+            parts += [
+                f"- {other.id} is {other.state}: {other.headline}"
+                for other in others
+                if not other.finished and other.id != task.id
+            ]
+        words = "\n\n".join(part for part in parts if part)
         # All at once: the first of these may end the round that we run in.
         calls: list[Any] = [town.operations.hold_task(task.id, reason="handed over")]
         if words:

@@ -24,6 +24,7 @@ from tinytown_cli.public import (
 from tinytown_gastown.formulas.commands import planned_run, run_lines
 from tinytown_gastown.formulas.library import FormulaLibrary
 from tinytown_gastown.formulas.run import Run, create_run
+from tinytown_gastown.verbs.addresses import last_name
 from tinytown_gastown.verbs.choose_agent import free_name, idle_agent
 
 
@@ -31,59 +32,87 @@ from tinytown_gastown.verbs.choose_agent import free_name, idle_agent
     cls=TownCommand,
     examples=[
         "tt sling 1f3a worker",
+        "tt sling 1f3a 77b0 worker",
         "tt sling 1f3a --args 'keep the old flag working'",
         "tt sling feature rita --var feature='a --dry-run option'",
         "tt sling review --on 1f3a --var branch=topic",
     ],
 )
-@click.argument("work", metavar="TASK|FORMULA")
-@click.argument("agent", required=False, default="")
+@click.argument("words", nargs=-1, required=True, metavar="TASK...|FORMULA [AGENT]")
 @click.option(
     "--on", "on_task", default="", type=TASK, metavar="TASK", help="The task that the formula's run is part of."
 )
-@click.option("--var", "words", multiple=True, metavar="NAME=VALUE", help="Set a variable of the formula.")
+@click.option("--formula", "formula_name", default="", help="The formula to run on the task.")
+@click.option("--var", "values", multiple=True, metavar="NAME=VALUE", help="Set a variable of the formula.")
 @click.option("--name", "run_name", metavar="RUN", help="The name of the formula's run.")
-@click.option("--args", "note", default="", metavar="TEXT", help="A message for the agent; - reads standard input.")
-@click.option("--cli", default="", metavar="KIND", help="The kind of an agent that is created.")
+@click.option(
+    "-a", "--args", "note", default="", metavar="TEXT", help="A message for the agent; - reads standard input."
+)
+@click.option("-s", "--subject", default="", help="The first line of the message.")
+@click.option("-m", "--message", default="", metavar="TEXT", help="The same as --args.")
+@click.option("--stdin", is_flag=True, help="Read the message from standard input.")
+@click.option("--cli", "--agent", "cli", default="", metavar="KIND", help="The kind of an agent that is created.")
 @click.option("--role", default="", help="The role of the agent that is chosen or created.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--crew", default="", metavar="AGENT", help="The same as AGENT.")
+@click.option("--review-only", is_flag=True, help="Tell the agent to change nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--create", "--force", "--no-convoy", "--owned", "--no-merge", "--no-boot", "--hook-raw-bead", "--ralph", "flag",
+              is_flag=True, help="Has no effect.")  # fmt: skip
+@click.option("--merge", "--base-branch", "--account", "--max-concurrent", "setting", help="Has no effect.")
 @no_start_option
 @pass_cli_context
 def sling(
-    context: CliContext,
-    work: str,
-    agent: str,
-    on_task: str,
-    words: tuple[str, ...],
-    run_name: str | None,
-    note: str,
-    cli: str,
-    role: str,
-    dry_run: bool,
-    no_start: bool,
-) -> None:
-    """Assign TASK, or all tasks of FORMULA, to AGENT, and start it.
+    context: CliContext, words: tuple[str, ...], on_task: str, formula_name: str, values: tuple[str, ...], run_name: str | None,
+    note: str, subject: str, message: str, stdin: bool, cli: str, role: str, crew: str, review_only: bool, dry_run: bool,
+    flag: bool, setting: str | None, no_start: bool,
+) -> None:  # fmt: skip
+    """Assign TASK, several tasks, or all tasks of FORMULA, to AGENT, and start it.
 
-    A missing AGENT is created. Without AGENT an idle agent is chosen, or a new one created.
+    A missing AGENT is created. Without AGENT an idle agent is chosen for each task, or a new one created. An address such as
+    shop/polecats/nux means the agent nux.
     """
-    note_text = read_text(note).strip() if note else ""
+    parts = [subject.strip(), read_text("-" if stdin else note or message).strip() if note or message or stdin else ""]
+    parts += ["This is for review only: change nothing, and report what you find."] if review_only else []
+    note_text = "\n\n".join(part for part in parts if part)
     with context.open_town() as town:
-        task = _task_or_none(town, work) if not (words or on_task or run_name) else None
-        taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, role or (task.role if task else "") or "")
-        answer: dict[str, Any] = {
-            "agent": taker.name, "spawned": taker.is_new and not dry_run, "run": None, "dry_run": dry_run,
-        }  # fmt: skip
-        if task is not None:
-            answer["task_ids"] = (task.id,)
-            lines = [_sling_task(context, town, task, taker, note_text, dry_run=dry_run)]
-        else:
-            planned, lines = _sling_formula(
-                context, town, work, run_name, words, taker, note_text, on=on_task, dry_run=dry_run
-            )
-            answer |= {"run": planned.name, "task_ids": tuple(planned_task.id for planned_task in planned.tasks)}
+        work, agent = _split_target(town, words, crew)
+        if formula_name:
+            (on_task,), work = work, [formula_name]
+        lines: list[str] = []
+        answer: dict[str, Any] = {"agent": None, "spawned": False, "run": None, "dry_run": dry_run, "task_ids": ()}
+        for word in work:
+            task = _task_or_none(town, word) if not (values or on_task or run_name) else None
+            wanted_role = role or (task.role if task else "") or ""
+            taker = _Taker(*_taker(town, agent, task, cli=cli, role=role), cli, wanted_role)
+            answer |= {"agent": taker.name, "spawned": answer["spawned"] or (taker.is_new and not dry_run)}
+            if task is not None:
+                answer["task_ids"] = (*answer["task_ids"], task.id)
+                lines.append(_sling_task(context, town, task, taker, note_text, dry_run=dry_run))
+            else:
+                planned, shown = _sling_formula(
+                    context, town, word, run_name, values, taker, note_text, on=on_task, dry_run=dry_run
+                )
+                lines += shown
+                ids = tuple(planned_task.id for planned_task in planned.tasks)
+                answer |= {"run": planned.name, "task_ids": (*answer["task_ids"], *ids)}
         if not dry_run:
             answer["kernel"] = start_where_needed(context, town, may_start=not no_start)
     context.emit(answer, lines)
+
+
+def _split_target(town: TownClient, words: Sequence[str], crew: str) -> tuple[list[str], str]:
+    """The work and the agent's name, '' for any: the last of several words is the agent unless it is work itself."""
+    *work, last = words
+    if not work or (last in FormulaLibrary(town.root).files() and len(words) > 2) or _is_task(town, last):
+        work, last = list(words), ""
+    name = last_name(crew or last)
+    # A rig of Gastown is a town: its name leaves the choice to the town.
+    return work, "" if name == town.config.name else name
+
+
+def _is_task(town: TownClient, word: str) -> bool:
+    (answer,) = town.client.run_all([town.operations.task(word)])
+    return isinstance(answer, Task) and answer.id == word
 
 
 class _Taker(NamedTuple):
