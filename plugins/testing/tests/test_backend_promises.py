@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Generator
+import uuid
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tinytown.contracts import (
     Round,
     Unauthorized,
     Unavailable,
+    Usage,
 )
 from tinytown.errors import ProcessFailed
 from tinytown_testing import PROMISES, BackendScenarios, CheckReport, Scenario, check_agent_backend, trial
@@ -46,23 +48,24 @@ ALL = BackendScenarios(
     rate_limit=Scenario(task="throttled"),
     login_error=Scenario(task="locked out"),
     silent=Scenario(task="sh exec sleep 60"),
+    failing=Scenario(task="sh echo no good >&2; exit 1"),
 )
 
 
 class Session:
-    """Does what its task says: ``say WORD``, ``sh SCRIPT``, ``tool``, ``throttled``, ``locked out``."""
+    """Does what its prompt says: ``say WORD``, ``sh SCRIPT``, ``tool``, ``throttled``, ``locked out``."""
 
     def __init__(self, context: AgentContext) -> None:
         self.context = context
 
     async def run_round(self, work: Round, report: Report) -> Outcome:
-        assert work.task is not None
-        verb, _, rest = work.task.description.partition(" ")
+        text = self.text(work)
+        verb, _, rest = text.partition(" ")
         match verb:
             case "say":
                 return await self.say(rest, work, report)
             case "sh":
-                return await self.run(["sh", "-c", rest], work, report)
+                return await self.run(["sh"], work, report, rest)
             case "tool":
                 return await self.run(["no-such-tool-anywhere"], work, report)
             case "throttled":
@@ -72,17 +75,27 @@ class Session:
             case _:
                 return Finished(text="what?")
 
+    def text(self, work: Round) -> str:
+        return work.prompt.removeprefix("Handle your mail.\n\n")
+
     async def say(self, word: str, work: Round, report: Report) -> Outcome:
         await trio.lowlevel.checkpoint()
         report.line(word)
         return Finished(text=word)
 
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
+    def directory(self, work: Round) -> Path:
+        return work.directory
+
+    def environment(self, work: Round) -> Mapping[str, str]:
+        return work.environment
+
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
         try:
             ended = await self.context.processes.run(
                 command,
-                cwd=work.directory,
-                env=work.environment,
+                cwd=self.directory(work),
+                env=self.environment(work),
+                stdin=script.encode(errors="replace"),
                 on_line=lambda line: report.line(line.text),
                 timeout_s=work.timeout_s,
                 silence_s=work.silence_s,
@@ -95,6 +108,8 @@ class Session:
             return Failed(reason=ended.reason)
         if ended.status is None:
             return Lost(reason="killed", stderr_tail=ended.stderr_tail)
+        if ended.status:
+            return Failed(reason=f"status {ended.status}")
         return Finished(text=ended.stdout_tail)
 
 
@@ -198,6 +213,22 @@ class ReportsBytes(Session):
         return Finished(text=word)
 
 
+class ReportsNonsense(Session):
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
+        report.usage(Usage(input_tokens=-1))
+        return Finished(text=word)
+
+
+class CostsNothingThatIsANumber(Session):
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
+        return Finished(text=word, usage=Usage(cost_usd=float("nan")))
+
+
+class OwesTokens(Session):
+    async def say(self, word: str, work: Round, report: Report) -> Outcome:
+        return Finished(text=word, usage=Usage(output_tokens=-5))
+
+
 class ReportsAfterTheEnd(Good):
     @asynccontextmanager
     async def opened(self, context: AgentContext) -> AsyncGenerator[AgentSession]:
@@ -283,8 +314,8 @@ class CannotGoOn(Session):
 
 
 class LeavesProcess(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        process = subprocess.Popen(command, env=dict(work.environment))  # noqa: ASYNC220
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        process = subprocess.Popen([*command, "-c", script], cwd=work.directory, env=dict(work.environment))  # noqa: ASYNC220
         LEAKED_PROCESSES.append(process)
         while process.poll() is None:  # noqa: ASYNC110
             await trio.sleep(0.01)
@@ -292,8 +323,10 @@ class LeavesProcess(Session):
 
 
 class OnlyAsks(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        process = subprocess.Popen(command, env=dict(work.environment), stdout=subprocess.PIPE)  # noqa: ASYNC220
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [*command, "-c", script], cwd=work.directory, env=dict(work.environment), stdout=subprocess.PIPE
+        )
         LEAKED_PROCESSES.append(process)
         assert process.stdout is not None
         with process.stdout, trio.move_on_after(work.timeout_s or 60):
@@ -312,51 +345,51 @@ class OnlyAsks(Session):
 
 
 class KnowsNoTime(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        return await super().run(command, replace(work, timeout_s=None), report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        return await super().run(command, replace(work, timeout_s=None), report, script)
 
 
 class TakesTimeoutForSuccess(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Finished() if isinstance(outcome, Failed) else outcome
 
 
 class GivesNoHint(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return msgspec.structs.replace(outcome, hint="") if isinstance(outcome, Unavailable) else outcome
 
 
 class TakesMissingForFailed(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Failed(reason="no tool") if isinstance(outcome, Unavailable) else outcome
 
 
 class TakesKilledForFailed(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Failed(reason=outcome.stderr_tail) if isinstance(outcome, Lost) else outcome
 
 
 class DropsStderr(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Lost(reason="killed") if isinstance(outcome, Lost) else outcome
 
 
 class ReadsAsciiOnly(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         if isinstance(outcome, Finished):
             outcome.text.encode("ascii")
         return outcome
 
 
 class GivesSurrogates(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Finished(text=outcome.text.replace("\ufffd", "\udcff")) if isinstance(outcome, Finished) else outcome
 
 
@@ -439,8 +472,8 @@ class IsImpatient(Session):
 
 
 class Ponders(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         if isinstance(outcome, Finished) and "many" in outcome.text:
             time.sleep(0.15)  # noqa: ASYNC251 - the very mistake
         return outcome
@@ -451,7 +484,7 @@ class HasANumberedAccount(Good):
 
 
 class HasATokenForTools(Good):
-    offers_town_tools = "yes"
+    offers_town_tools = "no place for a name"
 
 
 class WarnsInOneText(Good):
@@ -471,14 +504,61 @@ class ThinksBeforeItWarns(Good):
 
 
 class KnowsNoSilence(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        return await super().run(command, replace(work, silence_s=None), report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        return await super().run(command, replace(work, silence_s=None), report, script)
 
 
 class TakesSilenceForSuccess(Session):
-    async def run(self, command: list[str], work: Round, report: Report) -> Outcome:
-        outcome = await super().run(command, work, report)
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
         return Finished() if outcome == Failed(reason="silence") else outcome
+
+
+class SwallowsCancelled(Session):
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        try:
+            return await super().run(command, work, report, script)
+        except BaseException:
+            return Finished(text="as far as I came")
+
+
+class WorksElsewhere(Session):
+    def directory(self, work: Round) -> Path:
+        return self.context.state_directory
+
+
+class PassesTheKernelsEnvironment(Session):
+    def environment(self, work: Round) -> Mapping[str, str]:
+        return os.environ
+
+
+class AddsTheKernelsEnvironment(Session):
+    def environment(self, work: Round) -> Mapping[str, str]:
+        return {**os.environ, **work.environment}
+
+
+class PutsThePromptIntoArguments(Session):
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        return await super().run(["sh", "-c", script.replace("exec ", "") + "\n:"] if script else command, work, report)
+
+
+class DropsMail(Session):
+    def text(self, work: Round) -> str:
+        return work.task.description if work.task else ""
+
+
+class TakesAnyEndForSuccess(Session):
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
+        return Finished() if isinstance(outcome, Failed) and "status" in outcome.reason else outcome
+
+
+class InventsSessionIds(Session):
+    async def run(self, command: list[str], work: Round, report: Report, script: str = "") -> Outcome:
+        outcome = await super().run(command, work, report, script)
+        if isinstance(outcome, Finished):
+            return msgspec.structs.replace(outcome, session_id=str(uuid.uuid4()))
+        return outcome
 
 
 #: Promise -> what breaks it -> the scenarios that it takes beside `answer`.
@@ -493,7 +573,10 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B4", RaisesInRound, ""),
     ("B4", GivesWrongType, ""),
     ("B4", SaysAnything, ""),
+    ("B4", CostsNothingThatIsANumber, ""),
+    ("B4", OwesTokens, ""),
     ("B5", ReportsBytes, ""),
+    ("B5", ReportsNonsense, ""),
     ("B5", ReportsAfterTheEnd, ""),
     ("B6", RepeatsItself, ""),
     ("B6", RemembersTooMuch, ""),
@@ -503,6 +586,7 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B9", HidesInRound, ""),
     ("B9", CannotGoOn, ""),
     ("B9", LeavesProcess, "work"),
+    ("B9", SwallowsCancelled, "work"),
     ("B10", OnlyAsks, "work stubborn"),
     ("B11", KnowsNoTime, "work"),
     ("B11", TakesTimeoutForSuccess, "work"),
@@ -530,6 +614,13 @@ BREAKERS: list[tuple[str, Any, str]] = [
     ("B23", ThinksBeforeItWarns, ""),
     ("B24", KnowsNoSilence, "silent"),
     ("B24", TakesSilenceForSuccess, "silent"),
+    ("B25", WorksElsewhere, "work"),
+    ("B26", PassesTheKernelsEnvironment, "work"),
+    ("B26", AddsTheKernelsEnvironment, "work"),
+    ("B27", PutsThePromptIntoArguments, "work"),
+    ("B28", DropsMail, ""),
+    ("B29", TakesAnyEndForSuccess, "failing"),
+    ("B30", InventsSessionIds, "output"),
 ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import trio
-from tinytown.contracts import Command
+from tinytown_cli.contracts import Command
 from tinytown_cli.public import TownCommand, TownGroup
 from tinytown_testing import PROMISES, check_command
 

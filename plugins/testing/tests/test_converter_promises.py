@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tinytown.contracts import Converted
 from tinytown.model.tasks import Task
+from tinytown_cli.contracts import Converted
 from tinytown_testing import PROMISES, ConverterScenarios, check_converter
 
 DEADLINE_S = 60.0
@@ -94,6 +94,28 @@ class DropsTags(Good):
         return super().line(msgspec.structs.replace(task, tags=()))
 
 
+class SortsTags(Good):
+    def line(self, task: Task) -> bytes:
+        return super().line(msgspec.structs.replace(task, tags=tuple(sorted(task.tags))))
+
+
+class MergesEqualTasks(Good):
+    def read(self, document: bytes) -> Converted:
+        found = super().read(document)
+        tasks = {(task["description"], task.get("title")): task for task in found.tasks}
+        return Converted(tuple(tasks.values()), found.problems)
+
+
+class Strips(Good):
+    def line(self, task: Task) -> bytes:
+        return super().line(msgspec.structs.replace(task, description=task.description.strip()))
+
+
+class TurnsCrlfIntoLf(Good):
+    def line(self, task: Task) -> bytes:
+        return super().line(msgspec.structs.replace(task, description=task.description.replace("\r\n", "\n")))
+
+
 class StripsLines(Good):
     def line(self, task: Task) -> bytes:
         return super().line(msgspec.structs.replace(task, description=" ".join(task.description.split())))
@@ -143,10 +165,14 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("C1", KeepsOneText),
     ("C2", GivesBytearray),
     ("C2", ForgetsTheLast),
+    ("C2", MergesEqualTasks),
     ("C3", MakesUpArguments),
     ("C3", TakesAnyPriority),
     ("C4", DropsTags),
+    ("C4", SortsTags),
     ("C5", StripsLines),
+    ("C5", Strips),
+    ("C5", TurnsCrlfIntoLf),
     ("C6", RaisesForBadContent),
     ("C7", DropsProblems),
     ("C7", SaysOnlyWhat),

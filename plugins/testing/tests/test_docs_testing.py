@@ -19,6 +19,7 @@ from tinytown_testing import (
     GateScenarios,
     Scenario,
     SinkScenarios,
+    WorkspaceScenarios,
     pytest_plugin,
 )
 from tinytown_testing.scaffold import KINDS
@@ -35,7 +36,9 @@ def test_the_page_lists_every_promise_word_for_word_and_in_order() -> None:
     assert outcome_text == [(promise.id, promise.sentence) for promises in PROMISES.values() for promise in promises]
 
 
-@pytest.mark.parametrize("kind", [BackendScenarios, SinkScenarios, ConverterScenarios, GateScenarios])
+@pytest.mark.parametrize(
+    "kind", [BackendScenarios, SinkScenarios, ConverterScenarios, WorkspaceScenarios, GateScenarios]
+)
 def test_the_page_lists_every_scenario(kind: Any) -> None:
     section = PAGE.partition(f" takes `{kind.__name__}`.")[2].partition("\n## ")[0]
     outcome_text = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
@@ -58,7 +61,11 @@ FIXTURES = [example for example in EXAMPLES if "async def test_" in example]
 OTHERS = [example for example in EXAMPLES if example not in FIXTURES]
 
 
-@pytest.mark.parametrize("example", OTHERS, ids=["scenarios", "sandbox", "fake CLI", "model server", "prompt sections"])
+@pytest.mark.parametrize(
+    "example",
+    OTHERS,
+    ids=["scenarios of a plugin", "scenarios", "sandbox", "fake CLI", "model server", "prompt sections"],
+)
 def test_the_examples_pass(example: str) -> None:
     names: dict[str, Any] = {}
     exec(compile(example, "testing.md", "exec", dont_inherit=True), names)
@@ -84,6 +91,6 @@ def test_the_example_of_the_fixtures_passes(tmp_path: Path) -> None:
 
 def test_the_page_lists_every_fixture() -> None:
     source = (Path(pytest_plugin.__file__)).read_text()
-    fixtures = re.findall(r"^@pytest\.fixture.*\ndef (\w+)", source, re.MULTILINE)
+    fixtures = re.findall(r"^@pytest\.fixture.*\n(?:async )?def (\w+)", source, re.MULTILINE)
     section = PAGE.partition("## Fixtures for pytest")[2].partition("\n## ")[0]
     assert sorted(fixtures) == sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))

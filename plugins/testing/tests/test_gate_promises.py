@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tinytown.contracts import Verdict
-from tinytown.model.tasks import Task
+from tinytown.contracts import Gate, Verdict, WorkContext
 from tinytown_testing import PROMISES, GateScenario, GateScenarios, check_gate, trial
 
 DEADLINE_S = 60.0
@@ -27,12 +26,12 @@ def leak_fd() -> None:
     FDS.append(os.open(os.devnull, os.O_RDONLY))
 
 
-class Good:
+class Good(Gate):
     """Keeps every promise: passes what holds no file named ``bad``."""
 
     name = "good"
 
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         await trio.lowlevel.checkpoint()
         if (directory / "slow").exists():
             await trio.sleep(60)
@@ -46,68 +45,69 @@ class NameOfTwoWords(Good):
 
 
 class GivesTruth(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         return True  # type: ignore[return-value]
 
 
 class GivesCode(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         return Verdict(passed=0)  # type: ignore[arg-type]
 
 
 class LeavesAFd(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         leak_fd()
-        return await super().check(task, directory)
+        return await super().check(work, directory)
 
 
 class NeedsAFile(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         next(iter(directory.iterdir()))
-        return await super().check(task, directory)
+        return await super().check(work, directory)
 
 
 class SpeaksAscii(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        task.description.encode("ascii")
-        return await super().check(task, directory)
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        assert work.task is not None
+        work.task.description.encode("ascii")
+        return await super().check(work, directory)
 
 
 class PassesNothing(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         return Verdict(passed=False, evidence="no")
 
 
 class PassesAll(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        await super().check(task, directory)
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        await super().check(work, directory)
         return Verdict(passed=True)
 
 
 class SaysNothing(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        return Verdict(passed=(await super().check(task, directory)).passed)
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        return Verdict(passed=(await super().check(work, directory)).passed)
 
 
 class CleansUp(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        verdict = await super().check(task, directory)
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        verdict = await super().check(work, directory)
         (directory / "bad").unlink(missing_ok=True)
         return verdict
 
 
 class Rewrites(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
-        verdict = await super().check(task, directory)
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
+        verdict = await super().check(work, directory)
         for path in directory.iterdir():
             path.write_text(path.read_text() + "\n")
         return verdict
 
 
 class Hides(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         try:
-            return await super().check(task, directory)
+            return await super().check(work, directory)
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
@@ -115,18 +115,18 @@ class Hides(Good):
 
 
 class LeavesAFdWhenCancelled(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         leak_fd()
-        verdict = await super().check(task, directory)
+        verdict = await super().check(work, directory)
         os.close(FDS.pop())
         return verdict
 
 
 class TakesItsTime(Good):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         if (directory / "good").exists():
             time.sleep(0.15)  # noqa: ASYNC251 - the very mistake
-        return await super().check(task, directory)
+        return await super().check(work, directory)
 
 
 BREAKERS: list[tuple[str, type[Good]]] = [

@@ -14,6 +14,7 @@ import trio
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown_testing import PROMISES, check_chooser, check_plugin, check_prompt_sections, trial
+from tinytown_testing.installed import install_plugin
 
 DEADLINE_S = 60.0
 SLOW_S = 0.15
@@ -176,7 +177,7 @@ fds = []
 
 class Gate:
     name = "strict"
-    async def check(self, task, directory):
+    async def check(self, work, directory):
         return Verdict(passed=False, evidence="no")
 
 @hookimpl
@@ -192,16 +193,8 @@ PLUGIN_BREAKERS = {
 }
 
 
-def install(directory: Path, name: str, source: str) -> None:
-    (directory / f"tinytown_{name}.py").write_text(source)
-    metadata = directory / f"tinytown_{name}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tinytown-{name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[tinytown]\n{name} = tinytown_{name}\n")
-
-
 async def test_good_hooks_keep_every_promise_of_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, "calm", PLUGIN.format(body="gate = Gate()"))
+    install_plugin(tmp_path, "calm", PLUGIN.format(body="gate = Gate()"))
     monkeypatch.syspath_prepend(tmp_path)
     with trio.fail_after(DEADLINE_S):
         of_hooks, of_gate = await check_plugin("calm")
@@ -214,7 +207,7 @@ async def test_broken_hooks_break_exactly_this_promise_of_a_plugin(
     promise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"breaks_{promise.lower()}"
-    install(tmp_path, name, PLUGIN.format(body=PLUGIN_BREAKERS[promise]))
+    install_plugin(tmp_path, name, PLUGIN.format(body=PLUGIN_BREAKERS[promise]))
     monkeypatch.syspath_prepend(tmp_path)
     with trio.fail_after(DEADLINE_S):
         of_hooks, *_ = await check_plugin(name)
@@ -225,7 +218,7 @@ async def test_a_neighbour_that_already_offers_the_same_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("alpha", "beta"):
-        install(tmp_path, name, PLUGIN.format(body="gate = Gate()"))
+        install_plugin(tmp_path, name, PLUGIN.format(body="gate = Gate()"))
     monkeypatch.syspath_prepend(tmp_path)
     with trio.fail_after(DEADLINE_S):
         reports = await check_plugin("beta")

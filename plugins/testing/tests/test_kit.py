@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 from tinytown.config import Config
-from tinytown.contracts import AgentBackend, Verdict
+from tinytown.contracts import AgentBackend, Verdict, WorkContext
 from tinytown.errors import ConfigError, NotFound, PluginFaulty, UsageError
-from tinytown.model.tasks import Task
 from tinytown_testing import (
     PROMISES,
     BackendScenarios,
@@ -23,6 +22,7 @@ from tinytown_testing import (
     open_sandbox,
     promises,
     run_check,
+    trial,
 )
 
 DEADLINE_S = 60.0
@@ -33,13 +33,13 @@ class Gate:
 
     name = "gate"
 
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         await trio.lowlevel.checkpoint()
         return Verdict(passed=True)
 
 
 class RaisingGate(Gate):
-    async def check(self, task: Task, directory: Path) -> Verdict:
+    async def check(self, work: WorkContext, directory: Path) -> Verdict:
         raise RuntimeError("oops")
 
 
@@ -93,7 +93,7 @@ async def test_a_check_that_hangs_is_ended_and_its_promise_broken(monkeypatch: p
     monkeypatch.setattr(promises, "PROMISE_TIMEOUT_S", 0.2)
 
     class Hangs(Gate):
-        async def check(self, task: Task, directory: Path) -> Verdict:
+        async def check(self, work: WorkContext, directory: Path) -> Verdict:
             await trio.sleep_forever()
             raise AssertionError
 
@@ -107,7 +107,7 @@ async def test_code_that_shields_itself_from_cancellation_is_ended(monkeypatch: 
     monkeypatch.setattr(promises, "_STUCK_S", 0.1)
 
     class Hides(Gate):
-        async def check(self, task: Task, directory: Path) -> Verdict:
+        async def check(self, work: WorkContext, directory: Path) -> Verdict:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
             raise AssertionError
@@ -120,12 +120,20 @@ async def test_code_that_shields_itself_from_cancellation_is_ended(monkeypatch: 
 
 async def test_a_system_exit_breaks_the_promise_and_not_the_kit() -> None:
     class Exits(Gate):
-        async def check(self, task: Task, directory: Path) -> Verdict:
+        async def check(self, work: WorkContext, directory: Path) -> Verdict:
             raise SystemExit(3)
 
     with trio.fail_after(DEADLINE_S):
         report = await check_gate(Exits, only={"G2"})
     assert "SystemExit: 3" in report.broken[0].detail
+
+
+def test_time_in_which_others_use_the_processor_is_no_fault_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited_s = 1_000.0
+    monkeypatch.setattr(trial, "_waited_ns", lambda: int(waited_s * 1e9))
+    began = trial.own_time_s()
+    waited_s += 500.0
+    assert trial.own_time_s() - began < -400.0
 
 
 # -- the sandbox ---------------------------------------------------------------------------------------------

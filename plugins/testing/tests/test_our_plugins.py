@@ -39,15 +39,19 @@ async def test_echo() -> None:
         answer=lambda word: Scenario(task=word),
         work=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
         silent=Scenario(make=lambda: EchoBackend(EchoSettings(delay_s=60))),
+        mail="an echo repeats its task alone",
         **dict.fromkeys(
-            ("stubborn", "killed", "missing_tool", "output", "late_output", "rate_limit", "login_error"),
+            ("stubborn", "killed", "missing_tool", "output", "late_output", "rate_limit", "login_error", "failing"),
             "an echo has no tool",
         ),
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(lambda: EchoBackend(EchoSettings()), scenarios=scenarios)
     report.raise_if_broken()
-    assert {result.detail for result in report.not_applicable} == {"an echo has no tool"}
+    assert {result.detail for result in report.not_applicable} == {
+        "an echo has no tool",
+        "an echo repeats its task alone",
+    }
 
 
 async def test_shell_runs_the_text_of_a_task() -> None:
@@ -62,11 +66,13 @@ async def test_shell_runs_the_text_of_a_task() -> None:
         rate_limit="a script has no account",
         login_error="a script has no account",
         silent=Scenario(task="sleep 60"),
+        failing=Scenario(task="exit 1"),
+        mail="it runs the text of its task alone",
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(ScriptBackend, scenarios=scenarios)
     report.raise_if_broken()
-    assert [result.promise.id for result in report.not_applicable] == ["B19", "B20"]
+    assert [result.promise.id for result in report.not_applicable] == ["B19", "B20", "B28"]
 
 
 async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
@@ -84,6 +90,7 @@ async def test_shell_hands_a_prompt_to_a_configured_command() -> None:
         rate_limit="a command has no account",
         login_error="a command has no account",
         silent=Scenario(make=command("sleep", "60")),
+        failing=script("exit 1"),
     )
     with trio.fail_after(DEADLINE_S):
         report = await check_agent_backend(command("cat"), scenarios=scenarios)

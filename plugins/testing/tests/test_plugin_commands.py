@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tinytown.errors import UsageError
 from tinytown_testing import PROMISES
+from tinytown_testing.installed import install_distribution, install_plugin
 from tinytown_testing.scaffold import KINDS, check_plugin_name
 
 DEADLINE_S = 60.0
@@ -50,23 +51,17 @@ class Shell:
 
     def install(self, name: str, source: str) -> None:
         """A plugin whose module has `source`."""
-        module = f"tinytown_{name}"
-        (self.site / f"{module}.py").write_text(dedent(source))
-        self._register(f"tinytown-{name}", name, module)
+        install_plugin(self.site, name, dedent(source))
 
     def install_package(self, directory: Path) -> None:
         """The package in `directory`, as `pip install -e` does."""
         project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
-        ((name, module),) = project["entry-points"]["tinytown"].items()
+        ((_, module),) = project["entry-points"]["tinytown"].items()
         (self.site / f"{module}.pth").write_text(f"{directory}\n")  # only a site directory's are read
         (self.site / module).symlink_to(directory / module)
-        self._register(project["name"], name, module)
-
-    def _register(self, distribution: str, name: str, module: str) -> None:
-        metadata = self.site / f"{distribution.replace('-', '_')}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text(f"[tinytown]\n{name} = {module}\n")
+        groups = project["entry-points"].items()
+        text = "".join(f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in each.items()) for group, each in groups)
+        install_distribution(self.site, project["name"], text)
 
 
 @pytest.fixture
@@ -75,7 +70,7 @@ def tt(tmp_path: Path) -> Shell:
 
 
 #: What a kind is called in a report, where that is something else.
-SUBJECTS = {"prompt": "prompt sections"}
+SUBJECTS = {"prompt": "prompt sections", "cli": "backend", "acp": "backend"}
 
 HEAD = """
 from tinytown.contracts import Verdict
@@ -84,7 +79,7 @@ TINYTOWN_HOOK_API = 2
 
 class Gate:
     name = "odd"
-    async def check(self, task, directory):
+    async def check(self, work, directory):
         {body}
 
 @hookimpl
@@ -103,6 +98,12 @@ def test_a_good_plugin_is_ok_promise_by_promise(tt: Shell) -> None:
     assert "  not applicable  B13  " in shown
     assert shown.endswith(" not applicable\n")
     assert " 0 broken, " in shown
+
+
+def test_a_distribution_with_a_server_alone_is_checked_too(tt: Shell) -> None:
+    (report,) = tt.json("plugin", "test", "server")["reports"]
+    assert report["subject"] == "server embedded"
+    assert [promise["status"] for promise in report["promises"]] == ["ok"] * len(PROMISES["server"])
 
 
 def test_a_broken_promise_is_shown_and_ends_with_1(tt: Shell) -> None:
@@ -141,6 +142,29 @@ def test_a_plugin_that_does_not_import_says_so(tt: Shell) -> None:
     assert "No module named" in error["message"]
 
 
+PROMPT = """
+import msgspec
+from tinytown.hookspecs import hookimpl
+TINYTOWN_HOOK_API = 2
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    words: str = "be kind"
+
+@hookimpl
+def tinytown_settings_type():
+    return Settings
+
+@hookimpl
+def tinytown_prompt_sections(agent, settings, config, root, data):
+    return [f"{settings.words} in {config.name}, {agent.name}; {sorted(data)}"]
+"""
+
+
+def test_a_hook_is_given_what_a_kernel_gives_it(tt: Shell) -> None:
+    tt.install("kind", PROMPT)
+    assert tt.json("plugin", "test", "kind")["broken"] == 0
+
+
 def test_a_plugin_without_promises_is_told_from_one_that_keeps_them(tt: Shell) -> None:
     tt.install("bare", "TINYTOWN_HOOK_API = 2\n")
     assert tt("plugin", "test", "bare").stdout == "the plugin bare offers nothing that has promises\n"
@@ -164,6 +188,53 @@ def test_a_new_plugin_keeps_every_promise_and_passes_its_own_test(tt: Shell, kin
     assert report["subject"] == f"{SUBJECTS.get(kind, kind)} my-tool"
     assert shown["broken"] == 0
     assert " passed" in tt("-q", str(directory / "tests"), module="pytest").stdout
+
+
+def test_workflows_test_the_plugin_and_publish_it(tt: Shell) -> None:
+    tt("plugin", "new", "my-tool", "--kind", "gate", "--dir", "new")
+    workflows = tt.directory / "new" / ".github" / "workflows"
+    tests, publish = (workflows / "tests.yml").read_text(), (workflows / "publish.yml").read_text()
+    assert "tt plugin test my-tool" in tests
+    assert "${{ matrix.python }}" in tests
+    assert "id-token: write" in publish
+    assert "token:" not in publish.replace("id-token:", ""), "publishing needs no secret"
+
+
+SCENARIOS = """
+from tinytown_testing import {name}
+def scenarios(sandbox):
+    {body}
+"""
+
+
+def test_a_plugin_brings_its_own_scenarios(tt: Shell) -> None:
+    tt.install("odd", HEAD.format(body="return Verdict(passed=False, evidence='no')"))
+    (tt.site / "odd_scenarios.py").write_text(
+        SCENARIOS.format(
+            name="GateScenario, GateScenarios",
+            body="return {'gate odd': GateScenarios(passing=GateScenario(prepare=lambda directory: None))}",
+        )
+    )
+    entries = "[tinytown]\nodd = tinytown_odd\n[tinytown.scenarios]\nodd = odd_scenarios:scenarios\n"
+    install_distribution(tt.site, "tinytown-odd", entries)
+    _, report = tt.json("plugin", "test", "odd", code=1)["reports"]
+    assert {each["id"]: each["status"] for each in report["promises"]}["G4"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        ("return {'gate strange': None}", "about gate strange; expected plugin odd, gate odd"),
+    ],
+)
+def test_scenarios_that_fail_or_are_about_nothing_are_named(tt: Shell, body: str, message: str) -> None:
+    tt.install("odd", HEAD.format(body="return Verdict(passed=True)"))
+    (tt.site / "odd_scenarios.py").write_text(SCENARIOS.format(name="GateScenarios", body=body))
+    entries = "[tinytown]\nodd = tinytown_odd\n[tinytown.scenarios]\nodd = odd_scenarios:scenarios\n"
+    install_distribution(tt.site, "tinytown-odd", entries)
+    error = tt.error("plugin", "test", "odd", code=1)
+    assert message in error["message"]
 
 
 def test_a_new_plugin_can_be_built_and_installed(tt: Shell) -> None:
@@ -213,10 +284,10 @@ def test_a_name_does_not_say_tinytown_twice() -> None:
 def test_a_kind_that_does_not_exist_is_refused(tt: Shell) -> None:
     error = tt.error("plugin", "new", "mine", "--kind", "toaster", code=2)
     assert (
-        "'backend', 'sink', 'converter', 'workspace', 'gate', 'service', 'command', 'prompt', 'chooser'"
+        "'backend', 'cli', 'acp', 'sink', 'converter', 'workspace', 'gate', 'service', 'command', 'prompt', 'chooser'"
         in error["message"]
     )
 
 
 def test_every_kind_of_new_plugin_has_promises() -> None:
-    assert set(KINDS) <= set(PROMISES)
+    assert {"backend" if kind in ("cli", "acp") else kind for kind in KINDS} <= set(PROMISES)

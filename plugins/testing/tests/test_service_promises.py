@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 import trio
+from tinytown.contracts import Service
 from tinytown.model.events import Event
 from tinytown.town import Town
 from tinytown_testing import PROMISES, check_service, trial
@@ -19,7 +20,7 @@ SLACK_S = 0.7
 FDS: list[int] = []
 
 
-class Good:
+class Good(Service):
     """Keeps every promise: counts what happens."""
 
     name = "good"

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 import pytest
 import trio
 from tinytown.model.events import Event, OtherEvent
+from tinytown_sinks import StatusSink
 from tinytown_testing import PROMISES, SinkScenarios, check_status_sink, trial
 
 DEADLINE_S = 60.0
@@ -37,7 +38,7 @@ class Destination:
         os.close(self.fds.pop())
 
 
-class Good:
+class Good(StatusSink):
     """Keeps every promise."""
 
     name = "good"
@@ -91,7 +92,7 @@ class NeedsAnEvent(Good):
 
 class TakesAFew(Good):
     async def put(self, events: Sequence[Event]) -> None:
-        if len(events) > 500:
+        if len(events) > 100:
             raise ValueError("too many")
         await super().put(events)
 
@@ -129,6 +130,35 @@ class MindsRepetition(Good):
         if len(events) and events[0].id in self.destination.ids[-len(events) :] and len(events) == 3:
             raise ValueError("I know that one")
         await super().put(events)
+
+
+class KeepsUntilClosed(Good):
+    """What it has accepted is gone if its kernel is killed."""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        self.kept: list[str] = []
+        yield
+        self.destination.ids += self.kept
+
+    async def put(self, events: Sequence[Event]) -> None:
+        if not self.destination.in_order:
+            raise OSError("out of order")
+        self.kept += [event.id for event in events]
+
+
+class DropsWhatCameInPart(Good):
+    async def put(self, events: Sequence[Event]) -> None:
+        if len(events) == 4 and events[0].id in self.destination.ids:
+            return
+        await super().put(events)
+
+
+class ComparesIdsAsText(Good):
+    async def put(self, events: Sequence[Event]) -> None:
+        last = max(self.destination.ids, default="")
+        await super().put([event for event in events if event.id > last])
+        self.destination.ids.sort()
 
 
 class OpensOnce(Good):
@@ -200,7 +230,9 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("S5", DropsOddEvents),
     ("S6", DropsTheLast),
     ("S6", TurnsThemRound),
+    ("S6", KeepsUntilClosed),
     ("S7", MindsRepetition),
+    ("S7", DropsWhatCameInPart),
     ("S8", OpensOnce),
     ("S8", StartsAfresh),
     ("S9", LeavesFdInPut),
@@ -241,6 +273,14 @@ async def test_a_broken_sink_breaks_exactly_this_promise(
             lambda: breaker(destination), scenarios=scenarios_of(destination), slack_s=SLACK_S
         )
     assert [result.promise.id for result in report.broken] == [promise], str(report)
+
+
+async def test_a_sink_that_compares_ids_as_text_loses_events_and_is_found(destination: Destination) -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_status_sink(
+            lambda: ComparesIdsAsText(destination), scenarios=scenarios_of(destination), only={"S4", "S6"}
+        )
+    assert [result.promise.id for result in report.broken] == ["S6"], str(report)
 
 
 def test_every_promise_of_a_sink_has_something_that_breaks_it() -> None:

@@ -10,17 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tinytown.client import TownClient
-from tinytown.contracts import (
-    AgentTool,
-    Completer,
-    Finding,
-    HealthCheck,
-    SectionContent,
-    StatusSection,
-    ToolResult,
-    ToolSession,
-)
+from tinytown_cli.client import TownClient
+from tinytown_cli.contracts import Completer, Finding, HealthCheck, SectionContent, StatusSection
+from tinytown_mcp.contracts import AgentTool, ToolResult, ToolSession
 from tinytown_testing import (
     PROMISES,
     CheckReport,

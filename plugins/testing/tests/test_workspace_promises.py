@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from tinytown.contracts import Disposition, Purpose, WorkContext, Workspace
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
-from tinytown_testing import PROMISES, check_workspace, trial
+from tinytown_testing import PROMISES, WorkspaceScenarios, check_workspace, open_sandbox, trial
 
 DEADLINE_S = 60.0
 SLACK_S = 1.5
@@ -23,7 +24,7 @@ def leak_fd() -> None:
     FDS.append(os.open(os.devnull, os.O_RDONLY))
 
 
-class Good:
+class Good(Workspace):
     """Keeps every promise: a directory for each agent."""
 
     name = "good"
@@ -35,9 +36,9 @@ class Good:
         return True
 
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
         await trio.lowlevel.checkpoint()
-        directory = self.base / agent.id
+        directory = self.base / work.agent.id
         directory.mkdir(exist_ok=True)
         yield directory
 
@@ -65,7 +66,7 @@ class ThinksAboutIt(Good):
 
 class GivesAFile(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
         path = self.base / "file"
         path.touch()
         yield path
@@ -73,38 +74,38 @@ class GivesAFile(Good):
 
 class LeavesAFd(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
         leak_fd()
-        async with super().open(agent, task) as directory:
+        async with super().open(work, purpose) as directory:
             yield directory
 
 
 class OpensOnce(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        directory = self.base / agent.id
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        directory = self.base / work.agent.id
         directory.mkdir()
         yield directory
 
 
 class SharesOneDirectory(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
         yield self.base
 
 
 class NamesItAfterTheTitle(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        directory = self.base / agent.id / (task.title if task else "")
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        directory = self.base / work.agent.id / (work.task.title if work.task else "")
         directory.mkdir(exist_ok=True)
         yield directory
 
 
 class SwallowsErrors(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        async with super().open(agent, task) as directory:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        async with super().open(work, purpose) as directory:
             try:
                 yield directory
             except Exception:  # the very mistake
@@ -113,11 +114,11 @@ class SwallowsErrors(Good):
 
 class BlocksAfterAnError(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        lock = self.base / f"{agent.id}.lock"
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        lock = self.base / f"{work.agent.id}.lock"
         lock.touch(exist_ok=False)
         try:
-            async with super().open(agent, task) as directory:
+            async with super().open(work, purpose) as directory:
                 yield directory
         except Exception:
             raise
@@ -130,11 +131,11 @@ class BlocksAfterAnError(Good):
 
 class BlocksAfterCancellation(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        lock = self.base / f"{agent.id}.lock"
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        lock = self.base / f"{work.agent.id}.lock"
         lock.touch(exist_ok=False)
         try:
-            async with super().open(agent, task) as directory:
+            async with super().open(work, purpose) as directory:
                 yield directory
         except Exception:
             lock.unlink()
@@ -144,9 +145,9 @@ class BlocksAfterCancellation(Good):
 
 class Hides(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
         try:
-            async with super().open(agent, task) as directory:
+            async with super().open(work, purpose) as directory:
                 yield directory
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
@@ -155,20 +156,31 @@ class Hides(Good):
 
 class TakesItsTime(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        if task is None:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        if work.task is None:
             time.sleep(0.15)  # noqa: ASYNC251 - the very mistake
-        async with super().open(agent, task) as directory:
+        async with super().open(work, purpose) as directory:
             yield directory
 
 
 class BeginsAfresh(Good):
     @asynccontextmanager
-    async def open(self, agent: Agent, task: Task | None) -> AsyncGenerator[Path]:
-        async with super().open(agent, task) as directory:
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        async with super().open(work, purpose) as directory:
             for path in directory.iterdir():
                 path.unlink()
             yield directory
+
+
+class SettlesOnce(Good):
+    async def settle(self, work: WorkContext, disposition: Disposition, directory: Path | None) -> None:
+        assert work.task is not None
+        (self.base / f"{work.task.id}.settled").touch(exist_ok=False)
+
+
+class NeedsTheFiles(Good):
+    async def settle(self, work: WorkContext, disposition: Disposition, directory: Path | None) -> None:
+        assert directory is not None
 
 
 BREAKERS: list[tuple[str, type[Good]]] = [
@@ -187,6 +199,8 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("W8", Hides),
     ("W9", TakesItsTime),
     ("W10", BeginsAfresh),
+    ("W11", SettlesOnce),
+    ("W11", NeedsTheFiles),
 ]
 
 
@@ -212,6 +226,39 @@ async def test_a_broken_workspace_breaks_exactly_this_promise(
     with trio.fail_after(DEADLINE_S):
         report = await check_workspace(lambda: breaker(tmp_path), slack_s=SLACK_S)
     assert [result.promise.id for result in report.broken] == [promise], str(report)
+
+
+class ServesRepositories(Good):
+    """Directories of a project that is a repository, and of no other."""
+
+    def claims(self, agent: Agent, task: Task | None) -> bool:
+        return (self.base / ".git").is_dir()
+
+    @asynccontextmanager
+    async def open(self, work: WorkContext, purpose: Purpose) -> AsyncGenerator[Path]:
+        if not (self.base / ".git").is_dir():
+            raise FileNotFoundError("not a repository")
+        async with super().open(work, purpose) as directory:
+            yield directory
+
+
+async def test_a_workspace_that_claims_nothing_is_accused_of_nothing(tmp_path: Path) -> None:
+    with trio.fail_after(DEADLINE_S):
+        report = await check_workspace(lambda: ServesRepositories(tmp_path))
+    assert report.broken == ()
+    assert [result.promise.id for result in report.passed] == ["W1", "W2", "W6"]
+    assert "claims() refused" in report.not_applicable[0].detail
+
+
+async def test_a_scenario_prepares_what_a_workspace_needs() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_sandbox() as sandbox:
+            report = await check_workspace(
+                lambda: ServesRepositories(sandbox.root),
+                scenarios=WorkspaceScenarios(prepare=lambda root: (root / ".git").mkdir()),
+                sandbox=sandbox,
+            )
+    assert [result.status for result in report.results] == ["ok"] * len(PROMISES["workspace"]), str(report)
 
 
 def test_every_promise_of_a_workspace_has_something_that_breaks_it() -> None:

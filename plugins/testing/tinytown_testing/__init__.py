@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinytown_testing.agent_tools import check_agent_tool
     from tinytown_testing.backend_trial import ReportRecorder
     from tinytown_testing.backends import check_agent_backend
+    from tinytown_testing.boxes import check_sandbox
     from tinytown_testing.commands import check_command, check_completer
     from tinytown_testing.converters import check_converter
     from tinytown_testing.gates import check_gate
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tinytown_testing.hook_checks import check_chooser, check_prompt_sections
     from tinytown_testing.plugin_check import PROMISES, check_plugin
     from tinytown_testing.promises import BrokenPromise, CheckReport, Promise, PromiseResult, run_check
+    from tinytown_testing.receivers import ReceivedRequest, Receiver
+    from tinytown_testing.round_access import check_round_access
     from tinytown_testing.sandbox import Sandbox, open_sandbox
     from tinytown_testing.scenarios import (
         BackendScenarios,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         GateScenarios,
         Scenario,
         SinkScenarios,
+        WorkspaceScenarios,
     )
     from tinytown_testing.servers import check_server_provider
     from tinytown_testing.services import check_service
@@ -54,12 +58,15 @@ __all__ = [
     "GateScenarios",
     "Promise",
     "PromiseResult",
+    "ReceivedRequest",
+    "Receiver",
     "ReportRecorder",
     "Sandbox",
     "Scenario",
     "Shell",
     "SinkScenarios",
     "TownDirectory",
+    "WorkspaceScenarios",
     "check_agent_backend",
     "check_agent_tool",
     "check_chooser",
@@ -70,6 +77,8 @@ __all__ = [
     "check_health_check",
     "check_plugin",
     "check_prompt_sections",
+    "check_round_access",
+    "check_sandbox",
     "check_server_provider",
     "check_service",
     "check_status_section",
@@ -90,12 +99,15 @@ _MODULES = {
     "GateScenarios": "scenarios",
     "Promise": "promises",
     "PromiseResult": "promises",
+    "ReceivedRequest": "receivers",
+    "Receiver": "receivers",
     "ReportRecorder": "backend_trial",
     "Sandbox": "sandbox",
     "Scenario": "scenarios",
     "Shell": "shell",
     "SinkScenarios": "scenarios",
     "TownDirectory": "towns",
+    "WorkspaceScenarios": "scenarios",
     "check_agent_backend": "backends",
     "check_agent_tool": "agent_tools",
     "check_chooser": "hook_checks",
@@ -106,6 +118,8 @@ _MODULES = {
     "check_health_check": "health_checks",
     "check_plugin": "plugin_check",
     "check_prompt_sections": "hook_checks",
+    "check_round_access": "round_access",
+    "check_sandbox": "boxes",
     "check_server_provider": "servers",
     "check_service": "services",
     "check_status_section": "status_sections",

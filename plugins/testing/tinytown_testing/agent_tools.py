@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
 import msgspec
-from tinytown.client import TownClient
 from tinytown.config import Config
-from tinytown.contracts import AgentTool, ToolResult, ToolSession
 from tinytown.errors import TinytownError
-from tinytown.identity import Caller
 from tinytown.model.agents import Agent
 from tinytown.model.text import shown
 from tinytown.protocol import Operation, TownOperations
+from tinytown_cli.caller import Caller
+from tinytown_cli.client import TownClient
+from tinytown_mcp.contracts import AgentTool, ToolResult, ToolSession
 
+from tinytown_testing.contract_checks import CheckOptions, check_town_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable
-from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.town_samples import expect_unchanged, fill_town
-from tinytown_testing.trial import SLACK_S, Trial, expect
+from tinytown_testing.trial import Trial, expect
 
 R = TypeVar("R")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -88,19 +88,19 @@ async def check_agent_tool(
     make: Callable[[], AgentTool],
     *,
     calls: Sequence[Mapping[str, Any]] = (),
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Check the tools that `make` makes for all their promises, or for those in `only`.
+    """Check the tools that `make` makes. The options are those of every check, see `CheckOptions`.
 
-    `calls` are arguments to call it with; a tool without required arguments is also called without any. The rest is as
-    with `check_agent_backend`. Raises: ServerUnreachable if no embedded server can be started.
+    `calls` are arguments to call it with; without them, a tool without required arguments is called with none. Raises:
+    ServerUnreachable if no embedded server can be started.
     """
-    async with use_sandbox(sandbox) as place:
-        with place.open_client() as town:
-            trial = AgentToolTrial(place, slack_s, make, town, calls)
-            return await AGENT_TOOL.check(f"agent tool {shown(str(make().name))}", trial, only)
+    return await check_town_promises(
+        AGENT_TOOL,
+        lambda place, slack_s, town: AgentToolTrial(place, slack_s, make, town, calls),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @AGENT_TOOL.promise("T1", "Its name has at most 64 letters, digits, '_' and '-', and its description is a text.")

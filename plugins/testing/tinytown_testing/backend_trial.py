@@ -7,14 +7,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 import msgspec
 import trio
-from tinytown.contracts import AgentBackend, AgentSession, Finished, Outcome, Round, Usage
+from tinytown.contracts import (
+    Activity,
+    AgentBackend,
+    AgentSession,
+    Diff,
+    Finished,
+    Outcome,
+    Plan,
+    Round,
+    Said,
+    ToolCall,
+    Usage,
+)
 from tinytown.model.text import shown
 
 from tinytown_testing.leaks import has_process, leftover_processes
@@ -28,11 +41,25 @@ LONG_S = 30.0  # for what nothing ends early
 POLL_S = 0.01
 
 
+def usage_problem(usage: Usage) -> str:
+    """Why no round can have used that; empty if one can."""
+    for name, value in msgspec.structs.asdict(usage).items():
+        limit = 10**6 if name == "cost_usd" else 10**12
+        is_number = isinstance(value, (int, float)) if name == "cost_usd" else type(value) is int
+        if value is not None and not (is_number and 0 <= value <= limit):
+            return f"{name} = {value!r}, expected a number from 0 to {limit:,}"
+    return ""
+
+
 class ReportRecorder:
-    """A `Report` that remembers what it was told, and what was wrong with that."""
+    """A `Report` that keeps what was reported, and the problems of it; `answers` are given to questions, in turn."""
 
     def __init__(self, line_delay_s: float = 0.0) -> None:
         self.lines: list[str] = []
+        self.used: list[Usage] = []
+        self.activities: list[Activity] = []
+        self.questions: list[tuple[str, tuple[str, ...]]] = []
+        self.answers: list[str] = []
         self.problems: list[str] = []
         self.over = False
         self._line_delay_s = line_delay_s
@@ -45,8 +72,24 @@ class ReportRecorder:
 
     def usage(self, usage: Usage) -> None:
         self._expect("usage", usage, Usage)
+        if isinstance(usage, Usage) and (  # pyright: ignore[reportUnnecessaryIsInstance] - of a stranger's plugin
+            problem := usage_problem(usage)
+        ):
+            self.problems.append(f"report.usage() got {problem}")
+        self.used.append(usage)
 
-    def _expect(self, method: str, value: object, kind: type) -> None:
+    def activity(self, activity: Activity) -> None:
+        self._expect("activity", activity, Said | ToolCall | Plan | Diff)
+        self.activities.append(activity)
+
+    async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
+        """The next of `answers`; None when there is none left."""
+        self._expect("ask", question, str)
+        self.questions.append((question, tuple(options)))
+        await trio.lowlevel.checkpoint()
+        return self.answers.pop(0) if self.answers else None
+
+    def _expect(self, method: str, value: object, kind: type | UnionType) -> None:
         if not isinstance(value, kind):
             self.problems.append(f"report.{method}() got {type(value).__name__} {shown(repr(value))}")
         if self.over:
@@ -60,7 +103,7 @@ class SessionTrial:
     trial: BackendTrial
     session: AgentSession
     scenario: Scenario
-    new_round: Callable[[Scenario, float | None, float | None], Round]
+    new_round: Callable[[Scenario, float | None, float | None, str], Round]
 
     async def run(
         self,
@@ -69,10 +112,11 @@ class SessionTrial:
         timeout_s: float | None = None,
         silence_s: float | None = None,
         line_delay_s: float = 0.0,
+        mail: str = "",
     ) -> tuple[Outcome, ReportRecorder]:
         """A round in the situation (default: the session's); its outcome and what was reported of it."""
         scenario = scenario or self.scenario
-        round_ = self.new_round(scenario, timeout_s, silence_s)
+        round_ = self.new_round(scenario, timeout_s, silence_s, mail)
         recorder = ReportRecorder(line_delay_s)
         limits_s = [limit_s + GRACE_S for limit_s in (timeout_s, silence_s) if limit_s is not None]
         bound_s = min(limits_s, default=LONG_S)
@@ -93,16 +137,20 @@ class SessionTrial:
         *,
         at_step: int | None = None,
         under_way: Callable[[Round, ReportRecorder], bool] | None = None,
-    ) -> None:
-        """A round that is cancelled at a step, or once it is under way. Broken if it or a process of it goes on."""
-        round_, recorder = self.new_round(scenario, None, None), ReportRecorder()
+        mail: str = "",
+    ) -> bool:
+        """A round that is cancelled at a step, or once it is under way; whether it ended by that.
+
+        Broken if it or a process of it goes on.
+        """
+        round_, recorder = self.new_round(scenario, None, None, mail), ReportRecorder()
 
         async def until_under_way() -> None:
             assert under_way is not None
             while not under_way(round_, recorder):  # noqa: ASYNC110 - a process of somebody else's rings no bell
                 await trio.sleep(POLL_S)
 
-        await self.trial.cancel_and_wait(
+        cancelled = await self.trial.cancel_and_wait(
             "the round",
             lambda: _run_round(self.session, round_, recorder),
             grace_s=GRACE_S,
@@ -112,6 +160,7 @@ class SessionTrial:
         left = await leftover_processes("TINYTOWN_ROUND_ID", round_.round_id)
         if left:
             raise Broken(f"a cancelled round left {', '.join(left)}")
+        return cancelled
 
 
 @dataclass(slots=True)
@@ -120,6 +169,7 @@ class BackendTrial(Trial):
 
     make: Callable[[], AgentBackend]
     scenarios: BackendScenarios
+    work_seen: object = None  # what `backend_surroundings` has seen of a round at work
 
     @asynccontextmanager
     async def session(
@@ -130,9 +180,9 @@ class BackendTrial(Trial):
         made = backend or (scenario.make or self.make)()
         agent = self.sandbox.agent(name, cli=str(made.kind))
 
-        def new_round(scenario: Scenario, timeout_s: float | None, silence_s: float | None) -> Round:
+        def new_round(scenario: Scenario, timeout_s: float | None, silence_s: float | None, mail: str) -> Round:
             limits: dict[str, Any] = {"timeout_s": timeout_s, "silence_s": silence_s, "grace_s": GRACE_S}
-            return self.sandbox.round(agent, scenario.task, environment=scenario.environment, **limits)
+            return self.sandbox.round(agent, scenario.task, environment=scenario.environment, mail=mail, **limits)
 
         with changed_environment(scenario.environment):
             async with made.open(self.sandbox.context(agent)) as session:
@@ -157,8 +207,11 @@ def checked_outcome(outcome: object) -> Outcome:
         raise Broken(f"expected an outcome, got {type(outcome).__name__} {shown(repr(outcome))}")
     try:
         msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome)
-    except (msgspec.ValidationError, UnicodeError, TypeError) as error:
+    except (msgspec.ValidationError, UnicodeError, TypeError, OverflowError) as error:
         raise Broken(f"the outcome {shown(repr(outcome))} cannot be stored: {error}") from error
+    usage = getattr(outcome, "usage", None)
+    if usage is not None and (problem := usage_problem(usage)):
+        raise Broken(f"the usage of the outcome has {problem}")
     return outcome
 
 

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
-from tinytown.protocol import KEYS, Argument, Operation, Reply, TownOperations, load_library
-from tinytown.redis import Address, BlockingClient
+from tinytown.protocol import Argument, Operation, Reply, TownOperations, load_library
+from tinytown.redis import parse_url
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_server.server import EmbeddedServer
+
+from tinytown_testing.keys import KEYS
 
 T = TypeVar("T")
 #: The content of a town: key below its base -> type and value.
@@ -100,10 +103,10 @@ class BareTown:
 def open_server_client() -> Generator[BlockingClient]:
     """A client of a new server with the functions of the protocol. It ends with the block, and its data with it."""
     directory = Path(tempfile.mkdtemp(prefix="tt-server-", dir="/tmp"))
-    server = EmbeddedServer(directory / ".tt")
+    server = EmbeddedServer(directory / "state")
     try:
         server.ensure()
-        with BlockingClient(Address("unix", path=str(server.socket_path))) as client:
+        with BlockingClient(parse_url(server.url)) as client:
             client.command("CONFIG", "SET", "appendonly", "no")
             client.run(load_library())
             yield client

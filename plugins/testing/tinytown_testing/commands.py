@@ -6,17 +6,18 @@ A command is imported and asked for its help, never run: what it would do is kno
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Unpack, cast
 
 import click
-from tinytown.contracts import Command, Completer
 from tinytown.model.text import shown
+from tinytown_cli.contracts import Command, Completer
+from tinytown_cli.framework import TownGroup
 
+from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract
-from tinytown_testing.sandbox import Sandbox, use_sandbox
-from tinytown_testing.trial import SLACK_S, Trial, check_word, expect, expect_list
+from tinytown_testing.trial import Trial, check_word, expect, expect_list
 
 
 @dataclass(slots=True)
@@ -28,18 +29,20 @@ class CommandTrial(Trial):
     def load(self) -> click.Command:
         """What the command's target names. Broken unless that is a click command."""
         target = expect(self.make().target, str, "as target")
-        module, _, attribute = target.partition(":")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise Broken(f"{target} cannot be loaded: {shown(repr(error), 300)}") from error
-        if not isinstance(found, click.Command):
-            raise Broken(f"expected a click command at {target}, got {type(found).__name__} {shown(repr(found))}")
-        return found
+        return expect(_load(target), click.Command, f"at {target}")
 
     def all_below(self) -> Iterator[tuple[str, click.Command]]:
         """Itself and every command below it, each with the words that are typed for it."""
         yield from _all_below(self.make().name, self.load())
+
+
+def _load(target: str) -> object:
+    """What ``module:attribute`` names. Broken if it cannot be imported."""
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise Broken(f"{target} cannot be loaded: {shown(repr(error), 300)}") from error
 
 
 def _all_below(words: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -47,6 +50,9 @@ def _all_below(words: str, command: click.Command) -> Iterator[tuple[str, click.
     if isinstance(command, click.Group):
         for name, each in command.commands.items():
             yield from _all_below(f"{words} {name}", each)
+    if isinstance(command, TownGroup):
+        for name, entry in command.elsewhere.items():
+            yield from _all_below(f"{words} {name}", expect(_load(entry.target), click.Command, f"at {entry.target}"))
 
 
 COMMAND = Contract[CommandTrial]("command")
@@ -54,17 +60,12 @@ COMMAND = Contract[CommandTrial]("command")
 
 async def check_command(
     make: Callable[[], Command],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the command that `make` announces to all promises of a command, or to those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        return await COMMAND.check(f"command {shown(str(make().name))}", CommandTrial(place, slack_s, make), only)
+    """Check the command that `make` announces. The options are those of every check, see `CheckOptions`."""
+    return await check_promises(
+        COMMAND, lambda place, slack_s: CommandTrial(place, slack_s, make), name=lambda: make().name, **options
+    )
 
 
 @COMMAND.promise("K1", "Its name is one word that can be typed, or two.")
@@ -115,11 +116,7 @@ class CompleterTrial(Trial):
     def load(self) -> Callable[[click.Context], object]:
         """The function that the target names. Broken unless it can be called."""
         target = expect(self.make().target, str, "as target")
-        module, _, attribute = target.partition(":")
-        try:
-            function = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise Broken(f"{target} cannot be loaded: {shown(repr(error), 300)}") from error
+        function = _load(target)
         if not callable(function):
             raise Broken(f"expected a function at {target}, got {type(function).__name__} {shown(repr(function))}")
         return cast("Callable[[click.Context], object]", function)
@@ -130,18 +127,12 @@ COMPLETER = Contract[CompleterTrial]("completer")
 
 async def check_completer(
     make: Callable[[], Completer],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Check the completer that `make` announces for all its promises, or for those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        trial = CompleterTrial(place, slack_s, make)
-        return await COMPLETER.check(f"completer {shown(str(make().name))}", trial, only)
+    """Check the completer that `make` announces. The options are those of every check, see `CheckOptions`."""
+    return await check_promises(
+        COMPLETER, lambda place, slack_s: CompleterTrial(place, slack_s, make), name=lambda: make().name, **options
+    )
 
 
 @COMPLETER.promise("E1", "Its name is a word that can be typed and stored.")

@@ -5,23 +5,23 @@ Whether a task that was read is one that a town would take is asked of the town'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
-from tinytown.contracts import Converted, Converter, RewritingConverter
 from tinytown.errors import UsageError
 from tinytown.model.ids import new_id
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.protocol import TownOperations
+from tinytown_cli.contracts import Converted, Converter, RewritingConverter
 
+from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
-from tinytown_testing.samples import sample_tasks, unusual_tasks
-from tinytown_testing.sandbox import Sandbox, use_sandbox
+from tinytown_testing.samples import equal_tasks, sample_tasks, unusual_tasks
 from tinytown_testing.scenarios import ConverterScenarios
-from tinytown_testing.trial import SLACK_S, Trial, check_word, expect
+from tinytown_testing.trial import Trial, check_word, expect
 
 _CUTS = 200
 
@@ -78,17 +78,15 @@ async def check_converter(
     make: Callable[[], Converter],
     *,
     scenarios: ConverterScenarios | None = None,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the converters that `make` makes to all promises of a converter, or to those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        trial = ConverterTrial(place, slack_s, make, scenarios or ConverterScenarios())
-        return await CONVERTER.check(f"converter {shown(str(make().format))}", trial, only)
+    """Check the converters that `make` makes. The options are those of every check, see `CheckOptions`."""
+    return await check_promises(
+        CONVERTER,
+        lambda place, slack_s: ConverterTrial(place, slack_s, make, scenarios or ConverterScenarios()),
+        name=lambda: make().format,
+        **options,
+    )
 
 
 @CONVERTER.promise("C1", "Its format is a word, and `keeps` and `loses` are lists of texts.")
@@ -104,7 +102,7 @@ async def _format(trial: ConverterTrial) -> None:
 @CONVERTER.promise("C2", "It writes tasks as bytes, and reads as many back without problems.")
 async def _round_trip(trial: ConverterTrial) -> None:
     converter = trial.make()
-    for tasks in (sample_tasks(), ()):
+    for tasks in (sample_tasks(), equal_tasks(), ()):
         converted = _read_back(converter, tasks)
         if converted.problems:
             raise Broken(f"reading what it wrote gave the problem {converted.problems[0]!r}")

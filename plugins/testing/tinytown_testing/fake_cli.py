@@ -7,6 +7,7 @@ option in `PROMPT_FILE_OPTIONS`, and answers with its last word. What is to be p
     <fake>{"play": "unauthorized"}</fake>   another recording than the one called "answer"
     <fake>{"print": "/a/file"}</fake>       the bytes of a file, and status 0
     <fake>{"die": "last words"}</fake>      these words on standard error, and death by SIGKILL
+    <fake>{"fail": "no"}</fake>             this word on standard error, no answer, and status 1
     <fake>{"stubborn": "ready"}</fake>      the answer is this word, no signal ends it, and neither does one its child
     <fake>{"late": "too late"}</fake>       the answer, and a child that says this on standard output when all is over
 """
@@ -109,6 +110,9 @@ def main(arguments: list[str]) -> int:
         with open(wanted["print"], "rb") as source:
             sys.stdout.buffer.write(source.read())
         return 0
+    if "fail" in wanted:
+        _say(2, wanted["fail"])
+        return 1
     if "die" in wanted:
         _say(2, wanted["die"])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -132,6 +136,8 @@ def _prompt(arguments: list[str]) -> str:
     for option, value in itertools.pairwise(arguments):
         if option in PROMPT_FILE_OPTIONS:
             return Path(value).read_bytes().decode("utf-8", "replace")
+    if "--input-format" in arguments:  # it takes one message a line, and stays open
+        return str(json.loads(sys.stdin.buffer.readline())["message"]["content"])
     return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Unpack
 
 import trio
 from tinytown.contracts import Gate, Verdict
 from tinytown.model.text import shown
+from tinytown.town import Town
 
+from tinytown_testing.contract_checks import CheckOptions, check_connected_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import HOSTILE_TEXTS
-from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import GateScenario, GateScenarios
-from tinytown_testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect
+from tinytown_testing.trial import CANCELLED_AT_STEPS, Trial, check_word, expect
 
 _CHECK_S = 60.0
 _UNDER_WAY_S = 0.2
@@ -29,6 +31,7 @@ class GateTrial(Trial):
 
     make: Callable[[], Gate]
     scenarios: GateScenarios
+    town: Town
 
     def work(self, scenario: GateScenario) -> Path:
         """A new directory with the scenario's work in it."""
@@ -40,9 +43,9 @@ class GateTrial(Trial):
     async def verdict(self, scenario: GateScenario, directory: Path | None = None, gate: Gate | None = None) -> Verdict:
         """The verdict on the scenario's work. Broken unless it is one."""
         agent = self.sandbox.agent()
-        task = self.sandbox.task(scenario.task, agent=agent)
+        work = self.sandbox.work_context(agent, self.sandbox.task(scenario.task, agent=agent), self.town)
         where, judge = directory or self.work(scenario), gate or self.make()
-        verdict = await self.within("the check", _CHECK_S, lambda: judge.check(task, where))
+        verdict = await self.within("the check", _CHECK_S, lambda: judge.check(work, where))
         expect(expect(verdict, Verdict, "from check()").passed, bool, "as passed")
         expect(verdict.evidence, str, "as evidence")
         return verdict
@@ -70,17 +73,15 @@ async def check_gate(
     make: Callable[[], Gate],
     *,
     scenarios: GateScenarios | None = None,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the gates that `make` makes to all promises of a gate, or to those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        trial = GateTrial(place, slack_s, make, scenarios or GateScenarios())
-        return await GATE.check(f"gate {shown(str(make().name))}", trial, only)
+    """Check the gates that `make` makes. The options are those of every check, see `CheckOptions`."""
+    return await check_connected_promises(
+        GATE,
+        lambda place, slack_s, town: GateTrial(place, slack_s, make, scenarios or GateScenarios(), town),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @GATE.promise("G1", "Its name is a word that can be typed and stored.")

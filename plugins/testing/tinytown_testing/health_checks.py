@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Unpack
 
-from tinytown.client import TownClient
-from tinytown.contracts import Finding, HealthCheck
-from tinytown.model.text import shown
+from tinytown_cli.client import TownClient
+from tinytown_cli.contracts import Finding, HealthCheck
 
+from tinytown_testing.contract_checks import CheckOptions, check_town_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract
-from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.town_samples import expect_unchanged, fill_town
-from tinytown_testing.trial import SLACK_S, Trial, check_word, expect, expect_list, expect_prompt
+from tinytown_testing.trial import Trial, check_word, expect, expect_list, expect_prompt
 
 _LEVELS = ("ok", "note", "problem")
 
@@ -34,19 +34,18 @@ HEALTH_CHECK = Contract[HealthCheckTrial]("health check")
 
 async def check_health_check(
     make: Callable[[], HealthCheck],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Check the health checks that `make` makes for all their promises, or for those in `only`.
+    """Check the health checks that `make` makes. The options are those of every check, see `CheckOptions`.
 
-    The rest is as with `check_agent_backend`. Raises: ServerUnreachable if no embedded server can be started.
+    Raises: ServerUnreachable if no embedded server can be started.
     """
-    async with use_sandbox(sandbox) as place:
-        with place.open_client() as town:
-            trial = HealthCheckTrial(place, slack_s, make, town)
-            return await HEALTH_CHECK.check(f"health check {shown(str(make().name))}", trial, only)
+    return await check_town_promises(
+        HEALTH_CHECK,
+        lambda place, slack_s, town: HealthCheckTrial(place, slack_s, make, town),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @HEALTH_CHECK.promise("H1", "Its name is a word that can be typed and stored.")

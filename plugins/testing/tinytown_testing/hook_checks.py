@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 
+from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, raised
 from tinytown_testing.samples import sample_tasks, unusual_rounds
-from tinytown_testing.sandbox import Sandbox, use_sandbox
-from tinytown_testing.trial import SLACK_S, Trial, expect_quick, expect_texts
+from tinytown_testing.trial import Trial, expect_quick, expect_texts
 
 
 @dataclass(slots=True)
@@ -62,31 +62,23 @@ async def check_prompt_sections(
     make: Callable[[], Callable[..., object]],
     *,
     data: Mapping[str, Any] | None = None,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the function that `make` gives to the promises of ``tinytown_prompt_sections``, or to those in `only`.
+    """Check the function of ``tinytown_prompt_sections`` that `make` returns; `data` is the plugin's data in the town.
 
-    `data` is what the plugin keeps in the town, by default nothing. The rest is as with `check_agent_backend`.
+    The options are those of every check, see `CheckOptions`.
     """
-    async with use_sandbox(sandbox) as place:
-        return await PROMPT.check("prompt sections", HookTrial(place, slack_s, make, data or {}), only)
+    return await check_promises(
+        PROMPT, lambda place, slack_s: HookTrial(place, slack_s, make, data or {}), subject="prompt sections", **options
+    )
 
 
 async def check_chooser(
     make: Callable[[], Callable[..., object]],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the function that `make` gives to the promises of ``tinytown_choose_agent``, or to those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        return await CHOOSER.check("chooser", HookTrial(place, slack_s, make), only)
+    """Check the function of ``tinytown_choose_agent`` that `make` returns. The options are those of every check."""
+    return await check_promises(CHOOSER, lambda place, slack_s: HookTrial(place, slack_s, make), **options)
 
 
 # -- prompt sections -------------------------------------------------------------------------------------

@@ -5,9 +5,11 @@ Imports nothing of Tinytown until a fixture is used: pytest loads this in every 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -15,11 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tinytown.redis import BlockingClient
+    from tinytown_cli.blocking_client import BlockingClient
 
     from tinytown_testing.bare_town import BareTown
+    from tinytown_testing.receivers import Receiver
+    from tinytown_testing.sandbox import Sandbox
     from tinytown_testing.scripted_backend import ScriptedBackend
     from tinytown_testing.shell import Shell
+    from tinytown_testing.town_pairs import TownPair
     from tinytown_testing.towns import KernelProcess, KernelStarter, TownDirectory
 
 #: Seconds that a test with the fixture `deadline` may take, unless it has a mark of its own.
@@ -70,16 +75,53 @@ def in_town() -> Iterator[Shell]:
         yield shell
 
 
+# -- what a plugin contributes, by itself ------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A temporary town for an async test of one contribution, which may take 180 s. Needs pytest-trio."""
+    import trio
+
+    from tinytown_testing.sandbox import open_sandbox
+
+    with trio.fail_after(DEADLINE_S):
+        async with open_sandbox() as sandbox:
+            yield sandbox
+
+
+@pytest.fixture
+def fake_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Path]:
+    """Puts a command first on PATH that plays a directory of recordings: ``fake_cli("claude", RECORDINGS)``."""
+    from tinytown_testing.recordings import install_fake_cli
+
+    commands = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    return functools.partial(install_fake_cli, commands)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of HTTP requests on the loopback, for what a plugin sends: it keeps them, and answers as the test says."""
+    from tinytown_testing.receivers import Receiver
+
+    with Receiver() as receiver:
+        yield receiver
+
+
 # -- towns and kernels -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def no_town_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removes from the environment what names a town, a server or a person's settings."""
+def no_town_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Removes from the environment what names a town, a server or a person's settings; the state of towns is temporary."""
     for name in list(os.environ):
         if name == "REDIS_URL" or (name.startswith("TINYTOWN_") and not name.startswith("TINYTOWN_FAULT")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TINYTOWN_HOME", "/nonexistent")
+    with tempfile.TemporaryDirectory(prefix="tt-state-", dir="/tmp", ignore_cleanup_errors=True) as state_home:
+        monkeypatch.setenv("XDG_STATE_HOME", state_home)
+        yield
 
 
 @pytest.fixture
@@ -104,6 +146,15 @@ def start_kernel(town_dir: TownDirectory) -> Iterator[KernelStarter]:
         yield starter
     finally:
         starter.close()
+
+
+@pytest.fixture
+def town_pair(town_dir: TownDirectory, start_kernel: KernelStarter) -> Iterator[TownPair]:
+    """A town with two directories and a server between them, for kernels that take over from each other."""
+    from tinytown_testing.town_pairs import open_town_pair
+
+    with open_town_pair(town_dir, start_kernel) as pair:
+        yield pair
 
 
 @pytest.fixture

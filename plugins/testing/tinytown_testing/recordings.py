@@ -28,7 +28,7 @@ from tinytown.model.agents import Agent
 
 from tinytown_testing import fake_cli
 from tinytown_testing.backend_trial import ReportRecorder
-from tinytown_testing.sandbox import Sandbox
+from tinytown_testing.sandbox import Sandbox, put_on_path
 from tinytown_testing.scenarios import BackendScenarios, Scenario
 
 #: What a recorded prompt asks the model to say, so that a replayed one can say something else.
@@ -44,6 +44,8 @@ _SCRUBBED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b1[789]\d{11}\b"), "1769851800125"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:1"),
     (re.compile(r"\b[A-Fa-f0-9]{40}\b"), "0" * 40),
+    # Long, without meaning for any reader, and different in each release.
+    (re.compile(r',"subagent_stats":\{(?:[^{}]|\{[^{}]*\})*\}'), ""),
 )
 _IDS = re.compile(
     r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
@@ -51,13 +53,18 @@ _IDS = re.compile(
 )
 
 
-def install_fake_cli(directory: Path, name: str, recordings: Path) -> Path:
-    """Put a command `name` into `directory` that plays the recordings of the directory `recordings`."""
+def install_fake_cli(directory: Path, name: str, recordings: Path, *, on_path: bool = False) -> Path:
+    """Put a command `name` into `directory` that plays the recordings of the directory `recordings`.
+
+    With `on_path` the directory becomes the first of this process's PATH; a sandbox gives back what was there.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / name
     words = [sys.executable, "-S", "-I", fake_cli.__file__, str(recordings.absolute())]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o755)
+    if on_path:
+        put_on_path(directory)
     return path
 
 
@@ -81,6 +88,7 @@ def fake_scenarios(*, login_error: str = "unauthorized", rate_limit: str = "rate
         rate_limit=Scenario(task=fake(play=rate_limit)),
         login_error=Scenario(task=fake(play=login_error)),
         silent=Scenario(task=fake(play="interrupted")),
+        failing=Scenario(task=fake(fail="cannot work")),
     )
 
 

@@ -18,6 +18,8 @@ HOSTILE_TEXTS: Mapping[str, str] = {
     "several lines": "first line\n\n  third, indented\n\tfourth, with a tab\n- fifth, a list\n# sixth, a heading",
     "what delimits other formats": "a,b;c|d\te: f = [g] --- +++ ``` \"\"\" ''' %% <!-- --> ]]>",
     "characters of all planes": "\u00e9 \u4e2d\u6587 \u05e2\u05d1\u05e8\u05d9\u05ea \U0001f3d8\ufe0f e\u0301 \u200b",
+    "blanks at its ends": "  two before, one after, and an empty line \n",
+    "lines that end with CRLF": "first\r\nsecond\r\n\r\nthird\rfourth",
     "a number": "0123",
     "a word that means something": "null",
     "a long text": "long " * 20_000 + "end",
@@ -81,7 +83,7 @@ def sample_tasks() -> tuple[Task, ...]:
                 description=f"Work of {priority} priority",
                 title=f"{priority} work",
                 priority=priority,
-                tags=("api", priority),
+                tags=(priority, "api", "Zone"),
                 role="backend",
                 needs=(tasks[-1].id,),
                 parent=first.id,
@@ -89,6 +91,12 @@ def sample_tasks() -> tuple[Task, ...]:
             )
         )
     return tuple(tasks)
+
+
+def equal_tasks() -> tuple[Task, ...]:
+    """Two tasks that differ in their id alone, and one that differs in its title: three pieces of work."""
+    twins = [Task(id=new_id(), description="Do it again", title=title) for title in ("Again", "Again", "Once more")]
+    return tuple(twins)
 
 
 def unusual_tasks() -> tuple[Task, ...]:
@@ -104,7 +112,7 @@ def unusual_rounds(agent: Agent) -> tuple[tuple[Agent, Task | None], ...]:
 
 
 def _stream_id(number: int) -> str:
-    return f"{_BEGAN_MS + number // 3}-{number % 3}"
+    return f"{_BEGAN_MS + number // 12}-{number % 12}"  # of two digits, too: as text they are in another order
 
 
 def _stream_position(number: int) -> dict[str, str]:

@@ -19,16 +19,17 @@ from pathlib import Path
 
 import msgspec
 import trio
-from tinytown.client import TownClient, connect
-from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, URL_VARIABLE, Config, RedisConfig, load_config
-from tinytown.contracts import AgentContext, Round
+from tinytown.config import CONFIG_FILE, URL_VARIABLE, Config, RedisConfig, load_config
+from tinytown.contracts import AgentContext, Round, WorkContext
 from tinytown.kernel import agent_directory, log_path, round_environment, run_directory
 from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR, new_id
-from tinytown.model.messages import Message, TaskAssign
+from tinytown.model.messages import Informational, Message, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown.process import ProcessSupervisor, open_process_supervisor
+from tinytown.state import open_state, state_directory
 from tinytown.town import Town, connect_town
+from tinytown_cli.client import TownClient, connect
 from tinytown_server.server import EmbeddedServer
 
 _TOWN = "bench"
@@ -77,6 +78,7 @@ class Sandbox:
             assigned_to=agent.name if agent else None,
             agent_id=agent.id if agent else None,
             token=new_id(),
+            round_id=new_id(),
             created_at=_CREATED_AT,
         )
 
@@ -90,33 +92,49 @@ class Sandbox:
             processes=self.processes,
         )
 
+    def work_context(self, agent: Agent, task: Task | None, town: Town) -> WorkContext:
+        """What a workspace or a gate gets to know of a task, or of a round without one."""
+        round_id = new_id() if task is None else task.round_id
+        return WorkContext(
+            agent=agent,
+            task=task,
+            town=town,
+            root=self.root,
+            processes=self.processes,
+            environment=round_environment(self.config, self.root, agent, task, round_id or ""),
+            round_id=round_id,
+        )
+
     def round(
         self,
         agent: Agent,
         description: str,
         *,
         environment: Mapping[str, str] | None = None,
+        mail: str = "",
         timeout_s: float | None = None,
         silence_s: float | None = None,
         grace_s: float = 0.3,
     ) -> Round:
-        """A round about one task, whose description is the prompt, too; `environment` is added to a round's usual one."""
+        """A round about one task, whose description is the prompt, too; `environment` is added to a round's usual one.
+
+        With `mail` there is a message of this text beside the task; it is the end of the prompt.
+        """
         task = self.task(description, agent=agent)
-        order = Message(
-            id=new_id(),
-            sender=SUPERVISOR,
-            recipient=agent.name,
-            created_at=_CREATED_AT,
-            body=TaskAssign(task_id=task.id),
+        bodies: list[TaskAssign | Informational] = [TaskAssign(task_id=task.id)]
+        bodies += [Informational(summary=mail)] if mail else []
+        messages = tuple(
+            Message(id=new_id(), sender=SUPERVISOR, recipient=agent.name, created_at=_CREATED_AT, body=body)
+            for body in bodies
         )
-        round_id = new_id()
+        round_id = task.round_id or new_id()
         return Round(
             round_id=round_id,
-            prompt=description,
+            prompt=f"{description}\n\n{mail}" if mail else description,
             task=task,
-            messages=(order,),
+            messages=messages,
             directory=self.work,
-            environment={**round_environment(self.root, agent, task, round_id), **(environment or {})},
+            environment={**round_environment(self.config, self.root, agent, task, round_id), **(environment or {})},
             log_path=log_path(self.root, agent.name),
             timeout_s=timeout_s,
             silence_s=silence_s,
@@ -126,7 +144,7 @@ class Sandbox:
     @asynccontextmanager
     async def open_town(self) -> AsyncGenerator[Town]:
         """The town with its embedded server, connected; no kernel runs in it. The server is ended afterwards."""
-        server = EmbeddedServer(self.root / RUNTIME_DIRECTORY)
+        server = EmbeddedServer(state_directory(self.root))
         try:
             async with connect_town(self.root, self.config) as town:
                 yield town
@@ -141,7 +159,7 @@ class Sandbox:
             with connect(self.root, self.config) as town:
                 yield town
         finally:
-            EmbeddedServer(self.root / RUNTIME_DIRECTORY).stop()
+            EmbeddedServer(state_directory(self.root)).stop()
 
 
 @asynccontextmanager
@@ -156,9 +174,9 @@ async def open_sandbox(*, toml: str = "") -> AsyncGenerator[Sandbox]:
         for name in ("town", "home", "tmp", "work"):
             (base / name).mkdir(mode=0o700)
         root = base / "town"
-        (root / RUNTIME_DIRECTORY / "logs").mkdir(mode=0o700, parents=True)
         (root / CONFIG_FILE).write_text(_with_name(toml))
         with _redirected(base):
+            (open_state(root) / "logs").mkdir(mode=0o700)
             # What a plugin promises does not hang on the disk, and syncing takes time.
             config = msgspec.structs.replace(load_config(root), redis=RedisConfig(durability="fast"))
             async with open_process_supervisor(run_dir=run_directory(root)) as processes:
@@ -188,6 +206,13 @@ def changed_environment(changes: Mapping[str, str | None]) -> Generator[None]:
         _set(before)
 
 
+def put_on_path(directory: Path) -> None:
+    """Make a directory the first one of this process's PATH. The end of a sandbox gives back what was there before it."""
+    places = os.environ.get("PATH", os.defpath)
+    if str(directory) not in places.split(os.pathsep):
+        os.environ["PATH"] = f"{directory}{os.pathsep}{places}"
+
+
 def _set(variables: Mapping[str, str | None]) -> None:
     for name, value in variables.items():
         if value is None:
@@ -200,7 +225,8 @@ def _set(variables: Mapping[str, str | None]) -> None:
 def _redirected(base: Path) -> Generator[None]:
     away = [name for name in os.environ if name.startswith(("TINYTOWN_", "XDG_"))]
     changes: dict[str, str | None] = dict.fromkeys([*away, URL_VARIABLE, "TMP", "TEMP"])
-    changes |= {"HOME": str(base / "home"), "TMPDIR": str(base / "tmp")}
+    changes |= {"HOME": str(base / "home"), "TMPDIR": str(base / "tmp"), "XDG_STATE_HOME": str(base / "state")}
+    changes["PATH"] = os.environ.get("PATH")  # a scenario may add to it
     temporary = tempfile.tempdir
     with changed_environment(changes):
         tempfile.tempdir = None  # it is looked up again

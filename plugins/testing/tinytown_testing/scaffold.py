@@ -23,6 +23,8 @@ from tinytown.model.text import shown
 KINDS = MappingProxyType(
     {
         "backend": "agents that pass their prompt to a command-line tool",
+        "cli": "agents of a coding CLI that prints JSON lines",
+        "acp": "agents that speak the Agent Client Protocol",
         "sink": "appends a town's events to a file as JSON lines",
         "converter": "reads and writes tasks as JSON lines",
         "workspace": "a separate directory for each agent",
@@ -36,6 +38,14 @@ KINDS = MappingProxyType(
 
 #: What a template may import beside the core, and the version that we need.
 _LIBRARIES = MappingProxyType({"msgspec": "0.21", "trio": "0.30"})
+#: The kinds whose promises need situations, which a module `scenarios` of the package creates.
+_WITH_SCENARIOS = ("backend", "cli", "acp", "sink", "converter", "gate")
+#: What a kind needs beside the core.
+_NEEDED = MappingProxyType(
+    {"acp": ("tinytown-acp", "tinytown-adapters"), "cli": ("tinytown-adapters",), "sink": ("tinytown-sinks",)}
+    | dict.fromkeys(("command", "converter"), ("tinytown-cli",))
+)
+_RECORDINGS = ("answer", "interrupted", "rate_limit", "unauthorized")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME_LENGTH = 40
 
@@ -92,6 +102,7 @@ def _contents(name: str, kind: str) -> dict[str, str]:
         "module": module,
         "class": "".join(part.capitalize() for part in name.removesuffix(f"-{kind}").split("-")) + kind.capitalize(),
         "kind": kind,
+        "subject": "backend" if kind in ("cli", "acp") else kind,
         "summary": KINDS[kind],
         "entry_points": "",
         "dependencies": f'"tinytown-core>={release}"',
@@ -107,8 +118,17 @@ def _contents(name: str, kind: str) -> dict[str, str]:
         if f"\nimport {library}\n" in module_text:
             words["dependencies"] += f', "{library}>={floor}"'
     more: dict[str, str] = {}
+    for needed in _NEEDED.get(kind, ()):
+        words["dependencies"] += f', "{needed}>={release}"'
+    if kind in _WITH_SCENARIOS:
+        words["entry_points"] = (
+            f'\n[project.entry-points."tinytown.scenarios"]\n{name} = "{module}.scenarios:scenarios"\n'
+        )
+        more[f"{module}/scenarios.py"] = filled(f"scenarios_{kind}.py")
+    if kind == "cli":
+        more |= {f"{module}/recordings/{each}.jsonl": filled(f"recording_{each}.jsonl") for each in _RECORDINGS}
     if kind == "command":
-        words["dependencies"] += f', "tinytown-cli>={release}", "click>=8.1.7"'
+        words["dependencies"] += ', "click>=8.1.7"'
         words["entry_points"] = (
             f'\n[project.entry-points."tinytown.commands"]\n{name} = "{module}.command:{identifier}"\n'
         )
@@ -119,5 +139,7 @@ def _contents(name: str, kind: str) -> dict[str, str]:
         f"{module}/__init__.py": module_text,
         **more,
         f"{module}/py.typed": "",
+        ".github/workflows/tests.yml": filled("ci.yml"),
+        ".github/workflows/publish.yml": filled("publish.yml"),
         f"tests/test_{identifier}.py": filled(f"test_{kind}.py"),
     }

@@ -45,6 +45,8 @@ class BackendScenarios:
     - `rate_limit`: the account is throttled.
     - `login_error`: there is no valid login or key.
     - `silent`: as `work`, and from some moment on nothing is said.
+    - `mail`: as `answer`, for a round whose mail asks for the word and not its task; by default the same as `answer`.
+    - `failing`: the tool exits with status 1 and has given no answer.
     """
 
     answer: Callable[[str], Scenario] | None = None
@@ -57,6 +59,8 @@ class BackendScenarios:
     rate_limit: Scenario | str | None = None
     login_error: Scenario | str | None = None
     silent: Scenario | str | None = None
+    mail: Callable[[str], Scenario] | str | None = None
+    failing: Scenario | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +102,14 @@ class GateScenarios:
     passing: GateScenario | str | None = None
     refused: GateScenario | str | None = None
     slow: GateScenario | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceScenarios:
+    """The situations of a workspace.
+
+    - `prepare`: called with the root of the town before anything is tried, such as to make it a repository. Where
+      `claims` refuses nevertheless, the promises about directories are not applicable.
+    """
+
+    prepare: Callable[[Path], object] | None = None

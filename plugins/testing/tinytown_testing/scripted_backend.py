@@ -19,15 +19,20 @@ from tinytown.contracts import (
     Finished,
     Gate,
     Outcome,
+    QuestionHandler,
     Report,
     Round,
+    RoundAccess,
+    Sandbox,
     Service,
-    StatusSink,
     Workspace,
 )
 from tinytown.hookspecs import hookimpl
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
+from tinytown_sinks import StatusSink
+
+from tinytown_testing.installed import install_distribution
 
 TINYTOWN_HOOK_API = 2
 
@@ -81,18 +86,32 @@ class ScriptedSession(AgentSession):
         outcome: Outcome = await offered.script(work, report)
         return outcome
 
+    async def deliver(self, text: str) -> bool:
+        return await current.deliver(text)
+
+
+async def deliver_nothing(text: str) -> bool:
+    """What sessions do with mail in the middle of a round that take none."""
+    return False
+
 
 @dataclass
 class ScriptedBackend:
-    """What the plugin offers. `script` runs each round; `rounds` are those that were begun, oldest first."""
+    """What the plugin offers. `script` runs each round, `deliver` takes mail in the middle of one; `rounds` are those that
+    were begun, oldest first."""
 
     script: Script = default_script
+    deliver: Callable[[str], Awaitable[bool]] = deliver_nothing
     rounds: list[Round] = field(default_factory=list[Round])
     backends: list[AgentBackend] = field(default_factory=lambda: [Scripted()])
     sinks: list[StatusSink] = field(default_factory=list[StatusSink])
     workspaces: list[Workspace] = field(default_factory=list[Workspace])
     gates: list[Gate] = field(default_factory=list[Gate])
     services: list[Service] = field(default_factory=list[Service])
+    sandboxes: list[Sandbox] = field(default_factory=list[Sandbox])
+    round_access: list[RoundAccess] = field(default_factory=list[RoundAccess])
+    question_handlers: list[QuestionHandler] = field(default_factory=list[QuestionHandler])
+    environment: Callable[[Agent, Task | None], Mapping[str, str]] = lambda agent, task: {}
     sections: Callable[[Agent, Task | None], Sequence[str]] = lambda agent, task: ()
     choose: Callable[[Task, Sequence[Agent]], str | None] = lambda task, agents: None
     _begun: list[tuple[int, trio.Event]] = field(default_factory=list[tuple[int, trio.Event]])
@@ -116,10 +135,7 @@ current = ScriptedBackend()
 def install(directory: Path) -> ScriptedBackend:
     """Write what makes `directory`, once it is on the path, have the plugin installed. What it offers is empty again."""
     global current
-    metadata = directory / "tinytown_scripted-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: tinytown-scripted\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[tinytown]\nscripted = {__name__}\n")
+    install_distribution(directory, "tinytown-scripted", f"[tinytown]\nscripted = {__name__}\n")
     current = ScriptedBackend()
     return current
 
@@ -149,9 +165,29 @@ def tinytown_services() -> list[Service]:
     return current.services
 
 
+@hookimpl(tryfirst=True)
+def tinytown_sandboxes() -> list[Sandbox]:
+    return current.sandboxes
+
+
+@hookimpl
+def tinytown_question_handlers() -> list[QuestionHandler]:
+    return current.question_handlers
+
+
+@hookimpl(tryfirst=True)
+def tinytown_round_access() -> list[RoundAccess]:
+    return current.round_access
+
+
 @hookimpl
 def tinytown_prompt_sections(agent: Agent, task: Task | None, data: Mapping[str, Any]) -> list[str]:
     return [*current.sections(agent, task), *map(str, data.values())]
+
+
+@hookimpl
+def tinytown_round_environment(agent: Agent, task: Task | None) -> Mapping[str, str]:
+    return current.environment(agent, task)
 
 
 @hookimpl

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Unpack
 
 import trio
 from tinytown.concurrency import open_background
 from tinytown.contracts import ServerProvider, TownServer
 from tinytown.protocol import load_library
-from tinytown.redis import BlockingClient, parse_url
+from tinytown.redis import parse_url
+from tinytown_cli.blocking_client import BlockingClient
 
+from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.leaks import snapshot_files
 from tinytown_testing.promises import Broken, CheckReport, Contract
-from tinytown_testing.sandbox import Sandbox, use_sandbox
-from tinytown_testing.trial import SLACK_S, Trial, expect
+from tinytown_testing.trial import Trial, expect
 
 _START_S = 30.0
 _STARTERS = 4
@@ -35,7 +37,7 @@ class ServerTrial(Trial):
     @contextmanager
     def server(self) -> Generator[TownServer]:
         """The server of a new directory, ended afterwards."""
-        directory = self.sandbox.base / f"s{next(_numbers)}" / ".tt"
+        directory = self.sandbox.base / f"s{next(_numbers)}" / "state"
         directory.parent.mkdir()
         server = self.provide(directory)
         try:
@@ -49,29 +51,24 @@ SERVER = Contract[ServerTrial]("server")
 
 async def check_server_provider(
     provide: ServerProvider,
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Check the servers that `provide` gives for all their promises, or for those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        return await SERVER.check("server", ServerTrial(place, slack_s, provide), only)
+    """Check the servers that `provide` makes. The options are those of every check, see `CheckOptions`."""
+    return await check_promises(SERVER, lambda place, slack_s: ServerTrial(place, slack_s, provide), **options)
 
 
 @SERVER.promise("R1", "Nothing starts and nothing is written before ensure().")
 async def _nothing_before_ensure(trial: ServerTrial) -> None:
     before = snapshot_files(trial.sandbox.base)
     async with trial.expect_no_leaks("asking for a server"):
-        directory = trial.sandbox.base / "never" / ".tt"
+        directory = trial.sandbox.base / "never" / "state"
         server = trial.provide(directory)
         expect(server.url, str, "as url")
         expect(server.log_path, Path, "as log_path")
         if server.ping() or server.pid() is not None:
             raise Broken("it runs before ensure()")
+        if server.has_data():
+            raise Broken("has_data() is True before ensure()")
         if server.stop():
             raise Broken("stop() returned True, and none was running")
     if snapshot_files(trial.sandbox.base) != before:
@@ -126,6 +123,8 @@ async def _stop(trial: ServerTrial) -> None:
             raise Broken("stop() returned False, and a server was running")
         if server.ping() or server.pid() is not None:
             raise Broken("after stop(), ping() is True or pid() is not None")
+        if not server.has_data():
+            raise Broken("after stop(), has_data() is False")
         server.ensure(timeout_s=_START_S)
         with BlockingClient(parse_url(server.url)) as client:
             if client.command("GET", "kept") != b"yes":

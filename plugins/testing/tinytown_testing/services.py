@@ -5,22 +5,22 @@ The town has no kernel: agents and tasks come and go in it, but no round runs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Unpack
 
 import trio
 from tinytown.concurrency import open_background
 from tinytown.contracts import Service
 from tinytown.model.ids import new_id
 from tinytown.model.messages import Informational
-from tinytown.model.text import shown
 from tinytown.town import Town
 
+from tinytown_testing.contract_checks import CheckOptions, check_connected_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract
-from tinytown_testing.sandbox import Sandbox, use_sandbox
-from tinytown_testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word
+from tinytown_testing.trial import CANCELLED_AT_STEPS, Trial, check_word
 
 _QUIET_S = 0.2
 _MOMENT_S = 0.03
@@ -63,19 +63,17 @@ class ServiceTrial(Trial):
 SERVICE = Contract[ServiceTrial]("service")
 
 
-async def check_service(
-    make: Callable[[], Service],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
-) -> CheckReport:
-    """Hold the services that `make` makes to all promises of a service, or to those in `only`.
+async def check_service(make: Callable[[], Service], **options: Unpack[CheckOptions]) -> CheckReport:
+    """Check the services that `make` makes. The options are those of every check, see `CheckOptions`.
 
-    The rest is as with `check_agent_backend`. Raises: ServerUnreachable when no embedded server can be started.
+    Raises: ServerUnreachable if no embedded server can be started.
     """
-    async with use_sandbox(sandbox) as place, place.open_town() as town:
-        return await SERVICE.check(f"service {shown(str(make().name))}", ServiceTrial(place, slack_s, make, town), only)
+    return await check_connected_promises(
+        SERVICE,
+        lambda sandbox, slack_s, town: ServiceTrial(sandbox, slack_s, make, town),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @SERVICE.promise("V1", "Its name is a word that can be typed and stored.")

@@ -17,7 +17,10 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinytown_server.server import EmbeddedServer
 
 #: Seconds that one command may take.
 COMMAND_TIMEOUT_S = 180
@@ -65,8 +68,21 @@ class Shell:
         # The commands of the interpreter that runs the tests come first: agents type `tt`.
         path = os.pathsep.join((str(Path(sys.executable).parent), self.variables.get("PATH", os.defpath)))
         self.variables |= {"TINYTOWN_HOME": str(home), "TINYTOWN_NO_KERNEL": "1", "PATH": path, "COLUMNS": "120"}
+        self.variables["XDG_STATE_HOME"] = str(home / "state")
         # Other tests cover waiting for the disk; here it only takes time.
         (home / "config.toml").write_text('[redis]\ndurability = "fast"\n')
+
+    def state(self, root: Path | None = None) -> Path:
+        """The state directory of the town at `root`, by default the one of the shell's directory."""
+        from tinytown.state import town_id
+
+        return Path(self.variables["XDG_STATE_HOME"], "tinytown", town_id(root or self.directory))
+
+    def server(self) -> EmbeddedServer:
+        """The server of the town in the shell's directory."""
+        from tinytown_server.server import EmbeddedServer
+
+        return EmbeddedServer(self.state())
 
     def argv(self, *words: str | bytes) -> list[str | bytes]:
         """The command line of a ``tt`` command."""
@@ -98,6 +114,17 @@ class Shell:
         assert "Traceback" not in answer.err, answer.err
         assert answer.code == code, f"{words!r} ended with {answer.code}: {answer.out}{answer.err}"
         return answer
+
+    def start(self, *words: str | bytes) -> subprocess.Popen[str]:
+        """A command in the background, for a ``with``; its output and errors are pipes."""
+        return subprocess.Popen(
+            self.argv(*words),
+            cwd=self.directory,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def json(self, *words: str | bytes, **options: Any) -> Any:
         """What a command prints with ``--json``."""

@@ -1,27 +1,27 @@
 """What every status sink promises (S1, S2, ...), and how each promise is tried.
 
-Events are handed over as the noticeboard does it: in batches, oldest first, each perhaps more than once.
+Events are handed over as a kernel does it: in batches, oldest first, each perhaps more than once.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Unpack
 
 import trio
-from tinytown.contracts import StatusSink
 from tinytown.model.events import Event
 from tinytown.model.text import shown
+from tinytown_sinks import StatusSink
 
+from tinytown_testing.contract_checks import CheckOptions, check_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import sample_events, unusual_events
-from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.scenarios import SinkScenarios
-from tinytown_testing.trial import CANCELLED_AT_STEPS, SLACK_S, Trial, check_word, expect_context_manager
+from tinytown_testing.trial import CANCELLED_AT_STEPS, Trial, check_word, expect_context_manager
 
-_PUT_S = 30.0  # after which the noticeboard gives a batch up
-_BATCH = 200  # the noticeboard's
+_OPEN_S = 30.0
 
 
 @dataclass(slots=True)
@@ -39,7 +39,9 @@ class SinkTrial(Trial):
             yield sink
 
     async def put(self, sink: StatusSink, events: Sequence[Event]) -> None:
-        await self.within(f"taking {len(events)} events", _PUT_S, lambda: sink.put(events))
+        """Hand over those that the sink wants."""
+        wanted = [event for event in events if sink.wants(event)]
+        await self.within(f"taking {len(wanted)} events", sink.put_timeout_s, lambda: sink.put(wanted))
 
     def batch(self, count: int = 3) -> tuple[Event, ...]:
         """Events that come after all those of this trial."""
@@ -61,13 +63,19 @@ class SinkTrial(Trial):
         if not callable(self.scenarios.received):
             return
         arrived = list(dict.fromkeys(self.scenarios.received()))
-        wanted = [event.id for batch in batches for event in batch]
+        wants = self.make().wants
+        wanted = [event.id for batch in batches for event in batch if wants(event)]
         missing = [id for id in wanted if id not in set(arrived)]
         if missing:
             raise Broken(f"{len(missing)} of {len(wanted)} events have not arrived, the first is {missing[0]}")
         chosen = set(wanted)
         if [id for id in arrived if id in chosen] != wanted:
             raise Broken(f"the events have arrived in another order: {shown(', '.join(arrived), 200)}")
+
+
+def largest_batch(sink: StatusSink) -> int:
+    """How many events a kernel gives it at most."""
+    return max(1, min(sink.batch, 500))
 
 
 SINK = Contract[SinkTrial]("sink")
@@ -77,17 +85,18 @@ async def check_status_sink(
     make: Callable[[], StatusSink],
     *,
     scenarios: SinkScenarios | None = None,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the sinks that `make` makes, all with one destination, to all promises of a sink, or to those in `only`.
+    """Check the sinks that `make` makes, all with one destination; real events are put into it.
 
-    Real events are put into the destination. The rest is as with `check_agent_backend`.
+    The options are those of every check, see `CheckOptions`.
     """
-    async with use_sandbox(sandbox) as place:
-        trial = SinkTrial(place, slack_s, make, scenarios or SinkScenarios())
-        return await SINK.check(f"sink {shown(str(make().name))}", trial, only)
+    return await check_promises(
+        SINK,
+        lambda place, slack_s: SinkTrial(place, slack_s, make, scenarios or SinkScenarios()),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @SINK.promise("S1", "Its name is a word that can be typed and stored.")
@@ -108,15 +117,17 @@ async def _opens_and_closes(trial: SinkTrial) -> None:
         async with trial.opened():
             pass
 
-    await trial.within("opening and closing", _PUT_S, open_and_close)
+    await trial.within("opening and closing", _OPEN_S, open_and_close)
     async with trial.expect_no_leaks("a sink that had nothing to do"):
         await open_and_close()
 
 
-@SINK.promise("S4", "It accepts batches of any length: empty, one event, a thousand.", requires=("S3",))
+@SINK.promise(
+    "S4", "It accepts batches of any length: empty, one event, as many as its `batch` says.", requires=("S3",)
+)
 async def _any_length(trial: SinkTrial) -> None:
     async with trial.opened() as sink:
-        for count in (1, 0, _BATCH, 1_000):
+        for count in (1, 0, largest_batch(sink)):
             await trial.put(sink, trial.batch(count))
 
 
@@ -132,14 +143,16 @@ async def _any_event(trial: SinkTrial) -> None:
     trial.expect_received(odd)
 
 
-@SINK.promise("S6", "Accepted events have arrived, in order.", requires=("S4",))
+@SINK.promise("S6", "Accepted events have arrived, in order, before the sink is closed.", requires=("S4",))
 async def _arrives(trial: SinkTrial) -> None:
     if not trial.can_inspect:
         raise NotApplicable(_reason(trial.scenarios.received, "taken"))
-    first, second = trial.batch(), trial.batch(_BATCH)
     async with trial.opened() as sink:
+        first, second = trial.batch(), trial.batch(largest_batch(sink))
         await trial.put(sink, first)
+        trial.expect_received(first)
         await trial.put(sink, second)
+        trial.expect_received(first, second)
     trial.expect_received(first, second)
 
 
@@ -151,6 +164,7 @@ async def _comes_again(trial: SinkTrial) -> None:
         await trial.put(sink, first)
     async with trial.opened() as sink:
         await trial.put(sink, [*first[-1:], *second])
+    trial.expect_received(first, second)
 
 
 @SINK.promise("S8", "Closed and opened again, it continues, and earlier events are still there.", requires=("S4",))
@@ -216,7 +230,7 @@ async def _expect_error(trial: SinkTrial, unavailable: AbstractContextManager[ob
 
     with unavailable:
         try:
-            await trial.within("an attempt to hand over", _PUT_S, hand_over)
+            await trial.within("an attempt to hand over", _OPEN_S, hand_over)
         except Broken:
             raise
         except Exception:  # of whatever kind: the batch will come again
@@ -228,7 +242,7 @@ async def _expect_error(trial: SinkTrial, unavailable: AbstractContextManager[ob
 async def _event_loop(trial: SinkTrial) -> None:
     async def work() -> None:
         async with trial.opened() as sink:
-            await sink.put(trial.batch(_BATCH))
+            await sink.put(trial.batch(largest_batch(sink)))
 
     await trial.expect_responsive("the sink", work)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Unpack
 
 import msgspec
-from tinytown.client import TownClient
-from tinytown.contracts import SectionContent, StatusSection
 from tinytown.model.text import shown
+from tinytown_cli.client import TownClient
+from tinytown_cli.contracts import SectionContent, StatusSection
 
+from tinytown_testing.contract_checks import CheckOptions, check_town_promises
 from tinytown_testing.promises import Broken, CheckReport, Contract
-from tinytown_testing.sandbox import Sandbox, use_sandbox
 from tinytown_testing.town_samples import expect_unchanged, fill_town
-from tinytown_testing.trial import SLACK_S, Trial, check_word, expect, expect_prompt, expect_texts
+from tinytown_testing.trial import Trial, check_word, expect, expect_prompt, expect_texts
 
 
 @dataclass(slots=True)
@@ -34,19 +35,18 @@ STATUS_SECTION = Contract[StatusSectionTrial]("status section")
 
 async def check_status_section(
     make: Callable[[], StatusSection],
-    *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Check the status sections that `make` makes for all their promises, or for those in `only`.
+    """Check the status sections that `make` makes. The options are those of every check, see `CheckOptions`.
 
-    The rest is as with `check_agent_backend`. Raises: ServerUnreachable if no embedded server can be started.
+    Raises: ServerUnreachable if no embedded server can be started.
     """
-    async with use_sandbox(sandbox) as place:
-        with place.open_client() as town:
-            trial = StatusSectionTrial(place, slack_s, make, town)
-            return await STATUS_SECTION.check(f"status section {shown(str(make().name))}", trial, only)
+    return await check_town_promises(
+        STATUS_SECTION,
+        lambda place, slack_s, town: StatusSectionTrial(place, slack_s, make, town),
+        name=lambda: make().name,
+        **options,
+    )
 
 
 @STATUS_SECTION.promise("D1", "Its name is a word that can be typed and stored.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinytown.client import TownClient
 from tinytown.model.agents import Agent
 from tinytown.model.ids import new_id
+from tinytown_cli.client import TownClient
 
 from tinytown_testing.bare_town import BareTown
 from tinytown_testing.promises import Broken

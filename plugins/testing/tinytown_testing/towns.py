@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import trio
-from tinytown.config import CONFIG_FILE, RUNTIME_DIRECTORY, load_config
+from tinytown.config import CONFIG_FILE, load_config
 from tinytown.kernel import Kernel, open_kernel
 from tinytown.model.events import Event, event_fields
 from tinytown.plugin import load_plugins
+from tinytown.state import new_town_id, state_directory
 from tinytown.town import Town, connect_town
 from tinytown_server.server import EmbeddedServer
 
@@ -38,6 +39,7 @@ class TownDirectory:
         self.root = root
         self.kernel: Kernel | None = None
         self.events: list[dict[str, Any]] = []
+        self._id = new_town_id("t")
         self.configure()
 
     @classmethod
@@ -52,18 +54,23 @@ class TownDirectory:
         """
         settings = {"retry_delay_s": 0.05, "grace_s": 0.3, **rounds}
         lines = "\n".join(f"{key} = {_toml(value)}" for key, value in settings.items())
-        head, _, tables = text.partition("[")
+        head, _, tables = f"\n{text}".partition("\n[")  # a list is no table
         defaults = {"default_cli": '"scripted"', "lease_s": "1.0", "drain_s": "0.3"}
         unset = "\n".join(f"{key} = {value}" for key, value in defaults.items() if f"{key} " not in head)
         (self.root / CONFIG_FILE).write_text(
-            f'name = "{name}"\n{unset}\n{head}\n[round]\n{lines}\n'
+            f'name = "{name}"\nid = "{self._id}"\n{unset}\n{head}\n[round]\n{lines}\n'
             + ("" if "redis]" in tables else '[redis]\ndurability = "fast"\n')
             + (f"[{tables}\n" if tables else "")
         )
 
     @property
+    def state(self) -> Path:
+        """Its state directory."""
+        return state_directory(self.root)
+
+    @property
     def server(self) -> EmbeddedServer:
-        return EmbeddedServer(self.root / RUNTIME_DIRECTORY)
+        return EmbeddedServer(self.state)
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[Town]:
@@ -112,7 +119,8 @@ class TownDirectory:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.root, ignore_errors=True)
+        for directory in (self.root, self.state):
+            shutil.rmtree(directory, ignore_errors=True)
         assert not commands, f"processes are left: {commands}"
 
 
@@ -198,17 +206,18 @@ class KernelStarter:
 
 
 def town_processes(root: Path) -> list[int]:
-    """Running processes that a town's rounds started (TINYTOWN_TOWN), or that have its root as their directory.
+    """Running processes that a town's rounds started (TINYTOWN_TOWN), or that work in its root or state.
 
     Source: proc_pid_environ(5), proc_pid_cwd(5); elsewhere than on Linux none is found.
     """
     pids: list[int] = []
+    places = (str(root), str(state_directory(root)))
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             environment = (entry / "environ").read_bytes().split(b"\0")
             marked = b"TINYTOWN_TOWN=" + os.fsencode(root) in environment
-            within = os.readlink(entry / "cwd").startswith(str(root))
+            within = os.readlink(entry / "cwd").startswith(places)
             if state not in "ZX" and (marked or within):
                 pids.append(int(entry.name))
     return pids

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Unpack, get_args
 
+import msgspec
 import trio
-from tinytown.contracts import Workspace
+from tinytown.contracts import Disposition, Purpose, WorkContext, Workspace
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
+from tinytown.town import Town
 
-from tinytown_testing.promises import Broken, CheckReport, Contract, raised
+from tinytown_testing.contract_checks import CheckOptions, check_connected_promises
+from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import unusual_rounds
-from tinytown_testing.sandbox import Sandbox, use_sandbox
+from tinytown_testing.sandbox import use_sandbox
+from tinytown_testing.scenarios import WorkspaceScenarios
 from tinytown_testing.trial import (
     CANCELLED_AT_STEPS,
-    SLACK_S,
     Trial,
     check_word,
     expect,
@@ -38,20 +43,42 @@ class WorkspaceTrial(Trial):
     """One attempt at one promise of a workspace."""
 
     make: Callable[[], Workspace]
+    town: Town
 
     @asynccontextmanager
     async def opened(
-        self, workspace: Workspace | None = None, agent: Agent | None = None, task: Task | None = None
+        self,
+        workspace: Workspace | None = None,
+        agent: Agent | None = None,
+        task: Task | None = None,
+        purpose: Purpose = "round",
+        *,
+        asks: bool = True,
     ) -> AsyncGenerator[Path]:
-        """The directory of a round. Broken unless one can work in it."""
-        agent = agent or self.sandbox.agent()
-        async with (workspace or self.make()).open(agent, task) as directory:
+        """The directory of a round, or of its gates. Broken unless one can work in it. Without `asks` it was claimed before."""
+        agent, workspace = agent or self.sandbox.agent(), workspace or self.make()
+        if asks:
+            _expect_claimed(workspace, agent, task)
+        async with workspace.open(self.work(agent, task), purpose) as directory:
             if not (expect(directory, Path, "from open()").is_absolute() and directory.is_dir()):
                 raise Broken(f"expected the absolute path of a directory, got {directory}")
             probe = directory / f".probe-{agent.id}"
             probe.write_text("can be written")
             probe.unlink()
             yield directory
+
+    def work(self, agent: Agent, task: Task | None) -> WorkContext:
+        return self.sandbox.work_context(agent, task, self.town)
+
+
+def _expect_claimed(workspace: Workspace, agent: Agent, task: Task | None) -> None:
+    """Raises: NotApplicable for a round that the workspace does not serve, however it says so: another promise is about that."""
+    try:
+        claimed = workspace.claims(agent, task)
+    except Exception as error:
+        raise NotApplicable(f"claims() raised {error!r}") from error
+    if not claimed:
+        raise NotApplicable("claims() refused such a round: give a scenario 'prepare' that lets it serve one")
 
 
 WORKSPACE = Contract[WorkspaceTrial]("workspace")
@@ -60,16 +87,21 @@ WORKSPACE = Contract[WorkspaceTrial]("workspace")
 async def check_workspace(
     make: Callable[[], Workspace],
     *,
-    only: Collection[str] | None = None,
-    sandbox: Sandbox | None = None,
-    slack_s: float = SLACK_S,
+    scenarios: WorkspaceScenarios | None = None,
+    **options: Unpack[CheckOptions],
 ) -> CheckReport:
-    """Hold the workspaces that `make` makes to all promises of a workspace, or to those in `only`.
-
-    The rest is as with `check_agent_backend`.
-    """
-    async with use_sandbox(sandbox) as place:
-        return await WORKSPACE.check(f"workspace {shown(str(make().name))}", WorkspaceTrial(place, slack_s, make), only)
+    """Check the workspaces that `make` makes. The options are those of every check, see `CheckOptions`."""
+    prepare = scenarios.prepare if scenarios else None
+    async with use_sandbox(options.get("sandbox")) as sandbox:
+        options["sandbox"] = sandbox
+        if prepare is not None:
+            await trio.to_thread.run_sync(prepare, sandbox.root)
+        return await check_connected_promises(
+            WORKSPACE,
+            lambda place, slack_s, town: WorkspaceTrial(place, slack_s, make, town),
+            name=lambda: make().name,
+            **options,
+        )
 
 
 @WORKSPACE.promise("W1", "Its name is a word that can be typed and stored.")
@@ -92,11 +124,11 @@ async def _claims(trial: WorkspaceTrial) -> None:
 async def _opens(trial: WorkspaceTrial) -> None:
     async def open_and_close() -> None:
         workspace, agent = trial.make(), trial.sandbox.agent()
-        made = workspace.open(agent, trial.sandbox.task("do it", agent=agent))
-        expect_context_manager(made)
-        del made
         async with trial.opened(workspace):
             pass
+        made = workspace.open(trial.work(agent, trial.sandbox.task("do it", agent=agent)), "round")
+        expect_context_manager(made)
+        del made
 
     await trial.within("opening and closing", _OPEN_S, open_and_close)
     async with trial.expect_no_leaks("a workspace"):
@@ -148,6 +180,8 @@ async def _errors_come_out(trial: WorkspaceTrial) -> None:
     try:
         async with trial.opened(workspace, agent, task):
             raise error  # noqa: TRY301 - that it comes out here is what is tried
+    except NotApplicable:
+        raise
     except Exception as raised:
         came = raised
     if came is not error:
@@ -180,8 +214,11 @@ async def _cancelled(trial: WorkspaceTrial) -> None:
 
 @WORKSPACE.promise("W9", "It never blocks the event loop.", requires=("W3",))
 async def _event_loop(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    _expect_claimed(workspace, agent, None)
+
     async def work() -> None:
-        async with trial.opened():
+        async with trial.opened(workspace, agent, asks=False):
             pass
 
     await trial.expect_responsive("the workspace", work)
@@ -193,6 +230,22 @@ async def _for_the_gates(trial: WorkspaceTrial) -> None:
     task = trial.sandbox.task("do it", agent=agent)
     async with trial.opened(workspace, agent, task) as directory:
         (directory / "work.txt").write_text("the work")
-    async with trial.opened(workspace, agent, task) as directory:
+    async with trial.opened(workspace, agent, task, "gate") as directory:
         if not (directory / "work.txt").is_file():
             raise Broken(f"work.txt, which the round had written, is not in {directory} when its gates are to judge it")
+
+
+@WORKSPACE.promise(
+    "W11", "It settles a finished task, again too, and one whose files are gone or elsewhere.", requires=("W4",)
+)
+async def _settles(trial: WorkspaceTrial) -> None:
+    workspace, agent = trial.make(), trial.sandbox.agent()
+    for disposition in get_args(Disposition):
+        task = trial.sandbox.task("do it", agent=agent)
+        async with trial.opened(workspace, agent, task) as directory:
+            pass
+        work = trial.work(agent, msgspec.structs.replace(task, state=disposition))
+        for place in (directory, directory, None):
+            await trial.within("settling", _OPEN_S, partial(workspace.settle, work, disposition, place))
+    async with trial.opened(workspace, agent, trial.sandbox.task("do it", agent=agent)):
+        pass
