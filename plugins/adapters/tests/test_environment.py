@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tinytown_adapters import is_secret
-from tinytown_adapters.environment import cli_environment, without_password
+from tinytown_adapters.environment import cli_environment, inherited, without_password
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,14 @@ def test_the_towns_server_is_still_named_but_its_password_is_not() -> None:
     assert cli_environment({"REDIS_URL": "redis://db"}) == {"REDIS_URL": "redis://db"}
     assert without_password("redis://:hunter2@db") == "redis://db"
     assert "hunter2" not in without_password("redis://a:hunter2@[db")
+
+
+def test_of_the_kernels_variables_a_cli_inherits_those_that_are_allowed() -> None:
+    kernel = {"OPENAI_API_KEY": "k", "AWS_PROFILE": "p", "OTHER_API_KEY": "o", "PATH": "/bin"}
+    assert inherited(kernel, ("OPENAI_API_KEY", "AWS_*")) == {"OPENAI_API_KEY": "k", "AWS_PROFILE": "p"}
+    assert inherited(kernel, ()) == {}
+
+
+def test_what_a_session_sets_for_its_own_commands_is_not_passed_on() -> None:
+    environment = {"CLI_MODEL": "m", "CLI_SESSION_ID": "s", "HOME": "/home"}
+    assert inherited(environment, ("CLI_*",), ("CLI_SESSION*",)) == {"CLI_MODEL": "m"}

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import msgspec
@@ -23,7 +24,7 @@ from tinytown.contracts import (
     Unavailable,
     Usage,
 )
-from tinytown.errors import ConfigError
+from tinytown.errors import BackendUnavailable, ConfigError
 from tinytown.model.agents import Agent
 from tinytown_adapters import (
     CliAdapter,
@@ -38,7 +39,8 @@ from tinytown_adapters import (
     backends_for,
     failure_of,
 )
-from tinytown_testing import Sandbox, open_sandbox
+from tinytown_adapters.backend import CliSession
+from tinytown_testing import ReportRecorder, Sandbox
 
 DEADLINE_S = 30.0
 
@@ -95,22 +97,10 @@ class StayingToy(ToyAdapter):
 
 
 @dataclass
-class Lines:
-    lines: list[str] = field(default_factory=list[str])
-    used: list[Usage] = field(default_factory=list[Usage])
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def usage(self, usage: Usage) -> None:
-        self.used.append(usage)
-
-
-@dataclass
 class Toys:
     sandbox: Sandbox
     agent: Agent
-    report: Lines = field(default_factory=Lines)
+    report: ReportRecorder = field(default_factory=ReportRecorder)
     adapter: ToyAdapter = field(default_factory=ToyAdapter)
 
     def backend(self, **settings: Any) -> CliBackend[CliSettings]:
@@ -134,10 +124,8 @@ class Toys:
 
 
 @pytest.fixture
-async def toys() -> AsyncGenerator[Toys]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as sandbox:
-            yield Toys(sandbox, sandbox.agent(cli="toy"))
+def toys(sandbox: Sandbox) -> Toys:
+    return Toys(sandbox, sandbox.agent(cli="toy"))
 
 
 DONE = """echo '{"done": true, "text": "well done"}'"""
@@ -159,14 +147,24 @@ async def test_it_is_told_the_directory_that_it_is_started_in(toys: Toys) -> Non
     assert toys.report.lines == [str(toys.sandbox.work)]
 
 
+async def test_a_vendor_that_does_not_answer_costs_the_task_no_attempt(toys: Toys) -> None:
+    outcome = await toys.run("""echo '{"retry": "internal server error"}'; exit 1""")
+    assert isinstance(outcome, RateLimited)
+    assert "gets no answer from its model's server: internal server error" in outcome.reason
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
         ("""echo '{"say": "hm"}'""", "without a result"),
         ("true", "without a result"),
-        (f"{DONE}; echo broken >&2; exit 3", "ended with status 3: broken"),
+        (
+            """echo '{"say": "so far"}'; echo broken >&2; exit 3""",
+            "ended with status 3: broken",
+        ),
+        ("""echo '{"done": true, "text": " "}'""", "ended its last turn without an answer"),
+        ("""echo '{"say": "let me see"}'; echo '{"tool": "ls"}'; echo '{"done": true}'""", "its last text: let me see"),
         (f"""echo '{{"fail": "no good"}}'; {DONE}""", "no good"),
-        ("""echo '{"retry": "internal server error"}'; exit 1""", "internal server error"),
         ("echo 'fetch failed' >&2; exit 1", "fetch failed"),
     ],
 )
@@ -175,6 +173,28 @@ async def test_it_has_failed_when_one_thing_does_not(toys: Toys, script: str, re
     assert isinstance(outcome, Failed)
     assert outcome.retryable
     assert reason in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "end", ["exit 3", "kill -9 $$", "kill -TERM $$", "exec sleep 100", "trap '' TERM INT; sleep 100"]
+)
+async def test_once_its_result_is_there_the_end_of_its_process_takes_nothing_away(
+    toys: Toys, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinytown_adapters.run_clock.LINGER_S", 0.3)
+    began = trio.current_time()
+    outcome = await toys.run(f"{DONE}; {end}", {"grace_s": 0.2})
+    assert isinstance(outcome, Finished)
+    assert outcome.text == "well done"
+    assert trio.current_time() - began < 60
+
+
+async def test_a_result_that_is_there_when_the_time_is_over_counts(toys: Toys) -> None:
+    outcome = await toys.run(f"{DONE}; while :; do echo still here; sleep 0.05; done", {"timeout_s": 1.0})
+    assert isinstance(outcome, Finished)
+    outcome = await toys.run("""echo '{"say": "half of it"}'; sleep 100""", {"timeout_s": 0.5})
+    assert isinstance(outcome, Failed)
+    assert outcome.reason.endswith("the time limit of a round; its last text: half of it")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +341,7 @@ async def test_a_session_that_was_interrupted_is_gone_on_with(toys: Toys) -> Non
     async with toys.session() as session:
         with trio.CancelScope() as scope:
 
-            class Interrupting(Lines):
+            class Interrupting(ReportRecorder):
                 def line(self, text: str) -> None:
                     scope.cancel()
 
@@ -388,11 +408,37 @@ def test_what_the_model_may_do_unasked_is_said_unless_the_person_has_chosen_it()
     [
         ({"command": "say 'hello"}, "plugins.toy.command"),
         ({"command": "''"}, "plugins.toy.command"),
-        ({"permissions": "write"}, "plugins.toy.permissions"),
-        ({"presets": {"toy-mini": {"permissions": "write"}}}, "plugins.toy.presets.toy-mini.permissions"),
     ],
 )
 def test_settings_that_cannot_be_kept_are_named(settings: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         backends_for(ToyAdapter(), CliSettings(**settings), Path("/town"))
     assert caught.value.fields["key"] == key
+
+
+def test_in_a_box_the_cli_is_called_with_the_widest_profile_that_it_knows() -> None:
+    (backend, *_) = backends_for(ToyAdapter(), CliSettings(permissions="read"), Path("/town"))
+    context: Any = SimpleNamespace(permissions="write", boxed=True)
+    assert backend.permissions_in(context) == "full"
+    assert [backend.permissions_of(context, default) for default in (None, "write")] == ["read", "read"]
+
+
+def test_a_profile_that_neither_a_box_nor_the_cli_enforces_stops_the_agent() -> None:
+    (backend, *_) = backends_for(ToyAdapter(), CliSettings(), Path("/town"))
+    context: Any = SimpleNamespace(permissions="write", boxed=False)
+    assert backend.permissions_of(context, None) == "full"
+    assert backend.permissions_of(context, "write") == "write"
+    assert backend.own_profiles == ()
+    with pytest.raises(BackendUnavailable, match="does not support 'write' by itself"):
+        backend.permissions_in(context)
+
+
+def test_a_link_that_an_agent_leaves_in_its_directory_leads_nowhere(tmp_path: Path) -> None:
+    session: Any = CliSession.__new__(CliSession)
+    session._work_dir = tmp_path / "work"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "work" / "state").symlink_to(tmp_path / "elsewhere")
+    session._remove_links("state/.toy/settings.json")
+    assert not (tmp_path / "work" / "state").exists()
+    assert (tmp_path / "elsewhere").is_dir()

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinytown_adapters.adapter import CliAdapter, CommandSpec, RunRequest
+    from tinytown_adapters.agent_files import read_agent_file
+    from tinytown_adapters.approvals import ask_permission
     from tinytown_adapters.backend import CliBackend, backends_for
     from tinytown_adapters.environment import is_secret
     from tinytown_adapters.failures import Failure, FailureKind, failure_of
     from tinytown_adapters.git_layout import git_directories
     from tinytown_adapters.json_lines import JsonLinesReader, Record, record_of
-    from tinytown_adapters.run_state import Reader, RunState
+    from tinytown_adapters.json_rpc import JsonRpcReader, RpcRefused
+    from tinytown_adapters.run_state import Conversation, Reader, RunState, TakesMail, usage_since
     from tinytown_adapters.session_store import CliSessionRecord
     from tinytown_adapters.settings import CliSettings, Permissions
     from tinytown_adapters.town_tools import TownTools
@@ -30,20 +33,27 @@ _MODULES = {
     "CliSessionRecord": "session_store",
     "CliSettings": "settings",
     "CommandSpec": "adapter",
+    "Conversation": "run_state",
     "Failure": "failures",
     "FailureKind": "failures",
     "JsonLinesReader": "json_lines",
+    "JsonRpcReader": "json_rpc",
     "Permissions": "settings",
     "Reader": "run_state",
     "Record": "json_lines",
+    "RpcRefused": "json_rpc",
     "RunRequest": "adapter",
     "RunState": "run_state",
+    "TakesMail": "run_state",
     "TownTools": "town_tools",
+    "ask_permission": "approvals",
     "backends_for": "backend",
     "failure_of": "failures",
     "git_directories": "git_layout",
     "is_secret": "environment",
+    "read_agent_file": "agent_files",
     "record_of": "json_lines",
+    "usage_since": "run_state",
 }
 
 __all__ = [
@@ -52,20 +62,27 @@ __all__ = [
     "CliSessionRecord",
     "CliSettings",
     "CommandSpec",
+    "Conversation",
     "Failure",
     "FailureKind",
     "JsonLinesReader",
+    "JsonRpcReader",
     "Permissions",
     "Reader",
     "Record",
+    "RpcRefused",
     "RunRequest",
     "RunState",
+    "TakesMail",
     "TownTools",
+    "ask_permission",
     "backends_for",
     "failure_of",
     "git_directories",
     "is_secret",
+    "read_agent_file",
     "record_of",
+    "usage_since",
 ]
 
 

@@ -32,6 +32,10 @@ class RunRequest(Generic[S_co]):
     - `session` is the one to go on with, None for a new one.
     - `tools` are the town's own, None when they are not to be offered.
     - `environment` is what the CLI will be started with, before the plan adds to it: for looking, not for changing.
+    - `trusts_project`: what the workspace itself configures (hooks, MCP servers, plugins) may run: its person has chosen
+      ``full``, or to trust the project.
+    - `asks`: what it wants to do beyond `permissions` is to be asked, by `ask_permission`.
+    - `boxed`: it runs in a box that enforces what its person has chosen, so that `permissions` are the widest it offers.
     """
 
     settings: S_co
@@ -39,10 +43,18 @@ class RunRequest(Generic[S_co]):
     prompt: str
     directory: Path
     work_dir: Path
-    has_own_state: bool
-    session: CliSessionRecord | None
-    tools: TownTools | None
-    environment: Mapping[str, str]
+    has_own_state: bool = False
+    session: CliSessionRecord | None = None
+    tools: TownTools | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    trusts_project: bool = True
+    boxed: bool = False
+    asks: bool = False
+
+    @property
+    def prompt_bytes(self) -> bytes:
+        """The prompt in UTF-8. What has no UTF-8, half of a surrogate pair, becomes a question mark."""
+        return self.prompt.encode("utf-8", "replace")
 
     @property
     def temporary_directory(self) -> Path:
@@ -61,7 +73,7 @@ class CommandSpec:
 
     - `arguments` come after the command; the settings' `extra_args` are in it, where this CLI wants them. No prompt and
       no secret: anybody on the machine can read arguments.
-    - `stdin` is given and closed; None means `/dev/null`.
+    - `stdin` is given and closed; None means `/dev/null`. A `Conversation` goes on after it.
     - `files` are written before the start, in `RunRequest.work_dir` (names with ``/`` make directories), readable by the owner
       alone.
     - `environment` is added last; None removes a variable.
@@ -83,10 +95,18 @@ class CliAdapter(ABC, Generic[S]):
       do when it is not logged in. All three end up in front of a person.
     - `login_variables`: with one of these in the environment the CLI needs no login on disk; they are let through.
     - `own_variables`: patterns of further variables that are the CLI's own, let through even if they look secret.
+    - `session_variables`: patterns of those variables that a session of the CLI sets for its own commands. A kernel that was
+      started by such a session does not pass them on: they would tie its agents to that session.
     - `default_permissions`: ``write`` where the CLI itself can hold a model to its workspace without asking anybody. Where
       that depends on the machine, `permissions_by_default` says so.
-    - `permissions_offered`: the profiles that it can keep; asking for another is an error in the settings.
-    - `takes_tools`: whether it takes MCP servers.
+    - `permissions_offered`: the profiles that it knows. Where one of them is chosen that it does not enforce by a sandbox
+      of its own (`has_own_sandbox`), or one that it does not know, its agents need a sandbox plugin.
+    - `state_paths`: where it keeps login, settings and sessions, unless these are the agent's own; ``~`` is the home.
+    - `project_code`: paths in a workspace by which it would run what a repository brings along, and which no option makes
+      it ignore: while one is there it is not started for a project that its person does not trust.
+    - `can_ask`: whether it can ask for permission in the middle of a round, with the profile ``write``.
+    - `takes_tools`: whether it takes MCP servers; `tool_names`: what its model sees a tool of the town's server under, such
+      as ``mcp__town__{}``. `runs_commands`: whether its models can run any.
     - `tools_need_own_state`: it takes them from its settings files alone, so only where these are the agent's own.
     - `sessions_stay_in_directory`: a session can be gone on with only in the directory that it was made in.
     - `reports_progress`: whether it prints something while it works; where not, nobody can tell a model that stalls.
@@ -102,9 +122,15 @@ class CliAdapter(ABC, Generic[S]):
     login: ClassVar[str]
     login_variables: ClassVar[tuple[str, ...]] = ()
     own_variables: ClassVar[tuple[str, ...]] = ()
+    session_variables: ClassVar[tuple[str, ...]] = ()
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("full",)
+    state_paths: ClassVar[tuple[str, ...]] = ()
+    project_code: ClassVar[tuple[str, ...]] = ()
+    can_ask: ClassVar[bool] = False
     takes_tools: ClassVar[bool] = True
+    tool_names: ClassVar[str] = "{}"
+    runs_commands: ClassVar[bool] = True
     tools_need_own_state: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = False
     reports_progress: ClassVar[bool] = True
@@ -122,6 +148,10 @@ class CliAdapter(ABC, Generic[S]):
     def permissions_by_default(self) -> Permissions:
         """The profile of agents for which the person has chosen none. Quick."""
         return self.default_permissions
+
+    def has_own_sandbox(self) -> bool:
+        """Whether its own sandbox enforces the profiles that it offers, on this machine. Quick."""
+        return False
 
     def warnings(self, settings: S, permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
         """What else a person should know before an agent is spawned, one sentence each. `environment` has the names."""

@@ -17,14 +17,31 @@ from typing import Generic, TypeVar
 
 import trio
 from tinytown.config import CONFIG_FILE
-from tinytown.contracts import AgentBackend, AgentContext, AgentSession, Failed, Outcome, Report, Round
-from tinytown.errors import ConfigError, ProcessFailed
+from tinytown.contracts import (
+    AgentBackend,
+    AgentContext,
+    AgentSession,
+    Failed,
+    Outcome,
+    Report,
+    Round,
+    Unavailable,
+)
+from tinytown.errors import BackendUnavailable, ConfigError, HostFailure, ProcessFailed, host_failure
+from tinytown.model.agents import Agent
+from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
-from tinytown_adapters.environment import cli_environment
-from tinytown_adapters.outcomes import FixHints, outcome_of_exit, outcome_of_failure, outcome_of_no_run
+from tinytown_adapters.environment import cli_environment, inherited
+from tinytown_adapters.outcomes import (
+    FixHints,
+    outcome_of_exit,
+    outcome_of_failure,
+    outcome_of_no_run,
+    outcome_of_result,
+)
 from tinytown_adapters.run_clock import RunClock
-from tinytown_adapters.run_state import RunState
+from tinytown_adapters.run_state import Conversation, RunState, TakesMail
 from tinytown_adapters.session_store import CliSessionRecord, load_session, store_session, write_private
 from tinytown_adapters.settings import CliSettings, Permissions, settings_by_kind
 from tinytown_adapters.town_tools import TownTools, prepare_town_tools
@@ -54,15 +71,48 @@ class CliBackend(AgentBackend, Generic[S]):
         self.settings = settings
         self.table = table = f"plugins.{adapter.plugin}" + (f".presets.{kind}" if kind != adapter.kind else "")
         self.command = _command(adapter, settings, root, table)
-        if settings.permissions is not None:
-            _check_permissions(adapter, settings.permissions, root, table)
-        self.offers_town_tools = self.uses_town_tools(os.environ)
+        if settings.permissions == "full" and "full" not in adapter.permissions_offered:
+            raise _wrong(root, f"{table}.permissions", f'{adapter.title} does not support "full"')
+        without_tools = False if adapter.runs_commands else None
+        self.offers_town_tools = adapter.tool_names if self.uses_town_tools(os.environ) else without_tools
+        self.own_profiles = adapter.permissions_offered if adapter.has_own_sandbox() else ()
+        own_state = self.has_own_state(os.environ)
+        self.state_paths = () if own_state else tuple(Path(path).expanduser() for path in adapter.state_paths)
         self.hints = FixHints(adapter.title, adapter.install, adapter.login, f"{table}.model")
 
     @property
     def permissions(self) -> Permissions:
         """What the model may do: as chosen, or by default."""
         return self.settings.permissions or self.adapter.permissions_by_default()
+
+    def permissions_of(self, agent: Agent, default: Permissions | None) -> Permissions:
+        # What only the CLI itself chooses is no promise, unless its sandbox enforces it.
+        own = self.adapter.permissions_by_default() if self.adapter.has_own_sandbox() else "full"
+        return self.settings.permissions or default or own
+
+    def permissions_in(self, context: AgentContext) -> Permissions:
+        """What the CLI is called with: in a box the widest profile that it knows. Raises: BackendUnavailable."""
+        offered = self.adapter.permissions_offered
+        if context.boxed:
+            return "full" if "full" in offered else offered[-1]
+        chosen = self.chosen_permissions(context)
+        if chosen == "full" and self.asks:
+            return "write"
+        if chosen not in offered:
+            raise BackendUnavailable(
+                f"{self.adapter.title} does not support {chosen!r} by itself",
+                hint=f"install a sandbox, or choose one of {', '.join(offered)} in [{self.table}]",
+            )
+        return chosen
+
+    @property
+    def asks(self) -> bool:
+        """Whether the CLI asks for what goes beyond ``write``."""
+        return self.settings.ask and self.adapter.can_ask
+
+    def chosen_permissions(self, context: AgentContext) -> Permissions:
+        """What the person has chosen for an agent, who or what ever enforces it."""
+        return context.permissions if context.permissions != "full" else self.permissions
 
     def uses_town_tools(self, environment: Mapping[str, str]) -> bool:
         """Whether the CLI gets the town's own tools: `offers_town_tools` for a round with this environment."""
@@ -80,7 +130,9 @@ class CliBackend(AgentBackend, Generic[S]):
         messages: list[str] = []
         if shutil.which(self.command[0]) is None:
             messages.append(f"{self.hints.title} is not installed ({self.command[0]} not found): {self.hints.install}")
-        if self.permissions == "full" and self.settings.permissions is None:
+        if self.settings.ask and not self.adapter.can_ask:
+            messages.append(f"{self.hints.title} cannot ask for permission: ask in [{self.table}] has no effect")
+        if self.permissions == "full" and self.settings.permissions is None and not self.asks:
             messages.append(
                 f"agents of the kind {self.kind!r} run any command without asking, with all your rights on this machine;"
                 f' set permissions = "full" in [{self.table}] to silence this warning'
@@ -89,18 +141,24 @@ class CliBackend(AgentBackend, Generic[S]):
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[CliSession[S]]:
-        yield CliSession(self, context)
+        yield CliSession(self, context, self.permissions_in(context))
 
 
 class CliSession(AgentSession, Generic[S]):
     """One agent's rounds. Between them nothing runs: the CLI's own session lies on disk."""
 
-    def __init__(self, backend: CliBackend[S], context: AgentContext) -> None:
+    def __init__(self, backend: CliBackend[S], context: AgentContext, permissions: Permissions) -> None:
+        self._permissions: Permissions = permissions
         self._backend = backend
         self._adapter = backend.adapter
         self._settings = backend.settings
         self._context = context
         self._work_dir = context.state_directory / backend.adapter.plugin
+        self._mail_reader: TakesMail | None = None  # that of the run in progress
+
+    async def deliver(self, text: str) -> bool:
+        """Mail in the middle of a round, for a CLI that takes it."""
+        return self._mail_reader is not None and await self._mail_reader.deliver(text)
 
     async def run_round(self, work: Round, report: Report) -> Outcome:
         """One run of the CLI, two when the session to go on with turns out to be gone or full."""
@@ -109,6 +167,13 @@ class CliSession(AgentSession, Generic[S]):
             return Failed(
                 reason=f"the prompt has {len(work.prompt):,} characters; {self._adapter.title} accepts at most {limit:,}",
                 retryable=False,
+            )
+        if not self._trusts_project and (
+            found := [p for p in self._adapter.project_code if (work.directory / p).exists()]
+        ):
+            return Unavailable(
+                reason=f"{self._adapter.title} would run what {' and '.join(found)} in its workspace configures",
+                hint=f"look at it, then remove it, or set trust_project = true in [{self._backend.table}]",
             )
         due = self._context.processes.clock.now() + self._limit_s(work)
         session = self._session_to_resume(work)
@@ -122,6 +187,8 @@ class CliSession(AgentSession, Generic[S]):
         except ProcessFailed as error:
             return outcome_of_no_run(error, self._backend.hints)
         except OSError as error:
+            if lacking := host_failure(error, f"cannot prepare {self._work_dir}"):
+                raise lacking from error
             return Failed(reason=f"cannot prepare {self._work_dir}: {error}")
         return outcome
 
@@ -132,35 +199,58 @@ class CliSession(AgentSession, Generic[S]):
         request = self._run_request(work, session)
         spec = self._adapter.command_spec(request)
         for name, content in spec.files.items():
+            self._remove_links(name)
             write_private(self._work_dir / name, content)
         raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
         with _open_log(work.log_path) as keep:
-            state = RunState(report, keep)
+            # A session is known from its first record on: a killed round is resumed with it, too.
+            state = RunState(report, keep, on_session=lambda: self._store_session(work, state))
             reader = self._adapter.reader(state, request)
+            self._mail_reader = reader if isinstance(reader, TakesMail) else None
             clock = RunClock(state, self._settings, reports_progress=self._adapter.reports_progress)
             try:
                 with trio.CancelScope() as clock.scope, self._context.processes.on_pause(clock.on_pause):
                     clock.update_deadline()
-                    ended = await self._context.processes.run(
-                        [*self._backend.command, *spec.arguments],
-                        cwd=request.directory,
-                        env=_with(request.environment, spec.environment),
-                        on_line=lambda line: clock.read_line(line, reader),
-                        stdin=spec.stdin,
-                        timeout_s=None if due == inf else max(0.0, due - self._context.processes.clock.now()),
-                        silence_s=work.silence_s,
-                        grace_s=work.grace_s,
-                        first_signal=spec.first_signal,
-                        line_limit_bytes=_LINE_LIMIT_BYTES,
-                        log_path=raw_log,
-                    )
+                    processes = self._context.processes
+                    command = [*self._backend.command, *spec.arguments]
+                    options: RunOptions = {
+                        "timeout_s": None if due == inf else max(0.0, due - processes.clock.now()),
+                        "silence_s": work.silence_s,
+                        "grace_s": work.grace_s,
+                        "first_signal": spec.first_signal,
+                        "line_limit_bytes": _LINE_LIMIT_BYTES,
+                        "log_path": raw_log,
+                    }
+                    cwd, env = request.directory, _with(request.environment, spec.environment)
+
+                    def on_line(line: Line) -> None:
+                        clock.read_line(line, reader)
+
+                    if isinstance(reader, Conversation):
+                        async with processes.open(command, cwd=cwd, env=env, on_line=on_line, **options) as running:
+                            ended = await _converse(reader, running, spec.stdin)
+                    else:
+                        ended = await processes.run(
+                            command, cwd=cwd, env=env, on_line=on_line, stdin=spec.stdin, **options
+                        )
                     reader.end(ended)
                     hints = self._backend.hints
                     return outcome_of_exit(ended, state, hints, limit_s=self._limit_s(work)), state
                 return self._outcome_of_stall(state), state
             finally:
+                self._mail_reader = None
                 self._store_session(work, state)
+
+    def _remove_links(self, name: str) -> None:
+        """Remove what would lead out of `work_dir` on the way to this file in it: an agent may have put it there."""
+        for parent in reversed(Path(name).parents):
+            if (self._work_dir / parent).is_symlink():
+                (self._work_dir / parent).unlink()
+
+    @property
+    def _trusts_project(self) -> bool:
+        return self._settings.trust_project or self._backend.chosen_permissions(self._context) == "full"
 
     def _limit_s(self, work: Round) -> float:
         return self._settings.timeout_s or work.timeout_s or inf
@@ -168,20 +258,25 @@ class CliSession(AgentSession, Generic[S]):
     def _run_request(self, work: Round, session: CliSessionRecord | None) -> RunRequest[S]:
         settings, adapter = self._settings, self._adapter
         allowed = (*settings.env_allow, *adapter.login_variables, *adapter.own_variables)
-        environment = cli_environment(work.environment, allowed=allowed, added=settings.env)
+        variables = {**inherited(os.environ, allowed, adapter.session_variables), **work.environment}
+        environment = cli_environment(variables, allowed=allowed, added=settings.env)
         environment["PWD"] = str(work.directory)  # the kernel's would lead astray who believes it more than the system
         has_own_state = self._backend.has_own_state(environment)
         for name in ("", "tmp", *(["state"] if has_own_state else [])):
+            self._remove_links(f"{name}/file")
             (self._work_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return RunRequest(
             settings=settings,
-            permissions=self._backend.permissions,
+            permissions=self._permissions,
+            trusts_project=self._trusts_project,
+            boxed=self._context.boxed,
+            asks=self._backend.asks and not self._context.boxed and self._permissions == "write",
             prompt=work.prompt,
             directory=work.directory,
             work_dir=self._work_dir,
             has_own_state=has_own_state,
             session=session,
-            tools=self._tools(work.environment),
+            tools=self._tools(variables),
             environment=environment,
         )
 
@@ -213,6 +308,8 @@ class CliSession(AgentSession, Generic[S]):
     def _outcome_of_stall(self, state: RunState) -> Outcome:
         """The outcome of a run that our own clock has ended."""
         title = self._adapter.title
+        if state.is_final:
+            return outcome_of_result(state, self._backend.hints)
         if state.retrying is not None:
             return outcome_of_failure(state.retrying, state, self._backend.hints)
         return Failed(
@@ -220,6 +317,24 @@ class CliSession(AgentSession, Generic[S]):
             usage=state.used,
             session_id=state.session_id,
         )
+
+
+async def _converse(reader: Conversation, running: RunningCommand, first: bytes | None) -> Exit:
+    """Let the reader converse with the CLI, after its `first` words, until either is done; how the CLI ended then."""
+    async with trio.open_nursery() as nursery:
+
+        async def until_it_ends() -> None:
+            await running.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(until_it_ends)
+        with suppress(ProcessFailed):  # it reads no more: it is about to end
+            if first is not None:
+                await running.send(first)
+            await reader.converse(running)
+            running.close_stdin()
+        await trio.sleep_forever()
+    return await running.wait()
 
 
 def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tuple[str, ...]:
@@ -231,13 +346,6 @@ def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tup
     if (given and not words[:1]) or words[:1] == ("",):
         raise _wrong(root, f"{table}.command", "expected a command, got none")
     return words or adapter.command
-
-
-def _check_permissions(adapter: CliAdapter[S], chosen: Permissions, root: Path, table: str) -> None:
-    if chosen not in adapter.permissions_offered:
-        offered = ", ".join(f'"{each}"' for each in adapter.permissions_offered)
-        what = f'{adapter.title} does not support "{chosen}"; it supports: {offered}'
-        raise _wrong(root, f"{table}.permissions", what)
 
 
 def _wrong(root: Path, key: str, what: str) -> ConfigError:
@@ -256,9 +364,9 @@ def _open_log(path: Path) -> Generator[Callable[[str], None]]:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        raise ProcessFailed(
+        raise HostFailure(
             f"cannot write the log {path}: {error.strerror}",
-            hint="make its directory writable",
+            hint="make room for it, or its directory writable",
             code="log_not_writable",
         ) from error
 

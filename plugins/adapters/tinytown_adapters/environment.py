@@ -27,6 +27,17 @@ def is_secret(name: str, value: str = "") -> bool:
     return upper not in _NO_SECRETS and (bool(_SECRET_WORD.search(upper)) or bool(_URL_PASSWORD.search(value)))
 
 
+def inherited(environment: Mapping[str, str], allowed: Iterable[str], refused: Iterable[str] = ()) -> dict[str, str]:
+    """Of the kernel's `environment`, which a round does not get, what matches a pattern in `allowed`, such as a vendor's key,
+    and none in `refused`."""
+
+    def matches(name: str, patterns: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    wanted, unwanted = tuple(allowed), tuple(refused)
+    return {name: value for name, value in environment.items() if matches(name, wanted) and not matches(name, unwanted)}
+
+
 def cli_environment(
     environment: Mapping[str, str], *, allowed: Iterable[str] = (), added: Mapping[str, str] | None = None
 ) -> dict[str, str]:

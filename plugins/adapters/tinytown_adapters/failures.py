@@ -74,7 +74,7 @@ _WORDS: tuple[tuple[FailureKind, str], ...] = (
     ("server_error", r"internal server error|\b50[0-4]\b|bad gateway|api_error|server_error"),
     ("unreachable", r"econnre|enotfound|etimedout|eai_again|connection (error|refused|reset|closed)"),
     ("unreachable", r"unable to connect|timed? ?out|stream (disconnected|closed)|network|fetch failed"),
-    ("unreachable", r"error sending request"),
+    ("unreachable", r"error sending request|error reading a body|unexpected eof|api error: terminated"),
 )
 _PATTERNS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(words, re.IGNORECASE)) for kind, words in _WORDS

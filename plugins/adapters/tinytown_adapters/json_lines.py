@@ -56,6 +56,12 @@ class Record:
         value = self.get(*path)
         return Record(cast(dict[str, object], value)) if isinstance(value, dict) else Record({})
 
+    def values(self) -> Iterator[Record]:
+        """The objects among its members, whatever these are called."""
+        for value in self._members.values():
+            if isinstance(value, dict):
+                yield Record(cast(dict[str, object], value))
+
     def records(self, *path: str) -> Iterator[Record]:
         """The objects in a list."""
         value = self.get(*path)

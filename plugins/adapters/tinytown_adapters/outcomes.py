@@ -1,7 +1,7 @@
 """How a round ended, from what the CLI said and how its process ended. Pure.
 
-One rule for all: it finished when it ended by itself, with status 0, after the record that ends a run, and without a
-failure. None of these signals is reliable alone.
+One rule for all: the record that ends a run decides, however its process ends after it. It finished with an answer and without
+a failure. Without that record, the end of the process says what went wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAIL_LENGTH = 2000
 #: Statuses of a shell, or of a wrapper, for a command that is not there or cannot be run.
 _NOT_THERE = (126, 127)
 #: Statuses of a program that has caught the signal and says which one it was.
-_BY_SIGNAL = {128 + number: number for number in (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM)}
+_BY_SIGNAL = {128 + number: number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,34 @@ class FixHints:
 
 def outcome_of_exit(ended: Exit, state: RunState, hints: FixHints, *, limit_s: float) -> Outcome:
     """The outcome of a run that ended by itself or by its limits. `limit_s`: the time limit, in seconds."""
+    if state.is_final:
+        return outcome_of_result(state, hints)
     if ended.reason == "timeout":
-        return _failed(state, f"ended after {limit_s:g} s, the time limit of a round")
+        return _failed(state, _with_text(f"ended after {limit_s:g} s, the time limit of a round", state))
     if ended.reason == "silence":
-        return _failed(state, "ended after too long without output")
+        return _failed(state, _with_text("ended after too long without output", state))
     number = ended.signal if ended.status is None else _BY_SIGNAL.get(ended.status)
-    if number is not None and (ended.status is None or not state.is_final):
+    if number is not None:
         name = signal.strsignal(number) or "unknown"
-        return Lost(reason=f"{hints.title} was killed by signal {number} ({name})", stderr_tail=ended.stderr_tail)
+        reason = _with_text(f"{hints.title} was killed by signal {number} ({name})", state)
+        return Lost(reason=reason, stderr_tail=ended.stderr_tail)
     if ended.status is None:
-        return Lost(reason=f"{hints.title} could not be ended", stderr_tail=ended.stderr_tail)
+        return Lost(reason=_with_text(f"{hints.title} could not be ended", state), stderr_tail=ended.stderr_tail)
     if state.failure is not None:
         return outcome_of_failure(state.failure, state, hints)
-    if ended.status in _NOT_THERE and not state.is_final:
+    if ended.status in _NOT_THERE:
         return Unavailable(reason=_with_tail(f"{hints.title} cannot be started", ended), hint=hints.install)
     if ended.status != 0:
-        return outcome_of_failure(failure_at_end(ended, state, hints), state, hints)
-    if not state.is_final:
-        return _failed(state, _with_tail(f"{hints.title} ended without a result", ended))
+        return outcome_of_failure(failure_at_end(ended, state, hints), state, hints, guessed=state.retrying is None)
+    return _failed(state, _with_text(_with_tail(f"{hints.title} ended without a result", ended), state))
+
+
+def outcome_of_result(state: RunState, hints: FixHints) -> Outcome:
+    """The outcome of a run whose final record has come: nothing that its process does later takes the result away."""
+    if state.failure is not None:
+        return outcome_of_failure(state.failure, state, hints)
+    if not state.answered:
+        return _failed(state, _with_text(f"{hints.title} ended its last turn without an answer", state))
     return Finished(text=state.text, usage=state.used, session_id=state.session_id)
 
 
@@ -71,8 +81,12 @@ def failure_at_end(ended: Exit, state: RunState, hints: FixHints) -> Failure:
     )
 
 
-def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Outcome:
-    """The outcome for a failure: its cause decides whether the round is retried, and when."""
+def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints, *, guessed: bool = False) -> Outcome:
+    """The outcome for a failure: its cause decides whether the round is retried, and when.
+
+    What the CLI itself says of its model's server is the vendor's fault, not the task's. What is `guessed` from the last words
+    of its standard error may be anything: it counts as an attempt.
+    """
     match failure.kind:
         case "rate_limited":
             return RateLimited(reason=failure.reason, retry_after_s=failure.retry_after_s)
@@ -87,6 +101,8 @@ def outcome_of_failure(failure: Failure, state: RunState, hints: FixHints) -> Ou
             return Unavailable(reason=failure.reason, hint=f"set {hints.model_key} to a model of your account")
         case "context_too_long" | "refused":
             return _failed(state, failure.reason, retryable=False)
+        case "server_error" | "unreachable" if not guessed:
+            return RateLimited(reason=f"{hints.title} gets no answer from its model's server: {failure.reason}")
         case "server_error" | "unreachable" | "no_session" | "limit_reached" | "tools_missing" | "other":
             return _failed(state, failure.reason)
         case _:
@@ -110,6 +126,13 @@ def outcome_of_no_run(error: ProcessFailed, hints: FixHints) -> Outcome:
 
 def _failed(state: RunState, reason: str, *, retryable: bool = True) -> Failed:
     return Failed(reason=reason, retryable=retryable, usage=state.used, session_id=state.session_id)
+
+
+def _with_text(reason: str, state: RunState) -> str:
+    """What the model has said is not lost with the round."""
+    return (
+        f"{reason}; its last text: {shown(state.text[-_TAIL_LENGTH:], _TAIL_LENGTH)}" if state.text.strip() else reason
+    )
 
 
 def _with_tail(reason: str, ended: Exit) -> str:

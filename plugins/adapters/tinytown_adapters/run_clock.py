@@ -1,4 +1,4 @@
-"""Ends runs of CLIs that retry for too long or whose model stalls: CLIs retry for minutes, and wait for ever."""
+"""Ends runs of CLIs that retry for too long, whose model stalls, or that have reported their result and do not end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from tinytown.process import Line
 from tinytown_adapters.run_state import Reader, RunState
 from tinytown_adapters.settings import CliSettings
 
+#: How long a CLI may be silent after the record that ends a run, before its processes are ended for it.
+LINGER_S = 5.0
+
 
 class RunClock:
-    """Cancels its `scope` when the CLI retries, or waits for its model, for longer than the settings allow.
+    """Cancels its `scope` when the CLI retries, waits for its model or lingers at its end for too long.
 
     Tools are not limited, and neither are models of CLIs that report no progress.
     """
@@ -34,6 +37,8 @@ class RunClock:
         state = self._state
         if self._stopped_at is not None:
             self.scope.deadline = inf
+        elif state.is_final:
+            self.scope.deadline = trio.current_time() + LINGER_S
         elif state.retrying_since is not None:
             self.scope.deadline = state.retrying_since + self._patience_s
         elif state.is_waiting_for_model:

@@ -5,13 +5,14 @@ Knows no format. What people may want to see goes on as it comes: each tool call
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import trio
 from tinytown.contracts import Report, Usage
 from tinytown.model.text import escape_control, shown
-from tinytown.process import Exit, Line
+from tinytown.process import Exit, Line, RunningCommand
 
 from tinytown_adapters.failures import Failure
 
@@ -31,20 +32,58 @@ class Reader(Protocol):
         ...
 
 
+def usage_since(total: Usage, before: Usage) -> Usage:
+    """What a run has consumed of a session whose `total` is known, as it was `before` the run."""
+    cost = None if total.cost_usd is None else max(0.0, total.cost_usd - (before.cost_usd or 0.0))
+    return Usage(
+        input_tokens=max(0, total.input_tokens - before.input_tokens),
+        output_tokens=max(0, total.output_tokens - before.output_tokens),
+        cached_tokens=max(0, total.cached_tokens - before.cached_tokens),
+        cost_usd=cost,
+    )
+
+
+@runtime_checkable
+class Conversation(Reader, Protocol):
+    """A reader that also writes: of a CLI that takes instructions on its standard input while it works."""
+
+    async def converse(self, running: RunningCommand) -> None:
+        """Have the CLI do the round; its standard input is closed then. Cancelled when the CLI ends before."""
+        ...
+
+
+@runtime_checkable
+class TakesMail(Conversation, Protocol):
+    """A conversation in which the model can be shown something while it works."""
+
+    async def deliver(self, text: str) -> bool:
+        """Show it the text; whether the CLI has passed it on to the model. Cancelled when the round ends before."""
+        ...
+
+
 class RunState:
     """One run of a CLI. What readers call is in the present tense; what they have made of it are the attributes.
 
     `text` is the answer, `session_id` the CLI's own id of the session, `used` what the run has consumed, `session_used`
     what the whole session has (where a CLI counts so), `is_final` whether the record came that ends a run, `failure`
-    what ended it badly, `retrying` why the CLI is trying again at the moment.
+    what ended it badly, `retrying` why the CLI is trying again at the moment, `answered` whether the last turn of the model
+    was a text: after a tool call there is no answer yet.
     """
 
-    def __init__(self, report: Report, write_log: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        report: Report,
+        write_log: Callable[[str], None] = lambda text: None,
+        on_session: Callable[[], None] = lambda: None,
+    ) -> None:
         self._report = report
+        self._on_session = on_session
         self._write_log = write_log  # takes what is told whole, for the log
         self._deltas: list[str] = []
         self._tools = 0
+        self._questions = 0
         self.text = ""
+        self.answered = False
         self.session_id: str | None = None
         self.used: Usage | None = None
         self.session_used: Usage | None = None
@@ -54,20 +93,36 @@ class RunState:
         self.retrying_since: float | None = None
 
     @property
+    def report(self) -> Report:
+        """Where what is neither text nor tool call goes: activities, and questions."""
+        return self._report
+
+    @property
     def is_waiting_for_model(self) -> bool:
-        """Whether the model has to act next, and no tool is at work."""
-        return self._tools <= 0
+        """Whether the model has to act next: no tool is at work, and no question is open."""
+        return self._tools <= 0 and not self._questions
+
+    @contextmanager
+    def waiting_for_answer(self) -> Generator[None]:
+        """Within the block the model waits for somebody's answer."""
+        self._questions += 1
+        try:
+            yield
+        finally:
+            self._questions -= 1
 
     def session(self, session_id: str) -> None:
         """The CLI's id for this session; empty is as good as not said."""
-        self.session_id = session_id or self.session_id
+        if session_id and session_id != self.session_id:
+            self.session_id = session_id
+            self._on_session()
 
     def add_text(self, text: str) -> None:
         """A whole text of the model's: the answer, unless another one follows."""
         self._clear_retry()
         if text.strip():
             self._deltas.clear()
-            self.text = text[-_TEXT_LENGTH:]
+            self.text, self.answered = text[-_TEXT_LENGTH:], True
             self._emit(text)
 
     def add_delta(self, delta: str) -> None:
@@ -84,6 +139,7 @@ class RunState:
         """The model has called a tool; `about` tells the call from others (a command, a path)."""
         self.end_text()
         self._clear_retry()
+        self.answered = False
         self._tools += 1
         self._emit(f"{name}: {about}" if about else name)
 
@@ -119,12 +175,12 @@ class RunState:
         self.failure = self.failure or failure
 
     def finish(self, text: str | None = None) -> None:
-        """The record that ends a run has come, with the answer if it holds one."""
+        """The record that ends a run has come, with the answer if it holds one, empty as it may be."""
         self.end_text()
         self._tools = 0
         self.is_final = True
-        if text:
-            self.text = text[-_TEXT_LENGTH:]
+        if text is not None:
+            self.text, self.answered = text[-_TEXT_LENGTH:] or self.text, bool(text.strip())
 
     def _clear_retry(self) -> None:
         self.retrying = self.retrying_since = None

@@ -9,6 +9,8 @@ import msgspec
 from tinytown.contracts import Usage
 from tinytown.files import replace_file
 
+from tinytown_adapters.agent_files import read_agent_file
+
 _FILE = "session.json"
 
 
@@ -27,7 +29,7 @@ class CliSessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 def load_session(work_dir: Path, agent_id: str) -> CliSessionRecord | None:
     """The agent's last session; None for a new agent, even if it has an old name."""
     try:
-        record = msgspec.json.decode((work_dir / _FILE).read_bytes(), type=CliSessionRecord)
+        record = msgspec.json.decode(read_agent_file(work_dir / _FILE), type=CliSessionRecord)
     except (OSError, ValueError):
         return None
     return record if record.agent_id == agent_id and record.id else None

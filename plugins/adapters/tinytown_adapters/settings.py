@@ -15,7 +15,7 @@ from tinytown.errors import ConfigError, UsageError
 from tinytown.model.ids import check_agent_name
 
 Permissions = Literal["read", "write", "full"]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000_000)]
 
 
 class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,10 +30,16 @@ class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       through though they look like secrets.
     - `state`: where the CLI keeps login, settings and sessions: a directory of the ``agent``'s own, or the ``user``'s.
       ``auto`` takes the agent's where the environment holds a key to log in with, else the user's.
+    - `trust_project`: whether hooks, MCP servers and plugins that the workspace itself configures may run although
+      `permissions` are not ``full``.
     - `resume`: whether a round goes on with the CLI's session of the round before.
     - `town_tools`: whether the town's own tools are offered to a CLI that takes MCP servers.
     - `timeout_s`: in place of the town's limit for a round. `patience_s`: how long the CLI may go on trying again
       after errors of the model's server. `stall_s`: how long the model may let it wait for a sign.
+    - `ask`: of a CLI that can ask (Claude Code, Codex): with ``permissions = "full"`` it works as with ``write``, and what goes
+      beyond that is asked of whoever answers questions in this town: another plugin, or the supervisor (``tt questions``). What
+      matches a pattern in `ask_deny` or `ask_allow`, such as ``"run: git push*"``, is answered by that. After `ask_s` seconds
+      without an answer, `ask_default` is the answer.
     - `presets`: further kinds of agents, each a table of settings that differ from these.
     """
 
@@ -44,11 +50,17 @@ class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     env_allow: tuple[str, ...] = ()
     state: Literal["auto", "agent", "user"] = "auto"
+    trust_project: bool = False
     resume: bool = True
     town_tools: bool = True
     timeout_s: NotNegative = 0.0
     patience_s: NotNegative = 120.0
     stall_s: NotNegative = 900.0
+    ask: bool = False
+    ask_allow: tuple[str, ...] = ()
+    ask_deny: tuple[str, ...] = ()
+    ask_s: NotNegative = 600.0
+    ask_default: Literal["allow", "deny"] = "deny"
     presets: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
 
 

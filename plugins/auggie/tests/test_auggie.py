@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from tinytown.process import Line
 from tinytown_adapters import CliSessionRecord, RunRequest, RunState, TownTools
 from tinytown_auggie.adapter import AuggieAdapter, Settings
 from tinytown_auggie.reader import AuggieReader
-from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
-from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown_testing import ReportRecorder, Sandbox, check_agent_backend
+from tinytown_testing.recordings import fake_scenarios, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 90.0
@@ -25,16 +24,8 @@ SESSION = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture(autouse=True)
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "auggie", RECORDINGS)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as opened:
-            yield opened
+def fake(fake_cli: Callable[[str, Path], Path]) -> None:
+    fake_cli("auggie", RECORDINGS)
 
 
 def backend(**settings: Any) -> AgentBackend:
@@ -44,18 +35,8 @@ def backend(**settings: Any) -> AgentBackend:
 
 
 def request(work_dir: Path, **changes: Any) -> RunRequest[Settings]:
-    given: dict[str, Any] = {
-        "settings": Settings(),
-        "permissions": "full",
-        "prompt": "do it",
-        "directory": work_dir,
-        "work_dir": work_dir,
-        "has_own_state": False,
-        "session": None,
-        "tools": None,
-        "environment": {},
-    }
-    return RunRequest(**{**given, **changes})
+    given: dict[str, Any] = {"settings": Settings(), "permissions": "full", "prompt": "do it", **changes}
+    return RunRequest(directory=work_dir, work_dir=work_dir, **given)
 
 
 async def test_auggie_keeps_the_promises_of_a_backend() -> None:
@@ -79,11 +60,11 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(sandbox
         ("no_login", Unauthorized, "No auth provided"),
         ("rate_limit", RateLimited, "Rate limited"),
         ("rate_limit_reset", RateLimited, "Rate limited"),
-        ("server_error", Failed, "500"),
+        ("server_error", RateLimited, "500"),
         ("overload", RateLimited, "529"),
         ("model_unknown", Unavailable, "404"),
         ("too_long", Failed, "400"),
-        ("cut", Failed, "other side closed"),
+        ("cut", RateLimited, "other side closed"),
         ("no_session", Failed, "No session found"),
     ],
 )
@@ -94,18 +75,11 @@ async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: 
 
 
 async def test_tools_of_the_town_that_did_not_start_are_told() -> None:
-    lines: list[str] = []
-
-    class Ear:
-        def line(self, text: str) -> None:
-            lines.append(text)
-
-        def usage(self, usage: object) -> None: ...
-
-    reader = AuggieReader(RunState(Ear()), "town")
+    recorder = ReportRecorder()
+    reader = AuggieReader(RunState(recorder), "town")
     for text in ("🔌 Waiting for 2 MCP server(s)", "   ✅ other", "❌ other (failed)", "   ❌ town (failed)", "more"):
         reader.read(Line("stdout", text, cut=False))
-    assert lines == ["warning: the town's tools are unavailable: MCP server failed", "more"]
+    assert recorder.lines == ["warning: the town's tools are unavailable: MCP server failed", "more"]
 
 
 def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:

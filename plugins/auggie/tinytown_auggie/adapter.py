@@ -30,7 +30,7 @@ class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `rules` are files with instructions that it adds to its own.
     """
 
-    max_turns: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_turns: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 0
     rules: tuple[str, ...] = ()
 
 
@@ -39,21 +39,24 @@ class AuggieAdapter(CliAdapter[Settings]):
 
     plugin: ClassVar[str] = "auggie"
     kind: ClassVar[str] = "auggie"
+    tool_names: ClassVar[str] = "{}_town"
     title: ClassVar[str] = "Auggie"
     command: ClassVar[tuple[str, ...]] = ("auggie",)
     install: ClassVar[str] = "npm install -g @augmentcode/auggie"
     login: ClassVar[str] = "log in with auggie login, or set AUGMENT_SESSION_AUTH before the kernel starts"
     login_variables: ClassVar[tuple[str, ...]] = ("AUGMENT_SESSION_AUTH", "AUGMENT_API_TOKEN")
     own_variables: ClassVar[tuple[str, ...]] = ("AUGMENT_*",)
+    session_variables: ClassVar[tuple[str, ...]] = ("AUGMENT_AGENT", "AUGMENT_SESSION_ID")
     # Under "write" the model has no shell: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.augment",)
     reports_progress: ClassVar[bool] = False
 
     def command_spec(self, request: RunRequest[Settings]) -> CommandSpec:
         settings = request.settings
         arguments = ["--print", "--output-format", "json", "--instruction-file", str(request.work_dir / _PROMPT_FILE)]
-        files = {_PROMPT_FILE: request.prompt.encode("utf-8", "replace")}
+        files = {_PROMPT_FILE: request.prompt_bytes}
         for tool in _DENIED[request.permissions]:
             arguments += ["--permission", f"{tool}:deny"]
         if settings.patience_s:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,22 @@ import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
 from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
+from tinytown_adapters.environment import inherited
 from tinytown_claude import permissions
-from tinytown_claude.adapter import ClaudeAdapter, Settings
-from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
-from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown_claude.adapter import DENIED_TOOLS, ClaudeAdapter, Settings
+from tinytown_testing import ReportRecorder, Sandbox, check_agent_backend
+from tinytown_testing.recordings import fake_scenarios, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
+INPUTS = Path(__file__).parent / "inputs"
 DEADLINE_S = 120.0
 SESSION = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture(autouse=True)
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "claude", RECORDINGS)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+def fake(fake_cli: Callable[[str, Path], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cli("claude", RECORDINGS)
     monkeypatch.setenv("IS_SANDBOX", "1")
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as opened:
-            yield opened
 
 
 def backend(**settings: Any) -> AgentBackend:
@@ -48,14 +43,10 @@ def request(work_dir: Path, **changes: Any) -> RunRequest[Settings]:
         "settings": Settings(),
         "permissions": "full",
         "prompt": "do it",
-        "directory": work_dir,
-        "work_dir": work_dir,
-        "has_own_state": False,
-        "session": None,
-        "tools": None,
         "environment": {"IS_SANDBOX": "1"},
+        **changes,
     }
-    return RunRequest(**{**given, **changes})
+    return RunRequest(directory=work_dir, work_dir=work_dir, **given)
 
 
 async def test_claude_keeps_the_promises_of_a_backend() -> None:
@@ -93,12 +84,12 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
         ("unauthorized", Unauthorized, "401"),
         ("no_login", Unauthorized, "Not logged in"),
         ("rate_limit", RateLimited, "429"),
-        ("server_error", Failed, "500"),
+        ("server_error", RateLimited, "500"),
         ("overload", RateLimited, "529"),
         ("model_unknown", Unavailable, "selected model"),
         ("too_long", Failed, "too long"),
         ("no_session", Failed, "No conversation found"),
-        ("cut", Failed, "connect"),
+        ("cut", RateLimited, "connect"),
     ],
 )
 async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: type[Outcome], reason: str) -> None:
@@ -122,7 +113,7 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     )
     words = " ".join(spec.arguments)
     for wanted in (
-        "-p --output-format stream-json --verbose",
+        "-p --input-format stream-json --output-format stream-json --verbose --replay-user-messages",
         "--dangerously-skip-permissions",
         "--resume s1",
         "--model opus",
@@ -132,14 +123,25 @@ def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
     ):
         assert wanted in words
     assert spec.arguments[-2:] == ["--effort", "low"]
-    assert spec.stdin == b"do it"
-    assert spec.files == {"town-mcp.json": tools.as_mcp_servers()}
+    assert spec.stdin == b'{"type":"user","message":{"role":"user","content":"do it"}}\n'
+    assert spec.files == {"town-mcp.json": tools.as_mcp_servers(alwaysLoad=True)}
     assert spec.environment["CLAUDE_CONFIG_DIR"] == str(tmp_path / "state")
 
 
 def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
     spec = ClaudeAdapter().command_spec(request(tmp_path))
-    assert spec.arguments == ["-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
+    denied = ["--disallowedTools", ",".join(DENIED_TOOLS)]
+    assert spec.arguments == [
+        "-p",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+        "--verbose",
+        "--replay-user-messages",
+        "--dangerously-skip-permissions",
+        *denied,
+    ]
     assert "CLAUDE_CONFIG_DIR" not in spec.environment
 
 
@@ -184,3 +186,50 @@ def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pyt
     assert "Bash" in spec.arguments[spec.arguments.index("--allowedTools") + 1].split(",")
     assert any("root" in each for each in ClaudeAdapter().warnings(Settings(), "full", []))
     assert ClaudeAdapter().warnings(Settings(), "full", ["IS_SANDBOX"]) == []
+
+
+def test_below_full_nothing_that_the_project_configures_runs_and_its_notes_are_text(tmp_path: Path) -> None:
+    (tmp_path / "CLAUDE.md").write_text("use tabs")
+    spec = ClaudeAdapter().command_spec(request(tmp_path, permissions="write", trusts_project=False))
+    words = " ".join(spec.arguments)
+    assert "--setting-sources user" in words
+    assert "--strict-mcp-config" in words
+    assert spec.files["CLAUDE.md"] == b"use tabs"
+    trusted = ClaudeAdapter().command_spec(request(tmp_path, permissions="write"))
+    assert "--setting-sources" not in trusted.arguments
+    assert "CLAUDE.md" not in trusted.files
+
+
+def test_notes_that_lead_elsewhere_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of somebody else")
+    (tmp_path / "CLAUDE.md").symlink_to(tmp_path / "secret")
+    spec = ClaudeAdapter().command_spec(request(tmp_path, permissions="read", trusts_project=False))
+    assert "CLAUDE.md" not in spec.files
+
+
+@pytest.mark.parametrize(
+    "name", ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CODE_SSE_PORT"]
+)
+def test_agents_of_a_kernel_that_a_session_has_started_are_no_part_of_that_session(name: str) -> None:
+    environment = {
+        name: "1",
+        "CLAUDE_CODE_USE_BEDROCK": "1",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9",
+        "ANTHROPIC_MODEL": "m",
+    }
+    adapter = ClaudeAdapter()
+    passed_on = inherited(environment, adapter.own_variables, adapter.session_variables)
+    assert passed_on == {key: value for key, value in environment.items() if key != name}
+
+
+async def test_a_result_is_kept_when_the_cli_lingers_after_it_and_no_process_is_left(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinytown_adapters.run_clock.LINGER_S", 0.3)
+    agent = sandbox.agent(cli="claude")
+    lingering = [sys.executable, str(INPUTS / "lingers.py")]
+    async with backend(command=lingering).open(sandbox.context(agent)) as session:
+        outcome = await session.run_round(sandbox.round(agent, "make it"), ReportRecorder())
+    assert isinstance(outcome, Finished)
+    assert (outcome.text, outcome.session_id) == ("made it", "s-1")
+    assert sandbox.processes.running == 0

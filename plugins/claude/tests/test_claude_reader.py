@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown.contracts import Finished, Outcome, Usage
-from tinytown.process import Exit, Line
-from tinytown_adapters import RunState
+import trio
+import trio.testing
+from tinytown.contracts import Failed, Finished, Outcome, Usage
+from tinytown.process import Exit, Line, RunningCommand
+from tinytown_adapters import Record, RunState
 from tinytown_adapters.outcomes import FixHints, outcome_of_exit
 from tinytown_claude.reader import ClaudeReader
+from tinytown_testing import ReportRecorder
 
 RECORDINGS = Path(__file__).parent / "recordings"
+INPUTS = Path(__file__).parent / "inputs"
 
 
-class Listener:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.used: list[Usage] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def usage(self, usage: Usage) -> None:
-        self.used.append(usage)
-
-
-def read(*records: dict[str, Any] | str) -> tuple[RunState, Listener]:
-    recorder = Listener()
+def read(*records: dict[str, Any] | str) -> tuple[RunState, ReportRecorder]:
+    recorder = ReportRecorder()
     state = RunState(recorder)
     reader = ClaudeReader(state, "town")
     for record in records:
@@ -63,6 +57,54 @@ async def test_usage_is_that_of_each_message_once_and_then_the_results() -> None
     assert recorder.used[1] == Usage(input_tokens=7, output_tokens=1, cached_tokens=4)
     assert state.used == Usage(input_tokens=7, output_tokens=5, cost_usd=0.25)
     assert (state.is_final, state.failure, state.text) == (True, None, "done")
+
+
+def result(total: int, cost_usd: float, own: int, *, basis: str = "list") -> dict[str, Any]:
+    """The record that ends a run which consumed `own` tokens, of a session that has consumed `total`."""
+    model = {"inputTokens": total, "outputTokens": 2, "costUSD": cost_usd, "costBasis": basis}
+    return {
+        "type": "result",
+        "subtype": "success",
+        "result": "done",
+        "session_id": "s",
+        "usage": {"input_tokens": own, "output_tokens": 1},
+        "total_cost_usd": cost_usd,
+        "modelUsage": {"a-model": model},
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "record", "expected"),
+    [
+        # The totals are those of the session, with what sub-agents consumed in it.
+        (
+            Usage(input_tokens=100, cost_usd=1.0),
+            result(160, 1.5, 50),
+            Usage(input_tokens=60, output_tokens=2, cost_usd=0.5),
+        ),
+        (Usage(), result(160, 1.5, 50), Usage(input_tokens=160, output_tokens=2, cost_usd=1.5)),
+        # Former releases began to count with each run.
+        (
+            Usage(input_tokens=100, cost_usd=1.0),
+            result(60, 0.5, 50),
+            Usage(input_tokens=60, output_tokens=2, cost_usd=0.5),
+        ),
+        # The price of a model that it does not know is not one.
+        (Usage(), result(60, 0.5, 60, basis="unknown"), Usage(input_tokens=60, output_tokens=2, cost_usd=None)),
+    ],
+)
+async def test_a_resumed_session_pays_for_what_is_new(before: Usage, record: dict[str, Any], expected: Usage) -> None:
+    state = RunState(ReportRecorder())
+    ClaudeReader(state, used_before=before).on_record(Record(record))
+    assert state.used == expected
+
+
+async def test_the_total_of_a_session_that_was_cut_off_is_what_its_messages_say() -> None:
+    state = RunState(ReportRecorder())
+    reader = ClaudeReader(state, used_before=Usage(input_tokens=100, cost_usd=1.0))
+    message = {"id": "m", "content": [], "usage": {"input_tokens": 7, "output_tokens": 1}}
+    reader.on_record(Record({"type": "assistant", "message": message}))
+    assert state.session_used == Usage(input_tokens=107, output_tokens=1, cost_usd=1.0)
 
 
 async def test_success_with_an_error_in_it_is_a_failure() -> None:
@@ -160,3 +202,111 @@ def outcome_of(lines: list[str]) -> Outcome:
         FixHints("It", "buy one", "find the key", "model"),
         limit_s=1.0,
     )
+
+
+def test_success_is_believed_only_with_an_answer_that_the_model_has_ended() -> None:
+    tool_use, refusal, empty, good = (
+        outcome_of([line]) for line in (INPUTS / "results.jsonl").read_text().splitlines()
+    )
+    assert isinstance(tool_use, Failed)
+    assert tool_use.retryable
+    assert "in the middle of a tool call: Let me look." in tool_use.reason
+    assert isinstance(refusal, Failed)
+    assert not refusal.retryable
+    assert "I can't help with that." in refusal.reason
+    assert isinstance(empty, Failed)
+    assert empty.retryable
+    assert isinstance(good, Finished)
+    assert good.text == "done"
+    assert good.usage is not None
+    assert good.usage.cost_usd == 0.0422
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "pause_turn", "model_context_window_exceeded"])
+def test_an_answer_that_was_cut_off_is_none(reason: str) -> None:
+    outcome = outcome_of(
+        [json.dumps({"type": "result", "subtype": "success", "result": "half", "stop_reason": reason})]
+    )
+    assert isinstance(outcome, Failed)
+    assert "half" in outcome.reason
+
+
+class Typed(RunningCommand):
+    """A running command that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[dict[str, Any]] = []
+        self.has_more = trio.Event()
+
+    async def send(self, content: bytes) -> None:
+        self.sent.append(json.loads(content))
+        self.has_more.set()
+        self.has_more = trio.Event()
+
+
+@asynccontextmanager
+async def conversation(**options: Any) -> AsyncGenerator[tuple[ClaudeReader, RunState, Typed]]:
+    """A reader that converses, until its last turn has ended."""
+    state, running = RunState(ReportRecorder()), Typed()
+    reader = ClaudeReader(state, **options)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.converse, running)
+            await trio.testing.wait_all_tasks_blocked()
+            yield reader, state, running
+
+
+def hear(reader: ClaudeReader, **record: Any) -> None:
+    reader.read(Line("stdout", json.dumps(record), cut=False))
+
+
+async def test_mail_counts_as_shown_when_it_is_repeated() -> None:
+    taken: list[bool] = []
+
+    async def deliver(reader: ClaudeReader) -> None:
+        taken.append(await reader.deliver("the port is 80"))
+
+    async with conversation() as (reader, state, running), trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, reader)
+        await trio.testing.wait_all_tasks_blocked()
+        (message,) = running.sent
+        assert message["message"]["content"] == "the port is 80"
+        hear(reader, type="user", isReplay=True, uuid="another", message={"content": "please"})
+        hear(reader, type="result", subtype="success", result="all done")  # the mail opens another turn
+        assert (taken, state.is_final) == ([], False)
+        hear(reader, type="user", isReplay=True, uuid=message["uuid"], message={"content": "the port is 80"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken == [True]
+        hear(reader, type="result", subtype="success", result="noted")
+        assert (state.is_final, state.text) == (True, "all done\n\nnoted")
+        assert not await reader.deliver("too late")
+
+
+async def test_a_failure_ends_the_run_though_mail_is_waiting() -> None:
+    async with conversation() as (reader, state, _), trio.open_nursery() as nursery:
+        nursery.start_soon(reader.deliver, "the port is 80")
+        await trio.testing.wait_all_tasks_blocked()
+        hear(reader, type="result", subtype="success", is_error=True, api_error_status=529, result="overloaded")
+        assert state.is_final
+        assert state.failure is not None
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("allowed", "behavior"), [(True, "allow"), (False, "deny"), (None, "deny")])
+async def test_what_it_may_do_is_asked_and_answered(allowed: bool | None, behavior: str) -> None:
+    asked: list[str] = []
+
+    async def ask(what: str) -> bool:
+        asked.append(what)
+        return bool(allowed)
+
+    async with conversation(ask=None if allowed is None else ask) as (reader, _, running):
+        request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": "git push"}}
+        has_more = running.has_more
+        hear(reader, type="control_request", request_id="r1", request=request)
+        await has_more.wait()
+        response = running.sent[0]["response"]
+        assert (response["request_id"], response["response"]["behavior"]) == ("r1", behavior)
+        assert asked == ([] if allowed is None else ["Bash: git push"])
+        hear(reader, type="result", subtype="success", result="end")

@@ -1,7 +1,7 @@
 """What the model may do, in Claude Code's own words: tools that exist, tools that need no question, and its sandbox.
 
-Nobody is there to be asked: whatever would be a question is a refusal. The sandbox, which needs bubblewrap and socat on
-Linux, holds shell commands to the workspace, so that none of them needs a question.
+Unless it `asks`, nobody is there to be asked: whatever would be a question is a refusal. The sandbox, which needs bubblewrap
+and socat on Linux, holds shell commands to the workspace, so that none of them needs a question.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SETTINGS_FILE = "claude-settings.json"
 
 _READING_TOOLS = ("Read", "Glob", "Grep", "WebFetch", "WebSearch", "TodoWrite")
 _ALL_TOOLS = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Skill")
-_TRUSTED_PLACE = "IS_SANDBOX"  # what Claude Code looks for before it believes root
+TRUSTED_PLACE = "IS_SANDBOX"  # what Claude Code looks for before it believes root
 _SANDBOX_PROGRAMS = ("bwrap", "socat")
 
 
@@ -43,7 +43,7 @@ def permission_arguments(request: RunRequest[CliSettings], allowed: Sequence[str
             tools = ["--tools", ",".join(_READING_TOOLS), "--permission-mode", "dontAsk"]
             return Granted([*tools, *_allow(*_READING_TOOLS, *allowed)])
         case "write":
-            edits = ["--permission-mode", "acceptEdits"]
+            edits = ["--permission-mode", "acceptEdits", *(["--permission-prompt-tool", "stdio"] * request.asks)]
             if not has_sandbox():
                 return Granted([*edits, *_allow(*_READING_TOOLS, *allowed)])
             settings = ["--settings", str(request.work_dir / SETTINGS_FILE)]
@@ -52,14 +52,14 @@ def permission_arguments(request: RunRequest[CliSettings], allowed: Sequence[str
                 {SETTINGS_FILE: msgspec.json.encode({"sandbox": _sandbox(request)})},
             )
         case "full":
-            if not _is_root() or request.environment.get(_TRUSTED_PLACE) == "1":
+            if not _is_root() or request.boxed or request.environment.get(TRUSTED_PLACE) == "1":
                 return Granted(["--dangerously-skip-permissions"])
             return Granted(["--permission-mode", "acceptEdits", *_allow(*_ALL_TOOLS, *allowed)])
 
 
 def permission_warnings(permissions: Permissions, environment: Collection[str]) -> Sequence[str]:
     """What a person should know of this profile on this machine."""
-    if permissions == "full" and _is_root() and _TRUSTED_PLACE not in environment:
+    if permissions == "full" and _is_root() and TRUSTED_PLACE not in environment:
         return [
             "you are root, and so is what the model runs; Claude Code does not skip its permission prompts for root, so each"
             " tool is allowed by name instead"
@@ -81,7 +81,7 @@ def _sandbox(request: RunRequest[CliSettings]) -> dict[str, object]:
         "enabled": True,
         "failIfUnavailable": True,
         "autoAllowBashIfSandboxed": True,
-        "allowUnsandboxedCommands": False,
+        "allowUnsandboxedCommands": request.asks,  # each is asked for
         # A linked worktree commits into the repository that it belongs to.
         "filesystem": {"allowWrite": [str(each) for each in git_directories(request.directory)]},
         # All of the network, and the socket of the town's own server.

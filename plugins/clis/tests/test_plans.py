@@ -19,6 +19,7 @@ from tinytown_clis.copilot import CopilotAdapter
 from tinytown_clis.cursor import CursorAdapter
 from tinytown_clis.gemini import GeminiAdapter
 from tinytown_clis.opencode import OpencodeAdapter
+from tinytown_testing import ReportRecorder
 
 ADAPTERS: Mapping[str, CliAdapter[CliSettings]] = {
     adapter.kind: adapter
@@ -33,14 +34,10 @@ def request(work_dir: Path, **changes: Any) -> RunRequest[CliSettings]:
         "settings": CliSettings(),
         "permissions": "full",
         "prompt": "do it",
-        "directory": work_dir,
-        "work_dir": work_dir,
         "has_own_state": True,
-        "session": None,
-        "tools": None,
-        "environment": {},
+        **changes,
     }
-    return RunRequest(**{**given, **changes})
+    return RunRequest(directory=work_dir, work_dir=work_dir, **given)
 
 
 def spec(kind: str, work_dir: Path, **changes: Any) -> CommandSpec:
@@ -137,23 +134,12 @@ def test_each_cli_has_its_table_and_its_presets() -> None:
     [
         ({"gemini": {"speed": "x"}}, "plugins.clis.gemini"),
         ({"aider": {"permissions": "full"}}, "plugins.clis.aider.permissions"),
-        ({"cursor": {"permissions": "write"}}, "plugins.clis.cursor.permissions"),
         ({"opencode": {"presets": {"fast": {"speed": "x"}}}}, "plugins.clis.opencode.presets.fast"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_told_with_its_key(tables: Mapping[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         tinytown_agent_backends(convert_settings(Settings, tables, Path("t.toml"), "plugins.clis"), Path())
-
-
-class Ear:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def usage(self, usage: object) -> None: ...
 
 
 STRANGE = [
@@ -196,13 +182,11 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
     answer = recorded(kind, "answer")
     for text in STRANGE:
         for stream in ("stdout", "stderr"):
-            state = RunState(Ear())
+            state = RunState(ReportRecorder())
             reader = ADAPTERS[kind].reader(state, request(tmp_path))
             reader.read(Line(stream, text, cut=False))
             reader.read(Line(stream, text, cut=True))
             for line in answer:
                 reader.read(line)
-            reader.end(
-                Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text, duration_s=0.1)
-            )
+            reader.end(Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text))
             assert "{answer}" in state.text, (stream, text)

@@ -94,7 +94,9 @@ class AiderAdapter(CliAdapter[CliSettings]):
     own_variables: ClassVar[tuple[str, ...]] = ("AIDER_*",)
     default_permissions: ClassVar[Permissions] = "write"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.aider",)
     takes_tools: ClassVar[bool] = False
+    runs_commands: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = True
 
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
@@ -112,7 +114,7 @@ class AiderAdapter(CliAdapter[CliSettings]):
             (work_dir / _HISTORY_FILE).unlink(missing_ok=True)
         return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            files={_PROMPT_FILE: request.prompt.encode("utf-8", "replace")},
+            files={_PROMPT_FILE: request.prompt_bytes},
             environment={"NO_COLOR": "1"},
         )
 
@@ -151,8 +153,7 @@ class AiderReader:
         elif found := _TOKENS.match(text):
             self._answer(found.groupdict())
         elif _DONE.match(text):
-            self._state.start_tool(text)
-            self._state.end_tool()
+            self._state.log_line(text)
         elif self._error:
             self._explained = self._explained or text.startswith(_EXPLANATION)
             if not self._explained:  # it breaks a long line of its own into several

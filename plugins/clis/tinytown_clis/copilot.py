@@ -39,6 +39,7 @@ class CopilotAdapter(CliAdapter[CliSettings]):
 
     plugin: ClassVar[str] = "clis.copilot"
     kind: ClassVar[str] = "copilot"
+    tool_names: ClassVar[str] = "town-{}"
     title: ClassVar[str] = "GitHub Copilot CLI"
     command: ClassVar[tuple[str, ...]] = ("copilot",)
     install: ClassVar[str] = "npm install -g @github/copilot"
@@ -50,9 +51,11 @@ class CopilotAdapter(CliAdapter[CliSettings]):
         "COPILOT_PROVIDER_API_KEY",
     )
     own_variables: ClassVar[tuple[str, ...]] = ("COPILOT_*",)
+    session_variables: ClassVar[tuple[str, ...]] = ("COPILOT_AGENT_*", "COPILOT_CLI*")
     # Under "write" it refuses each command of the shell: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.copilot",)
 
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
         settings = request.settings
@@ -72,7 +75,7 @@ class CopilotAdapter(CliAdapter[CliSettings]):
             environment["COPILOT_HOME"] = str(request.state_directory)
         return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=request.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt_bytes,
             files=files,
             environment=environment,
             first_signal=signal.SIGINT,

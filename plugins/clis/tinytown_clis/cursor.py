@@ -40,8 +40,10 @@ class CursorAdapter(CliAdapter[CliSettings]):
     login: ClassVar[str] = "log in with cursor-agent login, or set CURSOR_API_KEY before the kernel starts"
     login_variables: ClassVar[tuple[str, ...]] = ("CURSOR_API_KEY",)
     own_variables: ClassVar[tuple[str, ...]] = ("CURSOR_*",)
+    session_variables: ClassVar[tuple[str, ...]] = ("CURSOR_AGENT", "CURSOR_SESSION*", "CURSOR_TRACE_ID")
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "full")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.cursor", "~/.config/cursor")
     takes_tools: ClassVar[bool] = False
 
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
@@ -53,7 +55,7 @@ class CursorAdapter(CliAdapter[CliSettings]):
             arguments += ["--resume", request.session.id]
         return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=request.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt_bytes,
             environment={"NO_COLOR": "1", "NO_OPEN_BROWSER": "1"},
         )
 

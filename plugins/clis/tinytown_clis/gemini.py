@@ -41,15 +41,20 @@ class GeminiAdapter(CliAdapter[CliSettings]):
 
     plugin: ClassVar[str] = "clis.gemini"
     kind: ClassVar[str] = "gemini"
+    tool_names: ClassVar[str] = "mcp_town_{}"
     title: ClassVar[str] = "Gemini CLI"
     command: ClassVar[tuple[str, ...]] = ("gemini",)
     install: ClassVar[str] = "npm install -g @google/gemini-cli"
     login: ClassVar[str] = "log in with gemini, or set GEMINI_API_KEY before the kernel starts"
     login_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     own_variables: ClassVar[tuple[str, ...]] = ("GEMINI_*", "GOOGLE_*")
+    session_variables: ClassVar[tuple[str, ...]] = ("GEMINI_CLI", "GEMINI_SESSION*")
     # Under "write" it does not offer the model a shell at all: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    # Without trust in the folder it does nothing at all, and with it these run.
+    project_code: ClassVar[tuple[str, ...]] = (".gemini/settings.json", ".gemini/extensions", ".gemini/.env")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.gemini",)
     tools_need_own_state: ClassVar[bool] = True
     sessions_stay_in_directory: ClassVar[bool] = True
 
@@ -71,7 +76,8 @@ class GeminiAdapter(CliAdapter[CliSettings]):
             environment["GEMINI_CLI_HOME"] = str(request.state_directory)
         return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=request.prompt.encode("utf-8", "replace"),
+            # It reads each @name as a file to attach; so escaped the model sees the backslash, too.
+            stdin=request.prompt_bytes.replace(b"@", b"\\@"),
             files=files,
             environment=environment,
         )

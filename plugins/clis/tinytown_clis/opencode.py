@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
@@ -43,15 +44,23 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
 
     plugin: ClassVar[str] = "clis.opencode"
     kind: ClassVar[str] = "opencode"
+    tool_names: ClassVar[str] = "town_{}"
     title: ClassVar[str] = "opencode"
     command: ClassVar[tuple[str, ...]] = ("opencode",)
     install: ClassVar[str] = "npm install -g opencode-ai"
     login: ClassVar[str] = "log in with opencode auth login, or set your provider's key before the kernel starts"
     login_variables: ClassVar[tuple[str, ...]] = ("OPENCODE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY")
     own_variables: ClassVar[tuple[str, ...]] = ("OPENCODE_*",)
+    session_variables: ClassVar[tuple[str, ...]] = ("OPENCODE_PID", "OPENCODE_SERVER*", "OPENCODE_SESSION*")
     # Under "write" it refuses each command of the shell: no tests, no commits.
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    project_code: ClassVar[tuple[str, ...]] = (".opencode",)  # its plugins run in spite of --pure
+    state_paths: ClassVar[tuple[str, ...]] = (
+        "~/.local/share/opencode",
+        "~/.local/state/opencode",
+        "~/.config/opencode",
+    )
 
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
         settings = request.settings
@@ -68,12 +77,18 @@ class OpencodeAdapter(CliAdapter[CliSettings]):
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "NO_COLOR": "1",
         }
+        if not request.trusts_project:
+            environment["OPENCODE_DISABLE_PROJECT_CONFIG"] = "1"
         if request.has_own_state:
             # Its sessions alone: XDG_DATA_HOME would move what the model's commands keep there, too.
             environment["OPENCODE_DB"] = str(request.state_directory / "opencode.db")
+            if request.boxed:  # where the home directory is read-only: what else it keeps beside them
+                environment |= dict.fromkeys(("XDG_DATA_HOME", "XDG_STATE_HOME"), str(request.state_directory))
+                if not Path(request.environment.get("HOME", "/"), ".config", "opencode").exists():
+                    environment["XDG_CONFIG_HOME"] = str(request.state_directory)
         return CommandSpec(
             arguments=[*arguments, *settings.extra_args],
-            stdin=request.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt_bytes,
             environment=environment,
         )
 
@@ -144,7 +159,8 @@ class OpencodeReader(JsonLinesReader):
             input_tokens=before.input_tokens + tokens.count("input") + tokens.count("cache", "write") + cached,
             output_tokens=before.output_tokens + tokens.count("output") + tokens.count("reasoning"),
             cached_tokens=before.cached_tokens + cached,
-            cost_usd=(before.cost_usd or 0.0) + (part.number("cost") or 0.0),
+            # A price of nothing is that of a model whose price it does not know.
+            cost_usd=(before.cost_usd or 0.0) + (part.number("cost") or 0.0) or None,
         )
         self.state.set_usage(self._used)
         if part.text("reason") != "tool-calls":

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import tinytown_codex
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
-from tinytown_adapters import CliSessionRecord, CliSettings, RunRequest, TownTools
-from tinytown_codex.adapter import CodexAdapter
-from tinytown_testing import Sandbox, check_agent_backend, open_sandbox
-from tinytown_testing.recordings import fake_scenarios, install_fake_cli, play_recording
+from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
+from tinytown_codex.adapter import CodexAdapter, Settings
+from tinytown_testing import Sandbox, check_agent_backend
+from tinytown_testing.recordings import fake_scenarios, play_recording
 
 RECORDINGS = Path(__file__).parent / "recordings"
 DEADLINE_S = 120.0
@@ -28,21 +27,13 @@ NO_METADATA = (
 
 
 @pytest.fixture(autouse=True)
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_fake_cli(tmp_path / "bin", "codex", RECORDINGS)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    with trio.fail_after(DEADLINE_S):
-        async with open_sandbox() as opened:
-            yield opened
+def fake(fake_cli: Callable[[str, Path], Path]) -> None:
+    fake_cli("codex", RECORDINGS)
 
 
 def backends(**settings: Any) -> dict[str, AgentBackend]:
     kind = tinytown_codex.tinytown_settings_type()
-    made = convert_settings(kind, settings, Path("tinytown.toml"), "plugins.codex")
+    made = convert_settings(kind, {"app_server": False, **settings}, Path("tinytown.toml"), "plugins.codex")
     return {each.kind: each for each in tinytown_codex.tinytown_agent_backends(made, Path())}
 
 
@@ -50,19 +41,14 @@ def backend() -> AgentBackend:
     return backends()["codex"]
 
 
-def request(work_dir: Path, **changes: Any) -> RunRequest[CliSettings]:
+def request(work_dir: Path, **changes: Any) -> RunRequest[Settings]:
     given: dict[str, Any] = {
-        "settings": CliSettings(),
+        "settings": Settings(app_server=False),
         "permissions": "write",
         "prompt": "do it",
-        "directory": work_dir,
-        "work_dir": work_dir,
-        "has_own_state": False,
-        "session": None,
-        "tools": None,
-        "environment": {},
+        **changes,
     }
-    return RunRequest(**{**given, **changes})
+    return RunRequest(directory=work_dir, work_dir=work_dir, **given)
 
 
 async def test_codex_keeps_the_promises_of_a_backend() -> None:
@@ -105,7 +91,7 @@ async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
         ("model_unknown", Unavailable, "does not exist"),
         ("too_long", Failed, "too long"),
         ("no_session", Failed, "no rollout found"),
-        ("cut", Failed, ""),
+        ("cut", RateLimited, "no answer"),
     ],
 )
 async def test_what_went_wrong_is_told_apart(sandbox: Sandbox, name: str, kind: type[Outcome], reason: str) -> None:
@@ -127,7 +113,7 @@ async def test_rounds_of_one_session_do_not_count_twice(sandbox: Sandbox) -> Non
 
 
 def test_what_is_set_is_what_it_is_called_with(tmp_path: Path) -> None:
-    settings = CliSettings(model="gpt-5.4", extra_args=("-c", "x=1"))
+    settings = Settings(app_server=False, model="gpt-5.4", extra_args=("-c", "x=1"))
     session = CliSessionRecord(id="s1", agent_id="a1", directory="/")
     spec = CodexAdapter().command_spec(request(tmp_path, settings=settings, session=session, has_own_state=True))
     assert spec.arguments[:3] == ["exec", "--json", "--skip-git-repo-check"]
@@ -155,13 +141,22 @@ def test_writing_reaches_the_workspace_its_repository_and_the_network(tmp_path: 
     (tmp_path / ".git" / "HEAD").touch()
     words = " ".join(CodexAdapter().command_spec(request(tmp_path)).arguments)
     assert "--sandbox workspace-write" in words
-    assert f"--add-dir {tmp_path}/.git" in words
+    assert f'sandbox_workspace_write.writable_roots=["{tmp_path}/.git"]' in words
     assert "sandbox_workspace_write.network_access=true" in words
     assert "sandbox_workspace_write.exclude_slash_tmp=true" in words
     assert "--sandbox read-only" in " ".join(
         CodexAdapter().command_spec(request(tmp_path, permissions="read")).arguments
     )
     assert "bypass" in " ".join(CodexAdapter().command_spec(request(tmp_path, permissions="full")).arguments)
+
+
+def test_the_app_server_gets_the_same_settings(tmp_path: Path) -> None:
+    settings = Settings(extra_args=("-c", "x=1"))
+    spec = CodexAdapter().command_spec(request(tmp_path, settings=settings, has_own_state=True))
+    assert spec.arguments[0] == "app-server"
+    assert spec.arguments[-2:] == ["-c", "x=1"]
+    assert "sandbox_workspace_write.network_access=true" in spec.arguments
+    assert (spec.stdin, spec.environment["CODEX_HOME"]) == (None, str(tmp_path / "state"))
 
 
 def test_there_is_a_smaller_one() -> None:

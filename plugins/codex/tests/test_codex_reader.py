@@ -12,24 +12,13 @@ from tinytown.process import Exit, Line
 from tinytown_adapters import RunState
 from tinytown_adapters.outcomes import FixHints, outcome_of_exit
 from tinytown_codex.reader import CodexReader
+from tinytown_testing import ReportRecorder
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
 
-class Listener:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.used: list[Usage] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def usage(self, usage: Usage) -> None:
-        self.used.append(usage)
-
-
-def read(*records: dict[str, Any] | str, **options: Any) -> tuple[RunState, Listener, CodexReader]:
-    recorder = Listener()
+def read(*records: dict[str, Any] | str, **options: Any) -> tuple[RunState, ReportRecorder, CodexReader]:
+    recorder = ReportRecorder()
     state = RunState(recorder)
     reader = CodexReader(state, **options)
     for record in records:

@@ -6,15 +6,11 @@ from pathlib import Path
 
 from tinytown.contracts import AgentBackend
 from tinytown.hookspecs import hookimpl
-from tinytown_adapters import CliSettings, backends_for
+from tinytown_adapters import backends_for
 
-from tinytown_codex.adapter import CodexAdapter
+from tinytown_codex.adapter import CodexAdapter, Settings
 
 TINYTOWN_HOOK_API = 2
-
-
-class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[plugins.codex]``: the settings of every coding CLI, and no others."""
 
 
 @hookimpl

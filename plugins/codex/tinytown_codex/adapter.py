@@ -1,6 +1,7 @@
-"""How Codex is called: ``codex exec --json`` with the prompt on its standard input and one JSON record a line coming back.
+"""How Codex is called: its app server, which takes mail and asks in the middle of a turn; or ``codex exec --json``, with the
+prompt on its standard input and one JSON record a line coming back.
 
-Source: ``codex exec --help`` and the documentation of Codex, checked by running version 0.169.0.
+Source: ``codex exec --help`` and the documentation of Codex, checked by running version 0.171.0.
 """
 
 from __future__ import annotations
@@ -15,16 +16,26 @@ from tinytown_adapters import (
     CliSettings,
     CommandSpec,
     Permissions,
+    Reader,
     RunRequest,
     RunState,
     TownTools,
     git_directories,
 )
 
+from tinytown_codex.app_server import AppServerReader
 from tinytown_codex.reader import CodexReader
 
 
-class CodexAdapter(CliAdapter[CliSettings]):
+class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[plugins.codex]``: the settings of every coding CLI. Without `app_server` a round is a run of ``codex exec``, whose model
+    takes no mail and asks nothing in the middle of a turn.
+    """
+
+    app_server: bool = True
+
+
+class CodexAdapter(CliAdapter[Settings]):
     """Codex. What npm installs is a wrapper around the real program, which gets the wrapper's signals with its group."""
 
     plugin: ClassVar[str] = "codex"
@@ -36,11 +47,28 @@ class CodexAdapter(CliAdapter[CliSettings]):
     login_variables: ClassVar[tuple[str, ...]] = ("CODEX_API_KEY",)
     default_permissions: ClassVar[Permissions] = "write"  # it brings its own sandbox
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    state_paths: ClassVar[tuple[str, ...]] = ("~/.codex",)
+    can_ask: ClassVar[bool] = True
+    tool_names: ClassVar[str] = "mcp__town__{}"
     prompt_limit_chars: ClassVar[int | None] = 1_000_000  # it takes 1,048,576 in all and adds some of its own
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"codex-mini": {"model": "gpt-5.4-mini"}}
 
-    def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
+    def has_own_sandbox(self) -> bool:
+        return True
+
+    def command_spec(self, request: RunRequest[Settings]) -> CommandSpec:
         settings = request.settings
+        environment: dict[str, str | None] = {}
+        if request.permissions == "write":
+            environment["TMPDIR"] = str(request.temporary_directory)
+        if request.has_own_state:
+            environment["CODEX_HOME"] = str(request.state_directory)
+        if settings.app_server:
+            arguments = ["app-server", *_write_arguments(request)]
+            if request.tools is not None:
+                arguments += _tools_arguments(request.tools)
+            arguments += settings.extra_args
+            return CommandSpec(arguments=arguments, environment=environment, first_signal=signal.SIGINT)
         arguments = ["exec", "--json", "--skip-git-repo-check", *_permission_arguments(request)]
         if settings.model:
             arguments += ["-m", settings.model]
@@ -49,19 +77,16 @@ class CodexAdapter(CliAdapter[CliSettings]):
         arguments += settings.extra_args
         if request.session is not None:  # what comes after `resume` may be no option of `exec`
             arguments += ["resume", request.session.id]
-        environment: dict[str, str | None] = {}
-        if request.permissions == "write":
-            environment["TMPDIR"] = str(request.temporary_directory)
-        if request.has_own_state:
-            environment["CODEX_HOME"] = str(request.state_directory)
         return CommandSpec(
             arguments=[*arguments, "-"],
-            stdin=request.prompt.encode("utf-8", "replace"),
+            stdin=request.prompt_bytes,
             environment=environment,
             first_signal=signal.SIGINT,
         )
 
-    def reader(self, state: RunState, request: RunRequest[CliSettings]) -> CodexReader:
+    def reader(self, state: RunState, request: RunRequest[Settings]) -> Reader:
+        if request.settings.app_server:
+            return AppServerReader(state, request)
         return CodexReader(
             state,
             used_before=request.session.used if request.session else None,
@@ -69,19 +94,27 @@ class CodexAdapter(CliAdapter[CliSettings]):
         )
 
 
-def _permission_arguments(request: RunRequest[CliSettings]) -> Sequence[str]:
+def _permission_arguments(request: RunRequest[Settings]) -> Sequence[str]:
     match request.permissions:
         case "read":
             return ["--sandbox", "read-only"]
         case "write":
-            # Without these two, no commit, and neither `tt` nor any package index.
-            git = [word for each in git_directories(request.directory) for word in ("--add-dir", str(each))]
-            # It would open /tmp, too, and leave an empty directory .git in there, which git takes the place for a repository by.
-            settings = ("network_access=true", "exclude_slash_tmp=true")
-            own = [word for each in settings for word in ("-c", f"sandbox_workspace_write.{each}")]
-            return ["--sandbox", "workspace-write", *own, *git]
+            return ["--sandbox", "workspace-write", *_write_arguments(request)]
         case "full":
             return ["--dangerously-bypass-approvals-and-sandbox"]
+
+
+def _write_arguments(request: RunRequest[Settings]) -> Sequence[str]:
+    """What its sandbox lets pass with the profile ``write``: else no commit, and neither `tt` nor a package index."""
+    if request.permissions != "write":
+        return []
+    # It would open /tmp, too, and leave an empty directory .git in there, which git takes the place for a repository by.
+    settings = {
+        "network_access": True,
+        "exclude_slash_tmp": True,
+        "writable_roots": [str(each) for each in git_directories(request.directory)],
+    }
+    return [word for key, value in settings.items() for word in ("-c", f"sandbox_workspace_write.{key}={_json(value)}")]
 
 
 def _tools_arguments(tools: TownTools) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """What the records of ``codex exec --json`` mean. Knows nothing of how the CLI is called.
 
-Source: Codex 0.169.0, seen running. `thread.started` opens a run, `item.*` carry texts and tool calls, `error` says that it is
+Source: Codex 0.171.0, seen running. `thread.started` opens a run, `item.*` carry texts and tool calls, `error` says that it is
 trying again or is about to give up, `turn.completed` or `turn.failed` close the run.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinytown.contracts import Usage
 from tinytown.process import Exit
-from tinytown_adapters import Failure, JsonLinesReader, Record, RunState, failure_of
+from tinytown_adapters import Failure, JsonLinesReader, Record, RunState, failure_of, usage_since
 
 _TOOLS = {
     "command_execution": ("shell", ("command",)),
@@ -32,8 +32,8 @@ class CodexReader(JsonLinesReader):
     def on_record(self, record: Record) -> None:
         match record.text("type"):
             case "thread.started":
-                self.state.session(record.text("thread_id"))
                 self.state.session_used = self._before  # until it says what it has consumed
+                self.state.session(record.text("thread_id"))
             case "item.started":
                 self._start(record.record("item"))
             case "item.completed":
@@ -94,13 +94,7 @@ class CodexReader(JsonLinesReader):
             cached_tokens=usage.count("cached_input_tokens"),
         )
         self.state.session_used = total
-        self.state.set_usage(
-            Usage(
-                input_tokens=max(0, total.input_tokens - self._before.input_tokens),
-                output_tokens=max(0, total.output_tokens - self._before.output_tokens),
-                cached_tokens=max(0, total.cached_tokens - self._before.cached_tokens),
-            )
-        )
+        self.state.set_usage(usage_since(total, self._before))
 
 
 def _problem(item: Record) -> str:

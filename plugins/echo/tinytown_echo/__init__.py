@@ -20,8 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``[plugins.echo]``: what stands before an answer, how long one takes, and how often a new session fails first."""
 
     prefix: str = "echo: "
-    delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    fail_first: Annotated[int, msgspec.Meta(ge=0)] = 0
+    delay_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 0.0
+    fail_first: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 0
 
 
 @hookimpl

@@ -120,6 +120,16 @@ async def town(tmp_path: Path) -> AsyncGenerator[Town]:
 # -- the kind shell ----------------------------------------------------------------------------------------
 
 
+async def test_what_was_printed_is_kept_when_the_time_is_over(town: Town) -> None:
+    outcome = await town.run("echo half of it; sleep 100", timeout_s=0.5)
+    assert outcome == Failed(reason="ended after 0.5 s, the time limit of a round; its last output: half of it")
+
+
+async def test_a_failure_that_is_told_on_standard_output_alone_is_its_reason(town: Town) -> None:
+    outcome = await town.run("echo '2 failed, 1 passed'; exit 1")
+    assert outcome == Failed(reason="exit status 1: 2 failed, 1 passed", retryable=False)
+
+
 async def test_the_text_of_a_task_is_run_in_the_directory_of_the_round(town: Town) -> None:
     outcome = await town.run('echo "I am $TINYTOWN_AGENT_NAME" | tee hello.txt\nprintf "%s" "$(pwd)"')
     assert outcome == Finished(text=f"I am worker\n{town.root.resolve()}")
@@ -199,7 +209,7 @@ async def test_a_command_gets_the_prompt_on_standard_input(town: Town) -> None:
 
 
 async def test_a_text_is_split_into_words_and_no_shell_looks_at_them(town: Town) -> None:
-    assert await town.run_cli("printf '%s.' 'a b' $HOME *") == Finished(text="a b.$HOME.*.")
+    assert await town.run_cli("printf '%s.' 'a b' '$HOME' \\$HOME *") == Finished(text="a b.$HOME.$HOME.*.")
     assert await town.run_cli(("printf", "%s.", "a b", "")) == Finished(text="a b..")
 
 

@@ -5,7 +5,7 @@ What a person wrote into such a table wins over what another plugin brings under
 
 from __future__ import annotations
 
-import shlex
+import json
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from tinytown.errors import ConfigError
 from tinytown.hookspecs import hookimpl
 
 from tinytown_shell.backends import CommandBackend, ScriptBackend
+from tinytown_shell.words import shell_syntax, split_words
 
 TINYTOWN_HOOK_API = 2
 
@@ -43,9 +44,16 @@ def tinytown_agent_backends(settings: Settings, config: Config, root: Path) -> l
 
 
 def _words(command: str | tuple[str, ...], path: Path, key: str) -> tuple[str, ...]:
-    """A command as a list. Raises: ConfigError when a text cannot be split into words."""
+    """A command as a list. Raises: ConfigError for a text that cannot be split into words, or that only a shell understands."""
+    if isinstance(command, str) and (syntax := shell_syntax(command)):
+        raise ConfigError(
+            f"{path}: expected a command without shell syntax at {key}, because no shell runs it, got {syntax!r}",
+            hint=f'write a list: ["sh", "-c", {json.dumps(command, ensure_ascii=False)}]',
+            path=str(path),
+            key=key,
+        )
     try:
-        words = tuple(shlex.split(command)) if isinstance(command, str) else command
+        words = split_words(command) if isinstance(command, str) else command
     except ValueError as error:
         raise ConfigError(
             f"{path}: cannot split {key} into words: {error}",

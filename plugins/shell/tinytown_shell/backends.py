@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from tinytown.config import AgentCli
+from tinytown.config import AgentCli, Permissions
 from tinytown.contracts import (
     AgentBackend,
     AgentContext,
@@ -23,6 +23,8 @@ from tinytown.contracts import (
     Round,
     Unavailable,
 )
+from tinytown.errors import host_failure
+from tinytown.model.agents import Agent
 from tinytown.model.messages import TaskOrder
 
 from tinytown_shell.ends import Ended, run
@@ -52,7 +54,7 @@ class ScriptSession(AgentSession):
         ended = await run(self._context.processes, ("sh", "-c", "--", script), work, report)
         if not isinstance(ended, Ended):
             return ended
-        reason = f"exit status {ended.status}: {ended.stderr_tail.strip()[-2000:]}".removesuffix(": ")
+        reason = f"exit status {ended.status}: {ended.tail.strip()[-2000:]}".removesuffix(": ")
         if ended.status == 127:
             reason += (
                 "\n(The kind 'shell' runs the text of a task as a shell script. To hand tasks to a program instead, set"
@@ -68,6 +70,9 @@ class CommandBackend(AgentBackend):
         self.kind = kind
         self.words = words
         self.cli = cli
+
+    def permissions_of(self, agent: Agent, default: Permissions | None) -> Permissions:
+        return self.cli.permissions or default or "full"
 
     @asynccontextmanager
     async def open(self, context: AgentContext) -> AsyncGenerator[CommandSession]:
@@ -96,6 +101,8 @@ class CommandSession(AgentSession):
                 try:
                     path = prompt.enter_context(_prompt_file(self._context.state_directory, work.prompt))
                 except OSError as error:
+                    if lacking := host_failure(error, "cannot write the prompt"):
+                        raise lacking from error
                     return Failed(
                         reason=f"cannot write the prompt to {self._context.state_directory}: {error.strerror}"
                     )
@@ -114,7 +121,7 @@ class CommandSession(AgentSession):
             )
         if not isinstance(ended, Ended):
             return ended
-        last_line = ended.stderr_tail.strip().rpartition("\n")[2]
+        last_line = ended.tail.strip().rpartition("\n")[2]
         return Failed(reason=f"exit status {ended.status}: {last_line}".removesuffix(": "))
 
 

@@ -13,18 +13,21 @@ from pathlib import Path
 
 from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
-from tinytown.process import Exit, Line, ProcessSupervisor
+from tinytown.process import Line, ProcessSupervisor
 
 ANSWER_BYTES = 64 * 1024
+#: A shell ends with 128 and the number of the signal that ended its command: that is no verdict on the work.
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+_TAIL_CHARACTERS = 2000
 _CUT = "[the beginning is left out]"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that ended by itself with an exit status other than 0."""
+    """A command that ended with an exit status other than 0. `tail`: the end of its error output, or else of its output."""
 
     status: int
-    stderr_tail: str
+    tail: str
 
 
 class Answer:
@@ -84,14 +87,22 @@ async def run(
     except ProcessFailed as error:
         return _outcome_of_no_run(error)
     if ended.reason == "timeout":
-        return Failed(reason=f"ended after {limit_s:g} s, the time limit of a round")
+        return Failed(reason=_with_output(f"ended after {limit_s:g} s, the time limit of a round", answer))
     if ended.reason == "silence":
-        return Failed(reason=f"ended after {work.silence_s:g} s without any output")
+        return Failed(reason=_with_output(f"ended after {work.silence_s:g} s without any output", answer))
     if ended.status is None:
-        return Lost(reason=_death(ended), stderr_tail=ended.stderr_tail)
+        return Lost(reason=_death(ended.signal), stderr_tail=ended.stderr_tail)
     if ended.status == 0:
         return Finished(text=str(answer))
-    return Ended(ended.status, ended.stderr_tail)
+    if ended.status - 128 in _SIGNALS:
+        return Lost(reason=_death(ended.status - 128), stderr_tail=ended.stderr_tail)
+    return Ended(ended.status, ended.stderr_tail.strip() or str(answer).strip())
+
+
+def _with_output(reason: str, answer: Answer) -> str:
+    """What was printed is not lost with the round."""
+    text = str(answer).strip()
+    return f"{reason}; its last output: {text[-_TAIL_CHARACTERS:]}" if text else reason
 
 
 def _outcome_of_no_run(error: ProcessFailed) -> Outcome:
@@ -106,8 +117,7 @@ def _outcome_of_no_run(error: ProcessFailed) -> Outcome:
             return Failed(reason=str(error))
 
 
-def _death(ended: Exit) -> str:
-    if ended.signal is None:
+def _death(number: int | None) -> str:
+    if number is None:
         return "the command could not be ended"
-    name = signal.strsignal(ended.signal) or "unknown"
-    return f"the command was killed by signal {ended.signal} ({name})"
+    return f"the command was killed by signal {number} ({signal.strsignal(number) or 'unknown'})"

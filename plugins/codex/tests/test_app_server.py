@@ -1,0 +1,117 @@
+"""A round over Codex's app server, with one that plays what the real one was seen to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from tinytown.contracts import Finished, RateLimited, Usage
+from tinytown.model.agents import Agent
+from tinytown_adapters import CliSessionRecord
+from tinytown_adapters.backend import CliBackend
+from tinytown_adapters.session_store import store_session
+from tinytown_codex.adapter import CodexAdapter, Settings
+from tinytown_testing import ReportRecorder, Sandbox
+
+FAKE = (sys.executable, str(Path(__file__).parent / "fake_app_server.py"))
+DEADLINE_S = 60.0
+
+
+class Answering(ReportRecorder):
+    """A report whose questions are answered."""
+
+    def __init__(self, answer: str | None) -> None:
+        super().__init__()
+        self.reply = answer
+        self.questions: list[str] = []
+
+    async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
+        self.questions.append(question)
+        return self.reply
+
+
+async def play(
+    sandbox: Sandbox, prompt: str, report: ReportRecorder | None = None, agent: Agent | None = None, **settings: Any
+) -> Any:
+    backend = CliBackend(CodexAdapter(), "codex", Settings(command=FAKE, permissions="full", **settings), sandbox.root)
+    agent = agent or sandbox.agent(cli="codex")
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(agent)) as session:
+            return await session.run_round(sandbox.round(agent, prompt), report or ReportRecorder())
+
+
+async def test_a_turn_ends_with_its_answer_its_thread_and_what_all_threads_consumed(sandbox: Sandbox) -> None:
+    agent = sandbox.agent(cli="codex")
+    first = await play(sandbox, "do it", agent=agent)
+    assert first == Finished(text="word", session_id="thread-1", usage=Usage(input_tokens=130, output_tokens=2))
+    again = await play(sandbox, "and that", agent=agent)  # resumed: its counts include the thread's former turns
+    assert (again.session_id, again.usage.input_tokens) == ("thread-1", 1000 + 100 - 100 + 30)
+
+
+async def test_a_thread_that_is_gone_is_begun_anew(sandbox: Sandbox) -> None:
+    agent = sandbox.agent(cli="codex")
+    place = sandbox.context(agent).state_directory / "codex"
+    place.mkdir(parents=True)
+    store_session(place, CliSessionRecord(id="gone", agent_id=agent.id, directory=str(sandbox.work)))
+    backend = CliBackend(CodexAdapter(), "codex", Settings(command=FAKE, permissions="full"), sandbox.root)
+    report = ReportRecorder()
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(agent)) as session:
+            outcome = await session.run_round(sandbox.round(agent, "do it"), report)
+    assert isinstance(outcome, Finished)
+    assert any("starting a new session" in line for line in report.lines)
+
+
+async def test_mail_steers_the_turn(sandbox: Sandbox) -> None:
+    backend = CliBackend(CodexAdapter(), "codex", Settings(command=FAKE, permissions="full"), sandbox.root)
+    agent, outcomes, report = sandbox.agent(cli="codex"), [], ReportRecorder()
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(agent)) as session, trio.open_nursery() as nursery:
+            assert not await session.deliver("too early")
+
+            async def work() -> None:
+                outcomes.append(await session.run_round(sandbox.round(agent, "wait"), report))
+
+            nursery.start_soon(work)
+            while "shell: make" not in report.lines:  # noqa: ASYNC110 - it rings no bell
+                await trio.sleep(0.02)
+            assert await session.deliver("the port is 80")
+    assert outcomes[0].text == "got the port is 80"
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings", "decision", "questions"),
+    [
+        ("allow", {}, "accept", 1),
+        ("deny", {}, "decline", 1),
+        (None, {}, "decline", 1),
+        (None, {"ask_default": "allow"}, "accept", 1),
+        (None, {"ask_allow": ("run: git *",)}, "accept", 0),
+        ("allow", {"ask_deny": ("*push*",)}, "decline", 0),
+    ],
+)
+async def test_what_it_asks_is_answered_by_a_rule_or_by_somebody(
+    sandbox: Sandbox, answer: str | None, settings: dict[str, Any], decision: str, questions: int
+) -> None:
+    report = Answering(answer)
+    outcome = await play(sandbox, "ask", report, ask=True, **settings)
+    assert (outcome.text, len(report.questions)) == (decision, questions)
+    verdict = "permitted" if decision == "accept" else "not permitted"
+    assert any(line.startswith(verdict) and "git push" in line for line in report.lines)
+
+
+async def test_a_turn_that_failed_says_why(sandbox: Sandbox) -> None:
+    outcome = await play(sandbox, "fail")
+    assert isinstance(outcome, RateLimited)
+    assert "we are down" in outcome.reason
+
+
+async def test_asking_keeps_it_in_its_sandbox(sandbox: Sandbox) -> None:
+    context = sandbox.context(sandbox.agent(cli="codex"))
+    for ask, profile in ((True, "write"), (False, "full")):
+        backend = CliBackend(CodexAdapter(), "codex", Settings(permissions="full", ask=ask), sandbox.root)
+        assert backend.permissions_in(context) == profile
