@@ -1,0 +1,68 @@
+"""Speaks with a townhall by the protocol's official SDK, and prints what it got as JSON.
+
+``official_client.py MODE http URL KEY``, or ``official_client.py MODE stdio COMMAND...``.
+
+A process of its own: the SDK brings an event loop and a hundred modules that no test should share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import anyio
+import httpx2
+from mcp import StdioServerParameters
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+
+
+async def converse(mode: Any, client: Any) -> dict[str, Any]:
+    async with client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        status = await client.call_tool("show_status", {})
+        missing = await client.call_tool("show_agent", {"agent": "zed"})
+        wrong = await client.call_tool("add_task", {"wrong": 1})
+        added = await client.call_tool("add_task", {"description": "count the words", "tags": ["x"]})
+        task = None if added.is_error else added.structured_content["id"]
+        resources = await client.list_resources()
+        read = await client.read_resource("tinytown://town/current")
+        one = (
+            None
+            if task is None
+            else json.loads((await client.read_resource(f"tinytown://tasks/{task}")).contents[0].text)
+        )
+        prompts = await client.list_prompts()
+        conductor = await client.get_prompt("conductor")
+        return {
+            "protocol": client.session.protocol_version,
+            "tools": {
+                name: [tool.annotations.read_only_hint, tool.annotations.destructive_hint]
+                for name, tool in tools.items()
+            },
+            "town": status.structured_content["town"],
+            "missing": [missing.is_error, missing.structured_content["error"]["code"]],
+            "wrong": [wrong.is_error, wrong.structured_content["error"]["code"]],
+            "added": [added.is_error, added.structured_content.get("state"), added.structured_content.get("error")],
+            "resources": [str(resource.uri) for resource in resources.resources],
+            "read": json.loads(read.contents[0].text)["town"],
+            "task": one and one["description"],
+            "prompts": [prompt.name for prompt in prompts.prompts],
+            "conductor": conductor.messages[0].content.text,
+        }
+
+
+async def main(mode: Any, transport: str, *words: str) -> None:
+    if transport == "stdio":
+        server = StdioServerParameters(command=words[0], args=list(words[1:]), env=dict(os.environ))
+        print(json.dumps(await converse(mode, Client(server, mode=mode))))
+        return
+    url, key = words
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30) as http:
+        print(json.dumps(await converse(mode, Client(streamable_http_client(url, http_client=http), mode=mode))))
+
+
+if __name__ == "__main__":
+    anyio.run(main, *sys.argv[1:])
