@@ -6,30 +6,23 @@ import errno
 import json
 import os
 import stat
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tinytown_journal
-import trio
 from tinytown.config import convert_settings
-from tinytown.contracts import StatusSink
 from tinytown.errors import ConfigError, TinytownError
 from tinytown.model.events import Event, OtherEvent, TaskAdded
+from tinytown.state import state_directory
+from tinytown_sinks import StatusSink
 
-DEADLINE_S = 20.0
-
-
-@pytest.fixture(autouse=True)
-async def deadline() -> AsyncGenerator[None]:
-    with trio.fail_after(DEADLINE_S):
-        yield
+pytestmark = [pytest.mark.usefixtures("deadline", "no_town_environment"), pytest.mark.deadline_s(20)]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / ".tt" / "journal.jsonl"
+    return state_directory(tmp_path) / "journal.jsonl"
 
 
 def journal(root: Path, **table: Any) -> StatusSink:
@@ -219,7 +212,7 @@ async def test_a_batch_that_the_disk_does_not_confirm_is_not_taken(
 
 
 async def test_a_symbolic_link_is_not_followed(tmp_path: Path, path: Path) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     precious = tmp_path / "precious"
     precious.write_text("mine")
     path.symlink_to(precious)
@@ -229,7 +222,7 @@ async def test_a_symbolic_link_is_not_followed(tmp_path: Path, path: Path) -> No
 
 
 async def test_neither_a_pipe_nor_a_directory_is_a_journal(tmp_path: Path, path: Path) -> None:
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(TinytownError, match="it is no regular file"):
         await write(journal(tmp_path), events(1))

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import msgspec
 import trio
-from tinytown.contracts import StatusSink
 from tinytown.hookspecs import hookimpl
 from tinytown.model.events import Event
+from tinytown.state import state_directory
+from tinytown_sinks import StatusSink
 
 from tinytown_journal.lines import JournalFile
 
@@ -21,14 +22,14 @@ TINYTOWN_HOOK_API = 2
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[plugins.journal]``: where the file lies, when a new one is begun, how many old ones stay, and what is durable.
 
-    A relative `path` begins at the town's root. `max_bytes` of 0 means one file for ever. With `fsync` each batch is on
-    the disk, not only with the operating system, before it counts as taken: a town that forgets nothing when its power is
-    cut would not hand it over again.
+    A relative `path` begins at the town's root; without one the file is ``journal.jsonl`` among the town's state. `max_bytes`
+    of 0 means one file for ever. With `fsync` each batch is on the disk, not only with the operating system, before it
+    counts as taken: a town that forgets nothing when its power is cut would not hand it over again.
     """
 
-    path: str = ".tt/journal.jsonl"
-    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 50 << 20
-    keep: Annotated[int, msgspec.Meta(ge=0)] = 3
+    path: str | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 50 << 20
+    keep: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 3
     fsync: bool = True
 
 
@@ -39,7 +40,7 @@ def tinytown_settings_type() -> type[Settings]:
 
 @hookimpl
 def tinytown_status_sinks(settings: Settings, root: Path) -> list[StatusSink]:
-    return [Journal(root / settings.path, settings)]
+    return [Journal(root / settings.path if settings.path else state_directory(root) / "journal.jsonl", settings)]
 
 
 class Journal(StatusSink):
