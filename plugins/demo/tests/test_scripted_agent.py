@@ -6,19 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinytown.kernel import build_prompt
+from tinytown.config import Config
+from tinytown.contracts import PromptParts
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Informational, Message, Query, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown_demo.scripted_agent import Mail, read_prompt
+from tinytown_prompts.prompt import build_prompt
 
 BACKEND = Agent(id="a1", name="backend", cli="backend", role="programmer")
+TOWN = Config(name="t")
 
 
 def test_the_task_is_read_from_its_heading_whatever_is_in_it() -> None:
     task = Task(id="core", description="Count.\n\n## Your task other\n", rejection="rejected: 1.5—2.5 are two")
     order = Message(id="m1", sender="supervisor", recipient="backend", body=TaskAssign(task_id="core"))
-    prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=task, messages=[order]))
+    prompt = read_prompt(build_prompt(PromptParts(BACKEND, task, [order]), TOWN))
     assert (prompt.task, prompt.mail) == ("core", ())
 
 
@@ -27,11 +30,11 @@ def test_mail_is_read_with_kind_sender_and_id() -> None:
         Message(id="m-1", sender="frontend", recipient="backend", body=Query(question="Which?\n\nOr what?")),
         Message(id="m-2", sender="designer", recipient="backend", priority="urgent", body=Informational(summary="So.")),
     ]
-    prompt = read_prompt(build_prompt(agent=BACKEND, town="t", task=None, messages=messages, colleagues=[BACKEND]))
+    prompt = read_prompt(build_prompt(PromptParts(BACKEND, None, messages, colleagues=[BACKEND]), TOWN))
     assert prompt.task is None
     assert prompt.mail == (
         Mail("query", "frontend", "m-1", "Which?\n\nOr what?"),
-        Mail("informational", "designer", "m-2", "So."),
+        Mail("info", "designer", "m-2", "So."),
     )
 
 

@@ -7,6 +7,8 @@ embedded server is stopped. `report` checks the result.
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from tinytown.redis import town_server
 from tinytown.town import Town
 
 from tinytown_demo.demo_town import TOWN, DemoTown, make_demo_town
-from tinytown_demo.plan import PLAN
+from tinytown_demo.plan import PLAN, Where, order_of
 
 _STOP_BOUND_S = 15.0
 
@@ -79,21 +81,28 @@ async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope
         scope.cancel()
 
 
-async def run_demo(directory: Path | None, view: View, *, cli: str | None, timeout_s: float) -> DemoRun:
+async def run_demo(
+    directory: Path | None, view: View, *, cli: str | None, workspace: Where, timeout_s: float
+) -> DemoRun:
     """Create the town and carry out the plan in it, with scripted agents or those of the kind `cli`.
 
     Raises: what `make_demo_town` and `open_town` raise; nothing is left of the town then.
     """
     start_s = trio.current_time()
     # Not abandoned when cancelled: it has to remove what it has created.
-    demo_town = await trio.to_thread.run_sync(lambda: make_demo_town(directory, cli=cli, round_timeout_s=timeout_s))
+    demo_town = await trio.to_thread.run_sync(
+        lambda: make_demo_town(directory, cli=cli, workspace=workspace, round_timeout_s=timeout_s)
+    )
     run, is_open = DemoRun(demo_town.root, TOWN), False
     try:
         try:
             async with open_town(demo_town.root, kernel=True) as town:
                 is_open = True
                 view.opened(demo_town.root)
-                await _follow_plan(town, run, view, cli=cli, timeout_s=timeout_s)
+                await _follow_plan(town, run, view, cli=cli, workspace=workspace, timeout_s=timeout_s)
+            run.duration_s = trio.current_time() - start_s
+            if workspace == "worktree":
+                await _remove_worktrees(demo_town)
         finally:
             await _stop_server(demo_town)
             view.closed()
@@ -101,15 +110,18 @@ async def run_demo(directory: Path | None, view: View, *, cli: str | None, timeo
         if not is_open:
             demo_town.clear()
         raise
-    run.duration_s = trio.current_time() - start_s
     return run
 
 
-async def _follow_plan(town: Town, run: DemoRun, view: View, *, cli: str | None, timeout_s: float) -> None:
+async def _follow_plan(
+    town: Town, run: DemoRun, view: View, *, cli: str | None, workspace: Where, timeout_s: float
+) -> None:
     for part in PLAN:
         await town.spawn(part.agent, cli=cli or part.agent, role=part.role)
     for part in PLAN:
-        await town.add_task(part.order, agent=part.agent, title=part.title, task_id=part.task, needs=part.needs)
+        await town.add_task(
+            order_of(part, workspace), agent=part.agent, title=part.title, task_id=part.task, needs=part.needs
+        )
     with trio.move_on_after(timeout_s) as limit:
         async for event in town.events(after="0"):
             run.events.append(event)
@@ -125,7 +137,7 @@ def is_over(agents: Sequence[Agent], tasks: Sequence[Task]) -> bool:
     """Whether nothing more will happen: all tasks are finished or blocked and all agents idle, or an agent is in error."""
     if any(agent.state == "error" for agent in agents):
         return True
-    at_rest = all(agent.state == "idle" and agent.mail.total == 0 for agent in agents)
+    at_rest = all(agent.state == "idle" and agent.mail.total == agent.mail.with_next for agent in agents)
     return at_rest and all(task.finished or task.state == "blocked" for task in tasks)
 
 
@@ -142,6 +154,15 @@ async def _text_of(town: Town, event: Event) -> str:
             if message.id == event.message:
                 return message.text
     return ""
+
+
+async def _remove_worktrees(demo_town: DemoTown) -> None:
+    """Remove the worktrees of finished tasks, so that the repository alone is left. Those with work that is not merged stay."""
+    command = [sys.executable, "-m", "tinytown", "gc"]
+    with trio.move_on_after(_STOP_BOUND_S):
+        await trio.run_process(
+            command, cwd=demo_town.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
 
 
 async def _stop_server(demo_town: DemoTown) -> None:

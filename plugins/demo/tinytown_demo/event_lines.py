@@ -9,6 +9,7 @@ from tinytown.model.events import (
     Event,
     MessageDead,
     MessageSent,
+    OtherEvent,
     PluginReported,
     RoundEnded,
     TaskStateChanged,
@@ -43,6 +44,10 @@ def event_line(event: Event, text: str) -> str | None:
             line = f"{event.agent}: {event.text}"
         case RoundEnded() if event.outcome != "finished":
             line = f"a round of {event.agent} ended: {event.outcome}" + _suffix(event.reason)
+        case OtherEvent(type="git_merged", fields=fields):
+            line = f"the queue merges the work of {fields.get('agent')} on task {fields.get('task')} into {fields.get('branch')}"
+        case OtherEvent(type="git_refused", fields=fields):
+            line = f"task {fields.get('task')} goes back to {fields.get('agent')}" + _suffix(fields.get("reason"))
         case PluginReported():
             line = f"plugin {event.plugin}: {event.text}"
         case _:

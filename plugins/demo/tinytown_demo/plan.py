@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+#: Where the agents work: each task in a worktree of its own, merged by the queue, or all of them in one directory.
+Where: TypeAlias = Literal["worktree", "shared"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,16 @@ Commit DESIGN.md, then inform backend and frontend: `tt send NAME --info "..."`.
 
 _CORE = """\
 Write wordcount/core.py as DESIGN.md describes it (and an empty wordcount/__init__.py), with tests in tests/test_core.py
-that pass: `python -m unittest tests.test_core`. The agent frontend works in the same directory on other files: do
-not touch them, and commit only your own. If this task comes back rejected, fix what the reviewer found, add a test for
-it, and commit again."""
+that pass: `python -m unittest tests.test_core`. The agent frontend works at the same time {where}: do
+not touch its files, and commit only your own. If this task comes back rejected, fix what the reviewer found, add a test
+for it, and commit again."""
 
 _COMMAND = """\
 Write wordcount/__main__.py as DESIGN.md describes it, with tests in tests/test_command.py that pass without
 wordcount/core.py: `python -m unittest tests.test_command`. Ask the designer about what the design leaves open: `tt send
-designer --query "..."`; the answer arrives in your mailbox (`tt inbox`). The agent backend works in the same directory on
-other files: do not touch them, and commit only your own. If this task comes back rejected, fix what the reviewer found,
-add a test for it, and commit again."""
+designer --query "..."`; the answer arrives in your mailbox (`tt inbox`). The agent backend works at the same time
+{where}: do not touch its files, and commit only your own. If this task comes back rejected, fix what
+the reviewer found, add a test for it, and commit again."""
 
 _REVIEW = """\
 Review the word counter against DESIGN.md. Run all tests (`python -m unittest discover -s tests`), then try the tool on
@@ -49,16 +53,21 @@ _IDENTITY = """
 
 Commit under your own name: `git -c user.name=NAME -c user.email=NAME@tinytown.invalid commit ...`."""
 
+_WHERE: dict[Where, str] = {
+    "worktree": "in a worktree of its own, on other files",
+    "shared": "in the same directory on other files",
+}
+
+#: Names, roles and needs; the texts of the tasks depend on where the agents work, see `plan_for`.
 PLAN: tuple[Part, ...] = (
-    Part("designer", "designer", "design", "Design the word counter", _DESIGN + _IDENTITY.replace("NAME", "designer")),
-    Part("backend", "programmer", "core", "Count the words", _CORE + _IDENTITY.replace("NAME", "backend"), ("design",)),
-    Part(
-        "frontend",
-        "programmer",
-        "command",
-        "Add the command line",
-        _COMMAND + _IDENTITY.replace("NAME", "frontend"),
-        ("design",),
-    ),
+    Part("designer", "designer", "design", "Design the word counter", _DESIGN),
+    Part("backend", "programmer", "core", "Count the words", _CORE, ("design",)),
+    Part("frontend", "programmer", "command", "Add the command line", _COMMAND, ("design",)),
     Part("reviewer", "reviewer", "review", "Review the result", _REVIEW, ("core", "command")),
 )
+
+
+def order_of(part: Part, where: Where) -> str:
+    """The text of the task, for agents that work there. In worktrees, commits have the agent's name by themselves."""
+    identity = "" if where == "worktree" or part.task == "review" else _IDENTITY.replace("NAME", part.agent)
+    return part.order.replace("{where}", _WHERE[where]) + identity

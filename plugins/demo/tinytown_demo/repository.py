@@ -77,7 +77,7 @@ def commit(root: Path, message: str, paths: Sequence[str], *, author: str | None
 
 def commits(root: Path) -> list[tuple[str, str, str]]:
     """Short id, author and subject of every commit, newest first."""
-    log = run_git(root, "log", "--format=%h%x00%an%x00%s")
+    log = run_git(root, "log", "--topo-order", "--format=%h%x00%an%x00%s")
     rows = [line.split("\0") for line in log.splitlines()]
     return [(row[0], row[1], row[2]) for row in rows]
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinytown.errors import TinytownError
+from tinytown.files import draft_of
 
 from tinytown_demo import wordcount
 from tinytown_demo.repository import commit, uncommitted
@@ -32,7 +33,7 @@ _MAIL = re.compile(
 
 @dataclass(frozen=True)
 class Mail:
-    """A message of the prompt: its kind (``query``, ``informational``), sender, id and text."""
+    """A message of the prompt: its kind (``query``, ``info``), sender, id and text."""
 
     kind: str
     sender: str
@@ -77,9 +78,8 @@ def write(path: str, text: str) -> None:
     """Write a file of the project atomically."""
     target = Path(path)
     target.parent.mkdir(exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    with draft_of(target, text, 0o666, durable=False) as draft:
+        draft.replace(target)
 
 
 def save(author: str, message: str, *paths: str) -> None:

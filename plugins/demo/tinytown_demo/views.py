@@ -12,6 +12,7 @@ from tinytown.model.agents import Agent
 from tinytown.model.events import Event, event_fields
 from tinytown.model.tasks import Task
 from tinytown.model.text import escape_control
+from tinytown_cli.context import output
 
 from tinytown_demo.event_lines import event_line
 
@@ -59,5 +60,5 @@ class JsonView:
 
 def print_json(value: object) -> None:
     """One line of JSON on standard output."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-    sys.stdout.flush()
+    output().buffer.write(msgspec.json.encode(value) + b"\n")
+    output().flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 
 Layout = Literal["nameless", "json", "hash"]
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.model.messages import Confirmation, Informational, Query, TaskAssign, TaskOrder, Unknown
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_migrate.conversion import Converted, convert
 from tinytown_migrate.source import OldTown, find_keys, read_town
 from tinytown_snapshots.checks import check

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_migrate.source import find_keys, parse_key, read_town, town_names
 
 from .old_towns import ADA, AGENTS, GONE, STRANGERS, TASKS, TWIN, Layout, write_old_town

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from tinytown.client import connect
-from tinytown.config import CONFIG_FILE, PASSWORD_VARIABLE, find_town, load_config, prepare_runtime_directory
-from tinytown.errors import ConfigError, NotFound, Refused, UsageError
-from tinytown.identity import caller_in
+from tinytown.config import CONFIG_FILE, PASSWORD_VARIABLE, Config, load_config, read_config
+from tinytown.errors import ConfigError, NotFound, Refused, ServerUnreachable, UsageError
 from tinytown.model.ids import town_name_from
-from tinytown.model.text import shown
-from tinytown.redis import Address, BlockingClient, address_of, parse_url
+from tinytown.model.text import counted, shown
+from tinytown.redis import Address, address_of, parse_url
+from tinytown.state import find_town, new_town_id, open_state
+from tinytown_cli.blocking_client import BlockingClient
+from tinytown_cli.caller import caller_in
+from tinytown_cli.client import connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.rust_towns import is_old
 from tinytown_cli.text_files import read_text_file, replace_text_file, write_new_file
 from tinytown_snapshots.cli_commands import in_words, restored_lines, write_snapshot
 
@@ -61,6 +65,7 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 @click.option("--nameless", is_flag=True, help="Migrate keys from before towns had names.")
 @click.option("--dry-run", is_flag=True, help="Show what would be migrated, and write nothing.")
 @click.option("--write", is_flag=True, help=f"Replace an existing {CONFIG_FILE} and keep a copy of it.")
+@click.option("--force", is_flag=True, help="Migrate although workers of the old town still run.")
 @click.option(
     "--output",
     metavar="FILE",
@@ -76,13 +81,14 @@ def migrate(
     nameless: bool,
     dry_run: bool,
     write: bool,
+    force: bool,
     output: Path | None,
 ) -> None:
     """Migrate agents, tasks and mail of a Tinytown 0.10 (in Rust) into this town, with the same ids.
 
     The old server is only read, whichever of its three layouts it has. Repeating the command adds what is new. Data
-    without a counterpart (events, activity, missions) is kept in .tt/ as JSON lines. With --from-town and without a town
-    here, one is created from the old settings.
+    without a counterpart (events, activity, missions) is kept among the town's state as JSON lines. With --from-town and
+    without a town here, one is created from the old settings.
     """
     if (from_url is None) == (from_town is None):
         raise UsageError("expected either --from URL or --from-town DIR", hint="tt migrate --help has examples")
@@ -90,10 +96,19 @@ def migrate(
         raise UsageError("--nameless and --name exclude each other")
     table = None if from_town is None else _old_table(from_town)
     address = _source_address(from_url, from_town, table)
-    settings = _new_settings(table)
     requested_name = old_name or (str(table.get("name")) if table is not None and not nameless else None)
-    town = _read(address, requested_name, nameless=nameless)
-    migration = _Migration(context, address, town, settings, dry_run=dry_run)
+    try:
+        town = _read(address, requested_name, nameless=nameless)
+    except ServerUnreachable as error:
+        if table is None or from_town is None:
+            raise
+        from tinytown_migrate.old_settings import how_to_start_server
+
+        error.hint = how_to_start_server(table, from_town.resolve())
+        raise
+    if not force:
+        _refuse_workers(town)
+    migration = _Migration(context, address, town, _new_settings(table, town), dry_run=dry_run)
     if output is not None:
         migration.write_file(output)
     else:
@@ -102,8 +117,6 @@ def migrate(
 
 def _old_table(directory: Path) -> Mapping[str, Any]:
     """The old settings; for a town that was migrated already, the copy that was kept."""
-    from tinytown_migrate.old_settings import is_old
-
     for name in (CONFIG_FILE, OLD_CONFIG_FILE):
         text = read_text_file(directory / name)
         if text is None:
@@ -129,10 +142,36 @@ def _source_address(url: str | None, directory: Path | None, table: Mapping[str,
     return msgspec.structs.replace(address, password=password) if password and not address.password else address
 
 
-def _new_settings(table: Mapping[str, Any] | None) -> NewSettings | None:
+def _new_settings(table: Mapping[str, Any] | None, town: OldTown) -> NewSettings | None:
+    from tinytown.entry_points import installed
+
     from tinytown_migrate.old_settings import convert_settings
 
-    return None if table is None else convert_settings(table)
+    if table is None:
+        return None
+    commands = {str(fields.get("cli", "")) for fields in town.agents.values()}
+    return convert_settings(table, commands=sorted(commands), plugins={entry.name for entry in installed("tinytown")})
+
+
+def _refuse_workers(town: OldTown) -> None:
+    """Raises: Refused with code ``workers_running`` while workers of the old town run."""
+    from tinytown_migrate.old_workers import find_workers
+
+    if not (workers := find_workers(town)):
+        return
+    pids = " ".join(str(worker.pid) for worker in workers if worker.pid)
+    stop = (
+        f"let their rounds end, then type: kill {pids}"
+        if pids
+        else "let their rounds end, then stop them with the old tt"
+    )
+    raise Refused(
+        f"{counted(len(workers), 'worker')} of the old town may still run: {', '.join(worker.text for worker in workers)}. "
+        f"What they have taken from their mailboxes is no longer on the server and would not be migrated",
+        hint=f"{stop}; --force migrates anyway",
+        code="workers_running",
+        workers=[worker.name for worker in workers],
+    )
 
 
 def _read(address: Address, requested_name: str | None, *, nameless: bool) -> OldTown:
@@ -181,13 +220,9 @@ class _Migration:
     def into_town(self, *, write: bool) -> None:
         root, has_settings = self._root(write=write)
         caller_in(root).refuse_agents("cannot migrate a town", "send the supervisor a message")
-        if not has_settings:
-            if self.dry_run:
-                converted = self._convert({})
-                self._answer(converted, None, config=root / CONFIG_FILE)
-                return
-            self._write_settings(root)
-        config = load_config(root)
+        # Everything is checked before anything is written, in the same order for a dry run.
+        config = load_config(root) if has_settings else self._config(root)
+        self._convert({})
         target = address_of(root, config)
         if target.scheme == "unix" and self.address.scheme == "unix":
             with contextlib.suppress(OSError):
@@ -196,8 +231,27 @@ class _Migration:
                         f"the old server uses the socket {target.path}, which the new one needs",
                         hint="run tt migrate --output old.jsonl, stop the old server, then run tt restore old.jsonl",
                     )
+        if has_settings:
+            self._restore(root, config)
+            return
+        if self.dry_run:
+            self._answer(self._convert({}), None, config=root / CONFIG_FILE)
+            return
+        before = self._write_settings(root)
+        try:
+            self._restore(root, load_config(root), written=root / CONFIG_FILE)
+        except BaseException:
+            self._put_back(root / CONFIG_FILE, before)
+            raise
+
+    def _config(self, root: Path) -> Config:
+        """The settings that would be written. Raises: ConfigError."""
+        assert self.settings is not None
+        return read_config(tomllib.loads(self.settings.text), root / CONFIG_FILE)
+
+    def _restore(self, root: Path, config: Config, *, written: Path | None = None) -> None:
         if config.redis.url is None:
-            prepare_runtime_directory(root)
+            open_state(root)
         with connect(root, config, on_connect=self.context.explain) as town_client:
             from tinytown_snapshots.transfer import Transfer
 
@@ -211,7 +265,7 @@ class _Migration:
                 converted.snapshot, merge=True, dry_run=self.dry_run, story=_STORY, known_s=_KNOWN_S
             )
         leftovers = None if self.dry_run else self._keep_leftovers(root)
-        self._answer(converted, restored, leftovers=leftovers, config=None if has_settings else root / CONFIG_FILE)
+        self._answer(converted, restored, leftovers=leftovers, config=written)
 
     def _convert(self, taken: dict[str, str]) -> Converted:
         from tinytown_snapshots.checks import check
@@ -227,8 +281,6 @@ class _Migration:
 
     def _root(self, *, write: bool) -> tuple[Path, bool]:
         """The root of the new town, and whether its settings exist and are kept."""
-        from tinytown_migrate.old_settings import is_old
-
         named = self.context.town
         try:
             root = find_town(Path(named) if named else None)
@@ -249,19 +301,30 @@ class _Migration:
             )
         return root, True
 
-    def _write_settings(self, root: Path) -> None:
+    def _write_settings(self, root: Path) -> str | None:
+        """Write the new file; what was there before."""
         assert self.settings is not None
         path = root / CONFIG_FILE
         before = read_text_file(path)
+        # A town that was migrated before keeps its id, and with it its state.
+        id_ = str(tomllib.loads(before or "").get("id", "")) or new_town_id(self.settings.name)
+        head, name, rest = self.settings.text.partition(f"name = {json.dumps(self.settings.name)}\n")
+        text = f"{head}{name}id = {json.dumps(id_)}\n{rest}"
         if before is None:
-            write_new_file(path, self.settings.text)
-        elif before != self.settings.text:
-            from tinytown_migrate.old_settings import is_old
-
+            write_new_file(path, text)
+        elif before != text:
             copy = root / (OLD_CONFIG_FILE if is_old(tomllib.loads(before)) else f"{CONFIG_FILE}.before-migrate")
             if not copy.exists():
                 write_new_file(copy, before)
-            replace_text_file(path, self.settings.text, was=before)
+            replace_text_file(path, text, was=before)
+        return before
+
+    def _put_back(self, path: Path, before: str | None) -> None:
+        written = read_text_file(path)
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif written is not None and written != before:
+            replace_text_file(path, before, was=written)
 
     def _keep_leftovers(self, root: Path) -> Path | None:
         import msgspec
@@ -269,7 +332,7 @@ class _Migration:
         if not self.old.leftovers:
             return None
         name = town_name_from(self.old.name or "nameless")
-        path = prepare_runtime_directory(root) / f"migrated-from-{name}.jsonl"
+        path = open_state(root) / f"migrated-from-{name}.jsonl"
         text = b"".join(msgspec.json.encode(item) + b"\n" for item in self.old.leftovers).decode()
         replace_text_file(path, text, was=read_text_file(path), mode=0o600)
         return path

@@ -18,11 +18,12 @@ import msgspec
 from tinytown.errors import UsageError
 from tinytown.model.agents import DesiredState
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, check_agent_name, check_id, check_word, short_id
-from tinytown.model.messages import PRIORITIES, Category, Message, Priority, TaskAssign, decode_message, message_fields
+from tinytown.model.messages import PRIORITIES, Category, Message, Priority, TaskAssign, decode_message
 from tinytown.model.tasks import FINISHED
 from tinytown.model.text import escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
 from tinytown.protocol import SCHEMA
+from tinytown_cli.serializers import message_fields
 from tinytown_snapshots.records import (
     AgentRecord,
     DeadLetterRecord,
@@ -33,6 +34,8 @@ from tinytown_snapshots.records import (
     embedded,
 )
 
+from tinytown_migrate.old_clis import recognize
+from tinytown_migrate.old_settings import unaccented
 from tinytown_migrate.source import Fields, OldTown
 
 _PRIORITIES: dict[str, Priority] = {name: name for name in PRIORITIES}
@@ -131,7 +134,7 @@ def _agents(work: _Conversion) -> list[AgentRecord]:
 
 def _name(work: _Conversion, id_: str, old: str) -> str:
     """A legal, unique name: the old one if possible."""
-    nearest = re.sub(r"[^A-Za-z0-9._-]+", "-", old).lstrip("._-")[:50] or "agent"
+    nearest = re.sub(r"[^A-Za-z0-9._-]+", "-", unaccented(old)).lstrip("._-")[:50] or "agent"
     for name in (old, nearest, f"{nearest}-{short_id(id_)}", f"{nearest}-{id_[:13]}"):
         try:
             check_agent_name(name)
@@ -179,6 +182,9 @@ def _kind(work: _Conversion, name: str, cli: str) -> str:
     try:
         return check_agent_name(cli)
     except UsageError:
+        if old := recognize(cli):
+            work.notes.append(f"agent {name} ran the command {shown(cli)!r}: its kind is {old.kind!r} here")
+            return old.kind
         words = cli.split()
         kind = (
             re.sub(r"[^A-Za-z0-9._-]+", "-", words[0].rpartition("/")[2] if words else "").lstrip("._-")[:60] or "shell"
@@ -191,7 +197,7 @@ def _kind(work: _Conversion, name: str, cli: str) -> str:
 
 def _word(text: str) -> str:
     """`text` as a role, nickname or tag; '' if nothing of it can be one."""
-    nearest = re.sub(r"[^A-Za-z0-9 ._-]+", "-", text).lstrip("._- ")[:63]
+    nearest = re.sub(r"[^A-Za-z0-9 ._-]+", "-", unaccented(text)).lstrip("._- ")[:63]
     try:
         return check_word("word", nearest)
     except UsageError:

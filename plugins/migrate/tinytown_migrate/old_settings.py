@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
+from unicodedata import combining, normalize
 from urllib.parse import quote
 
 import msgspec
-from tinytown.config import PASSWORD_VARIABLE, RUNTIME_DIRECTORY
+from tinytown.config import PASSWORD_VARIABLE
 from tinytown.errors import UsageError
 from tinytown.model.ids import check_agent_name, town_name_from
 from tinytown.packages import install_hint
 from tinytown.redis import parse_url
 
+from tinytown_migrate.old_clis import recognize, settings_tables
+
 #: Kinds that Tinytown 0.10 wrote into every file; here each comes with a plugin.
 PRESETS = ("claude", "auggie", "codex", "codex-mini", "aider", "gemini", "copilot", "cursor")
 
-#: Keys that only Tinytown 0.10 has.
-_OLD_ONLY = frozenset({"use_central_redis", "use_streams", "agent", "townhall"})
-_OLD_REDIS = frozenset(
-    {"use_socket", "socket_path", "host", "port", "persist", "aof_path", "password", "tls_enabled", "bind"}
-)
 _FOR_A_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~\\\n]|^\s*\w+=")
 
 _NO_PLACE: dict[str, str] = {
@@ -55,9 +53,9 @@ class NewSettings(msgspec.Struct, frozen=True, kw_only=True):
     not_taken: tuple[NotTaken, ...]
 
 
-def is_old(table: Mapping[str, Any]) -> bool:
-    """Whether a ``tinytown.toml`` is one of Tinytown 0.10."""
-    return bool(_OLD_ONLY & table.keys() or _OLD_REDIS & _table(table.get("redis")).keys())
+def unaccented(text: str) -> str:
+    """`text` with a letter such as u for one such as ü."""
+    return "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
 
 
 def _table(value: Any) -> dict[str, Any]:
@@ -70,21 +68,42 @@ def old_server_url(table: Mapping[str, Any], root: Path) -> str:
     redis = _table(table.get("redis"))
     if redis.get("url"):
         return str(redis["url"])
-    socket = root / str(redis.get("socket_path") or f"{RUNTIME_DIRECTORY}/redis.sock")
+    socket = root / str(redis.get("socket_path") or ".tt/redis.sock")
     central = table.get("use_central_redis", False)
-    if redis.get("use_socket", True) and not central and socket.exists():
+    if redis.get("use_socket", not {"host", "tls_enabled"} & redis.keys()) and not central:
         return f"unix://{quote(str(socket.resolve()))}"
     password = f":{quote(str(redis['password']), safe='')}@" if redis.get("password") else ""
     scheme = "rediss" if redis.get("tls_enabled") else "redis"
     return f"{scheme}://{password}{redis.get('host', '127.0.0.1')}:{redis.get('port', 6379)}/0"
 
 
-def convert_settings(table: Mapping[str, Any]) -> NewSettings:
-    """The new settings for those of an old file."""
+def how_to_start_server(table: Mapping[str, Any], root: Path) -> str:
+    """What to type to have the server of an old town at `root` up, for one that does not answer."""
+    redis = _table(table.get("redis"))
+    if redis.get("url") or table.get("use_central_redis") or not redis.get("use_socket", True):
+        return "start it, or let the old program do so (tt status), then try again"
+    kept = next((path for path in (root / "dump.rdb", root / ".tt" / "dump.rdb") if path.exists()), None)
+    if kept is None:
+        where = (
+            f"its data is not in {root}: look for the dump.rdb that it wrote, and start redis-server in that directory"
+        )
+    else:
+        where = f"its data is in {kept}: cd {kept.parent}"
+    socket = (root / str(redis.get("socket_path") or ".tt/redis.sock")).resolve()
+    return f"{where} && redis-server --port 0 --unixsocket {socket} --daemonize yes"
+
+
+def convert_settings(
+    table: Mapping[str, Any], *, commands: Collection[str] = (), plugins: Collection[str] = ()
+) -> NewSettings:
+    """The new settings for those of an old file; `commands` are what its agents ran, `plugins` are installed."""
     old_name = str(table.get("name") or "")
-    name = town_name_from(old_name)
+    name = town_name_from(unaccented(old_name))
     lines, taken, left = [f"name = {json.dumps(name)}"], ["name"], list[NotTaken]()
     tables: list[str] = []
+    presets = {name: str(_table(cli).get("command", "")) for name, cli in _table(table.get("agent_clis")).items()}
+    words = [*commands, str(table.get("default_cli") or "")]
+    used = [cli for word in words if (cli := recognize(presets.get(word) or word))]
     for key, value in table.items():
         if key == "name":
             if name != old_name:
@@ -99,6 +118,7 @@ def convert_settings(table: Mapping[str, Any]) -> NewSettings:
     lines += _redis(_table(table.get("redis")), taken, left)
     lines += _agent_clis(_table(table.get("agent_clis")), taken, left)
     lines += tables
+    lines += settings_tables(used, plugins)
     head = "# Converted from the tinytown.toml of Tinytown 0.10. Settings: docs/reference/configuration.md\n"
     return NewSettings(name=name, text=head + "\n".join(lines) + "\n", taken=tuple(taken), not_taken=tuple(left))
 
@@ -108,7 +128,11 @@ def _default_cli(value: str, lines: list[str], taken: list[str], left: list[NotT
         lines.append(f"default_cli = {json.dumps(check_agent_name(value))}")
         taken.append("default_cli")
     except UsageError:
-        left.append(NotTaken(key="default_cli", reason="a whole command; define it as [agent_clis.NAME]"))
+        if old := recognize(value):
+            lines.append(f"default_cli = {json.dumps(old.kind)}")
+            taken.append("default_cli")
+        else:
+            left.append(NotTaken(key="default_cli", reason="a whole command; define it as [agent_clis.NAME]"))
 
 
 def _left_out(key: str, value: Any) -> list[NotTaken]:

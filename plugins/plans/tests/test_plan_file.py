@@ -42,8 +42,8 @@ def error_of(text: str) -> UsageError:
 
 
 def task(number: int = 0, **keys: str) -> str:
-    told = {"id": f'"t{number}"', "description": '"do it"', **keys}
-    return "[[tasks]]\n" + "".join(f"{name} = {value}\n" for name, value in told.items() if value) + "\n"
+    fields = {"id": f'"t{number}"', "description": '"do it"', **keys}
+    return "[[tasks]]\n" + "".join(f"{name} = {value}\n" for name, value in fields.items() if value) + "\n"
 
 
 def test_a_plan_of_the_rust_tinytown_is_read() -> None:

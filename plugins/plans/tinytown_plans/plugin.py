@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
 from tinytown.hookspecs import hookimpl
+from tinytown_cli.contracts import Command
 
 TINYTOWN_HOOK_API = 2
 

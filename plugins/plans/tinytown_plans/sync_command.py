@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from tinytown.client import TownClient
+import msgspec
 from tinytown.errors import NotFound, Refused, TinytownError, UsageError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
+from tinytown_cli import administration
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -27,6 +30,9 @@ from tinytown_plans.plan_file import Plan, PlanTask, read_plan
 #: Operations in one write to the server.
 _AT_ONCE = 100
 _MANY_TASKS = 10_000
+
+#: Where tasks come from whose plan Tinytown 0.10 has pushed, with the entry's id in a tag; see `tt migrate`.
+_MIGRATED_FROM = "tinytown 0.10"
 
 _VERBS = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}
 
@@ -56,7 +62,7 @@ def sync(context: CliContext, direction: str, file: str | None, dry_run: bool, n
         reader = _Reader(town, plan)
         known = reader.known_tasks()
         if direction == "push":
-            pushes = compare_push(plan, known, reader.agent_name)
+            pushes = tuple(reader.without_migrated(compare_push(plan, known, reader.agent_name)))
             reader.check_agents(pushes)
             if not dry_run:
                 _run_all(town, [operation for push in pushes for operation in _steps(town, push)])
@@ -120,12 +126,36 @@ class _Reader:
                     hint=f"run tt resume {push.agent}, or name another agent; nothing was pushed",
                 )
 
+    def without_migrated(self, pushes: Sequence[Push]) -> Iterator[Push]:
+        """The pushes, but for entries that Tinytown 0.10 had pushed: their tasks were migrated, with ids and a tag of its own."""
+        new = [push.task.id for push in pushes if push.outcome == "created"]
+        found = _ask_all(
+            self.town, [self.town.operations.tasks(tag=_migrated_tag(id_), limit=_MANY_TASKS) for id_ in new]
+        )
+        migrated = {
+            id_: task.id
+            for id_, tasks in zip(new, found, strict=True)
+            for task in tasks or ()
+            if task.origin and task.origin.get("from") == _MIGRATED_FROM
+        }
+        for push in pushes:
+            needs = [migrated.get(need, need) for need in push.fields.get("needs", ())]
+            if push.task.id in migrated:
+                reason = f"Tinytown 0.10 pushed it as task {migrated[push.task.id]}"
+                yield Push(task=push.task, outcome="skipped", reason=reason)
+            else:
+                yield msgspec.structs.replace(push, fields={**push.fields, "needs": needs}) if needs else push
+
     def unplanned(self) -> tuple[PlanTask, ...]:
         """Entries for the town's tasks that the plan does not have, the oldest first."""
         ids = {task.id for task in self.plan.tasks}
         town_tasks = self.town.run(self.town.operations.tasks(limit=_MANY_TASKS))[::-1]
         all_ids = ids | {task.id for task in town_tasks}
         return tuple(entry_of(task, self.plan, all_ids) for task in town_tasks if task.id not in ids)
+
+
+def _migrated_tag(id_: str) -> str:
+    return re.sub(r"[^A-Za-z0-9 ._-]+", "-", f"plan:{id_}")[:63]
 
 
 def _steps(town: TownClient, push: Push) -> list[Operation[Any]]:
@@ -139,11 +169,11 @@ def _steps(town: TownClient, push: Push) -> list[Operation[Any]]:
         ]
     steps: list[Operation[Any]] = []
     if push.fields:
-        steps.append(operations.update_task(id_, **push.fields))
+        steps.append(administration.update_task(operations, id_, **push.fields))
     if push.agent:
         steps.append(operations.assign_task(id_, push.agent))
     if push.requeue:
-        steps.append(operations.requeue_task(id_, reason="the plan no longer names an agent"))
+        steps.append(administration.requeue_task(operations.keys, id_, reason="the plan no longer names an agent"))
     if push.hold:
         steps.append(operations.hold_task(id_, reason=push.hold, until=push.task.held_until))
     elif push.hold is not None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Query
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.lines import is_snapshot
 from tinytown_testing.bare_town import BareTown, add_town
 
@@ -30,7 +30,9 @@ def packed(lines: list[dict[str, Any]]) -> bytes:
 
 def number_of(lines: list[dict[str, Any]], id_: str) -> int:
     return next(
-        number for number, line in enumerate(lines, 1) if id_ in (line.get("id"), line.get("name"), line.get("field"))
+        number
+        for number, line in enumerate(lines, 1)
+        if id_ in (line.get("id"), line.get("name"), line.get("field"), line["type"])
     )
 
 
@@ -78,6 +80,24 @@ def test_a_newer_schema_is_refused(town: BareTown) -> None:
         ("ann", {"desired_state": "asleep"}, "asleep"),
         ("ann", {"other": {"token": "7"}}, "cannot be restored"),
         ("ann", {"created_at": "yesterday"}, "yesterday"),
+        ("ann", {"name": "../../../esc.log"}, "agent name"),
+        ("ann", {"other": {"name": "../../../esc.log"}}, "name cannot be restored"),
+        ("ann", {"other": {"open_tasks": "many"}}, "open_tasks"),
+        ("ann", {"max_rounds": -1}, ">= 0"),
+        ("ann", {"failures": 1 << 60}, "<= 9007199254740991"),
+        ("ann", {"created_at": "0000-00-00T00:00:00.000Z"}, "year 0"),
+        ("settings", {"values": {"schema": "9"}}, "no setting"),
+        ("settings", {"values": {"frozen_at": "1"}}, "no setting"),
+        ("settings", {"values": {"max_agents": "many"}}, "expected a number"),
+        ("settings", {"values": {"a\nb": "1"}}, "no setting"),
+        ("free", {"other": {"state": "completed"}}, "state cannot be restored"),
+        ("free", {"other": {"meta:git": "no JSON"}}, "meta:git cannot be restored"),
+        ("now", {"meta": {"git": [1]}}, "Expected `object`"),
+        ("next", {"origin": 3}, "Expected `object"),
+        ("free", {"title": "\u001b[2J"}, "control character"),
+        ("free", {"parent": "a/b"}, "task id"),
+        ("ill", {"agent_id": "x:bodies"}, "an agent's id"),
+        ("ill", {"agent": "\u001b[2J"}, "an agent"),
         ("free", {"state": "running"}, "running"),
         ("free", {"state": "completed"}, "since when"),
         ("free", {"state": "assigned", "assigned_to": "zed", "agent_id": "z", "order": "free.1"}, "zed"),

@@ -6,7 +6,7 @@ import pytest
 from tinytown.errors import Refused
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Query
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.records import Snapshot
 from tinytown_snapshots.transfer import Restored
 from tinytown_testing.bare_town import BareTown, add_town

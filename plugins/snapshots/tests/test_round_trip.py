@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from tinytown.errors import ProtocolViolation
 from tinytown.model.messages import Query, TaskAssign
-from tinytown.redis import BlockingClient
 from tinytown_cli import administration
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.capture import Captured
 from tinytown_testing.bare_town import BareTown, add_town, expect_known_keys, fresh_town
 
@@ -68,8 +68,8 @@ def test_interrupted_work_resumes_in_a_restored_town(server_client: BlockingClie
         )
     )  # fmt: skip
     assert run(calls.task("next")).state == "assigned"
-    lying = [item.message.body for item in run(calls.peek("ann")).messages if item.message]
-    assert TaskAssign(task_id="next") in lying
+    bodies = [item.message.body for item in run(calls.peek("ann")).messages if item.message]
+    assert TaskAssign(task_id="next") in bodies
     assert run(calls.task("hopeless")).open_needs == ("failed",)
     run(calls.reopen_task("failed"))
     run(calls.settle_task("complete", "failed"))
@@ -87,7 +87,7 @@ def test_new_mail_and_orders_come_after_the_restored_ones(server_client: Blockin
         "and",
         "third",
     ]
-    assert again.run(again.operations.requeue_task("bens")).state == "pending"
+    assert again.run(administration.requeue_task(again.operations.keys, "bens")).state == "pending"
     assert again.run(again.operations.assign_task("bens", "ben")).message_id == "bens.2"
 
 
@@ -173,7 +173,7 @@ def test_the_functions_are_loaded_if_the_server_lacks_them(server_client: Blocki
     assert saved(fresh_town(server_client)).count(b"\n") == 2
 
 
-def test_a_file_of_version_1_is_restored_in_the_words_of_today(town: BareTown) -> None:
+def test_a_file_of_version_1_is_restored_with_the_current_names(town: BareTown) -> None:
     content = Path(__file__).with_name("recordings").joinpath("version_1.jsonl").read_bytes()
     restored = transfer(town).restore(loaded(content))
     assert restored.added == {"agents": 8, "tasks": 9, "messages": 6, "dead_letters": 1, "plugin_data": 2}

@@ -20,7 +20,7 @@ def fill(tt: Shell) -> None:
     tt("send", "supervisor", "and this", "--info")
 
 
-def test_a_restored_town_is_as_it_was(tt: Shell) -> None:
+def test_a_restored_town_equals_the_saved_one(tt: Shell) -> None:
     fill(tt)
     report = tt("save", "--json").json
     file = tt.directory / "tinytown.jsonl"
@@ -35,6 +35,18 @@ def test_a_restored_town_is_as_it_was(tt: Shell) -> None:
     assert {words: tt(*words, "--json").json for words in before} == before
     assert tt("save").out.rstrip().endswith("(unchanged)")
     assert file.read_bytes() == content
+
+
+def test_mail_that_waits_for_the_next_round_waits_for_it_in_the_restored_town(tt: Shell) -> None:
+    fill(tt)
+    tt("send", "ann", "just so that you know", "--info")
+    (waiting,) = [entry for entry in tt("inbox", "ann", "--json").json["messages"] if entry["place"] == "delayed"]
+    assert (waiting["place"], waiting["until"]) == ("delayed", None)
+    tt("save")
+    tt("reset", "--force")
+    tt("restore", "tinytown.jsonl")
+    assert waiting in tt("inbox", "ann", "--json").json["messages"]
+    assert tt("list", "--json").json["agents"][0]["inbox"]["with_next"] == 1
 
 
 def test_a_snapshot_is_restored_into_a_town_of_another_name(tt: Shell) -> None:
@@ -127,7 +139,7 @@ def test_an_invalid_snapshot_is_refused_with_its_line(tt: Shell) -> None:
     error = tt("restore", "tinytown.jsonl", "--json", code=2).error
     assert error["code"] == "bad_snapshot"
     assert "line 4" in error["message"]
-    assert tt("task", "list", "--json").json == {"tasks": []}
+    assert tt("task", "list", "--json").json["tasks"] == []
     assert tt("restore", "no.jsonl", "--json", code=3).error["code"] == "not_found"
     os.mkfifo(tt.directory / "pipe")
     tt("restore", "pipe", code=2)
@@ -143,7 +155,7 @@ def test_a_reset_shows_what_it_would_remove_and_saves_a_snapshot_first(tt: Shell
     assert answer.error["code"] == "needs_force"
     assert len(tt("list", "--json").json["agents"]) == 1
     report = tt("reset", "--force", "--json").json
-    assert Path(report["saved"]).parent == tt.directory / ".tt"
+    assert Path(report["saved"]).parent == tt.state()
     assert report["reset"]
     assert tt("status", "--json").json["tasks"]["pending"] == 0
     assert not tt("reset", "--json").json["saved"], "an empty town needs no force and no snapshot"

@@ -59,6 +59,7 @@ _NUMBERS = frozenset(
         "seq",
         "orders",
         "attempts",
+        "lost",
         "lineage_attempts",
         "max_rounds",
         "rounds_completed",
@@ -98,7 +99,7 @@ def capture(items: Iterable[list[Any]], event: str) -> Captured:
     for item in items:
         _add_item(raw, item)
     schema = raw.meta.pop("schema", "")
-    for name in ("frozen_at", "frozen_why"):  # transient, not settings
+    for name in ("frozen_at", "frozen_why", "clock_at", "clock_offset"):  # transient, or of the server: not settings
         raw.meta.pop(name, None)
     names = {fields["id"]: fields["name"] for _, fields, _ in raw.agents} | {SUPERVISOR_ID: SUPERVISOR}
     agents = [_read_record("agent", record[1]["id"], _agent, *record) for record in raw.agents]
@@ -107,6 +108,7 @@ def capture(items: Iterable[list[Any]], event: str) -> Captured:
     messages = [
         message
         for id_, box in raw.boxes.items()
+        if id_ in names  # its agent's record was deleted
         for message in _read_record("mailbox of", names[id_], _mailbox, names[id_], box, orders)
     ]
     letters = [_read_record("dead letter", record[0], _dead, *record) for record in raw.dead]
@@ -141,6 +143,8 @@ def _add_item(raw: _Raw, item: list[Any]) -> None:
     kind = item[0].decode()
     if kind == "town":
         raw.meta, raw.seq = _fields(item[1]), int(item[2])
+    elif kind in ("agent", "task") and not item[2 if kind == "agent" else 1]:
+        pass  # its record was deleted outside of Tinytown: tt doctor names it
     elif kind == "agent":
         raw.agents.append((int(item[1]), _fields(item[2]), item[3] == b"1"))
     elif kind == "mailbox":

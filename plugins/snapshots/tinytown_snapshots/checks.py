@@ -1,18 +1,22 @@
 """Validates the records of a file: legal names, no duplicates, no dangling references. Pure.
 
 The server-side functions keep these invariants in every town; they are checked here, line by line, because a file may have
-been edited, merged or cut. Refuses the first invalid line; see `lines.bad_line`.
+been edited, merged, cut or forged. What the server would get is read as the types of the wire, which every client reads it as
+later. Refuses the first invalid line; see `lines.bad_line`.
 """
 
 from __future__ import annotations
 
 import binascii
 import graphlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from tinytown.config import WakeConfig
 from tinytown.errors import UsageError
+from tinytown.model.agents import read_agent
 from tinytown.model.ids import (
     SUPERVISOR,
     SUPERVISOR_ID,
@@ -23,8 +27,8 @@ from tinytown.model.ids import (
     check_word,
 )
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES
-from tinytown.model.tasks import FINISHED
-from tinytown.model.text import check_text
+from tinytown.model.tasks import FINISHED, read_task
+from tinytown.model.text import check_text, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
 
 from tinytown_snapshots.capture import AGENT_VOLATILE, SCORE_STEP, TASK_VOLATILE, is_order
@@ -37,6 +41,11 @@ from tinytown_snapshots.records import (
     Settings,
     TaskRecord,
 )
+from tinytown_snapshots.restore_rows import agent_fields, task_fields
+
+_SETTING, _NUMBER = re.compile(r"[a-z][a-z0-9_]{0,63}"), re.compile(r"\d{1,15}")
+#: What else the server keeps beside settings: of which version its data is, and whether it is frozen.
+_NO_SETTINGS = ("schema", "frozen_at", "frozen_why")
 
 #: No text is larger, whatever limit a town has configured.
 _TEXT_LIMIT_BYTES = 64 * DEFAULT_MESSAGE_LIMIT_BYTES
@@ -52,7 +61,7 @@ def check(numbered: Iterable[Numbered]) -> None:
             if isinstance(record, kind):
                 try:
                     check_record(number, record)
-                except (UsageError, ValueError) as error:
+                except (UsageError, ValueError, OverflowError, OSError, RecursionError) as error:
                     if isinstance(error, UsageError) and error.code == "bad_snapshot":
                         raise
                     raise bad_line(number, error.message if isinstance(error, UsageError) else str(error)) from error
@@ -80,8 +89,15 @@ class _Checker:
         if before != number:
             raise ValueError(f"{what} {word} is that of line {before}")
 
-    def _settings(self, number: int, _record: Settings) -> None:
+    def _settings(self, number: int, settings: Settings) -> None:
         self.take(number, "record of", "settings")
+        for name, value in settings.values.items():
+            if not _SETTING.fullmatch(name) or name in _NO_SETTINGS:
+                raise ValueError(f"{shown(name)!r} is no setting of a town")
+            if name == "wake":
+                _check_wake(value)
+            elif not _NUMBER.fullmatch(value):
+                raise ValueError(f"expected a number for {name}, got {shown(value)!r}")
 
     def _agent(self, number: int, agent: AgentRecord) -> None:
         check_id("an agent id", agent.id)
@@ -89,8 +105,9 @@ class _Checker:
         check_text("a kind of agent", agent.cli, 1000)
         if agent.id == SUPERVISOR_ID:
             raise ValueError("an agent with the id of the human side")
-        for what, word in (("a nickname", agent.nickname), ("a role", agent.role)):
+        for what, word in (("nickname", agent.nickname), ("role", agent.role)):
             _ = word and check_word(what, word)
+        _ = agent.parent and check_id("a parent", agent.parent)
         for tag in agent.tags:
             check_word("tag", tag)
         for label in agent.labels:
@@ -100,18 +117,26 @@ class _Checker:
         self.take(number, "name", agent.name.lower())
         if agent.nickname:
             self.take(number, "name", agent.nickname.lower())
-        _times(agent.created_at, agent.since)
-        _others(agent.other, AGENT_VOLATILE)
+        _time(agent.created_at)
+        if agent.state or agent.since:
+            _time(agent.since)
+        if (agent.desired_state == "stopped") != (agent.state == "stopped"):
+            raise ValueError(f"its state is {agent.state!r}, the desired one {agent.desired_state}")
+        _others(agent, AGENT_VOLATILE)
+        read_agent(agent_fields(agent, now_ms=0))
         self.agents[agent.name] = agent
 
     def _place(self, number: int, what: str, seq: int) -> None:
-        if not 0 <= seq < SCORE_STEP:
-            raise ValueError(f"expected a seq of 0 to {SCORE_STEP - 1}, got {seq}")
+        if not 1 <= seq < SCORE_STEP:
+            raise ValueError(f"expected a seq of 1 to {SCORE_STEP - 1}, got {seq}")
         self.take(number, what, seq)
 
     def _task(self, number: int, task: TaskRecord) -> None:
         check_task_id(task.id)
-        check_text("a description", task.description, _TEXT_LIMIT_BYTES)
+        for what, text in (("a description", task.description), ("a title", task.title or "-")):
+            check_text(what, text, _TEXT_LIMIT_BYTES)
+        _ = task.role and check_word("role", task.role)
+        _ = task.parent and check_task_id(task.parent)
         self.take(number, "task", task.id)
         self._place(number, "task's seq", task.seq)
         for tag in task.tags:
@@ -120,9 +145,14 @@ class _Checker:
             check_word("table name", name)
         for need in task.needs:
             check_task_id(need)
-        _times(task.created_at, task.updated_at, task.since, task.started_at, task.completed_at, task.held_until)
-        _others(task.other, TASK_VOLATILE)
+        _time(task.created_at)
+        _time(task.updated_at)
+        _times(task.since, task.started_at, task.completed_at, task.held_until)
+        _others(task, TASK_VOLATILE)
         self._state(task)
+        tables = {name: msgspec.json.decode(table, type=dict[str, Any]) for name, table in task.meta.items()}
+        fields = {name: text for name, text in task_fields(task).items() if not name.startswith("meta:")}
+        read_task({**fields, "meta": msgspec.json.encode(tables).decode()})
         self.tasks[task.id] = (number, task)
 
     def _state(self, task: TaskRecord) -> None:
@@ -166,11 +196,12 @@ class _Checker:
         return self.tasks[task_id][1].assigned_to if task_id in self.tasks else ""
 
     def _letter(self, number: int, letter: DeadLetterRecord) -> None:
-        check_id("a message id", letter.id)
+        for what, word in (("a message id", letter.id), ("an agent", letter.agent), ("an agent's id", letter.agent_id)):
+            check_id(what, word)
         self.take(number, "dead letter", letter.id)
         if not 0 <= letter.seq < SCORE_STEP:
             raise ValueError(f"expected a seq of 0 to {SCORE_STEP - 1}, got {letter.seq}")
-        _times(letter.at)
+        _time(letter.at)
         _content(letter)
 
     def _plugin_data(self, number: int, data: PluginDataRecord) -> None:
@@ -199,13 +230,21 @@ class _Checker:
 
 def _times(*moments: str) -> None:
     for moment in moments:
-        if moment and rfc3339(parse_rfc3339(moment)) != moment:
-            raise ValueError(f"expected a time like 2026-01-31T09:30:00.125Z, got {moment!r}")
+        if moment:
+            _time(moment)
 
 
-def _others(fields: dict[str, str], volatile: frozenset[str]) -> None:
-    if transient := sorted(set(fields) & volatile):
-        raise ValueError(f"{transient[0]} cannot be restored")
+def _time(moment: str) -> None:
+    if not moment or rfc3339(parse_rfc3339(moment)) != moment:
+        raise ValueError(f"expected a time like 2026-01-31T09:30:00.125Z, got {moment!r}")
+
+
+def _others(record: AgentRecord | TaskRecord, volatile: frozenset[str]) -> None:
+    """``other`` is for fields that this version does not know."""
+    known = volatile.union(record.__struct_fields__)
+    for name, text in record.other.items():
+        if name in known or name.startswith("meta:") or not name or not text:
+            raise ValueError(f"{shown(name)} cannot be restored from other")
 
 
 def _content(message: MessageRecord | DeadLetterRecord) -> bytes:
@@ -215,3 +254,10 @@ def _content(message: MessageRecord | DeadLetterRecord) -> bytes:
         return message.content
     except binascii.Error as error:
         raise ValueError(f"expected base64 in raw, got {message.raw!r}: {error}") from error
+
+
+def _check_wake(text: str) -> None:
+    try:
+        msgspec.json.decode(text, type=WakeConfig)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"expected the rules of [wake], got {shown(text)!r}: {error}") from error

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown.client import TownClient
-from tinytown.config import prepare_runtime_directory
 from tinytown.errors import NotFound, Refused, UsageError
+from tinytown.identity import inside_a_round
 from tinytown.kernel import running_kernel
 from tinytown.model.ids import new_id
 from tinytown.model.text import counted
+from tinytown.state import mark_data, open_state
+from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.text_files import read_text_file, replace_text_file
+from tinytown_cli.town_state import uninstall_town
 
 if TYPE_CHECKING:
     from tinytown_snapshots.records import Snapshot
@@ -56,7 +58,8 @@ def save(context: CliContext, file: Path | None) -> None:
         if file == _STREAM:
             sys.stdout.buffer.write(to_bytes(_snapshot_of(town)))
             return
-        answer = save_town(town, file or town.root / DEFAULT_FILE)
+        with context.progress("saving"):
+            answer = save_town(town, file or town.root / DEFAULT_FILE)
     summary = f"saved {in_words(answer)} to {answer['file']}"
     context.emit(answer, summary if answer["changed"] else f"{summary} (unchanged)")
 
@@ -121,14 +124,18 @@ def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None
     """Restore a snapshot from FILE (- for standard input) into an empty town or, with --merge, into any town.
 
     The whole file is checked before anything is written; the restore is atomic. Agents that were running start again with
-    the next kernel: tt start.
+    the next kernel: tt start. A town whose data is gone begins again from the snapshot.
     """
     from tinytown_snapshots.transfer import Transfer
 
     snapshot = read_snapshot(file)
+    root = context.town_root()
+    if not dry_run and not inside_a_round():
+        mark_data(root, has_data=False)  # data that is gone does not have to be there
     with context.open_town() as town:
         town.caller.refuse_agents("cannot restore the town", "send the supervisor a message")
-        restored = Transfer(town, town.operations).restore(snapshot, merge=merge, dry_run=dry_run)
+        with context.progress("restoring"):
+            restored = Transfer(town, town.operations).restore(snapshot, merge=merge, dry_run=dry_run)
     answer = {"file": str(file.resolve()), "merge": merge, "dry_run": dry_run, **restored_shape(restored)}
     context.emit(answer, restored_lines(answer))
 
@@ -170,14 +177,22 @@ def in_words(counts: Mapping[str, Any]) -> str:
     "--agents-only", is_flag=True, help="Remove only the agents: tasks go to the backlog, mail to the dead letters."
 )
 @click.option("--force", is_flag=True, help="Remove it. Without --force, only show what would be removed.")
-@click.option("--no-save", is_flag=True, help="Do not save a snapshot to .tt/ first.")
+@click.option(
+    "--everything", is_flag=True, help="Also remove the town's files from this machine, as tt uninstall does."
+)
+@click.option("--no-save", is_flag=True, help="Do not save a snapshot first.")
 @pass_cli_context
-def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) -> None:
+def reset(context: CliContext, agents_only: bool, force: bool, everything: bool, no_save: bool) -> None:
     """Remove everything from the town: agents, tasks, mail, dead letters and events. Settings and files are kept.
 
-    Without --force it only shows what would be removed. With --force it first saves a snapshot to .tt/, which tt restore
-    restores. No kernel may run the town meanwhile.
+    Without --force it only shows what would be removed. With --force it first saves a snapshot, which tt restore restores.
+    No kernel may run the town meanwhile.
     """
+    if everything:
+        if agents_only:
+            raise UsageError("expected either --everything or --agents-only")
+        uninstall_town(context, force=force)
+        return
     root = context.town_root()
     with context.open_town() as town:
         town.caller.refuse_agents("cannot reset the town", "send the supervisor a message")
@@ -187,13 +202,13 @@ def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) ->
             context.emit(answer, f"would remove: {in_words(counts)}")
             raise Refused(
                 f"nothing was removed from town {town.config.name}",
-                hint="--force removes it, after saving a snapshot to .tt/",
+                hint="--force removes it, after saving a snapshot",
                 code="needs_force",
             )
         _refuse_kernels(town, root)
         if any(counts.values()) and not no_save:
             moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            answer["saved"] = save_town(town, prepare_runtime_directory(root) / f"before-reset-{moment}.jsonl")["file"]
+            answer["saved"] = save_town(town, open_state(root) / f"before-reset-{moment}.jsonl")["file"]
         answer |= _remove_agents(town) if agents_only else _empty(town)
     answer["reset"] = True
     lines = [f"removed: {in_words(answer)}"]
@@ -203,6 +218,8 @@ def reset(context: CliContext, agents_only: bool, force: bool, no_save: bool) ->
 
 
 def _counts_to_remove(town: TownClient, *, agents_only: bool) -> dict[str, int]:
+    from tinytown_snapshots.functions import plugins_with_data
+
     status = town.run(town.operations.status())
     counts = {
         "agents": len(status.agents),
@@ -216,7 +233,7 @@ def _counts_to_remove(town: TownClient, *, agents_only: bool) -> dict[str, int]:
         counts["messages"] += status.supervisor_mail.total
         counts["dead_letters"] = status.dead
         plugin_data = town.run_all(
-            [town.operations.plugin_data(plugin) for plugin in town.run(town.operations.plugins_with_data())]
+            [town.operations.plugin_data(plugin) for plugin in town.run(plugins_with_data(town.operations.keys))]
         )
         counts["plugin_data"] = sum(map(len, plugin_data))
     return counts

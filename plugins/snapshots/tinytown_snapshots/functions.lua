@@ -9,7 +9,8 @@ local PAGE = 2000
 local MOVING_MS = 60000
 local PLACES = { 'queue', 'leases', 'delayed', 'bodies', 'state' }
 -- Events that tell of nothing that a merge looks at.
-local HARMLESS = { agent_reported = true, agent_state_changed = true, plugin_reported = true, round_started = true,
+local HARMLESS = { agent_activity = true, agent_reported = true, agent_state_changed = true, plugin_reported = true,
+  sink_gap = true, round_started = true,
   host_joined = true, host_left = true, account_parked = true, account_unparked = true,
   budget_spent = true, budgets_changed = true }
 
@@ -141,7 +142,14 @@ function PUT.task(base, _, fields, open, rank, agent_here, lineage_attempts)
   put(base, 'ZADD', 'tasks:state:' .. fields.state, seq, id)
   for _, tag in ipairs(cjson.decode(fields.tags)) do put(base, 'ZADD', 'tasks:tag:' .. tag, seq, id) end
   if FINISHED[fields.state] then put(base, 'ZADD', 'tasks:finished', fields.completed_at, id) end
-  if rank ~= '' then put(base, 'ZADD', 'backlog', rank, id) end
+  if rank ~= '' then
+    put(base, 'ZADD', 'backlog', rank, id)
+    local words = cjson.decode(fields.tags)
+    if fields.role and fields.role ~= '' then words[#words + 1] = fields.role end
+    for _, word in ipairs(#words > 0 and words or { '' }) do
+      put(base, 'ZADD', 'backlog:words', 0, string.format('%s:%016d:%s', word, tonumber(rank), id))
+    end
+  end
   if fields.held_until then put(base, 'ZADD', 'holds', fields.held_until, id) end
   if lineage_attempts ~= '' then put(base, 'HSET', 'lineages', id, lineage_attempts) end
   if agent_here then
@@ -320,7 +328,7 @@ register_once('reset', function(base, a)
   end
   if tasks > 0 then put(base, 'ZUNIONSTORE', 'tasks', 2, base .. ':unlisted:tasks', base .. ':tasks') end
   for state in pairs(TASK_MOVES) do redis.call('UNLINK', base .. ':tasks:state:' .. state) end
-  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'holds', 'lineages', 'plugins', 'reserved' }) do
+  for _, index in ipairs({ 'agents', 'names', 'nicknames', 'placement', 'asleep', 'hosts', 'dead', 'tasks', 'tasks:ids', 'tasks:finished', 'backlog', 'backlog:words', 'holds', 'lineages', 'plugins', 'reserved' }) do
     redis.call('UNLINK', base .. ':' .. index)
   end
   redis.call('XTRIM', base .. ':events', 'MAXLEN', 0)

@@ -49,6 +49,11 @@ class Row(NamedTuple):
 LIBRARY = FunctionLibrary("snapshots", Path(__file__).with_name("functions.lua"))
 
 
+def plugins_with_data(keys: Keys) -> Operation[tuple[str, ...]]:
+    """The names of the plugins that have data in the town."""
+    return Operation(("SMEMBERS", keys.plugins), lambda reply: tuple(sorted(name.decode() for name in reply)))
+
+
 class SnapshotOperations:
     """Makes the operations for the town whose keys are `keys`. All are safe to repeat."""
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command
+from collections.abc import Sequence
+
+from tinytown.config import Config
+from tinytown.contracts import Service
 from tinytown.hookspecs import hookimpl
+from tinytown_cli.contracts import Command
 
 TINYTOWN_HOOK_API = 2
 
@@ -20,3 +24,10 @@ def tinytown_commands() -> tuple[Command, ...]:
             "reset", "Remove everything from the town.", "tinytown_snapshots.cli_commands:reset", section="The town"
         ),
     )
+
+
+@hookimpl
+def tinytown_services(config: Config) -> Sequence[Service]:
+    from tinytown_snapshots.rotation import SnapshotService  # late: commands do without trio
+
+    return [SnapshotService()] if config.state.snapshots else []

@@ -11,7 +11,7 @@ are RFC 3339 in UTC.
 from __future__ import annotations
 
 import base64
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET
@@ -22,6 +22,9 @@ FORMAT = "tinytown-snapshot"
 VERSION = 2
 
 Texts = dict[str, str]
+
+#: A number that the server counts with, exactly.
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
 #: One JSON value as it was written, or nothing.
 Json = msgspec.Raw | msgspec.UnsetType
@@ -53,7 +56,7 @@ class Settings(_Record, frozen=True, kw_only=True, tag="settings"):
 class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
     """An agent. ``state`` is empty if it has or waits for a host; otherwise stopped, suspended or error."""
 
-    seq: int
+    seq: Count
     id: str
     name: str
     cli: str
@@ -62,15 +65,15 @@ class AgentRecord(_Record, frozen=True, kw_only=True, tag="agent"):
     parent: str = ""
     tags: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    max_rounds: int = 0
+    max_rounds: Count = 0
     desired_state: DesiredState
     state: Literal["", "stopped", "suspended", "error"] = ""
     reason: str = ""
     since: str = ""
     created_at: str
-    rounds_completed: int = 0
-    tasks_completed: int = 0
-    failures: int = 0
+    rounds_completed: Count = 0
+    tasks_completed: Count = 0
+    failures: Count = 0
     other: Texts = {}
 
 
@@ -81,7 +84,7 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     ``origin`` and the tables of ``meta`` are JSON as it was written. ``other`` keeps fields that this version does not know.
     """
 
-    seq: int
+    seq: Count
     id: str
     title: str = ""
     description: str
@@ -95,9 +98,10 @@ class TaskRecord(_Record, frozen=True, kw_only=True, tag="task"):
     assigned_to: str = ""
     agent_id: str = ""
     order: str = ""
-    orders: int = 0
-    attempts: int = 0
-    lineage_attempts: int = 0
+    orders: Count = 0
+    attempts: Count = 0
+    lost: Count = 0
+    lineage_attempts: Count = 0
     held: str = ""
     held_until: str = ""
     reason: str = ""
@@ -118,10 +122,10 @@ class MessageRecord(_Record, frozen=True, kw_only=True, tag="message"):
 
     agent: str
     priority: Priority
-    seq: int
+    seq: Count
     id: str
     category: Category
-    deliveries: int = 0
+    deliveries: Count = 0
     due: str = ""
     body: Json = UNSET
     raw: str = ""
@@ -140,9 +144,9 @@ class DeadLetterRecord(_Record, frozen=True, kw_only=True, tag="dead_letter"):
     agent: str
     agent_id: str
     priority: Priority
-    seq: int
+    seq: Count
     category: Category
-    deliveries: int = 0
+    deliveries: Count = 0
     reason: str = ""
     body: Json = UNSET
     raw: str = ""

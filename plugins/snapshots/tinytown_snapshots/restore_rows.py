@@ -56,7 +56,11 @@ def _ms(moment: str) -> str:
 
 
 def _agent(agent: AgentRecord, now_ms: int) -> Row:
-    placed = not agent.state
+    return Row(["agent", str(agent.seq), agent_fields(agent, now_ms), not agent.state])
+
+
+def agent_fields(agent: AgentRecord, now_ms: int) -> dict[str, str]:
+    """The fields of an agent's record on the server."""
     fields = {
         "id": agent.id,
         "name": agent.name,
@@ -69,7 +73,7 @@ def _agent(agent: AgentRecord, now_ms: int) -> Row:
         "max_rounds": str(agent.max_rounds),
         "desired_state": agent.desired_state,
         "state": agent.state or "starting",
-        "reason": "waiting for a kernel" if placed else agent.reason,
+        "reason": agent.reason if agent.state else "waiting for a kernel",
         "since": _ms(agent.since) or str(now_ms),
         "created_at": _ms(agent.created_at),
         "host": "",
@@ -78,10 +82,17 @@ def _agent(agent: AgentRecord, now_ms: int) -> Row:
         "tasks_completed": str(agent.tasks_completed),
         "failures": str(agent.failures),
     }
-    return Row(["agent", str(agent.seq), fields | agent.other, placed])
+    return agent.other | fields
 
 
 def _task(task: TaskRecord, *, agent_here: bool) -> Row:
+    rank = _score(task.priority, task.seq) if task.state == "pending" else ""
+    lineage = str(task.lineage_attempts or "")
+    return Row(["task", task_fields(task), task.open_needs, rank, agent_here, lineage])
+
+
+def task_fields(task: TaskRecord) -> dict[str, str]:
+    """The fields of a task's record on the server."""
     fields = {
         "id": task.id,
         "seq": str(task.seq),
@@ -97,6 +108,7 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
         "agent_id": task.agent_id,
         "order": task.order,
         "orders": str(task.orders) if task.orders else "",
+        "lost": str(task.lost) if task.lost else "",
         "held": task.held,
         "held_until": _ms(task.held_until),
         "reason": task.reason,
@@ -112,10 +124,7 @@ def _task(task: TaskRecord, *, agent_here: bool) -> Row:
     fields |= {f"meta:{name}": bytes(table).decode() for name, table in task.meta.items()}
     # These fields exist even if empty, as in every record that was changed.
     required = {name: fields[name] for name in ("assigned_to", "agent_id", "reason")} | {"attempts": str(task.attempts)}
-    present = {name: text for name, text in fields.items() if text} | required | task.other
-    rank = _score(task.priority, task.seq) if task.state == "pending" else ""
-    lineage = str(task.lineage_attempts or "")
-    return Row(["task", present, task.open_needs, rank, agent_here, lineage])
+    return task.other | {name: text for name, text in fields.items() if text} | required
 
 
 def _message(message: MessageRecord, agent_id: str, story: str, known_s: int) -> Row:

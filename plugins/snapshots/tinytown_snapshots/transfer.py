@@ -32,9 +32,11 @@ _TIMEOUT_S = 60.0
 #: Types of events that do not concern what a snapshot holds.
 _HARMLESS = frozenset(
     {
+        "agent_activity",
         "agent_reported",
         "agent_state_changed",
         "plugin_reported",
+        "sink_gap",
         "round_started",
         "host_joined",
         "host_left",
