@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from tinytown.model.ids import new_id
 from tinytown.protocol import TownOperations
-from tinytown.redis import Address, BlockingClient
+from tinytown.redis import parse_url
+from tinytown_cli.blocking_client import BlockingClient
+from tinytown_testing.installed import install_plugin
 from tinytown_testing.shell import Shell
 
 #: A plugin with tools of every kind of behaviour.
 PLUGIN = """
 import msgspec
-from tinytown.contracts import AgentTool, ToolResult
+from tinytown_mcp.contracts import AgentTool, ToolResult
 from tinytown.errors import Refused
 from tinytown.hookspecs import hookimpl
 
@@ -137,7 +139,7 @@ class RoundTown:
         self._ids = {"ada": ada.id, "bob": bob.id}
 
     def _connect(self) -> BlockingClient:
-        return BlockingClient(Address("unix", path=str(self.tt.directory / ".tt" / "redis.sock")))
+        return BlockingClient(parse_url(self.tt.server().url))
 
     def environment(self, name: str, task: str = "", token: str = "") -> dict[str, str]:
         return {
@@ -191,9 +193,5 @@ def round_town(tt: Shell) -> Iterator[RoundTown]:
 @pytest.fixture
 def tool_plugin(tmp_path: Path) -> dict[str, str]:
     """An installed plugin with tools: the variables by which a process has it."""
-    (tmp_path / "tinytown_weather.py").write_text(PLUGIN)
-    info = tmp_path / "tinytown_weather-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinytown-weather\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[tinytown]\nweather = tinytown_weather\n")
+    install_plugin(tmp_path, "weather", PLUGIN)
     return {"PYTHONPATH": str(tmp_path)}

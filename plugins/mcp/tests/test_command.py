@@ -149,8 +149,11 @@ def test_the_reporting_guide_names_every_tool_but_the_one_that_shows_what_the_pr
     guide = tinytown_reporting_guide(town_tools=True)
     assert guide is not None
     text = f"{guide.task} {guide.mail} {guide.agents}\n{guide.reporting}\n{guide.acting}"
-    named = set(re.findall(r"`([a-z_]+)`", text)) - {"town", "tt", "mcp__town__send"}
+    named = set(re.findall(r"`([a-z_]+)`", text))
     assert named == names - {"my_task"}
+    named_by_cli = tinytown_reporting_guide(town_tools="mcp__town__{}")
+    assert named_by_cli is not None
+    assert set(re.findall(r"`([a-z_]+)`", named_by_cli.acting)) <= {f"mcp__town__{name}" for name in names}
     assert tinytown_reporting_guide(town_tools=False) is None
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import given, strategies as st
-from tinytown.contracts import ToolResult
 from tinytown.errors import Refused
+from tinytown_mcp.contracts import ToolResult
 from tinytown_mcp.mcp_server import LINE_LIMIT_BYTES, Tool, ToolServer, serve
 
 

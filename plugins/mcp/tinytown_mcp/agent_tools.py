@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from tinytown.contracts import AgentTool, ToolResult, ToolSession
 from tinytown.errors import UsageError
 
+from tinytown_mcp.contracts import AgentTool, ToolResult, ToolSession
 from tinytown_mcp.mcp_server import Tool
 
 #: Characters of a text in a list.

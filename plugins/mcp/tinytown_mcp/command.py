@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import click
 from tinytown import __version__
-from tinytown.contracts import AgentTool
 from tinytown.errors import TinytownError
 from tinytown.plugin import survey_plugins
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, output, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 
 from tinytown_mcp.agent_tools import served_tool
+from tinytown_mcp.contracts import AgentTool
 from tinytown_mcp.mail_tools import MAIL_TOOLS
 from tinytown_mcp.mcp_server import Tool, ToolServer, serve
 from tinytown_mcp.task_tools import TASK_TOOLS
@@ -47,9 +47,10 @@ def agent_tools(context: CliContext, listing: bool) -> None:
             return
         server = ToolServer(tools, name="town", version=__version__, instructions=_INSTRUCTIONS)
         # Standard output belongs to the protocol: whatever else is printed goes to stderr.
-        with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-            serve(server, sys.stdin.buffer, output)
+        stdout = output().fileno()
+        with os.fdopen(os.dup(stdout), "wb") as answers:
+            os.dup2(sys.stderr.fileno(), stdout)
+            serve(server, sys.stdin.buffer, answers)
 
 
 def _tools(context: CliContext, session: RoundToolSession) -> list[Tool]:
@@ -72,4 +73,4 @@ def _plugin_tools(context: CliContext, session: RoundToolSession) -> Iterator[Ag
         plugins = survey_plugins(session.config, session.root)
     except TinytownError:
         return  # a call of any tool says what is wrong
-    yield from plugins.agent_tools.values()
+    yield from plugins.contributed("agent_tools").values()

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
-from tinytown.contracts import ToolResult, ToolSession
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.ids import SUPERVISOR
-from tinytown.model.messages import Body, Informational, Message, Query, TaskOrder, message_fields
+from tinytown.model.messages import Body, Informational, Message, Query, TaskOrder
 from tinytown.model.text import shown
 from tinytown_cli.confirmation import confirmation_from
+from tinytown_cli.replies import send_reply
+from tinytown_cli.serializers import message_fields
 
 from tinytown_mcp.agent_tools import EXCERPT_LENGTH, READ_LIMIT, Arguments, Limit, Text, Urgent, tool
+from tinytown_mcp.contracts import ToolResult, ToolSession
 
 
 class InboxArguments(Arguments, frozen=True):
@@ -141,12 +143,13 @@ def _body(kind: Literal["order", "query", "info", "ack"], text: str) -> Body:
 
 
 def _send(session: ToolSession, to: str, body: Body, *, urgent: bool, answers: str) -> ToolResult:
-    operation = session.operations.send(
+    sent = send_reply(
+        session.run,
+        session.operations,
         to,
         body,
+        answers=answers,
         sender=session.caller.address,
         priority="urgent" if urgent else "normal",
-        correlation_id=answers or None,
     )
-    sent = session.run(operation)
     return ToolResult(f"message {sent.message_id} to {sent.to}", {"message_id": sent.message_id, "to": sent.to})

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeGuard
 
 import msgspec
-from tinytown.contracts import ToolResult
 from tinytown.errors import TinytownError
+
+from tinytown_mcp.contracts import ToolResult
 
 HANDSHAKE_REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 REVISIONS = (*HANDSHAKE_REVISIONS, "2026-07-28")

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import Command, ReportingGuide
+import re
+
+from tinytown.contracts import ReportingGuide
 from tinytown.hookspecs import hookimpl
+from tinytown_cli.contracts import Command
 
 TINYTOWN_HOOK_API = 2
 
-_GUIDE = ReportingGuide(
-    task="`task_show` {}",
-    mail="`read_message`",
-    agents="`who_is_who`",
-    reporting="""\
-- `task_complete` when the task is done, with what you did; `task_fail`, with the reason, when it cannot be done.
-""",
-    acting="""\
-- `send` gives another agent work, asks or informs; `reply` answers a message; `ask_supervisor` asks a human.
-- `inbox`, `read_message`, `task_show`, `status` and `who_is_who` show mail, tasks, the town and its agents.
-- `task_assign` creates a task for an agent, `backlog_add` one for any agent; `backlog_list` and `backlog_claim` find more work.
-- `task_reject` returns finished work to the agent that did it.
+_ACTING = """\
+- `send` gives another agent work, asks or informs; `reply` answers a message.
+- `task_assign` and `backlog_add` create tasks, `backlog_claim` takes one, `task_reject` returns finished work to its agent.
+- `inbox`, `read_message`, `task_show`, `status`, `who_is_who` and `backlog_list` show more.
 
-These are tools of the MCP server `town`; their names may have a prefix here, such as `mcp__town__send`. If they are missing,
-the command `tt` does the same: `tt --help`.""",
-)
+When you stop, every process you started is ended. Nobody can answer questions in this round: use `ask_supervisor` and finish."""
+_REPORTING = """\
+- `task_complete` when the task is done, with what you did; `task_fail`, with the reason, when it cannot be done.
+"""
+_TOOL = re.compile("`([a-z_]+)`")
 
 
 @hookimpl
@@ -39,6 +36,19 @@ def tinytown_commands() -> tuple[Command, ...]:
 
 
 @hookimpl
-def tinytown_reporting_guide(town_tools: bool) -> ReportingGuide | None:
-    """With `town_tools`, the guide names the tools; otherwise no opinion."""
-    return _GUIDE if town_tools else None
+def tinytown_reporting_guide(town_tools: bool | str | None) -> ReportingGuide | None:
+    """With `town_tools`, the guide names the tools as the agent's CLI does; otherwise no opinion."""
+    if not town_tools:
+        return None
+    form = town_tools if isinstance(town_tools, str) else "{}"
+
+    def named(text: str) -> str:
+        return _TOOL.sub(lambda tool: f"`{form.format(tool[1])}`", text)
+
+    return ReportingGuide(
+        task=f"{named('`task_show`')} {{}}",
+        mail=named("`read_message`"),
+        agents=named("`who_is_who`"),
+        reporting=named(_REPORTING),
+        acting=named(_ACTING),
+    )

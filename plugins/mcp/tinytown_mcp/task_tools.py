@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from tinytown.contracts import ToolResult, ToolSession
 from tinytown.errors import StaleLease, UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
+from tinytown_cli import administration
 from tinytown_cli.serializers import task_shape
 
 from tinytown_mcp.agent_tools import (
@@ -26,6 +26,7 @@ from tinytown_mcp.agent_tools import (
     Title,
     tool,
 )
+from tinytown_mcp.contracts import ToolResult, ToolSession
 
 
 @tool(NoArguments, changes=False)
@@ -33,7 +34,7 @@ def my_task(session: ToolSession, arguments: NoArguments) -> ToolResult:
     """Shows the task of this round in full, and whether it is still yours: it may have been reassigned."""
     caller = session.caller
     if not caller.task_id:
-        current = session.run(session.operations.current_task(caller.agent))
+        current = session.run(administration.current_task(session.operations.keys, caller.agent))
         text = "this round has no task" + (f"; your open task is {current.id}: {current.headline}" if current else "")
         return ToolResult(text, {"task": None, "is_yours": False})
     task = session.run(session.operations.task(caller.task_id))

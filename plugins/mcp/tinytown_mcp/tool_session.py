@@ -9,13 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from tinytown.client import TownClient, connect
-from tinytown.config import TOWN_VARIABLE, Config, load_config
-from tinytown.contracts import ToolSession
+from tinytown.config import Config, load_config
 from tinytown.errors import ProtocolViolation, ServerUnreachable, UsageError
-from tinytown.identity import AGENT_ID_VARIABLE, AGENT_NAME_VARIABLE, Caller, caller_in
+from tinytown.identity import AGENT_ID_VARIABLE, AGENT_NAME_VARIABLE, TOWN_VARIABLE
 from tinytown.protocol import Operation, TownOperations
+from tinytown_cli.caller import Caller, caller_in
+from tinytown_cli.client import TownClient, connect
 from tinytown_cli.context import CliContext
+
+from tinytown_mcp.contracts import ToolSession
 
 T = TypeVar("T")
 

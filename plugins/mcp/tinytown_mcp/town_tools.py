@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinytown.contracts import ToolResult, ToolSession
 from tinytown.model.agents import Agent
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.text import counted
 from tinytown.roles import load_roles
 
 from tinytown_mcp.agent_tools import READ_LIMIT, NoArguments, tool
+from tinytown_mcp.contracts import ToolResult, ToolSession
 
 
 @tool(NoArguments, changes=False)

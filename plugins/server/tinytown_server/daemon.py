@@ -20,10 +20,11 @@ from tinytown.process import is_running
 _POLL_S = 0.005
 
 
-def launch(program: str, directory: Path, *, appendfsync: str, lock: int, timeout_s: float) -> None:
+def launch(program: str, directory: Path, *, appendfsync: str, lock: int, password: str, timeout_s: float) -> None:
     """Start `program` as a daemon in `directory`; returns when it has detached, which is before it answers.
 
-    `lock` is a file descriptor that the server inherits and keeps for life (see `data_directory.take_lock`).
+    `lock` is a file descriptor that the server inherits and keeps for life (see `data_directory.take_lock`). The `password`
+    is handed over by standard input: arguments and environments are seen by others.
 
     Raises: ServerUnreachable with code ``server_failed`` if it cannot be run or refuses its options.
     """
@@ -49,11 +50,11 @@ def launch(program: str, directory: Path, *, appendfsync: str, lock: int, timeou
         options["proc-title-template"] = f"{{title}} unixsocket:{directory}/redis.sock"
     try:
         ended = subprocess.run(
-            [program, *(word for name, value in options.items() for word in (f"--{name}", value))],
+            [program, *(word for name, value in options.items() for word in (f"--{name}", value)), "-"],
+            input=f"requirepass {password}\n".encode(),
             cwd=directory,
             # It outlives its starter by days: neither a secret nor a variable of the starter's round may stay in its environment.
             env={"PATH": os.environ.get("PATH", os.defpath)},
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -97,13 +98,13 @@ def serving_deleted(directory: Path) -> list[int]:
 
     None are found where the system has no /proc.
     """
-    found: list[int] = []
+    pids: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             is_there = os.readlink(process / "cwd") == f"{directory} (deleted)"
             if is_there and b"unixsocket" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def _serves(pid: int, directory: Path) -> bool:

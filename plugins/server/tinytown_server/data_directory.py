@@ -16,21 +16,46 @@ from pathlib import Path
 from tinytown.errors import ServerUnreachable
 from tinytown.files import sync_directory
 
+SOCKET_NAME = "redis.sock"
 #: What fits in ``sockaddr_un.sun_path`` beside the closing zero byte.
 SOCKET_PATH_LIMIT_BYTES = 107 if sys.platform == "linux" else 103
 
 
-def check_socket_path(socket_path: Path) -> None:
-    """Raises: ServerUnreachable with code ``socket_path_too_long``, fields ``size_bytes`` and ``limit_bytes``."""
-    size_bytes = len(os.fsencode(socket_path))
-    if size_bytes > SOCKET_PATH_LIMIT_BYTES:
-        raise ServerUnreachable(
-            f"a socket's path may have {SOCKET_PATH_LIMIT_BYTES} bytes here, {socket_path} has {size_bytes}",
-            hint="move the town to a directory with a shorter path, or set redis.url to a server of your own",
-            code="socket_path_too_long",
-            size_bytes=size_bytes,
-            limit_bytes=SOCKET_PATH_LIMIT_BYTES,
-        )
+def socket_path_of(directory: Path) -> Path:
+    """The path of the socket in `directory`: its own, or, if that is too long for a socket, one through a link to `directory`."""
+    path = directory / SOCKET_NAME
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES:
+        return path
+    from hashlib import blake2b  # late: most paths are short
+
+    return _links() / blake2b(os.fsencode(directory), digest_size=8).hexdigest() / SOCKET_NAME
+
+
+def make_reachable(directory: Path) -> None:
+    """Make the link that `socket_path_of` goes through, if there is to be one.
+
+    Raises: ServerUnreachable, as `claim`, for the directory of such links.
+    """
+    link = socket_path_of(directory).parent
+    if link == directory:
+        return
+    claim(link.parent, create=True)
+    if not (link.is_symlink() and os.readlink(link) == str(directory)):
+        draft = link.with_name(f"{link.name}.{os.getpid()}")
+        draft.symlink_to(directory)
+        draft.replace(link)
+
+
+def remove_link(directory: Path) -> None:
+    """Remove the link that `make_reachable` made."""
+    link = socket_path_of(directory).parent
+    if link != directory:
+        link.unlink(missing_ok=True)
+
+
+def _links() -> Path:
+    """A short path, the same for every process of this user; TMPDIR differs between them."""
+    return Path(f"/tmp/tinytown-{os.geteuid()}")
 
 
 def claim(directory: Path, *, create: bool) -> None:
@@ -43,7 +68,7 @@ def claim(directory: Path, *, create: bool) -> None:
         if create:
             with contextlib.suppress(FileExistsError):
                 directory.mkdir(mode=0o700)
-        status = directory.stat()
+        status = directory.lstat()
         if not stat.S_ISDIR(status.st_mode):
             raise not_writable(directory, os.strerror(errno.ENOTDIR))
         if status.st_uid != os.geteuid():

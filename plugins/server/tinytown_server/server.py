@@ -1,7 +1,7 @@
 """The embedded server of one town: started, attached to, checked and stopped.
 
 The first process starts it, the others attach, and it keeps running between commands. Blocking and standard library
-only, because quick commands import it; the kernel calls it in a thread. Sends PING, INFO, SHUTDOWN and one CONFIG SET;
+only, because quick commands import it; the kernel calls it in a thread. Sends AUTH, PING, INFO, SHUTDOWN and CONFIG SET;
 knows no keys and no operations, and nothing of servers that ``redis.url`` names.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tinytown.errors import ServerUnreachable
 
-from tinytown_server import daemon, data_directory
+from tinytown_server import daemon, data_directory, key_file
 from tinytown_server.binary import Binary, find_binary
 
 if TYPE_CHECKING:
@@ -36,20 +36,22 @@ _GRACE_S = 2.0
 
 
 class EmbeddedServer:
-    """The server of the town whose runtime directory (``<town>/.tt``) is `directory`. Holds nothing open."""
+    """The server of the town whose state lies in `directory`. Holds nothing open."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(os.path.abspath(directory))
+        self._is_open = False  # whether the server, when last asked, wanted no password
 
     @property
     def socket_path(self) -> Path:
-        """The Unix socket the server listens on."""
-        return self.directory / "redis.sock"
+        """The Unix socket that the server listens on, by a path that is short enough to connect to."""
+        return data_directory.socket_path_of(self.directory)
 
     @property
     def url(self) -> str:
-        """The socket as a URL, percent-encoded as redis-py expects it: ``unix:///home/you/my%20town/.tt/redis.sock``."""
-        return "unix" + self.socket_path.as_uri().removeprefix("file")
+        """The socket as a URL, percent-encoded, with the file that holds the password: never the password itself."""
+        address, key = (path.as_uri() for path in (self.socket_path, self.directory / key_file.NAME))
+        return f"unix{address.removeprefix('file')}?password_file={key.removeprefix('file://')}"
 
     @property
     def log_path(self) -> Path:
@@ -69,7 +71,7 @@ class EmbeddedServer:
         durable than asked for is made more durable, never less. Inside an agent's round nothing is started.
 
         Raises: ServerUnreachable with code
-        ``socket_path_too_long``, ``foreign_directory``, ``directory_not_writable``: the directory cannot hold a server;
+        ``foreign_directory``, ``directory_not_writable``: the directory cannot hold a server;
         ``no_server_binary``, ``server_too_old``: nothing suitable to start;
         ``corrupt_aof``, ``server_failed``: it ended while starting, for the reason in its log;
         ``server_loading``, ``server_not_answering``, ``server_not_stopping``: one is there, but not ready in time;
@@ -80,12 +82,13 @@ class EmbeddedServer:
         deadline = time.monotonic() + timeout_s
         unreachable_from = time.monotonic() + _GRACE_S
         inside_round = inside_a_round()
-        data_directory.check_socket_path(self.socket_path)
         data_directory.claim(self.directory, create=not inside_round)
         log_byte: int | None = None  # where the log of the server that we have started begins
         while not self._await_answer(deadline):
             if time.monotonic() >= deadline:
                 raise self._absent(inside_round=inside_round)
+            if not inside_round:
+                data_directory.make_reachable(self.directory)
             lock = None if inside_round else data_directory.take_lock(self.directory)
             if lock is not None:
                 try:
@@ -95,12 +98,18 @@ class EmbeddedServer:
             elif log_byte is None and not inside_round and time.monotonic() >= unreachable_from:
                 self._end_unreachable(deadline)
             time.sleep(_POLL_S)
+        if log_byte is None and self._is_open and not inside_round:  # a former release has started it
+            self._configure(f"requirepass {key_file.make(self.directory)}", deadline)
         if durability == "safe":
             if log_byte is None:
-                self._sync_every_write(deadline)
+                self._configure("appendfsync always", deadline)
             else:
                 data_directory.sync_names(self.directory)
         return "started" if log_byte is not None else "attached"
+
+    def has_data(self) -> bool:
+        """Whether data of an earlier start is there; if not, `ensure` begins with none."""
+        return (self.directory / "appendonlydir").is_dir()
 
     def ping(self, *, timeout_s: float = 1.0) -> bool:
         """Whether a server answers within `timeout_s`. One that is still loading, or hangs, does not."""
@@ -121,9 +130,9 @@ class EmbeddedServer:
             info = self._ask("INFO server", timeout_s=1.0) or b""
         except TimeoutError:
             return None
-        told = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
         # Valkey reports the Redis version that it is compatible with beside its own.
-        return told.get("valkey_version") or told.get("redis_version")
+        return fields.get("valkey_version") or fields.get("redis_version")
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """End the server and wait until its process is gone. Nothing is lost: the data is in the append-only file.
@@ -134,9 +143,9 @@ class EmbeddedServer:
         """
         deadline = time.monotonic() + timeout_s
         was_left = self.end_left_behind(deadline)
-        pid = self.pid()
-        if pid is None:
+        if (pid := self.pid()) is None:
             return was_left
+        data_directory.make_reachable(self.directory)
         try:
             obeys = self._ask("SHUTDOWN", timeout_s=timeout_s / 2) is None  # then it hangs up without a word
         except TimeoutError:
@@ -144,6 +153,7 @@ class EmbeddedServer:
         if not obeys:
             daemon.terminate(pid)
         daemon.await_end(pid, deadline)
+        data_directory.remove_link(self.directory)
         return True
 
     def end_left_behind(self, deadline: float) -> bool:
@@ -151,12 +161,12 @@ class EmbeddedServer:
 
         Their data is gone with it. Raises: ServerUnreachable with code ``server_not_stopping``.
         """
-        found = daemon.serving_deleted(self.directory)
-        for pid in found:
+        pids = daemon.serving_deleted(self.directory)
+        for pid in pids:
             daemon.terminate(pid, signal.SIGKILL)
-        for pid in found:
+        for pid in pids:
             daemon.await_end(pid, deadline)
-        return bool(found)
+        return bool(pids)
 
     def _connect(self, timeout_s: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -175,8 +185,10 @@ class EmbeddedServer:
         """
         try:
             with self._connect(timeout_s) as connection:
-                connection.sendall(command.encode() + b"\r\n")
+                connection.sendall(f"AUTH {key_file.read(self.directory) or '-'}\r\n{command}\r\n".encode())
                 with connection.makefile("rb") as answer:
+                    # Other than with a user's name, a server that wants no password says so.
+                    self._is_open = b"without any password" in answer.readline()
                     line = answer.readline()
                     return answer.read(int(line[1:])) if line.startswith(b"$") else line.rstrip() or None
         except BlockingIOError as error:  # the queue of connections that it has yet to accept is full
@@ -193,12 +205,13 @@ class EmbeddedServer:
             return None
 
     def _state(self, timeout_s: float) -> Literal["up", "loading", "silent", "down"]:
+        # One whose password is lost answers nobody any more: it is as good as down.
         # Being able to connect proves nothing: a killed server's socket may go on accepting for some moments.
         try:
             answer = self._ask("PING", timeout_s=timeout_s)
         except TimeoutError:
             return "silent"
-        if answer is None:
+        if answer is None or answer.startswith(b"-NOAUTH"):
             return "down"
         # Any other error is an answer too: on a full disk PING gives MISCONF, during a long function BUSY.
         return "loading" if answer.startswith(b"-LOADING") else "up"
@@ -221,18 +234,17 @@ class EmbeddedServer:
                 raise self._not_answering(f"process {self.pid()} accepts connections but does not reply")
             time.sleep(_POLL_S)
 
-    def _sync_every_write(self, deadline: float) -> None:
-        """Have a running server sync every write. One that is busy with a script, or has too many clients, is asked again."""
-        command = "CONFIG SET appendfsync always"
+    def _configure(self, setting: str, deadline: float) -> None:
+        """Set a setting of a running server. One that is busy with a script, or has too many clients, is asked again."""
         answer: bytes | None = None
         with suppress(TimeoutError):
-            while (answer := self._ask(command, timeout_s=deadline - time.monotonic())) != b"+OK":
+            while (answer := self._ask(f"CONFIG SET {setting}", timeout_s=deadline - time.monotonic())) != b"+OK":
                 if answer is None or time.monotonic() >= deadline:  # it has gone, or time is over
                     break
                 time.sleep(_POLL_S)
         if answer != b"+OK":
             reply = answer.decode(errors="replace") if answer else "nothing"
-            raise self._not_answering(f"asked to sync every write, it replied {reply}")
+            raise self._not_answering(f"asked to set {setting.partition(' ')[0]}, it replied {reply}")
 
     def _start(self, lock: int, failed_from: int | None, durability: Durability, deadline: float) -> int:
         """Launch a server with the `lock` in hand; returns where its log begins.
@@ -251,6 +263,7 @@ class EmbeddedServer:
             self.directory,
             appendfsync="always" if durability == "safe" else "everysec",
             lock=lock,
+            password=key_file.make(self.directory),
             timeout_s=max(deadline - time.monotonic(), 0.1),
         )
         return log_byte
