@@ -48,12 +48,15 @@ for name in sys.argv[1:]:
 """
 
 NPM_CLIS = [
-    "@anthropic-ai/claude-code",
-    "@openai/codex",
-    "@augmentcode/auggie",
-    "@google/gemini-cli",
-    "@github/copilot",
-    "opencode-ai",
+    "@anthropic-ai/claude-code@latest",
+    "@openai/codex@latest",
+    "@augmentcode/auggie@latest",
+    "@google/gemini-cli@latest",
+    "@github/copilot@latest",
+    "opencode-ai@latest",
+    "@zed-industries/claude-code-acp@latest",
+    "@zed-industries/codex-acp@latest",
+    "@qwen-code/qwen-code@latest",
 ]
 AIDER_PYTHONS = ["python3.12", "python3.11", "python3.10"]
 
@@ -104,10 +107,10 @@ def test_paths() -> list[str]:
 
 def run_pytest(session: nox.Session, *default_paths: str) -> None:
     """pytest on what the person named, else on `default_paths`; in parallel, whole files to a worker."""
-    given = session.posargs
+    given: list[str] = session.posargs
     names_tests = any(not argument.startswith("-") and Path(argument.split("::")[0]).exists() for argument in given)
-    parallel = [] if any(argument.startswith(("-n", "-s", "--pdb")) for argument in given) else IN_PARALLEL
-    session.run("pytest", *parallel, *given, *([] if names_tests else default_paths))
+    parallel: list[str] = [] if any(argument.startswith(("-n", "-s", "--pdb")) for argument in given) else IN_PARALLEL
+    session.run("pytest", *parallel, *given, *(() if names_tests else default_paths))
 
 
 def runs(python: str) -> bool:
@@ -118,7 +121,7 @@ def runs(python: str) -> bool:
 @nox.session
 def demo(session: nox.Session) -> None:
     """A town of four agents does real work in a fresh git repository: no key, no network, nothing left running."""
-    session.install(*(f"./{path}" for path in with_dependencies("demo", "server", "shell", "echo", "journal")))
+    session.install(*(f"./{path}" for path in with_dependencies("demo", "git", "server", "shell", "echo", "journal")))
     session.run("tt", "demo", *session.posargs)
 
 
@@ -171,6 +174,13 @@ def docs(session: nox.Session) -> None:
     strict = ["--builder", "html", "--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet"]
     session.run("sphinx-build", *strict, "--doctree-dir", str(scratch / "doctrees"), "docs", str(site))
     session.log(f"the manual: {site / 'index.html'}")
+
+
+@nox.session
+def walk(session: nox.Session) -> None:
+    """What README.md and the page for beginners say, typed from top to bottom, from a fresh clone and an empty home."""
+    session.install(*editable(), *test_requirements())
+    session.run("pytest", "tests/docs/test_walk.py", *session.posargs, env={"TINYTOWN_WALK": "1"})
 
 
 @nox.session

@@ -47,7 +47,7 @@ def _environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def town_dir(tmp_path: Path) -> Path:
+def town_dir(tmp_path: Path, no_town_environment: None) -> Path:
     root = tmp_path / "town"
     root.mkdir()
     (root / "tinytown.toml").write_text('name = "small"\n')

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,6 +25,8 @@ from .latency import latency
 from .mailbox import mailbox
 from .measure import Benchmark, keep, print_table, record, run_rounds
 from .server import Durability, server_version
+from .townhall import townhall
+from .worktrees import worktrees
 
 BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]] = {
     "mailbox": mailbox,
@@ -32,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[Conditions], AbstractContextManager[Benchmark]]]
     "idle": idle,
     "beads": beads,
     "adapters": adapters,
+    "townhall": townhall,
+    "git": worktrees,
 }
 
 
@@ -68,6 +74,8 @@ def main(
     """Run the benchmarks NAMES (default: all), print tables, and keep all rounds as JSON in bench-results/."""
     # So that being told to end runs every `finally`: servers and workers are ended with us.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    state_home = tempfile.TemporaryDirectory(prefix="tt-bench-state-")
+    os.environ["XDG_STATE_HOME"] = state_home.name  # benchmarks leave no state of towns behind
     conditions = Conditions(durability=durability, quick=quick, environments=environments)
     stated = {
         "server": server_version(),

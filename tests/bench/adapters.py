@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tinytown
 import trio
+from tinytown.state import state_directory
 from tinytown_server.server import EmbeddedServer
 
 from .conditions import Conditions
@@ -144,4 +145,4 @@ def _town(lines: int, seconds: float) -> Iterator[Path]:
         try:
             yield root
         finally:
-            EmbeddedServer(root / ".tt").stop()
+            EmbeddedServer(state_directory(root)).stop()

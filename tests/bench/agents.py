@@ -19,6 +19,7 @@ from typing import IO
 
 import trio
 from tinytown.config import load_config
+from tinytown.state import state_directory
 from tinytown.town import connect_town
 
 from .children import ChildFailed, last_line, running
@@ -100,7 +101,7 @@ def _idle(watched_s: float) -> Figures:
         began = time.monotonic()
         trio.run(_register, root)
         registered_s = time.monotonic() - began
-        server_pid = int((root / ".tt" / "redis.pid").read_text())
+        server_pid = int((state_directory(root) / "redis.pid").read_text())
         before, server_before, since = footprint_of(pid), footprint_of(server_pid), time.monotonic()
         time.sleep(watched_s)  # being idle for so long is what is measured
         after, server_after, took_s = footprint_of(pid), footprint_of(server_pid), time.monotonic() - since

@@ -1,7 +1,7 @@
 """How long commands take as a person types them: whole processes, from their start to their end.
 
-Compared with interpreters that only import click (what any such command pays) and only import trio (what the quick
-commands avoid). A round's figure is the median of several starts, since single starts scatter widely.
+Compared with interpreters that only import click, which is what any such command pays. A round's figure is the median of
+several starts, since single starts scatter widely.
 """
 
 from __future__ import annotations
@@ -11,40 +11,54 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from tinytown_cli.client import open_town_client
 
 from .children import ChildFailed, last_line
 from .conditions import Conditions
 from .measure import Benchmark, Competitor, Figures, Skipped, Wanted
 from .towns import TT, empty_directory, environment, town, tt
 
-CLICK, TRIO = "python -c 'import click'", "python -c 'import trio'"
+CLICK = "python -c 'import click'"
+AGENTS = 100
 
 
 @contextlib.contextmanager
 def commands(conditions: Conditions) -> Iterator[Benchmark]:
-    """Starts of `tt`'s commands beside bare imports; `tt init` from nothing to a running server."""
+    """Starts of `tt`'s commands beside a bare import; `tt init` from nothing to a running server."""
     starts = 3 if conditions.quick else 10
     with contextlib.ExitStack() as stack:
         try:
-            root, task_id, why_not = *stack.enter_context(_busy_town()), ""
+            root, why_not = stack.enter_context(_busy_town()), ""
         except (Skipped, ChildFailed) as error:
-            root, task_id, why_not = Path(), "", str(error)
+            root, why_not = Path(), str(error)
 
-        def typed(name: str, *argv: str, in_town: bool = False) -> Competitor:
+        def typed(name: str, *argv: str) -> Competitor:
+            return Competitor(name=name, measure=lambda: {"ms": _median_ms(lambda: argv, starts, root)})
+
+        def in_town(words: Callable[[], Sequence[str]], name: str) -> Competitor:
             def measure() -> Figures:
-                if in_town and why_not:
+                if why_not:
                     raise Skipped(why_not)
-                return {"ms": _median_ms(argv, starts, root)}
+                return {"ms": _median_ms(lambda: [TT, *words()], starts, root)}
 
-            return Competitor(name=name, measure=measure)
+            return Competitor(name=f"tt {name}", measure=measure)
+
+        def new_task() -> str:
+            return str(tt("assign", "one", "true", cwd=root)["task_id"])
 
         quick = (
-            typed("tt send", TT, "send", "one", "hello", in_town=True),
-            typed("tt status", TT, "status", in_town=True),
-            typed("tt inbox", TT, "inbox", "one", in_town=True),
-            typed("tt task show", TT, "task", "show", task_id, in_town=True),
+            in_town(lambda: ("send", "one", "hello"), "send"),
+            in_town(lambda: ("assign", "one", "true"), "assign"),
+            in_town(lambda: ("inbox", "supervisor"), "inbox"),
+            in_town(lambda: ("task", "show", new_task()), "task show"),
+            in_town(lambda: ("task", "complete", new_task()), "task complete"),
+        )
+        with_agents = (
+            in_town(lambda: ("status",), f"status, {AGENTS} agents"),
+            in_town(lambda: ("list",), f"list, {AGENTS} agents"),
         )
         plain = (typed("tt --help", TT, "--help"), typed("tt version", TT, "version"))
         yield Benchmark(
@@ -54,16 +68,15 @@ def commands(conditions: Conditions) -> Iterator[Benchmark]:
             competitors=(
                 typed("python -c pass", sys.executable, "-c", "pass"),
                 typed(CLICK, sys.executable, "-c", "import click"),
-                typed(TRIO, sys.executable, "-c", "import trio"),
                 *plain,
                 *quick,
+                *with_agents,
                 Competitor(name="tt init", measure=_init, note="until the server answers, in an empty directory"),
             ),
             reference=CLICK,
             wanted=(
-                *(_beside(each, CLICK, 2.5) for each in plain),
-                # 150 ms where importing trio takes 200 ms.
-                *(_beside(each, TRIO, 0.75) for each in quick),
+                *(_beside_click(each, 1.25) for each in (*plain, *quick)),
+                *(_beside_click(each, 1.5) for each in with_agents),
                 Wanted(
                     text="tt init beyond tt --help, ms", competitor="tt init", figure="beyond_start_ms", at_most=500
                 ),
@@ -72,19 +85,22 @@ def commands(conditions: Conditions) -> Iterator[Benchmark]:
         )
 
 
-def _beside(competitor: Competitor, other: str, at_most: float) -> Wanted:
-    text = f"{competitor.name} beside {other}"
-    return Wanted(text=text, competitor=competitor.name, figure="ms", beside=(other,), at_most=at_most)
+def _beside_click(competitor: Competitor, at_most: float) -> Wanted:
+    text = f"{competitor.name} beside {CLICK}"
+    return Wanted(text=text, competitor=competitor.name, figure="ms", beside=(CLICK,), at_most=at_most)
 
 
 @contextlib.contextmanager
-def _busy_town() -> Iterator[tuple[Path, str]]:
-    """A town with a running kernel, an idle agent `one` and a task; its root and the task's id."""
+def _busy_town() -> Iterator[Path]:
+    """A town of many agents with a running kernel, in which nothing runs: the agent `one`, who gets the work, is paused."""
     with town() as root:
         tt("spawn", "one", "--cli", "shell", cwd=root)
-        task_id = tt("assign", "one", "true", cwd=root)["task_id"]
-        tt("wait", "one", cwd=root)
-        yield root, task_id
+        tt("interrupt", "one", cwd=root)
+        with open_town_client(root) as client:
+            names = [f"other-{number}" for number in range(AGENTS - 1)]
+            client.run_all([client.operations.create_agent(name, cli="nobody-has-it") for name in names])
+        time.sleep(2.5)  # what changed in the last 2 s is not remembered between commands
+        yield root
 
 
 def _took_ms(argv: Sequence[str], cwd: Path) -> float:
@@ -96,12 +112,12 @@ def _took_ms(argv: Sequence[str], cwd: Path) -> float:
     return took_ms
 
 
-def _median_ms(argv: Sequence[str], starts: int, cwd: Path) -> float:
-    return statistics.median(_took_ms(argv, cwd) for _ in range(starts))
+def _median_ms(argv: Callable[[], Sequence[str]], starts: int, cwd: Path) -> float:
+    return statistics.median(_took_ms(argv(), cwd) for _ in range(starts))
 
 
 def _init() -> Figures:
     with empty_directory() as root:
-        start_ms = _median_ms((TT, "--help"), 3, root)
+        start_ms = _median_ms(lambda: (TT, "--help"), 3, root)
         init_ms = _took_ms((TT, "init"), root)
     return {"ms": init_ms, "beyond_start_ms": init_ms - start_ms}

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import trio
 from tinytown.config import Config
-from tinytown.protocol.operations import TownOperations, load_library
+from tinytown.protocol.operation import load_library
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import parse_url
 
@@ -26,7 +27,7 @@ class Doorbells:
 
     def armed(self, agent_id: str) -> trio.Event:
         """An event that the next ring of this agent sets; an earlier one of it is forgotten."""
-        event = self._armed[self._calls.keys.agent_channel(agent_id).encode()] = trio.Event()
+        event = self._armed[self._calls.keys.host_channel(agent_id).encode()] = trio.Event()
         return event
 
     def rung(self, channel: bytes, _: bytes) -> None:
@@ -49,5 +50,5 @@ async def open_bench_town(url: str, agents: int) -> AsyncIterator[tuple[Link, To
     async with open_link(parse_url(url), on_push=bells.rung) as link:
         await set_up(link, calls)
         ids = [(await link.run(calls.create_agent(f"agent-{number}", cli="none"))).id for number in range(agents)]
-        await link.subscribe(*(calls.keys.agent_channel(agent_id) for agent_id in ids))
+        await link.subscribe(*(calls.keys.host_channel(agent_id) for agent_id in ids))
         yield link, calls, ids, bells

@@ -68,7 +68,7 @@ async def receive(url: str, agent_id: str, messages: int) -> None:
     acked_us: list[float] = []
     bells = Doorbells(CALLS)
     async with open_link(parse_url(url), on_push=bells.rung) as link:
-        await link.subscribe(CALLS.keys.agent_channel(agent_id))
+        await link.subscribe(CALLS.keys.host_channel(agent_id))
         print("ready", flush=True)
         claims = 0
         while len(received_us) < messages:

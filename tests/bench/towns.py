@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tinytown.errors import TinytownError
+from tinytown.state import state_directory
 from tinytown_server.server import EmbeddedServer
 
 from .children import ChildFailed, last_line
@@ -63,7 +64,7 @@ def stop_town(root: Path) -> None:
         with contextlib.suppress(ChildFailed, subprocess.TimeoutExpired, ValueError):
             tt("stop", cwd=root)
     with contextlib.suppress(TinytownError):
-        EmbeddedServer(root / ".tt").stop()
+        EmbeddedServer(state_directory(root)).stop()
 
 
 @contextlib.contextmanager

@@ -70,6 +70,8 @@ def main(
         print(town_table(towns)[len(towns)], flush=True)
         for name, what in towns[-1].broken.items():
             print(f"  {name}: {what[:10]}", flush=True)
+        for history in towns[-1].histories:
+            print("", *history, sep="\n    ", flush=True)
     for name in (only or QUEUES) if peers or only else ():
         for seed in range(first_seed, first_seed + peer_seeds):
             job = functools.partial(

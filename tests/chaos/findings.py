@@ -1,8 +1,9 @@
 """What became of a trial: the promises held against what the agents themselves wrote down. Pure but for reading /proc.
 
 The log is written by the agents' own program, which knows nothing of the town's records: a line when it was told a
-note, when it began a task, and when it was done with it. What the town says of itself is believed only where nobody
-else could know: when a task was recorded as completed, and why a message was given up.
+note, when it began a task (and whether another process was still at it), and when it was done with it. What the town says
+of itself is believed only where nobody else could know: when a task was recorded as completed, and why a message was
+given up.
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ class Log:
     told: tuple[tuple[str, str, int], ...]
     begun: tuple[tuple[str, str, int], ...]
     done: tuple[tuple[str, str, int], ...]
+    at_once: tuple[tuple[str, str, int], ...] = ()
 
 
 def read_log(text: str) -> Log:
     """The log that `text` holds. Raises: ValueError for a line of another form: agents write nothing else."""
-    kinds: dict[str, list[tuple[str, str, int]]] = {"note": [], "begun": [], "done": []}
+    kinds: dict[str, list[tuple[str, str, int]]] = {"note": [], "begun": [], "done": [], "atonce": []}
     for line in text.splitlines():
         kind, agent, priority, number = line.split()
         kinds[kind].append((agent, priority, int(number)))
-    return Log(*(tuple(kinds[kind]) for kind in ("note", "begun", "done")))
+    return Log(*(tuple(kinds[kind]) for kind in ("note", "begun", "done", "atonce")))
 
 
 def missing(given: Iterable[Given], lines: Iterable[tuple[str, str, int]]) -> list[int]:
@@ -87,6 +89,8 @@ class Findings:
     completed_twice: list[str] = field(default_factory=list[str])
     tasks_out_of_order: list[int] = field(default_factory=list[int])
     notes_out_of_order: list[int] = field(default_factory=list[int])
+    at_once: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    stuck: list[str] = field(default_factory=list[str])
     processes_left: list[str] = field(default_factory=list[str])
     unexplained_dead_letters: list[str] = field(default_factory=list[str])
     not_taken_over: list[str] = field(default_factory=list[str])
@@ -94,6 +98,8 @@ class Findings:
     stray_keys: list[str] = field(default_factory=list[str])
     bad_exits: list[str] = field(default_factory=list[str])
 
+    #: Of each lost note, for whoever looks for the cause.
+    histories: list[list[str]] = field(default_factory=list[list[str]])
     seed: int
     tasks: int
     notes: int
@@ -107,7 +113,7 @@ class Findings:
     @property
     def broken(self) -> dict[str, list[Any]]:
         """The promises that did not hold, and by what."""
-        promises = tuple(Findings.__dataclass_fields__)[:11]
+        promises = tuple(Findings.__dataclass_fields__)[:13]
         return {name: value for name in promises if (value := getattr(self, name))}
 
     def record(self) -> dict[str, Any]:

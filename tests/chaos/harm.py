@@ -1,8 +1,9 @@
 """What is done to a town: one great fault after the other, and small ones all the time, as a seed has it.
 
-A great fault strikes a kernel, its connection or the server; how long the agents of a struck kernel were without a
+A great fault strikes a kernel, its connection, the server or its clock; how long the agents of a struck kernel were without a
 host is measured, and then the damage is undone, as a service manager or a person would do it. Small faults kill the
-processes of agents and the tools that these have started.
+processes of agents and the tools that these have started. Operators pause, stop and resume agents, hold tasks and freeze
+the town.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import trio
+from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
+from tinytown.protocol import Operation
 from tinytown.town import Town
 
-from .stage import LEASE_S, Host, Stage, insist
+from .stage import CAN_MOUNT, FAKETIME, LEASE_S, Host, Stage, insist
+from .work import AGENTS, Work
 
 #: Agents of a struck kernel have another host within this time, or the trial says so.
 TAKEOVER_BOUND_S = LEASE_S + 1.0
+
+VERBS = ("paused", "stopped", "drained", "frozen", "held")
 
 _GIVE_UP_S = 15.0
 
@@ -37,6 +44,8 @@ class Harm:
         self.struck: Counter[str] = Counter()
         self.takeovers_s: list[float] = []
         self.never_taken_over: list[str] = []
+        self.bad_exits: list[str] = []
+        self._touched: set[str] = set()  # by operators, since a takeover began
         self._great: dict[str, Callable[[], Awaitable[None]]] = {
             "kernel killed": self._kill_kernel,
             "kernel frozen": self._freeze_kernel,
@@ -44,7 +53,15 @@ class Harm:
             "server killed": self._kill_server,
             "server frozen": self._freeze_server,
             "disk full": self._fill_disk,
+            "notifications lost": self._lose_notifications,
+            "failover": self._fail_over,
+            "group signal": self._signal_group,
+            "open files": self._limit_files,
         }
+        if FAKETIME is not None:
+            self._great["clock set"] = self._set_clock
+        if CAN_MOUNT:
+            self._great["inodes"] = self._limit_inodes
         self._turns: list[str] = []
 
     async def strike(self) -> None:
@@ -70,6 +87,81 @@ class Harm:
                 with suppress(ProcessLookupError):
                     os.kill(self._chance.choice(choice), signal.SIGKILL)
                     self.struck[name] += 1
+
+    async def operate(self, work: Work) -> None:
+        """Do what people do, now and then, until cancelled; what was paused, stopped, held or frozen is released each time."""
+        town, chance = self._town, self._chance
+        while True:
+            await trio.sleep(chance.uniform(0.1, 0.8))
+            agent, task = f"a{chance.randrange(AGENTS)}", chance.choice(work.ids[-40:]) if work.ids else ""
+            verb = chance.choice(VERBS)
+            now, calls = chance.choice([True, False]), town.operations
+            how_long = chance.uniform(0.0, LEASE_S)
+            begin: Operation[Any]
+            end: Operation[Any]
+            if verb == "frozen":
+                begin, end = calls.freeze(reason="chaos"), calls.thaw(reason="chaos")
+            elif verb == "held":
+                if not task:
+                    continue
+                work.waiting.add(task)  # it comes when it is released
+                begin, end = calls.hold_task(task, reason="chaos"), calls.release_task(task)
+            else:
+                self._touched.add(agent)
+                begin = calls.set_desired_state(agent, cast("Any", verb), now=now, reason="chaos")
+                end = calls.set_desired_state(agent, "running", reason="chaos")
+            try:
+                with suppress(Refused, NotFound):
+                    await insist(town, begin)
+                    self.struck[f"{verb} by an operator"] += 1
+                    await trio.sleep(how_long)
+            finally:
+                with trio.CancelScope(shield=True, relative_deadline=_GIVE_UP_S), suppress(Refused, NotFound):
+                    await insist(town, end)
+
+    async def _lose_notifications(self) -> None:
+        for host in self._stage.hosts:
+            host.gate.shut("deaf")
+        await trio.sleep(LEASE_S * self._chance.uniform(1.0, 3.0))
+        for host in self._stage.hosts:
+            host.gate.open_again()
+        await self.settle()
+
+    async def _fail_over(self) -> None:
+        await self.settle()
+        await trio.to_thread.run_sync(self._stage.fail_over)
+        await trio.sleep(LEASE_S)
+        await trio.to_thread.run_sync(self._stage.end_replicas)
+        await self.settle()
+
+    async def _signal_group(self) -> None:
+        host, _ = await self._busiest()
+        status = await trio.to_thread.run_sync(host.signal_group)
+        if status != 0:
+            self.bad_exits.append(f"after a signal for the whole group, {status}")
+        host.start()
+        await self.settle()
+
+    async def _limit_files(self) -> None:
+        host, _ = await self._busiest()
+        host.limit_files(self._chance.choice([0, 3, 10]))
+        await trio.sleep(LEASE_S * self._chance.uniform(0.5, 3.0))
+        with suppress(ProcessLookupError, PermissionError):
+            host.limit_files(None)
+        await self.settle()
+
+    async def _limit_inodes(self) -> None:
+        self._stage.limit_inodes(self._chance.choice([0, 5]))
+        try:
+            await trio.sleep(LEASE_S * self._chance.uniform(0.5, 3.0))
+        finally:
+            self._stage.limit_inodes(None)
+        await self.settle()
+
+    async def _set_clock(self) -> None:
+        self._stage.set_clock(self._chance.choice([-7200, 7200, -86_400, 40, 0]))
+        await trio.sleep(LEASE_S * self._chance.uniform(0.5, 3.0))
+        await self.settle()
 
     async def _kill_kernel(self) -> None:
         host, agents = await self._busiest()
@@ -148,12 +240,14 @@ class Harm:
     async def _await_takeover(self, agents: dict[str, str]) -> None:
         began = trio.current_time()
         waiting = dict(agents)
+        self._touched.clear()
         with trio.move_on_after(_GIVE_UP_S):
             while waiting:
                 for agent in await self._agents():
                     if agent.host and agent.host != waiting.get(agent.name, agent.host):
                         del waiting[agent.name]
-                        self.takeovers_s.append(trio.current_time() - began)
+                        if agent.name not in self._touched:
+                            self.takeovers_s.append(trio.current_time() - began)
                 await trio.sleep(0.01)
         self.never_taken_over += waiting
 

@@ -1,8 +1,9 @@
 """What a trial destroys: a server, two kernels on directories of their own, and the sockets between them.
 
 The server is a process of ours, not the embedded one, so that it can be killed, started again with what its append-only
-file holds, and have its disk filled. Each kernel reaches it through a gate that can be shut. Nothing here chooses what
-happens when (see `harm`) or judges what came of it (see `findings`).
+file holds, have its disk filled and its clock set, and hand over to another one. Each kernel reaches it through a gate that can
+be shut, or pass everything but notifications. Nothing here chooses what happens when (see `harm`) or judges what came of it
+(see `findings`).
 """
 
 from __future__ import annotations
@@ -16,27 +17,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import trio
 from tinytown.config import load_config
-from tinytown.errors import ServerUnreachable
+from tinytown.errors import Refused, ServerUnreachable
+from tinytown.process import descendants_of
 from tinytown.protocol.operation import Operation
 from tinytown.town import Town, connect_town
 from tinytown_server.server import find_binary
+from tinytown_testing.sandbox import changed_environment
 
 T = TypeVar("T")
 
 LEASE_S = 1.0
+#: Whether the state of the kernels can be on a file system of its own, which can run out of inodes.
+CAN_MOUNT = sys.platform == "linux" and os.geteuid() == 0
+
+_INODES = 100_000
+_WAIT_S = 20.0
 
 #: An agent's program. It writes down what it was told before it does anything, and that it is done at the very end; each
 #: line is one write, so that lines of many processes do not mix. It knows nothing of the town's own records. Reading is
 #: done by the shell itself: of a pipeline one half could be killed, and the other would see an empty prompt.
 WORKER = """\
 say() { printf '%s\\n' "$*" >> "$CHAOS_LOG"; }
+alive() { tr '\\0' '\\n' < "/proc/$1/environ" 2>/dev/null | grep -qx "TINYTOWN_TASK_ID=$TINYTOWN_TASK_ID"; }
 work=
 while IFS= read -r line; do
   case $line in
@@ -46,6 +55,9 @@ while IFS= read -r line; do
 done
 [ -n "$work" ] || exit 0
 set -- $work
+read -r other 2>/dev/null < "$CHAOS_LOG.d/$1" && [ "$other" != $$ ] && alive "$other" &&
+  say atonce "$TINYTOWN_AGENT_NAME" "$2" "$1"
+echo $$ > "$CHAOS_LOG.d/$1"
 say begun "$TINYTOWN_AGENT_NAME" "$2" "$1"
 case $4 in
   straying) setsid sleep 300 & ;;
@@ -68,10 +80,12 @@ retry_delay_s = 0.0
 grace_s = 0.2
 max_attempts = 1000
 notes = 5
+[wake]
+senders = {{ supervisor = "always" }}
 [limits]
 max_deliveries = 1000
 finished_tasks = 100000
-events = 1000000
+events = 100000
 [agent_clis.worker]
 command = "sh {worker}"
 prompt = "stdin"
@@ -82,19 +96,32 @@ env = {{ CHAOS_LOG = "{log}" }}
 class Server:
     """The server's process, as durable as a town's own is by itself: what it has acknowledged is on the disk."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, clock: Path) -> None:
         self.home = home
         self.socket = home / "s"
+        self.port = _free_port()  # for its replicas
+        self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, replica_of: Server | None = None) -> None:
         """Start it, with what its append-only file holds, and return when it answers."""
         self.socket.unlink(missing_ok=True)
-        settings = ("--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home), "--save", "")
-        durable = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+        settings = (
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--unixsocket",
+            str(self.socket),
+            "--dir",
+            str(self.home),
+        )
+        durable = ("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+        primary = ("--replicaof", f"127.0.0.1 {replica_of.port}") if replica_of else ()
         with open(self.home / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                [find_binary().path, *settings, *durable],
+                [find_binary().path, *settings, *durable, *primary],
+                env=os.environ | _set_clock(self._clock),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -141,18 +168,62 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def _answers(self) -> bool:
+    def ask(self, command: str) -> bytes:
+        """The raw answer to an inline command; empty without one."""
         with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1.0)
             connection.connect(str(self.socket))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
-        return False
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65536)
+        return b""
+
+    def _answers(self) -> bool:
+        return self.ask("PING").startswith(b"+PONG")
+
+
+#: What makes a server's clock one that can be set, if it is installed.
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+
+
+def _set_clock(file: Path) -> dict[str, str]:
+    """Variables with which a server reads in `file` how far its clock is off."""
+    if FAKETIME is None:
+        return {}
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def frame_end(data: bytes, begin: int = 0) -> int:
+    """Where the reply that begins there ends in what has come; -1 if not all of it has. Source: the RESP3 specification."""
+    line = data.find(b"\r\n", begin)
+    if line < 0:
+        return -1
+    kind, number, end = data[begin : begin + 1], data[begin + 1 : line], line + 2
+    if kind in b"$!=" and number != b"-1":
+        end += int(number) + 2
+        return end if end <= len(data) else -1
+    parts = int(number) * (2 if kind in b"%|" else 1) + (kind == b"|") if kind in b"*~>%|" else 0
+    for _ in range(parts):
+        end = frame_end(data, end)
+        if end < 0:
+            return -1
+    return end
 
 
 class Gate:
     """A Unix socket that leads to another one, until it is shut: then connections end and new ones are refused
-    (``refused``), or nothing passes in either direction any more (``silent``)."""
+    (``refused``), nothing passes in either direction any more (``silent``), or notifications are lost (``deaf``)."""
 
     def __init__(self, path: Path, target: Path) -> None:
         self.path = path
@@ -161,9 +232,12 @@ class Gate:
         self._open = trio.Event()
         self._open.set()
         self._refusing = False
+        self._deaf = False
 
-    def shut(self, how: Literal["refused", "silent"]) -> None:
-        if how == "refused":
+    def shut(self, how: Literal["refused", "silent", "deaf"]) -> None:
+        if how == "deaf":
+            self._deaf = True
+        elif how == "refused":
             self._refusing = True
             for scope in self._connections:
                 scope.cancel()
@@ -171,7 +245,7 @@ class Gate:
             self._open = trio.Event()
 
     def open_again(self) -> None:
-        self._refusing = False
+        self._refusing = self._deaf = False
         self._open.set()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -193,11 +267,28 @@ class Gate:
                         return
                     async with await trio.open_unix_socket(str(self._target)) as far, trio.open_nursery() as nursery:
                         nursery.start_soon(self._pump, near, far, scope)
-                        await self._pump(far, near, scope)
+                        await self._pump_replies(far, near, scope)
             except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the server is gone, or has gone meanwhile
             finally:
                 self._connections.discard(scope)
+
+    async def _pump_replies(
+        self, source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope
+    ) -> None:
+        held = b""
+        while chunk := await source.receive_some():
+            held += chunk
+            passed, begin = b"", 0
+            while begin < len(held) and (end := frame_end(held, begin)) > 0:
+                if not (self._deaf and held[begin : begin + 1] == b">" and b"message" in held[begin : begin + 32]):
+                    passed += held[begin:end]
+                begin = end
+            held = held[begin:]
+            await self._open.wait()
+            if passed:
+                await target.send_all(passed)
+        scope.cancel()
 
     async def _pump(self, source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope) -> None:
         while chunk := await source.receive_some():
@@ -213,6 +304,7 @@ class Host:
         self.root = root
         self.gate = gate
         self._said = root / "kernel.log"
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self._process: subprocess.Popen[bytes] | None = None
         worker = root / "worker.sh"
         worker.write_text(WORKER)
@@ -252,6 +344,18 @@ class Host:
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def signal_group(self) -> int:
+        """SIGTERM for the kernel and everything below it at once, as a shutdown sends it; its exit status."""
+        for pid in [*sorted(descendants_of(self.pid)), self.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        return self.stop()
+
+    def limit_files(self, more: int | None) -> None:
+        """Have the kernel open only so many files more than it has open; None: as many as it could."""
+        soft = len(os.listdir(f"/proc/{self.pid}/fd")) + more if more is not None else self._files
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (soft, self._files))
+
     def stop(self) -> int:
         """End the kernel in good order; its exit status."""
         assert self._process is not None
@@ -280,15 +384,68 @@ class Stage:
         self.home = home
         self.log = home / "log"
         self.log.touch()
-        self.server = Server(_directory(home / "server"))
+        _directory(home / "log.d")
+        self._clock = home / "clock"
+        self.set_clock(0)
+        self._servers = [Server(_directory(home / "server-1"), self._clock)]
+        #: Leads to the socket of the server that is the primary.
+        self._socket = home / "s"
+        self._socket.symlink_to(self.server.socket)
         self.hosts = tuple(
-            Host(_directory(home / name), Gate(home / f"{name}.gate", self.server.socket), self.log)
+            Host(_directory(home / name), Gate(home / f"{name}.gate", self._socket), self.log)
             for name in ("first", "second")
         )
         self._bystander = _directory(home / "bystander")
         config = (self.hosts[0].root / "tinytown.toml").read_text()
-        config = config.replace(str(self.hosts[0].gate.path), str(self.server.socket))
+        config = config.replace(str(self.hosts[0].gate.path), str(self._socket))
         (self._bystander / "tinytown.toml").write_text(config)
+
+    @property
+    def server(self) -> Server:
+        """The server that is the primary."""
+        return self._servers[-1]
+
+    def fail_over(self) -> None:
+        """Have a replica take over, with all that was acknowledged; the former one lives on, with its connections."""
+        old, new = self.server, Server(_directory(self.home / f"server-{len(self._servers) + 1}"), self._clock)
+        new.start(replica_of=old)
+        self._servers.append(new)
+        _wait(lambda: b"master_link_status:up" in new.ask("INFO replication"))
+        _wait(
+            lambda: b"aof_rewrite_in_progress:0" in new.ask("INFO persistence")
+        )  # or its file would lack what it was sent
+        _wait(lambda: old.ask(f"FAILOVER TO 127.0.0.1 {new.port}").startswith(b"+OK"))
+        _wait(lambda: b"role:master" in new.ask("INFO replication"))
+        draft = self.home / "s.new"
+        draft.symlink_to(new.socket)
+        draft.rename(self._socket)
+
+    def end_replicas(self) -> None:
+        """End the servers that were the primary before."""
+        for server in self._servers[:-1]:
+            server.close()
+
+    def set_clock(self, offset_s: int) -> None:
+        """Have the servers' clock so far ahead of the true time."""
+        draft = self._clock.with_name("clock.new")
+        draft.write_text(f"{offset_s:+d}s\n")
+        draft.rename(self._clock)
+
+    def limit_inodes(self, more: int | None) -> None:
+        """Have so many inodes more for the state of all kernels; None: plenty."""
+        state = self.home / "state"
+        if more is None:
+            _mount("-o", f"remount,nr_inodes={_INODES}", str(state))
+            return
+        for slack in range(0, 1000, 10):  # below what is in use by now it is refused
+            used = (disk := os.statvfs(state)).f_files - disk.f_ffree
+            with suppress(subprocess.CalledProcessError):
+                _mount("-o", f"remount,nr_inodes={used + more + slack}", str(state))
+                return
+
+    def close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
 
     @asynccontextmanager
     async def watch(self) -> AsyncGenerator[Town]:
@@ -302,9 +459,14 @@ async def open_stage() -> AsyncGenerator[Stage]:
     """A running server and two running kernels; all of it is gone afterwards, and so is its directory."""
     home = Path(tempfile.mkdtemp(prefix="tt-chaos-", dir="/tmp")).resolve()  # sockets want short paths
     try:
-        stage = Stage(home)
         async with AsyncExitStack() as stack:
-            stack.callback(stage.server.close)
+            state = _directory(home / "state")
+            if CAN_MOUNT:
+                _mount("-t", "tmpfs", "-o", f"nr_inodes={_INODES}", "tinytown-chaos", str(state))
+                stack.callback(subprocess.run, ["umount", "--lazy", str(state)], check=False)
+            stack.enter_context(changed_environment({"XDG_STATE_HOME": str(state)}))
+            stage = Stage(home)
+            stack.callback(stage.close_servers)
             await trio.to_thread.run_sync(stage.server.start)
             nursery = await stack.enter_async_context(trio.open_nursery())
             stack.callback(nursery.cancel_scope.cancel)
@@ -317,12 +479,28 @@ async def open_stage() -> AsyncGenerator[Stage]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _mount(*options: str) -> None:
+    subprocess.run(["mount", *options], check=True, timeout=10)
+
+
+def _wait(check: Callable[[], object]) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not check():
+        if time.monotonic() > deadline:
+            raise RuntimeError("a server did not do what it was told")
+        time.sleep(0.02)
+
+
 async def insist(town: Town, call: Operation[T]) -> T:
     """What the town answers to `call`, which is asked again for as long as the server is away or refuses everything."""
     while True:
         try:
             return await town.run(call)
         except ServerUnreachable:
+            await trio.sleep(0.05)
+        except Refused as error:  # an agent that somebody has just stopped takes neither mail nor tasks
+            if "is stopped" not in error.message:
+                raise
             await trio.sleep(0.05)
 
 

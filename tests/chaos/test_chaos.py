@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 from tinytown.model.events import TaskStateChanged
 
 from tests.chaos.findings import Findings, Given, completed_more_than_once, missing, out_of_order, read_log, repeated
+from tests.chaos.harm import VERBS
+from tests.chaos.stage import WORKER, frame_end
 from tests.chaos.trial import run_trial
 
 GIVEN = [Given(1, "a", "normal"), Given(2, "a", "normal"), Given(3, "a", "high"), Given(4, "a", "normal", waits=True)]
@@ -17,7 +25,8 @@ async def test_nothing_is_lost_or_done_twice_while_everything_fails_once() -> No
     assert findings.broken.keys() <= {"taken_over_late_s"}, (
         findings.broken
     )  # times are for the session on a quiet machine
-    assert len(findings.struck.keys() - {"agent killed", "tool killed"}) == 6
+    small = {"agent killed", "tool killed", *(f"{verb} by an operator" for verb in VERBS)}
+    assert len(findings.struck.keys() - small) == 6
     assert findings.tasks == 120
     assert findings.takeovers_s
 
@@ -63,9 +72,57 @@ def test_each_promise_can_break() -> None:
         "dead_letters": 0,
         "runs_repeated": 0,
         "notes_repeated": 0,
+        "histories": (),
     }
     assert Findings(**good).broken == {}
     promises = [name for name in Findings.__dataclass_fields__ if name not in good]
-    assert len(promises) == 11
+    assert len(promises) == 13
     for name in promises:
         assert Findings(**good, **{name: ["x"]}).broken == {name: ["x"]}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b"$3\r\na\r\n\r\n",
+        b"*2\r\n:1\r\n$1\r\nx\r\n",
+        b"%1\r\n+a\r\n*0\r\n",
+        b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$0\r\n\r\n",
+        b"_\r\n",
+    ],
+)
+def test_a_gate_tells_where_a_reply_ends(reply: bytes) -> None:
+    assert frame_end(reply + b"+OK\r\n") == len(reply)
+    assert [frame_end(reply[:size]) for size in range(len(reply))] == [-1] * len(reply)
+
+
+def test_two_processes_on_one_task_are_seen(tmp_path: Path) -> None:
+    log, worker = tmp_path / "log", tmp_path / "worker.sh"
+    worker.write_text(WORKER)
+    (tmp_path / "log.d").mkdir()
+    environment = {
+        "PATH": os.environ["PATH"], "CHAOS_LOG": str(log), "TINYTOWN_AGENT_NAME": "a", "TINYTOWN_TASK_ID": "t",
+    }  # fmt: skip
+
+    def start(duration_s: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            ["sh", str(worker)], env=environment, stdin=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert process.stdin
+        process.stdin.write(f"chaos-task 7 high {duration_s} plain\n")
+        process.stdin.close()
+        return process
+
+    first = start("600")
+    try:
+        while not log.exists() or "begun" not in log.read_text():
+            time.sleep(0.01)
+        assert start("0").wait(60) == 0
+        assert read_log(log.read_text()).at_once == (("a", "high", 7),)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    assert start("0").wait(60) == 0
+    assert len(read_log(log.read_text()).at_once) == 1

@@ -8,74 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from tinytown.model.ids import SUPERVISOR
-from tinytown.model.messages import PRIORITIES, Informational, Priority
-from tinytown.protocol.keys import KEYS
 from tinytown.town import Town
+from tinytown_cli import administration
+from tinytown_testing.keys import KEYS
 
-from .findings import Findings, Given, completed_more_than_once, missing, out_of_order, read_log, repeated
+from .findings import Findings, completed_more_than_once, missing, out_of_order, read_log, repeated
 from .harm import TAKEOVER_BOUND_S, Harm
 from .stage import Stage, insist, open_stage
+from .work import AGENTS, Work
 
-AGENTS = 20
-NOTES_A_TASK = 0.5
-NEEDING = 0.2  # of the tasks
-
+_LAST_S = 60.0  # for looking at what has become of it
 _KNOWN = [
     re.compile(":".join("[^:]+" if part.startswith("<") else re.escape(part) for part in pattern.split(":")))
     for pattern in KEYS
 ]
 
 
-class Work:
-    """What is given to the agents, and in which order."""
-
-    def __init__(self, town: Town, chance: random.Random) -> None:
-        self._town = town
-        self._chance = chance
-        self.tasks: list[Given] = []
-        self.notes: list[Given] = []
-        self.ids: list[str] = []
-        self._number = 0
-
-    async def give(self, count: int) -> None:
-        """So many more tasks, and mail in between."""
-        chance = self._chance
-        for _ in range(count):
-            while chance.random() < NOTES_A_TASK / (1 + NOTES_A_TASK):
-                note = self._given(chance.choice(PRIORITIES))
-                body = Informational(summary=f"chaos-note {note.priority} {note.number}")
-                await insist(
-                    self._town, self._town.operations.send(note.agent, body, sender=SUPERVISOR, priority=note.priority)
-                )
-                self.notes.append(note)
-            needs = (
-                chance.sample(self.ids, min(len(self.ids), chance.randint(1, 3))) if chance.random() < NEEDING else []
-            )
-            task = self._given(chance.choice(PRIORITIES), waits=bool(needs))
-            way = chance.choice(["plain", "plain", "shelled", "straying"])
-            duration_s = chance.choice(["0", "0.02", "0.1"])
-            call = self._town.operations.add_task(
-                f"chaos-task {task.number} {task.priority} {duration_s} {way}",
-                agent=task.agent,
-                priority=task.priority,
-                needs=needs,
-            )
-            self.ids.append((await insist(self._town, call)).task.id)
-            self.tasks.append(task)
-
-    def _given(self, priority: Priority, *, waits: bool = False) -> Given:
-        self._number += 1
-        return Given(self._number, f"a{self._chance.randrange(AGENTS)}", priority, waits)
-
-
 async def run_trial(seed: int, *, tasks: int, faults: int, deadline_s: float) -> Findings:
     """A whole trial. What is struck, and what work there is, follows from the seed; when things happen does not, quite.
 
-    Raises: trio.TooSlowError when the work is not done by then.
+    What is not done at the deadline is stuck. Raises: trio.TooSlowError when not even that can be found out.
     """
     began = trio.current_time()
-    with trio.fail_after(deadline_s):
+    with trio.fail_after(deadline_s + _LAST_S):
         async with open_stage() as stage, stage.watch() as town:
             for number in range(AGENTS):
                 await town.spawn(f"a{number}")
@@ -83,12 +38,15 @@ async def run_trial(seed: int, *, tasks: int, faults: int, deadline_s: float) ->
             harm = Harm(stage, town, random.Random(seed + 1))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(harm.pick_off)
+                nursery.start_soon(harm.operate, work)
                 for number in range(faults):
                     await work.give(tasks * (number + 1) // faults - len(work.tasks))
                     await harm.strike()
                 nursery.cancel_scope.cancel()
-            await _finish(stage, town, tasks)
-            await harm.settle()
+            stage.set_clock(0)
+            with trio.move_on_at(began + deadline_s):
+                await _finish(stage, town, tasks)
+                await harm.settle()
             return await _judge(stage, town, work, harm, seed, trio.current_time() - began)
 
 
@@ -107,21 +65,26 @@ async def _finish(stage: Stage, town: Town, tasks: int) -> None:
 
 async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, duration_s: float) -> Findings:
     log = read_log(stage.log.read_text())
+    lost_notes = missing(work.notes, log.told)
     events = await _all_events(town)
     letters = await town.dead_letters()
     states = {task.id: task.state for task in await town.tasks(limit=len(work.ids))}
     unfinished = [f"{task_id} {states.get(task_id)}" for task_id in work.ids if states.get(task_id) != "completed"]
     strays = await _stray_keys(town)
-    exits = [
+    stuck = [each for each in unfinished if each.split()[-1] not in ("failed", "cancelled", "None")]
+    exits = harm.bad_exits + [
         f"kernel in {host.root.name} ended with {code}" for host in stage.hosts if (code := await _stop(host)) != 0
     ]
     left = [f"{pid} {_command(pid)}" for host in stage.hosts for pid in host.processes()]
     return Findings(
         lost_tasks=unfinished + [f"number {number} was never done" for number in missing(work.tasks, log.done)],
-        lost_notes=missing(work.notes, log.told),
+        lost_notes=lost_notes,
+        histories=[await _history(town, work.note_ids[number]) for number in lost_notes],
         completed_twice=completed_more_than_once(events),
-        tasks_out_of_order=out_of_order(work.tasks, log.begun),
+        tasks_out_of_order=out_of_order(work.given_tasks, log.begun),
         notes_out_of_order=out_of_order(work.notes, log.told),
+        at_once=list(log.at_once),
+        stuck=stuck,
         processes_left=left,
         unexplained_dead_letters=[letter.id for letter in letters if not letter.reason],
         not_taken_over=harm.never_taken_over,
@@ -138,6 +101,25 @@ async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, du
         runs_repeated=repeated(log.begun),
         notes_repeated=repeated(log.told),
     )
+
+
+async def _history(town: Town, message_id: str) -> list[str]:
+    """What is known of a message, and of the rounds that had it."""
+    keys = town.operations.keys
+    lines = [f"{line.at} {line.what}" for line in await town.run(administration.trace(keys, message_id))]
+    for record in await town.run(administration.rounds(keys, limit=5000)):
+        if message_id in record.messages:  # of an agent, the latest alone are kept
+            lines.append(
+                f"{record.began_at} to {record.ended_at} {record.agent} {record.outcome}: {record.reason} {record.text}"
+            )
+    for agent in await town.agents():
+        inbox = await town.run(town.operations.peek(agent.name, limit=5000))
+        lines += [
+            f"{entry.place} at {agent.name}, {agent.state}, {agent.mail}"
+            for entry in inbox.messages
+            if entry.message and entry.message.id == message_id
+        ]
+    return lines
 
 
 async def _all_events(town: Town) -> list[Any]:

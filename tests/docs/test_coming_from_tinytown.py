@@ -1,13 +1,11 @@
-"""`docs/coming-from-tinytown.md`: every row names tests that exist, and each of the 99 weaknesses has its place."""
+"""`docs/coming-from-tinytown.md`: each of the 99 weaknesses has its place."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "coming-from-tinytown.md").read_text()
-SOURCES = [*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("plugins/*/tests/**/test_*.py")]
 NUMBERS = 99
 
 
@@ -25,19 +23,9 @@ def _while_rows(lines: list[str]) -> list[str]:
     return lines[:end]
 
 
-def test_every_row_names_tests_that_exist() -> None:
-    written = {name for path in SOURCES for name in re.findall(r"def (test_\w+)", path.read_text())}
-    checked = rows("| behaviour | tests |") + rows("| | here | tests |")
-    assert len(checked) > 100
-    for row in checked:
-        named = re.findall(r"`(test_\w+)`", row[-1])
-        assert named, row
-        assert set(named) <= written, set(named) - written
-
-
 def test_each_weakness_is_listed_once() -> None:
     numbers: list[int] = []
-    for row in rows("| | here | tests |") + rows("| | why there is no test |"):
+    for row in rows("| | here |") + rows("| | why there is no test |"):
         for part in row[0].split(", "):
             first, _, last = part.partition(" to ")
             numbers += range(int(first), int(last or first) + 1)

@@ -44,7 +44,7 @@ def _command(group: click.Group, context: click.Context, name: str, words: str, 
     if isinstance(command, TownGroup):
         below = click.Context(command, parent=context, info_name=name)
         for each in command.list_commands(below):
-            if each in command.commands or f"{words} {each}" in added:
+            if each in (*command.commands, *command.elsewhere) or f"{words} {each}" in added:
                 yield from _command(command, below, each, f"{words} {each}", added)
         return
     assert isinstance(command, TownCommand)

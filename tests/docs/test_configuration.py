@@ -20,13 +20,15 @@ from tinytown.config import (
     RedisConfig,
     RoleConfig,
     RoundConfig,
+    StateConfig,
     UserConfig,
+    WakeConfig,
 )
-from tinytown.packages import moved_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## The town": Config,
+    "## `[state]`": StateConfig,
     "## `[redis]`": RedisConfig,
     "## `[round]`": RoundConfig,
     "## `[limits]`": LimitsConfig,
@@ -36,9 +38,23 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "## `[rates.KIND]`": RateConfig,
     "## `[agent_clis.NAME]`": AgentCli,
     "## `[roles.NAME]`": RoleConfig,
+    "## `[wake]`": WakeConfig,
     "## The user's file": UserConfig,
 }
-OWN_SECTIONS = {"host", "budgets", "rates", "agents", "redis", "round", "limits", "agent_clis", "roles", "plugins"}
+OWN_SECTIONS = {
+    "state",
+    "host",
+    "budgets",
+    "rates",
+    "agents",
+    "redis",
+    "round",
+    "limits",
+    "agent_clis",
+    "roles",
+    "plugins",
+    "wake",
+}
 
 
 def rows(heading: str) -> dict[str, str]:
@@ -50,7 +66,7 @@ def rows(heading: str) -> dict[str, str]:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_a_section_lists_exactly_the_keys_that_exist(heading: str) -> None:
     kind = SECTIONS[heading]
-    keys = set(kind.__struct_fields__) - (set() if kind is UserConfig else OWN_SECTIONS)
+    keys = set(kind.__struct_fields__) - (set() if kind in (UserConfig, WakeConfig) else OWN_SECTIONS)
     assert set(rows(heading)) == keys
 
 
@@ -85,22 +101,3 @@ def test_every_environment_variable_that_the_code_reads_is_on_the_page() -> None
     }  # no variables: the name of a constant, and what some of tests begin with
     missing = {name for name in named if f"`{name}`" not in PAGE}
     assert not missing
-
-
-def test_a_key_that_has_moved_works_at_its_old_place_with_a_warning_and_is_on_the_page(tmp_path: Path) -> None:
-    path = tmp_path / "tinytown.toml"
-    for old, new in moved_settings().items():
-        *sections, name = new.split(".")
-        with pytest.warns(FutureWarning, match=rf"tinytown\.toml: {re.escape(old)} is now {re.escape(new)}"):
-            table: Any = config.read_config({"name": "t", old: "value"}, path)
-        assert sections[0] == "plugins"
-        assert table.plugins[sections[1]][name] == "value"
-        assert f"| `{old}` | `{new}` |" in PAGE
-
-
-def test_the_new_place_of_a_key_wins_over_the_old_one(tmp_path: Path) -> None:
-    table = {"name": "t", "conductor_cli": "old", "plugins": {"ops": {"conductor_cli": "new"}}}
-    with pytest.warns(FutureWarning):
-        read = config.read_config(table, tmp_path / "tinytown.toml")
-    assert read.plugins["ops"]["conductor_cli"] == "new"
-    assert table["plugins"] == {"ops": {"conductor_cli": "new"}}, "what was read from the file stays as it is"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinytown import errors
 from tinytown.errors import TinytownError
+from tinytown.protocol.operation import SERVER_REFUSALS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text()
@@ -15,7 +16,7 @@ PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text()
 
 def codes_in_source() -> set[str]:
     found = {kind.code for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TinytownError)}
-    found |= set(errors.REPLY_CODES)
+    found |= set(errors.REPLY_CODES) | {code for _, _, code in SERVER_REFUSALS.values()}
     for path in [*ROOT.glob("core/tinytown/**/*.py"), *ROOT.glob("plugins/*/tinytown_*/**/*.py")]:
         if path.name != "blockers.py":  # codes there are reasons why a task waits, documented with tt task why
             found |= set(re.findall(r"\bcode(?:, text)? ?= ?\"([a-z_]+)\"", path.read_text()))

@@ -21,6 +21,7 @@ from tinytown.config import Config
 from tinytown.contracts import Failed, Finished, Outcome, RateLimited, Usage
 from tinytown.plugin import Plugins, load_plugins
 from tinytown_testing import ReportRecorder, open_sandbox
+from tinytown_testing.installed import install_distribution
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
 MODULE = "tinytown_parrot/__init__.py"
@@ -44,16 +45,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
             (directory / path).write_text(text)
     project = tomllib.loads((directory / "pyproject.toml").read_text())["project"]
     site = tmp_path / "site"
-    metadata = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
     groups = [
         f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
         for group, entries in project["entry-points"].items()
     ]
-    (metadata / "entry_points.txt").write_text("\n".join(groups))
+    install_distribution(site, project["name"], "\n".join(groups), version=project["version"])
     for path in (site, directory):
         monkeypatch.syspath_prepend(path)
     yield directory

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 import click
 import pytest
 from tinytown.model.events import EVENT_TYPES, KnownEvent
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
+from tinytown.protocol import TownOperations
+from tinytown.redis.url import parse_url
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.framework import make_root
 from tinytown_testing.shell import Shell
 
@@ -85,6 +88,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     elsewhere.mkdir()
     told["tt init"] = tt("init", "--inside", "--json", cwd=elsewhere).json
     told["tt start"] = tt("start", "--background", "--json", cwd=elsewhere).json
+    told["tt reload"] = tt("reload", "--json", cwd=elsewhere).json
     told["tt stop"] = tt("stop", "--json", cwd=elsewhere).json
     ask("bootstrap")
     ask("towns")
@@ -107,6 +111,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("task show", task)
     ask("task tree")
     ask("task why", task)
+    ask("why")
+    ask("help", "mail")
     ask("task list")
     ask("task export", "tasks.jsonl", "--format", "beads")
     ask("task import", "tasks.jsonl", "--format", "beads", "--dry-run")
@@ -118,6 +124,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     tt("send", "worker", "good to merge?", "--query")
     ask("inbox", "worker")
     ask("trace", letters[0])
+    ask_a_question(tt)
+    ask("answer", ask("questions")["questions"][0]["id"], "yes")
     ask("prompt", "worker")
     ask("interrupt", "doomed")
     ask("resume", "doomed")
@@ -154,7 +162,13 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("migrate", "--from", old_server(tt), "--output", "old.jsonl")
     ask("doctor")
     ask("recover")
-    ask("plugins")
+    with_systemd = a_systemd_that_obeys(tt)
+    for verb, *words in (["install", "--no-start"], ["status"], ["uninstall"]):
+        told[f"tt service {verb}"] = tt("service", verb, *words, "--json", env=with_systemd).json
+    ask("where")
+    told["tt uninstall"] = json.loads(tt("uninstall", "--json", code=4).out)
+    ask("plugins list")
+    ask("plugins install", "git", "--dry-run")
     ask("roles")
     ask("agent-tools", "--list")
     ask("plugin new", "my-tool", "--kind", "gate")
@@ -165,6 +179,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("history", "worker")
     ask("top")
     ask("conductor", "--print")
+    told.update(git_answers(tt))
     tt("start", "--background")
     tt("spawn", "echoer", "--cli", "echo")
     tt("assign", "echoer", "say something")
@@ -175,12 +190,89 @@ def answers(in_town: Shell) -> dict[str, Any]:
     return told
 
 
+def ask_a_question(tt: Shell) -> None:
+    """What a session of `worker` would have left in the town."""
+    operations = TownOperations(tt.json("config", "get", "name")["value"])
+    question = {"id": "q1", "agent": "worker", "question": "May I?", "options": ["Yes", "No"]}
+    with BlockingClient(parse_url(tt.server().url)) as client:
+        client.run(operations.set_plugin_field("ops", "question.q1", question))
+
+
+def a_systemd_that_obeys(tt: Shell) -> dict[str, str]:
+    """Variables with which a script is the user's service manager."""
+    for name in ("systemctl", "loginctl", "launchctl"):
+        program = tt.directory / "manager" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\nprintf 'ActiveState=active\\nMainPID=4711\\nUnitFileState=enabled\\n'\n")
+        program.chmod(0o755)
+    path = f"{tt.directory / 'manager'}:{tt.variables['PATH']}"
+    return {"PATH": path, "HOME": str(tt.directory / "manager"), "XDG_CONFIG_HOME": ""}
+
+
+def git_answers(tt: Shell) -> dict[str, Any]:
+    """What the commands about git print in a repository where work was submitted, rejected, approved, merged and kept."""
+    shop, told = tt.directory / "shop", dict[str, Any]()
+    shop.mkdir()
+    for words in (
+        "init -q",
+        "config user.name Ann",
+        "config user.email ann@example.org",
+        "commit -q --allow-empty -m first",
+    ):
+        subprocess.run(["git", *words.split()], cwd=shop, check=True, timeout=30)
+
+    def ask(command: str, *words: str) -> Any:
+        told[f"tt {command}"] = tt(*command.split(), *words, "--json", cwd=shop).json
+        return told[f"tt {command}"]
+
+    def wait_for(task: str, stage: str) -> None:
+        deadline = time.monotonic() + 60
+        while [work["stage"] for work in ask("merge list")["work"] if work["task"] == task] != [stage]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    tt("init", "--name", "git-shop", "--inside", cwd=shop)
+    with (shop / "tinytown.toml").open("a") as file:
+        file.write('\n[plugins.git]\nreview = "person"\nchecks = { test = "true" }\n')
+    tt("start", "--background", cwd=shop)
+    tt("spawn", "ada", "--cli", "shell", cwd=shop)
+    task = tt("assign", "ada", "date +%N > new", "--json", cwd=shop).json["task_id"]
+    wait_for(task, "review")
+    ask("diff", task)
+    ask("review", task)
+    tt("interrupt", "ada", cwd=shop)
+    ask("reject", task, "--reason", "no")
+    ask("merge show", task)
+    ask("merge retry", task)
+    tt("resume", "ada", cwd=shop)
+    wait_for(task, "review")
+    ask("merge pause")
+    ask("approve", task)
+    ask("merge reject", task, "--reason", "not yet")
+    wait_for(task, "review")
+    tt("approve", task, cwd=shop)
+    ask("merge resume")
+    tt("wait", "--task", task, cwd=shop)
+    ask("merge list")
+    name = ask("rescue list")["rescues"][0]["name"]
+    ask("rescue show", name, "--diff")
+    ask("rescue restore", name, "--branch", "saved")
+    ask("rescue prune", "--task", task, "--dry-run")
+    ask("gc", "--dry-run")
+    tt("reserve", "src", "--agent", "ada", cwd=shop)
+    ask("reserve", "src/api", "docs", "--note", "new", "--anyway")
+    ask("reservations")
+    ask("release", "docs")
+    tt("stop", cwd=shop)
+    return told
+
+
 def old_server(tt: Shell) -> str:
     """The URL of a server with a town of Tinytown 0.10 on it: the town's own will do."""
-    socket = tt.directory / ".tt" / "redis.sock"
-    with BlockingClient(Address("unix", path=str(socket))) as client:
+    url = tt.server().url
+    with BlockingClient(parse_url(url)) as client:
         write_old_town(client, "hash")
-    return f"unix://{socket}"
+    return url
 
 
 def test_every_command_has_a_section() -> None:
@@ -213,10 +305,16 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     assert answers["tt sync"]["tasks"]
     assert answers["tt trace"]["trace"]
     assert answers["tt prompt"]["messages"]
-    assert answers["tt plugins"]["plugins"]
+    assert answers["tt plugins list"]["plugins"]
     assert answers["tt history"]["rounds"]
     assert answers["tt history"]["transcript"]
     assert answers["tt logs"]
+    assert answers["tt merge list"]["work"]
+    assert answers["tt rescue list"]["rescues"]
+    assert answers["tt gc"]["worktrees"]
+    assert answers["tt diff"]["files"]
+    assert answers["tt approve"]["checks"]
+    assert answers["tt approve"]["reviews"]
     assert len(answers["tt events"]) > 20
 
 

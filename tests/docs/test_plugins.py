@@ -12,32 +12,27 @@ from typing import Any
 
 import msgspec
 import pytest
+import tinytown_cli.contracts
+import tinytown_mcp.contracts
 from tinytown import contracts
-from tinytown.contracts import (
-    AgentContext,
-    Command,
-    Completer,
-    Converted,
-    Finding,
-    Outcome,
-    ReportingGuide,
-    Round,
-    SectionContent,
-    ToolResult,
-    Usage,
-    Verdict,
-)
+from tinytown.contracts import AgentContext, Outcome, PromptParts, ReportingGuide, Round, Usage, Verdict, WorkContext
 from tinytown.hookspecs import HOOK_API
-from tinytown.plugin.loader import HOOKS
+from tinytown.plugin.loader import hook_specs
+from tinytown_cli.contracts import Command, Completer, Converted, Finding, SectionContent
+from tinytown_mcp.contracts import ToolResult
+from tinytown_notify.settings import Rule, Webhook
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "plugins.md").read_text()
 HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)
 CONTRACTS = {
     name: kind
-    for name, kind in vars(contracts).items()
-    if getattr(kind, "_is_protocol", False) and kind.__module__.startswith("tinytown.")
+    for module in (contracts, tinytown_cli.contracts, tinytown_mcp.contracts)
+    for name, kind in vars(module).items()
+    if getattr(kind, "_is_protocol", False) and kind.__module__.startswith("tinytown")
 }
-PLUGINS = ("shell", "echo", "journal", "ops", "beads")
+PLUGINS = ("shell", "echo", "journal", "notify", "otel", "metrics", "ops", "beads")
+#: Tables within the table of a plugin.
+TABLES = {"[[plugins.notify.rules]]": Rule, "[[plugins.notify.webhooks]]": Webhook}
 
 
 def section(heading: str) -> str:
@@ -56,7 +51,7 @@ def rows(text: str) -> dict[str, str]:
 
 def test_the_headings_about_hooks_are_the_hooks_with_their_exact_arguments() -> None:
     told = [heading for heading in HEADINGS if heading.startswith("tinytown_")]
-    assert told == [f"{name}({', '.join(arguments)})" for name, arguments in HOOKS.items()]
+    assert told == [f"{name}({', '.join(arguments)})" for name, arguments in hook_specs().arguments.items()]
 
 
 def test_the_page_says_the_version_of_the_hooks() -> None:
@@ -64,7 +59,7 @@ def test_the_page_says_the_version_of_the_hooks() -> None:
 
 
 def test_every_contract_has_a_heading() -> None:
-    assert {"AgentBackend", "AgentSession", "StatusSink"} <= set(CONTRACTS)
+    assert {"AgentBackend", "AgentSession", "Service"} <= set(CONTRACTS)
     assert set(CONTRACTS) <= set(HEADINGS)
 
 
@@ -83,7 +78,9 @@ def test_a_contract_is_told_with_its_methods_and_their_arguments(name: str) -> N
     assert [each for each in attributes if not any(f"`{each}`" in line for line in listed)] == []
 
 
-@pytest.mark.parametrize(("name", "kind"), [("AgentBackend", AgentContext), ("AgentSession", Round)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("AgentBackend", AgentContext), ("AgentSession", Round), ("Gate", WorkContext)]
+)
 def test_what_a_session_is_given_is_told_field_by_field(name: str, kind: type[Any]) -> None:
     assert list(rows(section(f"`{name}`"))) == [field.name for field in dataclasses.fields(kind)]
 
@@ -94,7 +91,8 @@ def test_the_outcomes_are_told_with_their_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Usage, Converted, Verdict, Command, Completer, Finding, SectionContent, ReportingGuide, ToolResult]
+    "kind",
+    [Usage, Converted, Verdict, Command, Completer, Finding, SectionContent, PromptParts, ReportingGuide, ToolResult],
 )
 def test_small_values_are_told_with_their_fields(kind: type[Any]) -> None:
     names = [*inspect.get_annotations(kind)]
@@ -105,11 +103,22 @@ def test_small_values_are_told_with_their_fields(kind: type[Any]) -> None:
 @pytest.mark.parametrize("name", PLUGINS)
 def test_every_setting_of_a_plugin_of_ours_is_told_with_its_default(name: str) -> None:
     (entry_point,) = importlib.metadata.entry_points(group="tinytown", name=name)
-    plugin = entry_point.load()
-    told = rows(section(f"`[plugins.{name}]`"))
-    fields = msgspec.structs.fields(plugin.tinytown_settings_type())
-    defaults = {field.name: msgspec.json.encode(field.default).decode() for field in fields}
-    assert told == defaults
+    kind = entry_point.load().tinytown_settings_type()
+    assert rows(section(f"`[plugins.{name}]`")) == defaults(kind)
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_setting_of_a_table_within_one_is_told_with_its_default(heading: str) -> None:
+    assert rows(section(f"`{heading}`")) == defaults(TABLES[heading])
+
+
+def defaults(kind: type[Any]) -> dict[str, str]:
+    """The keys of a table, with what they are if they are left out."""
+    told: dict[str, str] = {}
+    for field in msgspec.structs.fields(kind):
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        told[field.name] = "required" if field.required else msgspec.json.encode(default).decode()
+    return told
 
 
 def test_the_example_of_the_page_is_a_plugin() -> None:

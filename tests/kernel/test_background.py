@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from tinytown.concurrency import open_background, open_lasting, without_cancellations
+from tinytown.concurrency import open_background, open_lasting, plugin_code
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
@@ -129,7 +129,7 @@ async def test_errors_are_told_apart_from_cancellations_in_a_group() -> None:
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        with pytest.raises(ExceptionGroup) as caught, without_cancellations():
+        with pytest.raises(ExceptionGroup) as caught, plugin_code():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(brittle)
                 nursery.start_soon(trio.sleep_forever)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.protocol.operations import SCHEMA, TownOperations
-from tinytown.redis.blocking_client import BlockingClient
-from tinytown.redis.url import Address
+from tinytown.protocol.operations import TownOperations
+from tinytown.protocol.town_operations import SCHEMA
+from tinytown.redis.url import parse_url
+from tinytown_cli import administration
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.records import Snapshot, TaskRecord
 from tinytown_snapshots.transfer import Transfer
 
@@ -41,7 +43,7 @@ async def test_a_task_that_becomes_one_for_an_agent_is_taken_by_it_at_once(town_
         agent = await town.spawn("tess", role="tester")
         await agent.wait_until(lambda now: now.state == ("suspended" if asleep else "idle"))
         with trio.fail_after(10):
-            await town.run(town.operations.update_task(task.id, tags=["tester"]))
+            await town.run(administration.update_task(town.operations, task.id, tags=["tester"]))
             assert (await town.wait_for_task(task.id)).assigned_to == "tess"
 
 
@@ -74,7 +76,7 @@ async def test_what_a_restore_brings_onto_the_backlog_is_taken_by_who_is_idle(to
     )
 
     def restore() -> Any:
-        with BlockingClient(Address("unix", path=str(town_dir.server.socket_path))) as client:
+        with BlockingClient(parse_url(town_dir.server.url)) as client:
             return Transfer(client, TownOperations("t")).restore(Snapshot(schema=SCHEMA, tasks=(task,)), merge=True)
 
     async with town_dir.open() as town:

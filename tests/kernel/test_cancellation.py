@@ -37,7 +37,7 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(town_dir) -> None
             assert trio.current_time() - began < deadline_s + 4.5, deadline_s
             assert running_kernel(town_dir.root) is None
             assert (await watching.status()).hosts == (), deadline_s
-            assert not list((town_dir.root / ".tt" / "run").glob("*.json"))
+            assert not list((town_dir.state / "run").glob("*.json"))
             assert [pid for pid in town_dir.processes() if pid != server] == [], deadline_s
             for agent in await watching.agents():
                 assert agent.host is None

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import trio
 from tinytown.model.messages import Query
-from tinytown.protocol.operation import Operation
-from tinytown.protocol.operations import TownOperations, load_library
+from tinytown.protocol.operation import Operation, load_library
+from tinytown.protocol.operations import TownOperations
 from tinytown.redis.link import Link, open_link
-from tinytown.redis.url import Address
+from tinytown.redis.url import Address, parse_url
 from tinytown_server.server import EmbeddedServer
 
 
@@ -23,7 +23,7 @@ def address() -> Iterator[Address]:
     home = Path(tempfile.mkdtemp(prefix="tt-"))
     server = EmbeddedServer(home / ".tt")
     server.ensure()
-    yield Address("unix", path=str(server.socket_path))
+    yield parse_url(server.url)
     server.stop()
     shutil.rmtree(home)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.protocol.keys import KEYS
+from tinytown_testing.keys import KEYS
 
 SEEDS = range(int(os.environ.get("TINYTOWN_FAULT_SEEDS", "2")))
 AGENTS = 20
@@ -97,7 +97,7 @@ async def test_every_task_is_completed_once_whatever_is_killed(town_dir, start_k
         assert rounds_processes(town_dir, {kernel.pid, town_dir.server.pid() or 0, *children(kernel.pid)}) == []
         assert await trio.to_thread.run_sync(kernel.stop) == 0
         assert rounds_processes(town_dir, {town_dir.server.pid() or 0}) == []
-        assert not list((town_dir.root / ".tt" / "run").glob("*.json"))
+        assert not list((town_dir.state / "run").glob("*.json"))
 
 
 def children(pid: int) -> set[int]:
@@ -121,7 +121,7 @@ async def test_what_a_killed_kernel_had_is_free_again_as_soon_as_the_next_one_co
         kernel.kill()
         await trio.to_thread.run_sync(kernel.start)  # well within the lease: the same machine knows that it is dead
         done = await town.wait_for_task(task.id)
-        assert (done.state, done.result, done.attempts) == ("completed", "done", 2)
+        assert (done.state, done.result, done.attempts) == ("completed", "done", 1)
         events = await town.run(town.operations.events_after("0"))
         assert [event.reason for event in events if event.type == "host_left"] == ["its kernel was killed"]
 
@@ -151,3 +151,47 @@ async def test_an_agents_process_that_is_killed_costs_an_attempt(town_dir, start
         os.kill(int((town_dir.root / "pid").read_text()), signal.SIGKILL)
         done = await town.wait_for_task(task.id)
         assert (done.state, done.result, done.attempts) == ("completed", "done", 2)
+
+
+KILLER = """
+i=0
+until [ $(wc -l < begun) -gt $(wc -l < killed) ] || [ $i = 50 ]; do sleep 0.1; i=$((i + 1)); done
+echo x >> killed
+kill -9 $(cat kernel.pid)
+sleep 1000
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.deadline_s(150)
+async def test_a_task_that_kills_its_kernel_is_given_up_and_costs_the_tasks_beside_it_no_attempt(
+    town_dir, start_kernel
+) -> None:
+    town_dir.configure('default_cli = "shell"\nlease_s = 5.0\n')
+    killed, begun = town_dir.root / "killed", town_dir.root / "begun"
+    killed.touch()
+    begun.touch()
+    async with town_dir.connect() as town:
+        killer = await (await town.spawn("ada")).assign(KILLER)
+        beside = await (await town.spawn("bea")).assign("echo x >> begun; sleep 3; echo done")
+        (town_dir.root / "kernel.pid").write_text("0")
+        kernel = await trio.to_thread.run_sync(start_kernel)
+
+        async def keep_running() -> None:
+            while True:
+                (town_dir.root / "kernel.pid").write_text(str(kernel.pid))
+                while kernel._process.poll() is None:  # noqa: ASYNC110 - nothing announces it
+                    await trio.sleep(0.02)
+                await trio.to_thread.run_sync(kernel.start)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_running)
+            done, given_up = await town.wait_for_task(beside.id), await town.wait_for_task(killer.id)
+            nursery.cancel_scope.cancel()
+        assert (given_up.state, given_up.attempts, given_up.lost) == ("failed", 0, 5)
+        assert "its kernel ended 5 times" in (given_up.reason or "")
+        assert len(killed.read_text().split()) == 5
+        assert (done.state, done.attempts, done.lost) == ("completed", 1, 0)
+        assert len(begun.read_text().split()) <= 3  # twice beside the other one, then alone
+        after = await (await town.agent("ada")).assign("echo more")
+        assert (await town.wait_for_task(after.id)).state == "completed"

@@ -17,6 +17,17 @@ async def forever(work: Any, report: Any) -> None:
     await trio.sleep_forever()
 
 
+async def test_of_a_long_reason_the_beginning_and_the_end_are_kept(
+    town_dir, scripted_backend, scripted_answers
+) -> None:
+    reason = "exit status 3: " + "in the middle of a long trace\n" * 1_000 + "ValueError: no such table"
+    scripted_backend.script = scripted_answers(Failed(reason=reason, retryable=False))
+    async with town_dir.open() as town:
+        task = await (await town.spawn("ann")).assign("do it")
+        found = (await town.wait_for_task(task.id)).reason or ""
+        assert (found[:14], found[-25:], len(found) <= 2_000) == ("exit status 3:", "ValueError: no such table", True)
+
+
 async def test_a_finished_round_completes_its_task_with_the_final_text(
     town_dir, scripted_backend, scripted_answers
 ) -> None:

@@ -1,4 +1,4 @@
-"""Workspaces, gates, services, sinks, prompt sections and routing, as a running kernel uses them, and strangers among them."""
+"""Workspaces, gates, services, prompt sections and routing, as a running kernel uses them, and strangers among them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tinytown.kernel.event_dispatcher
 import trio
-from tinytown.contracts import Verdict
-from tinytown.model.events import Event
+from tinytown.contracts import Disposition, Failed, Finished, Gate, Service, Verdict, WorkContext, Workspace
+from tinytown_cli import administration
 from trio_util import AsyncValue
 
 # -- workspaces ------------------------------------------------------------------------------------------
 
 
-class Shed:
+class Shed(Workspace):
     """A workspace that keeps a diary and fails where it is told to."""
 
     def __init__(self, name: str, directory: Path, claims: bool = True, fail_at: str = "") -> None:
@@ -33,10 +32,10 @@ class Shed:
         return self._claims
 
     @asynccontextmanager
-    async def open(self, agent: Any, task: Any) -> AsyncGenerator[Path]:
+    async def open(self, work: Any, purpose: Any) -> AsyncGenerator[Path]:
         if self.fail_at == "open":
             raise RuntimeError("no room")
-        self.diary.append(f"opened for {agent.name}")
+        self.diary.append(f"opened for {work.agent.name}")
         async with trio.open_nursery():
             yield self.directory
         self.diary.append("closed")
@@ -84,10 +83,128 @@ async def test_a_workspace_that_raises_costs_an_attempt_and_its_plugin_is_named(
         await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
 
 
+async def test_the_environment_of_a_round_has_what_plugins_add(town_dir, scripted_backend) -> None:
+    scripted_backend.environment = lambda agent, task: {"VENV": f"of {agent.name}", "PATH": "/mine"}
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        await town.wait_for_task((await agent.assign("do it")).id)
+        environment = scripted_backend.rounds[0].environment
+        assert (environment["VENV"], environment["PATH"], environment["TINYTOWN_AGENT_NAME"]) == (
+            "of ada",
+            "/mine",
+            "ada",
+        )
+
+
+class Settling(Shed):
+    """A workspace that notes what it settles, after it has failed as often as it is told to."""
+
+    def __init__(self, directory: Path, failures: int = 0) -> None:
+        super().__init__("settling", directory)
+        self.failures = failures
+        self.settled: list[tuple[WorkContext, str, Path | None]] = []
+        self.count: AsyncValue[int] = AsyncValue(0)
+
+    async def settle(self, work: WorkContext, disposition: Disposition, directory: Path | None) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("cannot merge")
+        self.settled.append((work, disposition, directory))
+        self.count.value = len(self.settled)
+
+
+async def test_a_finished_task_is_settled_once_with_its_directory_and_its_disposition(
+    town_dir, scripted_backend, scripted_answers, tmp_path
+) -> None:
+    settling = Settling(tmp_path)
+    scripted_backend.workspaces = [settling]
+    scripted_backend.script = scripted_answers(Finished(), Failed(reason="cannot", retryable=False))
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        done, failed = [await town.wait_for_task((await agent.assign(text)).id) for text in ("do it", "and this")]
+        await settling.count.wait_value(lambda count: count == 2)
+        untouched = await town.add_task("for nobody")
+        await town.cancel_task(untouched.id)
+        assert [(work.task.id, how, where) for work, how, where in settling.settled] == [
+            (done.id, "completed", tmp_path),
+            (failed.id, "failed", tmp_path),
+        ]
+        work = settling.settled[0][0]
+        assert (work.agent.name, work.root, work.round_id) == ("ada", town_dir.root, done.round_id)
+        assert work.environment["TINYTOWN_TASK_ID"] == done.id
+        assert "TINYTOWN_TASK_TOKEN" not in work.environment
+    async with town_dir.open() as town:
+        await town.wait_for_task((await (await town.agent("ada")).assign("a third one")).id)
+        await settling.count.wait_value(lambda count: count == 3)
+    assert not [*(town_dir.state / "opened").iterdir()]
+
+
+async def test_a_task_that_is_cancelled_while_its_round_runs_is_settled_after_the_round(
+    town_dir, scripted_backend, tmp_path
+) -> None:
+    settling, begun = Settling(tmp_path), trio.Event()
+    scripted_backend.workspaces = [settling]
+
+    async def script(work: Any, report: Any) -> Any:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            settling.diary.append("ended")
+
+    scripted_backend.script = script
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await agent.assign("do it")
+        await begun.wait()
+        await town.cancel_task(task.id)
+        await settling.count.wait_value(lambda count: count == 1)
+        assert settling.diary == ["opened for ada", "ended"]
+        assert settling.settled[0][1:] == ("cancelled", tmp_path)
+
+
+async def test_what_a_kernel_could_not_settle_the_next_one_does(town_dir, scripted_backend, tmp_path) -> None:
+    settling = Settling(tmp_path, failures=1)
+    scripted_backend.workspaces = [settling]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        (event,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
+        assert event["text"] == "workspace settling failed: RuntimeError('cannot merge'); retried in 60 s"
+    async with town_dir.open():
+        await settling.count.wait_value(lambda count: count == 1)
+        work, disposition, directory = settling.settled[0]
+        assert (work.task.id, disposition, directory) == (task.id, "completed", tmp_path)
+
+
+async def test_a_task_that_was_reopened_is_settled_again_and_a_deleted_one_as_cancelled(
+    town_dir, scripted_backend, scripted_answers, tmp_path
+) -> None:
+    town_dir.configure(retry_delay_s=30.0)
+    settling = Settling(tmp_path)
+    scripted_backend.workspaces = [settling]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        await settling.count.wait_value(lambda count: count == 1)
+        await town.reopen_task(task.id)
+        await settling.count.wait_value(lambda count: count == 2)
+        scripted_backend.script = scripted_answers(Failed(reason="not yet"))
+        deleted = await agent.assign("and this")
+        await town.wait_until(lambda: town.task(deleted.id), lambda now: now.reason == "not yet")
+        await town.run(administration.delete_task(town.operations.keys, deleted.id))
+        await settling.count.wait_value(lambda count: count == 3)
+        assert [(work.task.description, how) for work, how, _ in settling.settled] == [
+            ("do it", "completed"),
+            ("do it", "completed"),
+            ("and this", "cancelled"),
+        ]
+
+
 # -- gates -----------------------------------------------------------------------------------------------
 
 
-class Judge:
+class Judge(Gate):
     """A gate that hands out verdicts one after the other, the last one for ever."""
 
     def __init__(self, *verdicts: Verdict | Exception | None, name: str = "judge") -> None:
@@ -95,8 +212,8 @@ class Judge:
         self.left = list(verdicts)
         self.seen: list[tuple[str, Path]] = []
 
-    async def check(self, task: Any, directory: Path) -> Verdict:
-        self.seen.append((task.state, directory))
+    async def check(self, work: Any, directory: Path) -> Verdict:
+        self.seen.append((work.task.state, directory))
         verdict = self.left.pop(0) if len(self.left) > 1 else self.left[0]
         if verdict is None:
             await trio.sleep_forever()
@@ -211,7 +328,7 @@ async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(
     monkeypatch.setattr("tinytown.kernel.round_runner._SETTLE_FOR_S", 0.2)
 
     class Slow(Judge):
-        async def check(self, task: Any, directory: Path) -> Verdict:
+        async def check(self, work: Any, directory: Path) -> Verdict:
             await trio.sleep(0.5)
             return Verdict(passed=True)
 
@@ -224,7 +341,7 @@ async def test_a_gate_that_takes_longer_than_the_outcomes_storing_is_waited_for(
 # -- services --------------------------------------------------------------------------------------------
 
 
-class Clock:
+class Clock(Service):
     name = "clock"
 
     def __init__(self, *ways: Exception | str) -> None:
@@ -287,149 +404,6 @@ async def test_a_service_that_breaks_while_the_kernel_stops_breaks_nothing_else(
     scripted_backend.services = [clock]
     async with town_dir.open():
         await clock.runs.wait_value(1)
-
-
-# -- sinks -----------------------------------------------------------------------------------------------
-
-
-class Diary:
-    """A sink that remembers what it was given."""
-
-    def __init__(self, name: str = "diary") -> None:
-        self.name = name
-        self.seen: list[Event] = []
-        self.count: AsyncValue[int] = AsyncValue(0)
-        self.opened = 0
-
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[None]:
-        self.opened += 1
-        yield
-
-    async def put(self, events: Sequence[Event]) -> None:
-        self.seen.extend(events)
-        self.count.value = len(self.seen)
-
-    @property
-    def ids(self) -> list[str]:
-        return [event.id for event in self.seen]
-
-    async def has(self, type_: str) -> None:
-        await self.count.wait_value(lambda _: any(event.type == type_ for event in self.seen))
-
-
-class Moody(Diary):
-    """Raises at its first calls, after it has taken the events."""
-
-    def __init__(self, failures: int) -> None:
-        super().__init__("moody")
-        self.failures = failures
-
-    async def put(self, events: Sequence[Event]) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise OSError("the webhook says 500")
-        await super().put(events)
-
-
-class Stuck(Diary):
-    async def put(self, events: Sequence[Event]) -> None:
-        await trio.sleep_forever()
-
-
-class NeverOpen(Diary):
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[None]:
-        await trio.sleep_forever()
-        yield
-
-
-async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(town_dir, scripted_backend) -> None:
-    diary = Diary()
-    scripted_backend.sinks = [diary]
-    async with town_dir.open() as town:
-        agent = await town.spawn("ada")
-        for number in range(5):
-            await agent.assign(f"task {number}")
-        await agent.wait_for_idle()
-    async with town_dir.connect() as town:
-        told = await town.run(town.operations.events_after("0"))
-    assert diary.ids == [event.id for event in told]
-    assert told[-1].type == "host_left"
-
-
-async def test_a_sink_goes_on_where_the_last_kernel_stopped(town_dir, scripted_backend) -> None:
-    before, after = Diary(), Diary()
-    scripted_backend.sinks = [before]
-    async with town_dir.open() as town:
-        await town.spawn("ada")
-        await before.has("agent_spawned")
-    async with town_dir.connect() as town:
-        await town.spawn("bea")  # while no kernel runs
-    scripted_backend.sinks = [after]
-    async with town_dir.open() as town:
-        await after.has("host_joined")
-        told = await town.run(town.operations.events_after("0"))
-        expected = [event.id for event in told]
-        await after.count.wait_value(lambda _: len(before.ids + after.ids) >= len(expected))
-        assert (before.ids + after.ids)[: len(expected)] == expected
-
-
-async def test_a_sink_that_raises_gets_the_same_events_again_and_the_others_go_on(
-    town_dir, scripted_backend, monkeypatch
-) -> None:
-    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
-    moody, diary = Moody(failures=2), Diary()
-    scripted_backend.sinks = [moody, diary]
-    async with town_dir.open() as town:
-        agent = await town.spawn("ada")
-        await agent.wait_for_idle()
-        await diary.has("agent_spawned")
-        await moody.has("agent_spawned")
-        assert moody.ids == sorted(moody.ids)
-        assert set(diary.ids[:3]) <= set(moody.ids)
-        assert moody.opened == 3
-        await diary.has("plugin_reported")
-        assert len([event for event in diary.seen if event.type == "plugin_reported"]) == 1
-
-
-@pytest.mark.parametrize("kind", [Stuck, NeverOpen])
-async def test_a_sink_that_hangs_holds_up_neither_agents_nor_other_sinks_nor_the_end(
-    town_dir, scripted_backend, monkeypatch, kind
-) -> None:
-    monkeypatch.setattr("tinytown.kernel.kernel._LEAVE_BOUND_S", 0.5)
-    stuck, diary = kind("stuck"), Diary()
-    scripted_backend.sinks = [stuck, diary]
-    async with town_dir.open() as town:
-        agent = await town.spawn("ada")
-        for number in range(20):
-            await agent.assign(f"task {number}")
-        await agent.wait_for_idle()
-        began = trio.current_time()
-    assert trio.current_time() - began < 2
-    assert diary.seen[-1].type == "host_left"
-    assert stuck.seen == []
-
-
-async def test_a_sink_that_takes_too_long_gets_its_batch_again(town_dir, scripted_backend, monkeypatch) -> None:
-    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_PUT_BOUND_S", 0.1)
-    monkeypatch.setattr(tinytown.kernel.event_dispatcher, "_FIRST_RETRY_S", 0.05)
-
-    class Dozing(Diary):
-        naps = 1
-
-        async def put(self, events: Sequence[Event]) -> None:
-            if self.naps:
-                self.naps -= 1
-                await trio.sleep_forever()
-            await super().put(events)
-
-    sink = Dozing()
-    scripted_backend.sinks = [sink]
-    async with town_dir.open() as town:
-        await town.spawn("ada")
-        await sink.has("agent_spawned")
-        assert sink.seen[0].type == "host_joined"
 
 
 # -- prompt sections and routing -------------------------------------------------------------------------
@@ -507,7 +481,7 @@ async def test_a_plugin_chooses_the_agent_for_a_task_of_the_backlog(town_dir, sc
         ended = await town.wait_for_task(task.id)
         assert (ended.state, ended.assigned_to) == ("completed", "bea")
         assert asked.value == [["ada", "bea"]]
-        assert (await town.add_task("think")).state == "pending"
+        assert (await town.add_task("think", tags=["philosophy"])).state == "pending"
         await asked.wait_value(lambda asked: len(asked) == 2)
 
 
@@ -535,7 +509,7 @@ async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_
         return answer
 
     async with town_dir.open() as town:
-        agent = await town.spawn("ada")
+        agent = await town.spawn("ada", tags=["other"])
         await agent.wait_for_idle()
         scripted_backend.choose = choose
         tasks = [await town.add_task(f"task {number}") for number in range(3)]

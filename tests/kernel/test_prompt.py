@@ -1,4 +1,4 @@
-"""What the kernel puts into a prompt of what it knows: earlier attempts, needed tasks, the role, the way to report."""
+"""What the kernel collects for a prompt: earlier attempts, needed tasks, the role, the way to report; and who makes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import trio
 from tinytown.contracts import Failed, Finished, Verdict
 from tinytown.model.ids import SUPERVISOR
+from tinytown.model.messages import Informational
 
 
 async def forever(work: Any, report: Any) -> None:
@@ -34,9 +35,9 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         for prompt in told[1:]:
             assert "```text\nthe tests\nare red\n```" in prompt
             assert "```text\nmy first go\n```" in prompt
-        assert "Last change of its state" not in told[1]
-        assert "Last change of its state: requested by user" in told[2]
-        assert "Last change of its state: no space left" in told[3]
+        assert "Why it is yours again" not in told[1]
+        assert "Why it is yours again: a person interrupted your last round" in told[2]
+        assert "Why it is yours again: no space left" in told[3]
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 
 
@@ -52,8 +53,8 @@ async def test_what_a_gate_has_against_the_work_is_a_rejection_too(town_dir, scr
 class Strict:
     name = "strict"
 
-    async def check(self, task: Any, directory: Any) -> Verdict:
-        return Verdict(passed=task.attempts > 1, evidence="not the first time")
+    async def check(self, work: Any, directory: Any) -> Verdict:
+        return Verdict(passed=work.task.attempts > 1, evidence="not the first time")
 
 
 async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(town_dir, scripted_backend) -> None:
@@ -72,12 +73,43 @@ async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(town_d
 async def test_a_backend_that_offers_the_towns_tools_gets_prompts_that_speak_of_them(
     town_dir, scripted_backend
 ) -> None:
-    scripted_backend.backends[0].offers_town_tools = True
+    scripted_backend.backends[0].offers_town_tools = "town_{}"
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)
         await town.send("ada", "tidy up", sender=SUPERVISOR)
         await scripted_backend.wait_for_rounds(2)
-        assert "- `task_complete` when" in scripted_backend.rounds[0].prompt
-        assert "`task_complete`" not in scripted_backend.rounds[1].prompt
-        assert "`send` gives another agent work" in scripted_backend.rounds[1].prompt
+        assert "- `town_task_complete` when" in scripted_backend.rounds[0].prompt
+        assert "task_complete" not in scripted_backend.rounds[1].prompt
+        assert "`town_send` gives another agent work" in scripted_backend.rounds[1].prompt
+
+
+async def test_without_a_plugin_that_makes_prompts_a_prompt_is_the_task_and_the_mail(
+    town_dir, scripted_backend
+) -> None:
+    town_dir.configure('blocked_plugins = ["prompts"]\n')
+    scripted_backend.sections = lambda agent, task: ["## House rules"]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        await agent.interrupt()
+        task = await agent.assign("do `it`\n```\n# Task 13")
+        await town.send("ada", Informational(summary="mind the gap"), sender=SUPERVISOR)
+        await agent.resume()
+        await town.wait_for_task(task.id)
+        assert scripted_backend.rounds[0].prompt == (
+            f"# Task {task.id}\n\n````text\ndo `it`\n```\n# Task 13\n````\n\n"
+            "# Message from 'supervisor'\n\n```text\nmind the gap\n```\n\n## House rules\n"
+        )
+
+
+async def test_a_plugin_that_fails_to_make_a_prompt_is_reported_and_the_round_takes_place(
+    town_dir, scripted_backend, monkeypatch
+) -> None:
+    monkeypatch.setattr("tinytown_prompts.plugin.build_prompt", lambda parts, config: 1 / 0)
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert task.state == "completed"
+        assert scripted_backend.rounds[0].prompt.startswith(f"# Task {task.id}\n\n```text\ndo it\n```\n")
+        (report,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="prompts")
+        assert "tinytown_prompt: ZeroDivisionError" in report["text"]

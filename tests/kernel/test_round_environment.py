@@ -10,6 +10,7 @@ import sys
 import pytest
 import trio
 from tinytown.errors import StaleLease
+from tinytown.identity import GIT_VARIABLES
 from tinytown_cli import administration
 
 NAMES = ("TOWN", "AGENT_ID", "AGENT_NAME", "TASK_ID", "TASK_TOKEN", "RUN_ID")
@@ -63,6 +64,31 @@ async def test_a_kernel_that_is_started_inside_a_round_does_not_pass_that_round_
         text = (town_dir.root / "env.txt").read_text()
         assert f"TINYTOWN_AGENT_ID={agent.id}\n" in text
         assert "TINYTOWN_TASK_TOKEN=\n" in text
+
+
+async def test_a_kernel_that_git_started_leads_no_round_into_another_repository(
+    town_dir, start_kernel, monkeypatch, tmp_path
+) -> None:
+    other = tmp_path / "other"
+    for repository in (other, town_dir.root):
+        await trio.run_process(["git", "init", "-q", repository])
+    town_dir.configure(SHELL, environment=["GIT_*"])
+    for name, value in (("GIT_DIR", other / ".git"), ("GIT_WORK_TREE", other), ("GIT_INDEX_FILE", other / "index")):
+        monkeypatch.setenv(name, str(value))
+    async with town_dir.connect() as town:
+        kernel = await trio.to_thread.run_sync(start_kernel)
+        agent = await town.spawn("ada")
+        task = await agent.assign("git rev-parse --show-toplevel; env | grep ^GIT_ || true")
+        result = (await town.wait_for_task(task.id)).result or ""
+        root, *variables = result.splitlines()
+        assert root == str(town_dir.root)
+        assert not {variable.partition("=")[0] for variable in variables} & GIT_VARIABLES
+        await trio.to_thread.run_sync(kernel.stop)
+
+
+def test_the_variables_that_lead_git_astray_are_those_that_git_names() -> None:
+    names = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True).stdout
+    assert set(names.split()) <= GIT_VARIABLES
 
 
 def needs_commands() -> None:

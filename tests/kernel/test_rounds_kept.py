@@ -55,7 +55,8 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(town
         agent = await town.spawn("ada")
         await agent.assign("seq 100000 # " + "é" * PROMPT_BYTES)
         await agent.wait_for_idle()
-        (record,) = await town.run(administration.rounds(town.operations.keys, "ada"))
+        # Reading so much takes a busy machine longer than a lease of a test: then the round is done again.
+        record, *_ = await town.run(administration.rounds(town.operations.keys, "ada"))
         transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert PROMPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_BYTES < transcript.prompt_bytes

@@ -11,6 +11,7 @@ import trio
 from tinytown.contracts import Finished
 from tinytown.errors import ServerUnreachable
 from tinytown.protocol import SCHEMA
+from tinytown.protocol.function_library import TOWN_LIBRARY
 
 SHELL = 'default_cli = "shell"\n'
 
@@ -105,7 +106,7 @@ async def test_a_server_that_is_away_for_longer_than_anybody_waits_orphans_no_ag
     async with town_dir.open() as town:
         agents = [await town.spawn(f"a{number}") for number in range(5)]
         await town.wait_for_idle()
-        binary = town_dir.root / ".tt" / "redis.sock"
+        binary = town_dir.state / "redis.sock"
         pid = town_dir.server.pid()
         os.kill(pid, signal.SIGSTOP)
         os.rename(binary, binary.with_suffix(".away"))  # who connects anew finds nothing
@@ -194,3 +195,39 @@ async def test_a_town_that_was_emptied_begins_anew_and_says_so(town_dir, scripte
         assert (await town.status()).schema == str(SCHEMA)
     async with town_dir.connect() as town:
         assert (await town.status()).hosts == ()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("function", ["claim", "task_start", "round_start"])
+async def test_a_round_that_the_server_refuses_before_it_begins_returns_in_its_old_place(
+    town_dir, scripted_backend, monkeypatch, function
+) -> None:
+    async with town_dir.open() as town, trio.open_nursery() as nursery:
+        run, refused, accepted = town.run, trio.Event(), trio.Event()
+
+        async def accept_again() -> None:
+            while b"NOREPLICAS" not in await town.link.command("INFO", "errorstats"):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            await town.link.command("CONFIG", "SET", "min-replicas-to-write", "0")
+            accepted.set()
+
+        async def run_refused_once(operation: Any) -> Any:
+            if operation.command[1] == TOWN_LIBRARY.function(function) and not refused.is_set():
+                refused.set()
+                await town.link.command("CONFIG", "SET", "min-replicas-to-write", "1")
+                nursery.start_soon(accept_again)
+            return await run(operation)
+
+        agent = await town.spawn("ada")
+        await agent.wait_for_idle()
+        await agent.interrupt()
+        await agent.wait_until(lambda agent: agent.state == "paused")
+        tasks = [await agent.assign(f"do {number}") for number in (1, 2, 3)]
+        monkeypatch.setattr(town, "run", run_refused_once)
+        await agent.resume()
+        await accepted.wait()
+        for task in tasks:
+            done = await town.wait_for_task(task.id)
+            assert (done.state, done.attempts) == ("completed", 1)
+        assert [work.task.description for work in scripted_backend.rounds] == ["do 1", "do 2", "do 3"]
+        assert await town.dead_letters() == ()

@@ -11,8 +11,10 @@ import tinytown
 import trio
 import trio.lowlevel
 from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
+from tinytown.model.details import NewTask
 from tinytown.model.events import TaskStateChanged
 from tinytown.model.messages import Informational, Query
+from tinytown.waiting import WaitFailed
 from tinytown_cli import administration
 from tinytown_server.server import EmbeddedServer
 
@@ -339,7 +341,7 @@ async def test_the_program_on_the_front_page_does_what_it_says(town_dir) -> None
         )
     assert (done.stdout, done.returncode) == (b"", 0), done.stderr
     assert b"Traceback" not in done.stderr
-    assert EmbeddedServer(town_dir.root / ".tt").ping()
+    assert EmbeddedServer(town_dir.state).ping()
     async with town_dir.connect() as town:
         form, interface, design = await town.tasks()
     assert [task.result for task in (design, interface, form)] == [
@@ -348,3 +350,42 @@ async def test_the_program_on_the_front_page_does_what_it_says(town_dir) -> None
         "echo: Build the login form",
     ]
     assert design.completed_at <= min(interface.started_at, form.started_at)
+
+
+async def test_many_tasks_are_assigned_in_one_pipeline_and_once(town_dir) -> None:
+    async with town_dir.connect() as town:
+        await town.spawn("ada", cli="shell")
+        tasks: list[NewTask] = [
+            {"description": "first", "agent": "ada", "task_id": "one"},
+            {"description": "then", "agent": "ada", "task_id": "two", "needs": ["one"], "tags": ["docs"]},
+            {"description": "whoever"},
+        ]
+        made = await town.assign_all(tasks)
+        assert [(task.id, task.state, task.assigned_to) for task in made[:2]] == [
+            ("one", "assigned", "ada"),
+            ("two", "blocked", "ada"),
+        ]
+        assert (made[2].state, made[2].assigned_to) == ("pending", None)
+        assert await town.assign_all(tasks[:2]) == made[:2]
+        with pytest.raises(NotFound, match="nobody"):
+            await town.assign_all([{"description": "x", "agent": "nobody"}, {"description": "y"}])
+        with pytest.raises(TypeError, match="titel"):
+            await town.assign_all([{"description": "x", "titel": "y"}])  # type: ignore[typeddict-unknown-key]
+        assert await town.assign_all([]) == ()
+
+
+async def test_many_tasks_are_assigned_although_the_functions_are_lost(town_dir) -> None:
+    async with town_dir.connect() as town:
+        await town.link.command("FUNCTION", "FLUSH")
+        made = await town.assign_all([{"description": f"task {number}"} for number in range(3)])
+        assert [task.description for task in made] == ["task 0", "task 1", "task 2"]
+
+
+async def test_one_that_will_never_be_idle_ends_the_wait_for_all(town_dir) -> None:
+    async with town_dir.connect() as town:
+        busy, done = await town.spawn("busy", cli="shell"), await town.spawn("done", cli="shell")
+        await busy.assign("work")
+        await done.assign("work")
+        await town.run(town.operations.set_desired_state("done", "stopped"))
+        with pytest.raises(WaitFailed, match="'done' will not become idle"):
+            await town.wait_for_idle(busy, done)

@@ -21,8 +21,8 @@ from tinytown.model.messages import (
     TaskOrder,
     Unknown,
     decode_message,
-    message_fields,
 )
+from tinytown_cli.serializers import message_fields
 
 ENVELOPE = {
     "id": "7f1c8a52-64f5-4b1e-9d0a-0f4c3f0a8e11",

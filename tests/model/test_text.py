@@ -19,6 +19,14 @@ def test_one_of_known_words_is_taken_and_others_are_answered_with_the_list() -> 
     assert caught.value.hint == "one of red, blue"
 
 
+def test_a_fence_is_longer_than_any_in_the_text_and_a_cut_is_marked() -> None:
+    assert text_functions.fenced("\na\n````\nb\n", 100) == "`````text\na\n````\nb\n`````"
+    assert text_functions.fenced("abcdef", 3, "tt inbox") == (
+        "```text\nabc\n```\n(cut here, after 3 of 6 characters; the rest: tt inbox)"
+    )
+    assert text_functions.fenced("`" * 500, 500).startswith("`" * 61 + "text\n" + "`" * 60 + "…\n")
+
+
 def test_bytes_of_a_command_line_that_are_no_utf_8_are_named() -> None:
     assert text_functions.check_utf8("café") == "café"
     with pytest.raises(UsageError, match=r"x\\\\xe9"):
@@ -98,3 +106,11 @@ def test_no_sentence_of_ours_has_a_plural_behind_a_number_that_may_be_one() -> N
         if plural.search(line) and not any(words in line for words in several)
     ]
     assert not found, "\n".join(["use tinytown.model.text.counted", *found])
+
+
+def test_what_nobody_sees_is_shown_and_what_people_write_stays() -> None:
+    hidden = "a\rb\u200b\u200e\u200f\u061c\u2060\ufeff\U000e0041\U000e0101\x85\u202e\u2066"
+    shown = text_functions.escape_control(hidden)
+    assert shown == r"a\rb\u200b\u200e\u200f\u061c\u2060\ufeff\U000e0041\U000e0101\x85\u202e\u2066"
+    people = "two\r\nlines\tو\u200c\u200d 👩\u200d🔧 ✔\ufe0f ñ"
+    assert text_functions.escape_control(people) == people

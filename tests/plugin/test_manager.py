@@ -13,13 +13,16 @@ from uuid import uuid4
 import msgspec
 import pytest
 from tinytown.config import AgentCli, Config
+from tinytown.contracts import PromptParts
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused
 from tinytown.hookspecs import HOOK_API
+from tinytown.kernel import build_prompt
 from tinytown.model.agents import Agent
 from tinytown.model.events import OtherEvent
 from tinytown.model.tasks import Task
 from tinytown.plugin import PluginReport, Plugins, load_plugins, survey_plugins
-from tinytown.plugin.loader import HOOKS
+from tinytown.plugin.loader import hook_specs
+from tinytown_testing.installed import install_distribution
 
 HEAD = f"""
 from tinytown.contracts import AgentBackend
@@ -57,10 +60,7 @@ class Workshop:
         return module
 
     def register(self, distribution: str, entry_points: str, version: str = "1.0") -> None:
-        metadata = self.directory / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        (metadata / "entry_points.txt").write_text(entry_points)
+        install_distribution(self.directory, distribution, entry_points, version=version)
         importlib.invalidate_caches()
 
     def config(self, **settings: object) -> Config:
@@ -94,7 +94,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Works
 
 EVERYTHING = """
 import msgspec
-from tinytown.contracts import Command, Completer, ReportingGuide
+from tinytown.contracts import ReportingGuide
+from tinytown_cli.contracts import Command, Completer
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
     word: str = "hello"
@@ -110,8 +111,10 @@ class Anything:
         self.name = self.kind = self.format = name
         self.keeps = self.loses = keeps
         self.description, self.arguments, self.changes, self.option = "does it", Settings, False, "deep"
+        self.scope = "host"
+        self.routes, self.panels, self.page = (), (), None
     def __getattr__(self, method):
-        if method in ("open", "read", "write", "put", "claims", "check", "run", "call"):
+        if method in "open read write claims check run call problem wrap settle ask waiting".split():
             return lambda *arguments: None
         raise AttributeError(method)
 
@@ -128,10 +131,6 @@ def tinytown_converters(settings):
     return (Anything(settings.word),)
 
 @hookimpl
-def tinytown_status_sinks(root, settings):
-    return [Anything("sink"), Anything(root.name)]
-
-@hookimpl
 def tinytown_workspaces(config):
     yield Anything("workspace")
 
@@ -140,8 +139,24 @@ def tinytown_gates():
     return [Anything("gate")]
 
 @hookimpl
-def tinytown_services(settings):
-    return {Anything("service"): 1}.keys()
+def tinytown_status_sinks(root):
+    return []
+
+@hookimpl
+def tinytown_git_forges(root):
+    return []
+
+@hookimpl
+def tinytown_services(root, settings):
+    return {Anything("service"): 1, Anything(root.name): 2}.keys()
+
+@hookimpl
+def tinytown_round_access(settings, config, root):
+    return [Anything("access")]
+
+@hookimpl
+def tinytown_sandboxes(settings):
+    return [Anything("sandbox")]
 
 @hookimpl
 def tinytown_commands():
@@ -150,6 +165,10 @@ def tinytown_commands():
 @hookimpl
 def tinytown_completers():
     return [Completer("greetings", "greeting.cli:greetings")]
+
+@hookimpl
+def tinytown_init_note(root):
+    return f"look at {root.name}"
 
 @hookimpl
 def tinytown_health_checks():
@@ -164,6 +183,10 @@ def tinytown_agent_tools(settings):
     return [Anything("tool")]
 
 @hookimpl
+def tinytown_townhall_extensions():
+    return [Anything("extension")]
+
+@hookimpl
 def tinytown_reporting_guide(agent, town_tools):
     return ReportingGuide(task="t {}", mail="m", agents=agent.name, reporting=str(town_tools), acting="")
 
@@ -172,8 +195,20 @@ def tinytown_event_text(event):
     return f"greeted {event}"
 
 @hookimpl
+def tinytown_prompt(parts):
+    return f"all for {parts.agent.name}"
+
+@hookimpl
 def tinytown_prompt_sections(agent, task):
     return [f"# For {agent.name}", task.description if task else "nothing to do"]
+
+@hookimpl
+def tinytown_question_handlers(root):
+    return [Anything("handler")]
+
+@hookimpl
+def tinytown_round_environment(agent, settings):
+    return {"NAME": agent.name}
 
 @hookimpl
 def tinytown_choose_agent(agents):
@@ -193,38 +228,152 @@ def test_a_plugin_that_asks_for_it_gets_its_own_data_for_prompts(workshop: Works
     assert plugins.prompt_sections(AGENTS[0], None) == ("none", "ada")
 
 
+def test_hooks_at_work_get_the_settings_the_configuration_and_the_root(workshop: Workshop) -> None:
+    workshop.install(
+        "rules",
+        "import msgspec\n"
+        "class Settings(msgspec.Struct, forbid_unknown_fields=True):\n    word: str = 'no'\n"
+        "@hookimpl\ndef tinytown_settings_type():\n    return Settings\n"
+        "@hookimpl\ndef tinytown_prompt_sections(settings, config, root):\n"
+        "    return [settings.word, config.name, root.name]\n"
+        "@hookimpl\ndef tinytown_choose_agent(task, data, settings):\n    return data.get(settings.word)\n",
+    )
+    plugins = workshop.load(plugins={"rules": {"word": "be brief"}})
+    assert plugins.prompt_sections(AGENTS[0], None) == ("be brief", workshop.config().name, workshop.directory.name)
+    assert plugins.choose_agent(TASK, AGENTS, {"rules": {"be brief": "ben"}}) == "ben"
+
+
+@pytest.mark.parametrize(
+    "answer", ["{'TINYTOWN_TOWN': '/'}", "{'A=B': ''}", "{'': ''}", "{'A': 'b\\0c'}", "{'A': 1}", "['A']", "1"]
+)
+def test_what_cannot_be_in_an_environment_makes_the_plugin_faulty(workshop: Workshop, answer: str) -> None:
+    workshop.install("good", "@hookimpl\ndef tinytown_round_environment():\n    return {'A': 'b'}")
+    workshop.install("odd", f"@hookimpl\ndef tinytown_round_environment():\n    return {answer}")
+    plugins = workshop.load()
+    assert plugins.round_environment(AGENTS[0], None) == {"A": "b"}
+    assert [report.status for report in plugins.reports if report.name == "odd"] == ["faulty"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "status"),
+    [
+        ("(1, 2)", "active"),
+        ("(2, 9)", "active"),
+        ("(3, 4)", "refused"),
+        ("(0, 1)", "refused"),
+        ("(2,)", "refused"),
+        ("()", "refused"),
+        ("(2.0, 3)", "refused"),
+        ("[1, 2]", "refused"),
+    ],
+)
+def test_a_plugin_may_be_written_for_a_range_of_hook_apis(workshop: Workshop, versions: str, status: str) -> None:
+    workshop.install("ranged", f"TINYTOWN_HOOK_API = {versions}", head="")
+    report = workshop.report("ranged")
+    assert report.status == status
+    assert status == "active" or "expected TINYTOWN_HOOK_API = 2" in report.reason
+
+
+def test_an_import_that_takes_long_is_noted(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinytown.plugin.manager._SLOW_IMPORT_S", 0.05)
+    workshop.install("slow", "import time\ntime.sleep(0.1)")
+    report = workshop.report("slow")
+    assert report.status == "active"
+    assert report.reason.startswith("importing it took 0.")
+
+
+def test_a_suspended_plugin_is_not_asked_and_its_calls_are_ended(workshop: Workshop) -> None:
+    workshop.install("all", EVERYTHING)
+    plugins, ended = workshop.load(), []
+    gate = plugins.gates[0]
+
+    def call() -> None:
+        with plugins.calling(gate, lambda: ended.append("gate")):
+            plugins.suspend("all", "it holds up the kernel")
+
+    with pytest.raises(PluginFaulty, match="no longer called: it holds up the kernel") as caught:
+        call()
+    assert (caught.value.code, ended) == ("plugin_suspended", ["gate"])
+    assert plugins.prompt_sections(AGENTS[0], None) == ()
+    assert [report.status for report in plugins.reports if report.name == "all"] == ["faulty"]
+    with plugins.calling(object(), ended.clear):
+        pass
+
+
+def test_with_an_allow_list_no_other_plugin_is_imported(workshop: Workshop) -> None:
+    workshop.install("good", EVERYTHING)
+    workshop.install("other", "raise AssertionError('imported')")
+    reports = {report.name: report for report in workshop.survey(allowed_plugins=("good",)).reports}
+    assert reports["good"].status == "active"
+    assert (reports["other"].status, reports["other"].reason) == ("blocked", "it is not among allowed_plugins")
+
+
+@pytest.mark.parametrize(
+    ("required", "problem"),
+    [
+        ("good", ""),
+        ("good>=2,<3", ""),
+        ("good ~= 2.4", ""),
+        ("good>=3", "required plugin good>=3: tinytown-good 2.5 is installed"),
+        ("broken", "required plugin broken: it is faulty: load: ZeroDivisionError"),
+        ("absent", "required plugin absent: it is missing"),
+        ("journal", "required plugin journal: it is blocked"),
+        ("good>=x", "expected a plugin's name and versions"),
+        ("", "required plugin : it is missing"),
+    ],
+)
+def test_a_town_does_not_start_without_a_plugin_that_it_requires(
+    workshop: Workshop, required: str, problem: str
+) -> None:
+    workshop.install("good", EVERYTHING, version="2.5")
+    workshop.install("broken", "1 / 0")
+    if not problem:
+        workshop.load(required_plugins=(required,))
+        return
+    with pytest.raises(ConfigError) as caught:
+        workshop.load(required_plugins=(required,))
+    assert problem in caught.value.message
+    assert caught.value.fields["key"] == "required_plugins"
+
+
 def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING, version="2.5")
     plugins = workshop.load(plugins={"all": {"word": "hi"}})
     root = workshop.directory.name
     assert list(plugins.backends) == [f"hi-town-{root}"]
-    assert plugins.converters["hi"].format == "hi"
-    assert list(plugins.sinks) == ["sink", root]
+    assert plugins.contributed("converters")["hi"].format == "hi"
     assert [workspace.name for workspace in plugins.workspaces] == ["workspace"]
     assert [gate.name for gate in plugins.gates] == ["gate"]
-    assert [service.name for service in plugins.services] == ["service"]
-    assert plugins.commands["greet"].target == "greeting.cli:greet"
+    assert [service.name for service in plugins.services] == ["service", root]
+    assert list(plugins.contributed("round_access")) == ["access"]
+    assert [sandbox.name for sandbox in plugins.sandboxes] == ["sandbox"]
+    assert plugins.contributed("commands")["greet"].target == "greeting.cli:greet"
     assert plugins.prompt_sections(AGENTS[0], TASK) == ("# For ada", "do it")
     assert plugins.prompt_sections(AGENTS[0], None) == ("# For ada", "nothing to do")
     assert plugins.choose_agent(TASK, AGENTS) == "ben"
-    assert plugins.completers["greetings"].target == "greeting.cli:greetings"
-    assert plugins.commands["task greet"].help == "Greet."
-    assert [*plugins.health_checks, *plugins.status_sections, *plugins.agent_tools] == ["check", "section", "tool"]
+    assert plugins.round_environment(AGENTS[0], None) == {"NAME": "ada"}
+    assert plugins.contributed("completers")["greetings"].target == "greeting.cli:greetings"
+    assert plugins.contributed("commands")["task greet"].help == "Greet."
+    assert [
+        name for kind in ("health_checks", "status_sections", "agent_tools") for name in plugins.contributed(kind)
+    ] == ["check", "section", "tool"]
     guide = plugins.reporting_guide(AGENTS[0], True)
     assert guide is not None
     assert (guide.agents, guide.reporting) == ("ada", "True")
-    assert plugins.event_text(EVENT) is not None
+    assert build_prompt(plugins, PromptParts(AGENTS[0], None, ())) == "all for ada"
+    assert plugins.first_answer("tinytown_event_text", {"event": EVENT}, str, "a text") is not None
     assert plugins.problems == ()
     (report,) = [each for each in plugins.reports if each.name == "all"]
     assert (report.status, report.reason, report.distribution, report.version) == ("active", "", "tinytown-all", "2.5")
-    assert report.hooks == tuple(sorted(HOOKS))
+    assert report.hooks == tuple(sorted(hook_specs().arguments))
     assert report.contributions["commands"] == ("greet", "task greet")
-    assert msgspec.json.decode(msgspec.json.encode(report))["contributions"]["sinks"] == ["sink", root]
+    assert msgspec.json.decode(msgspec.json.encode(report))["contributions"]["services"] == ["service", root]
 
 
 def test_the_names_of_all_hooks_are_known() -> None:
-    assert len(HOOKS) == 16
-    assert HOOKS["tinytown_status_sinks"] == ("settings", "config", "root")
+    assert hook_specs().arguments["tinytown_status_sinks"] == ("settings", "config", "root")
+    assert len(hook_specs().arguments) == 24
+    assert hook_specs().arguments["tinytown_gates"] == ("settings", "config", "root")
 
 
 def test_an_object_knows_its_plugin(workshop: Workshop) -> None:
@@ -283,9 +432,9 @@ def test_commands_can_be_looked_up_whatever_is_wrong_with_the_plugins(workshop: 
     workshop.install("all", EVERYTHING)
     workshop.install("broken", "raise SystemExit(3)")
     plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}, "all": {"wording": 1}})
-    assert plugins.commands == {}
+    assert plugins.contributed("commands") == {}
     plugins = workshop.survey(strict_plugins=True, plugins={"absent": {}})
-    assert plugins.commands["greet"].help == "Say hello."
+    assert plugins.contributed("commands")["greet"].help == "Say hello."
 
 
 # -- what is refused, and what is faulty -------------------------------------------------------------------
@@ -315,9 +464,11 @@ def test_a_plugin_that_does_not_import_is_faulty_and_the_others_work(
 
 
 def test_ctrl_c_while_a_plugin_is_imported_is_the_persons(workshop: Workshop) -> None:
-    workshop.install("slow", "raise KeyboardInterrupt")
+    workshop.install("slow", "import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(0.1)")
     with pytest.raises(KeyboardInterrupt):
         workshop.load()
+    workshop.install("odd", "raise KeyboardInterrupt")
+    assert workshop.report("odd", blocked_plugins=("slow",)).reason == "load: KeyboardInterrupt"
 
 
 @pytest.mark.parametrize(
@@ -427,13 +578,13 @@ def test_metadata_that_cannot_be_read_costs_nobody_else_anything(workshop: Works
         (f"{BACKEND}@hookimpl\ndef tinytown_agent_backends():\n    return [Backend(None)]", "expected a text as kind"),
         ("@hookimpl\ndef tinytown_commands():\n    return [('a', 'b', 'c:d')]", "expected a Command, got tuple"),
         (
-            "from tinytown.contracts import Command\n"
+            "from tinytown_cli.contracts import Command\n"
             "@hookimpl\ndef tinytown_commands():\n    return [Command('a', 'b', 'c.d')]",
             "expected 'module:function' as the target of 'a', got 'c.d'",
         ),
         ("@hookimpl\ndef tinytown_completers():\n    return [('a', 'b:c')]", "expected a Completer, got tuple"),
         (
-            "from tinytown.contracts import Command\n"
+            "from tinytown_cli.contracts import Command\n"
             "@hookimpl\ndef tinytown_commands():\n    return [Command('a b c', 'b', 'c:d')]",
             "expected letters, digits, '.', '_' or '-' as name, got 'a b c'",
         ),
@@ -511,14 +662,14 @@ def test_an_answer_of_the_wrong_type_leaves_guide_and_event_text_to_the_next_plu
     guide = plugins.reporting_guide(AGENTS[1], False)
     assert guide is not None
     assert guide.agents == "ben"
-    assert str(plugins.event_text(EVENT)).startswith("greeted ")
+    assert str(plugins.first_answer("tinytown_event_text", {"event": EVENT}, str, "a text")).startswith("greeted ")
     assert plugins.reports[0].status == "faulty"
 
 
 def test_without_an_opinion_there_is_neither_guide_nor_event_text(workshop: Workshop) -> None:
     plugins = workshop.load()
     assert plugins.reporting_guide(AGENTS[0], True) is None
-    assert plugins.event_text(EVENT) is None
+    assert plugins.first_answer("tinytown_event_text", {"event": EVENT}, str, "a text") is None
 
 
 def test_the_second_of_two_backends_of_one_kind_is_refused_alone(workshop: Workshop) -> None:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 import trio
-from tinytown.errors import ProcessFailed
+from tinytown.errors import HostFailure, ProcessFailed
 from tinytown.process import Exit, Line, ProcessSupervisor, open_process_supervisor, sweep_orphans
 from tinytown.process.reaper import children_of, descendants_of, start_time
 
@@ -144,7 +144,6 @@ async def test_a_command_gets_its_stdin_and_gives_its_lines_and_its_status(tmp_p
     assert (ended.status, ended.signal, ended.reason) == (3, None, "exited")
     assert (ended.stdout_tail, ended.stderr_tail) == ("one\ntwo", "oh\n")
     assert ended.pid > 0
-    assert ended.duration_s > 0
 
 
 async def test_a_signal_that_ended_the_command_is_told(tmp_path: Path) -> None:
@@ -212,13 +211,12 @@ async def test_ten_megabytes_without_a_newline_are_one_line_cut_at_the_bound(tmp
     assert ended.stdout_tail.endswith("xxx\nafter\n")
 
 
-async def test_past_the_output_limit_lines_are_counted_and_the_log_ends(tmp_path: Path) -> None:
+async def test_past_the_output_limit_there_are_no_lines_and_the_log_ends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"before\n")
     async with open_supervisor(tmp_path) as processes:
         ended, lines = await run_script(processes, "seq 1000 1999; echo last", output_limit_bytes=500, log_path=log)
     assert len(lines) == 100
-    assert ended.undelivered_lines == 901
     assert ended.stdout_tail.endswith("last\n")
     assert log.read_bytes().startswith(b"before\n1000\n")
     assert log.read_bytes().endswith(b"1099\n\n[the log ends here: the output limit was reached]\n")
@@ -331,7 +329,7 @@ async def test_what_cannot_be_run_is_told_by_its_code(
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(mode)
     async with open_supervisor(tmp_path) as processes:
-        with pytest.raises(ProcessFailed) as caught:
+        with pytest.raises(HostFailure if code == "log_not_writable" else ProcessFailed) as caught:
             await run(processes, *command, **{"cwd": tmp_path, **options})
         assert caught.value.code == code
         assert (await run(processes, "true"))[0].status == 0
@@ -358,9 +356,10 @@ async def test_a_command_that_takes_too_long_is_asked_to_end_and_still_heard(tmp
 async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path, marker: str) -> None:
     async with open_supervisor(tmp_path) as processes:
         script = f"trap '' TERM INT; sleep 1000 & while :; do sleep 1000; done # {marker}"
+        began = trio.current_time()
         ended, _ = await run_script(processes, script, timeout_s=0.5, grace_s=0.2)
     assert (ended.signal, ended.reason) == (signal.SIGKILL, "timeout")
-    assert 0.7 <= ended.duration_s < 10.0
+    assert trio.current_time() - began >= 0.7
 
 
 async def test_a_silent_command_is_ended_and_one_that_speaks_is_not(tmp_path: Path) -> None:
@@ -369,7 +368,6 @@ async def test_a_silent_command_is_ended_and_one_that_speaks_is_not(tmp_path: Pa
             processes, "for i in 1 2 3 4 5 6; do echo $i >&2; sleep 0.2; done; sleep 1000", silence_s=0.8
         )
     assert (ended.signal, ended.reason, len(lines)) == (signal.SIGTERM, "silence", 6)
-    assert ended.duration_s > 1.5
 
 
 @pytest.mark.parametrize("grace_s", [0.0, 0.2])
@@ -576,7 +574,7 @@ async def test_killing_reaper_and_run_supervisor_still_ends_what_is_marked_as_th
 async def test_stopped_supervisors_do_not_hold_a_run_beyond_its_limits(
     tmp_path: Path, marker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bound in ("runner.END_BOUND_S", "supervisor.END_BOUND_S", "supervisor._CLOSE_BOUND_S"):
+    for bound in ("runner.END_BOUND_S", "supervisor._CLOSE_BOUND_S"):
         monkeypatch.setattr(f"tinytown.process.{bound}", 0.5)
     listener = Listener()
     env = {"PATH": PATH, "TINYTOWN_TOWN": str(tmp_path), "TINYTOWN_ROUND_ID": marker}
@@ -641,7 +639,9 @@ async def test_the_next_kernel_sweeps_what_is_left_when_all_are_killed_at_once(t
             for pid in (kernel.pid, *supervisors):
                 os.kill(pid, number)
         await until(lambda: not any(start_time(pid) for pid in (kernel.pid, *supervisors)))
-        assert len(living(marker)) == 6
+        await until(
+            lambda: len(living(marker)) == 6
+        )  # a shell that has just forked its `sleep` counts twice until then
         assert len(os.listdir(tmp_path / "run")) == 3
         found = await trio.to_thread.run_sync(lambda: sweep_orphans(tmp_path / "run", town_root=tmp_path))
         assert not living(marker)

@@ -6,7 +6,7 @@ import os
 
 import hypothesis
 import pytest
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_testing.bare_town import BareTown, Dump, add_town, fresh_town, key_type, without_times
 
 __all__ = ["MACHINE", "BareTown", "Dump", "add_town", "fresh_town", "key_type", "without_times"]

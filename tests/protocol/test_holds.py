@@ -6,6 +6,7 @@ import pytest
 from tinytown.model.messages import Query
 from tinytown.model.tasks import Task
 from tinytown.model.time import rfc3339
+from tinytown_cli import administration
 
 from tests.protocol.conftest import BareTown
 
@@ -33,7 +34,7 @@ def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed:
     assert town.run(operations.tasks(state="backlog")) == ()
     assert town.refusal(operations.claim_from_backlog("t", "ben")).code == "refused"
     ann = town.run(operations.place_agents("h", ["shell"], count=1)).agents[0]
-    assert town.run(operations.claim_matching(ann.id, ann.token or "", ["dev"])) is None
+    assert town.run(operations.claim_matching(ann.id, ann.token or "")) is None
     released = town.run(operations.release_task("t"))
     assert (released.state, released.held, released.reason) == ("pending", None, "released")
     assert town.refusal(operations.release_task("t")).code == "refused"
@@ -130,9 +131,9 @@ def test_changing_a_held_task_leaves_it_held(staffed: BareTown) -> None:
     town.run(operations.add_task("work", task_id="t"))
     hold(town, "t")
     for change in (
-        operations.update_task("t", priority="high"),
-        operations.update_task("t", needs=["first"]),
-        operations.requeue_task("t"),
+        administration.update_task(operations, "t", priority="high"),
+        administration.update_task(operations, "t", needs=["first"]),
+        administration.requeue_task(operations.keys, "t"),
     ):
         assert town.run(change).state == "blocked"
         assert town.run(operations.task("t")).reason == "held: wait for the design"

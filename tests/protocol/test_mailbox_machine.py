@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 from tinytown.model.ids import SUPERVISOR_ID
 from tinytown.model.messages import Confirmation, Informational, Query, Shutdown, TaskOrder
 from tinytown.model.results import Delivery
-from tinytown.redis.blocking_client import BlockingClient
 from tinytown_cli import administration
+from tinytown_cli.blocking_client import BlockingClient
 
 from tests.protocol.conftest import MACHINE, BareTown, fresh_town
 

@@ -83,7 +83,7 @@ def test_an_order_goes_with_its_task_to_another_agent(desk: KernelContext) -> No
 def test_an_order_that_is_out_of_date_is_called_off(desk: KernelContext, verb: str) -> None:
     desk.town.run(desk.operations.add_task("before", task_id="need"))
     if verb == "requeue":
-        desk.town.run(desk.operations.requeue_task("job"))
+        desk.town.run(administration.requeue_task(desk.operations.keys, "job"))
     elif verb == "block":
         desk.town.run(administration.add_need(desk.operations.keys, "job", "need"))
     else:
@@ -273,11 +273,114 @@ def test_an_idle_agent_takes_the_first_task_that_fits_it(town: BareTown) -> None
     town.run(town.operations.add_task("x", task_id="other"))
     town.run(town.operations.add_task("x", task_id="tagged", tags=["python"]))
     town.run(town.operations.add_task("x", task_id="role", role="dev"))
-    town.run(town.operations.create_agent("ann", cli="shell"))
+    town.run(town.operations.create_agent("ann", cli="shell", role="dev", tags=["python"]))
+    town.run(town.operations.create_agent("bob", cli="shell"))
     town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
-    ann = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
-    taken = [town.run(town.operations.claim_matching(ann.id, ann.token or "", ["dev", "python"])) for _ in range(3)]
+    placed = town.run(town.operations.place_agents("h1", ["shell"], count=2)).agents
+    ann, bob = sorted(placed, key=lambda agent: agent.name)
+    taken = [town.run(town.operations.claim_matching(ann.id, ann.token or "")) for _ in range(3)]
     assert [assigned and assigned.task.id for assigned in taken] == ["tagged", "role", None]
+    town.run(town.operations.setup({"auto_claim": 2}))
+    assert town.run(town.operations.claim_matching(bob.id, bob.token or "")) is None
+    town.run(town.operations.setup({"auto_claim": 1}))
+    assigned = town.run(town.operations.claim_matching(bob.id, bob.token or ""))
+    assert assigned
+    assert assigned.task.id == "other"
+
+
+def test_how_much_else_lies_on_the_backlog_makes_no_difference(town: BareTown) -> None:
+    for number in range(1200):
+        town.run(town.operations.add_task("x", task_id=f"idea-{number}", priority="high", tags=["idea"]))
+    town.run(town.operations.add_task("x", task_id="late", role="dev"))
+    town.run(town.operations.add_task("x", task_id="urgent", priority="urgent", tags=["python"]))
+    town.run(town.operations.create_agent("ann", cli="shell", role="dev", tags=["python"]))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    (ann,) = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents
+    taken = [town.run(town.operations.claim_matching(ann.id, ann.token or "")) for _ in range(3)]
+    assert [assigned and assigned.task.id for assigned in taken] == ["urgent", "late", None]
+
+
+def test_a_task_whose_words_change_on_the_backlog_is_found_by_the_new_ones_alone(town: BareTown) -> None:
+    town.run(town.operations.add_task("x", task_id="t", tags=["python"]))
+    town.run(administration.update_task(town.operations, "t", tags=["rust"]))
+    for name, tag in (("ann", "python"), ("bob", "rust")):
+        town.run(town.operations.create_agent(name, cli="shell", tags=[tag]))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    placed = town.run(town.operations.place_agents("h1", ["shell"], count=2)).agents
+    ann, bob = sorted(placed, key=lambda agent: agent.name)
+    assert town.run(town.operations.claim_matching(ann.id, ann.token or "")) is None
+    assert town.run(town.operations.claim_matching(bob.id, bob.token or ""))
+    base = town.operations.keys.base
+    assert town.client.command("ZCARD", f"{base}:backlog:words") == 0
+
+
+def test_a_backlog_of_a_version_without_the_index_gets_one(town: BareTown) -> None:
+    town.run(town.operations.add_task("x", task_id="t", tags=["python"]))
+    town.client.command("DEL", f"{town.operations.keys.base}:backlog:words")
+    town.run(town.operations.setup({}))
+    town.run(town.operations.create_agent("ann", cli="shell", tags=["python"]))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    (ann,) = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents
+    assert town.run(town.operations.claim_matching(ann.id, ann.token or ""))
+
+
+def test_a_word_may_have_blanks_and_be_the_beginning_of_another(town: BareTown) -> None:
+    for id_, tag in (("both", "front end"), ("one", "front"), ("end", "front end 2")):
+        town.run(town.operations.add_task("x", task_id=id_, tags=[tag]))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    for name, tag, found in (("ann", "front", "one"), ("bob", "front end", "both"), ("cat", "front end 2", "end")):
+        town.run(town.operations.create_agent(name, cli="shell", tags=[tag]))
+        agent = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
+        claimed = [town.run(town.operations.claim_matching(agent.id, agent.token or "")) for _ in range(2)]
+        assert [each and each.task.id for each in claimed] == [found, None]
+
+
+def test_a_task_wakes_the_one_that_it_is_for_among_all_that_sleep(town: BareTown) -> None:
+    town.run(town.operations.setup({"max_agents": 2_000}))
+    others = [town.operations.create_agent(f"other-{number}", cli="shell", tags=["c"]) for number in range(1_100)]
+    town.client.run_all(others)
+    wanted = town.run(town.operations.create_agent("wanted", cli="shell", tags=["docs"]))
+    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={"capacity": "5000"}))
+    while placed := town.run(town.operations.place_agents("h1", ["shell"], count=5_000)).agents:
+        fences = [(agent.id, agent.token or "") for agent in placed]
+        town.client.run_all([town.operations.report_agent_state(*fence, "idle") for fence in fences])
+        town.client.run_all([town.operations.release_agent(*fence, "suspended", reason="asleep") for fence in fences])
+    town.run(town.operations.add_task("x", tags=["docs"]))
+    assert town.command("ZRANGE", town.key("placement"), 0, -1) == [wanted.id.encode()]
+
+
+def test_a_part_of_a_task_that_waits_waits_too(town: BareTown) -> None:
+    add, run = town.operations.add_task, town.run
+    run(add("x", task_id="first"))
+    run(add("x", task_id="whole", needs=["first"], tags=["a"]))
+    run(add("x", task_id="part", parent="whole", tags=["a"]))
+    run(add("x", task_id="part-of-part", parent="part", tags=["a"]))
+    run(town.operations.create_agent("ann", cli="shell", tags=["a"]))
+    run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
+    ann = run(town.operations.place_agents("h1", ["shell"], count=1)).agents[0]
+
+    def backlog() -> list[str]:
+        return [task.id for task in run(town.operations.tasks(state="backlog"))]
+
+    assert backlog() == ["first"]
+    assert run(town.operations.claim_matching(ann.id, ann.token or "")) is None
+    assert "part of whole, which waits" in town.refusal(town.operations.claim_from_backlog("part", "ann")).message
+    run(town.operations.settle_task("complete", "first", text=""))
+    assert backlog() == ["whole", "part", "part-of-part"]
+    # What needs its own parts waits for them, and they do not wait for it; so it is with what is finished, or held for no time.
+    run(add("x", task_id="sum", tags=["b"]))
+    run(add("x", task_id="piece", parent="sum", tags=["b"]))
+    run(administration.add_need(town.operations.keys, "sum", "piece"))
+    run(town.operations.hold_task("sum", reason="nobody works on it"))
+    assert "piece" in backlog()
+    # A date puts off the parts, but not theirs.
+    run(town.operations.hold_task("whole", reason="later", until="2099-01-01T00:00:00Z"))
+    assert ("part" in backlog(), "part-of-part" in backlog()) == (False, True)
+    run(town.operations.settle_task("cancel", "whole", text=""))
+    assert "part" in backlog()
+    # Parents in a circle hold up nobody, and nothing hangs.
+    run(administration.update_task(town.operations, "part", parent="part-of-part"))
+    assert "part" in backlog()
 
 
 def test_a_verdict_on_what_was_submitted_before_says_nothing_of_what_was_submitted_since(desk: KernelContext) -> None:
@@ -312,7 +415,9 @@ def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: KernelContex
     desk.claim()
     assert desk.begin("job").attempts == 1
     operation = (
-        desk.operations.requeue_task("job") if take == "requeue" else desk.operations.hold_task("job", reason="wait")
+        administration.requeue_task(desk.operations.keys, "job")
+        if take == "requeue"
+        else desk.operations.hold_task("job", reason="wait")
     )
     assert desk.town.run(operation).attempts == 0
 
@@ -330,3 +435,17 @@ def test_a_message_with_the_id_of_a_coming_order_does_not_take_its_place(desk: K
     desk.town.run(desk.operations.send("ann", Query(question="?"), message_id="later.1"))
     assert desk.town.run(desk.operations.add_task("work", agent="ann", task_id="later")).message_id == "later.2"
     assert desk.inbox() == ["job.1", "later.1", "later.2"]
+
+
+def test_what_was_finished_elsewhere_is_made_so(town: BareTown) -> None:
+    operations = town.operations
+    town.run(operations.create_agent("ann", cli="shell"))
+    for outcome in ("completed", "failed", "cancelled"):
+        added = town.run(operations.add_task("x", task_id=outcome, agent="ann", finished=outcome))
+        assert (added.task.state, added.task.assigned_to, added.message_id) == (outcome, "ann", None)
+        assert town.run(operations.reopen_task(outcome)).task.state == "assigned"
+        town.run(operations.settle_task("cancel", outcome))
+    town.run(operations.add_task("x", task_id="again", finished="completed"))
+    town.run(operations.add_task("x", task_id="next", needs=["again"]))
+    task = town.run(operations.task("next"))
+    assert (task.state, task.open_needs) == ("pending", ())

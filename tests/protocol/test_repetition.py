@@ -87,15 +87,8 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.add_task("more", needs=["now"]),
         s.operations.add_task("more", finished="failed"),
     ],
-    "update_task": lambda s: [
-        s.operations.update_task("bens", description="bens, and quickly", priority="urgent", tags=["b"]),
-        s.operations.update_task("bens", needs=["now"]),
-        s.operations.update_task("free0", title="Free", priority="low", tags=["a", "b"]),
-        s.operations.update_task("next", needs=[]),
-    ],
     "task": lambda s: s.operations.task("now"),
     "tasks": lambda s: s.operations.tasks(),
-    "current_task": lambda s: s.operations.current_task("ann"),
     "assign_task": lambda s: s.operations.assign_task("bens", "ben"),
     "start_task": lambda s: s.operations.start_task(s.ann.id, s.fence, "now", "another"),
     "settle_task": lambda s: [
@@ -104,7 +97,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.settle_task("cancel", "free0"),
     ],
     "reopen_task": lambda s: s.operations.reopen_task("over"),
-    "requeue_task": lambda s: s.operations.requeue_task("bens"),
     "hold_task": lambda s: [
         s.operations.hold_task("now", reason="wait"),
         s.operations.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
@@ -117,7 +109,7 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.record_verdict("now", "again", evidence="it does not compile"),
     ],
     "claim_from_backlog": lambda s: s.operations.claim_from_backlog("free0", "ben"),
-    "claim_matching": lambda s: s.operations.claim_matching(s.ann.id, s.fence, ["dev"]),
+    "claim_matching": lambda s: s.operations.claim_matching(s.ann.id, s.fence),
     "create_agent": lambda s: s.operations.create_agent("dan", cli="shell"),
     "agent": lambda s: s.operations.agent("ann"),
     "agents": lambda s: s.operations.agents(),
@@ -141,12 +133,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "charge_round": lambda s: s.operations.charge_round(s.ann.id, "late", "1000 200 300 4000", task_id="now"),
     "set_budgets": lambda s: s.operations.set_budgets({"day_usd": 0, "town_tokens": 5}),
-    "apply_cost_retention": lambda s: [
-        s.operations.settle_round(
-            s.ann.id, s.fence, "run", s.batch.deliveries, outcome="finished", mail="ack", charge="1000 200 300 4000"
-        ),
-        s.operations.apply_cost_retention(days=1),
-    ],
     "register_host": lambda s: [
         s.operations.register_host("h2", lease_ms=HOUR_MS, details={"name": "there"}),
         s.operations.register_host("h1", lease_ms=HOUR_MS, details={"name": "here"}),
@@ -160,11 +146,9 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     "status": lambda s: s.operations.status(),
     "freeze": lambda s: s.operations.freeze(reason="the bill"),
     "thaw": lambda s: [s.operations.freeze(reason="the bill"), s.operations.thaw(reason="it is paid")],
-    "report_frozen": lambda s: [s.operations.report_frozen("h1", 3), s.operations.report_frozen("h1", None)],
     "apply_retention": lambda s: s.operations.apply_retention(finished_age_ms=0, finished_count=0, events=1000),
     "plugin_data": lambda s: s.operations.plugin_data("rules"),
     "plugin_field": lambda s: s.operations.plugin_field("rules", "colours"),
-    "plugins_with_data": lambda s: s.operations.plugins_with_data(),
     "set_plugin_field": lambda s: [
         s.operations.set_plugin_field("rules", "colours", ["blue"], expected=None),
         s.operations.set_plugin_field("rules", "colours", ["red"], expected=["blue"]),
@@ -172,9 +156,9 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "emit": lambda s: s.operations.emit("agent_reported", {"agent": "ann", "text": "on it"}),
     "latest_events": lambda s: s.operations.latest_events(5),
+    "events_from": lambda s: s.operations.events_from("-", count=5),
     "events_after": lambda s: s.operations.events_after("0"),
     "wait_for_events": lambda s: s.operations.wait_for_events("0", block_ms=1),
-    "cursors": lambda s: s.operations.cursors(),
     "cursor": lambda s: s.operations.cursor("journal"),
     "set_cursor": lambda s: s.operations.set_cursor("journal", "1-0"),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
-from tinytown.redis import BlockingClient
+from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.checks import check
 from tinytown_snapshots.lines import gather, read_lines, to_bytes
 from tinytown_snapshots.records import Snapshot

@@ -28,8 +28,9 @@ from tinytown.model.results import Delivery
 from tinytown.model.tasks import Fate
 from tinytown.protocol import agent_operations, mail_operations, operation_base, task_operations
 from tinytown.protocol.operation import Operation
-from tinytown.redis.blocking_client import BlockingClient
 from tinytown_cli import administration
+from tinytown_cli.blocking_client import BlockingClient
+from tinytown_ops.costs.retention import apply_cost_retention
 
 from tests.protocol.conftest import MACHINE, BareTown, Dump, fresh_town, key_type
 
@@ -134,9 +135,13 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             if self.attempt(self.operations.settle_task(verb, id_, text="because")) and verb in ("complete", "submit"):
                 self.forced.add(id_)
 
-        @rule(task=number, verb=st.sampled_from(["reopen_task", "requeue_task"]))
-        def again(self, task: int, verb: str) -> None:
-            self.attempt(getattr(self.operations, verb)(self.task(task)))
+        @rule(task=number)
+        def reopen(self, task: int) -> None:
+            self.attempt(self.operations.reopen_task(self.task(task)))
+
+        @rule(task=number)
+        def requeue(self, task: int) -> None:
+            self.attempt(administration.requeue_task(self.operations.keys, self.task(task)))
 
         @rule(task=number, until=st.sampled_from(["", "2100-01-01T00:00:00Z", "2000-01-01T00:00:00Z"]))
         def hold(self, task: int, until: str) -> None:
@@ -181,7 +186,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         @rule(task=number, needs=st.lists(number, max_size=2), priority=st.sampled_from(PRIORITIES))
         def update(self, task: int, needs: list[int], priority: Any) -> None:
             needed = [self.task(need) for need in needs]
-            self.attempt(self.operations.update_task(self.task(task), needs=needed, priority=priority))
+            self.attempt(administration.update_task(self.operations, self.task(task), needs=needed, priority=priority))
 
         @rule(finished=st.sampled_from(sorted(FINISHED)))
         def add_what_was_finished_elsewhere(self, finished: Any) -> None:
@@ -226,7 +231,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule()
         def days_of_the_ledger_go(self) -> None:
-            self.town.run(self.operations.apply_cost_retention(days=0))
+            self.town.run(apply_cost_retention(self.operations.keys, days=0))
 
         @rule(agent=number)
         def empty_the_mailbox(self, agent: int) -> None:
@@ -356,7 +361,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
         @rule(pick=number)
         def claim_from_the_backlog_by_itself(self, pick: int) -> None:
             placed = self.held[sorted(self.held)[pick % len(self.held)]]
-            self.attempt(self.operations.claim_matching(placed.agent_id, placed.fence, ["dev"]))
+            self.attempt(self.operations.claim_matching(placed.agent_id, placed.fence))
 
         @precondition(lambda self: self.held)
         @rule(pick=number, state=st.sampled_from(["idle", "paused", "suspended", "stopped", "error", "draining"]))
@@ -412,7 +417,7 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                 operations.release_agent(agent, fence, "suspended"),
                 operations.start_round(agent, fence, "late", old.task_id),
                 operations.start_task(agent, fence, old.task_id or "t0", "late"),
-                operations.claim_matching(agent, fence, ["dev"]),
+                operations.claim_matching(agent, fence),
                 operations.settle_round(
                     agent, fence, "late", old.deliveries, outcome="finished", mail="ack", fate="complete"
                 ),

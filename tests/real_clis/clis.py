@@ -38,6 +38,9 @@ class RealCli:
     - `has_session_ids`: a session of it has a name.
     - `tells_usage`: it says what it consumed; `tells_progress`: it prints something before the end.
     - `streams`: it asks its model for streams.
+    - `escapes_at`: what names a file for it, an @, gets a backslash.
+    - `takes_mail`: its models can be shown something while they work.
+    - `can_ask`: it can ask for permission in the middle of a round.
     - `warns_of_tools`: it can be seen from outside that an MCP server of it did not start.
     """
 
@@ -53,6 +56,9 @@ class RealCli:
     tells_usage: bool = True
     tells_progress: bool = True
     streams: bool = True
+    escapes_at: bool = False
+    takes_mail: bool = False
+    can_ask: bool = False
     warns_of_tools: bool = True
 
     def path(self) -> str:
@@ -112,6 +118,8 @@ CLAUDE = RealCli(
     settings=lambda url: {"permissions": "full"},
     keys=("ANTHROPIC_API_KEY",),
     commits_under_write=bool(shutil.which("bwrap") and shutil.which("socat")),
+    takes_mail=True,
+    can_ask=True,
 )
 CODEX = RealCli(
     kind="codex",
@@ -120,6 +128,8 @@ CODEX = RealCli(
     settings=_codex_settings,
     keys=("CODEX_API_KEY",),
     commits_under_write=True,
+    takes_mail=True,
+    can_ask=True,
 )
 AUGGIE = RealCli(
     kind="auggie",
@@ -141,6 +151,7 @@ GEMINI = RealCli(
     settings=lambda url: {"model": "gemini-2.5-pro", "patience_s": 4.0},
     keys=("GEMINI_API_KEY",),
     table=("clis", "gemini"),
+    escapes_at=True,
     warns_of_tools=False,
 )
 COPILOT = RealCli(

@@ -48,9 +48,11 @@ class Situation:
 
 
 _NO_SESSION = "11111111-1111-4111-8111-111111111111"
+#: A conversation cannot be played from a recording: what Codex says without one.
+_SETTINGS = {"codex": {"app_server": False}}
 _NEED_A_SHELL = {"failed_tool", "mcp", "interrupted", "terminated"}
 
-_SLOW_TOOL = {"shell": f"echo $$ > {TOOL_FILE}; exec sleep 600"}
+_SLOW_TOOL = {"shell": f"echo $$ > {TOOL_FILE}; exec tail -f /dev/null"}
 _LIMIT = "Rate limit reached. Please try again in 90s."
 
 SITUATIONS = {
@@ -83,6 +85,8 @@ async def record_all(cli: RealCli) -> None:
     plugin, *inner = cli.table or (cli.kind,)
     target = ROOT.joinpath("plugins", plugin, "tests", "recordings", *inner)
     async with open_sandbox() as sandbox:
+        # The town is opened here and used from below, where HOME is another.
+        os.environ["XDG_STATE_HOME"] = str(sandbox.home / ".local" / "state")
         git(sandbox.work, "init", "-q")
         git(sandbox.work, "config", "user.name", "Ada")
         git(sandbox.work, "config", "user.email", "ada@example.org")
@@ -126,7 +130,7 @@ def record_one(
     scrubber: Scrubber,
     session_id: str,
 ) -> list[dict[str, Any]]:
-    backend = cli.backend(sandbox, server)
+    backend = cli.backend(sandbox, server, **_SETTINGS.get(cli.kind, {}))
     assert isinstance(backend, CliBackend)
     place = sandbox.context(sandbox.agent(cli=cli.kind)).state_directory / name
     shared = place.with_name("answer")  # where the session is that is gone on with

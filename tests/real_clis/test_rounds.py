@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,32 +25,19 @@ from tinytown.contracts import (
     RateLimited,
     Unauthorized,
     Unavailable,
-    Usage,
 )
 from tinytown.model.agents import Agent
-from tinytown_testing import Sandbox, open_sandbox
+from tinytown.state import state_directory
+from tinytown_testing import ReportRecorder, Sandbox, open_sandbox
 from tinytown_testing.models import ModelServer, Script
 
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
+from tests.real_clis.processes import started_processes, until
 
-DEADLINE_S = 120.0
+DEADLINE_S = 280.0
 _COUNTER = itertools.count(1)
 
 pytestmark = pytest.mark.real_clis
-
-
-@dataclass
-class Lines:
-    """A `Report` that keeps what it is told."""
-
-    lines: list[str] = field(default_factory=list[str])
-    used: list[Usage] = field(default_factory=list[Usage])
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
-
-    def usage(self, usage: Usage) -> None:
-        self.used.append(usage)
 
 
 @dataclass
@@ -61,7 +48,7 @@ class Stage:
     sandbox: Sandbox
     server: ModelServer
     path: str
-    report: Lines = field(default_factory=Lines)
+    report: ReportRecorder = field(default_factory=ReportRecorder)
     agents: dict[str, Agent] = field(default_factory=dict[str, Agent])
 
     def rule(self, say: str, replies: Sequence[dict[str, Any]]) -> str:
@@ -97,7 +84,7 @@ class Seat:
             return await self.run_prompt(self.stage.rule(say, replies), **options)
         return await self.run_prompt(f"{say} <stub>{msgspec.json.encode(replies).decode()}</stub>", **options)
 
-    async def run_prompt(self, prompt: str, *, report: Lines | None = None, **options: Any) -> Outcome:
+    async def run_prompt(self, prompt: str, *, report: ReportRecorder | None = None, **options: Any) -> Outcome:
         stage = self.stage
         environment = {"PATH": stage.path, **stage.cli.environment(stage.server.url), **options.pop("environment", {})}
         directory = options.pop("directory", stage.sandbox.work)
@@ -143,16 +130,11 @@ def needs_shell(cli: RealCli) -> None:
         pytest.skip("its models have no shell")
 
 
-async def until(claim: Callable[[], bool]) -> None:
-    while not claim():  # noqa: ASYNC110 - a process of somebody else's rings no bell
-        await trio.sleep(0.02)
-
-
 @pytest.fixture
 def tool(cli: RealCli) -> str:
     """A command that takes long, and like which there is no other."""
     needs_shell(cli)
-    return f"sleep 300.{os.getpid()}{next(_COUNTER)}"
+    return f"timeout 300.{os.getpid()}{next(_COUNTER)} tail -f /dev/null"  # some refuse a mere sleep
 
 
 #: How a model that has no shell changes a file: aider takes this out of its answer.
@@ -176,7 +158,7 @@ async def test_a_task_that_changes_and_commits_a_file(stage: Stage) -> None:
     if stage.cli.tells_progress:
         wanted = "git commit -qm hello" if stage.cli.has_shell else "Commit "
         assert any(wanted in line for line in stage.report.lines)
-    log = stage.sandbox.root / ".tt" / "logs" / "ada.log"
+    log = state_directory(stage.sandbox.root) / "logs" / "ada.log"
     assert "all done" in log.read_text()
 
 
@@ -197,12 +179,63 @@ async def test_the_next_round_goes_on_with_the_session(stage: Stage) -> None:
         )  # it is that of the round, not of the session
 
 
+async def test_mail_reaches_the_model_while_a_tool_is_at_work(stage: Stage) -> None:
+    needs_shell(stage.cli)
+    begun, go_on = stage.sandbox.work / "begun", stage.sandbox.work / "go-on"
+    wait = {"shell": f"touch {begun.name}; until [ -e {go_on.name} ]; do sleep 0.1; done"}
+    outcomes: list[Outcome] = []
+    taken: list[bool] = []
+
+    async def work(agent: Seat) -> None:
+        outcomes.append(await agent.run(wait, {"text": "end"}))
+
+    async def deliver(agent: Seat) -> None:
+        taken.append(await agent.session.deliver("Urgent: the port is 8321. </stub>"))
+
+    stage.server.script = Script([{"text": "end"}])  # to some the mail is another turn of the person's
+    async with stage.session() as agent, trio.open_nursery() as nursery:
+        nursery.start_soon(work, agent)
+        await until(begun.exists)
+        nursery.start_soon(deliver, agent)
+        if stage.cli.takes_mail:
+            await trio.sleep(0.5)  # it is written down meanwhile
+            assert not taken, "no model was asked since"
+        go_on.touch()
+    assert taken == [stage.cli.takes_mail]
+    assert isinstance(outcomes[0], Finished)
+    assert outcomes[0].text == "end"
+    assert ("the port is 8321" in asked(stage)) is stage.cli.takes_mail
+
+
+async def test_mail_that_comes_with_the_answer_opens_another_turn_or_waits(stage: Stage) -> None:
+    if not stage.cli.takes_mail:
+        pytest.skip("it takes none")
+    late = Script([{"when": {"prompt": "8321"}, "text": "noted"}, {"text": "all done", "delay": 1.0}])
+    stage.server.script = late
+    outcomes: list[Outcome] = []
+    taken: list[bool] = []
+
+    async def work(agent: Seat) -> None:
+        outcomes.append(await agent.run_prompt("please"))
+
+    async with stage.session() as agent, trio.open_nursery() as nursery:
+        nursery.start_soon(work, agent)
+        await until(lambda: bool(stage.server.model_requests))  # the answer is on its way
+        taken.append(await agent.session.deliver("Urgent: the port is 8321."))
+    assert isinstance(outcomes[0], Finished)
+    assert taken == [True]
+    assert "noted" in outcomes[0].text
+    if len(stage.server.model_requests) > 2:  # else its model was asked again, with the mail
+        assert "all done" in outcomes[0].text
+    assert not await agent.session.deliver("too late")
+
+
 async def test_a_session_that_is_gone_is_begun_anew_in_the_same_round(stage: Stage) -> None:
     if not stage.cli.has_session_ids:
         pytest.skip("its sessions have no ids")
     async with stage.session() as agent:
         first = await agent.run({"text": "one"}, say="remember the colour teal")
-        state = next(stage.sandbox.root.glob(f".tt/agents/ada/{stage.cli.place}/state"))
+        state = next(state_directory(stage.sandbox.root).glob(f"agents/ada/{stage.cli.place}/state"))
         shutil.rmtree(state)
         second = await agent.run({"text": "two"}, say="and now")
         third = await agent.run({"text": "three"}, say="and then")
@@ -236,7 +269,7 @@ async def test_a_session_of_another_directory_is_left_alone_or_gone_on_with(stag
         ({"status": 529}, RateLimited),
         ({"status": 404, "message": "model: no-such-model does not exist"}, Unavailable),
         ({"status": 400, "message": "prompt is too long: 300000 tokens > 200000 maximum"}, Failed),
-        ({"drop": "start"}, Failed),
+        ({"drop": "start"}, (Failed, RateLimited)),
     ],
     ids=[
         "unauthorized",
@@ -271,7 +304,7 @@ async def test_when_a_limit_is_over_is_handed_on(stage: Stage) -> None:
 async def test_a_stream_that_is_cut_is_tried_again_or_a_failure(stage: Stage) -> None:
     async with stage.session() as agent:
         outcome = await agent.run({"drop": "stream", "text": "half of it"})
-    assert isinstance(outcome, Finished) or (isinstance(outcome, Failed) and outcome.retryable)
+    assert isinstance(outcome, Finished | RateLimited) or (isinstance(outcome, Failed) and outcome.retryable)
 
 
 @pytest.mark.parametrize("where", ["start", "stream"])
@@ -327,11 +360,11 @@ async def test_killed_in_the_middle_of_a_tool_call_it_is_lost_with_all_its_proce
     async with stage.session() as agent, trio.open_nursery() as nursery:
         nursery.start_soon(work, agent)
         await until(lambda: running(tool))
-        for pid in started_processes(stage.sandbox):
+        for pid in started_processes(stage.sandbox.root):
             os.kill(pid, signal.SIGKILL)
     assert not running(tool)
     assert isinstance(outcomes[0], Lost)
-    assert not list(started_processes(stage.sandbox))
+    assert not list(started_processes(stage.sandbox.root))
 
 
 async def test_its_time_limit_ends_it(stage: Stage, tool: str) -> None:
@@ -348,7 +381,7 @@ async def test_two_agents_at_once_do_not_mix(stage: Stage) -> None:
     async def work(name: str) -> None:
         async with stage.session(name) as agent:
             outcomes[name] = await agent.run(
-                {"shell": f"echo {name} > {name}.txt"}, {"text": f"I am {name}"}, say=name, report=Lines()
+                {"shell": f"echo {name} > {name}.txt"}, {"text": f"I am {name}"}, say=name, report=ReportRecorder()
             )
 
     async with trio.open_nursery() as nursery:
@@ -398,6 +431,42 @@ async def test_what_may_write_commits_in_a_linked_worktree_too(stage: Stage) -> 
     assert git(linked, "log", "--format=%s").split() == ["hello", "first"]
 
 
+class Asked(ReportRecorder):
+    """A report of a round whose questions are answered in one way."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__()
+        self.reply = answer
+        self.questions: list[str] = []
+
+    async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
+        self.questions.append(question)
+        return self.reply
+
+
+@pytest.mark.parametrize("answer", ["allow", "deny"])
+async def test_what_goes_beyond_writing_is_asked(stage: Stage, answer: str) -> None:
+    if not stage.cli.can_ask:
+        pytest.skip("it cannot ask")
+    outside = stage.sandbox.base / "outside"
+    outside.mkdir()
+    change = {"tool": {"name": "Write", "input": {"file_path": str(outside / "f.txt"), "content": "hi"}}}
+    if stage.cli.kind == "codex":
+        command = {
+            "cmd": f"echo hi > {outside}/f.txt",
+            "sandbox_permissions": "require_escalated",
+            "justification": "?",
+        }
+        change = {"tool": {"name": "exec_command", "input": command}}
+    report = Asked(answer)
+    async with stage.session(permissions="full", ask=True) as agent:
+        outcome = await agent.run(change, {"text": "end"}, report=report)
+    assert isinstance(outcome, Finished)
+    assert len(report.questions) == 1
+    assert str(outside / "f.txt") in report.questions[0]
+    assert (outside / "f.txt").exists() is (answer == "allow")
+
+
 async def test_a_secret_that_is_not_its_own_stays_out_of_its_environment(stage: Stage) -> None:
     needs_shell(stage.cli)
     secrets = {"GITHUB_TOKEN": "a-secret", "MY_API_KEY": "a-secret", "OTHER_KEY": "shown"}
@@ -406,7 +475,7 @@ async def test_a_secret_that_is_not_its_own_stays_out_of_its_environment(stage: 
     assert isinstance(outcome, Finished)
     assert "a-secret" not in outcome.text
     assert "OTHER_KEY=shown" in outcome.text
-    assert "TINYTOWN_TASK_TOKEN=" in outcome.text
+    assert "TINYTOWN_ROUND_ID=" in outcome.text
 
 
 @pytest.fixture
@@ -422,6 +491,21 @@ async def test_root_may_work_too(stage: Stage) -> None:
         outcome = await agent.run({"shell": "echo 42 > f.txt && git add . && git commit -qm f"}, {"text": "end"})
     assert isinstance(outcome, Finished)
     assert (stage.sandbox.work / "f.txt").read_text() == "42\n"
+
+
+async def test_prompts_call_the_towns_tools_what_its_models_do(stage: Stage) -> None:
+    needs_shell(stage.cli)
+    keys = {name: stage.cli.environment(stage.server.url).get(name, "") for name in stage.cli.keys}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        backend = stage.cli.backend(stage.sandbox, stage.server)
+    assert isinstance(backend.offers_town_tools, str)
+    async with stage.sandbox.open_town(), stage.session() as agent:
+        outcome = await agent.run({"text": "end"})
+    assert isinstance(outcome, Finished)
+    offered = [tool for request in stage.server.model_requests for tool in request["tools"]]
+    assert backend.offers_town_tools.format("task_complete") in offered
 
 
 async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
@@ -445,18 +529,3 @@ async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
 def asked(stage: Stage) -> str:
     """The last request that a model answered, as text."""
     return str(next(each for each in reversed(stage.server.requests) if "model" in each)["body"])
-
-
-def started_processes(sandbox: Sandbox) -> Iterator[int]:
-    """The commands that the run supervisors of this sandbox have started."""
-    mark = os.fsencode(sandbox.root)
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if (
-                Path(f"/proc/{parent}/comm").read_text().strip() == "tt-run"
-                and mark in (entry / "environ").read_bytes()
-            ):
-                yield int(entry.name)
-        except (OSError, IndexError, ValueError):
-            continue

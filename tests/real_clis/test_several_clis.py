@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,13 @@ def half(me: str, other: str) -> str:
 def town_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[TownDirectory]:
     for name in [name for name in os.environ if name.startswith("TINYTOWN_") and name != "TINYTOWN_REAL_CLIS"]:
         monkeypatch.delenv(name)
-    made = TownDirectory.make()
-    try:
-        yield made
-    finally:
-        made.close()
+    with tempfile.TemporaryDirectory(prefix="tt-state-", dir="/tmp", ignore_cleanup_errors=True) as state_home:
+        monkeypatch.setenv("XDG_STATE_HOME", state_home)
+        made = TownDirectory.make()
+        try:
+            yield made
+        finally:
+            made.close()
 
 
 def stand_ins(directory: Path, kinds: Iterable[str]) -> str:
@@ -93,6 +96,9 @@ async def test_design_first_then_both_halves_at_once(
             plugins |= cli.tables(cli.settings(server.url))
             for name, value in cli.environment(server.url).items():
                 monkeypatch.setenv(name, value)
+        # Boxes have tests of their own; in one, a tree below /tmp would be out of sight.
+        for name in {"claude", "codex"} & plugins.keys():
+            plugins[name] |= {"permissions": "full"}
         town_dir.configure("lease_s = 10.0\n" + tomlkit.dumps({"plugins": plugins}), timeout_s=90.0)
         git(town_dir.root, "init", "-q")
         async with town_dir.open() as town:

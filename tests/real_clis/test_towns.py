@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,17 @@ import pytest
 import tinytown
 import tomlkit
 import trio
+from tinytown.config import load_config
+from tinytown.kernel import log_path
+from tinytown.model.messages import Informational
+from tinytown.plugin import load_plugins
+from tinytown.state import state_directory
 from tinytown.town import Town
 from tinytown_server.server import EmbeddedServer
 from tinytown_testing.models import ModelServer, Script
 
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
+from tests.real_clis.processes import started_processes, until
 
 DEADLINE_S = 240.0
 
@@ -60,12 +68,13 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     root = base / "town"
     root.mkdir()
     with ModelServer() as server:
-        variables = {"PATH": path, "HOME": str(base), "TMPDIR": str(base), **cli.environment(server.url)}
+        variables = {"PATH": path, "HOME": str(base), "TMPDIR": str(base), "XDG_STATE_HOME": str(base / "state")}
+        variables |= cli.environment(server.url)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        tables = {"name": "real", "default_cli": cli.kind, "plugins": cli.tables(cli.settings(server.url))}
+        tables = {"name": "real", "default_cli": cli.kind, "plugins": _plugins(cli, cli.settings(server.url))}
         (root / "tinytown.toml").write_text(tomlkit.dumps(tables))
-        (root / ".gitignore").write_text(".tt/\n.aider*\n")
+        (root / ".gitignore").write_text(".aider*\n")
         git(root, "init", "-q", "-b", "main")
         git(root, "config", "user.name", "Ada")
         git(root, "config", "user.email", "ada@example.org")
@@ -74,8 +83,13 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         try:
             yield Site(cli, server, root)
         finally:
-            EmbeddedServer(root / ".tt").stop()
+            EmbeddedServer(state_directory(root)).stop()
             shutil.rmtree(base, ignore_errors=True)
+
+
+def _plugins(cli: RealCli, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``[plugins]``: agents work in the repository itself."""
+    return {"git": {"workspace": "shared"}, **cli.tables(settings)}
 
 
 async def test_a_task_ends_as_a_commit_in_the_repository(site: Site) -> None:
@@ -89,6 +103,40 @@ async def test_a_task_ends_as_a_commit_in_the_repository(site: Site) -> None:
     assert (site.root / "hello.txt").read_text() == "hi\n"
     assert git(site.root, "log", "--format=%s").splitlines() == ["Add hello.txt", "begin"]
     assert git(site.root, "status", "--porcelain") == ""
+
+
+@pytest.fixture
+def boxed(site: Site) -> Site:
+    """The same town, whose agents may write and are held to that by a box."""
+    sandboxes = load_plugins(load_config(site.root), site.root).sandboxes
+    if problem := next((sandbox.problem() for sandbox in sandboxes), "tinytown-sandbox is not installed"):
+        pytest.skip(problem)
+    path = site.root / "tinytown.toml"
+    tables = tomlkit.parse(path.read_text()).unwrap()
+    settings = {**site.cli.settings(site.server.url), "permissions": "write"}
+    path.write_text(tomlkit.dumps({**tables, "permissions": "write", "plugins": _plugins(site.cli, settings)}))
+    git(site.root, "commit", "-qam", "settings")
+    return site
+
+
+async def test_in_a_box_it_commits_and_gets_nowhere_else(boxed: Site) -> None:
+    outside = Path.home() / "outside"
+    secret = Path.home() / ".ssh" / "id"
+    secret.parent.mkdir()
+    secret.write_text("hunter2")
+    attempts = f"echo evil > {outside}; cat {secret}; echo evil >> tinytown.toml; "
+    commit = "echo hi > hello.txt && git add hello.txt && git commit -qm 'Add hello.txt'"
+    with trio.fail_after(DEADLINE_S):
+        async with boxed.town() as town:
+            ada = await town.spawn("ada")
+            end = {"text": "done" if boxed.cli.has_shell else EDIT}
+            order = boxed.order("Write hello.txt", {"shell": attempts + commit}, end)
+            task = await town.wait_for_task((await ada.assign(order)).id)
+    assert (task.state, (task.result or "").strip()[:4]) == ("completed", "done"), task.reason
+    assert git(boxed.root, "log", "--format=%s").splitlines()[0] == "Add hello.txt"
+    assert not outside.exists()
+    assert "evil" not in (boxed.root / "tinytown.toml").read_text()
+    assert "hunter2" not in log_path(boxed.root, "ada").read_text()
 
 
 async def test_with_the_towns_tools_it_writes_to_another_agent_and_completes_its_task(site: Site) -> None:
@@ -124,6 +172,29 @@ async def test_the_next_task_goes_on_in_the_session_of_the_one_before(site: Site
             second = await town.wait_for_task((await ada.assign(site.order("And now", {"text": "two"}))).id)
     assert [(first.state, first.result), (second.state, second.result)] == [("completed", "one"), ("completed", "two")]
     assert "Remember teal" in str(site.server.model_requests[-1]["body"])
+
+
+async def test_a_kill_in_the_middle_of_a_round_loses_neither_its_task_nor_urgent_mail(site: Site) -> None:
+    if not site.cli.has_shell:
+        pytest.skip("its models run nothing that could be waited for")
+    begun, go_on = site.root / "begun", site.root / "go-on"
+    wait = {"shell": f"echo x >> {begun.name}; until [ -e {go_on.name} ]; do sleep 0.1; done"}
+    with trio.fail_after(DEADLINE_S):
+        async with site.town() as town:
+            ada = await town.spawn("ada")
+            task = await ada.assign(site.order("Wait", wait, {"text": "waited"}))
+            await until(begun.exists)
+            await ada.send(Informational(summary="the port is 8321"), priority="urgent")
+            for pid in started_processes(site.root):
+                os.kill(pid, signal.SIGKILL)
+            await until(lambda: begun.read_text().count("x") > 1)  # the second attempt
+            go_on.touch()
+            done = await town.wait_for_task(task.id)
+            await ada.wait_for_idle()
+            left = (await ada.info()).mail.total
+    assert (done.state, done.result, done.attempts) == ("completed", "waited", 2)
+    assert left == 0
+    assert "the port is 8321" in str([request["body"] for request in site.server.model_requests])
 
 
 async def test_two_agents_of_one_kind_work_at_once(site: Site) -> None:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import pytest
 import trio
 from tinytown.protocol.operation import Reply
-from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address, parse_url
+from tinytown_cli.blocking_client import BlockingClient
 
 DEADLINE_S = 30.0
 

@@ -11,8 +11,8 @@ import pytest
 import trio
 from tinytown.errors import ConfigError, ProtocolViolation, ServerUnreachable, TinytownError, Unconfirmed, UsageError
 from tinytown.protocol.operation import Operation
-from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.url import Address, parse_url
+from tinytown_cli.blocking_client import BlockingClient
 
 pytestmark = pytest.mark.timeout(30)
 

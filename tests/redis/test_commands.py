@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import redis
-import trio
 from redis import exceptions
 from tinytown.errors import ServerUnreachable, UsageError
-from tinytown.redis.commands import Redis
+from tinytown.protocol.keys import Keys
+from tinytown.redis.commands import PluginRedis
 from tinytown.redis.link import Link, open_link
 from tinytown.redis.url import parse_url
 
@@ -138,23 +138,22 @@ CHANGING: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["bytes", "text"])
-def decode(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
-
 @pytest.fixture
-def oracle(server: Any, decode: bool) -> Generator[redis.Redis]:
+def oracle(server: Any) -> Generator[redis.Redis]:
     client = redis.Redis(
         unix_socket_path=server.address.path,
         db=1,
         protocol=3,
         legacy_responses=False,
-        decode_responses=decode,
+        decode_responses=True,
         client_name="tinytown",
     )
     with client:
         yield client
+
+
+def client_of(link: Link) -> PluginRedis:
+    return PluginRedis(link, Keys("town"), "rules")
 
 
 @pytest.fixture
@@ -164,8 +163,8 @@ async def link(server: Any) -> AsyncGenerator[Link]:
 
 
 @pytest.fixture
-def client(link: Link, decode: bool) -> Redis:
-    return Redis(link, decode=decode)
+def client(link: Link) -> PluginRedis:
+    return client_of(link)
 
 
 async def outcome(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -186,7 +185,7 @@ def shape(value: Any) -> Any:
     return type(value)
 
 
-async def test_every_command_answers_what_redis_py_answers(oracle: redis.Redis, client: Redis) -> None:
+async def test_every_command_answers_what_redis_py_answers(oracle: redis.Redis, client: PluginRedis) -> None:
     for name, args, options in COMMANDS:
         expected = await outcome(getattr(oracle, name), args, dict(options))
         got = await outcome(getattr(client, name), args, dict(options))
@@ -194,7 +193,9 @@ async def test_every_command_answers_what_redis_py_answers(oracle: redis.Redis, 
         assert shape(got) == shape(expected), name
 
 
-async def test_answers_that_change_have_the_shape_that_redis_py_gives_them(oracle: redis.Redis, client: Redis) -> None:
+async def test_answers_that_change_have_the_shape_that_redis_py_gives_them(
+    oracle: redis.Redis, client: PluginRedis
+) -> None:
     for name, args, options in CHANGING:
         expected = await outcome(getattr(oracle, name), args, dict(options))
         got = await outcome(getattr(client, name), args, dict(options))
@@ -204,66 +205,18 @@ async def test_answers_that_change_have_the_shape_that_redis_py_gives_them(oracl
             assert shape(got) == shape(expected), name
 
 
-async def test_a_batch_answers_what_redis_pys_pipeline_answers(oracle: redis.Redis, client: Redis) -> None:
-    for atomic in (False, True):
-        theirs, ours = oracle.pipeline(transaction=atomic), client.batch(atomic=atomic)
-        for batch in (theirs, ours):
-            batch.set("k", 1).incr("k")
-            batch.hset("h", mapping={"a": 1}).hgetall("h")
-            batch.mget([])
-            batch.lpush("k", "wrong type")
-            batch.zadd("z", {"m": 1.5}).zrange("z", 0, -1, withscores=True)
-        expected = theirs.execute(raise_on_error=False)
-        got = await ours.execute(raise_on_error=False)
-        assert [type(item) for item in got] == [type(item) for item in expected]
-        assert [item for item in got if not isinstance(item, Exception)] == [
-            item for item in expected if not isinstance(item, Exception)
-        ]
-        assert await ours.execute() == []
-        oracle.flushdb()
-        await client.flushdb()
-
-
-async def test_a_batch_raises_its_first_error_unless_asked_not_to(client: Redis) -> None:
-    await client.set("k", "text")
-    with pytest.raises(exceptions.ResponseError, match="not an integer"):
-        await client.batch().incr("k").get("k").execute()
-
-
-async def test_an_atomic_batch_with_a_command_that_cannot_be_queued_does_nothing(client: Redis) -> None:
-    batch = client.batch(atomic=True)
-    batch.set("k", 1)
-    batch.execute_command("NO-SUCH")
-    with pytest.raises(exceptions.ResponseError, match="unknown command"):
-        await batch.execute()
-    assert await client.get("k") is None
-
-
-async def test_nobody_comes_between_the_commands_of_an_atomic_batch(link: Link, client: Redis) -> None:
-    async def move(number: int) -> None:
-        batch = client.batch(atomic=True)
-        batch.incr("a").get("a").decr("a").get("a")
-        one, shown, zero, shown_again = await batch.execute()
-        assert (one, int(shown), zero, int(shown_again)) == (1, 1, 0, 0), number
-
-    async with trio.open_nursery() as nursery:
-        for number in range(50):
-            nursery.start_soon(move, number)
-    assert link.generation == 1
-
-
-async def test_a_script_is_loaded_when_the_server_has_forgotten_it(client: Redis) -> None:
+async def test_a_script_is_loaded_when_the_server_has_forgotten_it(client: PluginRedis) -> None:
     script = client.register_script("return tonumber(ARGV[1]) * 2")
     assert await script(args=[21]) == 42
     await client.script_flush()
     assert await script(args=[4]) == 8
 
 
-async def test_functions_and_iterators_work(client: Redis) -> None:
+async def test_functions_and_iterators_work(client: PluginRedis) -> None:
     await client.function_load(
         "#!lua name=testing\nredis.register_function('twice', function(_, a) return a[1] .. a[1] end)", replace=True
     )
-    assert await client.fcall("twice", 0, "ab") in ("abab", b"abab")
+    assert await client.fcall("twice", 0, "ab") == "abab"
     await client.mset({f"key{number}": number for number in range(30)})
     assert len([key async for key in client.scan_iter(match="key*", count=5)]) == 30
     await client.function_delete("testing")
@@ -275,24 +228,14 @@ async def test_functions_and_iterators_work(client: Redis) -> None:
      "BLPOP k 0", "XREAD BLOCK 0 STREAMS x $", "XREADGROUP GROUP g me BLOCK 0 STREAMS x >", "WAIT 1 0"],
 )  # fmt: skip
 async def test_commands_that_a_shared_link_cannot_carry_are_refused(link: Link, words: str) -> None:
-    client = Redis(link)
+    client = client_of(link)
     with pytest.raises(UsageError, match="others share"):
         await client.execute_command(*words.split())
-    with pytest.raises(UsageError, match="others share"):
-        client.batch().execute_command(*words.split())
     assert await client.ping() is True
-
-
-async def test_a_blocking_link_carries_blocking_commands(server: Any) -> None:
-    async with open_link(server.address, stall_s=None, blocking=True) as link:
-        client = Redis(link)
-        await client.rpush("k", "v")
-        assert await client.blpop(["k"]) == [b"k", b"v"]
-        assert await client.xread({"x": "$"}, block=1) in (None, {})
 
 
 async def test_the_links_own_failures_stay_what_they_are(server: Any) -> None:
     async with open_link(server.address) as link:
-        client = Redis(link)
+        client = client_of(link)
     with pytest.raises(ServerUnreachable, match="client is closed"):
         await client.ping()

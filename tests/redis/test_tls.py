@@ -14,9 +14,9 @@ import pytest
 import trio
 import trustme
 from tinytown.errors import ProtocolViolation, ServerUnreachable
-from tinytown.redis.blocking_client import BlockingClient
 from tinytown.redis.link import open_link
 from tinytown.redis.url import Address, parse_url
+from tinytown_cli.blocking_client import BlockingClient
 
 Ping = Callable[[Address], Awaitable[Any]]
 

@@ -29,6 +29,9 @@ from tinytown.redis.url import Address, parse_url, redact
         ("unix:///run/s", Address("unix", path="/run/s")),
         ("unix:///run/a%20b?db=4", Address("unix", path="/run/a b", db=4)),
         ("unix://user:pw@/run/s", Address("unix", path="/run/s", username="user", password="pw")),
+        ("unix:///s?password_file=/k", Address("unix", path="/s", password_file="/k")),
+        ("unix:///a%20b?password_file=/%ff%2B&db=2", Address("unix", path="/a b", db=2, password_file="/\udcff+")),
+        ("redis://u@host?password_file=/run/k", Address("redis", "host", username="u", password_file="/run/k")),
         ("unix:///s?username=u&password=p%26w", Address("unix", path="/s", username="u", password="p&w")),
     ],
 )
@@ -44,6 +47,7 @@ def test_a_url_is_taken_apart_and_decoded(url: str, expected: Address) -> None:
         "redis://host/٣", "redis://host/123456", "redis://host?timeout=3", "redis://host?db", "redis://host?db=1&db=2",
         "redis://host#x", "redis://host#", "redis://ho st", "redis://h\tost", "redis://[::1", "redis://u:%ff@host",
         "redis://u:hunter2#x@host", "redis://u:hunter2/x@host", "redis://u:12?hunter2@host", "redis://\udcff@host",
+        "unix:///s?password=hunter2%ff",
         "redis://host?password=hunter2", "unix://", "unix:///", "unix://relative/path", "unix:///a%00b", "unix:///s?db=x",
         "unix://u:hunter2/x@/s", "redis://a\uff0fb@host",
     ],
@@ -119,6 +123,16 @@ def test_the_handshake_authenticates_selects_and_ends_with_a_ping() -> None:
     assert parse_url("redis://u@h").handshake()[0] == ("HELLO", 3, "AUTH", "u", "")
 
 
+def test_a_password_is_read_from_its_file_for_each_connection_and_shown_nowhere(tmp_path: Path) -> None:
+    address = parse_url(f"unix:///s?password_file={tmp_path}/key")
+    assert address.handshake()[0] == ("HELLO", 3)
+    for password in ("hunter2", "hunter3"):
+        (tmp_path / "key").write_text(f"{password}\n")
+        assert address.handshake()[0] == ("HELLO", 3, "AUTH", "default", password)
+    assert address.redacted == "unix:///s"
+    assert "hunter" not in repr(address)
+
+
 @pytest.mark.parametrize("which", ["ca_file", "cert_file", "key_file"])
 @pytest.mark.parametrize("content", [None, "", "not a certificate"])
 def test_an_unusable_certificate_file_is_a_config_error_that_names_it(
@@ -152,9 +166,9 @@ def test_a_key_with_a_passphrase_is_refused_instead_of_asking_on_the_terminal(tm
         address.ssl_context()
 
 
-@pytest.mark.parametrize("module", ["url", "blocking_client"])
+@pytest.mark.parametrize("module", ["tinytown.redis.url", "tinytown_cli.blocking_client"])
 def test_quick_commands_are_not_slowed_by_expensive_imports(module: str) -> None:
-    program = f"import tinytown.redis.{module}, sys; print(*sys.modules)"
+    program = f"import {module}, sys; print(*sys.modules)"
     loaded = run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30).stdout.split()
     assert {"trio", "redis", "ssl", "asyncio", "dataclasses", "hashlib"}.isdisjoint(loaded)
-    assert ("hiredis" in loaded) is (module == "blocking_client")
+    assert ("hiredis" in loaded) is (module == "tinytown_cli.blocking_client")

@@ -28,12 +28,14 @@ by_plugin = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.nam
 
 #: The floors of the core, the lowest first. An import goes to a lower floor, never to another room on the same one.
 FLOORS: list[set[str]] = [
+    {"interrupts"},
     {"errors", "entry_points", "packages", "exports", "files", "concurrency"},
     {"model", "process"},
     {"config"},
     {"identity", "roles", "protocol", "waiting"},
+    {"state"},
     {"redis"},
-    {"town", "client"},
+    {"town"},
     {"contracts"},
     {"hookspecs"},
     {"plugin"},
@@ -51,18 +53,17 @@ STANDARD_LIBRARY_ONLY = {CORE / "process" / "reaper.py", CORE / "entry_points.py
 #: The rooms and modules of the core that may import a third-party package. What is not named here belongs to a plugin.
 THIRD_PARTY: dict[str, set[str]] = {
     "hiredis": {"redis"},
-    "msgspec": {
-        name for name in FLOOR if name not in ("errors", "entry_points", "packages", "exports", "files", "concurrency")
-    },
+    "msgspec": {name for name in FLOOR if name not in FLOORS[0] | FLOORS[1]},
+    "packaging": {"plugin"},
     "pluggy": {"hookspecs", "plugin"},
     "redis": {"redis"},
     "trio": {"concurrency", "process", "redis", "town", "kernel"},
     "trio_util": {"concurrency", "process", "redis", "town", "kernel"},
 }
 
-#: Only ever lowered; the aim is 13,000 and 9,200.
-CORE_LINES = 13_500
-CORE_LINES_OF_CODE = 9_340
+#: See decision 9: what they are until the parts that it names have left the core, then 13,000 and 9,200 again.
+CORE_LINES = 13_600
+CORE_LINES_OF_CODE = 9_490
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.
 LONG_MODULES: dict[str, str] = {}
@@ -217,17 +218,14 @@ def test_this_module_needs_the_standard_library_alone(path: Path) -> None:
 # -- what plugins may import -----------------------------------------------------------------------------
 
 
-def exports(init: Path) -> set[str]:
-    """The names that the front of a package declares under ``TYPE_CHECKING``."""
-    names: set[str] = set()
-    for node in ast.parse(init.read_text()).body:
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            names.update(alias.name for each in node.body if isinstance(each, ast.ImportFrom) for alias in each.names)
-    return names
+def exports(stub: Path) -> set[str]:
+    """The names that the front of a package declares to type checkers."""
+    imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name for each in imports for alias in each.names}
 
 
 #: What the front of each room exports. All modules of `model` are public.
-EXPORTS = {room: exports(CORE / room / "__init__.py") for room in ROOMS - {"model"}}
+EXPORTS = {room: exports(CORE / room / "__init__.pyi") for room in ROOMS - {"model"}}
 
 
 def is_public(name: str) -> bool:
@@ -257,9 +255,9 @@ def project(directory: Path) -> dict[str, Any]:
 
 @by_plugin
 def test_a_plugin_imports_of_other_distributions_what_it_declares(plugin: Path) -> None:
-    settings = project(plugin)["project"]
-    extra = settings.get("optional-dependencies", {}).get("tests", [])
-    declared = {Requirement(each).name.replace("-", "_") for each in settings["dependencies"]}
+    settings = project(plugin)
+    extra = settings.get("dependency-groups", {}).get("test", [])
+    declared = {Requirement(each).name.replace("-", "_") for each in settings["project"]["dependencies"]}
     in_tests = {Requirement(each).name.replace("-", "_") for each in extra} | {"tinytown_testing", "tinytown_server"}
     own = {path.name for path in plugin.glob("tinytown_*")}
     wrong = []
@@ -319,9 +317,8 @@ def test_the_core_names_no_plugin() -> None:
             found = {each for each in distribution.findall(text) if each not in hooks | {"tinytown-core", "tinytown_"}}
             if not is_docstring:
                 found |= {match.group() for each in (command, setting) for match in each.finditer(text)}
-                found |= (
-                    {text} & (kinds | plugins - {"cli"}) if path.suffix == ".py" else set()
-                )  # `cli` is a field of agents
+                # `cli` is a field of agents, `notify` a function.
+                found |= {text} & (kinds | plugins - {"cli", "notify"}) if path.suffix == ".py" else set()
             wrong += [f"{path.relative_to(ROOT)}:{line} names {each}" for each in sorted(found)]
     assert not wrong, "\n".join(wrong)
 

