@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 
+def say(record: dict[str, Any]) -> None:
+    print(json.dumps(record), flush=True)
+
+
 def option(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1]
 
@@ -69,35 +73,58 @@ def act(prompt: str, server: Server) -> str:
     return text
 
 
-def records(cli: str, text: str) -> list[dict[str, Any]]:
-    """What the CLI prints when all went well."""
-    if cli == "claude":
-        return [
-            {
-                "type": "system",
-                "subtype": "init",
-                "session_id": "s",
-                "mcp_servers": [{"name": "town", "status": "connected"}],
-            },
-            {"type": "result", "subtype": "success", "is_error": False, "result": text, "session_id": "s"},
-        ]
-    if cli == "codex":
-        return [
-            {"type": "thread.started", "thread_id": "s"},
-            {"type": "item.completed", "item": {"id": "1", "type": "agent_message", "text": text}},
-            {"type": "turn.completed", "usage": {"input_tokens": 1, "output_tokens": 1}},
-        ]
-    return [{"type": "result", "subtype": "success", "is_error": False, "result": text, "session_id": "s"}]
+class Auggie:
+    """Its prompt is in a file, its answer the last line."""
+
+    def prompt(self, arguments: list[str]) -> str:
+        return Path(option(arguments, "--instruction-file")).read_text()
+
+    def answer(self, text: str) -> None:
+        say({"type": "result", "subtype": "success", "is_error": False, "result": text, "session_id": "s"})
 
 
-def main(cli: str, arguments: list[str]) -> None:
-    file = Path(option(arguments, "--instruction-file")) if "--instruction-file" in arguments else None
-    prompt = file.read_text() if file else sys.stdin.read()
-    server = Server(server_command(cli, arguments))
+class Claude(Auggie):
+    """Its prompt is the first message of the user, on its standard input, which stays open."""
+
+    def prompt(self, arguments: list[str]) -> str:
+        assert option(arguments, "--input-format") == "stream-json"
+        servers = [{"name": "town", "status": "connected"}]
+        say({"type": "system", "subtype": "init", "session_id": "s", "mcp_servers": servers})
+        prompt: str = json.loads(sys.stdin.readline())["message"]["content"]
+        return prompt
+
+
+class Codex:
+    """Its app server: a thread, and one turn of it."""
+
+    def prompt(self, arguments: list[str]) -> str:
+        assert arguments[0] == "app-server"
+        opened = {"initialize": {}, "thread/start": {"thread": {"id": "s"}}, "turn/start": {"turn": {"id": "1"}}}
+        while True:
+            heard = json.loads(sys.stdin.readline())
+            if "id" in heard:
+                say({"id": heard["id"], "result": opened[heard["method"]]})
+            if heard["method"] == "turn/start":
+                prompt: str = heard["params"]["input"][0]["text"]
+                return prompt
+
+    def answer(self, text: str) -> None:
+        about = {"threadId": "s", "turnId": "1"}
+        say({"method": "item/completed", "params": {**about, "item": {"type": "agentMessage", "text": text}}})
+        ended = {"id": "1", "status": "completed", "error": None}
+        say({"method": "turn/completed", "params": {**about, "turn": ended}})
+
+
+CLIS = {"auggie": Auggie, "claude": Claude, "codex": Codex}
+
+
+def main(name: str, arguments: list[str]) -> None:
+    cli = CLIS[name]()
+    prompt = cli.prompt(arguments)
+    server = Server(server_command(name, arguments))
     text = act(prompt, server)
     server.end()
-    for record in records(cli, text):
-        print(json.dumps(record), flush=True)
+    cli.answer(text)
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ async def test_design_first_then_both_halves_at_once(
         for name in ("backend", "frontend"):
             assert (town_dir.root / f"{name}.txt").read_text() == "words are runs of letters\n"
             assert "completed by designer: the design\n\n```text\nDESIGN.md says what a word is\n```" in told[name]
-        assert "`task_complete` when the task is done" in told["designer"]
+        assert "task_complete` when the task is done" in told["designer"]
         assert "### informational from designer" in told["backend"]
         assert "the interface is in DESIGN.md" in told["backend"]
         assert "frontend.txt is there" in told["backend"]

@@ -99,6 +99,7 @@ SAMPLES: Mapping[str, str] = {
     "uninstall": "--force",
     "plugin new": "x --kind gate",
     "plugin test": "echo",
+    "plugins install": "git --dry-run",
 }
 
 

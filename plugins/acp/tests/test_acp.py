@@ -213,7 +213,7 @@ async def test_a_file_that_is_no_registry_is_an_error_with_its_key(sandbox: Sand
     (sandbox.root / "registry.json").write_text("[]")
     with pytest.raises(ConfigError) as caught:
         load_plugins(config, sandbox.root)
-    assert caught.value.key == "plugins.acp.registry"
+    assert caught.value.fields["key"] == "plugins.acp.registry"
 
 
 async def test_the_towns_tools_are_handed_over(desk: Desk) -> None:

@@ -90,7 +90,7 @@ async def test_no_order_for_the_task_of_another_is_forged(town_dir: TownDirector
     "members",
     [
         ("custom", "type", "task_state_changed", "task", "x", "old", "running", "new", "completed"),
-        ("agent_wanted", "wanted", "stopped"),
+        ("agent_desired_state_changed", "desired_state", "stopped"),
         ("custom", "id", "1-1"),
         ("custom", "at", "2001-01-01T00:00:00Z"),
         ("task_state_changed", "task", "x"),

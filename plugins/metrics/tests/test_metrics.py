@@ -74,6 +74,7 @@ async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backe
             await town.wait_for_task((await ada.assign(name)).id)
         await ada.interrupt()
         await ada.wait_until(lambda agent: agent.state == "paused")
+        await ada.send(Query(question="and later?"))
         await ada.send(Informational(summary="for later"))
         await town.send("supervisor", Query(question="so?"), priority="high", sender="ada")
         await town.add_task("for anybody", tags=("nobody",))
@@ -92,6 +93,7 @@ async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backe
         ("tinytown_hosts",): 1,
         ("tinytown_frozen",): 0,
         ("tinytown_mailbox_messages", ("agent", "ada"), ("place", "queued")): 1,
+        ("tinytown_mailbox_messages", ("agent", "ada"), ("place", "delayed")): 1,
         ("tinytown_messages_sent_total", ("category", "query"), ("priority", "high")): 1,
         ("tinytown_round_duration_seconds_count", ("kind", "scripted"), ("outcome", "finished")): 1,
         ("tinytown_round_duration_seconds_count", ("kind", "scripted"), ("outcome", "failed")): 1,

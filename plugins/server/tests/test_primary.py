@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -210,6 +211,11 @@ async def test_connections_that_a_failover_leaves_open_are_made_again(town_dir, 
             assert (await town.wait_for_task(task.id)).state == "completed"
 
 
+def found_problems(tt: Any) -> set[str]:
+    findings = tt.json("doctor", code=1)["findings"]
+    return {finding["check"] for finding in findings if finding["level"] == "problem"}
+
+
 def test_commands_find_the_primary_each_time_and_doctor_says_what_is_supported(tt, servers, pair) -> None:
     primary, replica = pair
     url = f"redis://127.0.0.1:{primary},127.0.0.1:{replica}"
@@ -220,14 +226,16 @@ def test_commands_find_the_primary_each_time_and_doctor_says_what_is_supported(t
     servers.ask(primary, f"REPLICAOF 127.0.0.1 {replica}")
     tt("backlog", "add", "two")
     assert len(tt.json("backlog", "list")["tasks"]) == 2
-    found = tt("doctor", code=0).out
-    assert f"127.0.0.1:{replica}/0 is the primary now" in found
+    assert found_problems(tt) == {"server access"}  # servers without a password
+    assert f"127.0.0.1:{replica}/0 is the primary now" in tt("doctor", code=1).out
     error = tt("config", "set", "redis.url", "redis+sentinel://:word@127.0.0.1:1/main", "--json", code=2).error
     assert "password" in error["message"]
     tt("config", "set", "redis.url", f"redis://127.0.0.1:{primary}")
+    assert found_problems(tt) > {"server access"}
     assert "read-only replica" in tt("doctor", code=1).out
     tt("config", "set", "redis.url", f"redis://127.0.0.1:{replica}")
-    assert "redis+sentinel://" in tt("doctor", code=0).out
+    assert found_problems(tt) == {"server access"}
+    assert "redis+sentinel://" in tt("doctor", code=1).out
 
 
 def test_a_node_of_a_cluster_gets_a_sentence_of_its_own(tt, servers) -> None:

@@ -25,7 +25,7 @@ def tinytown_settings_type() -> type[Settings]:
 
 
 @hookimpl
-def tinytown_services(settings: Settings) -> list[StatusSink]:
+def tinytown_status_sinks(settings: Settings) -> list[StatusSink]:
     url = settings.url or os.environ.get("HERALD_URL", "")
     return [Herald(url)] if url else []
 

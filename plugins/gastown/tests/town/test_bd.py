@@ -277,7 +277,7 @@ def test_what_both_sides_say_of_notes_and_comments_is_brought_together(bd: Bd) -
 
 def test_a_bead_brought_in_says_what_was_changed_in_the_file_in_the_prompt(bd: Bd) -> None:
     bd.shell("spawn", "moe", "--cli", "echo")
-    line = {"id": "p-1", "title": "prompt", "status": "open", "priority": 2, "design": "round", "assignee": "moe"}
+    line = {"id": "p-1", "title": "prompt", "status": "open", "priority": 2, "design": "pentagonal", "assignee": "moe"}
     file = bd.shell.directory / "prompt.jsonl"
     file.write_text(json.dumps(line) + "\n")
     bd.shell("beads", "import", "prompt.jsonl")
@@ -285,7 +285,7 @@ def test_a_bead_brought_in_says_what_was_changed_in_the_file_in_the_prompt(bd: B
     assert bd.shell.json("beads", "import", "prompt.jsonl")["updated"] == 1
     answer = bd.shell("prompt", "moe").out
     assert "square" in answer
-    assert "round" not in answer
+    assert "pentagonal" not in answer
 
 
 def test_priorities_come_and_go(bd: Bd) -> None:
