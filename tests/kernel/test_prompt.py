@@ -36,8 +36,8 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
             assert "```text\nthe tests\nare red\n```" in prompt
             assert "```text\nmy first go\n```" in prompt
         assert "Why it is yours again" not in told[1]
-        assert "Why it is yours again: a person interrupted your last round" in told[2]
-        assert "Why it is yours again: no space left" in told[3]
+        assert "Why you have it now: a person interrupted your last round" in told[2]
+        assert "Why you have it now: no space left" in told[3]
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 
 

@@ -99,7 +99,8 @@ class Codex:
 
     def prompt(self, arguments: list[str]) -> str:
         assert arguments[0] == "app-server"
-        opened = {"initialize": {}, "thread/start": {"thread": {"id": "s"}}, "turn/start": {"turn": {"id": "1"}}}
+        thread, turn = {"thread": {"id": "s"}}, {"turn": {"id": "1"}}
+        opened = {"initialize": {}, "thread/start": thread, "thread/resume": thread, "turn/start": turn}
         while True:
             heard = json.loads(sys.stdin.readline())
             if "id" in heard:

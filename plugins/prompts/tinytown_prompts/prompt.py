@@ -94,7 +94,7 @@ def _task(task: Task, needed: Sequence[Task], guide: ReportingGuide | None) -> s
             lines += ["", "Its result then:", "", fenced(task.result, _RESULT_LENGTH, where)]
     if task.reason and task.reason != task.rejection:
         reason = _REASONS.get(task.reason, task.reason)
-        lines += ["", f"Why it is yours again: {shown(reason, _RESULT_LENGTH)}"]
+        lines += ["", f"Why you have it now: {shown(reason, _RESULT_LENGTH)}"]
     if task.attempts > 1:
         lines += ["", f"This is attempt {task.attempts}: check what earlier attempts left behind."]
     if task.needs:
