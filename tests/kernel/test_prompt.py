@@ -92,6 +92,7 @@ async def test_without_a_plugin_that_makes_prompts_a_prompt_is_the_task_and_the_
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await agent.interrupt()
+        await agent.wait_until(lambda agent: agent.state == "paused")
         task = await agent.assign("do `it`\n```\n# Task 13")
         await town.send("ada", Informational(summary="mind the gap"), sender=SUPERVISOR)
         await agent.resume()
