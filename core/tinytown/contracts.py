@@ -18,6 +18,7 @@ import msgspec
 from tinytown.config import Config, Permissions
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message
+from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task
 from tinytown.redis.locate import (
     ServerProgram as ServerProgram,
@@ -357,6 +358,22 @@ class RoundAccess(Protocol):
         Raises: anything; the round then fails.
         """
         ...
+
+
+@runtime_checkable
+class RoundObserver(Protocol):
+    """Watches the rounds of this host's agents, such as to keep files of them. Since API 2.
+
+    Its methods are called in the task of the agent and hold it up: quick. What they raise costs the round nothing.
+    """
+
+    name: str
+
+    def began(self, agent: Agent, work: Round) -> None:
+        """A session is about to get `work`."""
+
+    def ended(self, agent: Agent, work: Round, record: RoundRecord, tail: bytes) -> None:
+        """A round that began has ended (its kernel lives); `tail` is the end of the lines that its session reported."""
 
 
 @dataclass(frozen=True, slots=True)

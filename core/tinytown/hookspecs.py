@@ -60,6 +60,7 @@ CONTRIBUTIONS = {
     "services": Contribution("tinytown_services", contracts.Service),
     "question_handlers": Contribution("tinytown_question_handlers", contracts.QuestionHandler),
     "round_access": Contribution("tinytown_round_access", contracts.RoundAccess),
+    "round_observers": Contribution("tinytown_round_observers", contracts.RoundObserver),
     "sandboxes": Contribution("tinytown_sandboxes", contracts.Sandbox),
 }
 
@@ -102,6 +103,11 @@ def tinytown_question_handlers(settings: Any, config: Config, root: Path) -> Seq
 @hookspec
 def tinytown_round_access(settings: Any, config: Config, root: Path) -> Sequence[contracts.RoundAccess]:  # type: ignore[empty-body]
     """How the processes of rounds reach the town; without one only those in no box do. Since API 2."""
+
+
+@hookspec
+def tinytown_round_observers(settings: Any, config: Config, root: Path) -> Sequence[contracts.RoundObserver]:  # type: ignore[empty-body]
+    """Who watches rounds, all of them. Since API 2."""
 
 
 @hookspec

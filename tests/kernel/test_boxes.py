@@ -13,7 +13,6 @@ from tinytown.config import Config, Permissions
 from tinytown.contracts import AgentBackend, AgentContext, Box, Sandbox
 from tinytown.errors import BackendUnavailable
 from tinytown.kernel.boxes import agent_context
-from tinytown.kernel.transcripts import transcripts_directory
 from tinytown.process import ProcessSupervisor
 from tinytown.state import open_state, state_home
 
@@ -94,7 +93,7 @@ async def test_the_first_sandbox_without_a_problem_wraps_every_command(tmp_path:
     assert (box.profile, box.workspace) == ("write", tmp_path)
     assert box.writable == (context.state_directory, Path("/state"))
     assert tmp_path / "tinytown.toml" in box.read_only
-    assert transcripts_directory(tmp_path, "ada") in box.hidden
+    assert context.state_directory / "rounds" in box.hidden
     assert state_home() in box.hidden
     assert tmp_path / "bobs" in box.hidden
     assert tmp_path.parent not in box.hidden  # the workspace lies in it

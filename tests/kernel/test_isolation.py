@@ -22,6 +22,7 @@ from tinytown.contracts import (
     Report,
     Round,
     RoundAccess,
+    RoundObserver,
     Sandbox,
     Service,
     Usage,
@@ -31,6 +32,7 @@ from tinytown.contracts import (
 )
 from tinytown.model.agents import Agent
 from tinytown.model.events import Event
+from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task
 from tinytown.town import Town
 from tinytown_sinks import StatusSink
@@ -191,6 +193,19 @@ class BadAccess(RoundAccess):
         self.mischief.come_to("access closing")
 
 
+class BadObserver(RoundObserver):
+    name = "bad"
+
+    def __init__(self, mischief: Mischief) -> None:
+        self.mischief = mischief
+
+    def began(self, agent: Agent, work: Round) -> None:
+        self.mischief.come_to("observing a beginning")
+
+    def ended(self, agent: Agent, work: Round, record: RoundRecord, tail: bytes) -> None:
+        self.mischief.come_to("observing an end")
+
+
 class BadSandbox(Sandbox):
     name = "bad"
 
@@ -224,6 +239,8 @@ PLACES = {
     "settle": "workspace bad",
     "access opening": "round access bad",
     "access closing": "round access bad",
+    "observing a beginning": "round observer bad",
+    "observing an end": "round observer bad",
     "sandbox": "sandbox bad",
 }
 #: Hooks that are called while the town works.
@@ -243,6 +260,7 @@ def mischief(town_dir, scripted_backend, monkeypatch) -> Mischief:
     scripted_backend.workspaces = [BadWorkspace(made)]
     scripted_backend.sandboxes = [BadSandbox(made)]
     scripted_backend.round_access = [BadAccess(made)]
+    scripted_backend.round_observers = [BadObserver(made)]
     return made
 
 

@@ -114,7 +114,7 @@ class Anything:
         self.scope = "host"
         self.routes, self.panels, self.page = (), (), None
     def __getattr__(self, method):
-        if method in "open read write claims check run call problem wrap settle ask waiting".split():
+        if method in "open read write claims check run call problem wrap settle ask waiting began ended".split():
             return lambda *arguments: None
         raise AttributeError(method)
 
@@ -153,6 +153,10 @@ def tinytown_services(root, settings):
 @hookimpl
 def tinytown_round_access(settings, config, root):
     return [Anything("access")]
+
+@hookimpl
+def tinytown_round_observers(root):
+    return [Anything("observer")]
 
 @hookimpl
 def tinytown_sandboxes(settings):
@@ -346,6 +350,7 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
     assert [gate.name for gate in plugins.gates] == ["gate"]
     assert [service.name for service in plugins.services] == ["service", root]
     assert list(plugins.contributed("round_access")) == ["access"]
+    assert list(plugins.contributed("round_observers")) == ["observer"]
     assert [sandbox.name for sandbox in plugins.sandboxes] == ["sandbox"]
     assert plugins.contributed("commands")["greet"].target == "greeting.cli:greet"
     assert plugins.prompt_sections(AGENTS[0], TASK) == ("# For ada", "do it")
@@ -372,7 +377,7 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
 
 def test_the_names_of_all_hooks_are_known() -> None:
     assert hook_specs().arguments["tinytown_status_sinks"] == ("settings", "config", "root")
-    assert len(hook_specs().arguments) == 24
+    assert len(hook_specs().arguments) == 25
     assert hook_specs().arguments["tinytown_gates"] == ("settings", "config", "root")
 
 

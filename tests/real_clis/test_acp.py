@@ -16,10 +16,9 @@ import tomlkit
 import trio
 from tinytown.config import Config
 from tinytown.contracts import Finished, Outcome, ToolCall
-from tinytown.kernel import transcripts_directory
 from tinytown.plugin import load_plugins
 from tinytown.town import AgentHandle
-from tinytown_ops.explain.round_files import read_transcript
+from tinytown_ops.explain.round_files import read_transcript, transcripts_directory
 from tinytown_testing import ReportRecorder, TownDirectory, open_sandbox
 from tinytown_testing.models import ModelServer
 from tinytown_testing.towns import KernelStarter

@@ -17,8 +17,7 @@ import msgspec
 import pytest
 import tomlkit
 import trio
-from tinytown.kernel import transcripts_directory
-from tinytown_ops.explain.round_files import read_transcript
+from tinytown_ops.explain.round_files import read_transcript, transcripts_directory
 from tinytown_testing import TownDirectory
 from tinytown_testing.models import ModelServer
 

@@ -10,12 +10,11 @@ from tinytown.exports import lazy_exports
 __getattr__ = lazy_exports(
     __name__,
     {
-        "boxes": "agent_directory",
+        "boxes": "agent_directory log_path",
         "environment": "round_environment",
         "kernel": "Kernel open_kernel open_town run_kernel",
         "lock": "kernel_lock kernel_with_state running_kernel",
         "prompt": "build_prompt",
         "recovery": "is_alive machine_id run_directory",
-        "transcripts": "Transcript log_path round_mark transcripts_directory",
     },
 )

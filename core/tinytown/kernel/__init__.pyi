@@ -1,6 +1,6 @@
 # What type checkers see of this package, whose names are imported when they are first used.
 
-from tinytown.kernel.boxes import agent_directory as agent_directory
+from tinytown.kernel.boxes import agent_directory as agent_directory, log_path as log_path
 from tinytown.kernel.environment import round_environment as round_environment
 from tinytown.kernel.kernel import (
     Kernel as Kernel,
@@ -15,9 +15,3 @@ from tinytown.kernel.lock import (
 )
 from tinytown.kernel.prompt import build_prompt as build_prompt
 from tinytown.kernel.recovery import is_alive as is_alive, machine_id as machine_id, run_directory as run_directory
-from tinytown.kernel.transcripts import (
-    Transcript as Transcript,
-    log_path as log_path,
-    round_mark as round_mark,
-    transcripts_directory as transcripts_directory,
-)

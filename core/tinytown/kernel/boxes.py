@@ -15,7 +15,6 @@ from tinytown.errors import BackendUnavailable, ProcessFailed, TinytownError
 from tinytown.identity import ROUND_URL_VARIABLE
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.outcome_policy import described
-from tinytown.kernel.transcripts import transcripts_directory
 from tinytown.model.agents import Agent
 from tinytown.packages import install_hint
 from tinytown.process.supervisor import WrappedProcesses
@@ -61,7 +60,8 @@ def _boxed(opened: AgentContext, context: KernelContext, backend: AgentBackend, 
         others = [path for agent, path in context.workspaces.items() if agent != opened.agent.id]
         url = environment.get(ROUND_URL_VARIABLE)
         server = parse_url(url).path if url else ""  # never the town's own socket, at which everything is allowed
-        hidden = [state_home(), state_directory(opened.root), transcripts_directory(opened.root, opened.agent.name)]
+        # Transcripts of its rounds lie in `rounds`, and are not the agent's own.
+        hidden = [state_home(), state_directory(opened.root), opened.state_directory / "rounds"]
         box = Box(
             profile="write" if opened.permissions == "write" else "read",
             workspace=workspace,
@@ -80,6 +80,11 @@ def _boxed(opened: AgentContext, context: KernelContext, backend: AgentBackend, 
             raise ProcessFailed(f"sandbox {sandbox.name} failed: {described(error)}") from error
 
     return replace(opened, processes=WrappedProcesses(context.processes, wrap), boxed=True)
+
+
+def log_path(root: Path, agent: str) -> Path:
+    """The log of an agent's output."""
+    return state_directory(root) / "logs" / f"{agent}.log"
 
 
 def agent_directory(root: Path, agent: str) -> Path:

@@ -15,7 +15,7 @@ import trio
 
 from tinytown.concurrency import leaves_of, plugin_code
 from tinytown.config import URL_VARIABLE, Config, Permissions
-from tinytown.contracts import ReportingGuide, RoundAccess, WorkContext
+from tinytown.contracts import ReportingGuide, RoundAccess, RoundObserver, WorkContext
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, ServerUnreachable, TinytownError, host_failure
 from tinytown.identity import ROUND_URL_VARIABLE, TASK_TOKEN_VARIABLE
 from tinytown.kernel.environment import round_environment
@@ -156,6 +156,15 @@ class KernelContext:
         """What is enforced of an agent; ``full`` of one whose kind no plugin here has."""
         backend = self.plugins.backends.get(agent.cli)
         return backend.permissions_of(agent, self.town.config.permissions) if backend else "full"
+
+    async def show_round(self, show: Callable[[RoundObserver], None]) -> None:
+        """Call `show` with each observer of rounds; one that fails is reported."""
+        for name, observer in self.plugins.contributed("round_observers").items():
+            try:
+                with self.call(observer):
+                    show(observer)
+            except Exception as error:
+                await self.report_fault(observer, f"round observer {name}", error)
 
     @asynccontextmanager
     async def open_access(self, agent: Agent, task: Task | None) -> AsyncGenerator[Mapping[str, str]]:

@@ -13,10 +13,10 @@ from tinytown.contracts import Activity, Diff, Plan, QuestionHandler, Said, Tool
 from tinytown.errors import TinytownError
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.outcome_policy import read_usage
-from tinytown.kernel.transcripts import TAIL_BYTES
 from tinytown.model.text import counted, shown
 
 _FORWARD_EVERY_S = 0.5
+_TAIL_BYTES = 16 * 1024
 _ACTIVITIES_AT_ONCE = 50
 _TEXT_CHARACTERS = 2000
 _DATA_BYTES = 4000  # what an event can carry
@@ -35,7 +35,7 @@ class Reporter:
 
     def line(self, text: str) -> None:
         text = str(text)
-        self.tail = (self.tail + text.encode("utf-8", "replace") + b"\n")[-TAIL_BYTES:]
+        self.tail = (self.tail + text.encode("utf-8", "replace") + b"\n")[-_TAIL_BYTES:]
         if text.strip():
             self._line = shown(text, 200)
 

@@ -40,6 +40,7 @@ from tinytown.errors import (
     TinytownError,
     host_failure,
 )
+from tinytown.kernel.boxes import log_path
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.gates import run_gates
 from tinytown.kernel.host_limits import check_room
@@ -48,7 +49,6 @@ from tinytown.kernel.pricing import charge_of
 from tinytown.kernel.prompt import build_prompt
 from tinytown.kernel.recovery import machine_id
 from tinytown.kernel.reporter import Reporter
-from tinytown.kernel.transcripts import RoundFiles
 from tinytown.kernel.workspaces import open_workspace
 from tinytown.model.agents import Agent
 from tinytown.model.ids import new_id
@@ -71,18 +71,19 @@ _MOMENT_S = 0.5
 _OVERTIME_S = 10.0  # what a session may take beyond its limits before the kernel cuts it off
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
-    """What one round is about. `began` is trio time; of `deliveries`, those `unseen` came later and no model has them yet."""
+    """What one round is about. `began` is trio time; of `deliveries`, those `unseen` came later and no model has them yet;
+    `shown` is what the session has got, once it has."""
 
     round_id: str
     task: Task | None
     deliveries: list[Delivery]
-    files: RoundFiles
     context: WorkContext
     reporter: Reporter
     began: float = field(default_factory=trio.current_time)
     unseen: list[Delivery] = field(default_factory=list[Delivery])
+    shown: Round | None = None
 
     @property
     def task_id(self) -> str:
@@ -188,8 +189,7 @@ class RoundRunner:
         if not deliveries:
             return None
         context = await self._context.work_context(self.agent, task, round_id)
-        files, reporter = RoundFiles(self._town.root, self.agent.name, round_id), Reporter(self._context, context)
-        return _Work(round_id, task, list(deliveries), files, context, reporter)
+        return _Work(round_id, task, list(deliveries), context, Reporter(self._context, context))
 
     async def _start_task(
         self, deliveries: tuple[Delivery, ...], round_id: str
@@ -290,22 +290,21 @@ class RoundRunner:
         ):
             with self._context.processes.clock.move_on_after(bound_s):
                 session = await self._get_session()
-                prompt = await self._prompt(work.task, messages)
-                about = f"{rfc3339(int(time.time() * 1000))}, {f'task {work.task_id}' if work.task else 'mail'}"
-                work.files.begin(prompt, about, directory, self._town.config.limits)
                 round_ = Round(
                     round_id=work.round_id,
-                    prompt=prompt,
+                    prompt=await self._prompt(work.task, messages),
                     task=work.task,
                     messages=messages,
                     directory=directory,
                     environment={**work.context.environment, **access},
-                    log_path=work.files.log,
+                    log_path=log_path(self._town.root, self.agent.name),
                     timeout_s=limits.timeout_s or None,
                     silence_s=limits.silence_s or None,
                     grace_s=limits.grace_s,
                     session_id=self._session_id,
                 )
+                work.shown = round_
+                await self._context.show_round(lambda observer: observer.began(self.agent, round_))
                 async with open_background() as nursery:
                     nursery.start_soon(self._deliver_urgent, work, session)
                     with self._context.call(self._backend):  # the workspace around it would have raised what it raises
@@ -433,9 +432,12 @@ class RoundRunner:
             text=settled.text[-TEXT_CHARACTERS:],
             session_id=self._session_id,
             host=machine_id().partition("/")[0],
-            prompt_bytes=work.files.prompt_bytes,
+            prompt_bytes=len(shown.prompt.encode("utf-8", "replace")) if (shown := work.shown) else 0,
         )
-        work.files.end(f"{record.ended_at}, {kind}", work.reporter.tail)
+        if shown is not None:
+            with trio.CancelScope(shield=True, relative_deadline=within_s):
+                tail = work.reporter.tail
+                await self._context.show_round(lambda observer: observer.ended(self.agent, shown, record, tail))
         charge = charge_of(outcome, usage, self._town.config.rates.get(self.agent.cli))
         call = self._town.operations.settle_round(
             self.agent.id,

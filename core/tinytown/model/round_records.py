@@ -1,4 +1,4 @@
-"""What is kept of a round after its end: a short record, the same for every host. Its files are those of `kernel.transcripts`."""
+"""What is kept of a round after its end: a short record, the same for every host. Observers of rounds may keep more."""
 
 from __future__ import annotations
 

@@ -6,15 +6,11 @@ import os
 from pathlib import Path
 
 from tinytown.contracts import Finished
-from tinytown.kernel.transcripts import (
-    PROMPT_BYTES,
-    TAIL_BYTES,
-    log_path,
-    older_log,
-    transcripts_directory,
-)
+from tinytown.kernel import log_path
+from tinytown.process import older_log
 from tinytown_cli import administration
-from tinytown_ops.explain.round_files import has_ended, read_transcript, round_begin
+from tinytown_ops.explain.round_files import has_ended, read_transcript, round_begin, transcripts_directory
+from tinytown_ops.explain.transcripts import PROMPT_BYTES
 
 
 def round_output(log: Path, round_id: str) -> list[bytes]:
@@ -60,7 +56,7 @@ async def test_of_a_long_prompt_the_head_is_kept_and_of_long_output_the_end(town
         transcript = read_transcript(town_dir.root, "ada", record.round_id)
         assert transcript is not None
         assert PROMPT_BYTES - 1 <= len(transcript.prompt.encode()) <= PROMPT_BYTES < transcript.prompt_bytes
-        assert len(transcript.tail) <= TAIL_BYTES
+        assert len(transcript.tail) <= 16 * 1024
         assert transcript.tail.endswith("99999\n100000")
 
 

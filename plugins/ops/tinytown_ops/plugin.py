@@ -9,8 +9,10 @@ from tinytown.hookspecs import hookimpl
 from tinytown_cli.contracts import Command, Completer, HealthCheck, StatusSection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinytown.config import Config
-    from tinytown.contracts import QuestionHandler, Service
+    from tinytown.contracts import QuestionHandler, RoundObserver, Service
     from tinytown.model.events import OtherEvent
     from tinytown.plugin import Plugins
 
@@ -122,6 +124,14 @@ def tinytown_services(plugins: Plugins, config: Config) -> Sequence[Service]:
     from tinytown_ops.watchdog.service import Watchdog
 
     return (Watchdog(plugins), ChatterBrake(config.limits.chatter), CostRetention(), QuestionAnswers())
+
+
+@hookimpl
+def tinytown_round_observers(config: Config, root: Path) -> Sequence[RoundObserver]:
+    """What keeps the files of rounds."""
+    from tinytown_ops.explain.transcripts import RoundFiles
+
+    return (RoundFiles(root, config.limits),)
 
 
 @hookimpl(trylast=True)

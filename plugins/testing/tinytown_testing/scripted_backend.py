@@ -23,6 +23,7 @@ from tinytown.contracts import (
     Report,
     Round,
     RoundAccess,
+    RoundObserver,
     Sandbox,
     Service,
     Workspace,
@@ -110,6 +111,7 @@ class ScriptedBackend:
     services: list[Service] = field(default_factory=list[Service])
     sandboxes: list[Sandbox] = field(default_factory=list[Sandbox])
     round_access: list[RoundAccess] = field(default_factory=list[RoundAccess])
+    round_observers: list[RoundObserver] = field(default_factory=list[RoundObserver])
     question_handlers: list[QuestionHandler] = field(default_factory=list[QuestionHandler])
     environment: Callable[[Agent, Task | None], Mapping[str, str]] = lambda agent, task: {}
     sections: Callable[[Agent, Task | None], Sequence[str]] = lambda agent, task: ()
@@ -173,6 +175,11 @@ def tinytown_sandboxes() -> list[Sandbox]:
 @hookimpl
 def tinytown_question_handlers() -> list[QuestionHandler]:
     return current.question_handlers
+
+
+@hookimpl
+def tinytown_round_observers() -> list[RoundObserver]:
+    return current.round_observers
 
 
 @hookimpl(tryfirst=True)

@@ -9,7 +9,6 @@ from typing import Any
 import click
 import msgspec
 from tinytown.errors import NotFound, UsageError
-from tinytown.kernel import Transcript
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
 from tinytown_cli import administration
@@ -19,7 +18,7 @@ from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
 
-from tinytown_ops.explain.round_files import read_transcript
+from tinytown_ops.explain.round_files import Transcript, read_transcript
 from tinytown_ops.explain.round_text import clock, cost, duration, tokens
 
 #: What `--round` reads as a number counted from the latest round, not as a prefix of an id.

@@ -1,4 +1,4 @@
-"""Reading what rounds left on this machine: transcripts, and the marks in an agent's log."""
+"""What rounds left on this machine: transcripts, and the marks in an agent's log. Reads what `transcripts` writes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tinytown.kernel import Transcript, round_mark, transcripts_directory
 from tinytown.process import older_log
+from tinytown.state import state_directory
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """The prompt and the last output of a round. `prompt` is the head of a prompt of `prompt_bytes`, `tail` the last lines that
+    the backend reported; empty while the round is in progress, or when its kernel was killed before the end."""
+
+    run: str
+    prompt: str = ""
+    prompt_bytes: int = 0
+    directory: str = ""
+    tail: str = ""
+
+
+def transcripts_directory(root: Path, agent: str) -> Path:
+    """The directory of the transcripts of an agent's rounds. No process in a box sees it."""
+    return state_directory(root) / "agents" / agent / "rounds"
+
+
+def round_mark(round_id: str) -> str:
+    """How the marks of a round begin in the log."""
+    return f"--- round {round_id}"
 
 
 def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:

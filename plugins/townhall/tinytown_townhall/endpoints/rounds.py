@@ -9,12 +9,12 @@ import msgspec
 import trio
 from starlette.responses import Response
 from tinytown.errors import NotFound
-from tinytown.kernel import Transcript, log_path
+from tinytown.kernel import log_path
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import shown
 from tinytown_cli import administration
 from tinytown_ops.explain.log_file import Log, readable
-from tinytown_ops.explain.round_files import read_transcript
+from tinytown_ops.explain.round_files import Transcript, read_transcript
 
 from tinytown_townhall.event_stream import EventStream, sse
 from tinytown_townhall.routing import Call, Endpoints
