@@ -322,7 +322,7 @@ class Service(Protocol):
     """Something that runs as long as the kernel does; restarted with growing delays when it ends or raises.
 
     With the `scope` ``town`` one kernel of the town runs it at a time, under a lease: when that is lost, `run` is cancelled, and
-    within `lease_s` another kernel takes over. For events, `Town.events_from` continues where the last one stopped.
+    within `lease_s` another kernel takes over.
     """
 
     name: str

@@ -11,6 +11,7 @@ import trio
 from tinytown.config import BudgetsConfig
 from tinytown.contracts import Finished, RateLimited, Service, Usage
 from tinytown_cli import administration
+from tinytown_sinks import events_from
 from trio_util import AsyncValue
 
 SLACK_S = 1.0
@@ -157,7 +158,7 @@ class Clerk(Service):
         self.running.value += 1
         self.most = max(self.most, self.running.value)
         try:
-            async with aclosing(town.events_from("clerk", lambda event: event.type == "task_added")) as events:
+            async with aclosing(events_from(town, "clerk", lambda event: event.type == "task_added")) as events:
                 async for event in events:
                     self.titles.append(event.title)
                     self.noted.value += 1

@@ -20,6 +20,7 @@ from tinytown.model.events import Event, OtherEvent, TaskStateChanged
 from tinytown.model.text import shown
 from tinytown.protocol import TownOperations
 from tinytown.town import Town
+from tinytown_sinks import events_from
 
 from tinytown_git.work import PLUGIN, Run
 
@@ -132,7 +133,7 @@ class ReservationKeeper:
 
     async def run(self, town: Town) -> None:
         """Listen until cancelled, from where the last one stopped."""
-        async with aclosing(town.events_from("git-reservations", _concerns)) as events:
+        async with aclosing(events_from(town, "git-reservations", _concerns)) as events:
             async for event in events:
                 with suppress(NotFound, Refused, UsageError, ValueError):
                     await self._handle(town, event)

@@ -14,6 +14,7 @@ from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentSpawned, Event, OtherEvent
 from tinytown.town import Town
+from tinytown_sinks import events_from
 
 from tinytown_git.review import with_review
 from tinytown_git.settings import Settings
@@ -46,7 +47,7 @@ class Reviewers:
 
     async def run(self, town: Town) -> None:
         """Ask and listen until cancelled."""
-        async with aclosing(town.events_from("git-reviews", self._concerns)) as events:
+        async with aclosing(events_from(town, "git-reviews", self._concerns)) as events:
             async for event in events:
                 with suppress(NotFound, Refused):
                     await self._handle(town, event)

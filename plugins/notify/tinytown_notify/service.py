@@ -18,7 +18,8 @@ import trio
 from tinytown.contracts import Service
 from tinytown.errors import ConfigError, ServerUnreachable, TinytownError
 from tinytown.protocol import Keys, Operation
-from tinytown.town import EventCursor, Town
+from tinytown.town import Town
+from tinytown_sinks import EventCursor
 
 from tinytown_notify import queue
 from tinytown_notify.delivery import Undelivered, retry_delay_s

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 import trio
 from tinytown.protocol import Operation
-from tinytown.town import EventCursor, Town
+from tinytown.town import Town
 from tinytown_otel.views import PLUGIN
+from tinytown_sinks import EventCursor
 from tinytown_testing import Receiver
 from tinytown_testing.town_pairs import TownPair
 from tinytown_testing.towns import KernelProcess

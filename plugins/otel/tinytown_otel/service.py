@@ -17,9 +17,10 @@ from tinytown.model.events import Event, RoundEnded, TaskStateChanged
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import FINISHED, Task
 from tinytown.state import town_id
-from tinytown.town import EventCursor, Town
+from tinytown.town import Town
 from tinytown_cli import administration
 from tinytown_cli.secrets import look_up
+from tinytown_sinks import EventCursor
 
 from tinytown_otel.settings import Settings
 from tinytown_otel.views import PLUGIN, ExportStatus

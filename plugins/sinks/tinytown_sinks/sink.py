@@ -14,7 +14,9 @@ import trio
 from tinytown.contracts import Service
 from tinytown.errors import ServerUnreachable
 from tinytown.model.events import Event
-from tinytown.town import EventCursor, Town
+from tinytown.town import Town
+
+from tinytown_sinks.cursor import EventCursor
 
 _LARGEST_BATCH = 500
 _CURSOR_BOUND_S = 1.0

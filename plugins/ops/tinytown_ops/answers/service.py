@@ -19,6 +19,7 @@ from tinytown.model.messages import Informational
 from tinytown.town import Town
 from tinytown_cli.administration import remove_message, rounds
 from tinytown_cli.replies import answer_id, answered_by
+from tinytown_sinks import events_from
 
 _PAUSE_S = 1.0
 _KEPT = 10_000  # questions without an answer, of which the oldest is forgotten
@@ -38,7 +39,7 @@ class QuestionAnswers(Service):
         while True:
             with suppress(ServerUnreachable):
                 async with aclosing(
-                    town.events_from("answers", lambda e: isinstance(e, MessageSent | RoundEnded))
+                    events_from(town, "answers", lambda e: isinstance(e, MessageSent | RoundEnded))
                 ) as events:
                     async for event in events:
                         _note(asked, event)

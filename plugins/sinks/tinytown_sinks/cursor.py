@@ -1,0 +1,84 @@
+"""Reading the event stream from a position that is kept in the town, so that no event is missed across restarts.
+
+For services that act on events. Whoever only watches follows `Town.events`, which begins with now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+from tinytown.model.events import Event
+from tinytown.model.ids import check_id
+from tinytown.town import Town
+
+_READ_AT_ONCE = 100
+
+
+async def events_from(
+    town: Town, cursor: str, wants: Callable[[Event], bool] = lambda event: True
+) -> AsyncGenerator[Event]:
+    """Each event that `wants` accepts, without end: at first from now on, later from where the last reader stopped.
+
+    The position is kept in the town under the word `cursor`. An event counts as handled once the next one is asked for: the
+    one in work comes again after a crash. An event ``sink_gap`` announces those that were removed before they were read.
+    """
+    kept = EventCursor(town, f"service:{check_id('a cursor', cursor)}")
+    await kept.start_now()
+    while True:
+        position = town.position.value
+        events = await kept.read(_READ_AT_ONCE)
+        for event in events:
+            if wants(event):
+                yield event
+                await kept.advance(event)
+        if events:
+            await kept.advance(events[-1])
+        else:
+            await town.wait_for_change(position)
+
+
+class EventCursor:
+    """A position in the event stream, kept on the server under a name: each event is read at least once, in order."""
+
+    def __init__(self, town: Town, name: str) -> None:
+        self._town = town
+        self._name = name
+        #: As it was last read or stored.
+        self.position = "0"
+
+    async def start_now(self) -> None:
+        """Have a name that is not known yet begin with the next event; else it begins with the oldest."""
+        if await self._town.run(self._town.operations.cursor(self._name)) is None:
+            latest = await self._town.run(self._town.operations.latest_events(1))
+            await self._store(latest[-1].id if latest else "0")
+
+    async def read(self, count: int) -> tuple[Event, ...]:
+        """The next events, at most `count`, until `advance`; none when there are none now.
+
+        An event ``sink_gap`` announces those that were removed by the town's limits before they were read.
+        """
+        operations = self._town.operations
+        kept = await self._town.run(operations.cursor(self._name))
+        position = self.position = kept or "0"
+        events = await self._town.run(operations.events_from(position, count=count + 1))
+        if events and events[0].id == position:
+            return events[1:]
+        if events and position not in ("0", before := _before(events[0].id)):
+            members = {"sink": self._name, "after": position, "before": events[0].id}
+            await self._town.run(operations.emit("sink_gap", members))
+            await self._store(before)
+        return events[:count]
+
+    async def advance(self, event: Event) -> None:
+        """Store that everything up to `event` was handled."""
+        await self._store(event.id)
+
+    async def _store(self, position: str) -> None:
+        self.position = position
+        await self._town.run(self._town.operations.set_cursor(self._name, position))
+
+
+def _before(position: str) -> str:
+    """The greatest position below one in the event stream."""
+    milliseconds, sequence = map(int, position.split("-"))
+    return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{2**64 - 1}"
