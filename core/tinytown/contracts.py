@@ -411,21 +411,6 @@ class Sandbox(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ReportingGuide:
-    """How a prompt says where to read more and how to report.
-
-    `task` is formatted with the task's id; `mail` and `agents` name where the rest of a long list is. `reporting` says how
-    to settle the task of the round, `acting` what else an agent can do; both are Markdown.
-    """
-
-    task: str
-    mail: str
-    agents: str
-    reporting: str
-    acting: str
-
-
 #: How many dependencies of a task are looked up for its prompt.
 NEEDED_SHOWN = 10
 
@@ -435,7 +420,7 @@ class PromptParts:
     """What the kernel collects for the prompt of a round.
 
     `needed` are the first `NEEDED_SHOWN` tasks that `task` depends on, as far as they still exist; `sections` is what plugins
-    add. `guide` says how to report; without one, the final answer is the report. `in_round`: mail for a round in progress.
+    add. `in_round`: mail for a round in progress.
     """
 
     agent: Agent
@@ -444,5 +429,4 @@ class PromptParts:
     needed: Sequence[Task] = ()
     colleagues: Sequence[Agent] = ()
     sections: Sequence[str] = ()
-    guide: ReportingGuide | None = None
     in_round: bool = False

@@ -119,11 +119,13 @@ def tinytown_sandboxes(settings: Any, config: Config, root: Path) -> Sequence[co
 
 
 @hookspec(firstresult=True)
-def tinytown_prompt(parts: contracts.PromptParts, settings: Any, config: Config, root: Path) -> str | None:
+def tinytown_prompt(
+    parts: contracts.PromptParts, settings: Any, config: Config, root: Path, plugins: Any
+) -> str | None:
     """The whole prompt of a round, Markdown; None for no opinion, the first plugin with one decides.
 
-    Called by the kernel for each round, in the task of the agent. Without any answer the prompt is the task, the mail and the
-    sections of plugins. Since API 2.
+    Called by the kernel for each round, in the task of the agent; `plugins` are its own (`tinytown.plugin.Plugins`). Without any
+    answer the prompt is the task, the mail and the sections of plugins. Since API 2.
     """
 
 
@@ -146,15 +148,6 @@ def tinytown_round_environment(  # type: ignore[empty-body]
 
     Called by the kernel for each of them. Of two plugins that set a variable, the later one decides; those that begin with
     ``TINYTOWN_`` are the kernel's. Since API 2.
-    """
-
-
-@hookspec(firstresult=True)
-def tinytown_reporting_guide(agent: Agent, town_tools: bool | str | None) -> contracts.ReportingGuide | None:
-    """How the prompt says where to read more and how to report; None for no opinion, the first plugin with one decides.
-
-    Called by the kernel for each round, with what the agent's backend has as `offers_town_tools`. Without any
-    answer the agent's final text counts as its report. Since API 2.
     """
 
 

@@ -15,12 +15,13 @@ import pytest
 import tinytown_cli.contracts
 import tinytown_mcp.contracts
 from tinytown import contracts
-from tinytown.contracts import AgentContext, Outcome, PromptParts, ReportingGuide, Round, Usage, Verdict, WorkContext
+from tinytown.contracts import AgentContext, Outcome, PromptParts, Round, Usage, Verdict, WorkContext
 from tinytown.hookspecs import HOOK_API
 from tinytown.plugin.loader import hook_specs
 from tinytown_cli.contracts import Command, Completer, Converted, Finding, SectionContent
 from tinytown_mcp.contracts import ToolResult
 from tinytown_notify.settings import Rule, Webhook
+from tinytown_prompts.hookspecs import ReportingGuide
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "plugins.md").read_text()
 HEADINGS = re.findall(r"^### `(.*)`$", PAGE, re.MULTILINE)

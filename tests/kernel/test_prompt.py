@@ -106,7 +106,7 @@ async def test_without_a_plugin_that_makes_prompts_a_prompt_is_the_task_and_the_
 async def test_a_plugin_that_fails_to_make_a_prompt_is_reported_and_the_round_takes_place(
     town_dir, scripted_backend, monkeypatch
 ) -> None:
-    monkeypatch.setattr("tinytown_prompts.plugin.build_prompt", lambda parts, config: 1 / 0)
+    monkeypatch.setattr("tinytown_prompts.plugin.build_prompt", lambda parts, config, guide: 1 / 0)
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         task = await town.wait_for_task((await agent.assign("do it")).id)

@@ -22,6 +22,7 @@ from tinytown.model.events import OtherEvent
 from tinytown.model.tasks import Task
 from tinytown.plugin import PluginReport, Plugins, load_plugins, survey_plugins
 from tinytown.plugin.loader import hook_specs
+from tinytown_prompts.hookspecs import ReportingGuide
 from tinytown_testing.installed import install_distribution
 
 HEAD = f"""
@@ -94,7 +95,7 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Works
 
 EVERYTHING = """
 import msgspec
-from tinytown.contracts import ReportingGuide
+from tinytown_prompts.hookspecs import ReportingGuide
 from tinytown_cli.contracts import Command, Completer
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True):
@@ -340,6 +341,11 @@ def test_a_town_does_not_start_without_a_plugin_that_it_requires(
     assert caught.value.fields["key"] == "required_plugins"
 
 
+def reporting_guide(plugins: Plugins, agent: Agent, town_tools: bool) -> ReportingGuide | None:
+    asked = {"agent": agent, "town_tools": town_tools}
+    return plugins.first_answer("tinytown_reporting_guide", asked, ReportingGuide, "a ReportingGuide")
+
+
 def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) -> None:
     workshop.install("all", EVERYTHING, version="2.5")
     plugins = workshop.load(plugins={"all": {"word": "hi"}})
@@ -362,7 +368,7 @@ def test_every_hook_is_asked_and_what_it_returns_is_there(workshop: Workshop) ->
     assert [
         name for kind in ("health_checks", "status_sections", "agent_tools") for name in plugins.contributed(kind)
     ] == ["check", "section", "tool"]
-    guide = plugins.reporting_guide(AGENTS[0], True)
+    guide = reporting_guide(plugins, AGENTS[0], True)
     assert guide is not None
     assert (guide.agents, guide.reporting) == ("ada", "True")
     assert build_prompt(plugins, PromptParts(AGENTS[0], None, ())) == "all for ada"
@@ -664,7 +670,7 @@ def test_an_answer_of_the_wrong_type_leaves_guide_and_event_text_to_the_next_plu
     )
     workshop.install("b", EVERYTHING)
     plugins = workshop.load()
-    guide = plugins.reporting_guide(AGENTS[1], False)
+    guide = reporting_guide(plugins, AGENTS[1], False)
     assert guide is not None
     assert guide.agents == "ben"
     assert str(plugins.first_answer("tinytown_event_text", {"event": EVENT}, str, "a text")).startswith("greeted ")
@@ -673,7 +679,7 @@ def test_an_answer_of_the_wrong_type_leaves_guide_and_event_text_to_the_next_plu
 
 def test_without_an_opinion_there_is_neither_guide_nor_event_text(workshop: Workshop) -> None:
     plugins = workshop.load()
-    assert plugins.reporting_guide(AGENTS[0], True) is None
+    assert reporting_guide(plugins, AGENTS[0], True) is None
     assert plugins.first_answer("tinytown_event_text", {"event": EVENT}, str, "a text") is None
 
 

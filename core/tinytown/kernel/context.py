@@ -15,7 +15,7 @@ import trio
 
 from tinytown.concurrency import leaves_of, plugin_code
 from tinytown.config import URL_VARIABLE, Config, Permissions
-from tinytown.contracts import ReportingGuide, RoundAccess, RoundObserver, WorkContext
+from tinytown.contracts import RoundAccess, RoundObserver, WorkContext
 from tinytown.errors import NotFound, PluginFaulty, ProtocolViolation, ServerUnreachable, TinytownError, host_failure
 from tinytown.identity import ROUND_URL_VARIABLE, TASK_TOKEN_VARIABLE
 from tinytown.kernel.environment import round_environment
@@ -95,13 +95,6 @@ class KernelContext:
         chosen = self.plugins.choose_agent(task, agents, await self._data_of_plugins())
         await self.report_hook_faults()
         return chosen
-
-    async def reporting_guide(self, agent: Agent) -> ReportingGuide | None:
-        """How the agent is to report, according to the plugins; one that fails at it is reported."""
-        backend = self.plugins.backends.get(agent.cli)
-        guide = self.plugins.reporting_guide(agent, town_tools=backend.offers_town_tools if backend else False)
-        await self.report_hook_faults()
-        return guide
 
     async def report_hook_faults(self) -> None:
         """Report hooks that failed while the town works: once for each plugin and hook, as they are called again and again."""

@@ -367,7 +367,6 @@ class RoundRunner:
             needed=needed,
             colleagues=await self._context.colleagues(),
             sections=await self._context.prompt_sections(self.agent, task),
-            guide=await self._context.reporting_guide(self.agent),
         )
         prompt = build_prompt(self._context.plugins, parts)
         await self._context.report_hook_faults()

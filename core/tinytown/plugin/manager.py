@@ -190,11 +190,6 @@ class Plugins:
         answers = self._ask("tinytown_choose_agent", arguments, name_in, data)
         return next((name for _, name in answers if name in names), None)
 
-    def reporting_guide(self, agent: Agent, town_tools: bool | str | None) -> contracts.ReportingGuide | None:
-        """How the prompt of `agent` says to report, by the first plugin with an opinion. `town_tools`: its backend has them."""
-        arguments = {"agent": agent, "town_tools": town_tools}
-        return self.first_answer("tinytown_reporting_guide", arguments, contracts.ReportingGuide, "a ReportingGuide")
-
     def first_answer(self, hook: str, arguments: Mapping[str, Any], kind: type[T], what: str) -> T | None:
         """The first answer to a hook, which is a `kind`; None without one. `what` is expected, in words."""
         answers = self._ask(hook, arguments, lambda answer: _expect(answer, kind, what))

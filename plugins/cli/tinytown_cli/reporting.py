@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinytown.contracts import ReportingGuide
 from tinytown.hookspecs import hookimpl
+from tinytown_prompts.hookspecs import ReportingGuide
 
 TINYTOWN_HOOK_API = 2
 

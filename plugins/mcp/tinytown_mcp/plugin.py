@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tinytown.contracts import ReportingGuide
 from tinytown.hookspecs import hookimpl
 from tinytown_cli.contracts import Command
+from tinytown_prompts.hookspecs import ReportingGuide
 
 TINYTOWN_HOOK_API = 2
 

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from tinytown.config import Config
-from tinytown.contracts import PromptParts, ReportingGuide
+from tinytown.contracts import PromptParts
 from tinytown.model.messages import Informational, TaskOrder
 from tinytown.model.tasks import Task
+from tinytown_prompts.hookspecs import ReportingGuide
 from tinytown_prompts.prompt import build_prompt
 
 from .cases import ADA, BY_COMMAND, BY_TOOLS, CASES, HOSTILE, ORDER, TASK, TOWN, letter
@@ -23,8 +24,8 @@ GOLDEN = Path(__file__).parent / "golden"
 WRITE = os.environ.get("TINYTOWN_WRITE_GOLDEN") == "1"
 
 
-def prompt(config: Config = TOWN, **parts: Any) -> str:
-    return build_prompt(PromptParts(**{"agent": ADA, "guide": BY_COMMAND, **parts}), config)
+def prompt(config: Config = TOWN, guide: ReportingGuide | None = BY_COMMAND, **parts: Any) -> str:
+    return build_prompt(PromptParts(**{"agent": ADA, **parts}), config, guide)
 
 
 def outside_of_fences(text: str) -> str:

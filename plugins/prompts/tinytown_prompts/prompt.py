@@ -11,12 +11,14 @@ import re
 from collections.abc import Sequence
 
 from tinytown.config import Config
-from tinytown.contracts import NEEDED_SHOWN, PromptParts, ReportingGuide
+from tinytown.contracts import NEEDED_SHOWN, PromptParts
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, Query, StatusRequest, TaskAssign
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, fenced, shown
 from tinytown.roles import Role, load_roles
+
+from tinytown_prompts.hookspecs import ReportingGuide
 
 # Characters; with everything else they make less than a million.
 _TASK_LENGTH = 400_000
@@ -46,9 +48,9 @@ _REASONS = {
 _PLAIN_WORD = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
 
-def build_prompt(parts: PromptParts, config: Config) -> str:
-    """The prompt for a round in the town that `config` is of, Markdown."""
-    task, guide = parts.task, parts.guide
+def build_prompt(parts: PromptParts, config: Config, guide: ReportingGuide | None = None) -> str:
+    """The prompt for a round in the town that `config` is of, Markdown. Without a `guide` the final answer is the report."""
+    task = parts.task
     mail = [message for message in parts.messages if not isinstance(message.body, TaskAssign)]
     others = [colleague for colleague in parts.colleagues if colleague.name != parts.agent.name]
     if parts.in_round:

@@ -43,7 +43,6 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
         colleagues = town.run(town.operations.agents())
         plugins = load_town_plugins(town.root, town.config)
         data = {name: town.run(town.operations.plugin_data(name)) for name in plugins.plugins_wanting_data}
-        backend = plugins.backends.get(record.cli)
         parts = PromptParts(
             record,
             task,
@@ -51,7 +50,6 @@ def prompt(context: CliContext, agent: str, task_word: str | None) -> None:
             needed=_needed(town, task),
             colleagues=colleagues,
             sections=plugins.prompt_sections(record, task, data),
-            guide=plugins.reporting_guide(record, town_tools=backend.offers_town_tools if backend else False),
         )
         text = build_prompt(plugins, parts)
     shape = {
