@@ -66,6 +66,7 @@ async def test_a_question_reaches_a_person_and_the_answer_comes_back(town_dir, s
             assert (await town.wait_for_task(task.id)).state == "completed"
             assert await open_question(town_dir, 0) == []
             assert questions_in(await town.run(town.operations.plugin_data("ops"))) == ()
+            assert "query" not in {message.category for message in await town.inbox()}, "letters of answered questions"
             assert (await town_dir.wait_for_events(town, 2, "question_asked"))[0]["agent"] == "ada"
     assert answers == ["No, never", "Tinytown"]
 
@@ -85,6 +86,7 @@ async def test_a_question_goes_with_its_round(town_dir, scripted_backend) -> Non
             await agent.wait_until(lambda now: now.state == "paused")
             assert await open_question(town_dir, 0) == []
             await tt(town_dir, "answer", question["id"], "yes", code=3)
+            assert question["id"] not in {message.id for message in await town.inbox()}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Asks the supervisor what a session wants to know: keeps the question in the town, sends a letter, waits for ``tt answer``."""
+"""Asks the supervisor what a session wants to know: keeps the question in the town, sends a letter, waits for ``tt answer``.
+
+Once nobody waits any more, neither question nor letter is left.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from tinytown.contracts import QuestionHandler, WorkContext
 from tinytown.errors import TinytownError
 from tinytown.model.ids import SUPERVISOR, new_id, short_id
 from tinytown.model.messages import Query
+from tinytown_cli import administration
 
 from tinytown_ops.questions.record import PLUGIN, Question, questions_in
 
@@ -51,6 +55,8 @@ class SupervisorQuestions(QuestionHandler):
         finally:
             with trio.CancelScope(shield=True, relative_deadline=_CLEAN_UP_S), suppress(TinytownError):
                 await town.run(operations.set_plugin_field(PLUGIN, asked.field, None))
+                # Last: who answered may have taken the letter out already.
+                await town.run(administration.remove_message(operations.keys, SUPERVISOR, asked.id))
 
 
 def _letter(question: Question) -> str:
