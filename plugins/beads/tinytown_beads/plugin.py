@@ -47,3 +47,10 @@ def tinytown_services(settings: Settings) -> Sequence[Service]:
 @hookimpl
 def tinytown_prompt_sections(agent: Agent, task: Task | None, data: Mapping[str, Any]) -> Sequence[str]:
     return [*bead_sections(task), *note_sections(agent, data)]
+
+
+@hookimpl(optionalhook=True)  # without a townhall there is no such hook
+def tinytown_townhall_extensions() -> Sequence[object]:
+    from tinytown_beads.groups.townhall import GroupsExtension
+
+    return (GroupsExtension(),)

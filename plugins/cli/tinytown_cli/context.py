@@ -111,6 +111,10 @@ class CliContext:
             raise TinytownError(
                 f"cannot write the output: {error.strerror}", hint="the command itself is done"
             ) from error
+        self.raise_deferred()
+
+    def raise_deferred(self) -> None:
+        """Raises: the error of `defer_error`, once."""
         if deferred := self._deferred:
             self._deferred = None
             raise deferred

@@ -18,8 +18,10 @@ from tinytown.model.tasks import Task
 from tinytown.model.text import escape_control, shown
 from tinytown.model.time import rfc3339
 from tinytown.town import Town
+from tinytown_cli.public import answer_command
 
 from tinytown_git.changes import read_changes
+from tinytown_git.commands.merge import merge
 from tinytown_git.repository import find_repository
 from tinytown_git.review import with_review
 from tinytown_git.settings import Settings
@@ -113,6 +115,24 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     commit: str = ""
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why; people are shown it."""
+
+    reason: str = ""
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """The merge queue as a whole; `paused` is why, and `next` what a person has to type, if anything."""
+
+    paused: str | None
+    by: str | None
+    next: str | None
+
+
+class Nothing(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing of what a command says."""
+
+
 class Route(NamedTuple):
     """A route of the townhall."""
 
@@ -159,6 +179,9 @@ class GitExtension:
             Route("GET", "/v1/reviews/{task}", "town.read", self.show_review),
             Route("POST", "/v1/reviews/{task}/approve", "town.write", self.approve_work),
             Route("POST", "/v1/reviews/{task}/reject", "town.write", self.reject_work),
+            Route("POST", "/v1/reviews/{task}/retry", "town.write", self.retry_merge),
+            Route("POST", "/v1/merges/pause", "town.write", self.pause_merges),
+            Route("POST", "/v1/merges/resume", "town.write", self.resume_merges),
         )
 
     async def waiting(self, town: Town) -> Sequence[Waiting]:
@@ -226,6 +249,25 @@ class GitExtension:
         if not body.reason.strip():
             raise UsageError("expected what has to change as the reason", hint="its author reads it")
         return await self._review(call.town, task, body, approved=False)
+
+    async def retry_merge(self, call: Caller, task: str) -> Submitted:
+        """Try again to merge work that was refused, as tt merge retry does."""
+        found: Task = await call.town.task(task)
+        await answer_command(merge.commands["retry"], self._root, Nothing, task_word=found.id)
+        work = await _records(call.town).read(found.id)
+        if work is None:
+            raise NotFound(f"nothing was submitted for task {found.id}", hint=f"it is {found.state}")
+        return _submitted(work)
+
+    async def pause_merges(self, call: Caller, body: Pause) -> Queue:
+        """Merge nothing until merges are resumed. Work continues and queues up."""
+        return await answer_command(
+            merge.commands["pause"], self._root, Queue, reason=body.reason or "requested by user"
+        )
+
+    async def resume_merges(self, call: Caller) -> Queue:
+        """Go on merging."""
+        return await answer_command(merge.commands["resume"], self._root, Queue)
 
     async def _review(self, town: Town, task: str, said: Verdict, *, approved: bool) -> Submitted:
         found: Task = await town.task(task)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinytown.hookspecs import hookimpl
 from tinytown_cli.contracts import Command
 
@@ -22,3 +24,10 @@ def tinytown_commands() -> tuple[Command, ...]:
             section="Work",
         ),
     )
+
+
+@hookimpl(optionalhook=True)  # without a townhall there is no such hook
+def tinytown_townhall_extensions() -> Sequence[object]:
+    from tinytown_plans.townhall import PlansExtension
+
+    return (PlansExtension(),)

@@ -31,3 +31,10 @@ def tinytown_services(config: Config) -> Sequence[Service]:
     from tinytown_snapshots.rotation import SnapshotService  # late: commands do without trio
 
     return [SnapshotService()] if config.state.snapshots else []
+
+
+@hookimpl(optionalhook=True)  # without a townhall there is no such hook
+def tinytown_townhall_extensions() -> Sequence[object]:
+    from tinytown_snapshots.townhall import SnapshotsExtension
+
+    return (SnapshotsExtension(),)

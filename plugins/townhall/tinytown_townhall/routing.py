@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+import click
 import msgspec
 import trio
 from starlette.requests import Request
 from starlette.responses import Response
+from tinytown.concurrency import open_background
 from tinytown.errors import TinytownError
 from tinytown.model.text import shown
 from tinytown.protocol import Operation
+from tinytown_cli.public import answer_command
 
 from tinytown_townhall.auth import Principal, Scope
 from tinytown_townhall.problems import MEDIA_TYPE, HttpError, problem_of
@@ -36,13 +39,23 @@ _FRAME_BYTES = 64 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
+async def _nothing(_: object) -> None:
+    """Nobody wants to hear of progress."""
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request: who asks, and the town. Over MCP there is no HTTP `request`."""
+    """One request: who asks, and the town. Over MCP there is no HTTP `request`; `progress` is called by what takes long."""
 
     hall: Hall
     principal: Principal
     request: Request | None
+    progress: Callable[[object], Awaitable[None]] = _nothing
 
     @property
     def town(self) -> Town:
@@ -62,6 +75,31 @@ class Call:
     async def run(self, operation: Operation[T]) -> T:
         """The town's answer."""
         return await self.hall.town.run(operation)
+
+    async def wait(self, observe: Callable[[], Awaitable[T]], condition: Callable[[T], bool], timeout_s: float) -> T:
+        """The first value that satisfies `condition`, or, once time is over or the townhall closes, the last one.
+
+        Each value that was looked at meanwhile is progress for the caller, if it wants to hear of it.
+        """
+        latest = await observe()
+        if condition(latest):
+            return latest
+
+        async def look() -> T:
+            nonlocal latest
+            latest = await observe()
+            await self.progress(latest)
+            return latest
+
+        with trio.move_on_after(timeout_s) as scope:
+            async with open_background() as nursery:
+                nursery.start_soon(_cancel_when, self.hall.closing, scope)
+                await self.town.wait_until(look, condition)
+        return latest
+
+    async def command(self, command: click.Command | str, kind: type[T], **parameters: Any) -> T:
+        """What a command of the command line prints with ``--json``, as a `kind`."""
+        return await answer_command(command, self.town.root, kind, **parameters)
 
 
 @dataclass(frozen=True, slots=True)

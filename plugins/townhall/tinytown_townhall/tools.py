@@ -16,7 +16,7 @@ from tinytown_townhall.routing import Call, Endpoint
 
 _REF = "#/$defs/{name}"
 #: Names of functions whose tools end something that runs, or remove something for good.
-_DESTRUCTIVE = re.compile(r"^(remove|delete|drop|prune|kill|restart|cancel|freeze)_")
+_DESTRUCTIVE = re.compile(r"^(remove|delete|drop|prune|kill|restart|cancel|freeze|reclaim)_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Agents, tasks and hosts have the members that ``tt --json`` gives them: their sh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from tinytown.model.agents import Agent, MailCounts
@@ -159,6 +159,12 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Why; people and agents are shown it."""
 
     reason: str = ""
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long to wait at most."""
+
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 60.0
 
 
 def agent_view(agent: Agent) -> AgentView:

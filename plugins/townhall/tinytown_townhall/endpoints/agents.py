@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import trio
 from tinytown.errors import TinytownError
 from tinytown.model.agents import DesiredState
 from tinytown.model.ids import check_agent_name
+from tinytown.waiting import Goal, has_reached
 from tinytown_cli import administration
 from tinytown_ops.costs import ledger
 from tinytown_ops.explain.blockers import Blocker, Situation, agent_blockers, idle_reason
 
 from tinytown_townhall.routing import Call, Endpoints
-from tinytown_townhall.views import AgentList, AgentView, Names, Reason, agent_view
+from tinytown_townhall.views import AgentList, AgentView, Names, Reason, Waiting, agent_view
 
 AGENTS = Endpoints("agents")
 _RESTART_S = 60.0
@@ -57,6 +59,12 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """With `all`, every agent without a host, and not only those that are stopped or in error."""
 
     all: bool = False
+
+
+class AgentWaiting(Waiting, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state to wait for, and how long at most. Idle is an agent without a round, mail or open task."""
+
+    goal: Goal = "idle"
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +119,13 @@ async def show_agent(call: Call, agent: str) -> AgentView:
 async def remove_agent(call: Call, agent: str, query: Removal) -> Names:
     """Remove a stopped agent from the town permanently."""
     return Names(agents=[await call.run(call.town.operations.remove_agent(agent, force=query.force))])
+
+
+@AGENTS.get("/v1/agents/{agent}/wait")
+async def wait_for_agent(call: Call, agent: str, query: AgentWaiting) -> AgentView:
+    """The agent once it is in the state `goal`, or as it is when the time is over."""
+    handle = await call.town.agent(agent)
+    return agent_view(await call.wait(handle.info, partial(has_reached, goal=query.goal), query.timeout_s))
 
 
 @AGENTS.get("/v1/agents/{agent}/why")

@@ -14,8 +14,9 @@ from tinytown.model.text import shown
 from tinytown_cli import administration
 from tinytown_cli.administration import TraceLine
 from tinytown_cli.confirmation import confirmation_from
+from tinytown_ops.questions.record import Question
 
-from tinytown_townhall.questions import answer_question
+from tinytown_townhall.questions import answer_question, open_questions
 from tinytown_townhall.routing import Call, Endpoints
 from tinytown_townhall.views import DeadLetterView, Ids, Inbox, dead_letter_view, entry_view
 
@@ -73,6 +74,12 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that were given up, the newest first."""
 
     dead: Sequence[DeadLetterView]
+
+
+class Questions(msgspec.Struct, frozen=True, kw_only=True):
+    """What agents ask in rounds that wait for the answer."""
+
+    questions: Sequence[Question]
 
 
 @MAIL.post("/v1/messages", status=201)
@@ -139,6 +146,12 @@ async def remove_message(call: Call, agent: str, message: str) -> Ids:
     return Ids(ids=await call.run(administration.remove_message(call.town.operations.keys, agent, message)))
 
 
+@MAIL.get("/v1/questions")
+async def list_questions(call: Call) -> Questions:
+    """What agents ask; their rounds wait for the answer, which answer_message gives."""
+    return Questions(questions=await open_questions(call.town, await call.town.agents()))
+
+
 @MAIL.post("/v1/inbox/{message}/answer")
 async def answer_message(call: Call, message: str, body: Reply) -> SentMessage:
     """Answer a message to the supervisor, and take it out of the mailbox.
@@ -171,6 +184,12 @@ async def list_dead_letters(call: Call, query: MailQuery) -> DeadLetters:
     """Messages that were given up, the newest first."""
     letters = await call.run(call.town.operations.dead_letters(limit=query.limit))
     return DeadLetters(dead=[dead_letter_view(letter) for letter in letters])
+
+
+@MAIL.get("/v1/dead-letters/{message}")
+async def show_dead_letter(call: Call, message: str) -> DeadLetterView:
+    """One dead letter in full, by its id or the beginning of it."""
+    return await call.command("dead show", DeadLetterView, message=message)
 
 
 @MAIL.post("/v1/dead-letters/{message}/redrive")

@@ -12,7 +12,7 @@ from tinytown_cli import administration
 
 from tinytown_townhall.reads import TaskRow, task_page, task_row
 from tinytown_townhall.routing import Call, Endpoints
-from tinytown_townhall.views import Ids, Reason, TaskList, TaskView, task_view
+from tinytown_townhall.views import Ids, Reason, TaskList, TaskView, Waiting, task_view
 
 TASKS = Endpoints("tasks")
 
@@ -111,6 +111,12 @@ class BacklogItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     tags: tuple[str, ...] = ()
 
 
+class CurrentTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task; null if there is none, or more than one."""
+
+    task: TaskView | None
+
+
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):
     """The task that was deleted."""
 
@@ -172,6 +178,20 @@ async def list_open_tasks(call: Call, query: RowQuery) -> TaskRows:
 async def show_task(call: Call, task: str) -> TaskView:
     """One task in full, by its id or the beginning of it."""
     return task_view(await call.town.task(task))
+
+
+@TASKS.get("/v1/agents/{agent}/task")
+async def show_current_task(call: Call, agent: str) -> CurrentTask:
+    """The task that an agent works on, or its only open one."""
+    found = await call.run(administration.current_task(call.town.operations.keys, agent))
+    return CurrentTask(task=task_view(found) if found else None)
+
+
+@TASKS.get("/v1/tasks/{task}/wait")
+async def wait_for_task(call: Call, task: str, query: Waiting) -> TaskView:
+    """The task once it is completed, failed or cancelled, or as it is when the time is over."""
+    found = await call.town.task(task)
+    return task_view(await call.wait(lambda: call.town.task(found.id), lambda now: now.finished, query.timeout_s))
 
 
 @TASKS.patch("/v1/tasks/{task}")
@@ -254,6 +274,13 @@ async def list_backlog(call: Call, query: RowQuery) -> TaskRows:
 async def add_to_backlog(call: Call, body: BacklogItem) -> TaskView:
     """Add a task to the backlog."""
     return task_view(await call.town.add_task(body.description, tags=body.tags))
+
+
+@TASKS.delete("/v1/backlog/{task}", is_tool=False)
+async def delete_from_backlog(call: Call, task: str) -> Deleted:
+    """Delete a task of the backlog: another path for deleting a task."""
+    answer: Deleted = await delete_task(call, task)
+    return answer
 
 
 @TASKS.post("/v1/backlog/{task}/claim")
