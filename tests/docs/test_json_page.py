@@ -233,7 +233,9 @@ def git_answers(tt: Shell) -> dict[str, Any]:
 
     tt("init", "--name", "git-shop", "--inside", cwd=shop)
     with (shop / "tinytown.toml").open("a") as file:
-        file.write('\n[plugins.git]\nreview = "person"\nchecks = { test = "true" }\n')
+        file.write(
+            '\n[plugins.git]\nreview = "person"\nchecks = { test = "true" }\nledger = true\nledger_every_s = 0.1\n'
+        )
     tt("start", "--background", cwd=shop)
     tt("spawn", "ada", "--cli", "shell", cwd=shop)
     task = tt("assign", "ada", "date +%N > new", "--json", cwd=shop).json["task_id"]
@@ -263,6 +265,14 @@ def git_answers(tt: Shell) -> dict[str, Any]:
     ask("reserve", "src/api", "docs", "--note", "new", "--anyway")
     ask("reservations")
     ask("release", "docs")
+    deadline = time.monotonic() + 60
+    while not {"round", "merge"} <= {
+        entry.get("kind", "round") for entry in ask("ledger history", "-n", "100")["entries"]
+    }:
+        assert time.monotonic() < deadline
+    ask("ledger show")
+    ask("ledger restore", "--merge", "--dry-run")
+    ask("ledger history", "-n", "1")
     tt("stop", cwd=shop)
     return told
 
@@ -312,6 +322,7 @@ def test_commands_print_what_the_page_promises(answers: dict[str, Any]) -> None:
     assert answers["tt merge list"]["work"]
     assert answers["tt rescue list"]["rescues"]
     assert answers["tt gc"]["worktrees"]
+    assert answers["tt ledger history"]["entries"]
     assert answers["tt diff"]["files"]
     assert answers["tt approve"]["checks"]
     assert answers["tt approve"]["reviews"]

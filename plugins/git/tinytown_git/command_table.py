@@ -16,5 +16,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("reserve", "Tell others what you are about to change.", f"{_MODULES}.reserve:reserve", section="Work"),
     Command("reservations", "List what is reserved.", f"{_MODULES}.reserve:reservations", section="Work"),
     Command("release", "End reservations.", f"{_MODULES}.reserve:release", section="Work"),
+    Command("ledger", "See and restore the town's history in git.", f"{_MODULES}.ledger:ledger", section="The town"),
     Command("gc", "Remove worktrees of finished tasks.", f"{_MODULES}.gc:gc", section="Work"),
 )

@@ -74,6 +74,7 @@ class Housekeeping(Service):
         for lock in (*(git_dir / "refs" / "tinytown").rglob("*.lock"), git_dir / "objects" / "maintenance.lock"):
             remove_stale_lock(lock, git_dir)
         worktrees.repository.release_packs(_KEPT_S)
+        worktrees.repository.remove_quarantines(_KEPT_S)
         await prune_rescues(worktrees.repository, await old_rescues(worktrees, self._settings.rescue_days))
 
     def _is_due(self, worktrees: Worktrees, worktree: Worktree) -> bool:

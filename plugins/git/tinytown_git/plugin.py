@@ -52,14 +52,19 @@ def tinytown_gates(settings: Settings, config: Config, root: Path) -> list[Gate]
 
 @hookimpl
 def tinytown_services(settings: Settings, config: Config, root: Path) -> list[Service]:
+    services: list[Service] = []
+    if settings.ledger:
+        from tinytown_git.ledger.service import LedgerService
+
+        services.append(LedgerService(settings, config))
     if not _has_worktrees(settings, root):
-        return []
+        return services
     from tinytown_git.housekeeping import Housekeeping
     from tinytown_git.queue import MergeQueue
     from tinytown_git.workspace import GitWorkspace
 
     workspace = GitWorkspace(settings, root)
-    return [Housekeeping(settings, workspace), MergeQueue(settings, config, workspace)]
+    return [*services, Housekeeping(settings, workspace), MergeQueue(settings, config, workspace)]
 
 
 def _has_worktrees(settings: Settings, root: Path) -> bool:

@@ -112,6 +112,13 @@ class Repository:
                 if time.time() - mark.stat().st_mtime > age_s and mark.read_text() == _KEPT:
                     mark.unlink()
 
+    def remove_quarantines(self, age_s: float) -> None:
+        """Remove the quarantines of killed kernels, which nothing has been written in for so many seconds."""
+        for place in (self.git_dir / "objects").glob("tinytown-*"):
+            with suppress(OSError):
+                if time.time() - max(each.stat().st_mtime for each in (place, *place.iterdir())) > age_s:
+                    shutil.rmtree(place)
+
     async def commit(self, name: str) -> str | None:
         """The commit that a name stands for; None if there is none."""
         found = await self.git(
@@ -175,12 +182,13 @@ class Repository:
         listed = await self.git("for-each-ref", "--format=%(refname) %(objectname)", *patterns)
         return dict(line.rsplit(" ", 1) for line in listed.text.splitlines())
 
-    async def set_ref(self, name: str, new: str, expected: str, *, reason: str) -> bool:
+    async def set_ref(self, name: str, new: str, expected: str, *, reason: str, follow: bool = True) -> bool:
         """Move the ref from the commit `expected` (`ABSENT`: none) to `new`; False if it is elsewhere.
 
-        Raises: GitFailed for any other failure.
+        Unless `follow`, a symbolic ref is replaced, so that no other ref is moved. Raises: GitFailed for any other failure.
         """
-        return await self._change(["update-ref", "--create-reflog", "-m", reason, name, new, expected], name, expected)
+        options = ["--create-reflog", *([] if follow else ["--no-deref"]), "-m", reason]
+        return await self._change(["update-ref", *options, name, new, expected], name, expected)
 
     async def delete_ref(self, name: str, expected: str) -> bool:
         """Delete the ref, if it names `expected`; False if it is elsewhere. One that is gone is deleted."""

@@ -21,7 +21,7 @@ from tinytown_git.merging import NEEDED_VERSION
 from tinytown_git.repository_files import has_repository
 from tinytown_git.reservations import RESERVATIONS_FIELD, describe, read_reservations
 from tinytown_git.settings import Settings
-from tinytown_git.work import FINAL, PLUGIN, QUEUE_FIELD, notice, queue_state, works_in
+from tinytown_git.work import FINAL, LEDGER_FIELD, PLUGIN, QUEUE_FIELD, notice, queue_state, works_in
 
 _RESERVATIONS_SHOWN = 20
 _GIB = 1 << 30
@@ -134,6 +134,18 @@ class GitCheck(HealthCheck):
         self._root = root
 
     def check(self, town: TownClient) -> Sequence[Finding]:
+        return [*self._workspace(), *self._ledger(town)]
+
+    def _ledger(self, town: TownClient) -> Iterator[Finding]:
+        if not self._settings.ledger:
+            return
+        problem = town.run(town.operations.plugin_field(PLUGIN, LEDGER_FIELD))
+        if isinstance(problem, str):
+            yield Finding("ledger", "problem", f"nothing is added to the ledger: {shown(problem, 300)}", "tt ledger")
+        else:
+            yield Finding("ledger", "ok", f"the town's history is kept on the branch {self._settings.ledger_branch}")
+
+    def _workspace(self) -> Sequence[Finding]:
         if self._settings.workspace != "worktree" or not has_repository(self._root):
             return [Finding("git", "ok", 'agents share one directory: no git repository, or workspace = "shared"')]
         return [*self._git(), *self._worktrees()]

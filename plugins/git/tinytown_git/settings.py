@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
       nobody (``none``). Without one for `review_timeout_s`, it is refused or approved, as `review_timeout` says.
     - `snapshot_every_s`: how often work in progress is kept under a rescue ref, beside the end of each round. Rescue refs are
       kept for `rescue_days`, worktrees of failed and cancelled tasks for `keep_days`; 0 is for ever.
+    - `ledger`: tasks, outcomes, verdicts and costs are kept on the branch `ledger_branch`, with one commit every
+      `ledger_every_s` in which there is something new.
     """
 
     workspace: Literal["worktree", "shared"] = "worktree"
@@ -78,10 +80,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     snapshot_every_s: Seconds = 300.0
     rescue_days: Days = 30.0
     keep_days: Days = 14.0
+    ledger: bool = False
+    ledger_branch: str = "tinytown/ledger"
+    ledger_every_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000_000)] = 300.0
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.branch_prefix):
             raise ValueError(f"expected a branch_prefix such as tt or agents/tt, got {self.branch_prefix!r}")
+        if not _PREFIX.fullmatch(self.ledger_branch) or self.ledger_branch in ("HEAD", self.target, self.branch_prefix):
+            expected = "a name such as tinytown/ledger, of a branch that nobody works on"
+            raise ValueError(f"expected {expected}, as ledger_branch, got {self.ledger_branch!r}")
         for key, command in (("forge_create", self.forge_create), ("forge_state", self.forge_state)):
             if not command.strip():
                 raise ValueError(f"expected a command as {key}, got {command!r}")

@@ -104,6 +104,8 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
 QUEUE_FIELD = "queue"
 #: What `tt status` shows of the plugin, if anything.
 NOTICE_FIELD = "notice"
+#: Why nothing is added to the ledger; not there if all is well.
+LEDGER_FIELD = "ledger"
 
 
 def field_of(task: str) -> str:

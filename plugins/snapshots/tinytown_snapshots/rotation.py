@@ -18,6 +18,7 @@ from tinytown.town import Town
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.client import TownClient
 
+from tinytown_snapshots.capture import Captured
 from tinytown_snapshots.lines import to_bytes
 from tinytown_snapshots.transfer import Transfer
 
@@ -44,14 +45,19 @@ class SnapshotService(Service):
                 _log.warning("no snapshot was taken at the end: it took longer than %g s", _LAST_S)
 
 
+def read_town(root: Path, config: Config) -> Captured:
+    """The town at `root` as it is at one moment. Blocking. Raises: as `take_snapshot`, but for OSError."""
+    with BlockingClient(address_of(root, config)) as client:
+        town = TownClient(root, config, client)
+        return Transfer(town, town.operations).read()
+
+
 def take_snapshot(root: Path, config: Config) -> Path | None:
     """Save the town at `root` beside its state and remove the oldest snapshots; None if nothing has changed.
 
     Blocking. Raises: ServerUnreachable; Refused if the town changes too fast; OSError.
     """
-    with BlockingClient(address_of(root, config)) as client:
-        town = TownClient(root, config, client)
-        snapshot = Transfer(town, town.operations).read().snapshot
+    snapshot = read_town(root, config).snapshot
     text = to_bytes(snapshot)
     directory = snapshots_directory(root)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
