@@ -41,6 +41,7 @@ PROVISIONAL = {
 LIBRARIES: Mapping[str, tuple[str, Stability]] = {
     "tinytown_acp": ("acp", "provisional"),
     "tinytown_adapters": ("adapters", "provisional"),
+    "tinytown_api": ("api", "provisional"),
     "tinytown_cli.client": ("cli", "stable"),
     "tinytown_cli.contracts": ("cli", "stable"),
     "tinytown_cli.hookspecs": ("cli", "stable"),

@@ -27,6 +27,7 @@ DISTRIBUTIONS = [ROOT, CORE, *PLUGINS]
 #: Distributions that others depend on or that another group announces: they have no plugin of their own name.
 LIBRARIES: dict[str, set[str]] = {
     "adapters": set(),
+    "api": set(),
     "server": {"tinytown.servers", "tinytown.resolvers"},
     "sinks": {"tinytown.hookspecs"},
 }
