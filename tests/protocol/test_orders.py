@@ -314,16 +314,6 @@ def test_a_task_whose_words_change_on_the_backlog_is_found_by_the_new_ones_alone
     assert town.client.command("ZCARD", f"{base}:backlog:words") == 0
 
 
-def test_a_backlog_of_a_version_without_the_index_gets_one(town: BareTown) -> None:
-    town.run(town.operations.add_task("x", task_id="t", tags=["python"]))
-    town.client.command("DEL", f"{town.operations.keys.base}:backlog:words")
-    town.run(town.operations.setup({}))
-    town.run(town.operations.create_agent("ann", cli="shell", tags=["python"]))
-    town.run(town.operations.register_host("h1", lease_ms=HOUR_MS, details={}))
-    (ann,) = town.run(town.operations.place_agents("h1", ["shell"], count=1)).agents
-    assert town.run(town.operations.claim_matching(ann.id, ann.token or ""))
-
-
 def test_a_word_may_have_blanks_and_be_the_beginning_of_another(town: BareTown) -> None:
     for id_, tag in (("both", "front end"), ("one", "front"), ("end", "front end 2")):
         town.run(town.operations.add_task("x", task_id=id_, tags=[tag]))

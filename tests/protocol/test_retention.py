@@ -17,7 +17,7 @@ HOUR_MS = 3_600_000
 
 def tidy(town: BareTown, **given: int) -> int:
     bounds = {"finished_age_ms": HOUR_MS, "finished_count": 1000, "events": 1000, **given}
-    return town.run(town.operations.apply_retention(**bounds))
+    return town.run(administration.apply_retention(town.operations.keys, **bounds))
 
 
 def test_dead_letters_are_bounded_and_the_oldest_go_first(town: BareTown) -> None:
@@ -128,7 +128,9 @@ def test_the_same_call_goes_on_forgetting_until_nothing_is_left(town: BareTown) 
     for number in range(450):
         town.run(town.operations.add_task("work", task_id=f"t{number}"))
         town.run(town.operations.settle_task("cancel", f"t{number}"))
-    operation = town.operations.apply_retention(finished_age_ms=HOUR_MS, finished_count=50, events=100)
+    operation = administration.apply_retention(
+        town.operations.keys, finished_age_ms=HOUR_MS, finished_count=50, events=100
+    )
     assert [town.run(operation) for _ in range(4)] == [200, 200, 0, 0]
 
 
@@ -155,7 +157,9 @@ def test_what_is_behind_a_thousand_tasks_that_are_still_needed_is_forgotten(town
         run(operations.add_task("other", task_id=f"other{number}"))
         run(operations.settle_task("complete", f"other{number}"))
         town.command("ZADD", town.key("tasks:finished"), 10_000 + number, f"other{number}")
-    operation = operations.apply_retention(finished_age_ms=HOUR_MS, finished_count=10_000, events=100)
+    operation = administration.apply_retention(
+        operations.keys, finished_age_ms=HOUR_MS, finished_count=10_000, events=100
+    )
     assert sum(run(operation) for _ in range(6)) == 300
     run(operations.settle_task("complete", "waits"))
     assert sum(run(operation) for _ in range(12)) == 1_100  # what is needed no more is found again

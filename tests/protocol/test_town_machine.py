@@ -247,7 +247,11 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule()
         def tidy(self) -> None:
-            self.town.run(self.operations.apply_retention(finished_age_ms=HOUR_MS, finished_count=3, events=100_000))
+            self.town.run(
+                administration.apply_retention(
+                    self.operations.keys, finished_age_ms=HOUR_MS, finished_count=3, events=100_000
+                )
+            )
 
         # -- kernels
 

@@ -29,7 +29,7 @@ from tinytown.kernel.host_limits import raise_open_files
 from tinytown.kernel.leases import run_under_lease
 from tinytown.kernel.lock import kernel_lock, running_kernel
 from tinytown.kernel.placement import STOPPED, AgentPlacement
-from tinytown.kernel.recovery import apply_retention, machine_id, run_directory, sweep, watch_directory
+from tinytown.kernel.recovery import machine_id, run_directory, sweep, watch_directory
 from tinytown.kernel.workspaces import WorkspaceSettler
 from tinytown.model import events
 from tinytown.model.ids import new_id
@@ -84,7 +84,6 @@ class Kernel:
                         nursery.start_soon(run_under_lease, self._context, f"service.{service.name}", keep)
                     else:
                         nursery.start_soon(keep)
-                nursery.start_soon(apply_retention, self.town, self.town.config)
                 nursery.start_soon(self._settler.run)
                 while True:
                     self._freeze((await self._register()).frozen is not None)

@@ -1,4 +1,4 @@
-"""Recovery and retention: the sweep at start, the watch over the town's directory, and the removal of old records."""
+"""Recovery: the sweep at start, and the watch over the town's directory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from tinytown.config import Config
-from tinytown.errors import NotFound, TinytownError
+from tinytown.errors import NotFound
 from tinytown.model.results import Host
 from tinytown.process.orphans import Orphan, sweep_orphans
 from tinytown.process.pids import is_running
@@ -20,7 +18,6 @@ from tinytown.redis.locate import town_server
 from tinytown.state import state_directory
 from tinytown.town import Town
 
-_RETENTION_EVERY_S = 60.0
 _END_BOUND_S = 5.0
 
 
@@ -63,18 +60,3 @@ async def watch_directory(town: Town, is_ours: Callable[[], bool]) -> None:
         await trio.to_thread.run_sync(server.end_left_behind, time.monotonic() + _END_BOUND_S)
     where = state_directory(town.root) if town.root.is_dir() else town.root
     raise NotFound(f"{where} was deleted or moved while a kernel ran there", code="town_gone")
-
-
-async def apply_retention(town: Town, config: Config) -> None:
-    """Remove finished tasks and events beyond the configured bounds, once a minute, until cancelled."""
-    limits = config.limits
-    call = town.operations.apply_retention(
-        finished_age_ms=int(limits.finished_days * 86_400_000),
-        finished_count=limits.finished_tasks,
-        events=limits.events,
-    )
-    while True:
-        with suppress(TinytownError):
-            while await town.run(call):
-                pass
-        await trio.sleep(_RETENTION_EVERY_S)

@@ -67,10 +67,6 @@ class WholeTownOperations(OperationBase):
         """Thaw the town; whether it was frozen."""
         return self._once("town_thaw", bool, check_text("a reason", reason, 10_000))
 
-    def apply_retention(self, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
-        """Delete some of what is older or more than this; how many tasks. Repeat it until that is 0."""
-        return self._call("apply_retention", int, finished_age_ms, finished_count, events)
-
     def charge_round(self, agent_id: str, round_id: str, charge: str, *, task_id: str = "") -> Operation[int]:
         """Enter what a round has cost whose outcome is not accepted any more; for others `settle_round` does it."""
         return self._call("round_charge", int, agent_id, check_id("a round id", round_id), task_id, charge)

@@ -116,6 +116,12 @@ USES: dict[str, list[tuple[Make, object]]] = {
         (lambda keys: administration.current_task(keys, "ben"), ...),
     ],
     "delete_task": [(lambda keys: administration.delete_task(keys, "ben"), "bens")],
+    "apply_retention": [
+        (
+            lambda keys: administration.apply_retention(keys, finished_age_ms=2**40, finished_count=99, events=1000),
+            0,
+        ),
+    ],
     "assign_backlog": [(lambda keys: administration.assign_backlog(keys, "ben"), ["free0", "free1", "free2"])],
     "reset_round_count": [(lambda keys: administration.reset_round_count(keys, "ben", max_rounds=7), "ben")],
     "rounds": [

@@ -1,5 +1,5 @@
 -- What users do to a town beyond the operations that kernels and programs need: dead letters and mail put back and removed,
--- tasks deleted and linked, the history of messages and rounds.
+-- tasks deleted, forgotten and linked, the history of messages and rounds.
 
 local function find_dead(base, ref)
   local found = {}
@@ -249,6 +249,24 @@ register_once('task_requeue', function(base, a)
   return id
 end, task_reply)
 
+local function delete_task(base, id)
+  local task = read_task(base, id)
+  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
+    redis.call('SREM', task_key(base, dependant) .. ':needs', id)
+  end
+  for _, tag in ipairs(cjson.decode(task.tags or '[]')) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
+  unassign(base, task, now_ms())
+  for _, need in ipairs(cjson.decode(task.needs or '[]')) do
+    redis.call('SREM', task_key(base, need) .. ':dependants', id)
+  end
+  list_on_backlog(base, id)
+  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':holds', ':tasks:state:' .. task.state }) do
+    redis.call('ZREM', base .. index, id)
+  end
+  redis.call('HDEL', base .. ':lineages', id)
+  redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
+end
+
 -- task_delete: op, id -> id; forgets a task that nobody works on and that no open task needs
 register_once('task_delete', function(base, a)
   local id = find_task(base, a[1])
@@ -264,6 +282,31 @@ register_once('task_delete', function(base, a)
   emit(base, 'task_deleted', 'task', id, 'title', headline(read_task(base, id)))
   delete_task(base, id)
   return id
+end)
+
+local MAX_DELETED_PER_CALL = 200
+
+-- apply_retention: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
+-- A few at a time: called again it goes on, until there is nothing left to delete.
+register('apply_retention', function(base, a)
+  local gone, before, meta = 0, now_ms() - tonumber(a[1]), base .. ':meta'
+  local from = tonumber(redis.call('HGET', meta, 'retained') or 0) -- so many of the oldest are needed by others: look behind them
+  local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
+  local oldest = redis.call('ZRANGE', base .. ':tasks:finished', from, from + MAX_PER_CALL - 1, 'WITHSCORES')
+  for i = 1, #oldest, 2 do
+    local id, needed = oldest[i], false
+    local is_over = tonumber(oldest[i + 1]) > before and gone >= excess
+    if is_over then from = 0 end
+    if is_over or gone >= MAX_DELETED_PER_CALL then break end
+    for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
+      needed = needed or not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed']
+    end
+    if needed then from = from + 1 else delete_task(base, id) end
+    gone = gone + (needed and 0 or 1)
+  end
+  redis.call('HSET', meta, 'retained', #oldest < 2 * MAX_PER_CALL and 0 or from)
+  redis.call('XTRIM', base .. ':events', 'MAXLEN', '~', a[3])
+  return gone
 end)
 
 -- backlog_assign_all: op, agent -> ids of the tasks that were given to the agent (1,000 at most)

@@ -115,6 +115,11 @@ def delete_task(keys: Keys, task: str) -> Operation[str]:
     return function_call(LIBRARY, "task_delete", keys.base, bytes.decode, new_id(), task)
 
 
+def apply_retention(keys: Keys, *, finished_age_ms: int, finished_count: int, events: int) -> Operation[int]:
+    """Delete some finished tasks and events that are older or more than this; how many tasks. Repeat it until that is 0."""
+    return function_call(LIBRARY, "apply_retention", keys.base, int, finished_age_ms, finished_count, events)
+
+
 def assign_backlog(keys: Keys, agent: str) -> Operation[tuple[str, ...]]:
     """Give the whole backlog (1,000 tasks at most) to an agent; ids of the tasks."""
     return function_call(LIBRARY, "backlog_assign_all", keys.base, _texts, new_id(), agent)

@@ -104,6 +104,15 @@ def test_a_town_of_schema_1_opens_with_all_that_it_had(town: BareTown, recorded:
     assert run(Operation(("HGETALL", operations.keys.cursors), pairs)) == recorded["cursors"]
 
 
+@pytest.mark.usefixtures("recorded")
+def test_the_backlog_of_schema_1_is_found_by_its_words(town: BareTown) -> None:
+    migrate(town)
+    listed = town.command("ZRANGE", town.key("backlog:words"), 0, -1)
+    backlog = town.run(town.operations.tasks(state="backlog"))
+    assert backlog
+    assert {word.rpartition(b":")[2].decode() for word in listed} == {task.id for task in backlog}
+
+
 def test_events_of_schema_1_are_read_in_the_words_of_today(town: BareTown, recorded: dict[str, Any]) -> None:
     migrate(town)
     events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]

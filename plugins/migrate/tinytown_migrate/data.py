@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinytown.protocol import FunctionLibrary, Keys, Operation, function_call
 
-LIBRARY = FunctionLibrary("migrate", Path(__file__).with_name("schema_1.lua"))
+LIBRARY = FunctionLibrary("migrate", Path(__file__).with_name("schema_1.lua"), extends="town")
 
 
 def migrate_data(keys: Keys) -> Operation[bool]:

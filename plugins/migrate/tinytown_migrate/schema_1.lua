@@ -66,6 +66,9 @@ register('data_migrate', function(base)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':tasks', 0, -1)) do
     rename_fields(base .. ':task:' .. id, { run_id = 'round_id' })
   end
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':backlog', 0, -1)) do
+    list_on_backlog(base, id, redis.call('ZSCORE', base .. ':backlog', id)) -- schema 1 had no index by words
+  end
   rename_events(base .. ':events')
   redis.call('HSET', base .. ':meta', 'schema', '2')
   return 1

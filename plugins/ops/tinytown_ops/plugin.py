@@ -117,13 +117,15 @@ def tinytown_health_checks() -> Sequence[HealthCheck]:
 
 @hookimpl
 def tinytown_services(plugins: Plugins, config: Config) -> Sequence[Service]:
-    """What names plugins that hold up the kernel, ends idle conversations, forgets days of the ledger, answers questions."""
+    """What names plugins that hold up the kernel, ends idle conversations, forgets what is old, answers questions."""
     from tinytown_ops.answers.service import QuestionAnswers
     from tinytown_ops.chatter.service import ChatterBrake
     from tinytown_ops.costs.retention import CostRetention
+    from tinytown_ops.retention import Retention
     from tinytown_ops.watchdog.service import Watchdog
 
-    return (Watchdog(plugins), ChatterBrake(config.limits.chatter), CostRetention(), QuestionAnswers())
+    brake = ChatterBrake(config.limits.chatter)
+    return (Watchdog(plugins), brake, CostRetention(), Retention(), QuestionAnswers())
 
 
 @hookimpl

@@ -1,4 +1,4 @@
--- Orders that went missing or died, the tasks of rounds that ended without an outcome, and deleting a task.
+-- Orders that went missing or died, and the tasks of rounds that ended without an outcome.
 
 -- An assigned task whose order is in nobody's mailbox would wait for ever.
 local function ensure_order(base, task, now)
@@ -28,22 +28,4 @@ local function return_running_tasks(base, agent_id, now, reason, lost)
       ensure_order(base, task, now)
     end
   end
-end
-
-local function delete_task(base, id)
-  local task = read_task(base, id)
-  for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
-    redis.call('SREM', task_key(base, dependant) .. ':needs', id)
-  end
-  for _, tag in ipairs(cjson.decode(task.tags or '[]')) do redis.call('ZREM', base .. ':tasks:tag:' .. tag, id) end
-  unassign(base, task, now_ms())
-  for _, need in ipairs(cjson.decode(task.needs or '[]')) do
-    redis.call('SREM', task_key(base, need) .. ':dependants', id)
-  end
-  list_on_backlog(base, id)
-  for _, index in ipairs({ ':tasks', ':tasks:ids', ':tasks:finished', ':holds', ':tasks:state:' .. task.state }) do
-    redis.call('ZREM', base .. index, id)
-  end
-  redis.call('HDEL', base .. ':lineages', id)
-  redis.call('DEL', task_key(base, id), task_key(base, id) .. ':needs', task_key(base, id) .. ':dependants')
 end

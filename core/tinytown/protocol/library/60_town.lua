@@ -1,4 +1,4 @@
--- The town as a whole: its settings, its status in one answer, events from outside, and retention.
+-- The town as a whole: its settings, its status in one answer, and events from outside.
 
 -- town_setup: schema, then name and value of settings -> schema that the town's data has
 register('town_setup', function(base, a)
@@ -7,9 +7,6 @@ register('town_setup', function(base, a)
   local schema = redis.call('HGET', key, 'schema')
   if schema ~= a[1] then return schema end
   redis.call('HSETNX', key, 'created_at', integer_text(now_ms()))
-  for _, id in ipairs(redis.call('EXISTS', base .. ':backlog:words') == 0 and redis.call('ZRANGE', base .. ':backlog', 0, -1) or {}) do
-    list_on_backlog(base, id, redis.call('ZSCORE', base .. ':backlog', id)) -- of a version that had no such index
-  end
   if #a > 1 then redis.call('HSET', key, unpack(a, 2)) end
   return schema
 end)
@@ -47,29 +44,4 @@ end)
 register_once('emit', function(base, a)
   emit(base, unpack(a))
   return 1
-end)
-
-local MAX_DELETED_PER_CALL = 200
-
--- apply_retention: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
--- A few at a time: called again it goes on, until there is nothing left to delete.
-register('apply_retention', function(base, a)
-  local gone, before, meta = 0, now_ms() - tonumber(a[1]), base .. ':meta'
-  local from = tonumber(redis.call('HGET', meta, 'retained') or 0) -- so many of the oldest are needed by others: look behind them
-  local excess = redis.call('ZCARD', base .. ':tasks:finished') - tonumber(a[2])
-  local oldest = redis.call('ZRANGE', base .. ':tasks:finished', from, from + MAX_PER_CALL - 1, 'WITHSCORES')
-  for i = 1, #oldest, 2 do
-    local id, needed = oldest[i], false
-    local is_over = tonumber(oldest[i + 1]) > before and gone >= excess
-    if is_over then from = 0 end
-    if is_over or gone >= MAX_DELETED_PER_CALL then break end
-    for _, dependant in ipairs(redis.call('SMEMBERS', task_key(base, id) .. ':dependants')) do
-      needed = needed or not FINISHED[redis.call('HGET', task_key(base, dependant), 'state') or 'completed']
-    end
-    if needed then from = from + 1 else delete_task(base, id) end
-    gone = gone + (needed and 0 or 1)
-  end
-  redis.call('HSET', meta, 'retained', #oldest < 2 * MAX_PER_CALL and 0 or from)
-  redis.call('XTRIM', base .. ':events', 'MAXLEN', '~', a[3])
-  return gone
 end)

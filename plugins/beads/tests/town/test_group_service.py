@@ -13,6 +13,7 @@ from tinytown.model.events import OtherEvent
 from tinytown.town import Town
 from tinytown_beads.groups.record import PLUGIN, Group, as_value, field_of, groups_in
 from tinytown_beads.groups.service import GroupReconciler
+from tinytown_cli.administration import apply_retention
 from tinytown_testing import Sandbox, check_service
 
 DEADLINE_S = 60.0
@@ -130,7 +131,7 @@ async def test_a_completed_member_that_the_town_forgot_counts_as_completed(sandb
         nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(first.id)
         await until(town, "g", ended={first.id: "completed"})
-        while await town.run(town.operations.apply_retention(finished_age_ms=0, finished_count=0, events=1000)):
+        while await town.run(apply_retention(town.operations.keys, finished_age_ms=0, finished_count=0, events=1000)):
             pass
         with pytest.raises(NotFound):
             await town.task(first.id)
