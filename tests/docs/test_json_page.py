@@ -117,6 +117,7 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("task export", "tasks.jsonl", "--format", "beads")
     ask("task import", "tasks.jsonl", "--format", "beads", "--dry-run")
     ask("backlog remove", ask("backlog add", "later")["task_id"])
+    ask("task result", a_checked_result(tt))
     tt("backlog", "add", "later")
     ask("backlog assign-all", "worker")
     letters = [ask("send", "doomed", text, "--info")["message_id"] for text in ("one", "two")]
@@ -196,6 +197,15 @@ def ask_a_question(tt: Shell) -> None:
     question = {"id": "q1", "agent": "worker", "question": "May I?", "options": ["Yes", "No"]}
     with BlockingClient(parse_url(tt.server().url)) as client:
         client.run(operations.set_plugin_field("ops", "question.q1", question))
+
+
+def a_checked_result(tt: Shell) -> str:
+    """The id of a completed task as the gate of the plugin would have left it."""
+    operations = TownOperations(tt.json("config", "get", "name")["value"])
+    table = {"schema": {}, "value": {"modules": ["a.py"]}}
+    with BlockingClient(parse_url(tt.server().url)) as client:
+        added = client.run(operations.add_task("list them", finished="completed", meta={"results": table}))
+    return added.task.id
 
 
 def a_systemd_that_obeys(tt: Shell) -> dict[str, str]:

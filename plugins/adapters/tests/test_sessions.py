@@ -442,3 +442,28 @@ def test_a_link_that_an_agent_leaves_in_its_directory_leads_nowhere(tmp_path: Pa
     session._remove_links("state/.toy/settings.json")
     assert not (tmp_path / "work" / "state").exists()
     assert (tmp_path / "elsewhere").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({}, None),
+        ({"results": {"schema": {"type": "object"}}}, {"type": "object"}),
+        ({"results": {"schema": "no schema"}}, None),
+        ({"results": "no table"}, None),
+    ],
+)
+async def test_the_schema_of_a_result_is_that_in_the_table_of_the_task(
+    toys: Toys, monkeypatch: pytest.MonkeyPatch, meta: dict[str, Any], expected: object
+) -> None:
+    seen: list[RunRequest[CliSettings]] = []
+    spec = ToyAdapter.command_spec
+
+    def noted(self: ToyAdapter, request: RunRequest[CliSettings]) -> CommandSpec:
+        seen.append(request)
+        return spec(self, request)
+
+    monkeypatch.setattr(ToyAdapter, "command_spec", noted)
+    task = msgspec.structs.replace(toys.sandbox.task("do it"), meta=meta)
+    await toys.run("true", {"task": task})
+    assert seen[0].result_schema == expected

@@ -36,6 +36,8 @@ class RunRequest(Generic[S_co]):
       ``full``, or to trust the project.
     - `asks`: what it wants to do beyond `permissions` is to be asked, by `ask_permission`.
     - `boxed`: it runs in a box that enforces what its person has chosen, so that `permissions` are the widest it offers.
+    - `result_schema`: the JSON schema that the final answer has to fit (``meta["results"]["schema"]`` of the task). It is in
+      the prompt, too, and checked in any case: give it to a CLI that can hold its model to it.
     """
 
     settings: S_co
@@ -50,6 +52,7 @@ class RunRequest(Generic[S_co]):
     trusts_project: bool = True
     boxed: bool = False
     asks: bool = False
+    result_schema: Mapping[str, Any] | None = None
 
     @property
     def prompt_bytes(self) -> bytes:

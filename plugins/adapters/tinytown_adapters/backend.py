@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager, suppress
 from math import inf
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import trio
 from tinytown.config import CONFIG_FILE
@@ -29,6 +29,7 @@ from tinytown.contracts import (
 )
 from tinytown.errors import BackendUnavailable, ConfigError, HostFailure, ProcessFailed, host_failure
 from tinytown.model.agents import Agent
+from tinytown.model.tasks import Task
 from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
@@ -278,6 +279,7 @@ class CliSession(AgentSession, Generic[S]):
             session=session,
             tools=self._tools(variables),
             environment=environment,
+            result_schema=_result_schema(work.task),
         )
 
     def _tools(self, environment: Mapping[str, str]) -> TownTools | None:
@@ -346,6 +348,13 @@ def _command(adapter: CliAdapter[S], settings: S, root: Path, table: str) -> tup
     if (given and not words[:1]) or words[:1] == ("",):
         raise _wrong(root, f"{table}.command", "expected a command, got none")
     return words or adapter.command
+
+
+def _result_schema(task: Task | None) -> Mapping[str, Any] | None:
+    """The schema in a task's table `results`; None if there is none, or none that a CLI could be given."""
+    table: Any = task.meta.get("results") if task else None
+    schema: Any = cast("dict[str, Any]", table).get("schema") if isinstance(table, dict) else None
+    return cast("dict[str, Any]", schema) if isinstance(schema, dict) else None
 
 
 def _wrong(root: Path, key: str, what: str) -> ConfigError:

@@ -145,6 +145,11 @@ def test_nothing_is_said_that_was_not_asked_for(tmp_path: Path) -> None:
     assert "CLAUDE_CONFIG_DIR" not in spec.environment
 
 
+def test_the_schema_of_a_result_is_an_option_of_its_own(tmp_path: Path) -> None:
+    arguments = ClaudeAdapter().command_spec(request(tmp_path, result_schema={"type": "object"})).arguments
+    assert arguments[arguments.index("--json-schema") + 1] == '{"type":"object"}'
+
+
 def with_sandbox(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
     monkeypatch.setattr(permissions, "has_sandbox", lambda: answer)
     monkeypatch.setattr("tinytown_claude.adapter.has_sandbox", lambda: answer)

@@ -245,6 +245,15 @@ class Typed(RunningCommand):
         self.has_more = trio.Event()
 
 
+async def test_a_value_that_fits_the_schema_is_the_answer_though_a_call_of_a_tool_ends_the_turn() -> None:
+    given = {"type": "tool_use", "name": "StructuredOutput", "input": {"n": 3}}
+    final = {"type": "result", "subtype": "success", "stop_reason": "tool_use", "result": "", "session_id": "s"}
+    state, _ = read({"type": "assistant", "message": {"content": [given]}}, {**final, "structured_output": {"n": 3}})
+    assert (state.is_final, state.answered, state.text, state.failure) == (True, True, '{"n":3}', None)
+    state, _ = read({**final, "structured_output": False})
+    assert (state.text, state.failure) == ("false", None)
+
+
 @asynccontextmanager
 async def conversation(**options: Any) -> AsyncGenerator[tuple[ClaudeReader, RunState, Typed]]:
     """A reader that converses, until its last turn has ended."""
@@ -281,6 +290,17 @@ async def test_mail_counts_as_shown_when_it_is_repeated() -> None:
         hear(reader, type="result", subtype="success", result="noted")
         assert (state.is_final, state.text) == (True, "all done\n\nnoted")
         assert not await reader.deliver("too late")
+
+
+async def test_a_turn_about_mail_leaves_the_value_as_it_is() -> None:
+    async with conversation() as (reader, state, running), trio.open_nursery() as nursery:
+        nursery.start_soon(reader.deliver, "the port is 80")
+        await trio.testing.wait_all_tasks_blocked()
+        hear(reader, type="result", subtype="success", result='{"n": 3}', structured_output={"n": 3})
+        assert not state.is_final
+        hear(reader, type="user", isReplay=True, uuid=running.sent[0]["uuid"], message={"content": "the port is 80"})
+        hear(reader, type="result", subtype="success", result="noted")
+        assert (state.is_final, state.text) == (True, '{"n":3}')
 
 
 async def test_a_failure_ends_the_run_though_mail_is_waiting() -> None:

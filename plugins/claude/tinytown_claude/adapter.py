@@ -109,6 +109,8 @@ class ClaudeAdapter(CliAdapter[Settings]):
             arguments += ["--max-turns", str(settings.max_turns)]
         if settings.max_budget_usd:
             arguments += ["--max-budget-usd", f"{settings.max_budget_usd:.4f}"]
+        if request.result_schema is not None:
+            arguments += ["--json-schema", msgspec.json.encode(request.result_schema).decode()]
         if request.tools is not None:
             # Else they are behind its tool search, and a round may begin before they are there.
             files[_MCP_FILE] = request.tools.as_mcp_servers(alwaysLoad=True)

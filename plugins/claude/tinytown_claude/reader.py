@@ -57,6 +57,7 @@ class ClaudeReader(JsonLinesReader):
         self._running: RunningCommand | None = None
         self._mail: dict[str, trio.Event] = {}  # by id, what the model has not been shown yet
         self._answers: list[str] = []  # of the turns so far
+        self._value = ""  # the last one that fits the schema of the task, as JSON
         self._over = trio.Event()
 
     async def converse(self, running: RunningCommand) -> None:
@@ -168,6 +169,11 @@ class ClaudeReader(JsonLinesReader):
             tool, about = denial.text("tool_name"), denial.brief("tool_input", keys=_ABOUT)
             state.warn(f"its permissions refused {tool}: {about}" if about else f"its permissions refused {tool}")
         text, stop = record.text("result"), record.text("stop_reason")
+        if (
+            value := record.get("structured_output")
+        ) is not None:  # it is given by a call of a tool, which ends the turn
+            text, stop = msgspec.json.encode(value).decode(), "end_turn"
+            self._value = text
         if record.flag("is_error") or subtype.startswith("error"):
             state.fail(self._failure(record, subtype, text))
         elif stop == "refusal":
@@ -177,7 +183,7 @@ class ClaudeReader(JsonLinesReader):
         if text.strip():
             self._answers.append(text)
         if not self._mail or state.failure is not None:  # else it opens another turn
-            state.finish("\n\n".join(self._answers))
+            state.finish(self._value or "\n\n".join(self._answers))
             self._over.set()
 
     def _use(self, record: Record) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
 from tinytown.errors import UsageError
 from tinytown.model.messages import Priority
 from tinytown.model.results import Assigned
+from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 
 from tinytown_cli.client import TownClient
@@ -29,6 +31,7 @@ class TaskOptions(TypedDict):
     parent: str
     hold: str | None
     hold_until: Moment | None
+    schema: str | None
 
 
 def task_options(*, tags: str, role: str) -> Callable[[F], F]:
@@ -51,6 +54,9 @@ def task_options(*, tags: str, role: str) -> Callable[[F], F]:
         click.option("--hold", metavar="REASON", help="Hold the task for this reason until tt task release."),
         click.option(
             "--hold-until", type=MOMENT, metavar="TIME", help="With --hold: release it after 10m, 2h, 3d, or at a date."
+        ),
+        click.option(
+            "--schema", metavar="FILE", help="A JSON schema that the result must fit, which is then a JSON value."
         ),
     ]
 
@@ -83,6 +89,7 @@ def add_task(
             parent=town.run(town.operations.task(parent)).id if parent else "",
             held=held,
             held_until=held_until,
+            meta=read_meta(options["schema"]),
         )
     )
     if options["role"]:
@@ -90,6 +97,33 @@ def add_task(
 
         warn_of_role(context, town.config, options["role"])
     return added
+
+
+def read_meta(schema: str | None) -> dict[str, Any]:
+    """The tables beside a task whose result has to fit the schema in a file; empty without one.
+
+    What checks results (an entry point of the group ``tinytown.result_schemas``) checks the schema, too. Raises: UsageError.
+    """
+    if schema is None:
+        return {}
+    from importlib.metadata import entry_points
+
+    from tinytown.packages import install_hint
+
+    from tinytown_cli.text_files import read_file
+
+    checks = {entry.name: entry for entry in entry_points(group="tinytown.result_schemas")}
+    if "check" not in checks:
+        raise UsageError(
+            "nothing here checks results by a schema", hint=install_hint("parts", "result_schemas"), code="no_schemas"
+        )
+    raw = read_file(Path(schema))
+    if raw is None:
+        raise UsageError(f"no such file: {shown(schema)}", hint="name a file with a JSON schema")
+    try:
+        return {"results": {"schema": checks["check"].load()(raw)}}
+    except ValueError as error:
+        raise UsageError(f"{shown(schema)} is no JSON schema: {error}") from error
 
 
 def _read_hold(hold: str | None, until: Moment | None, now_ms: Callable[[], int]) -> tuple[str, str]:

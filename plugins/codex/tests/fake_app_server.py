@@ -37,8 +37,8 @@ def use(tokens: int, thread: str = THREAD) -> None:
     notify("thread/tokenUsage/updated", threadId=thread, tokenUsage={"total": total})
 
 
-def turn(prompt: str, used: int) -> None:
-    answer = "word"
+def turn(prompt: str, used: int, schema: Any) -> None:
+    answer = "word" if schema is None else json.dumps(dict.fromkeys(schema["required"], 3))
     if "wait" in prompt:
         item(False, type="commandExecution", command="make")
         steer = hear()
@@ -76,7 +76,7 @@ def main() -> None:
                 say(id=heard["id"], result={"thread": {"id": THREAD}})
             case "turn/start":
                 say(id=heard["id"], result={"turn": {"id": TURN}})
-                turn(heard["params"]["input"][0]["text"], used)
+                turn(heard["params"]["input"][0]["text"], used, heard["params"].get("outputSchema"))
             case _:
                 pass
 

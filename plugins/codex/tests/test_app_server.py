@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from tinytown.contracts import Finished, RateLimited, Usage
@@ -115,3 +117,16 @@ async def test_asking_keeps_it_in_its_sandbox(sandbox: Sandbox) -> None:
     for ask, profile in ((True, "write"), (False, "full")):
         backend = CliBackend(CodexAdapter(), "codex", Settings(permissions="full", ask=ask), sandbox.root)
         assert backend.permissions_in(context) == profile
+
+
+async def test_a_result_fits_the_schema_of_its_task(sandbox: Sandbox) -> None:
+    schema = {"type": "object", "properties": {"n": {}}, "required": ["n"], "additionalProperties": False}
+    backend = CliBackend(CodexAdapter(), "codex", Settings(command=FAKE, permissions="full"), sandbox.root)
+    agent = sandbox.agent(cli="codex")
+    task = msgspec.structs.replace(sandbox.task("count", agent=agent), meta={"results": {"schema": schema}})
+    with trio.fail_after(DEADLINE_S):
+        async with backend.open(sandbox.context(agent)) as session:
+            work = replace(sandbox.round(agent, "count"), task=task)
+            ended = await session.run_round(work, ReportRecorder())
+    assert isinstance(ended, Finished)
+    assert ended.text == '{"n": 3}'

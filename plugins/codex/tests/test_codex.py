@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tinytown_codex
 import trio
@@ -14,6 +15,7 @@ from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
 from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
 from tinytown_codex.adapter import CodexAdapter, Settings
+from tinytown_codex.schemas import may_hold_to
 from tinytown_testing import Sandbox, check_agent_backend
 from tinytown_testing.recordings import fake_scenarios, play_recording
 
@@ -157,6 +159,40 @@ def test_the_app_server_gets_the_same_settings(tmp_path: Path) -> None:
     assert spec.arguments[-2:] == ["-c", "x=1"]
     assert "sandbox_workspace_write.network_access=true" in spec.arguments
     assert (spec.stdin, spec.environment["CODEX_HOME"]) == (None, str(tmp_path / "state"))
+
+
+CLOSED: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]} | {
+    "additionalProperties": False
+}
+
+
+def test_a_schema_that_the_service_takes_is_a_file_of_its_own(tmp_path: Path) -> None:
+    settings = Settings(app_server=False)
+    spec = CodexAdapter().command_spec(request(tmp_path, settings=settings, result_schema=CLOSED))
+    assert "--output-schema" in spec.arguments
+    assert msgspec.json.decode(spec.files["result-schema.json"]) == CLOSED
+    open_one = CodexAdapter().command_spec(request(tmp_path, settings=settings, result_schema={"type": "object"}))
+    assert ("--output-schema" in open_one.arguments, open_one.files) == (False, {})
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (None, False),
+        (CLOSED, True),
+        ({**CLOSED, "additionalProperties": True}, False),
+        ({**CLOSED, "required": []}, False),
+        ({**CLOSED, "not": {}}, False),
+        ({"type": "array", "items": CLOSED}, False),
+        ({**CLOSED, "properties": {"n": {"type": "array", "items": CLOSED}}}, True),
+        ({**CLOSED, "properties": {"n": {"type": "array", "items": {"type": "object"}}}}, False),
+        ({**CLOSED, "properties": {"n": {"anyOf": [CLOSED, {"type": "null"}]}}}, True),
+        ({**CLOSED, "properties": {"n": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"oneOf": []}}}, False),
+        ({**CLOSED, "required": 5}, False),
+    ],
+)
+def test_only_a_schema_that_the_service_takes_is_given_to_it(schema: Any, expected: bool) -> None:
+    assert may_hold_to(schema) is expected
 
 
 def test_there_is_a_smaller_one() -> None:

@@ -25,6 +25,9 @@ from tinytown_adapters import (
 
 from tinytown_codex.app_server import AppServerReader
 from tinytown_codex.reader import CodexReader
+from tinytown_codex.schemas import may_hold_to
+
+_SCHEMA_FILE = "result-schema.json"
 
 
 class Settings(CliSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,12 +77,17 @@ class CodexAdapter(CliAdapter[Settings]):
             arguments += ["-m", settings.model]
         if request.tools is not None:
             arguments += _tools_arguments(request.tools)
+        files: dict[str, bytes] = {}
+        if request.result_schema is not None and may_hold_to(request.result_schema):
+            files[_SCHEMA_FILE] = msgspec.json.encode(request.result_schema)
+            arguments += ["--output-schema", str(request.work_dir / _SCHEMA_FILE)]
         arguments += settings.extra_args
         if request.session is not None:  # what comes after `resume` may be no option of `exec`
             arguments += ["resume", request.session.id]
         return CommandSpec(
             arguments=[*arguments, "-"],
             stdin=request.prompt_bytes,
+            files=files,
             environment=environment,
             first_signal=signal.SIGINT,
         )

@@ -29,6 +29,8 @@ from tinytown_adapters import (
     usage_since,
 )
 
+from tinytown_codex.schemas import may_hold_to
+
 _SANDBOXES: Mapping[Permissions, str] = {
     "read": "read-only",
     "write": "workspace-write",
@@ -94,7 +96,8 @@ class AppServerReader(JsonRpcReader):
         self._thread_id = opened.text("thread", "id")
         self.state.session(self._thread_id)
         prompt = request.prompt_bytes.decode()
-        started = await self.call("turn/start", threadId=self._thread_id, input=_text(prompt))
+        schema = {"outputSchema": request.result_schema} if may_hold_to(request.result_schema) else {}
+        started = await self.call("turn/start", threadId=self._thread_id, input=_text(prompt), **schema)
         self._turn_id = started.text("turn", "id")
         await self._over.wait()
 
@@ -184,7 +187,9 @@ class AppServerReader(JsonRpcReader):
             error = turn.record("error")
             reason = error.text("message") or self._last_error or f"the turn was {turn.text('status')}"
             state.fail(_failure(error, reason, "other"))
-        answer = "\n\n".join([*self._texts, *([state.text] if state.answered else [])])
+        answer = state.text if state.answered else ""
+        if self._texts and self._request.result_schema is None:  # else the last one is the value
+            answer = "\n\n".join([*self._texts, *([answer] if answer else [])])
         state.finish(answer)
         self._over.set()
 

@@ -12,7 +12,7 @@ from tinytown.model.text import counted
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.kernel_process import start_where_needed
-from tinytown_cli.new_task import TaskOptions, add_task, task_options
+from tinytown_cli.new_task import TaskOptions, add_task, read_meta, task_options
 from tinytown_cli.params import AGENT, no_start_option, read_text, split_list
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     examples=[
         "tt assign worker 'add a --dry-run option to the importer'",
         "tt assign rita - --title 'review the importer' --needs 1f3a < review.md",
+        "tt assign worker 'list the modules without tests' --schema modules.json",
         "tt assign worker --file todo.txt   # one task per line",
         """echo '{"agent": "rita", "text": "review it", "key": "review-7"}' | tt assign -""",
     ],
@@ -94,6 +95,7 @@ def _assign_all(
         "tags": split_list(options["tags"]),
         "role": options["role"],
         "parent": options["parent"],
+        "meta": read_meta(options["schema"]),
     }
     lines = read_task_lines(path, key=key, defaults=defaults)
     with context.open_town() as town:
