@@ -396,11 +396,22 @@ def test_kinds_of_one_cli_share_an_account() -> None:
 
 def test_what_the_model_may_do_unasked_is_said_unless_the_person_has_chosen_it() -> None:
     def warnings(**settings: Any) -> list[str]:
-        (backend, *_) = backends_for(ToyAdapter(), CliSettings(**settings), Path("/town"))
+        (backend, *_) = backends_for(ToyAdapter(), CliSettings(command="/bin/sh", **settings), Path("/town"))
         return [each for each in backend.warnings() if "without asking" in each]
 
     assert len(warnings()) == 1
     assert warnings(permissions="full") == warnings(permissions="read") == []
+
+
+def test_what_a_missing_cli_may_do_is_no_warning() -> None:
+    (backend, *_) = backends_for(ToyAdapter(), CliSettings(command="/nonexistent/toy"), Path("/town"))
+    missing = backend.missing_program()
+    assert missing is not None
+    assert missing[0].endswith("(/nonexistent/toy)")
+    (warning,) = backend.warnings()
+    assert warning.endswith(f"(/nonexistent/toy not found): {missing[1]}")
+    (backend, *_) = backends_for(ToyAdapter(), CliSettings(command="/bin/sh"), Path("/town"))
+    assert backend.missing_program() is None
 
 
 @pytest.mark.parametrize(

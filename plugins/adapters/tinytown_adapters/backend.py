@@ -126,14 +126,20 @@ class CliBackend(AgentBackend, Generic[S]):
         has_key = any(variables.get(name) for name in self.adapter.login_variables)
         return self.settings.state == "agent" or (self.settings.state == "auto" and has_key)
 
+    def missing_program(self) -> tuple[str, str] | None:
+        """The CLI that is missing on this machine, and how to install it; None where it is there."""
+        if shutil.which(self.command[0]) is not None:
+            return None
+        return f"{self.hints.title} ({self.command[0]})", self.hints.install
+
     def warnings(self) -> Sequence[str]:
         """Warnings to read before an agent of this kind is spawned, one sentence each."""
-        messages: list[str] = []
-        if shutil.which(self.command[0]) is None:
-            messages.append(f"{self.hints.title} is not installed ({self.command[0]} not found): {self.hints.install}")
+        messages, missing = list[str](), self.missing_program()
+        if missing:
+            messages.append(f"{self.hints.title} is not installed ({self.command[0]} not found): {missing[1]}")
         if self.settings.ask and not self.adapter.can_ask:
             messages.append(f"{self.hints.title} cannot ask for permission: ask in [{self.table}] has no effect")
-        if self.permissions == "full" and self.settings.permissions is None and not self.asks:
+        if not missing and self.permissions == "full" and self.settings.permissions is None and not self.asks:
             messages.append(
                 f"agents of the kind {self.kind!r} run any command without asking, with all your rights on this machine;"
                 f' set permissions = "full" in [{self.table}] to silence this warning'

@@ -51,6 +51,15 @@ class Finding:
 
 
 @runtime_checkable
+class NeedsProgram(Protocol):
+    """A backend that runs a program which may be missing. Optional for backends: ``tt doctor`` lists those kinds together."""
+
+    def missing_program(self) -> tuple[str, str] | None:
+        """What is missing on this machine, and how to install it; None where it is there. Quick, as `AgentBackend.warnings`."""
+        ...
+
+
+@runtime_checkable
 class HealthCheck(Protocol):
     """Something that ``tt doctor`` looks at."""
 

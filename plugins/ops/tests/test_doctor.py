@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from tinytown.contracts import AgentBackend, AgentContext, AgentSession
+from tinytown.plugin import Plugins
 from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext
+from tinytown_ops.doctor.command import shortened
+from tinytown_ops.doctor.machine_checks import check_plugins
 from tinytown_ops.doctor.town_checks import check_access, check_clock, check_rights
 from tinytown_testing.sandbox import changed_environment
 from tinytown_testing.shell import Shell
@@ -226,6 +231,40 @@ def test_coding_clis_are_listed_with_their_versions(tt: Shell, tmp_path: Path) -
     by_check = findings(tt, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     assert by_check["coding CLI"][0]["found"] == f"claude: 2.1.197 (Claude Code) at {tmp_path}/claude"
     assert by_check["git"][0]["found"].startswith("git version ")
+
+
+class Absent(AgentBackend):
+    """A kind whose program is missing."""
+
+    def __init__(self, kind: str, program: str) -> None:
+        self.kind = kind
+        self.program = program
+
+    def missing_program(self) -> tuple[str, str] | None:
+        return (f"{self.program} CLI ({self.program})", f"get {self.program}") if self.program else None
+
+    def warnings(self) -> Sequence[str]:
+        return ("it does what it wants",)
+
+    def open(self, context: AgentContext) -> AbstractAsyncContextManager[AgentSession]:
+        raise AssertionError("doctor opens no session")
+
+
+def test_programs_that_are_missing_are_one_line_and_what_their_agents_may_do_is_none() -> None:
+    backends = {
+        each.kind: each for each in (Absent("b", "bee"), Absent("b-mini", "bee"), Absent("a", "ant"), Absent("c", ""))
+    }
+    plugins = cast("Plugins", SimpleNamespace(reports=(), problems=(), backends=backends))
+    found = [each for each in check_plugins(plugins) if each.level == "note"]
+    assert [(each.check, each.found, each.fix) for each in found] == [
+        ("not installed", "a: ant CLI (ant)", "get ant"),
+        ("not installed", "b, b-mini: bee CLI (bee)", "get bee"),
+        ("kinds of agents", "c: it does what it wants", ""),
+    ]
+    shown = shortened(found)
+    assert [each.found for each in shown] == ["the programs of a, b, b-mini", "c: it does what it wants"]
+    assert "tt doctor --json" in shown[0].fix
+    assert shortened(found[1:]) == found[1:]
 
 
 def test_settings_without_an_id_or_not_in_git_are_noted(tt: Shell) -> None:

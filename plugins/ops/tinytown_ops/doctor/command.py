@@ -6,7 +6,7 @@ far as there is something to check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -41,13 +41,25 @@ def doctor(context: CliContext, no_task: bool) -> None:
             findings.append(finding)
             progress.update(finding.check)
     is_healthy = all(finding.level != "problem" for finding in findings)
-    rows = [(finding.level, finding.check, finding.found) for finding in findings]
+    shown_findings = shortened(findings)
+    rows = [(finding.level, finding.check, finding.found) for finding in shown_findings]
     lines = table(("level", "check", "finding"), rows)
-    fixes = [f"{finding.check}: {finding.fix}" for finding in findings if finding.fix]
+    fixes = [f"{finding.check}: {finding.fix}" for finding in shown_findings if finding.fix]
     lines += ["", "What to do:", *(f"  {fix}" for fix in fixes)] if fixes else []
     context.emit({"healthy": is_healthy, "findings": findings}, lines)
     if not is_healthy:
         click.get_current_context().exit(1)
+
+
+def shortened(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings as a table shows them: programs that are missing in one line, since nobody installs them all."""
+    missing = [finding for finding in findings if finding.check == machine_checks.NOT_INSTALLED]
+    if len(missing) < 2:
+        return [*findings]
+    kinds = ", ".join(sorted(", ".join(finding.found.partition(":")[0] for finding in missing).split(", ")))
+    fix = f"tt doctor --json has the command for each of these kinds, for example: {missing[0].fix}"
+    joined = Finding(machine_checks.NOT_INSTALLED, "note", f"the programs of {kinds}", fix)
+    return [joined if each is missing[0] else each for each in findings if each is missing[0] or each not in missing]
 
 
 def _findings(context: CliContext, *, with_task: bool) -> Iterator[Finding]:

@@ -8,19 +8,24 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tinytown.config import CONFIG_FILE, Config, load_config, user_directory
 from tinytown.model.ids import town_name_from
+from tinytown.model.text import shown
 from tinytown.packages import default_kind, install_hint
 from tinytown.plugin import Plugins
 from tinytown.redis import town_server
 from tinytown.state import new_town_id, state_directory
 from tinytown_cli.backend_warnings import warnings_by_kind
-from tinytown_cli.contracts import Finding
+from tinytown_cli.contracts import Finding, NeedsProgram
 from tinytown_cli.git_repository import repository_root
 
 from tinytown_ops.coding_clis import CODING_CLIS, installed_versions, program_version
+
+#: The check of kinds of agents whose program is missing: one finding for each program.
+NOT_INSTALLED = "not installed"
 
 _OLDEST_PYTHON = (3, 11)
 _LOW_SPACE_BYTES = 1 << 30
@@ -73,15 +78,30 @@ def check_plugins(plugins: Plugins) -> Iterator[Finding]:
     else:
         fix = install_hint("kinds", default_kind())
         yield Finding("plugins", "problem", f"{names}; no kind of agent is available", fix)
+    missing = _missing_programs(plugins)
+    for (program, fix), missing_kinds in missing.items():
+        yield Finding(NOT_INSTALLED, "note", f"{', '.join(missing_kinds)}: {program}", fix)
+    cannot_start = {kind for kinds in missing.values() for kind in kinds}
     kinds_by_warning: dict[str, list[str]] = {}
     for kind, warnings in warnings_by_kind(plugins.backends).items():
-        for warning in warnings:
+        for warning in warnings if kind not in cannot_start else ():
             kinds_by_warning.setdefault(warning, []).append(kind)
     for warning, warned_kinds in kinds_by_warning.items():
         yield Finding("kinds of agents", "note", f"{', '.join(warned_kinds)}: {warning}")
     for problem in plugins.problems:
         fix = problem.hint or "update the plugin, or block it with TINYTOWN_BLOCK"
         yield Finding("plugins", "problem", problem.message, fix)
+
+
+def _missing_programs(plugins: Plugins) -> dict[tuple[str, str], list[str]]:
+    """The programs that are missing, with how to install each -> the kinds of agents that need it."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for kind, backend in sorted(plugins.backends.items()):
+        with suppress(Exception):  # a plugin's code may raise anything; its warnings say so
+            if isinstance(backend, NeedsProgram) and (found := backend.missing_program()):
+                program, fix = map(str, found)
+                missing.setdefault((shown(program, 200), shown(fix, 500)), []).append(kind)
+    return missing
 
 
 def check_server_program(root: Path, config: Config) -> Iterator[Finding]:
