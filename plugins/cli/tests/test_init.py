@@ -59,6 +59,13 @@ def test_names_come_from_git_or_the_directory(tt: Shell) -> None:
     assert not (tt.directory / "tinytown.toml").exists()
 
 
+def test_letters_with_accents_become_those_without(tt: Shell) -> None:
+    assert "try 'uni-2'" in tt("init", "--name", "Ünï 2", code=2).err
+    place = tt.directory / "Café Ünï"
+    place.mkdir()
+    assert tt("init", "--json", cwd=place).json["town"] == "cafe-uni"
+
+
 def test_a_town_inside_another_needs_an_explicit_option(tt: Shell) -> None:
     tt("init")
     inner = tt.directory / "inner"

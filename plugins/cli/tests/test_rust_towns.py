@@ -15,6 +15,11 @@ from tinytown_testing.shell import Shell
         (("restart", "ada", "--foreground"), "tt start runs it in the foreground"),
         (("events", "--mission", "x"), "there are no missions"),
         (("bootstrap", "--cli", "claude"), "nothing is compiled"),
+        (("bootstrap", "8.6"), "nothing is compiled"),
+        (("history", "--agent", "ada"), "tt events --agent AGENT"),
+        (("recover", "ada"), "tt restart NAME"),
+        (("reset", "ada", "--force"), "tt prune NAME --force"),
+        (("restore",), "tt save writes one"),
         (("config", "default_cli"), "tt config set default_cli VALUE"),
         (("mission", "list"), "there are no missions"),
         (("agent-loop", "ada", "x", "1"), "tt spawn NAME"),
@@ -28,6 +33,8 @@ def test_a_habit_of_the_old_program_is_an_error_that_says_what_to_type(
 
 def test_other_unknown_options_are_as_before(in_town: Shell) -> None:
     assert "see tt prune --help" in in_town("prune", "--everything", code=2).err
+    assert "see tt thaw --help" in in_town("thaw", "one", "two", code=2).err
+    assert "see tt trace --help" in in_town("trace", code=2).err
 
 
 def test_a_list_of_tasks_says_when_there_is_more(in_town: Shell) -> None:

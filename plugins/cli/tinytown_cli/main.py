@@ -119,8 +119,7 @@ def _explain(error: Exception) -> tuple[str, str, str, int]:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
         from tinytown_cli.rust_towns import old_habit  # late: only an error needs it
 
-        hint = old_habit(command, error.option_name) if isinstance(error, click.NoSuchOption) else ""
-        return "usage", _plain(error.format_message()), hint or f"see {command} --help", 2
+        return "usage", _plain(error.format_message()), old_habit(command, error) or f"see {command} --help", 2
     if isinstance(error, UnicodeEncodeError):  # undecodable bytes of the command line arrive as surrogates
         return (
             "usage",

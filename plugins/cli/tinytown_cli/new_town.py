@@ -18,6 +18,7 @@ from tinytown.state import find_town, new_town_id
 
 from tinytown_cli.client import TownClient, connect
 from tinytown_cli.git_repository import town_words
+from tinytown_cli.plain_letters import unaccented
 from tinytown_cli.secrets import has_password
 from tinytown_cli.text_files import write_new_file
 
@@ -102,7 +103,7 @@ def _refuse_existing(root: Path, *, inside: bool) -> None:
 
 def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | None) -> str:
     """The text of the settings file, from checked values."""
-    name = check_town_name(name) if name is not None else town_name_from(town_words(root))
+    name = town_name_from(unaccented(town_words(root))) if name is None else _checked_name(name)
     if redis_url is not None and has_password(redis_url):
         raise UsageError(
             "expected a URL without a password, since the town's file may be committed",
@@ -118,6 +119,14 @@ def _settings(root: Path, name: str | None, cli: str | None, redis_url: str | No
         if redis_url
         else '# [redis]\n# url = "redis://redis.example:6379/0"',
     )
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_town_name(name)
+    except UsageError as error:
+        error.hint = f"try {town_name_from(unaccented(name))!r}"
+        raise
 
 
 def _set_up(link: TownClient, *, join: bool) -> None:

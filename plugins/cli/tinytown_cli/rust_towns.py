@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 from tinytown.config import CONFIG_FILE
 from tinytown.errors import TinytownError
 
@@ -37,6 +38,9 @@ def explain_old(error: TinytownError) -> tuple[str, str] | None:
     )
 
 
+#: Instead of an option: an argument too many, or one that is missing.
+_EXTRA, _MISSING = "an argument too many", "a missing argument"
+
 #: What users of Tinytown 0.10 type and this program does not have -> what they mean.
 _HABITS = {
     ("tt", "-V"): "tt version",
@@ -51,7 +55,16 @@ _HABITS = {
     ("tt events", "--mission"): "there are no missions; tt events --task TASK, or --agent NAME",
     ("tt bootstrap", "--cli"): "nothing is compiled: tt bootstrap says which server is used",
     ("tt bootstrap", "-c"): "nothing is compiled: tt bootstrap says which server is used",
+    ("tt bootstrap", _EXTRA): "nothing is compiled: tt bootstrap says which server is used",
+    ("tt history", "--agent"): "tt history AGENT lists finished rounds; events: tt events --agent AGENT",
+    ("tt history", "-a"): "tt history AGENT lists finished rounds; events: tt events --agent AGENT",
     ("tt migrate", "--hash"): "all layouts are read: tt migrate --from-town DIR --dry-run",
+    (
+        "tt recover",
+        _EXTRA,
+    ): "recovery is automatic and of the whole town; an agent is started again with: tt restart NAME",
+    ("tt reset", _EXTRA): "it is of the whole town; an agent goes with: tt prune NAME --force",
+    ("tt restore", _MISSING): "it restores a snapshot: tt save writes one, and tt reset --force saves one first",
 }
 _COMMANDS = {
     "mission": "there are no missions: plans (tt plan), formulas (tt formula run) and groups cover graphs of tasks",
@@ -59,9 +72,13 @@ _COMMANDS = {
 }
 
 
-def old_habit(command: str, option: str) -> str:
-    """What to type instead of an option that only Tinytown 0.10 has; empty for any other."""
-    return _HABITS.get((command, option), "")
+def old_habit(command: str, error: click.ClickException) -> str:
+    """What to type instead of words that only Tinytown 0.10 understands; empty for all others."""
+    if isinstance(error, click.NoSuchOption):
+        return _HABITS.get((command, error.option_name), "")
+    if isinstance(error, click.MissingParameter):
+        return _HABITS.get((command, _MISSING), "")
+    return _HABITS.get((command, _EXTRA), "") if "unexpected extra argument" in error.format_message() else ""
 
 
 def old_command(name: str) -> str:

@@ -23,6 +23,7 @@ from tinytown_cli.caller import caller_in
 from tinytown_cli.client import connect
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
+from tinytown_cli.plain_letters import unaccented
 from tinytown_cli.rust_towns import is_old
 from tinytown_cli.text_files import read_text_file, replace_text_file, write_new_file
 from tinytown_snapshots.cli_commands import in_words, restored_lines, write_snapshot
@@ -331,7 +332,7 @@ class _Migration:
 
         if not self.old.leftovers:
             return None
-        name = town_name_from(self.old.name or "nameless")
+        name = town_name_from(unaccented(self.old.name or "nameless"))
         path = open_state(root) / f"migrated-from-{name}.jsonl"
         text = b"".join(msgspec.json.encode(item) + b"\n" for item in self.old.leftovers).decode()
         replace_text_file(path, text, was=read_text_file(path), mode=0o600)

@@ -23,6 +23,7 @@ from tinytown.model.tasks import FINISHED
 from tinytown.model.text import escape_control, shown
 from tinytown.model.time import parse_rfc3339, rfc3339
 from tinytown.protocol import SCHEMA
+from tinytown_cli.plain_letters import unaccented
 from tinytown_cli.serializers import message_fields
 from tinytown_snapshots.records import (
     AgentRecord,
@@ -35,7 +36,6 @@ from tinytown_snapshots.records import (
 )
 
 from tinytown_migrate.old_clis import recognize
-from tinytown_migrate.old_settings import unaccented
 from tinytown_migrate.source import Fields, OldTown
 
 _PRIORITIES: dict[str, Priority] = {name: name for name in PRIORITIES}

@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
-from unicodedata import combining, normalize
 from urllib.parse import quote
 
 import msgspec
@@ -19,6 +18,7 @@ from tinytown.errors import UsageError
 from tinytown.model.ids import check_agent_name, town_name_from
 from tinytown.packages import install_hint
 from tinytown.redis import parse_url
+from tinytown_cli.plain_letters import unaccented
 
 from tinytown_migrate.old_clis import recognize, settings_tables
 
@@ -51,11 +51,6 @@ class NewSettings(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     taken: tuple[str, ...]
     not_taken: tuple[NotTaken, ...]
-
-
-def unaccented(text: str) -> str:
-    """`text` with a letter such as u for one such as ü."""
-    return "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
 
 
 def _table(value: Any) -> dict[str, Any]:
