@@ -6,7 +6,7 @@ returns typed values. It runs no agents; the kernel does (`tinytown.open_town` o
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
@@ -15,13 +15,13 @@ import trio
 
 from tinytown.concurrency import AsyncValue, notify, open_background, open_lasting, plugin_code
 from tinytown.config import Config
-from tinytown.errors import ProtocolViolation, Refused, ServerUnreachable, TinytownError
+from tinytown.errors import Refused, ServerUnreachable, TinytownError
 from tinytown.model.agents import Agent
-from tinytown.model.details import AgentDetails, MessageDetails, NewTask, TaskDetails, check_keywords
+from tinytown.model.details import AgentDetails, MessageDetails, TaskDetails, check_keywords
 from tinytown.model.events import Event
 from tinytown.model.ids import SUPERVISOR, check_id
 from tinytown.model.messages import Body, Message, TaskOrder
-from tinytown.model.results import DeadLetter, Sent, Status
+from tinytown.model.results import Sent, Status
 from tinytown.model.tasks import Task, TaskState
 from tinytown.protocol.operation import Operation, load_library
 from tinytown.protocol.operations import TownOperations
@@ -146,26 +146,6 @@ class Town:
         check_keywords("Town.add_task", TaskDetails, details)
         return (await self.run(self.operations.add_task(description, agent=agent, **details))).task
 
-    async def assign_all(self, tasks: Iterable[NewTask]) -> tuple[Task, ...]:
-        """Create many tasks in one pipeline, in this order: what a task needs comes before it.
-
-        A task whose ``task_id`` exists stays as it is, so that the same call may be repeated. Raises: what the first one is
-        refused for; those before it are made, and some behind it may be.
-        """
-        adding = [self.operations.add_task(**task) for task in tasks]
-        replies = await self.link.replies([operation.command for operation in adding])
-        made: list[Task] = []
-        for operation, reply in zip(adding, replies, strict=True):
-            try:
-                made.append(operation.read(reply).task)
-            except Refused as error:
-                if error.code != "exists":
-                    raise
-                made.append(await self.task(error.fields["task"]))
-            except ProtocolViolation:  # the server has lost the functions
-                made.append((await self.run(operation)).task)
-        return tuple(made)
-
     async def task(self, task: str) -> Task:
         """One task as it is now."""
         return await self.run(self.operations.task(task))
@@ -180,25 +160,9 @@ class Town:
         """Complete a task, as a person may."""
         return await self.run(self.operations.settle_task("complete", task, text=result))
 
-    async def fail_task(self, task: str, reason: str) -> Task:
-        """Fail a task, as a person may."""
-        return await self.run(self.operations.settle_task("fail", task, text=reason))
-
     async def cancel_task(self, task: str, reason: str = "cancelled") -> Task:
         """Cancel a task; a round that works on it is ended."""
         return await self.run(self.operations.settle_task("cancel", task, text=reason))
-
-    async def reopen_task(self, task: str, reason: str = "reopened") -> Task:
-        """Reopen a finished task."""
-        return (await self.run(self.operations.reopen_task(task, reason=reason))).task
-
-    async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
-        """Hold a task back until it is released, or until a moment (RFC 3339)."""
-        return await self.run(self.operations.hold_task(task, reason=reason, until=until))
-
-    async def release_task(self, task: str) -> Task:
-        """Release a held task."""
-        return await self.run(self.operations.release_task(task))
 
     async def wait_for_task(self, task: str) -> Task:
         """The task once it is completed, failed or cancelled."""
@@ -216,10 +180,6 @@ class Town:
         """The messages of a mailbox in the order of delivery, without claiming them. Undecodable ones are left out."""
         inbox = await self.run(self.operations.peek(agent, limit=limit))
         return tuple(entry.message for entry in inbox.messages if entry.message is not None)
-
-    async def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The dead letters, newest first."""
-        return await self.run(self.operations.dead_letters())
 
     # -- waiting
 

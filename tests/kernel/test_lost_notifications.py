@@ -58,7 +58,7 @@ async def test_a_held_task_leaves_its_round_though_nobody_heard_of_it(town_dir, 
         task = await ada.assign("without end")
         await scripted_backend.wait_for_rounds(1)
         deaf(town)
-        await town.hold_task(task.id, "wait")
+        await town.run(town.operations.hold_task(task.id, reason="wait"))
         await ada.wait_until(lambda agent: agent.state == "idle")
         held = await town.task(task.id)
         assert (held.state, held.attempts) == ("blocked", 0)

@@ -508,7 +508,7 @@ async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobod
         await agent.send("good")
         await agent.resume()
         await agent.wait_for_idle()
-        (letter,) = await town.dead_letters()
+        (letter,) = await town.run(town.operations.dead_letters())
         assert (letter.id, letter.reason) == (bad.message_id, "its body cannot be decoded")
         assert [round.messages[0].text for round in scripted_backend.rounds] == ["good"]
 
@@ -522,7 +522,7 @@ async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_lette
         agent = await town.spawn("ada")
         sent = await agent.send("do it")
         await agent.wait_until(lambda agent: agent.mail.total == 0)
-        (letter,) = await town.dead_letters()
+        (letter,) = await town.run(town.operations.dead_letters())
         assert (letter.id, letter.deliveries) == (sent.message_id, 2)
         assert len(scripted_backend.rounds) == 2
 
@@ -540,7 +540,10 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(
         assert (part.state, part.attempts) == ("failed", 1)
         spent = f"all attempts (3) of task {first.id} and all that was made of it are spent (round.lineage_attempts)"
         assert part.reason == spent
-        for retried in (await agent.assign("a part of the part", parent=part.id), await town.reopen_task(first.id)):
+        for retried in (
+            await agent.assign("a part of the part", parent=part.id),
+            (await town.run(town.operations.reopen_task(first.id))).task,
+        ):
             assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")
         assert len(scripted_backend.rounds) == 3
         told = [message.text for message in await town.inbox()]
@@ -559,7 +562,7 @@ async def test_news_of_spent_attempts_fill_the_mailbox_of_the_human_side_and_no_
         agent = await town.spawn("ada")
         first = await town.wait_for_task((await agent.assign("do it")).id)
         for _ in range(4):
-            await town.reopen_task(first.id)
+            await town.run(town.operations.reopen_task(first.id))
             assert "are spent" in ((await town.wait_for_task(first.id)).reason or "")
         assert len(await town.inbox()) == 2
 

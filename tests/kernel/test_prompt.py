@@ -24,7 +24,7 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         agent = await town.spawn("ada")
         task = await agent.assign("do it")
         await town.wait_for_task(task.id)
-        await town.reopen_task(task.id, "the tests\nare red")
+        await town.run(town.operations.reopen_task(task.id, reason="the tests\nare red"))
         await scripted_backend.wait_for_rounds(2)
         await agent.interrupt(now=True)
         await agent.wait_until(lambda info: info.state == "paused")

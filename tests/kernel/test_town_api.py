@@ -11,7 +11,6 @@ import tinytown
 import trio
 import trio.lowlevel
 from tinytown.errors import ConfigError, NotFound, PluginError, Refused, UsageError
-from tinytown.model.details import NewTask
 from tinytown.model.events import TaskStateChanged
 from tinytown.model.messages import Informational, Query
 from tinytown.waiting import WaitFailed
@@ -68,9 +67,9 @@ async def test_tasks_are_settled_reopened_and_put_on_the_backlog_by_hand(town_di
         task = await town.add_task("by hand")
         assert (task.state, (await town.tasks(state="backlog"))[0].id) == ("pending", task.id)
         assert (await town.complete_task(task.id, "did it myself")).result == "did it myself"
-        assert (await town.reopen_task(task.id, "not good enough")).state == "pending"
-        assert (await town.fail_task(task.id[:8], "no time")).reason == "no time"
-        assert (await town.reopen_task(task.id)).reason == "reopened"
+        assert (await town.run(town.operations.reopen_task(task.id, reason="not good enough"))).task.state == "pending"
+        assert (await town.run(town.operations.settle_task("fail", task.id[:8], text="no time"))).reason == "no time"
+        assert (await town.run(town.operations.reopen_task(task.id))).task.reason == "reopened"
         assert (await town.cancel_task(task.id)).state == "cancelled"
         assert (await town.wait_for_task(task.id)).state == "cancelled"
         with pytest.raises(Refused, match="is already cancelled"):
@@ -94,7 +93,7 @@ async def test_mail_goes_to_agents_and_to_the_human_side(town_dir) -> None:
         status = await town.status()
         assert (status.agents[0].mail.queued, status.supervisor_mail.informational) == (2, 1)
         assert (status.hosts[0].root, status.tasks["running"]) == (str(town_dir.root), 0)
-        assert await town.dead_letters() == ()
+        assert await town.run(town.operations.dead_letters()) == ()
         await agent.resume()
         await agent.wait_for_idle()
         story = await town.run(administration.trace(town.operations.keys, sent.message_id))
@@ -350,35 +349,6 @@ async def test_the_program_on_the_front_page_does_what_it_says(town_dir) -> None
         "echo: Build the login form",
     ]
     assert design.completed_at <= min(interface.started_at, form.started_at)
-
-
-async def test_many_tasks_are_assigned_in_one_pipeline_and_once(town_dir) -> None:
-    async with town_dir.connect() as town:
-        await town.spawn("ada", cli="shell")
-        tasks: list[NewTask] = [
-            {"description": "first", "agent": "ada", "task_id": "one"},
-            {"description": "then", "agent": "ada", "task_id": "two", "needs": ["one"], "tags": ["docs"]},
-            {"description": "whoever"},
-        ]
-        made = await town.assign_all(tasks)
-        assert [(task.id, task.state, task.assigned_to) for task in made[:2]] == [
-            ("one", "assigned", "ada"),
-            ("two", "blocked", "ada"),
-        ]
-        assert (made[2].state, made[2].assigned_to) == ("pending", None)
-        assert await town.assign_all(tasks[:2]) == made[:2]
-        with pytest.raises(NotFound, match="nobody"):
-            await town.assign_all([{"description": "x", "agent": "nobody"}, {"description": "y"}])
-        with pytest.raises(TypeError, match="titel"):
-            await town.assign_all([{"description": "x", "titel": "y"}])  # type: ignore[typeddict-unknown-key]
-        assert await town.assign_all([]) == ()
-
-
-async def test_many_tasks_are_assigned_although_the_functions_are_lost(town_dir) -> None:
-    async with town_dir.connect() as town:
-        await town.link.command("FUNCTION", "FLUSH")
-        made = await town.assign_all([{"description": f"task {number}"} for number in range(3)])
-        assert [task.description for task in made] == ["task 0", "task 1", "task 2"]
 
 
 async def test_one_that_will_never_be_idle_ends_the_wait_for_all(town_dir) -> None:

@@ -62,8 +62,8 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 
 #: See decision 9: what they are until the parts that it names have left the core, then 13,000 and 9,200 again.
-CORE_LINES = 13_327
-CORE_LINES_OF_CODE = 9_290
+CORE_LINES = 13_280
+CORE_LINES_OF_CODE = 9_263
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.
 LONG_MODULES: dict[str, str] = {}

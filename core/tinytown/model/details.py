@@ -7,7 +7,7 @@ time one that names the public function.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Required, TypedDict
+from typing import Any, TypedDict
 
 from tinytown.model.messages import Priority
 from tinytown.model.tasks import TaskState
@@ -41,13 +41,6 @@ class TaskDetails(TypedDict, total=False):
     finished: TaskState | None
     origin: Mapping[str, Any] | None
     meta: Mapping[str, Any] | None
-
-
-class NewTask(TaskDetails, total=False):
-    """One of many tasks that are made at once: its description, its agent (none: the backlog), and its `TaskDetails`."""
-
-    description: Required[str]
-    agent: str
 
 
 class TaskChanges(TypedDict, total=False):

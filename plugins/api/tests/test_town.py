@@ -11,6 +11,7 @@ from tinytown.errors import ConfigError, NotFound, Refused, UsageError
 from tinytown.kernel import running_kernel
 from tinytown.model.messages import Informational
 from tinytown_api import NoAnswer, Town
+from tinytown_api.town import NewTask
 from tinytown_cli.town_registry import read_registry
 from tinytown_server.server import EmbeddedServer
 
@@ -234,3 +235,35 @@ async def test_an_agent_may_not_write_settings(town: Town, monkeypatch: pytest.M
     monkeypatch.setenv("TINYTOWN_AGENT_NAME", "ada")
     with pytest.raises(Refused, match="may not change settings"):
         await town.configure("round.timeout_s", 1800)
+
+
+# -- many tasks at once
+
+
+async def test_many_tasks_are_assigned_in_one_pipeline_and_once(town_dir) -> None:
+    async with Town.connect(town_dir.root) as town:
+        await town.spawn("ada", cli="shell")
+        tasks: list[NewTask] = [
+            {"description": "first", "agent": "ada", "task_id": "one"},
+            {"description": "then", "agent": "ada", "task_id": "two", "needs": ["one"], "tags": ["docs"]},
+            {"description": "whoever"},
+        ]
+        made = await town.assign_all(tasks)
+        assert [(task.id, task.state, task.assigned_to) for task in made[:2]] == [
+            ("one", "assigned", "ada"),
+            ("two", "blocked", "ada"),
+        ]
+        assert (made[2].state, made[2].assigned_to) == ("pending", None)
+        assert await town.assign_all(tasks[:2]) == made[:2]
+        with pytest.raises(NotFound, match="nobody"):
+            await town.assign_all([{"description": "x", "agent": "nobody"}, {"description": "y"}])
+        with pytest.raises(TypeError, match="titel"):
+            await town.assign_all([{"description": "x", "titel": "y"}])  # type: ignore[typeddict-unknown-key]
+        assert await town.assign_all([]) == ()
+
+
+async def test_many_tasks_are_assigned_although_the_functions_are_lost(town_dir) -> None:
+    async with Town.connect(town_dir.root) as town:
+        await town.link.command("FUNCTION", "FLUSH")
+        made = await town.assign_all([{"description": f"task {number}"} for number in range(3)])
+        assert [task.description for task in made] == ["task 0", "task 1", "task 2"]

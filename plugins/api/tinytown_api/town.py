@@ -6,18 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Required, Self, Unpack
 
 import tinytown
 import trio
 from tinytown.config import load_config
-from tinytown.errors import TinytownError
-from tinytown.model.details import AgentDetails, TaskChanges, check_keywords
+from tinytown.errors import ProtocolViolation, Refused, TinytownError
+from tinytown.model.details import AgentDetails, TaskChanges, TaskDetails, check_keywords
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES
 from tinytown.model.messages import Message, Priority
+from tinytown.model.results import DeadLetter
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task
 from tinytown.state import find_town
@@ -29,6 +30,13 @@ from tinytown_ops.settings.keys import look_up, parse_key
 
 from tinytown_api.asking import Asked, ask
 from tinytown_api.mailbox import Mailbox, open_mailbox
+
+
+class NewTask(TaskDetails, total=False):
+    """One of many tasks that are made at once: its description, its agent (none: the backlog), and its `TaskDetails`."""
+
+    description: Required[str]
+    agent: str
 
 
 class AgentHandle(CoreAgentHandle):
@@ -203,7 +211,47 @@ class Town(CoreTown):
         """Delete a task that is not in progress and that no open task needs; its id."""
         return await self.run(administration.delete_task(self.operations.keys, task))
 
+    async def assign_all(self, tasks: Iterable[NewTask]) -> tuple[Task, ...]:
+        """Create many tasks in one pipeline, in this order: what a task needs comes before it.
+
+        A task whose ``task_id`` exists stays as it is, so that the same call may be repeated. Raises: what the first one is
+        refused for; those before it are made, and some behind it may be.
+        """
+        adding = [self.operations.add_task(**task) for task in tasks]
+        replies = await self.link.replies([operation.command for operation in adding])
+        made: list[Task] = []
+        for operation, reply in zip(adding, replies, strict=True):
+            try:
+                made.append(operation.read(reply).task)
+            except Refused as error:
+                if error.code != "exists":
+                    raise
+                made.append(await self.task(error.fields["task"]))
+            except ProtocolViolation:  # the server has lost the functions
+                made.append((await self.run(operation)).task)
+        return tuple(made)
+
+    async def fail_task(self, task: str, reason: str) -> Task:
+        """Fail a task, as a person may."""
+        return await self.run(self.operations.settle_task("fail", task, text=reason))
+
+    async def reopen_task(self, task: str, reason: str = "reopened") -> Task:
+        """Reopen a finished task."""
+        return (await self.run(self.operations.reopen_task(task, reason=reason))).task
+
+    async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
+        """Hold a task back until it is released, or until a moment (RFC 3339)."""
+        return await self.run(self.operations.hold_task(task, reason=reason, until=until))
+
+    async def release_task(self, task: str) -> Task:
+        """Release a held task."""
+        return await self.run(self.operations.release_task(task))
+
     # -- mail
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The dead letters, newest first."""
+        return await self.run(self.operations.dead_letters())
 
     @asynccontextmanager
     async def open_mailbox(self, agent: str = SUPERVISOR, *, lease_s: float | None = None) -> AsyncGenerator[Mailbox]:

@@ -1,4 +1,4 @@
-"""A kernel forgets finished tasks beyond the bounds of the settings; how is the business of `tests/protocol/test_retention.py`."""
+"""A kernel forgets finished tasks beyond the bounds of the settings; `tests/protocol/test_retention.py` has how."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_a_blocked_task_is_explained_down_to_the_last_need(town_dir, scrip
         assert [each.code for each in found] == ["need_open", "need_open", "agent_paused", "no_kernel"]
         assert f"{first.id[:8]} (lay the ground), which is assigned to ada" in found[1].text
         assert found[2].fix == "tt resume ada"
-        await town.fail_task(first.id, "the ground is rock")
+        await town.run(town.operations.settle_task("fail", first.id, text="the ground is rock"))
         found = await why(town_dir, last)
         assert [each.code for each in found] == ["need_open", "need_failed"]
         assert "the ground is rock" in found[1].text
@@ -386,7 +386,7 @@ async def test_a_hold_and_a_frozen_town_are_reasons(town_dir, scripted_backend) 
         assert (reason.code, reason.fix) == ("held", f"tt task release {task.id}")
         assert "until the design is agreed" in reason.text
         await town.freeze("the bill")
-        await town.release_task(task.id)
+        await town.run(town.operations.release_task(task.id))
         found = await comes(town_dir, town, task, "town_frozen")
         assert found[0].fix == "tt thaw"
         assert "the bill" in found[0].text

@@ -87,7 +87,7 @@ async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_t
         nursery.start_soon(GroupReconciler().run, town)
         await town.complete_task(task.id)
         await until(town, "g", notified=1)
-        await town.reopen_task(task.id)
+        await town.run(town.operations.reopen_task(task.id))
         await until(town, "g", state="open")
         await town.complete_task(task.id)
         await until(town, "g", state="completed", notified=2)
@@ -102,7 +102,7 @@ async def test_a_group_that_can_go_no_further_is_told_once_with_what_failed(sand
         far = await town.add_task("d", needs=[behind.id])
         await make(town, "g", [bad.id, good.id, behind.id, far.id], owner="nobody")
         nursery.start_soon(GroupReconciler().run, town)
-        await town.fail_task(bad.id, "no")
+        await town.run(town.operations.settle_task("fail", bad.id, text="no"))
         await until(town, "g", ended={bad.id: "failed"})
         assert await town.inbox() == (), "b may still be done"
         await town.complete_task(good.id)

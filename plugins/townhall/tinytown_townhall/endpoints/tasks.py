@@ -216,7 +216,7 @@ async def complete_task(call: Call, task: str, body: Result) -> TaskView:
 @TASKS.post("/v1/tasks/{task}/fail")
 async def fail_task(call: Call, task: str, body: Reason) -> TaskView:
     """Mark a task as failed. Tasks that need it stay blocked."""
-    return task_view(await call.town.fail_task(task, body.reason))
+    return task_view(await call.run(call.town.operations.settle_task("fail", task, text=body.reason)))
 
 
 @TASKS.post("/v1/tasks/{task}/cancel")
@@ -228,7 +228,7 @@ async def cancel_task(call: Call, task: str, body: Reason) -> TaskView:
 @TASKS.post("/v1/tasks/{task}/reopen")
 async def reopen_task(call: Call, task: str, body: Reason) -> TaskView:
     """Reopen a finished task, for its agent or the backlog; tasks that need it are blocked again."""
-    reopened = await call.town.reopen_task(task, body.reason or "reopened")
+    reopened = (await call.run(call.town.operations.reopen_task(task, reason=body.reason or "reopened"))).task
     await _start(call, reopened.agent_id)
     return task_view(reopened)
 
@@ -236,13 +236,13 @@ async def reopen_task(call: Call, task: str, body: Reason) -> TaskView:
 @TASKS.post("/v1/tasks/{task}/hold")
 async def hold_task(call: Call, task: str, body: Hold) -> TaskView:
     """Hold a task back; a running round on it is interrupted."""
-    return task_view(await call.town.hold_task(task, body.reason, until=body.until))
+    return task_view(await call.run(call.town.operations.hold_task(task, reason=body.reason, until=body.until)))
 
 
 @TASKS.post("/v1/tasks/{task}/release")
 async def release_task(call: Call, task: str) -> TaskView:
     """Release a held task: to its agent or the backlog, unless it needs other tasks."""
-    released = await call.town.release_task(task)
+    released = await call.run(call.town.operations.release_task(task))
     await _start(call, released.agent_id)
     return task_view(released)
 
