@@ -56,8 +56,8 @@ def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def with_origin(town: TownDirectory, place: Path) -> tuple[Project, Path]:
-    town.configure('[plugins.git]\nfetch = false\nmerge = "pr"\nforge_poll_s = 0.05', max_attempts=3)
+def with_origin(town: TownDirectory, place: Path, settings: str = "") -> tuple[Project, Path]:
+    town.configure(f'[plugins.git]\nfetch = false\nmerge = "pr"\nforge_poll_s = 0.05\n{settings}', max_attempts=3)
     project, origin = project_of(town), place / "origin.git"
     project.commit({}, "settings")
     project.git("clone", "-q", "--bare", str(project.root), str(origin))

@@ -271,7 +271,8 @@ async def test_work_waits_on_a_branch_while_a_person_edits_the_same_file_and_fol
         project.git("checkout", "-q", "README")
         project.commit({"mine": "x"}, "by hand")
         await living.wait_until(records.all, lambda found: not found[1].collected)
-        assert await living.run(living.operations.plugin_field("git", "notice")) is None
+        notice = living.operations.plugin_field("git", "notice")
+        await living.wait_until(lambda: living.run(notice), lambda said: said is None)  # written a moment later
     assert (project.root / "README").read_text().split() == ["hello", "one", "two"]
     assert project.git("status", "--porcelain") == ""
     assert project.git("branch", "--list", "tt/merged") == ""

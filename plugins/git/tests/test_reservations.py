@@ -13,9 +13,11 @@ from tinytown_git.reservations import (
     conflicts,
     overlap,
     read_reservations,
+    reserved_notice,
     with_reservation,
     without_paths,
 )
+from tinytown_git.work import NOTICE_FIELD
 from tinytown_testing.scripted_backend import ScriptedBackend
 from tinytown_testing.shell import Shell
 from tinytown_testing.towns import TownDirectory
@@ -76,11 +78,32 @@ def test_a_person_reserves_sees_and_releases(shop: Project, tt: Shell) -> None:
     assert tt("reserve", "src", "--agent", "ada", "--anyway", "--json", cwd=shop.root).json["overlapping"]
     assert "supervisor" in tt("reservations", "src/api/x", cwd=shop.root).out
     assert "reserved by ada" in tt("status", "--deep", cwd=shop.root).out
+    assert "reserved: src/api by supervisor until" in tt("status", cwd=shop.root).out
+    tt("merge", "pause", "--reason", "release day", cwd=shop.root)
+    (notice,) = tt("status", "--json", cwd=shop.root).json["notices"]
+    assert notice["text"].startswith("merging is paused by supervisor: release day")
+    assert notice["text"].endswith("UTC")
+    assert notice["text"].count("; src by ada until") == 1
+    tt("merge", "resume", cwd=shop.root)
     left = tt("release", "--json", cwd=shop.root).json
     assert (left["agent"], left["reservations"]) == ("supervisor", [])
     listed = tt("reservations", "--json", cwd=shop.root).json["reservations"]
     assert [(each["agent"], each["paths"]) for each in listed] == [("ada", ["src"])]
+    assert "supervisor" not in tt("status", "--json", cwd=shop.root).json["notices"][0]["text"]
+    tt("release", "--agent", "ada", cwd=shop.root)
+    assert tt("status", "--json", cwd=shop.root).json["notices"] == []
     assert tt("reserve", "/etc", cwd=shop.root, code=2).err
+
+
+async def test_reservations_whose_time_is_over_go_from_the_status(town: TownDirectory) -> None:
+    async with town.connect() as living:
+        old = {"agent": "ada", "paths": ["a"], "until_ms": 1_000}
+        await living.run(living.operations.set_plugin_field("git", RESERVATIONS_FIELD, [old]))
+        await living.run(living.operations.set_plugin_field("git", NOTICE_FIELD, "reserved: a by ada"))
+    async with opened(town) as living:
+        for field in (RESERVATIONS_FIELD, NOTICE_FIELD):
+            read = living.operations.plugin_field("git", field)
+            await living.wait_until(lambda read=read: living.run(read), lambda value: value is None)
 
 
 async def test_agents_reserve_and_others_read_it_before_they_begin_and_it_ends_with_the_task(
@@ -106,14 +129,20 @@ async def test_agents_reserve_and_others_read_it_before_they_begin_and_it_ends_w
         async def reserved() -> object:
             return await living.run(living.operations.plugin_field("git", RESERVATIONS_FIELD))
 
+        async def notice() -> object:
+            return await living.run(living.operations.plugin_field("git", NOTICE_FIELD))
+
         await living.wait_until(reserved, bool)
         found = read_reservations(await reserved(), 0)
         assert [(each.agent, each.paths, each.task) for each in found] == [("ada", ("src/api", "docs"), first.id)]
+        said = await living.wait_until(notice, bool)
+        assert said == reserved_notice(found)
         assert found[0].until_ms < 2**45  # not for longer than a week
         await trio.sleep(4)  # a kernel asks for the data of plugins every few seconds
         await living.wait_for_task((await ben.assign("second")).id)
         going.set()
         await living.wait_for_task(first.id)
         await living.wait_until(reserved, lambda value: value is None)
+        await living.wait_until(notice, lambda value: value is None)
     assert "Reserved by others" not in prompts["first"]
     assert "src/api, docs: n" in prompts["second"]

@@ -48,7 +48,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 class Forge(ABC):
     """A service with pull requests. `name` is what ``plugins.git.forge`` names it by.
 
-    Called in the merge queue's task, one at a time. Whatever is raised is reported, and the call is repeated later.
+    Called in the merge queue's task, one at a time, for at most five minutes. Whatever is raised, or is no answer, is reported,
+    and the call is repeated later.
     """
 
     name: str

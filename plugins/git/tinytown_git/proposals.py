@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 import msgspec
 import trio
 from tinytown.config import Config
 from tinytown.errors import TinytownError
+from tinytown.model.text import shown
 from tinytown.process import ProcessSupervisor
 from tinytown.town import Town
 
@@ -23,9 +25,13 @@ from tinytown_git.settings import Settings
 from tinytown_git.submit import message_of
 from tinytown_git.work import Records, Work
 
+T = TypeVar("T")
+
 _log = logging.getLogger("tinytown.git")
 
 _PUSH_S = 120.0
+_FORGE_S = 300.0
+_LONGEST_ADDRESS = 2_000
 
 
 class Proposals:
@@ -73,24 +79,26 @@ class Proposals:
         except GitFailed as error:
             raise ForgeFailed(f"{branch} could not be pushed to {remote}: {error.message}") from error
         body = message_of(work.task, work.title, work.agent, self._settings)
-        address = await forge.propose(
-            Proposal(
-                task=work.task,
-                agent=work.agent,
-                title=work.title,
-                body=body,
-                branch=branch,
-                base=base,
-                remote=remote,
-                commit=work.commit,
-            )
+        proposal = Proposal(
+            task=work.task,
+            agent=work.agent,
+            title=work.title,
+            body=body,
+            branch=branch,
+            base=base,
+            remote=remote,
+            commit=work.commit,
         )
+        address = _address(forge, await _in_time(forge, forge.propose(proposal)))
         proposed = msgspec.structs.replace(work, stage="proposed", place=address, reason="", since_ms=_now_ms())
         event = ("git_proposed", {"task": work.task, "agent": work.agent, "commit": work.commit, "address": address})
         await self._records.change(work, proposed, event)
 
     async def _follow(self, work: Work) -> None:
-        state = await (await self._open_forge()).state(work.place)
+        forge = await self._open_forge()
+        state: object = await _in_time(forge, forge.state(work.place))
+        if state not in ("open", "merged", "closed"):
+            raise _unexpected(forge, "open, merged or closed", state)
         if state == "merged":
             merged = msgspec.structs.replace(work, stage="merged", reason="", since_ms=_now_ms())
             members = {"task": work.task, "agent": work.agent, "commit": work.commit, "branch": work.place}
@@ -136,6 +144,24 @@ class Proposals:
                     f"expected plugins.git.forge to name one of {', '.join(['command', *forges])}, got {settings.forge!r}"
                 )
         return self._forge
+
+
+async def _in_time(forge: Forge, answer: Awaitable[T]) -> T:
+    """What a forge answers. Raises: ForgeFailed if it does not, so that it holds up nobody else for long."""
+    with trio.move_on_after(_FORGE_S):
+        return await answer
+    raise ForgeFailed(f"the forge {forge.name} did not answer within {_FORGE_S:g} s")
+
+
+def _address(forge: Forge, answer: object) -> str:
+    """The answer of another plugin, if it can be one. Raises: ForgeFailed."""
+    if not isinstance(answer, str) or not answer.strip() or len(answer) > _LONGEST_ADDRESS:
+        raise _unexpected(forge, "the address of a pull request", answer)
+    return answer
+
+
+def _unexpected(forge: Forge, expected: str, answer: object) -> ForgeFailed:
+    return ForgeFailed(f"expected {expected} from the forge {forge.name}, got {shown(repr(answer), 200)}")
 
 
 def _now_ms() -> int:

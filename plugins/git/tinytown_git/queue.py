@@ -34,7 +34,7 @@ from tinytown_git.proposals import Proposals
 from tinytown_git.repository import ABSENT, Repository
 from tinytown_git.repository_files import has_repository
 from tinytown_git.rescue import keep_commit
-from tinytown_git.reservations import ReservationKeeper
+from tinytown_git.reservation_keeper import ReservationKeeper
 from tinytown_git.review import on_timeout
 from tinytown_git.reviewers import Reviewers
 from tinytown_git.settings import Settings

@@ -1,31 +1,20 @@
 """Reservations: what agents say that they are about to change, for a time, so that others keep away or ask. Advisory: nothing
-is locked.
+is locked. Pure; where they are kept is in `reservation_keeper`.
 
-All are in one field of the plugin's data. A person writes it; an agent says it by an event, in which the town itself names who
-sends it, and the queue's host writes it down. A reservation ends with its task, when it is released, and after its time.
+A reservation ends with its task, when it is released, and after its time.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
-from tinytown.errors import NotFound, Refused, UsageError
-from tinytown.model.events import Event, OtherEvent, TaskStateChanged
+from tinytown.errors import Refused, UsageError
 from tinytown.model.text import shown
-from tinytown.protocol import TownOperations
-from tinytown.town import Town
-from tinytown_sinks import events_from
-
-from tinytown_git.work import PLUGIN, Run
-
-#: What becomes of the reservations.
-Changed: TypeAlias = Callable[[Sequence["Reservation"]], Sequence["Reservation"]]
 
 RESERVATIONS_FIELD = "reservations"
 #: What `tt reserve` and `tt release` emit for an agent. `paths` are separated by line ends; no paths releases all.
@@ -34,9 +23,7 @@ RESERVED, RELEASED = "git_reserved", "git_released"
 MOST_PATHS = 50
 _MOST = 500
 _LONGEST_PATH = 500
-_LONGEST_MS = 7 * 86_400_000
-_NOTE = 300
-_ENDED = ("completed", "failed", "cancelled")
+_NOTICED = 3
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,48 +105,14 @@ def describe(reservation: Reservation, now_ms: int) -> str:
     return f"{reservation.agent} ({time_left}) {', '.join(shown(path, 100) for path in reservation.paths)}{note}"
 
 
-async def change(operations: TownOperations, run: Run, changed: Changed) -> tuple[Reservation, ...]:
-    """Write what the function `changed` makes of the reservations, however often others write meanwhile; what is written."""
-    while True:
-        kept = await run(operations.plugin_field(PLUGIN, RESERVATIONS_FIELD))
-        after = changed(read_reservations(kept, int(time.time() * 1000)))
-        value = msgspec.to_builtins(after) or None
-        if value == kept or await run(operations.set_plugin_field(PLUGIN, RESERVATIONS_FIELD, value, expected=kept)):
-            return tuple(after)
-
-
-class ReservationKeeper:
-    """Writes down what agents reserve and release, and ends what belongs to finished tasks."""
-
-    async def run(self, town: Town) -> None:
-        """Listen until cancelled, from where the last one stopped."""
-        async with aclosing(events_from(town, "git-reservations", _concerns)) as events:
-            async for event in events:
-                with suppress(NotFound, Refused, UsageError, ValueError):
-                    await self._handle(town, event)
-
-    async def _handle(self, town: Town, event: Event) -> None:
-        if isinstance(event, TaskStateChanged):
-            ended = event.task
-            await change(town.operations, town.run, lambda now: [each for each in now if each.task != ended])
-        elif isinstance(event, OtherEvent):
-            agent = (await town.run(town.operations.agent(event.fields.get("agent", "")))).name
-            words = [word for word in event.fields.get("paths", "").split("\n") if word]
-            if event.type == RELEASED:
-                await change(town.operations, town.run, lambda now: without_paths(now, agent, words))
-                return
-            now_ms = int(time.time() * 1000)
-            new = Reservation(
-                agent=agent,
-                paths=clean_paths(words),
-                until_ms=min(int(event.fields.get("until_ms", "0")), now_ms + _LONGEST_MS),
-                task=event.fields.get("task", ""),
-                note=event.fields.get("note", "")[:_NOTE],
-            )
-            await change(town.operations, town.run, lambda now: with_reservation(now, new))
-
-
-def _concerns(event: Event) -> bool:
-    if isinstance(event, TaskStateChanged):
-        return event.new in _ENDED
-    return isinstance(event, OtherEvent) and event.type in (RESERVED, RELEASED)
+def reserved_notice(reservations: Sequence[Reservation]) -> str | None:
+    """What ``tt status`` says of reservations, with the time of their end, because it is shown until they are looked at again."""
+    if not reservations:
+        return None
+    said = [
+        f"{', '.join(shown(path, 60) for path in each.paths[:_NOTICED])}{', ...' if len(each.paths) > _NOTICED else ''} "
+        f"by {each.agent} until {datetime.fromtimestamp(each.until_ms / 1000, UTC):%b %d %H:%M} UTC"
+        for each in reservations[:_NOTICED]
+    ]
+    more = len(reservations) - len(said)
+    return f"reserved: {'; '.join(said)}{f'; and {more} more: tt reservations' if more else ''}"

@@ -6,6 +6,7 @@ It is changed only as it was read, so that a person, a gate and the queue do not
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -13,6 +14,8 @@ import msgspec
 from tinytown.model.messages import Priority
 from tinytown.model.text import shown
 from tinytown.protocol import Operation, TownOperations
+
+from tinytown_git.reservations import RESERVATIONS_FIELD, read_reservations, reserved_notice
 
 PLUGIN = "git"
 
@@ -140,7 +143,7 @@ def queue_state(value: Any) -> QueueState:
 
 
 def notice(state: QueueState) -> str | None:
-    """What ``tt status`` says of the queue: why nothing is merged, or what waits for the person, and what to type."""
+    """What is said of the queue: why nothing is merged, or what waits for the person, and what to type."""
     said: list[str] = []
     if state.paused:
         said.append(f"merging is paused by {state.by}: {shown(state.paused, 300)}; continue with: tt merge resume")
@@ -153,6 +156,12 @@ def notice(state: QueueState) -> str | None:
     if state.stale:
         said.append(f"new work begins from a stale base: {shown(state.stale, 300)}")
     return "; ".join(said) or None
+
+
+def town_notice(queue: Any, reservations: Any) -> str | None:
+    """What ``tt status`` says of the plugin, by the two fields of its data."""
+    reserved = read_reservations(reservations, int(time.time() * 1000))
+    return "; ".join(filter(None, (notice(queue_state(queue)), reserved_notice(reserved)))) or None
 
 
 Run: TypeAlias = Callable[[Operation[Any]], Awaitable[Any]]
@@ -192,6 +201,7 @@ class Records:
         expected = None if before == QueueState() else _plain(before)
         value = None if after == QueueState() else _plain(after)
         write, read = self._operations.set_plugin_field, self._operations.plugin_field
+        reserved = await self._run(read(PLUGIN, RESERVATIONS_FIELD))
         if not await self._run(write(PLUGIN, QUEUE_FIELD, value, expected=expected)):
             kept = await self._run(read(PLUGIN, QUEUE_FIELD))  # the same, as another version has written it?
             if kept == expected or queue_state(kept) != before:
@@ -199,8 +209,14 @@ class Records:
             if not await self._run(write(PLUGIN, QUEUE_FIELD, value, expected=kept)):
                 return False
         if notice(before) != notice(after):
-            await self._run(write(PLUGIN, NOTICE_FIELD, notice(after)))
+            await self._run(write(PLUGIN, NOTICE_FIELD, town_notice(value, reserved)))
         return True
+
+    async def write_notice(self) -> None:
+        """Write what ``tt status`` says of the plugin, by what is recorded now."""
+        read, write = self._operations.plugin_field, self._operations.set_plugin_field
+        values = [await self._run(read(PLUGIN, field)) for field in (QUEUE_FIELD, RESERVATIONS_FIELD)]
+        await self._run(write(PLUGIN, NOTICE_FIELD, town_notice(*values)))
 
     async def note_stale(self, text: str) -> None:
         """Note in what way new work begins from an old base; empty if it does not."""

@@ -11,6 +11,7 @@ from tinytown.errors import NotFound, Refused
 from tinytown_cli.public import TASK, CliContext, TownClient, TownGroup, pass_cli_context, read_text, table
 
 from tinytown_git.commands.place import in_units
+from tinytown_git.reservations import RESERVATIONS_FIELD
 from tinytown_git.work import (
     FINAL,
     NOTICE_FIELD,
@@ -22,6 +23,7 @@ from tinytown_git.work import (
     notice,
     queue_state,
     read_work,
+    town_notice,
     works_in,
 )
 
@@ -137,12 +139,8 @@ def _set_paused(context: CliContext, reason: str) -> None:
         _, before = read_queue(town)
         after = msgspec.structs.replace(before, paused=reason, by="supervisor" if reason else "")
         value = None if after == QueueState() else msgspec.to_builtins(after)
-        town.run_all(
-            [
-                town.operations.set_plugin_field(PLUGIN, QUEUE_FIELD, value),
-                town.operations.set_plugin_field(PLUGIN, NOTICE_FIELD, notice(after)),
-            ]
-        )
+        town.run(town.operations.set_plugin_field(PLUGIN, QUEUE_FIELD, value))
+        write_notice(town)
     context.emit(state_shape(after), f"paused: {reason}" if reason else "resumed")
 
 
@@ -172,6 +170,13 @@ def write_work(town: TownClient, before: Work, after: Work) -> None:
     written = town.run(town.operations.set_plugin_field(PLUGIN, before.field, values[1], expected=values[0]))
     if not written:
         raise Refused(f"task {before.task} has moved on meanwhile", hint="tt merge show", code="changed")
+
+
+def write_notice(town: TownClient) -> None:
+    """Write what ``tt status`` says of the plugin, by what is recorded now."""
+    data = town.run(town.operations.plugin_data(PLUGIN))
+    said = town_notice(data.get(QUEUE_FIELD), data.get(RESERVATIONS_FIELD))
+    town.run(town.operations.set_plugin_field(PLUGIN, NOTICE_FIELD, said))
 
 
 def now_ms() -> int:

@@ -12,6 +12,7 @@ from tinytown.errors import Refused
 from tinytown.model.ids import SUPERVISOR
 from tinytown_cli.public import AGENT, CliContext, TownClient, TownCommand, pass_cli_context, table
 
+from tinytown_git.commands.merge import write_notice
 from tinytown_git.reservations import (
     RELEASED,
     RESERVATIONS_FIELD,
@@ -137,6 +138,7 @@ def _change(town: TownClient, changed: Callable[[Sequence[Reservation]], Sequenc
         after = changed(read_reservations(kept, _now_ms()))
         value: Any = msgspec.to_builtins(after) or None
         if town.run(town.operations.set_plugin_field(PLUGIN, RESERVATIONS_FIELD, value, expected=kept)):
+            write_notice(town)
             return list(after)
 
 
