@@ -44,8 +44,11 @@ _FULL_BYTES = 1 << 20
 class TownClient:
     """A connected town for one command; see `open_town_client`.
 
-    `caller` is the agent or user that this process acts for. Methods raise what the operations and `BlockingClient` raise.
+    `is_remote` says that it is on another machine, see `tinytown_cli.remote`. `caller` is the agent or user that this process
+    acts for. Methods raise what the operations and `BlockingClient` raise.
     """
+
+    is_remote = False
 
     def __init__(self, root: Path, config: Config, client: BlockingClient) -> None:
         self._connected(client, str(root), config.name, config.limits.message_bytes)
@@ -115,6 +118,16 @@ class TownClient:
                 names = [agent.name for agent in self.client.run(self.operations.agents())]
                 error.hint = did_you_mean(str(word), names, error.hint)
 
+    def kernel_there(self, *, may_start: bool) -> tuple[int, bool] | None:
+        """Of a town on another machine: its kernel's process id, and whether it was started now. None for no kernel."""
+        raise NotImplementedError
+
+    def reconnect(self) -> None:
+        """Have the server up again, for the next call."""
+        from tinytown.redis import ensure_server
+
+        ensure_server(self.root, self.config)
+
     def make_ready(self) -> None:
         """Install the functions if the server lacks them, and bring older data to this version.
 
@@ -162,9 +175,7 @@ class TownClient:
             try:
                 batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
             except ServerUnreachable:
-                from tinytown.redis import ensure_server
-
-                ensure_server(self.root, self.config)
+                self.reconnect()
                 batch = self.run(call, timeout_s=wait_s + self.client.timeout_s)
             yield batch
             if batch:

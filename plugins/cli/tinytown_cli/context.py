@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from tinytown.errors import TinytownError
+from tinytown.errors import TinytownError, UsageError
 from tinytown.model.text import escape_control
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class CliContext:
 
     def __init__(self) -> None:
         self.town: str | None = None
+        self.url: str | None = None
+        self.key_file: str | None = None
         self.json = False
         self.debug = False
         self.verbose = False
@@ -72,19 +74,43 @@ class CliContext:
 
         from tinytown.state import find_town
 
+        self._refuse_remote()
         return find_town(Path(self.town) if self.town else None)
 
     @contextmanager
     def open_town(self) -> Generator[TownClient]:
         """The town, with its server up; see `tinytown_cli.client.open_town_client`."""
-        from tinytown_cli.client import open_town_client
-
         with ExitStack() as stack:
             is_seen = sys.stderr.isatty() and not self.json
             with self.progress("connecting to the server") if is_seen else nullcontext():
-                opening = open_town_client(self.town or None, on_connect=self.warn if self.verbose else None)
-                town = stack.enter_context(opening)
+                town = stack.enter_context(self._opening())
             yield town
+
+    def _opening(self) -> AbstractContextManager[TownClient]:
+        on_connect = self.warn if self.verbose else None
+        if self.url:
+            from tinytown_cli.remote import open_remote_town
+
+            return open_remote_town(self.url, self.key_file, on_connect=on_connect)
+        from tinytown_cli.client import open_town_client
+
+        return open_town_client(self.town or None, on_connect=on_connect)
+
+    def check_remote(self, command: str) -> None:
+        """Raises: UsageError for a command that `--url` is not for, and for ``--url`` beside ``--town``."""
+        from tinytown_cli.remote import SERVED, refuse_command
+
+        if command not in SERVED:
+            raise refuse_command(command)
+        if self.town:
+            raise UsageError("expected --url or --town, got both")
+
+    def _refuse_remote(self) -> None:
+        """Raises: UsageError with ``--url``: what needs the town's directory needs its machine."""
+        if self.url:
+            from tinytown_cli.remote import refuse_command
+
+            raise refuse_command(click.get_current_context().command_path.partition(" ")[2])
 
     def defer_error(self, error: Exception) -> None:
         """Raise `error` after the output: the command did its work, but a step that follows it failed.

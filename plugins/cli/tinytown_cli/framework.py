@@ -60,6 +60,28 @@ def _show_help(context: click.Context, _parameter: click.Parameter, value: bool)
 LARGEST = 10_000_000_000
 
 
+def remote_options() -> list[click.Parameter]:
+    """The options of ``tt`` itself that name a townhall instead of a directory."""
+    return [
+        click.Option(
+            ["--url"],
+            metavar="URL",
+            envvar="TINYTOWN_URL",
+            expose_value=False,
+            callback=_remember,
+            help="The townhall of a town on another machine: tt --url URL COMMAND.",
+        ),
+        click.Option(
+            ["--key-file"],
+            metavar="FILE",
+            envvar="TINYTOWN_KEY_FILE",
+            expose_value=False,
+            callback=_remember,
+            help="The file with the API key for --url.",
+        ),
+    ]
+
+
 class TownCommand(click.Command):
     """A command with the common options and with `examples` in its help, each a whole line as one would type it."""
 
@@ -68,6 +90,11 @@ class TownCommand(click.Command):
         super().__init__(*args, **attributes)
         self.params += common_options()
         self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if (context := ctx.find_object(CliContext)) and context.url:
+            context.check_remote(_path(ctx))
+        return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -314,7 +341,7 @@ def make_root() -> RootGroup:
         "tt",
         callback=show_help,
         invoke_without_command=True,
-        params=[*common_options(), version],
+        params=[*common_options(), *remote_options(), version],
         context_settings=_CONTEXT,
         help="A town of AI coding agents on one project.",
     )

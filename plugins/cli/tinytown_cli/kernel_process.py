@@ -79,7 +79,7 @@ def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool
     try:
         running = town.running_kernel()  # quick, as it usually is
         with contextlib.nullcontext() if running else context.progress("starting the kernel"):
-            kernel = ensure_kernel(town, may_start=may_start)  # pyright: ignore[reportArgumentType] - it caches its root
+            kernel = _kernel_of(town, may_start=may_start)
     except TinytownError as error:
         error.message = f"the command is done, do not repeat it, but the town has no kernel: {error.message}"
         context.defer_error(error)
@@ -91,6 +91,13 @@ def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool
     if kernel.started:
         context.warn(f"started the kernel in the background (process {kernel.pid}); stop it with: tt stop")
     return {"running": True, "pid": kernel.pid, "started": kernel.started}
+
+
+def _kernel_of(town: TownClient, *, may_start: bool) -> Kernel | None:
+    if not town.is_remote:
+        return ensure_kernel(town, may_start=may_start)  # pyright: ignore[reportArgumentType] - it caches its root
+    found = town.kernel_there(may_start=may_start)
+    return Kernel(*found) if found else None
 
 
 def start_kernel(root: Path) -> int:

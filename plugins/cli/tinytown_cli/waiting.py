@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tinytown.errors import TinytownError
-from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentStateChanged, Event, RoundEnded, TaskStateChanged, event_fields
 from tinytown.model.tasks import Task
@@ -92,7 +91,7 @@ def _await(
     records: Sequence[T] = town.run_all(calls)
     if all(map(arrived, records)):
         return tuple(records)
-    if not running_kernel(town.root) and not town.run(town.operations.status(agents=False)).hosts:
+    if not town.running_kernel() and not town.run(town.operations.status(agents=False)).hosts:
         context.warn("no kernel is running; start one with: tt start")
     give_up([record for record in records if not arrived(record)], False)
     next_look = time.monotonic() + _PATIENCE_S

@@ -14,16 +14,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
 from tinytown.errors import TinytownError
 
-from tinytown_townhall.auth import PERSON, Principal, Scope
+from tinytown_townhall.auth import PERSON, Scope
 from tinytown_townhall.contracts import Route as ExtensionRoute
 from tinytown_townhall.endpoints import ENDPOINTS
+from tinytown_townhall.event_socket import EventSocket
 from tinytown_townhall.extensions import Extensions
 from tinytown_townhall.front import Front
-from tinytown_townhall.hall import Hall, too_often
+from tinytown_townhall.functions import PATH as FUNCTIONS_PATH, FunctionsEndpoint
+from tinytown_townhall.hall import Hall
 from tinytown_townhall.openapi import document
 from tinytown_townhall.page_files import PageFiles
 from tinytown_townhall.problems import HttpError
@@ -80,6 +82,8 @@ def make_app(hall: Hall) -> Front:
     routes = [
         *(Route(each.path, _responder(hall, each), methods=[each.method]) for each in endpoints),
         Route("/openapi.json", describe, methods=["GET"]),
+        WebSocketRoute("/v1/events/socket", EventSocket(hall)),
+        Route(FUNCTIONS_PATH, FunctionsEndpoint(hall), methods=["GET", "POST"]),
         Route("/mcp", _McpEndpoint(hall, endpoints), methods=["GET", "POST", "DELETE"]),
         *PageFiles(hall.extensions.pages, [panel.view for panel in hall.extensions.panels]).routes(),
     ]
@@ -95,7 +99,7 @@ def _responder(hall: Hall, endpoint: Endpoint) -> Callable[[Request], Awaitable[
         principal = PERSON
         try:
             if endpoint.scope is not None:
-                principal = await _admit(hall, request, endpoint.scope)
+                principal = await hall.admit(request, endpoint.scope, changes=request.method not in _SAFE)
             call = Call(hall, principal, request)
             response = await (_answer_once if _is_once(request, endpoint) else answer)(endpoint, call)
         except TinytownError as error:
@@ -153,7 +157,7 @@ class _McpEndpoint:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         try:
-            request.state.principal = await _admit(self._hall, request, "town.read")
+            request.state.principal = await self._hall.admit(request, "town.read", changes=request.method not in _SAFE)
         except TinytownError as error:
             await problem_response(error, request.state.request_id)(scope, receive, send)
             return
@@ -166,25 +170,6 @@ class _McpEndpoint:
         async with module.open_mcp_app(self._hall, self._endpoints, body_limit_bytes(self._hall.town)) as app:
             task_status.started(app)
             await trio.sleep_forever()
-
-
-async def _admit(hall: Hall, request: Request, scope: Scope) -> Principal:
-    """Who asks. Raises: HttpError with status 401, 403 or 429."""
-    principal = await hall.identify(request)
-    if principal is None:
-        raise HttpError(
-            401,
-            "unauthorized",
-            "expected an API key or a browser that is signed in",
-            hint="send Authorization: Bearer KEY (tt auth key create), or open the link that tt auth link prints",
-            headers={"www-authenticate": "Bearer"},
-        )
-    if not principal.may(scope):
-        raise HttpError(403, "not_allowed", f"expected the scope {scope}", hint=f"{principal.name} does not have it")
-    limit = hall.reads if request.method in _SAFE else hall.writes
-    if wait_s := limit.take(principal.name):
-        raise too_often(principal.name, wait_s)
-    return principal
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:

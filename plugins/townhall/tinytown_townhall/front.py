@@ -43,6 +43,8 @@ _HEADERS = {
     b"cache-control": b"no-store",
 }
 _SAFE = ("GET", "HEAD")
+#: Scheme of a WebSocket -> that of the pages which open it.
+_OF_PAGES = {"ws": "http", "wss": "https"}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ANY = ("0.0.0.0", "::")
 
@@ -58,16 +60,13 @@ class Front:
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return
         request_id = new_id()
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = list(message.get("headers", ()))
                 given = {name.lower() for name, _ in headers}
                 headers += [item for item in _HEADERS.items() if item[0] not in given]
@@ -97,7 +96,8 @@ class Front:
                 hint="add the name to hosts in [plugins.townhall] if it is one of this machine",
             )
         origin = headers.get("origin", "").lower()
-        if origin and origin not in self._origins and origin != f"{scope['scheme']}://{host.lower()}":
+        own = f"{_OF_PAGES.get(scope['scheme'], scope['scheme'])}://{host.lower()}"
+        if origin and origin not in self._origins and origin != own:
             raise HttpError(
                 403,
                 "origin_not_allowed",
@@ -105,5 +105,5 @@ class Front:
                 hint="add it to origins in [plugins.townhall] to allow it",
             )
         site = headers.get("sec-fetch-site", "none")
-        if not origin and site not in ("none", "same-origin") and scope["method"] not in _SAFE:
+        if not origin and site not in ("none", "same-origin") and scope.get("method") not in _SAFE:
             raise HttpError(403, "origin_not_allowed", "another page sent this request")

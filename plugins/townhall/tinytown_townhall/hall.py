@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from tinytown.concurrency import open_background
 from tinytown.errors import TinytownError
 from tinytown.kernel import running_kernel
 from tinytown.town import Town
 from tinytown_cli.kernel_process import ensure_kernel
 
-from tinytown_townhall.auth import PERSON, Principal, Signer, cookie_name
+from tinytown_townhall.auth import PERSON, Principal, Scope, Signer, cookie_name
 from tinytown_townhall.extensions import Extensions, load_extensions
 from tinytown_townhall.feed import EventFeed
 from tinytown_townhall.keys import KeyStore
@@ -68,11 +68,30 @@ class Hall:
         """Start a kernel in the background where none runs, as commands do. Raises: TinytownError."""
         await trio.to_thread.run_sync(ensure_kernel, _OwnTown(self.town.root))
 
+    async def admit(self, connection: HTTPConnection, scope: Scope, *, changes: bool) -> Principal:
+        """Who asks, if it has the scope. Raises: HttpError with status 401, 403 or 429."""
+        principal = await self.identify(connection)
+        if principal is None:
+            raise HttpError(
+                401,
+                "unauthorized",
+                "expected an API key or a browser that is signed in",
+                hint="send Authorization: Bearer KEY (tt auth key create), or open the link that tt auth link prints",
+                headers={"www-authenticate": "Bearer"},
+            )
+        if not principal.may(scope):
+            raise HttpError(
+                403, "not_allowed", f"expected the scope {scope}", hint=f"{principal.name} does not have it"
+            )
+        if wait_s := (self.writes if changes else self.reads).take(principal.name):
+            raise too_often(principal.name, wait_s)
+        return principal
+
     def now_ms(self) -> int:
         """The time, in milliseconds since 1970."""
         return int(time.time() * 1000)
 
-    async def sign_in(self, code: str, request: Request) -> tuple[Principal, str] | None:
+    async def sign_in(self, code: str, request: HTTPConnection) -> tuple[Principal, str] | None:
         """Who signs in with the code of a link or a key, and the id of the key; None if it is neither. Raises: HttpError."""
         self._refuse_guessing(request)
         if self.signer.redeem(code):
@@ -82,7 +101,7 @@ class Hall:
         await self._note_failure(request, "a sign-in with a wrong or used code")
         return None
 
-    async def identify(self, request: Request) -> Principal | None:
+    async def identify(self, request: HTTPConnection) -> Principal | None:
         """Who asks; None for nobody that is known. Raises: HttpError for one who has guessed too often."""
         if self.settings.auth == "none":
             return PERSON
@@ -96,7 +115,7 @@ class Hall:
             return record.principal if record else None
         return None if who is None else PERSON
 
-    async def _holder(self, text: str, request: Request) -> Principal | None:
+    async def _holder(self, text: str, request: HTTPConnection) -> Principal | None:
         """Who holds the key or token with this text; None for a wrong one, which is noted."""
         tokens = self._tokens if not text.startswith("ttk_") else None
         if not (tokens or self.keys).is_verified(text):
@@ -110,11 +129,11 @@ class Hall:
             await self._note_failure(request, what)
         return principal
 
-    def _refuse_guessing(self, request: Request) -> None:
+    def _refuse_guessing(self, request: HTTPConnection) -> None:
         if wait_s := self._failed_logins.take(_address(request), tokens=0):
             raise too_often("this address", wait_s)
 
-    async def _note_failure(self, request: Request, what: str) -> None:
+    async def _note_failure(self, request: HTTPConnection, what: str) -> None:
         self._failed_logins.take(_address(request))
         await self.emit("townhall_refused", who=_address(request) or "a local process", reason=what)
 
@@ -141,7 +160,7 @@ def _token_verifier(settings: Settings) -> TokenVerifier | None:
     return TokenVerifier(settings.oidc)
 
 
-def _address(request: Request) -> str:
+def _address(request: HTTPConnection) -> str:
     return request.client.host if request.client else ""
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import click
 import msgspec
 import trio
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from tinytown.concurrency import open_background
 from tinytown.errors import TinytownError
@@ -210,7 +210,7 @@ async def answer(endpoint: Endpoint, call: Call) -> Response:
     """The response of an endpoint. Raises: TinytownError for what its function raises, and for a request that it cannot mean."""
     given: dict[str, Any] = {name: call.http.path_params[name] for name in endpoint.path_parameters}
     if endpoint.query is not None:
-        given["query"] = _read_query(endpoint.query, call.http)
+        given["query"] = read_query(endpoint.query, call.http)
     if endpoint.body is not None:
         given["body"] = await _read_body(endpoint.body, call)
     value = await endpoint.function(call, **given)
@@ -240,7 +240,8 @@ def problem_response(error: TinytownError, request_id: str = "") -> Response:
     return Response(_encode(problem), problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def _read_query(kind: Any, request: Request) -> Any:
+def read_query(kind: Any, request: HTTPConnection) -> Any:
+    """The query as a `kind`. Raises: HttpError."""
     pairs = request.query_params.multi_items()
     names = [name for name, _ in pairs]
     if doubled := next((name for name in names if names.count(name) > 1), None):

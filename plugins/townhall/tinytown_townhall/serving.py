@@ -37,6 +37,9 @@ _BACKLOG = 256
 _KEEP_ALIVE_S = 30.0
 _HANDSHAKE_S = 10
 _HEADER_BYTES = 32 * 1024
+#: Clients send nothing over a WebSocket.
+_MESSAGE_BYTES = 4 * 1024
+_PING_S = 20.0
 _UNIX = "unix:"
 
 
@@ -92,6 +95,8 @@ class HttpServer:
         self._config.keep_alive_timeout = _KEEP_ALIVE_S
         self._config.keep_alive_max_requests = 1_000_000
         self._config.ssl_handshake_timeout = _HANDSHAKE_S
+        self._config.websocket_max_message_size = _MESSAGE_BYTES
+        self._config.websocket_ping_interval = _PING_S
         self._config.h11_max_incomplete_size = self._config.h2_max_header_list_size = _HEADER_BYTES
 
     async def serve(self, app: Any) -> None:

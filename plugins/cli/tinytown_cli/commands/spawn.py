@@ -151,6 +151,10 @@ def check_known_kind(kind: str, kinds: Collection[str]) -> None:
 def _kind_warnings(town: TownClient, hosts: Sequence[Host], kind: str) -> list[str]:
     """The warnings of this kind of agents. Raises: NotFound if no plugin or kernel has it."""
     is_known = any(kind in host.backends for host in hosts)
+    if town.is_remote:  # what is installed there, only its kernels say
+        if hosts and not is_known:
+            check_known_kind(kind, {kind for host in hosts for kind in host.backends})
+        return []
     kernel_pid = running_kernel(town.root) if is_known else None
     if kernel_pid and (kept := cached_warnings(town.root, kernel_pid)) is not None:
         return kept.get(kind, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from tinytown.kernel import running_kernel
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
@@ -22,7 +21,7 @@ def hosts(context: CliContext) -> None:
     """
     with context.open_town() as town:
         hosts_ = town.run(town.operations.hosts())
-        now_ms, own_pid = town.now_ms(), running_kernel(town.root)
+        now_ms, own_pid = town.now_ms(), town.running_kernel()
         own = {host.id for host in hosts_ if host.pid == own_pid and host.root == str(town.root)}
     by_name = sorted(hosts_, key=lambda host: (host.name, host.joined_at or "", host.id))
     left_s = {host.id: lease_left(host, now_ms) for host in by_name}

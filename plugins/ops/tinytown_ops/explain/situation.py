@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from tinytown.errors import TinytownError
-from tinytown.kernel import running_kernel
 from tinytown.model.messages import TaskAssign
 from tinytown.model.results import Inbox
 from tinytown.model.tasks import FINISHED, TASK_STATES, Task, TaskState
@@ -49,7 +48,7 @@ def read_situation(town: TownClient, tasks: Sequence[Task]) -> Situation:
         accounts=accounts,
         auto_claim=town.config.auto_claim,
         frozen=status.frozen,
-        changed_since_start=why_reload(town.root, status.hosts, running_kernel(town.root)),
+        changed_since_start=why_reload(town.root, status.hosts, town.running_kernel()),
     )
 
 

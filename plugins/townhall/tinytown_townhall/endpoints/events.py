@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from tinytown.errors import UsageError
 from tinytown.model.events import event_fields
@@ -60,30 +61,32 @@ async def list_events(call: Call, query: EventQuery) -> EventList:
         events = await call.run(operations.events_after(query.after, count=query.limit))
     else:
         events = await call.run(operations.latest_events(query.limit))
-    chosen = [event.shape for event in map(feed_event, events) if _matches(event, query)]
+    chosen = [event.shape for event in map(feed_event, events) if matches(event, query)]
     return EventList(events=chosen, next=events[-1].id if events else query.after or "0")
 
 
 @EVENTS.get("/v1/events/stream", media_type="text/event-stream")
 async def stream_events(call: Call, query: StreamQuery) -> Response:
     """Events as server-sent events, as they happen. After a cut a client sends ``Last-Event-ID``, and misses none."""
-    begin = call.http.headers.get("last-event-id") or query.after
-    if begin:
-        _check(begin)
-    after = begin or call.town.position.value
+    after = begin_of(call.http, query) or call.town.position.value
 
     async def read() -> AsyncGenerator[bytes]:
         async with aclosing(call.hall.feed.follow(after)) as batches:
             async for batch in batches:
                 chosen = b"".join(
-                    sse(event.encoded, event=event.event.type, id_=event.id)
-                    for event in batch
-                    if _matches(event, query)
+                    sse(event.encoded, event=event.event.type, id_=event.id) for event in batch if matches(event, query)
                 )
                 if chosen:
                     yield chosen
 
     return EventStream(read, call.hall.closing)
+
+
+def begin_of(connection: HTTPConnection, query: StreamQuery) -> str:
+    """Behind which position a client wants to go on; empty for the next event. Raises: UsageError."""
+    if begin := connection.headers.get("last-event-id") or query.after:
+        _check(begin)
+    return begin
 
 
 def _check(position: str) -> None:
@@ -93,7 +96,8 @@ def _check(position: str) -> None:
         )
 
 
-def _matches(event: FeedEvent, query: EventQuery | StreamQuery) -> bool:
+def matches(event: FeedEvent, query: EventQuery | StreamQuery) -> bool:
+    """Whether an event is among those that are wanted."""
     if query.type and event.event.type != query.type:
         return False
     if not query.agent and not query.task:
