@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from typing import Any
 
 import anyio
@@ -19,7 +20,56 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 
-async def converse(mode: Any, client: Any) -> dict[str, Any]:
+async def follow(client: Any, told: Notices) -> dict[str, Any]:
+    """What a client hears of a task that it has subscribed to, and of one that it waits for."""
+    task = (await client.call_tool("add_task", {"description": "sum them up"})).structured_content["id"]
+    uri = f"tinytown://tasks/{task}"
+    if client.session.protocol_version >= "2026":
+        async with client.listen(resource_subscriptions=[uri]) as subscription:
+            await client.call_tool("hold_task", {"task": task, "reason": "wait"})
+            changed = (await anext(aiter(subscription))).uri
+    elif client.server_capabilities.resources.subscribe:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the client marks it as of the protocol before
+            await client.subscribe_resource(uri)
+        await client.call_tool("hold_task", {"task": task, "reason": "wait"})
+        changed = await told.next_change()
+    else:
+        changed = None
+    progress: list[str] = []
+    final: list[str] = []
+
+    async def note(_progress: float, _total: float | None, message: str | None) -> None:
+        progress.append(message or "")
+
+    async def wait() -> None:
+        done = await client.call_tool("wait_for_task", {"task": task}, progress_callback=note)
+        final.append(done.structured_content["state"])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        while not progress:
+            await client.call_tool("hold_task", {"task": task, "reason": "wait"})
+            await client.call_tool("release_task", {"task": task})
+        await client.call_tool("complete_task", {"task": task, "result": "42"})
+    return {"uri": uri, "changed": changed, "progress": progress, "final": final[0]}
+
+
+class Notices:
+    """What a server says by itself, in the protocol before today's."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[str](100)
+
+    async def take(self, message: Any) -> None:
+        if getattr(message, "method", "") == "notifications/resources/updated":
+            self._send.send_nowait(str(message.params.uri))
+
+    async def next_change(self) -> str:
+        return await self._receive.receive()
+
+
+async def converse(mode: Any, client: Any, told: Notices) -> dict[str, Any]:
     async with client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         status = await client.call_tool("show_status", {})
@@ -36,7 +86,9 @@ async def converse(mode: Any, client: Any) -> dict[str, Any]:
         )
         prompts = await client.list_prompts()
         conductor = await client.get_prompt("conductor")
+        followed = None if added.is_error else await follow(client, told)
         return {
+            "followed": followed,
             "protocol": client.session.protocol_version,
             "tools": {
                 name: [tool.annotations.read_only_hint, tool.annotations.destructive_hint]
@@ -55,13 +107,14 @@ async def converse(mode: Any, client: Any) -> dict[str, Any]:
 
 
 async def main(mode: Any, transport: str, *words: str) -> None:
+    told = Notices()
     if transport == "stdio":
         server = StdioServerParameters(command=words[0], args=list(words[1:]), env=dict(os.environ))
-        print(json.dumps(await converse(mode, Client(server, mode=mode))))
+        print(json.dumps(await converse(mode, Client(server, mode=mode, message_handler=told.take), told)))
         return
     url, key = words
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30) as http:
-        print(json.dumps(await converse(mode, Client(streamable_http_client(url, http_client=http), mode=mode))))
+        print(json.dumps(await converse(mode, Client(streamable_http_client(url, http_client=http), mode=mode), told)))
 
 
 if __name__ == "__main__":

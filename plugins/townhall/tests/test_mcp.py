@@ -60,11 +60,16 @@ async def test_the_official_client_runs_a_town_over_http(town_dir: TownDirectory
         assert told["wrong"] == [True, "usage"]
         assert told["added"] == [False, "pending", None]
         assert "tinytown://agents" in told["resources"]
+        followed = told["followed"]
+        # Without sessions, a client of the protocol before today's has no subscriptions.
+        assert followed["changed"] == (followed["uri"] if mode == "auto" else None)
+        assert followed["progress"][0] in ("sum them up is blocked", "sum them up is pending")
+        assert followed["final"] == "completed"
         assert told["prompts"] == ["conductor", "role"]
         assert "conductor of the town t" in told["conductor"]
-        events = await client.town.run(client.town.operations.latest_events(50))
+        events = await client.town.run(client.town.operations.latest_events(500))
         requests = [event.fields for event in events if event.type == "townhall_request"]
-        assert [(each["method"], each["path"], each["status"]) for each in requests] == [
+        assert [(each["method"], each["path"], each["status"]) for each in requests][:2] == [
             ("MCP", "add_task", "usage"),
             ("MCP", "add_task", "ok"),
         ]
@@ -90,13 +95,16 @@ async def test_without_a_key_or_from_a_foreign_page_nobody_speaks_mcp(town_dir: 
             assert 400 <= answer.status < 500
 
 
-def test_the_official_client_runs_a_town_on_standard_input_and_output(tt: Shell) -> None:
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_the_official_client_runs_a_town_on_standard_input_and_output(tt: Shell, mode: str) -> None:
     tt("init", "--name", "desk")
-    command = [sys.executable, CLIENT, "auto", "stdio", sys.executable, "-m", "tinytown", "mcp"]
+    command = [sys.executable, CLIENT, mode, "stdio", sys.executable, "-m", "tinytown", "mcp"]
     done = subprocess.run(command, cwd=tt.directory, env=tt.variables, capture_output=True, timeout=120, check=True)
     told = json.loads(done.stdout)
     assert (told["town"], told["task"]) == ("desk", "count the words")
-    assert tt.json("task", "list")["tasks"][0]["tags"] == ["x"]
+    assert told["followed"]["changed"] == told["followed"]["uri"]
+    assert told["followed"]["final"] == "completed"
+    assert tt.json("task", "list", "--tag", "x")["tasks"][0]["description"] == "count the words"
 
 
 def test_an_agent_in_a_round_does_not_act_for_a_person(tt: Shell) -> None:

@@ -5,7 +5,7 @@ Importing the SDK takes a second, so nothing else imports this before somebody s
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from tinytown.roles import load_roles
 
 from tinytown_townhall.auth import Principal
 from tinytown_townhall.hall import Hall
+from tinytown_townhall.mcp_changes import AGENTS, ATTENTION, BACKLOG, TOWN, ResourceChanges
 from tinytown_townhall.problems import HttpError, problem_of
 from tinytown_townhall.routing import Call, Endpoint
 from tinytown_townhall.tools import town_tools
@@ -40,10 +41,10 @@ _CONDUCTOR = """You are the conductor of the town {town}: you talk with a person
 
 #: Resource -> the tool that reads it, and its arguments.
 _RESOURCES = {
-    "tinytown://town/current": ("show_status", "The whole town"),
-    "tinytown://attention": ("show_attention", "What waits for a person"),
-    "tinytown://agents": ("list_agents", "All agents"),
-    "tinytown://backlog": ("list_backlog", "The backlog"),
+    TOWN: ("show_status", "The whole town"),
+    ATTENTION: ("show_attention", "What waits for a person"),
+    AGENTS: ("list_agents", "All agents"),
+    BACKLOG: ("list_backlog", "The backlog"),
 }
 _TEMPLATES = {
     "tinytown://agents/": ("show_agent", "agent", "One agent"),
@@ -54,11 +55,24 @@ _TEMPLATES = {
 Context = Any
 
 
-def make_server(hall: Hall, endpoints: Sequence[Endpoint], principal_of: Callable[[Context], Principal]) -> Server[Any]:
-    """A server of the town of `hall`. `principal_of` says for whom a request is."""
+def make_server(
+    hall: Hall,
+    endpoints: Sequence[Endpoint],
+    principal_of: Callable[[Context], Principal],
+    changes: ResourceChanges,
+    *,
+    has_sessions: bool,
+) -> Server[Any]:
+    """A server of the town of `hall`. `principal_of` says for whom a request is; without sessions only streams that clients open
+    tell them of `changes`."""
     tools = town_tools(endpoints)
 
-    async def run(context: Context, name: str, arguments: dict[str, Any]) -> Any:
+    async def run(
+        context: Context,
+        name: str,
+        arguments: dict[str, Any],
+        progress: Callable[[object], Awaitable[None]] | None = None,
+    ) -> Any:
         tool = tools.get(name)
         if tool is None:
             raise NotFound(f"no tool called {shown(name)!r}")
@@ -72,7 +86,8 @@ def make_server(hall: Hall, endpoints: Sequence[Endpoint], principal_of: Callabl
             raise HttpError(429, "rate_limited", "too many calls", hint=f"ask again in {wait_s:.1f} s")
         outcome = "ok"
         try:
-            return await tool.call(Call(hall, principal, None), arguments)
+            call = Call(hall, principal, None, progress) if progress else Call(hall, principal, None)
+            return await tool.call(call, arguments)
         except TinytownError as error:
             outcome = error.code
             raise
@@ -100,8 +115,16 @@ def make_server(hall: Hall, endpoints: Sequence[Endpoint], principal_of: Callabl
         )
 
     async def call_tool(context: Context, parameters: types.CallToolRequestParams) -> types.CallToolResult:
+        seen = 0
+
+        async def report(state: object) -> None:
+            nonlocal seen
+            seen += 1
+            name = getattr(state, "name", "") or getattr(state, "headline", "")
+            await context.session.report_progress(seen, None, f"{shown(name, 80)} is {getattr(state, 'state', '')}")
+
         try:
-            value = await run(context, parameters.name, parameters.arguments or {})
+            value = await run(context, parameters.name, parameters.arguments or {}, report)
         except TinytownError as error:
             problem = msgspec.to_builtins(problem_of(error))
             return types.CallToolResult(
@@ -167,6 +190,14 @@ def make_server(hall: Hall, endpoints: Sequence[Endpoint], principal_of: Callabl
         message = types.PromptMessage(role="user", content=types.TextContent(type="text", text=text))
         return types.GetPromptResult(messages=[message])
 
+    async def subscribe(context: Context, parameters: types.SubscribeRequestParams) -> types.EmptyResult:
+        changes.subscribe(parameters.uri, context.session)
+        return types.EmptyResult()
+
+    async def unsubscribe(_: Context, parameters: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        changes.unsubscribe(parameters.uri)
+        return types.EmptyResult()
+
     return Server(
         "tinytown",
         version=__version__,
@@ -178,23 +209,26 @@ def make_server(hall: Hall, endpoints: Sequence[Endpoint], principal_of: Callabl
         on_read_resource=read_resource,
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
+        on_subscriptions_listen=changes.listen,
+        on_subscribe_resource=subscribe if has_sessions else None,
+        on_unsubscribe_resource=unsubscribe if has_sessions else None,
     )
 
 
 @asynccontextmanager
 async def open_mcp_app(hall: Hall, endpoints: Sequence[Endpoint], body_limit_bytes: int) -> AsyncGenerator[ASGIApp]:
     """An ASGI application that speaks MCP over HTTP. The state of each request has its ``principal``."""
-    server = make_server(hall, endpoints, lambda context: context.request.state.principal)
+    changes = ResourceChanges(hall)
+    server = make_server(hall, endpoints, lambda context: context.request.state.principal, changes, has_sessions=False)
     # `Front` has looked at hosts and origins.
-    manager = StreamableHTTPSessionManager(
-        app=server, json_response=True, stateless=True, max_request_body_size=body_limit_bytes
-    )
-    async with manager.run():
+    manager = StreamableHTTPSessionManager(app=server, stateless=True, max_request_body_size=body_limit_bytes)
+    async with changes.running(), manager.run():
         yield manager.asgi_app
 
 
 async def serve_stdio(hall: Hall, endpoints: Sequence[Endpoint], principal: Principal) -> None:
     """Speak MCP on standard input and output until the input ends; all requests are those of `principal`."""
-    server = make_server(hall, endpoints, lambda _: principal)
-    async with stdio_server() as (incoming, outgoing):
+    changes = ResourceChanges(hall)
+    server = make_server(hall, endpoints, lambda _: principal, changes, has_sessions=True)
+    async with changes.running(), stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
