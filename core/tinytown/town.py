@@ -131,14 +131,6 @@ class Town:
         """The whole town in one answer."""
         return await self.run(self.operations.status())
 
-    async def freeze(self, reason: str) -> bool:
-        """Stop every running process of the town and begin no rounds, until `thaw`; False if it was frozen already."""
-        return await self.run(self.operations.freeze(reason=reason))
-
-    async def thaw(self, reason: str) -> bool:
-        """Continue a frozen town; False if it was not frozen."""
-        return await self.run(self.operations.thaw(reason=reason))
-
     # -- tasks
 
     async def add_task(self, description: str, *, agent: str = "", **details: Unpack[TaskDetails]) -> Task:
@@ -246,10 +238,6 @@ class AgentHandle:
         check_keywords("AgentHandle.send", MessageDetails, details)
         return await self.town.send(self.id, message, **details)
 
-    async def inbox(self) -> tuple[Message, ...]:
-        """The messages of the agent's mailbox; see `Town.inbox`."""
-        return await self.town.inbox(self.id)
-
     async def wait_for_idle(self) -> None:
         """Wait until the agent has no work; see `Town.wait_for_idle`."""
         await self.town.wait_for_idle(self)
@@ -266,17 +254,9 @@ class AgentHandle:
         """Resume a paused or stopped agent."""
         await self.town.run(self.town.operations.set_desired_state(self.id, "running"))
 
-    async def close(self, *, reason: str = "closed") -> None:
-        """Let the agent finish its work, then stop."""
-        await self.town.run(self.town.operations.set_desired_state(self.id, "drained", reason=reason))
-
     async def kill(self, *, now: bool = False, reason: str = "killed") -> None:
         """Stop the agent: after its round, or at once with `now`. Its mail and tasks stay with it."""
         await self.town.run(self.town.operations.set_desired_state(self.id, "stopped", now=now, reason=reason))
-
-    async def remove(self, *, force: bool = False) -> None:
-        """Remove the stopped agent from the town; see `TownOperations.remove_agent`."""
-        await self.town.run(self.town.operations.remove_agent(self.id, force=force))
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from tinytown.errors import NotFound, Refused
 from tinytown.model.agents import Agent
 from tinytown.protocol import Operation
 from tinytown.town import Town
+from tinytown_cli import administration
 
 from .stage import CAN_MOUNT, FAKETIME, LEASE_S, Host, Stage, insist
 from .work import AGENTS, Work
@@ -105,7 +106,10 @@ class Harm:
                 if not task:
                     continue
                 work.waiting.add(task)  # it comes when it is released
-                begin, end = calls.hold_task(task, reason="chaos"), calls.release_task(task)
+                begin, end = (
+                    administration.hold_task(calls.keys, task, reason="chaos"),
+                    administration.release_task(calls.keys, task),
+                )
             else:
                 self._touched.add(agent)
                 begin = calls.set_desired_state(agent, cast("Any", verb), now=now, reason="chaos")

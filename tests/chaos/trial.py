@@ -67,7 +67,7 @@ async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, du
     log = read_log(stage.log.read_text())
     lost_notes = missing(work.notes, log.told)
     events = await _all_events(town)
-    letters = await town.run(town.operations.dead_letters())
+    letters = await town.run(administration.dead_letters(town.operations.keys))
     states = {task.id: task.state for task in await town.tasks(limit=len(work.ids))}
     unfinished = [f"{task_id} {states.get(task_id)}" for task_id in work.ids if states.get(task_id) != "completed"]
     strays = await _stray_keys(town)

@@ -87,11 +87,11 @@ async def test_a_throttled_agent_can_be_paused_resumed_and_closed(town_dir, scri
         await agent.wait_until(lambda now: now.state == "paused")
         await agent.resume()
         await agent.wait_until(lambda now: now.state == "idle" and throttled(now))
-        await agent.close()
+        await town.run(town.operations.set_desired_state(agent.id, "drained"))
         await agent.wait_until(lambda now: now.state == "draining" and throttled(now))
         await agent.kill()
         await agent.wait_until(lambda now: now.state == "stopped")
-        await other.close()
+        await town.run(town.operations.set_desired_state(other.id, "drained"))
         await other.wait_until(lambda now: now.state == "stopped")
 
 

@@ -12,6 +12,7 @@ import tinytown
 import trio
 from tinytown.kernel import running_kernel
 from tinytown.model.results import Placement
+from tinytown_cli import administration
 
 
 async def use(town_dir: Any) -> None:
@@ -46,7 +47,7 @@ async def test_cancelled_at_any_moment_a_kernel_leaves_nothing(town_dir) -> None
                 raise AssertionError(f"{task.id} still runs after {deadline_s}")
         inbox = await watching.run(watching.operations.peek("ada", limit=5))
         assert {lying.deliveries for lying in inbox.messages} == {0}
-        assert await watching.dead_letters() == ()
+        assert await watching.run(administration.dead_letters(watching.operations.keys)) == ()
 
 
 async def test_a_cancelled_round_gives_its_mail_back_untouched(town_dir, scripted_backend) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import trio
+from tinytown_cli import administration
 from tinytown_testing.keys import KEYS
 
 SEEDS = range(int(os.environ.get("TINYTOWN_FAULT_SEEDS", "2")))
@@ -91,7 +92,7 @@ async def test_every_task_is_completed_once_whatever_is_killed(town_dir, start_k
         done = Counter((town_dir.root / "done.log").read_text().split())
         assert set(done) == set(tasks)
         assert sum(done.values()) - TASKS <= AGENTS * (killed["kernel"] + killed["server"]) + killed["agent"]
-        assert await town.run(town.operations.dead_letters()) == ()
+        assert await town.run(administration.dead_letters(town.operations.keys)) == ()
         assert await unknown_keys(town) == []
         assert all(agent.open_tasks == agent.mail.total == 0 for agent in await town.agents())
         assert rounds_processes(town_dir, {kernel.pid, town_dir.server.pid() or 0, *children(kernel.pid)}) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from tinytown.contracts import Finished
+from tinytown_cli import administration
 
 
 async def endless(*_: object) -> Finished:
@@ -58,7 +59,7 @@ async def test_a_held_task_leaves_its_round_though_nobody_heard_of_it(town_dir, 
         task = await ada.assign("without end")
         await scripted_backend.wait_for_rounds(1)
         deaf(town)
-        await town.run(town.operations.hold_task(task.id, reason="wait"))
+        await town.run(administration.hold_task(town.operations.keys, task.id, reason="wait"))
         await ada.wait_until(lambda agent: agent.state == "idle")
         held = await town.task(task.id)
         assert (held.state, held.attempts) == ("blocked", 0)
@@ -78,7 +79,7 @@ async def test_idle_agents_follow_mail_and_desired_states_that_nobody_heard_of(
         await ada.wait_until(lambda agent: agent.state == "paused")
         await ada.resume()
         await ada.wait_until(lambda agent: agent.state == "idle")
-        await ada.close()
+        await town.run(town.operations.set_desired_state(ada.id, "drained"))
         await ada.wait_until(lambda agent: agent.state == "stopped")
 
 
@@ -90,10 +91,10 @@ async def test_a_frozen_town_stands_still_though_the_event_was_lost(
         monkeypatch.setattr(
             town, "publish_events", lambda events: publish([e for e in events if not e.type.startswith("town_")])
         )
-        await town.freeze("the bill")
+        await town.run(town.operations.freeze(reason="the bill"))
         await town.wait_until(town.status, lambda status: status.hosts[0].frozen is not None)
         assert town_dir.kernel.processes.clock.paused
-        await town.thaw("paid")
+        await town.run(town.operations.thaw(reason="paid"))
         await town.wait_until(town.status, lambda status: status.hosts[0].frozen is None)
         assert not town_dir.kernel.processes.clock.paused
 

@@ -134,7 +134,7 @@ async def test_without_login_or_tool_the_agent_stops_in_error_and_its_mail_stays
         assert info.reason == "not logged in; run claude login"
         now = await town.task(task.id)
         assert (now.state, now.attempts) == ("assigned", 0)
-        (message,) = await agent.inbox()
+        (message,) = await town.inbox(agent.name)
         assert message.text == f"task {task.id}"
         with pytest.raises(Refused, match="is error with work left \\(not logged in"):
             await agent.wait_for_idle()
@@ -358,7 +358,7 @@ async def test_an_agent_stops_when_its_rounds_are_done(town_dir, scripted_backen
         again = await agent.info()
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
         assert len(scripted_backend.rounds) == 2
-        assert len(await agent.inbox()) == 2
+        assert len(await town.inbox(agent.name)) == 2
 
 
 async def test_an_agent_does_no_more_rounds_than_it_may_whatever_cuts_them_off(
@@ -412,7 +412,7 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(town_dir
         task = await agent.assign("do it")
         await scripted_backend.wait_for_rounds(1)
         if hindrance == "frozen":
-            await town.freeze("the bill")
+            await town.run(town.operations.freeze(reason="the bill"))
         elif hindrance == "parked":
             await town.link.command("ZADD", f"{town.operations.keys.base}:parked", 9_999_999_999_999, "scripted")
         else:
@@ -420,7 +420,7 @@ async def test_urgent_mail_cuts_no_round_off_after_which_none_may_begin(town_dir
         await agent.send(Query(question="are you sure?"), priority="urgent")
         await trio.sleep(0.2)  # the measured span itself
         assert (await town.task(task.id)).state == "running"
-        await town.thaw("enough")
+        await town.run(town.operations.thaw(reason="enough"))
         go_on.set()
         assert (await town.wait_for_task(task.id)).attempts == 1
 
@@ -508,7 +508,7 @@ async def test_mail_that_cannot_be_decoded_becomes_a_dead_letter_and_holds_nobod
         await agent.send("good")
         await agent.resume()
         await agent.wait_for_idle()
-        (letter,) = await town.run(town.operations.dead_letters())
+        (letter,) = await town.run(administration.dead_letters(town.operations.keys))
         assert (letter.id, letter.reason) == (bad.message_id, "its body cannot be decoded")
         assert [round.messages[0].text for round in scripted_backend.rounds] == ["good"]
 
@@ -522,7 +522,7 @@ async def test_an_order_without_a_task_that_fails_too_often_becomes_a_dead_lette
         agent = await town.spawn("ada")
         sent = await agent.send("do it")
         await agent.wait_until(lambda agent: agent.mail.total == 0)
-        (letter,) = await town.run(town.operations.dead_letters())
+        (letter,) = await town.run(administration.dead_letters(town.operations.keys))
         assert (letter.id, letter.deliveries) == (sent.message_id, 2)
         assert len(scripted_backend.rounds) == 2
 

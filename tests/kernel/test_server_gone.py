@@ -12,6 +12,7 @@ from tinytown.contracts import Finished
 from tinytown.errors import ServerUnreachable
 from tinytown.protocol import SCHEMA
 from tinytown.protocol.function_library import TOWN_LIBRARY
+from tinytown_cli import administration
 
 SHELL = 'default_cli = "shell"\n'
 
@@ -230,4 +231,4 @@ async def test_a_round_that_the_server_refuses_before_it_begins_returns_in_its_o
             done = await town.wait_for_task(task.id)
             assert (done.state, done.attempts) == ("completed", 1)
         assert [work.task.description for work in scripted_backend.rounds] == ["do 1", "do 2", "do 3"]
-        assert await town.run(town.operations.dead_letters()) == ()
+        assert await town.run(administration.dead_letters(town.operations.keys)) == ()

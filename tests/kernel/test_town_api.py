@@ -87,13 +87,13 @@ async def test_mail_goes_to_agents_and_to_the_human_side(town_dir) -> None:
         await agent.wait_until(lambda agent: agent.state == "paused")
         sent = await agent.send("an order", priority="high")
         await town.send("ada", Query(question="why?"), sender="supervisor", correlation_id="c-1")
-        assert [message.text for message in await agent.inbox()] == ["an order", "why?"]
+        assert [message.text for message in await town.inbox(agent.name)] == ["an order", "why?"]
         assert (await town.send("supervisor", Informational(summary="hello"), sender="ada")).to == "supervisor"
         assert [(message.sender, message.text) for message in await town.inbox()] == [("ada", "hello")]
         status = await town.status()
         assert (status.agents[0].mail.queued, status.supervisor_mail.informational) == (2, 1)
         assert (status.hosts[0].root, status.tasks["running"]) == (str(town_dir.root), 0)
-        assert await town.run(town.operations.dead_letters()) == ()
+        assert await town.run(administration.dead_letters(town.operations.keys)) == ()
         await agent.resume()
         await agent.wait_for_idle()
         story = await town.run(administration.trace(town.operations.keys, sent.message_id))
@@ -177,7 +177,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(tow
         # The first attempt is lost, so the task is due again a moment after the agent was told to close.
         tasks = [await ada.assign("test -e once || { touch once; kill -9 $$; }; echo ok"), await ada.assign("echo two")]
         await wait_for_file(town_dir.root / "once")
-        await ada.close()
+        await town.run(town.operations.set_desired_state(ada.id, "drained"))
         info = await ada.wait_until(lambda agent: agent.state == "stopped")
         assert (info.desired_state, info.reason) == ("stopped", "all its work is done")
         assert [(await town.task(task.id)).state for task in tasks] == ["completed", "completed"]
@@ -193,10 +193,10 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(tow
         with pytest.raises(Refused, match="it is stopped with work left"):
             await town.wait_for_idle()
         with pytest.raises(Refused, match="open tasks 2"):
-            await bea.remove()
-        await bea.remove(force=True)
+            await town.run(town.operations.remove_agent(bea.id))
+        await town.run(town.operations.remove_agent(bea.id, force=True))
         assert {task.id for task in await town.tasks(state="backlog")} == {running.id, waiting.id}
-        await ada.remove()
+        await town.run(town.operations.remove_agent(ada.id))
         assert await town.agents() == ()
 
 

@@ -93,7 +93,7 @@ async def test_an_agent_that_drains_does_not_wait_for_what_rides_along(town_dir,
     async with town_dir.open() as town:
         ada = await town.spawn("ada")
         await ada.send(Informational(summary="news"))
-        await ada.close()
+        await town.run(town.operations.set_desired_state(ada.id, "drained"))
         await ada.wait_until(lambda now: now.state == "stopped")
         assert scripted_backend.rounds == []
         assert len(await town.inbox("ada")) == 1

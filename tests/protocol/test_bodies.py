@@ -42,7 +42,7 @@ def test_an_unreadable_message_is_delivered_raw_and_can_be_buried_and_looked_at(
     assert (bad.raw, bad.message, bad.member) == (raw, None, "qm")
     assert good.message
     assert town.run(town.operations.dead_letter(SUPERVISOR_ID, [bad], reason="its body cannot be decoded")) == 1
-    (letter,) = town.run(town.operations.dead_letters())
+    (letter,) = town.run(administration.dead_letters(town.operations.keys))
     assert (letter.id, letter.raw, letter.message, letter.reason) == ("m", raw, None, "its body cannot be decoded")
     town.run(administration.redrive(town.operations.keys, "m"))
     again = town.run(town.operations.claim(SUPERVISOR_ID, token="d", count=5))
@@ -78,7 +78,7 @@ def test_an_unreadable_message_that_nobody_buries_ends_with_the_dead_letters(tow
         batch = town.run(town.operations.claim(SUPERVISOR_ID, token=f"c{number}"))
         (outcome,) = town.run(town.operations.nack(SUPERVISOR_ID, batch.deliveries, reason="cannot read it"))
     assert outcome == "dead"
-    assert town.run(town.operations.dead_letters())[0].deliveries == 5
+    assert town.run(administration.dead_letters(town.operations.keys))[0].deliveries == 5
 
 
 def test_one_spoilt_record_does_not_hide_the_other_agents(town: BareTown) -> None:

@@ -12,6 +12,7 @@ from tinytown.model.messages import Query
 from tinytown.model.time import rfc3339
 from tinytown.protocol.function_library import TOWN_LIBRARY
 from tinytown_cli import administration
+from tinytown_sinks import position_of, set_position
 
 from tests.protocol.conftest import BareTown
 
@@ -178,7 +179,7 @@ def test_times_are_rfc_3339_in_utc_everywhere(town: BareTown) -> None:
     ]
     moments += [event.at for event in run(operations.latest_events(100))]
     moments += [line.at for line in run(administration.trace(operations.keys, "m"))] + [
-        letter.at for letter in run(operations.dead_letters())
+        letter.at for letter in run(administration.dead_letters(operations.keys))
     ]
     order = run(operations.peek("ann")).messages
     assert order == ()
@@ -203,13 +204,13 @@ def test_a_stream_is_read_on_from_where_one_stopped(town: BareTown) -> None:
         run(operations.emit("vote_cast", {"number": str(vote), "empty": ""}))
     events = run(operations.events_after("0", count=3))
     assert [number(event) for event in events] == ["0", "1", "2"]
-    run(operations.set_cursor("journal", events[-1].id))
-    cursor = run(operations.cursor("journal"))
+    run(set_position(operations.keys, "journal", events[-1].id))
+    cursor = run(position_of(operations.keys, "journal"))
     assert cursor == events[-1].id
     assert [number(event) for event in run(operations.events_after(cursor))] == ["3", "4"]
     assert [number(event) for event in run(operations.wait_for_events(cursor, block_ms=1))] == ["3", "4"]
     assert [number(event) for event in run(operations.latest_events(2))] == ["3", "4"]
-    assert run(operations.cursor("nobody")) is None
+    assert run(position_of(operations.keys, "nobody")) is None
     assert run(operations.wait_for_events(run(operations.latest_events(1))[0].id, block_ms=1)) == ()
 
 

@@ -23,7 +23,9 @@ def staffed(town: BareTown) -> BareTown:
 
 
 def hold(town: BareTown, task: str, **details: str) -> Task:
-    return town.run(town.operations.hold_task(task, **{"reason": "wait for the design", **details}))
+    return town.run(
+        administration.hold_task(town.operations.keys, task, **{"reason": "wait for the design", **details})
+    )
 
 
 def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed: BareTown) -> None:
@@ -35,9 +37,9 @@ def test_a_held_task_is_on_no_backlog_and_goes_back_to_it_when_released(staffed:
     assert town.refusal(operations.claim_from_backlog("t", "ben")).code == "refused"
     ann = town.run(operations.place_agents("h", ["shell"], count=1)).agents[0]
     assert town.run(operations.claim_matching(ann.id, ann.token or "")) is None
-    released = town.run(operations.release_task("t"))
+    released = town.run(administration.release_task(operations.keys, "t"))
     assert (released.state, released.held, released.reason) == ("pending", None, "released")
-    assert town.refusal(operations.release_task("t")).code == "refused"
+    assert town.refusal(administration.release_task(operations.keys, "t")).code == "refused"
 
 
 def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_released(staffed: BareTown) -> None:
@@ -47,7 +49,7 @@ def test_a_held_task_keeps_its_agent_or_gets_another_and_is_ordered_when_release
     assert town.run(operations.peek("ann")).messages == ()  # the order was called off
     assert town.run(operations.assign_task("t", "ben")).message_id is None
     assert town.run(operations.task("t")).state == "blocked"
-    assert town.run(operations.release_task("t")).assigned_to == "ben"
+    assert town.run(administration.release_task(operations.keys, "t")).assigned_to == "ben"
     assert [lying.message.id for lying in town.run(operations.peek("ben")).messages if lying.message] == ["t.2"]
 
 
@@ -71,7 +73,7 @@ def test_a_round_on_a_task_that_is_held_can_say_no_more_of_it_and_was_no_attempt
     )
     assert town.run(operations.task("t")).state == "blocked"
     assert town.run(operations.peek("ann")).messages == ()
-    assert town.run(operations.release_task("t")).state == "assigned"
+    assert town.run(administration.release_task(operations.keys, "t")).state == "assigned"
 
 
 def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_does_not_skip_what_it_needs(
@@ -84,7 +86,7 @@ def test_completing_what_a_held_task_needs_does_not_free_it_and_releasing_it_doe
     town.run(operations.settle_task("complete", "first"))
     assert town.run(operations.task("then")).reason == "held: wait for the design"
     town.run(operations.reopen_task("first"))
-    released = town.run(operations.release_task("then"))
+    released = town.run(administration.release_task(operations.keys, "then"))
     assert (released.state, released.reason) == ("blocked", "needs first (pending)")
 
 
@@ -117,10 +119,13 @@ def test_holding_again_gives_another_reason_and_another_moment(staffed: BareTown
 def test_a_finished_task_is_not_held_and_finishing_one_ends_its_hold(staffed: BareTown) -> None:
     town, operations = staffed, staffed.operations
     town.run(operations.add_task("work", task_id="t"))
-    assert town.refusal(operations.hold_task("t", reason="wait", until="2000-01-01T00:00:00Z")).code == "usage"
+    assert (
+        town.refusal(administration.hold_task(operations.keys, "t", reason="wait", until="2000-01-01T00:00:00Z")).code
+        == "usage"
+    )
     hold(town, "t", until="2100-01-01T00:00:00Z")
     assert town.run(operations.settle_task("cancel", "t")).held is None
-    assert town.refusal(operations.hold_task("t", reason="wait")).code == "refused"
+    assert town.refusal(administration.hold_task(operations.keys, "t", reason="wait")).code == "refused"
     assert town.run(operations.reopen_task("t")).task.state == "pending"
 
 

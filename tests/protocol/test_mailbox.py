@@ -126,7 +126,7 @@ def test_a_message_delivered_too_often_is_a_dead_letter_with_the_last_reason(tow
     run_out(town, "leases", "qm")
     put(town, "other")
     assert ids(claim(town, "next")) == ["other"]
-    (letter,) = town.run(town.operations.dead_letters())
+    (letter,) = town.run(administration.dead_letters(town.operations.keys))
     assert (letter.id, letter.agent, letter.deliveries, letter.reason) == ("m", "supervisor", 5, "its lease ran out")
     assert letter.message
     assert letter.message.priority == "high"

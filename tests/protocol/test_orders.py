@@ -163,7 +163,7 @@ def test_a_task_whose_order_dies_fails_visibly_and_comes_back_with_it(desk: Kern
         state = desk.settle(batch, "nack")
         assert state == ("failed" if number == 4 else "assigned")
     assert desk.task().reason == "its order became a dead letter: so it went"
-    assert [letter.id for letter in desk.town.run(desk.operations.dead_letters())] == ["job.1"]
+    assert [letter.id for letter in desk.town.run(administration.dead_letters(desk.operations.keys))] == ["job.1"]
     assert desk.town.run(administration.redrive(desk.operations.keys, "job.1")) == ("job.1",)
     assert (desk.task().state, desk.task().attempts, desk.inbox()) == ("assigned", 0, ["job.1"])
     assert [delivery.deliveries for delivery in desk.claim()] == [1]
@@ -361,10 +361,10 @@ def test_a_part_of_a_task_that_waits_waits_too(town: BareTown) -> None:
     run(add("x", task_id="sum", tags=["b"]))
     run(add("x", task_id="piece", parent="sum", tags=["b"]))
     run(administration.add_need(town.operations.keys, "sum", "piece"))
-    run(town.operations.hold_task("sum", reason="nobody works on it"))
+    run(administration.hold_task(town.operations.keys, "sum", reason="nobody works on it"))
     assert "piece" in backlog()
     # A date puts off the parts, but not theirs.
-    run(town.operations.hold_task("whole", reason="later", until="2099-01-01T00:00:00Z"))
+    run(administration.hold_task(town.operations.keys, "whole", reason="later", until="2099-01-01T00:00:00Z"))
     assert ("part" in backlog(), "part-of-part" in backlog()) == (False, True)
     run(town.operations.settle_task("cancel", "whole", text=""))
     assert "part" in backlog()
@@ -407,7 +407,7 @@ def test_a_round_that_people_take_the_task_from_is_no_attempt(desk: KernelContex
     operation = (
         administration.requeue_task(desk.operations.keys, "job")
         if take == "requeue"
-        else desk.operations.hold_task("job", reason="wait")
+        else administration.hold_task(desk.operations.keys, "job", reason="wait")
     )
     assert desk.town.run(operation).attempts == 0
 

@@ -81,7 +81,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     ],
     "dead_letter": lambda s: s.operations.dead_letter(s.ann.id, s.batch.deliveries, reason="unreadable"),
     "peek": lambda s: s.operations.peek("ann"),
-    "dead_letters": lambda s: s.operations.dead_letters(),
     "add_task": lambda s: [
         s.operations.add_task("more", agent="ben"),
         s.operations.add_task("more", needs=["now"]),
@@ -97,11 +96,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
         s.operations.settle_task("cancel", "free0"),
     ],
     "reopen_task": lambda s: s.operations.reopen_task("over"),
-    "hold_task": lambda s: [
-        s.operations.hold_task("now", reason="wait"),
-        s.operations.hold_task("bens", reason="wait", until="2100-01-01T00:00:00Z"),
-    ],
-    "release_task": lambda s: [s.operations.hold_task("bens", reason="wait"), s.operations.release_task("bens")],
     "set_task_meta": lambda s: s.operations.set_task_meta("now", "git", {"files": []}),
     "record_verdict": lambda s: [
         s.operations.setup({"gates": 1}),
@@ -158,8 +152,6 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
     "events_from": lambda s: s.operations.events_from("-", count=5),
     "events_after": lambda s: s.operations.events_after("0"),
     "wait_for_events": lambda s: s.operations.wait_for_events("0", block_ms=1),
-    "cursor": lambda s: s.operations.cursor("journal"),
-    "set_cursor": lambda s: s.operations.set_cursor("journal", "1-0"),
 }
 
 #: Where the second answer differs by design: `send` then says that the id was known.

@@ -27,7 +27,7 @@ def test_dead_letters_are_bounded_and_the_oldest_go_first(town: BareTown) -> Non
         batch = town.run(town.operations.claim(SUPERVISOR_ID, token=f"c{number}"))
         town.run(town.operations.dead_letter(SUPERVISOR_ID, batch.deliveries, reason="x"))
         town.command("ZADD", town.key("dead"), "XX", number, f"m{number}")  # buried at different moments
-    assert [letter.id for letter in town.run(town.operations.dead_letters())] == ["m4", "m3", "m2"]
+    assert [letter.id for letter in town.run(administration.dead_letters(town.operations.keys))] == ["m4", "m3", "m2"]
     assert {key for key in town.dump() if key.startswith("dead:")} == {"dead:m2", "dead:m3", "dead:m4"}
 
 
@@ -189,9 +189,9 @@ def test_a_removed_agent_leaves_nothing_behind(town: BareTown) -> None:
     run(operations.remove_agent("ann", force=True))
     assert [task.id for task in run(operations.tasks(state="backlog"))] == ["need", "open"]
     assert run(operations.task("waits")).agent_id is None
-    assert [(letter.id, letter.agent, letter.reason) for letter in run(operations.dead_letters())] == [
-        ("m", "ann", "agent ann was removed")
-    ]
+    assert [
+        (letter.id, letter.agent, letter.reason) for letter in run(administration.dead_letters(operations.keys))
+    ] == [("m", "ann", "agent ann was removed")]
     assert town.refusal(administration.redrive(operations.keys, "m")).hint == "tt dead drop m"
     run(operations.reopen_task("done"))
     assert run(operations.task("done")).state == "pending"

@@ -145,12 +145,14 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
 
         @rule(task=number, until=st.sampled_from(["", "2100-01-01T00:00:00Z", "2000-01-01T00:00:00Z"]))
         def hold(self, task: int, until: str) -> None:
-            held = self.attempt(self.operations.hold_task(self.task(task), reason="wait", until=until))
+            held = self.attempt(
+                administration.hold_task(self.operations.keys, self.task(task), reason="wait", until=until)
+            )
             assert held is None or (held.state, held.held, held.round_id) == ("blocked", "wait", None)
 
         @rule(task=number)
         def release_a_hold(self, task: int) -> None:
-            self.attempt(self.operations.release_task(self.task(task)))
+            self.attempt(administration.release_task(self.operations.keys, self.task(task)))
 
         @rule()
         def time_comes_for_holds(self) -> None:

@@ -209,7 +209,7 @@ async def test_four_of_them_work_write_to_each_other_and_survive_the_death_of_th
                 name: ("completed", f"{name} has done it") for name in names
             }
             # News start no round: what has not come along with a later one is still in the mailbox.
-            mail = {name: [message.text for message in await handles[name].inbox()] for name in names}
+            mail = {name: [message.text for message in await handles[name].town.inbox(name)] for name in names}
     assert [(root / f"{name}.txt").read_text() for name in names] == ["hi\n"] * HOW_MANY
     for name, neighbour in zip(names, [*names[1:], names[0]], strict=True):
         heard = [*mail[neighbour], prompts(town_dir, neighbour)]

@@ -159,7 +159,7 @@ async def test_with_the_towns_tools_it_writes_to_another_agent_and_completes_its
                 {"text": "that was it"},
             )
             task = await town.wait_for_task((await ada.assign(order)).id)
-            mail = await ben.inbox()
+            mail = await ben.town.inbox("ben")
     assert (task.state, task.result) == ("completed", "ben knows"), task.reason
     assert [(message.sender, message.text) for message in mail] == [("ada", "the build is green")]
 

@@ -61,9 +61,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "trio_util": {"concurrency", "process", "redis", "town", "kernel"},
 }
 
-#: See decision 9: what they are until the parts that it names have left the core, then 13,000 and 9,200 again.
-CORE_LINES = 13_280
-CORE_LINES_OF_CODE = 9_263
+#: See decision 9: the law is 13,000 and 9,200; until the lines are met, too, they are what has been reached.
+CORE_LINES = 13_188
+CORE_LINES_OF_CODE = 9_200
 MODULE_LINES = 500
 #: Modules that are longer, each with its reason; by path from the root of the repository.
 LONG_MODULES: dict[str, str] = {}

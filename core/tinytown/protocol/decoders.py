@@ -126,14 +126,6 @@ def to_dead_count(reply: Reply) -> int:
     return to_texts(reply).count("dead")
 
 
-def to_dead_letter(reply: Reply) -> results.DeadLetter:
-    fields = dict(zip(reply[::2], reply[1::2], strict=True))
-    body = fields.pop(b"body")
-    texts = {name: text for name, text in pairs(fields).items() if name in results.DeadLetter.__struct_fields__}
-    at, deliveries = rfc3339(int(texts.pop("at"))), int(texts.pop("deliveries"))
-    return results.DeadLetter(**texts, at=at, deliveries=deliveries, raw=body, message=try_message(body))
-
-
 def to_events(reply: Reply) -> tuple[Event, ...]:
     from tinytown.model.events import read_event  # late: quick commands read none
 
@@ -181,7 +173,5 @@ to_texts = each(to_text)
 to_agents = each(to_listed_agent)
 to_tasks = each(to_task)
 to_hosts = each(to_host)
-to_dead_letters = each(to_dead_letter)
-to_optional_text = optional(to_text)
 to_optional_task = optional(to_task)
 to_optional_assigned = optional(to_assigned)

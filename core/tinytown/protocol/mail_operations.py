@@ -10,7 +10,7 @@ import msgspec
 
 from tinytown.model.ids import SUPERVISOR, check_id, new_id
 from tinytown.model.messages import PRIORITIES, Body, Priority, TaskAssign
-from tinytown.model.results import Batch, DeadLetter, Delivery, Inbox, Sent
+from tinytown.model.results import Batch, Delivery, Inbox, Sent
 from tinytown.model.text import check_one_of, check_text
 from tinytown.model.time import now_rfc3339
 from tinytown.protocol import decoders
@@ -93,7 +93,3 @@ class MailOperations(OperationBase):
     def peek(self, agent: str, *, limit: int = 100) -> Operation[Inbox]:
         """The messages in a mailbox, in the order of delivery; nothing is claimed."""
         return self._call("peek", decoders.to_inbox, agent, limit)
-
-    def dead_letters(self, *, limit: int = 100) -> Operation[tuple[DeadLetter, ...]]:
-        """The dead letters, newest first."""
-        return self._call("dead_list", decoders.to_dead_letters, limit)

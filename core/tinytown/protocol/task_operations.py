@@ -97,15 +97,6 @@ class TaskOperations(OperationBase):
         """Open a finished task again: for its agent, else for the backlog; what needs it waits again."""
         return self._once("task_reopen", decoders.to_assigned, task, check_text("a reason", reason, 10_000))
 
-    def hold_task(self, task: str, *, reason: str, until: str = "") -> Operation[Task]:
-        """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
-        until_ms = check_moment(until) if until else ""
-        return self._once("task_hold", decoders.to_task, task, check_text("a reason", reason, 10_000), until_ms)
-
-    def release_task(self, task: str) -> Operation[Task]:
-        """Release a held task: to its agent, else onto the backlog, unless a need is open."""
-        return self._once("task_release", decoders.to_task, task)
-
     def set_task_meta(self, task: str, name: str, table: Mapping[str, Any] | None) -> Operation[Task]:
         """Keep one plugin's table beside a task; None removes it."""
         check_word("table name", name)

@@ -123,11 +123,3 @@ class WholeTownOperations(OperationBase):
         return Operation(
             ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", self.keys.events, cursor), decoders.to_stream_events
         )
-
-    def cursor(self, sink: str) -> Operation[str | None]:
-        """How far a sink, or whatever else reads events under a name, has read; None before its first one."""
-        return Operation(("HGET", self.keys.cursors, sink), decoders.to_optional_text)
-
-    def set_cursor(self, sink: str, position: str) -> Operation[str]:
-        """Store how far a sink has read; the position."""
-        return Operation(("HSET", self.keys.cursors, sink, position), lambda _: position)

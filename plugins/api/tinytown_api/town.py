@@ -48,6 +48,18 @@ class AgentHandle(CoreAgentHandle):
         """The agent's answer to a question; see `Town.ask`."""
         return await self.town.ask(self.id, question, priority=priority)
 
+    async def inbox(self) -> tuple[Message, ...]:
+        """The messages of the agent's mailbox; see `Town.inbox`."""
+        return await self.town.inbox(self.id)
+
+    async def close(self, *, reason: str = "closed") -> None:
+        """Let the agent finish its work, then stop."""
+        await self.town.run(self.town.operations.set_desired_state(self.id, "drained", reason=reason))
+
+    async def remove(self, *, force: bool = False) -> None:
+        """Remove the stopped agent from the town; see `TownOperations.remove_agent`."""
+        await self.town.run(self.town.operations.remove_agent(self.id, force=force))
+
     async def claim(self, task: str) -> Task:
         """Give the agent a task of the backlog; the task. Raises: Refused for one that is not on it."""
         return await self.town.claim_task(task, self.id)
@@ -241,17 +253,17 @@ class Town(CoreTown):
 
     async def hold_task(self, task: str, reason: str, *, until: str = "") -> Task:
         """Hold a task back until it is released, or until a moment (RFC 3339)."""
-        return await self.run(self.operations.hold_task(task, reason=reason, until=until))
+        return await self.run(administration.hold_task(self.operations.keys, task, reason=reason, until=until))
 
     async def release_task(self, task: str) -> Task:
         """Release a held task."""
-        return await self.run(self.operations.release_task(task))
+        return await self.run(administration.release_task(self.operations.keys, task))
 
     # -- mail
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The dead letters, newest first."""
-        return await self.run(self.operations.dead_letters())
+        return await self.run(administration.dead_letters(self.operations.keys))
 
     @asynccontextmanager
     async def open_mailbox(self, agent: str = SUPERVISOR, *, lease_s: float | None = None) -> AsyncGenerator[Mailbox]:
@@ -295,6 +307,16 @@ class Town(CoreTown):
     async def trace(self, message_id: str) -> tuple[administration.TraceLine, ...]:
         """Where a message has been and when; empty if it is unknown or its history has expired."""
         return await self.run(administration.trace(self.operations.keys, message_id))
+
+    # -- the whole town
+
+    async def freeze(self, reason: str) -> bool:
+        """Stop every running process of the town and begin no rounds, until `thaw`; False if it was frozen already."""
+        return await self.run(self.operations.freeze(reason=reason))
+
+    async def thaw(self, reason: str) -> bool:
+        """Continue a frozen town; False if it was not frozen."""
+        return await self.run(self.operations.thaw(reason=reason))
 
     # -- settings
 

@@ -284,12 +284,12 @@ async def test_whom_a_conductor_spawns_is_its_own_child_with_a_nickname_of_its_o
 
 async def test_dead_mail_of_others_is_not_shown(town_dir: TownDirectory) -> None:
     async with open_round(town_dir) as round_:
-        await refused(round_, "dead_list", 10)
+        await round_.refused(administration.dead_letters(round_.operations.keys))
 
 
 async def test_dead_mail_is_shown_to_conductors(town_dir: TownDirectory) -> None:
     async with open_round(town_dir, conducts=True) as round_:
-        assert await round_.call("dead_list", 10) == []
+        assert await round_.run(administration.dead_letters(round_.operations.keys)) == ()
 
 
 async def test_one_key_that_may_be_read_hides_no_other_behind_it(town_dir: TownDirectory) -> None:

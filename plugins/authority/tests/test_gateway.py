@@ -126,7 +126,7 @@ async def test_it_takes_no_work_from_others(town_dir: TownDirectory) -> None:
         await round_.refused(
             administration.update_task(round_.operations, round_.tasks["bob"].id, description="nothing")
         )
-        await round_.refused(round_.operations.hold_task(round_.tasks["bob"].id, reason="because"))
+        await round_.refused(administration.hold_task(round_.operations.keys, round_.tasks["bob"].id, reason="because"))
         await round_.refused(administration.requeue_task(round_.operations.keys, round_.tasks["bob"].id))
         await round_.refused(round_.operations.reopen_task(round_.tasks["ada"].id))
         assert await round_.state("bob") == "assigned"
@@ -182,14 +182,14 @@ async def test_a_confined_agent_gives_no_work_to_one_that_may_do_more(
         await round_.refused(operations.add_task("cp secret /outside", agent="bob"))
         await round_.refused(operations.send("bob", TaskOrder(description="cp secret /outside")))
         await round_.refused(administration.update_task(operations, round_.tasks["free"].id, description="cp secret"))
-        await round_.refused(operations.release_task(round_.tasks["free"].id))
+        await round_.refused(administration.release_task(operations.keys, round_.tasks["free"].id))
         await round_.run(operations.send("bob", Informational(summary="hello")))
         await round_.run(operations.send("supervisor", TaskOrder(description="look at this")))
         await round_.run(operations.assign_task(round_.tasks["free"].id, "ada"))
         held = (await round_.run(operations.add_task("cp secret /outside", held="later"))).task
         assert held.state == "blocked"
         assert "release it to allow it" in held.reason
-        await round_.refused(operations.release_task(held.id))
+        await round_.refused(administration.release_task(operations.keys, held.id))
 
 
 async def test_the_plugins_data_that_is_listed_may_be_changed(town_dir: TownDirectory) -> None:

@@ -106,13 +106,6 @@ async def own_mailbox(caller: Caller, arguments: Words) -> Words:
     return arguments
 
 
-async def read_as_conductor(caller: Caller, arguments: Words) -> Words:
-    """What holds mail of all agents."""
-    if not caller.conducts:
-        raise refuse(caller, "read another's mail")
-    return arguments
-
-
 async def setup(caller: Caller, arguments: Words) -> Words:
     """schema, settings: a client asks whether the town is ready; only a person changes its settings."""
     if len(arguments) > 1:

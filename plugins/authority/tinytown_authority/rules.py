@@ -17,7 +17,6 @@ from tinytown_authority.rights import Caller, Rule, Words, refuse
 #: Function of the town's library -> rule. What is missing is refused.
 FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("status", "hosts", "agent_get", "agent_list", "task_get", "task_list"), rights.read),
-    "dead_list": rights.read_as_conductor,
     "town_setup": rights.setup,
     "peek": rights.own_mailbox,
     "send": rights.send,
@@ -26,8 +25,6 @@ FUNCTIONS: dict[str, Rule] = {
     "task_assign": rights.assign,
     "backlog_claim": rights.assign,
     "task_meta": rights.set_table,
-    "task_hold": rights.change_once,
-    "task_release": rights.change_once,
     "task_reopen": rights.reopen,
     "agent_create": rights.spawn,
     "plugin_set": rights.plugin_data,

@@ -51,10 +51,13 @@ def task_operations(
     if "held" in fields and not wanted.finished:
         if wanted.held:
             steps.append(
-                (frozenset({"held"}), lambda: calls.hold_task(task.id, reason=wanted.held, until=wanted.held_until))
+                (
+                    frozenset({"held"}),
+                    lambda: administration.hold_task(calls.keys, task.id, reason=wanted.held, until=wanted.held_until),
+                )
             )
         elif task.held:
-            steps.append((frozenset({"held"}), lambda: calls.release_task(task.id)))
+            steps.append((frozenset({"held"}), lambda: administration.release_task(calls.keys, task.id)))
     if "state" in fields and wanted.finished and not task.finished:
         verb: Any = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}[wanted.state]
         steps.append((frozenset({"state"}), lambda: calls.settle_task(verb, task.id, text=wanted.outcome)))

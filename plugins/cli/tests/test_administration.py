@@ -110,6 +110,15 @@ USES: dict[str, list[tuple[Make, object]]] = {
         (lambda keys: update(keys, "free0", title="Free", priority="low", tags=["a", "b"]), ...),
         (lambda keys: update(keys, "next", needs=[]), ...),
     ],
+    "dead_letters": [(administration.dead_letters, ...)],
+    "hold_task": [
+        (lambda keys: administration.hold_task(keys, "now", reason="wait"), ...),
+        (lambda keys: administration.hold_task(keys, "bens", reason="wait", until="2100-01-01T00:00:00Z"), ...),
+    ],
+    "release_task": [
+        (lambda keys: administration.hold_task(keys, "bens", reason="wait"), ...),
+        (lambda keys: administration.release_task(keys, "bens"), ...),
+    ],
     "requeue_task": [(lambda keys: administration.requeue_task(keys, "bens"), ...)],
     "current_task": [
         (lambda keys: administration.current_task(keys, "ann"), ...),

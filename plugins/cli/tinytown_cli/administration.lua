@@ -25,6 +25,17 @@ local function revive_order(base, letter, now)
   return true
 end
 
+-- dead_list: limit -> the fields of each dead letter with its id, newest first
+register('dead_list', function(base, a)
+  local reply = {}
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, tonumber(a[1]) - 1, 'REV')) do
+    local letter = redis.call('HGETALL', base .. ':dead:' .. id)
+    letter[#letter + 1], letter[#letter + 2] = 'id', id
+    reply[#reply + 1] = letter
+  end
+  return reply
+end)
+
 -- redrive: op, id, a unique beginning of one, or "all" -> ids of the letters that are in their mailboxes again. The order
 -- of a task that failed with it brings the task back; an order that has been replaced since just goes.
 register_once('redrive', function(base, a)
@@ -246,6 +257,36 @@ register_once('task_requeue', function(base, a)
   end
   unassign(base, task, now)
   route_task(base, task, a[2], now)
+  return id
+end, task_reply)
+
+-- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then it is not assigned; a round that
+-- works on it is interrupted, which does not count as an attempt.
+register_once('task_hold', function(base, a)
+  local id, now = find_task(base, a[1]), now_ms()
+  local task = read_task(base, id)
+  if FINISHED[task.state] or task.state == 'verifying' then
+    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and cannot be held',
+      FINISHED[task.state] and 'tt task reopen ' .. id or 'wait for the verdict', { task = id, state = task.state })
+  elseif a[3] ~= '' and tonumber(a[3]) <= now then
+    refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
+  end
+  if task.state == 'running' then
+    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
+    count_attempt(base, id, -1)
+  end
+  set_hold(base, task, a[2], a[3])
+  move(base, task, 'blocked', blocked_by(base, task), now)
+  return id
+end, task_reply)
+
+-- task_release: op, id -> fields
+register_once('task_release', function(base, a)
+  local id = find_task(base, a[1])
+  if (redis.call('HGET', task_key(base, id), 'held') or '') == '' then
+    refuse('refused', 'task ' .. id .. ' is not held', 'tt task show ' .. id, { task = id })
+  end
+  release_hold(base, id, 'released', now_ms())
   return id
 end, task_reply)
 

@@ -6,6 +6,7 @@ load the library if the server lacks it. Arguments named ``agent`` or ``task`` t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Unpack
 
@@ -13,11 +14,12 @@ import msgspec
 from tinytown.model.details import TaskChanges, check_keywords
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import new_id
-from tinytown.model.results import Inbox
+from tinytown.model.messages import decode_message
+from tinytown.model.results import DeadLetter, Inbox
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task, read_task
 from tinytown.model.text import check_text
-from tinytown.model.time import rfc3339
+from tinytown.model.time import check_moment, rfc3339
 from tinytown.protocol import FunctionLibrary, Keys, Operation, Reply, TownOperations, function_call, task_fields
 
 LIBRARY = FunctionLibrary("administration", Path(__file__).with_name("administration.lua"), extends="town")
@@ -26,9 +28,12 @@ LIBRARY = FunctionLibrary("administration", Path(__file__).with_name("administra
 ROUND_FUNCTIONS = (
     LIBRARY,
     {
+        "dead_list": "conductor",
         "mailbox_message": "mailbox",
         "trace": "read",
         "rounds": "read",
+        "task_hold": "task_once",
+        "task_release": "task_once",
         "task_update": "task_fields",
         "task_need": "task",
         "task_requeue": "backlog",
@@ -54,7 +59,22 @@ def _task(reply: Reply) -> Task:
     return read_task(pairs(reply))
 
 
+def _dead_letter(reply: Reply) -> DeadLetter:
+    fields = dict(zip(reply[::2], reply[1::2], strict=True))
+    body, message = fields.pop(b"body"), None
+    with suppress(ValueError):
+        message = decode_message(body)
+    texts = {name: text for name, text in pairs(fields).items() if name in DeadLetter.__struct_fields__}
+    at, deliveries = rfc3339(int(texts.pop("at"))), int(texts.pop("deliveries"))
+    return DeadLetter(**texts, at=at, deliveries=deliveries, raw=body, message=message)
+
+
 # -- dead letters and mail
+
+
+def dead_letters(keys: Keys, *, limit: int = 100) -> Operation[tuple[DeadLetter, ...]]:
+    """The dead letters, newest first."""
+    return function_call(LIBRARY, "dead_list", keys.base, lambda reply: tuple(map(_dead_letter, reply)), limit)
 
 
 def redrive(keys: Keys, letter: str) -> Operation[tuple[str, ...]]:
@@ -102,6 +122,17 @@ def update_task(operations: TownOperations, task: str, **changes: Unpack[TaskCha
     fields = task_fields(changes, operations.message_limit_bytes)
     flat = [part for item in fields.items() for part in item]
     return function_call(LIBRARY, "task_update", operations.keys.base, _task, task, *flat)
+
+
+def hold_task(keys: Keys, task: str, *, reason: str, until: str = "") -> Operation[Task]:
+    """Keep a task from being worked on, until `release_task` or the moment `until` (RFC 3339); a round on it is ended."""
+    until_ms, why = check_moment(until) if until else "", check_text("a reason", reason, 10_000)
+    return function_call(LIBRARY, "task_hold", keys.base, _task, new_id(), task, why, until_ms)
+
+
+def release_task(keys: Keys, task: str) -> Operation[Task]:
+    """Release a held task: to its agent, else onto the backlog, unless a need is open."""
+    return function_call(LIBRARY, "task_release", keys.base, _task, new_id(), task)
 
 
 def requeue_task(keys: Keys, task: str, *, reason: str = "requeued") -> Operation[Task]:

@@ -107,7 +107,9 @@ def _event_types(_ctx: click.Context) -> Iterable[tuple[str, str]]:
 
 def _dead_letters(ctx: click.Context) -> Iterable[tuple[str, str]]:
     with running_town(ctx) as town:
-        letters = town.run(town.operations.dead_letters(limit=_LIMIT))
+        from tinytown_cli import administration
+
+        letters = town.run(administration.dead_letters(town.operations.keys, limit=_LIMIT))
     return [*((letter.id, f"to {letter.agent}: {letter.reason}") for letter in letters), ("all", "all of them")]
 
 

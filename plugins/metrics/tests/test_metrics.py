@@ -19,6 +19,7 @@ from tinytown.contracts import Failed, Finished, Usage
 from tinytown.model.messages import Informational, Query
 from tinytown.town import Town
 from tinytown_metrics.service import ADDRESS, PLUGIN
+from tinytown_sinks import set_position
 from tinytown_testing import Shell, TownDirectory, check_plugin
 from tinytown_testing.scripted_backend import ScriptedBackend, answers
 from tinytown_testing.town_pairs import TownPair
@@ -160,7 +161,7 @@ async def test_every_query_of_the_dashboard_names_metrics_and_labels_that_are_th
         await town.wait_for_task((await ada.assign("something")).id)
         await ada.interrupt()
         await ada.send(Query(question="later?"))
-        await town.run(town.operations.set_cursor("journal", "0-1"))
+        await town.run(set_position(town.operations.keys, "journal", "0-1"))
         await town.run(town.operations.emit("plugin_reported", {"plugin": "x", "text": "y"}))
         await town.run(town.operations.emit("sink_gap", {"sink": "journal", "after": "1-0", "before": "2-0"}))
         numbers = await numbers_when(town, lambda numbers: numbers("tinytown_sink_gaps_total", sink="journal") == 1)

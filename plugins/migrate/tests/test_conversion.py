@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.model.messages import Confirmation, Informational, Query, TaskAssign, TaskOrder, Unknown
+from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_migrate.conversion import Converted, convert
 from tinytown_migrate.source import OldTown, find_keys, read_town
@@ -119,7 +120,9 @@ def test_mail_is_in_delivery_order(migrated: tuple[BareTown, Converted]) -> None
 
 def test_mail_that_cannot_be_delivered_is_a_dead_letter_with_its_reason(migrated: tuple[BareTown, Converted]) -> None:
     town, converted = migrated
-    letters = {item.reason.partition(": ")[2]: item for item in town.run(town.operations.dead_letters())}
+    letters = {
+        item.reason.partition(": ")[2]: item for item in town.run(administration.dead_letters(town.operations.keys))
+    }
     assert set(letters) == {"unreadable", f"no agent {GONE}"}
     assert letters["unreadable"].raw == b"this is no JSON"
     assert "orders not migrated, because their tasks are finished or have another agent: 1" in converted.notes

@@ -19,7 +19,7 @@ from tinytown.contracts import Service
 from tinytown.errors import ConfigError, ServerUnreachable, TinytownError
 from tinytown.protocol import Keys, Operation
 from tinytown.town import Town
-from tinytown_sinks import EventCursor
+from tinytown_sinks import EventCursor, position_of, set_position
 
 from tinytown_notify import queue
 from tinytown_notify.delivery import Undelivered, retry_delay_s
@@ -108,12 +108,12 @@ class _ChannelWorker:
     async def _begin(self) -> None:
         """Have a new channel begin a minute ago: a question that is asked while the kernel starts is sent, old ones are not."""
         run, operations = self._town.run, self._town.operations
-        if await run(operations.cursor(self._cursor_name)) is None:
+        if await run(position_of(operations.keys, self._cursor_name)) is None:
             now_s = await run(Operation(("TIME",), lambda reply: int(reply[0])))
             until = (now_s - _LOOK_BACK_S) * 1000
             last_before = ("XREVRANGE", operations.keys.events, until, "-", "COUNT", 1)
             position = await run(Operation(last_before, lambda reply: reply[0][0].decode() if reply else "0"))
-            await run(operations.set_cursor(self._cursor_name, position))
+            await run(set_position(operations.keys, self._cursor_name, position))
 
     async def _fill(self) -> bool:
         """Put what the channel wants of the next events into its queue; False when there are none."""

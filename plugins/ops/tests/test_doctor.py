@@ -17,6 +17,7 @@ from tinytown_cli.context import CliContext
 from tinytown_ops.doctor.command import shortened
 from tinytown_ops.doctor.machine_checks import check_plugins
 from tinytown_ops.doctor.town_checks import check_access, check_clock, check_rights
+from tinytown_sinks import set_position
 from tinytown_testing.sandbox import changed_environment
 from tinytown_testing.shell import Shell
 
@@ -192,7 +193,7 @@ def test_a_reader_of_events_that_is_about_to_lose_some_is_a_problem(tt: Shell) -
         town.run(town.operations.emit("first", {}))
         (first,) = town.run(town.operations.latest_events(1))
         for name in ("service:clerk", "gone"):
-            town.run(town.operations.set_cursor(name, first.id))
+            town.run(set_position(town.operations.keys, name, first.id))
     assert "sinks" not in findings(tt)
     with linked(tt) as town:
         town.run_all([town.operations.emit("noise", {"number": str(number)}) for number in range(9_500)])

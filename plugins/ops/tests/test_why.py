@@ -118,7 +118,9 @@ async def test_a_held_task_says_who_holds_it_and_until_when(town_dir, scripted_b
         first = await town.add_task("first")
         task = await town.add_task("then this", needs=[first.id])
         await town.run(
-            town.operations.hold_task(task.id, reason="the customer thinks about it", until="2999-01-01T00:00:00Z")
+            administration.hold_task(
+                town.operations.keys, task.id, reason="the customer thinks about it", until="2999-01-01T00:00:00Z"
+            )
         )
         found = await why(town_dir, task)
         assert [each.code for each in found] == ["held", "need_open", "nobody_fits"]
@@ -198,7 +200,7 @@ async def test_who_would_take_a_task_of_the_backlog_and_why_they_do_not(town_dir
 async def test_an_agent_that_finishes_up_takes_nothing_more(town_dir, scripted_backend) -> None:
     async with town_dir.connect() as town:
         agent = await town.spawn("ada", tags=["python"])
-        await agent.close()
+        await town.run(town.operations.set_desired_state(agent.id, "drained"))
         task = await town.add_task("look at it", tags=["python"])
         found = await why(town_dir, task)
         assert [each.code for each in found] == ["on_backlog", "agent_draining"]
@@ -385,8 +387,8 @@ async def test_a_hold_and_a_frozen_town_are_reasons(town_dir, scripted_backend) 
         (reason,) = await why(town_dir, task)
         assert (reason.code, reason.fix) == ("held", f"tt task release {task.id}")
         assert "until the design is agreed" in reason.text
-        await town.freeze("the bill")
-        await town.run(town.operations.release_task(task.id))
+        await town.run(town.operations.freeze(reason="the bill"))
+        await town.run(administration.release_task(town.operations.keys, task.id))
         found = await comes(town_dir, town, task, "town_frozen")
         assert found[0].fix == "tt thaw"
         assert "the bill" in found[0].text

@@ -175,9 +175,9 @@ def _steps(town: TownClient, push: Push) -> list[Operation[Any]]:
     if push.requeue:
         steps.append(administration.requeue_task(operations.keys, id_, reason="the plan no longer names an agent"))
     if push.hold:
-        steps.append(operations.hold_task(id_, reason=push.hold, until=push.task.held_until))
+        steps.append(administration.hold_task(operations.keys, id_, reason=push.hold, until=push.task.held_until))
     elif push.hold is not None:
-        steps.append(operations.release_task(id_))
+        steps.append(administration.release_task(operations.keys, id_))
     if push.finish:
         verb: Any = _VERBS[push.finish]
         steps.append(operations.settle_task(verb, id_, text="settled by the plan"))

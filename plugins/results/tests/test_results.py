@@ -70,7 +70,7 @@ async def test_a_task_whose_results_never_fit_fails_with_the_reason(
         assert len(scripted_backend.rounds) == rounds
         with pytest.raises(LookupError):
             value_of(task)
-        await town.reopen_task(task.id)
+        await town.run(town.operations.reopen_task(task.id))
         await town.wait_for_task(task.id)
         assert len(scripted_backend.rounds) == 2 * rounds  # it has its repair rounds again
 

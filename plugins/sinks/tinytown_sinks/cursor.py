@@ -9,9 +9,20 @@ from collections.abc import AsyncGenerator, Callable
 
 from tinytown.model.events import Event
 from tinytown.model.ids import check_id
+from tinytown.protocol import Keys, Operation
 from tinytown.town import Town
 
 _READ_AT_ONCE = 100
+
+
+def position_of(keys: Keys, name: str) -> Operation[str | None]:
+    """How far a sink, or whatever else reads events under a name, has read; None before its first one."""
+    return Operation(("HGET", keys.cursors, name), lambda reply: None if reply is None else reply.decode())
+
+
+def set_position(keys: Keys, name: str, position: str) -> Operation[str]:
+    """Store how far a sink has read; the position."""
+    return Operation(("HSET", keys.cursors, name, position), lambda _: position)
 
 
 async def events_from(
@@ -48,7 +59,7 @@ class EventCursor:
 
     async def start_now(self) -> None:
         """Have a name that is not known yet begin with the next event; else it begins with the oldest."""
-        if await self._town.run(self._town.operations.cursor(self._name)) is None:
+        if await self._town.run(position_of(self._town.operations.keys, self._name)) is None:
             latest = await self._town.run(self._town.operations.latest_events(1))
             await self._store(latest[-1].id if latest else "0")
 
@@ -58,7 +69,7 @@ class EventCursor:
         An event ``sink_gap`` announces those that were removed by the town's limits before they were read.
         """
         operations = self._town.operations
-        kept = await self._town.run(operations.cursor(self._name))
+        kept = await self._town.run(position_of(operations.keys, self._name))
         position = self.position = kept or "0"
         events = await self._town.run(operations.events_from(position, count=count + 1))
         if events and events[0].id == position:
@@ -75,7 +86,7 @@ class EventCursor:
 
     async def _store(self, position: str) -> None:
         self.position = position
-        await self._town.run(self._town.operations.set_cursor(self._name, position))
+        await self._town.run(set_position(self._town.operations.keys, self._name, position))
 
 
 def _before(position: str) -> str:

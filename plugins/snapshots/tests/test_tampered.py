@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tinytown.errors import Refused, UsageError
 from tinytown.model.ids import check_agent_name, check_id, check_task_id
+from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_snapshots.records import Snapshot
 from tinytown_testing.bare_town import BareTown, add_town, expect_known_keys, fresh_town
@@ -59,7 +60,7 @@ def expect_a_town(town: BareTown, snapshot: Snapshot) -> None:
     for task in run(make.tasks(limit=100)):
         check_task_id(task.id)
     run(make.peek("supervisor"))
-    run(make.dead_letters())
+    run(administration.dead_letters(make.keys))
     run(make.status())
     run(make.setup({"max_agents": 10}))
     assert run(make.add_task("one more")).task.state == "pending"

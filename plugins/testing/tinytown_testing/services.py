@@ -116,7 +116,7 @@ async def _goes_on(trial: ServiceTrial) -> None:
         await town.complete_task(kept.id, "done")
         await town.cancel_task(dropped.id)
         await agent.kill()
-        await agent.remove(force=True)
+        await town.run(town.operations.remove_agent(agent.id, force=True))
         await trio.sleep(_QUIET_S)
 
 

@@ -104,7 +104,7 @@ async def test_a_question_is_answered_in_place(client: Client) -> None:
     (item,) = [each for each in (await client.get("/v1/attention"))["items"] if each["kind"] == "question"]
     assert (item["id"], item["text"], item["agent"]) == (asked.message_id, "Which one?", "ada")
     await client.post(f"/v1/inbox/{asked.message_id}/answer", {"text": "The first."})
-    (answer,) = await ada.inbox()
+    (answer,) = await ada.town.inbox("ada")
     assert (answer.text, answer.correlation_id, answer.sender) == ("The first.", asked.message_id, "supervisor")
     assert (await client.get("/v1/inbox"))["messages"] == []
     assert (await client.ask("POST", f"/v1/inbox/{asked.message_id}/answer", {"text": "x"})).status == 404

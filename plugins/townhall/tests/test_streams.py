@@ -71,7 +71,7 @@ async def test_a_page_gets_the_town_and_then_what_changes(client: Client) -> Non
         await client.town.spawn("bob", cli="scripted")
         seen = await _until(pictures, lambda change: change.get("agents"))
         assert [row["name"] for row in seen["agents"]] == ["bob"]
-        await (await client.town.agent("bob")).remove(force=True)
+        await client.town.run(client.town.operations.remove_agent("bob", force=True))
         assert await _until(pictures, lambda change: change.get("gone_agents"))
 
 

@@ -231,7 +231,7 @@ class LiveTown:
         operations = town.operations
         self._inbox = await town.run(operations.peek(SUPERVISOR, limit=_LISTED))
         self._questions = await open_questions(town, self._agents.values())
-        self._dead = await town.run(operations.dead_letters(limit=_LISTED))
+        self._dead = await town.run(administration.dead_letters(operations.keys, limit=_LISTED))
         self._others = await self._extensions.waiting(town)
         blocked = await town.run(operations.tasks(state="blocked", limit=_LISTED))
         self._held = tuple(task for task in blocked if task.held)

@@ -362,17 +362,6 @@ register('peek', function(base, a)
   return reply
 end)
 
--- dead_list: limit -> the fields of each dead letter with its id, newest first
-register('dead_list', function(base, a)
-  local reply = {}
-  for _, id in ipairs(redis.call('ZRANGE', base .. ':dead', 0, tonumber(a[1]) - 1, 'REV')) do
-    local letter = redis.call('HGETALL', base .. ':dead:' .. id)
-    letter[#letter + 1], letter[#letter + 2] = 'id', id
-    reply[#reply + 1] = letter
-  end
-  return reply
-end)
-
 local COUNTED = { t = 5, q = 6, i = 7, c = 8 }
 
 -- queued, leased, delayed, urgent, orders, questions, news, receipts, and how many of them wait for the next round

@@ -198,41 +198,11 @@ register_once('task_reopen', function(base, a)
   return { id, route_task(base, task, a[2], now) }
 end, present_assigned)
 
--- task_hold: op, id, reason, until (ms, '' = until somebody releases it) -> fields. Until then it is not assigned; a round that
--- works on it is interrupted, which does not count as an attempt.
-register_once('task_hold', function(base, a)
-  local id, now = find_task(base, a[1]), now_ms()
-  local task = read_task(base, id)
-  if FINISHED[task.state] or task.state == 'verifying' then
-    refuse('refused', 'task ' .. id .. ' is ' .. task.state .. ' and cannot be held',
-      FINISHED[task.state] and 'tt task reopen ' .. id or 'wait for the verdict', { task = id, state = task.state })
-  elseif a[3] ~= '' and tonumber(a[3]) <= now then
-    refuse('usage', 'expected a moment to come, got one that is over', 'leave it out to hold the task until tt task release')
-  end
-  if task.state == 'running' then
-    stop_round(base, task.agent_id, task.round_id, 'stop-round ' .. task.round_id)
-    count_attempt(base, id, -1)
-  end
-  set_hold(base, task, a[2], a[3])
-  move(base, task, 'blocked', blocked_by(base, task), now)
-  return id
-end, task_reply)
-
 local function release_hold(base, id, reason, now)
   local task = read_task(base, id)
   set_hold(base, task, '', '')
   route_task(base, task, reason, now)
 end
-
--- task_release: op, id -> fields
-register_once('task_release', function(base, a)
-  local id = find_task(base, a[1])
-  if (redis.call('HGET', task_key(base, id), 'held') or '') == '' then
-    refuse('refused', 'task ' .. id .. ' is not held', 'tt task show ' .. id, { task = id })
-  end
-  release_hold(base, id, 'released', now_ms())
-  return id
-end, task_reply)
 
 local function release_due_holds(base, now)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':holds', '-inf', integer_text(now), 'BYSCORE', 'LIMIT', 0, MAX_PER_CALL)) do

@@ -188,7 +188,7 @@ def test_what_the_town_takes_away_is_taken_away_in_the_database(repository: Repo
     repository.sync()
     assert repository.tasks()["tt-1"].held
     repository.change("tt-2", tags=["b", "c"], needs=[])
-    repository.do(lambda calls: calls.release_task("tt-1"))
+    repository.do(lambda calls: administration.release_task(calls.keys, "tt-1"))
     repository.sync()
     for _ in range(2):
         first, second = (repository.records[id_] for id_ in ("tt-1", "tt-2"))
@@ -198,7 +198,9 @@ def test_what_the_town_takes_away_is_taken_away_in_the_database(repository: Repo
         repository.sync()
     task = repository.tasks()["tt-2"]
     assert (list(task.needs), sorted(task.tags)) == ([], ["b", "c"])
-    repository.do(lambda calls: calls.hold_task("tt-1", reason="later", until="2099-02-01T00:00:00Z"))
+    repository.do(
+        lambda calls: administration.hold_task(calls.keys, "tt-1", reason="later", until="2099-02-01T00:00:00Z")
+    )
     repository.sync()
     if not repository.cli.dialect.hides_deferral:
         assert repository.records["tt-1"]["defer_until"].startswith("2099-02-01")

@@ -28,7 +28,7 @@ def dead() -> None:
 def list_dead(context: CliContext, limit: int) -> None:
     """List the dead letters, the newest first."""
     with context.open_town() as town:
-        letters = town.run(town.operations.dead_letters(limit=limit))
+        letters = town.run(administration.dead_letters(town.operations.keys, limit=limit))
     ids = brief_ids(letter.id for letter in letters)
     rows = [
         (ids[letter.id], letter.agent, letter.at, str(letter.deliveries), letter.reason, _text(letter))
@@ -48,7 +48,7 @@ def _text(letter: DeadLetter) -> str:
 def show(context: CliContext, message: str) -> None:
     """Show one dead letter in full."""
     with context.open_town() as town:
-        letters = town.run(town.operations.dead_letters(limit=town.config.limits.dead_letters))
+        letters = town.run(administration.dead_letters(town.operations.keys, limit=town.config.limits.dead_letters))
     matches = [letter for letter in letters if message and letter.id.startswith(message)]
     if not matches:
         raise NotFound(f"no dead letter {shown(message)!r}", hint="tt dead list")

@@ -194,7 +194,9 @@ def hold(context: CliContext, task_word: str, reason: str, until: Moment | None)
     words = read_text(reason)
     with context.open_town() as town:
         moment = "" if until is None else rfc3339(until.ahead_ms(town.now_ms()))
-        held = town.run(town.operations.hold_task(task_word, reason=words, until=moment))
+        from tinytown_cli import administration
+
+        held = town.run(administration.hold_task(town.operations.keys, task_word, reason=words, until=moment))
     _print_task(context, held)
 
 
@@ -204,7 +206,9 @@ def hold(context: CliContext, task_word: str, reason: str, until: Moment | None)
 def release(context: CliContext, task_word: str) -> None:
     """Release a held task: to its agent or the backlog, unless it needs other tasks."""
     with context.open_town() as town:
-        released = town.run(town.operations.release_task(task_word))
+        from tinytown_cli import administration
+
+        released = town.run(administration.release_task(town.operations.keys, task_word))
     _print_task(context, released)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from tinytown.errors import UsageError
 from tinytown_beads.mapping import opens_at
+from tinytown_cli import administration
 
 from tinytown_gastown.bd.board import Board, Record, cli_context, stamp_now
 from tinytown_gastown.bd.dependencies import add_edge
@@ -122,7 +123,7 @@ def resolve(out: Output, word: str, reason: str) -> None:
         if board.beads[id_].issue_type == "gate":
             close_issue(board, id_, reason, force=True)
         else:  # the gate is the hold of a formula's step
-            town.run(town.operations.release_task(board.task_of(id_).id))
+            town.run(administration.release_task(town.operations.keys, board.task_of(id_).id))
     out.answer({"id": id_, "status": "closed", "reason": reason}, f"✓ Gate resolved: {id_}")
 
 

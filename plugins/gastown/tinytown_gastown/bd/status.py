@@ -83,11 +83,13 @@ def _move_task(out: Output, board: Board, id_: str, task: Task, status: str) -> 
         if task.finished:
             town.run(town.operations.reopen_task(task.id, reason="reopened"))
         elif task.held:
-            town.run(town.operations.release_task(task.id))
+            town.run(administration.release_task(town.operations.keys, task.id))
         elif task.assigned_to:
             town.run(administration.requeue_task(town.operations.keys, task.id, reason="reopened"))
     else:
-        town.run(town.operations.hold_task(task.id, reason=f"{status}, says {actor_of(out, town)}"))
+        town.run(
+            administration.hold_task(town.operations.keys, task.id, reason=f"{status}, says {actor_of(out, town)}")
+        )
 
 
 def defer_issue(board: Board, id_: str, until: str) -> None:
@@ -97,7 +99,9 @@ def defer_issue(board: Board, id_: str, until: str) -> None:
         return
     task = board.task_of(id_)
     reason = f"deferred until {until}" if until else "deferred"
-    board.tasks[id_] = board.town.run(board.town.operations.hold_task(task.id, reason=reason, until=until))
+    board.tasks[id_] = board.town.run(
+        administration.hold_task(board.town.operations.keys, task.id, reason=reason, until=until)
+    )
 
 
 @click.command("close")
@@ -228,7 +232,7 @@ def undefer(out: Output, words: tuple[str, ...]) -> None:
             if id_ in board.wisps:
                 board.set_extra_fields(id_, {"status": "open", "defer_until": None})
             elif board.task_of(id_).held:
-                town.run(town.operations.release_task(board.task_of(id_).id))
+                town.run(administration.release_task(town.operations.keys, board.task_of(id_).id))
         board.load()
         out.answer(
             [board.shape(id_) for id_ in ids], [f"* Undeferred {id_} (now {board.beads[id_].status})" for id_ in ids]

@@ -20,6 +20,7 @@ from tinytown.town import Town
 from tinytown_beads.forge import look
 from tinytown_beads.groups.record import PLUGIN, Group, groups_in
 from tinytown_beads.groups.service import group_changes
+from tinytown_cli import administration
 
 from tinytown_gastown.formulas.run import TABLE
 
@@ -81,7 +82,7 @@ class GateReconciler(Service):
         verdict = await look(self.gh, _gate(task), str(town.root))
         if verdict == "open":
             with suppress(Refused):  # somebody else has let it go meanwhile
-                await town.run(town.operations.release_task(task.id))
+                await town.run(administration.release_task(town.operations.keys, task.id))
         elif verdict == "lost":
             await _ask(town, task, owner)
 

@@ -8,6 +8,7 @@ import click
 from tinytown.errors import Refused, UsageError
 from tinytown.model.messages import Informational, Query
 from tinytown.model.tasks import Task
+from tinytown_cli import administration
 from tinytown_cli.public import (
     AGENT,
     TASK,
@@ -76,7 +77,7 @@ def _put_off(town: TownClient, task: Task, status: str, words: str) -> Task:
     if status == "escalated":
         question = Query(question=f"{task.headline} ({task.id}) needs a decision: {words}")
         calls.append(town.operations.send("supervisor", question, sender=town.caller.address, priority="urgent"))
-    calls.append(town.operations.hold_task(task.id, reason=f"{status}: {words}"[:1000]))
+    calls.append(administration.hold_task(town.operations.keys, task.id, reason=f"{status}: {words}"[:1000]))
     held: Task = town.run_all(calls)[-1]
     return held
 
@@ -132,13 +133,13 @@ def handoff(
             ]
         words = "\n\n".join(part for part in parts if part)
         # All at once: the first of these may end the round that we run in.
-        calls: list[Any] = [town.operations.hold_task(task.id, reason="handed over")]
+        calls: list[Any] = [administration.hold_task(town.operations.keys, task.id, reason="handed over")]
         if words:
             note = Informational(summary=f"Handoff: {task.headline} ({task.id}): {words}")
             calls.insert(0, town.operations.send(taker_agent.id, note, sender=town.caller.address, priority="high"))
         if taker_agent.id != task.agent_id:
             calls.append(town.operations.assign_task(task.id, taker_agent.id))
-        calls.append(town.operations.release_task(task.id))
+        calls.append(administration.release_task(town.operations.keys, task.id))
         given: Task = town.run_all(calls)[-1]
     context.emit(
         {

@@ -269,7 +269,9 @@ def check_sinks(town: TownClient) -> Iterator[Finding]:
 
 def _events_before_a_loss(town: TownClient, name: str) -> int:
     """How many events may happen before one is removed that the sink has not taken; counted to `_LITTLE_ROOM`."""
-    stream, cursor = town.operations.keys.events, town.run(town.operations.cursor(name)) or "0"
+    from tinytown_sinks import position_of  # late: it imports trio
+
+    stream, cursor = town.operations.keys.events, town.run(position_of(town.operations.keys, name)) or "0"
     kept = int(town.client.command("XLEN", stream))
     room = max(0, town.config.limits.events - kept)
     if cursor != "0":

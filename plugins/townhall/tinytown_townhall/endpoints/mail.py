@@ -182,7 +182,7 @@ async def _dismiss(call: Call, message: str) -> None:
 @MAIL.get("/v1/dead-letters")
 async def list_dead_letters(call: Call, query: MailQuery) -> DeadLetters:
     """Messages that were given up, the newest first."""
-    letters = await call.run(call.town.operations.dead_letters(limit=query.limit))
+    letters = await call.run(administration.dead_letters(call.town.operations.keys, limit=query.limit))
     return DeadLetters(dead=[dead_letter_view(letter) for letter in letters])
 
 

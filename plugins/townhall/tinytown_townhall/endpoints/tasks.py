@@ -236,13 +236,15 @@ async def reopen_task(call: Call, task: str, body: Reason) -> TaskView:
 @TASKS.post("/v1/tasks/{task}/hold")
 async def hold_task(call: Call, task: str, body: Hold) -> TaskView:
     """Hold a task back; a running round on it is interrupted."""
-    return task_view(await call.run(call.town.operations.hold_task(task, reason=body.reason, until=body.until)))
+    return task_view(
+        await call.run(administration.hold_task(call.town.operations.keys, task, reason=body.reason, until=body.until))
+    )
 
 
 @TASKS.post("/v1/tasks/{task}/release")
 async def release_task(call: Call, task: str) -> TaskView:
     """Release a held task: to its agent or the backlog, unless it needs other tasks."""
-    released = await call.run(call.town.operations.release_task(task))
+    released = await call.run(administration.release_task(call.town.operations.keys, task))
     await _start(call, released.agent_id)
     return task_view(released)
 

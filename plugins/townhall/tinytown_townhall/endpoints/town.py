@@ -170,13 +170,13 @@ async def follow_live(call: Call) -> Response:
 @TOWN.post("/v1/town/freeze")
 async def freeze_town(call: Call, body: Reason) -> Changed:
     """Freeze every running process of the town, and start nothing until it is thawed."""
-    return Changed(changed=await call.town.freeze(body.reason or call.asker))
+    return Changed(changed=await call.run(call.town.operations.freeze(reason=body.reason or call.asker)))
 
 
 @TOWN.post("/v1/town/thaw")
 async def thaw_town(call: Call, body: Reason) -> Changed:
     """Continue a frozen town."""
-    return Changed(changed=await call.town.thaw(body.reason or call.asker))
+    return Changed(changed=await call.run(call.town.operations.thaw(reason=body.reason or call.asker)))
 
 
 @TOWN.post("/v1/town/start", status=202)
