@@ -368,6 +368,22 @@ async def test_it_gets_its_files_its_environment_and_nothing_secret(toys: Toys) 
     assert (toys.work_dir / "state").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("ends", ["finishes", "fails"])
+async def test_no_path_out_of_a_run_shows_a_secret(toys: Toys, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    monkeypatch.setenv("OTHER_TOKEN", "of-the-kernel-77")
+    said = '{"say": "the key is %s, %s", "tool": "echo %s"}'
+    script = (
+        f"""printf '{said}\\n' "$TOY_KEY" of-the-kernel-77 "$TOY_KEY"; echo "$TOY_KEY, plain"; echo "$TOY_KEY" >&2\n"""
+    )
+    script += """printf '{"done": true, "text": "%s"}' "$TOY_KEY" """ if ends == "finishes" else "exit 3"
+    outcome = await toys.run(script, env={"TOY_KEY": "of-the-toy-123"})
+    everything = [repr(outcome), *toys.report.lines, toys.round("").log_path.read_text()]
+    everything.append((toys.work_dir / "last-run.log").read_text())
+    assert isinstance(outcome, Finished if ends == "finishes" else Failed)
+    assert "the key is ***, ***" in toys.report.lines
+    assert not [text for text in everything if "of-the-toy-123" in text or "of-the-kernel-77" in text]
+
+
 async def test_without_a_key_in_the_environment_it_keeps_its_state_where_it_always_does(toys: Toys) -> None:
     script = f"""echo '{{"say": "state '"$TOY_STATE"'"}}'; {DONE}"""
     await toys.run(script)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tinytown_adapters.json_lines import JsonLinesReader, Record, record_of
     from tinytown_adapters.json_rpc import JsonRpcReader, RpcRefused
     from tinytown_adapters.run_state import Conversation, Reader, RunState, TakesMail, usage_since
+    from tinytown_adapters.secrets import Secrets, known_secrets
     from tinytown_adapters.session_store import CliSessionRecord
     from tinytown_adapters.settings import CliSettings, Permissions
     from tinytown_adapters.town_tools import TownTools
@@ -44,6 +45,7 @@ _MODULES = {
     "RpcRefused": "json_rpc",
     "RunRequest": "adapter",
     "RunState": "run_state",
+    "Secrets": "secrets",
     "TakesMail": "run_state",
     "TownTools": "town_tools",
     "ask_permission": "approvals",
@@ -51,6 +53,7 @@ _MODULES = {
     "failure_of": "failures",
     "git_directories": "git_layout",
     "is_secret": "environment",
+    "known_secrets": "secrets",
     "read_agent_file": "agent_files",
     "record_of": "json_lines",
     "usage_since": "run_state",
@@ -73,6 +76,7 @@ __all__ = [
     "RpcRefused",
     "RunRequest",
     "RunState",
+    "Secrets",
     "TakesMail",
     "TownTools",
     "ask_permission",
@@ -80,6 +84,7 @@ __all__ = [
     "failure_of",
     "git_directories",
     "is_secret",
+    "known_secrets",
     "read_agent_file",
     "record_of",
     "usage_since",

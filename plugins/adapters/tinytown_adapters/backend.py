@@ -11,6 +11,7 @@ import shlex
 import shutil
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -43,6 +44,7 @@ from tinytown_adapters.outcomes import (
 )
 from tinytown_adapters.run_clock import RunClock
 from tinytown_adapters.run_state import Conversation, RunState, TakesMail
+from tinytown_adapters.secrets import known_secrets
 from tinytown_adapters.session_store import CliSessionRecord, load_session, store_session, write_private
 from tinytown_adapters.settings import CliSettings, Permissions, settings_by_kind
 from tinytown_adapters.town_tools import TownTools, prepare_town_tools
@@ -212,7 +214,8 @@ class CliSession(AgentSession, Generic[S]):
         raw_log.unlink(missing_ok=True)
         with _open_log(work.log_path) as keep:
             # A session is known from its first record on: a killed round is resumed with it, too.
-            state = RunState(report, keep, on_session=lambda: self._store_session(work, state))
+            secrets = known_secrets(os.environ, request.environment, self._settings.env)
+            state = RunState(report, keep, lambda: self._store_session(work, state), secrets.masked)
             reader = self._adapter.reader(state, request)
             self._mail_reader = reader if isinstance(reader, TakesMail) else None
             clock = RunClock(state, self._settings, reports_progress=self._adapter.reports_progress)
@@ -232,7 +235,7 @@ class CliSession(AgentSession, Generic[S]):
                     cwd, env = request.directory, _with(request.environment, spec.environment)
 
                     def on_line(line: Line) -> None:
-                        clock.read_line(line, reader)
+                        clock.read_line(line._replace(text=secrets.masked(line.text)), reader)
 
                     if isinstance(reader, Conversation):
                         async with processes.open(command, cwd=cwd, env=env, on_line=on_line, **options) as running:
@@ -241,6 +244,8 @@ class CliSession(AgentSession, Generic[S]):
                         ended = await processes.run(
                             command, cwd=cwd, env=env, on_line=on_line, stdin=spec.stdin, **options
                         )
+                    stdout_tail, stderr_tail = secrets.masked(ended.stdout_tail), secrets.masked(ended.stderr_tail)
+                    ended = replace(ended, stdout_tail=stdout_tail, stderr_tail=stderr_tail)
                     reader.end(ended)
                     hints = self._backend.hints
                     return outcome_of_exit(ended, state, hints, limit_s=self._limit_s(work)), state
@@ -248,6 +253,8 @@ class CliSession(AgentSession, Generic[S]):
             finally:
                 self._mail_reader = None
                 self._store_session(work, state)
+                with suppress(OSError):
+                    secrets.mask_file(raw_log)
 
     def _remove_links(self, name: str) -> None:
         """Remove what would lead out of `work_dir` on the way to this file in it: an agent may have put it there."""

@@ -75,9 +75,11 @@ class RunState:
         report: Report,
         write_log: Callable[[str], None] = lambda text: None,
         on_session: Callable[[], None] = lambda: None,
+        mask: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._report = report
         self._on_session = on_session
+        self._mask = mask  # secrets: of what comes in pieces, none of which has a whole one
         self._write_log = write_log  # takes what is told whole, for the log
         self._deltas: list[str] = []
         self._tools = 0
@@ -120,6 +122,7 @@ class RunState:
     def add_text(self, text: str) -> None:
         """A whole text of the model's: the answer, unless another one follows."""
         self._clear_retry()
+        text = self._mask(text)
         if text.strip():
             self._deltas.clear()
             self.text, self.answered = text[-_TEXT_LENGTH:], True
@@ -180,6 +183,7 @@ class RunState:
         self._tools = 0
         self.is_final = True
         if text is not None:
+            text = self._mask(text)
             self.text, self.answered = text[-_TEXT_LENGTH:] or self.text, bool(text.strip())
 
     def _clear_retry(self) -> None:

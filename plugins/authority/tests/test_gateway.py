@@ -308,3 +308,21 @@ async def test_a_request_without_end_is_cut_off(town_dir: TownDirectory) -> None
         answer = await trio.to_thread.run_sync(raw, round_.url, b"*2\r\n$%d\r\n" % (1 << 30) + b"x" * size)
         assert answer in (b"-ERR the request is too large\r\n", b"")
         assert await round_.run(round_.operations.agents())
+
+
+async def test_no_secret_of_the_kernel_gets_into_the_town_through_a_round(
+    town_dir: TownDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "known-value-42")
+    town_dir.configure('[plugins.notify.targets.team]\nauth_token = "of-the-settings-7"\n')
+    text = "the key is known-value-42 and of-the-settings-7"
+    async with open_round(town_dir, conducts=True) as round_:
+        operations, town = round_.operations, round_.town
+        await round_.run(operations.send("bob", Informational(summary=text), sender="ada"))
+        await round_.run(operations.emit("made_up", {"text": text}))
+        added = (await round_.run(operations.add_task(text, title=text))).task
+        await round_.run(operations.settle_task("cancel", round_.tasks["free"].id, text=text))
+        kept = [repr(await town.run(operations.peek("bob"))), repr(await town.task(added.id)), repr(await town.tasks())]
+        kept += [repr(event_fields(event)) for event in await town.run(operations.latest_events(50))]
+    assert not [each for each in kept if "known-value-42" in each or "of-the-settings-7" in each]
+    assert sum("the key is *** and ***" in each for each in kept) >= 3

@@ -31,6 +31,7 @@ from tinytown.model.tasks import Task
 from tinytown.redis import Connection, address_of, open_connection
 from tinytown.state import state_directory
 from tinytown.town import Town
+from tinytown_adapters import known_secrets
 
 from tinytown_authority.rights import Caller, Words
 from tinytown_authority.rules import Rules, libraries
@@ -64,7 +65,8 @@ class Gateway(RoundAccess):
     ) -> AsyncGenerator[str]:
         """The URL of a socket that speaks for this round until the block is left."""
         token = secrets.token_urlsafe(24)
-        rules = Rules(Caller(town, self._settings, agent, task, permissions_of), self._libraries)
+        mask = known_secrets(os.environ, town.config.plugins).masked_bytes
+        rules = Rules(Caller(town, self._settings, agent, task, permissions_of), self._libraries, mask)
         path = self._socket_path(town.root)
         try:
             listener = _listen(path)

@@ -5,7 +5,7 @@ Everything that is not in `FUNCTIONS` or among the plain reads is refused. What 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tinytown.entry_points import installed
 from tinytown.model.text import shown
@@ -84,8 +84,14 @@ FREE = (b"PING", b"TIME", b"INFO")
 class Rules:
     """The rights of one round. `approve` is the only way of its commands to the server."""
 
-    def __init__(self, caller: Caller, others: Mapping[bytes, tuple[Rule, FunctionLibrary]]) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        others: Mapping[bytes, tuple[Rule, FunctionLibrary]],
+        mask: Callable[[bytes], bytes] = lambda word: word,
+    ) -> None:
         self._caller = caller
+        self._mask = mask  # what the town would keep and spread
         self._others = others
         self._functions = {TOWN_LIBRARY.function(name).encode(): rule for name, rule in FUNCTIONS.items()}
         self._functions |= {name: rule for name, (rule, _) in others.items()}
@@ -104,7 +110,7 @@ class Rules:
                 if words[1] in self._others:  # the round may not load what the server lacks
                     await self._caller.town.run(load_library(self._others[words[1]][1]))
                 try:
-                    return [*words[:4], *await rule(self._caller, list(words[4:]))]
+                    return [*words[:4], *map(self._mask, await rule(self._caller, list(words[4:])))]
                 except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
                     raise refuse(self._caller, "call a function with these arguments") from error
         elif self._only_reads(words):

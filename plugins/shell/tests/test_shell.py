@@ -176,6 +176,18 @@ async def test_a_failing_script_fails_its_task_for_good_and_says_why(town: Town)
     assert await town.run("exit 4") == Failed(reason="exit status 4", retryable=False)
 
 
+@pytest.mark.parametrize("status", [0, 3])
+async def test_no_path_out_of_a_script_shows_a_secret(town: Town, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "known-value-42")
+    log = town.root / "worker.log"
+    log.write_text("an earlier round said known-value-42\n")
+    outcome = await town.run(f"echo it is known-value-42; echo known-value-42 >&2; exit {status}")
+    assert "known-value-42" not in repr(outcome)
+    assert "it is ***" in town.report.lines
+    assert log.read_text().count("known-value-42") == 1
+    assert f"it is {'*' * 14}\n" in log.read_text()
+
+
 async def test_a_task_that_is_no_script_gets_a_hint(town: Town) -> None:
     outcome = await town.run("Please-write a poem")
     assert isinstance(outcome, Failed)

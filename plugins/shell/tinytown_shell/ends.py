@@ -5,15 +5,18 @@ Only what a failing exit status is worth depends on the kind: that is left to th
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
 from tinytown.process import Line, ProcessSupervisor
+from tinytown_adapters import known_secrets
 
 ANSWER_BYTES = 64 * 1024
 #: A shell ends with 128 and the number of the signal that ended its command: that is no verdict on the work.
@@ -64,19 +67,22 @@ async def run(
 
     `environment` is added to the round's; a `timeout_s` other than 0 replaces the round's.
     """
-    answer = Answer()
+    answer, environment = Answer(), {**work.environment, **(environment or {})}
+    secrets = known_secrets(os.environ, environment)
+    log_bytes = work.log_path.stat().st_size if work.log_path.exists() else 0
 
     def listen(line: Line) -> None:
-        report.line(line.text)
+        text = secrets.masked(line.text)
+        report.line(text)
         if line.stream == "stdout":
-            answer.add(line.text)
+            answer.add(text)
 
     limit_s = timeout_s or work.timeout_s
     try:
         ended = await processes.run(
             command,
             cwd=directory or work.directory,
-            env={**work.environment, **(environment or {})},
+            env=environment,
             on_line=listen,
             stdin=stdin,
             timeout_s=limit_s,
@@ -86,17 +92,21 @@ async def run(
         )
     except ProcessFailed as error:
         return _outcome_of_no_run(error)
+    finally:
+        with suppress(OSError):
+            secrets.mask_file(work.log_path, from_byte=log_bytes)
+    stderr_tail = secrets.masked(ended.stderr_tail)
     if ended.reason == "timeout":
         return Failed(reason=_with_output(f"ended after {limit_s:g} s, the time limit of a round", answer))
     if ended.reason == "silence":
         return Failed(reason=_with_output(f"ended after {work.silence_s:g} s without any output", answer))
     if ended.status is None:
-        return Lost(reason=_death(ended.signal), stderr_tail=ended.stderr_tail)
+        return Lost(reason=_death(ended.signal), stderr_tail=stderr_tail)
     if ended.status == 0:
         return Finished(text=str(answer))
     if ended.status - 128 in _SIGNALS:
-        return Lost(reason=_death(ended.status - 128), stderr_tail=ended.stderr_tail)
-    return Ended(ended.status, ended.stderr_tail.strip() or str(answer).strip())
+        return Lost(reason=_death(ended.status - 128), stderr_tail=stderr_tail)
+    return Ended(ended.status, stderr_tail.strip() or str(answer).strip())
 
 
 def _with_output(reason: str, answer: Answer) -> str:
