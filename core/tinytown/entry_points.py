@@ -11,7 +11,10 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The groups are ``tinytown`` and everything that begins with ``tinytown.``.
 PROJECT = "tinytown"
@@ -52,6 +55,21 @@ def installed(group: str) -> tuple[IndexedEntryPoint, ...]:
         if pairs and all(known := _name_and_version(directory)):
             entries += [IndexedEntryPoint(*pair, *known) for pair in pairs]
     return tuple(sorted(entries, key=lambda entry: (entry.name, entry.distribution)))
+
+
+def plugin_entries(root: Path) -> list[IndexedEntryPoint]:
+    """The entry points of plugins: the installed ones, and what the functions in ``tinytown.plugin_finders`` find for a town."""
+    finders = installed(f"{PROJECT}.plugin_finders")
+    return [*installed(PROJECT), *(entry for finder in finders for entry in finder.load()(root))]
+
+
+def loading_state(settings: Path) -> str:
+    """What plugins are loaded from now for the town with this settings file, in three words: Python, installation, settings."""
+    try:
+        content = settings.read_bytes() + repr(plugin_entries(settings.parent)).encode()
+    except OSError:
+        return ""
+    return f"{sys.prefix}@{installation_state():x}@{zlib.crc32(content):x}"
 
 
 def installation_state() -> int:

@@ -11,8 +11,7 @@ ConfigError for what the person configured: the town then does not start. Any ot
 loses this answer and nothing more, and no other plugin loses anything. Hooks exist since API 1 unless they say otherwise.
 
 A distribution that calls plugins itself, such as the command line, names a module like this one in the entry point group
-``tinytown.hookspecs``: functions marked with `hookspec`, ``CONTRIBUTIONS`` for those whose objects are collected by name, and
-``find_plugins(root)``, which gives the entry points of plugins that are not installed but in the town's project.
+``tinytown.hookspecs``: functions marked with `hookspec`, and ``CONTRIBUTIONS`` for those whose objects are collected by name.
 """
 
 from __future__ import annotations

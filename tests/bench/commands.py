@@ -92,13 +92,14 @@ def _beside_click(competitor: Competitor, at_most: float) -> Wanted:
 
 @contextlib.contextmanager
 def _busy_town() -> Iterator[Path]:
-    """A town of many agents with a running kernel, in which nothing runs: the agent `one`, who gets the work, is paused."""
+    """A town of many agents with a running kernel, all idle: `one`, who gets the work, is paused, the others are stopped."""
     with town() as root:
         tt("spawn", "one", "--cli", "shell", cwd=root)
         tt("interrupt", "one", cwd=root)
         with open_town_client(root) as client:
             names = [f"other-{number}" for number in range(AGENTS - 1)]
-            client.run_all([client.operations.create_agent(name, cli="nobody-has-it") for name in names])
+            client.run_all([client.operations.create_agent(name, cli="shell") for name in names])
+            client.run_all([client.operations.set_desired_state(name, "stopped") for name in names])
         time.sleep(2.5)  # what changed in the last 2 s is not remembered between commands
         yield root
 

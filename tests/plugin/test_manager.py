@@ -841,7 +841,8 @@ def test_under_strict_plugins_any_problem_is_an_error(workshop: Workshop) -> Non
 def test_a_kind_of_agent_that_no_plugin_understands_is_an_error(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinytown.plugin.loader.installed", lambda group: ())
+    for module in ("tinytown.entry_points", "tinytown.plugin.loader"):
+        monkeypatch.setattr(f"{module}.installed", lambda group: ())
     config = Config(name="town", agent_clis={"linter": AgentCli(command="lint")})
     with pytest.raises(ConfigError, match=r"no working plugin makes agents of \[agent_clis\.linter\]") as caught:
         load_plugins(config, workshop.directory)

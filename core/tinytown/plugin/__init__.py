@@ -11,7 +11,7 @@ from tinytown.exports import lazy_exports
 __getattr__ = lazy_exports(
     __name__,
     {
-        "loader": "Plugin PluginReport Status load_plugin loading_state",
+        "loader": "Plugin PluginReport Status load_plugin",
         "manager": "CURRENT_PLUGIN Plugins load_plugins survey_plugins",
     },
 )

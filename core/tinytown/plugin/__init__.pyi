@@ -5,7 +5,6 @@ from tinytown.plugin.loader import (
     PluginReport as PluginReport,
     Status as Status,
     load_plugin as load_plugin,
-    loading_state as loading_state,
 )
 from tinytown.plugin.manager import (
     CURRENT_PLUGIN as CURRENT_PLUGIN,

@@ -7,10 +7,7 @@ blocked plugin is never imported.
 from __future__ import annotations
 
 import inspect
-import sys
-import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,10 +18,9 @@ import msgspec
 import pluggy
 
 from tinytown import hookspecs
-from tinytown.config import CONFIG_FILE
-from tinytown.entry_points import IndexedEntryPoint, installation_state, installed
+from tinytown.entry_points import IndexedEntryPoint, installed, plugin_entries
 from tinytown.errors import PluginRefused
-from tinytown.hookspecs import ENTRY_POINT_GROUP, HOOK_API, OLDEST_HOOK_API, PROJECT, Contribution
+from tinytown.hookspecs import HOOK_API, OLDEST_HOOK_API, PROJECT, Contribution
 from tinytown.interrupts import is_from_outside
 from tinytown.packages import install_hint
 
@@ -194,24 +190,10 @@ def load_plugin(entry: IndexedEntryPoint) -> Plugin:
     return plugin
 
 
-def plugin_entries(root: Path) -> list[IndexedEntryPoint]:
-    """The entry points of plugins: the installed ones, and those that a module of hooks finds for the town at `root`."""
-    finders = [find for module in hook_specs().modules if (find := getattr(module, "find_plugins", None))]
-    return [*installed(ENTRY_POINT_GROUP), *(entry for find in finders for entry in find(root))]
-
-
 def installed_plugins(root: Path) -> list[Plugin]:
     """Every plugin that has an entry point, none of them imported. Names may be the same."""
     specs = hook_specs()
     return [Plugin(entry.name, entry.distribution, entry.version, entry, specs=specs) for entry in plugin_entries(root)]
-
-
-def loading_state(root: Path) -> str:
-    """What plugins are loaded from now, in three words: this Python, what is installed for it, the town's settings."""
-    with suppress(OSError):
-        settings = (root / CONFIG_FILE).read_bytes() + repr(plugin_entries(root)).encode()
-        return f"{sys.prefix}@{installation_state():x}@{zlib.crc32(settings):x}"
-    return ""
 
 
 def _check_implementation(known: Mapping[str, tuple[str, ...]], hook: str, function: Any, *, wraps: bool) -> None:

@@ -21,6 +21,7 @@ import msgspec
 
 from tinytown import contracts
 from tinytown.config import CONFIG_FILE, Config, convert_settings
+from tinytown.entry_points import loading_state
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
 from tinytown.interrupts import is_from_outside, telling_interrupts
 from tinytown.model.agents import Agent
@@ -54,7 +55,7 @@ class Plugins:
         self._contributions: dict[str, dict[str, Any]] = {kind: {} for kind in self._specs.contributions}
         self._config = config
         self._path = root.absolute() / CONFIG_FILE
-        self.loaded_from = loader.loading_state(root)
+        self.loaded_from = loading_state(self._path)
         self._plugins = loader.installed_plugins(root.absolute())
         # By plugin and stage, so that it cannot grow for ever.
         self._problems: dict[tuple[str, str], TinytownError] = {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tinytown.config import Config
-from tinytown.entry_points import installed
+from tinytown.config import CONFIG_FILE, Config
+from tinytown.entry_points import installed, loading_state
 from tinytown.errors import NotFound, UsageError
 from tinytown.model.agents import Agent
-from tinytown.plugin import PluginReport, Plugins, load_plugins, loading_state
+from tinytown.plugin import PluginReport, Plugins, load_plugins
 from tinytown.state import state_directory
 from tinytown_cli.plugin_files import trust_file, trusted_files
 
@@ -58,9 +58,9 @@ def rules(project: Project) -> Path:
 
 def test_a_file_is_no_plugin_until_it_is_trusted(project: Project, rules: Path) -> None:
     assert project.load().prompt_sections(ADA, None) == ()
-    before = loading_state(project.directory)
+    before = loading_state(project.directory / CONFIG_FILE)
     trust_file(project.directory, rules)
-    assert loading_state(project.directory) != before
+    assert loading_state(project.directory / CONFIG_FILE) != before
     plugins = project.load()
     assert plugins.prompt_sections(ADA, None) == (f"rules of {project.directory.name} for ada",)
     (report,) = [report for report in plugins.reports if report.name == "rules"]

@@ -12,9 +12,6 @@ from tinytown.hookspecs import Contribution, hookspec
 from tinytown.model.events import Event
 
 from tinytown_cli import contracts
-from tinytown_cli.plugin_files import trusted_files as find_plugins
-
-__all__ = ["find_plugins"]
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TARGET = re.compile(r"\w+(\.\w+)*:\w+")

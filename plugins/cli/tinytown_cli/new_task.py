@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
@@ -107,6 +106,7 @@ def read_meta(schema: str | None) -> dict[str, Any]:
     if schema is None:
         return {}
     from importlib.metadata import entry_points
+    from pathlib import Path
 
     from tinytown.packages import install_hint
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from tinytown.config import CONFIG_FILE
+from tinytown.entry_points import loading_state
 from tinytown.model.results import Host
-from tinytown.plugin import loading_state
 
 RELOAD = "tt reload"
 
@@ -17,7 +18,7 @@ def why_reload(root: Path, hosts: Iterable[Host], pid: int | None) -> str:
     if host is None or not host.loaded_from:
         return ""
     python, installation, settings = host.loaded_from.rsplit("@", 2)
-    now_python, now_installation, now_settings = loading_state(root).rsplit("@", 2)
+    now_python, now_installation, now_settings = loading_state(root / CONFIG_FILE).rsplit("@", 2)
     changed = ["plugins were installed, updated or removed"] * (
         python == now_python and installation != now_installation
     )
