@@ -30,8 +30,12 @@ _HOME = tempfile.TemporaryDirectory(prefix="tt-bench-home-")
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment without what names a town or an agent of it, and with no list of towns to add to."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TINYTOWN_", "TT_", "REDIS_"))}
+    """The caller's environment without what names a town or an agent of it, and with no list of towns to add to.
+
+    Modules are compiled once, as where people install them, whatever the caller's environment says.
+    """
+    ours = ("TINYTOWN_", "TT_", "REDIS_", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {"TINYTOWN_HOME": _HOME.name}
 
 
