@@ -151,7 +151,7 @@ function File({ file }) {
   const [count, more] = useMore(file.lines.length, LINES_AT_ONCE);
   const note = file.head.find((each) => /^(new|deleted) file|^rename|^Binary/.test(each));
   return html`<details class="diff-file" open>
-    <summary><code>${nameOf(file)}</code>${note ? html`<small>${note}</small>` : null}</summary>
+    <summary><code>${nameOf(file)}</code>${note ? html`<small>${note.replace(/ mode \d+$/, "")}</small>` : null}</summary>
     <pre tabindex="0" aria-label=${`Changes of ${nameOf(file)}`}>${file.lines.slice(0, count).map((line, index) => html`<span key=${index} class=${cx("diff-line", KINDS[line[0]])}>${line || " "}\n</span>`)}</pre>
     ${more}
   </details>`;

@@ -113,10 +113,12 @@ function CostsByDay({ of }) {
   </section>`;
 }
 
+const BUDGETS = { day_usd: "Dollars a day", day_tokens: "Tokens a day", town_usd: "Dollars in all", town_tokens: "Tokens in all" };
+
 function Budget({ budget }) {
   const share = Math.min(1, (budget.spent ?? 0) / budget.limit);
   const text = budget.budget.endsWith("usd") ? money : compact;
-  return html`<div class="budget"><span>${budget.budget.replace("_", " ")}${budget.agent ? ` of ${budget.agent}` : ""}</span>
+  return html`<div class="budget"><span>${BUDGETS[budget.budget] ?? budget.budget.replaceAll("_", " ")}${budget.agent ? ` of ${budget.agent}` : ""}</span>
     <span class="bar"><i class=${share >= 1 ? "tone-bad" : share > 0.8 ? "tone-warn" : "tone-good"} style=${{ width: `${share * 100}%` }}></i></span>
     <span>${text(budget.spent)} of ${text(budget.limit)}</span></div>`;
 }

@@ -235,9 +235,10 @@ function Feed() {
 
 export const FeedLine = memo(({ event }) => {
   const about = event.new ?? event.outcome ?? "";
+  const text = event.text.replaceAll(" -> ", " → ");
   return html`<li class=${cx("feed-line", `on-${event.type}`)}>
     <i class=${`dot tone-${toneOf(event, about)}`}></i>
-    <span>${event.task ? html`<${Link} to=${{ view: "task", id: event.task }}>${event.text}<//>` : event.text}</span>
+    <span>${event.task ? html`<${Link} to=${{ view: "task", id: event.task }}>${text}<//>` : text}</span>
     <${Ago} at=${event.at} /></li>`;
 });
 
