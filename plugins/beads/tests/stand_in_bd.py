@@ -1,6 +1,7 @@
 """A program that behaves as `bd` does where a sync depends on it, with the differences of its versions.
 
-``VERSION`` is replaced. Records are kept in one file that grows with every write, as the journal of the real database does.
+``VERSION`` is replaced, and so is ``SERVER``: whether a server has the database, elsewhere, or a directory beside the file.
+Records are kept in one file that grows with every write, as the journal of the real database does.
 """
 
 import datetime
@@ -13,7 +14,9 @@ import time
 from typing import Any
 
 VERSION = (1, 0, 5)
+SERVER = False
 OLD = VERSION < (0, 56, 0)
+OLDEST = VERSION < (0, 47, 0)
 CORE = {"bug", "feature", "task", "epic", "chore"}
 if VERSION >= (0, 61, 0):
     CORE |= {"decision", "message", "molecule", "event"}
@@ -32,6 +35,8 @@ LOST |= {"dependency_count", "dependent_count", "comment_count"}
 if OLD:
     UPDATED = [key for key in UPDATED if key not in ("close_reason", "estimated_minutes", "metadata", "started_at")]
     LOST |= {"metadata", "source_system", "spec_id", "started_at", "wisp_type", "no_history"}
+if OLDEST:
+    LOST |= {"due_at", "defer_until", "owner"}
 TIMES = ("created_at", "updated_at", "started_at", "closed_at", "due_at", "defer_until")
 USAGE = (
     "Usage:\n  bd import [file] [flags]\n\nFlags:\n  -h, --help\n  -v, --verbose               Enable verbose output\n"
@@ -56,6 +61,8 @@ def beads_directory() -> pathlib.Path:
 
 def journal() -> pathlib.Path:
     beads = beads_directory()
+    if SERVER:
+        return beads.parent.parent / f"{beads.parent.name}-server" / "journal"
     return beads / "beads.db" if OLD else beads / "embeddeddolt" / "tt" / ".dolt" / "noms" / "journal"
 
 
@@ -161,7 +168,7 @@ def import_(path: str, database: Record) -> None:
             elif all(edge["depends_on_id"] != other["depends_on_id"] for other in edges):
                 names = ("issue_id", "depends_on_id", "type", "created_at")
                 edges.append({name: edge[name] for name in names} | {"metadata": "{}"})
-    if json.dumps(database, sort_keys=True) == before and not OLD and taken:
+    if json.dumps(database, sort_keys=True) == before and not OLD and not SERVER and taken:
         fail("commit: dolt commit: Error 1105: nothing to commit", USAGE)
     save(database)
     if OLD:
@@ -211,7 +218,7 @@ def update(record: Record, given: dict[str, list[str]], database: Record) -> Non
             record["labels"] = sorted({*record["labels"], *values})
         elif flag == "--remove-label":
             record["labels"] = [label for label in record["labels"] if label not in values]
-        elif flag in ("--defer", "--due", "--spec-id"):
+        elif flag in ("--defer", "--due", "--spec-id") and not OLDEST:
             key = {"--defer": "defer_until", "--due": "due_at", "--spec-id": "spec_id"}[flag]
             record.pop(key, None)
             if value:

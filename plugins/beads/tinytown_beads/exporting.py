@@ -12,6 +12,7 @@ from tinytown_cli.text_files import locked
 
 from tinytown_beads.apply import read_town
 from tinytown_beads.baseline import Baseline, baseline_path, read_baselines
+from tinytown_beads.bead import moment
 from tinytown_beads.files import LOCK_TIMEOUT_S, digest, read_file, replace_file
 from tinytown_beads.lines import Line, beads_of, extend, join
 from tinytown_beads.mapping import map_beads
@@ -43,7 +44,7 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     state = read_town(store.town)
     baselines = read_baselines(store.directory)
     own = baselines.pop(baseline_path(store.directory, file), None) if file else None
-    lines, bases = _merge_baselines([*([own] if own else []), *baselines.values()])
+    lines, bases, newer = _merge_baselines([*([own] if own else []), *baselines.values()])
     in_lines = {line.key for line in lines if line.kind == "bead"}
     unknown = [task for task in state.tasks.values() if (task.origin or {}).get("id") not in in_lines]
     extend(lines, (line for line in recorded_lines(unknown) if line.key not in in_lines))
@@ -61,7 +62,8 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     report = Report("export", str(file or "-"), unmapped=known.unmapped)
     for key in beads:
         if key not in known.unmapped:
-            report.add(key, "written" if key in written.changed else "unchanged", written.changed.get(key, ()))
+            is_written = key in written.changed or (own is not None and key in newer)
+            report.add(key, "written" if is_written else "unchanged", written.changed.get(key, ()))
         else:
             report.add(key, "unmapped", (), known.unmapped[key])
     for key in written.added:
@@ -75,22 +77,35 @@ def export_town(store: BeadStore, file: Path | None = None) -> Exported:
     return Exported(join(written.lines), written.lines, agreed, report, own)
 
 
-def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base]]:
-    """The lines of all baselines, each bead and memory once, with their views at the last sync."""
+def _merge_baselines(baselines: Iterable[Baseline]) -> tuple[list[Line], dict[str, Base], set[str]]:
+    """The lines of all baselines, each bead and memory once, with their views at the last sync.
+
+    A bead is where the first baseline has it, and as the one has it in which it is newest; the ids of those that a later one has.
+    """
     lines: list[Line] = []
     bases: dict[str, Base] = {}
-    seen: set[tuple[str, str]] = set()
+    places: dict[tuple[str, str], int] = {}
+    newer: set[str] = set()
     for number, baseline in enumerate(baselines):
         known, known_bases = baseline.unpack()
         for line in known:
-            identity = (line.kind, line.key)
-            if (line.key and identity in seen) or (number and not line.key):
+            place = places.get((line.kind, line.key)) if line.key else None
+            if number and place is not None and _is_newer(line, lines[place]) and line.key in known_bases:
+                lines[place] = line.ended()
+                bases[line.key] = known_bases[line.key]
+                newer.add(line.key)
+            if place is not None or (number and not line.key):
                 continue
-            seen.add(identity)
             extend(lines, [line])
+            places[line.kind, line.key] = len(lines) - 1
             if line.key in known_bases:
                 bases.setdefault(line.key, known_bases[line.key])
-    return lines, bases
+    return lines, bases, newer
+
+
+def _is_newer(line: Line, other: Line) -> bool:
+    moments = [moment(each.bead.text("updated_at")) if each.bead else None for each in (line, other)]
+    return moments[0] is not None and moments[1] is not None and moments[0] > moments[1]
 
 
 def export_file(store: BeadStore, file: Path, *, force: bool = False, dry_run: bool = False) -> Report:

@@ -29,10 +29,11 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
         match name:
             case "title":
                 changes["title"] = now.title or bead.title
-                if not bead.text("description").strip():
+                if not bead.text("description").strip() and not _has_the_title_for_text(bead, now):
                     changes["description"] = now.description  # without one it would be the new title
             case "description":
-                changes["description"] = now.description
+                if not _has_the_title_for_text(bead, now):
+                    changes["description"] = now.description
             case "priority":
                 changes["priority"] = PRIORITIES[now.priority]
             case "design" | "acceptance_criteria" | "notes" | "external_ref":
@@ -61,6 +62,11 @@ def changes_to(bead: Bead, was: View, now: View, fields: Collection[str], when: 
     if changes:
         changes["updated_at"] = _later(bead, when)
     return changes
+
+
+def _has_the_title_for_text(bead: Bead, now: View) -> bool:
+    """Whether a bead without a description is still what its task says, whose text is then the title."""
+    return not bead.text("description").strip() and now.description == (now.title or bead.title)
 
 
 def _later(bead: Bead, when: datetime) -> str:
