@@ -107,6 +107,10 @@ def stamp(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+#: The fields that are times.
+MOMENT_KEYS = ("created_at", "updated_at", "started_at", "closed_at", "due_at", "defer_until", "compacted_at")
+
+
 def read_bead(record: Mapping[str, Any]) -> Bead:
     """The bead in a decoded record. Raises: NoBead."""
     title = _text(record, "title")
@@ -123,6 +127,12 @@ def read_bead(record: Mapping[str, Any]) -> Bead:
     timeout = record.get("timeout", 0)
     if not isinstance(timeout, int) or isinstance(timeout, bool):
         raise InvalidBead(f"expected a whole number as timeout, got {timeout!r:.60}")
+    minutes = record.get("estimated_minutes")
+    if minutes is not None and (not isinstance(minutes, int) or isinstance(minutes, bool) or not 0 <= minutes < 2**63):
+        raise InvalidBead(f"expected a whole number of minutes as estimated_minutes, got {minutes!r:.60}")
+    for key in MOMENT_KEYS:
+        if not isinstance(record.get(key), str | None):
+            raise InvalidBead(f"expected a time such as 2026-01-14T09:30:00Z as {key}, got {record[key]!r:.60}")
     labels = as_list(record.get("labels") or [])
     if labels is None or not all(isinstance(label, str) for label in labels):
         raise InvalidBead("expected labels to be a list of strings")

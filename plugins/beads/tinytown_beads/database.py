@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tinytown_beads.bd_versions import Dialect
-from tinytown_beads.bead import moment, stamp
+from tinytown_beads.bead import MOMENT_KEYS, moment, stamp
 from tinytown_beads.fields import DROPPED_KEYS, INFRA_TYPES, ISSUE_KEYS, STATUSES, normal_type
 from tinytown_beads.json_text import ABSENT, as_list, as_object, decode, encode
 from tinytown_beads.lines import Line, extend, read_lines, with_changes
@@ -288,7 +288,6 @@ def _pushed(record: Mapping[str, Any], theirs: Line | None, dialect: Dialect, no
 
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_MOMENT_KEYS = ("created_at", "updated_at", "started_at", "closed_at", "due_at", "defer_until", "compacted_at")
 _TEXT_KEYS = (
     "description", "design", "acceptance_criteria", "notes", "spec_id", "assignee", "owner", "created_by", "close_reason",
     "external_ref", "source_system", "sender", "wisp_type", "await_type", "await_id", "mol_type", "work_type", "payload",
@@ -313,7 +312,7 @@ def _refusal(record: Mapping[str, Any], words: Vocabulary, types: frozenset[str]
         return "expected estimated_minutes to be a whole number of at least 0"
     if record.get("ephemeral") and record.get("no_history"):
         return "ephemeral and no_history exclude each other"
-    for key in _MOMENT_KEYS:
+    for key in MOMENT_KEYS:
         value = record.get(key)
         if value is not None and not (isinstance(value, str) and _MOMENT.fullmatch(value)):
             return f"expected {key} to be a time such as 2026-01-14T09:30:00Z"
@@ -364,7 +363,7 @@ def _same(key: str, ours: Any, theirs: Any) -> bool:
     """Whether two values of a field are one for the database: times to the second, empty as absent, sets without order."""
     if key in _SET_KEYS:
         return _items(key, ours).keys() == _items(key, theirs).keys()
-    if isinstance(ours, str) and isinstance(theirs, str) and key in _MOMENT_KEYS:
+    if isinstance(ours, str) and isinstance(theirs, str) and key in MOMENT_KEYS:
         return ours == theirs or moment(ours) == moment(theirs)
     if key == "issue_type":
         return normal_type(ours or "task") == normal_type(theirs or "task")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from tinytown_cli.commands import help
 from tinytown_testing.shell import Shell
 
 
@@ -14,7 +15,28 @@ def test_a_topic_lists_the_commands_about_it(tt: Shell) -> None:
     assert {"inbox", "dead"} <= set(names)
     assert tt("help", "messages").out.startswith("COMMAND")
     assert [command["name"] for command in tt.json("help", "emergency")["commands"]] == ["estop"]
+    assert [command["name"] for command in tt.json("help", "cancel")["commands"]] == ["task cancel"]
+    assert "inbox" not in [command["name"] for command in tt.json("help", "box")["commands"]]
     assert tt.json("help", "send")["help"].startswith("Usage: tt send ")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("upgrade", "reload"),
+        ("backup", "save"),
+        ("money", "costs"),
+        ("undo", "task reopen"),
+        ("webhook", "notify"),
+    ],
+)
+def test_other_words_for_it_find_it_too(tt: Shell, word: str, expected: str) -> None:
+    assert expected in [command["name"] for command in tt.json("help", word)["commands"]]
+
+
+def test_each_command_that_another_word_means_is_there(tt: Shell) -> None:
+    for name in {name for names in help._OTHER_WORDS.values() for name in names}:  # pyright: ignore[reportPrivateUsage]
+        assert tt("help", *name.split()).out.startswith(f"Usage: tt {name} ")
 
 
 def test_a_topic_that_there_is_not_suggests_one(tt: Shell) -> None:

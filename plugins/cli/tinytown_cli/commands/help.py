@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 from tinytown.errors import UsageError
@@ -37,6 +38,24 @@ def help_(context: CliContext, topic: tuple[str, ...]) -> None:
     context.emit({"topic": " ".join(topic), "help": None, "commands": commands}, table(("command", "help"), rows))
 
 
+#: What people call things, and the commands that are meant.
+_OTHER_WORDS: Mapping[str, Sequence[str]] = {
+    "backup": ("save", "restore"),
+    "delete": ("remove", "task cancel", "prune", "uninstall"),
+    "container": ("start",),
+    "docker": ("start",),
+    "key": ("auth key", "config set"),
+    "money": ("costs", "budget"),
+    "permission": ("spawn", "approve", "answer", "doctor"),
+    "sandbox": ("spawn", "doctor"),
+    "setting": ("config",),
+    "transcript": ("logs", "history"),
+    "undo": ("task reopen", "task requeue", "restore"),
+    "upgrade": ("reload", "version", "plugins install"),
+    "webhook": ("notify",),
+}
+
+
 def _help_of(root: RootGroup, context: click.Context, words: Sequence[str]) -> str:
     """The help of the command with these words; empty if there is none."""
     command: click.Command = root
@@ -49,10 +68,27 @@ def _help_of(root: RootGroup, context: click.Context, words: Sequence[str]) -> s
 
 
 def _about(root: RootGroup, context: click.Context, topic: str) -> list[tuple[str, str]]:
-    """The commands of a section of the list, or those whose name or line of help has `topic` in it."""
+    """The commands of a section of the list, else those about `topic`: by name or line of help, or else by all of their help."""
     sections = root.sections(context)
     for heading, entries in sections.items():
         if heading.lower().removeprefix("the ") == topic.lower():
             return entries
-    listed = [entry for entries in sections.values() for entry in entries]
-    return [(name, text) for name, text in listed if topic.lower() in f"{name} {text}".lower()]
+    word = topic.lower()
+    pattern = re.compile(rf"\b{re.escape(word.removesuffix('s') if len(word) > 3 else word)}")
+    meant = _OTHER_WORDS.get(word.removesuffix("s"), ())
+    commands = dict(_all_commands(root, context, ""))
+    lines = {name: command.get_short_help_str(200) for name, command in commands.items()}
+    found = [name for name in lines if name in meant or pattern.search(f"{name} {lines[name]}".lower())]
+    found = found or [name for name, command in commands.items() if pattern.search((command.help or "").lower())]
+    return [(name, lines[name]) for name in found]
+
+
+def _all_commands(group: click.Group, context: click.Context, prefix: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below `group` with its words."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is not None and not command.hidden:
+            yield f"{prefix}{name}", command
+            if isinstance(command, click.Group):
+                below = click.Context(command, info_name=name, parent=context)
+                yield from _all_commands(command, below, f"{prefix}{name} ")

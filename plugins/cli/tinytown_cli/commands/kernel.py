@@ -63,6 +63,9 @@ def _refuse_second(root: Path) -> None:
 
 def run_in_foreground(root: Path, *, ready_fd: int | None = None) -> None:
     """Run the town's kernel in this process until a signal ends it."""
+    from tinytown_cli.init_process import leave_init
+
+    leave_init()
     from tinytown.kernel import run_kernel  # late: trio and all that the kernel needs
 
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
