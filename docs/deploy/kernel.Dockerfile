@@ -3,7 +3,7 @@
 FROM python:3.12-slim
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends git tini bubblewrap \
+    && apt-get install -y --no-install-recommends git bubblewrap \
     && rm -rf /var/lib/apt/lists/*
 
 COPY core /src/core
@@ -16,6 +16,4 @@ RUN useradd --create-home --uid 10001 town && install -d -o town /project /state
 USER town
 WORKDIR /project
 ENV TINYTOWN_TOWN=/project XDG_STATE_HOME=/state
-# As process 1 it has to collect processes that agents leave behind.
-ENTRYPOINT ["tini", "--"]
 CMD ["tt", "start"]
