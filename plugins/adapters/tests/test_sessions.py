@@ -494,3 +494,41 @@ async def test_the_schema_of_a_result_is_that_in_the_table_of_the_task(
     task = msgspec.structs.replace(toys.sandbox.task("do it"), meta=meta)
     await toys.run("true", {"task": task})
     assert seen[0].result_schema == expected
+
+
+class CagedToy(ToyAdapter):
+    """Brings a sandbox of its own, which works if the variable says so."""
+
+    permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    sandbox_trial: ClassVar[tuple[str, ...]] = ("trial",)
+    command: ClassVar[tuple[str, ...]] = (
+        "sh",
+        "-c",
+        'if [ "$1" = trial ]; then echo tried >> tries; echo "no namespaces" >&2; exit $TRIAL; fi; exec sh -s -- "$@"',
+        "toy",
+    )
+
+    def has_own_sandbox(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("status", ["1", "101"])
+async def test_a_sandbox_that_does_not_work_is_said_before_anything_runs_in_it(toys: Toys, status: str) -> None:
+    toys.adapter = CagedToy()
+    outcome = await toys.run(DONE, permissions="write", env={"TRIAL": status})
+    assert isinstance(outcome, Unavailable)
+    assert outcome.reason == "the sandbox of Toy does not work here: no namespaces"
+    assert "tinytown-sandbox" in outcome.hint
+    assert 'permissions = "full" in [plugins.toy]' in outcome.hint
+
+
+@pytest.mark.parametrize(("status", "permissions", "tries"), [("0", "write", 1), ("2", "read", 1), ("1", "full", 0)])
+async def test_a_sandbox_is_tried_once_where_it_is_needed(
+    toys: Toys, status: str, permissions: str, tries: int
+) -> None:
+    toys.adapter = CagedToy()
+    async with toys.session(permissions=permissions, env={"TRIAL": status}) as session:
+        for _ in range(2):
+            assert isinstance(await session.run_round(toys.round(DONE), toys.report), Finished)
+    tried = toys.sandbox.work / "tries"
+    assert (len(tried.read_text().splitlines()) if tried.exists() else 0) == tries

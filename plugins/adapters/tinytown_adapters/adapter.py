@@ -104,6 +104,8 @@ class CliAdapter(ABC, Generic[S]):
       that depends on the machine, `permissions_by_default` says so.
     - `permissions_offered`: the profiles that it knows. Where one of them is chosen that it does not enforce by a sandbox
       of its own (`has_own_sandbox`), or one that it does not know, its agents need a sandbox plugin.
+    - `sandbox_trial`: arguments with which it runs a command that does nothing in that sandbox. Before the first round of a
+      session it has to end with status 0; 2, the status of arguments that a version does not know, says nothing.
     - `state_paths`: where it keeps login, settings and sessions, unless these are the agent's own; ``~`` is the home.
     - `project_code`: paths in a workspace by which it would run what a repository brings along, and which no option makes
       it ignore: while one is there it is not started for a project that its person does not trust.
@@ -128,6 +130,7 @@ class CliAdapter(ABC, Generic[S]):
     session_variables: ClassVar[tuple[str, ...]] = ()
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("full",)
+    sandbox_trial: ClassVar[tuple[str, ...]] = ()
     state_paths: ClassVar[tuple[str, ...]] = ()
     project_code: ClassVar[tuple[str, ...]] = ()
     can_ask: ClassVar[bool] = False

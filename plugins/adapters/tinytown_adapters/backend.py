@@ -31,6 +31,8 @@ from tinytown.contracts import (
 from tinytown.errors import BackendUnavailable, ConfigError, HostFailure, ProcessFailed, host_failure
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
+from tinytown.model.text import shown
+from tinytown.packages import install_hint
 from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
@@ -53,6 +55,8 @@ S = TypeVar("S", bound=CliSettings)
 
 _LINE_LIMIT_BYTES = 16 << 20  # one record can hold a whole file that a tool has read
 _RAW_LOG = "last-run.log"
+_SANDBOX_TRIAL_S = 30.0
+_UNKNOWN_ARGUMENTS = 2
 
 
 def backends_for(adapter: CliAdapter[S], settings: S, root: Path) -> list[CliBackend[S]]:
@@ -164,6 +168,7 @@ class CliSession(AgentSession, Generic[S]):
         self._context = context
         self._work_dir = context.state_directory / backend.adapter.plugin
         self._mail_reader: TakesMail | None = None  # that of the run in progress
+        self._sandbox_works = permissions == "full" or context.boxed or not backend.adapter.sandbox_trial
 
     async def deliver(self, text: str) -> bool:
         """Mail in the middle of a round, for a CLI that takes it."""
@@ -210,6 +215,9 @@ class CliSession(AgentSession, Generic[S]):
         for name, content in spec.files.items():
             self._remove_links(name)
             write_private(self._work_dir / name, content)
+        environment = _with(request.environment, spec.environment)
+        if not self._sandbox_works and (problem := await self._try_sandbox(request.directory, environment)):
+            return problem, RunState(report)
         raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
         with _open_log(work.log_path) as keep:
@@ -232,7 +240,7 @@ class CliSession(AgentSession, Generic[S]):
                         "line_limit_bytes": _LINE_LIMIT_BYTES,
                         "log_path": raw_log,
                     }
-                    cwd, env = request.directory, _with(request.environment, spec.environment)
+                    cwd, env = request.directory, environment
 
                     def on_line(line: Line) -> None:
                         clock.read_line(line._replace(text=secrets.masked(line.text)), reader)
@@ -255,6 +263,24 @@ class CliSession(AgentSession, Generic[S]):
                 self._store_session(work, state)
                 with suppress(OSError):
                     secrets.mask_file(raw_log)
+
+    async def _try_sandbox(self, directory: Path, environment: Mapping[str, str]) -> Unavailable | None:
+        """Have the CLI run nothing in its own sandbox: a broken one fails each command, and its model reports what it likes."""
+        ended = await self._context.processes.run(
+            [*self._backend.command, *self._adapter.sandbox_trial],
+            cwd=directory,
+            env=environment,
+            timeout_s=_SANDBOX_TRIAL_S,
+        )
+        self._sandbox_works = ended.status in (0, _UNKNOWN_ARGUMENTS)
+        if self._sandbox_works:
+            return None
+        said = ended.stderr_tail.strip().rpartition("\n")[2] or f"exit status {ended.status}, {ended.reason}"
+        return Unavailable(
+            reason=f"the sandbox of {self._adapter.title} does not work here: {shown(said, 500)}",
+            hint=f"{install_hint('parts', 'boxes')} for boxes of the town, or set"
+            f' permissions = "full" in [{self._backend.table}]',
+        )
 
     def _remove_links(self, name: str) -> None:
         """Remove what would lead out of `work_dir` on the way to this file in it: an agent may have put it there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ def test_the_schema_of_a_result_is_an_option_of_its_own(tmp_path: Path) -> None:
 
 
 def with_sandbox(monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
-    monkeypatch.setattr(permissions, "has_sandbox", lambda: answer)
+    monkeypatch.setattr(permissions, "sandbox_problem", lambda: "" if answer else "no socat on PATH")
     monkeypatch.setattr("tinytown_claude.adapter.has_sandbox", lambda: answer)
 
 
@@ -182,6 +182,31 @@ def test_without_a_sandbox_writing_means_few_commands_and_is_no_default(
     assert "Bash" not in allowed
     assert "Bash(git *)" in allowed
     assert any("bubblewrap" in each for each in ClaudeAdapter().warnings(Settings(), "write", []))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap is Linux's")
+@pytest.mark.parametrize(
+    ("programs", "problem"),
+    [
+        ({"bwrap": "exit 0"}, "no socat on PATH"),
+        ({}, "no bwrap and no socat on PATH"),
+        ({"socat": "", "bwrap": "echo 'bwrap: No permissions to create new namespace' >&2; exit 1"}, "No permissions"),
+        ({"socat": "", "bwrap": "exit 3"}, "cannot make a box: exit status 3"),
+        ({"socat": "", "bwrap": "exit 0"}, ""),
+    ],
+)
+def test_a_sandbox_is_there_if_a_box_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Mapping[str, str], problem: str
+) -> None:
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert problem in permissions.sandbox_problem()
+    assert permissions.has_sandbox() is (problem == "")
+    assert ClaudeAdapter().has_own_sandbox() is (problem == "")
+    told = [*ClaudeAdapter().warnings(Settings(), "write", [])]
+    assert not told if problem == "" else problem in told[0]
 
 
 def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import msgspec
 from tinytown_adapters import CliSettings, Permissions, RunRequest, git_directories
@@ -21,6 +23,7 @@ _READING_TOOLS = ("Read", "Glob", "Grep", "WebFetch", "WebSearch", "TodoWrite")
 _ALL_TOOLS = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Skill")
 TRUSTED_PLACE = "IS_SANDBOX"  # what Claude Code looks for before it believes root
 _SANDBOX_PROGRAMS = ("bwrap", "socat")
+_TRIAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,30 @@ class Granted:
 
 
 def has_sandbox() -> bool:
-    """Whether Claude Code's sandbox can work on this machine."""
-    return sys.platform == "darwin" or all(shutil.which(name) for name in _SANDBOX_PROGRAMS)
+    """Whether Claude Code's sandbox works on this machine."""
+    return not sandbox_problem()
+
+
+def sandbox_problem() -> str:
+    """Why Claude Code's sandbox does not work on this machine; empty if it does."""
+    if sys.platform == "darwin":
+        return ""
+    missing = [name for name in _SANDBOX_PROGRAMS if shutil.which(name) is None]
+    return f"no {' and no '.join(missing)} on PATH" if missing else _trial(shutil.which("bwrap") or "")
+
+
+@cache
+def _trial(bubblewrap: str) -> str:
+    """Why no box can be made in the way of Claude Code: a container, or the system's settings, may forbid namespaces."""
+    box = ["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--", "true"]
+    try:
+        ended = subprocess.run([bubblewrap, *box], capture_output=True, text=True, timeout=_TRIAL_S, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{bubblewrap} does not work: {error}"
+    if ended.returncode == 0:
+        return ""
+    said = ended.stderr.strip().rpartition("\n")[2] or f"exit status {ended.returncode}"
+    return f"{bubblewrap} cannot make a box: {said}"
 
 
 def permission_arguments(request: RunRequest[CliSettings], allowed: Sequence[str]) -> Granted:
@@ -64,10 +89,10 @@ def permission_warnings(permissions: Permissions, environment: Collection[str]) 
             "you are root, and so is what the model runs; Claude Code does not skip its permission prompts for root, so each"
             " tool is allowed by name instead"
         ]
-    if permissions == "write" and not has_sandbox():
+    if permissions == "write" and (problem := sandbox_problem()):
         return [
-            "without bubblewrap and socat Claude Code has no sandbox and refuses most shell commands: install both, or"
-            " name commands in allow"
+            f"Claude Code's sandbox does not work here ({problem}), so it refuses most shell commands: install bubblewrap and"
+            " socat where namespaces are allowed, or name commands in allow"
         ]
     return []
 

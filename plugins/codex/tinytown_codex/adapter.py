@@ -50,6 +50,7 @@ class CodexAdapter(CliAdapter[Settings]):
     login_variables: ClassVar[tuple[str, ...]] = ("CODEX_API_KEY",)
     default_permissions: ClassVar[Permissions] = "write"  # it brings its own sandbox
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
+    sandbox_trial: ClassVar[tuple[str, ...]] = ("sandbox", "--", "true")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.codex",)
     can_ask: ClassVar[bool] = True
     tool_names: ClassVar[str] = "mcp__town__{}"

@@ -29,6 +29,7 @@ from tinytown_adapters import (
     usage_since,
 )
 
+from tinytown_codex.items import Tools, end_tool, start_tool
 from tinytown_codex.schemas import may_hold_to
 
 _SANDBOXES: Mapping[Permissions, str] = {
@@ -36,7 +37,7 @@ _SANDBOXES: Mapping[Permissions, str] = {
     "write": "workspace-write",
     "full": "danger-full-access",
 }
-_TOOLS = {
+_TOOLS: Tools = {
     "commandExecution": ("shell", ("command",)),
     "mcpToolCall": ("", ("arguments",)),
     "webSearch": ("web search", ("query",)),
@@ -57,7 +58,6 @@ _APPROVALS = {
     "item/fileChange/requestApproval": "change files",
 }
 _NO_SUCH_TOOLS = "required mcp servers failed to initialize"
-_LONGEST_PROBLEM = 200
 
 
 class AppServerReader(JsonRpcReader):
@@ -128,7 +128,7 @@ class AppServerReader(JsonRpcReader):
     def on_notification(self, method: str, params: Record) -> None:
         match method:
             case "item/started":
-                self._start(params.record("item"))
+                start_tool(self.state, params.record("item"), _TOOLS)
             case "item/completed":
                 self._complete(params.record("item"))
             case "thread/tokenUsage/updated":
@@ -155,13 +155,6 @@ class AppServerReader(JsonRpcReader):
             return Failure(kind="tools_missing", reason=f"the town's tools did not start: {refused.message}")
         return super().failure_of(refused)
 
-    def _start(self, item: Record) -> None:
-        kind = item.text("type")
-        if kind in _TOOLS:
-            name, keys = _TOOLS[kind]
-            about = next(filter(None, (item.brief(key) for key in keys)), "")
-            self.state.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
-
     def _complete(self, item: Record) -> None:
         match item.text("type"):
             case "agentMessage":
@@ -176,8 +169,7 @@ class AppServerReader(JsonRpcReader):
                     kind = change.text("kind", "type") or change.text("kind") or "change"
                     self.state.log_line(f"{kind} {change.text('path')}")
             case kind if kind in _TOOLS:
-                failed = item.text("status") in ("failed", "declined")
-                self.state.end_tool(_problem(item) if failed else "")
+                end_tool(self.state, item, output="aggregatedOutput", exit_code="exitCode")
             case _:
                 pass
 
@@ -223,10 +215,3 @@ def _failure(error: Record, reason: str, otherwise: FailureKind) -> Failure:
     status = next((each.count("httpStatusCode") for each in error.record("codexErrorInfo").values()), 0)
     known = _KINDS.get(kind, otherwise) if isinstance(kind, str) else otherwise
     return failure_of(reason or error.text("message"), status=status or None, otherwise=known)
-
-
-def _problem(item: Record) -> str:
-    """Why a tool call did not work, in a line."""
-    message = item.text("error", "message") or item.text("aggregatedOutput").strip()
-    code = item.number("exitCode")
-    return (message or (f"exit status {code:g}" if code is not None else item.text("status")))[-_LONGEST_PROBLEM:]

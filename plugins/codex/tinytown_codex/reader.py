@@ -10,13 +10,14 @@ from tinytown.contracts import Usage
 from tinytown.process import Exit
 from tinytown_adapters import Failure, JsonLinesReader, Record, RunState, failure_of, usage_since
 
-_TOOLS = {
+from tinytown_codex.items import Tools, end_tool, start_tool
+
+_TOOLS: Tools = {
     "command_execution": ("shell", ("command",)),
     "mcp_tool_call": ("", ("arguments",)),
     "web_search": ("web search", ("query",)),
     "collab_tool_call": ("agents", ("tool", "prompt")),
 }
-_LONGEST_PROBLEM = 200
 _NO_SUCH_TOOLS = "required MCP servers failed to initialize"
 
 
@@ -35,7 +36,7 @@ class CodexReader(JsonLinesReader):
                 self.state.session_used = self._before  # until it says what it has consumed
                 self.state.session(record.text("thread_id"))
             case "item.started":
-                self._start(record.record("item"))
+                start_tool(self.state, record.record("item"), _TOOLS)
             case "item.completed":
                 self._complete(record.record("item"))
             case "error":
@@ -58,13 +59,6 @@ class CodexReader(JsonLinesReader):
             elif self._last_error or failure_of(message).kind != "other":
                 self.state.fail(failure_of(message))
 
-    def _start(self, item: Record) -> None:
-        kind = item.text("type")
-        if kind in _TOOLS:
-            name, keys = _TOOLS[kind]
-            about = next(filter(None, (item.brief(key) for key in keys)), "")
-            self.state.start_tool(name or f"{item.text('server')}.{item.text('tool')}", about)
-
     def _complete(self, item: Record) -> None:
         match item.text("type"):
             case "agent_message":
@@ -75,8 +69,7 @@ class CodexReader(JsonLinesReader):
             case "error":  # never the end: a run that it appears in may succeed
                 self.state.warn(item.text("message"))
             case kind if kind in _TOOLS:
-                failed = item.text("status") in ("failed", "declined")
-                self.state.end_tool(_problem(item) if failed else "")
+                end_tool(self.state, item, output="aggregated_output", exit_code="exit_code")
             case _:
                 pass
 
@@ -95,10 +88,3 @@ class CodexReader(JsonLinesReader):
         )
         self.state.session_used = total
         self.state.set_usage(usage_since(total, self._before))
-
-
-def _problem(item: Record) -> str:
-    """Why a tool call did not work, in a line."""
-    message = item.text("error", "message") or item.text("aggregated_output").strip()
-    code = item.number("exit_code")
-    return (message or (f"exit status {code:g}" if code is not None else item.text("status")))[-_LONGEST_PROBLEM:]
