@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 from tinytown.model.text import shown
 
 from tinytown_cli.command_table import ALIASES, COMMANDS, LAST_SECTION, SECTIONS, Entry, load
@@ -60,6 +61,15 @@ def _show_help(context: click.Context, _parameter: click.Parameter, value: bool)
 LARGEST = 10_000_000_000
 
 
+def _remember_remote(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value and context.get_parameter_source(str(parameter.name)) is ParameterSource.ENVIRONMENT:
+        from tinytown.identity import inside_a_round  # late: only the variable needs it
+
+        if inside_a_round():  # the variable is a person's, and a round has its town
+            return
+    _remember(context, parameter, value)
+
+
 def remote_options() -> list[click.Parameter]:
     """The options of ``tt`` itself that name a townhall instead of a directory."""
     return [
@@ -68,7 +78,7 @@ def remote_options() -> list[click.Parameter]:
             metavar="URL",
             envvar="TINYTOWN_URL",
             expose_value=False,
-            callback=_remember,
+            callback=_remember_remote,
             help="The townhall of a town on another machine: tt --url URL COMMAND.",
         ),
         click.Option(
@@ -76,7 +86,7 @@ def remote_options() -> list[click.Parameter]:
             metavar="FILE",
             envvar="TINYTOWN_KEY_FILE",
             expose_value=False,
-            callback=_remember,
+            callback=_remember_remote,
             help="The file with the API key for --url.",
         ),
     ]

@@ -37,6 +37,7 @@ from tinytown_cli.client import TownClient
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
+URL_VARIABLE = "TINYTOWN_URL"
 KEY_FILE_VARIABLE = "TINYTOWN_KEY_FILE"
 PATH = "/functions"
 
@@ -80,7 +81,9 @@ def refuse_command(command: str) -> UsageError:
     """The error for a command that needs the town's machine; to be raised by the caller."""
     return UsageError(
         f"tt {command} does not work with --url: it needs the town's machine",
-        hint="run it there",
+        hint=f"run it there; for a town on this machine, unset {URL_VARIABLE}"
+        if os.environ.get(URL_VARIABLE)
+        else "run it there",
         code="not_served",
     )
 

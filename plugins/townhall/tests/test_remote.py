@@ -162,8 +162,15 @@ def test_errors_say_whose_fault_they_are(remote: Remote, shell: Shell, server: T
     shell("--url", server.url, "--key-file", str(tmp_path / "none"), "status", code=3)
     environment = {"TINYTOWN_URL": server.url, "TINYTOWN_KEY_FILE": str(remote.key_file)}
     assert shell.json("status", cwd=remote.directory, env=environment)["town"] == "far"
+    unset = shell("where", "--json", code=2, cwd=remote.directory, env=environment).error
+    assert "unset TINYTOWN_URL" in unset["hint"]
     inside = {"TINYTOWN_ROUND_ID": "r1", "TINYTOWN_AGENT_ID": "a1", "TINYTOWN_TOWN": str(shell.directory)}
     assert remote("status", "--json", code=4, env=inside).error["code"] == "not_allowed"
+    # A round has its own town, whatever a person's variable says.
+    assert (
+        shell.json("list", env={**environment, **inside, "TINYTOWN_URL": "https://elsewhere.example"})["agents"]
+        is not None
+    )
 
 
 def test_a_scope_is_asked_for_each_command(remote: Remote, shell: Shell, server: TownServer, tmp_path: Path) -> None:
