@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import trio
 from tinytown.errors import StaleLease
@@ -126,6 +129,36 @@ async def test_leases_are_renewed_and_a_second_reader_gets_other_mail(town: Town
         assert await second.try_receive() is None
         await mine.ack()
         await theirs.ack()
+
+
+READER = """
+import sys, trio
+from tinytown_api import Town
+
+async def main():
+    async with Town.connect(sys.argv[1]) as town, town.open_mailbox(lease_s=0.5) as mailbox:
+        print((await mailbox.receive()).text, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+async def test_what_a_killed_reader_had_comes_back_when_its_lease_ends(town: Town) -> None:
+    await town.send("supervisor", "look at the build")
+    reader = await trio.lowlevel.open_process([sys.executable, "-c", READER, str(town.root)], stdout=subprocess.PIPE)
+    try:
+        assert reader.stdout is not None
+        assert (await reader.stdout.receive_some()).strip() == b"look at the build"
+        async with town.open_mailbox() as mailbox:
+            assert await mailbox.try_receive() is None
+            reader.kill()
+            async with await mailbox.receive() as letter:
+                assert (letter.text, letter.deliveries) == ("look at the build", 2)
+    finally:
+        reader.kill()
+        await reader.wait()
+        await reader.stdout.aclose()
 
 
 async def test_a_letter_is_settled_once_and_a_lost_lease_is_said(town: Town) -> None:
