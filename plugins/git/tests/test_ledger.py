@@ -85,7 +85,7 @@ async def test_tasks_are_added_when_they_change_and_nothing_else_is_touched(town
         assert await ledger.write() is None
     assert project.look() == before
     assert project.git("log", "--format=%an|%s", BRANCH).splitlines() == [
-        "Tinytown|Ledger: 2 records, 0 rounds, 0 verdicts", "Tinytown|Ledger: 2 records, 0 rounds, 0 verdicts",
+        "Tinytown|Ledger: 2 records", "Tinytown|Ledger: 2 records",
     ]  # fmt: skip
     assert [line["type"] for line in lines(project)] == [
         "ledger",
@@ -100,6 +100,33 @@ async def test_tasks_are_added_when_they_change_and_nothing_else_is_touched(town
     assert states == {first.id: "completed", second.id: "pending"}
     assert_it_only_grew(project)
     project.git("fsck", "--strict")
+
+
+async def test_what_came_and_went_between_two_commits_leaves_no_trace_and_an_empty_town_no_branch(
+    town: TownDirectory,
+) -> None:
+    project = project_of(town)
+
+    async def come_and_go(living: Town) -> None:
+        brief = await living.spawn("brief", cli="shell")
+        task = await living.add_task("brief")
+        await living.run(administration.delete_task(living.operations.keys, task.id))
+        await living.run(living.operations.remove_agent(brief.id, force=True))
+
+    async with town.connect() as living:
+        ledger = writer(living)
+        assert await ledger.write() is None
+        await come_and_go(living)
+        assert await ledger.write() is None
+        assert project.git("branch", "--list", BRANCH) == ""
+        stays = await living.spawn("stays", cli="shell")
+        await ledger.write()
+        await come_and_go(living)
+        assert await ledger.write() is None
+        await living.run(living.operations.remove_agent(stays.id, force=True))
+        assert await ledger.write() is not None
+    assert [line["type"] for line in lines(project)] == ["ledger", "agent", "position", "removed", "position"]
+    assert project.git("log", "-1", "--format=%s", BRANCH) == "Ledger: 1 record"
 
 
 async def test_rounds_have_their_costs_and_merged_work_its_verdicts(

@@ -121,6 +121,8 @@ class Ledger:
     position: Position | None = None
     #: By id: the digest of the last line, so that only changed records are written.
     digests: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    #: The names of agents that are there, in lower case.
+    names: set[str] = field(default_factory=set[str])
     agents: dict[str, AgentRecord] = field(default_factory=dict[str, AgentRecord])
     tasks: dict[str, TaskRecord] = field(default_factory=dict[str, TaskRecord])
     history: list[RoundLine | VerdictLine | GapLine] = field(default_factory=list[RoundLine | VerdictLine | GapLine])
@@ -156,6 +158,7 @@ class Ledger:
                 self.position = record
             case AgentRecord():
                 self.digests[f"agent {record.id}"] = digest(line)
+                self.names.add(record.name.lower())
                 if self.whole:
                     self.agents[record.name.lower()] = record  # a name belongs to one agent at a time
             case TaskRecord():
@@ -174,11 +177,16 @@ class Ledger:
             self.digests.pop(f"task {line.id}", None)
             self.tasks.pop(line.id, None)
         else:
+            self.names.discard(line.id.lower())
             self.agents.pop(line.id.lower(), None)
 
     def lacks(self, line: RoundLine | VerdictLine | GapLine) -> bool:
         """Whether a line that is written once is not there yet."""
         return _once(line) not in self.written
+
+    def has(self, kind: Literal["agent", "task"], id_: str) -> bool:
+        """Whether an agent of this name, or a task of this id, is there and was not removed."""
+        return id_.lower() in self.names if kind == "agent" else f"task {id_}" in self.digests
 
     def changed(self, records: Iterable[tuple[str, bytes]]) -> list[bytes]:
         """The lines, given with their kinds and ids, that are not the last ones of their ids."""

@@ -105,6 +105,13 @@ class _Draft:
             self.verdicts += isinstance(line, VerdictLine)
             self.ledger.add(self.lines[-1].rstrip(b"\n"))
 
+    def add_removed(self, line: RemovedLine) -> None:
+        """Add that something is gone which the ledger has: what came and went between two commits leaves no trace."""
+        if self.ledger.has(line.kind, line.id):
+            self.add(line)
+            self.records += 1
+            self.ledger.add(self.lines[-1].rstrip(b"\n"))
+
 
 class LedgerWriter:
     """Adds to the ledger what a town lacks in it."""
@@ -154,7 +161,7 @@ class LedgerWriter:
         if not draft.lines:
             return None
         counts = ((draft.records, "record"), (draft.rounds, "round"), (draft.verdicts, "verdict"))
-        subject = f"Ledger: {', '.join(counted(count, name) for count, name in counts)}"
+        subject = f"Ledger: {', '.join(counted(count, name) for count, name in counts if count) or 'a gap'}"
         commit = await branch.append(parent, b"".join(draft.lines), subject, known=tip is not None)
         if commit is not None:
             for line in draft.lines:
@@ -194,14 +201,15 @@ class LedgerWriter:
         password = await trio.to_thread.run_sync(_password, self._town, self._config)
         draft = _Draft(ledger, secret_values(os.environ, password), [])
         header = Header(format=FORMAT, version=VERSION, town=self._town.name, schema=captured.snapshot.schema)
-        if ledger.header != header:
-            draft.add(header)
-            ledger.header = header
+        is_new = ledger.header != header
+        ledger.header = header
         at = await self._add_history(draft, captured.event)
         changed = ledger.changed(_records(captured.snapshot, draft.values))
         draft.lines += changed
-        draft.records = len(changed)
+        draft.records += len(changed)
         if draft.lines:
+            if is_new:
+                draft.lines.insert(0, to_line(header))
             draft.add(Position(event=captured.event, at=at))
         return draft
 
@@ -229,10 +237,9 @@ class LedgerWriter:
                 for line in await self._verdicts(event):
                     draft.add_once(line)
             case TaskDeleted():
-                draft.add(RemovedLine(kind="task", id=event.task, at=event.at))
-                draft.ledger.digests.pop(f"task {event.task}", None)
+                draft.add_removed(RemovedLine(kind="task", id=event.task, at=event.at))
             case AgentRemoved():
-                draft.add(RemovedLine(kind="agent", id=event.agent, at=event.at))
+                draft.add_removed(RemovedLine(kind="agent", id=event.agent, at=event.at))
             case _:
                 return
 
