@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("trace", letters[0])
     ask_a_question(tt)
     ask("answer", ask("questions")["questions"][0]["id"], "yes")
+    ask_a_question(tt, ["allow", "deny"])
+    ask("deny", "q1")
     ask("prompt", "worker")
     ask("interrupt", "doomed")
     ask("resume", "doomed")
@@ -191,10 +193,10 @@ def answers(in_town: Shell) -> dict[str, Any]:
     return told
 
 
-def ask_a_question(tt: Shell) -> None:
+def ask_a_question(tt: Shell, options: Sequence[str] = ("Yes", "No")) -> None:
     """What a session of `worker` would have left in the town."""
     operations = TownOperations(tt.json("config", "get", "name")["value"])
-    question = {"id": "q1", "agent": "worker", "question": "May I?", "options": ["Yes", "No"]}
+    question = {"id": "q1", "agent": "worker", "question": "May I?", "options": options}
     with BlockingClient(parse_url(tt.server().url)) as client:
         client.run(operations.set_plugin_field("ops", "question.q1", question))
 

@@ -111,3 +111,30 @@ def test_what_cannot_be_read_is_no_question() -> None:
     good = {"id": "q", "agent": "ada", "question": "May I?"}
     data = {"question.q": good, "question.bad": {"id": 5}, "question.done": {**good, "answer": "yes"}, "other": good}
     assert [question.id for question in questions_in(data)] == ["q"]
+
+
+@pytest.mark.parametrize(("command", "answer"), [("approve", "allow"), ("deny", "deny")])
+async def test_a_permission_is_approved_or_denied(town_dir, scripted_backend, command: str, answer: str) -> None:
+    answers: list[str | None] = []
+
+    async def script(work: Any, report: Any) -> Finished:
+        answers.append(await report.ask("may I run: git push?", ("allow", "deny")))
+        answers.append(await report.ask("What is it called?"))
+        return Finished(text="done")
+
+    scripted_backend.script = script
+    with trio.fail_after(DEADLINE_S):
+        async with town_dir.open() as town:
+            agent = await town.spawn("ada")
+            task = await agent.assign("do it")
+            (question,) = await open_question(town_dir)
+            inside = {"TINYTOWN_AGENT_ID": agent.id, "TINYTOWN_ROUND_ID": "r", "TINYTOWN_AGENT_NAME": "ada"}
+            await tt(town_dir, command, question["id"], code=4, **inside)
+            told = await tt(town_dir, command, question["id"][:8])
+            assert told == {"question": question["id"], "agent": "ada", "answer": answer}
+            while (found := (await open_question(town_dir))[0])["id"] == question["id"]:  # noqa: ASYNC110 - it tells nobody
+                await trio.sleep(0.05)
+            await tt(town_dir, command, found["id"], code=3)  # no permission: what would a yes say?
+            await tt(town_dir, "answer", found["id"], "Tinytown")
+            assert (await town.wait_for_task(task.id)).state == "completed"
+    assert answers == [answer, "Tinytown"]

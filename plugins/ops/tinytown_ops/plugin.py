@@ -75,6 +75,7 @@ _COMMANDS = (
     ),
     Command("questions", "List what agents ask people.", "tinytown_ops.questions.commands:questions", "Mail"),
     Command("answer", "Answer an agent's question.", "tinytown_ops.questions.commands:answer", "Mail"),
+    Command("deny", "Refuse a permission that an agent asks for.", "tinytown_ops.questions.commands:deny", "Mail"),
     Command("trace", "Show the history of a message.", "tinytown_ops.explain.trace_command:trace", "Mail"),
     Command("conductor", "Run the town through a coding CLI.", "tinytown_ops.conductor.command:conductor"),
     Command("top", "Watch the town on one screen.", "tinytown_ops.top.command:top"),

@@ -38,6 +38,7 @@ SERVED = {
     "dead list": "GET /v1/dead-letters",
     "dead redrive": "POST /v1/dead-letters/{message}/redrive",
     "dead show": "GET /v1/dead-letters/{message}",
+    "deny": "POST /v1/inbox/{message}/answer",
     "diff": "GET /v1/reviews/{task}",
     "doctor": "POST /v1/doctor",
     "estop": "POST /v1/town/freeze",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib.metadata import entry_points
+
 import click
+from tinytown.errors import NotFound, UsageError
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.tasks import Task
+from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 from tinytown_cli.public import TASK, CliContext, TownClient, TownCommand, pass_cli_context, read_text
 
@@ -17,14 +22,31 @@ from tinytown_git.work import PLUGIN, Review, Work, field_of, read_work
 
 _TASK = click.argument("task_word", metavar="TASK", type=TASK)
 _REASON_BYTES = 10_000
+#: Entry points that find what else may be approved: from a town and a word to what does it and says so, or None.
+_APPROVALS = "tinytown.approvals"
 
 
 @click.command(cls=TownCommand, examples=["tt approve 1f3a", "tt approve 1f3a --reason 'reads well'"])
-@_TASK
+@click.argument("task_word", metavar="TASK|QUESTION", type=TASK)
 @click.option("--reason", default="", help="A remark (- reads standard input).")
 @pass_cli_context
 def approve(context: CliContext, task_word: str, reason: str) -> None:
-    """Approve the work on a task that waits for a review. An author cannot approve its own."""
+    """Approve the work on a task that waits for a review, or what an agent asks permission for (tt questions).
+
+    An author cannot approve its own work. tt reject sends work back, tt deny refuses a permission.
+    """
+    with context.open_town() as town:
+        permits = [found for entry in entry_points(group=_APPROVALS) if (found := entry.load()(town, task_word))]
+        if permits:
+            with suppress(NotFound):
+                work = find_work(town, task_word)
+                raise UsageError(
+                    f"both a question and the work on task {work.task} begin with {shown(task_word)!r}",
+                    hint="write more of the id",
+                    code="ambiguous",
+                )
+            context.emit(*permits[0]())
+            return
     _say(context, task_word, approved=True, reason=reason)
 
 

@@ -1,6 +1,12 @@
-"""``tt questions`` and ``tt answer``: what agents ask in the middle of a round, and the answer."""
+"""``tt questions``, ``tt answer`` and ``tt deny``: what agents ask in the middle of a round, and the answer.
+
+``tt approve`` is the command of whoever has work to approve; it finds `find_permission` by an entry point.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import click
 import msgspec
@@ -12,6 +18,9 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 
 from tinytown_ops.questions.record import PLUGIN, Question, questions_in
+
+#: The options of a question that is about a permission.
+_ALLOW, _DENY = "allow", "deny"
 
 
 @click.command(cls=TownCommand, examples=["tt questions", "tt questions --json"])
@@ -31,29 +40,54 @@ def questions(context: CliContext) -> None:
 def answer(context: CliContext, question: str, answer: str) -> None:
     """Answer QUESTION, by its id or the beginning of it. ANSWER is an option, its number, or any text if there are no options."""
     with context.open_town() as town:
-        if town.caller.is_agent:
-            raise Refused(
-                "questions of agents are answered by people", hint="ask the supervisor: tt send supervisor TEXT"
-            )
-        asked = _find(_open_questions(town), question)
-        chosen = asked.chosen(answer)
-        if chosen is None:
-            raise UsageError(
-                f"expected one of {', '.join(map(repr, asked.options))}, got {shown(answer)!r}",
-                hint=f"or a number from 1 to {len(asked.options)}",
-            )
-        kept = town.run(town.operations.plugin_field(PLUGIN, asked.field))
-        answered = {**msgspec.to_builtins(asked), "answer": chosen}
-        call = town.operations.set_plugin_field(PLUGIN, asked.field, answered, expected=kept)
-        if kept is None or not town.run(call):
-            raise NotFound(
-                f"question {short_id(asked.id)} was answered or withdrawn meanwhile",
-                hint="tt questions lists those that are open",
-            )
-    context.emit(
-        {"question": asked.id, "agent": asked.agent, "answer": chosen},
-        f"{asked.agent} gets the answer: {shown(chosen, 200)}",
-    )
+        context.emit(*_give(town, _find(_open_questions(town), question), answer))
+
+
+@click.command(cls=TownCommand, examples=["tt deny 1f3a"])
+@click.argument("question")
+@pass_cli_context
+def deny(context: CliContext, question: str) -> None:
+    """Refuse what an agent asks permission for in QUESTION, by its id or the beginning of it. tt approve permits it."""
+    with context.open_town() as town:
+        context.emit(*_give(town, _find(_permissions(town), question), _DENY))
+
+
+def find_permission(town: TownClient, word: str) -> Callable[[], tuple[Mapping[str, str], str]] | None:
+    """What permits what an agent asks for in the question that `word` names, for ``tt approve``; None if it names none.
+
+    Raises: UsageError for a beginning of several ids.
+    """
+    try:
+        return partial(_give, town, _find(_permissions(town), word), _ALLOW)
+    except NotFound:
+        return None
+
+
+def _permissions(town: TownClient) -> tuple[Question, ...]:
+    """The open questions that are about a permission."""
+    return tuple(question for question in _open_questions(town) if {_ALLOW, _DENY} <= {*question.options})
+
+
+def _give(town: TownClient, asked: Question, answer: str) -> tuple[Mapping[str, str], str]:
+    """Answer a question; what to print of it. Raises: Refused to an agent; UsageError; NotFound if it is open no more."""
+    if town.caller.is_agent:
+        raise Refused("questions of agents are answered by people", hint="ask the supervisor: tt send supervisor TEXT")
+    chosen = asked.chosen(answer)
+    if chosen is None:
+        raise UsageError(
+            f"expected one of {', '.join(map(repr, asked.options))}, got {shown(answer)!r}",
+            hint=f"or a number from 1 to {len(asked.options)}",
+        )
+    kept = town.run(town.operations.plugin_field(PLUGIN, asked.field))
+    answered = {**msgspec.to_builtins(asked), "answer": chosen}
+    call = town.operations.set_plugin_field(PLUGIN, asked.field, answered, expected=kept)
+    if kept is None or not town.run(call):
+        raise NotFound(
+            f"question {short_id(asked.id)} was answered or withdrawn meanwhile",
+            hint="tt questions lists those that are open",
+        )
+    shape = {"question": asked.id, "agent": asked.agent, "answer": chosen}
+    return shape, f"{asked.agent} gets the answer: {shown(chosen, 200)}"
 
 
 def _open_questions(town: TownClient) -> tuple[Question, ...]:
