@@ -63,7 +63,8 @@ def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry
     with context.open_town() as town:
         town.caller.refuse_agents("cannot import beads", "send the supervisor a message")
         agent = _recipient(town, into)
-        report = import_file(_store(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
+        with context.progress("importing"):
+            report = import_file(_store(town), find_bead_file(path), into=agent, strict=strict, dry_run=dry_run)
     _answer(context, report)
 
 
@@ -87,7 +88,8 @@ def export(context: CliContext, path: Path | None, force: bool, dry_run: bool) -
             return
         if path is None and not dry_run:
             _default_file(store).parent.mkdir(parents=True, exist_ok=True)
-        report = export_file(store, path or _default_file(store), force=force, dry_run=dry_run)
+        with context.progress("exporting"):
+            report = export_file(store, path or _default_file(store), force=force, dry_run=dry_run)
     _answer(context, report)
 
 
@@ -117,7 +119,9 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
         store = _store(town)
         file = path or _default_file(store)
         if not watch:
-            _answer(context, sync_file(store, file, strict=strict, dry_run=dry_run, prefer=prefer))
+            with context.progress("syncing"):
+                report = sync_file(store, file, strict=strict, dry_run=dry_run, prefer=prefer)
+            _answer(context, report)
             return
         gc.enable()  # this goes on for ever
         reports = watch_sync(

@@ -45,3 +45,9 @@ def test_starting_a_server_or_a_kernel_and_waiting_show_what_they_do(tt: Shell) 
     assert "waiting: ada is " in on_terminal(tt, "wait", "ada")
     assert "checking" in on_terminal(tt, "doctor", "--no-task")
     assert "…" not in tt("status").err
+
+
+def test_an_import_of_beads_says_that_it_works(tt: Shell) -> None:
+    tt("init", "--name", "slow")
+    (tt.directory / "in.jsonl").write_text('{"id":"a-1","title":"x"}\n')
+    assert "importing …" in on_terminal(tt, "beads", "import", "in.jsonl")

@@ -99,7 +99,8 @@ def migrate(
     address = _source_address(from_url, from_town, table)
     requested_name = old_name or (str(table.get("name")) if table is not None and not nameless else None)
     try:
-        town = _read(address, requested_name, nameless=nameless)
+        with context.progress("reading the old town"):
+            town = _read(address, requested_name, nameless=nameless)
     except ServerUnreachable as error:
         if table is None or from_town is None:
             raise
@@ -253,7 +254,7 @@ class _Migration:
     def _restore(self, root: Path, config: Config, *, written: Path | None = None) -> None:
         if config.redis.url is None:
             open_state(root)
-        with connect(root, config, on_connect=self.context.explain) as town_client:
+        with connect(root, config, on_connect=self.context.explain) as town_client, self.context.progress("migrating"):
             from tinytown_snapshots.transfer import Transfer
 
             from tinytown_migrate.conversion import agents_here

@@ -122,11 +122,12 @@ def tinytown_services(plugins: Plugins, config: Config) -> Sequence[Service]:
     from tinytown_ops.answers.service import QuestionAnswers
     from tinytown_ops.chatter.service import ChatterBrake
     from tinytown_ops.costs.retention import CostRetention
+    from tinytown_ops.housekeeping import Housekeeping
     from tinytown_ops.retention import Retention
     from tinytown_ops.watchdog.service import Watchdog
 
     brake = ChatterBrake(config.limits.chatter)
-    return (Watchdog(plugins), brake, CostRetention(), Retention(), QuestionAnswers())
+    return (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers())
 
 
 @hookimpl

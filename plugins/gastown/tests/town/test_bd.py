@@ -310,7 +310,10 @@ def test_a_file_of_odd_beads_comes_in_and_each_can_be_shown(bd: Bd) -> None:
     content = "\r\n".join(["\ufeff" + lines[0], *lines[1:], ""]).encode()
     (bd.shell.directory / "odd.jsonl").write_bytes(content)
     report = bd.shell.json("beads", "import", "odd.jsonl")
-    assert (report["created"], [problem[:7] for problem in report["problems"]]) == (5, ["line 6:"])
+    assert (report["created"], [problem[:7] for problem in report["problems"]]) == (
+        4,
+        ["line 5:", "line 6:"],
+    )
     for id_ in [each["id"] for each in bd.json("list", "--limit", "0") if each["id"].startswith("odd-")]:
         bd("show", id_)
         bd.json("show", id_)

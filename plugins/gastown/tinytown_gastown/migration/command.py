@@ -52,8 +52,8 @@ def from_gastown(context: CliContext, directory: Path, into: Path, code: CodeCho
             f"{into} is inside the old town, which is read only", hint="choose another directory with --to"
         )
     moves = plan_moves(old, into, code)
-    for move in moves:
-        if not dry_run:
+    with context.progress("making towns"):
+        for move in [] if dry_run else moves:
             try:
                 move_rig(move, old)
             except TinytownError as error:

@@ -41,7 +41,8 @@ def gc(context: CliContext, dry_run: bool, force: bool) -> None:
     """
     refuse_in_round(context, "may not remove worktrees")
     finished = _finished_tasks(context)
-    outcomes = run_in_place(context, partial(_collect, finished=finished, dry_run=dry_run, force=force))
+    with context.progress("looking through the worktrees"):
+        outcomes = run_in_place(context, partial(_collect, finished=finished, dry_run=dry_run, force=force))
     verb = {True: "would remove" if dry_run else "removed", False: "kept"}
     rows = [(verb[each.removed], each.agent, each.task[:8], "; ".join(each.reasons) or each.path) for each in outcomes]
     context.emit(
