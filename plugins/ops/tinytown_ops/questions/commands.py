@@ -40,6 +40,7 @@ def questions(context: CliContext) -> None:
 def answer(context: CliContext, question: str, answer: str) -> None:
     """Answer QUESTION, by its id or the beginning of it. ANSWER is an option, its number, or any text if there are no options."""
     with context.open_town() as town:
+        _refuse_agents(town)
         context.emit(*_give(town, _find(_open_questions(town), question), answer))
 
 
@@ -49,6 +50,7 @@ def answer(context: CliContext, question: str, answer: str) -> None:
 def deny(context: CliContext, question: str) -> None:
     """Refuse what an agent asks permission for in QUESTION, by its id or the beginning of it. tt approve permits it."""
     with context.open_town() as town:
+        _refuse_agents(town)
         context.emit(*_give(town, _find(_permissions(town), question), _DENY))
 
 
@@ -68,10 +70,15 @@ def _permissions(town: TownClient) -> tuple[Question, ...]:
     return tuple(question for question in _open_questions(town) if {_ALLOW, _DENY} <= {*question.options})
 
 
-def _give(town: TownClient, asked: Question, answer: str) -> tuple[Mapping[str, str], str]:
-    """Answer a question; what to print of it. Raises: Refused to an agent; UsageError; NotFound if it is open no more."""
+def _refuse_agents(town: TownClient) -> None:
+    """Raises: Refused to an agent."""
     if town.caller.is_agent:
         raise Refused("questions of agents are answered by people", hint="ask the supervisor: tt send supervisor TEXT")
+
+
+def _give(town: TownClient, asked: Question, answer: str) -> tuple[Mapping[str, str], str]:
+    """Answer a question; what to print of it. Raises: Refused to an agent; UsageError; NotFound if it is open no more."""
+    _refuse_agents(town)
     chosen = asked.chosen(answer)
     if chosen is None:
         raise UsageError(
