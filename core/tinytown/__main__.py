@@ -16,7 +16,7 @@ PROGRAMS_GROUP = "tinytown.programs"
 _HELP = """\
 usage: python -m tinytown [--help | --version]
 
-Run the kernel of the town that the current directory lies in, until SIGTERM or Ctrl-C. A second signal ends its rounds at once.
+Run the kernel of the town that the current directory is in, until SIGTERM or Ctrl-C. A second signal ends its rounds at once.
 TINYTOWN_TOWN names the directory of another town.
 
 Commands: {commands}

@@ -1,4 +1,4 @@
-"""From ``tinytown.toml``, the user's ``config.toml`` and the environment to frozen structs, and where a town lies.
+"""From ``tinytown.toml``, the user's ``config.toml`` and the environment to frozen structs, and where a town is.
 
 The town's file decides, the user's file fills what it leaves open, the environment overrides both. Unknown keys and
 wrong types are errors that name the key. Nothing here talks to a server.
@@ -59,7 +59,7 @@ class RedisConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[state]``: where the town's state lies, see `tinytown.state`, and how many snapshots of it are kept.
+    """``[state]``: where the town's state is, see `tinytown.state`, and how many snapshots of it are kept.
 
     `directory` is relative to the town's root. With `snapshots` of 0 none are taken, else one every `snapshot_every_s`
     seconds and one when the kernel ends.

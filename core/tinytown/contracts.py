@@ -47,7 +47,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The backend came to its end. `text` is its final answer; `session_id`, one line, lets a later round go on from here."""
+    """The backend came to its end. `text` is its final answer; `session_id`, one line, lets a later round continue from here."""
 
     text: str = ""
     usage: Usage | None = None
@@ -215,7 +215,7 @@ class Report(Protocol):
     async def ask(self, question: str, options: Sequence[str] = (), *, timeout_s: float = 600.0) -> str | None:
         """The answer of a policy or a person: one of `options` if there are any; None if there is none in time.
 
-        The limits of the round go on meanwhile. Since API 2.
+        The limits of the round continue meanwhile. Since API 2.
         """
         ...
 
@@ -313,7 +313,7 @@ class Gate(Protocol):
     name: str
 
     async def check(self, work: WorkContext, directory: Path) -> Verdict:
-        """The verdict on the task of `work`, which lies in `directory`. Raising refuses it."""
+        """The verdict on the task of `work`, which is in `directory`. Raising refuses it."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Where a town's state lies: outside of the project, out of reach of the commands that agents run there.
+"""Where a town's state is: outside of the project, out of reach of the commands that agents run there.
 
-``tinytown.toml`` names the town's `id`. Its state (the server's data, logs, transcripts, the agents' directories) lies in
-``$XDG_STATE_HOME/tinytown/<id>/``; beside it lies a record of where the project is and what its settings say, which
+``tinytown.toml`` names the town's `id`. Its state (the server's data, logs, transcripts, the agents' directories) is in
+``$XDG_STATE_HOME/tinytown/<id>/``; beside it is a record of where the project is and what its settings say, which
 outlives both. A town without an id is known by its path. Source: the XDG Base Directory Specification.
 """
 
@@ -44,7 +44,7 @@ _known: dict[Path, tuple[str, str]] = {}
 
 
 def find_town(start: Path | None = None) -> Path:
-    """The root of the town that `start` (default: TINYTOWN_TOWN, else the current directory) lies in.
+    """The root of the town that `start` (default: TINYTOWN_TOWN, else the current directory) is in.
 
     In a linked git worktree it is the town of the main one. A deleted ``tinytown.toml`` is restored, with a warning.
     Raises: NotFound if there is none there or in any directory above.

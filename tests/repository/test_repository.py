@@ -271,6 +271,13 @@ def test_the_readme_of_a_plugin_says_how_to_install_it(plugin: Path) -> None:
     assert f"pip install tinytown-{plugin.name}" in text
 
 
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "decisions").glob("0*.md")]
+    assert sorted(numbers) == sorted(set(numbers))
+    for path in (ROOT / "docs" / "decisions").glob("0*.md"):
+        assert path.read_text().startswith(f"# {int(path.name[:4])}. ")
+
+
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     if not text:

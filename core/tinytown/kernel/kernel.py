@@ -275,7 +275,7 @@ async def open_kernel(town: Town, plugins: Plugins) -> AsyncGenerator[Kernel]:
 
 @asynccontextmanager
 async def open_town(root: Path | str | None = None, *, kernel: bool | None = None) -> AsyncGenerator[Town]:
-    """The town at `root` (default: the one that the current directory lies in), connected and running.
+    """The town at `root` (default: the one that the current directory is in), connected and running.
 
     With `kernel` True its kernel runs inside this block, and one that runs already is an error; with False none is
     started; by default one is started unless one runs already.

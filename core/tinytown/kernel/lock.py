@@ -53,7 +53,7 @@ def running_kernel(root: Path) -> int | None:
 
 
 def kernel_with_state(directory: Path | str) -> int | None:
-    """Like `running_kernel`, for the town whose state lies in `directory`. Quick to import and to call."""
+    """Like `running_kernel`, for the town whose state is in `directory`. Quick to import and to call."""
     with suppress(OSError), open(os.path.join(directory, _LOCK), "rb") as lock:
         text = lock.read(32).strip()
         if not text.isdigit() or not is_running(int(text)):

@@ -146,7 +146,7 @@ class RoundRunner:
     async def run(self, batch: Batch) -> Resolution | None:
         """Do one round with the batch; its resolution, or None when there was nothing to do.
 
-        Cancelled: the mail goes back untouched before Cancelled goes on.
+        Cancelled: the mail goes back untouched before Cancelled is raised again.
         Raises: StaleLease when the agent belongs to another kernel; ServerUnreachable before the round has begun.
         """
         self.round_id = round_id = new_id()

@@ -36,7 +36,7 @@ ASLEEP = "asleep"
 
 
 class MailCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies in a mailbox: by place (queued, leased, delayed), by kind, and how much of it waits for the next round."""
+    """What is in a mailbox: by place (queued, leased, delayed), by kind, and how much of it waits for the next round."""
 
     queued: int = 0
     leased: int = 0

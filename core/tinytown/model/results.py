@@ -45,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MailboxEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it lies in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due (None: it
+    """A message as it is in a mailbox: ``place`` is queued, leased or delayed. ``until``: when a delayed one is due (None: it
     waits for the next round), or a leased one's lease ends."""
 
     place: Literal["queued", "leased", "delayed"]

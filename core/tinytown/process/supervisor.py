@@ -109,7 +109,7 @@ class ProcessSupervisor:
         ended: `first_signal` to its group, SIGTERM to what has left the group, and after `grace_s` SIGKILL to all. A paused
         run's clocks stand still.
 
-        Cancelled: the tree is ended in the same way, output dropped, before Cancelled goes on; so too when `on_line`
+        Cancelled: the tree is ended in the same way, output dropped, before Cancelled is raised again; so too when `on_line`
         raises, and its exception is raised here.
         Raises: HostFailure if the machine lacks what it takes, with code `log_not_writable` for `log_path`; ProcessFailed, by
         `code`: `command_not_found`, `command_not_executable`, `no_such_directory` (cwd), `arguments_too_long`, `bad_argument`,

@@ -1,6 +1,6 @@
 """The Redis keys and channels of a town that clients name themselves. Pure.
 
-All keys begin with ``tt:{<town>}``, with literal braces, so that one town lies in one slot of a Redis Cluster and many
+All keys begin with ``tt:{<town>}``, with literal braces, so that one town is in one slot of a Redis Cluster and many
 towns share a server. The functions of the library derive all others from that base; ``docs/reference/protocol.md`` lists them.
 """
 

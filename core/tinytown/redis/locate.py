@@ -92,7 +92,7 @@ class ServerProvider(Protocol):
     """
 
     def __call__(self, directory: Path) -> TownServer:
-        """The server whose data lies in `directory`, the town's state directory."""
+        """The server whose data is in `directory`, the town's state directory."""
         ...
 
 

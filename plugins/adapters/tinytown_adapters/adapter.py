@@ -29,7 +29,7 @@ class RunRequest(Generic[S_co]):
     - `permissions` is decided: never None. `directory` is where the CLI will be started.
     - `work_dir` is a directory of this agent's for this CLI (mode 0700): whatever a `CommandSpec` has to write goes there.
     - `has_own_state`: the CLI is to keep its login, settings and sessions in `state`; else where it always does.
-    - `session` is the one to go on with, None for a new one.
+    - `session` is the one to continue with, None for a new one.
     - `tools` are the town's own, None when they are not to be offered.
     - `environment` is what the CLI will be started with, before the plan adds to it: for looking, not for changing.
     - `trusts_project`: what the workspace itself configures (hooks, MCP servers, plugins) may run: its person has chosen
@@ -76,7 +76,7 @@ class CommandSpec:
 
     - `arguments` come after the command; the settings' `extra_args` are in it, where this CLI wants them. No prompt and
       no secret: anybody on the machine can read arguments.
-    - `stdin` is given and closed; None means `/dev/null`. A `Conversation` goes on after it.
+    - `stdin` is given and closed; None means `/dev/null`. A `Conversation` continues after it.
     - `files` are written before the start, in `RunRequest.work_dir` (names with ``/`` make directories), readable by the owner
       alone.
     - `environment` is added last; None removes a variable.

@@ -158,7 +158,7 @@ class CliBackend(AgentBackend, Generic[S]):
 
 
 class CliSession(AgentSession, Generic[S]):
-    """One agent's rounds. Between them nothing runs: the CLI's own session lies on disk."""
+    """One agent's rounds. Between them nothing runs: the CLI's own session is on disk."""
 
     def __init__(self, backend: CliBackend[S], context: AgentContext, permissions: Permissions) -> None:
         self._permissions: Permissions = permissions
@@ -175,7 +175,7 @@ class CliSession(AgentSession, Generic[S]):
         return self._mail_reader is not None and await self._mail_reader.deliver(text)
 
     async def run_round(self, work: Round, report: Report) -> Outcome:
-        """One run of the CLI, two when the session to go on with turns out to be gone or full."""
+        """One run of the CLI, two when the session to continue with turns out to be gone or full."""
         limit = self._adapter.prompt_limit_chars
         if limit is not None and len(work.prompt) > limit:
             return Failed(

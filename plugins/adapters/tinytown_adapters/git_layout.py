@@ -11,8 +11,8 @@ from tinytown_adapters.agent_files import read_agent_file
 def git_directories(directory: Path) -> tuple[Path, ...]:
     """The directories outside of the work tree itself that git writes for a work tree at or above `directory`.
 
-    One for a plain repository (``.git``); for a linked worktree the one that it shares and its own, which mostly lies in it: a
-    sandbox may protect it nevertheless. None outside of git. An agent may have written what lies in the work tree, so that
+    One for a plain repository (``.git``); for a linked worktree the one that it shares and its own, which mostly is in it: a
+    sandbox may protect it nevertheless. None outside of git. An agent may have written what is in the work tree, so that
     it counts only where the other side says the same: a link, or a file that names just any directory, gives none.
     """
     for work_dir in (directory, *directory.parents):

@@ -114,7 +114,7 @@ class JsonLinesReader(ABC):
         """One record of the standard output."""
 
     def on_stderr(self, text: str) -> None:  # noqa: B027 - nothing is what most readers do
-        """A line of the standard error. It stands in the log and in the exit's tail; nothing else is made of it here."""
+        """A line of the standard error. It is in the log and in the exit's tail; nothing else is made of it here."""
 
     def end(self, ended: Exit) -> None:  # noqa: B027
         """The CLI has ended."""

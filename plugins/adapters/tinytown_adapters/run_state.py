@@ -1,6 +1,6 @@
 """The state of one run of a CLI: readers update it, the session reads it.
 
-Knows no format. What people may want to see goes on as it comes: each tool call, warning and paragraph is one line.
+Knows no format. What people may want to see is passed on as it comes: each tool call, warning and paragraph is one line.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class RunState:
         self._report.usage(usage)
 
     def warn(self, text: str) -> None:
-        """Something that a person should know; the run goes on."""
+        """Something that a person should know; the run continues."""
         self._emit(f"warning: {text}")
 
     def log_line(self, text: str) -> None:

@@ -32,9 +32,9 @@ class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       ``auto`` takes the agent's where the environment holds a key to log in with, else the user's.
     - `trust_project`: whether hooks, MCP servers and plugins that the workspace itself configures may run although
       `permissions` are not ``full``.
-    - `resume`: whether a round goes on with the CLI's session of the round before.
+    - `resume`: whether a round continues with the CLI's session of the round before.
     - `town_tools`: whether the town's own tools are offered to a CLI that takes MCP servers.
-    - `timeout_s`: in place of the town's limit for a round. `patience_s`: how long the CLI may go on trying again
+    - `timeout_s`: in place of the town's limit for a round. `patience_s`: how long the CLI may continue trying again
       after errors of the model's server. `stall_s`: how long the model may let it wait for a sign.
     - `ask`: of a CLI that can ask (Claude Code, Codex): with ``permissions = "full"`` it works as with ``write``, and what goes
       beyond that is asked of whoever answers questions in this town: another plugin, or the supervisor (``tt questions``). What

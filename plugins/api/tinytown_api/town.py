@@ -128,7 +128,7 @@ class Town(CoreTown):
 
         Writes ``tinytown.toml``, which is made to be committed, and starts the server. `name` defaults to the git repository and
         branch, else the directory; `cli` is the kind of agents that are spawned without one; the rest is as in ``tt init``.
-        Raises: Refused with code ``exists`` where a town is, or lies above (unless `inside`); UsageError for a bad name or URL.
+        Raises: Refused with code ``exists`` where a town is, or is above (unless `inside`); UsageError for a bad name or URL.
         """
         where = Path(root)
 
@@ -149,7 +149,7 @@ class Town(CoreTown):
     @classmethod
     @asynccontextmanager
     async def connect(cls, root: Path | str | None = None) -> AsyncGenerator[Self]:
-        """The town that `root` (default: the current directory) lies in, connected. Agents run where a kernel runs: never here.
+        """The town that `root` (default: the current directory) is in, connected. Agents run where a kernel runs: never here.
 
         The embedded server is started when none answers. Raises: NotFound without a town; ConfigError; Refused.
         """
@@ -160,7 +160,7 @@ class Town(CoreTown):
     @classmethod
     @asynccontextmanager
     async def open(cls, root: Path | str | None = None, *, kernel: bool | None = None) -> AsyncGenerator[Self]:
-        """The town that `root` lies in, connected; its kernel runs in this block unless one runs: `tinytown.open_town`."""
+        """The town that `root` is in, connected; its kernel runs in this block unless one runs: `tinytown.open_town`."""
         async with tinytown.open_town(root, kernel=kernel) as town:
             yield cls.of(town)
 

@@ -116,7 +116,7 @@ class BdCli:
         return skipped
 
     def sign(self) -> frozenset[tuple[str, int, int]]:
-        """What changes with every write to the database, without starting `bd`; empty if it lies elsewhere."""
+        """What changes with every write to the database, without starting `bd`; empty if it is elsewhere."""
         return frozenset([*self._stats(_JOURNALS, touched=False), *self._stats(_TOUCHED, touched=True)])
 
     def _stats(self, patterns: Sequence[str], *, touched: bool) -> Iterator[tuple[str, int, int]]:

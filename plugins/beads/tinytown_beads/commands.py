@@ -123,7 +123,7 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
                 report = sync_file(store, file, strict=strict, dry_run=dry_run, prefer=prefer)
             _answer(context, report)
             return
-        gc.enable()  # this goes on for ever
+        gc.enable()  # this continues for ever
         reports = watch_sync(
             store,
             file,

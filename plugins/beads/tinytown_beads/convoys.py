@@ -31,7 +31,7 @@ def groups_for(beads: Iterable[Bead], task_ids: Mapping[str, str], town: TownSta
     for bead in beads:
         if bead.kind != "convoy" or bead.closed:
             continue
-        # What lies in another database is tracked as ``external:project:id``.
+        # What is in another database is tracked as ``external:project:id``.
         tracked = [edge.target.rpartition(":")[2] for edge in bead.edges if edge.type == TRACKS]
         members = [target for target in tracked if target in task_ids]
         if members:

@@ -19,7 +19,7 @@ from tinytown_beads.json_text import as_object
 OURS = "tinytown"
 #: The format that an origin names for a task that was a bead first.
 FORMAT = "beads"
-#: The table of a task's meta that holds fields as they stand in a record: what a task has no place for, and a bead has.
+#: The table of a task's meta that holds fields as they are in a record: what a task has no place for, and a bead has.
 TABLE = "bd"
 #: What begins the `external_ref` of such a bead; the task's id follows.
 REFERENCE = "tinytown:"

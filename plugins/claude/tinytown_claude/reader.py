@@ -129,7 +129,7 @@ class ClaudeReader(JsonLinesReader):
                 pass
 
     def end(self, ended: Exit) -> None:
-        """Wrong arguments and unknown sessions are told on stderr alone."""
+        """Wrong arguments and unknown sessions are reported on stderr alone."""
         if ended.status and not self.state.is_final and ended.stderr_tail.strip():
             found = failure_of(ended.stderr_tail)
             if found.kind in ("no_session", "unauthorized", "model_unknown"):

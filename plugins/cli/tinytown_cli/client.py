@@ -186,7 +186,7 @@ class TownClient:
 def open_town_client(
     root: Path | str | None = None, *, on_connect: Callable[[str], None] | None = None
 ) -> Generator[TownClient]:
-    """A connected town: the one that `root` (default: TINYTOWN_TOWN, else the current directory) lies in.
+    """A connected town: the one that `root` (default: TINYTOWN_TOWN, else the current directory) is in.
 
     Its server is started and the functions are loaded if necessary. `on_connect` gets one line that names town and server.
     Raises: NotFound without a town; ConfigError; ServerUnreachable; Refused for data of another version.

@@ -26,7 +26,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "estop": Entry("tinytown_cli.commands.freeze:estop", "Emergency stop: freeze every running process."),
         "thaw": Entry("tinytown_cli.commands.freeze:thaw", "Resume a frozen town."),
         "status": Entry("tinytown_cli.commands.status:status", "Show the state of the town."),
-        "where": Entry("tinytown_cli.commands.place:where", "Show where everything of the town lies."),
+        "where": Entry("tinytown_cli.commands.place:where", "Show where everything of the town is."),
         "uninstall": Entry("tinytown_cli.commands.place:uninstall", "Remove the town from this machine."),
     },
     "Agents": {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def repository_root(directory: Path) -> Path | None:
-    """The top directory of the working tree that `directory` lies in."""
+    """The top directory of the working tree that `directory` is in."""
     return next((path for path in (directory, *directory.parents) if (path / ".git").exists()), None)
 
 

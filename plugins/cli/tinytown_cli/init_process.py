@@ -15,7 +15,7 @@ _POLL_S = 0.05
 
 
 def leave_init() -> None:
-    """Where this is process 1, go on in a child, and be its init: returns in the child alone, elsewhere at once.
+    """Where this is process 1, continue in a child, and be its init: returns in the child alone, elsewhere at once.
 
     The system gives process 1 every orphan of the container, and ends all processes with it. So it reaps whatever ends,
     passes signals on, and after the child gives the others, such as the town's server, 10 s to end in order.

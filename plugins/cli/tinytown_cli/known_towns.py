@@ -43,7 +43,7 @@ class KnownTown(NamedTuple):
 
 
 def recall_town(start: str | None) -> KnownTown | None:
-    """The town that `start` (default: TINYTOWN_TOWN, else the current directory) lies in; None if it has to be found."""
+    """The town that `start` (default: TINYTOWN_TOWN, else the current directory) is in; None if it has to be found."""
     try:
         entry = _towns()[_key(_begin(start))]
         if entry["states"] == [_state(path) for path in entry["files"]] and not _has_link(entry["directories"]):
@@ -55,7 +55,7 @@ def recall_town(start: str | None) -> KnownTown | None:
 
 
 def remember_town(start: str | None, root: Path, config: Config, address: Address) -> None:
-    """Remember the town that `start` lies in, if it is found again by its files alone: not one that is reached from a linked
+    """Remember the town that `start` is in, if it is found again by its files alone: not one that is reached from a linked
     worktree, or with a password."""
     import msgspec
     from tinytown.config import CONFIG_FILE, user_directory

@@ -25,7 +25,7 @@ from tinytown_cli.text_files import write_new_file
 _TEMPLATE = """\
 # A Tinytown town. Every setting is described in docs/reference/configuration.md; never put a secret into this file.
 name = "{name}"
-# Names the town's state, which lies outside of the project: tt where. Commit this file.
+# Names the town's state, which is outside of the project: tt where. Commit this file.
 id = "{id}"
 
 # The kind of agent that `tt spawn` adds without --cli.
@@ -62,7 +62,7 @@ def make_town(
 ) -> NewTown:
     """Make the directory `root` a town and start its server; the options are those of ``tt init``.
 
-    Raises: Refused with code ``exists`` for a directory that is one, lies in one (unless `inside`), or whose name is taken on an
+    Raises: Refused with code ``exists`` for a directory that is one, is in one (unless `inside`), or whose name is taken on an
     external server (unless `join`); UsageError; ServerUnreachable.
     """
     _refuse_existing(root, inside=inside)

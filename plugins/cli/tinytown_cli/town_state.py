@@ -1,4 +1,4 @@
-"""What lies outside of the project: where it is, and how a town is removed from this machine."""
+"""What is outside of the project: where it is, and how a town is removed from this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tinytown_cli.town_registry import forget_towns, registry_path
 
 
 def town_places(root: Path) -> dict[str, str]:
-    """Where everything of the town at `root` lies, as ``tt where --json`` prints it. Raises: Refused for a copied project."""
+    """Where everything of the town at `root` is, as ``tt where --json`` prints it. Raises: Refused for a copied project."""
     return {
         "project": str(root),
         "id": town_id(root),
@@ -33,7 +33,7 @@ def town_places(root: Path) -> dict[str, str]:
 
 
 def remove_state(root: Path, config: Config) -> None:
-    """Stop the server of the town at `root` and remove all that lies outside of the project.
+    """Stop the server of the town at `root` and remove all that is outside of the project.
 
     Raises: Refused if a kernel runs the town.
     """

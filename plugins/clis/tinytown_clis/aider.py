@@ -3,7 +3,7 @@
 Source: its ``--help``, and version 0.86.2 seen running. It says nothing in JSON and ends with status 0 even when it was
 refused, so its lines are all there is: a head up to the first blank line, the answer, ``Tokens: ...`` when the model has
 answered, ``Applied edit to`` and ``Commit`` for what it did, ``litellm.SomeError: ...`` and ``Retrying in`` when it could not.
-It has no ids for sessions; the history of its chat, kept in a file of the agent's, is what it goes on with. Models that it
+It has no ids for sessions; the history of its chat, kept in a file of the agent's, is what it continues with. Models that it
 drives get no shell and no MCP servers.
 """
 

@@ -122,7 +122,7 @@ class CopilotReader(JsonLinesReader):
                 pass
 
     def end(self, ended: Exit) -> None:
-        """A missing login and an unknown session are told on standard error alone."""
+        """A missing login and an unknown session are reported on standard error alone."""
         if ended.status and not self.state.is_final:
             found = failure_of(ended.stderr_tail)
             if found.kind in ("unauthorized", "no_session"):

@@ -97,7 +97,7 @@ class CursorReader(JsonLinesReader):
                 pass
 
     def end(self, ended: Exit) -> None:
-        """What made it fail is told on standard error alone."""
+        """What made it fail is reported on standard error alone."""
         if ended.status and not self.state.is_final and ended.stderr_tail.strip():
             self.state.fail(failure_of(ended.stderr_tail))
 

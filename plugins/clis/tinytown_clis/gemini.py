@@ -1,7 +1,7 @@
 """Gemini CLI: headless because its prompt comes on standard input, ``-o stream-json`` for one JSON record a line.
 
 Source: its ``--help``, its shipped code, and version 0.61.0 seen running. `init` opens a run, `message` carries the
-prompt and pieces of the answer, `tool_use` and `tool_result` the tools, `result` closes it. That it tries again is told on
+prompt and pieces of the answer, `tool_use` and `tool_result` the tools, `result` closes it. That it tries again is reported on
 standard error alone, and errors of the server are told as text with JSON in it.
 """
 
@@ -139,7 +139,7 @@ class GeminiReader(JsonLinesReader):
             self.state.retry(failure_of(text, status=status, otherwise="unreachable"))
 
     def end(self, ended: Exit) -> None:
-        """What went wrong before the first record is told on standard error, below a stack trace, and by the status."""
+        """What went wrong before the first record is reported on standard error, below a stack trace, and by the status."""
         if self.state.is_final or not ended.status:
             return
         reason = _last_message(ended.stderr_tail)

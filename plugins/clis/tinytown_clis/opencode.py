@@ -2,7 +2,7 @@
 
 Source: its ``--help``, its documentation (opencode.ai/docs, "Config" and "CLI"), and version 1.18.33 seen running. `text`
 carries a text of the model's, `tool_use` a tool call that is over, `step_finish` the end of one answer of the model, with
-what it consumed and why it stopped; `error` ends a run. That it tries again after an error of the server stands in its
+what it consumed and why it stopped; `error` ends a run. That it tries again after an error of the server is in its
 log alone, which it prints to standard error when asked to.
 """
 

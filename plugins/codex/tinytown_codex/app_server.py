@@ -146,7 +146,7 @@ class AppServerReader(JsonRpcReader):
                 pass
 
     def end(self, ended: Exit) -> None:
-        """A wrong setting is told on stderr alone."""
+        """A wrong setting is reported on stderr alone."""
         if ended.status and not self.state.is_final and ended.stderr_tail.strip():
             self.state.fail(failure_of(ended.stderr_tail.strip()))
 

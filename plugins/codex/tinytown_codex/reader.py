@@ -51,7 +51,7 @@ class CodexReader(JsonLinesReader):
                 pass
 
     def end(self, ended: Exit) -> None:
-        """A session that is not there, a wrong setting, or a missing key are told on stderr, or by an error alone."""
+        """A session that is not there, a wrong setting, or a missing key are reported on stderr, or by an error alone."""
         if ended.status and not self.state.is_final:
             message = self._last_error or ended.stderr_tail.strip()
             if self._tools_name and _NO_SUCH_TOOLS.lower() in message.lower():

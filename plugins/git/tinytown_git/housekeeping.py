@@ -53,7 +53,7 @@ class Housekeeping(Service):
             await trio.sleep(_EVERY_S)
 
     async def snapshot_rounds(self, worktrees: Worktrees) -> None:
-        """Keep what lies in the worktrees that rounds work in, or that a killed round left."""
+        """Keep what is in the worktrees that rounds work in, or that a killed round left."""
         for worktree in list(worktrees.all()):
             if worktree.record.in_round:
                 try:

@@ -1,4 +1,4 @@
-"""The repository that a town works in: where it lies, its branches and commits, its worktrees. Changes refs, no files.
+"""The repository that a town works in: where it is, its branches and commits, its worktrees. Changes refs, no files.
 
 Refs are changed with the value that they are expected to have, so that nobody's change is overwritten.
 """
@@ -41,7 +41,7 @@ class Checkout:
 class Repository:
     """A repository by its common git directory.
 
-    `checkout` is the worktree that the town's root lies in (None for a bare repository), `prefix` where it lies there.
+    `checkout` is the worktree that the town's root is in (None for a bare repository), `prefix` where it is there.
     `objects` is where new objects go, see `quarantine`.
     """
 
@@ -150,7 +150,7 @@ class Repository:
         return int((await self.git("rev-list", "--count", *revisions, "--")).text)
 
     async def head_branch(self) -> str | None:
-        """The branch (full name) of the person: checked out where the town's root lies; None for a detached HEAD."""
+        """The branch (full name) of the person: checked out where the town's root is; None for a detached HEAD."""
         git = self.git if self.checkout is None else self.git_at(self.checkout)
         with suppress(OSError):  # by its file, without a process, unless it is elsewhere or names no branch
             head = (git.git_dir / "HEAD").read_text(errors="replace").rstrip("\n")
@@ -250,7 +250,7 @@ def _as_git_failure(command: str) -> Generator[None]:
 
 
 async def find_repository(root: Path) -> Repository:
-    """The repository that `root` lies in. Raises: NotFound if in none; GitFailed if git cannot use it."""
+    """The repository that `root` is in. Raises: NotFound if in none; GitFailed if git cannot use it."""
     # Asked from inside, unlike everything else: only git knows how to find it, and the directory is a person's.
     inside, _, common = (await _ask(root, "--is-inside-work-tree", "--git-common-dir")).partition("\n")
     git_dir = (root / common).resolve()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def has_repository(root: Path) -> bool:
-    """Whether `root` lies in a git repository, as far as files tell."""
+    """Whether `root` is in a git repository, as far as files tell."""
     if (root / "HEAD").is_file() and (root / "objects").is_dir():
         return True
     return any((place / ".git").exists() for place in (root, *root.parents))

@@ -143,7 +143,7 @@ def check_limits(submission: Submission, settings: Settings) -> None:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Whether a path fits a pattern, or lies in a directory that does."""
+    """Whether a path fits a pattern, or is in a directory that does."""
     parts = Path(name).parts
     return any(fnmatchcase("/".join(parts[:end]), pattern.rstrip("/")) for end in range(1, len(parts) + 1))
 

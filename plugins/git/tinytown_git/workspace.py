@@ -34,7 +34,7 @@ _SNAPSHOT_S = 60.0
 
 
 class GitWorkspace(Workspace):
-    """Worktrees of the repository that `root` lies in."""
+    """Worktrees of the repository that `root` is in."""
 
     name = "worktree"
 

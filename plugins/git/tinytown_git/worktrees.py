@@ -1,4 +1,4 @@
-"""The worktrees of tasks: made, found again with everything in them, repaired, removed. Beside each lies a record of it.
+"""The worktrees of tasks: made, found again with everything in them, repaired, removed. Beside each is a record of it.
 
 A worktree is ``<directory>/<agent>/<task>``, its record ``<task>.json`` beside it, out of reach of what an agent in a box
 writes. What is removed or cannot be used goes aside, and its work under a rescue ref, before anything else happens to it.

@@ -20,7 +20,7 @@ TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[plugins.journal]``: where the file lies, when a new one is begun, how many old ones stay, and what is durable.
+    """``[plugins.journal]``: where the file is, when a new one is begun, how many old ones stay, and what is durable.
 
     A relative `path` begins at the town's root; without one the file is ``journal.jsonl`` among the town's state. `max_bytes`
     of 0 means one file for ever. With `fsync` each batch is on the disk, not only with the operating system, before it

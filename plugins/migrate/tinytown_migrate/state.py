@@ -16,7 +16,7 @@ from tinytown.state import check_private, state_home, town_id
 
 
 def move_state(root: Path, old: Path, directory: Path, stop_server: Callable[[Path], object]) -> None:
-    """Move the state in `old` to `directory`, with what lies beside it. `stop_server` ends a server that runs there.
+    """Move the state in `old` to `directory`, with what is beside it. `stop_server` ends a server that runs there.
 
     Called by `tinytown.state.open_state`, which holds the town's lock. Raises: Refused with code ``kernel_running`` if a kernel
     uses the state; as `check_private`.

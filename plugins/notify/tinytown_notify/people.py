@@ -20,7 +20,7 @@ _LOGGER.addHandler(logging.NullHandler())
 
 
 class ApprisePerson:
-    """One address of Apprise. `literal`: it stands in the settings, where a secret is refused. Raises: ConfigError."""
+    """One address of Apprise. `literal`: it is in the settings, where a secret is refused. Raises: ConfigError."""
 
     def __init__(self, url: str, *, literal: bool) -> None:
         self._url = url

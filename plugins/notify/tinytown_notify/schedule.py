@@ -32,7 +32,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return min(self._seconds(_next(begin, moment)) for moment in self.digest)
 
     def _end_of_quiet(self, moment: float) -> float:
-        """The moment itself, or when the quiet hours end that it lies in."""
+        """The moment itself, or when the quiet hours end that it is in."""
         if self.quiet is None:
             return moment
         begin, end = self.quiet

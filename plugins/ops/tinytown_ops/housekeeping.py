@@ -56,7 +56,7 @@ def keep_house(state: Path, agents: Collection[str], limits: LimitsConfig) -> No
 
 
 def _shorten(log: Path, limit_bytes: int) -> None:
-    """Move the content of a log aside. Its writers append, so that they go on at the new end."""
+    """Move the content of a log aside. Its writers append, so that they continue at the new end."""
     with suppress(FileNotFoundError):
         if log.stat().st_size > limit_bytes:
             shutil.copyfile(log, older_log(log), follow_symlinks=False)

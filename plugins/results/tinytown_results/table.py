@@ -32,7 +32,7 @@ def schema_of(task: Task) -> Mapping[str, Any] | None:
 
 
 def value_of(task: Task) -> Any:
-    """The checked result of a completed task, as JSON has it: what a gate, a program or a dependent task goes on with.
+    """The checked result of a completed task, as JSON has it: what a gate, a program or a dependent task continues with.
 
     Raises: LookupError if there is none.
     """

@@ -20,7 +20,7 @@ _CHUNK_BYTES = 64 << 10
 _PORTS = {"http": 80, "https": 443}
 _MOST = 256
 
-#: Makes the connection that a new one is to go on with, and says what is to be sent on it first; None closes it.
+#: Makes the connection that a new one is to continue with, and says what is to be sent on it first; None closes it.
 Dial = Callable[[socket.socket], "tuple[socket.socket, bytes] | None"]
 
 

@@ -36,7 +36,7 @@ _GRACE_S = 2.0
 
 
 class EmbeddedServer:
-    """The server of the town whose state lies in `directory`. Holds nothing open."""
+    """The server of the town whose state is in `directory`. Holds nothing open."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(os.path.abspath(directory))
@@ -206,7 +206,7 @@ class EmbeddedServer:
 
     def _state(self, timeout_s: float) -> Literal["up", "loading", "silent", "down"]:
         # One whose password is lost answers nobody any more: it is as good as down.
-        # Being able to connect proves nothing: a killed server's socket may go on accepting for some moments.
+        # Being able to connect proves nothing: a killed server's socket may continue accepting for some moments.
         try:
             answer = self._ask("PING", timeout_s=timeout_s)
         except TimeoutError:

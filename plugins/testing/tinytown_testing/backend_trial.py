@@ -141,7 +141,7 @@ class SessionTrial:
     ) -> bool:
         """A round that is cancelled at a step, or once it is under way; whether it ended by that.
 
-        Broken if it or a process of it goes on.
+        Broken if it or a process of it continues.
         """
         round_, recorder = self.new_round(scenario, None, None, mail), ReportRecorder()
 
@@ -216,7 +216,7 @@ def checked_outcome(outcome: object) -> Outcome:
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """An outcome as it stands in what was seen."""
+    """An outcome as it is in what was seen."""
     return shown(repr(outcome), 400)
 
 

@@ -149,7 +149,7 @@ async def _killed(trial: SandboxTrial) -> None:
         process.kill()
         await trio.to_thread.run_sync(process.wait)
         if not await _stays(alive):
-            raise Broken("what a command has started goes on after the command was killed")
+            raise Broken("what a command has started continues after the command was killed")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

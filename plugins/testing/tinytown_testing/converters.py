@@ -211,7 +211,7 @@ async def _rewrites_changes(trial: ConverterTrial) -> None:
             _expect_read(_read(converter, rewritten), changed, trial.kept_fields(converter))
 
 
-#: What a person or an agent changes most, in a task that stands in a document already.
+#: What a person or an agent changes most, in a task that is in a document already.
 _CHANGES: Mapping[str, Any] = {"title": "Another title", "priority": "urgent", "description": "Other work"}
 
 

@@ -1,7 +1,7 @@
 """A scripted agent of the Agent Client Protocol: ``python fake_acp_agent.py STATE``.
 
 A script of its own, started often; standard library only. It answers with the last word of its prompt. What else it is to do
-stands in the prompt, as a JSON list of steps between ``<fake>`` and ``</fake>``, or as the whole prompt:
+is in the prompt, as a JSON list of steps between ``<fake>`` and ``</fake>``, or as the whole prompt:
 
     {"say": text}  {"think": text}  {"plan": [text, ..]}  {"tool": title}  {"fail_tool": title}  {"usage": {..}}
     {"diff": [path, old, new]}  {"used": {..}}, usage of one answer

@@ -2,7 +2,7 @@
 
 A script of its own, run under the CLI's name by what `install_fake_cli` writes; standard library only, because it starts
 often. `recordings` says what a recording holds. It takes its prompt from standard input or from the file that follows an
-option in `PROMPT_FILE_OPTIONS`, and answers with its last word. What is to be played stands in the prompt, as JSON:
+option in `PROMPT_FILE_OPTIONS`, and answers with its last word. What is to be played is in the prompt, as JSON:
 
     <fake>{"play": "unauthorized"}</fake>   another recording than the one called "answer"
     <fake>{"print": "/a/file"}</fake>       the bytes of a file, and status 0
@@ -34,7 +34,7 @@ _CHILD_THAT_IGNORES_SIGNALS = "trap '' TERM INT HUP; echo up; while :; do sleep 
 
 
 class Player:
-    """One run: what is said stands in `events`, `word` is put in place of ``{answer}``."""
+    """One run: what is said is in `events`, `word` is put in place of ``{answer}``."""
 
     def __init__(self, events: list[dict[str, Any]], word: str) -> None:
         self._events = events

@@ -12,7 +12,7 @@ from tinytown.model.ids import new_id
 from tinytown.model.messages import PRIORITIES
 from tinytown.model.tasks import Task
 
-#: Texts that may stand in a task, a report or a reason.
+#: Texts that may be in a task, a report or a reason.
 HOSTILE_TEXTS: Mapping[str, str] = {
     "quotes and backslashes": 'it\'s "quoted", `ticked` and \\ slashed, 100 % {of} ${it} <b>&amp;</b>',
     "several lines": "first line\n\n  third, indented\n\tfourth, with a tab\n- fifth, a list\n# sixth, a heading",
@@ -51,7 +51,7 @@ _FULL: Mapping[str, Mapping[str, str]] = {kind.__struct_config__.tag: _full(kind
 
 
 def sample_events(count: int, *, after: int = 0) -> tuple[Event, ...]:
-    """Events of all types in turn, oldest first; their ids go on from those of an earlier call that made `after`."""
+    """Events of all types in turn, oldest first; their ids continue from those of an earlier call that made `after`."""
     return tuple(
         read_event(_stream_id(number), _FULL[EVENT_TYPES[number % len(EVENT_TYPES)]])
         for number in range(after, after + count)

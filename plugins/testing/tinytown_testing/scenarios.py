@@ -34,7 +34,7 @@ class BackendScenarios:
     """The situations of an agent's backend.
 
     - `answer`: from a word to a round that ends well with this word in its text.
-    - `work`: goes on for at least a minute.
+    - `work`: continues for at least a minute.
     - `stubborn`: as `work`, with a process in it that ignores SIGTERM and SIGINT; it `marker` something, in a reported
       line, when it has come so far.
     - `killed`: the tool is killed by a signal, after it wrote what it `marker` to its standard error.

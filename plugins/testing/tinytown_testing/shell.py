@@ -175,7 +175,7 @@ def stop_towns(directory: Path) -> None:
 
 
 def _processes_in(directory: Path) -> Iterator[int]:
-    """Processes, this one excepted, whose working directory lies in `directory`. Source: proc_pid_cwd(5)."""
+    """Processes, this one excepted, whose working directory is in `directory`. Source: proc_pid_cwd(5)."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             inside = Path(os.readlink(process / "cwd")).is_relative_to(directory)

@@ -98,7 +98,7 @@ class Trial:
     ) -> bool:
         """Run a call in a task of its own, cancel it at its step `at_step` or once `when` returns, and see it end.
 
-        Returns whether it was cancelled before it ended by itself. Broken if it goes on for more than `grace_s` and the
+        Returns whether it was cancelled before it ended by itself. Broken if it continues for more than `grace_s` and the
         slack; whatever it raises comes out.
         """
         scope, asked_or_ended, ended = trio.CancelScope(), trio.Event(), trio.Event()

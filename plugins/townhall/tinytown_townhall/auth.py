@@ -1,7 +1,7 @@
 """Who asks: a person whose browser signed in, the holder of an API key, or, without authentication, whoever reaches the socket.
 
 A browser signs in with a link that works once and for ten minutes, or with an API key, and gets a cookie. Links and cookies are
-signed with a secret of this machine that lies among the town's state, where no box lets an agent look.
+signed with a secret of this machine that is among the town's state, where no box lets an agent look.
 """
 
 from __future__ import annotations

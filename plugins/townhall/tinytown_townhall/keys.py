@@ -1,6 +1,6 @@
 """API keys: made by a person, shown once, kept in the town as argon2id hashes.
 
-A key is ``ttk_ID_SECRET``. Its record, without the secret, lies among the plugin's data in the town, so that all townhalls of a
+A key is ``ttk_ID_SECRET``. Its record, without the secret, is among the plugin's data in the town, so that all townhalls of a
 town know it, and a revoked one is gone from all of them at once.
 """
 

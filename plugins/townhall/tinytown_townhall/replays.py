@@ -1,6 +1,6 @@
 """Requests that are sent twice and act once: what the first one was answered is kept for a day under its ``Idempotency-Key``.
 
-It lies in the town, so that all townhalls of the town know it, and one that was restarted does.
+It is in the town, so that all townhalls of the town know it, and one that was restarted does.
 Source: draft-ietf-httpapi-idempotency-key-header.
 """
 

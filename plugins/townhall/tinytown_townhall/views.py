@@ -207,7 +207,7 @@ def message_view(message: Message | None, raw: bytes = b"", **place: Any) -> Mes
 
 
 def entry_view(entry: MailboxEntry) -> MessageView:
-    """A message as it lies in a mailbox."""
+    """A message as it is in a mailbox."""
     return message_view(entry.message, entry.raw, place=entry.place, deliveries=entry.deliveries, until=entry.until)
 
 

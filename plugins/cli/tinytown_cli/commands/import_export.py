@@ -179,7 +179,7 @@ def _call(town: TownClient, task: Mapping[str, Any], agent: str, problems: list[
 
 
 def _in_order(tasks: Sequence[Mapping[str, Any]], problems: list[str]) -> Sequence[Mapping[str, Any]]:
-    """The tasks, each behind those that it needs, wherever these stand in the document."""
+    """The tasks, each behind those that it needs, wherever these are in the document."""
     try:
         return in_order_of_needs(tasks)
     except UsageError as error:

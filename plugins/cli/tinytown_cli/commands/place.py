@@ -1,4 +1,4 @@
-"""``tt where`` and ``tt uninstall``: where everything of a town lies, and how it is removed from this machine."""
+"""``tt where`` and ``tt uninstall``: where everything of a town is, and how it is removed from this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinytown_cli.town_state import town_places, uninstall_left_state, uninstall
 @click.command(cls=TownCommand, examples=["tt where", "tt where --json"])
 @pass_cli_context
 def where(context: CliContext) -> None:
-    """Show where everything of the town lies: settings, state, snapshots, server. Starts nothing."""
+    """Show where everything of the town is: settings, state, snapshots, server. Starts nothing."""
     root = context.town_root()
     places = town_places(root)
     places["server"] = address_of(root, load_config(root)).redacted

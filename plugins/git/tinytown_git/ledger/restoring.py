@@ -39,7 +39,7 @@ def snapshot_of(ledger: Ledger) -> Snapshot:
 
 
 def _as_open(task: TaskRecord, tasks: Mapping[str, TaskRecord], holders: Mapping[str, str]) -> TaskRecord:
-    """A task as it can go on: without agents and needs that are not there; what was being judged is to be done again."""
+    """A task as it can continue: without agents and needs that are not there; what was being judged is to be done again."""
     open_needs = tuple(need for need in task.open_needs if need in tasks and tasks[need].state != "completed")
     if task.state in FINISHED:
         return msgspec.structs.replace(task, order="", open_needs=open_needs)

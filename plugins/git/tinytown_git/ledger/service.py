@@ -1,7 +1,7 @@
 """Writes the ledger: in one kernel of the town, one commit for each interval in which something has changed.
 
 What is written is the difference between what the branch says and what the town says, up to one event. The branch itself says
-which event that is, so that a kernel that was killed, another host, and a branch that somebody has set back all go on correctly.
+which event that is, so that a kernel that was killed, another host, and a branch that was set back all continue correctly.
 """
 
 from __future__ import annotations

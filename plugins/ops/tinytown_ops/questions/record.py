@@ -1,4 +1,4 @@
-"""A question that waits for an answer, as it lies among this plugin's data in the town. Pure."""
+"""A question that waits for an answer, as it is among this plugin's data in the town. Pure."""
 
 from __future__ import annotations
 

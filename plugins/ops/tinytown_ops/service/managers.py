@@ -67,7 +67,7 @@ class Manager(ABC):
         """What shows what the service prints."""
 
     def stays_after_logout(self) -> bool | None:
-        """Whether services go on without a session of the user; None if that is not known."""
+        """Whether services continue without a session of the user; None if that is not known."""
         return None
 
 

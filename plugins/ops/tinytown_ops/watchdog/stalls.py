@@ -62,7 +62,7 @@ def find_culprit(
 
 
 def _plugin_of(module: str, plugins: Mapping[str, str]) -> str:
-    """The plugin that a module belongs to: the one with the longest name that it lies in; empty for none."""
+    """The plugin that a module belongs to: the one with the longest name that it is in; empty for none."""
     while module:
         if module in plugins:
             return plugins[module]

@@ -1,4 +1,4 @@
-"""What happens in the town: events as a page, and as a stream that goes on where it was cut."""
+"""What happens in the town: events as a page, and as a stream that continues where it was cut."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def stream_events(call: Call, query: StreamQuery) -> Response:
 
 
 def begin_of(connection: HTTPConnection, query: StreamQuery) -> str:
-    """Behind which position a client wants to go on; empty for the next event. Raises: UsageError."""
+    """Behind which position a client wants to continue; empty for the next event. Raises: UsageError."""
     if begin := connection.headers.get("last-event-id") or query.after:
         _check(begin)
     return begin
