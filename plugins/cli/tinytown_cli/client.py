@@ -88,6 +88,11 @@ class TownClient:
 
         return str(state_directory(self.root))
 
+    @property
+    def server_url(self) -> str:
+        """Where the town's server is, without passwords."""
+        return self.client.address.redacted
+
     def running_kernel(self) -> int | None:
         """The process id of the kernel that runs the town on this machine; None if none does."""
         return kernel_with_state(self._state)

@@ -215,6 +215,11 @@ class RemoteTown(TownClient):
         self.caller = Caller()
         self._client = client
 
+    @property
+    def server_url(self) -> str:
+        """Where the townhall is."""
+        return self._client.url
+
     def running_kernel(self) -> int | None:
         """None: it would be one of this machine."""
         return None

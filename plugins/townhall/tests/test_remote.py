@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Generator
@@ -69,6 +71,17 @@ def remote(shell: Shell, server: TownServer, tmp_path: Path) -> Remote:
     return Remote(shell, server.url, server.key, tmp_path)
 
 
+def test_a_kernel_of_the_towns_machine_is_the_one_that_runs(remote: Remote, shell: Shell) -> None:
+    shell.variables.pop("TINYTOWN_NO_KERNEL")
+    shell("start", "--background")
+    try:
+        host = shell.json("status")["hosts"][0]
+        kernel = {"running": True, "pid": host["pid"], "host": host["name"], "outdated": None}
+        assert remote.json("status")["kernel"] == kernel
+    finally:
+        os.kill(host["pid"], signal.SIGTERM)
+
+
 def test_a_task_goes_its_way_from_elsewhere(remote: Remote, shell: Shell) -> None:
     assert remote.json("spawn", "ada", "--cli", "echo")["name"] == "ada"
     assert "no agents" not in remote("list").out
@@ -76,7 +89,10 @@ def test_a_task_goes_its_way_from_elsewhere(remote: Remote, shell: Shell) -> Non
     other = remote.json("backlog", "add", "sum them", "--needs", task)["task_id"]
     assert remote.json("task", "show", task[:8]) == shell.json("task", "show", task)
     assert remote.json("task", "list") == shell.json("task", "list")
-    assert remote.json("status")["tasks"] == shell.json("status")["tasks"]
+    here, there = shell.json("status"), remote.json("status")
+    assert there["tasks"] == here["tasks"]
+    assert there["redis"] == {"url": remote.url, "version": here["redis"]["version"]}
+    assert there["kernel"]["running"] is False
     assert remote.json("task", "why", other)["reasons"][0]["task"] == task
     assert remote.json("task", "tree", other)["tree"][0]["below"][0]["id"] == task
     assert remote.json("why", "ada")["agent"]["name"] == "ada"

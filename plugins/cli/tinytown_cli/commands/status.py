@@ -132,7 +132,7 @@ def kernel_shape(town: TownClient, hosts: Sequence[Host]) -> dict[str, Any]:
     here = os.uname().nodename
     if pid := town.running_kernel():
         return {"running": True, "pid": pid, "host": here}
-    other = next((host for host in hosts if host.name != here), None)
+    other = next((host for host in hosts if town.is_remote or host.name != here), None)
     return {"running": other is not None, "pid": other and other.pid, "host": other and other.name}
 
 
@@ -141,7 +141,7 @@ def _shape(town: TownClient, seen: Status) -> dict[str, Any]:
     return {
         "town": town.operations.keys.town,
         "root": town.directory,
-        "redis": {"url": town.client.address.redacted, "version": town.server_version()},
+        "redis": {"url": town.server_url, "version": town.server_version()},
         "kernel": {**kernel, "outdated": _outdated(town, seen, kernel["pid"])},
         "frozen": freeze_shape(seen.frozen),
         "hosts": [host_shape(host) for host in seen.hosts],
