@@ -158,7 +158,7 @@ def test_the_root_holds_no_module_and_installs_what_a_person_expects() -> None:
     settings = project(ROOT)
     assert settings["tool"]["hatch"]["build"]["targets"]["wheel"] == {"bypass-selection": True, "exclude": ["*"]}
     assert "entry-points" not in settings["project"]
-    named = "authority core cli server shell ops snapshots plans prompts mcp migrate git sandbox".split()
+    named = "authority core cli server shell ops snapshots plans prompts results mcp migrate git sandbox".split()
     assert requirements(ROOT) == {f"tinytown-{name}" for name in named}
 
 
