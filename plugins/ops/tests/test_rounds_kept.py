@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 from tinytown.contracts import Finished
@@ -11,6 +13,7 @@ from tinytown.process import older_log
 from tinytown_cli import administration
 from tinytown_ops.explain.round_files import has_ended, read_transcript, round_begin, transcripts_directory
 from tinytown_ops.explain.transcripts import PROMPT_BYTES
+from tinytown_testing.shell import Shell
 
 
 def round_output(log: Path, round_id: str) -> list[bytes]:
@@ -126,3 +129,28 @@ async def test_rounds_are_found_by_agent_by_task_and_by_the_beginning_of_their_i
         assert await town.run(administration.rounds(town.operations.keys, round_id=found.round_id[:12])) == (found,)
         assert await town.run(administration.rounds(town.operations.keys, "ada", round_id=found.round_id)) == ()
         assert await town.run(administration.rounds(town.operations.keys, task='"},"task":"')) == ()
+
+
+def test_rounds_whose_kernel_was_killed_are_in_the_history_as_lost(tt: Shell) -> None:
+    tt.variables.pop("TINYTOWN_NO_KERNEL")
+    tt("init", "--name", "lost")
+    (tt.directory / "tinytown.toml").write_text((tt.directory / "tinytown.toml").read_text() + "lease_s = 3.0\n")
+    tt("spawn", "ada", "--cli", "shell")
+    task = tt.json("assign", "ada", "[ -e again ] && echo done || { touch again; sleep 600; }")["task_id"]
+    while not (tt.directory / "again").exists():
+        time.sleep(0.02)
+    assert tt.json("history")["rounds"] == []
+    os.kill(tt.json("status")["kernel"]["pid"], signal.SIGKILL)
+    tt("start", "--background")
+    tt("wait", "--task", task, "--timeout", "30")
+    lost, finished = tt.json("history")["rounds"]
+    running = lost["round_id"]
+    assert (lost["outcome"], lost["task"], lost["ended_at"]) == ("lost", task, "")
+    assert (finished["outcome"], finished["task"]) == ("finished", task)
+    assert [each["round_id"] for each in tt.json("history", "--task", task)["rounds"]] == [
+        running,
+        finished["round_id"],
+    ]
+    whole = tt.json("history", "--round", running[:8])
+    assert "sleep 600" in whole["transcript"]["prompt"]
+    assert "lost" in tt("history", "ada").out

@@ -18,7 +18,7 @@ from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
 
-from tinytown_ops.explain.round_files import Transcript, read_transcript
+from tinytown_ops.explain.round_files import Transcript, lost_rounds, read_transcript
 from tinytown_ops.explain.round_text import clock, cost, duration, tokens
 
 #: What `--round` reads as a number counted from the latest round, not as a prefix of an id.
@@ -45,7 +45,10 @@ _RESULT = 200
 )
 @pass_cli_context
 def history(context: CliContext, agent: str | None, task: str | None, word: str | None, limit: int) -> None:
-    """List finished rounds of AGENT or of all agents, the latest last: outcome, duration, tokens and cost."""
+    """List finished rounds of AGENT or of all agents, the latest last: outcome, duration, tokens and cost.
+
+    A round whose kernel was killed on this machine is listed as lost, at the time at which it began.
+    """
     with context.open_town() as town:
         if word is not None:
             record = find_round(town, agent, word)
@@ -55,7 +58,23 @@ def history(context: CliContext, agent: str | None, task: str | None, word: str 
         records = town.run(administration.rounds(town.operations.keys, agent, task=task or "", limit=limit))[::-1]
         if task and not records:
             town.run(town.operations.task(task))  # says so when there is no such task
+        records = _with_lost(town, records, agent, task, limit)
     context.emit(_shape(records), history_table(records) if records else ["no rounds yet"])
+
+
+def _with_lost(
+    town: TownClient, records: Sequence[RoundRecord], agent: str | None, task: str | None, limit: int
+) -> list[RoundRecord]:
+    """The rounds in the order in which they ended, those between them that were lost with a kernel on this machine."""
+    try:
+        agents = town.run(town.operations.agents()) if agent is None else (town.run(town.operations.agent(agent)),)
+    except NotFound:  # it was removed; its rounds are still on record
+        return list(records)
+    known = {each.round_id for each in agents if each.round_id} | {record.round_id for record in records}
+    lost = lost_rounds(town.root, [each.name for each in agents], known=known, limit=limit)
+    if task:
+        lost = [record for record in lost if (record.task or "").startswith(task)]
+    return sorted([*records, *lost], key=lambda record: record.ended_at or record.began_at)[-limit:]
 
 
 def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
@@ -75,8 +94,11 @@ def find_round(town: TownClient, agent: str | None, word: str) -> RoundRecord:
             )
         return records[-1]
     matches = [*town.run(administration.rounds(town.operations.keys, name, round_id=word, limit=9))] if word else []
-    if not matches:
+    if not matches and word:
         matches = [record for record in _in_progress(town, word) if name in (None, record.agent)]
+        matches = matches or [
+            each for each in _with_lost(town, (), agent, None, 1000) if each.round_id.startswith(word)
+        ]
     if not matches:
         raise NotFound(f"no round {shown(word)!r} on record", hint="tt history lists rounds")
     if len(matches) > 1:
@@ -99,7 +121,7 @@ def _in_progress(town: TownClient, word: str) -> list[RoundRecord]:
             began_at=agent.since or "",
         )
         for agent in town.run(town.operations.agents())
-        if agent.round_id and word and agent.round_id.startswith(word)
+        if agent.round_id and agent.round_id.startswith(word)
     ]
 
 
@@ -118,12 +140,12 @@ def history_table(records: Sequence[RoundRecord]) -> list[str]:
     ids = brief_ids(record.round_id for record in records)
     rows = [
         (
-            clock(record.ended_at),
+            clock(record.ended_at or record.began_at),
             record.agent,
             ids[record.round_id],
             brief_id(record.task or ""),
             record.outcome,
-            duration(record.duration_s),
+            duration(record.duration_s) if record.ended_at else "",
             tokens(record),
             cost(record),
             shown(record.reason or record.text.strip().rpartition("\n")[2], _RESULT),

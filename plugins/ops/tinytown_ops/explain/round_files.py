@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+import os
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from tinytown.model.round_records import RoundRecord
 from tinytown.process import older_log
 from tinytown.state import state_directory
 
@@ -34,14 +38,45 @@ def round_mark(round_id: str) -> str:
 
 def read_transcript(root: Path, agent: str, round_id: str) -> Transcript | None:
     """The transcript of a round, if this machine has it."""
-    try:
-        lines = (transcripts_directory(root, agent) / f"{round_id}.jsonl").read_bytes().splitlines()
-        fields: dict[str, Any] = {}
-        for line in lines:
-            fields |= msgspec.json.decode(line, type=dict[str, Any])
-        return msgspec.convert(fields, Transcript)
-    except (OSError, ValueError):
-        return None
+    with suppress(OSError, ValueError):
+        return msgspec.convert(_read(transcripts_directory(root, agent) / f"{round_id}.jsonl"), Transcript)
+    return None
+
+
+def lost_rounds(root: Path, agents: Iterable[str], *, known: Collection[str], limit: int) -> list[RoundRecord]:
+    """Rounds on this machine whose end nobody has written, because their kernel was killed; their outcome is ``lost``.
+
+    Of the `limit` latest transcripts of `agents` those that are not in `known`, by id, the oldest first. Blocking.
+    """
+    files: list[tuple[int, str, str]] = []
+    for agent in agents:
+        with suppress(OSError), os.scandir(transcripts_directory(root, agent)) as entries:
+            files += [(entry.stat().st_mtime_ns, entry.path, agent) for entry in entries]
+    found: list[RoundRecord] = []
+    for _, path, agent in sorted(heapq.nlargest(limit, files)):
+        with suppress(OSError, ValueError):
+            fields = _read(Path(path))
+            if "tail" not in fields and fields["run"] not in known:
+                named = {name: fields.get(name) or "" for name in ("cli", "began_at")}
+                found.append(
+                    RoundRecord(
+                        round_id=fields["run"],
+                        outcome="lost",
+                        agent=agent,
+                        task=fields.get("task"),
+                        reason="its kernel was killed",
+                        **named,
+                    )
+                )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The members of a transcript. Raises: OSError; ValueError."""
+    fields: dict[str, Any] = {}
+    for line in path.read_bytes().splitlines():
+        fields |= msgspec.json.decode(line, type=dict[str, Any])
+    return fields
 
 
 def round_begin(log: Path, round_id: str) -> tuple[Path, int] | None:

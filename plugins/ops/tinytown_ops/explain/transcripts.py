@@ -39,9 +39,10 @@ class RoundFiles(RoundObserver):
         with suppress(OSError):
             if work.log_path.stat().st_size > self._limits.log_bytes:
                 work.log_path.replace(older_log(work.log_path))
-        about = f"task {work.task.id}" if work.task else "mail"
+        subject = f"task {work.task.id}" if work.task else "mail"
+        began_at = rfc3339(int(time.time() * 1000))
         with suppress(OSError):
-            self._began_at_byte[work.round_id] = _mark(work, f"begins {rfc3339(int(time.time() * 1000))}, {about}")
+            self._began_at_byte[work.round_id] = _mark(work, f"begins {began_at}, {subject}")
         raw = work.prompt.encode("utf-8", "replace")
         transcript = Transcript(
             run=work.round_id,
@@ -53,7 +54,8 @@ class RoundFiles(RoundObserver):
             directory = transcripts_directory(self._root, agent.name)
             for path in (directory.parent.parent, directory.parent, directory):
                 path.mkdir(mode=0o700, exist_ok=True)
-            _write(directory, transcript, "run", "prompt", "prompt_bytes", "directory")
+            about = {"cli": agent.cli, "task": work.task.id if work.task else None, "began_at": began_at}
+            _write(directory, transcript, "run", "prompt", "prompt_bytes", "directory", **about)
             _keep_newest(directory, self._limits.rounds_kept)
 
     def ended(self, agent: Agent, work: Round, record: RoundRecord, tail: bytes) -> None:
@@ -77,9 +79,9 @@ def _mark(work: Round, text: str) -> int:
     return work.log_path.stat().st_size
 
 
-def _write(directory: Path, transcript: Transcript, *members: str) -> None:
-    """Append a line with these members. Appended, not replaced: replacing a file makes some file systems sync it."""
-    fields = {name: getattr(transcript, name) for name in members}
+def _write(directory: Path, transcript: Transcript, *members: str, **more: str | None) -> None:
+    """Append a line with these members and `more`. Appended, not replaced: replacing makes some file systems sync a file."""
+    fields = {name: getattr(transcript, name) for name in members} | more
     with open(
         os.open(directory / f"{transcript.run}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb"
     ) as file:
