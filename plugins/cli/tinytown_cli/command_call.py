@@ -56,6 +56,25 @@ def call_command(command: click.Command | str, root: Path, **parameters: Any) ->
     return recorder.emitted
 
 
+def forward(context: CliContext, name: str, **parameters: Any) -> None:
+    """Do what the command `name` (``ledger history``) does, with its output, in place of the command that is running.
+
+    `parameters` are as those of `call_command`. Raises: UsageError where no such command is installed; what the command raises.
+    """
+    from tinytown.packages import install_hint
+
+    from tinytown_cli.framework import make_root
+
+    command: click.Command | None = make_root()
+    with click.Context(command, info_name="tt", obj=context) as here:
+        for word in name.split():
+            command = command.get_command(here, word) if isinstance(command, click.Group) else None
+        if command is None:
+            raise UsageError(f"tt {name} is not installed", hint=install_hint("commands", name.partition(" ")[0]))
+        with click.Context(command, info_name=name, parent=here, obj=context) as called:
+            called.invoke(command, **parameters)
+
+
 def _essential(name: str) -> click.Command:
     first, *words = name.split()
     command = cast(click.Command, load(COMMANDS[first].target))

@@ -8,7 +8,7 @@ words (``task dance``) hangs below a group. `Word` is a parameter that a complet
 from tinytown.model.text import counted
 
 from tinytown_cli.client import TownClient
-from tinytown_cli.command_call import answer_command, call_command
+from tinytown_cli.command_call import answer_command, call_command, forward
 from tinytown_cli.commands.spawn import add_agent
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.event_text import describe
@@ -57,6 +57,7 @@ __all__ = [
     "describe",
     "event_shape",
     "find_cycle",
+    "forward",
     "host_shape",
     "no_start_option",
     "pass_cli_context",

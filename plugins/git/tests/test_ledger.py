@@ -593,13 +593,18 @@ async def test_a_fresh_clone_gets_the_agents_and_tasks_back(
         assert "refs/remotes/origin/tinytown/ledger" in shown
         assert "1 agent, 3 tasks" in shown
         assert shop("ledger", "restore", "--dry-run", "--json", cwd=clone).json["added"]["tasks"] == 3
-        assert shop("ledger", "restore", "--json", cwd=clone).json["added"] == {
+        history = shop("history", "--from-git", "--json", cwd=clone).json
+        assert history == shop("ledger", "history", "--json", cwd=clone).json
+        assert history["ref"] == "refs/remotes/origin/tinytown/ledger"
+        assert shop("restore", "--from-git", "--json", cwd=clone).json["added"] == {
             "agents": 1, "tasks": 3, "messages": 1, "dead_letters": 0, "plugin_data": 0,
         }  # fmt: skip
         states = {task["id"]: task["state"] for task in shop("task", "list", "--json", cwd=clone).json["tasks"]}
         assert states == {first: "assigned", second: "blocked", third: "completed"}
         assert "not empty" in shop("ledger", "restore", cwd=clone, code=4).err
         assert shop("ledger", "restore", "--merge", "--json", cwd=clone).json["same"]["tasks"] == 3
+        for words in (("restore",), ("restore", "x.jsonl", "--from-git"), ("history", "ada", "--from-git")):
+            shop(*words, cwd=clone, code=2)
     finally:
         shop("stop", cwd=clone)
 

@@ -16,6 +16,7 @@ from tinytown.model.ids import new_id
 from tinytown.model.text import counted
 from tinytown.state import mark_data, open_state
 from tinytown_cli.client import TownClient
+from tinytown_cli.command_call import forward
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.text_files import read_text_file, replace_text_file
@@ -106,21 +107,33 @@ def read_snapshot(path: Path) -> Snapshot:
     return gather(numbered)
 
 
+def _unless_from_git(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if (value is None) != bool(context.params.get("from_git")):
+        if value is None:
+            raise click.MissingParameter(ctx=context, param=parameter)
+        raise click.UsageError("FILE and --from-git exclude each other", context)
+    return value
+
+
 @click.command(
     cls=TownCommand,
     examples=[
         "tt restore tinytown.jsonl",
         "tt restore tinytown.jsonl --merge --dry-run",
         "zcat monday.jsonl.gz | tt restore -",
+        "tt restore --from-git",
     ],
 )
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, required=False, callback=_unless_from_git)
+@click.option(
+    "--from-git", is_flag=True, is_eager=True, help="Not a file: agents and tasks from the ledger in git (tt ledger)."
+)
 @click.option(
     "--merge", is_flag=True, help="Restore into a town that is not empty: add what is missing, change nothing."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be restored, and change nothing.")
 @pass_cli_context
-def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None:
+def restore(context: CliContext, file: Path | None, from_git: bool, merge: bool, dry_run: bool) -> None:
     """Restore a snapshot from FILE (- for standard input) into an empty town or, with --merge, into any town.
 
     The whole file is checked before anything is written; the restore is atomic. Agents that were running start again with
@@ -128,6 +141,9 @@ def restore(context: CliContext, file: Path, merge: bool, dry_run: bool) -> None
     """
     from tinytown_snapshots.transfer import Transfer
 
+    if file is None:
+        forward(context, "ledger restore", merge=merge, dry_run=dry_run)
+        return
     snapshot = read_snapshot(file)
     root = context.town_root()
     if not dry_run and not inside_a_round():

@@ -13,6 +13,7 @@ from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import counted, shown
 from tinytown_cli import administration
 from tinytown_cli.client import TownClient
+from tinytown_cli.command_call import forward
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
@@ -29,7 +30,13 @@ _RESULT = 200
 
 @click.command(
     cls=TownCommand,
-    examples=["tt history", "tt history worker --limit 5", "tt history --task 1f3a", "tt history worker --round 1"],
+    examples=[
+        "tt history",
+        "tt history worker --limit 5",
+        "tt history --task 1f3a",
+        "tt history worker --round 1",
+        "tt history --from-git",
+    ],
 )
 @click.argument("agent", required=False, type=AGENT)
 @click.option("--task", type=TASK, metavar="TASK", help="Only rounds on this task.")
@@ -43,12 +50,20 @@ _RESULT = 200
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of rounds."
 )
+@click.option("--from-git", is_flag=True, help="From the ledger in git, which also has what the town has forgotten.")
 @pass_cli_context
-def history(context: CliContext, agent: str | None, task: str | None, word: str | None, limit: int) -> None:
+def history(
+    context: CliContext, agent: str | None, task: str | None, word: str | None, limit: int, from_git: bool
+) -> None:
     """List finished rounds of AGENT or of all agents, the latest last: outcome, duration, tokens and cost.
 
     A round whose kernel was killed on this machine is listed as lost, at the time at which it began.
     """
+    if from_git:
+        if agent is not None or word is not None:
+            raise UsageError("expected only --task or --limit with --from-git", hint="tt ledger history --help")
+        forward(context, "ledger history", task=task or "", limit=limit)
+        return
     with context.open_town() as town:
         if word is not None:
             record = find_round(town, agent, word)
