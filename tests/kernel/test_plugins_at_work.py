@@ -53,6 +53,7 @@ async def test_the_first_workspace_that_claims_a_round_gives_its_directory(
         Shed("c", tmp_path / "c"),
     )
     scripted_backend.workspaces = [declines, serves, spare]
+    town_dir.configure('blocked_plugins = ["results"]\n')  # a gate opens the workspace once more
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
         await town.wait_for_task((await agent.assign("do it")).id)

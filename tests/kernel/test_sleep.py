@@ -126,15 +126,15 @@ async def test_an_agent_that_may_begin_nothing_sleeps_too_when_there_is_nothing_
 
 async def test_a_sleeping_agent_is_closed_paused_and_killed_like_any_other(sleepy) -> None:
     async with sleepy.open() as town:
-        for name, ask, state in [
-            ("ann", "interrupt", "paused"),
-            ("ben", "close", "stopped"),
-            ("cat", "kill", "stopped"),
+        for name, wanted, state in [
+            ("ann", "paused", "paused"),
+            ("ben", "drained", "stopped"),
+            ("cat", "stopped", "stopped"),
         ]:
             agent = await town.spawn(name)
             await asleep(agent)
             with trio.fail_after(WITHIN_S):
-                await getattr(agent, ask)()
+                await town.run(town.operations.set_desired_state(agent.id, wanted))
                 await agent.wait_until(lambda now, state=state: now.state == state)
 
 

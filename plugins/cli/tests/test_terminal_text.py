@@ -95,6 +95,7 @@ WRITERS = {
     "gastown/tinytown_gastown/bd/transfer.py": "a document, as it is, for a file or a pipe",
     "mcp/tinytown_mcp/mcp_server.py": "goes into the log of a round",
     "ops/tinytown_ops/explain/logs_command.py": "with --raw a log as it is",
+    "results/tinytown_results/check.py": "goes to the gate that has started it",
     "snapshots/tinytown_snapshots/cli_commands.py": "a snapshot, as it is, for a pipe",
     "townhall/tinytown_townhall/extensions.py": "an error, whose texts are escaped",
     "townhall/tinytown_townhall/hall.py": "an error, whose texts are escaped",

@@ -239,17 +239,18 @@ def test_commands_find_the_primary_each_time_and_doctor_says_what_is_supported(t
 
 
 def test_a_node_of_a_cluster_gets_a_sentence_of_its_own(tt, servers) -> None:
-    node = servers.start("cluster-enabled yes")
+    node = servers.start("cluster-enabled yes", f"cluster-port {free_port()}")
     tt("init", "--name", "shop", "--inside", "--redis-url", f"redis://127.0.0.1:{node}", code=5)
     servers.ask(node, "CLUSTER ADDSLOTSRANGE 0 16383")
     wait_until(lambda: "cluster_state:ok" in servers.ask(node, "CLUSTER INFO"))
     tt("init", "--name", "town", "--inside", "--redis-url", f"redis://127.0.0.1:{node}")
     tt("backlog", "add", "one")
     assert "is a node of a Redis Cluster" in tt("doctor", code=1).out
-    other = servers.start("cluster-enabled yes")
+    bus = free_port()  # by itself it would be the port and 10,000, which may be too high, or taken
+    other = servers.start("cluster-enabled yes", f"cluster-port {bus}")
     slot = int(servers.ask(node, "CLUSTER KEYSLOT tt:{town}:meta").strip(":\r\n"))
     identity = servers.ask(other, "CLUSTER MYID").split()[1]
-    servers.ask(node, f"CLUSTER MEET 127.0.0.1 {other}")
+    servers.ask(node, f"CLUSTER MEET 127.0.0.1 {other} {bus}")
     wait_until(lambda: identity in servers.ask(node, "CLUSTER NODES"))
     servers.ask(node, f"CLUSTER SETSLOT {slot} MIGRATING {identity}")
     servers.ask(node, "FLUSHALL")

@@ -42,8 +42,9 @@ _LIBRARIES = MappingProxyType({"msgspec": "0.21", "trio": "0.30"})
 _WITH_SCENARIOS = ("backend", "cli", "acp", "sink", "converter", "gate")
 #: What a kind needs beside the core.
 _NEEDED = MappingProxyType(
-    {"acp": ("tinytown-acp", "tinytown-adapters"), "cli": ("tinytown-adapters",), "sink": ("tinytown-sinks",)}
+    {"acp": ("tinytown-acp", "tinytown-adapters"), "cli": ("tinytown-adapters",)}
     | dict.fromkeys(("command", "converter"), ("tinytown-cli",))
+    | dict.fromkeys(("service", "sink"), ("tinytown-sinks",))
 )
 _RECORDINGS = ("answer", "interrupted", "rate_limit", "unauthorized")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

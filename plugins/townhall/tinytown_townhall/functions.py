@@ -18,7 +18,7 @@ from tinytown import __version__
 from tinytown.errors import ServerUnreachable, TinytownError, UsageError
 from tinytown.model.ids import SUPERVISOR_ID, SUPERVISOR_NAMES, check_agent_name
 from tinytown.model.messages import Body
-from tinytown.model.text import check_text, shown
+from tinytown.model.text import check_text, counted, shown
 from tinytown.protocol import SCHEMA, TOWN_LIBRARY, FunctionLibrary, load_library
 from tinytown.redis import address_of, open_connection, pack
 from tinytown_cli import administration
@@ -96,7 +96,7 @@ def read_commands(raw: bytes) -> list[Words]:
     if not commands or reader.has_data():
         raise UsageError("expected whole commands, got " + ("a part of one" if commands or raw else "none"))
     if len(commands) > _MOST_COMMANDS:
-        raise UsageError(f"expected at most {_MOST_COMMANDS:,} commands at once, got {len(commands):,}")
+        raise UsageError(f"expected at most {counted(_MOST_COMMANDS, 'command')} at once, got {len(commands):,}")
     return commands
 
 
