@@ -65,8 +65,9 @@ def forward(context: CliContext, name: str, **parameters: Any) -> None:
 
     from tinytown_cli.framework import make_root
 
-    command: click.Command | None = make_root()
-    with click.Context(command, info_name="tt", obj=context) as here:
+    root = make_root()
+    command: click.Command | None = root
+    with click.Context(root, info_name="tt", obj=context) as here:
         for word in name.split():
             command = command.get_command(here, word) if isinstance(command, click.Group) else None
         if command is None:

@@ -73,8 +73,8 @@ def history(
         records = town.run(administration.rounds(town.operations.keys, agent, task=task or "", limit=limit))[::-1]
         if task and not records:
             town.run(town.operations.task(task))  # says so when there is no such task
-        records = _with_lost(town, records, agent, task, limit)
-    context.emit(_shape(records), history_table(records) if records else ["no rounds yet"])
+        listed = _with_lost(town, records, agent, task, limit)
+    context.emit(_shape(listed), history_table(listed) if listed else ["no rounds yet"])
 
 
 def _with_lost(

@@ -57,7 +57,6 @@ def lost_rounds(root: Path, agents: Iterable[str], *, known: Collection[str], li
         with suppress(OSError, ValueError):
             fields = _read(Path(path))
             if "tail" not in fields and fields["run"] not in known:
-                named = {name: fields.get(name) or "" for name in ("cli", "began_at")}
                 found.append(
                     RoundRecord(
                         round_id=fields["run"],
@@ -65,7 +64,8 @@ def lost_rounds(root: Path, agents: Iterable[str], *, known: Collection[str], li
                         agent=agent,
                         task=fields.get("task"),
                         reason="its kernel was killed",
-                        **named,
+                        cli=fields.get("cli") or "",
+                        began_at=fields.get("began_at") or "",
                     )
                 )
     return found
