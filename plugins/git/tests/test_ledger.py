@@ -382,22 +382,33 @@ async def test_a_git_that_is_killed_costs_no_line_and_leaves_no_half(
 
 
 @pytest.mark.deadline_s(300)
+async def _wait_and_cancel(kernel: Any, scope: trio.CancelScope) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(kernel.wait)
+    scope.cancel()
+
+
 async def test_a_kernel_that_is_killed_at_any_git_command_of_the_ledger_is_followed_by_one_that_goes_on(
     town: TownDirectory, start_kernel: KernelStarter, kill_git_at: Callable[..., int]
 ) -> None:
     town.configure('[plugins.git]\nworkspace = "shared"\nledger = true\nledger_every_s = 0.02')
     project = project_of(town)
     project.commit({}, "settings")
+    added = 0
     async with town.connect() as living:
         for number in range(1, 11):
-            await living.add_task(str(number))
             kill_git_at(number, "$PPID")
             kernel = start_kernel()
-            with trio.fail_after(60):
-                await trio.to_thread.run_sync(kernel.wait)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_wait_and_cancel, kernel, nursery.cancel_scope)
+                while True:  # one commit has fewer commands than the last kernels live to see
+                    with trio.CancelScope(shield=True):
+                        await living.add_task(str(number))
+                        added += 1
+                    await trio.sleep(1.0)
         kill_git_at(0)
         await writer(living).write()
-    assert_each_task_is_there_once(project, 10)
+    assert_each_task_is_there_once(project, added)
     (await project.repository()).remove_quarantines(0)
     assert list((project.root / ".git" / "objects").glob("tinytown-*")) == []
 
