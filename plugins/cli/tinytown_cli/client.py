@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tinytown.config import Config
     from tinytown.model.events import Event
 
+    from tinytown_cli.kernel_process import Kernel
+
 __all__ = ["LONGEST_WAIT_S", "TownClient", "connect", "open_town_client"]
 
 T = TypeVar("T")
@@ -123,9 +125,11 @@ class TownClient:
                 names = [agent.name for agent in self.client.run(self.operations.agents())]
                 error.hint = did_you_mean(str(word), names, error.hint)
 
-    def kernel_there(self, *, may_start: bool) -> tuple[int, bool] | None:
-        """Of a town on another machine: its kernel's process id, and whether it was started now. None for no kernel."""
-        raise NotImplementedError
+    def ensure_kernel(self, *, may_start: bool) -> Kernel | None:
+        """The kernel that works for this process's caller, started if there is none and it `may_start`. Raises: TinytownError."""
+        from tinytown_cli.kernel_process import ensure_kernel
+
+        return ensure_kernel(self, may_start=may_start)  # pyright: ignore[reportArgumentType] - it caches its root
 
     def reconnect(self) -> None:
         """Have the server up again, for the next call."""

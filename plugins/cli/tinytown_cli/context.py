@@ -168,6 +168,29 @@ class CliContext:
             self.warn(line)
 
 
+def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool) -> dict[str, Any]:
+    """Start a kernel if the town has none here, and report that on stderr; ``{"running", "pid", "started"}``.
+
+    The caller has done its work already, so an error is deferred: see `CliContext.defer_error`.
+    """
+    if pid := town.running_kernel():  # quick, as it usually is
+        return {"running": True, "pid": pid, "started": False}
+    try:
+        with context.progress("starting the kernel"):
+            kernel = town.ensure_kernel(may_start=may_start)
+    except TinytownError as error:
+        error.message = f"the command is done, do not repeat it, but the town has no kernel: {error.message}"
+        context.defer_error(error)
+        return {"running": False, "pid": None, "started": False}
+    if kernel is None:
+        if not town.caller.is_agent:
+            context.warn("no kernel is running; start one with: tt start")
+        return {"running": False, "pid": None, "started": False}
+    if kernel.started:
+        context.warn(f"started the kernel in the background (process {kernel.pid}); stop it with: tt stop")
+    return {"running": True, "pid": kernel.pid, "started": kernel.started}
+
+
 def _in_json(value: Any) -> bytes:
     import msgspec  # late: `tt --help` does without it
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tinytown.errors import Refused, TinytownError
 from tinytown.identity import ROUND_VARIABLES, inside_a_round
@@ -17,9 +17,6 @@ from tinytown.process import is_running
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tinytown_cli.client import TownClient
-    from tinytown_cli.context import CliContext
 
 #: If set, no command starts a kernel.
 NO_KERNEL_VARIABLE = "TINYTOWN_NO_KERNEL"
@@ -69,35 +66,6 @@ def ensure_kernel(town: TownOfKernel, *, may_start: bool = True) -> Kernel | Non
         if pid := town.running_kernel():  # another process started one meanwhile
             return Kernel(pid)
         raise
-
-
-def start_where_needed(context: CliContext, town: TownClient, *, may_start: bool) -> dict[str, Any]:
-    """Start a kernel if the town has none here, and report that on stderr; ``{"running", "pid", "started"}``.
-
-    The caller has done its work already, so an error is deferred: see `CliContext.defer_error`.
-    """
-    try:
-        running = town.running_kernel()  # quick, as it usually is
-        with contextlib.nullcontext() if running else context.progress("starting the kernel"):
-            kernel = _kernel_of(town, may_start=may_start)
-    except TinytownError as error:
-        error.message = f"the command is done, do not repeat it, but the town has no kernel: {error.message}"
-        context.defer_error(error)
-        return {"running": False, "pid": None, "started": False}
-    if kernel is None:
-        if not town.caller.is_agent:
-            context.warn("no kernel is running; start one with: tt start")
-        return {"running": False, "pid": None, "started": False}
-    if kernel.started:
-        context.warn(f"started the kernel in the background (process {kernel.pid}); stop it with: tt stop")
-    return {"running": True, "pid": kernel.pid, "started": kernel.started}
-
-
-def _kernel_of(town: TownClient, *, may_start: bool) -> Kernel | None:
-    if not town.is_remote:
-        return ensure_kernel(town, may_start=may_start)  # pyright: ignore[reportArgumentType] - it caches its root
-    found = town.kernel_there(may_start=may_start)
-    return Kernel(*found) if found else None
 
 
 def start_kernel(root: Path) -> int:

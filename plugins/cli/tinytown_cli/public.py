@@ -10,12 +10,11 @@ from tinytown.model.text import counted
 from tinytown_cli.client import TownClient
 from tinytown_cli.command_call import answer_command, call_command, forward
 from tinytown_cli.commands.spawn import add_agent
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand, TownGroup
 from tinytown_cli.graph import find_cycle, stages
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import (
     AGENT,
     KIND,

@@ -33,6 +33,7 @@ from tinytown.redis import Address, Parser
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_cli.caller import Caller
 from tinytown_cli.client import TownClient
+from tinytown_cli.kernel_process import Kernel
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -224,13 +225,14 @@ class RemoteTown(TownClient):
         """None: it would be one of this machine."""
         return None
 
-    def kernel_there(self, *, may_start: bool) -> tuple[int, bool] | None:
+    def ensure_kernel(self, *, may_start: bool) -> Kernel | None:
+        """A kernel on the town's machines, started by the townhall."""
         hosts = self.run(self.operations.status(agents=False)).hosts
         if hosts or not may_start:
-            return (hosts[0].pid, False) if hosts else None
+            return Kernel(hosts[0].pid) if hosts else None
         self._client.post("/v1/town/start")
         started = self.run(self.operations.status(agents=False)).hosts
-        return (started[0].pid, True) if started else None
+        return Kernel(started[0].pid, started=True) if started else None
 
     def reconnect(self) -> None:
         """Nothing: the next request connects."""

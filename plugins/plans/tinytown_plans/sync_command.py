@@ -16,10 +16,9 @@ from tinytown.model.tasks import Task
 from tinytown.protocol import Operation
 from tinytown_cli import administration
 from tinytown_cli.client import TownClient
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import no_start_option
 from tinytown_cli.text_files import replace_text_file
 

@@ -6,6 +6,7 @@ the last one stopped. The kernel runs it as any service of the town: under a lea
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Literal
@@ -49,9 +50,9 @@ class StatusSink(Service):
         """What the sink needs while it is in use."""
         return _nothing()
 
+    @abstractmethod
     async def put(self, events: Sequence[Event]) -> None:
         """Take a batch of events, oldest first. Raising means that none was taken; the batch comes again later."""
-        raise NotImplementedError
 
     async def run(self, town: Town) -> None:
         """Feed the sink until cancelled. Raises: what the first of several failures in a row raised; ServerUnreachable."""

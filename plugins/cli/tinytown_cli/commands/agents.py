@@ -10,10 +10,9 @@ from tinytown.model.agents import Agent, DesiredState
 from tinytown.model.text import counted
 
 from tinytown_cli.client import TownClient
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.formatting import agent_table, brief_id
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import AGENT, no_start_option
 from tinytown_cli.serializers import agent_shape
 

@@ -9,9 +9,8 @@ import click
 from tinytown.errors import Refused, UsageError
 from tinytown.model.text import counted
 
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.new_task import TaskOptions, add_task, read_meta, task_options
 from tinytown_cli.params import AGENT, no_start_option, read_text, split_list
 

@@ -9,9 +9,8 @@ from tinytown.errors import Refused, UsageError
 from tinytown.model.text import counted
 
 from tinytown_cli.backlog_pickup import pickup_blocker
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.framework import TownGroup
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.new_task import TaskOptions, add_task, task_options
 from tinytown_cli.params import AGENT, TAG, limit_option, no_start_option, read_text, task_argument
 from tinytown_cli.task_lists import emit_task_list

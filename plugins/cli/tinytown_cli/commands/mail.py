@@ -16,10 +16,9 @@ from tinytown.model.text import counted, shown
 
 from tinytown_cli.client import TownClient
 from tinytown_cli.confirmation import confirmation_from
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.message_ids import whole_message_id
 from tinytown_cli.params import AGENT, MESSAGE, PRIORITY, no_start_option, read_text
 from tinytown_cli.replies import send_reply

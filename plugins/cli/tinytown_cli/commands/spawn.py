@@ -17,9 +17,8 @@ from tinytown.roles import check_kind, start_of_agent
 from tinytown_cli.backend_warnings import cache_warnings, cached_warnings, warnings_by_kind
 from tinytown_cli.client import TownClient
 from tinytown_cli.commands.roles import warn_of_role
-from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.kernel_process import start_where_needed
 from tinytown_cli.params import AGENT, KIND, ROLE, TAG, no_start_option, split_list
 from tinytown_cli.serializers import agent_shape, deprecated
 from tinytown_cli.suggestions import did_you_mean
