@@ -11,7 +11,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "orphans": "find_orphans sweep_orphans",
-        "output": "Line older_log",
+        "output": "Line Log older_log",
         "pids": "is_running",
         "reaper": "descendants_of signal_each start_time",
         "runner": "Exit",

@@ -1,7 +1,7 @@
 # What type checkers see of this package, whose names are imported when they are first used.
 
 from tinytown.process.orphans import find_orphans as find_orphans, sweep_orphans as sweep_orphans
-from tinytown.process.output import Line as Line, older_log as older_log
+from tinytown.process.output import Line as Line, Log as Log, older_log as older_log
 from tinytown.process.pids import is_running as is_running
 from tinytown.process.reaper import (
     descendants_of as descendants_of,

@@ -28,12 +28,12 @@ from tinytown.contracts import (
     Round,
     Unavailable,
 )
-from tinytown.errors import BackendUnavailable, ConfigError, HostFailure, ProcessFailed, host_failure
+from tinytown.errors import BackendUnavailable, ConfigError, ProcessFailed, host_failure
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
-from tinytown.process import Exit, Line, RunningCommand, RunOptions
+from tinytown.process import Exit, Line, Log, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
 from tinytown_adapters.environment import cli_environment, inherited
@@ -220,7 +220,7 @@ class CliSession(AgentSession, Generic[S]):
             return problem, RunState(report)
         raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
-        with _open_log(work.log_path) as keep:
+        with _open_log(work.log_path, self._context.config.limits.log_bytes) as keep:
             # A session is known from its first record on: a killed round is resumed with it, too.
             secrets = known_secrets(os.environ, request.environment, self._settings.env)
             state = RunState(report, keep, lambda: self._store_session(work, state), secrets.masked)
@@ -407,22 +407,15 @@ def _with(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> 
 
 
 @contextmanager
-def _open_log(path: Path) -> Generator[Callable[[str], None]]:
-    """Appends to an agent's log what it is called with, line by line, as long as that works."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise HostFailure(
-            f"cannot write the log {path}: {error.strerror}",
-            hint="make room for it, or its directory writable",
-            code="log_not_writable",
-        ) from error
+def _open_log(path: Path, limit_bytes: float) -> Generator[Callable[[str], None]]:
+    """Appends to an agent's log what it is called with, line by line, as long as that works. Raises: HostFailure."""
+    log = Log(path, limit_bytes)
 
     def keep(text: str) -> None:
         with suppress(OSError):  # a full disk must not end a run that is otherwise well
-            os.write(descriptor, f"{text}\n".encode("utf-8", "replace"))
+            log.write(f"{text}\n".encode("utf-8", "replace"))
 
     try:
         yield keep
     finally:
-        os.close(descriptor)
+        log.file.close()

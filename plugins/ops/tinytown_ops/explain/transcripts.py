@@ -22,6 +22,8 @@ from tinytown.process import older_log
 from tinytown_ops.explain.round_files import Transcript, round_mark, transcripts_directory
 
 PROMPT_BYTES = 16 * 1024
+#: An agent may put a link or a pipe in the place of a file.
+_APPEND = os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class RoundFiles(RoundObserver):
@@ -82,9 +84,7 @@ def _mark(work: Round, text: str) -> int:
 def _write(directory: Path, transcript: Transcript, *members: str, **more: str | None) -> None:
     """Append a line with these members and `more`. Appended, not replaced: replacing makes some file systems sync a file."""
     fields = {name: getattr(transcript, name) for name in members} | more
-    with open(
-        os.open(directory / f"{transcript.run}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb"
-    ) as file:
+    with open(os.open(directory / f"{transcript.run}.jsonl", os.O_WRONLY | _APPEND, 0o600), "wb") as file:
         file.write(msgspec.json.encode(fields) + b"\n")
 
 
@@ -92,7 +92,7 @@ def _append(path: Path, raw: bytes) -> None:
     """Append whole lines to a log, also after an unfinished one."""
     if not raw:
         return
-    with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+    with open(os.open(path, os.O_RDWR | _APPEND, 0o600), "r+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
