@@ -13,6 +13,8 @@ import tinytown_claude
 import trio
 from tinytown.config import convert_settings
 from tinytown.contracts import AgentBackend, Failed, Finished, Outcome, RateLimited, Unauthorized, Unavailable, Usage
+from tinytown.errors import HostFailure
+from tinytown.kernel import log_path
 from tinytown_adapters import CliSessionRecord, RunRequest, TownTools
 from tinytown_adapters.environment import inherited
 from tinytown_claude import permissions
@@ -54,6 +56,18 @@ async def test_claude_keeps_the_promises_of_a_backend() -> None:
         report = await check_agent_backend(backend, scenarios=fake_scenarios())
     report.raise_if_broken()
     assert report.not_applicable == ()
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe"])
+async def test_a_trap_in_the_place_of_the_log_is_not_written_to(sandbox: Sandbox, tmp_path: Path, trap: str) -> None:
+    log, victim = log_path(sandbox.root, sandbox.agent(cli="claude").name), tmp_path / "victim"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    victim.write_text("precious")
+    log.symlink_to(victim) if trap == "link" else os.mkfifo(log)
+    with trio.fail_after(30), pytest.raises(HostFailure) as caught:
+        await play_recording(sandbox, backend(), "answer")
+    assert caught.value.code == "log_not_writable"
+    assert victim.read_text() == "precious"
 
 
 @pytest.mark.parametrize(
