@@ -19,7 +19,7 @@ def is_from_outside(error: BaseException) -> bool:
 
 @contextmanager
 def telling_interrupts() -> Generator[None]:
-    """Within the block Ctrl-C can be told from a KeyboardInterrupt that somebody else raises; within trio it always can."""
+    """Within the block Ctrl-C differs from a KeyboardInterrupt that somebody else raises; within trio it always does."""
     before = signal.getsignal(signal.SIGINT)
     ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
     if ours:

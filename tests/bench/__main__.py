@@ -72,7 +72,7 @@ def main(
     environments: Path,
 ) -> None:
     """Run the benchmarks NAMES (default: all), print tables, and keep all rounds as JSON in bench-results/."""
-    # So that being told to end runs every `finally`: servers and workers are ended with us.
+    # So that being asked to end runs every `finally`: servers and workers are ended with us.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     state_home = tempfile.TemporaryDirectory(prefix="tt-bench-state-")
     os.environ["XDG_STATE_HOME"] = state_home.name  # benchmarks leave no state of towns behind

@@ -85,7 +85,7 @@ def run_rounds(benchmark: Benchmark, rounds: int, progress: TextIO = sys.stderr)
     """Measure every competitor `rounds` times, all of them once per round.
 
     The order turns by one each round, so that nobody always follows the same neighbour. A competitor that is
-    skipped or fails is left out from then on and named in the outcome; the others go on.
+    skipped or fails is left out from then on and named in the outcome; the others continue.
     """
     started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     outcome = Outcome(benchmark, started_at, {}, {})

@@ -1,6 +1,6 @@
 """What became of a trial: the promises held against what the agents themselves wrote down. Pure but for reading /proc.
 
-The log is written by the agents' own program, which knows nothing of the town's records: a line when it was told a
+The log is written by the agents' own program, which knows nothing of the town's records: a line when it was given a
 note, when it began a task (and whether another process was still at it), and when it was done with it. What the town says
 of itself is believed only where nobody else could know: when a task was recorded as completed, and why a message was
 given up.
@@ -30,7 +30,7 @@ class Given:
 class Log:
     """The agents' log. Each list has a line's agent, priority and number, in the order of writing."""
 
-    told: tuple[tuple[str, str, int], ...]
+    reported: tuple[tuple[str, str, int], ...]
     begun: tuple[tuple[str, str, int], ...]
     done: tuple[tuple[str, str, int], ...]
     at_once: tuple[tuple[str, str, int], ...] = ()

@@ -152,8 +152,8 @@ class QueueStage:
 
     def lines(self) -> list[Line]:
         """What the jobs have written so far."""
-        told = (line.split() for line in self.log.read_text().splitlines())
-        return [Line(word, int(number), int(pid), float(at)) for word, number, pid, at in told]
+        reported = (line.split() for line in self.log.read_text().splitlines())
+        return [Line(word, int(number), int(pid), float(at)) for word, number, pid, at in reported]
 
 
 @asynccontextmanager

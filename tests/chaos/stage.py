@@ -40,7 +40,7 @@ CAN_MOUNT = sys.platform == "linux" and os.geteuid() == 0
 _INODES = 100_000
 _WAIT_S = 20.0
 
-#: An agent's program. It writes down what it was told before it does anything, and that it is done at the very end; each
+#: An agent's program. It writes down what it was given before it does anything, and that it is done at the very end; each
 #: line is one write, so that lines of many processes do not mix. It knows nothing of the town's own records. Reading is
 #: done by the shell itself: of a pipeline one half could be killed, and the other would see an empty prompt.
 WORKER = """\
@@ -144,7 +144,7 @@ class Server:
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -487,7 +487,7 @@ def _wait(check: Callable[[], object]) -> None:
     deadline = time.monotonic() + _WAIT_S
     while not check():
         if time.monotonic() > deadline:
-            raise RuntimeError("a server did not do what it was told")
+            raise RuntimeError("a server did not do what it was asked for")
         time.sleep(0.02)
 
 

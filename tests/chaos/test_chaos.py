@@ -33,7 +33,7 @@ async def test_nothing_is_lost_or_done_twice_while_everything_fails_once() -> No
 
 def test_what_no_line_tells_of_is_missing() -> None:
     log = read_log("note a normal 1\nbegun a normal 2\ndone a normal 2\n")
-    assert missing(GIVEN, log.told) == [2, 3, 4]
+    assert missing(GIVEN, log.reported) == [2, 3, 4]
     assert missing(GIVEN, log.done) == [1, 3, 4]
 
 

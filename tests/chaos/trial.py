@@ -65,7 +65,7 @@ async def _finish(stage: Stage, town: Town, tasks: int) -> None:
 
 async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, duration_s: float) -> Findings:
     log = read_log(stage.log.read_text())
-    lost_notes = missing(work.notes, log.told)
+    lost_notes = missing(work.notes, log.reported)
     events = await _all_events(town)
     letters = await town.run(administration.dead_letters(town.operations.keys))
     states = {task.id: task.state for task in await town.tasks(limit=len(work.ids))}
@@ -82,7 +82,7 @@ async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, du
         histories=[await _history(town, work.note_ids[number]) for number in lost_notes],
         completed_twice=completed_more_than_once(events),
         tasks_out_of_order=out_of_order(work.given_tasks, log.begun),
-        notes_out_of_order=out_of_order(work.notes, log.told),
+        notes_out_of_order=out_of_order(work.notes, log.reported),
         at_once=list(log.at_once),
         stuck=stuck,
         processes_left=left,
@@ -99,7 +99,7 @@ async def _judge(stage: Stage, town: Town, work: Work, harm: Harm, seed: int, du
         takeovers_s=harm.takeovers_s,
         dead_letters=len(letters),
         runs_repeated=repeated(log.begun),
-        notes_repeated=repeated(log.told),
+        notes_repeated=repeated(log.reported),
     )
 
 

@@ -72,9 +72,9 @@ def test_a_section_lists_exactly_the_keys_that_exist(heading: str) -> None:
 
 @pytest.mark.parametrize("heading", [heading for heading, kind in SECTIONS.items() if kind is not UserConfig])
 def test_a_default_on_the_page_is_the_default_in_the_code(heading: str) -> None:
-    told = rows(heading)
+    reported = rows(heading)
     for field in msgspec.structs.fields(SECTIONS[heading]):
-        if field.name not in told:
+        if field.name not in reported:
             continue
         default: Any = field.default
         if default is msgspec.NODEFAULT:
@@ -87,7 +87,7 @@ def test_a_default_on_the_page_is_the_default_in_the_code(heading: str) -> None:
             expected = str(default).lower()
         else:
             expected = "[]" if default == () else str(default)
-        assert told[field.name].strip("`") == expected, field.name
+        assert reported[field.name].strip("`") == expected, field.name
 
 
 def test_every_environment_variable_that_the_code_reads_is_on_the_page() -> None:

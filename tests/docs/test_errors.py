@@ -45,8 +45,8 @@ def test_the_functions_answer_only_with_codes_that_become_an_exception() -> None
 
 
 def test_exit_codes_on_the_page_are_those_of_the_exceptions() -> None:
-    told = {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
+    reported = {int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)}
     used = {
         kind.exit_code for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TinytownError)
     }
-    assert used <= told
+    assert used <= reported

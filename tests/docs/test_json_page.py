@@ -78,18 +78,18 @@ def differences(promised: Any, real: Any, place: str) -> Iterator[str]:
 @pytest.fixture
 def answers(in_town: Shell) -> dict[str, Any]:
     """What every command prints in a town where there is something of everything."""
-    tt, told = in_town, dict[str, Any]()
+    tt, printed = in_town, dict[str, Any]()
 
     def ask(command: str, *words: str) -> Any:
-        told[f"tt {command}"] = tt(*command.split(), *words, "--json").json
-        return told[f"tt {command}"]
+        printed[f"tt {command}"] = tt(*command.split(), *words, "--json").json
+        return printed[f"tt {command}"]
 
     elsewhere = tt.directory / "elsewhere"
     elsewhere.mkdir()
-    told["tt init"] = tt("init", "--inside", "--json", cwd=elsewhere).json
-    told["tt start"] = tt("start", "--background", "--json", cwd=elsewhere).json
-    told["tt reload"] = tt("reload", "--json", cwd=elsewhere).json
-    told["tt stop"] = tt("stop", "--json", cwd=elsewhere).json
+    printed["tt init"] = tt("init", "--inside", "--json", cwd=elsewhere).json
+    printed["tt start"] = tt("start", "--background", "--json", cwd=elsewhere).json
+    printed["tt reload"] = tt("reload", "--json", cwd=elsewhere).json
+    printed["tt stop"] = tt("stop", "--json", cwd=elsewhere).json
     ask("bootstrap")
     ask("towns")
     for command in ("config set", "config get", "config unset"):
@@ -161,15 +161,15 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("accounts unpark", "shell")
     ask("save")
     ask("restore", "tinytown.jsonl", "--merge", "--dry-run")
-    told["tt reset"] = json.loads(tt("reset", "--json", code=4).out)
+    printed["tt reset"] = json.loads(tt("reset", "--json", code=4).out)
     ask("migrate", "--from", old_server(tt), "--output", "old.jsonl")
     ask("doctor")
     ask("recover")
     with_systemd = a_systemd_that_obeys(tt)
     for verb, *words in (["install", "--no-start"], ["status"], ["uninstall"]):
-        told[f"tt service {verb}"] = tt("service", verb, *words, "--json", env=with_systemd).json
+        printed[f"tt service {verb}"] = tt("service", verb, *words, "--json", env=with_systemd).json
     ask("where")
-    told["tt uninstall"] = json.loads(tt("uninstall", "--json", code=4).out)
+    printed["tt uninstall"] = json.loads(tt("uninstall", "--json", code=4).out)
     ask("plugins list")
     ask("plugins install", "git", "--dry-run")
     ask("roles")
@@ -178,19 +178,19 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("plugin test", "echo")
     ask("completion", "bash")
     ask("version")
-    told["tt events"] = tt("events", "-c", "1000", "--json").lines
+    printed["tt events"] = tt("events", "-c", "1000", "--json").lines
     ask("history", "worker")
     ask("top")
     ask("conductor", "--print")
-    told.update(git_answers(tt))
+    printed.update(git_answers(tt))
     tt("start", "--background")
     tt("spawn", "echoer", "--cli", "echo")
     tt("assign", "echoer", "say something")
     tt("wait", "echoer")
     ask("history", "echoer", "--round", "1")
-    told["tt logs"] = tt("logs", "echoer", "--json").lines
+    printed["tt logs"] = tt("logs", "echoer", "--json").lines
     tt("stop", "--keep-server")
-    return told
+    return printed
 
 
 def ask_a_question(tt: Shell, options: Sequence[str] = ("Yes", "No")) -> None:
@@ -223,7 +223,7 @@ def a_systemd_that_obeys(tt: Shell) -> dict[str, str]:
 
 def git_answers(tt: Shell) -> dict[str, Any]:
     """What the commands about git print in a repository where work was submitted, rejected, approved, merged and kept."""
-    shop, told = tt.directory / "shop", dict[str, Any]()
+    shop, printed = tt.directory / "shop", dict[str, Any]()
     shop.mkdir()
     for words in (
         "init -q",
@@ -234,8 +234,8 @@ def git_answers(tt: Shell) -> dict[str, Any]:
         subprocess.run(["git", *words.split()], cwd=shop, check=True, timeout=30)
 
     def ask(command: str, *words: str) -> Any:
-        told[f"tt {command}"] = tt(*command.split(), *words, "--json", cwd=shop).json
-        return told[f"tt {command}"]
+        printed[f"tt {command}"] = tt(*command.split(), *words, "--json", cwd=shop).json
+        return printed[f"tt {command}"]
 
     def wait_for(task: str, stage: str) -> None:
         deadline = time.monotonic() + 60
@@ -286,7 +286,7 @@ def git_answers(tt: Shell) -> dict[str, Any]:
     ask("ledger restore", "--merge", "--dry-run")
     ask("ledger history", "-n", "1")
     tt("stop", cwd=shop)
-    return told
+    return printed
 
 
 def old_server(tt: Shell) -> str:
@@ -361,5 +361,5 @@ def test_the_report_of_the_demo_is_on_the_page_with_its_members() -> None:
 def test_an_error_is_as_the_page_shows_it(in_town: Shell) -> None:
     shown = re.search(r"## Errors.*?```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert shown
-    told = in_town("send", "zed", "hello", "--json", code=3)
-    assert json.loads(told.err) == json.loads(shown[1])
+    printed = in_town("send", "zed", "hello", "--json", code=3)
+    assert json.loads(printed.err) == json.loads(shown[1])

@@ -51,8 +51,8 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_the_headings_about_hooks_are_the_hooks_with_their_exact_arguments() -> None:
-    told = [heading for heading in HEADINGS if heading.startswith("tinytown_")]
-    assert told == [f"{name}({', '.join(arguments)})" for name, arguments in hook_specs().arguments.items()]
+    reported = [heading for heading in HEADINGS if heading.startswith("tinytown_")]
+    assert reported == [f"{name}({', '.join(arguments)})" for name, arguments in hook_specs().arguments.items()]
 
 
 def test_the_page_says_the_version_of_the_hooks() -> None:
@@ -72,8 +72,8 @@ def test_a_contract_is_told_with_its_methods_and_their_arguments(name: str) -> N
         for each, function in vars(kind).items()
         if inspect.isfunction(function) and not each.startswith("_")
     }
-    told = dict(re.findall(r"^- `(\w+\(.*?\))`: (`async`)?", text, re.MULTILINE))
-    assert {each: bool(is_async) for each, is_async in told.items()} == methods
+    reported = dict(re.findall(r"^- `(\w+\(.*?\))`: (`async`)?", text, re.MULTILINE))
+    assert {each: bool(is_async) for each, is_async in reported.items()} == methods
     attributes = inspect.get_annotations(kind)
     listed = re.findall(r"^- (.*)", text, re.MULTILINE)
     assert [each for each in attributes if not any(f"`{each}`" in line for line in listed)] == []
@@ -87,8 +87,8 @@ def test_what_a_session_is_given_is_told_field_by_field(name: str, kind: type[An
 
 
 def test_the_outcomes_are_told_with_their_fields() -> None:
-    told = {name: fields.replace("`", "").split(", ") for name, fields in rows(section("Outcomes")).items()}
-    assert told == {kind.__name__: list(kind.__struct_fields__) for kind in Outcome.__args__}
+    reported = {name: fields.replace("`", "").split(", ") for name, fields in rows(section("Outcomes")).items()}
+    assert reported == {kind.__name__: list(kind.__struct_fields__) for kind in Outcome.__args__}
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_every_setting_of_a_table_within_one_is_told_with_its_default(heading: s
 
 def defaults(kind: type[Any]) -> dict[str, str]:
     """The keys of a table, with what they are if they are left out."""
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     for field in msgspec.structs.fields(kind):
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        told[field.name] = "required" if field.required else msgspec.json.encode(default).decode()
-    return told
+        reported[field.name] = "required" if field.required else msgspec.json.encode(default).decode()
+    return reported
 
 
 def test_the_example_of_the_page_is_a_plugin() -> None:

@@ -1,4 +1,4 @@
-"""What kernels do about budgets: rounds are paid for, held when nothing is left, and go on when there is more."""
+"""What kernels do about budgets: rounds are paid for, held when nothing is left, and continue when there is more."""
 
 from __future__ import annotations
 

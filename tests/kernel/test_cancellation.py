@@ -142,7 +142,7 @@ async def test_a_program_that_ends_with_control_c_leaves_nothing(town_dir, start
 async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(
     town_dir, scripted_backend, monkeypatch
 ) -> None:
-    """The server has given the agent to the kernel, and the answer arrives when all the others have been told to leave."""
+    """The server has given the agent to the kernel, and the answer arrives when all the others have been asked to leave."""
     town_dir.configure("drain_s = 5.0\n")
     placed, closing = trio.Event(), trio.Event()
     async with town_dir.open() as town:
@@ -162,7 +162,7 @@ async def test_an_agent_that_is_placed_while_its_kernel_closes_begins_nothing(
         leave = town.operations.heartbeat
 
         def beat(*words: Any, capacity: int | None = None, **more: Any) -> Any:
-            if capacity == 0:  # all agents that it knew of have been told
+            if capacity == 0:  # all agents that it knew of have been asked
                 closing.set()
             return leave(*words, capacity=capacity, **more)
 

@@ -1,4 +1,4 @@
-"""A frozen town stands still: no process of it moves, no time runs out, nothing is begun; thawed, it goes on where it was."""
+"""A frozen town stands still: no process of it moves, no time runs out, nothing is begun; thawed, it continues where it was."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def frozen_hosts(town: Town, count: int) -> list[int]:
     async def look() -> list[int | None]:
         return [host.frozen for host in await town.run(town.operations.hosts())]
 
-    found: list[int] = await town.wait_until(look, lambda told: len(told) == count and None not in told)
+    found: list[int] = await town.wait_until(look, lambda reported: len(reported) == count and None not in reported)
     return found
 
 

@@ -195,7 +195,7 @@ async def test_a_round_that_is_to_run_alone_does_once_the_others_have_ended() ->
     assert [enter(name) for name in "def"] == [True, True, True]  # as many as before
     assert not limits.run_alone()
     assert not enter("g")
-    for _ in "def":  # whoever is to run alone may be gone: the others go on
+    for _ in "def":  # whoever is to run alone may be gone: the others continue
         limits.succeed()
     assert enter("g")
 

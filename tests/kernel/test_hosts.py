@@ -169,12 +169,12 @@ async def test_a_host_that_dies_or_is_cut_off_is_replaced_within_a_lease_and_can
             (second.root / "go").touch()
             done = await town.wait_for_task(task.id)
             assert (done.result, done.attempts) == ("done", 1)
-            told = [
+            reported = [
                 event
                 for event in await town.run(town.operations.events_after("0"))
                 if event.type == "task_state_changed"
             ]
-            assert [event.new for event in told if event.task == task.id].count("completed") == 1
+            assert [event.new for event in reported if event.task == task.id].count("completed") == 1
             # The host that came back does its share again.
             names = [f"b{number}" for number in range(8)]
             for name in names:
@@ -228,11 +228,11 @@ async def test_two_checkouts_share_one_town_through_a_server_on_the_network(netw
         for agent, task in zip(agents, tasks, strict=True):
             assert (await town.wait_for_task(task.id)).result == by_host[found[agent.name]]
     for town_dir in places:
-        told = await ask(town_dir, "hosts", "--json")
-        assert {host["root"] for host in told["hosts"]} == {str(each.root) for each in places}
-        assert [host["root"] for host in told["hosts"] if host["here"]] == [str(town_dir.root)]
-        assert all(0 < host["lease_left_s"] <= LEASE_S for host in told["hosts"])
-        assert sorted(host["agents"] for host in told["hosts"]) == [3, 3]
+        reported = await ask(town_dir, "hosts", "--json")
+        assert {host["root"] for host in reported["hosts"]} == {str(each.root) for each in places}
+        assert [host["root"] for host in reported["hosts"] if host["here"]] == [str(town_dir.root)]
+        assert all(0 < host["lease_left_s"] <= LEASE_S for host in reported["hosts"])
+        assert sorted(host["agents"] for host in reported["hosts"]) == [3, 3]
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class Machine:
     def cut(self) -> None:
         ip("link", "set", f"{self.name}a", "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         ip("link", "set", f"{self.name}a", "up")
 
 
@@ -301,7 +301,7 @@ async def test_a_machine_whose_network_cable_is_pulled_is_replaced_and_ends_its_
         (second.root / "go").touch()
         done = await town.wait_for_task(task.id)
         assert (done.result, done.attempts) == ("done", 1)
-        machine.mend()
+        machine.repair()
         both = {str(first.root), str(second.root)}
         await town.wait_until(lambda: roots(town), lambda now: set(now.values()) == both)
         assert old not in await roots(town)

@@ -350,10 +350,10 @@ async def test_an_agent_stops_when_its_rounds_are_done(town_dir, scripted_backen
         info = await agent.wait_until(lambda agent: agent.state == "stopped")
         assert (info.desired_state, info.rounds_completed) == ("stopped", 2)
         assert info.reason == "max_rounds reached (2); tt restart continues"
-        (told,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="working")
-        assert told["desired_state"] == "running"
-        (told,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="stopped")
-        assert told["desired_state"] == "stopped"
+        (reported,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="working")
+        assert reported["desired_state"] == "running"
+        (reported,) = await town_dir.wait_for_events(town, 1, "agent_state_changed", new="stopped")
+        assert reported["desired_state"] == "stopped"
         await town.run(administration.reset_round_count(town.operations.keys, agent.id, max_rounds=3))
         again = await agent.info()
         assert (again.rounds_completed, again.max_rounds) == (0, 3)
@@ -546,9 +546,9 @@ async def test_a_task_and_what_is_made_of_it_share_one_budget_of_attempts(
         ):
             assert "are spent" in ((await town.wait_for_task(retried.id)).reason or "")
         assert len(scripted_backend.rounds) == 3
-        told = [message.text for message in await town.inbox()]
-        assert told[0] == f"task {part.id} (a part of it) failed: {spent}"
-        assert len(told) == 3
+        reported = [message.text for message in await town.inbox()]
+        assert reported[0] == f"task {part.id} (a part of it) failed: {spent}"
+        assert len(reported) == 3
         other = await town.wait_for_task((await agent.assign("something else")).id)
         assert other.reason == "no luck"
 

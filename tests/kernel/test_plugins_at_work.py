@@ -18,7 +18,7 @@ from trio_util import AsyncValue
 
 
 class Shed(Workspace):
-    """A workspace that keeps a diary and fails where it is told to."""
+    """A workspace that keeps a diary and fails where it has to."""
 
     def __init__(self, name: str, directory: Path, claims: bool = True, fail_at: str = "") -> None:
         self.name = name
@@ -99,7 +99,7 @@ async def test_the_environment_of_a_round_has_what_plugins_add(town_dir, scripte
 
 
 class Settling(Shed):
-    """A workspace that notes what it settles, after it has failed as often as it is told to."""
+    """A workspace that notes what it settles, after it has failed as often as it has to."""
 
     def __init__(self, directory: Path, failures: int = 0) -> None:
         super().__init__("settling", directory)
@@ -444,8 +444,8 @@ async def test_a_plugin_whose_section_raises_costs_nothing_but_the_section_and_i
         agent = await town.spawn("ada")
         for _ in range(2):
             assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
-        (told,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
-        assert "tinytown_prompt_sections: KeyError: 'rules'" in told["text"]
+        (reported,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
+        assert "tinytown_prompt_sections: KeyError: 'rules'" in reported["text"]
 
 
 async def test_the_prompt_tells_who_one_is_what_to_do_and_who_else_is_there(town_dir, scripted_backend) -> None:
@@ -521,8 +521,8 @@ async def test_a_chooser_that_raises_or_names_a_stranger_leaves_the_task_on_the_
         await town.wait_until(town.agents, lambda agents: agents[0].tasks_completed == 1)
         states = [(await town.task(task.id)).state for task in tasks]
         assert sorted(states) == ["completed", "pending", "pending"]
-        (told,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
-        assert "tinytown_choose_agent: ZeroDivisionError" in told["text"]
+        (reported,) = await town_dir.wait_for_events(town, 1, "plugin_reported", plugin="scripted")
+        assert "tinytown_choose_agent: ZeroDivisionError" in reported["text"]
 
 
 async def test_an_idle_agent_takes_up_backlog_tasks_that_bear_its_words_without_being_asked(

@@ -30,14 +30,14 @@ async def test_a_rejection_is_told_until_the_work_is_accepted_whatever_happens_i
         await agent.wait_until(lambda info: info.state == "paused")
         await agent.resume()
         assert (await town.wait_for_task(task.id)).result == "ok"
-        told = [round.prompt for round in scripted_backend.rounds]
-        assert "rejected" not in told[0]
-        for prompt in told[1:]:
+        reported = [round.prompt for round in scripted_backend.rounds]
+        assert "rejected" not in reported[0]
+        for prompt in reported[1:]:
             assert "```text\nthe tests\nare red\n```" in prompt
             assert "```text\nmy first go\n```" in prompt
-        assert "Why it is yours again" not in told[1]
-        assert "Why you have it now: a person interrupted your last round" in told[2]
-        assert "Why you have it now: no space left" in told[3]
+        assert "Why it is yours again" not in reported[1]
+        assert "Why you have it now: a person interrupted your last round" in reported[2]
+        assert "Why you have it now: no space left" in reported[3]
         assert (await town.task(task.id)).rejection == "the tests\nare red"
 
 
@@ -63,10 +63,10 @@ async def test_the_instructions_of_a_role_are_in_the_prompt_of_who_has_it(town_d
         for name, role in (("rita", "reviewer"), ("ada", "programmer"), ("bob", "")):
             agent = await town.spawn(name, role=role)
             await town.wait_for_task((await agent.assign("do it")).id)
-        told = [round.prompt for round in scripted_backend.rounds]
-        assert "## Your role: reviewer\n\nAn agent of this role reviews finished work" in told[0]
-        assert "Look twice." in told[0]
-        assert ["Your role" in prompt for prompt in told] == [True, False, False]
+        reported = [round.prompt for round in scripted_backend.rounds]
+        assert "## Your role: reviewer\n\nAn agent of this role reviews finished work" in reported[0]
+        assert "Look twice." in reported[0]
+        assert ["Your role" in prompt for prompt in reported] == [True, False, False]
         assert (await (await town.agent("rita")).info()).tags == ("review", "audit")
 
 

@@ -12,7 +12,7 @@ from tinytown.contracts import Diff, Finished, Plan, PlanEntry, QuestionHandler,
 
 
 class Policy(QuestionHandler):
-    """Answers as it is told, and notes what it is asked."""
+    """Answers as configured, and notes what it is asked."""
 
     def __init__(self, name: str, answer: Any = None) -> None:
         self.name = name

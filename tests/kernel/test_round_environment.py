@@ -114,7 +114,7 @@ async def test_a_token_of_an_earlier_round_is_refused_with_exit_code_4(town_dir,
     town_dir.configure(SHELL)
     async with town_dir.open() as town:
         agent = await town.spawn("ada")
-        # The first attempt leaves its environment behind and is lost; the second goes on until it is told to end.
+        # The first attempt leaves its environment behind and is lost; the second continues until it is asked to end.
         script = (
             "if [ -e first ]; then touch second; while [ ! -e go ]; do sleep 0.02; done; echo right; "
             "else env > first; kill -9 $$; fi"

@@ -90,8 +90,8 @@ async def test_mail_that_comes_while_an_agent_falls_asleep_wakes_it(sleepy, scri
             with trio.fail_after(WITHIN_S):
                 await scripted_backend.wait_for_rounds(number)
             await trio.sleep(0.09 + number * 0.002)
-        told = [round.messages[0].text for round in scripted_backend.rounds]
-        assert told == [f"message {number}" for number in range(1, 16)]
+        reported = [round.messages[0].text for round in scripted_backend.rounds]
+        assert reported == [f"message {number}" for number in range(1, 16)]
 
 
 async def test_delayed_mail_is_no_reason_to_stay_awake_but_to_wake_in_time(sleepy, scripted_backend) -> None:

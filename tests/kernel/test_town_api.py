@@ -174,7 +174,7 @@ async def test_closing_lets_an_agent_finish_what_it_has_and_killing_does_not(tow
     town_dir.configure(SHELL, retry_delay_s=0.3)
     async with tinytown.open_town(town_dir.root) as town:
         ada, bea = await town.spawn("ada"), await town.spawn("bea")
-        # The first attempt is lost, so the task is due again a moment after the agent was told to close.
+        # The first attempt is lost, so the task is due again a moment after the agent was asked to close.
         tasks = [await ada.assign("test -e once || { touch once; kill -9 $$; }; echo ok"), await ada.assign("echo two")]
         await wait_for_file(town_dir.root / "once")
         await town.run(town.operations.set_desired_state(ada.id, "drained"))

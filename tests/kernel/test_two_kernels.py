@@ -65,7 +65,7 @@ async def test_agents_move_within_one_lease_time_when_their_kernel_is_gone(town_
         names = [f"a{number}" for number in range(5)]
         agents = [await town.spawn(name) for name in names]
         before = set((await placed(town, 5, 1)).values())
-        # The round in progress goes on until a file says otherwise; it must be done again by the other kernel.
+        # The round in progress continues until a file says otherwise; it must be done again by the other kernel.
         task = await agents[0].assign(
             "echo $TINYTOWN_ROUND_ID >> runs; while [ ! -e go ]; do sleep 0.02; done; echo done"
         )

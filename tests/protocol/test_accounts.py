@@ -1,4 +1,4 @@
-"""Accounts that are throttled: who waits, until when, and what lets them go on."""
+"""Accounts that are throttled: who waits, until when, and what lets them continue."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def test_parking_is_told_once_and_so_is_its_end(desk: KernelContext) -> None:
     desk.over("max")
     for name in ("ann", "bob"):
         desk.claim(name)
-    told = [event for event in desk.town.events() if event["type"].startswith("account")]
-    assert [(event["type"], event["account"], event["reason"]) for event in told] == [
+    reported = [event for event in desk.town.events() if event["type"].startswith("account")]
+    assert [(event["type"], event["account"], event["reason"]) for event in reported] == [
         ("account_parked", "max", "too many requests"),
         ("account_unparked", "max", "its time is over"),
     ]

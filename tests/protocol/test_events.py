@@ -1,4 +1,4 @@
-"""Every change is told: once, in the same step, with the names that people know."""
+"""Every change is reported: once, in the same step, with the names that people know."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLD_BY_PLUGINS = {"agent_reclaimed", "message_redriven", "task_deleted", "task_
 FORMER_MEMBERS = ("run", "wanted")  # beside the present ones for one release
 
 
-def told(town: BareTown, *types: str) -> list[dict[str, Any]]:
+def reported(town: BareTown, *types: str) -> list[dict[str, Any]]:
     """The members of the latest events of `types`, without id and time."""
     events = [event_fields(event) for event in town.run(town.operations.latest_events(1000))]
     return [
@@ -64,13 +64,13 @@ def test_the_life_of_a_task_is_told(town: BareTown) -> None:
     run(operations.settle_task("complete", "job"))
     run(operations.reopen_task("job", reason="rejected"))
     run(operations.settle_task("cancel", "job", text="no more"))
-    assert told(town, "task_added") == [
+    assert reported(town, "task_added") == [
         {"task": "job", "state": "pending", "title": "do it", "agent": "ann"},
         {"task": "next", "state": "pending", "title": "Then"},
     ]
     job: dict[str, Any] = {"task": "job", "agent": "ann", "title": "do it"}
     then = {"task": "next", "title": "Then"}
-    assert told(town, "task_state_changed") == [
+    assert reported(town, "task_state_changed") == [
         {**job, "old": "pending", "new": "assigned"},
         {**then, "old": "pending", "new": "blocked", "reason": "needs job (assigned)"},
         {**job, "old": "assigned", "new": "running"},
@@ -113,22 +113,22 @@ def test_the_life_of_an_agent_and_its_host_is_told(town: BareTown) -> None:
     run(operations.set_desired_state("ann", "stopped", reason="enough"))
     run(operations.deregister_host("h1", reason="shut down"))
     run(operations.remove_agent("ann"))
-    assert told(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
-    assert [event for event in told(town, "agent_state_changed") if event["agent"] == "ann"] == [
+    assert reported(town, "agent_spawned")[1:] == [{"agent": "ann", "cli": "shell", "role": "dev", "parent": "boss"}]
+    assert [event for event in reported(town, "agent_state_changed") if event["agent"] == "ann"] == [
         {"agent": "ann", "old": "starting", "new": "starting", "desired_state": "running"},
         {"agent": "ann", "old": "starting", "new": "idle", "desired_state": "running"},
         {"agent": "ann", "old": "idle", "new": "working", "desired_state": "running", "task": "job"},
         {"agent": "ann", "old": "working", "new": "stopped", "desired_state": "stopped", "reason": "shut down"},
     ]
-    assert told(town, "agent_desired_state_changed") == [
+    assert reported(town, "agent_desired_state_changed") == [
         {"agent": "ann", "desired_state": "stopped", "reason": "enough"}
     ]
-    assert told(town, "round_started") == [{"agent": "ann", "round_id": "run", "task": "job"}]
-    assert told(town, "round_ended") == [
+    assert reported(town, "round_started") == [{"agent": "ann", "round_id": "run", "task": "job"}]
+    assert reported(town, "round_ended") == [
         {"agent": "ann", "round_id": "run", "outcome": "finished", "task": "job", "duration_ms": 12}
     ]
-    assert told(town, "host_joined", "host_left") == [{"host": "here"}, {"host": "here", "reason": "shut down"}]
-    assert told(town, "agent_removed") == [{"agent": "ann"}]
+    assert reported(town, "host_joined", "host_left") == [{"host": "here"}, {"host": "here", "reason": "shut down"}]
+    assert reported(town, "agent_removed") == [{"agent": "ann"}]
 
 
 def test_the_life_of_a_message_is_told_by_names(town: BareTown) -> None:
@@ -139,12 +139,12 @@ def test_the_life_of_a_message_is_told_by_names(town: BareTown) -> None:
     batch = run(operations.claim(ann.id, token="c"))
     run(operations.dead_letter(ann.id, batch.deliveries, reason="unreadable"))
     run(administration.redrive(operations.keys, "m"))
-    assert told(town, "message_sent") == [
+    assert reported(town, "message_sent") == [
         {"message": "m", "sender": "supervisor", "recipient": "ann", "category": "query", "priority": "high"},
         {"message": "n", "sender": "ann", "recipient": "supervisor", "category": "query", "priority": "normal"},
     ]
-    assert told(town, "message_dead") == [{"message": "m", "agent": "ann", "reason": "unreadable"}]
-    assert told(town, "message_redriven") == [{"message": "m", "agent": "ann"}]
+    assert reported(town, "message_dead") == [{"message": "m", "agent": "ann", "reason": "unreadable"}]
+    assert reported(town, "message_redriven") == [{"message": "m", "agent": "ann"}]
     assert not [event for event in town.events() if ann.id in event.values()]
 
 

@@ -63,8 +63,8 @@ def test_every_channel_stands_on_the_page_with_what_is_published_there() -> None
     published |= set(re.findall(r"stop_round\(base, .*, '([\w-]+) '", LUA)) | set(
         re.findall(r"':notify', '(\w+)'", LUA)
     )
-    told = {word.removeprefix("<agent> ").partition(" ")[0] for words in page.values() for word in words}
-    assert published == told
+    reported = {word.removeprefix("<agent> ").partition(" ")[0] for words in page.values() for word in words}
+    assert published == reported
 
 
 def test_every_function_stands_on_the_page_with_its_operation_and_its_op() -> None:

@@ -46,16 +46,16 @@ def test_a_plugin_that_keeps_nothing_any_more_leaves_no_trace(town: BareTown) ->
 def test_each_change_is_told_once_and_no_change_is_not(town: BareTown) -> None:
     for value in (1, 1, 2, None, None):
         town.run(town.operations.set_plugin_field("rules", "x", value))
-    told = [event for event in town.events() if event["type"] == "plugin_data_changed"]
-    assert told == [{"type": "plugin_data_changed", "plugin": "rules", "field": "x"}] * 3
+    reported = [event for event in town.events() if event["type"] == "plugin_data_changed"]
+    assert reported == [{"type": "plugin_data_changed", "plugin": "rules", "field": "x"}] * 3
 
 
 def test_an_event_of_the_plugins_own_is_told_with_the_change_and_not_without(town: BareTown) -> None:
     event = ("colour_chosen", {"colour": "blue", "by": "ann"})
     for value, expected in ((1, None), (2, None), (1, 1)):
         town.run(town.operations.set_plugin_field("rules", "x", value, expected=expected, event=event))
-    told = [event for event in town.events() if event["type"] == "colour_chosen"]
-    assert told == [{"type": "colour_chosen", "colour": "blue", "by": "ann"}]
+    reported = [event for event in town.events() if event["type"] == "colour_chosen"]
+    assert reported == [{"type": "colour_chosen", "colour": "blue", "by": "ann"}]
 
 
 def test_what_a_plugin_keeps_is_bounded(town: BareTown) -> None:

@@ -158,7 +158,7 @@ USES: dict[str, Callable[[Scene], Operation[Any] | list[Operation[Any]]]] = {
 ANSWERS_DIFFER = {"send"}
 
 
-def told(answer: Any) -> str:
+def reported(answer: Any) -> str:
     """An answer as text without its times."""
     return without_times({"answer": ("", msgspec.to_builtins(answer))})
 
@@ -180,7 +180,7 @@ def test_a_call_sent_twice_acts_once_and_answers_the_same(name: str, scene: Scen
         second = scene.town.run(operation)
         assert without_times(scene.town.dump()) == after
         if name not in ANSWERS_DIFFER:
-            assert told(second) == told(first)
+            assert reported(second) == reported(first)
         assert operation.repeatable
 
 

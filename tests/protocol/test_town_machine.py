@@ -1,7 +1,7 @@
 """Tasks, agents and hosts under everything that people, agents and kernels may do to them, in any order.
 
 There is no second implementation here to compare with: after every step the whole of the town's data is read, and the
-sentences that must always be true of it are checked. Kernels that lost their lease go on calling; nothing may come of it.
+sentences that must always be true of it are checked. Kernels that lost their lease continue calling; nothing may come of it.
 """
 
 from __future__ import annotations
@@ -343,8 +343,8 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
             late = self.operations.charge_round(
                 placed.agent_id, placed.round_id, f"2 1 0 {money}", task_id=placed.task_id
             )
-            told = self.attempt(operation)
-            assert told is None or self.town.run(operation) == told, "told twice, answered twice"
+            reported = self.attempt(operation)
+            assert reported is None or self.town.run(operation) == reported, "sent twice, answered twice"
             self.town.run(late)
             placed.round_id, placed.deliveries, placed.token = "", (), ""
 
@@ -497,8 +497,8 @@ def machine(client: BlockingClient, monkeypatch: pytest.MonkeyPatch) -> type[Rul
                     assert task["reason"] == f"held: {held}"
                 elif task["state"] == "blocked":
                     for need in open_needs:
-                        told = tasks[need]["state"] if tasks[need]["state"] in ("failed", "cancelled") else ""
-                        assert f"{need} ({told}" in task["reason"]
+                        reported = tasks[need]["state"] if tasks[need]["state"] in ("failed", "cancelled") else ""
+                        assert f"{need} ({reported}" in task["reason"]
 
         def nothing_is_completed_before_its_needs_unless_a_person_says_so(self) -> None:
             completed: set[str] = set()

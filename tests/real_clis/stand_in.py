@@ -25,7 +25,7 @@ def option(arguments: list[str], name: str) -> str:
 
 
 def server_command(cli: str, arguments: list[str]) -> list[str]:
-    """How this CLI was told to start the town's MCP server."""
+    """How this CLI was configured to start the town's MCP server."""
     if cli == "codex":
         given = dict(each.split("=", 1) for before, each in itertools.pairwise(arguments) if before == "-c")
         return [json.loads(given["mcp_servers.town.command"]), *json.loads(given["mcp_servers.town.args"])]
@@ -66,8 +66,8 @@ def act(prompt: str, server: Server) -> str:
         if "shell" in reply:
             subprocess.run(reply["shell"], shell=True, check=True)
         elif "mcp" in reply:
-            told = server.ask("tools/call", {"name": reply["mcp"]["tool"], "arguments": reply["mcp"]["input"]})
-            assert not told["isError"], told
+            reported = server.ask("tools/call", {"name": reply["mcp"]["tool"], "arguments": reply["mcp"]["input"]})
+            assert not reported["isError"], reported
         else:
             text = reply["text"]
     return text

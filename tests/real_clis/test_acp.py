@@ -94,7 +94,7 @@ AGENTS = (
         lambda url: {"extra_args": ["--auth-type", "openai"]},
         shows_tools=False,
     ),
-    # Last: a command that takes long goes on beside its model, which a test of a death in the middle of one cannot use.
+    # Last: a command that takes long runs on beside its model, which a test of a death in the middle of one cannot use.
     AcpAgent(
         "acp-codex",
         "codex-acp",

@@ -1,4 +1,4 @@
-"""Rounds of real CLIs, with a model server that does as it is told: what each ends with, and what it leaves behind."""
+"""Rounds of real CLIs, with a model server that follows a script: what each ends with, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ async def test_a_stream_that_is_cut_is_tried_again_or_a_failure(stage: Stage) ->
 @pytest.mark.parametrize("where", ["start", "stream"])
 async def test_a_silent_server_is_given_up_by_our_own_clock(stage: Stage, where: str) -> None:
     if not stage.cli.tells_progress or (where == "stream" and not stage.cli.streams):
-        pytest.skip("that cannot be told from outside" if stage.cli.streams else "it does not ask for streams")
+        pytest.skip("that cannot be seen from outside" if stage.cli.streams else "it does not ask for streams")
     async with stage.session(stall_s=4.0) as agent:
         began = trio.current_time()
         outcome = await agent.run({"hang": where})
@@ -522,8 +522,8 @@ async def test_tools_of_the_town_that_do_not_start_are_not_kept_quiet(
     monkeypatch.setattr(backend, "prepare_town_tools", broken)
     async with stage.session() as agent:
         outcome = await agent.run({"text": "end"})
-    told = [*stage.report.lines, str(outcome)]
-    assert any("the town's tools" in line for line in told), told
+    reported = [*stage.report.lines, str(outcome)]
+    assert any("the town's tools" in line for line in reported), reported
 
 
 def asked(stage: Stage) -> str:

@@ -127,19 +127,19 @@ async def test_design_first_then_both_halves_at_once(
                 ended = await town.wait_for_task(read.id)
                 assert ended.state == "completed", ended.reason
             await town.wait_for_idle()
-        told = {name: prompts(town_dir, name) for name in clis}
+        reported = {name: prompts(town_dir, name) for name in clis}
         for name in ("backend", "frontend"):
             assert (town_dir.root / f"{name}.txt").read_text() == "words are runs of letters\n"
-            assert "completed by designer: the design\n\n```text\nDESIGN.md says what a word is\n```" in told[name]
-        assert "task_complete` when the task is done" in told["designer"]
-        assert "### info from designer" in told["backend"]
-        assert "the interface is in DESIGN.md" in told["backend"]
-        assert "frontend.txt is there" in told["backend"]
-        assert "backend.txt is there" in told["frontend"]
+            assert "completed by designer: the design\n\n```text\nDESIGN.md says what a word is\n```" in reported[name]
+        assert "task_complete` when the task is done" in reported["designer"]
+        assert "### info from designer" in reported["backend"]
+        assert "the interface is in DESIGN.md" in reported["backend"]
+        assert "frontend.txt is there" in reported["backend"]
+        assert "backend.txt is there" in reported["frontend"]
 
 
 def prompts(town_dir: TownDirectory, agent: str) -> str:
-    """All that an agent was told, in all of its rounds."""
+    """All prompts of an agent, in all of its rounds."""
     runs = [path.stem for path in transcripts_directory(town_dir.root, agent).iterdir()]
     read = [read_transcript(town_dir.root, agent, run) for run in runs]
     return "\n".join(transcript.prompt for transcript in read if transcript is not None)

@@ -33,7 +33,7 @@ _PLAN_STATUS = {"pending": "pending", "in_progress": "running", "completed": "co
 _STOPPED = {
     "max_tokens": "the model reached its limit of tokens",
     "max_turn_requests": "the agent reached its limit of requests",
-    "refusal": "the agent refused to go on",
+    "refusal": "the agent refused to continue",
     "cancelled": "the agent cancelled its turn",
 }
 

@@ -64,7 +64,7 @@ class ToyReader(JsonLinesReader):
 
 
 class ToyAdapter(CliAdapter[CliSettings]):
-    """Its prompt is a shell script, and `$1` what it is to go on with."""
+    """Its prompt is a shell script, and `$1` what it is to continue with."""
 
     plugin: ClassVar[str] = "toy"
     kind: ClassVar[str] = "toy"

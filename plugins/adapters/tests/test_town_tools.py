@@ -1,4 +1,4 @@
-"""How a CLI is told to start the town's own tools, and that what it is told works."""
+"""How a CLI is configured to start the town's own tools, and that the configuration works."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class CommandSpec:
 
 
 class CliAdapter(ABC, Generic[S]):
-    """One coding CLI. The class attributes are what a person is told and what the session goes by.
+    """One coding CLI. The class attributes are what people read about it and what the session depends on.
 
     - `plugin`: the plugin's name, ``[plugins.<plugin>]`` in messages; `kind`: the word after `--cli`; `title`: its name.
     - `command`: what is run unless the settings say otherwise; `install`: a command that installs it; `login`: what to

@@ -1,4 +1,4 @@
-"""What went wrong between a CLI and its model's server, told apart by status code and by the words that servers use. Pure.
+"""What went wrong between a CLI and its model's server, classified by status code and by the words that servers use. Pure.
 
 The words are those that vendors send and CLIs pass on; each reader may know better and make its `Failure` itself.
 """

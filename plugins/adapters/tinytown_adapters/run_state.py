@@ -80,7 +80,7 @@ class RunState:
         self._report = report
         self._on_session = on_session
         self._mask = mask  # secrets: of what comes in pieces, none of which has a whole one
-        self._write_log = write_log  # takes what is told whole, for the log
+        self._write_log = write_log  # takes what is reported in full, for the log
         self._deltas: list[str] = []
         self._tools = 0
         self._questions = 0

@@ -1,6 +1,6 @@
 """The values of secrets that this process knows, and how they are masked in what others are shown or what is kept.
 
-A model that prints its environment has told its key to its vendor anyway; what is masked here is what a town would spread and
+A model that prints its environment has sent its key to its vendor anyway; what is masked here is what a town would spread and
 keep: results, mail, events, transcripts, logs. A secret that was changed by a letter, or encoded, is not found.
 """
 

@@ -1,6 +1,6 @@
 """What Auggie prints with ``--output-format json``: how its MCP servers started, then one record when all is over.
 
-Source: version 0.36.0, seen running. Nothing is told while it works, nor what it consumed. What made it fail is reported on
+Source: version 0.36.0, seen running. It reports nothing while it works, and no usage. What made it fail is reported on
 standard error alone; without any record it has failed, whatever its status.
 """
 

@@ -182,7 +182,7 @@ def plans(draw: st.DrawFn) -> list[Task]:
     return tasks
 
 
-def told(task: Task) -> dict[str, Any]:
+def reported(task: Task) -> dict[str, Any]:
     """What of a task has to come back."""
     kept = ("id", "description", "title", "priority", "tags", "role", "parent", "meta", "state")
     open_needs = set(task.needs)
@@ -195,8 +195,8 @@ def test_our_own_tasks_come_back_with_all_they_have(tasks: Sequence[Task]) -> No
     read = BeadConverter().read(content)
     assert read.problems == ()
     undone = {task.id for task in tasks if task.state in ("failed", "cancelled")}
-    back = {each["task_id"]: told(as_task(dict(each))) for each in read.tasks}
-    wanted = {task.id: told(task) for task in tasks}
+    back = {each["task_id"]: reported(as_task(dict(each))) for each in read.tasks}
+    wanted = {task.id: reported(task) for task in tasks}
     for each in wanted.values():
         each["needs"] -= undone  # in beads what was closed holds nobody up
     assert back == wanted

@@ -83,13 +83,13 @@ async def test_a_trap_in_the_place_of_the_log_is_not_written_to(sandbox: Sandbox
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     sandbox: Sandbox, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_recording(sandbox, backend(), name)
+    outcome, reported = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
     assert outcome.usage.input_tokens > 1000
     assert outcome.usage.cost_usd is not None
-    assert told == [*lines, "word"]
+    assert reported == [*lines, "word"]
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_a_sandbox_is_there_if_a_box_can_be_made(
     assert problem in permissions.sandbox_problem()
     assert permissions.has_sandbox() is (problem == "")
     assert ClaudeAdapter().has_own_sandbox() is (problem == "")
-    told = [*ClaudeAdapter().warnings(Settings(), "write", [])]
-    assert not told if problem == "" else problem in told[0]
+    reported = [*ClaudeAdapter().warnings(Settings(), "write", [])]
+    assert not reported if problem == "" else problem in reported[0]
 
 
 def test_root_is_told_what_it_does_and_may_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,7 +209,7 @@ def test_a_real_fish_completes(town: Shell) -> None:
     fish = find_shell("fish")
     (task,) = town("task", "list", "--limit", "1", "--json").json["tasks"]
 
-    def told(line: str) -> list[str]:
+    def reported(line: str) -> list[str]:
         words = ["--no-config", "-c", 'tt completion fish | source; complete -C "$argv"', "--", line]
         env = town.variables | {"PATH": f"{SCRIPTS}:/usr/bin:/bin", "HOME": town.variables["TINYTOWN_HOME"]}
         done = subprocess.run(
@@ -218,9 +218,9 @@ def test_a_real_fish_completes(town: Shell) -> None:
         assert done.stderr == b""
         return done.stdout.decode().splitlines()
 
-    assert told("tt hist") == ["history\tThe rounds that have ended, and one of them in full."]
-    assert told("tt task wh")[0].startswith("why\t")
-    assert told("tt history --roun")[0].startswith("--round\t")
-    assert told("tt interrupt alb") == ["albert\tidle, shell"]
-    assert told("tt events --type round_started,round_e") == ["round_started,round_ended"]
-    assert told(f"tt task show {task['id'][:6]}") == [f"{task['id']}\tcompleted: say it"]
+    assert reported("tt hist") == ["history\tThe rounds that have ended, and one of them in full."]
+    assert reported("tt task wh")[0].startswith("why\t")
+    assert reported("tt history --roun")[0].startswith("--round\t")
+    assert reported("tt interrupt alb") == ["albert\tidle, shell"]
+    assert reported("tt events --type round_started,round_e") == ["round_started,round_ended"]
+    assert reported(f"tt task show {task['id'][:6]}") == [f"{task['id']}\tcompleted: say it"]

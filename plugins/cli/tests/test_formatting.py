@@ -11,7 +11,7 @@ ROWS = [
 ]
 
 
-def told(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> list[str]:
+def reported(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> list[str]:
     monkeypatch.setattr(tables, "terminal_width", lambda: columns)
     return table(HEADINGS, ROWS, spare=("nickname", "kind"))
 
@@ -29,13 +29,13 @@ def told(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> list[str]:
 def test_a_narrow_terminal_drops_the_least_important_columns_first(
     monkeypatch: pytest.MonkeyPatch, columns: int | None, head: str
 ) -> None:
-    lines = told(monkeypatch, columns)
+    lines = reported(monkeypatch, columns)
     assert lines[0] == head
     assert all(len(line) <= (columns or 200) for line in lines)
 
 
 def test_a_pipe_gets_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(monkeypatch, None)[1] == "ada   Maude Tanner  shell  working  task 1f3ab0d2 and what it is about"
+    assert reported(monkeypatch, None)[1] == "ada   Maude Tanner  shell  working  task 1f3ab0d2 and what it is about"
 
 
 def test_ids_are_as_long_as_they_need_to_be() -> None:

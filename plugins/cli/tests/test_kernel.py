@@ -138,7 +138,7 @@ def test_python_m_tinytown_runs_the_kernel_until_it_is_asked_to_stop(living: She
     assert kernel.returncode == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there is it told who works in a directory that is gone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is it known who works in a directory that is gone")
 def test_deleting_a_town_ends_its_kernel_and_server(living: Shell) -> None:
     config = living.directory / "tinytown.toml"
     config.write_text(

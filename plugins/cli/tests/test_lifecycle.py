@@ -86,7 +86,7 @@ def test_freezing_and_thawing_are_reported(in_town: Shell) -> None:
 
 @pytest.fixture
 def left_behind(tt: Shell) -> Shell:
-    """With a stopped agent that has two tasks, one of which needs the other, and mail; and with rita, who goes on."""
+    """With a stopped agent that has two tasks, one of which needs the other, and mail; and with rita, who continues."""
     tt("init")
     tt("spawn", "gone")
     tt("spawn", "rita")

@@ -48,8 +48,8 @@ def test_what_changes_nothing_is_not_told(desk: BareTown) -> None:
     desk.run(administration.update_task(operations, "job", **same, needs=[], role="", parent=""))
     assert desk.dump() == before
     desk.run(administration.update_task(operations, "job", title="Other"))
-    told = [event for event in desk.run(operations.latest_events(99)) if isinstance(event, TaskUpdated)]
-    assert [(event.task, event.title) for event in told] == [("job", "Other")]
+    reported = [event for event in desk.run(operations.latest_events(99)) if isinstance(event, TaskUpdated)]
+    assert [(event.task, event.title) for event in reported] == [("job", "Other")]
 
 
 def test_a_new_priority_is_a_new_place(desk: BareTown) -> None:

@@ -328,7 +328,7 @@ end)
 local MAX_DELETED_PER_CALL = 200
 
 -- apply_retention: finished tasks older than so many ms or beyond so many go; events beyond so many go -> how many tasks went.
--- A few at a time: called again it goes on, until there is nothing left to delete.
+-- A few at a time: called again it continues, until there is nothing left to delete.
 register('apply_retention', function(base, a)
   local gone, before, meta = 0, now_ms() - tonumber(a[1]), base .. ':meta'
   local from = tonumber(redis.call('HGET', meta, 'retained') or 0) -- so many of the oldest are needed by others: look behind them

@@ -80,8 +80,8 @@ def test_less_permission_is_said_in_the_words_of_the_cli(kind: str, tmp_path: Pa
 def test_the_towns_tools_are_an_mcp_server_of_its_settings(kind: str, tmp_path: Path) -> None:
     made = spec(kind, tmp_path, tools=TOOLS)
     texts = [*(content.decode() for content in made.files.values()), *map(str, made.environment.values())]
-    told = next(json.loads(text) for text in texts if '"python3"' in text)
-    server = told.get("mcpServers", told.get("mcp"))["town"]
+    reported = next(json.loads(text) for text in texts if '"python3"' in text)
+    server = reported.get("mcpServers", reported.get("mcp"))["town"]
     assert [server["command"], *server.get("args", [])] in (["python3", "-m", "tools"], [["python3", "-m", "tools"]])
 
 
@@ -101,10 +101,10 @@ def test_gemini_gets_the_tools_only_if_its_settings_are_the_agents_own(monkeypat
 def test_what_opencode_is_configured_with_is_kept(tmp_path: Path) -> None:
     given = {"provider": {"mine": {}}, "mcp": {"other": {"enabled": True}}, "share": "auto"}
     made = spec("opencode", tmp_path, tools=TOOLS, environment={"OPENCODE_CONFIG_CONTENT": json.dumps(given)})
-    told = json.loads(str(made.environment["OPENCODE_CONFIG_CONTENT"]))
-    assert told["provider"] == {"mine": {}}
-    assert set(told["mcp"]) == {"other", "town"}
-    assert told["share"] == "disabled"
+    reported = json.loads(str(made.environment["OPENCODE_CONFIG_CONTENT"]))
+    assert reported["provider"] == {"mine": {}}
+    assert set(reported["mcp"]) == {"other", "town"}
+    assert reported["share"] == "disabled"
 
 
 def test_a_new_chat_of_aider_has_no_history(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class AiderReader:
             self._lines.append(text)
 
     def end(self, ended: Exit) -> None:
-        """It has answered when the last that it told of was an answer; its status is 0 whatever happened."""
+        """It has answered when the last thing that it reported was an answer; its status is 0 whatever happened."""
         if self._error:
             self._state.fail(self._failure(self._error))
         elif self._answered:
@@ -172,16 +172,16 @@ class AiderReader:
     def _failure(self, otherwise: str) -> Failure:
         return failure_of(self._error[-_LONGEST_ERROR:] or otherwise, status=self._status)
 
-    def _answer(self, told: Mapping[str, str | None]) -> None:
+    def _answer(self, reported: Mapping[str, str | None]) -> None:
         self._error = ""
         self._answered = True
         self._state.add_text("\n".join(self._lines).strip())
         self._lines.clear()
-        cost = told["cost"]
+        cost = reported["cost"]
         self._used = Usage(
-            input_tokens=self._used.input_tokens + _number(told["sent"]),
-            output_tokens=self._used.output_tokens + _number(told["received"]),
-            cached_tokens=self._used.cached_tokens + _number(told["cached"]),
+            input_tokens=self._used.input_tokens + _number(reported["sent"]),
+            output_tokens=self._used.output_tokens + _number(reported["received"]),
+            cached_tokens=self._used.cached_tokens + _number(reported["cached"]),
             cost_usd=_amount(cost) if cost else self._used.cost_usd,
         )
         self._state.set_usage(self._used)

@@ -2,7 +2,7 @@
 
 Source: its ``--help``, its shipped code, and version 0.61.0 seen running. `init` opens a run, `message` carries the
 prompt and pieces of the answer, `tool_use` and `tool_result` the tools, `result` closes it. That it tries again is reported on
-standard error alone, and errors of the server are told as text with JSON in it.
+standard error alone, and errors of the server are reported as text with JSON in it.
 """
 
 from __future__ import annotations

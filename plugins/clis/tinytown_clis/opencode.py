@@ -130,7 +130,7 @@ class OpencodeReader(JsonLinesReader):
             case "text":
                 state.add_text(part.text("text"))
             case "tool_use":
-                # It is told when it is over.
+                # It is reported when it is over.
                 state.start_tool(part.text("tool"), part.brief("state", "input", keys=_ABOUT))
                 failed = part.text("state", "status") == "error"
                 state.end_tool((part.text("state", "error") or "it failed")[:200] if failed else "")

@@ -73,12 +73,12 @@ async def test_codex_keeps_the_promises_of_a_backend() -> None:
 async def test_a_run_that_went_well_ends_with_its_answer_and_its_session(
     sandbox: Sandbox, name: str, lines: list[str]
 ) -> None:
-    outcome, told = await play_recording(sandbox, backend(), name)
+    outcome, reported = await play_recording(sandbox, backend(), name)
     assert isinstance(outcome, Finished)
     assert (outcome.text, outcome.session_id) == ("word", SESSION)
     assert isinstance(outcome.usage, Usage)
     assert outcome.usage.input_tokens > 1000
-    assert told == [NO_METADATA, *lines, "word"]
+    assert reported == [NO_METADATA, *lines, "word"]
 
 
 @pytest.mark.parametrize(

@@ -354,8 +354,8 @@ def kill_git_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 def assert_each_task_is_there_once(project: Project, count: int) -> None:
-    told = [(line["id"], line["state"]) for line in of_type(project, "task")]
-    assert len(told) == len(set(told)) == count
+    reported = [(line["id"], line["state"]) for line in of_type(project, "task")]
+    assert len(reported) == len(set(reported)) == count
     assert project.locks() == []
     project.git("fsck", "--strict")
     assert_it_only_grew(project)
@@ -632,13 +632,13 @@ async def test_history_is_read_without_a_server_and_by_task(
     project = Project(shop.directory, tmp_path)
     branch = Branch(await project.repository(), BRANCH)
     tip = await branch.tip()
-    told = (
+    reported = (
         b'{"type":"round","round_id":"r1","outcome":"finished","agent":"ada","task":"1f3a","ended_at":"2026-01-31T09:30:00Z",'
         b'"usage":{"cost_usd":0.5},"text":"all done"}\n'
         b'{"type":"verdict","kind":"review","task":"1f3a","passed":false,"at":"2026-01-31T09:31:00Z","by":"bea","reason":"no"}\n'
         b'{"type":"verdict","kind":"gates","task":"2b","passed":true,"at":"2026-01-31T09:32:00Z"}\n'
     )
-    assert await branch.append(tip, told, "more") is not None
+    assert await branch.append(tip, reported, "more") is not None
     out = shop("ledger", "history", "--task", "1f3a").out.splitlines()
     assert [line.split()[2:6] for line in out[1:]] == [
         ["round", "1f3a", "ada", "finished"],

@@ -60,7 +60,7 @@ async def test_finished_work_is_merged_and_the_checkout_follows(
         tasks = await finished(living, first, second, third)
         work = await record(living, third)
     assert [task.state for task in tasks] == ["completed"] * 3
-    assert (work.stage, work.place, work.told) == ("merged", "refs/heads/main", True)
+    assert (work.stage, work.place, work.reported) == ("merged", "refs/heads/main", True)
     assert sorted(path.name for path in project.root.iterdir() if not path.name.startswith(".")) == [
         "README", "one", "three", "tinytown.toml", "two",
     ]  # fmt: skip
@@ -242,7 +242,7 @@ async def test_a_check_that_fails_on_the_branch_itself_pauses_the_queue_and_cost
         assert "fails on the branch itself" in state.paused
         assert (await living.task(task.id)).state == "verifying"
         project.git("rm", "-q", "broken")
-        project.commit({}, "mend it")
+        project.commit({}, "fix it")
         assert await records.change_queue(state, type(state)())
         assert (await living.wait_for_task(task.id)).state == "completed"
 

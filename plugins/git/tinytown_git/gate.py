@@ -93,7 +93,7 @@ class GitGate(Gate):
             at_ms=before.at_ms if before and before.stage == "refused" else now_ms,
             since_ms=now_ms,
             checks=results,
-            told=stage == "accepted",
+            reported=stage == "accepted",
         )
         event = (
             "git_submitted",

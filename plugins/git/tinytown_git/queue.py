@@ -164,7 +164,7 @@ class QueueRun:
         works, state = await self._records.all()
         for work in works:
             await self._reconcile(work)
-        await self._forget_old([work for work in works if work.told])
+        await self._forget_old([work for work in works if work.reported])
         works, state = await self._records.all()
         await self._catch_up(state)
         if state.stale:
@@ -193,7 +193,7 @@ class QueueRun:
 
     async def _reconcile(self, work: Work) -> None:
         """Bring a record and its task together, after a crash or what a person has done."""
-        if work.told:
+        if work.reported:
             return
         try:
             task = await self._town.task(work.task)
@@ -227,11 +227,11 @@ class QueueRun:
             await self._town.run(
                 self._town.operations.record_verdict(task.id, fate, round_id=work.round_id, evidence=work.reason)
             )
-        await self._records.change(work, msgspec.structs.replace(work, told=True))
+        await self._records.change(work, msgspec.structs.replace(work, reported=True))
 
-    async def _forget_old(self, told: Sequence[Work]) -> None:
+    async def _forget_old(self, reported: Sequence[Work]) -> None:
         """Remove the records of what was settled long ago."""
-        for work in sorted(told, key=lambda work: work.since_ms, reverse=True)[_FINISHED_KEPT:]:
+        for work in sorted(reported, key=lambda work: work.since_ms, reverse=True)[_FINISHED_KEPT:]:
             await self._records.change(work, None)
 
     async def _refuse(self, work: Work, reason: str) -> None:

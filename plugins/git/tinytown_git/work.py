@@ -21,7 +21,7 @@ PLUGIN = "git"
 
 #: ``review``: it waits for a reviewer; ``queued``: to be merged; ``merging``: `result` is about to be its target's tip;
 #: ``proposed``: its pull request, whose address is its `place`, is open;
-#: ``merged``, ``accepted`` (without a queue) and ``refused`` are final, and the town has to be told, unless `told`.
+#: ``merged``, ``accepted`` (without a queue) and ``refused`` are final, and the town gets a report, unless `reported`.
 Stage: TypeAlias = Literal["review", "queued", "merging", "proposed", "merged", "accepted", "refused"]
 FINAL: frozenset[Stage] = frozenset({"merged", "accepted", "refused"})
 
@@ -79,7 +79,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     onto: str = ""
     result: str = ""
     place: str = ""
-    told: bool = False
+    reported: bool = False
 
     @property
     def field(self) -> str:

@@ -1,4 +1,4 @@
-"""Notifications in a real town, through Apprise's address for JSON: who is told of what, when, and what stays secret."""
+"""Notifications in a real town, through Apprise's address for JSON: who is notified of what, when, and what stays secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def address(receiver: Receiver, path: str = "") -> str:
     return f"json://127.0.0.1:{receiver.port}/{path}"
 
 
-def told(receiver: Receiver) -> list[tuple[str, str]]:
+def reported(receiver: Receiver) -> list[tuple[str, str]]:
     """Titles and texts, in order."""
     return [(request.json["title"], request.json["message"]) for request in receiver.taken]
 
@@ -63,7 +63,7 @@ async def test_a_person_hears_of_a_question_with_one_line_of_settings(
         await receiver.wait_for(1)
         await ask(town, "rita", "may I?\n(its round waits: tt answer 6d2c 1)")
         await receiver.wait_for(2)
-    assert told(receiver) == [
+    assert reported(receiver) == [
         (
             "t: rita asks",
             f'is it good to merge?\nI think so.\n\nanswer with: tt send rita "..." --reply-to {message}',
@@ -89,7 +89,7 @@ async def test_defaults_are_what_needs_a_person(
         await town.add_task("and that", title="more")
         await town.cancel_task((await town.tasks(state="backlog"))[0].id)
         await receiver.wait_for(4)
-    wants, failed, budget, done = told(receiver)
+    wants, failed, budget, done = reported(receiver)
     assert wants[0] == "t: ada wants something"
     assert failed[0] == "t: a task failed"
     assert failed[1].startswith("the merge: no such branch")
@@ -133,9 +133,9 @@ async def test_rules_choose_by_event_agent_task_and_priority_and_have_words_of_t
             await receiver.wait_for(1)
             await other.wait_for(2)
             names = {status.name for status in await town.run(queue.statuses(town.operations.keys))}
-    assert told(receiver) == [("rita (urgent)", "now")]
+    assert reported(receiver) == [("rita (urgent)", "now")]
     assert sorted(request.path for request in other.taken) == ["/a", "/b"]
-    assert told(other) == [("t: task added", "release 1!")] * 2
+    assert reported(other) == [("t: task added", "release 1!")] * 2
     assert names == {"rule-1", "releases-1", "releases-2"}
 
 
@@ -149,7 +149,7 @@ async def test_what_comes_too_often_is_told_at_once_later(town_dir: TownDirector
             await ask(town, "rita", f"more {number}")
         await receiver.wait_for(2)
         await wait_for_status(town, lambda status: not status.queued and status.delivered == 4)
-    title, text = told(receiver)[1]
+    title, text = reported(receiver)[1]
     assert title == "t: 3 notifications"
     assert [f"more {number}" in text for number in range(3)] == [True] * 3
 
@@ -170,7 +170,7 @@ async def test_in_quiet_hours_and_until_a_digest_everything_waits_also_for_the_n
     town_dir.configure(never + "[[plugins.notify.rules]]\n")
     async with town_dir.open() as town:
         await receiver.wait_for(2)
-    assert told(receiver)[0] == told(receiver)[1]
+    assert reported(receiver)[0] == reported(receiver)[1]
 
 
 async def test_a_service_that_is_away_is_tried_again(town_dir: TownDirectory, receiver: Receiver) -> None:

@@ -132,10 +132,10 @@ def _test_item(channel: Channel, town: str) -> Item:
     from tinytown_notify.news import News
 
     id_ = f"{time.time_ns() // 1_000_000}-0"
-    told: Any = News(title=f"{town}: a test", body=f"The channel {channel.name} of the town {town} works.")
+    reported: Any = News(title=f"{town}: a test", body=f"The channel {channel.name} of the town {town} works.")
     if channel.kind == "webhook":
-        told = {"type": "notify_test", "at": now_rfc3339(), "id": id_, "channel": channel.name}
-    return queue.Item(id_, msgspec.json.encode(told))
+        reported = {"type": "notify_test", "at": now_rfc3339(), "id": id_, "channel": channel.name}
+    return queue.Item(id_, msgspec.json.encode(reported))
 
 
 @notify.command(cls=TownCommand, examples=["tt notify dead", "tt notify dead --channel phone --json"])

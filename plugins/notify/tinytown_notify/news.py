@@ -50,7 +50,7 @@ class NewsReader:
     def __init__(self, town: Town, channel: Channel) -> None:
         self._town = town
         self._channel = channel
-        self._all_done = False  # and told
+        self._all_done = False  # and reported
 
     async def read(self, events: Sequence[Event]) -> list[Item]:
         """What is to be sent of those `events` that the channel wants: JSON of `News`, or of the event for a webhook."""

@@ -1,4 +1,4 @@
-"""``tt conductor``: what a coding CLI is told, and how it is started. Fake CLIs on the PATH, a real terminal."""
+"""``tt conductor``: the context of a coding CLI, and how it is started. Fake CLIs on the PATH, a real terminal."""
 
 from __future__ import annotations
 

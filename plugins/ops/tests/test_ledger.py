@@ -79,7 +79,7 @@ class Books:
     def budget(self, name: str, agent: str | None = None) -> Budget:
         return next(each for each in self.costs().budgets if (each.budget, each.agent) == (name, agent))
 
-    def told(self, type_: str) -> list[dict[str, str]]:
+    def reported(self, type_: str) -> list[dict[str, str]]:
         return [event for event in self.town.events() if event["type"] == type_]
 
     def age(self, days: int) -> None:
@@ -200,7 +200,7 @@ def test_a_spent_budget_lets_no_round_begin_and_a_higher_one_does(
     assert (books.claim("bob").held is None) == (budget == "agent_usd")
     books.allow(**{budget: limit * 2})
     assert books.claim("ann").held is None
-    assert books.told("budgets_changed")[-1]["changed"] == budget
+    assert books.reported("budgets_changed")[-1]["changed"] == budget
 
 
 def test_tokens_from_a_cache_do_not_count_against_a_budget(books: Books) -> None:
@@ -240,7 +240,7 @@ def test_a_task_whose_budget_is_spent_waits_and_says_so_and_others_go_on(books: 
     assert started.task
     assert (started.task.state, started.task.reason) == ("assigned", "budget task_usd is spent: $1.00 of $1.00")
     assert not books.run(books.operations.start_task(ann.id, ann.token or "", "cheap", "run")).held
-    (event,) = books.told("budget_spent")
+    (event,) = books.reported("budget_spent")
     assert (event["budget"], event["task"], event["spent"], event["limit"]) == ("task_usd", "dear", "1", "1")
 
 
@@ -333,10 +333,10 @@ def test_a_budget_that_is_used_up_is_told_once_and_to_the_human_side(books: Book
     books.allow(day_usd=2.0, agent_tokens=100)
     for _ in range(4):
         books.settle("ann", DOLLAR)
-    told = {event["budget"]: event for event in books.told("budget_spent")}
-    assert len(books.told("budget_spent")) == 2
-    assert (told["day_usd"]["spent"], told["day_usd"]["limit"], told["day_usd"]["agent"]) == ("2", "2", "")
-    assert (told["agent_tokens"]["spent"], told["agent_tokens"]["agent"]) == ("120", "ann")
+    reported = {event["budget"]: event for event in books.reported("budget_spent")}
+    assert len(books.reported("budget_spent")) == 2
+    assert (reported["day_usd"]["spent"], reported["day_usd"]["limit"], reported["day_usd"]["agent"]) == ("2", "2", "")
+    assert (reported["agent_tokens"]["spent"], reported["agent_tokens"]["agent"]) == ("120", "ann")
     mail = books.run(books.operations.peek("supervisor")).messages
     texts = [lying.message.text for lying in mail if lying.message]
     assert len(texts) == 2
@@ -348,10 +348,10 @@ def test_a_budget_that_is_used_up_is_told_once_and_to_the_human_side(books: Book
 def test_budgets_that_stay_the_same_are_not_told(books: Books) -> None:
     books.allow(day_usd=2.0)
     books.allow(day_usd=2.0)
-    assert len(books.told("budgets_changed")) == 1
+    assert len(books.reported("budgets_changed")) == 1
     books.allow()
     assert books.costs().budgets == ()
-    assert books.told("budgets_changed")[-1]["changed"] == "day_usd, reserve_tokens, reserve_usd"
+    assert books.reported("budgets_changed")[-1]["changed"] == "day_usd, reserve_tokens, reserve_usd"
 
 
 def test_the_human_side_is_never_held_and_reserves_nothing(books: Books) -> None:
@@ -426,11 +426,11 @@ def test_a_settlement_counts_once_however_often_it_is_repeated(
     books = Books(fresh_town(server_client))
     for name, charge, times in rounds:
         books.settle(name, charge, times=times)
-    told = [(name, charge.split()) for name, charge, _ in rounds if charge]
+    reported = [(name, charge.split()) for name, charge, _ in rounds if charge]
     kinds = {"ann": "shell", "bob": "shell", "eve": "other"}
     for by, of in (("agent", {name: name for name in kinds}), ("kind", kinds), ("town", dict.fromkeys(kinds, ""))):
         expected: dict[str, list[int]] = {}
-        for name, words in told:
+        for name, words in reported:
             row = expected.setdefault(of[name], [0] * 5)
             numbers = [int(word) for word in words] if len(words) == 4 else [0, 0, 0, 0]
             for column, number in enumerate([1, *numbers]):

@@ -130,8 +130,8 @@ async def test_a_permission_is_approved_or_denied(town_dir, scripted_backend, co
             (question,) = await open_question(town_dir)
             inside = {"TINYTOWN_AGENT_ID": agent.id, "TINYTOWN_ROUND_ID": "r", "TINYTOWN_AGENT_NAME": "ada"}
             await tt(town_dir, command, question["id"], code=4, **inside)
-            told = await tt(town_dir, command, question["id"][:8])
-            assert told == {"question": question["id"], "agent": "ada", "answer": answer}
+            reported = await tt(town_dir, command, question["id"][:8])
+            assert reported == {"question": question["id"], "agent": "ada", "answer": answer}
             while (found := (await open_question(town_dir))[0])["id"] == question["id"]:  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.05)
             await tt(town_dir, command, found["id"], code=3)  # no permission: what would a yes say?

@@ -1,4 +1,4 @@
-"""``tt towns`` and its list, and ``tt bootstrap``: what is there is told, and nothing is started or installed for it."""
+"""``tt towns`` and its list, and ``tt bootstrap``: what is there is reported, and nothing is started or installed for it."""
 
 from __future__ import annotations
 

@@ -105,8 +105,8 @@ async def test_a_task_is_a_trace_of_its_rounds_gates_and_mail(
     trace_id = UUID(task.id).bytes
     mine = [span for span in spans(receiver) if span.trace_id == trace_id]
     assert (root.trace_id, root.parent_span_id, root.status.code) == (trace_id, b"", 0)
-    told = attributes(root)
-    assert {name: told[f"tinytown.task.{name}"] for name in ("id", "title", "state", "priority", "attempts")} == {
+    reported = attributes(root)
+    assert {name: reported[f"tinytown.task.{name}"] for name in ("id", "title", "state", "priority", "attempts")} == {
         "id": task.id,
         "title": "the manual",
         "state": "completed",

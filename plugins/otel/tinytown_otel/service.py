@@ -148,11 +148,11 @@ class _Pipeline:
         events = await self._cursor.read(_AT_ONCE)
         if not events:
             return False
-        told = [(event, await self._task(event), await self._record(event)) for event in events]
-        for event, task, record in told:
+        reported = [(event, await self._task(event), await self._record(event)) for event in events]
+        for event, task, record in reported:
             self._traces.add(event, task=task, record=record)
         await self._send_spans(self._traces.take())
-        for event, _, record in told:
+        for event, _, record in reported:
             self._instruments.record(event, record)
         self._has_news = True
         # Shielded: what was taken should not be sent and counted again because this kernel is ending.

@@ -39,10 +39,10 @@ _MAIL_RULE = (
 _KINDS = {"task": "order", "informational": "info", "confirmation": "ack"}
 #: What a model is to make of why its last round came to nothing.
 _REASONS = {
-    "requested by user": "a person interrupted your last round: see what it left behind, then go on",
-    "urgent mail": "urgent mail interrupted your last round: read it first, then go on",
-    "its kernel was stopped": "the town was stopped during your last round: see what it left behind, then go on",
-    "its lease ran out": "your last round was cut off: see what it left behind, then go on",
+    "requested by user": "a person interrupted your last round: see what it left behind, then continue",
+    "urgent mail": "urgent mail interrupted your last round: read it first, then continue",
+    "its kernel was stopped": "the town was stopped during your last round: see what it left behind, then continue",
+    "its lease ran out": "your last round was cut off: see what it left behind, then continue",
 }
 
 _PLAIN_WORD = re.compile(r"[\w.-]{1,128}", re.ASCII)
@@ -142,7 +142,7 @@ def _heading(message: Message) -> str:
 
 
 def _word(text: str) -> str:
-    """`text` as one word; what is none, as old mail may hold, in quotes."""
+    """`text` as one word; in quotes if it is not one, as in old mail."""
     return text if _PLAIN_WORD.fullmatch(text) else repr(shown(text, 128))
 
 

@@ -207,7 +207,7 @@ def test_a_place_that_goes_while_a_box_is_made_is_no_failure(
     listener(str(places[0]))
     places[1].mkdir()
     places[2].mkdir()
-    # Each attempt loses one more of them at the moment when bwrap has been told of it.
+    # Each attempt loses one more of them at the moment when bwrap has its name.
     script = f'for path in {" ".join(map(str, places))}; do [ -e "$path" ] && rm -rf "$path" && break; done'
     put_before_bwrap(place, tmp_path, f'case "$*" in *--chdir*) {script};; esac; exec "$bwrap" "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

@@ -125,7 +125,7 @@ def kill(server: EmbeddedServer) -> None:
 
 
 def child(server: EmbeddedServer) -> subprocess.Popen[str]:
-    """A process at the point of calling ensure(); it goes on when it is sent a line."""
+    """A process at the point of calling ensure(); it continues when it is sent a line."""
     return subprocess.Popen(
         [sys.executable, "-c", ENSURE, str(server.directory)],
         stdin=subprocess.PIPE,
@@ -218,7 +218,7 @@ def test_acknowledged_writes_survive_kill_9(server: EmbeddedServer) -> None:
         fill(server, 100 * (round_number + 1))
         before = server.pid()
         kill(server)
-        # Not waiting for its end is the point: its socket may go on accepting for some moments.
+        # Not waiting for its end is the point: its socket may continue accepting for some moments.
         assert server.ensure() == "started"
         assert server.pid() != before
         with client(server) as ask:
@@ -475,7 +475,7 @@ def test_a_server_whose_socket_was_removed_is_ended_before_another_starts(server
         assert ask.dbsize() == 200
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there is it told who works in a directory that is gone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is it known who works in a directory that is gone")
 @pytest.mark.parametrize("ends", ["ensure", "stop"])
 def test_a_server_whose_directory_was_deleted_is_ended(server: EmbeddedServer, town: Path, ends: str) -> None:
     other = EmbeddedServer(town / "other")

@@ -157,7 +157,7 @@ async def test_a_script_may_begin_with_a_dash_and_has_nothing_on_standard_input(
 
 
 async def test_both_streams_are_reported_as_they_come(town: Town) -> None:
-    # The script goes on only when its first line has been seen.
+    # The script continues only when its first line has been seen.
     async with trio.open_nursery() as nursery:
 
         async def answer() -> None:

@@ -81,9 +81,9 @@ async def test_a_sink_gets_every_event_once_in_order_to_the_very_last(town_dir, 
             await agent.assign(f"task {number}")
         await agent.wait_for_idle()
     async with town_dir.connect() as town:
-        told = await town.run(town.operations.events_after("0"))
-    assert diary.ids == [event.id for event in told]
-    assert told[-1].type == "host_left"
+        reported = await town.run(town.operations.events_after("0"))
+    assert diary.ids == [event.id for event in reported]
+    assert reported[-1].type == "host_left"
 
 
 async def test_a_sink_goes_on_where_the_last_kernel_stopped(town_dir, scripted_backend) -> None:
@@ -97,8 +97,8 @@ async def test_a_sink_goes_on_where_the_last_kernel_stopped(town_dir, scripted_b
     scripted_backend.sinks = [after]
     async with town_dir.open() as town:
         await after.has("host_joined")
-        told = await town.run(town.operations.events_after("0"))
-        expected = [event.id for event in told]
+        reported = await town.run(town.operations.events_after("0"))
+        expected = [event.id for event in reported]
         await after.count.wait_value(lambda _: len(before.ids + after.ids) >= len(expected))
         assert (before.ids + after.ids)[: len(expected)] == expected
 

@@ -70,7 +70,7 @@ class ShowsEverything(Changed):
 
 
 class NoBox(Good):
-    """No box at all, and what it starts goes on."""
+    """No box at all, and what it starts continues."""
 
     def wrap(self, command: Sequence[str], *, box: Box, environment: Mapping[str, str]) -> Sequence[str]:
         return command

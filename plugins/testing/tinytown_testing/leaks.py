@@ -20,7 +20,7 @@ from tinytown.process import descendants_of, signal_each, start_time
 #: From a key that means one thing for as long as it exists to words for it.
 HeldResources = Mapping[Hashable, str]
 
-_SETTLE_S = 0.5  # what was told to end may take a moment to be gone
+_SETTLE_S = 0.5  # what was asked to end may take a moment to be gone
 _POLL_S = 0.01
 
 

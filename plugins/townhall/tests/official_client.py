@@ -20,7 +20,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 
-async def follow(client: Any, told: Notices) -> dict[str, Any]:
+async def follow(client: Any, reported: Notices) -> dict[str, Any]:
     """What a client hears of a task that it has subscribed to, and of one that it waits for."""
     task = (await client.call_tool("add_task", {"description": "sum them up"})).structured_content["id"]
     uri = f"tinytown://tasks/{task}"
@@ -33,7 +33,7 @@ async def follow(client: Any, told: Notices) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # the client marks it as of the protocol before
             await client.subscribe_resource(uri)
         await client.call_tool("hold_task", {"task": task, "reason": "wait"})
-        changed = await told.next_change()
+        changed = await reported.next_change()
     else:
         changed = None
     progress: list[str] = []
@@ -69,7 +69,7 @@ class Notices:
         return await self._receive.receive()
 
 
-async def converse(mode: Any, client: Any, told: Notices) -> dict[str, Any]:
+async def converse(mode: Any, client: Any, reported: Notices) -> dict[str, Any]:
     async with client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         status = await client.call_tool("show_status", {})
@@ -86,7 +86,7 @@ async def converse(mode: Any, client: Any, told: Notices) -> dict[str, Any]:
         )
         prompts = await client.list_prompts()
         conductor = await client.get_prompt("conductor")
-        followed = None if added.is_error else await follow(client, told)
+        followed = None if added.is_error else await follow(client, reported)
         return {
             "followed": followed,
             "protocol": client.session.protocol_version,
@@ -107,14 +107,16 @@ async def converse(mode: Any, client: Any, told: Notices) -> dict[str, Any]:
 
 
 async def main(mode: Any, transport: str, *words: str) -> None:
-    told = Notices()
+    reported = Notices()
     if transport == "stdio":
         server = StdioServerParameters(command=words[0], args=list(words[1:]), env=dict(os.environ))
-        print(json.dumps(await converse(mode, Client(server, mode=mode, message_handler=told.take), told)))
+        print(json.dumps(await converse(mode, Client(server, mode=mode, message_handler=reported.take), reported)))
         return
     url, key = words
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=30) as http:
-        print(json.dumps(await converse(mode, Client(streamable_http_client(url, http_client=http), mode=mode), told)))
+        print(
+            json.dumps(await converse(mode, Client(streamable_http_client(url, http_client=http), mode=mode), reported))
+        )
 
 
 if __name__ == "__main__":

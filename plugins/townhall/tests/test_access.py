@@ -353,13 +353,13 @@ async def test_every_write_is_on_record(client: Client) -> None:
     answer = await client.ask("POST", "/v1/tasks", {"description": "x"})
     refused = await client.ask("POST", "/v1/tasks", {"description": ""})
     await client.ask("GET", "/v1/tasks")
-    told = [event.fields for event in await events(client, "townhall_request")]
-    assert [(each["status"], each["request_id"]) for each in told] == [
+    reported = [event.fields for event in await events(client, "townhall_request")]
+    assert [(each["status"], each["request_id"]) for each in reported] == [
         ("201", answer.headers["x-request-id"]),
         ("400", refused.headers["x-request-id"]),
     ]
-    assert told[0]["principal"] == "person"
-    assert (told[0]["method"], told[0]["path"]) == ("POST", "/v1/tasks")
+    assert reported[0]["principal"] == "person"
+    assert (reported[0]["method"], reported[0]["path"]) == ("POST", "/v1/tasks")
 
 
 # -- the commands ----------------------------------------------------------------------------------------

@@ -51,22 +51,22 @@ async def converse(client: Client, key: str, mode: str) -> Any:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_the_official_client_runs_a_town_over_http(town_dir: TownDirectory, no_kernel: None, mode: str) -> None:
     async with guarded(town_dir) as client:
-        told = await converse(client, await make_key(client, "admin"), mode)
-        assert set(told["tools"]) == set(town_tools(all_endpoints(client.hall.extensions))) > set(TOOLS)
-        assert told["tools"]["show_status"] == [True, False]
-        assert told["tools"]["kill_agent"] == [False, True]
-        assert (told["town"], told["read"], told["task"]) == ("t", "t", "count the words")
-        assert told["missing"] == [True, "not_found"]
-        assert told["wrong"] == [True, "usage"]
-        assert told["added"] == [False, "pending", None]
-        assert "tinytown://agents" in told["resources"]
-        followed = told["followed"]
+        reported = await converse(client, await make_key(client, "admin"), mode)
+        assert set(reported["tools"]) == set(town_tools(all_endpoints(client.hall.extensions))) > set(TOOLS)
+        assert reported["tools"]["show_status"] == [True, False]
+        assert reported["tools"]["kill_agent"] == [False, True]
+        assert (reported["town"], reported["read"], reported["task"]) == ("t", "t", "count the words")
+        assert reported["missing"] == [True, "not_found"]
+        assert reported["wrong"] == [True, "usage"]
+        assert reported["added"] == [False, "pending", None]
+        assert "tinytown://agents" in reported["resources"]
+        followed = reported["followed"]
         # Without sessions, a client of the protocol before today's has no subscriptions.
         assert followed["changed"] == (followed["uri"] if mode == "auto" else None)
         assert followed["progress"][0] in ("sum them up is blocked", "sum them up is pending")
         assert followed["final"] == "completed"
-        assert told["prompts"] == ["conductor", "role"]
-        assert "conductor of the town t" in told["conductor"]
+        assert reported["prompts"] == ["conductor", "role"]
+        assert "conductor of the town t" in reported["conductor"]
         events = await client.town.run(client.town.operations.latest_events(500))
         requests = [event.fields for event in events if event.type == "townhall_request"]
         assert [(each["method"], each["path"], each["status"]) for each in requests][:2] == [
@@ -77,9 +77,9 @@ async def test_the_official_client_runs_a_town_over_http(town_dir: TownDirectory
 
 async def test_a_key_that_only_reads_gets_tools_that_only_read(town_dir: TownDirectory) -> None:
     async with guarded(town_dir) as client:
-        told = await converse(client, await make_key(client, "town.read"), "auto")
-        assert all(read_only for read_only, _ in told["tools"].values())
-        assert told["added"][2]["code"] == "not_allowed"
+        reported = await converse(client, await make_key(client, "town.read"), "auto")
+        assert all(read_only for read_only, _ in reported["tools"].values())
+        assert reported["added"][2]["code"] == "not_allowed"
         assert await client.town.tasks() == ()
 
 
@@ -100,10 +100,10 @@ def test_the_official_client_runs_a_town_on_standard_input_and_output(tt: Shell,
     tt("init", "--name", "desk")
     command = [sys.executable, CLIENT, mode, "stdio", sys.executable, "-m", "tinytown", "mcp"]
     done = subprocess.run(command, cwd=tt.directory, env=tt.variables, capture_output=True, timeout=120, check=True)
-    told = json.loads(done.stdout)
-    assert (told["town"], told["task"]) == ("desk", "count the words")
-    assert told["followed"]["changed"] == told["followed"]["uri"]
-    assert told["followed"]["final"] == "completed"
+    reported = json.loads(done.stdout)
+    assert (reported["town"], reported["task"]) == ("desk", "count the words")
+    assert reported["followed"]["changed"] == reported["followed"]["uri"]
+    assert reported["followed"]["final"] == "completed"
     assert tt.json("task", "list", "--tag", "x")["tasks"][0]["description"] == "count the words"
 
 

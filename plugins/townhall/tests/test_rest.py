@@ -94,8 +94,8 @@ async def test_the_shapes_are_those_of_the_command_line(client: Client) -> None:
     shape = json.loads(msgspec.json.encode(agent_shape(await handle.info())))
     assert seen.items() <= shape.items()
     assert shape.keys() - seen.keys() <= {"wanted"}
-    told = json.loads(msgspec.json.encode(task_shape(await client.town.task(task.id))))
-    assert (await client.get(f"/v1/tasks/{task.id}")).items() <= told.items()
+    reported = json.loads(msgspec.json.encode(task_shape(await client.town.task(task.id))))
+    assert (await client.get(f"/v1/tasks/{task.id}")).items() <= reported.items()
 
 
 async def test_a_question_is_answered_in_place(client: Client) -> None:

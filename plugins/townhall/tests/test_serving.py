@@ -1,4 +1,4 @@
-"""Connections: they end when they are told to, whatever their other side does; and what is served where."""
+"""Connections: they end when they are asked to, whatever their other side does; and what is served where."""
 
 from __future__ import annotations
 
@@ -245,9 +245,9 @@ def test_the_command_serves_until_it_is_told_to_stop(tt: Shell, number: int) -> 
             assert process.stdout is not None
             import json
 
-            told = json.loads(process.stdout.readline())
-            assert told["url"].startswith("http://127.0.0.1:")
-            assert told["pid"] == process.pid
+            reported = json.loads(process.stdout.readline())
+            assert reported["url"].startswith("http://127.0.0.1:")
+            assert reported["pid"] == process.pid
             process.send_signal(number)
             assert process.wait(30) == 0
         finally:

@@ -1,4 +1,4 @@
-"""Streams: events that go on where they were cut, and the picture that pages show."""
+"""Streams: events that continue where they were cut, and the picture that pages show."""
 
 from __future__ import annotations
 

@@ -9,16 +9,16 @@ def event_text(event: Event) -> str | None:
     """One line about an event of a townhall: requests, refusals, keys; None for any other."""
     if not isinstance(event, OtherEvent):
         return None
-    told = event.fields
+    reported = event.fields
     match event.type:
         case "townhall_request":
-            return "townhall: {principal} sent {method} {path}: {status}".format_map(_Blank(told))
+            return "townhall: {principal} sent {method} {path}: {status}".format_map(_Blank(reported))
         case "townhall_refused":
-            return "townhall: refused {who}: {reason}".format_map(_Blank(told))
+            return "townhall: refused {who}: {reason}".format_map(_Blank(reported))
         case "townhall_key_created":
-            return "townhall: key {name} was made: {scopes}".format_map(_Blank(told))
+            return "townhall: key {name} was made: {scopes}".format_map(_Blank(reported))
         case "townhall_key_revoked":
-            return "townhall: key {name} was revoked".format_map(_Blank(told))
+            return "townhall: key {name} was revoked".format_map(_Blank(reported))
         case _:
             return None
 

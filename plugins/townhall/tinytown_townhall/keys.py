@@ -85,7 +85,7 @@ def forget_key(operations: TownOperations, record: KeyRecord) -> Operation[bool]
 
 
 def read_keys(data: Mapping[str, Any]) -> dict[str, KeyRecord]:
-    """The records among the plugin's data, by id; what is none is left out."""
+    """The records among the plugin's data, by id; other data is left out."""
     records: dict[str, KeyRecord] = {}
     for field, value in data.items():
         if field.startswith(_FIELD):

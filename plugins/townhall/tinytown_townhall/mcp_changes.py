@@ -1,4 +1,4 @@
-"""Which resources of MCP an event changes, told to those who have subscribed to them.
+"""Which resources of MCP an event changes, reported to those who have subscribed to them.
 
 Changes are collected for a moment, so that a burst of events is one notice for each resource.
 """

@@ -15,7 +15,7 @@ _OLD_S = 1.0
 
 
 class Recent(Generic[T]):
-    """The latest value of `read`. Changes that this process made itself are told by `forget`; others by the town's events."""
+    """The latest value of `read`. Changes that this process made itself are reported by `forget`; others by the town's events."""
 
     def __init__(self, town: Town, read: Callable[[], Awaitable[T]]) -> None:
         self._town = town

@@ -1,4 +1,4 @@
-"""Serving a town until told to stop: as a service of its kernel, and for the command."""
+"""Serving a town until asked to stop: as a service of its kernel, and for the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets and connections: HTTP/1.1 and HTTP/2 by hypercorn, on listeners of ours, so that all of it ends when it is told to.
+"""Sockets and connections: HTTP/1.1 and HTTP/2 by hypercorn, on listeners of ours, so that all of it ends when it is asked to.
 
 A connection that takes nothing for `SEND_LIMIT_S` is cut, and so is each that outlasts the time to end: hypercorn itself would
 wait for them.

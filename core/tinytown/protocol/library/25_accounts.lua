@@ -35,7 +35,7 @@ local function park(base, agent_id, now, named_ms, jitter, reason)
   local throttles, until_ms = tonumber(redis.call('HGET', base .. ':throttles', account) or 0), before
   if named_ms >= SHORTEST_NAMED_MS then
     until_ms = math.max(before, now + math.min(named_ms, LONGEST_NAMED_MS))
-  elseif before <= now then -- else it is the same throttle, told by another round
+  elseif before <= now then -- else it is the same throttle, reported by another round
     throttles = throttles + 1
     local longest = math.min(FIRST_PARK_MS * 2 ^ math.min(throttles - 1, 16), LONGEST_PARK_MS)
     until_ms = now + math.floor(longest * (1 + jitter) / 2)

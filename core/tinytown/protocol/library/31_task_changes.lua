@@ -125,7 +125,7 @@ register('task_start', function(base, a)
   if task.state ~= 'running' or redis.call('HGET', base .. ':agent:' .. agent_id, 'round_id') == task.round_id then
     count_attempt(base, id, 1)
   end
-  -- Why the task is here (rejected, cut off, freed) is what its agent has to be told now.
+  -- Why the task is here (rejected, cut off, freed) is what its agent has to know now.
   move(base, task, 'running', task.reason, now)
   redis.call('HSET', base .. ':agent:' .. agent_id, 'current_task', id)
   return { 'started', task_reply(base, id) }

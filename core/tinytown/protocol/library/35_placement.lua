@@ -1,7 +1,7 @@
 -- Placement: which of the hosts that could take an agent does. It needs the agent's backend, all of its labels and room.
 --
 -- Of these it is the one on which the agent's session was, if it has one, else the least loaded. Each host asks for itself;
--- what it is told follows from one picture of them all, so that agents that come at once are spread evenly over hosts that
+-- its answer follows from one picture of them all, so that agents that come at once are spread evenly over hosts that
 -- are asked in any order. A host that has not renewed its lease for longer than it should have is not waited for.
 
 local function words_in(text)
@@ -18,7 +18,7 @@ local function read_host(base, id)
     lease_ms = tonumber(lease_ms or 0) }
 end
 
--- All hosts that may be counted on; first the one that asks, with the backends that it says it has. What the others are told
+-- All hosts that may be counted on; first the one that asks, with the backends that it says it has. What the others are answered
 -- of its load it must see as they do, or two would leave an agent to each other for ever.
 local function hosts_for(base, asking, backends, now)
   local hosts = { read_host(base, asking) }

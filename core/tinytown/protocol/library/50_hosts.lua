@@ -76,7 +76,7 @@ end
 
 -- host_heartbeat: host, lease_ms, how many agents it takes at most from now on ('' = as before), why it begins no rounds ('' = it
 -- does), how many commands it has frozen ('' = they run), ms since its machine was started or '' -> frozen or thawed, as the town
--- is, then what its agents were told and may not have heard, as it is published on its channel; refuses a host whose lease has ended
+-- is, then what its agents were sent and may not have received, as it is published on its channel; refuses a host whose lease has ended
 register('host_heartbeat', function(base, a)
   local host, now = a[1], now_ms()
   local deadline = redis.call('ZSCORE', base .. ':hosts', host)
@@ -96,9 +96,9 @@ register('host_heartbeat', function(base, a)
   for _, id in ipairs(redis.call('SMEMBERS', base .. ':host:' .. host .. ':agents')) do
     local box, state, desired_state, round_id, stop = mailbox(base, id),
       unpack(redis.call('HMGET', agent_key(base, id), 'state', 'desired_state', 'round_id', 'stop'))
-    local stopped_round, told = string.match(stop or '', '^(%S+) (.+)$')
+    local stopped_round, sent = string.match(stop or '', '^(%S+) (.+)$')
     if stopped_round and stopped_round == round_id then
-      reply[#reply + 1] = id .. ' ' .. told
+      reply[#reply + 1] = id .. ' ' .. sent
     elseif round_id == '' and not (IN_STATE[desired_state] or {})[state] then
       reply[#reply + 1] = id .. ' control soon'
     elseif redis.call('EXISTS', box .. ':queue') == 1

@@ -1,4 +1,4 @@
-"""``tt beads`` as a person types it: in, out, in step, and every mistake told in a sentence."""
+"""``tt beads`` as a person types it: in, out, in step, and every mistake reported in a sentence."""
 
 from __future__ import annotations
 

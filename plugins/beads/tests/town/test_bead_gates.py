@@ -1,4 +1,4 @@
-"""Gates that came with a bead file open by themselves where a program can tell, and what waits for them goes on."""
+"""Gates that came with a bead file open by themselves where a program can tell, and what waits for them continues."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_what_was_cut_off_between_completion_and_notice_is_taken_up(sandbo
     async with sandbox.open_town() as town:
         task = await town.add_task("a")
         await town.complete_task(task.id)
-        # As a kernel leaves it that was killed after it had noticed, before it told.
+        # As a kernel leaves it that was killed after it had noticed, before it notified.
         await make(town, "g", [task.id], state="completed", completions=1, completed_at="2026-01-31T09:30:00.000Z",
                    ended={task.id: "completed"})  # fmt: skip
         async with trio.open_nursery() as nursery:
@@ -77,7 +77,7 @@ async def test_what_was_cut_off_between_completion_and_notice_is_taken_up(sandbo
             await until(town, "g", notified=1)
             nursery.cancel_scope.cancel()
         assert len(await town.inbox()) == 1
-        assert await notified(town, "group_completed") == 0, "it was told in the step that completed it"
+        assert await notified(town, "group_completed") == 0, "it was reported in the step that completed it"
 
 
 async def test_a_member_that_is_opened_again_opens_the_group_and_completion_is_told_again(sandbox: Sandbox) -> None:

@@ -84,11 +84,11 @@ class Scenario:
                 each.pop("created_at")
         with self.place() as place:
             tasks = place.town.run(place.town.operations.tasks())
-        told = [
+        reported = [
             (task.id, task.title, task.state, task.priority, sorted(task.tags), task.needs, task.result, task.reason)
             for task in sorted(tasks, key=lambda task: task.id)
         ]
-        return records, told
+        return records, reported
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stands in for a coding CLI that has told its result and does not end."""
+"""Stands in for a coding CLI that has reported its result and does not end."""
 
 import json
 import sys

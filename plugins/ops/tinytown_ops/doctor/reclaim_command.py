@@ -76,7 +76,7 @@ def reclaim(
     """Take back what agents have that are stopped or in error. Without a destination it is shown, and nothing is changed.
 
     A kernel that dies needs none of this: what it held is free again by itself. What is being worked on stays where it is.
-    What cannot be taken back is left as it is and told; the rest is done all the same, and the command ends with exit code 4.
+    What cannot be taken back is left as it is and reported; the rest is done all the same, and the command ends with exit code 4.
     """  # fmt: skip
     ends = [
         name
@@ -106,7 +106,7 @@ def reclaim(
     context.emit({"action": action, "to": to_shown, "agents": rows}, _lines(rows, action, to_shown))
     if left := [row for what in done for row in what.left]:
         raise Refused(
-            f"what is told above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
+            f"what is listed above is done, this could not be: {'; '.join(error.message for _, error in left[:_LEFT_SHOWN])}",
             hint=left[0][1].hint,
             code="partly_done",
         )
@@ -197,11 +197,11 @@ def _shape(done: Done) -> dict[str, Any]:
 def _lines(rows: Sequence[dict[str, Any]], action: str, to: str | None) -> list[str]:
     if not any(row["tasks"] or row["messages"] or row["made"] for row in rows):
         return ["nothing to take back"]
-    told = [
+    reported = [
         (row["agent"], row["state"], str(len(row["tasks"])), str(len(row["messages"])), str(len(row["made"])))
         for row in rows
     ]
-    lines = table(("agent", "state", "tasks", "messages", "made into tasks"), told)
+    lines = table(("agent", "state", "tasks", "messages", "made into tasks"), reported)
     if action == "preview":
         return [*lines, "nothing was changed: --to-backlog, --to AGENT take it back"]
     return [*lines, f"{action} to {'the backlog' if to == 'backlog' else to}" if to else f"the tasks are {action}"]
@@ -255,9 +255,9 @@ def prune(
         {"agent": each.name, "state": each.state, "tasks": what.tasks, "messages": what.messages}
         for each, what in going
     ]
-    told = [(each.name, each.state, str(len(what.tasks)), str(len(what.messages))) for each, what in going]
-    lines = table(("agent", "was", "tasks", "messages"), told) if told else ["no agent to prune"]
-    if told:
+    reported = [(each.name, each.state, str(len(what.tasks)), str(len(what.messages))) for each, what in going]
+    lines = table(("agent", "was", "tasks", "messages"), reported) if reported else ["no agent to prune"]
+    if reported:
         where = f"their tasks to the backlog, their mail to {mail_to or 'the dead letters'}"
         lines.append(f"would go, {where} (a dry run: nothing was changed)" if dry_run else f"are gone, {where}")
     context.emit({"dry_run": dry_run, "mail_to": mail_to, "agents": rows}, lines)
