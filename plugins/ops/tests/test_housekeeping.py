@@ -67,6 +67,19 @@ def test_a_log_beyond_its_bound_is_moved_aside_while_it_is_written(tmp_path: Pat
     assert log.read_bytes() == b"b"
 
 
+def test_a_link_in_the_place_of_a_log_costs_no_other_file_its_content(tmp_path: Path) -> None:
+    victims = [make(tmp_path / name, text="precious" * 100) for name in ("first", "second")]
+    (tmp_path / "kernel.log").symlink_to(victims[0])
+    keep_house(tmp_path, (), LimitsConfig(log_bytes=50))
+    assert (tmp_path / "kernel.log").is_symlink()
+    (tmp_path / "kernel.log").unlink()
+    make(tmp_path / "kernel.log", text="z" * 100)
+    (tmp_path / "kernel.log.1").symlink_to(victims[1])
+    keep_house(tmp_path, (), LimitsConfig(log_bytes=50))
+    assert (tmp_path / "kernel.log.1").read_text() == "z" * 100
+    assert [victim.read_text() for victim in victims] == ["precious" * 100] * 2
+
+
 @pytest.mark.usefixtures("deadline")
 async def test_a_running_kernel_keeps_house(town_dir: TownDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "_EVERY_S", 0.05)

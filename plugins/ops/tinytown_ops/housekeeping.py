@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -45,7 +46,8 @@ def keep_house(state: Path, agents: Collection[str], limits: LimitsConfig) -> No
     Blocking. Raises: OSError.
     """
     for name in _LOGS:
-        _shorten(state / name, limits.log_bytes)
+        with suppress(OSError):  # a log that cannot be shortened keeps nothing else from being tidied
+            _shorten(state / name, limits.log_bytes)
     before = time.time() - limits.finished_days * _DAY_S
     for path, agent in _files_of_agents(state):
         if agent not in agents and _last_change(path) < before:
@@ -56,11 +58,21 @@ def keep_house(state: Path, agents: Collection[str], limits: LimitsConfig) -> No
 
 
 def _shorten(log: Path, limit_bytes: int) -> None:
-    """Move the content of a log aside. Its writers append, so that they continue at the new end."""
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > limit_bytes:
-            shutil.copyfile(log, older_log(log), follow_symlinks=False)
-            os.truncate(log, 0)
+    """Move the content of a log aside. Its writers append, so that they continue at the new end.
+
+    A link or a pipe in the place of a file, which an agent may have put there, is not followed. Raises: OSError.
+    """
+    try:
+        descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    with open(descriptor, "r+b") as whole:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size > limit_bytes:
+            older_log(log).unlink(missing_ok=True)
+            with open(os.open(older_log(log), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as older:
+                shutil.copyfileobj(whole, older)
+            whole.truncate(0)
 
 
 def _files_of_agents(state: Path) -> Iterator[tuple[Path, str]]:
