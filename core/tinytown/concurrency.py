@@ -108,7 +108,7 @@ def plugin_code() -> Generator[None]:
 
 
 def notify(callback: Callable[[T], object], argument: T) -> None:
-    """Call what somebody subscribed. What it raises is logged, and costs the others nothing."""
+    """Call a subscribed function. What it raises is logged, and does not affect other subscribers."""
     try:
         with plugin_code():
             callback(argument)

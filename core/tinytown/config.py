@@ -305,7 +305,7 @@ def read_config(table: Mapping[str, Any], path: Path) -> Config:
 
 
 def _host(config: Config, table: Mapping[str, Any], user: UserConfig) -> HostConfig:
-    """What this machine is called by. Raises: UsageError for a label that is none."""
+    """The labels of this machine. Raises: UsageError for an invalid label."""
     host = config.host if "host" in table else user.host or config.host
     if LABELS_VARIABLE in os.environ:
         named = os.environ[LABELS_VARIABLE].split(",")
@@ -395,7 +395,7 @@ def _check(config: Config, path: Path) -> None:
 
 @contextmanager
 def _blaming(path: Path, key: str) -> Generator[None]:
-    """Say of what is wrong with a value where it stands. Raises: ConfigError."""
+    """Name the place of an invalid value. Raises: ConfigError."""
     try:
         yield
     except UsageError as error:

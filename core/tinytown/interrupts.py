@@ -19,7 +19,7 @@ def is_from_outside(error: BaseException) -> bool:
 
 @contextmanager
 def telling_interrupts() -> Generator[None]:
-    """Within the block Ctrl-C differs from a KeyboardInterrupt that somebody else raises; within trio it always does."""
+    """Within the block Ctrl-C differs from a KeyboardInterrupt that other code raises; within trio it always does."""
     before = signal.getsignal(signal.SIGINT)
     ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
     if ours:

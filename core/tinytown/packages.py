@@ -31,5 +31,5 @@ def install_hint(what: Missing, name: str, otherwise: str = "") -> str:
 
 
 def default_kind() -> str:
-    """The kind of agents that are spawned where nobody configured one."""
+    """The kind of agents that are spawned where none is configured."""
     return next(str(table["default_kind"]) for table in packages().values() if "default_kind" in table)

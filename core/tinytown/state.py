@@ -226,7 +226,7 @@ def _settings_id(root: Path) -> str:
 
 
 def _id_in(table: dict[str, Any]) -> str:
-    """The id in these settings; empty without, or for one that is none."""
+    """The id in these settings; empty without a valid one."""
     with suppress(TinytownError):
         return check_town_name(str(table.get("id", "")))
     return ""

@@ -106,7 +106,7 @@ REVIEW: Mapping[str, tuple[str, ...]] = {
     ),
     "past the gates, by a verb that there is not": ("test_no_verb_of_its_own_completes_a_task_past_its_gates",),
     "fields of a task that decide who has it": ("test_no_field_of_a_task_is_set_that_is_not_for_editing",),
-    "records that nobody can read, so that no list can be shown": ("test_a_task_that_nobody_could_read_is_refused",),
+    "unreadable records, so that no list can be shown": ("test_a_task_that_nobody_could_read_is_refused",),
     "work for an agent with more rights: a hold that ends by itself, requeued or reopened tasks, requests sent together": (
         "test_what_a_confined_agent_adds_is_not_released_by_a_clock",
         "test_requests_that_arrive_together_are_no_way_around_the_comparison",
@@ -138,7 +138,7 @@ REVIEW: Mapping[str, tuple[str, ...]] = {
         "test_links_and_pipes_among_the_files_of_git_lead_nowhere",
         "test_a_link_that_git_would_write_through_is_refused",
     ),
-    "characters that a terminal obeys, or that nobody sees": (
+    "characters that a terminal obeys, or that are invisible": (
         "test_no_text_reaches_the_terminal_raw_whatever_prints_it",
     ),
 }

@@ -102,6 +102,6 @@ def check_room(reserve_bytes: int, *directories: Path) -> None:
 def raise_open_files() -> None:
     """Raise this process's limit of open files to what it may have; its commands keep the former one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # macOS takes no more than this where the limit is none
+    with suppress(OSError, ValueError):  # macOS accepts no more than this where there is no limit
         most = 10_240 if sys.platform == "darwin" and hard == resource.RLIM_INFINITY else hard
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

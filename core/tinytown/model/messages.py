@@ -203,7 +203,7 @@ _known_types = frozenset(str(kind.__struct_config__.tag) for kind in Body.__args
 
 
 def decode_message(raw: bytes) -> Message:
-    """The message that `raw`, one JSON object, holds. Raises ValueError when it is none; unknown kinds become `Unknown`."""
+    """The message that `raw`, one JSON object, holds. Raises ValueError for anything else; unknown kinds become `Unknown`."""
     try:
         envelope: _Envelope = _decoder(_Envelope).decode(raw)
         known = envelope.type in _known_types

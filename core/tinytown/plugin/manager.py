@@ -339,7 +339,7 @@ class Plugins:
 
     @contextmanager
     def _blaming(self, plugin: loader.Plugin, stage: str) -> Generator[None]:
-        """Whatever is raised inside is a problem of this plugin and of nobody else. Only Ctrl-C is the person's."""
+        """What is raised inside is a fault of this plugin only, except for Ctrl-C."""
         called = CURRENT_PLUGIN.set(plugin.name)
         try:
             yield
@@ -382,7 +382,7 @@ def _contains(versions: str, version: str) -> bool:
 def _items(answer: Any) -> tuple[Any, ...]:
     """What a hook returned, one by one. Raises PluginFaulty when it is no sequence."""
     if inspect.iscoroutine(answer):
-        answer.close()  # or Python would complain, later and elsewhere, that nobody awaited it
+        answer.close()  # or Python would warn later, elsewhere, that it was never awaited
     if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__iter__"):
         raise PluginFaulty(f"expected a sequence, got {_described(answer)}")
     return tuple(cast("Sequence[Any]", answer))
@@ -397,9 +397,7 @@ def _variables(answer: Any) -> dict[str, str]:
     variables = msgspec.convert(answer, dict[str, str])
     for name, value in variables.items():
         if not _VARIABLE.fullmatch(name) or "\0" in value:
-            raise PluginFaulty(
-                f"expected a variable without NUL that is none of TINYTOWN_*, got {shown(repr(name), 60)}"
-            )
+            raise PluginFaulty(f"expected a variable without NUL and not TINYTOWN_*, got {shown(repr(name), 60)}")
     return variables
 
 
@@ -440,7 +438,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def load_plugins(config: Config, root: Path) -> Plugins:
-    """The plugins of the town at `root`, ready for use. What is wrong with one that nobody asked for is only reported.
+    """The plugins of the town at `root`, ready for use. Faults of plugins that the settings do not require are only reported.
 
     Raises: ConfigError for settings that do not fit, with `key` as in ``plugins.journal.path``, and for a table
     ``[agent_clis.NAME]`` that no plugin understands; PluginError for a plugin that the configuration names but that is

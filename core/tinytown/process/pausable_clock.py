@@ -20,7 +20,7 @@ class PausableClock:
 
     @property
     def paused(self) -> bool:
-        """Whether time stands still."""
+        """Whether the clock is paused."""
         return self._paused_at is not None
 
     def now(self) -> float:

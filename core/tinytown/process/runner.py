@@ -354,7 +354,7 @@ def encode_request(
 
 
 def _explain(failure: Mapping[str, Any], command: Sequence[str], cwd: Path) -> TinytownError:
-    """The error that a `failed` report stands for."""
+    """The error that a `failed` report means."""
     number, path, name = failure["errno"], failure["path"], command[0]
     executing, hint = failure["stage"] == "execute", ""
     if host := host_failure(OSError(number, failure["text"]), f"cannot run {name!r}"):

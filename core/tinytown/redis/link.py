@@ -142,7 +142,7 @@ class Link:
     # -- the connection ----------------------------------------------------------------------------------
 
     async def first_connection(self) -> Connection:
-        """The first connection, tried a few times. Raises: why there is none."""
+        """The first connection, tried a few times. Raises: ServerUnreachable if none succeeds."""
         started = trio.current_time()
         while True:
             try:

@@ -48,7 +48,7 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def agents_in(path: Path, key: str) -> Mapping[str, KnownAgent]:
-    """The agents of a registry file by kind, ``acp-ID``. Raises: ConfigError at `key` for a file that is none."""
+    """The agents of a registry file by kind, ``acp-ID``. Raises: ConfigError at `key` for an invalid file."""
     try:
         entries = msgspec.json.decode(path.read_bytes(), type=Registry).agents
     except OSError as error:

@@ -83,7 +83,7 @@ class Record:
 
 
 def record_of(text: str) -> Record | None:
-    """The JSON object in a text; None when it is none."""
+    """The JSON object in a text; None if the text is not one."""
     if not text.lstrip().startswith("{"):
         return None
     try:

@@ -106,7 +106,7 @@ class RunState:
 
     @contextmanager
     def waiting_for_answer(self) -> Generator[None]:
-        """Within the block the model waits for somebody's answer."""
+        """Within the block the model waits for an answer."""
         self._questions += 1
         try:
             yield

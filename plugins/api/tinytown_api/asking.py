@@ -26,7 +26,7 @@ class NoAnswer(WaitFailed):
 
 
 def hand_over(asked: Asked, question: str, answer: Message) -> bool:
-    """Give an answer to who waits for it in this process; whether somebody does."""
+    """Give an answer to the one who waits for it in this process; False if none does."""
     if waiting := asked.get(question):
         waiting(answer)
     return waiting is not None

@@ -56,7 +56,7 @@ class Letter:
         return self.delivery.deliveries
 
     async def ack(self) -> None:
-        """Remove the message: it was handled. Raises: StaleLease if the lease was lost and somebody else may have it now."""
+        """Remove the message: it was handled. Raises: StaleLease if the lease was lost and another reader may have it."""
         await self._mailbox.settle(self)
 
     async def nack(self, reason: str, *, delay_s: float = 0.0, counts: bool = True) -> None:
@@ -212,7 +212,7 @@ class Mailbox:
         return batch
 
     def _sort(self, deliveries: Sequence[Delivery]) -> list[Letter]:
-        """Those that are for the reader; answers that somebody waits for are handed over."""
+        """Those that are for the reader; answers that are waited for are handed over."""
         letters: list[Letter] = []
         for delivery in deliveries:
             message = delivery.message

@@ -65,7 +65,7 @@ class AgentHandle(CoreAgentHandle):
         return await self.town.claim_task(task, self.id)
 
     async def take_over(self, task: str) -> Task:
-        """Give the agent a task that another has, or nobody; see `Town.assign_task`."""
+        """Give the agent a task that is another agent's or unassigned; see `Town.assign_task`."""
         return await self.town.assign_task(task, self.id)
 
     async def assign_backlog(self) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ class Town(CoreTown):
         return await ask(self, self._asked, agent, question, priority=priority)
 
     async def remove_mail(self, agent: str = SUPERVISOR, message: str = "all") -> tuple[str, ...]:
-        """Delete a message that nobody has leased (or ``all`` of them) from a mailbox; their ids. Orders of tasks stay."""
+        """Delete a message that is not leased (or ``all`` of them) from a mailbox; their ids. Orders of tasks stay."""
         return await self.run(administration.remove_message(self.operations.keys, agent, message))
 
     async def redrive(self, letter: str = "all") -> tuple[str, ...]:

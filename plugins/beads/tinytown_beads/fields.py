@@ -54,7 +54,7 @@ BLOCKING_EDGES = frozenset({"blocks", "conditional-blocks"})
 PARENT_EDGE = "parent-child"
 CHILDREN_EDGE = "waits-for"
 
-#: What nobody works on, and what `bd ready` leaves out unless the type is asked for.
+#: Types without work, which `bd ready` leaves out unless the type is asked for.
 NOT_READY_TYPES = frozenset({"merge-request", "gate", "molecule", "message", "agent", "role", "rig"})
 
 #: The types that `bd` accepts without configuration, and those that Gastown configures.

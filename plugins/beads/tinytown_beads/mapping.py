@@ -21,7 +21,7 @@ from tinytown_beads.ready import Graph, graph_of
 from tinytown_beads.task_as_bead import extras_of, own_outcome, own_title, task_id_for
 from tinytown_beads.view import View, ViewPriority, ViewState, clean_text, odd_labels, tag_of
 
-#: What stands for work, what others wait for though nobody works on it, and what is only kept.
+#: What is work, what others wait for though no agent works on it, and what is only kept.
 TaskRole = Literal["work", "waiting", "unmapped"]
 
 _WAITING_KINDS = frozenset({"gate", "molecule", "escalation"})

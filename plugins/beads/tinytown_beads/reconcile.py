@@ -150,7 +150,7 @@ class Reconciliation:
 
     def _create(self, bead: Bead, line: Line) -> Create:
         arguments: dict[str, Any] = {**task_arguments(bead, self.mapped), "origin": origin_of(line)}
-        # What the town has forgotten, or was refused, holds nobody up.
+        # What the town no longer has, or refused, blocks nothing.
         arguments["needs"] = [
             need for need in arguments["needs"] if need in self.town.tasks or need in self._created_ids
         ]

@@ -88,7 +88,7 @@ class ClaudeReader(JsonLinesReader):
 
     async def _answer(self, running: RunningCommand, record: Record) -> None:
         request = record.record("request")
-        answer: dict[str, object] = {"behavior": "deny", "message": "this needs a permission that nobody has given"}
+        answer: dict[str, object] = {"behavior": "deny", "message": "this needs a permission that was not given"}
         if self._ask is not None and request.text("subtype") == "can_use_tool":
             what = f"{request.text('tool_name')}: {request.brief('input', keys=_ABOUT)}"
             if await self._ask(what):

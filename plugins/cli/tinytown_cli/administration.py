@@ -94,7 +94,7 @@ def find_message(operations: TownOperations, agent: str, message: str) -> Operat
 
 
 def remove_message(keys: Keys, agent: str, message: str) -> Operation[tuple[str, ...]]:
-    """Delete a message that nobody has claimed (or ``all`` of them) from a mailbox; ids of the removed messages."""
+    """Delete a message that is not claimed (or ``all`` of them) from a mailbox; ids of the removed messages."""
     return function_call(LIBRARY, "remove", keys.base, _texts, new_id(), agent, message)
 
 

@@ -201,7 +201,7 @@ def _in_json(value: Any) -> bytes:
             return raw
     except UnicodeEncodeError:  # a path that is not UTF-8
         pass
-    import json  # it escapes what is not ASCII, such as characters that nobody sees
+    import json  # it escapes what is not ASCII, such as invisible characters
 
     return json.dumps(msgspec.to_builtins(value)).encode()
 

@@ -18,7 +18,7 @@ _TARGET = re.compile(r"\w+(\.\w+)*:\w+")
 
 
 def _check_target(contributed: contracts.Command | contracts.Completer) -> None:
-    """Raises ValueError for a name that is not one or, of a command, two words, or a target that is none."""
+    """Raises ValueError for a name that is not one or, of a command, two words, or for an invalid target."""
     words = contributed.name.split(" ", 1) if isinstance(contributed, contracts.Command) else [contributed.name]
     if not all(_WORD.fullmatch(word) for word in words):
         raise ValueError(f"letters, digits, '.', '_' or '-' as name, got {contributed.name!r}")

@@ -25,7 +25,7 @@ def whole_message_id(town: TownClient, word: str) -> str:
     begin, matches, cursor = town.operations.keys.trace(word), set[bytes](), b"0"
     if town.client.command("EXISTS", begin):
         return word
-    # Traces have no index: only people look one up by a prefix. SCAN goes in steps, so that it blocks nobody.
+    # Traces have no index: only people look one up by a prefix. SCAN goes in steps, so that it does not block the server.
     while True:
         words = ("SCAN", cursor, "MATCH", f"{begin}*", "COUNT", _STEP)
         cursor, keys = town.run(Operation(words, _page))

@@ -35,7 +35,7 @@ _MAIL = {"query": "question", "task": "approval"}
 
 
 def occasion_of(event: Event) -> str | None:
-    """The name of the occasion that `event` is; None for an event that calls nobody."""
+    """The name of the occasion that `event` is; None for an event that needs no person."""
     match event:
         case MessageSent(recipient=recipient) if recipient == SUPERVISOR:
             return _MAIL.get(event.category, "mail")

@@ -71,7 +71,7 @@ def without_secrets(text: str, *secrets: str) -> str:
 
 
 def _parts(address: str) -> list[str]:
-    """What stands behind ``://``, in pieces."""
+    """What follows ``://``, in pieces."""
     rest = address.partition("://")[2]
     for mark in "@/?&=:#":
         rest = rest.replace(mark, " ")

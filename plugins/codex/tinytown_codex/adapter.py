@@ -127,7 +127,7 @@ def _write_arguments(request: RunRequest[Settings]) -> Sequence[str]:
 
 
 def _tools_arguments(tools: TownTools) -> Sequence[str]:
-    """The town's server, as settings; `required`, because nobody would notice otherwise that it did not start."""
+    """The town's server, as settings; `required`, because otherwise it would go unnoticed that it did not start."""
     table = f"mcp_servers.{tools.name}"
     values = {
         "command": tools.command,

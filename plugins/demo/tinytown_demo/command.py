@@ -112,7 +112,7 @@ def demo(
 
 
 def _entering() -> str:
-    """What makes ``tt`` a command of the reader's shell, if this program's environment is on nobody's PATH once it ends."""
+    """What makes ``tt`` a command of the reader's shell, if this program's environment is not on the PATH."""
     programs = Path(sys.prefix, "bin")
     activate = programs / "activate"
     is_on_path = shutil.which("tt") == str(programs / "tt") and not os.environ.get(_SESSION_VARIABLE)

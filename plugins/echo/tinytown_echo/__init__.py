@@ -17,7 +17,7 @@ TINYTOWN_HOOK_API = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[plugins.echo]``: what stands before an answer, how long one takes, and how often a new session fails first."""
+    """``[plugins.echo]``: what an answer begins with, how long one takes, and how often a new session fails first."""
 
     prefix: str = "echo: "
     delay_s: Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000_000)] = 0.0

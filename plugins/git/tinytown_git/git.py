@@ -222,7 +222,7 @@ def _quoted(directory: Path) -> str:
 
 
 async def persistently(attempt: Callable[[], Awaitable[T]], *, for_s: float = 30.0) -> T:
-    """What `attempt` returns, tried again after a pause while git fails, for so many seconds: a lock that somebody holds, a
+    """What `attempt` returns, tried again after a pause while git fails, for so many seconds: a lock in use, a
     repository that is being packed, a git that was killed. Raises: GitFailed, the last one."""
     due, pause_s = trio.current_time() + for_s, 0.1
     while True:
@@ -248,7 +248,7 @@ def _with_ssh(kept: Mapping[str, str]) -> dict[str, str]:
 
 
 def remove_stale_lock(lock: Path, git_dir: Path, *, own: bool = False) -> bool:
-    """Remove a lock file of git that nobody holds any more; whether it is gone. Only one below the directory `git_dir`.
+    """Remove a stale lock file of git; whether it is gone. Only one below the directory `git_dir`.
 
     A git that holds a lock runs since before the lock was written. Where no such git runs, a lock that has been there for some
     seconds was left by one that was killed. Where processes cannot be seen, it must have been there for ten minutes; so must

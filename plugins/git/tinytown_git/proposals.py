@@ -147,7 +147,7 @@ class Proposals:
 
 
 async def _in_time(forge: Forge, answer: Awaitable[T]) -> T:
-    """What a forge answers. Raises: ForgeFailed if it does not, so that it holds up nobody else for long."""
+    """What a forge answers. Raises: ForgeFailed if it does not, so that it blocks others for a short time only."""
     with trio.move_on_after(_FORGE_S):
         return await answer
     raise ForgeFailed(f"the forge {forge.name} did not answer within {_FORGE_S:g} s")

@@ -23,7 +23,7 @@ from tinytown_git.git import Git, GitFailed, git_environment
 ABSENT = "0" * 40
 
 _KEPT = "Tinytown\n"
-#: Who makes the commits of the town itself, where the repository configures nobody.
+#: Who makes the commits of the town itself, where the repository configures no identity.
 TOWN_NAME, TOWN_EMAIL = "Tinytown", "tinytown@localhost"
 
 
@@ -120,14 +120,14 @@ class Repository:
                     shutil.rmtree(place)
 
     async def commit(self, name: str) -> str | None:
-        """The commit that a name stands for; None if there is none."""
+        """The commit that a name resolves to; None if there is none."""
         found = await self.git(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", expected=(0, 1, 128)
         )
         return found.text if found.status == 0 else None
 
     async def resolve(self, *names: str) -> list[str | None]:
-        """The object that each name stands for, None for those that there are none of; all by one git."""
+        """The object that each name resolves to, None for those that there are none of; all by one git."""
         stdin = "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
         found = await self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=stdin)
         lines = found.text.splitlines()

@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if not _PREFIX.fullmatch(self.branch_prefix):
             raise ValueError(f"expected a branch_prefix such as tt or agents/tt, got {self.branch_prefix!r}")
         if not _PREFIX.fullmatch(self.ledger_branch) or self.ledger_branch in ("HEAD", self.target, self.branch_prefix):
-            expected = "a name such as tinytown/ledger, of a branch that nobody works on"
+            expected = "a name such as tinytown/ledger, of a branch that is not worked on"
             raise ValueError(f"expected {expected}, as ledger_branch, got {self.ledger_branch!r}")
         for key, command in (("forge_create", self.forge_create), ("forge_state", self.forge_state)):
             if not command.strip():

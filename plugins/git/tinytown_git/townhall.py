@@ -266,7 +266,7 @@ class GitExtension:
         )
 
     async def resume_merges(self, call: Caller) -> Queue:
-        """Go on merging."""
+        """Resume merging."""
         return await answer_command(merge.commands["resume"], self._root, Queue)
 
     async def _review(self, town: Town, task: str, said: Verdict, *, approved: bool) -> Submitted:

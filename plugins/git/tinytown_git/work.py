@@ -27,7 +27,7 @@ FINAL: frozenset[Stage] = frozenset({"merged", "accepted", "refused"})
 
 _FIELD = "work."
 _LONGEST_FIELD = 128
-#: An hour of waiting counts as much as the step from one priority to the next: nobody waits for ever.
+#: An hour of waiting counts as much as the step from one priority to the next: no work waits for ever.
 _HOURS: Mapping[Priority, float] = {"urgent": 3.0, "high": 2.0, "normal": 1.0, "low": 0.0}
 
 

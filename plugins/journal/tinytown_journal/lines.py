@@ -103,7 +103,7 @@ class JournalFile:
             sync_directory(self._path.parent)
 
     def _is_in_place(self) -> bool:
-        """Nobody has moved the file away, as log rotation does."""
+        """The file was not moved away, as log rotation does."""
         if self._fd < 0:
             return False
         try:
@@ -171,7 +171,7 @@ def _repair_end(fd: int, whole_bytes: int) -> None:
     if os.pread(fd, 1, whole_bytes) in (b"{", b"\0"):  # NULs are what a machine that lost power leaves
         os.ftruncate(fd, whole_bytes)
     else:
-        os.write(fd, b"\n")  # somebody else's words: not ours to cut
+        os.write(fd, b"\n")  # written by another program: not ours to cut
 
 
 def _position(event_id: str) -> Position | None:

@@ -222,7 +222,7 @@ def _encode(message: Any) -> bytes:
 
 
 def serve(server: ToolServer, reading: BinaryIO, writing: BinaryIO) -> None:
-    """Answer lines until the input ends. Raises: BrokenPipeError if nobody reads the answers."""
+    """Answer lines until the input ends. Raises: BrokenPipeError if the answers are no longer read."""
     while line := reading.readline(LINE_LIMIT_BYTES + 1):
         if len(line) > LINE_LIMIT_BYTES:
             while line and not line.endswith(b"\n"):

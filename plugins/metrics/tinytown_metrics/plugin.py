@@ -33,7 +33,7 @@ def tinytown_settings_type() -> type[Settings]:
 
 @hookimpl
 def tinytown_services(settings: Settings) -> Sequence[Service]:
-    """The service that serves them, where a port is named: nothing listens that nobody has asked for."""
+    """The service that serves them, where a port is configured; otherwise nothing listens."""
     if settings.port is None:
         return ()
     from tinytown_metrics.service import MetricsService  # late: commands need none of it

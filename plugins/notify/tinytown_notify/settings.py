@@ -81,7 +81,7 @@ class Webhook(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[plugins.notify]``. With `urls` and no rules a person hears of `DEFAULT_EVENTS` there.
+    """``[plugins.notify]``. With `urls` and no rules, `DEFAULT_EVENTS` are sent there.
 
     URLs are Apprise's, or ``env:NAME`` or ``file:PATH`` for where one is. `quiet` is a time of the day (``22:00-07:00``) after
     which what has come is sent in one notification; `digest` names the times at which that is done instead of at once. Moments

@@ -34,7 +34,7 @@ _LONGEST_WAIT_S = 3600.0
 
 
 def signing_key(secret: str) -> bytes:
-    """The key that a secret stands for: ``whsec_`` and base64, or any text as it is. Raises: ConfigError for broken base64."""
+    """The key that a secret gives: ``whsec_`` and base64, or any text as it is. Raises: ConfigError for broken base64."""
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     try:

@@ -52,7 +52,7 @@ class GroupReconciler(Service):
 
     async def run(self, town: Town) -> None:
         """Reconcile every group once, then after each change of a member, until cancelled."""
-        # Group -> member -> its state. Asking for all members whenever one moves would make a long chain of steps dear.
+        # Group -> member -> its state. Asking for all members whenever one moves would make long chains expensive.
         known: dict[str, dict[str, str]] = {}
         async with aclosing(group_changes(town)) as groups:
             async for group, event in groups:
@@ -91,7 +91,7 @@ class GroupReconciler(Service):
                 updated = msgspec.structs.replace(updated, stuck=progress.failing)
             if updated == group:
                 return progress.states
-            # Somebody else's change in between is looked at with the next round of this loop.
+            # A change made in between is handled by the next pass of this loop.
             await town.run(
                 town.operations.set_plugin_field(PLUGIN, PREFIX + name, as_value(updated), expected=value, event=event)
             )
@@ -141,9 +141,9 @@ async def _notify(town: Town, group: Group, occasion: str, text: str) -> None:
             try:
                 await town.send(recipient, Informational(summary=text), message_id=message_id)
             except LimitReached:
-                break  # a full mailbox: nobody who is there wants to hear of it now
+                break  # a full mailbox: the recipient is there, and gets no further copy
             except (NotFound, Refused):
-                continue  # an agent that is gone or stopped: then the human side hears of it
+                continue  # an agent that is gone or stopped: then the supervisor is notified
             break
 
 

@@ -60,7 +60,7 @@ class Groups(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group to make; its `owner`, by default the supervisor, and those in `notify` hear how it goes."""
+    """A group to make; its `owner`, by default the supervisor, and those in `notify` are notified of its progress."""
 
     name: str
     tasks: tuple[str, ...] = ()
@@ -139,5 +139,5 @@ class GroupsExtension:
     )
 
     async def waiting(self, town: Town) -> Sequence[object]:
-        """Groups wait for nobody: their owners get mail."""
+        """Groups need no person's action: their owners get mail."""
         return ()

@@ -154,7 +154,7 @@ def _shape(town: TownClient, seen: Status) -> dict[str, Any]:
 
 
 def _outdated(town: TownClient, seen: Status, pid: int | None) -> str | None:
-    """What the kernel has not taken up since it started, if an agent is of a kind that no kernel has; else nobody asks."""
+    """What the kernel has not taken up since it started, if an agent is of a kind that no kernel has; else nothing is read."""
     kinds = {kind for host in seen.hosts for kind in host.backends}
     if not seen.hosts or all(agent.cli in kinds for agent in seen.agents):
         return None

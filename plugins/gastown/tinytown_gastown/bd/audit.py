@@ -60,7 +60,7 @@ def record(
 @common_options
 @pass_output
 def label(out: Output, id_: str, label: str, reason: str) -> None:
-    """Say what is to be thought of something recorded."""
+    """Label a recorded interaction."""
     _emit(
         out, "bd_interaction_labelled", f"int-{secrets.token_hex(4)}", {"about": id_, "label": label, "reason": reason}
     )

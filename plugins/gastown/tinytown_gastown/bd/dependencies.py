@@ -231,7 +231,7 @@ def _walk(board: Board, root: str, direction: str, max_depth: int, all_paths: bo
 @common_options
 @pass_output
 def cycles(out: Output) -> None:
-    """Look for cycles; a town refuses to create one."""
+    """Find dependency cycles; a town refuses to create one."""
     with cli_context(out.directory).open_town() as town:
         Board(town)
     out.answer([], "✓ No dependency cycles detected")

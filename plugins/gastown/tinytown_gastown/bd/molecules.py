@@ -41,7 +41,7 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would be
 def cook(
     out: Output, name: str, words: tuple[str, ...], dry_run: bool, mode: str | None, prefix: str | None, persist: bool
 ) -> None:
-    """Show the steps that a formula becomes."""
+    """Show the steps of a formula, with its variables filled in."""
     with cli_context(out.directory).open_town() as town:
         cooked = cooked_formula(FormulaLibrary(town.root), name, words, strict=bool(words))
     lines = [f"Formula: {cooked.formula} ({len(cooked.steps)} steps)"]
@@ -316,7 +316,7 @@ def _position_lines(board: Board, row: Record, limit: int) -> list[str]:
 @common_options
 @pass_output
 def progress(out: Output, word: str) -> None:
-    """Show how far a molecule is."""
+    """Show the progress of a molecule."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         root = board.find(word)

@@ -335,7 +335,7 @@ def search(out: Output, /, words: tuple[str, ...], asked: str | None, long: bool
 @common_options
 @pass_output
 def stale(out: Output, days: int, status: str, limit: int) -> None:
-    """List open issues that nobody has changed for long, the oldest first."""
+    """List open issues that have not changed for long, the oldest first."""
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         before = board.now - timedelta(days=days)

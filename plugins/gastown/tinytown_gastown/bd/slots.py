@@ -78,11 +78,11 @@ def check(out: Output) -> None:
 
 @merge_slot.command("acquire")
 @click.option("--holder", default="", help="Who takes it.  [default: the actor]")
-@click.option("--wait", is_flag=True, help="If somebody has it, wait in line: be named as a waiter.")
+@click.option("--wait", is_flag=True, help="If it is taken, wait in line: be named as a waiter.")
 @common_options
 @pass_output
 def acquire(out: Output, holder: str, wait: bool) -> None:
-    """Take the slot; ends with 1 if somebody has it."""
+    """Take the slot; exits with 1 if it is taken."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         taker, id_ = holder or actor_of(out, town), _id(town)

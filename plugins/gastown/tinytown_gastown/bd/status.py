@@ -19,7 +19,7 @@ from tinytown_gastown.bd.times import parse_moment
 
 
 def claim_issue(out: Output, board: Board, id_: str) -> None:
-    """Claim an issue for the caller. Raises: Refused if somebody else has it."""
+    """Claim an issue for the caller. Raises: Refused if another has it."""
     actor = actor_of(out, board.town)
     if id_ not in board.wisps:
         _claim_task(board, id_, board.task_of(id_))
@@ -53,7 +53,7 @@ def claim_first(out: Output, board: Board, ids: Sequence[str]) -> str:
             try:
                 claim_issue(out, board, id_)
             except Refused:
-                continue  # somebody else was quicker
+                continue  # another caller was quicker
             board.load()
             return id_
     return ""
@@ -93,7 +93,7 @@ def _move_task(out: Output, board: Board, id_: str, task: Task, status: str) -> 
 
 
 def defer_issue(board: Board, id_: str, until: str) -> None:
-    """Hold an issue until a moment, or without one until somebody releases it."""
+    """Hold an issue until a moment, or without one until it is released."""
     if id_ in board.wisps:
         board.set_extra_fields(id_, {"status": "deferred", "defer_until": until or None})
         return
@@ -206,7 +206,7 @@ def reopen(out: Output, words: tuple[str, ...], reason: str) -> None:
 @common_options
 @pass_output
 def defer(out: Output, words: tuple[str, ...], until: str, reason: str) -> None:
-    """Put issues aside, until a time or until they are undeferred."""
+    """Defer issues, until a time or until they are undeferred."""
     out.refuse_readonly()
     moment = parse_moment(until) if until else ""
     with cli_context(out.directory).open_town() as town:
@@ -223,7 +223,7 @@ def defer(out: Output, words: tuple[str, ...], until: str, reason: str) -> None:
 @common_options
 @pass_output
 def undefer(out: Output, words: tuple[str, ...]) -> None:
-    """Take deferred issues up again."""
+    """Undefer issues."""
     out.refuse_readonly()
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
@@ -251,7 +251,7 @@ def undefer(out: Output, words: tuple[str, ...]) -> None:
 def delete(
     out: Output, words: tuple[str, ...], force: bool, cascade: bool, dry_run: bool, from_file: str | None, hard: bool
 ) -> None:
-    """Delete issues. Work that somebody may need should be closed instead."""
+    """Delete issues. Close work that may still be needed instead."""
     out.refuse_readonly()
     wanted = [*words, *(text_of_file(from_file).split() if from_file else ())]
     if not wanted:

@@ -130,7 +130,7 @@ def move_rig(move: RigMove, old: GastownTown) -> None:
 
 
 def _bring_memories(town: TownClient, lines: list[Line]) -> list[str]:
-    """Make a note of each memory that is none yet; their keys. A note that is there already is somebody's own."""
+    """Make a note of each memory that has none; their keys. An existing note is left unchanged."""
     known = {note.key for note in notes_in(town.run(town.operations.plugin_data(PLUGIN)))}
     brought: list[str] = []
     for line in lines:

@@ -62,7 +62,7 @@ def _claim(context: CliContext, town: TownClient, tasks: Sequence[Task], owner: 
         except (Refused, NotFound) as error:
             if error.fields.get("task") != task.id:
                 raise
-            continue  # somebody else was quicker
+            continue  # another caller was quicker
         start_where_needed(context, town, may_start=not no_start)
         context.emit(
             {"tasks": [task_shape(claimed)]}, f"task {claimed.id} is {claimed.state}, for {claimed.assigned_to}"

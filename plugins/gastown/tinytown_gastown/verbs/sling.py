@@ -147,7 +147,7 @@ def _sling_formula(
     on: str,
     dry_run: bool,
 ) -> tuple[Run, list[str]]:
-    # Everything is looked at with nobody's name first: a formula that cannot run adds no agent.
+    # Everything is checked before an agent is chosen: a formula that cannot run adds no agent.
     planned = planned_run(context, town, name, run_name, words, on=on)
     created = existing = 0
     if not dry_run:

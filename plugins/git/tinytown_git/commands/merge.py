@@ -129,7 +129,7 @@ def pause(context: CliContext, reason: str) -> None:
 @merge.command("resume", examples=["tt merge resume"])
 @pass_cli_context
 def resume(context: CliContext) -> None:
-    """Go on merging."""
+    """Resume merging."""
     _set_paused(context, "")
 
 

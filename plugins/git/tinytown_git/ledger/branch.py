@@ -65,7 +65,7 @@ class Branch:
         )
 
     async def checked_out(self) -> str | None:
-        """Where somebody has the branch checked out."""
+        """Where the branch is checked out."""
         places = (str(each.path) for each in await self.repository.checkouts() if each.branch == self.ref)
         return next(places, None)
 

@@ -99,7 +99,7 @@ def to_line(line: Line) -> bytes:
 
 
 def bad_line(place: str, reason: str) -> UsageError:
-    """The error of a line that is none; `place` is ``FILE:NUMBER``."""
+    """The error of an invalid line; `place` is ``FILE:NUMBER``."""
     return UsageError(
         f"the ledger is invalid at {place}: {reason}",
         hint="go back to a commit before it, see git log: tt ledger restore --at COMMIT",
@@ -130,7 +130,7 @@ class Ledger:
     written: set[bytes] = field(default_factory=set[bytes])
 
     def add_file(self, name: str, content: bytes) -> None:
-        """Add the lines of a file. Raises: UsageError with code ``bad_ledger`` for the first that is none."""
+        """Add the lines of a file. Raises: UsageError with code ``bad_ledger`` for the first invalid one."""
         lines = content.split(b"\n")
         if lines.pop():
             raise bad_line(f"{name}:{len(lines) + 1}", "the line does not end")

@@ -1,4 +1,4 @@
-"""The service by which a question gets an answer: the final text of a round that was there for it, if nobody has replied.
+"""The service by which a question gets an answer: the final text of a round that was there for it, if it has not replied.
 
 The first reply to a message has an id of its own (`answer_id`). So what this sends is a repetition, and nothing, where the agent
 has replied by itself, and when another kernel has sent it before. A question that the supervisor has answered leaves the
@@ -71,7 +71,7 @@ async def _answer(town: Town, asked: dict[str, str], ended: RoundEnded) -> None:
             sender = asked.pop(question, None)
             if sender is None or not record.text.strip() or sender == ended.agent:
                 continue
-            with suppress(TinytownError):  # nobody of that name is left, or the mailbox is full
+            with suppress(TinytownError):  # no such agent is left, or the mailbox is full
                 await town.send(
                     sender,
                     Informational(summary=record.text),

@@ -137,7 +137,7 @@ def _may_be_taken(task: Task) -> bool:
 
 
 def _is_free(lying: MailboxEntry) -> bool:
-    """Mail that is nobody's at the moment, and no order of a task, which goes with the task."""
+    """Mail that is not leased, except orders of tasks, which go with their task."""
     is_order = lying.message is not None and lying.message.type == "task_assign"
     return lying.place != "leased" and not is_order
 
@@ -175,7 +175,7 @@ def _end_tasks(town: TownClient, found: Sequence[Done], *, delete: bool) -> list
                     town.run(town.operations.settle_task("cancel", id_, text="its agent does not work any more"))
             except Refused as error:
                 errors[id_] = error
-            except NotFound:  # somebody else was quicker
+            except NotFound:  # another caller was quicker
                 continue
         if len(errors) == len(open_):
             break

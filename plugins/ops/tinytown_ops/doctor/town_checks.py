@@ -91,7 +91,7 @@ def check_server_kind(town: TownClient) -> Iterator[Finding]:
     info, url = town.server_info(), town.config.redis.url
     mode = info.get("redis_mode") or info.get("server_mode") or "standalone"
     if mode == "cluster":
-        found = "the server is a node of a Redis Cluster: the town stands still once its slot moves to another node"
+        found = "the server is a node of a Redis Cluster: the town stops working once its slot moves to another node"
         yield Finding("server kind", "problem", found, f"use {_SUPPORTED}")
     elif url is not None and names_several(url):
         yield Finding("server kind", "ok", f"{town.client.address.redacted} is the primary now; a failover is followed")
