@@ -167,6 +167,26 @@ def test_an_mcp_tool_is_called_by_the_name_that_the_client_gave_it(server: Model
     assert [(each["namespace"], each["name"]) for each in json.loads(text)["output"]] == [("mcp__town", "send")]
 
 
+def test_a_command_that_has_not_ended_is_waited_for_before_the_script_continues(server: ModelServer) -> None:
+    tools = [{"name": name, "type": "function"} for name in ("exec_command", "write_stdin")]
+    prompt = '<stub>[{"shell": "make"}, {"text": "made"}]</stub>'
+    said: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": prompt}]
+
+    def answer() -> dict[str, Any]:
+        _, text = post(server, "/v1/responses", {"tools": tools, "input": said})
+        output: dict[str, Any] = json.loads(text)["output"][0]
+        said.append(output)
+        return output
+
+    assert answer()["name"] == "exec_command"
+    for _ in range(2):
+        said.append({"type": "function_call_output", "output": "Process running with session ID 7\nOutput:\n"})
+        waits = answer()
+        assert (waits["name"], json.loads(waits["arguments"])["session_id"]) == ("write_stdin", 7)
+    said.append({"type": "function_call_output", "output": "Process exited with code 0\nOutput:\n"})
+    assert answer()["content"][0]["text"] == "made"
+
+
 def test_a_tool_that_is_not_offered_is_told_in_words(server: ModelServer) -> None:
     server.script = Script([{"shell": "ls"}])
     _, text = post(server, "/v1/messages", {"tools": [{"name": "Read"}], "messages": []})

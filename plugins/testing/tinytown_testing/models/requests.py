@@ -13,14 +13,19 @@ Api = Literal["anthropic", "responses", "chat", "gemini", "augment"]
 #: Who said something, and what: the person, the model, or a tool that was called.
 Said: TypeAlias = tuple[Literal["user", "model", "tool"], str]
 
+#: What codex says above the output of a command that has not ended within 10 s, and what its model waits with.
+_RUNNING = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
+WAITING_TOOL = "write_stdin"
+
 
 @dataclass(slots=True)
 class ModelRequest:
     """What a client asked a model.
 
     `prompt` is the text of the last person's turn, `turn` how often the model has spoken since, `tool_text` the last
-    result of a tool; `ends_with_tool_result` says whether nothing came after that. `tools` are the names of the offered
-    tools, `namespaces` says which of them have to be called in two parts, `free_form_tools` which take text, not JSON.
+    result of a tool; `ends_with_tool_result` says whether nothing came after that. `running` is the client's number of a
+    command that has not ended yet: its model waits for it, which is no turn. `tools` are the names of the offered tools,
+    `namespaces` says which of them have to be called in two parts, `free_form_tools` which take text, not JSON.
     """
 
     api: Api
@@ -36,6 +41,7 @@ class ModelRequest:
     turn: int = 0
     ends_with_tool_result: bool = False
     tool_text: str = ""
+    running: int | None = None
     free_form_tools: set[str] = field(default_factory=set[str])
     namespaces: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
@@ -59,6 +65,8 @@ def read_request(
             request.turn += 1
         previous = who
     request.ends_with_tool_result = previous == "tool"
+    if request.ends_with_tool_result and (found := _RUNNING.search(request.tool_text)):
+        request.running = int(found[1])
     return request
 
 
@@ -126,7 +134,7 @@ def _read_responses(request: ModelRequest) -> Iterable[Said]:
             request.system += "\n" + text_of(item.get("content"))
         elif kind.endswith("_output"):
             yield "tool", text_of(item.get("output"))
-        elif kind.endswith("_call") or kind == "reasoning":
+        elif (kind.endswith("_call") and item.get("name") != WAITING_TOOL) or kind == "reasoning":
             yield "model", ""
 
 

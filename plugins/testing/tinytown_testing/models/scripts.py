@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from tinytown_testing.models.requests import ModelRequest
+from tinytown_testing.models.requests import WAITING_TOOL, ModelRequest
 
 Reply: TypeAlias = Mapping[str, Any]
 
 _OF_PROMPT = re.compile(r"<stub>(.*?)</stub>", re.DOTALL)
 _PATTERNS = {"path", "model", "prompt", "system", "body"}
+_WAITING_MS = 30_000
 _CONDITIONS = _PATTERNS | {"api", "has_tools", "tool", "tool_result", "turn"}
 
 
@@ -53,7 +54,10 @@ class Script:
         self._lock = threading.Lock()
 
     def choose(self, request: ModelRequest) -> Reply:
-        """The reply to this request, which uses up one of its rule's `times`."""
+        """The reply to this request, which uses up one of its rule's `times`. Waiting for a command uses up none."""
+        if request.running is not None and WAITING_TOOL in request.tools:
+            waiting = {"session_id": request.running, "chars": "", "yield_time_ms": _WAITING_MS}
+            return {"tool": {"name": WAITING_TOOL, "input": waiting}}
         own = _OF_PROMPT.findall(request.prompt)
         if own and request.tools:
             try:  # the last: an interrupted round before it may be part of the same turn
