@@ -115,7 +115,13 @@ REVIEW: Mapping[str, tuple[str, ...]] = {
         "test_a_conductor_spawns_nobody_whose_name_or_id_is_a_trick",
     ),
     "others' dead letters": ("test_dead_mail_of_others_is_not_shown",),
-    "a request that claims to be huge": ("test_a_request_that_claims_to_be_huge_costs_its_own_connection_only",),
+    "a request that claims to be huge, a round that asks for much and reads no reply": (
+        "test_a_request_that_claims_to_be_huge_costs_its_own_connection_only",
+        "test_a_round_that_reads_no_replies_fills_no_memory_of_the_server",
+    ),
+    "a request through the proxy that names another host than its URL": (
+        "test_a_request_names_no_other_host_than_the_one_that_is_on_the_list",
+    ),
     "the settings of another repository in place of the project's": (
         "test_another_repositorys_settings_cannot_be_put_in_place_of_these",
     ),

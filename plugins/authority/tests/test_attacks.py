@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tinytown.model.ids import SUPERVISOR_ID, new_id
 from tinytown.model.messages import Informational
 from tinytown.protocol import Operation, TownOperations
 from tinytown.redis import parse_url
+from tinytown_authority import gateway
 from tinytown_cli import administration
 from tinytown_cli.blocking_client import BlockingClient
 from tinytown_testing.towns import TownDirectory
@@ -324,3 +326,24 @@ async def test_a_request_that_claims_to_be_huge_costs_its_own_connection_only(
         async with stream:
             await stream.send_all(head)
             assert await round_.run(round_.operations.agents())
+
+
+async def test_a_round_that_reads_no_replies_fills_no_memory_of_the_server(town_dir: TownDirectory) -> None:
+    async def answered() -> int:
+        info = (await round_.town.link.command("INFO", "commandstats")).decode()
+        return int(next(iter(re.findall(r"cmdstat_hgetall:calls=(\d+)", info)), "0"))
+
+    async with open_round(town_dir) as round_:
+        await round_.town.run(round_.operations.set_plugin_field("rules", "long", "x" * 800_000))
+        words = ["HGETALL", round_.operations.keys.plugin("rules")]
+        url, before = parse_url(round_.url), await answered()
+        async with await trio.open_unix_socket(url.path) as stream:
+            await stream.send_all(packed("HELLO", "3", "AUTH", url.username or "", url.password or ""))
+            await stream.send_all(packed(*words) * 1000)
+            while (count := await answered() - before) < gateway._IN_FLIGHT:  # noqa: ASYNC110 - another program counts
+                await trio.sleep(0.01)
+        assert count == gateway._IN_FLIGHT
+
+
+def packed(*words: str) -> bytes:
+    return gateway._pack([word.encode() for word in words])

@@ -41,6 +41,8 @@ _CHUNK_BYTES = 64 * 1024
 #: A request is at most a message and its frame.
 _FRAME_BYTES = 256 * 1024
 _CONNECTIONS = 64
+#: Commands on their way to the server at once: it keeps all their replies in memory until the round has read them.
+_IN_FLIGHT = 16
 #: How long what a round has sent may take once the round has ended.
 _FINISH_S = 5.0
 _MORE = object()
@@ -196,9 +198,11 @@ class _Session:
         await self._stream.send_all(b"%%1\r\n$7\r\nversion\r\n$%d\r\n%b\r\n" % (len(version), version))
 
     async def _forward(self, commands: list[Words]) -> None:
-        """Send the commands at once, and hand on as many replies."""
-        if not commands:
-            return
+        """Send the commands, some at once, and hand on as many replies."""
+        for first in range(0, len(commands), _IN_FLIGHT):
+            await self._forward_some(commands[first : first + _IN_FLIGHT])
+
+    async def _forward_some(self, commands: list[Words]) -> None:
         upstream = await self._server()
         await upstream.stream.send_all(b"".join(map(_pack, commands)))
         reader, missing = hiredis.Reader(notEnoughData=_MORE), len(commands)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -592,6 +594,43 @@ except OSError as error:
     assert "403" in place.python(script, f"http://localhost:{other}/x").stdout
     assert "403" in place.python(script, "http://example.com/x").stdout
     assert "502" in place.python(script, "http://example.invalid/x").stdout
+
+
+REQUEST = """import os, socket, sys
+host, _, port = os.environ["http_proxy"].removeprefix("http://").partition(":")
+with socket.create_connection((host, int(port)), timeout=10) as client:
+    client.sendall(sys.argv[1].encode().decode("unicode_escape").encode())
+    while chunk := client.recv(65536):
+        print(chunk.decode(), end="")
+"""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET http://{host}/x HTTP/1.1\\r\\nHost: inner.example",
+        "GET http://{host}/x HTTP/1.1\\r\\nhost : inner.example",
+        "GET http://{host}/x HTTP/1.1\\r\\nX: y\\nHost: inner.example",
+        "GET http://{host}/x HTTP/1.1\\r\\nX: y\\r\\n Host: inner.example",
+        "GET http://{host}/x\\r\\nHost: inner.example HTTP/1.1",
+        "GET http://{host}/x\\nHost:\\tinner.example HTTP/1.1",
+    ],
+)
+def test_a_request_names_no_other_host_than_the_one_that_is_on_the_list(place: Place, head: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+        server.settimeout(0.1)
+        host = f"localhost:{server.getsockname()[1]}"
+        place.settings = {"network": (host,)}
+        ended = pool.submit(place.python, REQUEST, head.format(host=host) + "\\r\\nX: y\\r\\n\\r\\n")
+        while not ended.done():
+            with suppress(TimeoutError):
+                client, _ = server.accept()
+                with client:
+                    asked = client.recv(65536).decode()
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                assert "inner.example" not in asked
+                assert f"\r\nHost: {host}\r\n" in asked
+        assert ended.result().returncode == 0
 
 
 # -- limits -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Standard library only; a thread for each connection. What listens was made in the box and is answered outside: the box
 itself has no network but its own loopback. The proxy speaks HTTP: CONNECT, and GET and the like of a whole URL.
-Source: RFC 9110, section 9.3.6; RFC 9112, section 3.2.
+Source: RFC 9110, section 9.3.6; RFC 9112, sections 2.2 and 3.2.2.
 """
 
 from __future__ import annotations
@@ -110,21 +110,21 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 def _dial_host(client: socket.socket, hosts: Sequence[str]) -> tuple[socket.socket, bytes] | None:
     client.settimeout(_CONNECT_S)
     head, rest = _read_head(client)
-    method, _, target = head.partition(" ")
-    target, _, version = target.partition(" ")
+    first, *lines = head.split("\r\n")
+    method, target, version = first.split(" ")
     if method == "CONNECT":
         host, port = split_host(target, _PORTS["https"])
         forward = rest
     else:
         scheme, _, rest_of_url = target.partition("://")
         authority, slash, path = rest_of_url.partition("/")
-        if scheme != "http" or "@" in authority:
+        if scheme != "http" or "@" in authority or "\r" in first or "\n" in first:
             _refuse(client, "400 Bad Request", "expected CONNECT host:port or the whole URL of an http resource")
             return None
         host, port = split_host(authority, _PORTS["http"])
-        lines = [line for line in head.split("\r\n")[1:] if _goes_on(line)]
-        request = [f"{method} /{path if slash else ''} {version.partition(chr(13))[0]}", *lines, "Connection: close"]
-        # One request for each connection: the host of a further one would not have been looked at.
+        start = f"{method} /{path if slash else ''} {version}"
+        # The host that was looked at, whatever the request says; and one request for each connection.
+        request = [start, f"Host: {authority}", *filter(_goes_on, lines), "Connection: close"]
         forward = ("\r\n".join(request) + "\r\n\r\n").encode("latin-1") + rest
     assert port is not None
     if not is_allowed(host, port, hosts):
@@ -142,7 +142,10 @@ def _dial_host(client: socket.socket, hosts: Sequence[str]) -> tuple[socket.sock
 
 
 def _goes_on(line: str) -> bool:
-    return bool(line) and not line.lower().startswith(("proxy-", "connection:", "keep-alive:"))
+    """Whether a line of a head is for the host. What it could read as several lines, or as part of another, is not."""
+    name = line.partition(":")[0].strip().lower()
+    is_odd = line.startswith((" ", "\t")) or "\r" in line or "\n" in line
+    return not is_odd and not name.startswith("proxy-") and name not in ("", "connection", "keep-alive", "host")
 
 
 def _read_head(client: socket.socket) -> tuple[str, bytes]:
