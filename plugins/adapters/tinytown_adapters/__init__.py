@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tinytown_adapters.git_layout import git_directories
     from tinytown_adapters.json_lines import JsonLinesReader, Record, record_of
     from tinytown_adapters.json_rpc import JsonRpcReader, RpcRefused
+    from tinytown_adapters.masked_log import open_masked_log
     from tinytown_adapters.run_state import Conversation, Reader, RunState, TakesMail, usage_since
     from tinytown_adapters.secrets import Secrets, known_secrets
     from tinytown_adapters.session_store import CliSessionRecord
@@ -54,6 +55,7 @@ _MODULES = {
     "git_directories": "git_layout",
     "is_secret": "environment",
     "known_secrets": "secrets",
+    "open_masked_log": "masked_log",
     "read_agent_file": "agent_files",
     "record_of": "json_lines",
     "usage_since": "run_state",
@@ -85,6 +87,7 @@ __all__ = [
     "git_directories",
     "is_secret",
     "known_secrets",
+    "open_masked_log",
     "read_agent_file",
     "record_of",
     "usage_since",

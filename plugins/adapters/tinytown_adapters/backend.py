@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -33,10 +34,11 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.packages import install_hint
-from tinytown.process import Exit, Line, Log, RunningCommand, RunOptions
+from tinytown.process import Exit, Line, RunningCommand, RunOptions
 
 from tinytown_adapters.adapter import CliAdapter, RunRequest
 from tinytown_adapters.environment import cli_environment, inherited
+from tinytown_adapters.masked_log import open_masked_log
 from tinytown_adapters.outcomes import (
     FixHints,
     outcome_of_exit,
@@ -220,9 +222,10 @@ class CliSession(AgentSession, Generic[S]):
             return problem, RunState(report)
         raw_log = self._work_dir / _RAW_LOG
         raw_log.unlink(missing_ok=True)
-        with _open_log(work.log_path, self._context.config.limits.log_bytes) as keep:
+        secrets = known_secrets(os.environ, request.environment, self._settings.env)
+        open_log = partial(open_masked_log, secrets=secrets, limit_bytes=self._context.config.limits.log_bytes)
+        with open_log(work.log_path) as keep, open_log(raw_log) as keep_raw:
             # A session is known from its first record on: a killed round is resumed with it, too.
-            secrets = known_secrets(os.environ, request.environment, self._settings.env)
             state = RunState(report, keep, lambda: self._store_session(work, state), secrets.masked)
             reader = self._adapter.reader(state, request)
             self._mail_reader = reader if isinstance(reader, TakesMail) else None
@@ -238,11 +241,11 @@ class CliSession(AgentSession, Generic[S]):
                         "grace_s": work.grace_s,
                         "first_signal": spec.first_signal,
                         "line_limit_bytes": _LINE_LIMIT_BYTES,
-                        "log_path": raw_log,
                     }
                     cwd, env = request.directory, environment
 
                     def on_line(line: Line) -> None:
+                        keep_raw(line.text)
                         clock.read_line(line._replace(text=secrets.masked(line.text)), reader)
 
                     if isinstance(reader, Conversation):
@@ -261,8 +264,6 @@ class CliSession(AgentSession, Generic[S]):
             finally:
                 self._mail_reader = None
                 self._store_session(work, state)
-                with suppress(OSError):
-                    secrets.mask_file(raw_log)
 
     async def _try_sandbox(self, directory: Path, environment: Mapping[str, str]) -> Unavailable | None:
         """Have the CLI run nothing in its own sandbox: a broken one fails each command, and its model reports what it likes."""
@@ -404,18 +405,3 @@ def _wrong(root: Path, key: str, what: str) -> ConfigError:
 def _with(environment: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     merged = {**environment, **changes}
     return {name: value for name, value in merged.items() if value is not None}
-
-
-@contextmanager
-def _open_log(path: Path, limit_bytes: float) -> Generator[Callable[[str], None]]:
-    """Appends to an agent's log what it is called with, line by line, as long as that works. Raises: HostFailure."""
-    log = Log(path, limit_bytes)
-
-    def keep(text: str) -> None:
-        with suppress(OSError):  # a full disk must not end a run that is otherwise well
-            log.write(f"{text}\n".encode("utf-8", "replace"))
-
-    try:
-        yield keep
-    finally:
-        log.file.close()

@@ -6,10 +6,8 @@ keep: results, mail, events, transcripts, logs. A secret that was changed by a l
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
@@ -20,16 +18,15 @@ from tinytown_adapters.environment import is_secret
 MASK = "***"
 #: Shorter values are in too many words.
 _SHORTEST = 8
-_CHUNK_BYTES = 1 << 20
 
 
 class Secrets:
-    """Some values, each as it is and as JSON would have it."""
+    """Some values, each as it is and as JSON would have it; of several lines, each of them, too: output comes in lines."""
 
     def __init__(self, values: Iterator[str]) -> None:
-        kept = {value for value in values if _may_be_masked(value)}
+        parts = (part for value in values for part in (value, *_lines(value)))
+        kept = {part for part in parts if _may_be_masked(part)}
         kept |= {msgspec.json.encode(value).decode()[1:-1] for value in kept}
-        self._longest = max((len(value.encode()) for value in kept), default=0)
         longest_first = sorted(kept, key=lambda value: (-len(value), value))
         self._text = re.compile("|".join(map(re.escape, longest_first))) if kept else None
         self._bytes = re.compile(b"|".join(re.escape(value.encode()) for value in longest_first)) if kept else None
@@ -41,19 +38,6 @@ class Secrets:
     def masked_bytes(self, content: bytes) -> bytes:
         """The same for bytes."""
         return self._bytes.sub(MASK.encode(), content) if self._bytes else content
-
-    def mask_file(self, path: Path, *, from_byte: int = 0) -> None:
-        """Mask a file in place, from a place on: each value becomes as many stars, so that no byte moves. Raises: OSError."""
-        if self._bytes is None:
-            return
-        with open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b", buffering=0) as file:
-            place = from_byte if from_byte <= os.fstat(file.fileno()).st_size else 0
-            while content := os.pread(file.fileno(), _CHUNK_BYTES, place):
-                for found in self._bytes.finditer(content):
-                    os.pwrite(file.fileno(), b"*" * len(found[0]), place + found.start())
-                if len(content) < _CHUNK_BYTES:
-                    return
-                place += len(content) - self._longest  # one may lie across two pieces
 
 
 def known_secrets(environment: Mapping[str, str], *settings: object) -> Secrets:
@@ -85,3 +69,8 @@ def _password_of(value: str) -> str:
 def _may_be_masked(value: str) -> bool:
     """Whether the value is one that only a secret would have: neither short, nor a word, nor a path."""
     return len(value) >= _SHORTEST and not value.isalpha() and not value.startswith(("/", "~"))
+
+
+def _lines(value: str) -> list[str]:
+    """The lines of a value of several, such as a key, without those that begin and end it."""
+    return [line for line in value.splitlines() if not line.startswith("-----")]

@@ -51,7 +51,7 @@ class ScriptSession(AgentSession):
         script = _script(work)
         if script is None:
             return Finished()
-        ended = await run(self._context.processes, ("sh", "-c", "--", script), work, report)
+        ended = await run(self._context, ("sh", "-c", "--", script), work, report)
         if not isinstance(ended, Ended):
             return ended
         reason = f"exit status {ended.status}: {ended.tail.strip()[-2000:]}".removesuffix(": ")
@@ -110,7 +110,7 @@ class CommandSession(AgentSession):
             else:
                 stdin = work.prompt.encode()
             ended = await run(
-                self._context.processes,
+                self._context,
                 command,
                 work,
                 report,

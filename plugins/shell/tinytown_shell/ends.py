@@ -9,20 +9,20 @@ import os
 import signal
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytown.contracts import Failed, Finished, Lost, Outcome, Report, Round, Unavailable
+from tinytown.contracts import AgentContext, Failed, Finished, Lost, Outcome, Report, Round, Unavailable
 from tinytown.errors import ProcessFailed
-from tinytown.process import Line, ProcessSupervisor
-from tinytown_adapters import known_secrets
+from tinytown.process import Line
+from tinytown_adapters import known_secrets, open_masked_log
 
 ANSWER_BYTES = 64 * 1024
 #: A shell ends with 128 and the number of the signal that ended its command: that is no verdict on the work.
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 _TAIL_CHARACTERS = 2000
 _CUT = "[the beginning is left out]"
+_CUT_LINE = " [the rest of this line is left out]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Answer:
 
 
 async def run(
-    processes: ProcessSupervisor,
+    context: AgentContext,
     command: tuple[str, ...],
     work: Round,
     report: Report,
@@ -69,9 +69,9 @@ async def run(
     """
     answer, environment = Answer(), {**work.environment, **(environment or {})}
     secrets = known_secrets(os.environ, environment)
-    log_bytes = work.log_path.stat().st_size if work.log_path.exists() else 0
 
     def listen(line: Line) -> None:
+        keep(f"{line.text}{_CUT_LINE}" if line.cut else line.text)
         text = secrets.masked(line.text)
         report.line(text)
         if line.stream == "stdout":
@@ -79,22 +79,19 @@ async def run(
 
     limit_s = timeout_s or work.timeout_s
     try:
-        ended = await processes.run(
-            command,
-            cwd=directory or work.directory,
-            env=environment,
-            on_line=listen,
-            stdin=stdin,
-            timeout_s=limit_s,
-            silence_s=work.silence_s,
-            grace_s=work.grace_s,
-            log_path=work.log_path,
-        )
+        with open_masked_log(work.log_path, secrets, limit_bytes=context.config.limits.log_bytes) as keep:
+            ended = await context.processes.run(
+                command,
+                cwd=directory or work.directory,
+                env=environment,
+                on_line=listen,
+                stdin=stdin,
+                timeout_s=limit_s,
+                silence_s=work.silence_s,
+                grace_s=work.grace_s,
+            )
     except ProcessFailed as error:
         return _outcome_of_no_run(error)
-    finally:
-        with suppress(OSError):
-            secrets.mask_file(work.log_path, from_byte=log_bytes)
     stderr_tail = secrets.masked(ended.stderr_tail)
     if ended.reason == "timeout":
         return Failed(reason=_with_output(f"ended after {limit_s:g} s, the time limit of a round", answer))
