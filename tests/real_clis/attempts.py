@@ -156,8 +156,9 @@ def _as_a_person(at: dict[str, Any], words: list[str], variables: tuple[str, ...
     environment = {
         name: value for name, value in os.environ.items() if name not in {f"TINYTOWN_{each}" for each in variables}
     }
-    # Some CLIs have one of their own, in which there would be another town.
+    # Some CLIs have places of their own, in which there would be another town, and settings of nobody.
     environment["XDG_STATE_HOME"] = at["state_home"]
+    environment.pop("XDG_CONFIG_HOME", None)
     command = [sys.executable, "-m", "tinytown", *words]
     ended = subprocess.run(
         command, cwd=at["root"], env=environment, capture_output=True, timeout=_TT_S, stdin=subprocess.DEVNULL

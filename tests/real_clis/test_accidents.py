@@ -78,7 +78,8 @@ async def test_an_agent_without_its_variables_is_no_person_and_sees_no_password(
             bobs = (await bob.assign("a task of bob's")).id
             seen = scene.state / "agents" / "ada" / "environment"
             person = f"env -u TINYTOWN_AGENT_ID -u TINYTOWN_AGENT_NAME {TT}"
-            script = f"""{person} task complete {bobs} --result x; {person} kill bob; {person} estop; env > {seen}
+            # Not `kill`: Copilot CLI runs no command with that word before anything but a number.
+            script = f"""{person} task complete {bobs} --result x; {person} close bob; {person} estop; env > {seen}
             {person} config set agent_clis.evil.command id; {person} reset --force; true"""
             task = await ada.assign(scene.order(script))
             assert (await town.wait_for_task(task.id)).state == "completed"
