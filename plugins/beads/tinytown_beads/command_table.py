@@ -5,9 +5,16 @@ from __future__ import annotations
 from tinytown_cli.contracts import Command
 
 COMMANDS: tuple[Command, ...] = (
-    Command("beads", "Import, export and sync beads.", "tinytown_beads.commands:beads", section="Work"),
-    Command("group", "Group tasks that belong together.", "tinytown_beads.groups.commands:group", section="Work"),
-    Command("remember", "Add a note to every prompt.", "tinytown_beads.note_commands:remember", section="Work"),
-    Command("recall", "Show the notes.", "tinytown_beads.note_commands:recall", section="Work"),
-    Command("forget", "Remove a note from all prompts.", "tinytown_beads.note_commands:forget", section="Work"),
+    Command(
+        "beads", "Import, export and sync beads.", "tinytown_beads.commands:beads", section="Plans, groups, formulas"
+    ),
+    Command(
+        "group",
+        "Group tasks that belong together.",
+        "tinytown_beads.groups.commands:group",
+        section="Plans, groups, formulas",
+    ),
+    Command("remember", "Add a note to every prompt.", "tinytown_beads.note_commands:remember", section="Agents"),
+    Command("recall", "Show the notes.", "tinytown_beads.note_commands:recall", section="Agents"),
+    Command("forget", "Remove a note from all prompts.", "tinytown_beads.note_commands:forget", section="Agents"),
 )

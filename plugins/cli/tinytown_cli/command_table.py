@@ -14,47 +14,54 @@ class Entry(NamedTuple):
     help: str
 
 
-#: Heading -> name -> entry, in the order in which `tt --help` shows them.
+#: Heading -> name -> entry, in the order in which `tt --help` shows them. Plugins fill those that are empty here.
 SECTIONS: dict[str, dict[str, Entry]] = {
-    "The town": {
+    "Start here": {
         "init": Entry("tinytown_cli.commands.init:init", "Create a town in this directory."),
-        "start": Entry(
-            "tinytown_cli.commands.kernel:start", "Run the town's kernel, in the foreground or in the background."
-        ),
-        "reload": Entry("tinytown_cli.commands.kernel:reload", "Have the kernel take up new plugins and settings."),
-        "stop": Entry("tinytown_cli.commands.kernel:stop", "Stop the kernel and the embedded server."),
-        "estop": Entry("tinytown_cli.commands.freeze:estop", "Emergency stop: freeze every running process."),
-        "thaw": Entry("tinytown_cli.commands.freeze:thaw", "Resume a frozen town."),
+        "spawn": Entry("tinytown_cli.commands.spawn:spawn", "Add an agent and start it."),
+        "assign": Entry("tinytown_cli.commands.assign:assign", "Assign a task to an agent."),
         "status": Entry("tinytown_cli.commands.status:status", "Show the state of the town."),
-        "where": Entry("tinytown_cli.commands.place:where", "Show where everything of the town is."),
-        "uninstall": Entry("tinytown_cli.commands.place:uninstall", "Remove the town from this machine."),
+        "wait": Entry("tinytown_cli.commands.wait:wait", "Wait until agents are idle or tasks are finished."),
+        "stop": Entry("tinytown_cli.commands.kernel:stop", "Stop the kernel and the embedded server."),
+        "help": Entry("tinytown_cli.commands.help:help_", "Show the help of a command, or find one by a topic."),
     },
     "Agents": {
-        "spawn": Entry("tinytown_cli.commands.spawn:spawn", "Add an agent and start it."),
         "list": Entry("tinytown_cli.commands.agents:list_agents", "List the agents."),
         "interrupt": Entry("tinytown_cli.commands.agents:interrupt", "Pause agents; they keep their work."),
         "resume": Entry("tinytown_cli.commands.agents:resume", "Resume paused, stopped or failed agents."),
         "close": Entry("tinytown_cli.commands.agents:close", "Drain agents: finish their work, then stop."),
         "kill": Entry("tinytown_cli.commands.agents:kill", "Stop agents."),
         "restart": Entry("tinytown_cli.commands.agents:restart", "Stop agents and start them again."),
-        "roles": Entry("tinytown_cli.commands.roles:roles", "List the roles that agents may have."),
         "remove": Entry("tinytown_cli.commands.agents:remove", "Remove stopped agents from the town."),
-        "wait": Entry("tinytown_cli.commands.wait:wait", "Wait until agents are idle or tasks are finished."),
+        "roles": Entry("tinytown_cli.commands.roles:roles", "List the roles that agents may have."),
     },
-    "Work": {
-        "assign": Entry("tinytown_cli.commands.assign:assign", "Assign a task to an agent."),
+    "Tasks": {
         "task": Entry("tinytown_cli.commands.tasks:task", "Show and settle tasks."),
         "backlog": Entry("tinytown_cli.commands.backlog:backlog", "Manage tasks that no agent has yet."),
     },
-    "Mail": {
+    "Mail and questions": {
         "send": Entry("tinytown_cli.commands.mail:send", "Send a message."),
         "inbox": Entry("tinytown_cli.commands.mail:inbox", "Show the messages in a mailbox."),
         "dead": Entry("tinytown_cli.commands.dead_letters:dead", "Manage messages that could not be delivered."),
     },
-    "More": {
+    "Monitor": {
         "events": Entry("tinytown_cli.commands.events:events", "Show events; --follow prints new ones as they occur."),
+    },
+    "Review and merge": {},
+    "Plans, groups, formulas": {},
+    "Verbs of Gastown": {},
+    "The town": {
+        "start": Entry(
+            "tinytown_cli.commands.kernel:start", "Run the town's kernel, in the foreground or in the background."
+        ),
+        "reload": Entry("tinytown_cli.commands.kernel:reload", "Have the kernel take up new plugins and settings."),
+        "estop": Entry("tinytown_cli.commands.freeze:estop", "Emergency stop: freeze every running process."),
+        "thaw": Entry("tinytown_cli.commands.freeze:thaw", "Resume a frozen town."),
+        "where": Entry("tinytown_cli.commands.place:where", "Show where everything of the town is."),
+        "uninstall": Entry("tinytown_cli.commands.place:uninstall", "Remove the town from this machine."),
+    },
+    "More": {
         "plugins": Entry("tinytown_cli.commands.plugins:plugins", "List the installed plugins and what each adds."),
-        "help": Entry("tinytown_cli.commands.help:help_", "Show the help of a command, or find one by a topic."),
         "completion": Entry("tinytown_cli.commands.version:completion", "Print the completion script of a shell."),
         "version": Entry("tinytown_cli.commands.version:version", "Print the version."),
     },

@@ -20,7 +20,7 @@ class Command:
     """A command of the command line. `target` is ``module:attribute`` of a click command, imported only when it is typed.
 
     `name` may have two words (``task why``): the command then hangs below another one. `section` is the heading of
-    ``tt --help`` that lists it.
+    ``tt --help`` that lists it, one of `tinytown_cli.command_table.SECTIONS` or another one.
     """
 
     name: str

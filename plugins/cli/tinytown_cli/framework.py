@@ -259,7 +259,7 @@ class RootGroup(_ExtensibleGroup):
             if name not in COMMANDS:
                 listed.setdefault(command.section, []).append((name, command.help))
         last = listed.pop(LAST_SECTION)
-        return {**listed, LAST_SECTION: last}
+        return {heading: own for heading, own in {**listed, LAST_SECTION: last}.items() if own}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, entries in self.sections(ctx).items():

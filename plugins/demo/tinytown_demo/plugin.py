@@ -16,6 +16,6 @@ def tinytown_commands() -> tuple[Command, ...]:
             "demo",
             "Watch four scripted agents build a small tool, from plan to review.",
             "tinytown_demo.command:demo",
-            section="The town",
+            section="Start here",
         ),
     )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TINYTOWN_HOOK_API = 2
 
 _TOWN = "The town"
-_COSTS = "Cost and accounts"
+_MONITOR = "Monitor"
+_MAIL = "Mail and questions"
 
 #: Each is also an entry point of the group ``tinytown.commands``, by which it is found when it is typed.
 _COMMANDS = (
@@ -61,26 +62,31 @@ _COMMANDS = (
         "why",
         "Explain why tasks do not run, or an agent does not work.",
         "tinytown_ops.explain.why_command:why",
-        "Work",
+        _MONITOR,
     ),
-    Command("task why", "Explain why a task is not running.", "tinytown_ops.explain.why_command:task_why", "Work"),
-    Command("task tree", "Show tasks with parts and dependencies.", "tinytown_ops.explain.tree_command:tree", "Work"),
-    Command("costs", "Show costs by agent, task, day or kind.", "tinytown_ops.costs.costs_command:costs", _COSTS),
-    Command("budget", "Show what is left of the budgets.", "tinytown_ops.costs.costs_command:budget", _COSTS),
+    Command("task why", "Explain why a task is not running.", "tinytown_ops.explain.why_command:task_why", "Tasks"),
+    Command("task tree", "Show tasks with parts and dependencies.", "tinytown_ops.explain.tree_command:tree", "Tasks"),
+    Command("costs", "Show costs by agent, task, day or kind.", "tinytown_ops.costs.costs_command:costs", _MONITOR),
+    Command("budget", "Show what is left of the budgets.", "tinytown_ops.costs.costs_command:budget", _MONITOR),
     Command(
         "accounts",
         "List vendor accounts, and which are rate limited.",
         "tinytown_ops.costs.accounts_command:accounts",
-        _COSTS,
+        _MONITOR,
     ),
-    Command("questions", "List what agents ask people.", "tinytown_ops.questions.commands:questions", "Mail"),
-    Command("answer", "Answer an agent's question.", "tinytown_ops.questions.commands:answer", "Mail"),
-    Command("deny", "Refuse a permission that an agent asks for.", "tinytown_ops.questions.commands:deny", "Mail"),
-    Command("trace", "Show the history of a message.", "tinytown_ops.explain.trace_command:trace", "Mail"),
+    Command("questions", "List what agents ask people.", "tinytown_ops.questions.commands:questions", _MAIL),
+    Command("answer", "Answer an agent's question.", "tinytown_ops.questions.commands:answer", _MAIL),
+    Command("deny", "Refuse a permission that an agent asks for.", "tinytown_ops.questions.commands:deny", _MAIL),
+    Command("trace", "Show the history of a message.", "tinytown_ops.explain.trace_command:trace", _MAIL),
     Command("conductor", "Run the town through a coding CLI.", "tinytown_ops.conductor.command:conductor"),
-    Command("top", "Watch the town on one screen.", "tinytown_ops.top.command:top"),
-    Command("history", "List finished rounds, or show one in full.", "tinytown_ops.explain.history_command:history"),
-    Command("logs", "Print the output of an agent's processes.", "tinytown_ops.explain.logs_command:logs"),
+    Command("top", "Watch the town on one screen.", "tinytown_ops.top.command:top", _MONITOR),
+    Command(
+        "history",
+        "List finished rounds, or show one in full.",
+        "tinytown_ops.explain.history_command:history",
+        _MONITOR,
+    ),
+    Command("logs", "Print the output of an agent's processes.", "tinytown_ops.explain.logs_command:logs", _MONITOR),
 )
 
 

@@ -15,13 +15,16 @@ def tinytown_commands() -> tuple[Command, ...]:
     """Also announced as entry points of the group `tinytown.commands`, by which they are found when typed."""
     return (
         Command(
-            "plan", "Show the plan in tasks.toml, or start one.", "tinytown_plans.plan_command:plan", section="Work"
+            "plan",
+            "Show the plan in tasks.toml, or start one.",
+            "tinytown_plans.plan_command:plan",
+            section="Plans, groups, formulas",
         ),
         Command(
             "sync",
             "Push the plan to the town; pull progress back.",
             "tinytown_plans.sync_command:sync",
-            section="Work",
+            section="Plans, groups, formulas",
         ),
     )
 

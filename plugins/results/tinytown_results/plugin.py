@@ -23,7 +23,7 @@ def tinytown_settings_type() -> type[Settings]:
 def tinytown_commands() -> Sequence[Command]:
     return (
         Command(
-            "task result", "Print the checked result of a task as JSON.", "tinytown_results.command:result", "Work"
+            "task result", "Print the checked result of a task as JSON.", "tinytown_results.command:result", "Tasks"
         ),
     )
 
