@@ -147,6 +147,25 @@ REVIEW: Mapping[str, tuple[str, ...]] = {
     "characters that a terminal obeys, or that are invisible": (
         "test_no_text_reaches_the_terminal_raw_whatever_prints_it",
     ),
+    "arguments of the town's tools that are huge, deep, of another type, or full of control characters": (
+        "test_no_arguments_of_any_tool_end_the_server_or_are_a_fault_of_ours",
+    ),
+    "directories too deep for a clean-up to finish": (
+        "test_a_directory_of_any_depth_is_removed",
+        "test_the_last_change_in_it_is_found",
+    ),
+    "a lease on a file that the kernel reads, which would block it for 45 s": (
+        "test_a_lease_on_a_file_holds_up_nobody",
+    ),
+    "a bus or a key agent that begins to listen after the box was made": (
+        "test_a_bus_that_begins_to_listen_later_is_out_of_reach",
+    ),
+    "another box: its processes, their environment, ptrace": (
+        "test_a_process_in_another_box_can_neither_be_seen_nor_traced",
+    ),
+    "a crash whose memory the system hands to a program outside": (
+        "test_what_crashes_is_handed_to_no_program_of_the_system",
+    ),
 }
 
 

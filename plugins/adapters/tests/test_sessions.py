@@ -192,6 +192,10 @@ async def test_once_its_result_is_there_the_end_of_its_process_takes_nothing_awa
 async def test_a_result_that_is_there_when_the_time_is_over_counts(toys: Toys) -> None:
     outcome = await toys.run(f"{DONE}; while :; do echo still here; sleep 0.05; done", {"timeout_s": 1.0})
     assert isinstance(outcome, Finished)
+    said = """'{"fail": "interrupted", "done": true}'"""
+    outcome = await toys.run(f'trap "echo {said}; exit 1" TERM; while :; do sleep 0.05; done', {"timeout_s": 0.5})
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "ended after 0.5 s, the time limit of a round"
     outcome = await toys.run("""echo '{"say": "half of it"}'; sleep 100""", {"timeout_s": 0.5})
     assert isinstance(outcome, Failed)
     assert outcome.reason.endswith("the time limit of a round; its last text: half of it")

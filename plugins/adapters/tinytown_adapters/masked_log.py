@@ -24,7 +24,7 @@ def open_masked_log(path: Path, secrets: Secrets, *, limit_bytes: float) -> Gene
     log = Log(path, limit_bytes)
 
     def write(text: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: closed, as its next file could not be opened
             log.write(f"{secrets.masked(text)}\n".encode("utf-8", "replace"))
 
     try:

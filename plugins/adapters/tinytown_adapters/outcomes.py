@@ -38,7 +38,9 @@ class FixHints:
 
 def outcome_of_exit(ended: Exit, state: RunState, hints: FixHints, *, limit_s: float) -> Outcome:
     """The outcome of a run that ended by itself or by its limits. `limit_s`: the time limit, in seconds."""
-    if state.is_final:
+    by_limit = ended.reason in ("timeout", "silence")
+    # What the CLI says of having been ended is not why it was.
+    if state.is_final and not (by_limit and state.failure is not None and state.failure.kind == "other"):
         return outcome_of_result(state, hints)
     if ended.reason == "timeout":
         return _failed(state, _with_text(f"ended after {limit_s:g} s, the time limit of a round", state))

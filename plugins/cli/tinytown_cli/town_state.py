@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tinytown.state import TownRecord, read_record, snapshots_directory, state_d
 from tinytown_cli.caller import caller_in
 from tinytown_cli.context import CliContext
 from tinytown_cli.town_registry import forget_towns, registry_path
+from tinytown_cli.trees import remove_tree
 
 
 def town_places(root: Path) -> dict[str, str]:
@@ -119,6 +119,6 @@ def _confirm(context: CliContext, what: str, removed: dict[str, str], *, force: 
 def _forget(id_: str, state: Path) -> None:
     for directory in (state, state_home() / f"{id_}@snapshots"):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            shutil.rmtree(directory)
+            remove_tree(directory)
     for suffix in ("@record.json", "@lock"):
         (state_home() / f"{id_}{suffix}").unlink(missing_ok=True)

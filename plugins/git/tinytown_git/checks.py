@@ -6,7 +6,6 @@ A check is the project's code as agents have left it, so it runs in a box where 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tinytown.model.text import shown
 from tinytown.packages import install_hint
 from tinytown.process import Exit, ProcessSupervisor
 from tinytown.state import state_directory, state_home
+from tinytown_cli.trees import remove_tree
 
 from tinytown_git.prepare import bring_files
 from tinytown_git.settings import Settings
@@ -114,7 +114,7 @@ async def sweep_clean_worktrees(worktrees: Worktrees) -> None:
         with suppress(OSError, TinytownError):
             await worktrees.discard(path)
     with suppress(OSError):
-        shutil.rmtree(worktrees.directory / _CHECKS)
+        remove_tree(worktrees.directory / _CHECKS)
 
 
 def unboxed(command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> Sequence[str]:

@@ -6,16 +6,15 @@ Refs are changed with the value that they are expected to have, so that nobody's
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import trio
 from tinytown.errors import NotFound
+from tinytown_cli.trees import remove_tree
 
 from tinytown_git.git import Git, GitFailed, git_environment
 
@@ -83,7 +82,8 @@ class Repository:
         try:
             yield replace(self, objects=place)
         finally:
-            await trio.to_thread.run_sync(partial(shutil.rmtree, place, ignore_errors=True))
+            with suppress(OSError):
+                await trio.to_thread.run_sync(remove_tree, place)
 
     async def keep_objects(self) -> None:
         """Have the new objects of a quarantine stay. Raises: GitFailed."""
@@ -117,7 +117,7 @@ class Repository:
         for place in (self.git_dir / "objects").glob("tinytown-*"):
             with suppress(OSError):
                 if time.time() - max(each.stat().st_mtime for each in (place, *place.iterdir())) > age_s:
-                    shutil.rmtree(place)
+                    remove_tree(place)
 
     async def commit(self, name: str) -> str | None:
         """The commit that a name resolves to; None if there is none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import stat
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -24,6 +23,7 @@ import msgspec
 import trio
 from tinytown.errors import Refused
 from tinytown.files import replace_file
+from tinytown_cli.trees import remove_tree
 
 from tinytown_git.base import Base, collecting_branch
 from tinytown_git.git import remove_stale_lock
@@ -408,6 +408,6 @@ def _delete(directory: Path) -> None:
             function(path)
 
     if _is_directory(directory):
-        shutil.rmtree(directory, onerror=make_writable)
+        remove_tree(directory, onerror=make_writable)
     else:
         directory.unlink(missing_ok=True)

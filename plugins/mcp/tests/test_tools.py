@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .conftest import RoundTown
 
 
@@ -144,6 +146,28 @@ def test_invalid_arguments_are_answered_with_their_names(round_town: RoundTown) 
         assert named in error["message"]
     assert tools.error("inbox", limit=0)["code"] == "usage"
     assert tools.call("send", to="bob", text="x", kind="info", reply_to=None)["to"] == "bob"
+
+
+NESTED: Any = []
+for _ in range(500):
+    NESTED = [NESTED]
+#: Text that hides what it says (bidirectional controls, tags, nothing of any width), that a terminal obeys, or that is a path.
+TRICKS = ["\u202etxt.exe\u2066", "a\U000e0041\U000e007fb\u200b", "\x1b[2J\x07\x00", "../../etc/passwd", "x" * 3_000_000]
+ODD: list[Any] = [*TRICKS, NESTED, {"a": NESTED}, [], True, -1, 2**70, 1e308, ["x"] * 50_000]
+
+
+def test_no_arguments_of_any_tool_end_the_server_or_are_a_fault_of_ours(round_town: RoundTown) -> None:
+    tools = round_town.start_round("ada", round_town.tt("assign", "ada", "a task", "--json").json["task_id"])
+    for listed in tools.request("tools/list")["result"]["tools"]:
+        schema = listed["inputSchema"]
+        plain = dict.fromkeys(schema.get("required", ()), "x")
+        for name in [*schema.get("properties", {}), "nonesuch"]:
+            for odd in ODD:
+                result = tools.request("tools/call", name=listed["name"], arguments={**plain, name: odd})["result"]
+                error = result["structuredContent"].get("error") if result["isError"] else None
+                assert error is None or error["code"] != "internal", (listed["name"], name, repr(odd)[:50], error)
+    assert tools.request("ping")["result"] == {}
+    assert tools.close() == (0, "")
 
 
 def test_a_stopped_server_is_an_error_of_the_call_and_found_again_once_restarted(round_town: RoundTown) -> None:

@@ -18,6 +18,7 @@ from tinytown.errors import TinytownError
 from tinytown.process import older_log
 from tinytown.state import state_directory
 from tinytown.town import Town
+from tinytown_cli.trees import last_change, remove_tree
 
 _EVERY_S = 60.0
 _DAY_S = 86_400
@@ -50,11 +51,12 @@ def keep_house(state: Path, agents: Collection[str], limits: LimitsConfig) -> No
             _shorten(state / name, limits.log_bytes)
     before = time.time() - limits.finished_days * _DAY_S
     for path, agent in _files_of_agents(state):
-        if agent not in agents and _last_change(path) < before:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if agent not in agents and last_change(path) < before:
+            with suppress(OSError):
+                if path.is_dir() and not path.is_symlink():
+                    remove_tree(path)
+                else:
+                    path.unlink()
 
 
 def _shorten(log: Path, limit_bytes: int) -> None:
@@ -81,14 +83,3 @@ def _files_of_agents(state: Path) -> Iterator[tuple[Path, str]]:
         yield path, path.name.removesuffix(".1").removesuffix(".log")
     for path in (state / "agents").glob("*"):
         yield path, path.name
-
-
-def _last_change(path: Path) -> float:
-    """When anything in it was last written, in seconds since 1970."""
-    times = [path.lstat().st_mtime]
-    if path.is_dir() and not path.is_symlink():
-        for directory, _, files in os.walk(path):
-            for name in files:
-                with suppress(FileNotFoundError):
-                    times.append(Path(directory, name).lstat().st_mtime)
-    return max(times)

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -360,6 +361,32 @@ if os.fork() == 0:
     assert processes_with("TINYTOWN_TEST_MARK=left-behind") == []
 
 
+def test_a_process_in_another_box_can_neither_be_seen_nor_traced(place: Place, home: Path) -> None:
+    (home / "other").mkdir()
+    sibling = replace(place, box=replace(place.box, workspace=home / "other", writable=()))
+    variables = {**place.environment, "PASSWORD": "hunter2"}
+    command = sibling.wrap(["sh", "-c", "echo ready; exec sleep 100"], variables)
+    with subprocess.Popen(command, cwd=home / "other", env=variables, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        script = f"""import {ATTEMPTS}
+PTRACE_SEIZE = 0x4206
+for pid in range(1, 1000):
+    if pid != os.getpid() and pid != 1:
+        print(end="traced" if libc.ptrace(PTRACE_SEIZE, pid, 0, 0) == 0 else "")
+for name in os.listdir("/proc"):
+    if name.isdecimal():
+        print(end="seen" if b"hunter2" in open(f"/proc/{{name}}/environ", "rb").read() else "")
+"""
+        assert place.python(script).stdout == ""
+        other.kill()
+
+
+def test_what_crashes_is_handed_to_no_program_of_the_system(place: Place) -> None:
+    assert place.python("import resource; print(resource.getrlimit(resource.RLIMIT_CORE))").stdout == "(1, 1)\n"
+    assert place.run("kill -SEGV $$").returncode != 0
+
+
 def test_no_descriptor_of_another_process_is_in_the_box(place: Place) -> None:
     script = (
         "import os; print(*[name for name in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{name}')])"
@@ -510,6 +537,21 @@ def test_a_socket_that_somebody_listens_on_is_out_of_reach(
     assert place.python(CONNECT, path).stdout == ""
     place.settings = {"show": (path,)}
     assert place.run(f'test -e "{path}"').returncode == 0
+
+
+def test_a_bus_that_begins_to_listen_later_is_out_of_reach(
+    place: Place, home: Path, listener: Callable[[str | int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "runtime").mkdir()
+    bus = home / "runtime" / "bus"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(bus.parent))
+    place.environment |= {"XDG_RUNTIME_DIR": str(bus.parent), "DBUS_SESSION_BUS_ADDRESS": f"unix:path={bus}"}
+    command = place.wrap([sys.executable, "-c", CONNECT, str(bus)])
+    listener(str(bus))
+    ended = subprocess.run(
+        command, cwd=place.workspace, env=place.environment, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, "FileNotFoundError" in ended.stderr) == ("", True)
 
 
 @pytest.mark.parametrize("network", ["on", "off"])

@@ -117,7 +117,8 @@ def _become_bwrap(
     limits.join(groups)
     confine.leave_session_keyring()
     confine.scope_to_itself()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # 0 would hand the memory of what crashes to a program outside, where `core_pattern` names one. Source: core(5), coredump.c.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     program, *arguments = [_empty_file() if word == EMPTY_FILE else word for word in _still_there(plan["bwrap"])]
     if (code := confine.filter_program()) is not None:
         arguments += ["--seccomp", str(_pipe_with(code))]

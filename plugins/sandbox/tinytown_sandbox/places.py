@@ -25,6 +25,7 @@ Access = Literal["hidden", "empty", "blank", "read", "write"]
 #: Keys, tokens and sessions, by their paths in the home directory.
 SECRETS = (
     # keys
+    ".1password", ".bitwarden-ssh-agent.sock",
     ".ssh", ".gnupg", ".pki", ".password-store", ".local/share/keyrings", ".local/share/kwalletd", ".age",
     ".config/age",
     ".config/sops", ".config/op", ".config/Bitwarden", ".config/1Password", ".config/keepassxc", ".bitcoin",
@@ -86,11 +87,13 @@ OBEYED = (
 _GIT_PROTECTED = ("hooks", "config", "config.worktree", "commondir", "gitdir")
 #: Repositories within a repository, of linked worktrees and submodules, with all that.
 _GIT_INNER = ("worktrees", "modules")
-#: Variables that say where secrets are, if not in their usual place.
+#: Variables that say where secrets and services are, if not in their usual place.
 _SECRETS_ELSEWHERE = (
     "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AZURE_CONFIG_DIR", "CLOUDSDK_CONFIG", "DOCKER_CONFIG", "GNUPGHOME",
     "GOOGLE_APPLICATION_CREDENTIALS", "KUBECONFIG", "NETRC", "NPM_CONFIG_USERCONFIG", "PASSWORD_STORE_DIR", "PGPASSFILE",
     "XAUTHORITY",
+    # where services of the person listen: a socket that is opened later is not seen when a box is made
+    "XDG_RUNTIME_DIR",
 )  # fmt: skip
 
 
