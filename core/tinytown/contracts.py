@@ -312,6 +312,10 @@ class Gate(Protocol):
 
     name: str
 
+    def wants(self, task: Task) -> bool:
+        """Whether this gate is to judge the task, which may have no result yet. Quick. Raising counts as True. Since API 2."""
+        return True
+
     async def check(self, work: WorkContext, directory: Path) -> Verdict:
         """The verdict on the task of `work`, which is in `directory`. Raising refuses it."""
         ...

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from tinytown.contracts import Disposition, Failed, Finished, Gate, Service, Verdict, WorkContext, Workspace
+from tinytown.model.tasks import Task
 from tinytown_cli import administration
 from trio_util import AsyncValue
 
@@ -235,6 +236,54 @@ async def test_a_task_is_completed_when_every_gate_lets_it_pass(town_dir, script
         assert (task.state, task.result) == ("completed", "did do it")
         assert first.seen == second.seen == [("verifying", tmp_path)]
         assert (await agent.info()).tasks_completed == 1
+
+
+class Choosy(Judge):
+    """A gate that wants the tasks whose text says so."""
+
+    def wants(self, task: Task) -> bool:
+        if "broken" in task.description:
+            raise RuntimeError("cannot tell")
+        return "judge" in task.description
+
+
+async def test_a_task_that_no_gate_wants_is_completed_at_once_and_its_workspace_is_not_opened_again(
+    town_dir, scripted_backend, tmp_path
+) -> None:
+    gate, shed = Choosy(Verdict(passed=True)), Shed("shed", tmp_path)
+    scripted_backend.gates, scripted_backend.workspaces = [gate], [shed]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        task = await town.wait_for_task((await agent.assign("do it")).id)
+        assert (task.state, len(shed.diary), gate.seen) == ("completed", 2, [])
+        assert not town_dir.recorded("task_state_changed", new="verifying")
+        task = await town.wait_for_task((await agent.assign("judge it")).id)
+        assert (task.state, len(shed.diary), len(gate.seen)) == ("completed", 6, 1)
+
+
+async def test_what_an_agent_submits_itself_is_judged_by_the_gates_that_want_it(town_dir, scripted_backend) -> None:
+    async def script(work: Any, report: Any) -> Finished:
+        task = work.task
+        await town.run(town.operations.settle_task("submit", task.id, by=task.agent_id, token=task.token))
+        return Finished()
+
+    gate = Choosy(Verdict(passed=True))
+    scripted_backend.gates, scripted_backend.script = [gate], script
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        assert (await town.wait_for_task((await agent.assign("do it")).id)).state == "completed"
+        assert gate.seen == []
+
+
+async def test_a_gate_that_cannot_say_what_it_wants_is_reported_and_judges(town_dir, scripted_backend) -> None:
+    gate = Choosy(Verdict(passed=True))
+    scripted_backend.gates = [gate]
+    async with town_dir.open() as town:
+        agent = await town.spawn("ada")
+        assert (await town.wait_for_task((await agent.assign("a broken one")).id)).state == "completed"
+        assert len(gate.seen) == 1
+        (event, *_) = await town_dir.wait_for_events(town, 1, "plugin_reported")
+        assert "cannot tell" in event["text"]
 
 
 async def test_a_refused_task_goes_back_to_its_agent_with_the_evidence(town_dir, scripted_backend) -> None:

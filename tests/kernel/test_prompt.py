@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import trio
-from tinytown.contracts import Failed, Finished, Verdict
+from tinytown.contracts import Failed, Finished, Gate, Verdict
 from tinytown.model.ids import SUPERVISOR
 from tinytown.model.messages import Informational
 
@@ -50,7 +50,7 @@ async def test_what_a_gate_has_against_the_work_is_a_rejection_too(town_dir, scr
         assert "```text\ngate strict: not the first time\n```" in scripted_backend.rounds[1].prompt
 
 
-class Strict:
+class Strict(Gate):
     name = "strict"
 
     async def check(self, work: Any, directory: Any) -> Verdict:

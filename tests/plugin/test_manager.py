@@ -115,7 +115,7 @@ class Anything:
         self.scope = "host"
         self.routes, self.panels, self.page = (), (), None
     def __getattr__(self, method):
-        if method in "open read write claims check run call problem wrap settle ask waiting began ended".split():
+        if method in "open read write claims check run call problem wrap settle ask waiting began ended wants".split():
             return lambda *arguments: None
         raise AttributeError(method)
 
@@ -577,11 +577,14 @@ def test_metadata_that_cannot_be_read_costs_nobody_else_anything(workshop: Works
         ("@hookimpl\ndef tinytown_gates():\n    return {}", "expected a sequence, got dict {}"),
         ("async def gates(): pass\n@hookimpl\ndef tinytown_gates():\n    return gates()", "got coroutine"),
         ("@hookimpl\ndef tinytown_gates():\n    yield 1 / 0", "tinytown_gates: ZeroDivisionError"),
-        ("@hookimpl\ndef tinytown_gates():\n    return [object()]", "which lacks name, check()"),
-        ("class Gate:\n    name = 'g'\n@hookimpl\ndef tinytown_gates():\n    return [Gate()]", "which lacks check()"),
+        ("@hookimpl\ndef tinytown_gates():\n    return [object()]", "which lacks name, wants(), check()"),
+        (
+            "class Gate:\n    name = 'g'\n@hookimpl\ndef tinytown_gates():\n    return [Gate()]",
+            "which lacks wants(), check()",
+        ),
         ("class Gate:\n    name = 'g'\n@hookimpl\ndef tinytown_gates():\n    return [Gate]", "the class Gate itself"),
         (
-            "class Gate:\n    def check(self): pass\n    @property\n    def name(self): 1 / 0\n"
+            "class Gate:\n    wants = check = lambda self: None\n    @property\n    def name(self): 1 / 0\n"
             "@hookimpl\ndef tinytown_gates():\n    return [Gate()]",
             "ZeroDivisionError",
         ),

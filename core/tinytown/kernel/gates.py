@@ -1,7 +1,8 @@
-"""Gates on submitted tasks: runs them and stores the verdict. Knows no rounds."""
+"""Gates on submitted tasks: runs those that want to judge one and stores the verdict. Knows no rounds."""
 
 from __future__ import annotations
 
+from tinytown.contracts import Gate
 from tinytown.errors import NotFound, PluginFaulty, Refused
 from tinytown.kernel.context import KernelContext
 from tinytown.kernel.outcome_policy import described
@@ -10,6 +11,20 @@ from tinytown.model.agents import Agent
 from tinytown.model.tasks import Fate, Task
 
 _EVIDENCE_KEPT = 10_000
+
+
+async def wanting_gates(context: KernelContext, task: Task) -> list[Gate]:
+    """The gates that want to judge a task. One that fails to say so is reported, and judges: nothing passes it unseen."""
+    wanting: list[Gate] = []
+    for gate in context.plugins.gates:
+        wants = True
+        try:
+            with context.call(gate):
+                wants = gate.wants(task)
+        except Exception as error:
+            await context.report_fault(gate, f"gate {gate.name}", error)
+        wanting += [gate] if wants else []
+    return wanting
 
 
 async def run_gates(context: KernelContext, agent: Agent, task_id: str) -> None:
@@ -37,10 +52,13 @@ async def _judge(context: KernelContext, agent: Agent, task: Task) -> tuple[bool
     """Whether all gates have decided, and the first refusal, which decides alone."""
     decided = True
     limit_s = context.town.config.round.timeout_s or float("inf")
+    gates = await wanting_gates(context, task)
+    if not gates:
+        return True, None
     try:
         work = await context.work_context(agent, task, task.round_id)
         async with open_workspace(context, work, "gate") as directory:
-            for gate in context.plugins.gates:
+            for gate in gates:
                 try:
                     with context.call(gate), context.processes.clock.fail_after(limit_s):
                         verdict = await gate.check(work, directory)

@@ -42,7 +42,7 @@ from tinytown.errors import (
 )
 from tinytown.kernel.boxes import log_path
 from tinytown.kernel.context import KernelContext
-from tinytown.kernel.gates import run_gates
+from tinytown.kernel.gates import run_gates, wanting_gates
 from tinytown.kernel.host_limits import check_room
 from tinytown.kernel.outcome_policy import Resolution, outcome_of, read_outcome, resolve
 from tinytown.kernel.pricing import charge_of
@@ -401,8 +401,10 @@ class RoundRunner:
 
     async def _store(self, outcome: Outcome, work: _Work, *, within_s: float) -> tuple[Resolution, str]:
         """Store the outcome while the lease may be ours; shielded, as promised. The resolution, and the new state of the task."""
-        duration_s = trio.current_time() - work.began
+        duration_s, gated = trio.current_time() - work.began, True
         with trio.CancelScope(shield=True, relative_deadline=within_s), suppress(TinytownError):
+            if self._context.plugins.gates and work.task and isinstance(outcome, Finished):
+                gated = bool(await wanting_gates(self._context, await self._town.task(work.task.id)))
             await self._return_unseen(work)
         settled = resolve(
             outcome,
@@ -449,6 +451,7 @@ class RoundRunner:
             reason=settled.reason,
             task_id=work.task_id,
             fate=settled.fate,
+            gated=gated,
             text=settled.text,
             duration_ms=int(duration_s * 1000),
             session_id=self._session_id or "",

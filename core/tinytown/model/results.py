@@ -77,18 +77,6 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that was given up, with the reason."""
-
-    id: str
-    agent: str
-    reason: str
-    at: str
-    deliveries: int
-    raw: bytes
-    message: Message | None
-
-
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that takes part in the town. ``id`` names one run of it, ``name`` the machine. How many ``agents`` it has and
     when its lease ends is known from `hosts` only. ``frozen`` counts the commands that it has frozen with the town; None while

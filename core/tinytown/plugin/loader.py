@@ -133,12 +133,8 @@ class Plugin:
             raise PluginRefused(f"it imports what this version of Tinytown lacks: {error}", hint=_CHANGES) from error
         api: Any = getattr(module, "TINYTOWN_HOOK_API", None)
         versions: Any = cast("Any", api) if type(api) is tuple else (api, api)
-        if not (
-            len(versions) == 2
-            and set(map(type, versions)) == {int}
-            and versions[0] <= HOOK_API
-            and versions[1] >= OLDEST_HOOK_API
-        ):
+        is_range = len(versions) == 2 and set(map(type, versions)) == {int}
+        if not is_range or versions[0] > HOOK_API or versions[1] < OLDEST_HOOK_API:
             raise PluginRefused(
                 f"expected TINYTOWN_HOOK_API = {HOOK_API} in {self.entry_point.value}, "
                 + ("got none" if api is None else f"got {api!r}"),

@@ -183,12 +183,9 @@ class Plugins:
         self, task: Task, agents: Sequence[Agent], data: Mapping[str, Mapping[str, Any]] = _NO_DATA
     ) -> str | None:
         """The name of one of `agents`, by the first plugin with an opinion; any other name counts as none."""
-        names, arguments = {agent.name for agent in agents}, {"task": task, "agents": tuple(agents)}
-
-        def name_in(answer: Any) -> str:
-            return _expect(answer, str, "the name of an agent")
-
-        answers = self._ask("tinytown_choose_agent", arguments, name_in, data)
+        hook, names = "tinytown_choose_agent", {agent.name for agent in agents}
+        given = {"task": task, "agents": tuple(agents)}
+        answers = self._ask(hook, given, lambda answer: _expect(answer, str, "the name of an agent"), data)
         return next((name for _, name in answers if name in names), None)
 
     def first_answer(self, hook: str, arguments: Mapping[str, Any], kind: type[T], what: str) -> T | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Unpack
+from typing import Any, Literal, Required, TypedDict, Unpack
 
 from tinytown.model.agents import DESIRED_STATES, Agent, DesiredState
 from tinytown.model.details import AgentDetails, check_keywords
@@ -14,6 +14,30 @@ from tinytown.model.text import check_one_of, check_text
 from tinytown.protocol import decoders
 from tinytown.protocol.operation import Operation
 from tinytown.protocol.operation_base import OperationBase, flat, json_text, members
+
+
+class Settlement(TypedDict, total=False):
+    """What `settle_round` stores. `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows
+    and is the longer the nearer `jitter` is to 1. `charge` is what the round has cost, see `kernel.pricing`. With `gated` False
+    a task that is complete needs no verdict of a gate."""
+
+    outcome: Required[str]
+    mail: Required[Literal["ack", "nack", "return"]]
+    delay_ms: int
+    reason: str
+    task_id: str
+    fate: Fate
+    gated: bool
+    text: str
+    duration_ms: int
+    session_id: str
+    throttled_ms: int | None
+    jitter: float
+    charge: str
+
+
+_SETTLED: dict[str, Any] = {"fate": "again", "delay_ms": 0, "duration_ms": 0, "jitter": 0.0}
+_SETTLED |= dict.fromkeys(("reason", "task_id", "text", "session_id", "charge"), "")
 
 
 class AgentOperations(OperationBase):
@@ -104,40 +128,12 @@ class AgentOperations(OperationBase):
         round_id: str,
         deliveries: Iterable[Delivery],
         *,
-        outcome: str,
-        mail: Literal["ack", "nack", "return"],
-        delay_ms: int = 0,
-        reason: str = "",
-        task_id: str = "",
-        fate: Fate = "again",
-        text: str = "",
-        duration_ms: int = 0,
-        session_id: str = "",
         record: bytes = b"{}",
-        throttled_ms: int | None = None,
-        jitter: float = 0.0,
-        charge: str = "",
+        **settlement: Unpack[Settlement],
     ) -> Operation[str]:
-        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none).
-
-        `throttled_ms` parks the agent's account for so long, or, when it is -1, for a time that grows and is the longer
-        the nearer `jitter` is to 1. `charge` is what the round has cost, see `kernel.pricing`.
-        """
-        settlement = {
-            "outcome": outcome,
-            "mail": mail,
-            "delay_ms": delay_ms,
-            "reason": reason,
-            "task_id": task_id,
-            "fate": fate,
-            "text": text,
-            "duration_ms": duration_ms,
-            "session_id": session_id,
-            "throttled_ms": throttled_ms,
-            "jitter": jitter,
-            "charge": charge,
-        }
-        packed = json_text({name: value for name, value in settlement.items() if value is not None})
+        """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none)."""
+        check_keywords("settle_round", Settlement, settlement)
+        packed = json_text({name: value for name, value in {**_SETTLED, **settlement}.items() if value is not None})
         return self._call(
             "round_settle", decoders.to_first_text, agent_id, fence, round_id, packed, record, *members(deliveries)
         )

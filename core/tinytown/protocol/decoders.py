@@ -59,14 +59,9 @@ def to_listed_agent(reply: Reply) -> Agent:
     try:
         return to_agent(reply)
     except (TypeError, ValueError) as error:
-        fields = pairs(reply[0])
-        return Agent(
-            id=fields.get("id", ""),
-            name=fields.get("name", "?"),
-            cli=fields.get("cli", ""),
-            state="error",
-            reason=f"its record cannot be read: {error}",
-        )
+        known = {"id": "", "name": "?", "cli": ""} | pairs(reply[0])
+        readable = {name: known[name] for name in ("id", "name", "cli")}
+        return Agent(**readable, state="error", reason=f"its record cannot be read: {error}")
 
 
 def to_placement(reply: Reply) -> results.Placement:
@@ -139,6 +134,11 @@ def to_stream_events(reply: Reply) -> tuple[Event, ...]:
     return to_events(next(iter(by_key.values())))
 
 
+def to_delivery(token: str, member: Any, deliveries: Any, raw: Any) -> results.Delivery:
+    message = try_message(raw)
+    return results.Delivery(member=member.decode(), token=token, deliveries=deliveries, raw=raw, message=message)
+
+
 def to_batch(token: str, reply: Reply) -> results.Batch:
     due = int(reply[1])
     return results.Batch(
@@ -146,16 +146,7 @@ def to_batch(token: str, reply: Reply) -> results.Batch:
         next_due_ms=None if due < 0 else due,
         held=to_text(reply[2]) or None,
         waiting=reply[3:] == [1],
-        deliveries=tuple(
-            results.Delivery(
-                member=reply[i].decode(),
-                token=token,
-                deliveries=reply[i + 1],
-                raw=reply[i + 2],
-                message=try_message(reply[i + 2]),
-            )
-            for i in range(3, len(reply) - 2, 3)
-        ),
+        deliveries=tuple(to_delivery(token, *reply[i : i + 3]) for i in range(3, len(reply) - 2, 3)),
     )
 
 

@@ -18,12 +18,12 @@ from tinytown.errors import ProtocolViolation, Refused, TinytownError
 from tinytown.model.details import AgentDetails, TaskChanges, TaskDetails, check_keywords
 from tinytown.model.ids import SUPERVISOR, SUPERVISOR_ID, SUPERVISOR_NAMES
 from tinytown.model.messages import Message, Priority
-from tinytown.model.results import DeadLetter
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task
 from tinytown.state import find_town
 from tinytown.town import AgentHandle as CoreAgentHandle, Town as CoreTown, connect_town
 from tinytown_cli import administration
+from tinytown_cli.administration import DeadLetter
 from tinytown_ops.doctor.reclaim_operation import Reclaimed, reclaim_from
 from tinytown_ops.settings.files import Level
 from tinytown_ops.settings.keys import look_up, parse_key

@@ -14,8 +14,8 @@ import msgspec
 from tinytown.model.details import TaskChanges, check_keywords
 from tinytown.model.hash_codec import pairs
 from tinytown.model.ids import new_id
-from tinytown.model.messages import decode_message
-from tinytown.model.results import DeadLetter, Inbox
+from tinytown.model.messages import Message, decode_message
+from tinytown.model.results import Inbox
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import Task, read_task
 from tinytown.model.text import check_text
@@ -42,6 +42,18 @@ ROUND_FUNCTIONS = (
 )
 
 _decode_record = msgspec.json.Decoder(RoundRecord).decode
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was given up, with the reason."""
+
+    id: str
+    agent: str
+    reason: str
+    at: str
+    deliveries: int
+    raw: bytes
+    message: Message | None
 
 
 class TraceLine(msgspec.Struct, frozen=True, kw_only=True):

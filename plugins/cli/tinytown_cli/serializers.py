@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tinytown.model.agents import Agent
 from tinytown.model.messages import Message, Unknown
-from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
+from tinytown.model.results import Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
 
 if TYPE_CHECKING:
     from tinytown.model.events import Event
+
+    from tinytown_cli.administration import DeadLetter
 
 _ENVELOPE_NAMES = frozenset({"id", "from", "to", "priority", "created_at", "correlation_id"})
 _OLD_EVENT_MEMBERS = {"wanted": "desired_state", "run": "round_id"}

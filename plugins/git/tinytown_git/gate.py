@@ -33,9 +33,12 @@ class GitGate(Gate):
         self._config = config
         self._workspace = workspace
 
+    def wants(self, task: Task) -> bool:
+        return self._workspace.is_used
+
     async def check(self, work: WorkContext, directory: Path) -> Verdict:
         task = work.task
-        if task is None or not self._workspace.claims(work.agent, task):
+        if task is None or not self.wants(task):
             return Verdict(True)
         worktrees = await self._workspace.worktrees()
         worktree = worktrees.find(task.id)

@@ -43,8 +43,13 @@ class GitWorkspace(Workspace):
         self._root = root
         self._worktrees: Worktrees | None = None
 
-    def claims(self, agent: Agent, task: Task | None) -> bool:
+    @property
+    def is_used(self) -> bool:
+        """Whether tasks have worktrees: the settings say so, and the project is in a repository."""
         return self._settings.workspace == "worktree" and has_repository(self._root)
+
+    def claims(self, agent: Agent, task: Task | None) -> bool:
+        return self.is_used
 
     async def worktrees(self) -> Worktrees:
         """The worktrees of the town. Raises: NotFound if `root` is in no repository any more; GitFailed."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from tinytown.contracts import Failed, Finished, RateLimited, Unavailable, Usage, Verdict
+from tinytown.contracts import Failed, Finished, Gate, RateLimited, Unavailable, Usage, Verdict
 from tinytown_cli import administration, backlog_pickup, hosting
 from tinytown_cli.client import open_town_client
 from tinytown_ops.explain import blockers
@@ -314,7 +314,7 @@ async def test_a_kernel_that_is_full_is_the_reason(town_dir, scripted_backend) -
 async def test_gates_that_judge_are_the_reason(town_dir, scripted_backend) -> None:
     released = trio.Event()
 
-    class Judge:
+    class Judge(Gate):
         name = "judge"
 
         async def check(self, work, directory) -> Verdict:

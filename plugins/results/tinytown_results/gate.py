@@ -27,6 +27,9 @@ class ResultGate(Gate):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def wants(self, task: Task) -> bool:
+        return task.meta.get(TABLE) is not None
+
     async def check(self, work: WorkContext, directory: Path) -> Verdict:
         task = work.task
         table = None if task is None else table_of(task)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from tinytown.contracts import Gate, Verdict, WorkContext
+from tinytown.model.tasks import Task
 from tinytown_testing import PROMISES, GateScenario, GateScenarios, check_gate, trial
 
 DEADLINE_S = 60.0
@@ -129,6 +130,24 @@ class TakesItsTime(Good):
         return await super().check(work, directory)
 
 
+class LeavesOutBadWork(Good):
+    def wants(self, task: Task) -> bool:
+        return False
+
+
+class WantsByTurns(Good):
+    asked = 0
+
+    def wants(self, task: Task) -> bool:
+        self.asked += 1
+        return bool(self.asked % 2)
+
+
+class WantsAscii(Good):
+    def wants(self, task: Task) -> bool:
+        return bool(task.description.encode("ascii"))
+
+
 BREAKERS: list[tuple[str, type[Good]]] = [
     ("G1", NameOfTwoWords),
     ("G2", GivesTruth),
@@ -138,12 +157,15 @@ BREAKERS: list[tuple[str, type[Good]]] = [
     ("G3", SpeaksAscii),
     ("G4", PassesNothing),
     ("G5", PassesAll),
+    ("G5", LeavesOutBadWork),
     ("G6", SaysNothing),
     ("G7", CleansUp),
     ("G7", Rewrites),
     ("G8", Hides),
     ("G8", LeavesAFdWhenCancelled),
     ("G9", TakesItsTime),
+    ("G10", WantsAscii),
+    ("G10", WantsByTurns),
 ]
 
 

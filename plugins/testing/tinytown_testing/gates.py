@@ -18,7 +18,7 @@ from tinytown_testing.contract_checks import CheckOptions, check_connected_promi
 from tinytown_testing.promises import Broken, CheckReport, Contract, NotApplicable, raised
 from tinytown_testing.samples import HOSTILE_TEXTS
 from tinytown_testing.scenarios import GateScenario, GateScenarios
-from tinytown_testing.trial import CANCELLED_AT_STEPS, Trial, check_word, expect
+from tinytown_testing.trial import CANCELLED_AT_STEPS, Trial, check_word, expect, expect_quick
 
 _CHECK_S = 60.0
 _UNDER_WAY_S = 0.2
@@ -49,6 +49,10 @@ class GateTrial(Trial):
         expect(expect(verdict, Verdict, "from check()").passed, bool, "as passed")
         expect(verdict.evidence, str, "as evidence")
         return verdict
+
+    def wants(self, text: str, gate: Gate | None = None) -> bool:
+        """Whether the gate wants a task with this text."""
+        return (gate or self.make()).wants(self.sandbox.task(text, agent=self.sandbox.agent()))
 
     def known(self) -> list[GateScenario]:
         """Work to judge: all that the maker gave, else a directory with one small file."""
@@ -117,7 +121,10 @@ async def _passes(trial: GateTrial) -> None:
 
 @GATE.promise("G5", "Bad work is refused.", requires=("G2",))
 async def _refuses(trial: GateTrial) -> None:
-    verdict = await trial.verdict(trial.given("refused"))
+    scenario = trial.given("refused")
+    if not trial.wants(scenario.task):
+        raise Broken("work that should be refused is never checked: wants() says False of its task")
+    verdict = await trial.verdict(scenario)
     if verdict.passed:
         raise Broken(f"work that should be refused passed: {shown(verdict.evidence, 200) or 'without evidence'}")
 
@@ -165,3 +172,16 @@ async def _event_loop(trial: GateTrial) -> None:
             await trial.verdict(scenario)
 
     await trial.expect_responsive("the check", work)
+
+
+@GATE.promise("G10", "wants() answers promptly and consistently for a task with any text.")
+async def _wants(trial: GateTrial) -> None:
+    gate = trial.make()
+    for what, text in HOSTILE_TEXTS.items():
+        try:
+            answers: list[object] = [trial.wants(text, gate), trial.wants(text, gate)]
+        except Exception as error:
+            raise Broken(f"a task with {what}: {raised(error)}") from error
+        if not isinstance(answers[0], bool) or answers[0] != answers[1]:
+            raise Broken(f"expected True or False twice from wants(), got {answers[0]!r} and {answers[1]!r}")
+    expect_quick("asking wants()", lambda: trial.wants("do it", gate))

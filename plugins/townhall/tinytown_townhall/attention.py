@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from tinytown.model.results import DeadLetter, MailboxEntry, Status
+from tinytown.model.results import MailboxEntry, Status
 from tinytown.model.tasks import Task
 from tinytown.model.text import counted, shown
+from tinytown_cli.administration import DeadLetter
 from tinytown_ops.costs.ledger import Account, Budget
 from tinytown_ops.questions.record import Question
 

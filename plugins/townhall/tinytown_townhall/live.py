@@ -16,12 +16,13 @@ from tinytown.errors import NotFound, ServerUnreachable, TinytownError, UsageErr
 from tinytown.model.agents import Agent
 from tinytown.model.events import AgentActivity, AgentReported, Event, OtherEvent, RoundEnded, event_fields
 from tinytown.model.ids import SUPERVISOR
-from tinytown.model.results import DeadLetter, Freeze, Inbox, Status
+from tinytown.model.results import Freeze, Inbox, Status
 from tinytown.model.tasks import Task
 from tinytown.model.text import shown
 from tinytown.model.time import rfc3339
 from tinytown.town import Town
 from tinytown_cli import administration
+from tinytown_cli.administration import DeadLetter
 from tinytown_ops.costs import ledger
 from tinytown_ops.costs.ledger import Account, Budget, CostRow, Costs
 from tinytown_ops.explain.blockers import Situation, agent_blockers, idle_reason

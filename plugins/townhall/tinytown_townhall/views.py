@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import msgspec
 from tinytown.model.agents import Agent, MailCounts
 from tinytown.model.messages import Message, TaskAssign, TaskDone, TaskFailed
-from tinytown.model.results import DeadLetter, Freeze, Host, MailboxEntry
+from tinytown.model.results import Freeze, Host, MailboxEntry
 from tinytown.model.tasks import Task
+from tinytown_cli.administration import DeadLetter
 from tinytown_cli.public import agent_shape, host_shape, task_shape
 
 

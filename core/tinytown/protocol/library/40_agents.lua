@@ -322,7 +322,7 @@ end)
 -- task ('' = none), desired state. The settlement has, by name:
 --   outcome, reason, text, duration_ms, session_id
 --   mail           ack, nack or return; delay_ms: for how long what goes back is delayed
---   task_id        '' = none, and its fate: complete, fail or again
+--   task_id        '' = none, and its fate: complete, fail or again; gated: false if no gate judges it
 --   throttled_ms   only when the account was throttled: how long the vendor named, -1 = it did not; jitter: 0 to 1
 --   charge         what it has cost, see `charge`
 -- One step: the outcome is stored and the mail goes, or nothing happens. What becomes of the mail is said for all of it; but an
@@ -342,7 +342,7 @@ register('round_settle', function(base, a)
     elseif redis.call('SCARD', task_key(base, task_id) .. ':needs') > 0 then
       move(base, task, 'blocked', needs_reason(base, task_id), now)
     elseif fate == 'complete' then
-      local gated = tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
+      local gated = settlement.gated ~= false and tonumber(redis.call('HGET', base .. ':meta', 'gates') or 0) > 0
       redis.call('HSET', task_key(base, task_id), 'result', text)
       move(base, task, gated and 'verifying' or 'completed', '', now)
       if not gated then count_completion(base, task) end

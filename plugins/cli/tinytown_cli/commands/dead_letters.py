@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 from tinytown.errors import NotFound, UsageError
-from tinytown.model.results import DeadLetter
 from tinytown.model.text import shown
 
 from tinytown_cli import administration
+from tinytown_cli.administration import DeadLetter
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import brief_ids, table
 from tinytown_cli.framework import TownGroup
