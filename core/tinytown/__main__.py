@@ -1,7 +1,12 @@
 """``python -m tinytown``: the program of an installed command line, and without one the kernel of a town in the foreground.
 
 A command line announces itself by an entry point of the group ``tinytown.programs``: a function from the words of the
-command line to an exit code. Without words it is asked for ``start``.
+command line to an exit code. Without words it is asked for ``start``. Without a command line:
+
+    usage: python -m tinytown [--help | --version]
+
+Run the kernel of the town that the current directory is in, until SIGTERM or Ctrl-C. A second signal ends its rounds at once.
+TINYTOWN_TOWN names the directory of another town.
 """
 
 from __future__ import annotations
@@ -12,15 +17,6 @@ import sys
 from collections.abc import Callable
 
 PROGRAMS_GROUP = "tinytown.programs"
-
-_HELP = """\
-usage: python -m tinytown [--help | --version]
-
-Run the kernel of the town that the current directory is in, until SIGTERM or Ctrl-C. A second signal ends its rounds at once.
-TINYTOWN_TOWN names the directory of another town.
-
-Commands: {commands}
-"""
 
 
 def main() -> None:
@@ -51,7 +47,7 @@ def _run(words: list[str]) -> None:
 
     hint = install_hint("parts", "commands")
     if words in (["--help"], ["-h"]):
-        sys.stdout.write(_HELP.format(commands=hint))
+        sys.stdout.write(f"{(__doc__ or '').partition('Without a command line:')[2].lstrip()}\nCommands: {hint}\n")
         return
     if words == ["--version"]:
         sys.stdout.write(f"tinytown {__version__}\n")

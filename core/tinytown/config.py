@@ -30,6 +30,8 @@ PASSWORD_VARIABLE = "TINYTOWN_REDIS_PASSWORD"
 LABELS_VARIABLE = "TINYTOWN_HOST_LABELS"
 #: Overrides ``~/.config/tinytown``, the directory of the user's own settings.
 HOME_VARIABLE = "TINYTOWN_HOME"
+#: Names of plugins that are not imported, separated by commas; ``*`` means all. Adds to ``blocked_plugins``.
+BLOCK_VARIABLE = "TINYTOWN_BLOCK"
 
 #: What a role may say: it goes into every prompt.
 _ROLE_TEXT_BYTES = 20_000
@@ -237,6 +239,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     roles: dict[str, RoleConfig] = msgspec.field(default_factory=dict[str, RoleConfig])
     wake: WakeConfig = WakeConfig()
     plugins: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict[str, dict[str, Any]])
+
+    def blocking(self, plugin: str) -> str:
+        """Why a plugin is not imported, by the settings or `BLOCK_VARIABLE`; empty if it is."""
+        blocked = {*self.blocked_plugins, *map(str.strip, os.environ.get(BLOCK_VARIABLE, "").split(","))}
+        if blocked & {plugin, "*"}:
+            return f"by blocked_plugins or {BLOCK_VARIABLE}"
+        is_allowed = self.allowed_plugins is None or plugin in self.allowed_plugins
+        return "" if is_allowed else "it is not among allowed_plugins"
 
     @property
     def server_settings(self) -> dict[str, int | str]:

@@ -42,10 +42,8 @@ class IndexedEntryPoint(NamedTuple):
 
 
 def installed(group: str) -> tuple[IndexedEntryPoint, ...]:
-    """The entry points of `group`, by name and distribution; several may have one name. Imports no plugin.
-
-    A distribution installed twice counts as the first on the path. Blocks for a few ms.
-    """
+    """The entry points of `group`, by name and distribution; several may have one name. Imports no plugin; blocks for a few ms.
+    A distribution installed twice counts as the first on the path."""
     entries: list[IndexedEntryPoint] = []
     seen: set[str] = set()
     for directory, text in _announcing():

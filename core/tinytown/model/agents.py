@@ -12,7 +12,6 @@ from typing import Literal
 import msgspec
 
 from tinytown.model.hash_codec import read_record
-from tinytown.model.ids import short_id
 
 DesiredState = Literal["running", "paused", "drained", "stopped"]
 AgentState = Literal["starting", "idle", "working", "paused", "draining", "suspended", "stopped", "error"]
@@ -92,10 +91,6 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         """Its name for screens: ``Ada Mason [reviewer]``."""
         return f"{self.nickname or self.name} [{self.role or self.name}]"
-
-    @property
-    def short_id(self) -> str:
-        return short_id(self.id)
 
     @property
     def asleep(self) -> bool:

@@ -24,9 +24,6 @@ from tinytown.hookspecs import HOOK_API, OLDEST_HOOK_API, PROJECT, Contribution
 from tinytown.interrupts import is_from_outside
 from tinytown.packages import install_hint
 
-#: Names of plugins that are not even imported, separated by commas; ``*`` means all. Adds to ``blocked_plugins``.
-BLOCK_VARIABLE = "TINYTOWN_BLOCK"
-
 Status = Literal["active", "blocked", "refused", "faulty", "missing"]
 
 _CHANGES = "see docs/reference/plugins.md, section 'What changed in API 2'"

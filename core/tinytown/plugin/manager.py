@@ -7,12 +7,11 @@ went wrong. What a plugin raises, be it SystemExit, stays with that plugin.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,7 +20,7 @@ import msgspec
 
 from tinytown import contracts
 from tinytown.config import CONFIG_FILE, Config, convert_settings
-from tinytown.entry_points import loading_state
+from tinytown.entry_points import installed, loading_state
 from tinytown.errors import ConfigError, NotFound, PluginError, PluginFaulty, PluginRefused, TinytownError
 from tinytown.interrupts import is_from_outside, telling_interrupts
 from tinytown.model.agents import Agent
@@ -39,6 +38,9 @@ _SLOW_IMPORT_S = 2.0
 
 #: The name of the plugin whose code is being called, in its tasks too; empty outside of them.
 CURRENT_PLUGIN: ContextVar[str] = ContextVar("CURRENT_PLUGIN", default="")
+
+#: Functions from a town's root to a guard: ``check(plugin)`` may refuse a plugin, ``call(plugin, stage)`` is around each call.
+_GUARDS_GROUP = "tinytown.call_guards"
 
 _NO_DATA: Mapping[str, Mapping[str, Any]] = {}
 
@@ -61,6 +63,7 @@ class Plugins:
         self._problems: dict[tuple[str, str], TinytownError] = {}
         self._suspended: dict[str, str] = {}
         self._calls: list[tuple[str, Callable[[], object]]] = []
+        self._guards: list[Any] = []
         for name, error in self._specs.faults.items():
             self._blame(loader.Plugin(name), "hookspecs", error)
         with telling_interrupts():
@@ -71,12 +74,8 @@ class Plugins:
         self.backends: Mapping[str, contracts.AgentBackend] = self.contributed("backends")
         self.workspaces: tuple[contracts.Workspace, ...] = tuple(self.contributed("workspaces").values())
         self.gates: tuple[contracts.Gate, ...] = tuple(self.contributed("gates").values())
-        serving = [
-            kind for kind, each in self._specs.contributions.items() if contracts.Service in each.contract.__mro__
-        ]
-        self.services: tuple[contracts.Service, ...] = tuple(
-            s for kind in serving for s in self.contributed(kind).values()
-        )
+        kinds = [kind for kind, each in self._specs.contributions.items() if contracts.Service in each.contract.__mro__]
+        self.services: tuple[contracts.Service, ...] = tuple(s for k in kinds for s in self.contributed(k).values())
         self.sandboxes: tuple[contracts.Sandbox, ...] = tuple(self.contributed("sandboxes").values())
 
     def contributed(self, kind: str) -> Mapping[str, Any]:
@@ -112,10 +111,8 @@ class Plugins:
         raise NotFound(f"no plugin has contributed {_described(contributed)}")
 
     def mark_faulty(self, plugin: str, stage: str, error: BaseException) -> PluginError:
-        """Record that something of a plugin failed at run time; the error that names the plugin.
-
-        `stage` says where (``sink journal``); the first failure of each is kept. The object stays registered: its caller decides.
-        """
+        """Record that something of a plugin failed at run time; the error that names the plugin. `stage` says where (``sink
+        journal``); the first failure of each is kept. The object stays registered: its caller decides."""
         known = next(
             (known for known in self._plugins if known.name == plugin and known.manager), loader.Plugin(plugin)
         )
@@ -134,9 +131,7 @@ class Plugins:
     @contextmanager
     def calling(self, contributed: object, end: Callable[[], object]) -> Generator[None]:
         """Around a call of a contributed object, which `end` ends if its plugin is suspended meanwhile.
-
-        Raises: PluginFaulty with code ``plugin_suspended`` if it is.
-        """
+        Raises: PluginFaulty with code ``plugin_suspended`` if it is."""
         plugin, call = "", ("", end)
         with suppress(NotFound):  # the kernel's own
             plugin = self.owner(contributed)
@@ -194,27 +189,27 @@ class Plugins:
         return next((answer for _, answer in answers), None)
 
     def _load(self) -> None:
-        blocked = {name.strip() for name in os.environ.get(loader.BLOCK_VARIABLE, "").split(",")}
-        blocked.update(self._config.blocked_plugins)
-        names, allowed = [plugin.name for plugin in self._plugins], self._config.allowed_plugins
+        guards = [entry.load() for entry in installed(_GUARDS_GROUP) if not self._config.blocking(entry.name)]
+        self._guards = [guard(self._path.parent) for guard in guards]
+        names = [plugin.name for plugin in self._plugins]
         for plugin in self._plugins:
             namesakes = [other.distribution for other in self._plugins if other.name == plugin.name]
             with self._blaming(plugin, "load"):
-                if blocked & {plugin.name, "*"}:
-                    plugin.status, plugin.reason = "blocked", f"by blocked_plugins or {loader.BLOCK_VARIABLE}"
-                elif allowed is not None and plugin.name not in allowed:
-                    plugin.status, plugin.reason = "blocked", "it is not among allowed_plugins"
+                if reason := self._config.blocking(plugin.name):
+                    plugin.status, plugin.reason = "blocked", reason
                 elif len(namesakes) > 1:
                     raise PluginRefused(
                         f"{' and '.join(namesakes)} each have a plugin of this name", hint="uninstall all but one"
                     )
                 else:
                     began = time.monotonic()
+                    for guard in self._guards:
+                        guard.check(plugin.name)
                     plugin.load()
                     if (took_s := time.monotonic() - began) > _SLOW_IMPORT_S:
                         plugin.reason = f"importing it took {took_s:.1f} s"
         for name in self._config.plugins.keys() - set(names):
-            if blocked.isdisjoint({name, "*"}):
+            if not self._config.blocking(name):
                 absent = loader.Plugin(name)
                 self._plugins.append(absent)
                 problem = PluginRefused(
@@ -339,7 +334,10 @@ class Plugins:
         """What is raised inside is a fault of this plugin only, except for Ctrl-C."""
         called = CURRENT_PLUGIN.set(plugin.name)
         try:
-            yield
+            with ExitStack() as guarded:
+                for guard in self._guards:
+                    guarded.enter_context(guard.call(plugin.name, stage))
+                yield
         except (ConfigError, PluginRefused) as error:
             self._blame(plugin, stage, error, "refused")
         except BaseException as error:

@@ -12,7 +12,7 @@ from tinytown.model.results import Delivery, Placement
 from tinytown.model.tasks import Fate
 from tinytown.model.text import check_one_of, check_text
 from tinytown.protocol import decoders
-from tinytown.protocol.operation import Operation
+from tinytown.protocol.operation import Argument, Operation
 from tinytown.protocol.operation_base import OperationBase, flat, json_text, members
 
 
@@ -36,8 +36,8 @@ class Settlement(TypedDict, total=False):
     charge: str
 
 
-_SETTLED: dict[str, Any] = {"fate": "again", "delay_ms": 0, "duration_ms": 0, "jitter": 0.0}
-_SETTLED |= dict.fromkeys(("reason", "task_id", "text", "session_id", "charge"), "")
+_NOTHING = dict.fromkeys(("reason", "task_id", "text", "session_id", "charge"), "")
+_SETTLED: dict[str, Any] = {"fate": "again", "delay_ms": 0, "duration_ms": 0, "jitter": 0.0, **_NOTHING}
 
 
 class AgentOperations(OperationBase):
@@ -133,7 +133,6 @@ class AgentOperations(OperationBase):
     ) -> Operation[str]:
         """Store a round's outcome and settle its mail and task in one step; the state of the task afterwards ('' = none)."""
         check_keywords("settle_round", Settlement, settlement)
-        packed = json_text({name: value for name, value in {**_SETTLED, **settlement}.items() if value is not None})
-        return self._call(
-            "round_settle", decoders.to_first_text, agent_id, fence, round_id, packed, record, *members(deliveries)
-        )
+        said = {name: value for name, value in {**_SETTLED, **settlement}.items() if value is not None}
+        words: list[Argument] = [agent_id, fence, round_id, json_text(said), record, *members(deliveries)]
+        return self._call("round_settle", decoders.to_first_text, *words)

@@ -59,9 +59,8 @@ def to_listed_agent(reply: Reply) -> Agent:
     try:
         return to_agent(reply)
     except (TypeError, ValueError) as error:
-        known = {"id": "", "name": "?", "cli": ""} | pairs(reply[0])
-        readable = {name: known[name] for name in ("id", "name", "cli")}
-        return Agent(**readable, state="error", reason=f"its record cannot be read: {error}")
+        known, why = {"id": "", "name": "?", "cli": ""} | pairs(reply[0]), f"its record cannot be read: {error}"
+        return Agent(id=known["id"], name=known["name"], cli=known["cli"], state="error", reason=why)
 
 
 def to_placement(reply: Reply) -> results.Placement:
@@ -115,10 +114,6 @@ def to_mailbox_entry(place: Any, _member: Any, deliveries: Any, body: Any, score
 def to_inbox(reply: Reply) -> results.Inbox:
     messages = tuple(to_mailbox_entry(*reply[i : i + 5]) for i in range(1, len(reply), 5))
     return results.Inbox(agent=to_text(reply[0]), messages=messages)
-
-
-def to_dead_count(reply: Reply) -> int:
-    return to_texts(reply).count("dead")
 
 
 def to_events(reply: Reply) -> tuple[Event, ...]:

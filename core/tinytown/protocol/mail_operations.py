@@ -86,9 +86,9 @@ class MailOperations(OperationBase):
         """Give leased messages back to their old place; for each ``queued``, ``dead`` or ``stale``."""
         return self._once("nack", decoders.to_texts, agent_id, delay_ms, int(counts), reason, *members(deliveries))
 
-    def dead_letter(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Operation[int]:
-        """Make leased messages dead letters at once; how many."""
-        return self._once("nack", decoders.to_dead_count, agent_id, -1, 1, reason, *members(deliveries))
+    def dead_letter(self, agent_id: str, deliveries: Iterable[Delivery], *, reason: str) -> Operation[tuple[str, ...]]:
+        """Make leased messages dead letters at once; for each ``dead`` or ``stale``."""
+        return self._once("nack", decoders.to_texts, agent_id, -1, 1, reason, *members(deliveries))
 
     def peek(self, agent: str, *, limit: int = 100) -> Operation[Inbox]:
         """The messages in a mailbox, in the order of delivery; nothing is claimed."""

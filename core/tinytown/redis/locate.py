@@ -85,11 +85,8 @@ class TownServer(Protocol):
 
 
 class ServerProvider(Protocol):
-    """Makes the server of a town whose settings have no ``redis.url``. Since API 2.
-
-    Announced by an entry point of the group ``tinytown.servers``, so that a quick command finds it without importing
-    any other plugin. One may be installed. Nothing is started or written before `TownServer.ensure`.
-    """
+    """Makes the server of a town whose settings have no ``redis.url``: the one entry point of the group `SERVERS_GROUP`, so that
+    a quick command imports no other plugin. Nothing is started or written before `TownServer.ensure`. Since API 2."""
 
     def __call__(self, directory: Path) -> TownServer:
         """The server whose data is in `directory`, the town's state directory."""

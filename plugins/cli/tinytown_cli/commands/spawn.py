@@ -10,7 +10,7 @@ from tinytown.errors import NotFound, Refused
 from tinytown.kernel import running_kernel
 from tinytown.model.agents import Agent
 from tinytown.model.details import AgentDetails
-from tinytown.model.ids import check_agent_name
+from tinytown.model.ids import check_agent_name, short_id
 from tinytown.model.results import Host
 from tinytown.roles import check_kind, start_of_agent
 
@@ -125,7 +125,7 @@ def add_agent(
 
 
 def _describe(agent: Agent) -> str:
-    words = [agent.nickname, f"kind {agent.cli}", agent.role and f"role {agent.role}", f"id {agent.short_id}"]
+    words = [agent.nickname, f"kind {agent.cli}", agent.role and f"role {agent.role}", f"id {short_id(agent.id)}"]
     return ", ".join(filter(None, words))
 
 

@@ -8,20 +8,26 @@ nothing up.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import trio
 from tinytown.contracts import Service
-from tinytown.errors import TinytownError
+from tinytown.errors import PluginRefused, TinytownError
 from tinytown.plugin import CURRENT_PLUGIN, Plugins
 from tinytown.town import Town
 
+from tinytown_ops.watchdog.deaths import CODE
 from tinytown_ops.watchdog.stalls import Stall, find_culprit, keep, plugins_by_module
+
+#: Where the notice about plugins that are left out is kept: no plugin's own, since it is about others.
+NOTICES = "plugins"
 
 _log = logging.getLogger("tinytown.kernel")
 
@@ -43,6 +49,7 @@ class Watchdog(Service):
 
     async def run(self, town: Town) -> None:
         """Watch until cancelled."""
+        await self._report_deaths(town)
         watch = _Watch(town.root, threading.get_ident())
         thread = threading.Thread(target=watch.run, name="tinytown-watchdog", daemon=True)
         thread.start()
@@ -56,6 +63,23 @@ class Watchdog(Service):
             trio.lowlevel.remove_instrument(watch)
             watch.ended.set()
             thread.join(2 * BEAT_S)
+
+    async def _report_deaths(self, town: Town) -> None:
+        """Say in the log, the events and ``tt status`` which plugins are not loaded because processes died in them."""
+        left_out = {
+            str(problem.fields.get("plugin")): problem.message
+            for problem in self._plugins.problems
+            if isinstance(problem.__cause__, PluginRefused) and problem.__cause__.code == CODE
+        }
+        operations, here = town.operations, f"on {os.uname().nodename}: "
+        with suppress(TinytownError):
+            for plugin, text in left_out.items():
+                _log.error(text)
+                await town.run(operations.emit("plugin_reported", {"plugin": plugin, "text": text}))
+            before = await town.run(operations.plugin_field(NOTICES, "notice"))
+            notice = here + "; ".join(left_out.values()) if left_out else None
+            if notice != before and (notice or str(before).startswith(here)):
+                await town.run(operations.set_plugin_field(NOTICES, "notice", notice))
 
     async def _report(self, town: Town, stall: Stall, seen_s: float) -> None:
         where = f"held up the kernel for {stall.seconds:.1f} s in {stall.function}"
