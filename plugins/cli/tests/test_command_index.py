@@ -130,7 +130,7 @@ def test_only_changed_plugins_are_imported_to_rebuild_the_index(tt: Shell, site:
 
 
 @pytest.mark.parametrize(
-    "content", [None, [], {"format": 1, "plugins": 5}, {"format": 1, "state": 1, "plugins": {"a": {}}}]
+    "content", [None, [], {"format": 2, "plugins": 5}, {"format": 2, "state": 1, "plugins": {"a": {}}}]
 )
 def test_a_corrupt_index_is_rebuilt(tt: Shell, site: Site, content: Any) -> None:
     site.install("ballet", "dance")
@@ -152,6 +152,30 @@ def test_a_plugin_that_cannot_be_imported_contributes_no_commands(
     assert all(command.plugin != "ballet" for command in contributions(()).commands)
     assert contributions(("*",)) == ((), ())
     assert "tinytown_ballet" not in sys.modules
+
+
+def test_a_plugin_that_cannot_be_imported_is_tried_again_only_once_it_has_changed(tt: Shell, site: Site) -> None:
+    path = site.install("ballet", "dance")
+    source, tried = path.read_text(), site.directory / "tried"
+    path.write_text(f"open({str(tried)!r}, 'a').write('.')\nimport nothing_of_this_name\n")
+    for _ in range(3):
+        assert "  dance" not in tt("--help", env=site.env).out
+    assert tried.read_text() == "."
+    path.write_text(source)
+    os.utime(path, ns=(1, 1))
+    assert "  dance" in tt("--help", env=site.env).out
+
+
+def test_a_plugin_that_ends_the_process_is_left_out_after_the_second_time(tt: Shell, site: Site) -> None:
+    path = site.install("ballet", "dance")
+    source = path.read_text()
+    path.write_text("import os\nos._exit(3)\n")
+    for _ in range(2):
+        tt("--help", env=site.env, code=3)
+    assert "  status" in tt("--help", env=site.env).out
+    path.write_text(source)
+    os.utime(path, ns=(1, 1))
+    assert "  dance" in tt("--help", env=site.env).out
 
 
 def test_plugins_of_the_same_name_in_two_environments_are_distinguished(tt: Shell, site: Site, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 A file in the cache directory keeps each plugin's answers to `tinytown_commands` and `tinytown_completers`. An
 answer holds as long as nothing was installed or removed and the files of the modules that it imported are unchanged;
 otherwise the plugin is imported and asked again. A plugin that cannot be asked contributes nothing, and ``tt plugins``
-says why. Imports only the standard library as long as all answers hold.
+says why; that holds until a file of its package has changed or something was installed. Imports only the standard library as
+long as all answers hold.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 COMMAND_GROUP = "tinytown.commands"
 
-_FORMAT = 1
+_FORMAT = 2
+#: So often a plugin is asked that has not answered before, because the process died.
+_ATTEMPTS = 2
 _BLOCK_VARIABLE = "TINYTOWN_BLOCK"
 
-#: A plugin's answers as the file has them: ``files`` with their modification times, ``commands`` and ``completers``.
+#: A plugin's answers as the file has them: ``files`` with their modification times, ``commands`` and ``completers``; ``attempts``
+#: is how often it was asked without an answer, 0 with one.
 _Record = dict[str, Any]
 
 
@@ -108,18 +112,33 @@ def _records(entries: Sequence[IndexedEntryPoint]) -> list[_Record]:
     """The answers of these plugins, from the file where they still hold."""
     path, state = cache_file("commands"), installation_state()
     kept = _read(path, state)
-    records = {_key(entry): kept.get(_key(entry)) for entry in entries}
-    fresh: dict[str, _Record] = {}
+
+    def keep() -> None:
+        if path:
+            write_cache(path, {"format": _FORMAT, "state": state, "plugins": kept})
+
+    asked = False
     for entry in entries:
-        record = records[_key(entry)]
-        if record is None or any(_changed_ns(path) != changed_ns for path, changed_ns in record["files"]):
-            answer = _ask(entry)
-            records[_key(entry)] = answer
-            if answer["files"]:
-                fresh[_key(entry)] = answer
-    if path and fresh:
-        write_cache(path, {"format": _FORMAT, "state": state, "plugins": kept | fresh})
-    return [record for entry in entries if (record := records[_key(entry)]) is not None]
+        key = _key(entry)
+        known = kept.get(key)
+        if known and any(_changed_ns(path) != changed_ns for path, changed_ns in known["files"]):
+            known = None
+        attempts = known["attempts"] if known else 0
+        if known and attempts not in range(1, _ATTEMPTS):
+            continue
+        # First as if it did not answer: its import may end the process, this time and each time.
+        kept[key] = _nothing(entry, attempts + 1)
+        keep()
+        try:
+            kept[key] = _ask(entry)
+        except KeyboardInterrupt:
+            del kept[key]
+            keep()
+            raise
+        asked = True
+    if asked:
+        keep()
+    return [kept[_key(entry)] for entry in entries]
 
 
 def _read(path: str | None, state: int) -> dict[str, _Record]:
@@ -132,6 +151,7 @@ def _read(path: str | None, state: int) -> dict[str, _Record]:
             _ = [(path, changed_ns) for path, changed_ns in record["files"]]
             _ = [(name, text, target, section) for name, text, target, section in record["commands"]]
             _ = [(name, target) for name, target in record["completers"]]
+            _ = record["attempts"] + 1
         return dict(content["plugins"])
     except (TypeError, ValueError, LookupError, AttributeError):
         return {}
@@ -147,7 +167,6 @@ def _ask(entry: IndexedEntryPoint) -> _Record:
 
     from tinytown_cli.contracts import Command, Completer
 
-    nothing: _Record = {"files": [], "commands": [], "completers": []}
     try:
         plugin = load_plugin(entry)
         commands = [
@@ -163,19 +182,40 @@ def _ask(entry: IndexedEntryPoint) -> _Record:
     except KeyboardInterrupt:
         raise
     except BaseException:  # a plugin may raise anything; `tt plugins` shows it
-        return nothing
+        return _nothing(entry, 0)
     fields: list[object] = [field for answer in (*commands, *completers) for field in answer]
     if not all(isinstance(field, str) for field in fields):
-        return nothing
-    return {"files": _files(entry.value.partition(":")[0]), "commands": commands, "completers": completers}
+        return _nothing(entry, 0)
+    files = _with_times(_imported(entry.value.partition(":")[0]))
+    return {"files": files, "commands": commands, "completers": completers, "attempts": 0}
 
 
-def _files(module: str) -> list[list[Any]]:
-    """The files of what is imported of the top-level package of `module`, with their modification times."""
+def _nothing(entry: IndexedEntryPoint, attempts: int) -> _Record:
+    """The record of a plugin that adds nothing: it holds while its package, and what is installed, are as they are."""
+    from contextlib import suppress
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    paths = [path for path in sys.path if path.endswith("-packages")]  # what it needs may be installed later
+    spec = None
+    with suppress(ImportError, ValueError):
+        spec = find_spec(entry.value.partition(":")[0].partition(".")[0].strip())
+    if spec and spec.origin:
+        paths.append(spec.origin)
+        paths += [str(path) for place in spec.submodule_search_locations or () for path in Path(place).rglob("*.py")]
+    return {"files": _with_times(paths), "commands": [], "completers": [], "attempts": attempts}
+
+
+def _imported(module: str) -> list[str]:
+    """The files of what is imported of the top-level package of `module`."""
     package = module.partition(".")[0]
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == package]
-    paths = sorted({path for module in modules if (path := getattr(module, "__file__", None))})
-    return [[path, _changed_ns(path)] for path in paths]
+    return [path for module in modules if (path := getattr(module, "__file__", None))]
+
+
+def _with_times(paths: Iterable[str]) -> list[list[Any]]:
+    """The files, each once, with their modification times."""
+    return [[path, _changed_ns(path)] for path in sorted(set(paths))]
 
 
 def _flat(answers: Iterable[Iterable[Any]]) -> Iterable[Any]:
