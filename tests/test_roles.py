@@ -12,6 +12,7 @@ from tinytown.errors import ConfigError, UsageError
 from tinytown.model.ids import check_word
 from tinytown.model.text import check_text
 from tinytown.roles import choose_kind, load_roles, start_of_agent
+from tinytown_testing.installed import install_distribution
 
 BUILT_IN = ["worker", "reviewer", "researcher", "architect", "tester", "devops", "security", "docs"]
 FILE = Path("/town/tinytown.toml")
@@ -47,6 +48,35 @@ def test_a_town_adds_roles_of_its_own_behind_the_others() -> None:
     known = load_roles(config(translator={"purpose": "translates"}))
     assert [*known] == [*BUILT_IN, "translator"]
     assert (known["translator"].purpose, known["translator"].origin) == ("translates", "town")
+
+
+def bring(site: Path, plugin: str, text: str) -> None:
+    """Install a plugin that brings the roles of this file, and whose module cannot be imported."""
+    install_distribution(site, f"tinytown-{plugin}", f"[tinytown.roles]\n{plugin} = {plugin}_roles:roles.toml\n")
+    package = site / f"{plugin}_roles"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit\n")
+    (package / "roles.toml").write_text(text)
+
+
+def test_a_plugin_brings_roles_as_data_and_takes_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    bring(
+        tmp_path, "brings", "[roles.poet]\npurpose = 'writes'\ntags = ['verse']\n[roles.worker]\npurpose = 'sleeps'\n"
+    )
+    bring(tmp_path, "later", "[roles.poet]\npurpose = 'reads'\n[roles.critic]\n")
+    bring(tmp_path, "wrong", "[roles.fool]\ncolour = 'red'\n")
+    bring(tmp_path, "worse", "[roles")
+    known = load_roles(config(poet={"cli": "strict"}))
+    assert [*known] == [*BUILT_IN, "poet", "critic"]
+    assert (known["worker"].origin, known["critic"].origin) == ("built-in", "plugin")
+    poet = known["poet"]
+    assert (poet.purpose, poet.tags, poet.cli, poet.origin) == ("writes", ("verse",), "strict", "changed")
+    assert load_roles(config())["poet"].origin == "plugin"
+    assert load_roles(Config(name="t", blocked_plugins=("brings",)))["poet"].purpose == "reads"
+    assert [*load_roles(Config(name="t", allowed_plugins=("none",)))] == BUILT_IN
+    monkeypatch.setenv("TINYTOWN_BLOCK", "later, brings")
+    assert [*load_roles(Config(name="t"))] == BUILT_IN
 
 
 def test_an_agent_gets_what_was_asked_for_then_what_its_role_says_then_what_the_town_says() -> None:

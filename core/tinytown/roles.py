@@ -53,7 +53,7 @@ def roles_of_plugin(entry: IndexedEntryPoint) -> Mapping[str, Role]:
     module, _, file = entry.value.partition(":")
     path = Path(str(getattr(find_spec(module), "origin", ""))).with_name(file)
     tables = read_config({"name": "roles", **tomllib.loads(path.read_text("utf-8"))}, path).roles
-    return {name: _changed(Role(name=name), table, "plugin") for name, table in tables.items()}
+    return {name: _changed(Role(name=name, origin="plugin"), table, "plugin") for name, table in tables.items()}
 
 
 def load_roles(config: Config) -> dict[str, Role]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+from tinytown_testing.installed import install_distribution
 from tinytown_testing.shell import Shell
 
 
@@ -12,6 +15,25 @@ def test_roles_are_listed_and_shown_also_outside_of_a_town(tt: Shell) -> None:
     assert shown["instructions"].splitlines()[0] in tt("roles", "reviewer").out
     assert tt("roles", "revewier", "--json", code=3).error["hint"] == "did you mean reviewer?"
     assert "[roles.poet]" in tt("roles", "poet", "--json", code=3).error["hint"]
+
+
+def test_roles_of_plugins_are_listed_and_what_is_wrong_with_them_is_said(tt: Shell, tmp_path: Path) -> None:
+    for plugin, text in (
+        ("poets", "[roles.poet]\npurpose = 'writes'\n[roles.worker]\npurpose = 'rests'\n"),
+        ("fools", "[roles.fool]\ncolour = 'red'\n"),
+    ):
+        module = f"tinytown_{plugin}"
+        install_distribution(tmp_path, f"tinytown-{plugin}", f"[tinytown.roles]\n{plugin} = {module}:{plugin}.toml\n")
+        (tmp_path / f"{module}.py").touch()
+        (tmp_path / f"{plugin}.toml").write_text(text)
+    env = {"PYTHONPATH": str(tmp_path)}
+    listed = tt("roles", "--json", env=env)
+    assert [role["name"] for role in listed.json["roles"] if role["origin"] == "plugin"] == ["poet"]
+    problems = tt("plugins", "--json", env=env).json["problems"]
+    for text in ("its role 'worker' is not used", "plugin 'fools' (tinytown-fools): its roles cannot be read"):
+        assert text in listed.err
+        assert any(text in problem for problem in problems)
+    assert "unknown key at roles.fool.colour" in listed.err
 
 
 def test_a_role_sets_kind_and_tags_of_an_agent_unless_they_are_given(tt: Shell) -> None:

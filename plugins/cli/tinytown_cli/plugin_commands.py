@@ -40,8 +40,18 @@ def survey(context: CliContext) -> Plugins:
     try:
         root = context.town_root()
     except NotFound:
-        return survey_plugins(Config(name="nowhere"), Path.cwd())
+        return survey_plugins(config_here(context), Path.cwd())
     return survey_plugins(load_config(root), root)
+
+
+def config_here(context: CliContext) -> Config:
+    """The settings of the town; outside of one, those that every town begins with."""
+    try:
+        return load_config(context.town_root())
+    except NotFound:
+        if context.town:
+            raise
+        return Config(name="nowhere")
 
 
 def load_command(context: CliContext, name: str) -> click.Command | None:

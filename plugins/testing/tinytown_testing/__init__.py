@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tinytown_testing.plugin_check import PROMISES, check_plugin
     from tinytown_testing.promises import BrokenPromise, CheckReport, Promise, PromiseResult, run_check
     from tinytown_testing.receivers import ReceivedRequest, Receiver
+    from tinytown_testing.roles import check_roles
     from tinytown_testing.round_access import check_round_access
     from tinytown_testing.sandbox import Sandbox, open_sandbox
     from tinytown_testing.scenarios import (
@@ -77,6 +78,7 @@ __all__ = [
     "check_health_check",
     "check_plugin",
     "check_prompt_sections",
+    "check_roles",
     "check_round_access",
     "check_sandbox",
     "check_server_provider",
@@ -118,6 +120,7 @@ _MODULES = {
     "check_health_check": "health_checks",
     "check_plugin": "plugin_check",
     "check_prompt_sections": "hook_checks",
+    "check_roles": "roles",
     "check_round_access": "round_access",
     "check_sandbox": "boxes",
     "check_server_provider": "servers",

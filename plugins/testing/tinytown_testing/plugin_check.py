@@ -16,6 +16,7 @@ from tinytown.entry_points import IndexedEntryPoint, installed
 from tinytown.errors import NotFound, PluginFaulty
 from tinytown.hookspecs import ENTRY_POINT_GROUP
 from tinytown.plugin import Plugin, PluginReport, Plugins, load_plugin, survey_plugins
+from tinytown.roles import ROLES_GROUP
 from tinytown_sinks import StatusSink
 
 from tinytown_testing.agent_tools import AGENT_TOOL, check_agent_tool
@@ -28,6 +29,7 @@ from tinytown_testing.health_checks import HEALTH_CHECK, check_health_check
 from tinytown_testing.hook_checks import CHOOSER, PROMPT, check_chooser, check_prompt_sections
 from tinytown_testing.plugin_promises import PLUGIN, PluginTrial
 from tinytown_testing.promises import CheckReport, Promise, described
+from tinytown_testing.roles import ROLES, check_roles
 from tinytown_testing.round_access import ROUND_ACCESS, check_round_access
 from tinytown_testing.sandbox import Sandbox, open_sandbox
 from tinytown_testing.servers import SERVER, check_server_provider
@@ -58,6 +60,7 @@ PROMISES: dict[str, tuple[Promise, ...]] = {
         SERVER,
         PROMPT,
         CHOOSER,
+        ROLES,
     )
 }
 
@@ -104,7 +107,9 @@ async def check_plugin(name: str, *, toml: str = "") -> tuple[CheckReport, ...]:
     async with open_sandbox(toml=toml) as sandbox:
         servers = [await _check_server(provider, sandbox) for provider in providers]
         hooks = () if servers and not hooked else await _check_hooks(name, sandbox)
-        return (*hooks, *servers)
+        has_roles = any(entry.name == name for entry in installed(ROLES_GROUP))
+        roles = [await check_roles(name, sandbox=sandbox)] if has_roles else []
+        return (*hooks, *servers, *roles)
 
 
 async def _check_server(provider: IndexedEntryPoint, sandbox: Sandbox) -> CheckReport:

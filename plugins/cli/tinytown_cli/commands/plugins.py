@@ -19,7 +19,8 @@ from tinytown_cli.command_table import COMMANDS, load
 from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
-from tinytown_cli.plugin_commands import survey
+from tinytown_cli.plugin_commands import config_here, survey
+from tinytown_cli.plugin_roles import problems_with_roles
 from tinytown_cli.serializers import deprecated
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def list_(context: CliContext, trust: Path | None, distrust: Path | None, availa
         else [f"no plugins installed: {install_hint('kinds', default_kind())}"]
     )
     problems = [*(problem.message for problem in surveyed.problems), *_hidden_commands(surveyed.reports)]
+    problems += problems_with_roles(config_here(context))
     warnings = warnings_by_kind(surveyed.backends)
     lines += [f"problem: {problem}" for problem in problems]
     lines += [f"warning: {warning}" for of_kind in warnings.values() for warning in of_kind]

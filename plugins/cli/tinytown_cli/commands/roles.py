@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 import msgspec
-from tinytown.config import Config, load_config
+from tinytown.config import Config
 from tinytown.errors import NotFound
 from tinytown.model.text import shown
 from tinytown.roles import Role, load_roles
@@ -15,6 +15,8 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import ROLE
+from tinytown_cli.plugin_commands import config_here
+from tinytown_cli.plugin_roles import problems_with_roles
 from tinytown_cli.suggestions import did_you_mean
 
 
@@ -22,8 +24,11 @@ from tinytown_cli.suggestions import did_you_mean
 @click.argument("role", required=False, type=ROLE)
 @pass_cli_context
 def roles(context: CliContext, role: str | None) -> None:
-    """List the roles that agents may have, or show ROLE in full. Outside of a town: the built-in roles."""
-    known = load_roles(_config(context))
+    """List the roles that agents may have, or show ROLE in full. Outside of a town: those that are built in or a plugin's."""
+    config = config_here(context)
+    known = load_roles(config)
+    for problem in problems_with_roles(config):
+        context.warn(f"warning: {problem}")
     if role is None:
         chosen = [*known.values()]
         rows = [(role.name, role.origin, role.cli or "", ",".join(role.tags), role.purpose) for role in chosen]
@@ -46,15 +51,6 @@ def warn_of_role(context: CliContext, config: Config, word: str) -> None:
         return
     if hint := did_you_mean(word, roles, most=1, likeness=0.75):
         context.warn(f"note: no role is called {word!r}, so it is only a label; {hint}")
-
-
-def _config(context: CliContext) -> Config:
-    try:
-        return load_config(context.town_root())
-    except NotFound:
-        if context.town:
-            raise
-        return Config(name="nowhere")
 
 
 def _shape(role: Role) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from tinytown_cli.context import CliContext, pass_cli_context
 from tinytown_cli.contracts import Finding, HealthCheck
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand
-from tinytown_cli.plugin_commands import survey
+from tinytown_cli.plugin_commands import config_here, survey
+from tinytown_cli.plugin_roles import problems_with_roles
 from tinytown_cli.rust_towns import explain_old
 
 from tinytown_ops.doctor import machine_checks
@@ -95,6 +96,8 @@ def _plugins(context: CliContext, contributed: list[HealthCheck]) -> Iterator[Fi
     plugins = survey(context)
     contributed += plugins.contributed("health_checks").values()
     yield from machine_checks.check_plugins(plugins)
+    for problem in problems_with_roles(config_here(context)):
+        yield Finding("plugins", "problem", problem, "update the plugin, or block it with TINYTOWN_BLOCK")
 
 
 def _town(root: Path, config: Config, checks: Iterable[HealthCheck]) -> Iterator[Finding]:
