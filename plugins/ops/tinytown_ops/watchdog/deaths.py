@@ -28,8 +28,6 @@ _log = logging.getLogger("tinytown.kernel")
 
 #: How many deaths it takes: one may be a ``kill -9`` at a bad moment.
 MOST_DEATHS = 2
-#: The code of the refusal.
-CODE = "plugin_deaths"
 
 _FILE = "plugin-calls"
 _IMPORT = "load"
@@ -79,7 +77,7 @@ class CallGuard:
             raise PluginRefused(
                 f"it is not loaded: {len(deaths)} processes of the town died in it; the last time {deaths[-1]}",
                 hint="update it, or install it again; it is tried again once that or the settings have changed",
-                code=CODE,
+                code="plugin_deaths",
             )
 
     @contextmanager

@@ -23,7 +23,6 @@ from tinytown.errors import PluginRefused, TinytownError
 from tinytown.plugin import CURRENT_PLUGIN, Plugins
 from tinytown.town import Town
 
-from tinytown_ops.watchdog.deaths import CODE
 from tinytown_ops.watchdog.stalls import Stall, find_culprit, keep, plugins_by_module
 
 #: Where the notice about plugins that are left out is kept: no plugin's own, since it is about others.
@@ -69,7 +68,7 @@ class Watchdog(Service):
         left_out = {
             str(problem.fields.get("plugin")): problem.message
             for problem in self._plugins.problems
-            if isinstance(problem.__cause__, PluginRefused) and problem.__cause__.code == CODE
+            if isinstance(problem.__cause__, PluginRefused) and problem.__cause__.code == "plugin_deaths"
         }
         operations, here = town.operations, f"on {os.uname().nodename}: "
         with suppress(TinytownError):
