@@ -26,6 +26,7 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 @click.command(
     cls=TownCommand,
     examples=["tt remember 'the integration tests need make services first'", "tt remember --key style - < STYLE.md"],
+    scope="town.write",
 )
 @click.argument("text")
 @click.option("--key", default="", help="The note's key; an existing key is replaced.  [default: the first words]")
@@ -56,7 +57,7 @@ def remember(context: CliContext, text: str, key: str, agent: str) -> None:
     context.emit(note, f"saved as {note.key}")
 
 
-@click.command(cls=TownCommand, examples=["tt recall", "tt recall tests"])
+@click.command(cls=TownCommand, examples=["tt recall", "tt recall tests"], scope="town.read")
 @click.argument("word", required=False, default="")
 @pass_cli_context
 def recall(context: CliContext, word: str) -> None:
@@ -74,7 +75,7 @@ def recall(context: CliContext, word: str) -> None:
     context.emit({"notes": notes}, lines or ["no notes" + (f" match {word}" if word else "")])
 
 
-@click.command(cls=TownCommand, examples=["tt forget style"])
+@click.command(cls=TownCommand, examples=["tt forget style"], scope="town.write")
 @click.argument("key")
 @pass_cli_context
 def forget(context: CliContext, key: str) -> None:

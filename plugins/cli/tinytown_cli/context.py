@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from tinytown.errors import TinytownError, UsageError
+from tinytown.errors import TinytownError
 from tinytown.model.text import escape_control
 
 if TYPE_CHECKING:
@@ -54,7 +54,12 @@ def in_clone(text: str) -> str:
 
 
 class CliContext:
-    """The options that every command takes, given before or after its name."""
+    """The options that every command takes, given before or after its name.
+
+    `has_input` says that standard input is that of whoever calls.
+    """
+
+    has_input = True
 
     def __init__(self) -> None:
         self.town: str | None = None
@@ -95,15 +100,6 @@ class CliContext:
         from tinytown_cli.client import open_town_client
 
         return open_town_client(self.town or None, on_connect=on_connect)
-
-    def check_remote(self, command: str) -> None:
-        """Raises: UsageError for a command that `--url` is not for, and for ``--url`` beside ``--town``."""
-        from tinytown_cli.remote import SERVED, refuse_command
-
-        if command not in SERVED:
-            raise refuse_command(command)
-        if self.town:
-            raise UsageError("expected --url or --town, got both")
 
     def _refuse_remote(self) -> None:
         """Raises: UsageError with ``--url``: what needs the town's directory needs its machine."""

@@ -93,17 +93,39 @@ def remote_options() -> list[click.Parameter]:
 
 
 class TownCommand(click.Command):
-    """A command with the common options and with `examples` in its help, each a whole line as one would type it."""
+    """A command with the common options and with `examples` in its help, each a whole line as one would type it.
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **attributes: Any) -> None:
+    With a `scope` (``town.read``, ``town.write``, ``agent.manage``, ``admin``) a townhall runs it for ``--url``, with a key of
+    that scope. `option_scopes` has parameters that take another scope as well; `local_options` are those for the town's machine:
+    they name files or follow what happens. Such a command prints by `CliContext.emit`, and reads standard input by `read_text`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        scope: str = "",
+        option_scopes: Mapping[str, str] | None = None,
+        local_options: Sequence[str] = (),
+        **attributes: Any,
+    ) -> None:
         attributes.setdefault("context_settings", _CONTEXT)
         super().__init__(*args, **attributes)
+        self.own_params = tuple(self.params)
         self.params += common_options()
         self.examples = tuple(examples)
+        self.scope = scope
+        self.option_scopes = option_scopes or {}
+        self.local_options = frozenset(local_options)
 
     def invoke(self, ctx: click.Context) -> Any:
         if (context := ctx.find_object(CliContext)) and context.url:
-            context.check_remote(_path(ctx))
+            from tinytown_cli.remote import runs_here  # late, like the next: few lines are for another machine
+
+            if not runs_here(context, self, command_path(ctx)):
+                from tinytown_cli.remote_command import run_at_townhall
+
+                return run_at_townhall(context, self, command_path(ctx), ctx)
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -138,7 +160,7 @@ class _ExtensibleGroup(click.Group):
             return word if command else None, command, args[1:]
         from tinytown_cli.plugin_commands import unknown_command
 
-        raise unknown_command(ctx, f"{_path(ctx)} {word}".strip(), self.list_commands(ctx))
+        raise unknown_command(ctx, f"{command_path(ctx)} {word}".strip(), self.list_commands(ctx))
 
     def _own_names(self, ctx: click.Context) -> list[str]:
         return super().list_commands(ctx)
@@ -273,7 +295,7 @@ class RootGroup(_ExtensibleGroup):
         )
 
 
-def _path(ctx: click.Context) -> str:
+def command_path(ctx: click.Context) -> str:
     """The words of the command of `ctx`, without the program's name; empty for the root."""
     words: list[str] = []
     while ctx.parent is not None:
@@ -293,7 +315,7 @@ def added_commands(ctx: click.Context) -> dict[str, PluginCommand]:
         return {}
     from tinytown_cli.command_index import blocked_by_environment, contributions
 
-    return contributions(blocked_by_environment()).below(_path(ctx))
+    return contributions(blocked_by_environment()).below(command_path(ctx))
 
 
 def find_added_command(ctx: click.Context, word: str) -> click.Command | None:
@@ -302,7 +324,7 @@ def find_added_command(ctx: click.Context, word: str) -> click.Command | None:
         return None
     from tinytown_cli.plugin_commands import load_command
 
-    return load_command(ctx.ensure_object(CliContext), f"{_path(ctx)} {word}".strip())
+    return load_command(ctx.ensure_object(CliContext), f"{command_path(ctx)} {word}".strip())
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

@@ -16,6 +16,7 @@ from tinytown.errors import UsageError
 from tinytown.model.messages import PRIORITIES
 from tinytown.model.text import shown
 
+from tinytown_cli.context import CliContext
 from tinytown_cli.terminal_text import plain_text
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class MomentWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
         if isinstance(value, Moment):
             return value
+        if isinstance(value, list):  # one that came as JSON
+            return Moment(*value)
         import re  # late, like the next: few commands get a time
         from datetime import datetime
 
@@ -133,8 +136,10 @@ MOMENT = MomentWord()
 
 def read_text(text: str) -> str:
     """`text`, or standard input for ``-``, without colours. Bytes that are not UTF-8 become surrogates, which a later check
-    refuses."""
-    if text != "-":
+    refuses. In a command that a program calls, such as a townhall, ``-`` is a text like any other."""
+    current = click.get_current_context(silent=True)
+    caller = current.find_object(CliContext) if current else None
+    if text != "-" or (caller and not caller.has_input):
         return plain_text(text)
     raw = sys.stdin.buffer.read(_INPUT_LIMIT_BYTES + 1)
     if len(raw) > _INPUT_LIMIT_BYTES:

@@ -8,7 +8,7 @@ words (``task dance``) hangs below a group. `Word` is a parameter that a complet
 from tinytown.model.text import counted
 
 from tinytown_cli.client import TownClient
-from tinytown_cli.command_call import answer_command, call_command, forward
+from tinytown_cli.command_call import Recording, answer_command, call_command, forward, record_command, served_command
 from tinytown_cli.commands.spawn import add_agent
 from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
 from tinytown_cli.event_text import describe
@@ -43,6 +43,7 @@ __all__ = [
     "TASK",
     "CliContext",
     "Moment",
+    "Recording",
     "TownClient",
     "TownCommand",
     "TownGroup",
@@ -61,6 +62,8 @@ __all__ = [
     "no_start_option",
     "pass_cli_context",
     "read_text",
+    "record_command",
+    "served_command",
     "split_list",
     "stages",
     "start_where_needed",

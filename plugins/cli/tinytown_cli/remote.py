@@ -1,7 +1,8 @@
 """A town on another machine: `TownClient` over HTTPS, by way of its townhall.
 
 Operations go to the townhall as they would go to the town's server, and come back the same way; which of them are served, and
-with which right, is the townhall's to say. `SERVED` are the commands that do without the town's machine.
+with which right, is the townhall's to say. `SERVED` are the commands that do without the town's machine. Those with a scope of
+their own (`TownCommand.scope`) are run by the townhall, see `remote_command`; `REASONS` says why the others are not served.
 """
 
 from __future__ import annotations
@@ -38,25 +39,51 @@ from tinytown_cli.kernel_process import Kernel
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
+    from tinytown_cli.context import CliContext
+    from tinytown_cli.framework import TownCommand
+
 URL_VARIABLE = "TINYTOWN_URL"
 KEY_FILE_VARIABLE = "TINYTOWN_KEY_FILE"
 PATH = "/functions"
 
-#: The commands that `--url` is for.
+#: The commands that run here and ask the town's server by way of the townhall.
 SERVED = frozenset(
     {
         *"status list spawn interrupt resume close kill restart remove wait assign send inbox events estop thaw".split(),
         *"why trace costs accounts hosts questions answer".split(),
-        *"help version".split(),
+        *"help version completion".split(),
         *(
             f"task {word}"
-            for word in "list show complete fail cancel reopen hold release requeue current why tree".split()
+            for word in "list show result complete fail cancel reopen hold release requeue current why tree import export".split()
         ),
         *(f"backlog {word}" for word in "list add claim assign-all remove".split()),
         *(f"dead {word}" for word in "list show redrive drop".split()),
         *("accounts list", "accounts unpark"),
     }
 )
+
+_MACHINE = "it is about the machine that it runs on"
+_FILES = "it reads or writes files on the town's machine"
+_ROUND = "it is for an agent in its round, which has its town already"
+_TERMINAL = "it is a program for a terminal on the town's machine; the page of the townhall shows the same"
+_RIGHTS = "settings, plugins, channels and keys are managed on the town's machine alone"
+_END = "it starts, ends or empties what a townhall serves"
+
+#: Commands that are for the town's machine -> why.
+REASONS = {
+    **dict.fromkeys("init uninstall where bootstrap towns demo metrics migrate".split(), _MACHINE),
+    **dict.fromkeys((f"service {word}" for word in "install status uninstall".split()), _MACHINE),
+    **dict.fromkeys(("plugin new", "plugin test", "mcp", "beads from-gastown"), _MACHINE),
+    **dict.fromkeys(("restore", "gc", "ledger restore", "rescue restore", "rescue prune"), _FILES),
+    **dict.fromkeys((f"beads {word}" for word in "export import ready sync".split()), _FILES),
+    **dict.fromkeys((*(f"formula {word}" for word in "check list run show".split()), "sling"), _FILES),
+    **dict.fromkeys("agent-tools prime done handoff escalate hook".split(), _ROUND),
+    **dict.fromkeys(("conductor", "top", "group watch", "convoy watch"), _TERMINAL),
+    **dict.fromkeys(("config set", "config unset", "plugins install"), _RIGHTS),
+    **dict.fromkeys(("auth link", "auth key create", "auth key list", "auth key revoke"), _RIGHTS),
+    **dict.fromkeys((f"notify {word}" for word in "dead drop list redeliver test".split()), _RIGHTS),
+    **dict.fromkeys("start stop reload reset townhall".split(), _END),
+}
 
 _KEY_BYTES = 4_096
 _ANSWER_BYTES = 256 << 20
@@ -80,13 +107,26 @@ class _Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 def refuse_command(command: str) -> UsageError:
     """The error for a command that needs the town's machine; to be raised by the caller."""
+    reason = REASONS.get(command, "it is for the town's machine")
     return UsageError(
-        f"tt {command} does not work with --url: it needs the town's machine",
+        f"tt {command} does not work with --url: {reason}",
         hint=f"run it there; for a town on this machine, unset {URL_VARIABLE}"
         if os.environ.get(URL_VARIABLE)
         else "run it there",
         code="not_served",
     )
+
+
+def runs_here(context: CliContext, command: TownCommand, name: str) -> bool:
+    """Whether a command for `--url` runs on this machine; if not, the townhall runs it.
+
+    Raises: UsageError for a command that `--url` is not for, and for ``--url`` beside ``--town``.
+    """
+    if name not in SERVED and not command.scope:
+        raise refuse_command(name)
+    if context.town:
+        raise UsageError("expected --url or --town, got both")
+    return name in SERVED
 
 
 class HttpClient(BlockingClient):
@@ -136,9 +176,9 @@ class HttpClient(BlockingClient):
             raise _no_townhall(self.url)
         return replies, None
 
-    def post(self, path: str) -> None:
-        """Ask the townhall for something that answers nothing."""
-        self._request("POST", b"", time.monotonic() + self.timeout_s, path=path)
+    def post(self, path: str, body: bytes = b"", *, timeout_s: float | None = None) -> bytes:
+        """What the townhall answers to a JSON `body`, within `timeout_s` seconds (default: those of the client)."""
+        return self._request("POST", body, time.monotonic() + (timeout_s or self.timeout_s), path=path)
 
     def _request(self, method: str, body: bytes, deadline: float, *, path: str = PATH) -> bytes:
         """The body of the answer. Raises: ServerUnreachable; what a problem means; ProtocolViolation."""
@@ -220,6 +260,10 @@ class RemoteTown(TownClient):
     def server_url(self) -> str:
         """Where the townhall is."""
         return self._client.url
+
+    def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        """What the townhall answers, as `HttpClient.post`."""
+        return self._client.post(path, body, timeout_s=timeout_s)
 
     def running_kernel(self) -> int | None:
         """None: it would be one of this machine."""

@@ -21,7 +21,12 @@ from tinytown_plans.template import PLAN_FILE, TEMPLATE
 file_option = click.option("-f", "--file", metavar="FILE", help=f"The plan.  [default: {PLAN_FILE} at the town's root]")
 
 
-@click.command(cls=TownCommand, examples=["tt plan", "tt plan --init", "tt plan --file docs/release.toml --json"])
+@click.command(
+    cls=TownCommand,
+    examples=["tt plan", "tt plan --init", "tt plan --file docs/release.toml --json"],
+    scope="town.read",
+    local_options=["init", "file"],
+)
 @click.option("-i", "--init", "init", is_flag=True, help="Write an example plan. Overwrites nothing.")
 @file_option
 @pass_cli_context

@@ -39,6 +39,8 @@ _VERBS = {"completed": "complete", "failed": "fail", "cancelled": "cancel"}
 @click.command(
     cls=TownCommand,
     examples=["tt sync push --dry-run", "tt sync", "tt sync pull && git commit -m 'update the plan' tasks.toml"],
+    scope="town.write",
+    local_options=["file"],
 )
 @click.argument("direction", type=click.Choice(["push", "pull"]), default="push")
 @file_option

@@ -38,6 +38,8 @@ _STREAM = Path("-")
 @click.command(
     cls=TownCommand,
     examples=["tt save", "tt save backups/monday.jsonl", "tt save - | gzip > monday.jsonl.gz"],
+    scope="town.write",
+    local_options=["file"],
 )
 @click.argument("file", required=False, type=_FILE)
 @pass_cli_context

@@ -18,7 +18,7 @@ from tinytown.model.ids import new_id
 from tinytown.model.messages import Query
 from tinytown.protocol import Operation, TownOperations
 from tinytown.redis import pack
-from tinytown_cli.remote import SERVED
+from tinytown_cli.remote import REASONS
 from tinytown_testing.shell import Answer, Shell, open_shell
 from tinytown_testing.towns import TownDirectory
 from tinytown_townhall.auth import check_scopes
@@ -26,7 +26,6 @@ from tinytown_townhall.keys import new_key, store_key
 
 from plugins.townhall.tests.browsing import TownServer
 from plugins.townhall.tests.conftest import DEADLINE_S, Client, open_client
-from plugins.townhall.tests.test_commands_served import commands
 
 
 @pytest.fixture(scope="module")
@@ -128,25 +127,12 @@ def test_mail_and_agents_from_elsewhere(remote: Remote, shell: Shell) -> None:
 
 
 def test_a_command_that_is_not_served_says_so(remote: Remote) -> None:
-    for words in (
-        ("init",),
-        ("stop",),
-        ("save",),
-        ("config", "list"),
-        ("logs", "ada"),
-        ("townhall",),
-        ("plugins",),
-        ("where",),
-    ):
+    for words in (("init",), ("stop",), ("restore", "x"), ("config", "set", "name", "x"), ("townhall",), ("where",)):
         error = remote(*words, "--json", code=2).error
         assert error["code"] == "not_served", words
-        assert "needs the town's machine" in error["message"]
+        assert REASONS[" ".join(words[:2]) if words[0] == "config" else words[0]] in error["message"]
     assert not list(remote.directory.iterdir())
     assert remote("status", "--town", ".", "--json", code=2).error["code"] == "usage"
-
-
-def test_every_served_command_exists() -> None:
-    assert sorted(SERVED - set(commands()) - {"accounts"}) == []
 
 
 def test_errors_say_whose_fault_they_are(remote: Remote, shell: Shell, server: TownServer, tmp_path: Path) -> None:
@@ -246,6 +232,108 @@ def test_over_tls_the_certificate_is_verified(tmp_path: Path) -> None:
             ).error["code"] == "certificate_refused"  # fmt: skip
         finally:
             server.stop()
+
+
+# -- commands that the townhall runs
+
+
+def test_what_needs_files_of_the_town_is_answered_there(remote: Remote, shell: Shell) -> None:
+    remote("spawn", "cleo", "--cli", "echo")
+    for words in (
+        ("history",),
+        ("history", "cleo", "--limit", "5"),
+        ("prompt", "cleo"),
+        ("roles",),
+        ("plugins",),
+        ("budget",),
+        ("config", "list"),
+        ("recover",),
+        ("group", "list"),
+        ("recall",),
+        ("reservations",),
+        ("merge",),
+        ("ready",),
+        ("mail", "inbox"),
+        ("dep", "cycles"),
+    ):
+        here, there = shell(*words), remote(*words)
+        assert there.out == here.out, words
+        assert remote.json(*words) == shell.json(*words), words
+
+
+def test_changes_by_commands_that_the_townhall_runs(remote: Remote, shell: Shell) -> None:
+    task = remote.json("backlog", "add", "sum them up")["task_id"]
+    assert remote.json("group", "create", "release", task)["total"] == 1
+    assert shell.json("group", "status", "release")["tasks"][0]["id"] == task
+    assert remote("remember", "-", "--key", "style", input="short names\n").out
+    assert "short names" in shell("recall", "style").out
+    assert remote.json("reserve", "src/api", "--hours", "1")["agent"] == "supervisor"
+    assert remote.json("prune", "--older-than", "3d", "--dry-run")["agents"] == []
+    requests = [
+        each for each in remote("events", "--limit", "50", "--json").lines if each["type"] == "townhall_request"
+    ]
+    assert any(each["path"] == "/commands group create" for each in requests)
+
+
+def test_errors_and_exit_codes_of_such_commands_are_their_own(remote: Remote, shell: Shell) -> None:
+    for words, code in (
+        (("history", "--task", "nothing"), 3),
+        (("group", "status", "nothing"), 3),
+        (("diff", "nothing"), 3),
+    ):
+        here, there = shell(*words, "--json", code=code).error, remote(*words, "--json", code=code).error
+        assert there == here, words
+    assert remote("history", "--limit", "0", code=2).err == shell("history", "--limit", "0", code=2).err
+    assert remote("logs", "ada", "--follow", "--json", code=2).error["code"] == "not_served"
+    assert remote("save", "x.jsonl", "--json", code=2).error["code"] == "not_served"
+    assert not list(remote.directory.iterdir())
+
+
+def test_documents_are_read_and_written_where_the_command_is_typed(remote: Remote, shell: Shell) -> None:
+    (remote.directory / "in.jsonl").write_text(
+        '{"id": "bd-1", "title": "Count", "status": "open", "issue_type": "task"}\n'
+    )
+    assert remote.json("task", "import", "in.jsonl", "--format", "beads")["created"] == 1
+    assert remote("task", "export", "out.jsonl", "--format", "beads").out
+    assert "Count" in (remote.directory / "out.jsonl").read_text()
+    refused = remote("task", "result", "bd-1", "--json", code=4).error
+    assert refused == shell("task", "result", "bd-1", "--json", code=4).error
+
+
+async def test_only_commands_with_a_scope_are_run_and_only_with_their_own_parameters(client: Client) -> None:
+    async def ask(command: Any, parameters: Any = None, **more: Any) -> Any:
+        return await client.ask("POST", "/commands", {"command": command, "parameters": parameters or {}, **more})
+
+    assert (await ask("roles")).status == 200
+    for command in ("config set", "stop", "init", "nothing", "group", "auth key list", "merge nothing"):
+        answer = await ask(command)
+        assert (answer.status, answer.code) == (403, "not_served"), command
+    for command in ("", "--town", "roles --json", "../x", "Roles", 7, None):
+        assert (await ask(command)).status == 400, command
+    for name, value in (("follow", True), ("file", "/etc/passwd"), ("town", "/"), ("json", True), ("help", True)):
+        for command in ("logs", "save", "plan"):
+            assert (await ask(command, {name: value})).status in (400, 403), (command, name)
+    for wrong in ({"limit": "many"}, {"limit": 0}, {"limit": {"a": 1}}, {"task": [["x"]]}):
+        assert (await ask("history", wrong)).status == 400, wrong
+    assert (await ask("history", extra=1)).status == 400
+    # What is a dash elsewhere is no standard input here.
+    said = (await ask("remember", {"text": "-", "key": "dash"})).json
+    assert said["exit_code"] == 0, said
+    assert (await client.ask("POST", "/commands", raw=b"{}", headers={"Content-Type": "text/plain"})).status == 415
+
+
+async def test_a_scope_is_asked_for_each_command_and_option(town_dir: TownDirectory) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with town_dir.connect() as town, open_client(town, auth="key") as client:
+            record, key = new_key("reader", check_scopes(("town.read",)), None)
+            await town.run(store_key(town.operations, record))
+            body = {"command": "budget", "parameters": {}}
+            assert (await client.ask("POST", "/commands", body)).status == 401
+            client.headers["Authorization"] = f"Bearer {key}"
+            assert (await client.ask("POST", "/commands", body)).status == 200
+            for command, given in (("budget", {"apply": True}), ("config list", {}), ("forget", {"key": "x"})):
+                answer = await client.ask("POST", "/commands", {"command": command, "parameters": given})
+                assert (answer.status, answer.code) == (403, "not_allowed"), command
 
 
 # -- what the endpoint refuses, whoever asks

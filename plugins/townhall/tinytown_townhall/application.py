@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
 from tinytown.errors import TinytownError
 
 from tinytown_townhall.auth import PERSON, Scope
+from tinytown_townhall.commands import PATH as COMMANDS_PATH, CommandsEndpoint
 from tinytown_townhall.contracts import Route as ExtensionRoute
 from tinytown_townhall.endpoints import ENDPOINTS
 from tinytown_townhall.event_socket import EventSocket
@@ -84,6 +85,7 @@ def make_app(hall: Hall) -> Front:
         Route("/openapi.json", describe, methods=["GET"]),
         WebSocketRoute("/v1/events/socket", EventSocket(hall)),
         Route(FUNCTIONS_PATH, FunctionsEndpoint(hall), methods=["GET", "POST"]),
+        Route(COMMANDS_PATH, CommandsEndpoint(hall), methods=["POST"]),
         Route("/mcp", _McpEndpoint(hall, endpoints), methods=["GET", "POST", "DELETE"]),
         *PageFiles(hall.extensions.pages, [panel.view for panel in hall.extensions.panels]).routes(),
     ]

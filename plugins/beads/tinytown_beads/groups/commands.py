@@ -33,7 +33,9 @@ def group() -> None:
 
 
 @group.command(
-    "create", examples=["tt group create release 1f3a 77b0 --owner rita", "tt group create release 1f3a 77b0 --dry-run"]
+    "create",
+    examples=["tt group create release 1f3a 77b0 --owner rita", "tt group create release 1f3a 77b0 --dry-run"],
+    scope="town.write",
 )
 @_NAME
 @click.argument("tasks", nargs=-1, type=TASK, metavar="[TASK...]")
@@ -83,7 +85,7 @@ def _address(town: TownClient, word: str) -> str:
     return town.run(town.operations.peek(word.strip(), limit=1)).agent
 
 
-@group.command("add", examples=["tt group add release 1f3a 77b0"])
+@group.command("add", examples=["tt group add release 1f3a 77b0"], scope="town.write")
 @_NAME
 @click.argument("tasks", nargs=-1, required=True, type=TASK, metavar="TASK...")
 @pass_cli_context
@@ -95,7 +97,7 @@ def add(context: CliContext, name: str, tasks: tuple[str, ...]) -> None:
         _answer(context, town, changed)
 
 
-@group.command("remove", examples=["tt group remove release 1f3a"])
+@group.command("remove", examples=["tt group remove release 1f3a"], scope="town.write")
 @_NAME
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
 @pass_cli_context
@@ -117,7 +119,7 @@ def _member(group: Group, word: str) -> str:
     return near[0]
 
 
-@group.command("list", examples=["tt group list", "tt group list --all"])
+@group.command("list", examples=["tt group list", "tt group list --all"], scope="town.read")
 @click.option("--all", "everything", is_flag=True, help="Include closed ones.")
 @pass_cli_context
 def list_groups(context: CliContext, everything: bool) -> None:
@@ -140,7 +142,7 @@ def list_groups(context: CliContext, everything: bool) -> None:
     context.emit({"groups": [group_shape(progress) for progress in progresses]}, lines)
 
 
-@group.command("status", examples=["tt group status release", "tt group status release --json"])
+@group.command("status", examples=["tt group status release", "tt group status release --json"], scope="town.read")
 @_NAME
 @pass_cli_context
 def status(context: CliContext, name: str) -> None:
@@ -185,7 +187,9 @@ def _over(progress: Progress) -> bool:
 
 
 @group.command(
-    "close", examples=["tt group close release --reason 'shipped without the docs'", "tt group close old --forget"]
+    "close",
+    examples=["tt group close release --reason 'shipped without the docs'", "tt group close old --forget"],
+    scope="town.write",
 )
 @_NAME
 @click.option("--reason", default="", help="Why.")

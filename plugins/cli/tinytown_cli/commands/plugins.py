@@ -43,6 +43,8 @@ def plugins() -> None:
         "TINYTOWN_BLOCK=journal tt plugins list",
         "tt plugins list --trust plugins/rules.py",
     ],
+    scope="town.read",
+    local_options=["trust", "distrust"],
 )
 @click.option(
     "--trust",

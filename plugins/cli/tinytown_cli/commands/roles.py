@@ -20,7 +20,7 @@ from tinytown_cli.plugin_roles import problems_with_roles
 from tinytown_cli.suggestions import did_you_mean
 
 
-@click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"])
+@click.command(cls=TownCommand, examples=["tt roles", "tt roles reviewer", "tt roles --json"], scope="town.read")
 @click.argument("role", required=False, type=ROLE)
 @pass_cli_context
 def roles(context: CliContext, role: str | None) -> None:

@@ -25,7 +25,9 @@ def convoy() -> None:
     """Groups of tasks, as convoys. tt group is the same, with a name instead of a title."""
 
 
-@convoy.command("create", examples=["tt convoy create 'Feature X' gt-abc12 gt-def34 --notify mayor/"])
+@convoy.command(
+    "create", examples=["tt convoy create 'Feature X' gt-abc12 gt-def34 --notify mayor/"], scope="town.write"
+)
 @click.argument("title")
 @click.argument("tasks", nargs=-1, type=TASK, metavar="[TASK...]")
 @click.option("--owner", default="", metavar="ADDRESS", help="Who is notified.  [default: the caller]")

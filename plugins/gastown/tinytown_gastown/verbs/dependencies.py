@@ -27,7 +27,12 @@ from tinytown_cli.public import (
 _ALL = 10_000
 
 
-@click.command(cls=TownCommand, examples=["tt ready", "tt ready --claim", "tt ready --agent worker"])
+@click.command(
+    cls=TownCommand,
+    examples=["tt ready", "tt ready --claim", "tt ready --agent worker"],
+    scope="town.read",
+    option_scopes={"claim": "town.write"},
+)
 @click.option("--agent", default="", type=AGENT, metavar="AGENT", help="What this agent could begin, too.")
 @click.option("--tag", default="", help="Only those with this tag.")
 @click.option("--claim", is_flag=True, help="Take the first one: for yourself inside a round, else for --agent.")
@@ -76,7 +81,7 @@ def dep() -> None:
     """Show and change the dependencies of tasks."""
 
 
-@dep.command("add", examples=["tt dep add 77b0 1f3a   # 77b0 waits for 1f3a"])
+@dep.command("add", examples=["tt dep add 77b0 1f3a   # 77b0 waits for 1f3a"], scope="town.write")
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.argument("need", metavar="NEED", type=TASK)
 @pass_cli_context
@@ -87,7 +92,7 @@ def add(context: CliContext, task_word: str, need: str) -> None:
     _answer(context, task)
 
 
-@dep.command("remove", examples=["tt dep remove 77b0 1f3a"])
+@dep.command("remove", examples=["tt dep remove 77b0 1f3a"], scope="town.write")
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.argument("need", metavar="NEED", type=TASK)
 @pass_cli_context
@@ -113,7 +118,7 @@ def _answer(context: CliContext, task: Task) -> None:
     context.emit(task_shape(task), f"task {task.id} is {task.state}{waits}")
 
 
-@dep.command("tree", examples=["tt dep tree 77b0"])
+@dep.command("tree", examples=["tt dep tree 77b0"], scope="town.read")
 @click.argument("task_word", metavar="TASK", type=TASK)
 @click.option("--depth", type=click.IntRange(1, 100), default=20, show_default=True, help="The maximum depth.")
 @pass_cli_context
@@ -158,7 +163,7 @@ def _tree_shape(id_: str, known: Mapping[str, Task], seen: set[str]) -> dict[str
     }
 
 
-@dep.command("cycles", examples=["tt dep cycles"])
+@dep.command("cycles", examples=["tt dep cycles"], scope="town.read")
 @pass_cli_context
 def cycles(context: CliContext) -> None:
     """Look for dependency cycles. The town refuses to create one, so there should be none."""

@@ -35,7 +35,10 @@ def mail() -> None:
 
 
 @mail.command(
-    "send", examples=["tt mail send shop/polecats/nux -s 'Rebase' -m 'before you push'", "tt mail send --human -s Help"]
+    "send",
+    examples=["tt mail send shop/polecats/nux -s 'Rebase' -m 'before you push'", "tt mail send --human -s Help"],
+    scope="town.write",
+    local_options=["stdin"],
 )
 @click.argument("to", metavar="[ADDRESS]", required=False, default="")
 @click.option("--to", "named", default="", metavar="ADDRESS", help="The recipient.")
@@ -92,7 +95,7 @@ def send(
     context.emit({"sent": rows}, [f"sent to {row['to']}: {row['message_id']}" for row in rows])
 
 
-@mail.command("inbox", examples=["tt mail inbox", "tt mail inbox shop/polecats/nux --json"])
+@mail.command("inbox", examples=["tt mail inbox", "tt mail inbox shop/polecats/nux --json"], scope="town.read")
 @click.argument("address", required=False, default="")
 @click.option("--identity", "--address", "named", default="", metavar="ADDRESS", help="Whose mail.")
 @click.option("-u", "--unread", "-a", "--all", "unread", is_flag=True, help="Has no effect: what is read is removed.")
@@ -114,7 +117,7 @@ def inbox(context: CliContext, address: str, named: str, unread: bool) -> None:
     )
 
 
-@mail.command("read", examples=["tt mail read 6d2c41f0"])
+@mail.command("read", examples=["tt mail read 6d2c41f0"], scope="town.write")
 @click.argument("word", metavar="MESSAGE", type=MESSAGE)
 @click.option("--identity", "--address", "named", default="", metavar="ADDRESS", help="Whose mail.")
 @pass_cli_context
@@ -127,7 +130,7 @@ def read(context: CliContext, word: str, named: str) -> None:
     context.emit(_shape(entry), [*head, *entry.message.text.splitlines()])
 
 
-@mail.command("archive", examples=["tt mail archive 6d2c41f0 77b01f3a"])
+@mail.command("archive", examples=["tt mail archive 6d2c41f0 77b01f3a"], scope="town.write")
 @click.argument("words", nargs=-1, required=True, metavar="MESSAGE...", type=MESSAGE)
 @click.option("--identity", "--address", "named", default="", metavar="ADDRESS", help="Whose mail.")
 @pass_cli_context
@@ -143,7 +146,7 @@ def archive(context: CliContext, words: tuple[str, ...], named: str) -> None:
     context.emit({"archived": ids}, [f"archived {id_}" for id_ in ids])
 
 
-@mail.command("reply", examples=["tt mail reply 6d2c41f0 -m 'done'"])
+@mail.command("reply", examples=["tt mail reply 6d2c41f0 -m 'done'"], scope="town.write")
 @click.argument("word", metavar="MESSAGE", type=MESSAGE)
 @click.argument("text", required=False, default="")
 @click.option("-s", "--subject", default="", help="The subject.")
@@ -167,7 +170,7 @@ def reply(context: CliContext, word: str, text: str, subject: str, message: str,
     context.emit({"message_id": sent.message_id, "to": sent.to}, f"sent to {sent.to}")
 
 
-@mail.command("check", examples=["tt mail check"])
+@mail.command("check", examples=["tt mail check"], scope="town.read")
 @click.option("--inject", is_flag=True, help="Has no effect: mail is part of the prompt of a round.")
 @click.option("--identity", "--address", "named", default="", metavar="ADDRESS", help="Whose mail.")
 @pass_cli_context

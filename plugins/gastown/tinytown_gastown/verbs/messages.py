@@ -26,7 +26,10 @@ _ESCALATED = re.compile(r"\[(critical|high|medium|low)\] (.*)", re.DOTALL)
 
 
 @click.command(
-    cls=TownCommand, examples=["tt nudge worker 'the fix is on main now'", "tt nudge worker -m 'stop and rebase' --now"]
+    cls=TownCommand,
+    examples=["tt nudge worker 'the fix is on main now'", "tt nudge worker -m 'stop and rebase' --now"],
+    scope="town.write",
+    local_options=["stdin"],
 )
 @click.argument("agent", type=AGENT)
 @click.argument("text", required=False, default="")
@@ -60,7 +63,7 @@ def nudge(
     context.emit({"message_id": sent.message_id, "to": sent.to}, f"sent to {sent.to}")
 
 
-@click.command(cls=TownCommand, examples=["tt peek worker", "tt peek worker 100"])
+@click.command(cls=TownCommand, examples=["tt peek worker", "tt peek worker 100"], scope="town.read")
 @click.argument("agent", required=False, type=AGENT, default="")
 @click.argument("count", required=False, type=click.IntRange(1, 1000))
 @click.option(

@@ -46,7 +46,12 @@ def ledger() -> None:
     """The town's history in git: tasks, outcomes, verdicts and costs on a branch of its own, if [plugins.git] ledger is on."""
 
 
-@ledger.command("show", examples=["tt ledger show", "tt ledger show --at tinytown/ledger~10"])
+@ledger.command(
+    "show",
+    examples=["tt ledger show", "tt ledger show --at tinytown/ledger~10"],
+    scope="town.read",
+    local_options=["at"],
+)
 @_AT
 @pass_cli_context
 def show(context: CliContext, at: str) -> None:
@@ -73,7 +78,12 @@ def show(context: CliContext, at: str) -> None:
     context.emit(answer, lines)
 
 
-@ledger.command("history", examples=["tt ledger history", "tt ledger history --task 1f3a --limit 100"])
+@ledger.command(
+    "history",
+    examples=["tt ledger history", "tt ledger history --task 1f3a --limit 100"],
+    scope="town.read",
+    local_options=["at"],
+)
 @click.option("--task", default="", type=TASK, metavar="TASK", help="Only about this task.")
 @click.option(
     "-n", "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="Maximum number of entries."

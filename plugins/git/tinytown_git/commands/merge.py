@@ -39,7 +39,7 @@ def merge() -> None:
     """The merge queue: work that passed its gates is merged one after another, by priority and age."""
 
 
-@merge.command("list", examples=["tt merge list", "tt merge list --all"])
+@merge.command("list", examples=["tt merge list", "tt merge list --all"], scope="town.read")
 @click.option("--all", "everything", is_flag=True, help="All settled work, too, not only the latest.")
 @pass_cli_context
 def list_(context: CliContext, everything: bool) -> None:
@@ -73,7 +73,7 @@ def list_(context: CliContext, everything: bool) -> None:
     )
 
 
-@merge.command("show", examples=["tt merge show 1f3a"])
+@merge.command("show", examples=["tt merge show 1f3a"], scope="town.read")
 @_TASK
 @pass_cli_context
 def show(context: CliContext, task_word: str) -> None:
@@ -83,7 +83,7 @@ def show(context: CliContext, task_word: str) -> None:
     context.emit(work_shape(work), work_lines(work))
 
 
-@merge.command("retry", examples=["tt merge retry 1f3a"])
+@merge.command("retry", examples=["tt merge retry 1f3a"], scope="town.write")
 @_TASK
 @pass_cli_context
 def retry(context: CliContext, task_word: str) -> None:
@@ -99,7 +99,7 @@ def retry(context: CliContext, task_word: str) -> None:
     context.emit(work_shape(work), f"task {work.task[:_SHORT]} is with {work.agent} again")
 
 
-@merge.command("reject", examples=["tt merge reject 1f3a --reason 'the API must not change'"])
+@merge.command("reject", examples=["tt merge reject 1f3a --reason 'the API must not change'"], scope="town.write")
 @_TASK
 @click.option("--reason", required=True, help="What the author has to change (- reads standard input).")
 @pass_cli_context
@@ -118,7 +118,7 @@ def reject(context: CliContext, task_word: str, reason: str) -> None:
     context.emit(work_shape(changed), f"rejected {work.task[:_SHORT]}: it goes back to {work.agent}")
 
 
-@merge.command("pause", examples=["tt merge pause --reason 'release day'"])
+@merge.command("pause", examples=["tt merge pause --reason 'release day'"], scope="town.write")
 @click.option("--reason", default="requested by user", show_default=True, help="Why.")
 @pass_cli_context
 def pause(context: CliContext, reason: str) -> None:
@@ -126,7 +126,7 @@ def pause(context: CliContext, reason: str) -> None:
     _set_paused(context, reason)
 
 
-@merge.command("resume", examples=["tt merge resume"])
+@merge.command("resume", examples=["tt merge resume"], scope="town.write")
 @pass_cli_context
 def resume(context: CliContext) -> None:
     """Resume merging."""

@@ -36,7 +36,7 @@ def rescue() -> None:
     """
 
 
-@rescue.command("list", examples=["tt rescue list", "tt rescue list --task 1f3a"])
+@rescue.command("list", examples=["tt rescue list", "tt rescue list --task 1f3a"], scope="town.read")
 @click.option("--task", default="", type=TASK, metavar="TASK", help="Only of this task.")
 @pass_cli_context
 def list_(context: CliContext, task: str) -> None:
@@ -53,7 +53,7 @@ def list_(context: CliContext, task: str) -> None:
     )
 
 
-@rescue.command("show", examples=["tt rescue show 1f3a", "tt rescue show 1f3a --diff"])
+@rescue.command("show", examples=["tt rescue show 1f3a", "tt rescue show 1f3a --diff"], scope="town.read")
 @_NAME
 @click.option("--diff", is_flag=True, help="Show the changes, not only the names of the files.")
 @pass_cli_context

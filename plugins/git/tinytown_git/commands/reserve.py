@@ -31,7 +31,9 @@ _MOST_HOURS = 168
 
 
 @click.command(
-    cls=TownCommand, examples=["tt reserve src/api 'docs/*.md'", "tt reserve src/api --hours 1 --note 'new routes'"]
+    cls=TownCommand,
+    examples=["tt reserve src/api 'docs/*.md'", "tt reserve src/api --hours 1 --note 'new routes'"],
+    scope="town.write",
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
@@ -80,7 +82,7 @@ def reserve(
     context.emit({**_shape(new), "overlapping": [_shape(each) for each in overlapping]}, lines)
 
 
-@click.command(cls=TownCommand, examples=["tt reservations", "tt reservations src/api"])
+@click.command(cls=TownCommand, examples=["tt reservations", "tt reservations src/api"], scope="town.read")
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @pass_cli_context
 def reservations(context: CliContext, paths: Sequence[str]) -> None:
@@ -95,7 +97,9 @@ def reservations(context: CliContext, paths: Sequence[str]) -> None:
     context.emit({"reservations": [_shape(each) for each in shown]}, lines)
 
 
-@click.command(cls=TownCommand, examples=["tt release src/api", "tt release", "tt release --agent ada"])
+@click.command(
+    cls=TownCommand, examples=["tt release src/api", "tt release", "tt release --agent ada"], scope="town.write"
+)
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--agent", "agent_word", metavar="AGENT", type=AGENT, help="Of this agent.  [default: you]")
 @pass_cli_context

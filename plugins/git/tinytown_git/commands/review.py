@@ -26,7 +26,9 @@ _REASON_BYTES = 10_000
 _APPROVALS = "tinytown.approvals"
 
 
-@click.command(cls=TownCommand, examples=["tt approve 1f3a", "tt approve 1f3a --reason 'reads well'"])
+@click.command(
+    cls=TownCommand, examples=["tt approve 1f3a", "tt approve 1f3a --reason 'reads well'"], scope="town.write"
+)
 @click.argument("task_word", metavar="TASK|QUESTION", type=TASK)
 @click.option("--reason", default="", help="A remark (- reads standard input).")
 @pass_cli_context
@@ -50,7 +52,7 @@ def approve(context: CliContext, task_word: str, reason: str) -> None:
     _say(context, task_word, approved=True, reason=reason)
 
 
-@click.command(cls=TownCommand, examples=["tt reject 1f3a --reason 'no test for the empty list'"])
+@click.command(cls=TownCommand, examples=["tt reject 1f3a --reason 'no test for the empty list'"], scope="town.write")
 @_TASK
 @click.option("--reason", required=True, help="What has to change (- reads standard input).")
 @pass_cli_context
@@ -88,7 +90,7 @@ def _say(context: CliContext, task_word: str, *, approved: bool, reason: str) ->
     context.emit(work_shape(after), f"{verb} {work.task[:8]} ({work.title})")
 
 
-@click.command(cls=TownCommand, examples=["tt diff 1f3a", "tt diff 1f3a --stat"])
+@click.command(cls=TownCommand, examples=["tt diff 1f3a", "tt diff 1f3a --stat"], scope="town.read")
 @_TASK
 @click.option("--stat", is_flag=True, help="Only the names of the files, and how much of each has changed.")
 @pass_cli_context
@@ -103,7 +105,7 @@ def diff(context: CliContext, task_word: str, stat: bool) -> None:
     )
 
 
-@click.command(cls=TownCommand, examples=["tt review 1f3a"])
+@click.command(cls=TownCommand, examples=["tt review 1f3a"], scope="town.read")
 @_TASK
 @click.option("--stat", is_flag=True, help="Without the changes themselves.")
 @pass_cli_context

@@ -107,7 +107,9 @@ def _amount(budget: Budget, number: float | None) -> str:
     return f"{number:,.2f}" if budget.budget.endswith("_usd") else f"{number:,.0f}"
 
 
-@click.command(cls=TownCommand, examples=["tt budget", "tt budget --apply"])
+@click.command(
+    cls=TownCommand, examples=["tt budget", "tt budget --apply"], scope="town.read", option_scopes={"apply": "admin"}
+)
 @click.option("--apply", is_flag=True, help="Apply the budgets of tinytown.toml now.")
 @pass_cli_context
 def budget(context: CliContext, apply: bool) -> None:

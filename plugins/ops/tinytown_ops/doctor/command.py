@@ -28,7 +28,7 @@ from tinytown_ops.doctor import machine_checks
 from tinytown_ops.doctor.smoke_test import SmokeTest
 
 
-@click.command(cls=TownCommand, examples=["tt doctor", "tt doctor --no-task", "tt doctor --json"])
+@click.command(cls=TownCommand, examples=["tt doctor", "tt doctor --no-task", "tt doctor --json"], scope="agent.manage")
 @click.option("--no-task", is_flag=True, help="Run no task: only read.")
 @pass_cli_context
 def doctor(context: CliContext, no_task: bool) -> None:

@@ -45,6 +45,7 @@ class Done(NamedTuple):
         "tt reclaim --from worker --to rita",
         "tt reclaim --orphan-tasks --cancel",
     ],
+    scope="agent.manage",
 )
 @click.option(
     "--from",
@@ -210,6 +211,7 @@ def _lines(rows: Sequence[dict[str, Any]], action: str, to: str | None) -> list[
 @click.command(
     cls=TownCommand,
     examples=["tt prune --dry-run", "tt prune", "tt prune --older-than 7d --mail-to rita", "tt prune worker --force"],
+    scope="agent.manage",
 )
 @click.argument("agents", nargs=-1, type=AGENT, metavar="[AGENT...]")
 @click.option(

@@ -25,7 +25,12 @@ from tinytown_cli.framework import TownCommand
 from tinytown_ops.explain.leases import lease_left
 
 
-@click.command(cls=TownCommand, examples=["tt recover", "tt recover --now"])
+@click.command(
+    cls=TownCommand,
+    examples=["tt recover", "tt recover --now"],
+    scope="town.read",
+    option_scopes={"now": "agent.manage"},
+)
 @click.option("--now", is_flag=True, help="Do now what the next sweep of a kernel does.")
 @pass_cli_context
 def recover(context: CliContext, now: bool) -> None:

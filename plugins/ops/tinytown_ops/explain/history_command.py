@@ -37,6 +37,7 @@ _RESULT = 200
         "tt history worker --round 1",
         "tt history --from-git",
     ],
+    scope="town.read",
 )
 @click.argument("agent", required=False, type=AGENT)
 @click.option("--task", type=TASK, metavar="TASK", help="Only rounds on this task.")

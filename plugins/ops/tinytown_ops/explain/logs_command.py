@@ -27,6 +27,8 @@ from tinytown_ops.explain.round_files import has_ended, round_begin
 @click.command(
     cls=TownCommand,
     examples=["tt logs worker", "tt logs worker --follow", "tt logs worker --round 1", "tt logs kernel --lines 200"],
+    scope="town.read",
+    local_options=["follow", "raw"],
 )
 @click.argument("agent", type=AGENT)
 @click.option("-f", "--follow", is_flag=True, help="Then print new output until Ctrl-C; with --round until its end.")

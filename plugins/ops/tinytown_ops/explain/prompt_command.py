@@ -23,7 +23,11 @@ from tinytown_cli.params import AGENT, TASK
 _BACKLOG_LIMIT = 100_000
 
 
-@click.command(cls=TownCommand, examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"])
+@click.command(
+    cls=TownCommand,
+    examples=["tt prompt worker", "tt prompt rita --task 1f3a", "tt prompt worker --json"],
+    scope="town.read",
+)
 @click.argument("agent", type=AGENT)
 @click.option("--task", "task_word", type=TASK, metavar="TASK", help="As if the round were for this task.")
 @pass_cli_context

@@ -44,7 +44,7 @@ def answer(context: CliContext, question: str, answer: str) -> None:
         context.emit(*_give(town, _find(_open_questions(town), question), answer))
 
 
-@click.command(cls=TownCommand, examples=["tt deny 1f3a"])
+@click.command(cls=TownCommand, examples=["tt deny 1f3a"], scope="town.write")
 @click.argument("question")
 @pass_cli_context
 def deny(context: CliContext, question: str) -> None:

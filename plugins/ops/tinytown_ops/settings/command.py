@@ -44,7 +44,9 @@ def config() -> None:
     """Show and change settings. Keys are dotted: round.timeout_s, agent_clis.linter.command."""
 
 
-@config.command("get", examples=["tt config get default_cli", "tt config get redis --json"])
+@config.command(
+    "get", examples=["tt config get default_cli", "tt config get redis --json"], scope="admin", local_options=["user"]
+)
 @click.argument("key")
 @user_option
 @pass_cli_context
@@ -60,7 +62,9 @@ def get(context: CliContext, key: str, user: bool) -> None:
     context.emit({"key": key_text(place), "value": value, "source": _Sources(level).of(place)}, lines)
 
 
-@config.command("list", examples=["tt config list", "tt config list --user --json"])
+@config.command(
+    "list", examples=["tt config list", "tt config list --user --json"], scope="admin", local_options=["user"]
+)
 @user_option
 @pass_cli_context
 def list_settings(context: CliContext, user: bool) -> None:

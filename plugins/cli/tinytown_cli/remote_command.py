@@ -1,0 +1,86 @@
+"""A command that the townhall of a town runs for ``--url``: its parameters go there, what it prints comes back.
+
+Which commands these are, their own declaration says (`TownCommand.scope`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from click.core import ParameterSource
+from tinytown.errors import (
+    NotFound,
+    ProtocolViolation,
+    Refused,
+    ServerUnreachable,
+    TinytownError,
+    UsageError,
+)
+
+from tinytown_cli.params import read_text
+from tinytown_cli.remote import open_remote_town
+
+if TYPE_CHECKING:
+    from tinytown_cli.context import CliContext
+    from tinytown_cli.framework import TownCommand
+
+PATH = "/commands"
+
+#: The longest of them, ``tt doctor``, waits for a task.
+_LONGEST_S = 300.0
+
+_BY_EXIT_CODE = {each.exit_code: each for each in (TinytownError, UsageError, NotFound, Refused, ServerUnreachable)}
+
+
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command by its words, with those of its parameters that were given. `as_json` is ``--json``."""
+
+    command: str
+    parameters: dict[str, Any]
+    as_json: bool = False
+
+
+def run_at_townhall(context: CliContext, command: TownCommand, name: str, ctx: click.Context) -> None:
+    """Have the townhall run `command`, and print what it prints. Raises: what the command raises there; UsageError."""
+    given: dict[str, Any] = {}
+    for param in command.own_params:
+        key = str(param.name)
+        if not param.expose_value or ctx.get_parameter_source(key) is ParameterSource.DEFAULT:
+            continue
+        if key in command.local_options:
+            raise UsageError(
+                f"tt {name} {param.opts[-1]} does not work with --url: it is for the town's machine",
+                hint="leave it out, or run it there",
+                code="not_served",
+            )
+        value = ctx.params[key]
+        given[key] = read_text(value) if value == "-" else value  # standard input is this machine's
+    request = CommandRequest(command=name, parameters=given, as_json=context.json)
+    on_connect = context.warn if context.verbose else None
+    with open_remote_town(context.url or "", context.key_file, on_connect=on_connect) as town:
+        raw = town.post(PATH, _encoded(request), timeout_s=_LONGEST_S)
+    try:
+        answer = json.loads(raw)
+        outputs, warnings, exit_code = answer["outputs"], answer["warnings"], int(answer["exit_code"])
+        error = answer["error"]
+    except (ValueError, KeyError, TypeError) as broken:
+        raise ProtocolViolation("the townhall answered no output of a command") from broken
+    for line in warnings:
+        context.warn(line)
+    for value, lines in outputs:
+        context.emit(value, lines)
+    if error:
+        kind = _BY_EXIT_CODE.get(error["exit_code"], TinytownError)
+        raise kind(error["message"], hint=error["hint"], code=error["code"])
+    if exit_code:
+        ctx.exit(exit_code)
+
+
+def _encoded(request: CommandRequest) -> bytes:
+    try:
+        return msgspec.json.encode(request)
+    except UnicodeEncodeError as error:  # undecodable bytes of the command line arrive as surrogates
+        raise UsageError("expected UTF-8 text, got other bytes", hint="convert it to UTF-8") from error
