@@ -79,7 +79,8 @@ def event_text(event: Event) -> str | None:
     task, agent = said.get("task", "")[:8], said.get("agent", "")
     match event.type:
         case "git_submitted":
-            return f"{agent} submitted {said.get('commit', '')[:12]} for task {task}: {said.get('stage', '')}"
+            stage = {"review": "for a review", "queued": "to be merged"}.get(said.get("stage", ""), "")
+            return f"{agent} submitted its work on task {task} {stage}".rstrip() + f" ({said.get('commit', '')[:12]})"
         case "git_merged":
             return f"the work of {agent} on task {task} is merged into {said.get('branch', '')} ({said.get('commit', '')[:12]})"
         case "git_proposed":

@@ -277,6 +277,30 @@ def test_the_graph_draws_what_needs_what(page: Browser, server: TownServer) -> N
     page.see(".needs-of", "Lay the ground")
 
 
+def test_a_line_of_the_graph_goes_around_the_tasks_between_its_ends(page: Browser, server: TownServer) -> None:
+    first = add(server, "one", title="One of the detour", tags=["detour"])
+    middle = add(server, "two", title="Two of the detour", tags=["detour"], needs=[first])
+    last = add(server, "three", title="Three of the detour", tags=["detour"], needs=[first, middle])
+    page.go("/board?as=graph&tag=detour")
+    page.until(lambda: len(page.all(".graph .node")) == 3)
+    crossed = page.run(
+        """
+        const node = id => document.querySelector(`.node[href="/tasks/${id}"] rect`);
+        const boxes = arguments[0].map(id => node(id).getBoundingClientRect());
+        const inside = ({x, y}, box) => x > box.left + 5 && x < box.right - 5 && y > box.top && y < box.bottom;
+        return [...document.querySelectorAll('.graph .edge')].filter(edge => {
+          const length = edge.getTotalLength(), screen = edge.getScreenCTM();
+          return Array.from({length: 60}, (_, n) => edge.getPointAtLength(length * n / 59).matrixTransform(screen))
+            .some(point => boxes.some(box => inside(point, box)));
+        }).length""",
+        [first, middle, last],
+    )
+    assert len(page.all(".graph .edge")) == 3
+    assert crossed == 0
+    page.go("/board?tag=detour")
+    page.see(".column-blocked .card-note", "Waits for 2 tasks")
+
+
 def test_an_agent_is_given_work_steered_and_looked_at(page: Browser, server: TownServer) -> None:
     spawn(server, "walter", role="worker")
     page.go("/agents/walter")

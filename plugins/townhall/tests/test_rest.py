@@ -75,6 +75,23 @@ async def test_tasks_are_listed_page_by_page(client: Client) -> None:
     assert len((await client.get("/v1/task-rows?state=pending"))["tasks"]) == 29
 
 
+async def test_lists_of_tasks_say_what_each_still_waits_for(client: Client) -> None:
+    first = (await client.post("/v1/tasks", {"description": "lay the ground"}, status=201))["id"]
+    await client.post("/v1/tasks", {"description": "build on it", "needs": [first]}, status=201)
+    for path in ("/v1/tasks?state=blocked", "/v1/task-rows?state=blocked"):
+        (task,) = (await client.get(path))["tasks"]
+        assert (task["needs"], task["open_needs"]) == ([first], [first]), path
+    (free,) = (await client.get("/v1/task-rows?state=pending"))["tasks"]
+    assert free["open_needs"] == []
+
+
+async def test_events_of_plugins_have_the_words_of_their_plugin(client: Client) -> None:
+    await client.town.run(client.town.operations.emit("git_reserved", {"agent": "ada", "paths": "src"}))
+    assert (await client.get("/v1/events?limit=1"))["events"][0]["text"] == "ada reserves src"
+    await client.town.run(client.town.operations.emit("nobodys_event", {"note": "x"}))
+    assert (await client.get("/v1/events?limit=1"))["events"][0]["text"] == "nobodys_event note=x"
+
+
 async def test_an_agent_is_steered(client: Client) -> None:
     await client.post("/v1/agents", {"name": "ada", "cli": "scripted"}, status=201)
     for action, state in (("interrupt", "paused"), ("resume", "running"), ("close", "drained"), ("kill", "stopped")):

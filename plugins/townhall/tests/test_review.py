@@ -121,7 +121,7 @@ def test_a_person_sends_work_back_and_approves_it_on_the_page(
     with open_browser(server) as page:
         page.sign_in()
         page.see(".need-kind", "Review")
-        page.click(".need-other a", "Look at it")
+        page.click(".need-other a", "Open review")
         page.see("h1", "Add a word")
         assert "<b>word</b>" in page.see(".diff-line.added", "one more").text  # as text
         page.see(".check", "words: passed")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import msgspec
 from tinytown.config import Config
+from tinytown.model.events import Event
 from tinytown.model.text import shown
 from tinytown.plugin import survey_plugins
 from tinytown.town import Town
@@ -49,9 +50,15 @@ class PanelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Extensions:
-    """The extensions of a town's plugins. What is wrong with one is printed, and the others are taken."""
+    """The extensions of a town's plugins. What is wrong with one is printed, and the others are taken.
 
-    def __init__(self, found: Iterable[Extension] = ()) -> None:
+    `plugin_text` is what plugins say of an event of theirs, see `tinytown_event_text`.
+    """
+
+    def __init__(
+        self, found: Iterable[Extension] = (), plugin_text: Callable[[Event], str | None] = lambda _: None
+    ) -> None:
+        self._plugin_text = plugin_text
         self.routes: list[tuple[str, Route]] = []  # each with the name of its extension
         self.panels: list[PanelView] = []
         self.pages: dict[str, Traversable] = {}
@@ -85,6 +92,14 @@ class Extensions:
                 self.report(extension.name, f"cannot say what waits: {error!r}")
         return found
 
+    def event_text(self, event: Event) -> str | None:
+        """One line about an event of a plugin, in the plugin's own words; None without any."""
+        try:
+            return self._plugin_text(event)
+        except Exception as error:  # one plugin's fault costs its words alone
+            self.report(event.type, f"cannot describe its event: {error!r}")
+            return None
+
     def report(self, name: object, text: str) -> None:
         """Print a fault of the extension `name` once, with the exception that is being handled."""
         if text not in self._reported:
@@ -95,7 +110,12 @@ class Extensions:
 
 def load_extensions(config: Config, root: Path) -> Extensions:
     """The extensions of the town's plugins. Imports every plugin."""
-    return Extensions(survey_plugins(config, root).contributed("townhall_extensions").values())
+    plugins = survey_plugins(config, root)
+
+    def plugin_text(event: Event) -> str | None:
+        return plugins.first_answer("tinytown_event_text", {"event": event}, str, "a text")
+
+    return Extensions(plugins.contributed("townhall_extensions").values(), plugin_text)
 
 
 def _panel(extension: Extension, panel: Panel, others: Sequence[PanelView]) -> PanelView:

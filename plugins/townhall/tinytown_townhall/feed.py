@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +11,6 @@ import trio
 from tinytown.model.events import Event
 from tinytown.town import Town
 from tinytown_cli.public import describe, event_shape
-
-from tinytown_townhall.event_text import event_text
 
 _KEPT = 2_000
 _PAGE = 500
@@ -27,12 +25,6 @@ class FeedEvent(msgspec.Struct, frozen=True, kw_only=True):
     encoded: bytes
 
 
-def feed_event(event: Event) -> FeedEvent:
-    """An event as readers get it."""
-    shape = {**event_shape(event), "text": describe(event, event_text)}
-    return FeedEvent(id=event.id, event=event, shape=shape, encoded=msgspec.json.encode(shape))
-
-
 def position_key(position: str) -> tuple[int, int]:
     """What positions are ordered by. Raises: ValueError for a text that is none."""
     ms, _, sequence = position.partition("-")
@@ -40,10 +32,14 @@ def position_key(position: str) -> tuple[int, int]:
 
 
 class EventFeed:
-    """Events as they happen. `take` is called with each, see `Town.subscribe`; `follow` reads them."""
+    """Events as they happen. `take` is called with each, see `Town.subscribe`; `follow` reads them.
 
-    def __init__(self, town: Town) -> None:
+    `plugin_text` has the words of plugins about events of theirs.
+    """
+
+    def __init__(self, town: Town, plugin_text: Callable[[Event], str | None]) -> None:
         self._town = town
+        self._plugin_text = plugin_text
         self._kept: deque[FeedEvent] = deque(maxlen=_KEPT)
         self._begin = town.position.value
         self._changed = trio.Event()
@@ -52,7 +48,7 @@ class EventFeed:
         """Keep an event, and wake those who wait for it."""
         if len(self._kept) == _KEPT:
             self._begin = self._kept[0].id
-        self._kept.append(feed_event(event))
+        self._kept.append(self.shaped(event))
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
@@ -83,4 +79,9 @@ class EventFeed:
                 recent.append(event)
             return recent[::-1]
         events = await self._town.run(self._town.operations.events_after(after, count=_PAGE))
-        return [feed_event(event) for event in events]
+        return [self.shaped(event) for event in events]
+
+    def shaped(self, event: Event) -> FeedEvent:
+        """An event as readers get it."""
+        shape = {**event_shape(event), "text": describe(event, self._plugin_text)}
+        return FeedEvent(id=event.id, event=event, shape=shape, encoded=msgspec.json.encode(shape))

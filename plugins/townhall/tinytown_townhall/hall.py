@@ -53,7 +53,7 @@ class Hall:
         self.extensions = extensions
         self.closing = closing
         self.nursery = nursery
-        self.feed = EventFeed(town)
+        self.feed = EventFeed(town, extensions.event_text)
         self.live = LiveTown(town, self.feed, extensions)
         self.began = time.monotonic()
         self.cookie_name = cookie_name(town.name)

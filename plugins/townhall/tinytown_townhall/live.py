@@ -31,7 +31,7 @@ from tinytown_ops.questions.record import Question
 from tinytown_townhall.attention import Attention, Findings, attention
 from tinytown_townhall.event_stream import sse
 from tinytown_townhall.extensions import Extensions
-from tinytown_townhall.feed import EventFeed, FeedEvent, feed_event
+from tinytown_townhall.feed import EventFeed, FeedEvent
 from tinytown_townhall.questions import open_questions
 from tinytown_townhall.reads import TaskRow, task_row
 from tinytown_townhall.views import AgentView, HostView, agent_view, host_view
@@ -402,7 +402,7 @@ class LiveTown:
             town=self._town_row(),
             agents=list(self._rows.values()),
             attention=self._attention,
-            events=[msgspec.Raw(feed_event(event).encoded) for event in events],
+            events=[msgspec.Raw(self._feed.shaped(event).encoded) for event in events],
         )
         return sse(msgspec.json.encode(picture), event="town")
 

@@ -32,7 +32,10 @@ for _, id in ipairs(ids) do
   local key = base .. ':task:' .. id
   if (state == '' or redis.call('HGET', key, 'state') == state)
     and (tag == '' or redis.call('ZSCORE', base .. ':tasks:tag:' .. tag, id)) then
-    found[#found + 1] = redis.call('HGETALL', key)
+    local fields, open = redis.call('HGETALL', key), redis.call('SMEMBERS', key .. ':needs')
+    table.sort(open)
+    fields[#fields + 1], fields[#fields + 2] = 'open_needs', #open > 0 and cjson.encode(open) or '[]'
+    found[#found + 1] = fields
   end
   last = id
 end

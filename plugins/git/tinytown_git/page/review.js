@@ -5,8 +5,8 @@ import { clock, counted, shortId } from "/format.js";
 import { useLive } from "/live.js";
 import { Action, Ago, AgentLink, Empty, Icon, Link, Problem, State, useMore, useRequest, useTitle } from "/parts.js";
 
-const TONES = { review: "paused", queued: "assigned", merging: "running", merged: "completed", accepted: "completed", refused: "failed" };
-const NAMES = { review: "waits for a review", queued: "waits to be merged", merging: "is being merged", merged: "merged", accepted: "accepted", refused: "sent back" };
+const TONES = { proposed: "assigned", review: "paused", queued: "assigned", merging: "running", merged: "completed", accepted: "completed", refused: "failed" };
+const NAMES = { proposed: "proposed as a pull request", review: "waits for a review", queued: "waits to be merged", merging: "is being merged", merged: "merged", accepted: "accepted", refused: "sent back" };
 const LINES_AT_ONCE = 400;
 
 export function View({ id }) {
@@ -76,12 +76,12 @@ function Work({ id }) {
       <div class="meta">
         ${work ? html`<${Stage} stage=${work.stage} /><${Ago} at=${work.since} prefix="for " />` : html`<${State} state=${shown.state} /><span class="quiet">not submitted yet</span>`}
         ${work || shown.agent ? html`<${AgentLink} name=${work?.agent ?? shown.agent} />` : null}
-        ${work ? html`<code>${work.branch} → ${work.target}</code>` : null}
+        ${work ? html`<code title=${work.branch}>${work.branch.replace(work.task, shortId(work.task))} → ${work.target}</code>` : null}
         <${Link} to=${{ view: "task", id: shown.task }}>Task<//>
       </div>
       ${work?.stage === "review" ? html`<${Decide} work=${work} again=${again} />` : null}
     </header>
-    ${work?.reason ? html`<p class="callout"><strong>Why:</strong> ${work.reason}</p>` : null}
+    ${work?.reason ? html`<p class="callout"><strong>Reason:</strong> ${work.reason}</p>` : null}
     <div class="task-columns review-columns">
       <${Diff} diff=${shown.diff} files=${shown.files} isCut=${shown.is_cut} />
       <aside>

@@ -15,7 +15,7 @@ from tinytown.model.events import event_fields
 from tinytown.model.text import shown
 
 from tinytown_townhall.event_stream import EventStream, sse
-from tinytown_townhall.feed import FeedEvent, feed_event
+from tinytown_townhall.feed import FeedEvent
 from tinytown_townhall.routing import Call, Endpoints
 
 EVENTS = Endpoints("events")
@@ -61,7 +61,7 @@ async def list_events(call: Call, query: EventQuery) -> EventList:
         events = await call.run(operations.events_after(query.after, count=query.limit))
     else:
         events = await call.run(operations.latest_events(query.limit))
-    chosen = [event.shape for event in map(feed_event, events) if matches(event, query)]
+    chosen = [event.shape for event in map(call.hall.feed.shaped, events) if matches(event, query)]
     return EventList(events=chosen, next=events[-1].id if events else query.after or "0")
 
 

@@ -55,7 +55,8 @@ function moveTab(event, tab) {
 
 function Doing({ agent }) {
   if (agent.current_task) {
-    return html`<p class="agent-now"><${Icon} name="bolt" size="16" /><${Link} to=${{ view: "task", id: agent.current_task }}>${agent.task_title || shortId(agent.current_task)}<//></p>`;
+    return html`<p class="agent-now"><${Icon} name="bolt" size="16" /><${Link} to=${{ view: "task", id: agent.current_task }}>${agent.task_title || shortId(agent.current_task)}<//></p>
+      ${agent.state === "working" && agent.words ? html`<p class="agent-words">${agent.words}</p>` : null}`;
   }
   return agent.activity ? html`<p class="agent-now quiet">${agent.activity}</p>` : null;
 }

@@ -10,7 +10,8 @@ const COLUMNS = [
   { key: "pending", title: "Backlog", states: ["pending"], hint: "Nobody has these yet." },
   { key: "blocked", title: "Blocked", states: ["blocked"], hint: "Nothing is blocked." },
   { key: "assigned", title: "Assigned", states: ["assigned"], hint: "Nothing waits for its agent." },
-  { key: "running", title: "Running", states: ["running", "verifying"], hint: "Nothing runs." },
+  { key: "running", title: "Running", states: ["running"], hint: "Nothing runs." },
+  { key: "verifying", title: "Checking", states: ["verifying"], hint: "", seldom: true },
   { key: "done", title: "Done", states: ["completed"], hint: "Nothing is done yet." },
   { key: "ended", title: "Failed", states: ["failed", "cancelled"], hint: "Nothing failed." },
 ];
@@ -73,14 +74,14 @@ function Columns({ tasks }) {
   const byColumn = new Map(COLUMNS.map((column) => [column.key, []]));
   for (const task of tasks) byColumn.get(COLUMNS.find((column) => column.states.includes(task.state))?.key)?.push(task);
   return html`<div class=${cx("columns", dragged && "is-dragging")}>
-    ${COLUMNS.map((column) => html`<${Column} key=${column.key} column=${column} tasks=${sorted(byColumn.get(column.key), column.key)} dragged=${dragged} onDrag=${setDragged} />`)}
+    ${COLUMNS.filter((column) => !column.seldom || byColumn.get(column.key).length).map((column) => html`<${Column} key=${column.key} column=${column} tasks=${sorted(byColumn.get(column.key), column.key)} dragged=${dragged} onDrag=${setDragged} />`)}
     ${dragged ? html`<${DropAgents} task=${dragged} onDrop=${() => setDragged(null)} />` : null}
   </div>`;
 }
 
 function sorted(tasks, key) {
   const newest = (a, b) => ((b.since ?? "") > (a.since ?? "") ? 1 : -1);
-  if (key === "done" || key === "ended" || key === "running") return tasks.sort(newest);
+  if (key === "done" || ["ended", "running", "verifying"].includes(key)) return tasks.sort(newest);
   return tasks.sort((a, b) => WEIGHT[a.priority] - WEIGHT[b.priority] || ((a.created_at ?? "") < (b.created_at ?? "") ? -1 : 1));
 }
 
@@ -100,12 +101,18 @@ function Column({ column, tasks, dragged, onDrag }) {
     onDrag(null);
     attempt(drop);
   };
-  return html`<section class=${cx("column", `column-${column.key}`, drop && "takes")} aria-labelledby=${`column-${column.key}`}
+  return html`<section class=${cx("column", `column-${column.key}`, drop && "takes", !tasks.length && "is-empty")} aria-labelledby=${`column-${column.key}`}
       onDragOver=${drop ? (event) => event.preventDefault() : null} onDrop=${drop ? onDrop : null}>
     <h2 id=${`column-${column.key}`}>${column.title} <span class="count">${tasks.length.toLocaleString("en")}</span></h2>
     <ul>${tasks.slice(0, count).map((task) => html`<${TaskCard} key=${task.id} task=${task} onDrag=${onDrag} />`)}<li class="more-item" aria-hidden="true">${more}</li></ul>
     ${tasks.length ? null : html`<p class="quiet">${column.hint}</p>`}
   </section>`;
+}
+
+/** What a task at the gates waits for: a person, if there is something to decide. */
+function AtGates({ task }) {
+  const need = useLive((live) => live.attention.find((item) => item.task === task.id && item.link));
+  return html`<p class=${cx("card-note", need && "is-yours")}>${need ? "Waits for you" : "Being checked"}</p>`;
 }
 
 export const TaskCard = memo(({ task, onDrag }) => html`<li class=${cx("card task-card", `state-${task.state}`)} draggable="true"
@@ -114,7 +121,7 @@ export const TaskCard = memo(({ task, onDrag }) => html`<li class=${cx("card tas
   ${task.held ? html`<p class="card-note">On hold: ${task.held}</p>` : null}
   ${task.open_needs.length ? html`<p class="card-note">Waits for ${task.open_needs.length === 1 ? "1 task" : `${task.open_needs.length} tasks`}</p>` : null}
   ${task.state === "failed" && task.reason ? html`<p class="card-note is-bad">${task.reason}</p>` : null}
-  ${task.state === "verifying" ? html`<p class="card-note">Gates check it</p>` : null}
+  ${task.state === "verifying" ? html`<${AtGates} task=${task} />` : null}
   <footer>
     ${task.agent ? html`<span class="who"><${Avatar} name=${task.agent} size=${18} />${task.agent}</span>` : null}
     ${task.priority === "normal" ? null : html`<span class=${`priority priority-${task.priority}`}>${task.priority}</span>`}

@@ -7,7 +7,7 @@ import { AgentLink, Icon, Problem, useRequest, useTitle } from "../parts.js";
 import { filter, go, usePlace } from "../router.js";
 import { FeedLine } from "./now.js";
 
-const SPANS = [["15m", 900], ["1h", 3600], ["6h", 21600], ["24h", 86400], ["7d", 604800]];
+const SPANS = [["5m", 300], ["15m", 900], ["1h", 3600], ["6h", 21600], ["24h", 86400], ["7d", 604800]];
 const DAYS = 30;
 const LANES_AT_MOST = 40;
 
@@ -55,7 +55,7 @@ function Timeline({ rounds, query }) {
   const total = lanes.flatMap(([, own]) => own).filter((round) => round.outcome !== "running").length;
   return html`<section class="timeline card" aria-labelledby="timeline-title">
     <div class="section-head"><h2 id="timeline-title">Rounds <span class="count">${total}</span></h2>
-      <span class="quiet">${counted(finished, "round")} finished well, ${Math.round((total / seconds) * 3600 * 10) / 10} an hour</span>
+      <span class="quiet">${finished.toLocaleString("en")} finished, ${Math.round((total / seconds) * 3600 * 10) / 10} an hour</span>
       <div class="segments" role="group" aria-label="Span">${SPANS.map(([name]) => html`<button key=${name} aria-pressed=${name === span[0]} onClick=${() => { filter({ span: name }); setBack(0); }}>${name}</button>`)}</div></div>
     <${Lanes} lanes=${lanes.slice(0, LANES_AT_MOST)} from=${from} to=${to} />
     ${lanes.length > LANES_AT_MOST ? html`<p class="quiet">and ${lanes.length - LANES_AT_MOST} more agents</p>` : null}
@@ -107,13 +107,13 @@ function CostsByDay({ of }) {
     ${most
       ? html`<ol class="days">${rows.map((row) => html`<li key=${row.name} title=${`${row.name}: ${money(row.usd)}, ${compact(row.input_tokens + row.output_tokens)} tokens, ${counted(row.rounds, "round")}`}>
           <span class="visually-hidden">${row.name}: ${money(row.usd)}</span><i style=${{ height: `${Math.max(2, (value(row) / most) * 100)}%` }}></i></li>`)}</ol>
-        <p class="quiet days-foot"><span>${rows[0].name}</span><span>most ${priced ? money(most) : compact(most)} a day</span><span>${rows.at(-1).name}</span></p>`
+        <p class="quiet days-foot"><span>${rows[0].name}</span><span>${rows.length > 1 ? "at most" : ""} ${priced ? money(most) : `${compact(most)} tokens`}${rows.length > 1 ? " a day" : ""}</span>${rows.length > 1 ? html`<span>${rows.at(-1).name}</span>` : null}</p>`
       : html`<p class="quiet">No round has reported what it used.</p>`}
     ${shown?.budgets.filter((budget) => budget.left !== null).map((budget) => html`<${Budget} key=${budget.budget + budget.agent} budget=${budget} />`)}
   </section>`;
 }
 
-const BUDGETS = { day_usd: "Dollars a day", day_tokens: "Tokens a day", town_usd: "Dollars in all", town_tokens: "Tokens in all" };
+const BUDGETS = { day_usd: "Budget of today", day_tokens: "Tokens of today", town_usd: "Budget in all", town_tokens: "Tokens in all" };
 
 function Budget({ budget }) {
   const share = Math.min(1, (budget.spent ?? 0) / budget.limit);

@@ -92,7 +92,7 @@ function Answer({ item }) {
     case "error":
       return html`<div class="actions">
         <${Action} class="primary" run=${() => api.resume(item.id)} done=${`${item.id} resumes`}>Resume<//>
-        <${Link} class="button" to=${{ view: "agent", name: item.id }}>Look at it<//>
+        <${Link} class="button" to=${{ view: "agent", name: item.id }}>Open agent<//>
       </div>`;
     case "dead":
       return html`<div class="actions">
@@ -111,7 +111,7 @@ function Answer({ item }) {
     case "parked":
       return html`<div class="actions"><${Action} run=${() => api.unpark(item.id)} done="Released">Release it now<//></div>`;
     case "other":
-      return html`<div class="actions"><${Link} class="button primary" to=${parse(new URL(item.link, location.href))}>Look at it<//></div>`;
+      return html`<div class="actions"><${Link} class="button primary" to=${parse(new URL(item.link, location.href))}>Open ${item.label.toLowerCase()}<//></div>`;
     default:
       return null;
   }

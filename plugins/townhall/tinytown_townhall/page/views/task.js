@@ -35,7 +35,7 @@ function Details({ task }) {
     </header>
     <div class="task-columns">
       <div>
-        ${task.reason ? html`<p class="callout"><strong>Why:</strong> ${task.reason}</p>` : null}
+        ${task.reason && task.reason !== task.result ? html`<p class="callout"><strong>Reason:</strong> ${task.reason}</p>` : null}
         ${task.held ? html`<p class="callout"><strong>On hold:</strong> ${task.held}</p>` : null}
         ${task.rejection ? html`<p class="callout is-warn"><strong>Sent back:</strong> ${task.rejection}</p>` : null}
         <section><h2>Description</h2><pre class="text">${task.description}</pre></section>
