@@ -11,6 +11,7 @@ from tinytown_cli.client import TownClient
 from tinytown_cli.command_call import Recording, answer_command, call_command, forward, record_command, served_command
 from tinytown_cli.commands.spawn import add_agent
 from tinytown_cli.context import CliContext, pass_cli_context, start_where_needed
+from tinytown_cli.doctor_agent import DOCTOR_AGENT, is_doctors
 from tinytown_cli.event_text import describe
 from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownCommand, TownGroup
@@ -34,6 +35,7 @@ from tinytown_cli.serializers import agent_shape, deprecated, event_shape, host_
 
 __all__ = [
     "AGENT",
+    "DOCTOR_AGENT",
     "KIND",
     "MESSAGE",
     "MOMENT",
@@ -59,6 +61,7 @@ __all__ = [
     "find_cycle",
     "forward",
     "host_shape",
+    "is_doctors",
     "no_start_option",
     "pass_cli_context",
     "read_text",

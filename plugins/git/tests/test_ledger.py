@@ -129,6 +129,20 @@ async def test_what_came_and_went_between_two_commits_leaves_no_trace_and_an_emp
     assert project.git("log", "-1", "--format=%s", BRANCH) == "Ledger: 1 record"
 
 
+async def test_the_task_of_the_doctor_is_no_work_of_the_town(town: TownDirectory) -> None:
+    project = project_of(town)
+    async with town.connect() as living:
+        ledger = writer(living)
+        doctor = await living.spawn("tt-doctor", cli="shell")
+        task = await doctor.assign("say that all is well")
+        assert await ledger.write() is None
+        await living.complete_task(task.id, "well")
+        assert await ledger.write() is None
+        await living.add_task("real work")
+        assert await ledger.write() is not None
+    assert [line["type"] for line in lines(project)] == ["ledger", "task", "position"]
+
+
 async def test_rounds_have_their_costs_and_merged_work_its_verdicts(
     town: TownDirectory, scripted_backend: ScriptedBackend
 ) -> None:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tinytown.contracts import Failed, Finished, Usage
 from tinytown.model.messages import Informational, Query
 from tinytown.town import Town
+from tinytown_cli import administration
 from tinytown_metrics.service import ADDRESS, PLUGIN
 from tinytown_sinks import set_position
 from tinytown_testing import Shell, TownDirectory, check_plugin
@@ -73,6 +74,12 @@ async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backe
         ada = await town.spawn("ada", cli="scripted")
         for name in ("good", "bad"):
             await town.wait_for_task((await ada.assign(name)).id)
+        doctor = await town.spawn("tt-doctor", cli="scripted")  # tries the town out, and is not counted
+        tried = await town.wait_for_task((await doctor.assign("well?")).id)
+        await doctor.kill(now=True)
+        await doctor.wait_until(lambda agent: agent.state == "stopped" and not agent.host)
+        await town.run(town.operations.remove_agent(doctor.id, force=True))
+        await town.run(administration.delete_task(town.operations.keys, tried.id))
         await ada.interrupt()
         await ada.wait_until(lambda agent: agent.state == "paused")
         await ada.send(Query(question="and later?"))

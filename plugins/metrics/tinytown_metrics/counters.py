@@ -17,6 +17,7 @@ from tinytown.model.events import (
 )
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.tasks import FINISHED
+from tinytown_cli.public import is_doctors
 
 _ROUND_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 _DELIVERY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -24,7 +25,7 @@ _REMEMBERED = 10_000
 
 
 class TownCounters:
-    """Counters and histograms of one town in `registry`."""
+    """Counters and histograms of one town in `registry`. Of what ``tt doctor`` has done, only its events are counted."""
 
     def __init__(self, town: str, registry: CollectorRegistry) -> None:
         self._town = town
@@ -55,6 +56,8 @@ class TownCounters:
     def add(self, event: Event, record: RoundRecord | None) -> None:
         """Count an event; `record` is that of the round that it ends, if it is known."""
         self._events.labels(self._town, event.type).inc()
+        if is_doctors(event):
+            return
         match event:
             case RoundEnded():
                 self._add_round(event, record)

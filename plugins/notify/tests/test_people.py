@@ -86,6 +86,8 @@ async def test_defaults_are_what_needs_a_person(
         await receiver.wait_for(2)
         await town.run(town.operations.emit("budget_spent", {"budget": "day_usd", "spent": "2", "limit": "1"}))
         await receiver.wait_for(3)
+        doctor = await town.spawn("tt-doctor", cli="scripted")  # what tt doctor tries out is no news
+        assert (await town.wait_for_task((await doctor.assign("is all well?")).id)).state == "failed"
         await town.add_task("and that", title="more")
         await town.cancel_task((await town.tasks(state="backlog"))[0].id)
         await receiver.wait_for(4)
@@ -95,7 +97,7 @@ async def test_defaults_are_what_needs_a_person(
     assert failed[1].startswith("the merge: no such branch")
     assert failed[1].endswith("no task is open: 1 failed")
     assert budget == ("t: budget spent", "budget day_usd is spent: 2 of 1")
-    assert done == ("t: all work is done", "no task is open: 1 failed, 1 cancelled")
+    assert done == ("t: all work is done", "no task is open: 2 failed, 1 cancelled")
 
 
 async def test_rules_choose_by_event_agent_task_and_priority_and_have_words_of_their_own(

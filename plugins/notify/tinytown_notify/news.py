@@ -13,6 +13,7 @@ from tinytown.model.tasks import FINISHED, Task
 from tinytown.model.text import escape_control
 from tinytown.town import Town
 from tinytown_cli import administration
+from tinytown_cli.doctor_agent import is_doctors
 from tinytown_cli.event_text import describe
 from tinytown_cli.occasions import occasion_of
 from tinytown_cli.serializers import event_shape
@@ -56,6 +57,8 @@ class NewsReader:
         """What is to be sent of those `events` that the channel wants: JSON of `News`, or of the event for a webhook."""
         items: list[Item] = []
         for event in events:
+            if is_doctors(event):
+                continue
             named = [occasion for occasion in (occasion_of(event), await self._town_done(event)) if occasion]
             wanted = [occasion for occasion in named or [event.type] if self._wants(event, occasion)]
             if not wanted:

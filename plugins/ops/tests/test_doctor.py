@@ -74,6 +74,7 @@ def test_the_smoke_test_completes_a_task_and_removes_every_trace(at_work: Shell)
         ("ada", "finished"),
         ("tt-doctor", "finished"),
     ]
+    assert [each["agent"] for each in at_work("history", "--json").json["rounds"]] == ["ada"]
     assert "a task" not in findings(at_work, "--no-task")
     assert len(at_work("events", "--type", "round_ended", "--json").lines) == 2
 

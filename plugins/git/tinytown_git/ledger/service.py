@@ -24,6 +24,7 @@ from tinytown.model.text import counted, shown
 from tinytown.redis import address_of
 from tinytown.town import Town
 from tinytown_cli import administration
+from tinytown_cli.public import DOCTOR_AGENT, is_doctors
 from tinytown_snapshots.records import AgentRecord, Snapshot
 from tinytown_snapshots.rotation import read_town
 
@@ -187,7 +188,7 @@ class LedgerWriter:
         """Whether anything has happened since `event` that the ledger may hold."""
         after = event
         while events := await self._events(after, _READ_AT_ONCE):
-            if any(each.type in _NEWS for each in events):
+            if any(each.type in _NEWS and not is_doctors(each) for each in events):
                 return True
             after = events[-1].id
         return False
@@ -230,6 +231,8 @@ class LedgerWriter:
         return at
 
     async def _add_event(self, draft: _Draft, event: Event) -> None:
+        if is_doctors(event):
+            return
         match event:
             case RoundEnded():
                 draft.add_once(round_line(event, await self._record(event)))
@@ -315,11 +318,13 @@ def round_line(event: RoundEnded, record: RoundRecord | None) -> RoundLine:
 
 
 def _records(snapshot: Snapshot, values: list[bytes]) -> Iterator[tuple[str, bytes]]:
-    """The lines of agents and tasks, by kind and id."""
+    """The lines of agents and tasks, by kind and id, without those of ``tt doctor``."""
     for agent in snapshot.agents:
-        yield f"agent {agent.id}", mask(to_line(_lasting(agent)), values)
+        if agent.name != DOCTOR_AGENT:
+            yield f"agent {agent.id}", mask(to_line(_lasting(agent)), values)
     for task in snapshot.tasks:
-        yield f"task {task.id}", mask(to_line(task), values)
+        if task.assigned_to != DOCTOR_AGENT:
+            yield f"task {task.id}", mask(to_line(task), values)
 
 
 def _lasting(agent: AgentRecord) -> AgentRecord:

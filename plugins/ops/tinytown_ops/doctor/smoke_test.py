@@ -24,6 +24,7 @@ from tinytown.state import state_directory
 from tinytown_cli import administration
 from tinytown_cli.client import TownClient
 from tinytown_cli.contracts import Finding, HealthCheck
+from tinytown_cli.doctor_agent import DOCTOR_AGENT
 from tinytown_cli.formatting import brief_id
 from tinytown_cli.kernel_process import kernel_log
 
@@ -32,8 +33,6 @@ from tinytown_ops.explain.situation import read_situation
 
 T = TypeVar("T")
 
-#: Always the same, so that the ledger of costs, which keeps every name, has one line for it.
-_NAME = "tt-doctor"
 #: Kind -> the text of its task. Neither calls a model.
 _KINDS = {"echo": "say that all is well", "shell": "echo all is well"}
 _DONE_S = 15.0
@@ -70,7 +69,7 @@ def _run_task(town: TownClient) -> Iterator[Finding]:
     task: Task | None = None
     began = time.monotonic()
     try:
-        agent = town.run(town.operations.create_agent(_NAME, cli=kind))
+        agent = town.run(town.operations.create_agent(DOCTOR_AGENT, cli=kind))
         title = "tt doctor tests a whole task"
         task = town.run(town.operations.add_task(_KINDS[kind], agent=agent.id, title=title)).task
         ended = _await(
@@ -80,8 +79,8 @@ def _run_task(town: TownClient) -> Iterator[Finding]:
     except Refused as error:
         if error.code != "exists":
             raise
-        found = f"skipped: an agent {_NAME} exists; another tt doctor is running or was killed"
-        yield Finding(_CHECK, "note", found, f"tt kill {_NAME} --now --wait, tt remove {_NAME} --force")
+        found = f"skipped: an agent {DOCTOR_AGENT} exists; another tt doctor is running or was killed"
+        yield Finding(_CHECK, "note", found, f"tt kill {DOCTOR_AGENT} --now --wait, tt remove {DOCTOR_AGENT} --force")
     finally:
         if agent is not None:
             _remove(town, agent, task)

@@ -15,6 +15,7 @@ from tinytown_cli import administration
 from tinytown_cli.client import TownClient
 from tinytown_cli.command_call import forward
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.doctor_agent import DOCTOR_AGENT
 from tinytown_cli.formatting import brief_id, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.params import AGENT, ROUND, TASK
@@ -71,7 +72,8 @@ def history(
             transcript = read_transcript(town.root, record.agent, record.round_id)
             context.emit(_shape([record], transcript), _in_full(record, transcript))
             return
-        records = town.run(administration.rounds(town.operations.keys, agent, task=task or "", limit=limit))[::-1]
+        found = town.run(administration.rounds(town.operations.keys, agent, task=task or "", limit=limit))
+        records = [record for record in reversed(found) if agent or record.agent != DOCTOR_AGENT]
         if task and not records:
             town.run(town.operations.task(task))  # says so when there is no such task
         listed = _with_lost(town, records, agent, task, limit)

@@ -13,6 +13,7 @@ from tinytown.kernel import log_path
 from tinytown.model.round_records import RoundRecord
 from tinytown.model.text import shown
 from tinytown_cli import administration
+from tinytown_cli.public import DOCTOR_AGENT
 from tinytown_ops.explain.log_file import Log, readable
 from tinytown_ops.explain.round_files import Transcript, read_transcript
 
@@ -64,7 +65,8 @@ async def list_rounds(call: Call, query: RoundQuery) -> Rounds:
     operation = administration.rounds(
         call.town.operations.keys, query.agent or None, task=query.task, limit=query.limit
     )
-    return Rounds(rounds=await call.run(operation))
+    found = await call.run(operation)
+    return Rounds(rounds=tuple(each for each in found if query.agent or each.agent != DOCTOR_AGENT))
 
 
 @ROUNDS.get("/v1/rounds/{round_id}")
