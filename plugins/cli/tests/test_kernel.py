@@ -78,9 +78,12 @@ def test_the_quick_start_works(living: Shell) -> None:
     living("restart", "worker")
     living("wait", "worker", "--timeout", "30")
     stopped = living("stop", "--json").json
+    assert stopped.pop("snapshot").endswith(".jsonl")
     assert stopped == {"kernel": {"stopped": True, "pid": kernel["pid"]}, "server": {"stopped": True}}
     assert not is_alive(kernel["pid"])
-    assert living("stop", "--json").json == {"kernel": {"stopped": False, "pid": None}, "server": {"stopped": False}}
+    assert living("stop", "--json").json == {
+        "kernel": {"stopped": False, "pid": None}, "snapshot": None, "server": {"stopped": False}
+    }  # fmt: skip
 
 
 def test_concurrent_commands_start_one_background_kernel(living: Shell) -> None:

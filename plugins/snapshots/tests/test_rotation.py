@@ -13,9 +13,11 @@ def snapshots(tt: Shell) -> list[Path]:
     return sorted(Path(tt.json("where")["snapshots"]).glob("*.jsonl"))
 
 
-def run_and_stop(tt: Shell) -> None:
+def run_and_stop(tt: Shell) -> str | None:
+    """The snapshot that ``tt stop`` reports."""
     tt("start", "--background", env={"TINYTOWN_NO_KERNEL": ""})
-    tt("stop", "--timeout", "20")
+    snapshot: str | None = tt.json("stop", "--timeout", "20")["snapshot"]
+    return snapshot
 
 
 def configure(tt: Shell, line: str) -> None:
@@ -25,13 +27,14 @@ def configure(tt: Shell, line: str) -> None:
 
 def test_a_snapshot_is_taken_when_the_town_is_stopped_unless_nothing_changed(tt: Shell) -> None:
     tt("init", "--name", "here")
-    run_and_stop(tt)
+    assert run_and_stop(tt) is None
     assert snapshots(tt) == [], "an empty town"
     tt("backlog", "add", "a poem", "--tags", "poetry")
-    run_and_stop(tt)
+    reported = run_and_stop(tt)
     (first,) = snapshots(tt)
+    assert reported == str(first)
     assert first.stat().st_mode & 0o777 == 0o600
-    run_and_stop(tt)
+    assert run_and_stop(tt) is None
     assert snapshots(tt) == [first]
     tt("backlog", "add", "another poem", "--tags", "poetry")
     run_and_stop(tt)

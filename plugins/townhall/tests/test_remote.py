@@ -264,7 +264,7 @@ def test_what_needs_files_of_the_town_is_answered_there(remote: Remote, shell: S
 def test_changes_by_commands_that_the_townhall_runs(remote: Remote, shell: Shell) -> None:
     task = remote.json("backlog", "add", "sum them up")["task_id"]
     assert remote.json("group", "create", "release", task)["total"] == 1
-    assert shell.json("group", "status", "release")["tasks"][0]["id"] == task
+    assert shell.json("group", "status", "release")["total"] == 1
     assert remote("remember", "-", "--key", "style", input="short names\n").out
     assert "short names" in shell("recall", "style").out
     assert remote.json("reserve", "src/api", "--hours", "1")["agent"] == "supervisor"

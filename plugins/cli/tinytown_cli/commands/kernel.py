@@ -17,6 +17,7 @@ from tinytown.identity import inside_a_round
 from tinytown.kernel import running_kernel
 from tinytown.process import is_running
 from tinytown.redis import town_server
+from tinytown.state import snapshots_directory
 
 from tinytown_cli.caller import caller_in
 from tinytown_cli.client import TownClient, connect
@@ -131,14 +132,18 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
     config = load_config(root)
     caller_in(root).refuse_agents("cannot stop the town", "ask a person: tt send supervisor TEXT")
     pid = running_kernel(root)
+    before = _newest_snapshot(root)
     if pid is not None:
         expect_kernel(root, pid)
         context.explain(f"sending SIGTERM to process {pid}")
         _end_kernel(context, root, config, pid, timeout_s)
+    newest = _newest_snapshot(root)
+    snapshot = newest if newest != before else None
     server = None if keep_server else town_server(root, config)
     server_stopped = server is not None and server.stop()
     lines = [
         f"stopped the kernel (process {pid})" if pid else f"kernel was not running{_whose(root)}",
+        *([f"saved a snapshot: {snapshot}"] if snapshot else []),
         "stopped the server"
         if server_stopped
         else "server kept running"
@@ -147,7 +152,17 @@ def stop(context: CliContext, timeout_s: float, keep_server: bool) -> None:
         if server
         else "the server at redis.url is not stopped by tt",
     ]
-    context.emit({"kernel": {"stopped": pid is not None, "pid": pid}, "server": {"stopped": server_stopped}}, lines)
+    answer = {
+        "kernel": {"stopped": pid is not None, "pid": pid},
+        "snapshot": snapshot and str(snapshot),
+        "server": {"stopped": server_stopped},
+    }
+    context.emit(answer, lines)
+
+
+def _newest_snapshot(root: Path) -> Path | None:
+    """The newest of the snapshots that the town keeps of itself; its kernel takes one when it ends."""
+    return max(snapshots_directory(root).glob("*.jsonl"), default=None)
 
 
 def _end_kernel(context: CliContext, root: Path, config: Config, pid: int, timeout_s: float) -> None:
