@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -25,6 +27,7 @@ from tinytown_townhall.tools import town_tools
 
 from plugins.townhall.tests.conftest import Client, open_client
 
+MANUAL = Path(__file__).parents[3] / "docs" / "townhall.md"
 CLIENT = str(Path(__file__).with_name("official_client.py"))
 TOOLS = town_tools(all_endpoints(Extensions()))
 
@@ -105,6 +108,45 @@ def test_the_official_client_runs_a_town_on_standard_input_and_output(tt: Shell,
     assert reported["followed"]["changed"] == reported["followed"]["uri"]
     assert reported["followed"]["final"] == "completed"
     assert tt.json("task", "list", "--tag", "x")["tasks"][0]["description"] == "count the words"
+
+
+def desktop_settings(tt: Shell) -> dict[str, Any]:
+    """The settings of a desktop application that the manual shows, for the town of `tt`."""
+    (shown,) = re.findall(r"```json\n(.*?mcpServers.*?)```", MANUAL.read_text(), re.DOTALL)
+    settings: dict[str, Any] = json.loads(shown.replace("/path/to/project", str(tt.directory)))
+    assert settings["mcpServers"]["town"]["command"] == "tt"
+    return settings
+
+
+def test_the_settings_of_the_manual_start_a_server_from_anywhere(tt: Shell, tmp_path: Path) -> None:
+    tt("init", "--name", "desk")
+    (server,) = desktop_settings(tt)["mcpServers"].values()
+    command = [sys.executable, CLIENT, "auto", "stdio", server["command"], *server["args"]]
+    done = subprocess.run(command, cwd=tmp_path, env=tt.variables, capture_output=True, timeout=120, check=True)
+    reported = json.loads(done.stdout)
+    assert (reported["town"], reported["added"][1]) == ("desk", "pending")
+    assert "kill_agent" not in reported["tools"]  # its scopes are read and write
+
+
+@pytest.mark.skipif(
+    shutil.which("mcp-inspector") is None, reason="npm install --global @modelcontextprotocol/inspector"
+)
+def test_the_inspector_reads_the_settings_of_the_manual(tt: Shell, tmp_path: Path) -> None:
+    tt("init", "--name", "desk")
+    settings = tmp_path / "desktop.json"
+    settings.write_text(json.dumps(desktop_settings(tt)))
+
+    def inspect(*words: str) -> Any:
+        command = ["mcp-inspector", "--cli", "--config", str(settings), "--server", "town", "--method", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=tt.variables, capture_output=True, timeout=120, check=True)
+        return json.loads(done.stdout)
+
+    assert {"show_status", "add_task"} <= {tool["name"] for tool in inspect("tools/list")["tools"]}
+    assert "tinytown://agents" in {each["uri"] for each in inspect("resources/list")["resources"]}
+    assert [each["name"] for each in inspect("prompts/list")["prompts"]] == ["conductor", "role"]
+    added = inspect("tools/call", "--tool-name", "add_task", "--tool-arg", "description=count the words")
+    assert added["structuredContent"]["state"] == "pending"
+    assert inspect("tools/call", "--tool-name", "show_task", "--tool-arg", "task=zed")["isError"]
 
 
 def test_an_agent_in_a_round_does_not_act_for_a_person(tt: Shell) -> None:
