@@ -74,7 +74,9 @@ async def test_a_town_is_told_in_numbers(town_dir: TownDirectory, scripted_backe
         ada = await town.spawn("ada", cli="scripted")
         for name in ("good", "bad"):
             await town.wait_for_task((await ada.assign(name)).id)
-        doctor = await town.spawn("tt-doctor", cli="scripted")  # tries the town out, and is not counted
+        doctor = await town.spawn(
+            "tt-doctor", cli="scripted", tags=("tt-doctor",)
+        )  # tries the town out, and is not counted
         tried = await town.wait_for_task((await doctor.assign("well?")).id)
         await doctor.kill(now=True)
         await doctor.wait_until(lambda agent: agent.state == "stopped" and not agent.host)

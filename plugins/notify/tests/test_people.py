@@ -86,7 +86,9 @@ async def test_defaults_are_what_needs_a_person(
         await receiver.wait_for(2)
         await town.run(town.operations.emit("budget_spent", {"budget": "day_usd", "spent": "2", "limit": "1"}))
         await receiver.wait_for(3)
-        doctor = await town.spawn("tt-doctor", cli="scripted")  # what tt doctor tries out is no news
+        doctor = await town.spawn(
+            "tt-doctor", cli="scripted", tags=("tt-doctor",)
+        )  # what tt doctor tries out is no news
         assert (await town.wait_for_task((await doctor.assign("is all well?")).id)).state == "failed"
         await town.add_task("and that", title="more")
         await town.cancel_task((await town.tasks(state="backlog"))[0].id)

@@ -79,6 +79,13 @@ def test_the_smoke_test_completes_a_task_and_removes_every_trace(at_work: Shell)
     assert len(at_work("events", "--type", "round_ended", "--json").lines) == 2
 
 
+def test_the_smoke_test_does_no_work_of_the_town(at_work: Shell) -> None:
+    waiting = at_work.json("backlog", "add", "real work")["task_id"]
+    (finding,) = findings(at_work)["a task"]
+    assert finding["level"] == "ok"
+    assert at_work.json("task", "show", waiting)["state"] == "pending"
+
+
 def test_concurrent_doctors_do_not_share_their_temporary_agent(at_work: Shell) -> None:
     at_work("spawn", "tt-doctor", "--cli", "echo")
     (finding,) = findings(at_work)["a task"]

@@ -69,7 +69,8 @@ def _run_task(town: TownClient) -> Iterator[Finding]:
     task: Task | None = None
     began = time.monotonic()
     try:
-        agent = town.run(town.operations.create_agent(DOCTOR_AGENT, cli=kind))
+        # The tag keeps it from claiming work of the backlog, which it would report as done.
+        agent = town.run(town.operations.create_agent(DOCTOR_AGENT, cli=kind, tags=(DOCTOR_AGENT,)))
         title = "tt doctor tests a whole task"
         task = town.run(town.operations.add_task(_KINDS[kind], agent=agent.id, title=title)).task
         ended = _await(
