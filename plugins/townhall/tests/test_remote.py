@@ -265,7 +265,7 @@ def test_changes_by_commands_that_the_townhall_runs(remote: Remote, shell: Shell
     task = remote.json("backlog", "add", "sum them up")["task_id"]
     assert remote.json("group", "create", "release", task)["total"] == 1
     assert shell.json("group", "status", "release")["total"] == 1
-    assert remote("remember", "-", "--key", "style", input="short names\n").out
+    assert remote("remember", "-", "--key", "style", given=b"short names\n").out
     assert "short names" in shell("recall", "style").out
     assert remote.json("reserve", "src/api", "--hours", "1")["agent"] == "supervisor"
     assert remote.json("prune", "--older-than", "3d", "--dry-run")["agents"] == []
