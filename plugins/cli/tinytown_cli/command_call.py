@@ -151,7 +151,7 @@ def _find(name: str, context: CliContext) -> click.Command | None:
     """The command with these words, also one of a plugin; None if none is installed."""
     from tinytown_cli.framework import make_root
 
-    command: click.Command | None = make_root()
+    command = cast("click.Command | None", make_root())
     with contextlib.ExitStack() as above:
         here = above.enter_context(click.Context(make_root(), info_name="tt", obj=context))
         for word in name.split():
