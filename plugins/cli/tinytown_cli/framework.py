@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
+from tinytown.errors import UsageError
 from tinytown.model.text import shown
 
 from tinytown_cli.command_table import ALIASES, COMMANDS, LAST_SECTION, SECTIONS, Entry, load
@@ -122,10 +123,13 @@ class TownCommand(click.Command):
         if (context := ctx.find_object(CliContext)) and context.url:
             from tinytown_cli.remote import runs_here  # late, like the next: few lines are for another machine
 
-            if not runs_here(context, self, command_path(ctx)):
+            is_here = runs_here(command_path(ctx), self.scope)
+            if context.town:
+                raise UsageError("expected --url or --town, got both")
+            if not is_here:
                 from tinytown_cli.remote_command import run_at_townhall
 
-                return run_at_townhall(context, self, command_path(ctx), ctx)
+                return run_at_townhall(context, command_path(ctx), ctx, self.own_params, self.local_options)
         return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -39,9 +39,6 @@ from tinytown_cli.kernel_process import Kernel
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
-    from tinytown_cli.context import CliContext
-    from tinytown_cli.framework import TownCommand
-
 URL_VARIABLE = "TINYTOWN_URL"
 KEY_FILE_VARIABLE = "TINYTOWN_KEY_FILE"
 PATH = "/functions"
@@ -117,15 +114,13 @@ def refuse_command(command: str) -> UsageError:
     )
 
 
-def runs_here(context: CliContext, command: TownCommand, name: str) -> bool:
-    """Whether a command for `--url` runs on this machine; if not, the townhall runs it.
+def runs_here(name: str, scope: str) -> bool:
+    """Whether the command `name` for `--url` runs on this machine; if not, the townhall runs it, with the `scope` of its own.
 
-    Raises: UsageError for a command that `--url` is not for, and for ``--url`` beside ``--town``.
+    Raises: UsageError for a command that `--url` is not for.
     """
-    if name not in SERVED and not command.scope:
+    if name not in SERVED and not scope:
         raise refuse_command(name)
-    if context.town:
-        raise UsageError("expected --url or --town, got both")
     return name in SERVED
 
 

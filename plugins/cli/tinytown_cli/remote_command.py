@@ -6,6 +6,7 @@ Which commands these are, their own declaration says (`TownCommand.scope`).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +26,6 @@ from tinytown_cli.remote import open_remote_town
 
 if TYPE_CHECKING:
     from tinytown_cli.context import CliContext
-    from tinytown_cli.framework import TownCommand
 
 PATH = "/commands"
 
@@ -43,14 +43,20 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     as_json: bool = False
 
 
-def run_at_townhall(context: CliContext, command: TownCommand, name: str, ctx: click.Context) -> None:
-    """Have the townhall run `command`, and print what it prints. Raises: what the command raises there; UsageError."""
+def run_at_townhall(
+    context: CliContext, name: str, ctx: click.Context, params: Sequence[click.Parameter], local_options: Set[str]
+) -> None:
+    """Have the townhall run the command `name` of `ctx`, and print what it prints.
+
+    `params` are those of its own, `local_options` the names of those that are for the town's machine. Raises: what the command
+    raises there; UsageError.
+    """
     given: dict[str, Any] = {}
-    for param in command.own_params:
+    for param in params:
         key = str(param.name)
         if not param.expose_value or ctx.get_parameter_source(key) is ParameterSource.DEFAULT:
             continue
-        if key in command.local_options:
+        if key in local_options:
             raise UsageError(
                 f"tt {name} {param.opts[-1]} does not work with --url: it is for the town's machine",
                 hint="leave it out, or run it there",
