@@ -88,7 +88,7 @@ def _read(raw: bytes) -> CommandRequest:
     try:
         asked = msgspec.json.decode(raw, type=CommandRequest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"expected a command and its parameters: {shown(str(error), 200)}", code="bad_json") from error
+        raise UsageError(f"expected a command and its parameters: {shown(str(error), 200)}") from error
     if not _NAME.fullmatch(asked.command):
         raise UsageError(f"expected the words of a command, got {shown(asked.command, 60)!r}")
     return asked
