@@ -34,7 +34,7 @@ from tinytown_testing.models import ModelServer, Script
 from tests.real_clis.clis import REAL_CLIS, RealCli, git
 from tests.real_clis.processes import started_processes, until
 
-DEADLINE_S = 280.0
+DEADLINE_S = 600.0
 _COUNTER = itertools.count(1)
 
 pytestmark = pytest.mark.real_clis

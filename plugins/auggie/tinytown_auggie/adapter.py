@@ -51,6 +51,8 @@ class AuggieAdapter(CliAdapter[Settings]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write", "full")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.augment",)
+    # A script that they name for its start is run, whatever the permissions.
+    project_code: ClassVar[tuple[str, ...]] = (".augment/settings.json", ".augment/settings.local.json")
     reports_progress: ClassVar[bool] = False
 
     def command_spec(self, request: RunRequest[Settings]) -> CommandSpec:

@@ -13,6 +13,7 @@ from tinytown.contracts import AgentBackend
 from tinytown.errors import ConfigError
 from tinytown.process import Exit, Line
 from tinytown_adapters import CliAdapter, CliSessionRecord, CliSettings, CommandSpec, RunRequest, RunState, TownTools
+from tinytown_adapters.environment import inherited
 from tinytown_clis import Settings, tinytown_agent_backends
 from tinytown_clis.aider import AiderAdapter
 from tinytown_clis.copilot import CopilotAdapter
@@ -190,3 +191,18 @@ async def test_a_strange_line_costs_itself_alone(kind: str, tmp_path: Path) -> N
                 reader.read(line)
             reader.end(Exit(pid=1, status=0, signal=None, reason="exited", stdout_tail="", stderr_tail=text))
             assert "{answer}" in state.text, (stream, text)
+
+
+def test_copilot_is_not_told_by_a_variable_to_trust_the_workspace(tmp_path: Path) -> None:
+    assert spec("copilot", tmp_path, trusts_project=False).environment["COPILOT_ALLOW_ALL"] is None
+    assert "COPILOT_ALLOW_ALL" not in spec("copilot", tmp_path, trusts_project=True).environment
+
+
+def test_aider_learns_where_its_provider_is() -> None:
+    kernel = {
+        "OPENAI_API_BASE": "http://here",
+        "OLLAMA_API_BASE": "http://there",
+        "AZURE_API_VERSION": "1",
+        "OTHER": "x",
+    }
+    assert inherited(kernel, AiderAdapter.own_variables) == {name: kernel[name] for name in kernel if name != "OTHER"}

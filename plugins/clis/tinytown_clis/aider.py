@@ -91,10 +91,13 @@ class AiderAdapter(CliAdapter[CliSettings]):
         "DEEPSEEK_API_KEY",
         "OPENROUTER_API_KEY",
     )
-    own_variables: ClassVar[tuple[str, ...]] = ("AIDER_*",)
+    #: Also where a provider is: a local or a company's own one has an address instead of a well-known name.
+    own_variables: ClassVar[tuple[str, ...]] = ("AIDER_*", "*_API_BASE", "*_API_VERSION", "*_BASE_URL")
     default_permissions: ClassVar[Permissions] = "write"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "write")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.aider",)
+    # It names commands for linting, testing and notifying.
+    project_code: ClassVar[tuple[str, ...]] = (".aider.conf.yml",)
     takes_tools: ClassVar[bool] = False
     runs_commands: ClassVar[bool] = False
     sessions_stay_in_directory: ClassVar[bool] = True

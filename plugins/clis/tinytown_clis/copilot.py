@@ -71,6 +71,10 @@ class CopilotAdapter(CliAdapter[CliSettings]):
             if request.permissions != "full":
                 arguments += ["--allow-tool", request.tools.name]
         environment: dict[str, str | None] = {"COPILOT_AUTO_UPDATE": "false", "NO_COLOR": "1"}
+        if not request.trusts_project:
+            environment["COPILOT_ALLOW_ALL"] = (
+                None  # it would trust the workspace's hooks, MCP servers and plugins, too
+            )
         if request.has_own_state:
             environment["COPILOT_HOME"] = str(request.state_directory)
         return CommandSpec(

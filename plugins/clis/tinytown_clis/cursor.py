@@ -44,6 +44,7 @@ class CursorAdapter(CliAdapter[CliSettings]):
     default_permissions: ClassVar[Permissions] = "full"
     permissions_offered: ClassVar[tuple[Permissions, ...]] = ("read", "full")
     state_paths: ClassVar[tuple[str, ...]] = ("~/.cursor", "~/.config/cursor")
+    project_code: ClassVar[tuple[str, ...]] = (".cursor/hooks.json", ".cursor/mcp.json")
     takes_tools: ClassVar[bool] = False
 
     def command_spec(self, request: RunRequest[CliSettings]) -> CommandSpec:
