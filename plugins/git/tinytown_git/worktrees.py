@@ -26,7 +26,7 @@ from tinytown.files import replace_file
 from tinytown_cli.trees import remove_tree
 
 from tinytown_git.base import Base, collecting_branch
-from tinytown_git.git import remove_stale_lock
+from tinytown_git.git import GitFailed, remove_stale_lock
 from tinytown_git.repository import ABSENT, Repository
 from tinytown_git.rescue import (
     Rescue,
@@ -42,6 +42,8 @@ from tinytown_git.rescue import (
 #: Where an agent works on mail that belongs to no task. No task has this name.
 MAIL = "_mail"
 
+#: A part of what ``git worktree add -b`` says when the branch exists, before it has done anything.
+_HAS_BRANCH = "a branch named"
 _LOCK_S = 10.0
 _ADD_S = 600.0
 
@@ -248,16 +250,24 @@ class Worktrees:
         aside = await self._put_aside(path)  # of a `git worktree add` that was cut off, or one whose record is gone
         if ref_word(path.name) != path.name or any((self.repository.git_dir / "worktrees").glob(f"{path.name}*")):
             await self._forget(path)
-        commit, tip = base.commit, await self.repository.commit(branch)
-        if tip is not None and await self.repository.is_ancestor(tip, commit):
-            await self.repository.set_ref(branch, commit, tip, reason="a fresh base")
-        elif tip is not None:
-            commit = await self.repository.merge_base(commit, tip) or commit
-        record = WorktreeRecord(task=task, agent=agent, branch=branch, target=base.target, base=commit, admin="")
-        made = await self._add(path, record, has_branch=tip is not None)
+        record = WorktreeRecord(task=task, agent=agent, branch=branch, target=base.target, base=base.commit, admin="")
+        try:
+            made = await self._add(path, record, has_branch=False)
+        except GitFailed as error:  # not asked before: it seldom has its branch, and each question is a process
+            if _HAS_BRANCH not in error.stderr or (tip := await self.repository.commit(branch)) is None:
+                raise
+            made = await self._add(path, await self._begin_again(record, tip), has_branch=True)
         if aside is not None and await self._holds_nothing(made, aside):
             await trio.to_thread.run_sync(_delete, aside)
         return made
+
+    async def _begin_again(self, record: WorktreeRecord, tip: str) -> WorktreeRecord:
+        """The record of a worktree whose branch is there already, at `tip`: moved to the base if that contains it."""
+        base = record.base
+        if await self.repository.is_ancestor(tip, base):
+            await self.repository.set_ref(record.branch, base, tip, reason="a fresh base")
+            return record
+        return msgspec.structs.replace(record, base=await self.repository.merge_base(base, tip) or base)
 
     async def _make_again(self, worktree: Worktree) -> Worktree:
         """A worktree that was removed or destroyed, from its branch and its newest rescue. What is left of it goes aside."""
