@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from tinytown_cli import formatting as tables
-from tinytown_cli.formatting import brief_id, brief_ids, end_of, table
+from tinytown_cli.formatting import both_ends, brief_id, brief_ids, end_of, table
 
 HEADINGS = ("name", "nickname", "kind", "state", "about")
 ROWS = [
@@ -59,3 +59,8 @@ def test_of_a_long_reason_the_end_is_shown() -> None:
         == "…ValueError: no such table"
     )
     assert end_of("a\x1b[31mb", 20) == "a\\x1b[31mb"
+
+
+def test_of_a_long_reason_both_ends_are_shown() -> None:
+    assert both_ends("short\nand two", 20) == "short and two"
+    assert both_ends("conflicts in a.py: more of it, and report it again", 31) == "conflicts in a … eport it again"

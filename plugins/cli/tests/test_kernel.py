@@ -208,7 +208,7 @@ def test_a_kernel_that_is_asked_to_stop_says_whose_rounds_it_waits_for(living: S
         assert kernel.wait(60) == 0
 
 
-def test_status_names_failed_tasks_with_the_end_of_the_reason_and_what_to_do(living: Shell) -> None:
+def test_status_names_failed_tasks_with_both_ends_of_the_reason_and_what_to_do(living: Shell) -> None:
     living("spawn", "worker", "--cli", "shell")
     script = (
         "for i in $(seq 200); do echo line $i of a long trace >&2; done; echo ValueError: no such table >&2; exit 3"
@@ -217,7 +217,7 @@ def test_status_names_failed_tasks_with_the_end_of_the_reason_and_what_to_do(liv
     living("wait", "--task", task, "--timeout", "60", code=1)
     shown = living("status").out
     assert "1 task failed:" in shown
-    (line,) = [line for line in shown.splitlines() if line.startswith(f"  {task[:8]}  migrate: …")]
+    (line,) = [line for line in shown.splitlines() if line.startswith(f"  {task[:8]}  migrate: exit status 3: ")]
     assert line.endswith("ValueError: no such table")
     assert f"next: tt task show {task[:8]} or tt task reopen {task[:8]}" in shown
     (failed,) = living.json("status")["failed"]

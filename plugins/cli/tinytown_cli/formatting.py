@@ -67,6 +67,15 @@ def end_of(text: str, limit: int) -> str:
     return line if len(line) <= limit else f"…{line[1 - limit :].lstrip()}"
 
 
+def both_ends(text: str, limit: int) -> str:
+    """Both ends of a text on one line: a gate says first why, a program last."""
+    line = " ".join(escape_control(text).split())
+    if len(line) <= limit:
+        return line
+    begin = (limit - 3) // 2
+    return f"{line[:begin].rstrip()} … {line[begin + 3 - limit :].lstrip()}"
+
+
 def terminal_width() -> int | None:
     """The columns of the terminal on stdout; None if stdout is not a terminal."""
     try:

@@ -94,12 +94,12 @@ async def describe_conflict(
     repository: Repository, conflict: Conflict, onto: str, place: str, commit: str, branch: str
 ) -> str:
     """What the author of `branch` has to know to resolve a conflict with `place`: the files, both sides, and what to type."""
-    head = f"{branch} cannot be merged into {place}: "
+    head = f"{branch} cannot be merged into {place}"
     if not conflict.files:
-        return head + conflict.reason
+        return f"{head}: {conflict.reason}"
     files = [shown(name, 200) for name in conflict.files]
     more = f" and {len(files) - _FILES_SHOWN} more" if len(files) > _FILES_SHOWN else ""
-    lines = [f"{head}conflicts in {', '.join(files[:_FILES_SHOWN])}{more}", ""]
+    lines = [f"conflicts in {', '.join(files[:_FILES_SHOWN])}{more}: {head}", ""]
     for name, commits in ((place, f"{commit}..{onto}"), (branch, f"{onto}..{commit}")):
         paths = [f":(top,literal){path}" for path in conflict.files]
         log = await repository.git(

@@ -15,7 +15,7 @@ from tinytown.protocol import Operation
 
 from tinytown_cli.client import TownClient
 from tinytown_cli.context import CliContext, pass_cli_context
-from tinytown_cli.formatting import agent_table, brief_ids, end_of, table
+from tinytown_cli.formatting import agent_table, both_ends, brief_ids, table
 from tinytown_cli.framework import TownCommand
 from tinytown_cli.serializers import agent_shape, event_shape, freeze_shape, host_shape, task_shape
 
@@ -58,7 +58,7 @@ def status(context: CliContext, deep: bool, with_tasks: bool) -> None:
 
 
 def _add_failed(town: TownClient, seen: Status, shape: dict[str, Any]) -> list[str]:
-    """The latest failed tasks, each with the end of its reason, which says most, and what to do next."""
+    """The latest failed tasks, each with both ends of its reason, which say most, and what to do next."""
     count = seen.tasks.get("failed", 0)
     tasks = town.run(town.operations.tasks(state="failed", limit=_FAILED_SHOWN)) if count else ()
     shape["failed"] = [
@@ -76,7 +76,9 @@ def _add_failed(town: TownClient, seen: Status, shape: dict[str, Any]) -> list[s
     ids = brief_ids(task.id for task in tasks)
     lines = ["", f"{counted(count, 'task')} failed" + (", the latest:" if count > len(tasks) else ":")]
     for task in tasks:
-        lines.append(f"  {ids[task.id]}  {shown(task.headline, 40)}: {end_of(task.reason or 'no reason given', 100)}")
+        lines.append(
+            f"  {ids[task.id]}  {shown(task.headline, 40)}: {both_ends(task.reason or 'no reason given', 120)}"
+        )
     return [*lines, f"next: {' or '.join(_next(ids[tasks[0].id]))}"]
 
 
