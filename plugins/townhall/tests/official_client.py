@@ -69,6 +69,11 @@ class Notices:
         return await self._receive.receive()
 
 
+def problem(result: Any) -> Any:
+    """What went wrong, as JSON; None if nothing did."""
+    return json.loads(result.content[1].text) if result.is_error else None
+
+
 async def converse(mode: Any, client: Any, reported: Notices) -> dict[str, Any]:
     async with client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -95,9 +100,9 @@ async def converse(mode: Any, client: Any, reported: Notices) -> dict[str, Any]:
                 for name, tool in tools.items()
             },
             "town": status.structured_content["town"],
-            "missing": [missing.is_error, missing.structured_content["error"]["code"]],
-            "wrong": [wrong.is_error, wrong.structured_content["error"]["code"]],
-            "added": [added.is_error, added.structured_content.get("state"), added.structured_content.get("error")],
+            "missing": [missing.is_error, problem(missing)["code"]],
+            "wrong": [wrong.is_error, problem(wrong)["code"]],
+            "added": [added.is_error, (added.structured_content or {}).get("state"), problem(added)],
             "resources": [str(resource.uri) for resource in resources.resources],
             "read": json.loads(read.contents[0].text)["town"],
             "task": one and one["description"],

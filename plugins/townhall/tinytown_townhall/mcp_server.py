@@ -126,11 +126,10 @@ def make_server(
         try:
             value = await run(context, parameters.name, parameters.arguments or {}, report)
         except TinytownError as error:
-            problem = msgspec.to_builtins(problem_of(error))
+            # Clients hold structured content against the schema of what succeeds, and would hide the error.
+            texts = (str(error), msgspec.json.encode(problem_of(error)).decode())
             return types.CallToolResult(
-                content=[types.TextContent(type="text", text=str(error))],
-                structured_content={"error": problem},
-                is_error=True,
+                content=[types.TextContent(type="text", text=text) for text in texts], is_error=True
             )
         text = msgspec.json.encode(value).decode()
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=value)
