@@ -36,7 +36,7 @@ function List() {
     <section><h2>Waiting <span class="count">${shown.waiting.length}</span></h2>
       ${shown.waiting.length
         ? html`<${Rows} works=${shown.waiting} />`
-        : html`<${Empty} title="Nothing waits">Work that agents finish appears here, with its changes and checks.<//>`}</section>
+        : html`<${Empty} title="No work to review">Work that agents finish appears here, with its changes and checks.<//>`}</section>
     ${shown.settled.length ? html`<section><h2>Settled lately</h2><${Rows} works=${shown.settled} /></section>` : null}
   </div>`;
 }

@@ -157,7 +157,7 @@ function Palette() {
         <span>${entry.text}</span>${entry.note ? html`<small>${entry.note}</small>` : null}
         ${entry.keys ? html`<span class="keys">${entry.keys.split(" ").map((name) => html`<kbd key=${name}>${name}</kbd>`)}</span>` : null}</li>`)}
     </ul>
-    ${found.length ? null : html`<p class="quiet">Nothing is called that.</p>`}
+    ${found.length ? null : html`<p class="quiet">No matches.</p>`}
   <//>`;
 }
 

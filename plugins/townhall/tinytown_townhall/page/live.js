@@ -35,7 +35,7 @@ let attempt = 0;
 let timer = 0;
 let wantsTasks = false;
 
-// A connection that says nothing at all is dead, though nobody has said so: there is a beat every 20 s.
+// A silent connection is dead, even without an error: there is a beat every 20 s.
 const SILENCE_MS = 50_000;
 let heard = Date.now();
 setInterval(() => {

@@ -17,7 +17,7 @@ export function Agent({ name }) {
   const agent = useLive(() => agentNamed(name));
   const { query } = usePlace();
   const tab = TABS.some(([key]) => key === query.tab) ? query.tab : "log";
-  if (!agent) return html`<div class="page"><${Empty} title="No such agent">Nobody here is called ${name}.<//></div>`;
+  if (!agent) return html`<div class="page"><${Empty} title="No such agent">This town has no agent called ${name}.<//></div>`;
   return html`<article class="page agent-page">
     <header class="page-head">
       <div class="crumbs"><${Link} to=${{ view: "now" }}><${Icon} name="back" size="16" />Now<//></div>

@@ -7,13 +7,13 @@ import { filter, usePlace } from "../router.js";
 import { Graph } from "./graph.js";
 
 const COLUMNS = [
-  { key: "pending", title: "Backlog", states: ["pending"], hint: "Nobody has these yet." },
-  { key: "blocked", title: "Blocked", states: ["blocked"], hint: "Nothing is blocked." },
-  { key: "assigned", title: "Assigned", states: ["assigned"], hint: "Nothing waits for its agent." },
-  { key: "running", title: "Running", states: ["running"], hint: "Nothing runs." },
+  { key: "pending", title: "Backlog", states: ["pending"], hint: "No unassigned tasks." },
+  { key: "blocked", title: "Blocked", states: ["blocked"], hint: "No blocked tasks." },
+  { key: "assigned", title: "Assigned", states: ["assigned"], hint: "No waiting tasks." },
+  { key: "running", title: "Running", states: ["running"], hint: "No running tasks." },
   { key: "verifying", title: "Checking", states: ["verifying"], hint: "", seldom: true },
-  { key: "done", title: "Done", states: ["completed"], hint: "Nothing is done yet." },
-  { key: "ended", title: "Failed", states: ["failed", "cancelled"], hint: "Nothing failed." },
+  { key: "done", title: "Done", states: ["completed"], hint: "No completed tasks yet." },
+  { key: "ended", title: "Failed", states: ["failed", "cancelled"], hint: "No failed tasks." },
 ];
 const STEP = 40; // cards that are drawn at once; more as one scrolls
 const WEIGHT = { urgent: 0, high: 1, normal: 2, low: 3 };

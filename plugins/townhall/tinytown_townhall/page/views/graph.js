@@ -77,7 +77,7 @@ export function Graph({ tasks }) {
       ${shown.lines.map((line) => html`<path key=${`${line[0].task.id} ${line.at(-1).task.id}`} class=${`edge ${line[0].task.state === "completed" ? "is-met" : ""}`} d=${curve(line)} marker-end="url(#arrow)" />`)}
       ${shown.nodes.map((node) => html`<${Node} key=${node.task.id} node=${node} />`)}
     </svg></div>
-    ${shown.left ? html`<p class="quiet graph-left">${counted(shown.left, "more task")} ${shown.left === 1 ? "needs nothing and is not needed" : "need nothing and are not needed"}; the columns show ${shown.left === 1 ? "it" : "them"}.</p>` : null}`;
+    ${shown.left ? html`<p class="quiet graph-left">${counted(shown.left, "more task")} without dependencies: see the columns.</p>` : null}`;
 }
 
 /** A line from place to place: curves between the ranks, straight through the free places in them. */

@@ -59,7 +59,7 @@ function NeedsYou() {
     <h2 id="needs-title">Needs you ${items.length ? html`<span class="count">${items.length}</span>` : null}</h2>
     ${items.length
       ? html`<ul class="needs-list">${shown.map((item) => html`<${Need} key=${item.kind + item.id} item=${item} />`)}</ul>`
-      : html`<p class="quiet"><${Icon} name="check" /> Nothing waits for you.</p>`}
+      : html`<p class="quiet"><${Icon} name="check" /> Nothing needs you.</p>`}
     ${items.length > FEW ? html`<button class="button" onClick=${() => setAll(!all)}>${all ? "Show fewer" : `Show all ${items.length}`}</button>` : null}
   </section>`;
 }

@@ -28,7 +28,7 @@ function Details({ task }) {
       <div class="meta">
         <${State} state=${task.state} /><${Ago} at=${task.since} prefix="for " />
         ${task.priority === "normal" ? null : html`<span class=${`priority priority-${task.priority}`}>${task.priority}</span>`}
-        ${task.assigned_to ? html`<${AgentLink} name=${task.assigned_to} />` : html`<span class="quiet">nobody has it</span>`}
+        ${task.assigned_to ? html`<${AgentLink} name=${task.assigned_to} />` : html`<span class="quiet">unassigned</span>`}
         ${task.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}
       </div>
       <${TaskActions} task=${task} />
