@@ -176,6 +176,8 @@ def answers(in_town: Shell) -> dict[str, Any]:
     ask("agent-tools", "--list")
     ask("plugin new", "my-tool", "--kind", "gate")
     ask("plugin test", "echo")
+    nothing = tt("plugin", "record", "shell", "--program", "true", "--situation", "answer", "--json", code=1)
+    printed["tt plugin record"] = json.loads(nothing.out)
     ask("completion", "bash")
     ask("version")
     printed["tt events"] = tt("events", "-c", "1000", "--json").lines

@@ -26,7 +26,8 @@ from tinytown_adapters.session_store import write_private
 from tinytown_adapters.town_tools import prepare_town_tools
 from tinytown_testing import Sandbox, open_sandbox
 from tinytown_testing.models import ModelServer, Script
-from tinytown_testing.recordings import ANSWER, TOOL_FILE, Scrubber, record
+from tinytown_testing.recording_cli import TOOL_FILE
+from tinytown_testing.recordings import ANSWER, Scrubber, record
 
 from tests.real_clis.clis import DIRECTORIES_VARIABLE, KEY, REAL_CLIS, RealCli, git
 from tests.real_clis.test_towns import COMMIT, EDIT as EDIT_TEXT

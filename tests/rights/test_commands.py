@@ -101,6 +101,7 @@ SAMPLES: Mapping[str, str] = {
     "uninstall": "--force",
     "plugin new": "x --kind gate",
     "plugin test": "echo",
+    "plugin record": "shell --program true --situation answer",
     "plugins install": "git --dry-run",
 }
 

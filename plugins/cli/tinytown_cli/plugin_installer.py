@@ -8,12 +8,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tinytown.errors import NotFound, Refused
 from tinytown.packages import packages
@@ -77,9 +79,11 @@ def install_command(names: Sequence[str], python: Python) -> list[str]:
         return ["pipx", "inject", python.prefix.name, *sources]
     receipt = python.prefix / "uv-receipt.toml"
     if receipt.is_file():
-        tool, *others = _requirements(receipt)
+        settings: dict[str, Any] = tomllib.loads(receipt.read_text("utf-8"))["tool"]
+        tool, *others = map(_requirement, settings["requirements"])
         extra = [word for each in dict.fromkeys([*others, *sources]) for word in ("--with", each)]
-        return ["uv", "tool", "install", tool, *extra]
+        version = ["--python", str(settings["python"])] if "python" in settings else []
+        return ["uv", "tool", "install", *version, tool, *extra]
     if not python.is_virtual and python.is_managed:
         raise Refused(
             f"{python.executable} belongs to the system, which installs its packages itself",
@@ -97,11 +101,22 @@ def _source(distribution: str) -> str:
     return source
 
 
-def _requirements(receipt: Path) -> Iterator[str]:
-    """What a tool of uv was installed from, the tool itself first."""
-    for each in tomllib.loads(receipt.read_text("utf-8"))["tool"]["requirements"]:
-        path = each.get("directory") or each.get("editable")
-        yield path or f"{each['name']}{each.get('specifier', '')}"
+def _requirement(entry: Mapping[str, Any]) -> str:
+    """What a tool of uv was installed from, as its receipt has it: a path, an address or a name with versions."""
+    if path := entry.get("directory") or entry.get("editable") or entry.get("path"):
+        return str(path)
+    if url := entry.get("url") or (f"git+{entry['git']}" if "git" in entry else ""):
+        return f"{entry['name']} @ {url}"
+    extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
+    return f"{entry['name']}{extras}{entry.get('specifier', '')}"
+
+
+def absent(names: Sequence[str], python: Python) -> list[str]:
+    """Which of these distributions are not in the environment of `python`, after an installer said that it installed them."""
+    list_all = "from importlib import metadata; print(*(each.name for each in metadata.distributions()))"
+    ran = subprocess.run([python.executable, "-I", "-c", list_all], capture_output=True, text=True, check=False)
+    present = {name.lower().replace("_", "-") for name in ran.stdout.split()}
+    return [name for name in names if name not in present]
 
 
 def missing_program(command: Sequence[str]) -> str:

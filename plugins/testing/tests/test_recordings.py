@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinytown_testing.recordings import ANSWER, TOOL_FILE, Scrubber, install_fake_cli, record
+from tinytown_testing.recording_cli import TOOL_FILE
+from tinytown_testing.recordings import ANSWER, Scrubber, install_fake_cli, record
 
 TIMEOUT_S = 20.0
 ID = "3f2b8c1a-1111-4222-8333-444455556666"

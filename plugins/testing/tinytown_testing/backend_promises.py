@@ -230,7 +230,7 @@ async def _killed(trial: BackendTrial) -> None:
         raise Broken(f"the tool said {scenario.marker!r} on its standard error, the outcome is {outcome_text(outcome)}")
 
 
-@BACKEND.promise("B14", "Whatever its tool prints, the round returns an outcome.", requires=("B4",))
+@BACKEND.promise("B14", "The round returns an outcome, no matter what its tool prints.", requires=("B4",))
 async def _any_output(trial: BackendTrial) -> None:
     scenario_for = trial.scenarios.output
     if scenario_for is None or isinstance(scenario_for, str):

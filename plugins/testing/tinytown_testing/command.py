@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tinytown.errors import ConfigError
+from tinytown.errors import ConfigError, UsageError
+from tinytown.model.text import check_one_of, counted, shown
 from tinytown_cli.context import CliContext, pass_cli_context
+from tinytown_cli.formatting import table
 from tinytown_cli.framework import TownGroup
 from tinytown_cli.params import PLUGIN
 
@@ -25,7 +27,7 @@ _STATUS = {"ok": "ok", "broken": "BROKEN", "not_applicable": "not applicable"}
 
 @click.group(cls=TownGroup, examples=["tt plugin new my-tool --kind backend", "tt plugin test my-tool"])
 def plugin() -> None:
-    """Write a plugin: begin one, and hold it to its promises."""
+    """Write a plugin: begin one, hold it to its promises, record its CLI."""
 
 
 @plugin.command("test", examples=["tt plugin test echo", "tt plugin test journal --config tinytown.toml --json"])
@@ -54,6 +56,104 @@ def test(context: CliContext, name: str, config: str | None) -> None:
     shape = {"plugin": name, **counts, "reports": [_shape(report) for report in reports]}
     context.emit(shape, _lines(name, reports, counts))
     if counts["broken"]:
+        click.get_current_context().exit(1)
+
+
+@plugin.command(
+    "record",
+    examples=[
+        "tt plugin record quill --env 'QUILL_BASE_URL={url}' --env QUILL_API_KEY=any",
+        "tt plugin record quill --situation answer --situation rate_limit --into tests/recordings",
+    ],
+)
+@click.argument("kind")
+@click.option("--program", default="", metavar="NAME", help="The CLI's name on PATH.  [default: KIND]")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path("tests/recordings"),
+    show_default=True,
+    help="The directory of the recordings.",
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable of the CLI; {url} is the model server's URL.",
+)
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="Use the settings of this tinytown.toml, where {url} is the same.  [default: no settings]",
+)
+@click.option(
+    "--situation",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Record this situation, and others so named.  [default: all]",
+)
+@click.option(
+    "--limit",
+    "limit_s",
+    type=click.FloatRange(1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="End a round after this.",
+)
+@pass_cli_context
+def record(
+    context: CliContext,
+    kind: str,
+    program: str,
+    into: Path,
+    variables: tuple[str, ...],
+    config: str | None,
+    names: tuple[str, ...],
+    limit_s: float,
+) -> None:
+    """Record the real CLI of agents of this KIND, for a fake one that plays it. Ends with 1 if something could not be recorded.
+
+    The CLI runs in a temporary town, as the installed plugin calls it, against a scripted model server on this machine:
+    without a key and without a network. Point it there with --env or --config.
+    """
+    import trio
+
+    from tinytown_testing.recorder import SITUATIONS, Recorded, record_cli
+
+    for name in names:
+        check_one_of("a situation", name, tuple(SITUATIONS))
+    pairs = [variable.partition("=") for variable in variables]
+    if wrong := [name for name, separator, _ in pairs if not name or not separator]:
+        raise UsageError(
+            f"expected NAME=VALUE, got {shown(wrong[0])!r}", hint="for example --env 'QUILL_BASE_URL={url}'"
+        )
+    toml = _read(config) if config is not None else ""
+
+    async def run() -> tuple[Recorded, ...]:
+        return await record_cli(
+            kind,
+            into,
+            program=program,
+            names=names,
+            environment={name: value for name, _, value in pairs},
+            toml=toml,
+            limit_s=limit_s,
+        )
+
+    recorded = trio.run(run)
+    rows = [(each.name, each.outcome, each.problem or f"{counted(each.events, 'event')}") for each in recorded]
+    shapes = [
+        {"situation": each.name, "outcome": each.outcome, "events": each.events, "problem": each.problem or None}
+        for each in recorded
+    ]
+    context.emit(
+        {"kind": kind, "directory": str(into.absolute()), "recordings": shapes},
+        table(("situation", "outcome", "recording"), rows),
+    )
+    if any(each.problem for each in recorded):
         click.get_current_context().exit(1)
 
 

@@ -28,14 +28,12 @@ from tinytown.model.agents import Agent
 
 from tinytown_testing import fake_cli
 from tinytown_testing.backend_trial import ReportRecorder
+from tinytown_testing.recording_cli import TOOL_FILE
 from tinytown_testing.sandbox import Sandbox, put_on_path
 from tinytown_testing.scenarios import BackendScenarios, Scenario
 
 #: What a recorded prompt asks the model to say, so that a replayed one can say something else.
 ANSWER = "PLACEHOLDERANSWER"
-#: A tool's process writes its id into this file, so that it is known to be running.
-TOOL_FILE = "tool.pid"
-
 _ENDS_AFTER_S = 0.5
 _POLL_S = 0.05
 
@@ -58,13 +56,18 @@ def install_fake_cli(directory: Path, name: str, recordings: Path, *, on_path: b
 
     With `on_path` the directory becomes the first of this process's PATH; a sandbox gives back what was there.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / name
-    words = [sys.executable, "-S", "-I", fake_cli.__file__, str(recordings.absolute())]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    path.chmod(0o755)
+    path = install_program(directory, name, [sys.executable, "-S", "-I", fake_cli.__file__, str(recordings.absolute())])
     if on_path:
         put_on_path(directory)
+    return path
+
+
+def install_program(directory: Path, name: str, words: Sequence[str]) -> Path:
+    """Put a program `name` into `directory` that runs these words of a command line, followed by its own arguments."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / name
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    path.chmod(0o755)
     return path
 
 

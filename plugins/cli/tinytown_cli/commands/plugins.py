@@ -115,7 +115,7 @@ def install(context: CliContext, names: tuple[str, ...], dry_run: bool) -> None:
     import shlex
     import subprocess
 
-    from tinytown_cli.plugin_installer import Python, distributions, install_command, missing_program
+    from tinytown_cli.plugin_installer import Python, absent, distributions, install_command, missing_program
 
     caller_in(os.environ.get(TOWN_VARIABLE, "")).refuse_agents(
         "cannot install plugins", "ask a person: tt send supervisor TEXT"
@@ -135,6 +135,11 @@ def install(context: CliContext, names: tuple[str, ...], dry_run: bool) -> None:
     if ended.returncode:
         raise TinytownError(
             f"{command[0]} ended with status {ended.returncode}", hint=f"run it yourself: {shlex.join(command)}"
+        )
+    if elsewhere := absent(wanted, Python.current()):
+        raise TinytownError(
+            f"{command[0]} did not install {', '.join(elsewhere)} into {sys.prefix}, where this tt is",
+            hint=f"is there another Tinytown? This one is {sys.argv[0]}",
         )
     context.emit(
         {**shape, "installed": True}, [f"installed {', '.join(wanted)}; tt reload has a running kernel take it up"]
