@@ -70,7 +70,7 @@ _END = "it starts, ends or empties what a townhall serves"
 REASONS = {
     **dict.fromkeys("init uninstall where bootstrap towns demo metrics migrate".split(), _MACHINE),
     **dict.fromkeys((f"service {word}" for word in "install status uninstall".split()), _MACHINE),
-    **dict.fromkeys(("plugin new", "plugin test", "mcp", "beads from-gastown"), _MACHINE),
+    **dict.fromkeys(("plugin new", "plugin test", "plugin record", "mcp", "beads from-gastown"), _MACHINE),
     **dict.fromkeys(("restore", "gc", "ledger restore", "rescue restore", "rescue prune"), _FILES),
     **dict.fromkeys((f"beads {word}" for word in "export import ready sync".split()), _FILES),
     **dict.fromkeys((*(f"formula {word}" for word in "check list run show".split()), "sling"), _FILES),

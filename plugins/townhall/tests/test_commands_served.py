@@ -118,7 +118,9 @@ _GASTOWN = "it is another name for a command that is served"
 #: Command -> why it is not served.
 NOT_SERVED = {
     **dict.fromkeys(("init", "uninstall", "where", "service install", "service status", "service uninstall"), _MACHINE),
-    **dict.fromkeys(("bootstrap", "towns", "demo", "metrics", "migrate", "plugin new", "plugin test"), _MACHINE),
+    **dict.fromkeys(
+        ("bootstrap", "towns", "demo", "metrics", "migrate", "plugin new", "plugin test", "plugin record"), _MACHINE
+    ),
     **dict.fromkeys(("task import", "task export", "gc", "beads from-gastown"), _FILES),
     **dict.fromkeys(("ledger history", "ledger restore", "ledger show"), _FILES),
     **dict.fromkeys(("beads export", "beads import", "beads ready", "beads sync"), _FILES),
