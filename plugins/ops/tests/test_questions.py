@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from tinytown.contracts import Finished
@@ -111,6 +112,29 @@ def test_what_cannot_be_read_is_no_question() -> None:
     good = {"id": "q", "agent": "ada", "question": "May I?"}
     data = {"question.q": good, "question.bad": {"id": 5}, "question.done": {**good, "answer": "yes"}, "other": good}
     assert [question.id for question in questions_in(data)] == ["q"]
+
+
+@pytest.mark.parametrize("command", ["approve", "deny", "answer"])
+async def test_an_id_that_two_questions_begin_with_answers_neither(town_dir, scripted_backend, command: str) -> None:
+    async def script(work: Any, report: Any) -> Finished:
+        await report.ask("may I run: git push?", ("allow", "deny"))
+        return Finished(text="done")
+
+    scripted_backend.script = script
+    with trio.fail_after(DEADLINE_S):
+        async with town_dir.open() as town:
+            ada = await town.spawn("ada")
+            task = await ada.assign("do it")
+            (question,) = await open_question(town_dir)
+            (asked,) = questions_in(await town.run(town.operations.plugin_data("ops")))
+            twin = msgspec.structs.replace(asked, id=f"{asked.id[:8]}-another")
+            await town.run(town.operations.set_plugin_field("ops", twin.field, msgspec.to_builtins(twin)))
+            words = ["allow"] if command == "answer" else []
+            error = (await tt(town_dir, command, question["id"][:8], *words, code=2))["error"]
+            assert (error["code"], twin.id in error["message"]) == ("ambiguous", True)
+            assert len(await open_question(town_dir, 2)) == 2
+            await tt(town_dir, "approve", question["id"])
+            assert (await town.wait_for_task(task.id)).state == "completed"
 
 
 @pytest.mark.parametrize(("command", "answer"), [("approve", "allow"), ("deny", "deny")])

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tinytown.model.events import OtherEvent
     from tinytown.plugin import Plugins
 
+    from tinytown_ops.plugin_settings import OpsSettings
+
 TINYTOWN_HOOK_API = 2
 
 _TOWN = "The town"
@@ -123,17 +125,19 @@ def tinytown_health_checks() -> Sequence[HealthCheck]:
 
 
 @hookimpl
-def tinytown_services(plugins: Plugins, config: Config) -> Sequence[Service]:
-    """What names plugins that hold up the kernel, ends idle conversations, forgets what is old, answers questions."""
+def tinytown_services(settings: OpsSettings, plugins: Plugins, config: Config) -> Sequence[Service]:
+    """What names plugins that hold up the kernel, ends idle conversations, forgets what is old, answers questions, and gives
+    tasks to another kind of agents."""
     from tinytown_ops.answers.service import QuestionAnswers
     from tinytown_ops.chatter.service import ChatterBrake
     from tinytown_ops.costs.retention import CostRetention
+    from tinytown_ops.fallback import Fallback
     from tinytown_ops.housekeeping import Housekeeping
     from tinytown_ops.retention import Retention
     from tinytown_ops.watchdog.service import Watchdog
 
-    brake = ChatterBrake(config.limits.chatter)
-    return (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers())
+    brake, fallback = ChatterBrake(config.limits.chatter), Fallback(settings.fallback)
+    return (Watchdog(plugins), brake, CostRetention(), Retention(), Housekeeping(), QuestionAnswers(), fallback)
 
 
 @hookimpl
@@ -154,7 +158,10 @@ def tinytown_question_handlers() -> Sequence[QuestionHandler]:
 
 @hookimpl
 def tinytown_event_text(event: OtherEvent) -> str | None:
-    """What an agent asks."""
+    """What an agent asks, and who stands in for whom."""
+    if event.type == "task_fell_back":
+        named = {name: event.fields.get(name, "?") for name in ("task", "from", "to")}
+        return "task {task:.8} was given to {to}, because {from} cannot work".format(**named)
     if event.type != "question_asked":
         return None
     return f"{event.fields.get('agent', '?')} asks: {event.fields.get('text', '')}"

@@ -111,7 +111,9 @@ def _find(found: tuple[Question, ...], reference: str) -> Question:
         raise NotFound(f"no open question {shown(reference)!r}", hint="tt questions lists those that are open")
     if len(matching) > 1:
         ids = ", ".join(question.id for question in matching)
-        raise UsageError(f"more than one question begins with {shown(reference)!r}: {ids}", hint="write more of it")
+        raise UsageError(
+            f"more than one question begins with {shown(reference)!r}: {ids}", hint="write more of it", code="ambiguous"
+        )
     return matching[0]
 
 
