@@ -14,8 +14,10 @@ import trio
 from tinytown.config import load_config
 from tinytown.contracts import Failed, Finished, Outcome, Report, Round
 from tinytown.errors import ConfigError
+from tinytown.model.agents import Agent
 from tinytown.plugin import load_plugins
 from tinytown.town import Town
+from tinytown_cli.public import DOCTOR_AGENT
 from tinytown_git.gate import GitGate
 from tinytown_git.housekeeping import Housekeeping
 from tinytown_git.plugin import tinytown_round_environment
@@ -220,6 +222,12 @@ async def test_without_commits_or_with_a_shared_workspace_agents_work_in_the_pro
             assert (await living.wait_for_task((await ada.assign("work")).id)).state == "completed"
         Project(town_dir.root, town_dir.root).commit({"a": "b"})
     assert seen == [town_dir.root, town_dir.root]
+
+
+@pytest.mark.parametrize(("name", "claimed"), [("ada", True), (DOCTOR_AGENT, False)])
+def test_the_test_task_of_the_doctor_leaves_no_branch(town: TownDirectory, name: str, claimed: bool) -> None:
+    agent = Agent(id="1", name=name, cli="echo")
+    assert GitWorkspace(Settings(), town.root).claims(agent, None) is claimed
 
 
 def test_the_author_of_what_an_agent_commits_is_chosen(project: Project) -> None:

@@ -17,6 +17,7 @@ from tinytown.contracts import Disposition, Purpose, WorkContext, Workspace
 from tinytown.errors import TinytownError
 from tinytown.model.agents import Agent
 from tinytown.model.tasks import Task
+from tinytown_cli.public import DOCTOR_AGENT
 
 from tinytown_git.base import Base, choose_base, local_base
 from tinytown_git.git import GitFailed, persistently
@@ -49,7 +50,7 @@ class GitWorkspace(Workspace):
         return self._settings.workspace == "worktree" and has_repository(self._root)
 
     def claims(self, agent: Agent, task: Task | None) -> bool:
-        return self.is_used
+        return self.is_used and agent.name != DOCTOR_AGENT  # which changes nothing, and would leave a branch
 
     async def worktrees(self) -> Worktrees:
         """The worktrees of the town. Raises: NotFound if `root` is in no repository any more; GitFailed."""
