@@ -68,6 +68,9 @@ def test_a_formula_that_extends_another_and_expands_one_of_its_steps() -> None:
     assert "implement" not in result
     titles = {step.id: step.title for step in shape("shiny-enterprise").steps}
     assert titles["implement.draft"] == "Draft: Implement {{feature}}"
+    texts = {step.id: step.description for step in shape("shiny-enterprise").steps}
+    assert texts["implement.draft"] == "First: Write it. Not perfect yet."
+    assert texts["implement.refine-4"].endswith("## Acceptance\n\nIt builds"), "the last step is held to it"
 
 
 def test_an_aspect_around_the_steps_that_it_is_for() -> None:

@@ -32,6 +32,9 @@ from tinytown_gastown.formulas.variables import evaluate_condition, fill_placeho
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
+#: The end of each text of a formula with `review_only`.
+REVIEW_ONLY = "Review and report only: do not change code."
+
 #: Finds a formula by its name.
 Find = Callable[[str], Formula]
 
@@ -153,7 +156,7 @@ def _steps(formula: Formula, find: Find, values: dict[str, str], remarks: list[s
             raise ValueError(f"formula {name!r} has no advice, so it is not an aspect")
         steps = apply_advice(steps, aspect.advice, aspect.pointcuts)
     kept = _wanted(steps, values)
-    review = "Review and report only: do not change code." if formula.review_only else ""
+    review = REVIEW_ONLY if formula.review_only else ""
     return [_cooked(step, values, kept, review) for step in kept]
 
 
@@ -204,7 +207,8 @@ def _wanted(steps: list[Draft], values: Mapping[str, str]) -> list[Draft]:
 def _cooked(step: Draft, values: Mapping[str, str], steps: Sequence[Draft], review: str) -> CookedStep:
     children = tuple(other.id for other in steps if other.parent == step.id)
     inherited = _needs_of_parents(step, {other.id: other for other in steps})
-    description = fill_placeholders(step.description, values).strip()
+    title = fill_placeholders(step.title, values)
+    description = fill_placeholders(step.description, values).strip() or title
     gate = step.gate
     if gate is not None:
         gate = msgspec.structs.replace(
@@ -215,10 +219,8 @@ def _cooked(step: Draft, values: Mapping[str, str], steps: Sequence[Draft], revi
         )
     return CookedStep(
         id=step.id,
-        title=fill_placeholders(step.title, values),
-        description="\n\n".join(
-            part for part in (description or fill_placeholders(step.title, values), review) if part
-        ),
+        title=title,
+        description="\n\n".join(filter(None, (description, fill_placeholders(step.sections, values), review))),
         type="epic" if children else step.type,
         priority=step.priority,
         labels=tuple(dict.fromkeys(fill_placeholders(label, values) for label in step.labels)),

@@ -21,11 +21,16 @@ NESTING = 5
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A step before it becomes a task. `from_advice`: added by advice, so no advice applies to it."""
+    """A step before it becomes a task.
+
+    `sections` are its design, acceptance criteria and notes as the end of its text, which `{target.description}` does not
+    repeat. `from_advice`: added by advice, so no advice applies to it.
+    """
 
     id: str
     title: str = ""
     description: str = ""
+    sections: str = ""
     type: str = "task"
     priority: int | None = None
     labels: tuple[str, ...] = ()
@@ -85,7 +90,8 @@ def _add(
         Draft(
             id=step.id,
             title=step.title or step.id,
-            description=_whole_text(step),
+            description=step.description.strip(),
+            sections=_sections(step),
             type=step.type,
             priority=step.priority,
             labels=step.labels,
@@ -103,14 +109,9 @@ def _add(
         _add(drafts, child, step.id, values, remarks, loops)
 
 
-def _whole_text(step: Step) -> str:
-    parts = [step.description.strip()]
-    parts += [
-        f"## {heading}\n\n{text.strip()}"
-        for heading, text in (("Design", step.design), ("Acceptance", step.acceptance), ("Notes", step.notes))
-        if text.strip()
-    ]
-    return "\n\n".join(part for part in parts if part)
+def _sections(step: Step) -> str:
+    texts = (("Design", step.design), ("Acceptance", step.acceptance), ("Notes", step.notes))
+    return "\n\n".join(f"## {heading}\n\n{text.strip()}" for heading, text in texts if text.strip())
 
 
 def _waited_for(step: Step, remarks: list[str]) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def expand_step(
 ) -> list[Draft]:
     """The steps with `target` replaced by the template of an expansion.
 
-    Its first steps get the target's needs; dependants of the target need its last steps.
+    Its first steps get the target's needs; dependants of the target need its last steps, which get its sections.
     """
     place = next((number for number, step in enumerate(steps) if step.id == target), None)
     if place is None:
@@ -157,6 +158,7 @@ def expand_step(
             id=named[inner.id],
             title=substitute(inner.title, words),
             description=substitute(inner.description, words),
+            sections=substitute(inner.sections, words),
             needs=tuple(named.get(need, substitute(need, words)) for need in inner.needs),
             parent=named.get(inner.parent, goal.parent),
             assignee=substitute(inner.assignee, words) or goal.assignee,
@@ -168,6 +170,11 @@ def expand_step(
     own = {inner.id for inner in inside}
     needed = {need for inner in inside for need in inner.needs}
     last = tuple(inner.id for inner in inside if inner.id not in needed)
+    if goal.sections:
+        ending = [
+            replace(inner, sections="\n\n".join(filter(None, (inner.sections, goal.sections)))) for inner in inside
+        ]
+        inside = [end if inner.id in last else inner for inner, end in zip(inside, ending, strict=True)]
     first = [inner if set(inner.needs) & own else replace(inner, needs=(*goal.needs, *inner.needs)) for inner in inside]
     first[0] = replace(first[0], gate=first[0].gate or goal.gate, condition=first[0].condition or goal.condition)
     others = [_rewire(step, goal.id, last) for step in steps]
