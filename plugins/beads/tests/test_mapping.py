@@ -89,6 +89,9 @@ def test_what_is_carried_becomes_a_task_when_work_waits_for_it() -> None:
     result = mapped(bead("mr", issue_type="merge-request"), bead("a", dependencies=[edge("a", "mr")]))
     assert result.views["a"].needs == ("mr",)
     assert result.views["mr"].held
+    child = bead("m", issue_type="message", dependencies=[edge("m", "s", "parent-child")])
+    result = mapped(bead("s"), child, bead("a", dependencies=[edge("a", "s", "waits-for")]))
+    assert result.views["a"].needs == ("m",)
 
 
 @pytest.mark.parametrize(("priority", "answer"), list(enumerate(["urgent", "high", "normal", "low", "lowest"])))

@@ -5,14 +5,14 @@ Pure, for a whole file at once: needs and inherited needs depend on all beads to
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from tinytown.model.messages import DEFAULT_MESSAGE_LIMIT_BYTES, Priority
 
-from tinytown_beads.bead import Bead, moment, stamp
+from tinytown_beads.bead import Bead, Edge, moment, stamp
 from tinytown_beads.cycles import break_cycles
 from tinytown_beads.extra_fields import extra_view_fields
 from tinytown_beads.fields import BLOCKING_EDGES, CHILDREN_EDGE, PARENT_EDGE, STATE_TYPES
@@ -63,7 +63,7 @@ def map_beads(
     The beads `as_tasks` are tasks whatever they are: somebody created them in the town.
     """
     graph = graph_of(beads)
-    task_roles = _task_roles(beads, as_tasks)
+    task_roles = _task_roles(beads, graph, as_tasks)
     unmapped = {key: _unmapped_kind(beads[key]) for key, task_role in task_roles.items() if task_role == "unmapped"}
     notes: dict[str, list[str]] = {}
     needs = _needs(beads, graph, task_roles, notes)
@@ -82,20 +82,18 @@ def map_beads(
     return Mapped(views, task_ids, unmapped, task_roles, {key: tuple(note) for key, note in notes.items() if note})
 
 
-def _task_roles(beads: Mapping[str, Bead], as_tasks: Container[str]) -> dict[str, TaskRole]:
+def _task_roles(beads: Mapping[str, Bead], graph: Graph, as_tasks: Container[str]) -> dict[str, TaskRole]:
     task_roles: dict[str, TaskRole] = {key: _task_role(bead) for key, bead in beads.items()}
     for key, role in task_roles.items():
         if role == "unmapped" and key in as_tasks:
             task_roles[key] = "waiting"
-    for bead in beads.values():
-        if task_roles[bead.id] == "unmapped" or bead.closed:
+    for key, edges in graph.edges.items():
+        if task_roles[key] == "unmapped" or beads[key].closed:
             continue
-        for edge in bead.edges:
-            target = beads.get(edge.target)
-            if target is None or edge.type not in BLOCKING_EDGES or task_roles[target.id] != "unmapped":
-                continue
+        for target in (beads[id_] for edge in edges for id_ in _waited_for(edge, graph)):
             # A wisp ends with the agent that works through it, and there is none here. Its gates are opened by others.
-            if _holds_up(target) and (not target.ephemeral or target.kind == "gate"):
+            wanted = _holds_up(target) and (not target.ephemeral or target.kind == "gate")
+            if wanted and task_roles[target.id] == "unmapped":
                 task_roles[target.id] = "waiting"
     return task_roles
 
@@ -120,6 +118,13 @@ def _holds_up(bead: Bead) -> bool:
     return not bead.closed and bead.status != "pinned"
 
 
+def _waited_for(edge: Edge, graph: Graph) -> Sequence[str]:
+    """The beads that an edge waits for: its target, or the children of it."""
+    if edge.type in BLOCKING_EDGES:
+        return (edge.target,)
+    return graph.children.get(edge.target, ()) if edge.type == CHILDREN_EDGE and edge.gate == "all-children" else ()
+
+
 def _needs(
     beads: Mapping[str, Bead], graph: Graph, task_roles: Mapping[str, TaskRole], notes: dict[str, list[str]]
 ) -> dict[str, tuple[str, ...]]:
@@ -128,15 +133,10 @@ def _needs(
     parents: dict[str, list[str]] = {}
     for key, edges in graph.edges.items():
         for edge in edges:
-            if edge.type in BLOCKING_EDGES:
-                wanted: Iterable[str] = (edge.target,)
-            elif edge.type == CHILDREN_EDGE and edge.gate == "all-children":
-                wanted = graph.children.get(edge.target, ())
-            else:
-                if edge.type == PARENT_EDGE:
-                    parents.setdefault(key, []).append(edge.target)
-                continue
-            direct.setdefault(key, []).extend(target for target in wanted if _can_be_needed(beads[target], task_roles))
+            if edge.type == PARENT_EDGE:
+                parents.setdefault(key, []).append(edge.target)
+            wanted = [target for target in _waited_for(edge, graph) if _can_be_needed(beads[target], task_roles)]
+            direct.setdefault(key, []).extend(wanted)
     wanting = [key for key, task_role in task_roles.items() if task_role != "unmapped"]
     own = [(key, need) for key in wanting for need in direct.get(key, ())]
     inherited = [
