@@ -73,7 +73,7 @@ def test_an_update_takes_all_that_bd_takes(bd: Bd) -> None:
     assert bd.json("update", id_, "--defer", "")[0]["status"] == "open"
     bd("update", id_, "--metadata", '{"q": 1}', "--set-metadata", "n=1", code=1)
     assert "cannot combine" in bd.err
-    bd("assign", id_, "bob")
+    assert bd.json("assign", id_, "bob")["id"] == id_
     bd("priority", id_, "0")
     bd("tag", id_, "late")
     bd("note", id_, "seen")
@@ -183,7 +183,8 @@ def test_a_wisp_is_worked_through_and_leaves_a_digest(bd: Bd, monkeypatch: pytes
     assert made["phase"] == "vapor"
     assert len(bd.shell.json("task", "list")["tasks"]) == tasks, "its steps are no tasks"
     steps = [step for step in made["id_mapping"].values() if step != root]
-    assert root in ids(bd.json("mol", "wisp", "list")["wisps"])
+    assert list(made["id_mapping"])[:2] == ["feature", "feature.design"]
+    assert [row["type"] for row in bd.json("mol", "wisp", "list")["wisps"] if row["id"] == root] == ["molecule"]
     (position,) = bd.json("mol", "current", root)
     assert [row["status"] for row in position["steps"]][:2] == ["ready", "blocked"]
     assert ids(bd.json("ready", "--mol", root)) == [steps[0]]
@@ -225,9 +226,9 @@ def test_a_poured_molecule_is_tasks_of_the_town(bd: Bd) -> None:
     assert bd.shell.json("task", "show", first)["state"] == "pending"
     bd("close", first, "-r", "designed")
     assert bd.json("mol", "progress", root)["completed"] == 1
-    assert bd.json("cook", "feature", "--dry-run")["proto_id"] == "feature"
-    assert "feature" in [row["name"] for row in bd.json("formula", "list")]
-    assert bd.json("formula", "show", "feature")["vars"]
+    cooked, shown = bd.json("cook", "feature", "--dry-run"), bd.json("formula", "show", "feature")
+    assert (cooked["proto_id"], cooked["vars"], cooked["version"]) == ("feature", shown["vars"], shown["version"])
+    assert ("feature", len(shown["vars"])) in [(row["name"], row["vars"]) for row in bd.json("formula", "list")]
     bd("cook", "no-such-formula", code=1)
 
 
@@ -339,7 +340,8 @@ def test_an_update_without_an_id_is_of_the_task_in_hand(bd: Bd) -> None:
 def test_texts_that_lack_a_section_are_named_and_nothing_was_compacted(bd: Bd) -> None:
     bug = bd.new("crash", "-t", "bug", "-d", "## Steps to Reproduce\nstart it")
     done = bd.new("done", "--acceptance", "it works", "-d", "text")
-    found = bd.json("lint", bug, done, code=1)
+    bd("lint", bug, done, code=1)
+    found = bd.json("lint", bug, done)
     assert [(row["id"], row["missing"]) for row in found["results"]] == [(bug, ["## Acceptance Criteria"])]
     assert bd("lint", done).startswith("✓")
     assert bd.json("restore", bug)[0]["description"] == "## Steps to Reproduce\nstart it"

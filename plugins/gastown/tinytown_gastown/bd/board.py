@@ -114,9 +114,10 @@ class Board:
     def shape(self, id_: str) -> Record:
         """A bead as `bd --json` lists it: its record with counts and its parent."""
         bead = self.beads[id_]
-        record = self.brief(id_) | {
-            key: self.records[id_][key] for key in ("dependencies",) if self.records[id_].get(key)
-        }
+        record = self.brief(id_)
+        if edges := as_list(self.records[id_].get("dependencies")):
+            usual = {"created_by": str(record.get("created_by") or ""), "metadata": "{}"}
+            record["dependencies"] = [usual | (as_object(edge) or {}) for edge in edges]
         outgoing = [edge for edge in bead.edges if edge.source == id_]
         record |= {
             "dependency_count": len(outgoing),
@@ -144,8 +145,15 @@ class Board:
         shape |= {"dependencies": [self.neighbour(edge.target, edge.type) for edge in edges]} if edges else {}
         if dependents:
             shape["dependents"] = [self.neighbour(other, type_) for other, type_ in self.dependents(id_)]
+            shape |= self._progress(id_) if self.beads[id_].issue_type == "epic" else {}
         comments = self.comments(id_)
         return shape | ({"comments": comments} if comments else {})
+
+    def _progress(self, id_: str) -> Record:
+        children = self.children(id_)
+        closed = sum(self.beads[child].closed for child in children)
+        is_closeable = 0 < closed == len(children)
+        return {"epic_total_children": len(children), "epic_closed_children": closed, "epic_closeable": is_closeable}
 
     def dependents(self, id_: str) -> list[tuple[str, str]]:
         """The beads with an edge to this one, and its type."""

@@ -6,6 +6,7 @@ A poured molecule is a run of the formula: an issue of the type molecule, and a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from tinytown_gastown.bd.board import Board, Record, cli_context, stamp_now
 from tinytown_gastown.bd.dependencies import add_edge
 from tinytown_gastown.bd.inputs import actor_of, clean_input
 from tinytown_gastown.bd.output import Output, common_options, pass_output
+from tinytown_gastown.bd.setup import formula_head
 from tinytown_gastown.bd.status import close_issue, remove_issues
 from tinytown_gastown.bd.texts import line_of, short
 from tinytown_gastown.formulas.commands import cooked_formula, planned_run
@@ -43,12 +45,14 @@ def cook(
 ) -> None:
     """Show the steps of a formula, with its variables filled in."""
     with cli_context(out.directory).open_town() as town:
-        cooked = cooked_formula(FormulaLibrary(town.root), name, words, strict=bool(words))
+        library = FormulaLibrary(town.root)
+        cooked = cooked_formula(library, name, words, strict=bool(words))
+        head = formula_head(library.find(name))
     lines = [f"Formula: {cooked.formula} ({len(cooked.steps)} steps)"]
     for step in cooked.steps:
         needs = f" (needs {', '.join(step.needs)})" if step.needs else ""
         lines.append(f"  {step.id}: {step.title}{needs}")
-    out.answer(_cooked_shape(cooked), lines)
+    out.answer(head | _cooked_shape(cooked), lines)
 
 
 def _cooked_shape(cooked: Cooked) -> Record:
@@ -96,12 +100,18 @@ def pour(out: Output, name: str, words: tuple[str, ...], dry_run: bool, assignee
         run = planned_run(context, town, name, root, words, agent=assignee, on=board.task_of(root).id)
         create_run(town, run, owner=actor_of(out, town))
     ids = {step.step: step.id for step in run.tasks}
-    answer = {"new_epic_id": root, "id_mapping": {name: root, **ids}, "created": len(ids) + 1, "phase": "liquid"}
+    answer = _created(root, cooked, ids) | {"attached": 0, "phase": "liquid"}
     out.answer(answer, [f"✓ Poured mol: created {len(ids) + 1} issues", f"  Root issue: {root}", "  Phase: liquid"])
 
 
 mol.add_command(pour, "spawn")
 mol.add_command(pour, "run")
+
+
+def _created(root: str, cooked: Cooked, ids: Mapping[str, str]) -> Record:
+    """What was created of a formula: the root and, by step, the issues below it."""
+    by_step = {f"{cooked.formula}.{step}": id_ for step, id_ in ids.items()}
+    return {"new_epic_id": root, "id_mapping": {cooked.formula: root, **by_step}, "created": len(ids) + 1}
 
 
 def _root(board: Board, out: Output, id_: str, cooked: Cooked, **more: Any) -> Record:
@@ -152,8 +162,8 @@ def wisp_create(out: Output, name: str, words: tuple[str, ...], dry_run: bool, r
             out.answer(_cooked_shape(cooked), [f"Would create a wisp of {name}: {len(cooked.steps)} steps"])
             return
         board.add_wisps(records)
-    ids = {str(record["id"]).removeprefix(f"{root}."): record["id"] for record in records[1:]}
-    answer = {"new_epic_id": root, "id_mapping": {name: root, **ids}, "created": len(records), "phase": "vapor"}
+    ids = {str(record["id"]).removeprefix(f"{root}."): str(record["id"]) for record in records[1:]}
+    answer = _created(root, cooked, ids) | {"phase": "vapor"}
     out.answer(answer, [f"✓ Created wisp: {len(records)} issues", f"  Root issue: {root}", "  Phase: vapor"])
 
 
@@ -183,7 +193,7 @@ def wisp_list(out: Output, everything: bool) -> None:
         ids = [
             id_ for id_ in board.wisps if not board.beads[id_].parent and (everything or not board.beads[id_].closed)
         ]
-        shapes = [board.brief(id_) for id_ in ids]
+        shapes = [board.brief(id_) | {"type": board.beads[id_].issue_type} for id_ in ids]
         lines = [line_of(board, id_) for id_ in ids]
     out.answer({"wisps": shapes, "count": len(ids)}, lines or "No wisps found")
 

@@ -18,7 +18,7 @@ from tinytown_gastown.bd.output import MORE_WORDS, Output, common_options, pass_
 from tinytown_gastown.bd.texts import line_of
 from tinytown_gastown.bd.wisps import DATA
 from tinytown_gastown.formulas.commands import cooked_formula
-from tinytown_gastown.formulas.library import FormulaLibrary
+from tinytown_gastown.formulas.library import FormulaLibrary, Found
 
 #: The version of bd whose commands and JSON these are.
 ANSWERS_AS = "1.0.5"
@@ -44,6 +44,22 @@ WITHOUT_EFFECT: dict[str, str] = {
     "admin": "the town removes old finished tasks by itself",
     "quickstart": "tt-bd prime prints how to work with issues",
     "preflight": "gates of the town check work before it is completed",
+}
+
+_ABOUT_TYPES: dict[str, str] = {
+    "bug": "Something that does not work",
+    "feature": "New behavior",
+    "task": "Any work (the default)",
+    "epic": "Work that is divided into children",
+    "chore": "Maintenance",
+    "decision": "A decision and its reasons",
+    "message": "A message between agents",
+    "molecule": "A formula at work",
+    "gate": "What work waits for besides other work",
+    "spike": "An investigation with a limit",
+    "story": "What a user wants to do",
+    "milestone": "A point to reach, without work of its own",
+    "event": "Something that happened",
 }
 
 _PRIME = """\
@@ -137,7 +153,8 @@ def types(out: Output) -> None:
     with cli_context(out.directory).open_town() as town:
         board = Board(town)
         own = sorted({*GASTOWN_TYPES, *board.store.settings.types, *board.words("types.custom")} - set(CORE_TYPES))
-    out.answer({"core_types": list(CORE_TYPES), "custom_types": own}, [*CORE_TYPES, *own])
+    core = [{"name": name, "description": _ABOUT_TYPES[name]} for name in CORE_TYPES]
+    out.answer({"core_types": core, "custom_types": own}, [*CORE_TYPES, *own])
 
 
 @click.command("statuses")
@@ -148,8 +165,11 @@ def statuses(out: Output) -> None:
     with cli_context(out.directory).open_town() as town:
         own = Board(town).words("status.custom")
     built_in = {name: category for name, category in STATUSES.items() if name != "tombstone"}
-    rows = [{"name": name, "category": category} for name, category in built_in.items()]
-    out.answer({"built_in": rows, "custom": own}, [f"{name} [{category}]" for name, category in built_in.items()] + own)
+    answer = {
+        "built_in_statuses": [{"name": name, "category": category} for name, category in built_in.items()],
+        "custom_statuses": [{"name": name} for name in own],
+    }
+    out.answer(answer, [f"{name} [{category}]" for name, category in built_in.items()] + own)
 
 
 @click.command("human")
@@ -250,10 +270,25 @@ def formula_list(out: Output, kind: str) -> None:
             found = library.find(name).formula
             about = found.description.strip().partition("\n")[0]
             rows.append(
-                {"name": name, "type": found.kind, "description": about, "source": str(path), "steps": len(found.steps)}
-            )
+                {
+                    "name": name, "type": found.kind, "description": about, "source": str(path), "steps": len(found.steps),
+                    "vars": len(found.variables),
+                }
+            )  # fmt: skip
     rows = [row for row in rows if not kind or row["type"] == kind]
     out.answer(rows, [f"  {row['name']} ({row['type']}): {row['description']}" for row in rows] or "No formulas found.")
+
+
+def formula_head(found: Found) -> dict[str, Any]:
+    """A formula as bd prints it, without its steps."""
+    own = found.formula
+    return {
+        "formula": own.formula, "type": own.kind, "version": own.version, "description": own.description, "source": found.file,
+        "vars": {
+            key: {"description": value.description, "default": value.default, "required": value.required}
+            for key, value in own.variables.items()
+        },
+    }  # fmt: skip
 
 
 @formula.command("show")
@@ -266,20 +301,13 @@ def formula_show(out: Output, name: str) -> None:
         library = FormulaLibrary(town.root)
         found = library.find(name)
         steps = cooked_formula(library, name, (), strict=False).steps if found.formula.steps else ()
-    variables = {
-        key: {"description": v.description, "default": v.default, "required": v.required}
-        for key, v in found.formula.variables.items()
-    }
     rows = [
         {"id": step.id, "title": step.title, "description": step.description, "needs": list(step.needs)}
         for step in steps
     ]
-    answer = {
-        "formula": found.formula.formula, "type": found.formula.kind, "description": found.formula.description,
-        "source": found.file, "vars": variables, "steps": rows,
-    }  # fmt: skip
+    answer = formula_head(found) | {"steps": rows}
     lines = [f"{found.formula.formula} ({found.formula.kind})", *found.formula.description.strip().splitlines()]
-    lines += [f"  --var {key}=...  {value['description']}" for key, value in variables.items()]
+    lines += [f"  --var {key}=...  {value['description']}" for key, value in answer["vars"].items()]
     out.answer(answer, [*lines, *(f"  {row['id']}: {row['title']}" for row in rows)])
 
 

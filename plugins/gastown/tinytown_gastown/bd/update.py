@@ -84,8 +84,10 @@ def update(out: Output, /, words: tuple[str, ...], **given: Any) -> None:
     change_issues(out, words, **given)
 
 
-def change_issues(out: Output, words: Sequence[str], *, said: str = "Updated issue", **given: Any) -> None:
-    """Change issues by the options of ``update``."""
+def change_issues(
+    out: Output, words: Sequence[str], *, said: str = "Updated issue", alone: bool = False, **given: Any
+) -> None:
+    """Change issues by the options of ``update``. The JSON is a list, or the one issue if it is `alone`."""
     out.refuse_readonly()
     if given.get("metadata") and (given.get("set_metadata") or given.get("unset_metadata")):
         raise UsageError("cannot combine --metadata with --set-metadata or --unset-metadata")
@@ -95,7 +97,8 @@ def change_issues(out: Output, words: Sequence[str], *, said: str = "Updated iss
         for id_ in ids:
             _Change(out, board, id_, given).apply()
         board.load()
-        out.answer([board.shape(id_) for id_ in ids], [f"✓ {said}: {id_} - {board.beads[id_].title}" for id_ in ids])
+        shapes = [board.shape(id_) for id_ in ids]
+        out.answer(shapes[0] if alone else shapes, [f"✓ {said}: {id_} - {board.beads[id_].title}" for id_ in ids])
 
 
 class _Change:
@@ -233,7 +236,7 @@ def _short_form(name: str, metavar: str, help_: str, options: Callable[[str], di
     @common_options
     @pass_output
     def command(out: Output, word: str, value: str) -> None:
-        change_issues(out, [word], **options(value))
+        change_issues(out, [word], alone=True, **options(value))
 
     return command
 
