@@ -55,7 +55,8 @@ def import_(context: CliContext, path: Path, into: str | None, strict: bool, dry
     """Import the beads of FILE, or of the directory DIR, as tasks. The file is not changed.
 
     The whole file is read before anything changes. A second run imports what is new: changes of the file go into the
-    tasks, changes of the town stay, and conflicts are reported and left alone.
+    tasks, changes of the town stay, and conflicts are reported and left alone. Exits with 1 if a line is invalid, the town
+    refuses a bead, or there is a conflict; the rest is imported.
     """
     from tinytown_beads.files import find_bead_file
     from tinytown_beads.syncing import import_file
@@ -107,7 +108,8 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
     """Sync a bead file and the town, in both directions, field by field.
 
     A change of one side since the last sync goes to the other. A field changed on both sides is reported and left alone on
-    both, unless --prefer names a winner. Nothing is deleted because it is missing on the other side.
+    both, unless --prefer names a winner. Nothing is deleted because it is missing on the other side. Exits with 1 if there is a
+    conflict, a line is invalid, or the town or bd refuses a bead; the rest is synced.
     """
     from tinytown_beads.syncing import sync_file
     from tinytown_beads.watch import watch_sync
@@ -131,7 +133,7 @@ def sync(context: CliContext, path: Path | None, prefer: Side | None, watch: boo
             lambda error: context.warn(f"{error.message}; the sync is repeated"),
         )
         for report in reports:
-            _answer(context, report)
+            context.emit(report.shape, report.lines())
 
 
 @beads.command(
@@ -215,4 +217,7 @@ def _default_file(store: BeadStore) -> Path:
 
 
 def _answer(context: CliContext, report: Report) -> None:
+    """Print a report; the exit code is 1 if something was left out."""
     context.emit(report.shape, report.lines())
+    if not report.is_complete:
+        click.get_current_context().exit(1)

@@ -57,7 +57,7 @@ class DatabaseSync:
         return self.program.sign() != self.sign
 
     def push(self, lines: Sequence[Line], now: datetime) -> tuple[str, ...]:
-        """Bring the database to `lines`; returns what it does not have, with reasons. Raises: TinytownError."""
+        """Bring the database to `lines`; returns what `bd` refused, with reasons. Raises: TinytownError."""
         assert self.pulled is not None
         push = plan_push(lines, self.known, self.pulled, self.state, self.program.dialect, self.program.vocabulary, now)
         skipped = tuple(f"{key}: {reason}" for key, reason in push.refused.items())
@@ -70,12 +70,10 @@ class DatabaseSync:
         after = write_state(state)
         if after != before:
             replace_file(self.path, after, was=before, mode=0o600)
-        return skipped + self._lacking(lines)
+        return skipped
 
-    def _lacking(self, lines: Sequence[Line]) -> tuple[str, ...]:
+    def lacks(self, lines: Sequence[Line]) -> tuple[str, ...]:
+        """The beads of the file that the database does not have and that are not pushed into it."""
         assert self.pulled is not None
-        ids = [line.key for line in lines if line.bead and not line.bead.ephemeral and line.key in self.pulled.lacking]
-        if not ids:
-            return ()
-        named = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-        return (f"{named}: not in the database (bd import {self.program.file} adds what is only in the file)",)
+        lacking = self.pulled.lacking
+        return tuple(line.key for line in lines if line.bead and not line.bead.ephemeral and line.key in lacking)

@@ -18,6 +18,7 @@ Outcome = Literal[
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 _ROWS_SHOWN = 20
+_IDS_SHOWN = 5
 _KEPT_KEYS = frozenset(ISSUE_KEYS) - frozenset(DROPPED_KEYS)
 
 
@@ -44,6 +45,8 @@ class Report:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     file_changed: bool = False
     bd_skipped: tuple[str, ...] = ()
+    #: Beads of the file that the database does not have and does not get: deleted there, or of an unknown past.
+    bd_lacks: tuple[str, ...] = ()
 
     def add(self, id_: str, outcome: Outcome, fields: Iterable[str] = (), reason: str = "") -> None:
         """Add one bead."""
@@ -54,6 +57,12 @@ class Report:
         """The number of beads per outcome; `unmapped` are kept in the file and not tasks."""
         counts_by_outcome = Counter(row.outcome for row in self.rows)
         return {outcome: counts_by_outcome[outcome] for outcome in OUTCOMES}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing was left out: no invalid line, no bead that the town or `bd` refused, no conflict."""
+        left_out = self.counts["skipped"] + self.counts["conflict"]
+        return not (self.problems or self.bd_skipped or left_out)
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -74,6 +83,7 @@ class Report:
             "kept_kinds": dict(Counter(self.unmapped.values())),
             "bd_drops": dict(self.dropped),
             "bd_skipped": self.bd_skipped,
+            "bd_lacks": self.bd_lacks,
         }
 
     def lines(self) -> list[str]:
@@ -93,6 +103,10 @@ class Report:
             fields = ", ".join(f"{name} of {count}" for name, count in self.dropped.items())
             lines.append(f"bd import will drop: {fields}")
         lines += [f"bd skipped {skipped}" for skipped in self.bd_skipped]
+        if self.bd_lacks:
+            ids, more = ", ".join(self.bd_lacks[:_IDS_SHOWN]), len(self.bd_lacks) - _IDS_SHOWN
+            named = f"{ids} and {more} more" if more > 0 else ids
+            lines.append(f"not in the database: {named} (bd import {self.file} adds what is only in the file)")
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items() if count)
         lines.append(f"{self.command} of {self.file}: {counts or 'nothing'}" + self._dry)
         return lines

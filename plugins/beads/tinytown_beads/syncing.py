@@ -108,6 +108,7 @@ def _sync_once(store: BeadStore, file: Path, *, strict: bool, dry_run: bool, pre
     create_groups(store.town, convoy_groups(session.reconciliation))
     if database is not None:
         report.bd_skipped = database.push(written.lines, session.now)
+        report.bd_lacks = database.lacks(written.lines)
         rewritten = read_file(file)
         if database.program.dialect.rewrites_file and rewritten != after:
             replace_file(file, after, was=rewritten)

@@ -91,22 +91,22 @@ def test_a_table_dump_becomes_records_of_the_interchange_format() -> None:
     assert [line.kind for line in lines] == ["bead", "bead", "memory"]
 
 
-def build(root: Path) -> Path:
-    """A town with a rig that has an export, one that has only a table dump, and headquarters."""
+def build(root: Path, *, faulty: bool = False) -> Path:
+    """A town with a rig that has an export, one that has only a table dump, and headquarters.
+
+    If it is `faulty`, also with a bad line, and with a rig and a route that lead out of it.
+    """
 
     def put(path: str, content: bytes | str) -> None:
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    rigs = {"shop": {"git_url": "https://ada:secret@git.example/shop.git", "beads": {"prefix": "sh"}}, "../evil": {}}
-    put("mayor/rigs.json", json.dumps({"version": 1, "rigs": rigs}))
+    rigs = {"shop": {"git_url": "https://ada:secret@git.example/shop.git", "beads": {"prefix": "sh"}}}
+    put("mayor/rigs.json", json.dumps({"version": 1, "rigs": {**rigs, "../evil": {}} if faulty else rigs}))
     put("shop/config.json", json.dumps({"type": "rig", "name": "shop", "default_branch": "trunk"}))
-    routes = [
-        {"prefix": "hq-", "path": "."},
-        {"prefix": "dk-", "path": "desk/mayor/rig"},
-        {"prefix": "x-", "path": "../../etc"},
-    ]
+    routes = [{"prefix": "hq-", "path": "."}, {"prefix": "dk-", "path": "desk/mayor/rig"}]
+    routes += [{"prefix": "x-", "path": "../../etc"}] if faulty else []
     put(".beads/routes.jsonl", b"# routes\n" + document(*routes))
     put("shop/mayor/rig/.beads/issues.jsonl", document(
         HEADER,
@@ -114,7 +114,7 @@ def build(root: Path) -> Path:
         bead("sh-2", status="hooked", assignee="shop/polecats/nux", description=HOOKED),
         bead("sh-shop-polecat-nux", issue_type="agent", description="role_type: polecat\nagent_state: working\nhook_bead: sh-2"),
         bead("dk-9"),
-        "not json",
+        *(["not json"] if faulty else []),
         MEMORY,
     ))  # fmt: skip
     put(".beads/issues.jsonl", document(
@@ -134,7 +134,7 @@ def build(root: Path) -> Path:
 
 
 def test_a_directory_is_read_whole(tmp_path: Path) -> None:
-    town = read_gastown(build(tmp_path))
+    town = read_gastown(build(tmp_path, faulty=True))
     assert sorted(town.rigs) == ["desk", "hq", "shop"]
     shop = town.rigs["shop"]
     assert (shop.prefix, shop.branch, shop.repository) == ("sh", "trunk", "https://git.example/shop.git")

@@ -174,7 +174,7 @@ def test_an_idle_sync_changes_no_byte(repository: Repository) -> None:
     repository.sync()
     content, records = repository.file.read_bytes(), repository.records
     sign = repository.cli.sign()
-    for _ in range(3):
+    for _ in range(100 if str(repository.program) == REAL else 3):
         answer = repository.sync()
         assert (answer["file_changed"], answer["created"], answer["updated"], answer["written"]) == (False, 0, 0, 0)
     assert (repository.file.read_bytes(), repository.records) == (content, records)
@@ -230,8 +230,8 @@ def test_a_bead_deleted_in_bd_stays_deleted(repository: Repository) -> None:
     # A line that comes back, for example from another clone, is not pushed.
     with repository.file.open("ab") as file:
         file.write(document(bead("tt-1")))
-    (skipped,) = repository.sync()["bd_skipped"]
-    assert skipped.startswith("tt-1: not in the database")
+    answer = repository.sync()
+    assert (answer["bd_lacks"], answer["bd_skipped"]) == (("tt-1",), ())
     assert "tt-1" not in repository.records
 
 

@@ -85,9 +85,12 @@ def test_a_bad_line_is_named_and_only_strict_stops_the_rest(tt: Shell) -> None:
     assert error["code"] == "bad_beads"
     assert "line 2: expected a priority from 0 to 4, got 9" in error["message"]
     assert tt.json("task", "list")["tasks"] == []
-    answer = tt.json("beads", "import", "in.jsonl")
+    assert tt.json("beads", "import", "in.jsonl", "--dry-run", code=1)["created"] == 1
+    answer = tt.json("beads", "import", "in.jsonl", code=1)
     assert answer["problems"] == ["line 2: expected a priority from 0 to 4, got 9"]
     assert answer["created"] == 1
+    assert tt.json("beads", "sync", "in.jsonl", code=1)["problems"] == answer["problems"]
+    assert tt.json("beads", "export", "out.jsonl")["problems"] == []
 
 
 def test_work_goes_to_whom_it_is_meant_for(tt: Shell) -> None:
@@ -133,7 +136,7 @@ def test_a_task_that_is_no_bead_is_left_alone(tt: Shell) -> None:
     tt("backlog", "add", "our own work")
     (own,) = tt.json("backlog", "list")["tasks"]
     put(tt, document(bead(own["id"])))
-    answer = tt.json("beads", "import", "in.jsonl")
+    answer = tt.json("beads", "import", "in.jsonl", code=1)
     assert (answer["skipped"], answer["created"]) == (1, 0)
     assert answer["beads"][0]["reason"] == f"the town has a task {own['id']} that is not from this bead"
     assert task(tt, own["id"])["description"] == "our own work"
@@ -169,7 +172,7 @@ def test_our_own_tasks_go_out_and_come_back_into_another_town(tt: Shell) -> None
 )
 def test_hostile_files_are_problems_and_no_tracebacks(tt: Shell, content: bytes, reason: str) -> None:
     put(tt, content)
-    (problem,) = tt.json("beads", "import", "in.jsonl")["problems"]
+    (problem,) = tt.json("beads", "import", "in.jsonl", code=1)["problems"]
     assert reason in problem
 
 
@@ -229,7 +232,7 @@ def test_what_both_changed_stays_on_both_sides_until_one_is_preferred(tt: Shell)
         document(bead("tt-1", status="closed", closed_at=MOMENT, close_reason="wontfix", title="x"), bead("tt-2"))
     )
     for _ in range(2):
-        answer = tt.json("beads", "sync")
+        answer = tt.json("beads", "sync", code=1)
         (row,) = [each for each in answer["beads"] if each["outcome"] == "conflict"]
         assert (row["id"], row["fields"]) == ("tt-1", ["state"])
         assert records(path)["tt-1"]["close_reason"] == "wontfix"

@@ -95,7 +95,10 @@ def test_children_comments_and_labels(bd: Bd) -> None:
     child = bd.new("child", "--parent", epic)
     assert child == f"{epic}.1"
     assert bd.json("show", child)[0]["parent"] == epic
-    assert [each["id"] for each in bd.json("list", "--parent", epic)] == [child]
+    (listed,) = bd.json("list", "--parent", epic)
+    assert (listed["id"], listed["dependencies"][0]["metadata"]) == (child, "{}")
+    (whole,) = bd.json("show", epic, "--include-dependents")
+    assert (whole["epic_total_children"], whole["epic_closed_children"], whole["epic_closeable"]) == (1, 0, False)
     bd("comment", child, "looks good", "--actor", "ann")
     bd("comments", "add", child, "done soon")
     assert [(each["author"], each["text"]) for each in bd.json("comments", child)] == [
@@ -260,7 +263,7 @@ def test_what_both_sides_say_of_notes_and_comments_is_brought_together(bd: Bd) -
     edit(**{first: {"notes": "from the file", "comments": [comment]}, second: {"notes": "file", "labels": ["c:d"]}})
     bd("comment", first, "from the town")
     bd("update", second, "--notes", "town", "--design", "town's")
-    report = bd.shell.json(*sync)
+    report = bd.shell.json(*sync, code=1)
     assert {each["id"]: each["fields"] for each in report["beads"] if each["outcome"] == "conflict"} == {
         second: ["notes"]
     }
@@ -309,7 +312,8 @@ def test_a_file_of_odd_beads_comes_in_and_each_can_be_shown(bd: Bd) -> None:
     ]
     content = "\r\n".join(["\ufeff" + lines[0], *lines[1:], ""]).encode()
     (bd.shell.directory / "odd.jsonl").write_bytes(content)
-    report = bd.shell.json("beads", "import", "odd.jsonl")
+    report = bd.shell.json("beads", "import", "odd.jsonl", code=1)
+    assert bd.json("import", "odd.jsonl", code=1)["problems"] == report["problems"]
     assert (report["created"], [problem[:7] for problem in report["problems"]]) == (
         4,
         ["line 5:", "line 6:"],
@@ -320,4 +324,4 @@ def test_a_file_of_odd_beads_comes_in_and_each_can_be_shown(bd: Bd) -> None:
         bd.json("comments", id_)
     bd("update", "odd-2", "--set-metadata", "a=b")
     assert content[:-200].splitlines()[0] in bd("export").encode()
-    assert bd.shell.json("beads", "sync", "odd.jsonl")["conflict"] == 0
+    assert bd.shell.json("beads", "sync", "odd.jsonl", code=1)["conflict"] == 0

@@ -56,7 +56,7 @@ def test_a_second_run_brings_what_is_new_and_leaves_what_was_changed_here(tt: Sh
     )
     tt("update", "sh-2", "--title", "ours", "-C", str(shop), program=("-m", "tinytown_gastown.bd"))
     tt("beads", "sync", "--town", str(shop))
-    answer = {rig["rig"]: rig for rig in tt.json("beads", "from-gastown", "gt", "--to", "new")["rigs"]}["shop"]
+    answer = {rig["rig"]: rig for rig in tt.json("beads", "from-gastown", "gt", "--to", "new", code=1)["rigs"]}["shop"]
     assert (answer["import"]["created"], answer["import"]["updated"], answer["both_changed"]) == (1, 1, ["sh-2"])
     titles = {id_: tt.json("task", "show", id_, "--town", str(shop))["title"] for id_ in ("sh-1", "sh-2", "sh-3")}
     assert titles == {"sh-1": "newest", "sh-2": "ours", "sh-3": "title of sh-3"}
@@ -72,7 +72,7 @@ def test_what_leads_out_of_the_old_town_and_what_hangs_is_not_read(tt: Shell) ->
     whole = document(bead("sh-1"))
     torn = b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n") + b"\x00\xff\xfe\n" + b"[" * 100_000 + b"\n" + whole
     (old / "shop" / "mayor" / "rig" / ".beads" / "issues.jsonl").write_bytes(torn)
-    answer = tt.json("beads", "from-gastown", "gt", "--to", "new")
+    answer = tt.json("beads", "from-gastown", "gt", "--to", "new", code=1)
     assert not (tt.directory / "new" / "shop" / ".beads" / "formulas" / "out.formula.toml").exists()
     problems = "\n".join(answer["problems"])
     for words in (
@@ -120,7 +120,7 @@ def test_memories_become_notes_and_a_database_without_an_export_says_what_to_typ
         path.unlink()
     (old / "desk" / ".beads").mkdir(exist_ok=True)
     (old / "desk" / ".beads" / "metadata.json").write_text("{}")
-    answer = tt.json("beads", "from-gastown", "gt", "--to", "new")
+    answer = tt.json("beads", "from-gastown", "gt", "--to", "new", code=1)
     shop = {rig["rig"]: rig for rig in answer["rigs"]}["shop"]
     assert shop["notes"] == ["build-order"]
     assert "make services first" in tt("recall", "--town", str(tt.directory / "new" / "shop")).out
@@ -130,7 +130,7 @@ def test_memories_become_notes_and_a_database_without_an_export_says_what_to_typ
     problems = "\n".join(answer["problems"])
     assert "issues.jsonl may be older than its database: run bd export" in problems
     assert "desk has a database without an export: run bd export -o .beads/issues.jsonl in" in problems
-    assert {rig["rig"]: rig for rig in tt.json("beads", "from-gastown", "gt", "--to", "new")["rigs"]}["shop"][
+    assert {rig["rig"]: rig for rig in tt.json("beads", "from-gastown", "gt", "--to", "new", code=1)["rigs"]}["shop"][
         "notes"
     ] == []
 
@@ -189,7 +189,7 @@ def test_code_is_left_out_when_asked_and_what_git_says_is_said(tt: Shell) -> Non
     for path in (rig / ".git" / "objects").rglob("*"):
         if path.is_file():
             path.unlink()
-    answer = tt.json("beads", "from-gastown", "gt", "--to", "new")["rigs"]
+    answer = tt.json("beads", "from-gastown", "gt", "--to", "new", code=1)["rigs"]
     assert "git clone failed" in answer[0]["skipped"]
     assert not (tt.directory / "new" / "shop").exists()
     assert answer[1]["import"]["created"] == 2

@@ -307,7 +307,7 @@ def formula_show(out: Output, name: str) -> None:
     ]
     answer = formula_head(found) | {"steps": rows}
     lines = [f"{found.formula.formula} ({found.formula.kind})", *found.formula.description.strip().splitlines()]
-    lines += [f"  --var {key}=...  {value['description']}" for key, value in answer["vars"].items()]
+    lines += [f"  --var {key}=...  {value.description}" for key, value in found.formula.variables.items()]
     out.answer(answer, [*lines, *(f"  {row['id']}: {row['title']}" for row in rows)])
 
 

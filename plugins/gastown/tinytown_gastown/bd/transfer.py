@@ -30,6 +30,8 @@ def import_(out: Output, file: Path | None, given: Path | None, dry_run: bool) -
     with cli_context(out.directory).open_town() as town:
         report = import_file(Board(town).store, path, dry_run=dry_run)
     out.answer(report.shape, report.lines())
+    if not report.is_complete:
+        click.get_current_context().exit(1)
 
 
 @click.command("export")

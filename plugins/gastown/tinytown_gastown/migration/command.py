@@ -41,7 +41,7 @@ def from_gastown(context: CliContext, directory: Path, into: Path, code: CodeCho
 
     Each town is a directory with the rig's name: its code as the old town has it, its beads in .beads/issues.jsonl and its
     formulas. What has no counterpart is listed. First run bd export -o .beads/issues.jsonl in each rig, so that the export is
-    complete.
+    complete. Exits with 1 if there is a problem, or a rig or a bead is left out; the rest is migrated.
     """
     from tinytown_gastown.migration.migrate import move_rig, plan_moves
     from tinytown_gastown.migration.source import read_gastown
@@ -68,6 +68,8 @@ def from_gastown(context: CliContext, directory: Path, into: Path, code: CodeCho
     lines = [line for move in moves for line in _move_lines(move, dry_run=dry_run)]
     lines += [f"not migrated: {path} ({what})" for path, what in old.no_place]
     context.emit(shape, [*lines, *(f"problem: {problem}" for problem in old.problems)])
+    if old.problems or not all(move.is_complete for move in moves):
+        click.get_current_context().exit(1)
 
 
 def _move_lines(move: RigMove, *, dry_run: bool) -> list[str]:

@@ -54,6 +54,11 @@ class RigMove:
     code: CodeChoice | None = None
 
     @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the rig was left out or is undecided; what has no counterpart here is neither."""
+        return not (self.skipped or self.both_changed) and (self.report is None or self.report.is_complete)
+
+    @property
     def shape(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         return {
